@@ -1,0 +1,204 @@
+"""The tables as peewee classes, and the connection to them."""
+
+import re
+import threading
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from peewee import (
+    BigIntegerField,
+    BooleanField,
+    CompositeKey,
+    Database,
+    DatabaseProxy,
+    ForeignKeyField,
+    Model,
+    SqliteDatabase,
+    TextField,
+)
+from playhouse.db_url import connect
+
+SCHEMA = Path(__file__).parent.parent / "schema.sql"
+
+# Money is in it: every commit reaches the disk, and what was wiped is overwritten.
+SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "secure_delete": 1,
+}
+SQLITE_BUSY_SECONDS = 30
+
+db = DatabaseProxy()
+_sqlite_writer = threading.Lock()
+
+
+def open_database(url: str) -> Database:
+    """Point the models at the database of `url` (sqlite:///… or postgresql://…).
+
+    Connections are opened when first used, one per thread, and kept.
+    """
+    if url.startswith("sqlite:"):
+        # BEGIN IMMEDIATE: a plain BEGIN that reads first answers "database is locked" when
+        # another thread has written meanwhile, whatever the busy timeout.
+        path = url.removeprefix("sqlite:///")
+        database = SqliteDatabase(
+            path, pragmas=SQLITE_PRAGMAS, timeout=SQLITE_BUSY_SECONDS, lock_type="IMMEDIATE"
+        )
+    else:
+        database = connect(url, unquote_user=True, unquote_password=True, prefer_psycopg3=True)
+    db.initialize(database)
+    return database
+
+
+@contextmanager
+def transaction():
+    """All or nothing, and one writer at a time on SQLite. Never nest it."""
+    if db.in_transaction():
+        raise RuntimeError("a transaction is open already")
+    # SQLite's own queue between threads is a sleep that doubles: ours wakes the next at once.
+    with _sqlite_writer if isinstance(db.obj, SqliteDatabase) else nullcontext(), db.atomic():
+        yield
+
+
+def init_db() -> bool:
+    """Create the tables of schema.sql; False when they were there. Safe to call twice."""
+    with transaction():
+        if db.table_exists("facts"):
+            return False
+        text = re.sub(r"--.*", "", SCHEMA.read_text())
+        for statement in text.split(";"):
+            if statement.strip():
+                db.execute_sql(statement)
+    return True
+
+
+def drop_broken_connection() -> None:
+    """Close this thread's connection if the server has gone away; the next query opens another."""
+    if not db.is_closed() and not db.is_connection_usable():
+        db.close()
+
+
+class Table(Model):
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+class Server(Table):
+    id = BigIntegerField(primary_key=True)
+    capacity_mb = BigIntegerField()
+    held_mb = BigIntegerField(default=0)
+    unpaid_mb = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "servers"
+
+
+class Account(Table):
+    id = TextField(primary_key=True)
+    username = TextField(null=True, unique=True)
+    server = ForeignKeyField(Server, column_name="server_id")
+    space_mb = BigIntegerField()
+    held_by = TextField(null=True, unique=True)
+    email = TextField(null=True)
+    password_sealed = TextField(null=True)
+    password_hash = TextField(null=True)
+    rate_msat_per_day = BigIntegerField(null=True)
+    opened_at = BigIntegerField(null=True)
+    ready_at = BigIntegerField(null=True)
+    expires_at = BigIntegerField(null=True)
+    session_epoch = BigIntegerField(default=0)
+    revision = BigIntegerField(default=0)
+    reconcile_at = BigIntegerField(null=True)
+    leased_by = TextField(null=True)
+    leased_until = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "accounts"
+
+
+class Service(Table):
+    account = ForeignKeyField(Account, column_name="account_id", backref="services")
+    kind = TextField()
+    name = TextField()
+    password_sealed = TextField(null=True)
+    own_password_sealed = TextField(null=True)
+    revision = BigIntegerField(default=1)
+    applied_revision = BigIntegerField(default=0)
+    applied_at = BigIntegerField(null=True)
+    live_at = BigIntegerField(null=True)
+    panel_id = BigIntegerField(null=True)
+    error = TextField(null=True)
+    permanent = BooleanField(default=False)
+    tries = BigIntegerField(default=0)
+    tried_at = BigIntegerField(null=True)
+    failed_since = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "services"
+        primary_key = CompositeKey("account", "kind", "name")
+
+    @property
+    def is_applied(self) -> bool:
+        return self.applied_revision == self.revision
+
+
+class Order(Table):
+    token = TextField(primary_key=True)
+    kind = TextField()
+    account = ForeignKeyField(Account, column_name="account_id", null=True, backref="orders")
+    attempt = TextField(null=True, unique=True)
+    browser = TextField(null=True)
+    username = TextField(null=True)
+    space_mb = BigIntegerField(null=True)
+    duration = BigIntegerField(null=True)
+    unit = TextField(null=True)
+    amount_msat = BigIntegerField(null=True)
+    placed_at = BigIntegerField()
+    expires_at = BigIntegerField()
+    bolt11 = TextField(null=True)
+    payment_hash = TextField(null=True, unique=True)
+    cancelled_at = BigIntegerField(null=True)
+    released_at = BigIntegerField(null=True)
+    paid_at = BigIntegerField(null=True)
+    node_id = TextField(null=True)
+    pay_index = BigIntegerField(null=True)
+    received_msat = BigIntegerField(null=True)
+    applied_at = BigIntegerField(null=True)
+    bought_seconds = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "orders"
+
+
+def find_order(token: str) -> Order | None:
+    """The order of this token, by SQL written out: it answers every poll of every waiting page.
+
+    Building the query and its result takes ten times as long as running it (`bench status`).
+    """
+    query = f"SELECT {', '.join(ORDER_COLUMNS)} FROM orders WHERE token = {db.param}"
+    row = db.execute_sql(query, (token,)).fetchone()
+    return Order(**dict(zip(ORDER_COLUMNS, row, strict=True))) if row else None
+
+
+ORDER_COLUMNS = [field.column_name for field in Order._meta.sorted_fields]
+
+
+class Cursor(Table):
+    node_id = TextField(primary_key=True)
+    pay_index = BigIntegerField()
+
+    class Meta:
+        table_name = "cursors"
+
+
+class Fact(Table):
+    name = TextField(primary_key=True)
+    value = TextField()
+
+    class Meta:
+        table_name = "facts"
+
+
+TABLES = (Server, Account, Service, Order, Cursor, Fact)

@@ -1,0 +1,52 @@
+"""What SECRET_KEY protects: sealed passwords, keyed hashes, and the key's own fingerprint."""
+
+import base64
+import hashlib
+import hmac
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+
+class Unreadable(Exception):
+    """A sealed value that none of our keys opens."""
+
+
+class Vault:
+    """Seals with `key`; opens what `key` or one of `fallbacks` (older keys) has sealed."""
+
+    def __init__(self, key: str, fallbacks: tuple[str, ...] = ()):
+        self._keys = (key, *fallbacks)
+        self._mac_keys = [_derive(k, "mac") for k in self._keys]
+        self._box = MultiFernet([Fernet(_derive(k, "seal")) for k in self._keys])
+
+    def seal(self, text: str) -> str:
+        return self._box.encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        """Raise Unreadable when the value was sealed with a key that is not ours."""
+        try:
+            return self._box.decrypt(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise Unreadable from error
+
+    def mac(self, purpose: str, *parts: str) -> str:
+        """A keyed hash: equal for equal parts, and it tells nothing to who lacks the key."""
+        return _mac(self._mac_keys[0], purpose, parts)
+
+    def is_mac(self, mac: str, purpose: str, *parts: str) -> bool:
+        """Whether `mac` was made of these parts, with our key or an older one."""
+        return any(hmac.compare_digest(mac, _mac(key, purpose, parts)) for key in self._mac_keys)
+
+    def fingerprints(self) -> list[str]:
+        """Of our key, then of the older ones; they may be shown and stored."""
+        return [hashlib.sha256(_derive(key, "fingerprint")).hexdigest()[:16] for key in self._keys]
+
+
+def _mac(key: bytes, purpose: str, parts: tuple[str, ...]) -> str:
+    message = "\0".join((purpose, *parts)).encode()
+    return hmac.new(key, message, "sha256").hexdigest()[:32]
+
+
+def _derive(key: str, purpose: str) -> bytes:
+    derived = hmac.digest(key.encode(), f"lightningspace {purpose}".encode(), "sha256")
+    return base64.urlsafe_b64encode(derived)
