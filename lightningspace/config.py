@@ -1,0 +1,310 @@
+"""The settings: environment variables, parsed and checked once, at the start."""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lightningspace.prices import DAY, LONGEST_SECONDS, Prices, Terms
+
+HOST = re.compile(
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+)
+LIMIT = re.compile(r"[1-9][0-9]{0,8} per (second|minute|hour|day)")
+DEAREST_MSAT = 10**14  # a thousand bitcoin
+
+
+class ConfigError(Exception):
+    """A setting that is missing or odd; its text says which one and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Config:
+    public_url: str
+    base_domain: str
+    database_url: str
+    secret_key: str
+    secret_key_fallbacks: tuple[str, ...]
+    lightning_rpc: str
+    label_prefix: str
+    panel_url: str
+    panel_user: str
+    panel_password: str
+    panel_verify_tls: bool | str
+    panel_prefix: str
+    capacity_mb: dict[int, int]
+    server_hosts: dict[int, str]
+    space_sizes_mb: tuple[int, ...]
+    price_msat_per_day: int
+    price_msat_per_gb_day: int
+    invoice_minutes: int
+    unpaid_per_client: int
+    mail_send_min_days: int
+    worker_threads: int
+    proxy_hops: int
+    rate_limit_storage: str
+    orders_limit: str
+    orders_limit_overall: str
+    logins_limit: str
+    logins_limit_overall: str
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https:")
+
+    def __repr__(self):
+        return "<Config>"  # it holds secrets
+
+
+def from_env(env: Mapping[str, str], instance: Path) -> Config:
+    """Read the settings from `env`. Files of our own (database, secret key) go to `instance`.
+
+    Raises ConfigError.
+    """
+    read = _Reader(env)
+    servers = read("PANEL_SERVER_ID", _ids, "1")
+    hosts = read("SERVER_HOSTS", _list_of(_host), "")
+    if hosts and len(hosts) != len(servers):
+        raise ConfigError("SERVER_HOSTS needs one host name for each id in PANEL_SERVER_ID")
+    capacity = read("CAPACITY_MB", _list_of(_whole(0)))
+    if len(capacity) != len(servers):
+        raise ConfigError("CAPACITY_MB needs one number for each id in PANEL_SERVER_ID")
+    price_msat_per_day = read("PRICE_MSAT_PER_DAY", _whole(0), "5000")
+    price_msat_per_gb_day = read("PRICE_MSAT_PER_GB_DAY", _whole(0), "20000")
+    if price_msat_per_day + price_msat_per_gb_day == 0:
+        raise ConfigError("PRICE_MSAT_PER_DAY or PRICE_MSAT_PER_GB_DAY must be above 0")
+    sizes = read("SPACE_SIZES_MB", _sizes, "100,500,1000,5000")
+    prices = Prices(price_msat_per_day, price_msat_per_gb_day)
+    if prices.price_msat(Terms(sizes[-1], LONGEST_SECONDS // DAY, "days")) > DEAREST_MSAT:
+        raise ConfigError(
+            "PRICE_MSAT_PER_DAY and PRICE_MSAT_PER_GB_DAY are too high: two years of the largest "
+            "size would cost more than a thousand bitcoin"
+        )
+    _make_directory(instance)
+    return Config(
+        public_url=read("PUBLIC_URL", _public_url),
+        base_domain=read("BASE_DOMAIN", _host),
+        database_url=read("DATABASE_URL", _database_url, f"sqlite:///{instance / 'shop.sqlite3'}"),
+        secret_key=_secret_key(read, instance),
+        secret_key_fallbacks=read("SECRET_KEY_FALLBACKS", _list_of(_key), ""),
+        lightning_rpc=read("LIGHTNING_RPC", _text),
+        label_prefix=read("LABEL_PREFIX", _matching(r"[a-z0-9-]{1,40}-"), "lightning-space-"),
+        panel_url=read("PANEL_URL", _panel_url),
+        panel_user=read("PANEL_USER", _text),
+        panel_password=read.secret("PANEL_PASSWORD", _secret),
+        panel_verify_tls=read("PANEL_VERIFY_TLS", _verify_tls, "true"),
+        panel_prefix=read("PANEL_PREFIX", _panel_prefix, "ls_"),
+        capacity_mb=dict(zip(servers, capacity, strict=True)),
+        server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
+        space_sizes_mb=sizes,
+        price_msat_per_day=price_msat_per_day,
+        price_msat_per_gb_day=price_msat_per_gb_day,
+        invoice_minutes=read("INVOICE_MINUTES", _whole(2, 24 * 60), "15"),
+        unpaid_per_client=read("UNPAID_PER_CLIENT", _whole(1, 10_000), "3"),
+        mail_send_min_days=read("MAIL_SEND_MIN_DAYS", _whole(0, 36_500), "30"),
+        worker_threads=read("WORKER_THREADS", _whole(1, 64), "10"),
+        proxy_hops=read("PROXY_HOPS", _whole(0, 10), "0"),
+        rate_limit_storage=read("RATE_LIMIT_STORAGE", _text, "memory://"),
+        orders_limit=read("ORDERS_LIMIT", _limit, "20 per minute"),
+        orders_limit_overall=read("ORDERS_LIMIT_OVERALL", _limit, "300 per minute"),
+        logins_limit=read("LOGINS_LIMIT", _limit, "10 per minute"),
+        logins_limit_overall=read("LOGINS_LIMIT_OVERALL", _limit, "300 per minute"),
+    )
+
+
+class _Reader:
+    def __init__(self, env: Mapping[str, str]):
+        self._env = env
+
+    def __call__(self, name: str, parse: Callable, default: str | None = None):
+        text = self._env.get(name, default)
+        if text is None:
+            raise ConfigError(f"{name} is not set: {_advice(parse)}")
+        try:
+            return parse(text.strip())
+        except ValueError as error:
+            raise ConfigError(f"{name} is not usable: {error}") from error
+
+    def secret(self, name: str, parse: Callable[[str], str]) -> str:
+        if name in self._env:
+            return self(name, parse)
+        path = self._env.get(f"{name}_FILE")
+        if path is None:
+            raise ConfigError(
+                f"{name} is not set: write it, or the path of its file in {name}_FILE"
+            )
+        return _read_secret(f"{name}_FILE", Path(path), parse)
+
+
+def _advice(parse: Callable) -> str:
+    """What to write, in the words that the parser itself refuses an empty value with."""
+    try:
+        parse("")
+    except ValueError as error:
+        return str(error)
+    return "write a value"
+
+
+def _read_secret(name: str, path: Path, parse: Callable[[str], str]) -> str:
+    try:
+        return parse(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        # The reason only: never what the file holds.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{name} names a file that is not usable ({path}): {reason}") from error
+
+
+def _make_directory(instance: Path) -> None:
+    try:
+        instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{instance} cannot be made for our data: {error.strerror}") from error
+
+
+def _secret_key(read: _Reader, instance: Path) -> str:
+    """SECRET_KEY, or what SECRET_KEY_FILE holds, or the key made at the first start."""
+    if "SECRET_KEY" in read._env or "SECRET_KEY_FILE" in read._env:
+        return read.secret("SECRET_KEY", _key)
+    path = instance / "secret-key"
+    if not path.exists():
+        _make_secret(path)
+    return _read_secret("SECRET_KEY_FILE", path, _key)
+
+
+def _make_secret(path: Path) -> None:
+    # Written beside, then linked: two programs that start together end with one whole key.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("write a value")
+    return value
+
+
+def _secret(value: str) -> str:
+    if len(value) < 8:
+        raise ValueError("write at least 8 characters")
+    return value
+
+
+def _key(value: str) -> str:
+    # Every visitor has a cookie signed with it: a key that can be guessed is guessed at home.
+    if len(value) < 32 or "," in value:
+        raise ValueError(
+            "write at least 32 random characters and no comma, such as openssl rand -hex 32 prints"
+        )
+    return value
+
+
+def _host(value: str) -> str:
+    if not HOST.fullmatch(value):
+        raise ValueError("write a host name in lower case, such as shop.example")
+    return value
+
+
+def _public_url(value: str) -> str:
+    # Compared with what browsers send as Origin: no capitals, nothing behind the host.
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", value)
+    if not match:
+        raise ValueError(
+            "write the shop's address in lower case and without a path, such as https://shop.example"
+        )
+    return value.rstrip("/")
+
+
+def _panel_url(value: str) -> str:
+    match = re.fullmatch(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)(/\S*)?", value)
+    if not match:
+        raise ValueError("write ISPConfig's address, such as https://panel.example:8080")
+    path = match[3] if match[3] not in (None, "/") else "/remote/json.php"
+    return match[1] + path
+
+
+def _database_url(value: str) -> str:
+    try:
+        urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
+        is_usable = re.match(r"sqlite:///.|postgresql://.", value)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        # Not the value: it may hold a password.
+        raise ValueError(
+            "write sqlite:///path or postgresql://user:password@host/database, with / @ : and % "
+            "in a password as %2F %40 %3A %25"
+        ) from None
+    return value
+
+
+def _panel_prefix(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,5}_", value):
+        raise ValueError(
+            "write a letter, up to five letters or digits, and an underscore, such as ls_"
+        )
+    return value
+
+
+def _verify_tls(value: str) -> bool | str:
+    if value in ("true", "false"):
+        return value == "true"
+    if not Path(value).is_file():
+        raise ValueError("write true, false or the path of a file with CA certificates")
+    return value
+
+
+def _limit(value: str) -> str:
+    if not LIMIT.fullmatch(value):
+        raise ValueError("write a limit such as 20 per minute")
+    return value
+
+
+def _whole(least: int, most: int = 10**12) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
+            raise ValueError(f"write a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write a value that matches {pattern}")
+        return value
+
+    return parse
+
+
+def _list_of(parse_one: Callable) -> Callable[[str], tuple]:
+    def parse(value: str) -> tuple:
+        return tuple(parse_one(part.strip()) for part in value.split(",")) if value else ()
+
+    return parse
+
+
+def _ids(value: str) -> tuple[int, ...]:
+    ids = tuple(_whole(1, 10**6)(part.strip()) for part in value.split(","))
+    if len(set(ids)) != len(ids):
+        raise ValueError("write each server id once, such as 1,2")
+    return ids
+
+
+def _sizes(value: str) -> tuple[int, ...]:
+    sizes = [_whole(10, 10**8)(part.strip()) for part in value.split(",")]
+    if len(set(sizes)) != len(sizes):
+        raise ValueError("write each size once, such as 100,500")
+    return tuple(sorted(sizes))
