@@ -1,0 +1,793 @@
+"""A stand-in lightningd, and a customer's wallet that pays it, each on its own unix socket.
+
+Both answer as lightningd v26.06.6 was recorded to answer, and pyln-client talks to either
+as it does to the real one.
+"""
+
+import bisect
+import codecs
+import hashlib
+import heapq
+import inspect
+import json
+import os
+import re
+import secrets
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from coincurve import PrivateKey
+
+from lightningspace import clock
+from lightningspace.sandbox import bolt11
+from lightningspace.sandbox.faults import Fault, Faults
+
+INVALID_PARAMS = -32602
+UNKNOWN_HINT = (
+    "this may be caused by a failure to autodetect key=value-style parameters."
+    " Please try using the -k flag and explicit key=value pairs of parameters."
+)
+WEEK = 7 * 24 * 3600
+WALLET_CAPACITY_MSAT = 10_000_000_000
+
+MAX_PAY_INDEX = re.compile(r"\s*select\s+max\s*\(\s*pay_index\s*\)\s+from\s+invoices\s*;?\s*", re.I)
+AMOUNT = re.compile(r"([0-9]{1,20})(msat|sat)?|([0-9]{1,10})(?:\.([0-9]{1,11}))?btc")
+
+# Their JSON would need a \u escape, which lightningd does not read.
+UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+
+
+class RpcFailure(Exception):
+    """Answer the call with this error."""
+
+    def __init__(self, code: int, message: str, data: dict | None = None):
+        super().__init__(message)
+        self.error = {"code": code, "message": message}
+        if data is not None:
+            self.error["data"] = data
+
+
+class HungUp(Exception):
+    """Close the connection and answer nothing."""
+
+
+@dataclass
+class Invoice:
+    label: str
+    bolt11: str
+    payment_hash: str
+    preimage: str
+    amount_msat: int | None
+    description: str | None
+    expires_at: int
+    created_index: int
+    status: str = "unpaid"
+    pay_index: int | None = None
+    amount_received_msat: int | None = None
+    paid_at: int | None = None
+    updated_index: int | None = None
+
+    def shown(self) -> dict:
+        """The invoice as listinvoices shows it: what is not known is left out."""
+        shown = {name: value for name, value in vars(self).items() if value is not None}
+        preimage = shown.pop("preimage")
+        if self.status == "paid":
+            shown["payment_preimage"] = preimage
+        return shown
+
+
+class SandboxNode:
+    """The shop's node at `path`, and a customer's wallet at `wallet_path`.
+
+    With a `store` everything survives the program; the same file opened again
+    is the same node. `calls` holds each (method, params) that the node was sent.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        wallet_path: str | Path | None = None,
+        store: Path | None = None,
+        faults: Faults | None = None,
+    ):
+        self.faults = faults or Faults()
+        self.wallet_faults = Faults()
+        self.autocleans_paid_invoices = False  # told, not done
+        self._changed = threading.Condition(threading.RLock())
+        self._waiters: list[list[Invoice]] = []
+        self._records = _Records(store)
+        self._load()
+        self._node = _Endpoint(
+            Path(path),
+            {
+                "autoclean-status": self._autoclean_status,
+                "decode": self._decode,
+                "delinvoice": self._delinvoice,
+                "getinfo": lambda: self._getinfo(self.id, "sandbox", self._node.path),
+                "invoice": self._invoice,
+                "listinvoices": self._listinvoices,
+                "sql": self._sql,
+                "waitanyinvoice": self._waitanyinvoice,
+            },
+            self.faults,
+        )
+        self._wallet = None
+        if wallet_path is not None:
+            self._wallet = _Endpoint(
+                Path(wallet_path),
+                {
+                    "getinfo": lambda: self._getinfo(self.wallet_id, "wallet", self._wallet.path),
+                    "pay": self._pay,
+                },
+                self.wallet_faults,
+            )
+        self.calls = self._node.calls
+
+    def start(self) -> None:
+        self._node.open()
+        if self._wallet:
+            self._wallet.open()
+
+    def stop(self) -> None:
+        """Close both sockets for good; what the store keeps, the next SandboxNode finds."""
+        self.down()
+        self._node.remove()
+        if self._wallet:
+            self._wallet.close()
+            self._wallet.remove()
+        with self._changed:
+            self._records.close()
+
+    def down(self) -> None:
+        """Be a stopped daemon: its socket file stays, and connecting to it is refused."""
+        self._node.close(self._wake)
+
+    def up(self) -> None:
+        self._node.open()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls of waitanyinvoice are blocked right now."""
+        return len(self._waiters)
+
+    def settle(self, payment_hash_or_label: str, received_msat: int | None = None) -> dict:
+        """Let a payment of that invoice arrive, and return the invoice as paid.
+
+        Raise ValueError where lightningd refuses the payment: the invoice is unknown, not
+        unpaid any more, or `received_msat` is below its amount or above twice that.
+        """
+        with self._changed:
+            self._expire()
+            invoice = self._find(payment_hash_or_label)
+            if invoice is None:
+                raise ValueError("no such invoice")
+            if invoice.status != "unpaid":
+                raise ValueError(f"the invoice is {invoice.status}")
+            if received_msat is None:
+                received_msat = invoice.amount_msat
+            if not received_msat or received_msat < 0:
+                raise ValueError("the invoice is for any amount: say how much is received")
+            amount_msat = invoice.amount_msat or received_msat
+            if not amount_msat <= received_msat <= 2 * amount_msat:
+                raise ValueError("the payment is below the invoice's amount or above twice that")
+
+            invoice.status = "paid"
+            invoice.pay_index = self._next("pay")
+            invoice.updated_index = self._next("updated")
+            invoice.amount_received_msat = received_msat
+            invoice.paid_at = clock.now()
+            self._paid.append(invoice)
+            self._save(invoice)
+
+            # A call that waits already is told of the next payment, whatever its index:
+            # so it gets the lower ones that a restored node counts.
+            for waiter in self._waiters:
+                waiter.append(invoice)
+            self._waiters.clear()
+            self._changed.notify_all()
+            return invoice.shown()
+
+    def forget_newer_than(self, pay_index: int) -> None:
+        """Be restored from a backup made right after that payment.
+
+        The node is the same one, the later payments never reached it: their
+        invoices are unpaid again, and the next payment counts from here.
+        """
+        with self._changed:
+            kept = bisect.bisect_right(self._paid, pay_index, key=_by_pay_index)
+            for invoice in self._paid[kept:]:
+                invoice.status = "unpaid"
+                invoice.pay_index = invoice.amount_received_msat = invoice.paid_at = None
+                heapq.heappush(self._expiring, (invoice.expires_at, invoice.label))
+                self._records.put("invoice", invoice.label, vars(invoice))
+            del self._paid[kept:]
+            self._counters["pay"] = pay_index
+            self._save()
+
+    # What is kept
+
+    def _load(self) -> None:
+        identity = self._records.get("node", "identity") or {
+            "key": secrets.token_hex(32),
+            "wallet_key": secrets.token_hex(32),
+        }
+        self._records.put("node", "identity", identity)
+        self._key = PrivateKey.from_hex(identity["key"])
+        self.id = self._key.public_key.format().hex()
+        self.wallet_id = PrivateKey.from_hex(identity["wallet_key"]).public_key.format().hex()
+        self._counters = self._records.get("node", "counters") or {
+            "created": 0,
+            "updated": 0,
+            "pay": 0,
+        }
+        self._payments = self._records.all("payment")
+
+        invoices = [Invoice(**record) for record in self._records.all("invoice").values()]
+        invoices.sort(key=lambda invoice: invoice.created_index)
+        self._by_label = {invoice.label: invoice for invoice in invoices}
+        self._by_hash = {invoice.payment_hash: invoice for invoice in invoices}
+        self._paid = sorted((i for i in invoices if i.status == "paid"), key=_by_pay_index)
+        self._expiring = [(i.expires_at, i.label) for i in invoices if i.status == "unpaid"]
+        heapq.heapify(self._expiring)
+        self._save()
+
+    def _save(self, invoice: Invoice | None = None) -> None:
+        if invoice is not None:
+            self._records.put("invoice", invoice.label, vars(invoice))
+        self._records.put("node", "counters", self._counters)
+        self._records.commit()
+
+    def _next(self, counter: str) -> int:
+        self._counters[counter] += 1
+        return self._counters[counter]
+
+    def _find(self, payment_hash_or_label: str) -> Invoice | None:
+        return self._by_hash.get(payment_hash_or_label) or self._by_label.get(payment_hash_or_label)
+
+    def _expire(self) -> None:
+        now = clock.now()
+        while self._expiring and self._expiring[0][0] <= now:
+            expires_at, label = heapq.heappop(self._expiring)
+            invoice = self._by_label.get(label)
+            # A deleted invoice's label may stand for a younger one by now.
+            if invoice and invoice.status == "unpaid" and invoice.expires_at == expires_at:
+                invoice.status = "expired"
+                invoice.updated_index = self._next("updated")
+                self._save(invoice)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # What the node answers; parameters are named as lightningd names them
+
+    def _getinfo(self, node_id: str, alias: str, path: Path) -> dict:
+        return {
+            "id": node_id,
+            "alias": alias,
+            "color": node_id[:6],
+            "num_peers": 1,
+            "num_pending_channels": 0,
+            "num_active_channels": 1,
+            "num_inactive_channels": 0,
+            "address": [],
+            "binding": [{"type": "ipv4", "address": "127.0.0.1", "port": 9735}],
+            "version": "v26.06.6",
+            "blockheight": 120,
+            "network": "regtest",
+            "fees_collected_msat": 0,
+            "lightning-dir": str(path.parent),
+            "our_features": {
+                "init": "800898880a8a59a1",
+                "node": "808898880a8a59a1",
+                "channel": "",
+                "invoice": "02000002024100",
+            },
+        }
+
+    def _invoice(
+        self,
+        amount_msat,
+        label,
+        description,
+        expiry=WEEK,
+        preimage=None,
+        # The stand-in has no private channels that could be exposed.
+        exposeprivatechannels=None,
+        deschashonly=False,
+    ) -> dict:
+        amount_msat = _amount("amount_msat", amount_msat)
+        label = _label(label)
+        if not isinstance(description, str) or UNREADABLE.search(description):
+            raise _invalid("description", "should be a string (without \\u)")
+        expiry = _unsigned("expiry", expiry)
+        preimage = _hex32("preimage", preimage) if preimage else secrets.token_hex(32)
+        hash_only = _boolean("deschashonly", deschashonly)
+
+        if len(label.encode()) > 128:
+            raise RpcFailure(INVALID_PARAMS, f"Label '{label}' over 128 bytes")
+        length = len(description.encode())
+        if length > 639 and not hash_only:
+            message = "Description greater than 639 bytes invalid"
+            raise RpcFailure(INVALID_PARAMS, f"{message} (description length {length})")
+        if expiry >= 2**60:
+            # The real one dies of it (and of negative ones, which wrap to such numbers).
+            raise HungUp
+
+        payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+        payment_secret = payment_secret_of(preimage)
+        created_at = clock.now()
+        described = {"description": description}
+        if hash_only:
+            described = {"description_hash": hashlib.sha256(description.encode()).hexdigest()}
+        with self._changed:
+            if label in self._by_label:
+                raise RpcFailure(900, f"Duplicate label '{label}'")
+            if payment_hash in self._by_hash:
+                raise RpcFailure(901, "preimage already used")
+            invoice = Invoice(
+                label=label,
+                bolt11=bolt11.encode(
+                    self._key,
+                    payment_hash=payment_hash,
+                    payment_secret=payment_secret,
+                    created_at=created_at,
+                    expiry=expiry,
+                    amount_msat=amount_msat,
+                    **described,
+                ),
+                payment_hash=payment_hash,
+                preimage=preimage,
+                amount_msat=amount_msat,
+                description=description,
+                expires_at=created_at + expiry,
+                created_index=self._next("created"),
+            )
+            self._by_label[label] = self._by_hash[payment_hash] = invoice
+            heapq.heappush(self._expiring, (invoice.expires_at, label))
+            self._save(invoice)
+        return {
+            "payment_hash": payment_hash,
+            "expires_at": invoice.expires_at,
+            "bolt11": invoice.bolt11,
+            "payment_secret": payment_secret,
+            "created_index": invoice.created_index,
+            "warning_deadends": "Insufficient incoming capacity, once dead-end peers were excluded",
+        }
+
+    def _listinvoices(self, label=None, invstring=None, payment_hash=None, offer_id=None) -> dict:
+        if sum(chosen is not None for chosen in (label, invstring, payment_hash, offer_id)) > 1:
+            message = "Can only specify one of {label}, {invstring}, {payment_hash} or {offer_id}"
+            raise RpcFailure(INVALID_PARAMS, message)
+        if payment_hash is not None:
+            payment_hash = _hex32("payment_hash", payment_hash)
+        elif invstring is not None:
+            payment_hash = _bolt11("invstring", invstring)["payment_hash"]
+        with self._changed:
+            self._expire()
+            if label is not None:
+                found = [self._by_label.get(_label(label))]
+            elif payment_hash is not None:
+                found = [self._by_hash.get(payment_hash)]
+            elif offer_id is not None:
+                found = []
+            else:
+                found = list(self._by_label.values())
+            return {"invoices": [invoice.shown() for invoice in found if invoice]}
+
+    def _waitanyinvoice(self, lastpay_index=0, timeout=None) -> dict:
+        last = _unsigned("lastpay_index", lastpay_index)
+        # The real one keeps it signed: -1 and 2^63 mean that anything comes after them.
+        last -= 2**64 if last >= 2**63 else 0
+        timeout = None if timeout is None else _unsigned("timeout", timeout)
+        with self._changed:
+            following = bisect.bisect_right(self._paid, last, key=_by_pay_index)
+            if following < len(self._paid):
+                return self._paid[following].shown()
+            arrived: list[Invoice] = []
+            self._waiters.append(arrived)
+            self._changed.wait_for(
+                lambda: arrived or self._node.closing.is_set(),
+                None if timeout is None else min(timeout, threading.TIMEOUT_MAX),
+            )
+            if arrived:
+                return arrived[0].shown()
+            self._waiters = [waiter for waiter in self._waiters if waiter is not arrived]
+            if self._node.closing.is_set():
+                raise HungUp
+            raise RpcFailure(904, "Timed out while waiting for invoice to be paid")
+
+    def _delinvoice(self, label, status, desconly=False) -> dict:
+        label = _label(label)
+        if status not in ("paid", "expired", "unpaid"):
+            raise _invalid("status", "should be 'paid', 'expired' or 'unpaid'")
+        with self._changed:
+            self._expire()
+            invoice = self._by_label.get(label)
+            if invoice is None:
+                raise RpcFailure(905, "Unknown invoice")
+            if invoice.status != status:
+                raise RpcFailure(
+                    906,
+                    f"Invoice status is {invoice.status} not {status}",
+                    {"current_status": invoice.status, "expected_status": status},
+                )
+            if _boolean("desconly", desconly):
+                return self._delete_description(invoice)
+            del self._by_label[label], self._by_hash[invoice.payment_hash]
+            if invoice.pay_index is not None:
+                del self._paid[bisect.bisect_left(self._paid, invoice.pay_index, key=_by_pay_index)]
+            self._records.remove("invoice", label)
+            self._save()
+            return invoice.shown()
+
+    def _delete_description(self, invoice: Invoice) -> dict:
+        if invoice.description is None:
+            raise RpcFailure(908, "Invoice description already removed")
+        invoice.description = None
+        # The answer was recorded without the updated_index that later ones show.
+        shown = invoice.shown()
+        invoice.updated_index = self._next("updated")
+        self._save(invoice)
+        return shown
+
+    def _decode(self, string) -> dict:
+        return _bolt11("string", string)
+
+    def _autoclean_status(self, subsystem=None) -> dict:
+        idle = (
+            "succeededforwards failedforwards succeededpays failedpays paidinvoices expiredinvoices"
+        )
+        status = {name: {"enabled": False, "cleaned": 0} for name in idle.split()}
+        if self.autocleans_paid_invoices:
+            status["paidinvoices"] = {"enabled": True, "age": 3600, "cleaned": 0}
+        status["networkevents"] = {"enabled": True, "age": 30 * 24 * 3600, "cleaned": 0}
+        if subsystem is not None and subsystem not in status:
+            raise _invalid("subsystem", "should be a subsystem")
+        return {"autoclean": {k: v for k, v in status.items() if subsystem in (None, k)}}
+
+    def _sql(self, query) -> dict:
+        if not isinstance(query, str) or not MAX_PAY_INDEX.fullmatch(query):
+            raise RpcFailure(-1, "The sandbox answers only SELECT max(pay_index) FROM invoices")
+        with self._changed:
+            return {"rows": [[self._paid[-1].pay_index if self._paid else None]]}
+
+    # What the wallet answers
+
+    def _pay(self, bolt11, amount_msat=None, retry_for=60) -> dict:
+        _unsigned("retry_for", retry_for)
+        if amount_msat is not None:
+            amount_msat = _amount("amount_msat", amount_msat)
+        try:
+            terms = _bolt11("bolt11", bolt11)
+        except RpcFailure as failure:
+            raise RpcFailure(INVALID_PARAMS, f"Invalid bolt11: {failure.__cause__}") from failure
+        payment_hash = terms["payment_hash"]
+        if "amount_msat" in terms and amount_msat is not None:
+            raise RpcFailure(INVALID_PARAMS, "amount_msat parameter unnecessary")
+        amount_msat = terms.get("amount_msat", amount_msat)
+        if amount_msat is None:
+            raise RpcFailure(INVALID_PARAMS, "amount_msat required")
+
+        with self._changed:
+            if payment_hash in self._payments:
+                first = self._payments[payment_hash]
+                # The real one's first answer has a fraction of the second, the later ones not.
+                return {**first, "created_at": int(first["created_at"])}
+            late = clock.now() - terms["created_at"] - terms["expiry"]
+            if late >= 0:
+                raise RpcFailure(207, f"Invoice expired {late} seconds ago")
+            if not self._node.is_open or terms["payee"] != self.id:
+                raise RpcFailure(205, "Failed: We could not find a usable set of paths.")
+            if amount_msat > WALLET_CAPACITY_MSAT:
+                raise RpcFailure(
+                    205,
+                    "Failed: We could not find a usable set of paths. Total source capacity is "
+                    f"only {WALLET_CAPACITY_MSAT}msat (in 1 channels).",
+                )
+            invoice = self._by_hash.get(payment_hash)
+            try:
+                # The node never sees the text that is paid: the hash and the secret must do.
+                if not invoice or payment_secret_of(invoice.preimage) != terms["payment_secret"]:
+                    raise ValueError("no such invoice")
+                self.settle(payment_hash, amount_msat)
+            except ValueError as error:
+                said = "incorrect_or_unknown_payment_details"
+                message = f"Destination said it doesn't know invoice: {said}"
+                raise RpcFailure(203, message) from error
+            payment = {
+                "payment_preimage": invoice.preimage,
+                "amount_msat": amount_msat,
+                "amount_sent_msat": amount_msat,
+                "parts": 1,
+                "destination": self.id,
+                "payment_hash": payment_hash,
+                "status": "complete",
+                "created_at": float(clock.now()),
+            }
+            self._payments[payment_hash] = payment
+            self._records.put("payment", payment_hash, payment)
+            self._records.commit()
+            return payment
+
+
+def payment_secret_of(preimage: str) -> str:
+    flipped = bytearray.fromhex(preimage)
+    flipped[0] ^= 1
+    return hashlib.sha256(flipped).hexdigest()
+
+
+def _by_pay_index(invoice: Invoice) -> int:
+    return invoice.pay_index
+
+
+# Parameters as lightningd reads them
+
+
+def _invalid(name: str, wanted: str) -> RpcFailure:
+    message = f"{name}: {wanted}: invalid token (see logs for details)"
+    return RpcFailure(INVALID_PARAMS, message)
+
+
+def _amount(name: str, value) -> int | None:
+    """Read an amount; None stands for "any"."""
+    if value == "any":
+        return None
+    parsed = AMOUNT.fullmatch(str(value)) if type(value) in (int, str) else None
+    if parsed is None:
+        amount_msat = 0
+    elif parsed[3] is None:
+        amount_msat = int(parsed[1]) * (1000 if parsed[2] == "sat" else 1)
+    else:
+        amount_msat = int(parsed[3] + (parsed[4] or "").ljust(11, "0"))
+    if not 0 < amount_msat < 2**64:
+        raise _invalid(name, "should be positive msat or 'any'")
+    return amount_msat
+
+
+def _label(value) -> str:
+    if type(value) not in (int, float, str):
+        raise _invalid("label", "should be a string or number")
+    return str(value)
+
+
+def _unsigned(name: str, value) -> int:
+    """Read an unsigned number; negative ones wrap around, as they do in the real one."""
+    if type(value) is str and re.fullmatch("-?[0-9]{1,20}", value):
+        value = int(value)
+    if type(value) is not int or not -(2**63) <= value < 2**64:
+        raise _invalid(name, "should be an unsigned 64 bit integer")
+    return value % 2**64
+
+
+def _boolean(name: str, value) -> bool:
+    if type(value) is not bool and value not in ("true", "false"):
+        raise _invalid(name, "should be 'true' or 'false'")
+    return value in (True, "true")
+
+
+def _hex32(name: str, value) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-fA-F]{64}", value):
+        raise _invalid(name, "should be a 32 byte hex value")
+    return value.lower()
+
+
+def _bolt11(name: str, value) -> dict:
+    text = value.removeprefix("lightning:") if isinstance(value, str) else ""
+    try:
+        return bolt11.decode(text)
+    except bolt11.Bolt11Error as error:
+        wrong = str(error) if text.lower().startswith("ln") else "Unparsable string"
+        raise _invalid(name, wrong) from error
+
+
+class _Records:
+    """Keyed JSON records in an SQLite file, or nowhere; whoever calls holds the node's lock."""
+
+    def __init__(self, store: Path | None):
+        self._database = None
+        if store is None:
+            return
+        self._database = sqlite3.connect(store, check_same_thread=False)
+        # The sandbox may lose its last moments with the machine: there is no money in it.
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS records (kind TEXT, name TEXT, value TEXT NOT NULL,"
+            " PRIMARY KEY (kind, name))"
+        )
+
+    def all(self, kind: str) -> dict[str, dict]:
+        if self._database is None:
+            return {}
+        query = "SELECT name, value FROM records WHERE kind = ?"
+        return {name: json.loads(value) for name, value in self._database.execute(query, (kind,))}
+
+    def get(self, kind: str, name: str) -> dict | None:
+        return self.all(kind).get(name)
+
+    def put(self, kind: str, name: str, value: dict) -> None:
+        if self._database is not None:
+            row = (kind, name, json.dumps(value))
+            self._database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", row)
+
+    def remove(self, kind: str, name: str) -> None:
+        if self._database is not None:
+            row = (kind, name)
+            self._database.execute("DELETE FROM records WHERE kind = ? AND name = ?", row)
+
+    def commit(self) -> None:
+        if self._database is not None:
+            self._database.commit()
+
+    def close(self) -> None:
+        """Keep nothing from here on."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+class _Endpoint:
+    """JSON-RPC on a unix socket, a thread for each connection."""
+
+    def __init__(self, path: Path, methods: dict[str, Callable[..., dict]], faults: Faults):
+        self.path = path
+        self.calls: list[tuple[str, dict | list]] = []
+        self.closing = threading.Event()
+        self._methods = methods
+        self._faults = faults
+        self._listener: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._connections: dict[socket.socket, threading.Thread] = {}
+
+    @property
+    def is_open(self) -> bool:
+        return self._listener is not None
+
+    def open(self) -> None:
+        if self.is_open:
+            return
+        self.closing.clear()
+        self._faults.thawed.clear()
+        self.remove()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The kernel takes 107 bytes of path, and temporary directories can be longer.
+        directory = os.open(self.path.parent, os.O_DIRECTORY | os.O_RDONLY)
+        try:
+            listener.bind(f"/proc/self/fd/{directory}/{self.path.name}")
+        finally:
+            os.close(directory)
+        self.path.chmod(0o600)
+        listener.listen(128)
+        self._listener = listener
+        self._accepting = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        self._accepting.start()
+
+    def close(self, wake: Callable[[], None] = lambda: None) -> None:
+        """Close everything; `wake` stirs the calls that sleep elsewhere, to see `closing`."""
+        if not self.is_open:
+            return
+        self.closing.set()
+        self._faults.thawed.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._listener.close()
+        self._listener = None
+        with self._lock:
+            connections = dict(self._connections)
+        for connection in connections:
+            _hang_up(connection)
+        wake()
+        for thread in connections.values():
+            thread.join()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            with self._lock:
+                self._connections[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            for request in _requests(connection):
+                answer = self._answer(request)
+                connection.sendall(json.dumps(answer).encode() + b"\n\n")
+        except (HungUp, OSError, UnicodeError):
+            pass
+        finally:
+            with self._lock:
+                del self._connections[connection]
+            _hang_up(connection)
+            connection.close()
+
+    def _answer(self, request: dict) -> dict:
+        answer = {"jsonrpc": "2.0", "id": request.get("id")}
+        method, params = request.get("method"), request.get("params", {})
+        if not isinstance(method, str) or not isinstance(params, dict | list):
+            return answer | {"error": {"code": -32600, "message": "Invalid request"}}
+        self.calls.append((method, params))
+        fault = self._faults.take(method)
+        try:
+            if fault is not None:
+                self._suffer(fault)
+            answer["result"] = self._call(method, params)
+        except RpcFailure as failure:
+            answer["error"] = failure.error
+        if fault is not None and fault.kind == "cut-after":
+            raise HungUp
+        return answer
+
+    def _suffer(self, fault: Fault) -> None:
+        if fault.kind == "slow":
+            if self.closing.wait(fault.seconds):
+                raise HungUp
+        elif fault.kind == "frozen":
+            self._faults.thawed.wait()
+            raise HungUp
+        elif fault.kind == "refuse":
+            # "205: no route" says which code the error has.
+            parsed = re.fullmatch(r"(?:(-?[0-9]+): *)?(.*)", fault.message, re.S)
+            raise RpcFailure(int(parsed[1] or -1), parsed[2])
+        elif fault.kind == "cut-before":
+            raise HungUp
+
+    def _call(self, method: str, params: dict | list) -> dict:
+        answer = self._methods.get(method)
+        if answer is None:
+            raise RpcFailure(-32601, f"Unknown command '{method}'")
+        return answer(**_named(answer, params))
+
+
+def _named(answer: Callable[..., dict], params: dict | list) -> dict:
+    """Match what was sent to what the method takes; nulls mean what leaving them out means."""
+    known = inspect.signature(answer).parameters
+    if isinstance(params, list):
+        if len(params) > len(known):
+            message = f"too many parameters: got {len(params)}, expected {len(known)}"
+            raise RpcFailure(INVALID_PARAMS, message)
+        params = dict(zip(known, params, strict=False))
+    for name in params:
+        if name not in known:
+            raise RpcFailure(INVALID_PARAMS, f"unknown parameter: {name}, {UNKNOWN_HINT}")
+    required = [name for name, known_as in known.items() if known_as.default is known_as.empty]
+    for name in required:
+        if name not in params:
+            raise RpcFailure(INVALID_PARAMS, f"missing required parameter: {name}")
+    return {name: value for name, value in params.items() if value is not None or name in required}
+
+
+def _requests(connection: socket.socket):
+    """Find the JSON objects in the stream, however they are cut into pieces."""
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    decoder = json.JSONDecoder()
+    text = ""
+    while piece := connection.recv(65536):
+        text = (text + utf8.decode(piece)).lstrip()
+        while text:
+            if not text.startswith("{"):
+                raise HungUp
+            try:
+                request, end = decoder.raw_decode(text)
+            except json.JSONDecodeError:
+                break
+            yield request
+            text = text[end:].lstrip()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
