@@ -1,0 +1,247 @@
+"""The Lightning node (Core Lightning through pyln-client): invoices out, payments in."""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from pyln.client import LightningRpc, RpcError
+
+WEB_SECONDS = 5
+WEB_CALLS_AT_ONCE = 3
+WORKER_SECONDS = 15
+
+# Error codes of lightningd's invoice calls.
+DUPLICATE_LABEL = 900
+TIMED_OUT = 904
+UNKNOWN_INVOICE = 905
+WRONG_STATUS = 906
+
+# pyln-client writes whole payloads, preimages included, at DEBUG.
+_silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
+
+
+class NodeError(Exception):
+    """The node did not do it, or did not say whether it did. Safe to show to the operator."""
+
+
+@dataclass(frozen=True)
+class Invoice:
+    label: str
+    bolt11: str
+    payment_hash: str
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class Payment:
+    """One paid invoice of the node, ours or another program's."""
+
+    label: str
+    payment_hash: str
+    pay_index: int
+    paid_at: int
+    received_msat: int
+
+
+class Node:
+    """One lightningd. A Node serves all threads; every call opens its own connection.
+
+    With `calls_at_once`, further calls raise NodeError at once, so that a frozen
+    node holds up only so many threads.
+    """
+
+    def __init__(self, rpc_path: str, seconds: float, calls_at_once: int | None = None):
+        self._rpc_path = rpc_path
+        self._seconds = seconds
+        self._places = threading.BoundedSemaphore(calls_at_once) if calls_at_once else None
+
+    def create_invoice(self, label: str, msat: int, description: str, seconds: int) -> Invoice:
+        """Ask for an invoice that expires in `seconds`. Asking again answers the same invoice."""
+        try:
+            answer = self._call(
+                "invoice",
+                amount_msat=_bounded(msat, 1, 10**15),
+                label=label,
+                description=description,
+                expiry=_bounded(seconds, 1, 10**7),
+            )
+        except Refused as refused:
+            if refused.code != DUPLICATE_LABEL:
+                raise
+            found = self.find_invoice(label)
+            if found is None:
+                raise NodeError("the node knows the label and does not find its invoice") from None
+            return found
+        return Invoice(label, answer["bolt11"], answer["payment_hash"], answer["expires_at"])
+
+    def find_invoice(self, label: str) -> Invoice | None:
+        entry = self._entry(label)
+        if entry is None:
+            return None
+        return Invoice(label, entry["bolt11"], entry["payment_hash"], entry["expires_at"])
+
+    def find_payment(self, label: str) -> Payment | None:
+        """The payment of the invoice with `label`; None while it is unpaid or unknown."""
+        entry = self._entry(label)
+        return _payment(entry) if entry and entry["status"] == "paid" else None
+
+    def delete_unpaid_invoice(self, label: str) -> bool:
+        """Delete an invoice that nobody has paid: True when the node has none of that label now.
+
+        False: it is paid. The node decides in the moment of the call, so a payment cannot be lost.
+        """
+        status = "unpaid"
+        for _ in range(3):  # it may expire between two of these calls
+            try:
+                self._call("delinvoice", label=label, status=status)
+                return True
+            except Refused as refused:
+                if refused.code == UNKNOWN_INVOICE:
+                    return True
+                if refused.code != WRONG_STATUS:
+                    raise
+                status = refused.data.get("current_status")
+                if status == "paid":
+                    return False
+        raise NodeError("the node does not say what has become of an invoice")
+
+    def wait_for_payment(self, after: int, seconds: int) -> Payment | None:
+        """The first payment with a pay_index above `after`; None when none came in `seconds`."""
+        try:
+            answer = self._call(
+                "waitanyinvoice",
+                lastpay_index=_bounded(after, 0, 2**62),
+                timeout=seconds,
+                time_limit=seconds + WORKER_SECONDS,
+            )
+        except Refused as refused:
+            if refused.code == TIMED_OUT:
+                return None
+            raise
+        return _payment(answer)
+
+    def node_id(self) -> str:
+        return self._call("getinfo")["id"]
+
+    def last_pay_index(self) -> int:
+        """The newest pay_index that the node has given; 0 before the first."""
+        rows = self._call("sql", query="SELECT max(pay_index) FROM invoices")["rows"]
+        return rows[0][0] or 0
+
+    def deletes_paid_invoices(self) -> bool:
+        """Whether autoclean is set to delete paid invoices, perhaps before we have seen them."""
+        status = self._call("autoclean-status").get("autoclean", {}).get("paidinvoices", {})
+        return bool(status.get("enabled"))
+
+    def _entry(self, label: str) -> dict | None:
+        entries = self._call("listinvoices", label=label)["invoices"]
+        return entries[0] if entries else None
+
+    def _call(self, method: str, time_limit: float | None = None, **params):
+        if self._places and not self._places.acquire(blocking=False):
+            raise NodeError("the node is slow: too many calls are waiting for it")
+        rpc = _Rpc(self._rpc_path, time_limit or self._seconds)
+        try:
+            return rpc.call(method, params)
+        except RpcError as error:
+            raise _refusal(method, error) from None
+        except TimeoutError:
+            raise NodeError(f"the node did not answer {method}: it took too long") from None
+        except OSError as error:
+            raise NodeError(f"the node did not answer {method}: {error.strerror}") from None
+        except (ValueError, KeyError, AttributeError) as error:
+            reason = type(error).__name__
+            raise NodeError(f"the node's answer to {method} is not readable: {reason}") from None
+        finally:
+            if self._places:
+                self._places.release()
+
+
+class Refused(NodeError):
+    """An error that lightningd answered."""
+
+    def __init__(self, method: str, code: int, data: dict):
+        super().__init__(f"the node refused {method} with code {code}")
+        self.code = code
+        self.data = data
+
+
+class _Rpc(LightningRpc):
+    """pyln-client's calls with a time limit, which it lacks: a frozen node holds it for ever."""
+
+    def __init__(self, path: str, seconds: float):
+        super().__init__(path, logger=_silent)
+        self._deadline = time.monotonic() + seconds
+
+    def call(self, method, payload=None, cmdprefix=None, filter=None):
+        request_id = self.get_json_id(method, cmdprefix)
+        with self._connect() as connection:
+            self._writeobj(
+                connection,
+                {"jsonrpc": "2.0", "id": request_id, "method": method, "params": payload or {}},
+            )
+            answer = self._read(connection)
+        if answer.get("id") != request_id:
+            raise ValueError("an answer to another question")
+        if "error" in answer:
+            raise RpcError(method, None, answer["error"])
+        return answer["result"]
+
+    def _connect(self) -> socket.socket:
+        # Through /proc: a socket's own path may have no more than 107 bytes.
+        directory = os.open(os.path.dirname(os.path.abspath(self.socket_path)), os.O_DIRECTORY)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self._left())
+            connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(self.socket_path)}")
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            os.close(directory)
+        return connection
+
+    def _read(self, connection: socket.socket) -> dict:
+        """One answer; lightningd ends each with an empty line."""
+        received = bytearray()
+        while not received.endswith(b"\n\n"):
+            connection.settimeout(self._left())
+            chunk = connection.recv(65536)
+            if not chunk:
+                raise ConnectionResetError(None, "it closed the connection")
+            received += chunk
+        return json.loads(received)
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _refusal(method: str, error: RpcError) -> NodeError:
+    # lightningd's text repeats what was sent: the code says enough.
+    if not isinstance(error.error, dict):
+        return NodeError(f"the node went away during {method}")
+    return Refused(method, error.error.get("code", 0), error.error.get("data") or {})
+
+
+def _payment(entry: dict) -> Payment:
+    return Payment(
+        label=entry["label"],
+        payment_hash=entry["payment_hash"],
+        pay_index=entry["pay_index"],
+        paid_at=entry["paid_at"],
+        received_msat=entry["amount_received_msat"],
+    )
+
+
+def _bounded(value: int, least: int, most: int) -> int:
+    """lightningd crashes on some numbers out of range: they never reach it."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{value} is not a whole number from {least} to {most}")
+    return value
