@@ -1,0 +1,67 @@
+"""One shop: its settings and the outside systems that it talks to."""
+
+from dataclasses import dataclass, replace
+
+from lightningspace import node as lightning
+from lightningspace.config import Config
+from lightningspace.models import Fact, Server, transaction
+from lightningspace.node import Node
+from lightningspace.panel import Panel
+from lightningspace.prices import Prices
+from lightningspace.vault import Vault
+
+KEY_FINGERPRINT = "key fingerprint"
+
+
+class WrongKey(Exception):
+    """The database was written with another SECRET_KEY."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    config: Config
+    node: Node
+    panel: Panel
+    vault: Vault
+    prices: Prices
+
+    def for_worker(self) -> "Shop":
+        """The same shop, whose calls to the node may take longer than a web page can wait."""
+        node = Node(self.config.lightning_rpc, lightning.WORKER_SECONDS)
+        return replace(self, node=node)
+
+
+def build(config: Config) -> Shop:
+    return Shop(
+        config=config,
+        node=Node(config.lightning_rpc, lightning.WEB_SECONDS, lightning.WEB_CALLS_AT_ONCE),
+        panel=Panel(
+            config.panel_url, config.panel_user, config.panel_password, config.panel_verify_tls
+        ),
+        vault=Vault(config.secret_key, config.secret_key_fallbacks),
+        prices=Prices(config.price_msat_per_day, config.price_msat_per_gb_day),
+    )
+
+
+def settle_in(shop: Shop) -> None:
+    """Tell the database of the settings that it must agree with. Safe to call at every start.
+
+    Raises WrongKey when what is sealed in it could not be read with our keys.
+    """
+    ours = shop.vault.fingerprints()
+    with transaction():
+        Fact.insert(name=KEY_FINGERPRINT, value=ours[0]).on_conflict_ignore().execute()
+        known = Fact.get_by_id(KEY_FINGERPRINT).value
+        if known not in ours:
+            raise WrongKey(
+                "the database was written with another SECRET_KEY: start with that one, or name it "
+                "in SECRET_KEY_FALLBACKS"
+            )
+        if known != ours[0]:
+            Fact.update(value=ours[0]).where(Fact.name == KEY_FINGERPRINT).execute()
+        for server_id, capacity_mb in shop.config.capacity_mb.items():
+            Server.insert(id=server_id, capacity_mb=capacity_mb).on_conflict_ignore().execute()
+            Server.update(capacity_mb=capacity_mb).where(Server.id == server_id).execute()
+        # A server that is no longer in the settings sells nothing; its accounts stay.
+        gone = Server.id.not_in(list(shop.config.capacity_mb))
+        Server.update(capacity_mb=0).where(gone).execute()
