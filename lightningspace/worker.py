@@ -1,0 +1,166 @@
+"""The worker: follow the node's payments, let paid orders take effect, make the panel match."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from lightningspace import hosting, orders
+from lightningspace.models import db, drop_broken_connection
+from lightningspace.node import NodeError
+from lightningspace.panel import PanelError
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2
+LIVE_SECONDS = 5
+TIDY_SECONDS = 60
+PAYMENT_WAIT_SECONDS = 30
+NODE_RETRY_SECONDS_MAX = 30
+FAULT_SECONDS = 60
+
+
+class Worker:
+    """Runs until `stop()`. Several may run at once; only the database coordinates them."""
+
+    def __init__(self, shop: Shop):
+        self._shop = shop.for_worker()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._busy: set[str] = set()
+        self._not_before: dict[str, float] = {}  # after a fault of ours, by account
+        self._busy_lock = threading.Lock()
+        self._accounts = ThreadPoolExecutor(shop.config.worker_threads, "account")
+
+    def stop(self) -> None:
+        """End between two steps. May be called from a signal handler, and twice."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        # Threads that wait for the node or the panel hold nothing: they may die with the process.
+        threading.Thread(target=self._watch, name="watcher", daemon=True).start()
+        self._repeat("tidy", self.tidy, TIDY_SECONDS)
+        self._repeat("live", self._mark_live, LIVE_SECONDS)
+        while not self._stopping.is_set():
+            self._guarded(self.look)
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
+        self._accounts.shutdown(cancel_futures=True)
+
+    # -- steps -------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Hand out what is due: paid orders that take effect, accounts that want changes."""
+        for order in orders.due():
+            self._start(order.account_id or order.token, self._open, order.token)
+        for account_id in hosting.due_accounts():
+            self._start(account_id, self._reconcile, account_id)
+
+    def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
+        """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
+        node = self._shop.node
+        node_id = node.node_id()
+        after = orders.cursor(node_id)
+        payment = node.wait_for_payment(after, seconds)
+        if payment is None:
+            return False
+        if orders.record(self._shop, node_id, payment, after):
+            self._wake.set()
+        return True
+
+    def tidy(self) -> None:
+        """What is done every minute. Raises NodeError."""
+        hosting.wipe_shown_passwords()
+        node_id = self._shop.node.node_id()
+        if orders.tidy(self._shop, node_id):
+            self._wake.set()
+        self._check_cursor(node_id)
+
+    def _check_cursor(self, node_id: str) -> None:
+        # The cursor first: it may move while the node is asked.
+        recorded = orders.cursor(node_id)
+        if self._shop.node.last_pay_index() < recorded:
+            logger.error("the node counts payments backwards: was it restored? Reading all again")
+            orders.follow_from_start(node_id)
+
+    # -- threads -----------------------------------------------------------------
+
+    def _watch(self) -> None:
+        wait = 1
+        while not self._stopping.is_set():
+            try:
+                self.follow_payments()
+                wait = 1
+            except Exception as error:
+                if self._stopping.is_set():
+                    return
+                self._report("payments", error)
+                self._stopping.wait(wait)
+                wait = min(NODE_RETRY_SECONDS_MAX, wait * 2)
+
+    def _repeat(self, name: str, step: Callable[[], None], seconds: int) -> None:
+        def loop():
+            while not self._stopping.is_set():
+                self._guarded(step)
+                self._stopping.wait(seconds)
+
+        threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def _start(self, key: str, step: Callable, *arguments) -> None:
+        """Run a step of one account in the pool, unless one of that account runs already."""
+        with self._busy_lock:
+            if key in self._busy or self._not_before.get(key, 0) > time.monotonic():
+                return
+            self._busy.add(key)
+        self._accounts.submit(self._run, key, step, *arguments)
+
+    def _run(self, key: str, step: Callable, *arguments) -> None:
+        went_well = self._guarded(step, *arguments)
+        with self._busy_lock:
+            self._busy.discard(key)
+            self._not_before.pop(key, None)
+            if not went_well:
+                self._not_before[key] = time.monotonic() + FAULT_SECONDS
+
+    def _open(self, token: str) -> None:
+        account_id = orders.apply(self._shop, token)
+        if account_id:
+            self._reconcile(account_id)
+
+    def _reconcile(self, account_id: str) -> None:
+        hosting.reconcile(self._shop, account_id, self._stopping.is_set)
+
+    def _mark_live(self) -> None:
+        hosting.mark_live(self._shop)
+
+    def _guarded(self, step: Callable, *arguments) -> bool:
+        """Run one step among many: its fault is logged (False), and the others go on."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            self._report(step.__name__, error)
+            return False
+        return True
+
+    def _report(self, what: str, error: Exception) -> None:
+        if isinstance(error, NodeError | PanelError):
+            logger.warning("%s: %s", what, error)
+        else:
+            logger.error("%s failed", what, exc_info=error)
+        if not db.in_transaction():
+            drop_broken_connection()
+
+
+def warn_of_autoclean(shop: Shop) -> None:
+    """Say so when the node deletes paid invoices: one may be gone before it was seen."""
+    try:
+        if shop.node.deletes_paid_invoices():
+            logger.error(
+                "the node's autoclean deletes paid invoices: a payment could be lost; "
+                "switch autoclean-paidinvoices off"
+            )
+    except NodeError as error:
+        logger.warning("autoclean not checked: %s", error)
