@@ -1,0 +1,212 @@
+"""The application factory; as a program (`python app.py`) the whole shop against the sandbox."""
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Flask, render_template, request
+from flask.sessions import SecureCookieSessionInterface
+from flask_wtf.csrf import CSRFProtect
+from limits.errors import ConfigurationError
+from peewee import InterfaceError, OperationalError
+from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from lightningspace import cli, forms, models, qr, shop, visitors
+from lightningspace.clock import now
+from lightningspace.config import Config, ConfigError
+from lightningspace.web import web
+
+ROOT = Path(__file__).parent
+INSTANCE = ROOT / "instance"
+BODY_BYTES_MAX = 64 * 1024
+SESSION_SECONDS = 31 * 24 * 60 * 60
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+csrf = CSRFProtect()
+
+
+def create_app(config: Config) -> Flask:
+    """The web program. The database must have its tables (`flask init-db`)."""
+    app = Flask(__name__, instance_path=str(INSTANCE))
+    app.config.update(
+        SECRET_KEY=config.secret_key,
+        SECRET_KEY_FALLBACKS=list(config.secret_key_fallbacks),
+        SESSION_COOKIE_NAME="__Host-session" if config.is_https else "session",
+        SESSION_COOKIE_SECURE=config.is_https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
+        WTF_CSRF_TIME_LIMIT=None,
+        # The strict check wants a Referer, which Tor Browser and others never send.
+        WTF_CSRF_SSL_STRICT=False,
+        MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
+        RATELIMIT_STORAGE_URI=config.rate_limit_storage,
+        TRAP_BAD_REQUEST_ERRORS=False,
+    )
+    if config.proxy_hops:
+        hops = config.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
+
+    app.session_interface = Sessions()
+    # Its lines name the client's address, which is never logged.
+    logging.getLogger("flask-limiter").setLevel(logging.ERROR)
+    warn_of_shared_domain(config)
+    models.open_database(config.database_url)
+    app.extensions["shop"] = shop.build(config)
+    app.before_request(check_origin)
+    app.before_request(check_parts)
+    csrf.init_app(app)
+    try:
+        visitors.limiter.init_app(app)
+    except ConfigurationError as error:
+        raise ConfigError(
+            f"RATE_LIMIT_STORAGE is not usable: write memory:// or another storage ({error})"
+        ) from error
+    visitors.login_manager.init_app(app, add_context_processor=False)
+    app.register_blueprint(web)
+    app.after_request(set_headers)
+    app.teardown_request(lambda error: error and models.drop_broken_connection())
+    register_errors(app)
+    register_template_tools(app)
+    cli.register(app)
+    return app
+
+
+def warn_of_shared_domain(config: Config) -> None:
+    """Customers' sites under the shop's own domain can plant cookies for it."""
+    host = urlsplit(config.public_url).hostname or ""
+    if f".{host}".endswith(f".{config.base_domain}") or config.base_domain.endswith(f".{host}"):
+        logging.getLogger(__name__).warning(
+            "PUBLIC_URL and BASE_DOMAIN share a domain: customers' pages could set cookies for the "
+            "shop; better take a second domain"
+        )
+
+
+def check_origin() -> None:
+    """Refuse a form that a page of another site has sent, where the browser tells."""
+    origin = request.headers.get("Origin")
+    if request.method != "POST" or origin is None:
+        return
+    ours = request.host_url.rstrip("/")
+    if origin not in (ours, visitors.this_shop().config.public_url):
+        raise BadRequest("This form was sent from another site.")
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions in a cookie; it makes a signer for each request, and one is enough."""
+
+    def __init__(self):
+        self._signer = None
+
+    def get_signing_serializer(self, app):
+        if self._signer is None:
+            self._signer = super().get_signing_serializer(app)
+        return self._signer
+
+
+def check_parts() -> None:
+    """Refuse a multipart body with a nameless part, which Flask-WTF cannot look through."""
+    if request.method == "POST" and None in request.form:
+        raise BadRequest("A field of this form has no name.")
+
+
+def set_headers(response):
+    response.headers.extend(HEADERS)
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def register_errors(app: Flask) -> None:
+    def error_page(error: HTTPException):
+        if error.response is not None:  # a redirect, or an answer made on purpose
+            return error.response
+        code = error.code if error.code in ERRORS else 500 if error.code >= 500 else 400
+        title, text = ERRORS[code]
+        page = render_template("error.html", title=title, text=text, code=error.code)
+        headers = dict(error.get_headers()[1:])
+        if code == 429:
+            headers.setdefault("Retry-After", "60")
+        return page, error.code, headers
+
+    for code in default_exceptions:
+        app.register_error_handler(code, error_page)
+
+    def database_fault(error):
+        logging.getLogger(__name__).error("the database does not answer: %s", type(error).__name__)
+        models.drop_broken_connection()
+        return error_page(default_exceptions[503]())
+
+    app.register_error_handler(OperationalError, database_fault)
+    app.register_error_handler(InterfaceError, database_fault)
+
+
+ERRORS = {
+    400: (
+        "That did not work",
+        "We could not read what your browser sent, or it came from a page that is not ours or too "
+        "old. Please allow cookies for this site, open the page again and send the form once more. "
+        "Nothing was charged.",
+    ),
+    403: ("Not allowed", "You may not open this page."),
+    404: ("Nothing here", "There is no page at this address, or it is not yours to see."),
+    405: ("Nothing here", "This address takes forms only. Start from the front page."),
+    413: ("Too much", "Your browser sent more than our forms hold. Please send less."),
+    429: ("Slow down", "Too many tries in a short time. Please wait a minute, then try again."),
+    500: (
+        "Our mistake",
+        "Something broke on our side and we have a note of it. What you paid is recorded.",
+    ),
+    503: ("One moment", "We cannot answer just now. Nothing is lost. Please try again soon."),
+}
+
+
+def register_template_tools(app: Flask) -> None:
+    app.add_template_global(now)
+    app.add_template_filter(qr.svg, "qr")
+    app.add_template_filter(forms.size_in_words, "size")
+    app.add_template_filter(sats)
+    app.add_template_filter(iso_time)
+    app.add_template_filter(clock_time)
+    app.add_template_filter(span)
+
+
+def sats(msat: int) -> str:
+    """Whole sats with thin gaps, as a customer reads them."""
+    return f"{-(-msat // 1000):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(seconds: int) -> str:
+    """A span of time in its largest fitting unit, rounded down: "89 days"."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or unit == "minute":
+            count = max(0, seconds) // length
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError
+
+
+if __name__ == "__main__":
+    # Here alone: production never loads the stand-ins.
+    from lightningspace.sandbox import program
+
+    program.run(create_app, ROOT, os.environ)

@@ -1,0 +1,170 @@
+"""The shape of what people type; what is wrong is said beside the field."""
+
+import re
+import secrets
+
+from flask import request
+from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
+from wtforms import (
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+)
+from wtforms.validators import Email, InputRequired, Length, Optional, ValidationError
+
+from lightningspace import names, passwords
+from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Terms
+
+TERMS_FIELDS = ("space_mb", "duration", "unit")
+BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+
+
+def _stripped(value):
+    return value.strip() if isinstance(value, str) else value
+
+
+def _whole(typed) -> int:
+    """Plain digits; int() alone also reads "1_0" and the digits of every other script."""
+    if not re.fullmatch("[0-9]{1,9}", str(typed).strip()):
+        raise ValueError("no whole number")
+    return int(typed)
+
+
+class WholeNumberField(IntegerField):
+    def process_formdata(self, valuelist):
+        try:
+            self.data = _whole(valuelist[0]) if valuelist else self.data
+        except ValueError:
+            self.data = None  # the form's own check says it in our words
+
+
+class Form(FlaskForm):
+    class Meta(FlaskForm.Meta):
+        def wrap_formdata(self, form, formdata):
+            # Typed text alone: FlaskForm would also take uploaded files and JSON of any type.
+            if formdata is None or isinstance(formdata, MultiDict):
+                return formdata
+            return request.form if form.is_submitted() else None
+
+
+class TermsForm(Form):
+    """Space and time; the sizes offered come from the settings."""
+
+    space_mb = RadioField("Space", coerce=_whole, validators=[InputRequired("Choose a size.")])
+    duration = WholeNumberField(
+        "Duration", default=3, validators=[InputRequired("Write a whole number, such as 3.")]
+    )
+    unit = SelectField(
+        "Unit",
+        choices=list(UNIT_SECONDS),
+        default="months",
+        validators=[InputRequired("Choose hours, days or months.")],
+    )
+
+    def __init__(self, sizes_mb: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.space_mb.choices = [(size, size_in_words(size)) for size in sizes_mb]
+        if self.space_mb.data is None and not self.is_submitted():
+            self.space_mb.data = sizes_mb[0]
+
+    def validate_duration(self, field):
+        if field.data is None:
+            raise ValidationError("Write a whole number, such as 3.")
+        if self.unit.data not in UNIT_SECONDS:
+            return  # said beside the unit
+        seconds = field.data * UNIT_SECONDS[self.unit.data]
+        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+            raise ValidationError("Choose from one hour to two years (24 months or 730 days).")
+
+    def terms(self) -> Terms:
+        return Terms(self.space_mb.data, self.duration.data, self.unit.data)
+
+
+class PriceForm(TermsForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+
+class OrderForm(TermsForm):
+    username = StringField(
+        "Name", filters=[_stripped], validators=[Optional()], render_kw=BROWSER_REMEMBERS
+    )
+    email = StringField(
+        "E-mail",
+        filters=[_stripped],
+        validators=[Optional(), Length(max=254), Email("This is no e-mail address.")],
+        render_kw={"autocomplete": "email", "inputmode": "email"},
+    )
+    password = PasswordField(
+        "Password",
+        # Blanks are a password like any other, to be checked: it is used as it was typed.
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+    # One rendered form makes one order, however often it is sent.
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+    def validate_username(self, field):
+        if not names.RULE.fullmatch(field.data):
+            raise ValidationError(f"A name has {names.RULE_IN_WORDS}.")
+        if names.is_reserved(field.data):
+            raise ValidationError("This name is reserved. Choose another one.")
+
+    def validate_password(self, field):
+        _check_password(field)
+
+    def terms_are_valid(self) -> bool:
+        """Check space and time alone, for who only asks for the price."""
+        return all([self[name].validate(self, _inline(self, name)) for name in TERMS_FIELDS])
+
+
+class LoginForm(Form):
+    username = StringField(
+        "Name",
+        filters=[_stripped],
+        validators=[InputRequired("Write your name here."), Length(max=64)],
+        render_kw=BROWSER_REMEMBERS,
+    )
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Write your password here."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
+class PasswordForm(Form):
+    current = PasswordField(
+        "Current password",
+        validators=[InputRequired("Write your current password.")],
+        render_kw={"autocomplete": "current-password"},
+    )
+    new = PasswordField(
+        "New password",
+        validators=[InputRequired("Write a new password.")],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+    def validate_new(self, field):
+        _check_password(field)
+
+
+class Button(Form):
+    """A form that is only a button: it carries the CSRF token."""
+
+
+def size_in_words(size_mb: int) -> str:
+    return f"{size_mb} MB" if size_mb < 1000 else f"{size_mb / 1000:g} GB"
+
+
+def _check_password(field):
+    if not passwords.is_good(field.data):
+        raise ValidationError(f"A password has {passwords.RULE_IN_WORDS}.")
+
+
+def _inline(form, name):
+    inline = getattr(type(form), f"validate_{name}", None)
+    return [inline] if inline else []

@@ -1,0 +1,116 @@
+"""Who sends a request: which browser, from where, logged in to what, and how often."""
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+
+from flask import Response, current_app, request, session
+from flask_limiter import Limiter
+from flask_login import LoginManager, UserMixin, current_user, login_user
+
+from lightningspace.models import Account, Order
+from lightningspace.shop import Shop
+
+limiter = Limiter(key_func=lambda: client_address())
+login_manager = LoginManager()
+login_manager.login_view = "web.login"
+login_manager.login_message = None
+# It would end the sessions of who changes the address, as Tor does.
+login_manager.session_protection = None
+
+
+class User(UserMixin):
+    """A logged-in account. Its sessions end when the account's session epoch rises."""
+
+    def __init__(self, account: Account):
+        self.account = account
+
+    def get_id(self) -> str:
+        return f"{self.account.id}.{self.account.session_epoch}"
+
+
+def this_shop() -> Shop:
+    return current_app.extensions["shop"]
+
+
+def limited(what: str, counts: Callable[[Response], bool]):
+    """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
+
+    Only requests whose response `counts` are counted: orders placed, logins failed.
+    """
+
+    def setting(name: str) -> Callable[[], str]:
+        return lambda: getattr(this_shop().config, name)
+
+    counting = {"deduct_when": counts, "methods": ["POST"]}  # the empty form is always served
+    each = limiter.shared_limit(setting(f"{what}_limit"), what, **counting)
+    overall = limiter.shared_limit(
+        setting(f"{what}_limit_overall"), what, key_func=lambda: "all", **counting
+    )
+    return lambda view: each(overall(view))
+
+
+@limiter.request_filter
+def _is_no_form() -> bool:
+    # Asked first, so that a waiting page's polls do not pay for limits that they never meet.
+    return request.method != "POST"
+
+
+@login_manager.user_loader
+def load_user(user_id: str) -> User | None:
+    account_id, _, epoch = user_id.partition(".")
+    account = Account.get_or_none(Account.id == account_id)
+    if account is None or account.opened_at is None or str(account.session_epoch) != epoch:
+        return None
+    return User(account)
+
+
+def log_in(account: Account) -> None:
+    """Begin a session of this account; of the one before only the browser's identity stays."""
+    _new_session()
+    login_user(User(account))
+    session.pop("_id", None)  # a hash of the client's address, which we neither need nor keep
+
+
+def log_out() -> None:
+    """End the session, and the right of this browser to enter by its order's link."""
+    if current_user.is_authenticated:
+        Order.update(browser=None).where(Order.account == current_user.account).execute()
+    _new_session()
+
+
+def _new_session() -> None:
+    browser = session.get("browser")
+    session.clear()
+    if browser:  # orders of this browser may still wait for their payment
+        session["browser"] = browser
+        session.permanent = True
+
+
+def browser_id() -> str:
+    """A keyed hash that knows this browser again; the first call gives it its cookie."""
+    if "browser" not in session:
+        session["browser"] = secrets.token_hex(16)
+        session.permanent = True
+    return this_shop().vault.mac("browser", session["browser"])
+
+
+def placed(order: Order) -> bool:
+    """Whether this browser has placed the order."""
+    if order.browser is None or "browser" not in session:
+        return False
+    return this_shop().vault.is_mac(order.browser, "browser", session["browser"])
+
+
+def client_address() -> str:
+    """The client's network address; of IPv6 the half that names its network."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    if address.version == 6 and address.ipv4_mapped:
+        # What a server that listens on [::] says of an IPv4 client.
+        return str(address.ipv4_mapped)
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+    return str(address)

@@ -1,0 +1,27 @@
+"""The shop for gunicorn (`gunicorn wsgi:app`) and for `flask --app wsgi …`."""
+
+import logging
+import os
+import sys
+
+from peewee import OperationalError
+
+from app import INSTANCE, create_app
+from lightningspace import models, shop
+from lightningspace.config import ConfigError, from_env
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+try:
+    app = create_app(from_env(os.environ, INSTANCE))
+    # `flask init-db` comes before the tables are there.
+    if models.db.table_exists("facts"):
+        shop.settle_in(app.extensions["shop"])
+        models.db.close()  # gunicorn may fork after this, and a connection is not for two
+    elif "init-db" not in sys.argv:
+        sys.exit("The database has no tables: run `flask --app wsgi init-db` first.")
+except (ConfigError, shop.WrongKey) as error:
+    sys.exit(f"The shop does not start: {error}")
+except OperationalError as error:
+    reason = str(error).partition("\n")[0]
+    sys.exit(f"The shop does not start: the database of DATABASE_URL does not open: {reason}")
