@@ -1,0 +1,137 @@
+"""`python app.py`: web, worker, sandbox node and sandbox panel in one process."""
+
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from flask import Blueprint, Flask, redirect, render_template, url_for
+from pyln.client import LightningRpc, RpcError
+from werkzeug.exceptions import NotFound
+from werkzeug.serving import make_server
+
+from lightningspace import models, orders, shop
+from lightningspace.config import ConfigError, from_env
+from lightningspace.forms import Button
+from lightningspace.models import Order
+from lightningspace.sandbox.node import SandboxNode
+from lightningspace.sandbox.panel import SandboxPanel
+from lightningspace.worker import Worker
+
+HOST, PORT = "127.0.0.1", 5000
+PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
+
+
+class Sandbox:
+    """Both stand-ins, with their data in `directory`."""
+
+    def __init__(self, directory: Path):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.node_path = directory / "lightning-rpc"
+        self.wallet_path = directory / "wallet-rpc"
+        self.node = SandboxNode(self.node_path, self.wallet_path, store=directory / "node.sqlite3")
+        self.panel = SandboxPanel(
+            store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
+        )
+
+    def start(self) -> None:
+        self.node.start()
+        self.panel.start()
+
+    def stop(self) -> None:
+        self.panel.stop()
+        self.node.stop()
+
+    def settings(self) -> dict[str, str]:
+        """What the shop must be told to use the stand-ins."""
+        return {
+            "LIGHTNING_RPC": str(self.node_path),
+            "PANEL_URL": self.panel.url,
+            "PANEL_USER": PANEL_USER,
+            "PANEL_PASSWORD": PANEL_PASSWORD,
+        }
+
+
+def pay_button(wallet_path: Path) -> Blueprint:
+    """The route behind "pay from the sandbox wallet"; no other program has it."""
+    sandbox = Blueprint("sandbox", __name__)
+
+    @sandbox.post("/sandbox/pay/<token>")
+    def pay(token):
+        order = Order.get_or_none(Order.token == token)
+        if order is None or not Button().validate_on_submit():
+            raise NotFound
+        if orders.state(order) == "unpaid":
+            try:
+                LightningRpc(str(wallet_path)).pay(order.bolt11)
+            except RpcError as error:
+                text = f"The sandbox wallet says: {error.error.get('message')}"
+                page = render_template("error.html", title="Not paid", text=text, code=503)
+                return page, 503
+        return redirect(url_for("web.order", token=token), 303)
+
+    return sandbox
+
+
+def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str]) -> tuple:
+    """The shop over its stand-ins, all of them ready and none of them running."""
+    sandbox = Sandbox(root / "instance" / "sandbox")
+    defaults = {
+        "PUBLIC_URL": f"http://{HOST}:{PORT}",
+        "BASE_DOMAIN": "space.example",
+        "CAPACITY_MB": "200000",
+        "UNPAID_PER_CLIENT": "20",
+    }
+    sandbox.start()
+    config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
+    app: Flask = create_app(config)
+    app.register_blueprint(pay_button(sandbox.wallet_path))
+    models.init_db()
+    shop.settle_in(app.extensions["shop"])
+    return app, sandbox
+
+
+def _check_port() -> None:
+    """Before the stand-ins start: they would take the sockets of a shop that is running."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, PORT))
+        except OSError:
+            sys.exit(f"The shop does not start: {HOST}:{PORT} is in use. Is it running already?")
+
+
+def run(create_app, root: Path, env: Mapping[str, str]) -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    _check_port()
+    try:
+        app, sandbox = create_app_with_sandbox(create_app, root, env)
+        server = make_server(HOST, PORT, app, threaded=True)
+    except (ConfigError, shop.WrongKey) as error:
+        sys.exit(f"The shop does not start: {error}")
+
+    worker = Worker(app.extensions["shop"])
+    working = threading.Thread(target=worker.run, name="worker")
+    working.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    print(
+        f"\n  The shop is open: http://{HOST}:{PORT}\n"
+        "  Choose a size, order, and press “Pay from the sandbox wallet”. No real money moves.\n"
+        "  Ctrl-C ends it; its data stay in instance/.\n",
+        flush=True,
+    )
+    try:
+        server.serve_forever()
+    except (KeyboardInterrupt, SystemExit):
+        print("  Closing.", flush=True)
+    finally:
+        worker.stop()
+        working.join()
+        server.server_close()
+        sandbox.stop()
