@@ -1,0 +1,313 @@
+"""Making the panel match: every service of a new account, once, and in any weather."""
+
+import pytest
+
+from lightningspace import hosting, orders
+from lightningspace.models import Account, Service
+from tests.conftest import eventually, work
+
+KINDS_AT_PANEL = (
+    "client",
+    "site",
+    "ftp",
+    "shell",
+    "database_user",
+    "database",
+    "mail_domain",
+    "mailbox",
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request):
+    return request.param
+
+
+def at_panel(panel) -> dict[str, int]:
+    return {kind: len(panel.records(kind)) for kind in KINDS_AT_PANEL}
+
+
+def test_a_paid_order_gets_every_service_once(alice, panel):
+    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
+    assert all(row.is_applied for row in hosting.services_of(alice.id))
+    assert alice.ready_at is not None
+
+
+def test_names_at_the_panel_are_ours(alice, panel):
+    assert panel.records("client")[0]["username"] == f"ls_{alice.id}"
+    assert panel.records("client")[0]["email"] == "info@alice.shop.test"
+    assert panel.records("site")[0]["domain"] == "alice.shop.test"
+    assert panel.records("ftp")[0]["username"] == "ls_alice"
+    assert panel.records("shell")[0]["username"] == "ls_alice"
+    assert panel.records("database_user")[0]["database_user"] == "ls_alice"
+    assert panel.records("database")[0]["database_name"] == "ls_alice"
+    assert panel.records("mailbox")[0]["email"] == "info@alice.shop.test"
+
+
+def test_customers_are_walls_apart(alice, panel):
+    site = panel.records("site")[0]
+    assert site["php_fpm_use_socket"] == "y"
+    assert "SymLinksIfOwnerMatch" in site["allow_override"]
+    assert panel.records("shell")[0]["chroot"] == "jailkit"
+    for method, call in panel.calls:
+        if method in ("sites_web_domain_add", "sites_web_domain_update"):
+            assert call["params"]["php_fpm_use_socket"] == "y"
+            assert call["params"]["allow_override"] == site["allow_override"]
+
+
+def test_the_client_cannot_log_in_to_the_panel(alice, panel):
+    client_id = int(panel.records("client")[0]["client_id"])
+    assert not panel.can_log_in(client_id)
+    assert [method for method, _ in panel.calls].count("client_update") == 1
+
+
+def test_the_typed_password_opens_every_service(alice, panel):
+    for kind in ("ftp", "shell", "database_user", "mailbox"):
+        assert panel.password_of(kind, 1) == "correct horse"
+
+
+def test_a_password_is_wiped_once_the_panel_has_it(alice):
+    assert alice.password_sealed is None
+    assert not Service.select().where(Service.password_sealed.is_null(False)).exists()
+
+
+def test_space_is_split_between_site_database_and_mailbox(alice, panel):
+    assert panel.records("site")[0]["hd_quota"] == "70"
+    assert panel.records("database")[0]["database_quota"] == "10"
+    assert panel.records("mailbox")[0]["quota"] == str(20 * 1024 * 1024)
+
+
+def test_a_mailbox_may_send_after_a_long_term_only(this_shop, wallet, worker, panel, alice):
+    from lightningspace.prices import Terms
+    from tests.conftest import wish
+
+    short = orders.place(this_shop, wish(username="brief", terms=Terms(100, 29, "days")))
+    wallet.pay(short.bolt11)
+    work(worker)
+    sends = {box["email"]: box["disablesmtp"] for box in panel.records("mailbox")}
+    assert sends == {"info@alice.shop.test": "n", "info@brief.shop.test": "y"}
+
+
+def test_reconciling_twice_calls_the_panel_no_more(alice, worker, panel):
+    calls = len(panel.calls)
+    Account.update(reconcile_at=0).execute()
+    work(worker)
+    assert len(panel.calls) == calls
+    assert Account.get_by_id(alice.id).reconcile_at is None
+
+
+def test_opening_needs_one_look_up_for_each_service(alice, panel):
+    methods = [method for method, _ in panel.calls]
+    look_ups = [m for m in methods if "_get" in m]
+    assert len(look_ups) == 8
+    assert methods.count("login") == 1
+    assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
+
+
+METHODS = (
+    "client_get_by_username",
+    "client_add",
+    "client_update",
+    "sites_web_domain_get",
+    "sites_web_domain_add",
+    "sites_web_domain_update",
+    "sites_ftp_user_get",
+    "sites_ftp_user_add",
+    "sites_shell_user_add",
+    "sites_database_user_add",
+    "sites_database_add",
+    "mail_domain_get_by_domain",
+    "mail_domain_add",
+    "mail_user_get",
+    "mail_user_add",
+)
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cut_call_is_made_good(kind, method, order, wallet, worker, panel, time_machine):
+    panel.faults.set(kind, method, times=1)
+    wallet.pay(order.bolt11)
+    work(worker)
+    failing = hosting.failing()
+    assert len(failing) == 1
+    assert "the connection was cut" in failing[0].error
+
+    time_machine.forward(5)
+    work(worker)
+    assert hosting.failing() == []
+    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
+    assert panel.records("site")[0]["allow_override"] != "All"
+    assert not panel.can_log_in(1)
+
+
+def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_machine):
+    panel.down()
+    wallet.pay(order.bolt11)
+    waits = []
+    for _ in range(5):
+        work(worker)
+        account = Account.get()
+        waits.append(account.reconcile_at - int(time_machine.moment))
+        time_machine.forward(waits[-1])
+    assert waits == sorted(waits)
+    assert waits[-1] > 4 * waits[0]
+    assert hosting.failing()[0].tries == 5
+
+
+def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel, time_machine):
+    panel.down()
+    wallet.pay(order.bolt11)
+    work(worker)
+    time_machine.forward(3600)
+    panel.up()
+    work(worker)
+    account = Account.get()
+    assert account.ready_at - account.opened_at == 3600
+    assert account.expires_at - account.ready_at == 90 * 86400
+
+
+def test_a_record_of_another_client_is_never_touched(order, wallet, worker, panel, this_shop):
+    stranger = this_shop.panel.add_client("stranger", "stranger@example.org")
+    site = this_shop.panel.add_site(stranger, 1, "alice.shop.test", 10)
+    before = panel.records("site")
+    wallet.pay(order.bolt11)
+    work(worker)
+    failing = hosting.failing()[0]
+    assert failing.permanent
+    assert failing.error == "alice.shop.test exists at the panel and is another client's"
+    assert panel.records("site") == before
+    assert int(before[0]["domain_id"]) == site
+
+
+def test_a_missing_permission_names_the_function(order, wallet, worker, panel):
+    panel.forbidden = {"sites_shell_user_add"}
+    wallet.pay(order.bolt11)
+    work(worker)
+    failing = hosting.failing()[0]
+    assert failing.permanent
+    assert "sites_shell_user_add" in failing.error
+
+
+def test_errors_hold_no_secret_of_the_panel(order, wallet, worker, panel):
+    secret = "Data truncated INSERT INTO `client` (`password`) VALUES ('$6$hash')"
+    panel.faults.set("refuse", "client_add", message=secret)
+    wallet.pay(order.bolt11)
+    work(worker)
+    assert "hash" not in hosting.failing()[0].error
+
+
+def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel):
+    wallet.pay(order.bolt11)
+    lease = None
+
+    def second_worker_tries():
+        account_id = Account.get().id
+        return hosting.Lease(account_id).take()
+
+    from tests.conftest import record_payments
+
+    record_payments(worker)
+    account_id = orders.apply(worker._shop, order.token)
+    lease = hosting.Lease(account_id)
+    assert lease.take()
+    assert not second_worker_tries()
+    hosting.reconcile(worker._shop, account_id)
+    assert panel.calls == []
+
+
+def test_a_lease_that_ran_out_is_noticed_before_the_next_write(
+    order, wallet, worker, panel, time_machine
+):
+    wallet.pay(order.bolt11)
+    from tests.conftest import record_payments
+
+    record_payments(worker)
+    account_id = orders.apply(worker._shop, order.token)
+    account = Account.get_by_id(account_id)
+    lease = hosting.Lease(account_id)
+    lease.take()
+    time_machine.forward(hosting.LEASE_SECONDS - hosting.LEASE_LEFT_SECONDS)
+    hosting._apply_all(worker._shop, account, lease, lambda: False)
+    assert panel.calls == []
+
+
+def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):
+    from tests.conftest import record_payments
+
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    account_id = orders.apply(worker._shop, order.token)
+    hosting.reconcile(worker._shop, account_id, stopping=lambda: len(panel.calls) > 5)
+    assert 0 < sum(at_panel(panel).values()) < 8
+    work(worker)
+    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
+
+
+def test_live_follows_the_panels_queue(alice, this_shop, panel, time_machine):
+    panel.queue_seconds = 60
+    hosting.mark_live(this_shop)
+    assert Service.select().where(Service.live_at.is_null()).count() == 8
+    time_machine.forward(61)
+    hosting.mark_live(this_shop)
+    assert Service.select().where(Service.live_at.is_null()).count() == 0
+
+
+def test_live_needs_no_queue_that_is_forbidden_to_us(alice, this_shop, panel, time_machine):
+    panel.forbidden = {"monitor_jobqueue_count"}
+    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
+    hosting.mark_live(this_shop)
+    assert Service.select().where(Service.live_at.is_null()).count() == 0
+
+
+def test_live_is_taken_for_granted_after_three_minutes(alice, this_shop, panel, time_machine):
+    panel.queue_seconds = 10_000
+    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
+    hosting.mark_live(this_shop)
+    assert Service.select().where(Service.live_at.is_null()).count() == 0
+
+
+def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, panel, time_machine):
+    from tests.conftest import wish
+
+    wallet.pay(orders.place(this_shop, wish()).bolt11)
+    work(worker)
+    account = Account.get()
+    assert this_shop.vault.unseal(account.password_sealed) == panel.password_of("ftp", 1)
+    time_machine.forward(86401)
+    hosting.wipe_shown_passwords()
+    assert Account.get().password_sealed is None
+
+
+def test_a_password_that_cannot_be_read_is_made_anew(
+    order, wallet, worker, panel, this_shop, time_machine
+):
+    from tests.conftest import record_payments
+
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    orders.apply(worker._shop, order.token)
+    Service.update(password_sealed="spoiled").where(Service.kind == "shell").execute()
+    work(worker)
+    made = panel.password_of("shell", 1)
+    assert made != "correct horse"
+    assert panel.password_of("ftp", 1) == "correct horse"
+    own = Service.get(Service.kind == "shell").own_password_sealed
+    assert this_shop.vault.unseal(own) == made
+
+    time_machine.forward(86401)
+    hosting.wipe_shown_passwords()
+    assert Service.get(Service.kind == "shell").own_password_sealed is None
+
+
+def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
+    import threading
+
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    wallet.pay(order.bolt11)
+    eventually(lambda: Account.get_or_none(Account.ready_at.is_null(False)))
+    worker.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)

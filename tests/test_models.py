@@ -1,0 +1,104 @@
+"""The tables: one schema for SQLite and PostgreSQL, mirrored by the models."""
+
+import re
+import threading
+
+import pytest
+
+from lightningspace import models
+from lightningspace.models import Cursor, Server, db, transaction
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request):
+    return request.param
+
+
+@pytest.fixture
+def database(database_url):
+    """An empty database of each kind with our tables."""
+    models.open_database(database_url)
+    models.init_db()
+    yield
+    db.close()
+
+
+@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
+def test_each_model_has_the_columns_of_its_table(database, table):
+    name = table._meta.table_name
+    in_schema = {column.name: (column.null, column.primary_key) for column in db.get_columns(name)}
+    keys = table._meta.primary_key
+    key_fields = getattr(keys, "field_names", None) or [keys.name]
+    key_columns = {table._meta.fields[field].column_name for field in key_fields}
+    in_model = {
+        field.column_name: (field.null, field.column_name in key_columns)
+        for field in table._meta.sorted_fields
+    }
+    assert in_model == in_schema
+
+
+def test_every_table_has_its_model(database):
+    assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in models.TABLES)
+
+
+@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
+def test_each_model_says_what_is_unique(database, table):
+    indexes = db.get_indexes(table._meta.table_name)
+    in_schema = {tuple(index.columns) for index in indexes if index.unique}
+    single = {(field.column_name,) for field in table._meta.sorted_fields if field.unique}
+    assert single <= in_schema
+
+
+def test_the_schema_says_what_each_table_is_for():
+    text = models.SCHEMA.read_text()
+    for name in re.findall(r"CREATE TABLE (\w+)", text):
+        assert f"-- {name}: " in text
+
+
+def test_creating_the_tables_twice_does_nothing(database):
+    assert models.init_db() is False
+
+
+def test_a_transaction_is_all_or_nothing(database):
+    with pytest.raises(RuntimeError), transaction():
+        Server.create(id=1, capacity_mb=1)
+        raise RuntimeError
+    assert Server.select().count() == 0
+
+
+def test_transactions_are_never_nested(database):
+    with pytest.raises(RuntimeError, match="open already"), transaction(), transaction():
+        pass
+
+
+def test_threads_that_read_then_write_do_not_lock_each_other_out(database):
+    Cursor.create(node_id="node", pay_index=0)
+
+    def count():
+        for _ in range(20):
+            with transaction():
+                Cursor.get()
+                Cursor.update(pay_index=Cursor.pay_index + 1).execute()
+        db.close()
+
+    threads = [threading.Thread(target=count) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Cursor.get().pay_index == 120
+
+
+def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path):
+    models.open_database(f"sqlite:///{tmp_path / 'shop.sqlite3'}")
+    pragmas = {
+        name: db.execute_sql(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+    }
+    db.close()
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+    }

@@ -1,0 +1,459 @@
+"""Orders: placed, paid, recorded, applied, released; each once, in any order of events."""
+
+import dataclasses
+import threading
+
+import pytest
+
+from lightningspace import orders, shop
+from lightningspace.models import Account, Cursor, Order, Server
+from lightningspace.node import Node, NodeError, Payment
+from lightningspace.prices import Terms
+from tests.conftest import eventually, record_payments, wish, work
+
+YEAR = Terms(100, 12, "months")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request):
+    return request.param
+
+
+def held() -> tuple[int, int]:
+    server = Server.get()
+    return server.held_mb, server.unpaid_mb
+
+
+def reload(order: Order) -> Order:
+    return Order.get_by_id(order.token)
+
+
+def pay_and_record(order, wallet, worker) -> Order:
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    return reload(order)
+
+
+# -- placing -------------------------------------------------------------------------
+
+
+def test_an_order_reserves_name_and_space_and_has_an_invoice(order, node):
+    assert orders.state(order) == "unpaid"
+    assert order.account.username == "alice"
+    assert held() == (100, 100)
+    assert order.bolt11.startswith("lnbcrt6300n1")
+    assert order.amount_msat == 630_000
+
+
+def test_the_description_carries_the_terms_and_no_name(order, node):
+    _, call = next(call for call in node.calls if call[0] == "invoice")
+    assert call["description"] == f"Web hosting: open 100 MB 3 months {order.token[:8]}"
+    assert call["label"] == f"lightning-space-{order.token}"
+    assert call["expiry"] == 15 * 60
+
+
+def test_the_same_form_twice_is_one_order_with_one_invoice(this_shop, node):
+    asked = wish(username="alice")
+    first, second = orders.place(this_shop, asked), orders.place(this_shop, asked)
+    assert first.token == second.token
+    assert [method for method, _ in node.calls].count("invoice") == 1
+
+
+def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
+    asked = wish(username="alice")
+    this_shop = this_shop.for_worker()  # whose calls to the node are not limited to three
+    tokens, threads = [], []
+    barrier = threading.Barrier(6)
+
+    def click():
+        barrier.wait()
+        tokens.append(orders.place(this_shop, asked).token)
+
+    for _ in range(6):
+        threads.append(threading.Thread(target=click))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == 6
+    assert len(set(tokens)) == 1
+    assert held() == (100, 100)
+
+
+def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, node):
+    asked = wish(username="alice")
+    node.faults.set("slow", "invoice", seconds=0.5, times=1)
+    placed = []
+    thread = threading.Thread(target=lambda: placed.append(orders.place(this_shop, asked)))
+    thread.start()
+    eventually(lambda: Order.select().first())
+    impatient = dataclasses.replace(this_shop, node=Node("nowhere", seconds=1))
+    with pytest.raises(NodeError):
+        orders.place(impatient, asked)
+    thread.join()
+    assert placed[0].bolt11
+
+
+def test_a_name_goes_to_one_of_two(this_shop, order):
+    with pytest.raises(orders.NameTaken) as taken:
+        orders.place(this_shop, wish(username="alice", browser="bob's browser"))
+    assert taken.value.token is None
+    assert held() == (100, 100)
+
+
+def test_who_holds_a_name_is_led_to_the_own_order(this_shop, order):
+    with pytest.raises(orders.NameTaken) as taken:
+        orders.place(this_shop, wish(username="alice", terms=YEAR))
+    assert taken.value.token == order.token
+
+
+def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
+    results, threads = [], []
+    barrier = threading.Barrier(8)
+
+    def run(number):
+        barrier.wait()
+        try:
+            orders.place(this_shop, wish(username="alice", browser=f"browser {number}"))
+            results.append("placed")
+        except orders.NameTaken:
+            results.append("taken")
+
+    for number in range(8):
+        threads.append(threading.Thread(target=run, args=(number,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["placed"] + ["taken"] * 7
+    assert held() == (100, 100)
+
+
+def test_space_that_is_not_there_is_not_sold(this_shop):
+    Server.update(capacity_mb=150).execute()
+    orders.place(this_shop, wish())
+    with pytest.raises(orders.SoldOut):
+        orders.place(this_shop, wish())
+    assert held() == (100, 100)
+
+
+def test_unpaid_orders_hold_a_fifth_of_what_is_free(this_shop, wallet, worker):
+    Server.update(capacity_mb=1000).execute()
+    first = orders.place(this_shop, wish())
+    orders.place(this_shop, wish())
+    with pytest.raises(orders.SoldOut):
+        orders.place(this_shop, wish())
+    wallet.pay(first.bolt11)
+    work(worker)
+    assert held() == (200, 100)
+    with pytest.raises(orders.SoldOut):
+        orders.place(this_shop, wish())
+
+
+def test_a_small_shop_can_always_sell_one_place(this_shop):
+    Server.update(capacity_mb=100).execute()
+    assert orders.place(this_shop, wish()).bolt11
+
+
+def test_the_server_with_the_most_unsold_space_is_taken(this_shop):
+    Server.create(id=2, capacity_mb=200_000)
+    assert orders.place(this_shop, wish()).account.server_id == 2
+
+
+def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
+    this_shop = dataclasses.replace(
+        this_shop, config=dataclasses.replace(this_shop.config, unpaid_per_client=2)
+    )
+    first = orders.place(this_shop, wish())
+    orders.place(this_shop, wish())
+    with pytest.raises(orders.TooManyUnpaid):
+        orders.place(this_shop, wish())
+    assert orders.place(this_shop, wish(client="192.0.2.2"))
+    wallet.pay(first.bolt11)
+    work(worker)
+    assert orders.place(this_shop, wish())
+
+
+def test_the_clients_address_is_not_stored(this_shop, order):
+    assert "192.0.2.1" not in Account.get().held_by
+
+
+def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
+    node.down()
+    asked = wish(username="alice")
+    with pytest.raises(NodeError):
+        orders.place(this_shop, asked)
+    assert Account.select().count() == 0
+    assert held() == (0, 0)
+    node.up()
+    assert orders.place(this_shop, asked).bolt11
+
+
+def test_an_invoice_made_by_a_lost_answer_is_deleted_at_the_node(
+    this_shop, node, worker, time_machine
+):
+    node.faults.set("cut-after", "invoice", times=1)
+    with pytest.raises(NodeError):
+        orders.place(this_shop, wish())
+    worker.tidy()
+    label = orders.label(this_shop, Order.get())
+    assert this_shop.node.find_invoice(label) is None
+    assert Order.get().released_at is not None
+
+
+def test_an_invoice_that_comes_after_the_order_was_given_up_is_shown_to_nobody(this_shop, node):
+    node.faults.set("slow", "invoice", seconds=0.5)
+    failed = []
+
+    def place():
+        with pytest.raises(NodeError, match="given up"):
+            orders.place(this_shop, wish(username="alice"))
+        failed.append(True)
+
+    thread = threading.Thread(target=place)
+    thread.start()
+    token = eventually(lambda: Order.select().first()).token
+    orders._give_up(token)
+    thread.join()
+    assert failed
+    assert Order.get_by_id(token).bolt11 is None
+    assert held() == (0, 0)
+
+
+# -- payments ------------------------------------------------------------------------
+
+
+def test_a_payment_is_recorded_once_however_often_it_is_reported(order, wallet, worker, this_shop):
+    paid = pay_and_record(order, wallet, worker)
+    assert paid.received_msat == 630_000
+    payment = Payment(
+        orders.label(this_shop, order), paid.payment_hash, paid.pay_index, 1, paid.received_msat
+    )
+    assert orders.record(this_shop, paid.node_id, payment, 0) is False
+    assert reload(order).paid_at == paid.paid_at
+
+
+def test_the_cursor_moves_with_every_payment_a_strangers_too(this_shop, node, wallet, worker):
+    foreign = this_shop.node.create_invoice("another program", 1000, "x", 600)
+    wallet.pay(foreign.bolt11)
+    record_payments(worker)
+    assert Cursor.get().pay_index == 1
+    assert Order.select().count() == 0
+
+
+def test_a_payment_of_ours_without_an_order_goes_to_the_operator(this_shop, wallet, worker, runner):
+    token = "f" * 32
+    lost = this_shop.node.create_invoice(f"lightning-space-{token}", 5000, "x", 600)
+    wallet.pay(lost.bolt11)
+    record_payments(worker)
+    assert Order.get_by_id(token).kind == "lost"
+    assert lost.payment_hash in runner.invoke(args=["problems"]).output
+    work(worker)
+    assert Account.select().count() == 0
+
+
+def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
+    pay_and_record(order, wallet, worker)
+    assert orders.apply(this_shop, order.token) == order.account_id
+    assert orders.apply(this_shop, order.token) is None
+    account = Account.get()
+    assert account.expires_at - account.opened_at == 90 * 86400
+    assert account.rate_msat_per_day == 7000
+    assert held() == (100, 0)
+
+
+def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, this_shop):
+    pay_and_record(order, wallet, worker)
+    opened = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(orders.apply(this_shop, order.token)))
+        for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(opened, key=str) == sorted([order.account_id, *[None] * 4], key=str)
+    assert held() == (100, 0)
+
+
+def test_an_unpaid_order_takes_no_effect(order, this_shop):
+    assert orders.apply(this_shop, order.token) is None
+    assert Account.get().opened_at is None
+
+
+def test_overpaid_money_buys_time(order, node, worker, this_shop):
+    node.settle(order.payment_hash, received_msat=945_000)
+    record_payments(worker)
+    orders.apply(this_shop, order.token)
+    account = Account.get()
+    assert account.expires_at - account.opened_at == 135 * 86400
+
+
+def test_a_price_that_rose_meanwhile_gives_the_duration_that_was_named(
+    order, wallet, worker, this_shop
+):
+    pay_and_record(order, wallet, worker)
+    dearer = dataclasses.replace(this_shop.prices, msat_per_day=50_000)
+    orders.apply(dataclasses.replace(this_shop, prices=dearer), order.token)
+    assert reload(order).bought_seconds == 90 * 86400
+
+
+def test_a_node_that_was_restored_is_read_from_the_start(this_shop, node, wallet, worker, caplog):
+    for _ in range(3):
+        wallet.pay(orders.place(this_shop, wish()).bolt11)
+    record_payments(worker)
+    assert Cursor.get().pay_index == 3
+    node.forget_newer_than(1)
+    again = orders.place(this_shop, wish(username="bella"))
+    node.settle(again.payment_hash)
+    assert Cursor.get().pay_index == 3
+    worker.tidy()
+    assert "counts payments backwards" in caplog.text
+    record_payments(worker)
+    assert reload(again).paid_at is not None
+    assert Order.select().where(Order.paid_at.is_null(False)).count() == 4
+
+
+def test_another_node_is_followed_from_its_first_payment(this_shop, order, worker):
+    payment = Payment(orders.label(this_shop, order), order.payment_hash, 7, 1, 630_000)
+    orders.record(this_shop, "another node", payment, 0)
+    assert orders.cursor("another node") == 7
+    assert orders.cursor(this_shop.node.node_id()) == 0
+
+
+def test_a_payment_the_watcher_missed_is_found_by_its_label(order, wallet, worker):
+    wallet.pay(order.bolt11)
+    worker.tidy()
+    assert orders.state(reload(order)) == "paid"
+
+
+def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
+    payment = Payment("foreign", "e" * 64, 51, 1, 1000)
+    orders.record(this_shop, "node", payment, after=0)
+    orders.follow_from_start("node")
+    orders.record(this_shop, "node", payment, after=51)
+    assert orders.cursor("node") == 0
+
+
+def test_a_prefix_that_begins_with_ours_is_another_shops(this_shop):
+    label = "lightning-space-two-" + "f" * 32
+    assert not orders.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
+    assert Order.select().count() == 0
+
+
+def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, this_shop, worker):
+    released_and_paid(order, this_shop, worker)
+    threads = [
+        threading.Thread(target=orders.apply, args=(this_shop, order.token)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Account.select().count() == 1
+    assert held() == (100, 0)
+
+
+def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, time_machine):
+    stale = reload(order)
+    stale.bolt11 = None
+    time_machine.forward(orders.INTERRUPTED_SECONDS + 1)
+    orders._look_up(this_shop, "node", stale)
+    assert this_shop.node.find_invoice(orders.label(this_shop, order))
+    assert orders.state(reload(order)) == "unpaid"
+
+
+def test_orders_are_released_though_the_nodes_sql_is_broken(order, node, worker, time_machine):
+    node.faults.set("refuse", "sql", message="broken for good")
+    time_machine.forward(16 * 60)
+    with pytest.raises(NodeError):
+        worker.tidy()
+    assert orders.state(reload(order)) == "expired"
+
+
+# -- releasing -----------------------------------------------------------------------
+
+
+def test_a_cancelled_order_frees_name_and_space(order, this_shop, node):
+    assert orders.cancel(this_shop, order)
+    assert orders.state(reload(order)) == "cancelled"
+    assert Account.select().count() == 0
+    assert held() == (0, 0)
+    assert this_shop.node.find_invoice(orders.label(this_shop, order)) is None
+
+
+def test_a_paid_order_cannot_be_cancelled(order, this_shop, wallet, worker):
+    wallet.pay(order.bolt11)
+    assert orders.cancel(this_shop, order) is False
+    work(worker)
+    assert Account.get().ready_at is not None
+
+
+def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
+    order, node, worker, time_machine
+):
+    time_machine.forward(16 * 60)
+    assert orders.state(reload(order)) == "checking"
+    node.down()
+    with pytest.raises(NodeError):
+        worker.tidy()
+    assert held() == (100, 100)
+    node.up()
+    worker.tidy()
+    assert orders.state(reload(order)) == "expired"
+    assert held() == (0, 0)
+    assert Account.select().count() == 0
+
+
+def test_a_payment_in_the_last_second_wins_over_the_expiry(order, wallet, worker, time_machine):
+    wallet.pay(order.bolt11)
+    time_machine.forward(16 * 60)
+    worker.tidy()
+    work(worker)
+    assert orders.state(reload(order)) == "paid"
+    assert Account.get().ready_at is not None
+
+
+def test_what_was_typed_in_an_unpaid_order_is_gone_after_a_day(order, worker, time_machine):
+    time_machine.forward(16 * 60)
+    worker.tidy()
+    assert Order.select().count() == 1
+    time_machine.forward(86401)
+    worker.tidy()
+    assert Order.select().count() == 0
+
+
+def released_and_paid(order, this_shop, worker):
+    """A payment that arrives after the release: it takes a restored node or database."""
+    orders.cancel(this_shop, order)
+    payment = Payment(orders.label(this_shop, order), order.payment_hash, 1, 1, 630_000)
+    orders.record(this_shop, "node", payment, 0)
+
+
+def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, worker):
+    released_and_paid(order, this_shop, worker)
+    work(worker)
+    account = Account.get()
+    assert account.username == "alice"
+    assert account.ready_at is not None
+    assert held() == (100, 0)
+
+
+def test_a_name_that_is_gone_meanwhile_is_replaced(order, this_shop, worker):
+    released_and_paid(order, this_shop, worker)
+    orders.place(this_shop, wish(username="alice", browser="bob's browser"))
+    work(worker)
+    opened = Account.get(Account.opened_at.is_null(False))
+    assert opened.username != "alice"
+    assert reload(order).username == "alice"
+
+
+# -- the shop ------------------------------------------------------------------------
+
+
+def test_the_capacity_follows_the_settings(this_shop):
+    more = dataclasses.replace(this_shop.config, capacity_mb={1: 5, 2: 7})
+    shop.settle_in(dataclasses.replace(this_shop, config=more))
+    assert {server.id: server.capacity_mb for server in Server} == {1: 5, 2: 7}
+    fewer = dataclasses.replace(this_shop.config, capacity_mb={2: 7})
+    shop.settle_in(dataclasses.replace(this_shop, config=fewer))
+    assert {server.id: server.capacity_mb for server in Server} == {1: 0, 2: 7}

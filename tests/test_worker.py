@@ -1,0 +1,107 @@
+"""The worker: its steps in one thread, and what it does with faults of its own."""
+
+import logging
+import threading
+
+import pytest
+
+from lightningspace import orders
+from lightningspace.models import Account, Order
+from lightningspace.node import NodeError
+from lightningspace.worker import warn_of_autoclean
+from tests.conftest import eventually, wish
+
+
+@pytest.fixture
+def running(worker):
+    """The worker in a thread of its own, as the command runs it."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    yield worker
+    worker.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def ready_accounts() -> int:
+    return Account.select().where(Account.ready_at.is_null(False)).count()
+
+
+def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet, panel):
+    placed = [orders.place(this_shop, wish()) for _ in range(12)]
+    for order in placed:
+        wallet.pay(order.bolt11)
+    eventually(lambda: ready_accounts() == 12)
+    assert len(panel.records("client")) == 12
+    assert len(panel.records("mailbox")) == 12
+
+
+def test_unfinished_work_is_picked_up_at_the_start(order, wallet, worker, panel):
+    wallet.pay(order.bolt11)
+    worker.follow_payments(seconds=0)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    eventually(lambda: ready_accounts() == 1)
+    worker.stop()
+    thread.join(20)
+
+
+def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, caplog):
+    node.down()
+    eventually(lambda: "payments: the node" in caplog.text)
+    node.up()
+    wallet.pay(order.bolt11)
+    eventually(lambda: ready_accounts() == 1)
+
+
+def test_a_frozen_panel_does_not_keep_payments_from_being_recorded(
+    running, this_shop, panel, wallet
+):
+    panel.faults.set("frozen")
+    placed = [orders.place(this_shop, wish()) for _ in range(3)]
+    for order in placed:
+        wallet.pay(order.bolt11)
+    eventually(lambda: Order.select().where(Order.applied_at.is_null(False)).count() == 3)
+    assert ready_accounts() == 0
+    panel.faults.clear()
+
+
+def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
+    worker, order, wallet, caplog, this_shop
+):
+    wallet.pay(order.bolt11)
+    worker.follow_payments(seconds=0)
+    # Time that no clock of ours can hold: taking effect fails.
+    Order.update(duration=10**15).where(Order.token == order.token).execute()
+    worker.look()
+    eventually(lambda: "_open failed" in caplog.text)
+    eventually(lambda: not worker._busy)
+    worker.look()
+    assert not worker._busy
+    assert caplog.text.count("_open failed") == 1
+
+
+def test_autoclean_of_paid_invoices_is_told_to_the_operator(this_shop, node, caplog):
+    warn_of_autoclean(this_shop)
+    assert caplog.text == ""
+    node.autocleans_paid_invoices = True
+    warn_of_autoclean(this_shop)
+    assert "autoclean deletes paid invoices" in caplog.text
+
+
+def test_a_node_that_is_down_is_a_fault_in_words(worker, node):
+    node.down()
+    with pytest.raises(NodeError, match="Connection refused"):
+        worker.follow_payments(seconds=0)
+
+
+def test_nothing_secret_is_logged(running, this_shop, wallet, node, caplog):
+    caplog.set_level(logging.INFO)
+    order = orders.place(
+        this_shop, wish(username="alice", password="correct horse", email="alice@example.org")
+    )
+    preimage = wallet.pay(order.bolt11)["payment_preimage"]
+    eventually(lambda: ready_accounts() == 1)
+    assert "opened" in caplog.text
+    for secret in ("correct horse", preimage, "alice@example.org", "192.0.2.1", order.token):
+        assert secret not in caplog.text
