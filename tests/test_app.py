@@ -1,0 +1,336 @@
+"""What holds for every page: headers, cookies, forms from elsewhere, and error pages."""
+
+import re
+
+import pytest
+from flask import abort
+from werkzeug.exceptions import default_exceptions
+
+from app import clock_time, iso_time, sats, span
+from lightningspace import models, visitors
+from lightningspace.models import Account, Order
+from tests.conftest import csrf_token, filled_form, log_in, place_order, with_settings, work
+
+
+@pytest.fixture
+def env(env, request):
+    return env | getattr(request, "param", {})
+
+
+https = with_settings(PUBLIC_URL="https://localhost")
+
+
+@pytest.fixture
+def secure_client(app):
+    """A browser that comes over https."""
+    app.config["PREFERRED_URL_SCHEME"] = "https"
+    return app.test_client()
+
+
+@pytest.fixture
+def answers(app, alice, client):
+    """One answer of each kind that the shop gives, by name."""
+
+    @app.get("/fault")
+    def fault():
+        raise RuntimeError("broken")
+
+    log_in(client, "alice", "correct horse")
+    stranger = app.test_client()
+    link = place_order(stranger).location
+    return {
+        "front": client.get("/"),
+        "price": client.get("/price?space_mb=100&duration=3&unit=months"),
+        "order": stranger.get(link),
+        "status": stranger.get(f"{link}/status"),
+        "ready": stranger.get(f"/orders/{Order.get(Order.paid_at.is_null(False)).token}"),
+        "account": client.get("/account"),
+        "login": client.get("/login"),
+        "wrong login": log_in(stranger, "alice", "wrong password"),
+        "wrong order": place_order(stranger, username='"><b>', duration="x"),
+        "redirect": place_order(stranger),
+        "to login": stranger.get("/account"),
+        "no such page": client.get("/nothing"),
+        "no such file": client.get("/static/nothing"),
+        "no csrf": client.post("/orders"),
+        "no get": client.get("/logout"),
+        "too much": client.post("/orders", data={"a": "x" * 70_000}),
+        "broken": client.get("/fault"),
+        "style": client.get("/static/shop.css"),
+        "script": client.get("/static/shop.js"),
+        "image": client.get("/static/bolt.svg"),
+    }
+
+
+# -- headers ---------------------------------------------------------------------------
+
+
+def test_every_answer_has_the_headers_that_protect(answers):
+    for name, answer in answers.items():
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy, name
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert set(re.findall(r"(?:https?:|//|\*|[a-z]\.)[^ ;]*", policy)) == set()
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+
+
+def test_pages_are_not_stored_and_files_are(answers):
+    for name, answer in answers.items():
+        is_file = name in ("style", "script", "image")
+        assert ("no-store" in answer.headers.get("Cache-Control", "")) != is_file or (
+            name == "no such file"
+        )
+
+
+def test_no_page_needs_what_the_policy_forbids(answers):
+    inline = r"""<style|\sstyle\s*=|<script(?![^>]*\ssrc="/static/)|\son[a-z]+\s*=|javascript:"""
+    for name, answer in answers.items():
+        if answer.mimetype == "text/html":
+            assert not re.search(inline, answer.text, re.I), name
+            assert not re.search(r'(src|href|action)="(https?:)?//(?!alice.shop.test)', answer.text)
+
+
+# -- error pages -------------------------------------------------------------------------
+
+
+def test_errors_are_pages_of_ours(answers):
+    codes = {
+        "no csrf": 400,
+        "no such page": 404,
+        "no such file": 404,
+        "no get": 405,
+        "too much": 413,
+        "broken": 500,
+    }
+    for name, code in codes.items():
+        assert answers[name].status_code == code
+        assert f"<small>Error {code}</small>" in answers[name].text
+        assert ">To the front page</a>" in answers[name].text
+
+
+def test_every_error_has_a_page_of_ours(app, client):
+    app.add_url_rule("/fault/<int:code>", view_func=lambda code: abort(code))
+    for code in default_exceptions:
+        answer = client.get(f"/fault/{code}")
+        assert answer.status_code == code
+        assert answer.mimetype == "text/html"
+        assert ">To the front page</a>" in answer.text
+        assert "Content-Security-Policy" in answer.headers
+
+
+def test_a_broken_page_tells_nothing_of_why(answers):
+    assert "RuntimeError" not in answers["broken"].text
+    assert "broken" not in answers["broken"].text
+
+
+def test_a_form_without_its_token_says_what_to_do(client):
+    page = client.post("/orders", data={"space_mb": "100"}).text
+    assert "allow cookies" in page
+    assert "Nothing was charged" in page
+
+
+def test_a_wrong_method_names_the_right_ones(client):
+    assert "POST" in client.get("/logout").headers["Allow"]
+
+
+def test_a_database_that_does_not_answer_is_a_503(client):
+    models.db.execute_sql("ALTER TABLE orders RENAME TO gone")
+    answer = client.get("/orders/x")
+    assert answer.status_code == 503
+    assert "<h1>One moment</h1>" in answer.text
+
+
+# -- forms from elsewhere -------------------------------------------------------------------
+
+
+def post_paths(app):
+    for rule in app.url_map.iter_rules():
+        if "POST" in rule.methods:
+            yield re.sub("<[^>]*>", "x" * 32, rule.rule)
+
+
+def test_every_form_needs_its_token(app, alice, client):
+    log_in(client, "alice", "correct horse")
+    paths = set(post_paths(app))
+    assert {"/orders", "/login", "/logout", "/account/password"} < paths
+    for path in paths:
+        for body in ({}, {"csrf_token": ""}, {"csrf_token": "x.y.z"}, {"csrf_token": "ü\0"}):
+            assert client.post(path, data=body).status_code == 400, path
+
+
+def test_a_token_of_another_browser_is_worth_nothing(app, client):
+    form = filled_form(app.test_client())
+    client.get("/")
+    assert client.post("/orders", data=form).status_code == 400
+
+
+def test_a_token_in_the_address_is_worth_nothing(client):
+    token = csrf_token(client.get("/").text)
+    assert client.post(f"/logout?csrf_token={token}").status_code == 400
+
+
+def use_every_form(client, wallet, worker, headers):
+    """Order, cancel, order again and pay; then note, change the password, leave and return."""
+
+    def send(path, page, **fields):
+        token = csrf_token(client.get(page).text)
+        return client.post(path, data={"csrf_token": token} | fields, headers=headers)
+
+    cancelled = client.post("/orders", data=filled_form(client), headers=headers).location
+    yield send(f"{cancelled}/cancel", cancelled)
+    form = filled_form(client, username="alice")
+    placed = client.post("/orders", data=form, headers=headers)
+    yield placed
+    wallet.pay(Order.get(Order.bolt11.is_null(False)).bolt11)
+    work(worker)
+    password = re.search(r'<code id="password">([^<]+)', page_after(client, placed.location))[1]
+    yield send("/account/noted", "/account")
+    changed = {"current": password, "new": "battery staple"}
+    yield send("/account/password", "/account", **changed)
+    yield send("/logout", "/account")
+    yield send("/login", "/login", username="alice", password="battery staple")
+
+
+def page_after(client, path):
+    return client.get(path, follow_redirects=True).text
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://localhost"}], ids=["none", "own"])
+@https
+def test_forms_work_over_https_without_a_referer(secure_client, wallet, worker, headers):
+    answers = list(use_every_form(secure_client, wallet, worker, headers))
+    assert [answer.status_code for answer in answers] == [303] * 6
+    assert secure_client.get("/account").status_code == 200
+
+
+def test_forms_work_over_http_with_our_origin(client, wallet, worker):
+    answers = use_every_form(client, wallet, worker, {"Origin": "http://localhost"})
+    assert [answer.status_code for answer in answers] == [303] * 6
+
+
+FOREIGN = [
+    *("null", "", "https://evil.example", "https://localhost.evil.example", "https://localhost:81"),
+    *("http://localhost", "https://x.localhost", "https://localhost/", "HTTPS://LOCALHOST", "ü"),
+]
+
+
+@https
+def test_forms_of_other_sites_are_refused(secure_client):
+    form = filled_form(secure_client)
+    for origin in FOREIGN:
+        answer = secure_client.post("/orders", data=form, headers={"Origin": origin})
+        assert answer.status_code == 400, origin
+        assert "<h1>That did not work</h1>" in answer.text
+    assert Order.select().count() == 0
+
+
+@with_settings(PUBLIC_URL="https://shop.example", PROXY_HOPS="1")
+def test_our_origin_is_known_behind_a_proxy(client):
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    form = filled_form(client)
+    for origin, status in (("https://shop.example", 303), ("https://evil.example", 400)):
+        sent = headers | {"Origin": origin}
+        assert client.post("/orders", data=form, headers=sent).status_code == status
+
+
+# -- cookies ---------------------------------------------------------------------------------
+
+
+@https
+def test_the_cookie_belongs_to_this_host_alone_over_https(secure_client):
+    cookie = secure_client.get("/").headers["Set-Cookie"]
+    assert cookie.startswith("__Host-session=")
+    parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert {"secure", "httponly", "path=/", "samesite=lax"} <= parts
+    assert not any(part.startswith("domain") for part in parts)
+
+
+def test_the_cookie_over_http_is_out_of_reach_of_scripts_and_other_sites(client):
+    cookie = client.get("/").headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "e30.aaaaaa.bbbb", "%00", "." * 4000])
+def test_a_spoiled_cookie_is_no_cookie(app, alice, cookie):
+    client = app.test_client()
+    client.set_cookie("session", cookie)
+    assert client.get("/").status_code == 200
+    client.set_cookie("session", cookie)
+    client.set_cookie("remember_token", f"{alice.id}.0|{cookie}")
+    assert client.get("/account").status_code == 302
+
+
+def test_a_session_of_a_closed_account_is_over(client, alice, app):
+    log_in(client, "alice", "correct horse")
+    with client.session_transaction() as session:
+        for spoiled in ("", ".", "x", f"{alice.id}", f"{alice.id}.1", f"{alice.id}.0.0", "\0.0"):
+            session["_user_id"] = spoiled
+            with app.test_request_context():
+                assert visitors.load_user(spoiled) is None
+    assert client.get("/account").status_code == 302
+
+
+# -- who is asking ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("remote", "client_is"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", "unknown"),
+        ("nonsense", "unknown"),
+    ],
+)
+def test_a_client_is_an_address_or_a_network(app, remote, client_is):
+    with app.test_request_context(environ_base={"REMOTE_ADDR": remote}):
+        assert visitors.client_address() == client_is
+
+
+@with_settings(UNPAID_PER_CLIENT="1", PROXY_HOPS="2")
+def test_the_clients_address_comes_through_as_many_proxies_as_there_are(client):
+    for seen, status in (
+        ("203.0.113.1, 198.51.100.1", 303),
+        ("203.0.113.1, 198.51.100.2", 429),
+        ("9.9.9.9, 203.0.113.1, 198.51.100.1", 429),
+        ("203.0.113.2, 198.51.100.1", 303),
+    ):
+        form = filled_form(client)
+        answer = client.post("/orders", data=form, headers={"X-Forwarded-For": seen})
+        assert answer.status_code == status, seen
+    assert Account.select().count() == 2
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("msat", "words"), [(1, "1"), (1000, "1"), (1001, "2"), (1234567000, "1\u202f234\u202f567")]
+)
+def test_money_is_whole_sats_rounded_up(msat, words):
+    assert sats(msat) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "0 minutes"),
+        (59, "0 minutes"),
+        (60, "1 minute"),
+        (7199, "119 minutes"),
+        (7200, "2 hours"),
+        (2 * 86400 - 1, "47 hours"),
+        (90 * 86400, "90 days"),
+    ],
+)
+def test_spans_are_in_the_largest_unit_that_fits_twice(seconds, words):
+    assert span(seconds) == words
+
+
+def test_times_are_utc():
+    assert (iso_time(0), clock_time(0)) == ("1970-01-01T00:00:00Z", "1970-01-01 00:00 UTC")

@@ -1,0 +1,316 @@
+"""A visitor with a real browser, with script and without."""
+
+import re
+import socket
+import subprocess
+import threading
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from werkzeug.serving import make_server
+
+from lightningspace import orders
+from lightningspace.models import Account, Order
+from lightningspace.sandbox.program import pay_button
+from lightningspace.worker import Worker
+from tests.conftest import debian_program, record_payments, work
+
+CHROMIUM_ARGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WIDTHS = (320, 360, 1280)
+READY_MS = 20_000
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = debian_program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def env(env, port):
+    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def address(app, config, port, tmp_path):
+    """Where the shop is open, with the sandbox's pay button."""
+    app.register_blueprint(pay_button(tmp_path / "wallet-rpc"))
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    yield config.public_url
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+@pytest.fixture
+def at_work(this_shop):
+    """The worker, which follows payments by itself."""
+    worker = Worker(this_shop)
+    working = threading.Thread(target=worker.run)
+    working.start()
+    yield
+    worker.stop()
+    working.join()
+
+
+class Visit:
+    """One browser of a visitor, whose first tab is `page`, with what it asked for and said."""
+
+    def __init__(self, chromium, address: str, **options):
+        self._context = chromium.new_context(base_url=address, **options)
+        self._context.set_default_timeout(10_000)
+        self._address = address
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self._context.on("request", lambda request: self.requests.append(request.url))
+        self._context.on("console", self._note)
+        self._context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.page = self.open()
+
+    def _note(self, message) -> None:
+        # A violation of the Content-Security-Policy is an error, too.
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def open(self):
+        """A further tab."""
+        return self._context.new_page()
+
+    def asked(self, path: str) -> list[str]:
+        """The addresses asked for so far whose path ends like this."""
+        return [url for url in self.requests if urlsplit(url).path.endswith(path)]
+
+    def assert_clean(self) -> None:
+        """Nothing went wrong in it, and it spoke to the shop alone."""
+        assert self.complaints == []
+        ours = (f"{self._address}/", "data:")
+        assert [url for url in self.requests if not url.startswith(ours)] == []
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Open a browser of a visitor: `visit(java_script_enabled=False)`."""
+    visits = []
+
+    def visit(**options) -> Visit:
+        visits.append(Visit(chromium, address, **options))
+        return visits[-1]
+
+    yield visit
+    for each in visits:
+        each.close()
+
+
+def order_by_hand(page, username: str) -> None:
+    page.goto("/")
+    page.get_by_label("Name").fill(username)
+    page.get_by_role("button", name="Order and pay").click()
+    expect(page.get_by_role("heading", name=re.compile("^Pay "))).to_be_visible()
+
+
+def order_of(page) -> Order:
+    return Order.get_by_id(page.url.rpartition("/")[2])
+
+
+def assert_shows_credentials(page, username: str, password: str) -> None:
+    expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
+    for service in ("FTP", "SSH", "Database", "Mail"):
+        heading = page.get_by_role("heading", name=service, exact=True)
+        facts = page.get_by_role("article").filter(has=heading)
+        user = f"info@{username}.shop.test" if service == "Mail" else f"ls_{username}"
+        expect(facts.locator("div", has_text="User")).to_contain_text(user)
+        expect(facts.locator("div", has_text="Password")).to_contain_text(password)
+
+
+# -- buying --------------------------------------------------------------------------
+
+
+def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
+    panel.delays["*"] = 0.1
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    page.goto("/")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("E-mail").fill("alice@example.org")
+    page.get_by_label("Password").fill("correct horse")
+    before = page.locator("#price").inner_text()
+    page.get_by_label("500 MB").check()
+    expect(page.locator("#price")).not_to_have_text(before)
+    expect(page.locator("#price")).to_contain_text("500 MB")
+    expect(page.get_by_label("Name")).to_have_value("alice")
+    for url in visitor.asked("/price"):
+        assert parse_qs(urlsplit(url).query).keys() == {"space_mb", "duration", "unit"}
+    assert len(visitor.asked("/")) == 1
+
+    page.get_by_role("button", name="Order and pay").click()
+    page.get_by_role("button", name="Copy the invoice").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    invoice = page.get_by_label("Invoice", exact=True).input_value()
+    assert page.evaluate("navigator.clipboard.readText()") == invoice
+    wallet.pay(invoice)
+
+    # From here on nobody touches the page.
+    expect(page.get_by_role("heading", name=re.compile("Setting up: [1-7] of 8"))).to_be_visible()
+    expect(page.locator("#invoice")).to_be_hidden()
+    assert_shows_credentials(page, "alice", "the one you chose")
+    visitor.assert_clean()
+
+
+def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
+    visitor = visit(java_script_enabled=False)
+    page = visitor.page
+    page.goto("/")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("500 MB").check()
+    before = page.locator("#price").inner_text()
+    page.get_by_role("button", name="Show price").click()
+    expect(page.locator("#price")).not_to_have_text(before)
+    expect(page.get_by_label("Name")).to_have_value("alice")
+    expect(page.get_by_label("500 MB")).to_be_checked()
+    assert Order.select().count() == 0
+
+    page.get_by_role("button", name="Order and pay").click()
+    expect(page.get_by_role("button", name="Copy the invoice")).to_be_hidden()
+    page.get_by_role("button", name="Pay from the sandbox wallet").click()
+    # The page refreshes itself.
+    password = page.locator("#password").inner_text(timeout=READY_MS)
+    assert password == panel.password_of("ftp", 1)
+    assert_shows_credentials(page, "alice", password)
+
+    page.get_by_role("button", name="I have noted it").click()
+    expect(page.locator("body")).not_to_contain_text(password)
+    visitor.assert_clean()
+
+
+def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, wallet, at_work):
+    alice, stranger = visit().page, visit()
+    order_by_hand(alice, "alice")
+    stranger.page.goto(alice.url)
+    expect(stranger.page.get_by_text("Waiting for your payment")).to_be_visible()
+    expect(stranger.page.get_by_role("button", name="Cancel")).to_have_count(0)
+    wallet.pay(order_of(alice).bolt11)
+    expect(stranger.page.get_by_role("heading", name="Ready")).to_be_visible(timeout=READY_MS)
+    expect(stranger.page.locator("body")).not_to_contain_text("ls_alice")
+    stranger.assert_clean()
+
+
+# -- polling -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fail", "event"),
+    [
+        (lambda route: route.abort(), "requestfailed"),
+        (lambda route: route.fulfill(status=503, body="<p>One moment</p>"), "requestfinished"),
+    ],
+    ids=["cut", "503"],
+)
+def test_a_failed_poll_is_not_shown_and_polls_again(fail, event, visit, this_shop):
+    page = visit().page
+    page.clock.install()
+    page.route("**/status", fail, times=2)
+    order_by_hand(page, "alice")
+    for outcome in (event, event, "requestfinished"):
+        with page.expect_event(outcome, lambda request: request.url.endswith("/status")):
+            page.clock.run_for(2_000)
+        expect(page.get_by_text("Waiting for your payment")).to_be_visible()
+    expect(page.locator("body")).not_to_contain_text("One moment")
+
+    assert orders.cancel(this_shop, order_of(page))
+    page.clock.run_for(2_000)
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+
+def test_a_final_state_polls_no_more(visit):
+    visitor = visit()
+    page = visitor.page
+    page.clock.install()
+    order_by_hand(page, "alice")
+    elsewhere = visitor.open()
+    elsewhere.goto(page.url)
+    elsewhere.get_by_role("button", name="Cancel the order").click()
+    expect(elsewhere.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+    with page.expect_response(re.compile("/status$")):
+        page.clock.run_for(2_000)
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+    expect(page.get_by_role("button", name="Order again")).to_have_attribute(
+        "href", "/?space_mb=100&duration=3&unit=months"
+    )
+    polls = len(visitor.asked("/status"))
+    page.clock.run_for(60_000)
+    page.goto("/login")  # a poll under way would be noted by now
+    assert len(visitor.asked("/status")) == polls
+    visitor.assert_clean()
+
+
+# -- looks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop):
+    page = visit(viewport={"width": width, "height": 700}).page
+
+    def assert_fits(text):
+        expect(page.locator("body")).to_contain_text(text)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{page.url} ({text}) is {wide} px too wide"
+
+    for path, text in (("/", "Prices"), ("/login", "Log in"), ("/nowhere", "Nothing here")):
+        page.goto(path)
+        assert_fits(text)
+    page.goto("/")
+    page.get_by_label("Name").fill("a name with spaces" * 5)
+    page.get_by_role("button", name="Order and pay").click()
+    assert_fits("A name has")
+    order_by_hand(page, "cancelled")
+    page.get_by_role("button", name="Cancel the order").click()
+    assert_fits("This order was cancelled")
+
+    order_by_hand(page, "a234567890123456")
+    assert_fits("Waiting for your payment")
+    token = order_of(page).token
+    wallet.pay(order_of(page).bolt11)
+    record_payments(worker)
+    orders.apply(this_shop, token)
+    panel.down()
+    work(worker)
+    page.reload()
+    assert_fits("The server does not answer")
+    panel.up()
+    Account.update(reconcile_at=0).execute()
+    work(worker)
+    page.goto(f"/orders/{token}")
+    assert_fits("Your password")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 320)])
+def test_the_qr_code_scans_in_every_light(scheme, width, visit, tmp_path):
+    zbarimg = debian_program("zbarimg", "zbar-tools")
+    page = visit(color_scheme=scheme, viewport={"width": width, "height": 700}).page
+    order_by_hand(page, "alice")
+    picture = tmp_path / "qr.png"
+    page.locator(".qr svg").screenshot(path=picture)
+    scanned = subprocess.run(
+        [zbarimg, "--raw", "--quiet", picture], capture_output=True, text=True, check=True
+    )
+    assert scanned.stdout.strip() == f"LIGHTNING:{order_of(page).bolt11.upper()}"
