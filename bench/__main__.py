@@ -1,0 +1,36 @@
+"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|all]`"""
+
+import argparse
+import signal
+import sys
+
+from bench import measures
+
+MEASURES = {
+    "status": measures.status,
+    "orders": measures.orders,
+    "ready": measures.ready,
+    "burst": measures.burst,
+    "memory": measures.memory,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure the shop against its sandbox. Each figure comes with its target; a "
+        "missed one is information, no failure: a busy machine misses them too.",
+    )
+    parser.add_argument("what", nargs="*", choices=[*MEASURES, "all"], default="all")
+    chosen = parser.parse_args().what
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    for name, measure in MEASURES.items():
+        if "all" in chosen or name in chosen:
+            measure()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("ended")
