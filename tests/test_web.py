@@ -620,6 +620,15 @@ def test_logging_in_keeps_of_the_session_before_only_whose_orders_wait(alice, cl
         assert "_id" not in session
 
 
+def test_an_order_whose_invoice_is_being_made_says_so_and_looks_again(client):
+    link = place_order(client).location
+    Order.update(bolt11=None).execute()
+    page = client.get(link).text
+    assert "Your invoice is being made" in page
+    assert '<meta http-equiv="refresh" content="3">' in page
+    assert "Cancel the order" not in page
+
+
 @with_settings(LOGINS_LIMIT="1 per minute")
 def test_a_limit_that_is_reached_logs_no_address(client, caplog):
     caplog.set_level("INFO")
