@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 
 import click
 from flask import Flask, current_app
@@ -27,11 +28,15 @@ def worker():
     """Follow payments and make the panel match, until SIGTERM or Ctrl-C."""
     shop = current_app.extensions["shop"]
     runner = Worker(shop)
+    # In a thread of its own: a signal handler runs in the main one, and would wait for ever for
+    # a lock of the worker's events that the interrupted code holds.
+    working = threading.Thread(target=runner.run, name="worker")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     warn_of_autoclean(shop)
     logger.info("worker started")
-    runner.run()
+    working.start()
+    working.join()
     logger.info("worker stopped")
 
 

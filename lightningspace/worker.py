@@ -35,7 +35,7 @@ class Worker:
         self._accounts = ThreadPoolExecutor(shop.config.worker_threads, "account")
 
     def stop(self) -> None:
-        """End between two steps. May be called from a signal handler, and twice."""
+        """End between two steps. May be called twice, and from any thread but that of `run`."""
         self._stopping.set()
         self._wake.set()
 
