@@ -404,6 +404,18 @@ def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
     assert Account.select().count() == 0
 
 
+def test_an_order_whose_cancelling_was_killed_after_the_node_is_released_at_its_end(
+    order, this_shop, worker, time_machine
+):
+    this_shop.node.delete_unpaid_invoice(orders.label(this_shop, order))
+    worker.tidy()
+    assert held() == (100, 100)
+    time_machine.forward(16 * 60)
+    worker.tidy()
+    assert orders.state(reload(order)) == "expired"
+    assert held() == (0, 0)
+
+
 def test_a_payment_in_the_last_second_wins_over_the_expiry(order, wallet, worker, time_machine):
     wallet.pay(order.bolt11)
     time_machine.forward(16 * 60)
