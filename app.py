@@ -17,6 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from lightningspace import cli, forms, models, qr, shop, visitors
 from lightningspace.clock import now
 from lightningspace.config import Config, ConfigError
+from lightningspace.prices import UNIT_SECONDS
 from lightningspace.web import web
 
 ROOT = Path(__file__).parent
@@ -53,7 +54,6 @@ def create_app(config: Config) -> Flask:
         WTF_CSRF_SSL_STRICT=False,
         MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
         RATELIMIT_STORAGE_URI=config.rate_limit_storage,
-        TRAP_BAD_REQUEST_ERRORS=False,
     )
     if config.proxy_hops:
         hops = config.proxy_hops
@@ -198,11 +198,11 @@ def clock_time(seconds: int) -> str:
 
 def span(seconds: int) -> str:
     """A span of time in its largest fitting unit, rounded down: "89 days"."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length or unit == "minute":
-            count = max(0, seconds) // length
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    raise AssertionError
+    for unit in ("days", "hours"):
+        if seconds >= 2 * UNIT_SECONDS[unit]:
+            return f"{seconds // UNIT_SECONDS[unit]} {unit}"
+    minutes = max(0, seconds) // 60
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 if __name__ == "__main__":

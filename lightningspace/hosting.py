@@ -99,6 +99,7 @@ class Lease:
     def __init__(self, account_id: str):
         self.account_id = account_id
         self.holder = secrets.token_hex(8)
+        self._is_mine = (Account.id == account_id) & (Account.leased_by == self.holder)
 
     def take(self) -> bool:
         moment = now()
@@ -109,25 +110,21 @@ class Lease:
         return taken.execute() == 1
 
     def outlasts_a_call(self) -> bool:
-        held = (Account.id == self.account_id) & (Account.leased_by == self.holder)
-        row = Account.select(Account.leased_until).where(held).first()
+        row = Account.select(Account.leased_until).where(self._is_mine).first()
         return row is not None and row.leased_until > now() + LEASE_LEFT_SECONDS
 
     def extend(self) -> None:
-        Account.update(leased_until=now() + LEASE_SECONDS).where(
-            (Account.id == self.account_id) & (Account.leased_by == self.holder)
-        ).execute()
+        Account.update(leased_until=now() + LEASE_SECONDS).where(self._is_mine).execute()
 
     def release(self, reconcile_at: int | None, revision: int) -> None:
         """Give the lease back and say when to look again, unless something is wanted anew."""
-        mine = (Account.id == self.account_id) & (Account.leased_by == self.holder)
         free = {"leased_by": None, "leased_until": None}
         with transaction():
             settled = Account.update(reconcile_at=reconcile_at, **free).where(
-                mine & (Account.revision == revision)
+                self._is_mine & (Account.revision == revision)
             )
             if not settled.execute():
-                Account.update(free).where(mine).execute()
+                Account.update(free).where(self._is_mine).execute()
 
 
 def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -163,11 +160,11 @@ def _apply_all(
         except _LeaseLost:
             return account.reconcile_at
         except PanelError as error:
-            return _note_failure(account, row, str(error), error.permanent)
+            return _note_failure(row, str(error), error.permanent)
         except Exception as error:
             logger.exception("account %s: %s", account.id, row.kind)
-            return _note_failure(account, row, f"a fault of ours: {type(error).__name__}", False)
-        _note_success(account, row, panel_id, lease)
+            return _note_failure(row, f"a fault of ours: {type(error).__name__}", False)
+        _note_success(row, panel_id, lease)
         milliseconds = (time.monotonic() - started) * 1000
         logger.info(
             "account %s: %s applied as %d, %.0f ms", account.id, row.kind, panel_id, milliseconds
@@ -184,7 +181,7 @@ def _this(row: Service):
     )
 
 
-def _note_success(account: Account, row: Service, panel_id: int, lease: Lease) -> None:
+def _note_success(row: Service, panel_id: int, lease: Lease) -> None:
     row.panel_id = panel_id
     facts = {
         "panel_id": panel_id,
@@ -205,7 +202,7 @@ def _note_success(account: Account, row: Service, panel_id: int, lease: Lease) -
         lease.extend()
 
 
-def _note_failure(account: Account, row: Service, text: str, permanent: bool) -> int:
+def _note_failure(row: Service, text: str, permanent: bool) -> int:
     moment = now()
     Service.update(
         error=text,
@@ -217,7 +214,7 @@ def _note_failure(account: Account, row: Service, text: str, permanent: bool) ->
     logger.log(
         logging.ERROR if permanent else logging.WARNING,
         "account %s: %s not applied: %s",
-        account.id,
+        row.account_id,
         row.kind,
         text,
     )

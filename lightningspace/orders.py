@@ -411,7 +411,7 @@ def _reserve_again(token: str) -> None:
                 taken = Account.get_or_none(Account.username == order.username)
                 left = Server.capacity_mb - Server.held_mb
                 for_sale = Server.select().where(Server.capacity_mb > 0)
-                server = (for_sale.order_by(left.desc(), Server.id)).get()
+                server = for_sale.order_by(left.desc(), Server.id).get()
                 Server.update(
                     held_mb=Server.held_mb + order.space_mb,
                     unpaid_mb=Server.unpaid_mb + order.space_mb,

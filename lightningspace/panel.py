@@ -170,15 +170,9 @@ class Panel:
         return self._add(
             "sites_ftp_user_add",
             client_id,
-            server_id=int(server_id),
-            parent_domain_id=int(site_id),
-            username=_named(username),
-            password=_named(password),
-            quota_size=-1,
-            active="y",
+            **_site_user(client_id, server_id, site_id, username, password),
             uid=f"web{int(site_id)}",
             gid=f"client{int(client_id)}",
-            dir=_site_directory(client_id, site_id),
         )
 
     def find_shell_user(self, username: str) -> dict | None:
@@ -190,16 +184,10 @@ class Panel:
         return self._add(
             "sites_shell_user_add",
             client_id,
-            server_id=int(server_id),
-            parent_domain_id=int(site_id),
-            username=_named(username),
-            password=_named(password),
-            quota_size=-1,
-            active="y",
+            **_site_user(client_id, server_id, site_id, username, password),
             puser=f"web{int(site_id)}",
             pgroup=f"client{int(client_id)}",
             shell="/bin/bash",
-            dir=_site_directory(client_id, site_id),
             chroot="jailkit",  # with 'no' every other customer's files can be read
             ssh_rsa="",
         )
@@ -460,5 +448,16 @@ def _named(value: str) -> str:
     return value
 
 
-def _site_directory(client_id: int, site_id: int) -> str:
-    return f"/var/www/clients/client{int(client_id)}/web{int(site_id)}"
+def _site_user(
+    client_id: int, server_id: int, site_id: int, username: str, password: str
+) -> dict[str, str | int]:
+    """What FTP and shell users of a site have in common."""
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "username": _named(username),
+        "password": _named(password),
+        "quota_size": -1,
+        "active": "y",
+        "dir": f"/var/www/clients/client{int(client_id)}/web{int(site_id)}",
+    }

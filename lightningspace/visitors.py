@@ -42,17 +42,17 @@ def limited(what: str, counts: Callable[[Response], bool]):
     def setting(name: str) -> Callable[[], str]:
         return lambda: getattr(this_shop().config, name)
 
-    counting = {"deduct_when": counts, "methods": ["POST"]}  # the empty form is always served
-    each = limiter.shared_limit(setting(f"{what}_limit"), what, **counting)
+    each = limiter.shared_limit(setting(f"{what}_limit"), what, deduct_when=counts)
     overall = limiter.shared_limit(
-        setting(f"{what}_limit_overall"), what, key_func=lambda: "all", **counting
+        setting(f"{what}_limit_overall"), what, key_func=lambda: "all", deduct_when=counts
     )
     return lambda view: each(overall(view))
 
 
 @limiter.request_filter
 def _is_no_form() -> bool:
-    # Asked first, so that a waiting page's polls do not pay for limits that they never meet.
+    # An empty form is always served, and a waiting page's polls do not pay for limits that they
+    # never meet: this is asked first.
     return request.method != "POST"
 
 
