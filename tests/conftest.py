@@ -166,6 +166,29 @@ def order(this_shop) -> Order:
     return orders.place(this_shop, wish(username="alice", password="correct horse"))
 
 
+# The calls that open an account after the login, in their order.
+OPENING = (
+    "client_get_by_username",
+    "client_add",
+    "client_update",
+    "sites_web_domain_get",
+    "sites_web_domain_add",
+    "sites_web_domain_update",
+    "sites_ftp_user_get",
+    "sites_ftp_user_add",
+    "sites_shell_user_get",
+    "sites_shell_user_add",
+    "sites_database_user_get",
+    "sites_database_user_add",
+    "sites_database_get",
+    "sites_database_add",
+    "mail_domain_get_by_domain",
+    "mail_domain_add",
+    "mail_user_get",
+    "mail_user_add",
+)
+
+
 def record_payments(worker: Worker) -> None:
     """Everything that the node has been paid so far."""
     while worker.follow_payments(seconds=0):
@@ -200,12 +223,17 @@ def form_id(page: str) -> str:
     return re.search(r'name="form_id"[^>]*value="([^"]+)"', page)[1]
 
 
+def order_form(page: str, **fields) -> dict[str, str]:
+    """The front page's form as a browser sends it; a field given as None is missing."""
+    form = {"csrf_token": csrf_token(page), "form_id": form_id(page)}
+    form |= {"space_mb": "100", "duration": "3", "unit": "months"} | fields
+    return {name: value for name, value in form.items() if value is not None}
+
+
 def place_order(client, follow_redirects=False, **fields):
     """Fill in the order form as a browser does, and send it."""
-    page = client.get("/").text
-    typed = {"space_mb": "100", "duration": "3", "unit": "months"} | fields
-    tokens = {"csrf_token": csrf_token(page), "form_id": form_id(page)}
-    return client.post("/orders", data=tokens | typed, follow_redirects=follow_redirects)
+    form = filled_form(client, **fields)
+    return client.post("/orders", data=form, follow_redirects=follow_redirects)
 
 
 def log_in(client, username: str, password: str, **kwargs):
@@ -269,11 +297,8 @@ def with_settings(**settings: str):
 
 
 def filled_form(client, **fields) -> dict[str, str]:
-    """The order form as `client` would send it; a field given as None is missing."""
-    page = client.get("/").text
-    form = {"csrf_token": csrf_token(page), "form_id": form_id(page)}
-    form |= {"space_mb": "100", "duration": "3", "unit": "months"} | fields
-    return {name: value for name, value in form.items() if value is not None}
+    """The order form as `client` would send it."""
+    return order_form(client.get("/").text, **fields)
 
 
 def at_once(*calls):

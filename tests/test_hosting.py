@@ -1,10 +1,13 @@
 """Making the panel match: every service of a new account, once, and in any weather."""
 
+import threading
+
 import pytest
 
 from lightningspace import hosting, orders
 from lightningspace.models import Account, Service
-from tests.conftest import eventually, work
+from lightningspace.prices import Terms
+from tests.conftest import OPENING, eventually, record_payments, wish, work
 
 KINDS_AT_PANEL = (
     "client",
@@ -78,8 +81,6 @@ def test_space_is_split_between_site_database_and_mailbox(alice, panel):
 
 
 def test_a_mailbox_may_send_after_a_long_term_only(this_shop, wallet, worker, panel, alice):
-    from lightningspace.prices import Terms
-    from tests.conftest import wish
 
     short = orders.place(this_shop, wish(username="brief", terms=Terms(100, 29, "days")))
     wallet.pay(short.bolt11)
@@ -104,27 +105,8 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
 
 
-METHODS = (
-    "client_get_by_username",
-    "client_add",
-    "client_update",
-    "sites_web_domain_get",
-    "sites_web_domain_add",
-    "sites_web_domain_update",
-    "sites_ftp_user_get",
-    "sites_ftp_user_add",
-    "sites_shell_user_add",
-    "sites_database_user_add",
-    "sites_database_add",
-    "mail_domain_get_by_domain",
-    "mail_domain_add",
-    "mail_user_get",
-    "mail_user_add",
-)
-
-
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OPENING)
 def test_a_cut_call_is_made_good(kind, method, order, wallet, worker, panel, time_machine):
     panel.faults.set(kind, method, times=1)
     wallet.pay(order.bolt11)
@@ -205,8 +187,6 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
         account_id = Account.get().id
         return hosting.Lease(account_id).take()
 
-    from tests.conftest import record_payments
-
     record_payments(worker)
     account_id = orders.apply(worker._shop, order.token)
     lease = hosting.Lease(account_id)
@@ -220,8 +200,6 @@ def test_a_lease_that_ran_out_is_noticed_before_the_next_write(
     order, wallet, worker, panel, time_machine
 ):
     wallet.pay(order.bolt11)
-    from tests.conftest import record_payments
-
     record_payments(worker)
     account_id = orders.apply(worker._shop, order.token)
     account = Account.get_by_id(account_id)
@@ -233,8 +211,6 @@ def test_a_lease_that_ran_out_is_noticed_before_the_next_write(
 
 
 def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):
-    from tests.conftest import record_payments
-
     wallet.pay(order.bolt11)
     record_payments(worker)
     account_id = orders.apply(worker._shop, order.token)
@@ -268,8 +244,6 @@ def test_live_is_taken_for_granted_after_three_minutes(alice, this_shop, panel, 
 
 
 def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, panel, time_machine):
-    from tests.conftest import wish
-
     wallet.pay(orders.place(this_shop, wish()).bolt11)
     work(worker)
     account = Account.get()
@@ -282,8 +256,6 @@ def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, pa
 def test_a_password_that_cannot_be_read_is_made_anew(
     order, wallet, worker, panel, this_shop, time_machine
 ):
-    from tests.conftest import record_payments
-
     wallet.pay(order.bolt11)
     record_payments(worker)
     orders.apply(worker._shop, order.token)
@@ -301,8 +273,6 @@ def test_a_password_that_cannot_be_read_is_made_anew(
 
 
 def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
-    import threading
-
     thread = threading.Thread(target=worker.run)
     thread.start()
     wallet.pay(order.bolt11)

@@ -19,7 +19,7 @@ from pyln.client import LightningRpc
 
 from lightningspace import clock, hosting, models, orders
 from lightningspace.models import Account, Order, Server, Service
-from tests.conftest import csrf_token, eventually, form_id, record_payments, wish
+from tests.conftest import OPENING, eventually, order_form, record_payments, wish
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "correct horse"
@@ -35,28 +35,6 @@ NAME_COLUMNS = {
     "mail_domain": "domain",
     "mailbox": "email",
 }
-
-# The calls that open an account after the login, in their order.
-OPENING = (
-    "client_get_by_username",
-    "client_add",
-    "client_update",
-    "sites_web_domain_get",
-    "sites_web_domain_add",
-    "sites_web_domain_update",
-    "sites_ftp_user_get",
-    "sites_ftp_user_add",
-    "sites_shell_user_get",
-    "sites_shell_user_add",
-    "sites_database_user_get",
-    "sites_database_user_add",
-    "sites_database_get",
-    "sites_database_add",
-    "mail_domain_get_by_domain",
-    "mail_domain_add",
-    "mail_user_get",
-    "mail_user_add",
-)
 
 # How often a call that changes the panel has done its work.
 WORK_DONE = {
@@ -211,15 +189,7 @@ class Browser(requests.Session):
     def __init__(self, url: str, username: str):
         super().__init__()
         page = self.get(f"{url}/").text
-        self._form = {
-            "csrf_token": csrf_token(page),
-            "form_id": form_id(page),
-            "space_mb": "100",
-            "duration": "3",
-            "unit": "months",
-            "username": username,
-            "password": PASSWORD,
-        }
+        self._form = order_form(page, username=username, password=PASSWORD)
 
     def order(self, url: str) -> requests.Response:
         return self.post(f"{url}/orders", self._form, allow_redirects=False, timeout=10)

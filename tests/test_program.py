@@ -12,7 +12,7 @@ import requests
 
 from lightningspace.node import Node, NodeError
 from lightningspace.sandbox.panel import SandboxPanel
-from tests.conftest import csrf_token, eventually, form_id
+from tests.conftest import csrf_token, eventually, order_form
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "http://127.0.0.1:5000"
@@ -94,15 +94,7 @@ def buy(username: str) -> requests.Session:
     """Order a hosting and pay it from the sandbox wallet: the browser, once it may enter."""
     browser = requests.Session()
     page = browser.get(f"{ADDRESS}/").text
-    form = {
-        "csrf_token": csrf_token(page),
-        "form_id": form_id(page),
-        "space_mb": "100",
-        "duration": "3",
-        "unit": "months",
-        "username": username,
-        "password": PASSWORD,
-    }
+    form = order_form(page, username=username, password=PASSWORD)
     order = browser.post(f"{ADDRESS}/orders", form)
     token = order.url.rpartition("/")[2]
     pay = {"csrf_token": csrf_token(order.text)}
