@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-KINDS = ("slow", "frozen", "refuse", "cut-before", "cut-after")
+KINDS = ("slow", "frozen", "refuse", "cut-before", "cut-after", "twice")
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Faults:
         The first `passes` of them go well, then `times` go wrong (None: all).
         `slow` waits `seconds`, then answers; `refuse` answers an error saying `message`;
         `cut-before` and `cut-after` close the connection before or after doing the work.
+        `twice` does the work of two such calls that came in the same instant (the panel alone).
         """
         if kind not in KINDS:
             raise ValueError(f"{kind} is none of {', '.join(KINDS)}")

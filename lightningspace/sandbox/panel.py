@@ -205,7 +205,7 @@ def domain_is_free(draft: Draft) -> str:
 
 def username_is_free(draft: Draft) -> str:
     # Logins are compared, not clients: a client left half made does not hold its name.
-    login = draft.panel.login(draft.text("username"))
+    login = None if draft.panel.races else draft.panel.login(draft.text("username"))
     return custom("username_error_unique") if login and login["client_id"] != str(draft.id) else ""
 
 
@@ -571,10 +571,10 @@ class SandboxPanel:
     """ISPConfig as the shop sees it.
 
     Switches for tests and demonstrations: `faults` (see faults.py; `refuse` also knows the
-    messages "HTTP <status>", "garbage" and "dribble"), `delays` (seconds by method, "*" for
-    the others), `maintenance`, `forbidden` (methods the remote user may not call),
-    `queue_seconds` (how long a change takes to come live) and `disk_kb` (what quota_get_by_user
-    says of a site, by its id).
+    messages "HTTP <status>", "garbage" and "dribble"), `before_call` (told of each method as its
+    call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
+    (methods the remote user may not call), `queue_seconds` (how long a change takes to come
+    live) and `disk_kb` (what quota_get_by_user says of a site, by its id).
     """
 
     def __init__(
@@ -590,6 +590,7 @@ class SandboxPanel:
         self.port = port
         self.faults = faults or Faults()
         self.calls: list[tuple[str, dict]] = []
+        self.before_call: Callable[[str], None] = lambda method: None
         self.delays: dict[str, float] = {}
         self.queue_seconds = 2
         self.maintenance = False
@@ -605,6 +606,7 @@ class SandboxPanel:
         self._rows: dict[str, dict[int, Row]] = {name: {} for name in (*KINDS, "sys_user")}
         self._next_id: dict[str, int] = {}
         self._jobs: list[int] = []
+        self.races = False
         self._methods = self._make_methods()
         self._db = self._open(store) if store else None
         if not self._rows["sys_user"]:
@@ -740,16 +742,19 @@ class SandboxPanel:
             return self._rows[kind].get(int(id)) if str(id).isdecimal() else None
 
     def others(self, draft: Draft) -> list[Row]:
-        """The rows of the draft's table beside its own."""
+        """The rows of the draft's table beside its own, as far as its rules see them."""
+        if self.races and draft.kind.table != "web_domain":  # that has a unique key
+            return []
         kinds = [kind.name for kind in KINDS.values() if kind.table == draft.kind.table]
         return [row for kind in kinds for id, row in self._rows[kind].items() if id != draft.id]
 
     # Answers
 
-    def answer(self, method: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, method: str, body: bytes, races: bool = False) -> tuple[int, bytes]:
+        """The HTTP status and body. `races`: it does not see what the call before it has added."""
         try:
             params = self._read(method, body)
-            return 200, self._perform(method, params)
+            return 200, self._perform(method, params, races)
         except Refusal as refusal:
             code = refusal.args[1] if len(refusal.args) > 1 else "remote_fault"
             answer = {"code": code, "message": refusal.args[0], "response": False}
@@ -781,13 +786,14 @@ class SandboxPanel:
             raise Refusal("The JSON data sent to the api is invalid", "invalid_data")
         return params if isinstance(params, dict) else {}
 
-    def _perform(self, method: str, params: dict) -> bytes:
+    def _perform(self, method: str, params: dict, races: bool) -> bytes:
         time.sleep(self._delay(method))
         with self._lock:
             if method not in ("login", "logout"):
                 self._check_session(params.get("session_id"))
                 if method in self.forbidden:
                     raise Refusal("You do not have the permissions to access this function.")
+            self.races = races
             try:
                 response = self._methods[method](params)
                 return json.dumps({"code": "ok", "message": "", "response": response}).encode()
@@ -1302,6 +1308,7 @@ class _Handler(BaseHTTPRequestHandler):
         method = re.split("[=&]", url.query)[0]
         panel = self.server.panel
         panel.note(method, body)
+        panel.before_call(method)
         fault = panel.faults.take(method)
         kind = fault.kind if fault else ""
 
@@ -1316,7 +1323,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "refuse" and fault.message != "dribble":
             return self.reply(*refusal(fault.message))
 
-        status, answer = panel.answer(method, body)
+        if kind == "twice":
+            panel.answer(method, body)
+        status, answer = panel.answer(method, body, races=kind == "twice")
         if kind == "cut-after":
             return self.hang_up()
         if kind == "refuse":
