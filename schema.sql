@@ -24,46 +24,57 @@ CREATE TABLE accounts (
   opened_at         BIGINT,
   ready_at          BIGINT,                              -- every service was applied for the first time
   expires_at        BIGINT,
+  suspended_at      BIGINT,                              -- everything is off: the paid time is over
+  blocked_at        BIGINT,                              -- everything is off: the operator says so
+  blocked_reason    TEXT,                                -- shown to the customer
+  closing_at        BIGINT,                              -- to be removed; the row goes when it is
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
   leased_by         TEXT,                                -- the worker that reconciles it just now
   leased_until      BIGINT,
+  leases            BIGINT NOT NULL DEFAULT 0,           -- how often a worker has taken it
   CHECK ((opened_at IS NULL) = (expires_at IS NULL)),
   CHECK ((opened_at IS NULL) = (rate_msat_per_day IS NULL)),
   CHECK ((opened_at IS NULL) = (password_hash IS NULL)),
   CHECK (opened_at IS NULL OR username IS NOT NULL),
   CHECK (ready_at IS NULL OR opened_at IS NOT NULL),
+  CHECK (opened_at IS NOT NULL OR (suspended_at IS NULL AND blocked_at IS NULL AND closing_at IS NULL)),
+  CHECK ((blocked_at IS NULL) = (blocked_reason IS NULL)),
   CHECK ((leased_by IS NULL) = (leased_until IS NULL))
 );
 CREATE INDEX accounts_due ON accounts (reconcile_at) WHERE reconcile_at IS NOT NULL;
 CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NOT NULL;
 
--- services: what an account has at the panel: wanted (name, settings, revision) and applied.
+-- services: what an account has at the panel: wanted (name, settings, active, gone, revision) and
+-- applied. A row that is gone is deleted once the panel has nothing of it.
 CREATE TABLE services (
-  account_id       TEXT   NOT NULL REFERENCES accounts (id),
-  kind             TEXT   NOT NULL CHECK (kind IN
-                     ('client', 'site', 'ftp', 'shell', 'database_user', 'database', 'mail_domain', 'mailbox')),
-  name             TEXT   NOT NULL,
+  account_id       TEXT    NOT NULL REFERENCES accounts (id),
+  kind             TEXT    NOT NULL CHECK (kind IN ('client', 'site', 'alias', 'ftp', 'shell',
+                     'database_user', 'database', 'mail_domain', 'mailbox', 'forward')),
+  name             TEXT    NOT NULL,
+  settings         TEXT    NOT NULL DEFAULT '{}',        -- JSON: what its kind can be set to
+  active           BOOLEAN NOT NULL DEFAULT TRUE,        -- switched on by the customer
+  gone             BOOLEAN NOT NULL DEFAULT FALSE,       -- to be removed
   password_sealed  TEXT,                                 -- until the panel has it
   own_password_sealed TEXT,                              -- generated for it alone: until noted
-  revision         BIGINT NOT NULL DEFAULT 1,            -- raised by every change of what is wanted
-  applied_revision BIGINT NOT NULL DEFAULT 0,
-  applied_at       BIGINT,                               -- the panel has the record
+  revision         BIGINT  NOT NULL DEFAULT 1,           -- raised by every change of what is wanted
+  applied_revision BIGINT  NOT NULL DEFAULT 0,
+  applied_at       BIGINT,                               -- the panel was seen to have it so
   live_at          BIGINT,                               -- its job queue was seen empty after that
-  panel_id         BIGINT CHECK (panel_id > 0),
+  panel_id         BIGINT CHECK (panel_id > 0),          -- NULL: the panel has no record of it
   error            TEXT,                                 -- for the operator; NULL after a success
   permanent        BOOLEAN NOT NULL DEFAULT FALSE,       -- no retry cures the error
-  tries            BIGINT NOT NULL DEFAULT 0,            -- since the last success
+  tries            BIGINT  NOT NULL DEFAULT 0,           -- since the last success or change
   tried_at         BIGINT,
   failed_since     BIGINT,
   PRIMARY KEY (account_id, kind, name),
   UNIQUE (kind, name),
   CHECK (applied_revision <= revision),
-  CHECK (applied_revision = 0 OR (panel_id IS NOT NULL AND applied_at IS NOT NULL))
+  CHECK (applied_revision = 0 OR applied_at IS NOT NULL)
 );
 CREATE INDEX services_not_live ON services (applied_at) WHERE applied_at IS NOT NULL AND live_at IS NULL;
-CREATE INDEX services_to_wipe ON services (account_id) WHERE own_password_sealed IS NOT NULL;
+CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed IS NOT NULL;
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 
 -- orders: one row per purchase, with its one invoice. Payments that no order waits for are
@@ -104,6 +115,13 @@ CREATE INDEX orders_open ON orders (expires_at) WHERE paid_at IS NULL AND releas
 CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND released_at IS NOT NULL;
 CREATE INDEX orders_to_apply ON orders (paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
 CREATE INDEX orders_of_account ON orders (account_id);
+
+-- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
+CREATE TABLE resting_names (
+  name_hash TEXT   NOT NULL PRIMARY KEY,
+  until     BIGINT NOT NULL                              -- then anybody may have it
+);
+CREATE INDEX resting_names_over ON resting_names (until);
 
 -- cursors: the last payment recorded, for each node by its id (a new node counts from 1).
 CREATE TABLE cursors (

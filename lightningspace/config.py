@@ -43,6 +43,7 @@ class Config:
     invoice_minutes: int
     unpaid_per_client: int
     mail_send_min_days: int
+    name_quarantine_days: int
     worker_threads: int
     proxy_hops: int
     rate_limit_storage: str
@@ -105,6 +106,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         invoice_minutes=read("INVOICE_MINUTES", _whole(2, 24 * 60), "15"),
         unpaid_per_client=read("UNPAID_PER_CLIENT", _whole(1, 10_000), "3"),
         mail_send_min_days=read("MAIL_SEND_MIN_DAYS", _whole(0, 36_500), "30"),
+        name_quarantine_days=read("NAME_QUARANTINE_DAYS", _whole(0, 36_500), "365"),
         worker_threads=read("WORKER_THREADS", _whole(1, 64), "10"),
         proxy_hops=read("PROXY_HOPS", _whole(0, 10), "0"),
         rate_limit_storage=read("RATE_LIMIT_STORAGE", _text, "memory://"),

@@ -1,79 +1,32 @@
-"""What the customer gets: the wanted services, and making the panel match them.
+"""Making the panel match what is wanted.
 
-The database says what should be. `reconcile` walks the rows that are not applied: look first,
-create second, record at once. So it can be repeated, and killed anywhere, without harm.
+The database says what should be. `reconcile` walks the rows of an account that are not applied:
+look first, create, update or delete second, look again, record at once. So it can be repeated,
+and killed anywhere, without harm.
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from lightningspace import passwords
+from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Service, transaction
-from lightningspace.panel import CALL_SECONDS, Panel, PanelError
+from lightningspace.lease import Lease, Lost
+from lightningspace.models import Account, Order, RestingName, Server, Service, transaction
+from lightningspace.panel import PanelError, Refused
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
+from lightningspace.wanted import this
 
 logger = logging.getLogger(__name__)
-
-# In the order in which the panel can take them.
-KINDS = ("client", "site", "ftp", "shell", "database_user", "database", "mail_domain", "mailbox")
-WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
-
-# How the space of an account is split.
-SPLIT_PERCENT = {"site": 70, "database": 10, "mailbox": 20}
-
-# Longer than three calls that hang, so that boxes whose clocks differ by seconds do no harm.
-LEASE_SECONDS = 5 * 60
-# A call may start only while its lease outlasts it.
-LEASE_LEFT_SECONDS = CALL_SECONDS + 30
 
 RETRY_SECONDS_MAX = 5 * 60
 LIVE_AT_LAST_SECONDS = 3 * 60
 
-
-# -- what is wanted ------------------------------------------------------------------
-
-
-def site_name(shop: Shop, username: str) -> str:
-    return f"{username}.{shop.config.base_domain}"
-
-
-def want_all(shop: Shop, account: Account, password: str) -> None:
-    """Within a transaction: want every service of a new account, with one password for all."""
-    prefixed = shop.config.panel_prefix + account.username
-    site = site_name(shop, account.username)
-    wanted = {
-        "client": shop.config.panel_prefix + account.id,
-        "site": site,
-        "ftp": prefixed,
-        "shell": prefixed,
-        "database_user": prefixed,
-        "database": prefixed,
-        "mail_domain": site,
-        "mailbox": f"info@{site}",
-    }
-    for kind, name in wanted.items():
-        sealed = shop.vault.seal(password) if kind in WITH_PASSWORD else None
-        Service.create(account=account, kind=kind, name=name, password_sealed=sealed)
-    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-        Account.id == account.id
-    ).execute()
-
-
-def may_send(shop: Shop, account: Account) -> bool:
-    """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
-    paid = account.expires_at - (account.ready_at or account.opened_at)
-    return paid >= shop.config.mail_send_min_days * DAY
-
-
-def services_of(account_id: str) -> list[Service]:
-    rows = Service.select().where(Service.account == account_id)
-    return sorted(rows, key=lambda row: (KINDS.index(row.kind), row.name))
+# Records that stand for one thing of their name on the server: deleting a double deletes the
+# thing itself.
+NAMED_THINGS = ("shell", "database_user", "database", "mail_domain", "mailbox")
 
 
 def due_accounts() -> list[str]:
@@ -90,287 +43,471 @@ def due_accounts() -> list[str]:
     return [row.id for row in rows]
 
 
-# -- making the panel match ----------------------------------------------------------
-
-
-class Lease:
-    """One worker's right to change an account at the panel, for a while."""
-
-    def __init__(self, account_id: str):
-        self.account_id = account_id
-        self.holder = secrets.token_hex(8)
-        self._is_mine = (Account.id == account_id) & (Account.leased_by == self.holder)
-
-    def take(self) -> bool:
-        moment = now()
-        free = Account.leased_until.is_null() | (Account.leased_until <= moment)
-        taken = Account.update(leased_by=self.holder, leased_until=moment + LEASE_SECONDS).where(
-            (Account.id == self.account_id) & free
-        )
-        return taken.execute() == 1
-
-    def outlasts_a_call(self) -> bool:
-        row = Account.select(Account.leased_until).where(self._is_mine).first()
-        return row is not None and row.leased_until > now() + LEASE_LEFT_SECONDS
-
-    def extend(self) -> None:
-        Account.update(leased_until=now() + LEASE_SECONDS).where(self._is_mine).execute()
-
-    def release(self, reconcile_at: int | None, revision: int) -> None:
-        """Give the lease back and say when to look again, unless something is wanted anew."""
-        free = {"leased_by": None, "leased_until": None}
-        with transaction():
-            settled = Account.update(reconcile_at=reconcile_at, **free).where(
-                self._is_mine & (Account.revision == revision)
-            )
-            if not settled.execute():
-                Account.update(free).where(self._is_mine).execute()
-
-
-def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda: False) -> None:
+def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda: False) -> bool:
     """Make the panel match what the account wants; what fails is noted and tried again later.
 
-    Any worker may call it at any time: the lease lets one of them through. It ends
-    between two calls of the panel when `stopping()` is true.
+    Any worker may call it at any time: the lease lets one of them through, the others get
+    False. It ends between two calls of the panel when `stopping()` is true.
     """
     lease = Lease(account_id)
     if not lease.take():
-        return
-    account = Account.get_by_id(account_id)
+        return False
+    account, rows = _read(account_id)
     look_again = account.reconcile_at
     try:
-        look_again = _apply_all(shop, account, lease, stopping)
+        look_again = _Round(shop, account, rows, lease, stopping).run()
     finally:
         lease.release(look_again, account.revision)
+    return True
 
 
-def _apply_all(
-    shop: Shop, account: Account, lease: Lease, stopping: Callable[[], bool]
-) -> int | None:
-    """When to look at the account again; None when everything is applied."""
-    rows = {row.kind: row for row in services_of(account.id)}
-    for row in rows.values():
-        if row.is_applied:
-            continue
-        if stopping() or not lease.outlasts_a_call():
-            return account.reconcile_at
-        started = time.monotonic()
+def _read(account_id: str) -> tuple[Account, list[Service]]:
+    """An account and its services as they are together: no change lies between the two."""
+    account = Account.get_by_id(account_id)
+    while True:
+        rows = wanted.services_of(account_id)
+        before, account = account, Account.get_by_id(account_id)
+        if account.revision == before.revision:
+            return account, rows
+
+
+class _Round:
+    """One walk over the services of an account, by the holder of its lease."""
+
+    def __init__(self, shop: Shop, account: Account, rows: list[Service], lease: Lease, stopping):
+        self.shop = shop
+        self.panel = shop.panel
+        self.account = account
+        self.rows = rows
+        self.lease = lease
+        self.stopping = stopping
+        # Nobody has called the panel for this account before, so none of its records is ours.
+        self.is_first = account.leases == 1
+        self.group_id: int | None = None
+
+    def run(self) -> int | None:
+        """When to look at the account again; None when everything is applied."""
         try:
-            panel_id = _apply(_Task(shop, account, rows, lease), row)
-        except _LeaseLost:
-            return account.reconcile_at
+            again = self._walk()
+        except Lost:
+            return self.account.reconcile_at
+        if again:
+            return min(again)
+        if self.account.closing_at:
+            self._note_closed()
+        else:
+            self._note_ready()
+        return None
+
+    def _walk(self) -> list[int]:
+        """When to try again what could not be applied. Raises Lost."""
+        again: list[int] = []
+        for row in self._in_order():
+            if self.stopping():
+                return [self.account.reconcile_at]
+            if row.is_applied or not self._has_its_place(row):
+                continue
+            if _try_at(row) > now():
+                again.append(_try_at(row))
+                continue
+            try:
+                failure = self._try(row)
+            except Lost:
+                _look_once_more(row)
+                raise
+            if failure is not None:
+                again.append(_try_at(row))
+                if isinstance(failure, PanelError) and not isinstance(failure, Refused):
+                    break  # the others would meet the same
+        return again
+
+    def _try(self, row: Service) -> Exception | None:
+        """Apply one row, or note on it why not. Raises Lost."""
+        try:
+            self._settle(row)
+        except Lost:
+            raise
         except PanelError as error:
-            return _note_failure(row, str(error), error.permanent)
+            self._note_failure(row, str(error), error.permanent)
+            return error
         except Exception as error:
-            logger.exception("account %s: %s", account.id, row.kind)
-            return _note_failure(row, f"a fault of ours: {type(error).__name__}", False)
-        _note_success(row, panel_id, lease)
-        milliseconds = (time.monotonic() - started) * 1000
-        logger.info(
-            "account %s: %s applied as %d, %.0f ms", account.id, row.kind, panel_id, milliseconds
-        )
-    _note_ready(account)
-    return None
+            logger.exception("account %s: %s", self.account.id, row.kind)
+            self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
+            return error
+        return None
 
+    def _in_order(self) -> list[Service]:
+        """What is to be removed from the last to the first, then the others."""
+        gone = [row for row in self.rows if row.gone]
+        return gone[::-1] + [row for row in self.rows if not row.gone]
 
-def _this(row: Service):
-    return (
-        (Service.account == row.account_id)
-        & (Service.kind == row.kind)
-        & (Service.name == row.name)
-    )
+    def _has_its_place(self, row: Service) -> bool:
+        """Whether what it hangs on is there, or what hangs on it is not there any more."""
+        if row.gone:
+            return not any(wanted.hangs_on(each, row) for each in self.rows)
+        return all(each.panel_id for each in self.rows if wanted.hangs_on(row, each))
 
+    def _settle(self, row: Service) -> None:
+        if not wanted.is_ours(self.shop, self.account, row, self.rows):
+            raise PanelError("its name is none that we may use: nothing was done", True)
+        if row.gone:
+            self._remove(row)
+            self._note_removed(row)
+        elif row.kind == "shell" and not wanted.is_on(self.account, row):
+            # Switched off it would still open SSH with its password.
+            self._remove(row)
+            self._note_success(row, None)
+        elif row.kind == "client":
+            self._note_success(row, self._make_client(row))
+        else:
+            self._note_success(row, self._make(row))
 
-def _note_success(row: Service, panel_id: int, lease: Lease) -> None:
-    row.panel_id = panel_id
-    facts = {
-        "panel_id": panel_id,
-        "applied_revision": row.revision,
-        "applied_at": now(),
-        "live_at": None,
-        "error": None,
-        "permanent": False,
-        "tries": 0,
-        "failed_since": None,
-    }
-    with transaction():
-        Service.update(facts).where(_this(row)).execute()
-        # A password that was changed meanwhile is wanted still.
-        Service.update(password_sealed=None).where(
-            _this(row) & (Service.revision == row.revision)
-        ).execute()
-        lease.extend()
+    # -- one record --------------------------------------------------------------
 
+    def _make(self, row: Service) -> int:
+        """The id of the record that is there now as wanted: found, put right, or created."""
+        fields = self._fields(row)
+        found = None if self.is_first else self._look(row)
+        if found is None:
+            id = self._create(row, fields)
+        else:
+            id = panel.record_id(row.kind, found)
+            if row.password_sealed is None and not panel.differences(found, fields):
+                return id
+            password = self._password(row) if row.password_sealed else None
+            self._write(row, "updated", self.panel.update, row.kind, id, fields, password)
+        found = self._look(row, added=id)
+        if found is None:
+            raise PanelError("the panel has taken it and does not show it")
+        different = panel.differences(found, fields)
+        if different:
+            raise PanelError(f"the panel has not kept {', '.join(different)}")
+        return panel.record_id(row.kind, found)
 
-def _note_failure(row: Service, text: str, permanent: bool) -> int:
-    moment = now()
-    Service.update(
-        error=text,
-        permanent=permanent,
-        tries=Service.tries + 1,
-        tried_at=moment,
-        failed_since=row.failed_since or moment,
-    ).where(_this(row)).execute()
-    logger.log(
-        logging.ERROR if permanent else logging.WARNING,
-        "account %s: %s not applied: %s",
-        row.account_id,
-        row.kind,
-        text,
-    )
-    if permanent:
-        return moment + RETRY_SECONDS_MAX
-    return moment + min(RETRY_SECONDS_MAX, 2 ** min(row.tries + 1, 10))
-
-
-def _note_ready(account: Account) -> None:
-    """The paid time starts when everything is there, however long that took."""
-    moment = now()
-    ready = (
-        Account.update(ready_at=moment, expires_at=Account.expires_at + moment - Account.opened_at)
-        .where((Account.id == account.id) & Account.ready_at.is_null())
-        .execute()
-    )
-    if ready:
-        logger.info(
-            "account %s: ready, %d s after it was opened", account.id, moment - account.opened_at
-        )
-
-
-# -- one service at the panel --------------------------------------------------------
-
-
-class _LeaseLost(Exception):
-    pass
-
-
-@dataclass(frozen=True)
-class _Task:
-    shop: Shop
-    account: Account
-    rows: dict[str, Service]
-    lease: Lease
-
-    @property
-    def panel(self) -> Panel:
-        return self.shop.panel
-
-    @property
-    def client_id(self) -> int:
-        return self.rows["client"].panel_id
-
-    @property
-    def site_id(self) -> int:
-        return self.rows["site"].panel_id
-
-    @property
-    def owner(self) -> tuple[int, int]:
-        """What every record but the client's is added with: the client and the server."""
-        return self.client_id, self.account.server_id
-
-    def quota_mb(self, kind: str) -> int:
-        return max(1, self.account.space_mb * SPLIT_PERCENT[kind] // 100)
-
-    def password(self, row: Service) -> str:
+    def _create(self, row: Service, fields: dict) -> int:
+        password = self._password(row) if row.kind in wanted.WITH_PASSWORD else None
         try:
-            return self.shop.vault.unseal(row.password_sealed or "")
-        except Unreadable:
-            logger.error("account %s: a password cannot be read, a new one is made", row.account_id)
-            return _renew_password(self.shop, row)
+            id = self._write(
+                row, "added", self.panel.add, row.kind, self.client_id, fields, password
+            )
+        except Refused:
+            # Nobody has looked yet whether the name is there already.
+            if self.is_first and self._look(row):
+                raise PanelError("it is there already: put right at the next try") from None
+            raise
+        if row.kind == "site":
+            # The add ignores allow_override, the wall between neighbours.
+            self._write(row, "walled", self.panel.update, row.kind, id, fields)
+        return id
 
-    def check_lease(self) -> None:
-        """The look-up may have hung: nothing is written after another worker has taken over."""
-        if not self.lease.outlasts_a_call():
-            raise _LeaseLost
+    def _remove(self, row: Service) -> None:
+        """Delete what the panel has of the row, and look that it is gone."""
+        if row.kind == "client":
+            self._remove_clients(row)
+        elif self.client_id is not None:  # else nothing was ever made
+            records = self._ours(row)
+            for record in records:
+                self._delete(row, record)
+            if records and self._ours(row):
+                raise PanelError("the panel has deleted it and still shows it")
+
+    def _delete(self, row: Service, record: dict) -> None:
+        id = panel.record_id(row.kind, record)
+        self._write(row, "deleted", self.panel.delete, row.kind, id)
+
+    def _write(self, row: Service, what: str, call: Callable, *arguments):
+        """One change at the panel: nothing is written after another worker has taken over."""
+        self.lease.check()
+        started = time.monotonic()
+        answer = call(*arguments)
+        milliseconds = (time.monotonic() - started) * 1000
+        logger.info("account %s: %s %s, %.0f ms", row.account_id, row.kind, what, milliseconds)
+        return answer
+
+    # -- what the panel has of it ------------------------------------------------
+
+    def _look(self, row: Service, added: int | None = None) -> dict | None:
+        """The record of ours, and one only; None when there is none.
+
+        `added`: the id of the one that was just created or changed.
+        """
+        ours = self._ours(row, added)
+        if len(ours) < 2:
+            return ours[0] if ours else None
+        kept = next((r for r in ours if panel.record_id(row.kind, r) == row.panel_id), ours[0])
+        doubles = [record for record in ours if record is not kept]
+        self._report_doubles(row, doubles)
+        if row.kind in NAMED_THINGS:
+            if panel.record_id(row.kind, kept) == row.panel_id:
+                ids = ", ".join(str(panel.record_id(row.kind, record)) for record in doubles)
+                raise PanelError(
+                    f"the panel has it twice (also as id {ids}): whoever deletes one deletes what "
+                    "the customer has in it",
+                    True,
+                )
+            # The thing goes with the double, and nobody has it yet: all of it is made anew.
+            for record in doubles + [kept]:
+                self._delete(row, record)
+            raise PanelError("the panel had it twice: it is made anew")
+        for record in doubles:
+            self._delete(row, record)
+        return kept
+
+    def _report_doubles(self, row: Service, doubles: list) -> None:
+        logger.error(
+            "account %s: the panel had %s %d times, by a race or by hand",
+            row.account_id,
+            row.kind,
+            len(doubles) + 1,
+        )
+
+    def _ours(self, row: Service, added: int | None = None) -> list[dict]:
+        """The records of this row that are our client's, the oldest first.
+
+        Raises PanelError when the name is another client's alone.
+        """
+        records = self.panel.find(row.kind, row.name)
+        if not records and row.panel_id:
+            # Renamed by hand?
+            record = self.panel.get(row.kind, row.panel_id)
+            records = [record] if record else []
+        if self.group_id is None:
+            known = [r for r in records if panel.record_id(row.kind, r) == added]
+            if known:
+                self.group_id = int(known[0]["sys_groupid"])
+            elif records:
+                self.group_id = self.panel.group_id(self.client_id)
+        ours = [record for record in records if int(record["sys_groupid"]) == self.group_id]
+        others = [panel.record_id(row.kind, r) for r in records if r not in ours]
+        if others and row.gone and self.group_id is None and row.panel_id in others:
+            raise PanelError(
+                f"its client is gone from the panel, and it is not (id {row.panel_id}): delete it",
+                True,
+            )
+        if others and not ours and not row.gone:
+            raise PanelError(
+                f"its name exists at the panel and is another client's (id {others[0]})", True
+            )
+        return ours
+
+    # -- the client --------------------------------------------------------------
+
+    def _make_client(self, row: Service) -> int:
+        client = None if self.is_first else self._look_for_client(row)
+        if client is None:
+            # ISPConfig asks for an address of each client: it gets the hosting's own mailbox.
+            email = f"info@{wanted.site_name(self.shop, self.account.username)}"
+            id = self._write(row, "added", self.panel.add_client, row.name, email)
+            self._write(row, "closed", self.panel.close_client_login, id)
+        elif client["is_closed"]:
+            return client["id"]
+        elif client["id"] != row.panel_id:
+            self._write(row, "closed", self.panel.close_client_login, client["id"])
+        else:
+            raise PanelError(
+                "the client may log in to the panel: cancel it there by hand (a change of ours "
+                "would switch its services on)",
+                True,
+            )
+        client = self._look_for_client(row)
+        if client is None or not client["is_closed"]:
+            raise PanelError("the panel has taken the client and does not show it closed")
+        return client["id"]
+
+    def _look_for_client(self, row: Service) -> dict | None:
+        """The whole client of ours; what was made half-way or twice is removed."""
+        clients = self.panel.find_clients(row.name)
+        if len(clients) == 1 and clients[0]["is_closed"]:
+            return clients[0]  # what was made half-way never gets closed
+        whole = []
+        for client in clients:
+            group_id = self.panel.group_id(client["id"])
+            if group_id is None:
+                self._write(row, "half made, deleted", self.panel.delete_client, client["id"])
+            else:
+                whole.append(client)
+        if not whole:
+            return None
+        kept = next((each for each in whole if each["id"] == row.panel_id), whole[0])
+        doubles = [each for each in whole if each is not kept]
+        if doubles:
+            self._report_doubles(row, doubles)
+        for double in doubles:
+            self._write(row, "double, deleted", self.panel.delete_client, double["id"])
+        return kept
+
+    def _remove_clients(self, row: Service) -> None:
+        for client in self.panel.find_clients(row.name):
+            self._write(row, "deleted", self.panel.delete_client, client["id"])
+        if self.panel.find_clients(row.name):
+            raise PanelError("the panel has deleted the client and still shows it")
+
+    # -- what a record is to be --------------------------------------------------
+
+    @property
+    def client_id(self) -> int | None:
+        return self._id("client")
+
+    def _id(self, kind: str) -> int | None:
+        return next((row.panel_id for row in self.rows if row.kind == kind), None)
+
+    def _fields(self, row: Service) -> dict:
+        server, name, is_on = (
+            self.account.server_id,
+            row.name,
+            wanted.is_on(self.account, row),
+        )
+        client, site, settings = self.client_id, self._id("site"), wanted.settings_of(row)
+        if row.kind in wanted.SPLIT_PERCENT:
+            quota_mb = wanted.quota_mb(self.account.space_mb, row, self.rows)
+        match row.kind:
+            case "site":
+                return panel.site_fields(server, name, quota_mb, is_on, **settings)
+            case "alias":
+                return panel.alias_fields(server, site, name, is_on)
+            case "ftp":
+                return panel.ftp_fields(server, client, site, name, is_on)
+            case "shell":
+                return panel.shell_fields(server, client, site, name, settings["ssh_key"])
+            case "database_user":
+                return panel.database_user_fields(server, name)
+            case "database":
+                user = self._id("database_user")
+                return panel.database_fields(server, site, name, user, quota_mb, is_on)
+            case "mail_domain":
+                return panel.mail_domain_fields(server, name, row.active)
+            case "mailbox":
+                may_send = is_on and wanted.may_send(self.shop, self.account)
+                return panel.mailbox_fields(server, name, quota_mb, is_on, may_send)
+            case "forward":
+                return panel.forward_fields(server, name, settings["destination"], is_on)
+        raise ValueError(row.kind)
+
+    def _password(self, row: Service) -> str:
+        """The one that is wanted; when there is none, a generated one, kept before it is used."""
+        if row.password_sealed:
+            try:
+                return self.shop.vault.unseal(row.password_sealed)
+            except Unreadable:
+                logger.error("account %s: a password cannot be read", row.account_id)
+        logger.info("account %s: %s gets a generated password", row.account_id, row.kind)
+        password = passwords.generate()
+        sealed = self.shop.vault.seal(password)
+        # Not over one that the customer has chosen meanwhile.
+        Service.update(password_sealed=sealed, own_password_sealed=sealed).where(
+            this(row) & (Service.revision == row.revision)
+        ).execute()
+        row.password_sealed = sealed
+        return password
+
+    # -- recording ---------------------------------------------------------------
+
+    def _note_success(self, row: Service, panel_id: int | None) -> None:
+        facts = {
+            "panel_id": panel_id,
+            "applied_revision": row.revision,
+            "applied_at": now(),
+            "live_at": None,
+            "error": None,
+            "permanent": False,
+            "tries": 0,
+            "failed_since": None,
+        }
+        is_another = row.panel_id is not None and row.panel_id != panel_id
+        hanging = [each for each in self.rows if is_another and wanted.hangs_on(each, row)]
+        with transaction():
+            self.lease.extend()
+            Service.update(facts).where(this(row)).execute()
+            # A password that was changed meanwhile is wanted still.
+            Service.update(password_sealed=None).where(
+                this(row) & (Service.revision == row.revision)
+            ).execute()
+            for each in hanging:
+                Service.update(revision=Service.revision + 1).where(this(each)).execute()
+        row.panel_id, row.applied_revision = panel_id, row.revision
+        for each in hanging:
+            each.revision += 1
+
+    def _note_removed(self, row: Service) -> None:
+        with transaction():
+            self.lease.extend()
+            removed = Service.delete().where(this(row) & (Service.revision == row.revision))
+            if not removed.execute():  # wanted again meanwhile
+                Service.update(panel_id=None).where(this(row)).execute()
+        self.rows.remove(row)
+
+    def _note_failure(self, row: Service, text: str, permanent: bool) -> None:
+        row.tries, row.tried_at, row.permanent = row.tries + 1, now(), permanent
+        row.failed_since = row.failed_since or row.tried_at
+        with transaction():
+            self.lease.extend()
+            Service.update(
+                error=text,
+                permanent=permanent,
+                tries=row.tries,
+                tried_at=row.tried_at,
+                failed_since=row.failed_since,
+            ).where(this(row)).execute()
+        logger.log(
+            logging.ERROR if permanent else logging.WARNING,
+            "account %s: %s not applied: %s",
+            row.account_id,
+            row.kind,
+            text,
+        )
+
+    def _note_ready(self) -> None:
+        """The paid time starts when everything is there, however long that took."""
+        moment, account = now(), self.account
+        ready = (
+            Account.update(
+                ready_at=moment, expires_at=Account.expires_at + moment - Account.opened_at
+            )
+            .where((Account.id == account.id) & Account.ready_at.is_null())
+            .execute()
+        )
+        if ready:
+            waited = moment - account.opened_at
+            logger.info("account %s: ready, %d s after it was opened", account.id, waited)
+
+    def _note_closed(self) -> None:
+        """The panel has nothing of it any more: free its space, let its name rest, forget it.
+
+        What stays are its payments, with amounts, dates and hashes.
+        """
+        account = self.account
+        rest_until = now() + self.shop.config.name_quarantine_days * DAY
+        with transaction():
+            self.lease.extend()
+            name_hash = self.shop.vault.mac("name", account.username)
+            RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
+                conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}
+            ).execute()
+            Order.update(
+                account=None, username=None, browser=None, attempt=None, bolt11=None
+            ).where(Order.account == account.id).execute()
+            Account.delete().where(Account.id == account.id).execute()
+            Server.update(held_mb=Server.held_mb - account.space_mb).where(
+                Server.id == account.server_id
+            ).execute()
+        logger.info("account %s: closed", account.id)
 
 
-def _apply(task: _Task, row: Service) -> int:
-    """The id of the record that is there now for `row`: found, or created."""
-    if row.kind == "client":
-        return _apply_client(task, row)
-    find, id_key, create = _RECORDS[row.kind]
-    found = find(task.panel, row.name)
-    if found is None:
-        task.check_lease()
-        return create(task, row)
-    if int(found["sys_groupid"]) != task.panel.group_id(task.client_id):
-        raise PanelError(f"{row.name} exists at the panel and is another client's", True)
-    if row.kind == "site" and not task.panel.is_walled(found):
-        task.check_lease()
-        task.panel.wall_site(int(found[id_key]))
-    return int(found[id_key])
+def _try_at(row: Service) -> int:
+    """When a row that failed may be tried again: after seconds first, after minutes later."""
+    if not row.tries:
+        return 0
+    wait = RETRY_SECONDS_MAX if row.permanent else 2 ** min(row.tries, 10)
+    return row.tried_at + min(RETRY_SECONDS_MAX, wait)
 
 
-def _apply_client(task: _Task, row: Service) -> int:
-    panel = task.panel
-    client_id = panel.find_client(row.name)
-    if client_id is None:
-        task.check_lease()
-        # ISPConfig asks for an address of each client: it gets the hosting's own mailbox.
-        client_id = panel.add_client(row.name, task.rows["mailbox"].name)
-        panel.close_client_login(client_id)
-    elif not panel.is_client_login_closed(client_id):
-        task.check_lease()
-        panel.close_client_login(client_id)
-    return client_id
-
-
-def _create_site(task: _Task, row: Service) -> int:
-    site_id = task.panel.add_site(*task.owner, row.name, task.quota_mb("site"))
-    task.panel.wall_site(site_id)
-    return site_id
-
-
-def _create_ftp_user(task: _Task, row: Service) -> int:
-    return task.panel.add_ftp_user(*task.owner, task.site_id, row.name, task.password(row))
-
-
-def _create_shell_user(task: _Task, row: Service) -> int:
-    return task.panel.add_shell_user(*task.owner, task.site_id, row.name, task.password(row))
-
-
-def _create_database_user(task: _Task, row: Service) -> int:
-    return task.panel.add_database_user(*task.owner, row.name, task.password(row))
-
-
-def _create_database(task: _Task, row: Service) -> int:
-    user_id = task.rows["database_user"].panel_id
-    quota_mb = task.quota_mb("database")
-    return task.panel.add_database(*task.owner, task.site_id, row.name, user_id, quota_mb)
-
-
-def _create_mail_domain(task: _Task, row: Service) -> int:
-    return task.panel.add_mail_domain(*task.owner, row.name)
-
-
-def _create_mailbox(task: _Task, row: Service) -> int:
-    return task.panel.add_mailbox(
-        *task.owner,
-        row.name,
-        task.password(row),
-        task.quota_mb("mailbox"),
-        may_send(task.shop, task.account),
-    )
-
-
-# How each kind is looked up, where its record has the id, how it is created.
-_RECORDS = {
-    "site": (Panel.find_site, "domain_id", _create_site),
-    "ftp": (Panel.find_ftp_user, "ftp_user_id", _create_ftp_user),
-    "shell": (Panel.find_shell_user, "shell_user_id", _create_shell_user),
-    "database_user": (Panel.find_database_user, "database_user_id", _create_database_user),
-    "database": (Panel.find_database, "database_id", _create_database),
-    "mail_domain": (Panel.find_mail_domain, "domain_id", _create_mail_domain),
-    "mailbox": (Panel.find_mailbox, "mailuser_id", _create_mailbox),
-}
-
-
-def _renew_password(shop: Shop, row: Service) -> str:
-    """A generated password for this service alone, kept before it is used, to be shown."""
-    password = passwords.generate()
-    sealed = shop.vault.seal(password)
-    Service.update(password_sealed=sealed, own_password_sealed=sealed).where(_this(row)).execute()
-    return password
+def _look_once_more(row: Service) -> None:
+    """The lease was lost around a write: whoever holds it now may have made the thing as well."""
+    with transaction():
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            Account.id == row.account_id
+        ).execute()
+        Service.update(revision=Service.revision + 1).where(this(row)).execute()
 
 
 # -- after it is applied -------------------------------------------------------------
@@ -396,15 +533,16 @@ def mark_live(shop: Shop) -> None:
 
 def wipe_shown_passwords() -> None:
     """Forget generated passwords a day after the customer could see them."""
-    seen = Account.ready_at <= now() - DAY
-    initial = Account.select(Account.id).where(Account.password_sealed.is_null(False) & seen)
-    of_services = (
-        Account.select(Account.id)
-        .join(Service)
-        .where(Service.own_password_sealed.is_null(False) & seen)
-    )
-    for account in [*initial, *of_services]:
-        forget_passwords(account.id)
+    seen = now() - DAY
+    with transaction():
+        Account.update(password_sealed=None).where(
+            Account.password_sealed.is_null(False) & (Account.ready_at <= seen)
+        ).execute()
+        Service.update(own_password_sealed=None).where(
+            Service.own_password_sealed.is_null(False)
+            & Service.password_sealed.is_null()
+            & (Service.applied_at <= seen)
+        ).execute()
 
 
 def forget_passwords(account_id: str) -> None:
@@ -415,6 +553,11 @@ def forget_passwords(account_id: str) -> None:
         )
         if is_ready.execute():
             Service.update(own_password_sealed=None).where(Service.account == account_id).execute()
+
+
+def forget_rested_names() -> None:
+    """Let names be taken again whose time of rest is over."""
+    RestingName.delete().where(RestingName.until <= now()).execute()
 
 
 def failing() -> list[Service]:

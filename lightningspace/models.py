@@ -108,11 +108,16 @@ class Account(Table):
     opened_at = BigIntegerField(null=True)
     ready_at = BigIntegerField(null=True)
     expires_at = BigIntegerField(null=True)
+    suspended_at = BigIntegerField(null=True)
+    blocked_at = BigIntegerField(null=True)
+    blocked_reason = TextField(null=True)
+    closing_at = BigIntegerField(null=True)
     session_epoch = BigIntegerField(default=0)
     revision = BigIntegerField(default=0)
     reconcile_at = BigIntegerField(null=True)
     leased_by = TextField(null=True)
     leased_until = BigIntegerField(null=True)
+    leases = BigIntegerField(default=0)
 
     class Meta:
         table_name = "accounts"
@@ -122,6 +127,9 @@ class Service(Table):
     account = ForeignKeyField(Account, column_name="account_id", backref="services")
     kind = TextField()
     name = TextField()
+    settings = TextField(default="{}")
+    active = BooleanField(default=True)
+    gone = BooleanField(default=False)
     password_sealed = TextField(null=True)
     own_password_sealed = TextField(null=True)
     revision = BigIntegerField(default=1)
@@ -185,6 +193,14 @@ def find_order(token: str) -> Order | None:
 ORDER_COLUMNS = [field.column_name for field in Order._meta.sorted_fields]
 
 
+class RestingName(Table):
+    name_hash = TextField(primary_key=True)
+    until = BigIntegerField()
+
+    class Meta:
+        table_name = "resting_names"
+
+
 class Cursor(Table):
     node_id = TextField(primary_key=True)
     pay_index = BigIntegerField()
@@ -201,4 +217,4 @@ class Fact(Table):
         table_name = "facts"
 
 
-TABLES = (Server, Account, Service, Order, Cursor, Fact)
+TABLES = (Server, Account, Service, Order, RestingName, Cursor, Fact)

@@ -28,6 +28,39 @@ RESERVED = frozenset(
 )
 RESERVED_SHAPES = re.compile(r"(web|client|www|ns|mx|mail|smtp|imap|pop|ftp|root|admin)[0-9]+")
 
+DOMAIN = re.compile(
+    r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])"
+)
+# A mailbox's address is its login as well: ISPConfig takes 64 characters.
+ADDRESS_MAX = 64
+LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+)*")
+SSH_KEY = re.compile(
+    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)"
+    r"@openssh\.com) [A-Za-z0-9+/]{40,4000}={0,3}( [\x21-\x7e]([\x20-\x7e]{0,98}[\x21-\x7e])?)?"
+)
+
+
+def is_domain(name: str) -> bool:
+    """A domain in lower-case A-labels, without the www. that the panel puts before it as well."""
+    return DOMAIN.fullmatch(name) is not None and not name.startswith("www.")
+
+
+def is_local_part(text: str) -> bool:
+    """What may stand before the @ of a customer's mailbox: it is a directory's name as well."""
+    return LOCAL_PART.fullmatch(text) is not None
+
+
+def is_address(text: str) -> bool:
+    """One address that mail can be forwarded to: no list, no quotes, no spaces."""
+    local, _, domain = text.rpartition("@")
+    return len(text) <= 254 and bool(ADDRESS.fullmatch(local)) and bool(DOMAIN.fullmatch(domain))
+
+
+def is_ssh_key(text: str) -> bool:
+    """One public key on one line, as ssh-keygen writes it."""
+    return SSH_KEY.fullmatch(text) is not None
+
 
 def is_reserved(name: str) -> bool:
     return name in RESERVED or RESERVED_SHAPES.fullmatch(name) is not None

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from peewee import IntegrityError, fn
 
-from lightningspace import hosting, names, passwords
+from lightningspace import names, passwords, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Cursor, Order, Server, transaction
+from lightningspace.models import Account, Cursor, Order, RestingName, Server, transaction
 from lightningspace.node import Invoice, NodeError, Payment, Refused
 from lightningspace.prices import DAY, Terms
 from lightningspace.shop import Shop
@@ -110,10 +110,12 @@ def _reserve_once(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         return twin, False
     if taken:
         raise NameTaken(_own_unpaid_order(wish))
+    if wish.username and _rests(shop, wish.username):
+        raise NameTaken(None)
     terms = wish.terms
     account = Account.create(
         id=secrets.token_hex(8),
-        username=wish.username or names.generate(),
+        username=wish.username or _free_name(shop),
         server=_hold(terms.space_mb),
         space_mb=terms.space_mb,
         held_by=_free_place(shop, wish.client),
@@ -136,6 +138,22 @@ def _reserve_once(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         expires_at=moment + shop.config.invoice_minutes * 60,
     )
     return order, True
+
+
+def _rests(shop: Shop, username: str) -> bool:
+    """Whether somebody had the name not long ago: mails of others still go to it."""
+    hashes = shop.vault.macs("name", username)
+    return (
+        RestingName.select()
+        .where((RestingName.name_hash << hashes) & (RestingName.until > now()))
+        .exists()
+    )
+
+
+def _free_name(shop: Shop) -> str:
+    while _rests(shop, name := names.generate()):
+        continue
+    return name
 
 
 def _own_unpaid_order(wish: Wish) -> str | None:
@@ -252,7 +270,12 @@ def terms_of(order: Order) -> Terms:
 
 
 def state(order: Order) -> str:
-    """preparing, unpaid, paid, cancelled, expired, or checking before one of these is certain."""
+    """preparing, unpaid, paid, cancelled, expired, or checking before one of these is certain.
+
+    closed: it was paid for, and its hosting is no more.
+    """
+    if order.applied_at is not None and order.account_id is None:
+        return "closed"
     if order.paid_at is not None:
         return "paid"
     if order.cancelled_at is not None:
@@ -352,7 +375,7 @@ def apply(shop: Shop, token: str) -> str | None:
     if order.paid_at is None or order.applied_at is not None or order.kind != "open":
         return None
     if order.account_id is None:
-        _reserve_again(token)
+        _reserve_again(shop, token)
         order = Order.get_by_id(token)
     password, is_generated = _initial_password(shop, order.account)
     password_hash = passwords.make_hash(password)
@@ -381,7 +404,7 @@ def apply(shop: Shop, token: str) -> str | None:
         Server.update(unpaid_mb=Server.unpaid_mb - order.space_mb).where(
             Server.id == order.account.server_id
         ).execute()
-        hosting.want_all(shop, order.account, password)
+        wanted.want_all(shop, order.account, password)
     logger.info("order %s: account %s opened", token[:8], order.account_id)
     return order.account_id
 
@@ -396,7 +419,7 @@ def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
     return passwords.generate(), True
 
 
-def _reserve_again(token: str) -> None:
+def _reserve_again(shop: Shop, token: str) -> None:
     """A place for a paid order that has none: its name and space were released before.
 
     That takes a database or a node restored from a backup. The money is there, so it opens even
@@ -408,7 +431,9 @@ def _reserve_again(token: str) -> None:
                 order = Order.get_by_id(token)
                 if order.account_id:
                     return
-                taken = Account.get_or_none(Account.username == order.username)
+                name = order.username
+                if not name or Account.get_or_none(username=name) or _rests(shop, name):
+                    name = _free_name(shop)
                 left = Server.capacity_mb - Server.held_mb
                 for_sale = Server.select().where(Server.capacity_mb > 0)
                 server = for_sale.order_by(left.desc(), Server.id).get()
@@ -418,7 +443,7 @@ def _reserve_again(token: str) -> None:
                 ).where(Server.id == server.id).execute()
                 account = Account.create(
                     id=secrets.token_hex(8),
-                    username=names.generate() if taken or not order.username else order.username,
+                    username=name,
                     server=server,
                     space_mb=order.space_mb,
                 )

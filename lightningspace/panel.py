@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import requests
 
@@ -28,31 +29,45 @@ PAUSE_SECONDS = 30
 
 SESSION_GONE = "The Session is expired or does not exist."
 FORBIDDEN = "You do not have the permissions to access this function."
-NO_SUCH_CLIENT = "There is no user account for this user name."
+NO_CLIENT = "Invalid client_id"
+NO_GROUP = "There is no group for this client ID."
+WRONG_PASSWORD = "The login failed. Username or password wrong."
+LOCKOUTS = (
+    "The login failure limit has been reached.",
+    "The Session failure limit has been reached.",
+)
 LOCKED_OUT = "the panel has locked us out for five minutes"
-KNOWN_FAULTS = {
-    "The login failed. Username or password wrong.": "the panel refuses PANEL_USER's password",
-    "The login failure limit has been reached.": LOCKED_OUT,
-    "The Session failure limit has been reached.": LOCKED_OUT,
-}
 MAINTENANCE = "under maintenance"
 LOGIN_ADDRESS = "The login is not allowed from"
 LANGUAGE_KEY = re.compile(r"[a-z]+(_[a-z]+)+")
 
-# What every add and every update of a site sends: an update resets what it leaves out.
-SITE_FIELDS = {
-    # Without the socket any customer's PHP can run code as any other.
-    "php_fpm_use_socket": "y",
-    # 'All' lets a symlink in .htaccess show the neighbours' files.
-    "allow_override": (
-        "AuthConfig FileInfo Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews"
+# Between neighbours: 'All' lets a symlink in .htaccess show their files.
+ALLOW_OVERRIDE = "AuthConfig FileInfo Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of record is called: its methods' prefix and its columns."""
+
+    method: str
+    id: str
+    name: str
+    password: str | None = None
+
+
+KINDS = {
+    "site": Kind("sites_web_domain", "domain_id", "domain"),
+    "alias": Kind("sites_web_aliasdomain", "domain_id", "domain"),
+    "ftp": Kind("sites_ftp_user", "ftp_user_id", "username", "password"),
+    "shell": Kind("sites_shell_user", "shell_user_id", "username", "password"),
+    "database_user": Kind(
+        "sites_database_user", "database_user_id", "database_user", "database_password"
     ),
-    "pm": "ondemand",
-    "pm_max_children": 4,
-    "pm_process_idle_timeout": 10,
-    "pm_max_requests": 0,
+    "database": Kind("sites_database", "database_id", "database_name"),
+    "mail_domain": Kind("mail_domain", "domain_id", "domain"),
+    "mailbox": Kind("mail_user", "mailuser_id", "email", "password"),
+    "forward": Kind("mail_forward", "forwarding_id", "source"),
 }
-WALLS = ("php_fpm_use_socket", "allow_override")
 
 
 class PanelError(Exception):
@@ -64,6 +79,10 @@ class PanelError(Exception):
     def __init__(self, text: str, permanent: bool = False):
         super().__init__(text)
         self.permanent = permanent
+
+
+class Refused(PanelError):
+    """The panel has answered, and its answer to this one call was a no."""
 
 
 class Panel:
@@ -80,17 +99,21 @@ class Panel:
         self._answered_at = float("-inf")
         self._locked_out_until = 0.0
         self._session_id: str | None = None
+        self._known_session: str | None = None  # the last one that the panel has accepted
         self._session_until = 0.0
         self._no_login_before = 0.0
 
     # -- clients -----------------------------------------------------------------
 
-    def find_client(self, username: str) -> int | None:
-        """The id of the client called `username`; None when there is none."""
-        try:
-            return int(self._call("client_get_by_username", username=username)["client_id"])
-        except _NoSuchClient:
-            return None
+    def find_clients(self, username: str) -> list[dict]:
+        """The clients called `username`, the oldest first: half-made ones and doubles too.
+
+        Of what the panel tells of each only {"id": int, "is_closed": bool} is kept: the rest
+        holds a password hash and a private key.
+        """
+        found = self._list("client_get", client_id={"username": _named(username)})
+        clients = ({"id": int(c["client_id"]), "is_closed": c["canceled"] == "y"} for c in found)
+        return sorted(clients, key=lambda client: client["id"])
 
     def add_client(self, username: str, email: str) -> int:
         params = {
@@ -104,13 +127,13 @@ class Panel:
             # Nobody ever logs in with it, see close_client_login; "Aa1" makes it strong enough.
             "password": "Aa1" + secrets.token_hex(24),
         }
-        return int(self._call("client_add", reseller_id=0, params=params))
-
-    def is_client_login_closed(self, client_id: int) -> bool:
-        return self._call("client_get", client_id=int(client_id))["canceled"] == "y"
+        return self._int("client_add", reseller_id=0, params=params)
 
     def close_client_login(self, client_id: int) -> None:
-        """Keep the client out of the panel. The one client_update: others switch services on."""
+        """Keep a new client out of the panel. The one client_update there may be.
+
+        Later ones switch services on that had been switched off one by one.
+        """
         # Without 'password': '' ISPConfig hashes the stored hash once more.
         self._call(
             "client_update",
@@ -119,176 +142,73 @@ class Panel:
             params={"canceled": "y", "password": ""},
         )
 
-    def group_id(self, client_id: int) -> int:
-        """The client's group: the sys_groupid of every record that is the client's."""
-        return int(self._call("client_get_groupid", client_id=int(client_id)))
+    def group_id(self, client_id: int) -> int | None:
+        """The client's group: the sys_groupid of every record that is the client's.
 
-    # -- sites -------------------------------------------------------------------
+        None when there is no such client, or one that was made half-way.
+        """
+        try:
+            return self._int("client_get_groupid", client_id=int(client_id))
+        except _NoSuchClient:
+            return None
 
-    def find_site(self, domain: str) -> dict | None:
-        return self._find("sites_web_domain_get", domain=domain)
+    def delete_client(self, client_id: int) -> None:
+        """Delete a client with everything of its group that is left. May be called twice."""
+        self._call("client_delete_everything", client_id=int(client_id))
 
-    def add_site(self, client_id: int, server_id: int, domain: str, quota_mb: int) -> int:
-        """Create a site. It needs `wall_site` as well: the add ignores allow_override."""
-        return self._add(
-            "sites_web_domain_add",
-            client_id,
-            server_id=int(server_id),
-            domain=domain,
-            hd_quota=int(quota_mb),
-            ip_address="*",
-            type="vhost",
-            vhost_type="name",
-            traffic_quota=-1,
-            subdomain="www",
-            http_port=80,
-            https_port=443,
-            php="php-fpm",
-            active="y",
-            **SITE_FIELDS,
-        )
+    # -- records of clients: sites, users, databases, mail -------------------------
 
-    def wall_site(self, site_id: int) -> None:
-        """Set what keeps the neighbours out. May be called twice."""
-        self._call(
-            "sites_web_domain_update",
-            client_id=0,  # another client's id would move the site
-            primary_id=int(site_id),
-            params={**SITE_FIELDS, "log_retention": 30},
-        )
+    def find(self, kind: str, name: str) -> list[dict]:
+        """The records of this name, the oldest first, whoever owns them."""
+        # A '%' would make it a LIKE; none of our names has one.
+        called = KINDS[kind]
+        found = self._list(f"{called.method}_get", primary_id={called.name: _named(name)})
+        return sorted(found, key=lambda record: record_id(kind, record))
 
-    def is_walled(self, site: dict) -> bool:
-        """Whether a found site has the walls."""
-        return all(site[name] == SITE_FIELDS[name] for name in WALLS)
+    def get(self, kind: str, id: int) -> dict | None:
+        return self._call(f"{KINDS[kind].method}_get", primary_id=int(id)) or None
 
-    def find_ftp_user(self, username: str) -> dict | None:
-        return self._find("sites_ftp_user_get", username=username)
+    def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
+        """Create a record of this client, and return its id.
 
-    def add_ftp_user(
-        self, client_id: int, server_id: int, site_id: int, username: str, password: str
-    ) -> int:
-        return self._add(
-            "sites_ftp_user_add",
-            client_id,
-            **_site_user(client_id, server_id, site_id, username, password),
-            uid=f"web{int(site_id)}",
-            gid=f"client{int(client_id)}",
-        )
+        A site needs an update with the same fields: the add ignores allow_override.
+        """
+        method, column = f"{KINDS[kind].method}_add", KINDS[kind].password
+        params = fields | {column: _named(password or "")} if column else fields
+        _named(fields[KINDS[kind].name])
+        return self._int(method, client_id=int(client_id), params=params)
 
-    def find_shell_user(self, username: str) -> dict | None:
-        return self._find("sites_shell_user_get", username=username)
+    def update(self, kind: str, id: int, fields: dict, password: str | None = None) -> None:
+        """Set all `fields`, and the password unless it is None. May be called twice."""
+        method, column = f"{KINDS[kind].method}_update", KINDS[kind].password
+        params = fields if password is None else fields | {column: _named(password)}
+        _named(fields[KINDS[kind].name])
+        # client_id 0 keeps the owner: another client's would move the record.
+        self._call(method, client_id=0, primary_id=int(id), params=params)
 
-    def add_shell_user(
-        self, client_id: int, server_id: int, site_id: int, username: str, password: str
-    ) -> int:
-        return self._add(
-            "sites_shell_user_add",
-            client_id,
-            **_site_user(client_id, server_id, site_id, username, password),
-            puser=f"web{int(site_id)}",
-            pgroup=f"client{int(client_id)}",
-            shell="/bin/bash",
-            chroot="jailkit",  # with 'no' every other customer's files can be read
-            ssh_rsa="",
-        )
-
-    # -- databases ---------------------------------------------------------------
-
-    def find_database_user(self, username: str) -> dict | None:
-        return self._find("sites_database_user_get", database_user=username)
-
-    def add_database_user(
-        self, client_id: int, server_id: int, username: str, password: str
-    ) -> int:
-        return self._add(
-            "sites_database_user_add",
-            client_id,
-            server_id=int(server_id),
-            database_user=_named(username),
-            database_password=_named(password),
-        )
-
-    def find_database(self, name: str) -> dict | None:
-        return self._find("sites_database_get", database_name=name)
-
-    def add_database(
-        self, client_id: int, server_id: int, site_id: int, name: str, user_id: int, quota_mb: int
-    ) -> int:
-        return self._add(
-            "sites_database_add",
-            client_id,
-            server_id=int(server_id),
-            parent_domain_id=int(site_id),
-            type="mysql",
-            database_name=_named(name),
-            database_quota=int(quota_mb),
-            database_user_id=int(user_id),
-            database_ro_user_id=0,
-            database_charset="utf8mb4",
-            remote_access="n",
-            remote_ips="",
-            active="y",
-        )
-
-    # -- mail --------------------------------------------------------------------
-
-    def find_mail_domain(self, domain: str) -> dict | None:
-        found = self._call("mail_domain_get_by_domain", domain=domain)
-        return found[0] if found else None
-
-    def add_mail_domain(self, client_id: int, server_id: int, domain: str) -> int:
-        return self._add(
-            "mail_domain_add", client_id, server_id=int(server_id), domain=domain, active="y"
-        )
-
-    def find_mailbox(self, email: str) -> dict | None:
-        return self._find("mail_user_get", email=email)
-
-    def add_mailbox(
-        self,
-        client_id: int,
-        server_id: int,
-        email: str,
-        password: str,
-        quota_mb: int,
-        may_send: bool,
-    ) -> int:
-        local, domain = email.split("@")
-        return self._add(
-            "mail_user_add",
-            client_id,
-            server_id=int(server_id),
-            email=email,
-            login=email,
-            password=_named(password),
-            quota=int(quota_mb) * 1024 * 1024,
-            name=local,
-            maildir=f"/var/vmail/{domain}/{local}",
-            homedir="/var/vmail",
-            move_junk="n",
-            purge_trash_days=0,
-            purge_junk_days=0,
-            postfix="y",
-            disablesmtp="n" if may_send else "y",  # a mailbox may send as anybody
-            disableimap="n",
-            disablepop3="n",
-        )
+    def delete(self, kind: str, id: int) -> None:
+        """Delete a record. May be called twice."""
+        self._call(f"{KINDS[kind].method}_delete", primary_id=int(id))
 
     # -- the server behind it ----------------------------------------------------
 
     def jobs_waiting(self) -> int:
         """How many changes of the whole server wait to be carried out."""
-        return int(self._call("monitor_jobqueue_count", server_id=0))
+        return self._int("monitor_jobqueue_count", server_id=0)
 
     # -- the protocol ------------------------------------------------------------
 
-    def _find(self, method: str, **where: str) -> dict | None:
-        # A '%' would make it a LIKE; none of our names has one.
-        found = self._call(method, primary_id=where)
-        return found[0] if found else None
+    def _int(self, method: str, **arguments) -> int:
+        answer = self._call(method, **arguments)
+        if not re.fullmatch(r"[0-9]{1,18}", str(answer)):
+            raise PanelError(f"the panel answered {method} without a number")
+        return int(answer)
 
-    def _add(self, method: str, client_id: int, **params) -> int:
-        return int(self._call(method, client_id=int(client_id), params=params))
+    def _list(self, method: str, **arguments) -> list[dict]:
+        answer = self._call(method, **arguments) or []
+        if not isinstance(answer, list):
+            raise PanelError(f"the panel answered {method} without a list")
+        return answer
 
     def _call(self, method: str, **arguments):
         """What the panel answers to `method`, within CALL_SECONDS in all. Raises PanelError."""
@@ -296,14 +216,20 @@ class Panel:
         if time.monotonic() < self._locked_out_until:
             raise PanelError(LOCKED_OUT)
         with self._first_after_a_pause(deadline):
-            session_id = self._session(deadline)
-            try:
-                return self._post(method, {"session_id": session_id, **arguments}, deadline)
-            except _SessionGone:
-                # The call was not carried out. Once more: a new session refused is a fault.
-                self._forget(session_id)
-            session_id = self._session(deadline)
-            return self._post(method, {"session_id": session_id, **arguments}, deadline)
+            for _ in range(2):
+                session_id = self._session(deadline)
+                try:
+                    answer = self._post(method, {"session_id": session_id, **arguments}, deadline)
+                except _SessionGone:
+                    # The call was not carried out.
+                    self._forget(session_id)
+                    continue
+                except Refused:
+                    self._known_session = session_id
+                    raise
+                self._known_session = session_id
+                return answer
+        raise PanelError("the panel does not know the session that it has just given us")
 
     @contextmanager
     def _first_after_a_pause(self, deadline: float):
@@ -340,15 +266,14 @@ class Panel:
             if self._session_id and clock < self._session_until:
                 return self._session_id
             if clock < self._no_login_before:
-                raise PanelError(
-                    "the panel refused the last login; the next try is within a minute"
-                )
+                raise PanelError("the last login was in vain; the next one is within a minute")
             try:
                 login = {"username": self._user, "password": self._password}
                 self._session_id = self._post("login", login, deadline)
-            except _Refused:
+            except Refused as refused:
                 self._no_login_before = clock + LOGIN_PAUSE_SECONDS
-                raise
+                # Not of the call that the login was for: all of them fail now.
+                raise PanelError(str(refused), refused.permanent) from None
             self._session_until = clock + SESSION_SECONDS
             return self._session_id
 
@@ -356,6 +281,8 @@ class Panel:
         with self._login_lock:
             if self._session_id == session_id:
                 self._session_id = None
+                if self._known_session != session_id:
+                    self._no_login_before = time.monotonic() + LOGIN_PAUSE_SECONDS
 
     def _post(self, method: str, arguments: dict, deadline: float):
         left = max(0.01, deadline - time.monotonic())
@@ -380,7 +307,7 @@ class Panel:
         if message != SESSION_GONE:
             self._answered_at = time.monotonic()
         if code != "ok":
-            if "limit has been reached" in str(message):
+            if message in LOCKOUTS:
                 self._locked_out_until = time.monotonic() + LOCKOUT_SECONDS
             raise _fault(method, str(message))
         return response
@@ -392,37 +319,37 @@ class Panel:
         return self._local.http
 
 
-class _Refused(PanelError):
-    """The panel has answered, and it was a no."""
-
-
-class _SessionGone(_Refused):
+class _SessionGone(Refused):
     pass
 
 
-class _NoSuchClient(_Refused):
+class _NoSuchClient(Refused):
     pass
 
 
-def _fault(method: str, message: str) -> _Refused:
+def _fault(method: str, message: str) -> PanelError:
     """The panel's words as ours: some repeat whole SQL statements with password hashes."""
     if message == SESSION_GONE:
         return _SessionGone("the panel does not know our session")
-    if message == NO_SUCH_CLIENT:
-        return _NoSuchClient("the panel has no client of that name")
+    if message == NO_GROUP:
+        return _NoSuchClient("the panel has no such client")
+    if NO_CLIENT in message:
+        return Refused("the client is gone from the panel: retry --check makes it again", True)
     if message == FORBIDDEN:
-        return _Refused(f"the remote user may not call {method}: allow it in ISPConfig", True)
-    if message in KNOWN_FAULTS:
-        return _Refused(KNOWN_FAULTS[message])
+        return Refused(f"the remote user may not call {method}: allow it in ISPConfig", True)
+    if message in LOCKOUTS:
+        return PanelError(LOCKED_OUT)
+    if message == WRONG_PASSWORD:
+        return Refused("the panel refuses PANEL_USER's password")
     if LOGIN_ADDRESS in message:
-        return _Refused("the remote user may not log in from this address: allow it in ISPConfig")
+        return Refused("the remote user may not log in from this address: allow it in ISPConfig")
     if MAINTENANCE in message:
-        return _Refused("the panel is under maintenance")
+        return PanelError("the panel is under maintenance")
     keys = [part for part in re.split(r"<br ?/?>|\s", message) if LANGUAGE_KEY.fullmatch(part)]
     if keys:
-        return _Refused(f"the panel refused {method}: {', '.join(keys)}", True)
+        return Refused(f"the panel refused {method}: {', '.join(keys)}", True)
     # Such as SQL faults of the panel's database, which mostly pass.
-    return _Refused(f"the panel refused {method}; ISPConfig's own log says why")
+    return Refused(f"the panel refused {method}; ISPConfig's own log says why")
 
 
 def _reason(error: requests.RequestException) -> str:
@@ -448,16 +375,158 @@ def _named(value: str) -> str:
     return value
 
 
-def _site_user(
-    client_id: int, server_id: int, site_id: int, username: str, password: str
-) -> dict[str, str | int]:
-    """What FTP and shell users of a site have in common."""
+# -- what records look like ------------------------------------------------------------
+
+
+def record_id(kind: str, record: dict) -> int:
+    return int(record[KINDS[kind].id])
+
+
+def differences(record: dict, fields: dict) -> list[str]:
+    """The names of the fields that the panel's record has otherwise: it answers in strings."""
+    return [name for name, value in fields.items() if (record.get(name) or "") != str(value)]
+
+
+def site_fields(
+    server_id: int,
+    domain: str,
+    quota_mb: int,
+    active: bool,
+    php: bool,
+    php_version: int,
+    letsencrypt: bool,
+) -> dict:
+    """A site. `php_version`: 0 for the server's own, else an id that the panel offers."""
+    return {
+        "server_id": int(server_id),
+        "domain": domain,
+        "ip_address": "*",
+        "type": "vhost",
+        "vhost_type": "name",
+        "hd_quota": int(quota_mb),
+        "traffic_quota": -1,
+        "subdomain": "www",
+        "http_port": 80,
+        "https_port": 443,
+        "php": "php-fpm" if php else "no",
+        "server_php_id": int(php_version),
+        "ssl": _yes(letsencrypt),
+        "ssl_letsencrypt": _yes(letsencrypt),
+        "allow_override": ALLOW_OVERRIDE,
+        # Without the socket any customer's PHP can run code as any other.
+        "php_fpm_use_socket": "y",
+        # From here on: what an update resets unless it is sent.
+        "pm": "ondemand",
+        "pm_max_children": 4,
+        "pm_process_idle_timeout": 10,
+        "pm_max_requests": 0,
+        "log_retention": 30,
+        "active": _yes(active),
+    }
+
+
+def alias_fields(server_id: int, site_id: int, domain: str, active: bool) -> dict:
+    """An extra domain that shows the site."""
     return {
         "server_id": int(server_id),
         "parent_domain_id": int(site_id),
-        "username": _named(username),
-        "password": _named(password),
-        "quota_size": -1,
+        "domain": domain,
+        "type": "alias",
+        "redirect_type": "",
+        "redirect_path": "",
+        "subdomain": "www",
+        "active": _yes(active),
+    }
+
+
+def ftp_fields(server_id: int, client_id: int, site_id: int, username: str, active: bool) -> dict:
+    return _site_user(server_id, client_id, site_id, username) | {
+        "uid": f"web{int(site_id)}",
+        "gid": f"client{int(client_id)}",
+        "active": _yes(active),
+    }
+
+
+def shell_fields(server_id: int, client_id: int, site_id: int, username: str, ssh_key: str) -> dict:
+    """A shell user. It is never switched off: its password would still open SSH."""
+    return _site_user(server_id, client_id, site_id, username) | {
+        "puser": f"web{int(site_id)}",
+        "pgroup": f"client{int(client_id)}",
+        "shell": "/bin/bash",
+        "chroot": "jailkit",  # with 'no' every other customer's files can be read
+        "ssh_rsa": ssh_key,
         "active": "y",
+    }
+
+
+def _site_user(server_id: int, client_id: int, site_id: int, username: str) -> dict:
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "username": username,
+        "quota_size": -1,
         "dir": f"/var/www/clients/client{int(client_id)}/web{int(site_id)}",
     }
+
+
+def database_user_fields(server_id: int, username: str) -> dict:
+    return {"server_id": int(server_id), "database_user": username}
+
+
+def database_fields(
+    server_id: int, site_id: int, name: str, user_id: int, quota_mb: int, active: bool
+) -> dict:
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "type": "mysql",
+        "database_name": name,
+        "database_quota": int(quota_mb),
+        "database_user_id": int(user_id),
+        "database_ro_user_id": 0,
+        "database_charset": "utf8mb4",
+        "remote_access": "n",
+        "remote_ips": "",
+        "active": _yes(active),
+    }
+
+
+def mail_domain_fields(server_id: int, domain: str, active: bool) -> dict:
+    return {"server_id": int(server_id), "domain": domain, "active": _yes(active)}
+
+
+def mailbox_fields(
+    server_id: int, email: str, quota_mb: int, may_read: bool, may_send: bool
+) -> dict:
+    """A mailbox. It receives in any case."""
+    local, domain = email.split("@")
+    return {
+        "server_id": int(server_id),
+        "email": email,
+        "login": email,
+        "quota": int(quota_mb) * 1024 * 1024,
+        "name": local,
+        "maildir": f"/var/vmail/{domain}/{local}",
+        "homedir": "/var/vmail",
+        "move_junk": "n",
+        "purge_trash_days": 0,
+        "purge_junk_days": 0,
+        "postfix": "y",
+        "disablesmtp": _yes(not may_send),  # a mailbox may send as anybody
+        "disableimap": _yes(not may_read),
+        "disablepop3": _yes(not may_read),
+    }
+
+
+def forward_fields(server_id: int, source: str, destination: str, active: bool) -> dict:
+    return {
+        "server_id": int(server_id),
+        "source": source,
+        "destination": destination,
+        "type": "forward",
+        "active": _yes(active),
+    }
+
+
+def _yes(is_so: bool) -> str:
+    return "y" if is_so else "n"

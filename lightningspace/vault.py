@@ -33,6 +33,10 @@ class Vault:
         """A keyed hash: equal for equal parts, and it tells nothing to who lacks the key."""
         return _mac(self._mac_keys[0], purpose, parts)
 
+    def macs(self, purpose: str, *parts: str) -> list[str]:
+        """What `mac` gives with our key, and gave with the older ones."""
+        return [_mac(key, purpose, parts) for key in self._mac_keys]
+
     def is_mac(self, mac: str, purpose: str, *parts: str) -> bool:
         """Whether `mac` was made of these parts, with our key or an older one."""
         return any(hmac.compare_digest(mac, _mac(key, purpose, parts)) for key in self._mac_keys)

@@ -15,7 +15,7 @@ from flask import (
 from flask_login import current_user, login_required
 from werkzeug.exceptions import NotFound, TooManyRequests
 
-from lightningspace import hosting, names, orders, passwords, visitors
+from lightningspace import hosting, names, orders, passwords, visitors, wanted
 from lightningspace.clock import now
 from lightningspace.forms import (
     Button,
@@ -122,7 +122,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
             for size in shop.config.space_sizes_mb
         ],
         mail_days=shop.config.mail_send_min_days,
-        split=hosting.SPLIT_PERCENT,
+        split=wanted.SPLIT_PERCENT,
         **_price(form),
         **context,
     ), status
@@ -213,7 +213,7 @@ def _status(order: Order) -> dict:
     if state in ("preparing", "cancelled", "expired"):
         status["waits"] = False
     if state == "paid":
-        services = hosting.services_of(order.account_id) if order.account_id else []
+        services = wanted.services_of(order.account_id) if order.account_id else []
         failing = [row for row in services if row.error]
         is_ready = _is_ready(order)
         status |= {
@@ -305,8 +305,8 @@ def change_password():
 
 def _account_page(form: PasswordForm, status: int = 200):
     shop, account = this_shop(), current_user.account
-    rows = hosting.services_of(account.id)
-    site = hosting.site_name(shop, account.username)
+    rows = wanted.services_of(account.id)
+    site = wanted.site_name(shop, account.username)
     order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
     return render_template(
         "account.html",
@@ -320,7 +320,7 @@ def _account_page(form: PasswordForm, status: int = 200):
         own_passwords={
             row.kind: _unsealed(row.own_password_sealed) for row in rows if row.own_password_sealed
         },
-        may_send=hosting.may_send(shop, account),
+        may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,
         left_seconds=max(0, account.expires_at - now()),
         form=form,

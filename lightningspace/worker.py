@@ -74,6 +74,7 @@ class Worker:
     def tidy(self) -> None:
         """What is done every minute. Raises NodeError."""
         hosting.wipe_shown_passwords()
+        hosting.forget_rested_names()
         node_id = self._shop.node.node_id()
         if orders.tidy(self._shop, node_id):
             self._wake.set()

@@ -168,24 +168,24 @@ def order(this_shop) -> Order:
 
 # The calls that open an account after the login, in their order.
 OPENING = (
-    "client_get_by_username",
     "client_add",
     "client_update",
-    "sites_web_domain_get",
+    "client_get",
     "sites_web_domain_add",
     "sites_web_domain_update",
-    "sites_ftp_user_get",
+    "sites_web_domain_get",
     "sites_ftp_user_add",
-    "sites_shell_user_get",
+    "sites_ftp_user_get",
     "sites_shell_user_add",
-    "sites_database_user_get",
+    "sites_shell_user_get",
     "sites_database_user_add",
-    "sites_database_get",
+    "sites_database_user_get",
     "sites_database_add",
-    "mail_domain_get_by_domain",
+    "sites_database_get",
     "mail_domain_add",
-    "mail_user_get",
+    "mail_domain_get",
     "mail_user_add",
+    "mail_user_get",
 )
 
 

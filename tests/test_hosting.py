@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
-from lightningspace import hosting, orders
+from lightningspace import hosting, orders, wanted
+from lightningspace import panel as ispconfig
+from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Service
 from lightningspace.prices import Terms
 from tests.conftest import OPENING, eventually, record_payments, wish, work
@@ -32,7 +34,7 @@ def at_panel(panel) -> dict[str, int]:
 
 def test_a_paid_order_gets_every_service_once(alice, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
-    assert all(row.is_applied for row in hosting.services_of(alice.id))
+    assert all(row.is_applied for row in wanted.services_of(alice.id))
     assert alice.ready_at is not None
 
 
@@ -151,13 +153,14 @@ def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel,
 
 def test_a_record_of_another_client_is_never_touched(order, wallet, worker, panel, this_shop):
     stranger = this_shop.panel.add_client("stranger", "stranger@example.org")
-    site = this_shop.panel.add_site(stranger, 1, "alice.shop.test", 10)
+    fields = ispconfig.site_fields(1, "alice.shop.test", 10, True, True, 0, False)
+    site = this_shop.panel.add("site", stranger, fields)
     before = panel.records("site")
     wallet.pay(order.bolt11)
     work(worker)
     failing = hosting.failing()[0]
     assert failing.permanent
-    assert failing.error == "alice.shop.test exists at the panel and is another client's"
+    assert failing.error == f"its name exists at the panel and is another client's (id {site})"
     assert panel.records("site") == before
     assert int(before[0]["domain_id"]) == site
 
@@ -185,29 +188,36 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
 
     def second_worker_tries():
         account_id = Account.get().id
-        return hosting.Lease(account_id).take()
+        return Lease(account_id).take()
 
     record_payments(worker)
     account_id = orders.apply(worker._shop, order.token)
-    lease = hosting.Lease(account_id)
+    lease = Lease(account_id)
     assert lease.take()
     assert not second_worker_tries()
     hosting.reconcile(worker._shop, account_id)
     assert panel.calls == []
 
 
-def test_a_lease_that_ran_out_is_noticed_before_the_next_write(
+def test_a_lease_that_another_took_is_noticed_before_the_next_write(
     order, wallet, worker, panel, time_machine
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
     account_id = orders.apply(worker._shop, order.token)
-    account = Account.get_by_id(account_id)
-    lease = hosting.Lease(account_id)
-    lease.take()
-    time_machine.forward(hosting.LEASE_SECONDS - hosting.LEASE_LEFT_SECONDS)
-    hosting._apply_all(worker._shop, account, lease, lambda: False)
-    assert panel.calls == []
+    other = Lease(account_id)
+
+    def runs_out(method):
+        if method == "sites_ftp_user_add":
+            time_machine.forward(LEASE_SECONDS + 1)
+            assert other.take()
+
+    panel.before_call = runs_out
+    hosting.reconcile(worker._shop, account_id)
+    assert len(panel.records("ftp")) == 1
+    assert panel.records("shell") == []
+    assert Service.get(kind="ftp").applied_at is None
+    assert Account.get().leased_by == other.holder
 
 
 def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):

@@ -17,7 +17,7 @@ import pytest
 import requests
 from pyln.client import LightningRpc
 
-from lightningspace import clock, hosting, models, orders
+from lightningspace import clock, models, orders, wanted
 from lightningspace.models import Account, Order, Server, Service
 from tests.conftest import OPENING, eventually, order_form, record_payments, wish
 
@@ -175,7 +175,7 @@ def assert_each_opened_once(panel, *usernames) -> None:
         assert sorted(record[column] for record in panel.records(kind)) == sorted(
             row.name for row in rows
         )
-        if kind in hosting.WITH_PASSWORD:
+        if kind in wanted.WITH_PASSWORD:
             assert {panel.password_of(kind, row.panel_id) for row in rows} == {PASSWORD}
     assert len(closed_clients(panel)) == len(walled_sites(panel)) == len(usernames)
 

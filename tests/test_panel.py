@@ -20,27 +20,28 @@ def logins(panel) -> int:
 
 
 def test_what_is_not_there_is_none(ispconfig):
-    assert ispconfig.find_client("ls_nobody") is None
-    assert ispconfig.find_site("nobody.shop.test") is None
-    assert ispconfig.find_mail_domain("nobody.shop.test") is None
+    assert ispconfig.find_clients("ls_nobody") == []
+    assert ispconfig.group_id(7) is None
+    for kind in panel_module.KINDS:
+        assert ispconfig.find(kind, "nobody.shop.test") == []
+        assert ispconfig.get(kind, 7) is None
 
 
 def test_a_new_client_is_found_and_kept_out_of_the_panel(ispconfig):
     client_id = ispconfig.add_client("ls_1", "info@alice.shop.test")
-    assert ispconfig.find_client("ls_1") == client_id
-    assert not ispconfig.is_client_login_closed(client_id)
+    assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": False}]
     ispconfig.close_client_login(client_id)
-    assert ispconfig.is_client_login_closed(client_id)
+    assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": True}]
 
 
 def test_one_session_serves_many_calls(ispconfig, panel):
     for _ in range(5):
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     assert logins(panel) == 1
 
 
 def test_many_threads_share_one_session(ispconfig, panel):
-    threads = [threading.Thread(target=ispconfig.find_client, args=("ls_1",)) for _ in range(8)]
+    threads = [threading.Thread(target=ispconfig.find_clients, args=("ls_1",)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -49,47 +50,47 @@ def test_many_threads_share_one_session(ispconfig, panel):
 
 
 def test_a_dead_session_is_renewed_once_and_the_call_repeated(ispconfig, panel, time_machine):
-    ispconfig.find_client("ls_1")
+    ispconfig.find_clients("ls_1")
     time_machine.forward(1801)
-    assert ispconfig.find_client("ls_1") is None
+    assert ispconfig.find_clients("ls_1") == []
     assert logins(panel) == 2
 
 
 def test_ten_threads_with_a_dead_session_do_not_lock_us_out(
     ispconfig, panel, time_machine, monkeypatch
 ):
-    ispconfig.find_client("ls_1")
+    ispconfig.find_clients("ls_1")
     time_machine.forward(1801)
     ispconfig._answered_at -= panel_module.PAUSE_SECONDS
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(ispconfig.find_client("ls_1")))
+        threading.Thread(target=lambda: results.append(ispconfig.find_clients("ls_1")))
         for _ in range(12)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [None] * 12
+    assert results == [[]] * 12
     assert logins(panel) == 2
 
 
 def test_a_lockout_is_waited_out_without_knocking(ispconfig, panel):
     message = "The Session failure limit has been reached."
-    panel.faults.set("refuse", "client_get_by_username", message=message, times=1)
+    panel.faults.set("refuse", "client_get", message=message, times=1)
     calls = 0
     for _ in range(3):
         with pytest.raises(PanelError, match="locked us out"):
-            ispconfig.find_client("ls_1")
+            ispconfig.find_clients("ls_1")
         calls = calls or len(panel.calls)
     assert len(panel.calls) == calls
 
 
 def test_a_refused_password_is_not_tried_again_within_the_minute(panel):
     wrong = Panel(panel.url, "shop", "wrong password")
-    for text in ("refuses PANEL_USER's password", "refused the last login"):
+    for text in ("refuses PANEL_USER's password", "was in vain"):
         with pytest.raises(PanelError, match=text):
-            wrong.find_client("ls_1")
+            wrong.find_clients("ls_1")
     assert logins(panel) == 1
 
 
@@ -109,7 +110,7 @@ def test_a_validation_fault_is_permanent_and_keeps_its_keys(ispconfig, panel):
 def test_maintenance_passes(ispconfig, panel):
     panel.maintenance = True
     with pytest.raises(PanelError, match="under maintenance") as error:
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     assert not error.value.permanent
 
 
@@ -125,36 +126,36 @@ def test_maintenance_passes(ispconfig, panel):
 def test_odd_answers_are_errors_in_words_of_ours(ispconfig, panel, message, text):
     panel.faults.set("refuse", message=message)
     with pytest.raises(PanelError, match=text) as error:
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
 def test_a_cut_connection_passes(ispconfig, panel, kind):
-    panel.faults.set(kind, "client_get_by_username", times=1)
+    panel.faults.set(kind, "client_get", times=1)
     with pytest.raises(PanelError, match="the connection was cut") as error:
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     assert not error.value.permanent
-    assert ispconfig.find_client("ls_1") is None
+    assert ispconfig.find_clients("ls_1") == []
 
 
 def test_a_panel_that_is_down_is_said_so_and_not_logged_in_to_less(ispconfig, panel):
     panel.down()
     with pytest.raises(PanelError, match="connection refused"):
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     panel.up()
-    assert ispconfig.find_client("ls_1") is None
+    assert ispconfig.find_clients("ls_1") == []
 
 
 def test_an_unknown_host_is_said_so():
     with pytest.raises(PanelError, match="its name is not found"):
-        Panel("http://panel.invalid/remote/json.php", "shop", "secret 1").find_client("ls_1")
+        Panel("http://panel.invalid/remote/json.php", "shop", "secret 1").find_clients("ls_1")
 
 
 def test_plain_http_where_tls_is_expected_is_said_so(panel):
     url = panel.url.replace("http://", "https://")
     with pytest.raises(PanelError, match="certificate is not accepted|connection was cut"):
-        Panel(url, "shop", "secret 1").find_client("ls_1")
+        Panel(url, "shop", "secret 1").find_clients("ls_1")
 
 
 @pytest.mark.parametrize("weather", [("frozen", ""), ("refuse", "dribble")])
@@ -162,24 +163,26 @@ def test_a_call_ends_by_the_wall_clock(panel, weather, monkeypatch):
     # The limit of a minute is a setting of the module; a test does not wait for it.
     monkeypatch.setattr(panel_module, "CALL_SECONDS", 0.5)
     ispconfig = Panel(panel.url, "shop", PANEL_PASSWORD)
-    ispconfig.find_client("ls_1")
-    panel.faults.set(weather[0], "client_get_by_username", message=weather[1])
+    ispconfig.find_clients("ls_1")
+    panel.faults.set(weather[0], "client_get", message=weather[1])
     started = time.monotonic()
     with pytest.raises(PanelError, match="it took too long"):
-        ispconfig.find_client("ls_1")
+        ispconfig.find_clients("ls_1")
     assert time.monotonic() - started < 3
     panel.faults.clear()
-    assert ispconfig.find_client("ls_1") is None
+    assert ispconfig.find_clients("ls_1") == []
 
 
 def test_empty_names_and_passwords_never_reach_the_panel(ispconfig, panel):
     with pytest.raises(ValueError, match="empty"):
-        ispconfig.add_ftp_user(1, 1, 1, "", "correct horse")
+        ispconfig.add("ftp", 1, panel_module.ftp_fields(1, 1, 1, "", True), "correct horse")
     with pytest.raises(ValueError, match="empty"):
-        ispconfig.add_database_user(1, 1, "ls_alice", "")
+        ispconfig.add("ftp", 1, panel_module.ftp_fields(1, 1, 1, "ls_alice", True))
+    with pytest.raises(ValueError, match="empty"):
+        ispconfig.update("ftp", 1, panel_module.ftp_fields(1, 1, 1, "ls_alice", True), "")
     assert panel.calls == []
 
 
 def test_a_proxy_of_the_machine_is_not_used(ispconfig, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert ispconfig.find_client("ls_1") is None
+    assert ispconfig.find_clients("ls_1") == []

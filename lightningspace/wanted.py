@@ -1,0 +1,399 @@
+"""What should be: the services that an account owns, and every change of them.
+
+Each change is rows in one transaction: it raises the revision of the rows that the panel now
+has otherwise, and of their account. `hosting.reconcile` then makes the panel match.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from peewee import IntegrityError, fn
+
+from lightningspace import names, passwords
+from lightningspace.clock import now
+from lightningspace.models import Account, Server, Service, transaction
+from lightningspace.prices import DAY
+from lightningspace.shop import Shop
+
+# Each kind of service and what it hangs on, in the order in which the panel can take them.
+HANGS_ON = {
+    "client": (),
+    "site": ("client",),
+    "alias": ("client", "site"),
+    "ftp": ("client", "site"),
+    "shell": ("client", "site"),
+    "database_user": ("client",),
+    "database": ("client", "site", "database_user"),
+    "mail_domain": ("client", "alias"),
+    "mailbox": ("client", "mail_domain"),
+    "forward": ("client", "mail_domain"),
+}
+KINDS = tuple(HANGS_ON)
+WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
+# What is off while the account is suspended or blocked; a mail domain goes on receiving.
+SWITCHED = ("site", "alias", "ftp", "shell", "database", "mailbox", "forward")
+# What a customer may have more or less of.
+OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forward")
+
+# What can be set, and what it is at first. quota_mb None: its share of what the others leave.
+SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
+    "site": {"php": True, "php_version": 0, "letsencrypt": False},
+    "shell": {"ssh_key": ""},
+    "mailbox": {"quota_mb": None},
+    "forward": {"destination": None},
+}
+MAY_BE: dict[str, Callable[[object], bool]] = {
+    "php": lambda value: isinstance(value, bool),
+    "php_version": lambda value: type(value) is int and value >= 0,
+    "letsencrypt": lambda value: isinstance(value, bool),
+    "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
+    "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
+    "destination": lambda value: names.is_address(str(value)),
+}
+
+# How the space of an account is split.
+SPLIT_PERCENT = {"site": 70, "database": 10, "mailbox": 20}
+
+
+class Closed(Exception):
+    """The account is closed or closing: nothing can be wanted of it any more."""
+
+
+class Taken(Exception):
+    """The name is in use, by this account or another."""
+
+
+class Unknown(Exception):
+    """The account has no such service."""
+
+
+class NoRoom(Exception):
+    """The server has not that much space left."""
+
+
+# -- questions -----------------------------------------------------------------------
+
+
+def services_of(account_id: str) -> list[Service]:
+    """In the order in which the panel can take them."""
+    rows = Service.select().where(Service.account == account_id)
+    return sorted(rows, key=lambda row: (KINDS.index(row.kind), row.name))
+
+
+def settings_of(row: Service) -> dict:
+    return SETTINGS[row.kind] | json.loads(row.settings)
+
+
+def this(row: Service):
+    """The condition that finds the row."""
+    return (
+        (Service.account == row.account_id)
+        & (Service.kind == row.kind)
+        & (Service.name == row.name)
+    )
+
+
+def hangs_on(row: Service, other: Service) -> bool:
+    """Whether `row` cannot be at the panel without `other`, of the same account."""
+    if other.kind not in HANGS_ON[row.kind]:
+        return False
+    if other.kind in ("alias", "mail_domain"):
+        return row.name.rpartition("@")[2] == other.name
+    return True
+
+
+def is_on(account: Account, row: Service) -> bool:
+    """Whether a service is to work: the customer's switch, unless suspended or blocked."""
+    return row.active and account.suspended_at is None and account.blocked_at is None
+
+
+def may_send(shop: Shop, account: Account) -> bool:
+    """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
+    paid = account.expires_at - (account.ready_at or account.opened_at)
+    return paid >= shop.config.mail_send_min_days * DAY
+
+
+def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int:
+    """A site's, database's or mailbox's part of the account's space.
+
+    Mailboxes share one part: those with a quota of their own have that (less, if all of them
+    together would be above the part), and the others share what is left. The panel takes 0 for
+    unlimited, so it is at least 1.
+    """
+    part = space_mb * SPLIT_PERCENT[row.kind] // 100
+    if row.kind != "mailbox":
+        return max(1, part)
+    mailboxes = [each for each in rows if each.kind == "mailbox" and not each.gone]
+    own = [quota for each in mailboxes if (quota := settings_of(each)["quota_mb"])]
+    quota = settings_of(row)["quota_mb"]
+    if quota:
+        return max(1, min(quota, quota * part // sum(own)))
+    return max(1, (part - sum(own)) // (len(mailboxes) - len(own)))
+
+
+# -- names ---------------------------------------------------------------------------
+
+
+def site_name(shop: Shop, username: str) -> str:
+    return f"{username}.{shop.config.base_domain}"
+
+
+def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> bool:
+    """Whether a name may reach the panel: ours by the prefix, or of a domain of the account.
+
+    The panel knows no reserved names, and would drop a system database for who asked.
+    """
+    config, username = shop.config, account.username
+    if row.kind == "client":
+        return row.name == config.panel_prefix + account.id
+    if not names.RULE.fullmatch(username or ""):
+        return False
+    if row.kind in ("ftp", "shell", "database_user", "database"):
+        return row.name == config.panel_prefix + username
+    site = site_name(shop, username)
+    if row.kind == "site":
+        return row.name == site
+    if row.kind == "alias":
+        return names.is_domain(row.name) and not _is_the_shops(shop, row.name)
+    domains = {site} | {each.name for each in rows if each.kind == "alias"}
+    if row.kind == "mail_domain":
+        return row.name in domains
+    local, _, domain = row.name.partition("@")
+    return names.is_local_part(local) and domain in domains and len(row.name) <= names.ADDRESS_MAX
+
+
+def _is_the_shops(shop: Shop, domain: str) -> bool:
+    """Whether it is, or lies below, a name that the shop itself lives by."""
+    config = shop.config
+    addresses = (config.public_url, config.panel_url)
+    hosts = {config.base_domain, *config.server_hosts.values()}
+    hosts |= {urlsplit(address).hostname or "" for address in addresses}
+    return any(f".{domain}".endswith(f".{host}") for host in hosts)
+
+
+# -- the account as a whole ----------------------------------------------------------
+
+
+def want_all(shop: Shop, account: Account, password: str) -> None:
+    """Within a transaction: want every service of a new account, with one password for all."""
+    prefixed = shop.config.panel_prefix + account.username
+    site = site_name(shop, account.username)
+    wanted = {
+        "client": shop.config.panel_prefix + account.id,
+        "site": site,
+        "ftp": prefixed,
+        "shell": prefixed,
+        "database_user": prefixed,
+        "database": prefixed,
+        "mail_domain": site,
+        "mailbox": f"info@{site}",
+    }
+    for kind, name in wanted.items():
+        sealed = shop.vault.seal(password) if kind in WITH_PASSWORD else None
+        Service.create(account=account, kind=kind, name=name, password_sealed=sealed)
+    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+        Account.id == account.id
+    ).execute()
+
+
+def resize(account_id: str, space_mb: int) -> None:
+    """Give an account this much space, and take or give back the difference at its server.
+
+    Raises NoRoom and Closed. May be called twice.
+    """
+    with _change(account_id) as account:
+        more_mb = space_mb - account.space_mb
+        held_mb = Server.held_mb + more_mb
+        has_room = (Server.id == account.server_id) & (
+            (held_mb <= Server.capacity_mb) | (more_mb <= 0)
+        )
+        if not Server.update(held_mb=held_mb).where(has_room).execute():
+            raise NoRoom
+        Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
+        _raise_revisions(account_id, *SPLIT_PERCENT)
+
+
+def suspend(account_id: str) -> None:
+    """Switch everything off, until `resume`. Twice is once."""
+    with _change(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now())):
+        _raise_revisions(account_id, *SWITCHED)
+
+
+def resume(account_id: str) -> None:
+    """Switch on again what the customer had on. Twice is once."""
+    with _change(account_id, suspended_at=None):
+        _raise_revisions(account_id, *SWITCHED)
+
+
+def block(account_id: str, reason: str) -> None:
+    """Switch everything off, whatever is paid; the customer is shown the reason."""
+    blocked_at = fn.COALESCE(Account.blocked_at, now())
+    with _change(account_id, blocked_at=blocked_at, blocked_reason=reason):
+        _raise_revisions(account_id, *SWITCHED)
+
+
+def unblock(account_id: str) -> None:
+    with _change(account_id, blocked_at=None, blocked_reason=None):
+        _raise_revisions(account_id, *SWITCHED)
+
+
+def close(account_id: str) -> None:
+    """Want nothing of the account any more. It cannot be taken back. Twice is once."""
+    try:
+        with _change(account_id, closing_at=now()):
+            Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
+                Service.account == account_id
+            ).execute()
+            _raise_revisions(account_id, *KINDS)
+    except Closed:
+        pass
+
+
+def check(account_id: str) -> None:
+    """Have every service looked at again, and put right what the panel has otherwise."""
+    with transaction():
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            (Account.id == account_id) & Account.opened_at.is_null(False)
+        ).execute()
+        _raise_revisions(account_id, *KINDS)
+
+
+@contextmanager
+def _change(account_id: str, **facts) -> Iterator[Account]:
+    """One transaction that changes an account and has it reconciled now. Raises Closed."""
+    with transaction():
+        changed = Account.update(revision=Account.revision + 1, reconcile_at=now(), **facts).where(
+            (Account.id == account_id)
+            & Account.opened_at.is_null(False)
+            & Account.closing_at.is_null()
+        )
+        if not changed.execute():
+            raise Closed
+        yield Account.get_by_id(account_id)
+
+
+def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
+    """How many rows are to be looked at again; their waits after earlier faults are over."""
+    rows = (Service.account == account_id) & (Service.kind << kinds)
+    for column, value in which.items():
+        rows &= getattr(Service, column) == value
+    return Service.update(revision=Service.revision + 1, tries=0).where(rows).execute()
+
+
+# -- single services -----------------------------------------------------------------
+
+
+def add(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None, **settings
+) -> None:
+    """Want one more service. A domain (alias) must have been proven to be the customer's before.
+
+    `password` None: one is generated and shown. Raises Taken and Closed, and ValueError for a
+    name or setting that may not be.
+    """
+    facts = {"settings": _checked(kind, SETTINGS[kind] | settings), "active": True, "gone": False}
+    if kind in WITH_PASSWORD:
+        facts |= _sealed(shop, password)
+    row = Service(account=account_id, kind=kind, name=name)
+    try:
+        with _change(account_id) as account:
+            there = [each for each in services_of(account_id) if not each.gone]
+            if kind not in OPTIONAL or not is_ours(shop, account, row, there):
+                raise ValueError(f"not a name for this account's {kind}")
+            if any(_excludes(each, row) for each in there):
+                raise Taken
+            if not _raise_revisions(account_id, kind, name=name):
+                Service.create(account=account_id, kind=kind, name=name, **facts)
+            # One that was to be removed is wanted again.
+            Service.update(facts).where(this(row)).execute()
+            _share_anew(account_id, kind)
+    except IntegrityError:
+        raise Taken from None
+
+
+def remove(account_id: str, kind: str, name: str) -> None:
+    """Want a service no more, nor what hangs on it. Raises Closed, Unknown and ValueError."""
+    with _change(account_id):
+        row, rows = _find(account_id, kind, name), services_of(account_id)
+        if kind not in OPTIONAL or any((each.kind, each.name) == ("site", name) for each in rows):
+            raise ValueError(f"this {kind} goes with its account")
+        for each in rows:
+            if _goes_along(each, row):
+                _raise_revisions(account_id, each.kind, name=each.name)
+                Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
+                    this(each)
+                ).execute()
+        _share_anew(account_id, "mailbox")
+
+
+def configure(account_id: str, kind: str, name: str, **settings) -> None:
+    """Change some settings. Raises Closed, Unknown, and ValueError for what may not be."""
+    with _change(account_id):
+        row = _find(account_id, kind, name)
+        changed = _checked(kind, settings_of(row) | settings)
+        Service.update(settings=changed).where(this(row)).execute()
+        _raise_revisions(account_id, kind, name=name)
+        _share_anew(account_id, kind)
+
+
+def switch(account_id: str, kind: str, name: str, active: bool) -> None:
+    """Switch one service off or on. Raises Closed and Unknown."""
+    with _change(account_id):
+        row = _find(account_id, kind, name)
+        Service.update(active=active).where(this(row)).execute()
+        _raise_revisions(account_id, kind, name=name)
+
+
+def set_password(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
+) -> None:
+    """Change a password; None: a generated one, to be shown. Raises Closed and Unknown."""
+    if kind not in WITH_PASSWORD:
+        raise ValueError(f"a {kind} has no password")
+    facts = _sealed(shop, password)
+    with _change(account_id):
+        row = _find(account_id, kind, name)
+        Service.update(facts).where(this(row)).execute()
+        _raise_revisions(account_id, kind, name=name)
+
+
+def _find(account_id: str, kind: str, name: str) -> Service:
+    row = Service.get_or_none(this(Service(account=account_id, kind=kind, name=name)))
+    if row is None or row.gone:
+        raise Unknown
+    return row
+
+
+def _checked(kind: str, settings: dict) -> str:
+    """The settings as they are stored. Raises ValueError for one that may not be."""
+    for name, value in settings.items():
+        if name not in SETTINGS[kind] or not MAY_BE[name](value):
+            raise ValueError(f"not a setting of a {kind}: {name}")
+    return json.dumps(settings)
+
+
+def _sealed(shop: Shop, password: str | None) -> dict:
+    sealed = shop.vault.seal(password or passwords.generate())
+    return {"password_sealed": sealed, "own_password_sealed": None if password else sealed}
+
+
+def _excludes(there: Service, new: Service) -> bool:
+    """Whether the two cannot both be: an address is a mailbox or a forward."""
+    kinds = {there.kind, new.kind}
+    return there.name == new.name and (len(kinds) == 1 or kinds == {"mailbox", "forward"})
+
+
+def _goes_along(row: Service, removed: Service) -> bool:
+    """Whether `row` goes when `removed` does: a domain takes its mail and addresses along."""
+    if removed.kind not in ("alias", "mail_domain"):
+        return (row.kind, row.name) == (removed.kind, removed.name)
+    own = KINDS.index(row.kind) >= KINDS.index(removed.kind)
+    return own and row.name.rpartition("@")[2] == removed.name
+
+
+def _share_anew(account_id: str, kind: str) -> None:
+    """Mailboxes share the space for mail: one more or less changes the quota of each."""
+    if kind == "mailbox":
+        _raise_revisions(account_id, "mailbox")
