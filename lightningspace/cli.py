@@ -3,13 +3,14 @@
 import logging
 import signal
 import threading
+from datetime import UTC, datetime
 
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import hosting, models
-from lightningspace.models import Order
+from lightningspace import hosting, models, wanted
+from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,101 @@ def problems():
             f"(order {order.token[:8]})"
         )
     for row in hosting.problems():
-        again = "no retry cures it" if row.permanent else f"tried {row.tries} times"
-        click.echo(f"account {row.account_id}: {row.kind} {row.name}: {row.error} ({again})")
+        again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
+        click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")
+
+
+@click.command("account")
+@click.argument("username")
+@with_appcontext
+def account(username):
+    """Print what an account wants and what the panel has of it, a line a service."""
+    _print_account(_find(username))
+
+
+@click.command("retry")
+@click.argument("username")
+@click.option("--check", is_flag=True, help="Look at every service, and put right what differs.")
+@with_appcontext
+def retry(username, check):
+    """Try now what could not be applied; exit code 1 when something still is not."""
+    found = _find(username)
+    (wanted.check if check else hosting.try_now)(found.id)
+    if not hosting.reconcile(current_app.extensions["shop"], found.id):
+        raise click.ClickException("a worker is at this account just now: look again in a moment")
+    found = Account.get_or_none(Account.id == found.id)
+    if found is None:
+        click.echo(f"{username} is closed")
+    elif not _print_account(found):
+        raise SystemExit(1)
+
+
+@click.command("block")
+@click.argument("username")
+@click.argument("reason")
+@with_appcontext
+def block(username, reason):
+    """Switch an account off whatever is paid. Its customer reads the REASON."""
+    if not reason.strip():
+        raise click.ClickException("write a reason: the customer reads it")
+    _change(wanted.block, username, reason.strip())
+    click.echo(f"{username} is blocked; the worker switches everything off")
+
+
+@click.command("unblock")
+@click.argument("username")
+@with_appcontext
+def unblock(username):
+    """Take a block back."""
+    _change(wanted.unblock, username)
+    click.echo(f"{username} is not blocked; the worker switches on what is paid for")
+
+
+def _change(change, username: str, *arguments) -> None:
+    try:
+        change(_find(username).id, *arguments)
+    except wanted.Closed:
+        raise click.ClickException(f"{username} is being closed") from None
+
+
+def _find(username: str) -> Account:
+    found = Account.get_or_none((Account.username == username) & Account.opened_at.is_null(False))
+    if found is None:
+        raise click.ClickException(f"no account is called {username}")
+    return found
+
+
+def _print_account(found: Account) -> bool:
+    """Whether all of it is applied."""
+    rows = wanted.services_of(found.id)
+    click.echo(
+        f"{found.username}: account {found.id}, {found.space_mb} MB on server {found.server_id}, "
+        f"paid until {_time(found.expires_at)}"
+    )
+    for what, moment in (
+        ("suspended", found.suspended_at),
+        ("blocked", found.blocked_at),
+        ("closing", found.closing_at),
+    ):
+        if moment:
+            reason = f": {found.blocked_reason}" if what == "blocked" else ""
+            click.echo(f"{what} since {_time(moment)}{reason}")
+    for row in rows:
+        id = f"id {row.panel_id}" if row.panel_id else "no id"
+        click.echo(
+            f"  {row.kind:13} {row.name:30} {id:9} {hosting.state(found, row):8} "
+            f"revision {row.applied_revision} of {row.revision}"
+        )
+        if row.error:
+            tried = "no retry cures it, " if row.permanent else ""
+            click.echo(f"    {row.error} ({tried}last tried {_time(row.tried_at)})")
+    return all(row.is_applied for row in rows)
+
+
+def _time(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def register(app: Flask) -> None:
-    for command in (init_db, worker, problems):
+    for command in (init_db, worker, problems, account, retry, block, unblock):
         app.cli.add_command(command)

@@ -510,6 +510,29 @@ def _look_once_more(row: Service) -> None:
         Service.update(revision=Service.revision + 1).where(this(row)).execute()
 
 
+def try_now(account_id: str) -> None:
+    """Let what failed be tried again at once, and not only after its wait."""
+    with transaction():
+        Account.update(reconcile_at=now()).where(
+            (Account.id == account_id) & Account.opened_at.is_null(False)
+        ).execute()
+        Service.update(tries=0).where(Service.account == account_id).execute()
+
+
+def state(account: Account, row: Service) -> str:
+    """What has become of a service.
+
+    going, waiting (to be made) or changing while it is not applied; off; applied; live.
+    """
+    if not row.is_applied:
+        if row.gone:
+            return "going"
+        return "changing" if row.applied_at else "waiting"
+    if row.kind in wanted.SWITCHED and not wanted.is_on(account, row):
+        return "off"
+    return "live" if row.live_at else "applied"
+
+
 # -- after it is applied -------------------------------------------------------------
 
 

@@ -1,0 +1,126 @@
+"""The operator's commands: what they print, what they change, how they fail."""
+
+import pytest
+
+from lightningspace import wanted
+from lightningspace.lease import Lease
+from lightningspace.models import Account, Service
+from tests.conftest import work
+
+
+@pytest.fixture
+def flask(runner):
+    """Run a command: `flask("account", "alice")`."""
+    return lambda *arguments: runner.invoke(args=list(arguments))
+
+
+def test_account_prints_a_line_for_each_service(alice, flask):
+    result = flask("account", "alice")
+    lines = result.output.splitlines()
+    assert result.exit_code == 0
+    assert lines[0].startswith(f"alice: account {alice.id}, 100 MB on server 1, paid until 2")
+    assert [line.split()[0] for line in lines[1:]] == [
+        row.kind for row in wanted.services_of(alice.id)
+    ]
+    assert "ftp" in lines[3] and "ls_alice" in lines[3] and "id 1" in lines[3]
+    assert lines[3].endswith("revision 1 of 1")
+
+
+def test_account_prints_what_fails_and_no_secret(order, wallet, worker, panel, flask):
+    wallet.pay(order.bolt11)
+    panel.forbidden = {"sites_ftp_user_add"}
+    work(worker)
+    output = flask("account", "alice").output
+    assert "may not call sites_ftp_user_add" in output
+    assert "no retry cures it, last tried 2" in output
+    assert "correct horse" not in output
+
+
+@pytest.mark.parametrize("command", [["account"], ["retry"], ["block", "spam"], ["unblock"]])
+def test_an_unknown_account_is_said_so(command, flask):
+    result = flask(command[0], "nobody", *command[1:])
+    assert result.exit_code == 1
+    assert "no account is called nobody" in result.output
+
+
+def test_retry_tries_now_and_says_how_it_went(order, wallet, worker, panel, flask):
+    wallet.pay(order.bolt11)
+    panel.forbidden = {"sites_ftp_user_add"}
+    work(worker)
+    assert flask("retry", "alice").exit_code == 1
+    assert Service.get(kind="ftp").error
+    panel.forbidden = set()
+    result = flask("retry", "alice")
+    assert result.exit_code == 0
+    assert len(panel.records("ftp")) == 1
+    assert flask("problems").output == ""
+
+
+def test_retry_alone_asks_the_panel_nothing_when_all_is_applied(alice, panel, flask):
+    calls = len(panel.calls)
+    assert flask("retry", "alice").exit_code == 0
+    assert len(panel.calls) == calls
+
+
+def test_retry_with_check_makes_again_what_was_deleted_by_hand(alice, panel, flask, this_shop):
+    this_shop.panel.delete("ftp", 1)
+    assert flask("retry", "alice", "--check").exit_code == 0
+    own = this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed)
+    assert panel.password_of("ftp", 2) == own
+
+
+def test_retry_says_when_a_worker_is_at_it(alice, flask):
+    Lease(alice.id).take()
+    result = flask("retry", "alice")
+    assert result.exit_code == 1
+    assert "a worker is at this account" in result.output
+
+
+def test_retry_closes_what_is_closing(alice, flask):
+    wanted.close(alice.id)
+    assert flask("retry", "alice").output == "alice is closed\n"
+
+
+def test_block_switches_off_and_keeps_the_reason(alice, worker, panel, flask, client):
+    result = flask("block", "alice", "It sent spam.")
+    assert (result.exit_code, result.output[:16]) == (0, "alice is blocked")
+    work(worker)
+    assert panel.records("site")[0]["active"] == "n"
+    assert "It sent spam." in flask("account", "alice").output
+    assert flask("unblock", "alice").exit_code == 0
+    work(worker)
+    assert panel.records("site")[0]["active"] == "y"
+    assert Account.get().blocked_reason is None
+
+
+def test_block_wants_a_reason(alice, flask):
+    assert flask("block", "alice", " ").exit_code == 1
+    assert Account.get().blocked_at is None
+
+
+def test_a_closing_account_is_not_blocked(alice, flask):
+    wanted.close(alice.id)
+    result = flask("block", "alice", "too late")
+    assert result.exit_code == 1
+    assert "is being closed" in result.output
+
+
+def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel, flask):
+    wallet.pay(order.bolt11)
+    panel.faults.set("refuse", "client_add", message="email_error_isemail<br />\r\n", times=1)
+    work(worker)
+    output = flask("problems").output
+    assert "alice: client ls_" in output
+    assert "the panel refused client_add: email_error_isemail (no retry cures it)" in output
+
+
+def test_problems_lists_what_has_failed_for_a_day(
+    order, wallet, worker, panel, flask, time_machine
+):
+    wallet.pay(order.bolt11)
+    panel.down()
+    work(worker)
+    assert flask("problems").output == ""
+    time_machine.forward(86400)
+    work(worker)
+    assert "connection refused (failing since 2" in flask("problems").output
