@@ -146,10 +146,10 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
     The panel knows no reserved names, and would drop a system database for who asked.
     """
     config, username = shop.config, account.username
-    if row.kind == "client":
-        return row.name == config.panel_prefix + account.id
     if not names.RULE.fullmatch(username or ""):
         return False
+    if row.kind == "client":
+        return row.name == config.panel_prefix + account.id
     if row.kind in ("ftp", "shell", "database_user", "database"):
         return row.name == config.panel_prefix + username
     site = site_name(shop, username)

@@ -37,12 +37,14 @@ web = Blueprint("web", __name__)
 SERVICE_NAMES = {
     "client": "Customer at the server",
     "site": "Web site",
+    "alias": "Extra domain",
     "ftp": "FTP",
     "shell": "SSH",
     "database_user": "Database user",
     "database": "Database",
     "mail_domain": "Mail domain",
     "mailbox": "Mailbox",
+    "forward": "Mail forward",
 }
 
 
@@ -193,7 +195,8 @@ def _enters(order: Order) -> bool:
 
 
 def _is_ready(order: Order) -> bool:
-    return order.applied_at is not None and order.account.ready_at is not None
+    is_there = order.applied_at is not None and order.account is not None
+    return is_there and order.account.ready_at is not None
 
 
 def _order_page(order: Order, status: int = 200, **context):
@@ -210,7 +213,7 @@ def _order_page(order: Order, status: int = 200, **context):
 def _status(order: Order) -> dict:
     state = orders.state(order)
     status = {"order": order, "state": state, "is_mine": visitors.placed(order), "waits": True}
-    if state in ("preparing", "cancelled", "expired"):
+    if state in ("preparing", "cancelled", "expired", "closed"):
         status["waits"] = False
     if state == "paid":
         services = wanted.services_of(order.account_id) if order.account_id else []
@@ -223,6 +226,7 @@ def _status(order: Order) -> dict:
             "SERVICE_NAMES": SERVICE_NAMES,
             "applied": sum(row.is_applied for row in services),
             "last_try": failing[0].tried_at if failing else None,
+            "is_stuck": any(row.permanent for row in failing),
         }
     return status
 
@@ -313,12 +317,17 @@ def _account_page(form: PasswordForm, status: int = 200):
         account=account,
         site=site,
         host=shop.config.server_hosts.get(account.server_id, site),
-        rows={row.kind: row for row in rows},
+        rows=rows,
+        SERVICE_NAMES=SERVICE_NAMES,
+        state=lambda row: hosting.state(account, row),
         applied=sum(row.is_applied for row in rows),
+        is_stuck=any(row.permanent for row in rows),
         is_live=all(row.live_at is not None for row in rows),
         password=_unsealed(account.password_sealed),
         own_passwords={
-            row.kind: _unsealed(row.own_password_sealed) for row in rows if row.own_password_sealed
+            (row.kind, row.name): _unsealed(row.own_password_sealed)
+            for row in rows
+            if row.own_password_sealed
         },
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,

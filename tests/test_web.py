@@ -8,9 +8,9 @@ import time
 import pytest
 
 from app import create_app
-from lightningspace import models, orders, passwords, shop
+from lightningspace import hosting, models, orders, passwords, shop, wanted
 from lightningspace.config import from_env
-from lightningspace.models import Account, Order, Server
+from lightningspace.models import Account, Order, Server, Service
 from lightningspace.node import Payment
 from tests.conftest import (
     at_once,
@@ -494,6 +494,74 @@ def test_each_sees_the_own_account_only(alice, this_shop, wallet, worker, client
     page = client.get("/account").text
     assert "bobby.shop.test" in page
     assert "alice" not in page
+
+
+@pytest.fixture
+def page_of_alice(alice, client, worker):
+    """What alice reads, after the worker has done what is due."""
+
+    def page():
+        work(worker)
+        if client.get("/account").status_code == 302:
+            log_in(client, "alice", "correct horse")
+        return client.get("/account").text
+
+    return page
+
+
+def test_the_account_says_what_is_applied_and_what_is_live(
+    alice, this_shop, page_of_alice, time_machine
+):
+    assert "being switched on" in page_of_alice()
+    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
+    hosting.mark_live(this_shop)
+    page = page_of_alice()
+    assert page.count('class="state">live') == 5
+    assert "being switched on" not in page
+
+
+def test_the_account_says_that_it_is_suspended(alice, page_of_alice):
+    wanted.suspend(alice.id)
+    page = page_of_alice()
+    assert "The paid time is over" in page
+    assert page.count('class="state">off') == 4  # the database's user is always there
+
+
+def test_the_account_says_why_it_is_blocked_and_escapes_it(alice, page_of_alice):
+    wanted.block(alice.id, "It sent <b>spam</b>")
+    assert "The reason: It sent &lt;b&gt;spam&lt;/b&gt;" in page_of_alice()
+
+
+def test_the_account_says_that_it_is_being_closed(alice, page_of_alice, panel):
+    panel.forbidden = {"sites_web_domain_delete"}
+    wanted.close(alice.id)
+    page = page_of_alice()
+    assert "This hosting is being closed" in page
+    assert "being removed" in page
+
+
+def test_what_waits_for_the_operator_is_said_to_be_known(alice, page_of_alice, panel):
+    panel.forbidden = {"sites_ftp_user_update"}
+    wanted.switch(alice.id, "ftp", "ls_alice", False)
+    page = page_of_alice()
+    assert "we know and are on it" in page
+    assert "sites_ftp_user_update" not in page
+
+
+def test_the_account_shows_each_mailbox_forward_and_domain(alice, this_shop, page_of_alice):
+    wanted.add(this_shop, alice.id, "alias", "alice.example")
+    wanted.add(this_shop, alice.id, "mailbox", "eve@alice.shop.test")
+    wanted.add(this_shop, alice.id, "forward", "a@alice.shop.test", destination="b@example.org")
+    page = page_of_alice()
+    for name in ("alice.example", "eve@alice.shop.test", "a@alice.shop.test"):
+        assert f"<code>{name}</code>" in page
+    own = Service.get(name="eve@alice.shop.test").own_password_sealed
+    assert this_shop.vault.unseal(own) in page
+
+
+def test_a_service_that_is_gone_does_not_break_the_page(alice, page_of_alice):
+    wanted.remove(alice.id, "ftp", "ls_alice")
+    assert "<h3>FTP</h3>" not in page_of_alice()
 
 
 # -- login -----------------------------------------------------------------------------
