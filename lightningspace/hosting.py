@@ -128,6 +128,10 @@ class _Round:
         except Lost:
             raise
         except PanelError as error:
+            if self.is_first and isinstance(error, Refused):
+                # Is it there already? The database may have been restored from a backup.
+                self.is_first = False
+                return self._try(row)
             self._note_failure(row, str(error), error.permanent)
             return error
         except Exception as error:
@@ -186,15 +190,7 @@ class _Round:
 
     def _create(self, row: Service, fields: dict) -> int:
         password = self._password(row) if row.kind in wanted.WITH_PASSWORD else None
-        try:
-            id = self._write(
-                row, "added", self.panel.add, row.kind, self.client_id, fields, password
-            )
-        except Refused:
-            # Nobody has looked yet whether the name is there already.
-            if self.is_first and self._look(row):
-                raise PanelError("it is there already: put right at the next try") from None
-            raise
+        id = self._write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
         if row.kind == "site":
             # The add ignores allow_override, the wall between neighbours.
             self._write(row, "walled", self.panel.update, row.kind, id, fields)

@@ -291,3 +291,22 @@ def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
     thread.join(10)
     assert not thread.is_alive()
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
+
+
+def test_what_a_database_restored_from_a_backup_forgot_is_found(
+    order, wallet, worker, panel, this_shop
+):
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    account_id = orders.apply(worker._shop, order.token)
+    before = [row.__data__ | {} for row in Service.select()]
+    work(worker)
+    Service.delete().execute()
+    for row in before:
+        Service.create(**row)
+    Account.update(leases=0, reconcile_at=0).where(Account.id == account_id).execute()
+
+    work(worker)
+    assert hosting.failing() == []
+    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
+    assert [method for method, _ in panel.calls].count("client_update") == 1

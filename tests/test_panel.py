@@ -7,6 +7,7 @@ import pytest
 
 from lightningspace import panel as panel_module
 from lightningspace.panel import Panel, PanelError
+from tests import contract
 from tests.conftest import PANEL_PASSWORD
 
 
@@ -32,6 +33,45 @@ def test_a_new_client_is_found_and_kept_out_of_the_panel(ispconfig):
     assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": False}]
     ispconfig.close_client_login(client_id)
     assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": True}]
+
+
+@pytest.mark.parametrize(
+    ("file", "case", "fields", "different"),
+    [
+        (
+            "sites_web_domain_get",
+            "with the walls between customers",
+            panel_module.site_fields(1, "bella.shop.test", 70, True, True, 0, False),
+            ["allow_override"],  # the add ignores it
+        ),
+        ("sites_shell_user_get", "jailkit", panel_module.shell_fields(1, 2, 2, "ls_bella", ""), []),
+        (
+            "mail_user_get",
+            "no sending",
+            panel_module.mailbox_fields(1, "info@bella.shop.test", 20, True, False),
+            [],
+        ),
+        (
+            "mail_forward_get",
+            "by source",
+            panel_module.forward_fields(1, "sales@bella.shop.test", "someone@example.org", True),
+            [],
+        ),
+        (
+            "sites_web_aliasdomain_get",
+            "ok",
+            panel_module.alias_fields(1, 3, "alias2.example", True),
+            [],
+        ),
+        ("mail_domain_get", "ok", panel_module.mail_domain_fields(1, "one.example", True), []),
+        ("sites_database_user_get", "ok", panel_module.database_user_fields(1, "c27user"), []),
+    ],
+)
+def test_what_the_real_panel_shows_of_a_record_is_what_was_sent(file, case, fields, different):
+    recorded = next(c for c in contract.load("ispconfig", file) if c["case"] == case)
+    answer = recorded["response"]["response"]
+    record = answer[0] if isinstance(answer, list) else answer
+    assert panel_module.differences(record, fields) == different
 
 
 def test_one_session_serves_many_calls(ispconfig, panel):
