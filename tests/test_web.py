@@ -524,7 +524,7 @@ def test_the_account_says_that_it_is_suspended(alice, page_of_alice):
     wanted.suspend(alice.id)
     page = page_of_alice()
     assert "The paid time is over" in page
-    assert page.count('class="state">off') == 4  # the database's user is always there
+    assert page.count('class="state">off') == 5
 
 
 def test_the_account_says_why_it_is_blocked_and_escapes_it(alice, page_of_alice):
