@@ -7,7 +7,8 @@ CREATE TABLE servers (
   id          BIGINT NOT NULL PRIMARY KEY,               -- ISPConfig's server_id
   capacity_mb BIGINT NOT NULL CHECK (capacity_mb >= 0),
   held_mb     BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),    -- sold and unpaid together
-  unpaid_mb   BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_mb >= 0)   -- of these: by orders not yet paid
+  unpaid_mb   BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_mb >= 0),  -- of these: by orders not yet paid
+  queue_empty_at BIGINT                                  -- when its job queue was last seen empty
 );
 
 -- accounts: one row per hosting, from the moment an order reserves its name and space.
@@ -61,7 +62,6 @@ CREATE TABLE services (
   revision         BIGINT  NOT NULL DEFAULT 1,           -- raised by every change of what is wanted
   applied_revision BIGINT  NOT NULL DEFAULT 0,
   applied_at       BIGINT,                               -- the panel was seen to have it so
-  live_at          BIGINT,                               -- its job queue was seen empty after that
   panel_id         BIGINT CHECK (panel_id > 0),          -- NULL: the panel has no record of it
   error            TEXT,                                 -- for the operator; NULL after a success
   permanent        BOOLEAN NOT NULL DEFAULT FALSE,       -- no retry cures the error
@@ -73,7 +73,7 @@ CREATE TABLE services (
   CHECK (applied_revision <= revision),
   CHECK (applied_revision = 0 OR applied_at IS NOT NULL)
 );
-CREATE INDEX services_not_live ON services (applied_at) WHERE applied_at IS NOT NULL AND live_at IS NULL;
+CREATE INDEX services_applied ON services (applied_at);
 CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed IS NOT NULL;
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 

@@ -9,6 +9,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from peewee import fn
+
 from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease, Lost
@@ -403,7 +405,6 @@ class _Round:
             "panel_id": panel_id,
             "applied_revision": row.revision,
             "applied_at": now(),
-            "live_at": None,
             "error": None,
             "permanent": False,
             "tries": 0,
@@ -526,41 +527,60 @@ def state(account: Account, row: Service) -> str:
         return "changing" if row.applied_at else "waiting"
     if row.kind in wanted.SWITCHED and not wanted.is_on(account, row):
         return "off"
-    return "live" if row.live_at else "applied"
+    return "live" if is_live(account.server, row) else "applied"
 
 
 # -- after it is applied -------------------------------------------------------------
 
 
-def mark_live(shop: Shop) -> None:
-    """Note what the server has carried out: its queue was empty once after it was applied.
-
-    The queue counts every change of the server, so three minutes are enough as well.
-    """
+def look_at_queues(shop: Shop) -> None:
+    """Note when a server's job queue is empty, if something was applied that waits for it."""
     moment = now()
-    waiting = Service.applied_at.is_null(False) & Service.live_at.is_null()
-    if not Service.select(Service.kind).where(waiting).first():
-        return
-    try:
-        is_empty = shop.panel.jobs_waiting() == 0
-    except PanelError as error:
-        logger.warning("the panel's queue is not known: %s", error)
-        is_empty = False
-    since = moment if is_empty else moment - LIVE_AT_LAST_SECONDS
-    Service.update(live_at=now()).where(waiting & (Service.applied_at < since)).execute()
+    newest = (
+        Service.select(Account.server, fn.MAX(Service.applied_at))
+        .join(Account)
+        .where(Service.applied_at >= moment - LIVE_AT_LAST_SECONDS)
+        .group_by(Account.server)
+    )
+    for server_id, applied_at in list(newest.tuples()):
+        server = Server.get_by_id(server_id)
+        if server.queue_empty_at is not None and server.queue_empty_at > applied_at:
+            continue
+        try:
+            is_empty = shop.panel.jobs_waiting(server_id) == 0
+        except PanelError as error:
+            logger.warning("the queue of server %d is not known: %s", server_id, error)
+            return
+        if is_empty:
+            Server.update(queue_empty_at=moment).where(Server.id == server_id).execute()
+
+
+def is_live(server: Server, row: Service) -> bool:
+    """Whether the server has carried out what was applied.
+
+    Its queue was empty once since then; it counts every customer's changes, so three minutes
+    are enough as well.
+    """
+    since = max(server.queue_empty_at or 0, now() - LIVE_AT_LAST_SECONDS)
+    return row.is_applied and row.applied_at < since
 
 
 def wipe_shown_passwords() -> None:
-    """Forget generated passwords a day after the customer could see them."""
+    """Forget generated passwords a day after they opened something."""
     seen = now() - DAY
-    with transaction():
-        Account.update(password_sealed=None).where(
-            Account.password_sealed.is_null(False) & (Account.ready_at <= seen)
-        ).execute()
+    initial = Account.select(Account.id).where(
+        Account.password_sealed.is_null(False) & (Account.ready_at <= seen)
+    )
+    for account in list(initial):
+        Account.update(password_sealed=None).where(Account.id == account.id).execute()
+    own = Service.select().where(
+        Service.own_password_sealed.is_null(False)
+        & Service.password_sealed.is_null()
+        & (Service.applied_at <= seen)
+    )
+    for row in list(own):
         Service.update(own_password_sealed=None).where(
-            Service.own_password_sealed.is_null(False)
-            & Service.password_sealed.is_null()
-            & (Service.applied_at <= seen)
+            this(row) & (Service.own_password_sealed == row.own_password_sealed)
         ).execute()
 
 

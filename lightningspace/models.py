@@ -90,6 +90,7 @@ class Server(Table):
     capacity_mb = BigIntegerField()
     held_mb = BigIntegerField(default=0)
     unpaid_mb = BigIntegerField(default=0)
+    queue_empty_at = BigIntegerField(null=True)
 
     class Meta:
         table_name = "servers"
@@ -135,7 +136,6 @@ class Service(Table):
     revision = BigIntegerField(default=1)
     applied_revision = BigIntegerField(default=0)
     applied_at = BigIntegerField(null=True)
-    live_at = BigIntegerField(null=True)
     panel_id = BigIntegerField(null=True)
     error = TextField(null=True)
     permanent = BooleanField(default=False)

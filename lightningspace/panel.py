@@ -192,9 +192,9 @@ class Panel:
 
     # -- the server behind it ----------------------------------------------------
 
-    def jobs_waiting(self) -> int:
-        """How many changes of the whole server wait to be carried out."""
-        return self._int("monitor_jobqueue_count", server_id=0)
+    def jobs_waiting(self, server_id: int) -> int:
+        """How many changes wait to be carried out by a server, whoever made them."""
+        return self._int("monitor_jobqueue_count", server_id=int(server_id))
 
     # -- the protocol ------------------------------------------------------------
 

@@ -322,7 +322,7 @@ def _account_page(form: PasswordForm, status: int = 200):
         state=lambda row: hosting.state(account, row),
         applied=sum(row.is_applied for row in rows),
         is_stuck=any(row.permanent for row in rows),
-        is_live=all(row.live_at is not None for row in rows),
+        is_live=all(hosting.is_live(account.server, row) for row in rows),
         password=_unsealed(account.password_sealed),
         own_passwords={
             (row.kind, row.name): _unsealed(row.own_password_sealed)

@@ -15,7 +15,7 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2
-LIVE_SECONDS = 5
+QUEUE_SECONDS = 5
 TIDY_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS_MAX = 30
@@ -43,7 +43,7 @@ class Worker:
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
-        self._repeat("live", self._mark_live, LIVE_SECONDS)
+        self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
@@ -134,8 +134,8 @@ class Worker:
     def _reconcile(self, account_id: str) -> None:
         hosting.reconcile(self._shop, account_id, self._stopping.is_set)
 
-    def _mark_live(self) -> None:
-        hosting.mark_live(self._shop)
+    def _look_at_queues(self) -> None:
+        hosting.look_at_queues(self._shop)
 
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many: its fault is logged (False), and the others go on."""

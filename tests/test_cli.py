@@ -107,7 +107,7 @@ def test_a_closing_account_is_not_blocked(alice, flask):
 
 def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel, flask):
     wallet.pay(order.bolt11)
-    panel.faults.set("refuse", "client_add", message="email_error_isemail<br />\r\n", times=1)
+    panel.faults.set("refuse", "client_add", message="email_error_isemail<br />\r\n")
     work(worker)
     output = flask("problems").output
     assert "alice: client ls_" in output

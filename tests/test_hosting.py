@@ -230,27 +230,47 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-def test_live_follows_the_panels_queue(alice, this_shop, panel, time_machine):
-    panel.queue_seconds = 60
-    hosting.mark_live(this_shop)
-    assert Service.select().where(Service.live_at.is_null()).count() == 8
-    time_machine.forward(61)
-    hosting.mark_live(this_shop)
-    assert Service.select().where(Service.live_at.is_null()).count() == 0
+def states(account) -> set[str]:
+    account = Account.get_by_id(account.id)
+    return {hosting.state(account, row) for row in wanted.services_of(account.id)}
 
 
-def test_live_needs_no_queue_that_is_forbidden_to_us(alice, this_shop, panel, time_machine):
-    panel.forbidden = {"monitor_jobqueue_count"}
-    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
-    hosting.mark_live(this_shop)
-    assert Service.select().where(Service.live_at.is_null()).count() == 0
+def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
+    hosting.look_at_queues(this_shop)
+    assert states(alice) == {"applied"}
+    time_machine.forward(panel.queue_seconds)
+    hosting.look_at_queues(this_shop)
+    assert states(alice) == {"live"}
 
 
-def test_live_is_taken_for_granted_after_three_minutes(alice, this_shop, panel, time_machine):
-    panel.queue_seconds = 10_000
-    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
-    hosting.mark_live(this_shop)
-    assert Service.select().where(Service.live_at.is_null()).count() == 0
+def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel):
+    time_machine.forward(panel.queue_seconds)
+    hosting.look_at_queues(this_shop)
+    calls = len(panel.calls)
+    hosting.look_at_queues(this_shop)
+    assert len(panel.calls) == calls
+
+
+def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, panel, worker):
+    time_machine.forward(panel.queue_seconds)
+    hosting.look_at_queues(this_shop)
+    wanted.resize(alice.id, 200)
+    assert states(alice) == {"live", "changing"}
+    work(worker)
+    assert states(alice) == {"live", "applied"}
+
+
+@pytest.mark.parametrize("why", ["forbidden", "busy"])
+def test_live_is_taken_for_granted_after_three_minutes(why, time_machine, alice, this_shop, panel):
+    if why == "forbidden":
+        panel.forbidden = {"monitor_jobqueue_count"}
+    else:
+        panel.jobs_of_others(for_seconds=10_000)
+    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS)
+    hosting.look_at_queues(this_shop)
+    assert states(alice) == {"applied"}
+    time_machine.forward(1)
+    assert states(alice) == {"live"}
 
 
 def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, panel, time_machine):

@@ -514,7 +514,7 @@ def test_the_account_says_what_is_applied_and_what_is_live(
 ):
     assert "being switched on" in page_of_alice()
     time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
-    hosting.mark_live(this_shop)
+    hosting.look_at_queues(this_shop)
     page = page_of_alice()
     assert page.count('class="state">live') == 5
     assert "being switched on" not in page
