@@ -155,7 +155,7 @@ class _Round:
 
     def _settle(self, row: Service) -> None:
         if not wanted.is_ours(self.shop, self.account, row, self.rows):
-            raise PanelError("its name is none that we may use: nothing was done", True)
+            raise Refused("its name is none that we may use: nothing was done", True)
         if row.gone:
             self._remove(row)
             self._note_removed(row)
@@ -184,10 +184,10 @@ class _Round:
             self._write(row, "updated", self.panel.update, row.kind, id, fields, password)
         found = self._look(row, added=id)
         if found is None:
-            raise PanelError("the panel has taken it and does not show it")
+            raise Refused("the panel has taken it and does not show it")
         different = panel.differences(found, fields)
         if different:
-            raise PanelError(f"the panel has not kept {', '.join(different)}")
+            raise Refused(f"the panel has not kept {', '.join(different)}")
         return panel.record_id(row.kind, found)
 
     def _create(self, row: Service, fields: dict) -> int:
@@ -207,7 +207,7 @@ class _Round:
             for record in records:
                 self._delete(row, record)
             if records and self._ours(row):
-                raise PanelError("the panel has deleted it and still shows it")
+                raise Refused("the panel has deleted it and still shows it")
 
     def _delete(self, row: Service, record: dict) -> None:
         id = panel.record_id(row.kind, record)
@@ -238,7 +238,7 @@ class _Round:
         if row.kind in NAMED_THINGS:
             if panel.record_id(row.kind, kept) == row.panel_id:
                 ids = ", ".join(str(panel.record_id(row.kind, record)) for record in doubles)
-                raise PanelError(
+                raise Refused(
                     f"the panel has it twice (also as id {ids}): whoever deletes one deletes what "
                     "the customer has in it",
                     True,
@@ -246,7 +246,7 @@ class _Round:
             # The thing goes with the double, and nobody has it yet: all of it is made anew.
             for record in doubles + [kept]:
                 self._delete(row, record)
-            raise PanelError("the panel had it twice: it is made anew")
+            raise Refused("the panel had it twice: it is made anew")
         for record in doubles:
             self._delete(row, record)
         return kept
@@ -278,12 +278,12 @@ class _Round:
         ours = [record for record in records if int(record["sys_groupid"]) == self.group_id]
         others = [panel.record_id(row.kind, r) for r in records if r not in ours]
         if others and row.gone and self.group_id is None and row.panel_id in others:
-            raise PanelError(
+            raise Refused(
                 f"its client is gone from the panel, and it is not (id {row.panel_id}): delete it",
                 True,
             )
         if others and not ours and not row.gone:
-            raise PanelError(
+            raise Refused(
                 f"its name exists at the panel and is another client's (id {others[0]})", True
             )
         return ours
@@ -302,14 +302,14 @@ class _Round:
         elif client["id"] != row.panel_id:
             self._write(row, "closed", self.panel.close_client_login, client["id"])
         else:
-            raise PanelError(
+            raise Refused(
                 "the client may log in to the panel: cancel it there by hand (a change of ours "
                 "would switch its services on)",
                 True,
             )
         client = self._look_for_client(row)
         if client is None or not client["is_closed"]:
-            raise PanelError("the panel has taken the client and does not show it closed")
+            raise Refused("the panel has taken the client and does not show it closed")
         return client["id"]
 
     def _look_for_client(self, row: Service) -> dict | None:
@@ -338,7 +338,7 @@ class _Round:
         for client in self.panel.find_clients(row.name):
             self._write(row, "deleted", self.panel.delete_client, client["id"])
         if self.panel.find_clients(row.name):
-            raise PanelError("the panel has deleted the client and still shows it")
+            raise Refused("the panel has deleted the client and still shows it")
 
     # -- what a record is to be --------------------------------------------------
 
@@ -415,10 +415,11 @@ class _Round:
         with transaction():
             self.lease.extend()
             Service.update(facts).where(this(row)).execute()
-            # A password that was changed meanwhile is wanted still.
-            Service.update(password_sealed=None).where(
-                this(row) & (Service.revision == row.revision)
-            ).execute()
+            if panel_id:
+                # A password that was changed meanwhile is wanted still.
+                Service.update(password_sealed=None).where(
+                    this(row) & (Service.revision == row.revision)
+                ).execute()
             for each in hanging:
                 Service.update(revision=Service.revision + 1).where(this(each)).execute()
         row.panel_id, row.applied_revision = panel_id, row.revision

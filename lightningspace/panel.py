@@ -82,7 +82,7 @@ class PanelError(Exception):
 
 
 class Refused(PanelError):
-    """The panel has answered, and its answer to this one call was a no."""
+    """The panel has answered: this one thing is not so, whatever it says to others."""
 
 
 class Panel:

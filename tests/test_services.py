@@ -71,6 +71,25 @@ def test_a_shell_user_switched_on_again_has_a_new_password(alice, panel, settle,
     assert own != "correct horse"
 
 
+def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, this_shop):
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "another horse")
+    settle()
+    wanted.switch(alice.id, "shell", "ls_alice", True)
+    settle()
+    assert panel.password_of("shell", the(panel, "shell")["shell_user_id"]) == "another horse"
+    assert Service.get(kind="shell").password_sealed is None
+
+
+def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
+    panel.faults.set("refuse", "sites_ftp_user_update", message="quota_size_error_empty<br />\r\n")
+    wanted.suspend(alice.id)
+    work(worker)
+    assert [row.kind for row in hosting.failing()] == ["ftp"]
+    assert the(panel, "database")["active"] == "n"
+    assert the(panel, "mailbox")["disableimap"] == "y"
+
+
 def test_a_mailbox_switched_off_still_receives(alice, panel, settle):
     wanted.switch(alice.id, "mailbox", "info@alice.shop.test", False)
     settle()
