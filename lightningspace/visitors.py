@@ -59,7 +59,8 @@ def _is_no_form() -> bool:
 @login_manager.user_loader
 def load_user(user_id: str) -> User | None:
     account_id, _, epoch = user_id.partition(".")
-    account = Account.get_or_none(Account.id == account_id)
+    # The check first: PostgreSQL fails on a NUL.
+    account = Account.get_or_none(Account.id == account_id) if account_id.isalnum() else None
     if account is None or account.opened_at is None or str(account.session_epoch) != epoch:
         return None
     return User(account)
