@@ -6,11 +6,11 @@ VENV := .venv
 run: $(VENV)/ready
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite; what a test needs from Debian is skipped by name where it is missing.
+# The whole suite; what a test needs is skipped by name where it is missing.
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 # Made anew when the pinned versions change.
 $(VENV)/ready: requirements.txt

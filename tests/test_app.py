@@ -135,8 +135,15 @@ def test_a_wrong_method_names_the_right_ones(client):
     assert "POST" in client.get("/logout").headers["Allow"]
 
 
-def test_a_database_that_does_not_answer_is_a_503(client):
-    models.db.execute_sql("ALTER TABLE orders RENAME TO gone")
+OUT_OF_REACH = {
+    "sqlite": "sqlite:////proc/version",
+    "postgresql": "postgresql://shop@127.0.0.1:1/shop",
+}
+
+
+def test_a_database_that_does_not_answer_is_a_503(client, database_kind):
+    models.db.close()
+    models.open_database(OUT_OF_REACH[database_kind])
     answer = client.get("/orders/x")
     assert answer.status_code == 503
     assert "<h1>One moment</h1>" in answer.text

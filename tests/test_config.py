@@ -236,8 +236,8 @@ def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
     ]
 
 
-def test_the_start_says_how_to_make_the_tables(tmp_path):
-    started = start(tmp_path)
+def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
+    started = start(tmp_path, DATABASE_URL=database_url)
     assert started.returncode != 0
     assert started.stderr.splitlines() == [
         "The database has no tables: run `flask --app wsgi init-db` first."

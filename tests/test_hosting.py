@@ -23,11 +23,6 @@ KINDS_AT_PANEL = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_kind(request):
-    return request.param
-
-
 def at_panel(panel) -> dict[str, int]:
     return {kind: len(panel.records(kind)) for kind in KINDS_AT_PANEL}
 

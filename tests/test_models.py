@@ -9,11 +9,6 @@ from lightningspace import models
 from lightningspace.models import Cursor, Server, db, transaction
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_kind(request):
-    return request.param
-
-
 @pytest.fixture
 def database(database_url):
     """An empty database of each kind with our tables."""

@@ -14,11 +14,6 @@ from tests.conftest import eventually, record_payments, wish, work
 YEAR = Terms(100, 12, "months")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_kind(request):
-    return request.param
-
-
 def held() -> tuple[int, int]:
     server = Server.get()
     return server.held_mb, server.unpaid_mb

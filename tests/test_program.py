@@ -1,5 +1,6 @@
 """`python app.py`: the whole shop in one process, on a copy of the tree with data of its own."""
 
+import fcntl
 import shutil
 import signal
 import socket
@@ -67,14 +68,17 @@ def start(tree, tmp_path):
         programs.append(Program(tree, tmp_path / f"output-{len(programs)}"))
         return programs[-1]
 
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", 5000)) == 0:
-            pytest.fail("another program listens on 127.0.0.1:5000: end it first")
-    yield start
-    for program in programs:
-        program.process.kill()
-        program.process.wait()
-        print(program.said)
+    with open(__file__) as turn:
+        # The port is fixed: the processes of the suite take turns.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 5000)) == 0:
+                pytest.fail("another program listens on 127.0.0.1:5000: end it first")
+        yield start
+        for program in programs:
+            program.process.kill()
+            program.process.wait()
+            print(program.said)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Every service, its whole life: what is wanted of it, the panel is then asked for."""
 
 import pytest
+from peewee import DataError
 
 from lightningspace import hosting, orders, wanted
 from lightningspace.models import Account, Order, RestingName, Server, Service
@@ -520,7 +521,7 @@ def test_a_username_that_no_form_lets_through_makes_no_call(
 ):
     try:
         order = orders.place(this_shop, wish(username=username or " "))
-    except ValueError:  # PostgreSQL takes no NUL
+    except DataError:  # PostgreSQL takes no NUL
         return
     wallet.pay(order.bolt11)
     work(worker)
