@@ -13,6 +13,7 @@ from lightningspace.prices import DAY, LONGEST_SECONDS, Prices, Terms
 HOST = re.compile(
     r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 )
+POSTGRESQL_URL = re.compile(r"postgresql://([^/?#]*@)?[^/@?#]*/[^/@?#]+(\?[^@#]*)?")
 LIMIT = re.compile(r"[1-9][0-9]{0,8} per (second|minute|hour|day)")
 DEAREST_MSAT = 10**14  # a thousand bitcoin
 
@@ -236,18 +237,22 @@ def _panel_url(value: str) -> str:
     return match[1] + path
 
 
-def _database_url(value: str) -> str:
+def is_postgresql_url(value: str) -> bool:
+    """Whether its parts are clear: a part of a password, taken for another, ends up in messages."""
     try:
         urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
-        is_usable = re.match(r"sqlite:///.|postgresql://.", value)
     except ValueError:
-        is_usable = False
-    if not is_usable:
+        return False
+    return bool(POSTGRESQL_URL.fullmatch(value))
+
+
+def _database_url(value: str) -> str:
+    if not (re.match(r"sqlite:///.", value) or is_postgresql_url(value)):
         # Not the value: it may hold a password.
         raise ValueError(
-            "write sqlite:///path or postgresql://user:password@host/database, with / @ : and % "
-            "in a password as %2F %40 %3A %25"
-        ) from None
+            "write sqlite:///path or postgresql://user:password@host/database, with / @ : ? # and "
+            "% in a password as %2F %40 %3A %3F %23 %25"
+        )
     return value
 
 

@@ -44,7 +44,11 @@ NO_LIMITS = (
 WRONG = {
     "PUBLIC_URL": ("", "shop.example", "ftp://shop.example", "https://", "https://shop.example/a"),
     "BASE_DOMAIN": ("", "localhost", "Shop.Example", "shop.example.", "a b.example", "-a.example"),
-    "DATABASE_URL": ("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
+    "DATABASE_URL": (
+        *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
+        *("postgresql://shop:secret@db.example", "postgresql://shop:1?secret@db.example/shop"),
+        "postgresql://shop:1/secret@db.example/shop",
+    ),
     "SECRET_KEY": ("", "short", "        "),
     "SECRET_KEY_FALLBACKS": ("short", "long enough,short", "long enough,"),
     "LIGHTNING_RPC": ("", " "),
