@@ -16,7 +16,8 @@ try:
     app = create_app(from_env(os.environ, INSTANCE))
     # `flask init-db` comes before the tables are there.
     if models.db.table_exists("facts"):
-        shop.settle_in(app.extensions["shop"])
+        if "copy-database" not in sys.argv:  # which only reads
+            shop.settle_in(app.extensions["shop"])
         models.db.close()  # gunicorn may fork after this, and a connection is not for two
     elif "init-db" not in sys.argv:
         sys.exit("The database has no tables: run `flask --app wsgi init-db` first.")

@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import hosting, models, wanted
+from lightningspace import copying, hosting, models, wanted
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -21,6 +21,22 @@ logger = logging.getLogger(__name__)
 def init_db():
     """Create the tables. Does nothing when they are there."""
     click.echo("database created" if models.init_db() else "database was there already")
+
+
+@click.command("copy-database")
+@click.argument("url")
+@with_appcontext
+def copy_database(url):
+    """Copy the shop's database into the empty PostgreSQL database of URL, and count the rows.
+
+    Stop web and worker before. The shop's own database stays as it is.
+    """
+    try:
+        copied = copying.copy_database(url)
+    except copying.CopyError as error:
+        raise click.ClickException(str(error)) from error
+    for name, rows in copied.items():
+        click.echo(f"{name}: {rows}")
 
 
 @click.command("worker")
@@ -147,5 +163,6 @@ def _time(moment: int) -> str:
 
 
 def register(app: Flask) -> None:
-    for command in (init_db, worker, problems, account, retry, block, unblock):
+    commands = (init_db, copy_database, worker, problems, account, retry, block, unblock)
+    for command in commands:
         app.cli.add_command(command)

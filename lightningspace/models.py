@@ -38,17 +38,21 @@ def open_database(url: str) -> Database:
 
     Connections are opened when first used, one per thread, and kept.
     """
+    database = connect_to(url)
+    db.initialize(database)
+    return database
+
+
+def connect_to(url: str) -> Database:
+    """The database of `url`, while the models stay with theirs."""
     if url.startswith("sqlite:"):
         # BEGIN IMMEDIATE: a plain BEGIN that reads first answers "database is locked" when
         # another thread has written meanwhile, whatever the busy timeout.
         path = url.removeprefix("sqlite:///")
-        database = SqliteDatabase(
+        return SqliteDatabase(
             path, pragmas=SQLITE_PRAGMAS, timeout=SQLITE_BUSY_SECONDS, lock_type="IMMEDIATE"
         )
-    else:
-        database = connect(url, unquote_user=True, unquote_password=True, prefer_psycopg3=True)
-    db.initialize(database)
-    return database
+    return connect(url, unquote_user=True, unquote_password=True, prefer_psycopg3=True)
 
 
 @contextmanager
@@ -66,11 +70,16 @@ def init_db() -> bool:
     with transaction():
         if db.table_exists("facts"):
             return False
-        text = re.sub(r"--.*", "", SCHEMA.read_text())
-        for statement in text.split(";"):
-            if statement.strip():
-                db.execute_sql(statement)
+        create_tables(db)
     return True
+
+
+def create_tables(database: Database) -> None:
+    """Run schema.sql, in a transaction of the caller's."""
+    text = re.sub(r"--.*", "", SCHEMA.read_text())
+    for statement in text.split(";"):
+        if statement.strip():
+            database.execute_sql(statement)
 
 
 def drop_broken_connection() -> None:
