@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
-from lightningspace import orders
+from lightningspace import hosting, orders, wanted
 from lightningspace.models import Account, Order
 from lightningspace.sandbox.program import pay_button
 from lightningspace.worker import Worker
@@ -297,10 +297,16 @@ def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop
     page.reload()
     assert_fits("The server does not answer")
     panel.up()
-    Account.update(reconcile_at=0).execute()
+    account = Account.get(Account.opened_at.is_null(False))
+    hosting.try_now(account.id)
     work(worker)
     page.goto(f"/orders/{token}")
     assert_fits("Your password")
+    wanted.add(this_shop, account.id, "alias", f"{'a' * 60}.{'b' * 60}.example")
+    wanted.block(account.id, "See https://shop.example/terms#" + "x" * 90)
+    work(worker)
+    page.reload()
+    assert_fits("This hosting is blocked")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 320)])
