@@ -15,9 +15,9 @@ import pytest
 from pyln.client import LightningRpc
 
 from app import create_app
-from lightningspace import clock, hosting, models, orders, shop
+from lightningspace import clock, hosting, models, orders, shop, wanted
 from lightningspace.config import Config, from_env
-from lightningspace.models import Account, Order
+from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
@@ -218,6 +218,24 @@ def alice(order, wallet, worker) -> Account:
     wallet.pay(order.bolt11)
     work(worker)
     return Account.get(Account.username == "alice")
+
+
+def open_account(this_shop, username: str, password: str = "correct horse") -> Account:
+    """An account as a paid order opens it: everything is wanted, the panel has nothing yet."""
+    with models.transaction():
+        account = Account.create(
+            id=secrets.token_hex(8),
+            username=username,
+            server=1,
+            space_mb=100,
+            password_hash="of no use",
+            rate_msat_per_day=1000,
+            opened_at=clock.now(),
+            expires_at=clock.now() + 90 * 86400,
+        )
+        Server.update(held_mb=Server.held_mb + account.space_mb).execute()
+        wanted.want_all(this_shop, account, password)
+    return account
 
 
 # -- talking to the pages ------------------------------------------------------------
