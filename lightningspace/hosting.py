@@ -477,6 +477,8 @@ class _Round:
         rest_until = now() + self.shop.config.name_quarantine_days * DAY
         with transaction():
             self.lease.extend()
+            if Account.get_by_id(account.id).revision != account.revision:
+                return  # rows that were done are to be looked at once more
             name_hash = self.shop.vault.mac("name", account.username)
             RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
                 conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}

@@ -208,3 +208,18 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     assert not Account.select().exists()
     assert not Service.select().exists()
     assert set(map(len, ids_at_panel(panel).values())) == {0}
+
+
+# -- what is wanted meanwhile --------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [*DELETES, "client_delete_everything"])
+def test_a_closing_that_is_checked_meanwhile_goes_on(method, account, this_shop, panel):
+    hosting.reconcile(this_shop, account.id)
+    wanted.close(account.id)
+    panel.before_call = lambda called: called == method and wanted.check(account.id)
+    hosting.reconcile(this_shop, account.id)
+    panel.before_call = lambda called: None
+    settle(this_shop)
+    assert not Account.select().exists()
+    assert set(map(len, ids_at_panel(panel).values())) == {0}
