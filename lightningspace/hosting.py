@@ -391,10 +391,12 @@ class _Round:
         logger.info("account %s: %s gets a generated password", row.account_id, row.kind)
         password = passwords.generate()
         sealed = self.shop.vault.seal(password)
-        # Not over one that the customer has chosen meanwhile.
-        Service.update(password_sealed=sealed, own_password_sealed=sealed).where(
-            this(row) & (Service.revision == row.revision)
-        ).execute()
+        with transaction():
+            self.lease.extend()
+            # Not over one that the customer has chosen meanwhile.
+            Service.update(password_sealed=sealed, own_password_sealed=sealed).where(
+                this(row) & (Service.revision == row.revision)
+            ).execute()
         row.password_sealed = sealed
         return password
 

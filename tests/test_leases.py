@@ -210,6 +210,22 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     assert set(map(len, ids_at_panel(panel).values())) == {0}
 
 
+def test_who_was_overtaken_keeps_its_generated_password_to_itself(
+    account, this_shop, first, second, panel, time_machine
+):
+    """The customer is shown the one that the panel has."""
+    hosting.reconcile(this_shop, account.id)
+    this_shop.panel.delete("ftp", 1)
+    wanted.check(account.id)
+    # login, client_get, sites_web_domain_get, client_get_groupid, and the one that finds nothing
+    hanging = Hanging(panel, first, account.id, 4, "answered")
+    time_machine.forward(LEASE_SECONDS)
+    assert hosting.reconcile(second, account.id)
+    by_the_second = recorded(account.id)
+    assert writes(hanging.go_on()) == []
+    assert recorded(account.id) == by_the_second
+
+
 # -- what is wanted meanwhile --------------------------------------------------------
 
 
