@@ -4,6 +4,8 @@ Web and worker run as in production; the node and the panel run in the test, and
 """
 
 import os
+import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,7 +21,15 @@ from pyln.client import LightningRpc
 
 from lightningspace import clock, models, orders, wanted
 from lightningspace.models import Account, Order, Server, Service
-from tests.conftest import OPENING, eventually, order_form, record_payments, wish
+from tests.actual import assert_panel_matches, everything, wrong_calls
+from tests.conftest import (
+    OPENING,
+    eventually,
+    open_account,
+    order_form,
+    record_payments,
+    wish,
+)
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "correct horse"
@@ -144,9 +154,9 @@ def walled_sites(panel) -> list[dict]:
     return [site for site in panel.records("site") if site["allow_override"] != "All"]
 
 
-def leases_run_out() -> None:
-    """Time passes: who was killed holds his accounts for LEASE_SECONDS more."""
-    Account.update(leased_until=0).where(Account.leased_until.is_null(False)).execute()
+def leases_run_out() -> int:
+    """Time passes: who was killed holds his accounts for LEASE_SECONDS more. How many there are."""
+    return Account.update(leased_until=0).where(Account.leased_until.is_null(False)).execute()
 
 
 def place(this_shop, *usernames) -> list[Order]:
@@ -409,3 +419,194 @@ def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, st
     assert_each_opened_once(panel, *names)
     assert [calls(panel)[method] for method in OPENING] == [10] * len(OPENING)
     assert calls(panel)["login"] == 2
+
+
+# -- three workers -------------------------------------------------------------------
+
+
+def all_settled() -> bool:
+    """Whether everything that is wanted is applied, and every worker has let go."""
+    at_work = Account.reconcile_at.is_null(False) | Account.leased_by.is_null(False)
+    return not Account.select().where(at_work).exists()
+
+
+def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker):
+    adds = {method: 1 for method in OPENING if method.endswith("_add")}
+    site, database = {"sites_web_domain_update": 1}, {"sites_database_update": 1}
+    mail, shell = {"mail_user_update": 1}, {"sites_shell_user_delete": 1}
+    ftp = {"sites_ftp_user_update": 1}
+    removals = {method.replace("_add", "_delete"): 1 for method in adds}
+    removals |= {"client_delete": 0, "sites_shell_user_delete": 0}  # the broom; gone already
+    ids = [open_account(this_shop, f"alice{number}").id for number in range(8)]
+    panel.delays["*"] = 0.01
+    for _ in range(3):
+        start_worker(WORKER_THREADS="3")
+    for change, expected in (
+        (lambda id: None, adds | site | {"client_update": 1}),
+        (lambda id: wanted.resize(id, 200), site | database | mail),
+        (wanted.suspend, site | database | mail | ftp | shell),
+        (wanted.close, removals | {"client_delete_everything": 1}),
+    ):
+        before = calls(panel)
+        for id in ids:
+            change(id)
+        eventually(all_settled)
+        made = calls(panel) - before
+        reads = ("login", "_get", "_groupid", "_count")
+        writes = Counter({m: n for m, n in made.items() if not m.endswith(reads)})
+        assert writes == Counter({m: len(ids) * each for m, each in expected.items()})
+    assert not Account.select().exists()
+
+
+def test_a_killed_workers_lease_is_waited_for(this_shop, panel, start_worker):
+    account = open_account(this_shop, "alice")
+    panel.faults.set("frozen", "sites_ftp_user_add", times=1)
+    worker = start_worker()
+    eventually(lambda: calls(panel)["sites_ftp_user_add"])
+    worker.kill()
+    panel.faults.clear()
+
+    looked_at = []
+    panel.before_call = lambda method: "_get" in method and looked_at.append(time.time())
+    start_worker(), start_worker()
+    until = int(time.time()) + 4
+    Account.update(leased_until=until).execute()
+    eventually(all_ready)
+    assert looked_at[0] >= until
+    assert_panel_matches(this_shop, panel, account.id)
+
+
+class Customers:
+    """Many customers who change their minds all the time."""
+
+    def __init__(self, this_shop, count: int, chance: random.Random):
+        self.shop = this_shop
+        self.chance = chance
+        self.passwords = {}
+        self.ids = []
+        self._number = 0
+        for number in range(count):
+            account = open_account(this_shop, f"alice{number}", PASSWORD)
+            self.ids.append(account.id)
+            for row in wanted.services_of(account.id):
+                self.passwords[row.kind, row.name] = PASSWORD
+
+    def change_something(self) -> None:
+        id = self.chance.choice(self.ids)
+        rows = [row for row in wanted.services_of(id) if not row.gone]
+        changes = (
+            self._resize,
+            self._add_mailbox,
+            self._remove_mailbox,
+            self._share_mail,
+            self._set_password,
+            self._suspend_or_resume,
+            self._block_or_unblock,
+            self._switch,
+            self._add_domain,
+            self._remove_domain,
+            self._forward,
+            lambda id, rows: wanted.check(id),
+        )
+        if self.chance.random() < 0.03 and len(self.ids) > 30:
+            self.ids.remove(id)
+            return wanted.close(id)
+        self.chance.choice(changes)(id, rows)
+
+    def _one(self, rows, *kinds, but: str = "info@alice") -> Service | None:
+        found = [row for row in rows if row.kind in kinds and not row.name.startswith(but)]
+        return self.chance.choice(found) if found else None
+
+    def _name(self) -> str:
+        self._number += 1
+        return f"n{self._number}"
+
+    def _resize(self, id, rows):
+        wanted.resize(id, self.chance.randint(20, 500))
+
+    def _add_mailbox(self, id, rows):
+        domain = self._one(rows, "mail_domain")
+        name, password = f"{self._name()}@{domain.name}", secrets.token_hex(8)
+        wanted.add(self.shop, id, "mailbox", name, password, quota_mb=self.chance.choice((None, 7)))
+        self.passwords["mailbox", name] = password
+
+    def _remove_mailbox(self, id, rows):
+        if row := self._one(rows, "mailbox", "forward"):
+            wanted.remove(id, row.kind, row.name)
+
+    def _share_mail(self, id, rows):
+        row = self._one(rows, "mailbox", but="nobody")
+        wanted.configure(id, row.kind, row.name, quota_mb=self.chance.choice((None, 3, 100)))
+
+    def _set_password(self, id, rows):
+        row = self._one(rows, *wanted.WITH_PASSWORD, but="nobody")
+        password = self.chance.choice((None, secrets.token_hex(8)))
+        wanted.set_password(self.shop, id, row.kind, row.name, password)
+        self.passwords[row.kind, row.name] = password
+
+    def _suspend_or_resume(self, id, rows):
+        self.chance.choice((wanted.suspend, wanted.resume, wanted.resume))(id)
+
+    def _block_or_unblock(self, id, rows):
+        if self.chance.random() < 0.3:
+            wanted.block(id, "a reason")
+        else:
+            wanted.unblock(id)
+
+    def _switch(self, id, rows):
+        row = self._one(rows, "site", "ftp", "shell", "database", "mailbox", "mail_domain")
+        wanted.switch(id, row.kind, row.name, self.chance.random() < 0.7)
+
+    def _add_domain(self, id, rows):
+        name = f"{self._name()}.example"
+        wanted.add(self.shop, id, "alias", name)
+        wanted.add(self.shop, id, "mail_domain", name)
+
+    def _remove_domain(self, id, rows):
+        if row := self._one(rows, "alias"):
+            wanted.remove(id, row.kind, row.name)
+
+    def _forward(self, id, rows):
+        domain = self._one(rows, "mail_domain")
+        name = f"{self._name()}@{domain.name}"
+        wanted.add(self.shop, id, "forward", name, destination="alice@example.org")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
+def test_three_workers_killed_again_and_again_lose_and_double_nothing(
+    this_shop, panel, start_worker
+):
+    seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
+    print(f"SEED={seed}")
+    chance = random.Random(seed)
+    others = everything(panel)
+    customers = Customers(this_shop, 50, chance)
+    panel.delays["*"] = 0.01
+
+    def until_calls(more: int) -> None:
+        """Let the customers change their minds until the panel was called so often."""
+        enough, deadline = len(panel.calls) + more, time.monotonic() + 5
+        while len(panel.calls) < enough and time.monotonic() < deadline:
+            customers.change_something()
+            time.sleep(0.02)
+
+    interrupted = 0
+    for _ in range(6):
+        workers = [start_worker(WORKER_THREADS="4") for _ in range(3)]
+        until_calls(chance.randint(1, 100))
+        chance.choice(workers).kill()
+        until_calls(chance.randint(1, 100))
+        for worker in workers:
+            worker.kill()
+        time.sleep(0.1)  # what is under way at the panel gets there
+        interrupted += leases_run_out()
+    assert interrupted > 10
+
+    for _ in range(3):
+        start_worker()
+    eventually(all_settled)
+    assert_panel_matches(this_shop, panel, passwords=customers.passwords, others=others)
+    assert wrong_calls(panel, lambda address: True) == []
+    open_accounts = list(Account.select())
+    assert {account.id for account in open_accounts} == set(customers.ids)
+    assert Server.get().held_mb == sum(account.space_mb for account in open_accounts)
