@@ -1,0 +1,74 @@
+"""A database with many accounts that want nothing, as fast as it can be filled."""
+
+from collections.abc import Iterable, Iterator
+
+from peewee import Database
+
+NODE_ID = "02" + 32 * "ab"
+KINDS = "client site ftp shell database_user database mail_domain mailbox".split()
+AT_ONCE = 5000
+
+
+def fill(database: Database, count: int, moment: int) -> None:
+    """Add accounts that were opened long before `moment`, for a year: paid, applied, live."""
+    opened = moment - 30 * 86400
+    with database.atomic():
+        _insert(
+            database,
+            "accounts (id, username, server_id, space_mb, password_hash, rate_msat_per_day,"
+            " opened_at, ready_at, expires_at, revision, leases)",
+            (
+                (
+                    f"id{n}",
+                    f"name{n}",
+                    1,
+                    100,
+                    "hash",
+                    1000,
+                    opened,
+                    opened,
+                    opened + 31536000,
+                    1,
+                    1,
+                )
+                for n in range(count)
+            ),
+        )
+        _insert(
+            database,
+            "services (account_id, kind, name, applied_revision, applied_at, live_at, panel_id)",
+            (
+                (f"id{n}", kind, f"{kind}{n}", 1, opened, opened, n + 1)
+                for n in range(count)
+                for kind in KINDS
+            ),
+        )
+        _insert(
+            database,
+            "orders (token, kind, account_id, username, space_mb, duration, unit, amount_msat,"
+            " placed_at, expires_at, bolt11, payment_hash, paid_at, node_id, pay_index,"
+            " received_msat, applied_at, bought_seconds)",
+            (
+                (f"token{n}", "open", f"id{n}", f"name{n}", 100, 12, "months", 1000, opened, opened)
+                + (f"lnbc{n}", f"hash{n}", opened, NODE_ID, n + 1, 1000, opened, 31536000)
+                for n in range(count)
+            ),
+        )
+
+
+def _insert(database: Database, table: str, rows: Iterable[tuple]) -> None:
+    columns = table.count(",") + 1
+    query = f"INSERT INTO {table} VALUES ({', '.join([database.param] * columns)})"
+    cursor = database.cursor()
+    for some in _in_parts(rows):
+        cursor.executemany(query, some)
+
+
+def _in_parts(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
+    part = []
+    for row in rows:
+        part.append(row)
+        if len(part) == AT_ONCE:
+            yield part
+            part = []
+    yield part

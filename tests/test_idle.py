@@ -1,0 +1,91 @@
+"""What the worker asks the database while nothing is to do costs the same in a large shop."""
+
+import logging
+import re
+
+import pytest
+
+from bench.filling import fill
+from lightningspace import clock, hosting, models
+from lightningspace.lease import Lease
+from lightningspace.models import Account, Service
+
+# An index of a part of the rows, those that wait for something, may be read from end to end.
+PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", models.SCHEMA.read_text())
+LARGE = "accounts|services|orders|resting_names"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request):
+    return request.param
+
+
+@pytest.fixture
+def large_shop(app):
+    """2,000 accounts, known to the planner."""
+    fill(models.db.obj, 2000, clock.now())
+    rested = [{"name_hash": f"hash{n}", "until": clock.now() + 1000 + n} for n in range(2000)]
+    models.RestingName.insert_many(rested).execute()
+    models.db.execute_sql("ANALYZE")
+
+
+@pytest.fixture
+def statements(caplog):
+    """The SQL that a step runs, with its parameters."""
+
+    def statements(step, *arguments) -> list[tuple]:
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "peewee"):
+            step(*arguments)
+        ran = [record.msg for record in caplog.records if record.name == "peewee"]
+        return [(sql, params) for sql, params in ran if re.match("SELECT|UPDATE|DELETE", sql)]
+
+    return statements
+
+
+def work_through_a_lease(account_id: str) -> None:
+    lease = Lease(account_id)
+    assert lease.take()
+    lease.check()
+    lease.extend()
+    lease.release(None, Account.get_by_id(account_id).revision)
+
+
+def reads_whole(line: str) -> bool:
+    """Whether a line of a plan, of either database, goes through all rows of a large table."""
+    if scan := re.match(r"SCAN \w+(?:.* INDEX (\w+))?", line):
+        return scan[1] not in PARTIAL
+    return re.search(rf"Seq Scan on (?:{LARGE})\b", line) is not None
+
+
+def plan_of(sql: str, params) -> list[str]:
+    explain = "EXPLAIN QUERY PLAN" if models.db.param == "?" else "EXPLAIN"
+    return [str(row[-1]).strip() for row in models.db.execute_sql(f"{explain} {sql}", params)]
+
+
+def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, statements):
+    steps = {
+        "looking for work": (worker.look,),
+        "following payments": (worker.follow_payments, 0),
+        "tidying": (worker.tidy,),
+        "finding nothing that becomes live": (hosting.mark_live, worker._shop),
+        "holding a lease": (work_through_a_lease, "id7"),
+    }
+    for name, step in steps.items():
+        ran = statements(*step)
+        assert ran, name
+        for sql, params in ran:
+            plan = plan_of(sql, params)
+            assert not any(map(reads_whole, plan)), f"{name}: {sql}\n{plan}"
+
+
+def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
+    Service.update(live_at=None).where(Service.name == "ftp7").execute()
+    for sql, params in statements(hosting.mark_live, worker._shop):
+        assert not any(map(reads_whole, plan_of(sql, params))), sql
+    assert not Service.select().where(Service.live_at.is_null()).exists()
+
+
+def test_a_plan_that_reads_a_table_whole_is_seen(large_shop):
+    query = Account.select().where(Account.space_mb > 1)
+    assert any(map(reads_whole, plan_of(*query.sql())))
