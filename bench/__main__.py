@@ -1,4 +1,4 @@
-"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|all]`"""
+"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|all]`"""
 
 import argparse
 import signal
@@ -12,6 +12,8 @@ MEASURES = {
     "ready": measures.ready,
     "burst": measures.burst,
     "memory": measures.memory,
+    "opening": measures.opening,
+    "idle": measures.idle,
 }
 
 

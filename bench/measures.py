@@ -3,14 +3,22 @@
 import http.client
 import os
 import queue
+import secrets
 import sqlite3
 import statistics
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from bench.customers import Browser, Pollers, crowd, fetch, pay
+from bench.filling import fill
 from bench.programs import ROOT, Program, Stage, stage
+from lightningspace import hosting, models, names, wanted
+from lightningspace.clock import now
+from lightningspace.models import Account
+from lightningspace.shop import Shop
 
 TIMINGS = ROOT / "tests" / "contracts" / "ispconfig" / "_timings.json"
 
@@ -271,3 +279,133 @@ def memory() -> None:
             say(f"{name}: {' + '.join(f'{part:.1f}' for part in program.pss_parts())} MB")
         total = web.pss_mb() + worker.pss_mb()
         goal(f"after the load: {total:.1f} MB together (below 150 MB)", total < 150)
+
+
+# -- opening a hosting ---------------------------------------------------------------
+
+# What is called for each service when it is new, and what waits for what: the client, the site,
+# and then four things that know nothing of each other.
+STEPS = {
+    "client": ("client_add", "client_update", "client_get"),
+    "site": ("sites_web_domain_add", "sites_web_domain_update", "sites_web_domain_get"),
+    "ftp": ("sites_ftp_user_add", "sites_ftp_user_get"),
+    "shell": ("sites_shell_user_add", "sites_shell_user_get"),
+    "database_user": ("sites_database_user_add", "sites_database_user_get"),
+    "database": ("sites_database_add", "sites_database_get"),
+    "mail_domain": ("mail_domain_add", "mail_domain_get"),
+    "mailbox": ("mail_user_add", "mail_user_get"),
+}
+SIDE_BY_SIDE = (("ftp",), ("shell",), ("database_user", "database"), ("mail_domain", "mailbox"))
+
+
+def opening(count: int = 40) -> None:
+    heading("opening: hosting.reconcile of a new account, against a panel as fast as the real one")
+    with stage() as opened:
+        shop = opened.shop()
+        first = reconciled(shop, opened)
+        calls_of_one(first.calls)
+        opened.stand_ins.panel_takes_real_times(TIMINGS)
+        taken = [reconciled(shop, opened) for _ in range(count)]
+        total = sum(each.seconds for each in taken)
+        within = sum(each.panel_seconds for each in taken)
+        say(f"{count} accounts, one after the other: {in_ms([t.seconds for t in taken], 50, 95)}")
+        say(f"of this within the panel: {in_ms([t.panel_seconds for t in taken], 50, 95)}")
+        ours = (total - within) / count * 1000
+        overhead = total / within - 1
+        goal(
+            f"{ours:.1f} ms of an opening are ours, for {len(taken[0].calls)} calls and what is "
+            f"recorded: {overhead:.1%} of the panel's own time (below 5 %)",
+            overhead < 0.05,
+        )
+        alone = statistics.mean(each.panel_seconds for each in taken)
+        together = statistics.mean(critical_path(each.calls) for each in taken)
+        say(
+            "calls that do not depend on each other, side by side, would take the panel "
+            f"{together:.2f} s instead of {alone:.2f} s ({together / alone:.0%})"
+        )
+        nothing_to_do(shop, opened, taken[-1].account_id)
+
+
+@dataclass
+class Reconciled:
+    account_id: str
+    seconds: float
+    calls: list[tuple[str, float]]
+
+    @property
+    def panel_seconds(self) -> float:
+        return sum(seconds for _, seconds in self.calls)
+
+
+def reconciled(shop: Shop, opened: Stage) -> Reconciled:
+    """Open one account more."""
+    account_id = a_new_account(shop)
+    seconds = seconds_of(hosting.reconcile, shop, account_id)
+    if Account.get_by_id(account_id).ready_at is None:
+        raise RuntimeError(f"not opened: {[row.error for row in hosting.failing()]}")
+    return Reconciled(account_id, seconds, opened.stand_ins.panel_calls())
+
+
+def a_new_account(shop: Shop) -> str:
+    with models.transaction():
+        account = Account.create(
+            id=secrets.token_hex(8),
+            username=names.generate(),
+            server=1,
+            space_mb=100,
+            password_hash="of no use",
+            rate_msat_per_day=1000,
+            opened_at=now(),
+            expires_at=now() + 90 * 86400,
+        )
+        wanted.want_all(shop, account, "Correct horse 1")
+    return account.id
+
+
+def calls_of_one(calls: list[tuple[str, float]]) -> None:
+    made = Counter(method for method, _ in calls)
+    for method, times in made.items():
+        say(f"{times}  {method}")
+    looked = sum(times for method, times in made.items() if method.endswith("_get"))
+    added = sum(times for method, times in made.items() if method.endswith("_add"))
+    updated = sum(times for method, times in made.items() if method.endswith("_update"))
+    say(
+        f"{len(calls)} calls: {made['login']} login, {added} adds, {looked} look-ups, "
+        f"{updated} updates"
+    )
+
+
+def critical_path(calls: list[tuple[str, float]]) -> float:
+    """The panel's time if all that may be called at once were, and each took as long as it did."""
+    seconds = dict(calls)
+    took = {kind: sum(seconds[method] for method in methods) for kind, methods in STEPS.items()}
+    longest = max(sum(took[kind] for kind in chain) for chain in SIDE_BY_SIDE)
+    return took["client"] + took["site"] + longest
+
+
+def nothing_to_do(shop: Shop, opened: Stage, account_id: str) -> None:
+    seconds = [seconds_of(hosting.reconcile, shop, account_id) for _ in range(100)]
+    calls = len(opened.stand_ins.panel_calls())
+    goal(f"with nothing to do: {calls} panel calls (0), {in_ms(seconds, 50, 99)}", calls == 0)
+
+
+# -- nothing to do -------------------------------------------------------------------
+
+
+def idle(count: int = 100_000, seconds: float = 60) -> None:
+    heading("idle: the CPU time of a worker that has nothing to do")
+    for accounts in (0, count):
+        with stage() as opened:
+            opened.shop()
+            took = seconds_of(fill, models.db.obj, accounts, now())
+            models.db.close()
+            size = opened.database.stat().st_size / 1e6
+            say(f"{accounts} accounts: filled in {took:.0f} s, {size:.0f} MB")
+            worker = opened.worker()
+            time.sleep(5)
+            cpu, started = worker.cpu_seconds(), time.perf_counter()
+            time.sleep(seconds)
+            worker.check()
+            cpu, passed = worker.cpu_seconds() - cpu, time.perf_counter() - started
+            share = cpu / passed
+            goal(f"{cpu:.2f} s of CPU in {passed:.0f} s: {share:.2%} (below 1 %)", share < 0.01)

@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.stand_ins import PANEL_PASSWORD, StandIns
+from lightningspace import models, shop
+from lightningspace.config import from_env
+from lightningspace.shop import Shop
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -118,6 +121,15 @@ class Stage:
             check=True,
             capture_output=True,
         )
+
+    def shop(self) -> Shop:
+        """The shop within the bench itself, to call its functions."""
+        config = from_env(self._shop_env, self.directory)
+        models.open_database(config.database_url)
+        self._stack.callback(models.db.close)
+        built = shop.build(config)
+        shop.settle_in(built)
+        return built
 
     def web(self) -> Web:
         return self._started(Web("wsgi:app", self._shop_env, self.directory / "web.log"))

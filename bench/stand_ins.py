@@ -28,6 +28,21 @@ class TimedNode(SandboxNode):
             self.invoice_seconds.append(time.perf_counter() - started)
 
 
+class TimedPanel(SandboxPanel):
+    """A sandbox panel that notes how long each of its calls takes."""
+
+    def __init__(self, *args, **kwargs):
+        self.call_seconds: list[tuple[str, float]] = []
+        super().__init__(*args, **kwargs)
+
+    def answer(self, method: str, body: bytes, races: bool = False) -> tuple[int, bytes]:
+        started = time.perf_counter()
+        try:
+            return super().answer(method, body, races)
+        finally:
+            self.call_seconds.append((method, time.perf_counter() - started))
+
+
 class StandIns:
     """A handle on the process; each method here is carried out there."""
 
@@ -54,6 +69,10 @@ class StandIns:
         """How long each `invoice` call took within the node, since this was asked last."""
         return self._ask("invoice_seconds")
 
+    def panel_calls(self) -> list[tuple[str, float]]:
+        """The calls of the panel since this was asked last: the method, and the time within it."""
+        return self._ask("panel_calls")
+
     def stop(self) -> None:
         self._pipe.close()
         self._process.join(5)
@@ -66,7 +85,7 @@ class StandIns:
 
 def _serve(pipe, node_path: Path, wallet_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench ends us
-    node, panel = TimedNode(node_path, wallet_path), SandboxPanel(password=PANEL_PASSWORD)
+    node, panel = TimedNode(node_path, wallet_path), TimedPanel(password=PANEL_PASSWORD)
     node.start()
     panel.start()
 
@@ -77,10 +96,15 @@ def _serve(pipe, node_path: Path, wallet_path: Path) -> None:
         taken, node.invoice_seconds = node.invoice_seconds, []
         return taken
 
+    def panel_calls():
+        taken, panel.call_seconds = panel.call_seconds, []
+        return taken
+
     known = {
         "panel_takes": panel_takes,
         "panel_takes_real_times": panel.use_timings,
         "invoice_seconds": invoice_seconds,
+        "panel_calls": panel_calls,
     }
     pipe.send(panel.url)
     try:
