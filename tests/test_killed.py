@@ -604,7 +604,7 @@ def test_three_workers_killed_again_and_again_lose_and_double_nothing(
 
     for _ in range(3):
         start_worker()
-    eventually(all_settled)
+    eventually(all_settled, seconds=60)
     assert_panel_matches(this_shop, panel, passwords=customers.passwords, others=others)
     assert wrong_calls(panel, lambda address: True) == []
     open_accounts = list(Account.select())
