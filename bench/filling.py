@@ -36,9 +36,9 @@ def fill(database: Database, count: int, moment: int) -> None:
         )
         _insert(
             database,
-            "services (account_id, kind, name, applied_revision, applied_at, live_at, panel_id)",
+            "services (account_id, kind, name, applied_revision, applied_at, panel_id)",
             (
-                (f"id{n}", kind, f"{kind}{n}", 1, opened, opened, n + 1)
+                (f"id{n}", kind, f"{kind}{n}", 1, opened, n + 1)
                 for n in range(count)
                 for kind in KINDS
             ),

@@ -182,8 +182,9 @@ class _Check:
 
     def _check_row(self, row: Service, id: str | None) -> None:
         nothing = {"error": None, "permanent": False, "tries": 0, "failed_since": None}
-        nothing |= {"gone": False, "password_sealed": None, "applied_revision": row.revision}
-        nothing |= {"panel_id": id and int(id)}
+        nothing |= {"gone": False, "applied_revision": row.revision, "panel_id": id and int(id)}
+        if id is not None:  # else its password waits
+            nothing["password_sealed"] = None
         for column, value in nothing.items():
             actual = getattr(row, column)
             if actual != value:

@@ -15,11 +15,6 @@ PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", models.SCHEMA.read_te
 LARGE = "accounts|services|orders|resting_names"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_kind(request):
-    return request.param
-
-
 @pytest.fixture
 def large_shop(app):
     """2,000 accounts, known to the planner."""
@@ -68,7 +63,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking for work": (worker.look,),
         "following payments": (worker.follow_payments, 0),
         "tidying": (worker.tidy,),
-        "finding nothing that becomes live": (hosting.mark_live, worker._shop),
+        "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
         "holding a lease": (work_through_a_lease, "id7"),
     }
     for name, step in steps.items():
@@ -80,10 +75,10 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
 
 
 def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
-    Service.update(live_at=None).where(Service.name == "ftp7").execute()
-    for sql, params in statements(hosting.mark_live, worker._shop):
+    Service.update(applied_at=clock.now() - 1).where(Service.name == "ftp7").execute()
+    for sql, params in statements(hosting.look_at_queues, worker._shop):
         assert not any(map(reads_whole, plan_of(sql, params))), sql
-    assert not Service.select().where(Service.live_at.is_null()).exists()
+    assert models.Server.get().queue_empty_at
 
 
 def test_a_plan_that_reads_a_table_whole_is_seen(large_shop):

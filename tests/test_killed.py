@@ -577,7 +577,6 @@ class Customers:
         wanted.add(self.shop, id, "forward", name, destination="alice@example.org")
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
 def test_three_workers_killed_again_and_again_lose_and_double_nothing(
     this_shop, panel, start_worker
 ):

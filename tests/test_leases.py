@@ -31,9 +31,6 @@ LIFE = [
 CLOSING_CALLS = 1 + 3 * len(KINDS)
 
 
-on_both_databases = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"])
-
-
 @pytest.fixture
 def account(this_shop) -> Account:
     """An account of which the panel has nothing yet."""
@@ -145,7 +142,6 @@ def assert_open(panel, account_id: str, but_twice: str | None = None) -> None:
 # -- at once -------------------------------------------------------------------------
 
 
-@on_both_databases
 def test_three_workers_at_once_carry_each_change_out_once(account, config, panel):
     panel.delays["*"] = 0.003
     workers = [build(config) for _ in range(3)]
@@ -158,7 +154,6 @@ def test_three_workers_at_once_carry_each_change_out_once(account, config, panel
     assert set(map(len, ids_at_panel(panel).values())) == {0}
 
 
-@on_both_databases
 def test_who_comes_second_calls_nothing_until_the_first_is_through(account, first, second, panel):
     hanging = Hanging(panel, first, account.id, 5, "on its way")
     seen = len(panel.calls)
@@ -210,7 +205,6 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     assert set(map(len, ids_at_panel(panel).values())) == {0}
 
 
-@on_both_databases
 def test_who_was_overtaken_keeps_its_generated_password_to_itself(
     account, this_shop, first, second, panel, time_machine
 ):
@@ -230,7 +224,6 @@ def test_who_was_overtaken_keeps_its_generated_password_to_itself(
 # -- what is wanted meanwhile --------------------------------------------------------
 
 
-@on_both_databases
 @pytest.mark.parametrize("method", [*DELETES, "client_delete_everything"])
 def test_a_closing_that_is_checked_meanwhile_goes_on(method, account, this_shop, panel):
     hosting.reconcile(this_shop, account.id)
