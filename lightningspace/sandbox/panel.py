@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import logging
+import pickle
 import random
 import re
 import secrets
@@ -677,6 +678,32 @@ class SandboxPanel:
         """Let other customers' changes keep the queue busy."""
         with self._lock:
             self._jobs.append(clock.now() + for_seconds)
+
+    def forget_sessions(self) -> None:
+        """Let every session end before its time, as at a panel that was restored."""
+        with self._lock:
+            self._sessions.clear()
+
+    def lock_out(self) -> None:
+        """Take the coming five minutes' calls for those of somebody who guesses passwords."""
+        with self._lock:
+            self._failures = [clock.now()] * LOCKOUT_FAILURES
+
+    def snapshot(self) -> bytes:
+        """All records as they are, for `go_back`."""
+        with self._lock:
+            return pickle.dumps((self._rows, self._next_id))
+
+    def go_back(self, snapshot: bytes) -> None:
+        """Have the records of then and nothing else: no session, no call noted, fair weather.
+
+        For a panel without a store.
+        """
+        with self._lock:
+            self._rows, self._next_id = pickle.loads(snapshot)
+            self._jobs, self._sessions, self._failures, self.calls = [], {}, [], []
+            self.maintenance, self.forbidden = False, set()
+        self.faults.clear()
 
     def set_next_id(self, kind: str, id: int) -> None:
         with self._lock:
