@@ -20,7 +20,7 @@ class TimeLimit:
     """Shuts down the connections that its thread opens or uses, when its time is over."""
 
     def __init__(self, seconds: float):
-        self.is_over = False
+        self._is_over = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._shut_down)
@@ -31,7 +31,7 @@ class TimeLimit:
         # A duplicate: TLS detaches the socket that it wraps, before the handshake.
         with self._lock:
             self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
-        if self.is_over:
+        if self._is_over:
             self._shut_down()
 
     def end(self) -> None:
@@ -42,7 +42,7 @@ class TimeLimit:
 
     def _shut_down(self) -> None:
         with self._lock:
-            self.is_over = True
+            self._is_over = True
             for sock in self._sockets:
                 try:
                     sock.shutdown(socket.SHUT_RDWR)
@@ -52,10 +52,10 @@ class TimeLimit:
 
 @contextmanager
 def time_limit(seconds: float):
-    """Cut this thread's calls off after so many seconds; `is_over` tells whether that happened."""
+    """Cut this thread's calls off after so many seconds."""
     _running.limit = limit = TimeLimit(seconds)
     try:
-        yield limit
+        yield
     finally:
         _running.limit = None
         limit.end()

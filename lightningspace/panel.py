@@ -287,7 +287,7 @@ class Panel:
     def _post(self, method: str, arguments: dict, deadline: float):
         left = max(0.01, deadline - time.monotonic())
         try:
-            with time_limit(left) as limit:
+            with time_limit(left):
                 answer = self._http().post(
                     f"{self._url}?{method}",
                     json=arguments,
@@ -295,7 +295,8 @@ class Panel:
                     allow_redirects=False,
                 )
         except requests.RequestException as error:
-            reason = "it took too long" if limit.is_over else _reason(error)
+            # Past it, a connection looks cut to requests, whoever has ended it.
+            reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
             raise PanelError(f"the panel did not answer {method}: {reason}") from None
         if answer.status_code != 200:
             raise PanelError(f"the panel answered {method} with HTTP {answer.status_code}")
