@@ -1,0 +1,336 @@
+"""An account's whole life at the panel, step by step, without a node and without pages.
+
+A `World` is set back to the start of any flow within a millisecond, so that a test can run the
+same flow hundreds of times and let something else go wrong each time.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+from lightningspace import clock, hosting, models, wanted
+from lightningspace import panel as ispconfig
+from lightningspace import shop as shops
+from lightningspace.config import from_env
+from lightningspace.models import Account, Order, Server, Service, transaction
+from lightningspace.panel import Panel
+from lightningspace.prices import DAY
+from lightningspace.sandbox.panel import SandboxPanel
+from tests import actual
+from tests.conftest import PANEL_PASSWORD, SetClock
+
+ID = "0123456789abcdef"
+SITE = "alice.shop.test"
+EXTRA = "alice.example"
+NAME = "ls_alice"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2dEbG3bdEJ1pG2SAaTEgbZ1NIOVtDcbu8vnKD2tX5r alice"
+
+# What each row is called; `wanted` may have a second of a kind.
+NAMES = {
+    "client": f"ls_{ID}",
+    "site": SITE,
+    "alias": EXTRA,
+    "ftp": NAME,
+    "shell": NAME,
+    "database_user": NAME,
+    "database": NAME,
+    "mail_domain": EXTRA,
+    "mailbox": f"info@{SITE}",
+    "forward": f"hello@{SITE}",
+}
+
+
+class Line(Panel):
+    """The shop's way to the panel: the world is asked before each call goes out."""
+
+    def __init__(self, world: "World"):
+        verify_tls = world.config.panel_verify_tls
+        super().__init__(world.panel.url, "shop", PANEL_PASSWORD, verify_tls)
+        self._world = world
+
+    def lead_to(self, url: str) -> None:
+        """Let the next call go elsewhere."""
+        self._url = url
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has been locked out, or its login refused, and lets time pass."""
+        return time.monotonic() < max(self._locked_out_until, self._no_login_before)
+
+    def _post(self, method, arguments, deadline):
+        self._url = self._world.panel.url
+        seconds = self._world.before_call(method, arguments)
+        if seconds is None:
+            return super()._post(method, arguments, deadline)
+        calls = len(self._world.panel.calls)
+        try:
+            return super()._post(method, arguments, time.monotonic() + seconds)
+        finally:
+            # Gone out is not arrived: what comes in during a later call would be another fault.
+            given_up = time.monotonic() + 1
+            while len(self._world.panel.calls) == calls and time.monotonic() < given_up:
+                time.sleep(0.001)
+
+
+class World:
+    """A shop, a panel with somebody else's hosting on it, a clock, and alice's account."""
+
+    def __init__(self, directory, **settings: str):
+        self.panel = SandboxPanel(password=PANEL_PASSWORD)
+        self.panel.start()
+        env = {
+            "PUBLIC_URL": "http://localhost",
+            "BASE_DOMAIN": "shop.test",
+            "DATABASE_URL": "sqlite:///:memory:",
+            "SECRET_KEY": "a key of the tests that is long enough",
+            "LIGHTNING_RPC": str(directory / "lightning-rpc"),
+            "PANEL_URL": self.panel.url,
+            "PANEL_USER": "shop",
+            "PANEL_PASSWORD": PANEL_PASSWORD,
+            "CAPACITY_MB": "100000",
+        }
+        self.config = from_env(env | settings, directory)
+        models.open_database(self.config.database_url)
+        models.init_db()
+        self.clock = SetClock(int(time.time()))
+        self.before_call: Callable[[str, dict], float | None] = lambda method, arguments: None
+        self.shop = replace(shops.build(self.config), panel=Line(self))
+        shops.settle_in(self.shop)
+        make_bystander(Panel(self.panel.url, "shop", PANEL_PASSWORD))
+        self.others = actual.everything(self.panel)
+        self.panel.calls.clear()
+        self.empty = self._state()
+        self.saved = cache(self._saved)
+
+    def close(self) -> None:
+        models.db.close()
+        self.panel.stop()
+
+    # -- states ------------------------------------------------------------------
+
+    def start(self, flow: str, days: int = 1) -> None:
+        """Go back to where the flow begins, and want what it is about.
+
+        `days`: for how long the account is paid.
+        """
+        self._go_back(self.saved(flow, days))
+        FLOWS[flow](self.shop)
+
+    def _saved(self, flow: str, days: int) -> tuple:
+        """The state in which a flow begins; that of a later one is reached through the earlier."""
+        before = STARTS_AFTER[flow]
+        if before is None:
+            self._go_back(self.empty)
+            open_account(self.shop, days)
+        else:
+            self.start(before, days)
+            self.finish()
+        return self._state()
+
+    def _state(self) -> tuple:
+        database = models.db.connection().serialize()
+        return self.panel.snapshot(), list(self.panel.calls), database, self.clock.moment
+
+    def _go_back(self, state: tuple) -> None:
+        panel, calls, database, self.clock.moment = state
+        clock.set_source(lambda: self.clock.moment)
+        self.before_call = lambda method, arguments: None
+        self.renew_line()
+        self.panel.go_back(panel)
+        self.panel.calls.extend(calls)
+        models.db.connection().deserialize(database)
+
+    def renew_line(self) -> None:
+        """Let the waits of the shop's client be over: they are real seconds, not our clock's."""
+        self.shop = replace(self.shop, panel=Line(self))
+
+    # -- going on ------------------------------------------------------------------
+
+    def account(self) -> Account | None:
+        return Account.get_or_none(Account.id == ID)
+
+    def row(self, kind: str, name: str | None = None) -> Service:
+        return Service.get(kind=kind, name=name or NAMES[kind])
+
+    def failing(self) -> list[Service]:
+        return hosting.failing()
+
+    @property
+    def is_done(self) -> bool:
+        account = self.account()
+        return account is None or account.reconcile_at is None
+
+    def round(self) -> None:
+        """What the worker does when the account is due, or nothing."""
+        for account_id in hosting.due_accounts():
+            hosting.reconcile(self.shop, account_id)
+
+    def wait(self) -> None:
+        """Until the account is due."""
+        account = self.account()
+        if account is not None and account.reconcile_at is not None:
+            self.clock.moment = max(self.clock.moment, account.reconcile_at)
+
+    def finish(self, rounds: int = 12) -> None:
+        """Round after round, each when it is due, until nothing is wanted any more."""
+        for _ in range(rounds):
+            if self.is_done:
+                return
+            self.wait()
+            self.round()
+        errors = [f"{row.kind}: {row.error}" for row in self.failing()]
+        assert self.is_done, f"not done after {rounds} rounds: {errors}"
+
+    def assert_all_is_as_wanted(self, flow: str | None = None) -> None:
+        passwords = PASSWORDS.get(flow, {})
+        actual.assert_panel_matches(
+            self.shop, self.panel, ID, passwords=passwords, others=self.others
+        )
+        assert actual.wrong_calls(self.panel) == []
+
+
+def make_bystander(panel: Panel) -> None:
+    """Somebody else's client with one record of every kind."""
+    client = panel.add_client("stranger", "stranger@stranger.test")
+    panel.close_client_login(client)
+    for kind in ispconfig.KINDS:
+        add_foreign(panel, kind, client)
+
+
+FOREIGN_NAMES = {
+    "site": "stranger.test",
+    "alias": "stranger.example",
+    "ftp": "stranger",
+    "shell": "stranger",
+    "database_user": "stranger",
+    "database": "stranger",
+    "mail_domain": "stranger.test",
+    "mailbox": "info@stranger.test",
+    "forward": "all@stranger.test",
+}
+
+
+def add_foreign(panel: Panel, kind: str, client: int = 1, name: str | None = None) -> int:
+    """A record of the stranger's, by this name."""
+    name = name or FOREIGN_NAMES[kind]
+    fields = {
+        "site": lambda: ispconfig.site_fields(1, name, 33, True, False, 0, False),
+        "alias": lambda: ispconfig.alias_fields(1, 1, name, True),
+        "ftp": lambda: ispconfig.ftp_fields(1, client, 1, name, True),
+        "shell": lambda: ispconfig.shell_fields(1, client, 1, name, ""),
+        "database_user": lambda: ispconfig.database_user_fields(1, name),
+        "database": lambda: ispconfig.database_fields(1, 1, name, 1, 33, True),
+        "mail_domain": lambda: ispconfig.mail_domain_fields(1, name, True),
+        "mailbox": lambda: ispconfig.mailbox_fields(1, name, 33, True, True),
+        "forward": lambda: ispconfig.forward_fields(1, name, "stranger@example.org", True),
+    }[kind]()
+    password = "a stranger's password" if kind in wanted.WITH_PASSWORD else None
+    return panel.add(kind, client, fields, password)
+
+
+def open_account(shop, days: int) -> None:
+    """Alice's account as orders.apply leaves it: paid for, and nothing at the panel yet."""
+    moment = clock.now()
+    with transaction():
+        account = Account.create(
+            id=ID,
+            username="alice",
+            server=1,
+            space_mb=100,
+            opened_at=moment,
+            expires_at=moment + days * DAY,
+            rate_msat_per_day=7000,
+            password_hash="not used here",
+        )
+        Server.update(held_mb=Server.held_mb + 100).execute()
+        Order.create(
+            token="f" * 32,
+            kind="open",
+            account=account,
+            browser="alice's browser",
+            username="alice",
+            space_mb=100,
+            duration=days,
+            unit="days",
+            amount_msat=7000,
+            placed_at=moment,
+            expires_at=moment + 900,
+            bolt11="lnbcrt1",
+            payment_hash="0" * 64,
+            paid_at=moment,
+            node_id="02" * 33,
+            pay_index=1,
+            received_msat=7000,
+            applied_at=moment,
+            bought_seconds=days * DAY,
+        )
+        wanted.want_all(shop, account, "correct horse")
+
+
+# -- the flows -------------------------------------------------------------------------
+
+
+def change(shop) -> None:
+    """Everything that a customer may change, in one go."""
+    wanted.resize(ID, 200)
+    wanted.configure(ID, "site", SITE, letsencrypt=True)
+    wanted.set_password(shop, ID, "ftp", NAME, "battery staple")
+    wanted.add(shop, ID, "mailbox", f"second@{SITE}", "second password")
+    wanted.add(shop, ID, "forward", f"hello@{SITE}", destination="alice@example.org")
+    wanted.add(shop, ID, "alias", EXTRA)
+    wanted.add(shop, ID, "mail_domain", EXTRA)
+    wanted.switch(ID, "database", NAME, False)
+    wanted.remove(ID, "mailbox", f"old@{SITE}")
+    wanted.configure(ID, "shell", NAME, ssh_key=KEY)
+
+
+def add_mailbox(shop) -> None:
+    wanted.add(shop, ID, "mailbox", f"old@{SITE}", "an old password")
+
+
+FLOWS = {
+    "opening": lambda shop: None,
+    "growing": add_mailbox,  # what `changing` takes away
+    "changing": change,
+    "suspending": lambda shop: wanted.suspend(ID),
+    "resuming": lambda shop: wanted.resume(ID),
+    "closing": lambda shop: wanted.close(ID),
+    "resting": lambda shop: None,
+}
+STARTS_AFTER = {
+    "opening": None,
+    "growing": "opening",
+    "changing": "growing",
+    "suspending": "changing",
+    "resuming": "suspending",
+    "closing": "changing",
+    "resting": "changing",
+}
+FIRST_PASSWORDS = {
+    ("ftp", NAME): "correct horse",
+    ("shell", NAME): "correct horse",
+    ("database_user", NAME): "correct horse",
+    ("mailbox", f"info@{SITE}"): "correct horse",
+}
+LATER_PASSWORDS = FIRST_PASSWORDS | {
+    ("ftp", NAME): "battery staple",
+    ("mailbox", f"second@{SITE}"): "second password",
+}
+PASSWORDS = {
+    "opening": FIRST_PASSWORDS,
+    "changing": LATER_PASSWORDS,
+    # The shell user is made anew when an account is resumed, with a generated password.
+    "suspending": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
+    "resuming": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
+    "closing": {},
+}
+
+
+def call_as_text(method: str, arguments: dict) -> str:
+    """The same for the same call, whatever the session and the password."""
+    params = arguments.get("params", {})
+    shown = {k: v for k, v in params.items() if "password" not in k}
+    rest = {k: v for k, v in arguments.items() if k not in ("session_id", "params", "password")}
+    return json.dumps([method, rest, shown], sort_keys=True)

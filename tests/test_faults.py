@@ -1,0 +1,327 @@
+"""Every fault of the panel at every call of an account's life: said, waited out, made good.
+
+The table of faults is FAULTS; the flows are those of tests/flows.py. A flow is run in two ways:
+with a fault at one call alone, for each call in turn; and, much faster, with one at every call,
+the first time that it is made in that state of the panel.
+"""
+
+import datetime
+import logging
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from lightningspace import hosting
+from tests import actual
+from tests.flows import World, call_as_text
+
+LIFE = ("opening", "changing", "suspending", "resuming", "closing")
+SHORT_SECONDS = 0.03  # what a call may take that will not be answered in time
+
+SQL = (
+    "Data truncated for column 'x' INSERT INTO `client` (`password`) VALUES "
+    "('$6$rounds=5000$0123456789abcdef$hashhashhash')"
+)
+SECRETS = re.compile(
+    r"\$6\$|hashhash"  # a hash
+    r"|\*[0-9A-F]{40}"  # MariaDB's
+    r"|horse|staple|old password|second password|sandbox-panel"  # passwords
+    r"|private key"
+    r"|\b[a-z][0-9a-f]{40}\b"  # a session
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("world")
+    # One authority, and a short file: the machine's own long one would be read at every try.
+    trusted = self_signed(directory / "trusted.pem")
+    world = World(directory, PANEL_VERIFY_TLS=str(trusted))
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def log(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+# -- the faults ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which a call goes wrong.
+
+    `strike(world, method)` brings it on as the call goes out, and returns the seconds that the
+    call may take if it should end early. `error`: what the operator reads.
+    """
+
+    strike: Callable[[World, str], float | None]
+    error: str
+    is_permanent: bool = False
+    # Not to be noticed: the call is repeated at once.
+    is_cured_at_once: bool = False
+    spares_login: bool = False
+
+
+def weather(kind: str, message: str = "", seconds: float | None = None):
+    """A fault of the stand-in's weather, for one call."""
+
+    def strike(world, method):
+        world.panel.faults.set(kind, method, times=1, message=message)
+        return seconds
+
+    return strike
+
+
+def another_address(url: Callable[[], str]):
+    return lambda world, method: world.shop.panel.lead_to(url())
+
+
+def session_dies(world, method):
+    # So slowly that ten of them do not lock us out.
+    world.clock.forward(40)
+    world.panel.forget_sessions()
+
+
+def maintenance_begins(world, method):
+    session_dies(world, method)
+    world.panel.maintenance = True
+
+
+def permission_is_taken(world, method):
+    world.panel.forbidden |= {method}
+
+
+# Too long for a name: the resolver says so without asking anybody.
+NO_NAME = f"http://{'a.' * 130}invalid/remote/json.php"
+CUT = "the connection was cut"
+LATE = "it took too long"
+FAULTS = {
+    "connection refused": Fault(another_address(lambda: nobody_listens), "connection refused"),
+    "name not found": Fault(another_address(lambda: NO_NAME), "its name is not found"),
+    "certificate not trusted": Fault(
+        another_address(lambda: nobody_trusts), "its certificate is not accepted"
+    ),
+    "cut before": Fault(weather("cut-before"), CUT),
+    "cut after": Fault(weather("cut-after"), CUT),
+    "HTTP 500": Fault(weather("refuse", "HTTP 500"), "HTTP 500"),
+    "HTTP 502": Fault(weather("refuse", "HTTP 502"), "HTTP 502"),
+    "no JSON": Fault(weather("refuse", "garbage"), "no JSON of ISPConfig"),
+    "no answer": Fault(weather("frozen", seconds=SHORT_SECONDS), LATE),
+    "a byte a second": Fault(weather("refuse", "dribble", SHORT_SECONDS), LATE),
+    "session died": Fault(
+        session_dies, "the last login was in vain", is_cured_at_once=True, spares_login=True
+    ),
+    "locked out": Fault(lambda world, method: world.panel.lock_out(), "locked us out"),
+    "maintenance": Fault(maintenance_begins, "under maintenance|the last login was in vain"),
+    "permission missing": Fault(
+        permission_is_taken,
+        r"may not call \w+: allow it in ISPConfig",
+        is_permanent=True,
+        spares_login=True,
+    ),
+    "refused": Fault(
+        weather("refuse", "domain_error_regex<br />\r\n"),
+        r"the panel refused \w+: domain_error_regex$",
+        is_permanent=True,
+    ),
+    "SQL fault": Fault(weather("refuse", SQL), r"the panel refused \w+; ISPConfig's own log"),
+}
+
+nobody_listens = nobody_trusts = ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wrong_addresses(tmp_path_factory):
+    """A port that refuses connections, and one with a certificate that nobody trusts."""
+    global nobody_listens, nobody_trusts
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path_factory.mktemp("tls") / "self-signed.pem"))
+    with socket.socket() as bound, socket.create_server(("127.0.0.1", 0)) as listener:
+        bound.bind(("127.0.0.1", 0))
+        nobody_listens = f"http://127.0.0.1:{bound.getsockname()[1]}/remote/json.php"
+        nobody_trusts = f"https://127.0.0.1:{listener.getsockname()[1]}/remote/json.php"
+        threading.Thread(target=shake_hands, args=(listener, context), daemon=True).start()
+        yield
+
+
+def self_signed(path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today)
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, *private) + certificate.public_bytes(pem))
+    return path
+
+
+def shake_hands(listener, context) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        try:
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            connection.close()
+
+
+# -- every fault at every call ---------------------------------------------------------
+
+
+def calls_of(world, flow) -> list[str]:
+    """The methods that a flow calls in fair weather."""
+    world.start(flow)
+    before = len(world.panel.calls)
+    world.finish(rounds=1)
+    return [method for method, _ in world.panel.calls[before:]]
+
+
+@contextmanager
+def told(text: Callable[[], str]):
+    """Let a failure say where it was."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(text())
+        raise
+
+
+def assert_is_said(world, fault: Fault, log) -> None:
+    """The struck rows tell the operator what happened, and when it is tried again."""
+    account, failing = world.account(), world.failing()
+    assert failing or fault.is_cured_at_once
+    for row in failing:
+        assert re.search(fault.error, row.error)
+        assert row.permanent == fault.is_permanent
+        assert row.failed_since is not None
+    if fault.is_permanent:
+        assert {row.name for row in failing} <= {row.name for row in hosting.problems()}
+    if failing:
+        assert 0 < account.reconcile_at - world.clock.moment <= hosting.RETRY_SECONDS_MAX
+    assert_no_secret(failing, log)
+
+
+def assert_no_secret(failing, log) -> None:
+    for text in [row.error for row in failing] + log.messages:
+        assert not SECRETS.search(text)
+    assert all(record.exc_info is None for record in log.records)
+    log.clear()
+
+
+def fair_weather(world) -> None:
+    """Take the fault away; if the shop's client waits, see that it lets the panel alone."""
+    if world.shop.panel.is_waiting:
+        calls = len(world.panel.calls)
+        world.wait()
+        world.round()
+        assert len(world.panel.calls) == calls
+        world.clock.forward(300)
+        world.renew_line()
+    world.panel.faults.clear()
+    world.panel.maintenance, world.panel.forbidden = False, set()
+
+
+def make_good(world, flow, fault, log) -> None:
+    """Round after round until it is done, however many calls are struck."""
+    for _ in range(300):
+        world.wait()
+        world.round()
+        if world.is_done:
+            break
+        assert_is_said(world, fault, log)
+        fair_weather(world)
+    assert_no_secret([], log)
+    world.assert_all_is_as_wanted(flow)
+
+
+def run_with_one_fault(world, flow, fault, position, log) -> None:
+    world.start(flow)
+    calls = []
+
+    def step_in(method, arguments):
+        calls.append(method)
+        if len(calls) - 1 == position:
+            return fault.strike(world, method)
+
+    world.before_call = step_in
+    make_good(world, flow, fault, log)
+    assert len(calls) > position
+
+
+def run_with_a_fault_at_every_call(world, flow, fault, log) -> list[str]:
+    """The methods that were struck."""
+    world.start(flow)
+    met, struck = set(), []
+
+    def step_in(method, arguments):
+        place = (call_as_text(method, arguments), looks(world.panel))
+        if place in met or (method == "login" and fault.spares_login):
+            return None
+        met.add(place)
+        struck.append(method)
+        return fault.strike(world, method)
+
+    world.before_call = step_in
+    with told(lambda: f"at call {len(struck) - 1} that was struck, {struck[-1]}"):
+        make_good(world, flow, fault, log)
+    return struck
+
+
+def looks(panel) -> int:
+    """A state of the panel as a number; a password set anew changes its hash alone."""
+    kinds = actual.everything(panel).items()
+    return hash(
+        tuple(
+            (kind, *(v for v in record.values() if v and v[0] not in "$*"))
+            for kind, records in kinds
+            for record in records
+        )
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_opening_survives_a_fault_at_any_call(world, fault, log):
+    for position, method in enumerate(calls_of(world, "opening")):
+        if method == "login" and FAULTS[fault].spares_login:
+            continue
+        with told(lambda: f"{fault} at call {position}, {method}, of opening"):  # noqa: B023
+            run_with_one_fault(world, "opening", FAULTS[fault], position, log)
+
+
+@pytest.mark.parametrize("fault", ["cut after"])
+@pytest.mark.parametrize("flow", LIFE[1:])
+def test_any_flow_survives_a_cut_at_any_call(world, flow, fault, log):
+    for position, method in enumerate(calls_of(world, flow)):
+        with told(lambda: f"{fault} at call {position}, {method}, of {flow}"):  # noqa: B023
+            run_with_one_fault(world, flow, FAULTS[fault], position, log)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("flow", LIFE)
+def test_any_flow_survives_a_fault_at_every_call(world, flow, fault, log):
+    calls = set(calls_of(world, flow))
+    if FAULTS[fault].spares_login:
+        calls.discard("login")
+    with told(lambda: f"{fault} at every call of {flow}"):
+        struck = run_with_a_fault_at_every_call(world, flow, FAULTS[fault], log)
+    assert calls <= set(struck)
