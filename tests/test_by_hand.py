@@ -1,0 +1,280 @@
+"""What somebody did at the panel by hand, or before us: put right, adopted, or left alone."""
+
+import pytest
+
+from lightningspace import hosting, wanted
+from lightningspace.models import Service
+from lightningspace.panel import KINDS, Panel
+from tests import actual
+from tests.conftest import PANEL_PASSWORD
+from tests.flows import ID, NAME, NAMES, SITE, World, add_foreign
+
+RECORDS = tuple(KINDS)
+WITH_PASSWORD = tuple(kind for kind in RECORDS if kind in wanted.WITH_PASSWORD)
+
+# One thing of each kind that somebody changes, beside its name and whether it is active.
+CHANGES = {
+    "site": {"hd_quota": 5000, "php_fpm_use_socket": "n", "pm_max_children": 50},
+    "alias": {"redirect_type": "R", "redirect_path": "https://example.org/"},
+    "ftp": {"quota_size": 5},
+    "shell": {"chroot": "no", "ssh_rsa": "ssh-ed25519 AAAA somebody's"},
+    "database": {"database_quota": 5000, "remote_access": "y"},
+    "mailbox": {"quota": 0, "disablesmtp": "n"},
+    "forward": {"destination": "somebody@example.org"},
+}
+OTHER_NAMES = {
+    "site": "renamed.test",
+    "alias": "renamed.example",
+    "ftp": "renamed",
+    "shell": "renamed",
+    "database_user": "renamed",
+    "database": "renamed",
+    "mail_domain": "renamed.example",
+    "mailbox": "renamed@alice.shop.test",
+    "forward": "renamed@alice.shop.test",
+}
+# What a customer can log in with, or reads mail with: off and on.
+SWITCHES = ("site", "alias", "ftp", "shell", "database", "mail_domain", "forward")
+
+
+@pytest.fixture(scope="module")
+def shared_world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(shared_world):
+    """Alice's account with a service of every kind, applied."""
+    shared_world.start("resting")
+    return shared_world
+
+
+@pytest.fixture
+def hand(world):
+    """The operator at the panel."""
+    return Panel(world.panel.url, "shop", PANEL_PASSWORD)
+
+
+def record(world, kind: str) -> dict:
+    name_column = actual.KINDS[kind][1]
+    return next(r for r in world.panel.records(kind) if r[name_column] == NAMES[kind])
+
+
+def id_of(world, kind: str) -> int:
+    return int(record(world, kind)[actual.KINDS[kind][0]])
+
+
+def change(hand, world, kind: str, **fields) -> None:
+    method = f"{KINDS[kind].method}_update"
+    hand._call(method, client_id=0, primary_id=id_of(world, kind), params=fields)
+
+
+def check(world) -> None:
+    """What `retry --check` does, and everything that follows."""
+    before = len(world.panel.calls)
+    wanted.check(ID)
+    world.finish()
+    methods = [method for method, _ in world.panel.calls[before:]]
+    assert methods.count("client_update") == methods.count("client_add")
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+def opens(world, kind: str) -> str:
+    return world.panel.password_of(kind, id_of(world, kind))
+
+
+def own_password(world, kind: str) -> str | None:
+    sealed = world.row(kind).own_password_sealed
+    return sealed and world.shop.vault.unseal(sealed)
+
+
+# -- nothing to do ---------------------------------------------------------------------
+
+
+def test_a_check_of_what_is_right_changes_nothing(world):
+    before, calls = actual.everything(world.panel), len(world.panel.calls)
+    check(world)
+    assert actual.everything(world.panel) == before
+    methods = [method for method, _ in world.panel.calls[calls:]]
+    assert all("_get" in method for method in methods if method != "login")
+
+
+# -- deleted ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_what_was_deleted_by_hand_is_made_again(world, hand, kind):
+    hand.delete(kind, id_of(world, kind))
+    check(world)
+
+
+@pytest.mark.parametrize("kind", WITH_PASSWORD)
+def test_what_is_made_again_has_a_new_password_that_can_be_read(world, hand, kind):
+    before = opens(world, kind)
+    hand.delete(kind, id_of(world, kind))
+    check(world)
+    assert own_password(world, kind) == opens(world, kind) != before
+
+
+def test_what_hangs_on_a_deleted_site_moves_to_the_new_one(world, hand):
+    before = id_of(world, "site")
+    hand.delete("site", before)
+    check(world)
+    assert id_of(world, "site") != before
+    for kind in ("alias", "ftp", "shell", "database"):
+        assert record(world, kind)["parent_domain_id"] == str(id_of(world, "site"))
+    assert opens(world, "ftp") == "battery staple"
+
+
+def test_a_database_gets_its_new_user(world, hand):
+    hand.delete("database_user", id_of(world, "database_user"))
+    check(world)
+    user = str(id_of(world, "database_user"))
+    assert record(world, "database")["database_user_id"] == user
+
+
+def test_a_whole_client_that_was_deleted_is_made_again(world, hand):
+    before = id_of(world, "client")
+    hand.delete_client(before)
+    check(world)
+    assert id_of(world, "client") != before
+    for kind in WITH_PASSWORD:
+        assert own_password(world, kind) == opens(world, kind)
+
+
+def test_everything_deleted_one_by_one_is_made_again(world, hand):
+    for kind in reversed(RECORDS):
+        hand.delete(kind, id_of(world, kind))
+    hand.delete_client(id_of(world, "client"))
+    check(world)
+
+
+# -- changed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_field_changed_by_hand_is_put_right(world, hand, kind):
+    before = record(world, kind)
+    change(hand, world, kind, **CHANGES[kind])
+    assert record(world, kind) != before
+    check(world)
+    assert record(world, kind) == before
+
+
+@pytest.mark.parametrize("kind", OTHER_NAMES)
+def test_what_was_renamed_by_hand_gets_its_name_back(world, hand, kind):
+    before = record(world, kind)
+    renamed = {KINDS[kind].name: OTHER_NAMES[kind]}
+    if kind == "mailbox":
+        renamed["login"] = OTHER_NAMES[kind]
+    change(hand, world, kind, **renamed)
+    check(world)
+    assert record(world, kind) == before
+
+
+@pytest.mark.parametrize("kind", SWITCHES)
+def test_what_was_switched_by_hand_is_switched_back(world, hand, kind):
+    before = record(world, kind)
+    change(hand, world, kind, active="n" if before["active"] == "y" else "y")
+    check(world)
+    assert record(world, kind) == before
+
+
+def test_what_was_switched_on_by_hand_while_suspended_is_switched_off(world, hand):
+    wanted.suspend(ID)
+    world.finish()
+    for kind in ("site", "alias", "ftp", "forward"):
+        change(hand, world, kind, active="y")
+    change(hand, world, "mailbox", disableimap="n", disablesmtp="n")
+    check(world)
+
+
+def test_a_client_opened_by_hand_is_left_and_told_to_the_operator(world, hand):
+    params = {"canceled": "n", "password": ""}
+    hand._call("client_update", client_id=id_of(world, "client"), reseller_id=0, params=params)
+    before = len(world.panel.calls)
+    wanted.check(ID)
+    world.round()
+    assert [row.kind for row in hosting.problems()] == ["client"]
+    assert "may log in to the panel: cancel it there by hand" in hosting.problems()[0].error
+    assert "client_update" not in [method for method, _ in world.panel.calls[before:]]
+
+    params["canceled"] = "y"
+    hand._call("client_update", client_id=id_of(world, "client"), reseller_id=0, params=params)
+    check(world)
+
+
+# -- there before us -------------------------------------------------------------------
+
+
+def forget(kind: str, **facts) -> None:
+    """Let a row be as if its record had been made and never noted."""
+    nothing = {"panel_id": None, "applied_revision": 0, "applied_at": None}
+    Service.update(nothing | facts).where(
+        (Service.kind == kind) & (Service.name == NAMES[kind])
+    ).execute()
+
+
+@pytest.mark.parametrize("kind", ["client", *RECORDS])
+def test_what_is_there_and_ours_is_adopted(world, kind):
+    before = id_of(world, kind)
+    forget(kind)
+    check(world)
+    assert id_of(world, kind) == before
+
+
+@pytest.mark.parametrize("kind", WITH_PASSWORD)
+def test_what_is_adopted_gets_our_password_and_settings(world, hand, kind):
+    before = id_of(world, kind)
+    if kind in CHANGES:
+        change(hand, world, kind, **CHANGES[kind])
+    forget(kind, password_sealed=world.shop.vault.seal("a newer password"))
+    check(world)
+    assert id_of(world, kind) == before
+    assert opens(world, kind) == "a newer password"
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_what_is_another_clients_is_never_touched(world, hand, kind):
+    hand.delete(kind, id_of(world, kind))
+    foreign = add_foreign(hand, kind, name=NAMES[kind])
+    before = record(world, kind)
+    wanted.check(ID)
+    world.round()
+    row = world.row(kind)
+    assert row.error == f"its name exists at the panel and is another client's (id {foreign})"
+    assert row.name in {problem.name for problem in hosting.problems()}
+    assert record(world, kind) == before
+
+    hand.delete(kind, foreign)
+    world.finish()
+    check(world)
+
+
+@pytest.mark.parametrize("kind", [k for k in RECORDS if k not in ("alias", "mailbox", "forward")])
+def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
+    world.start("opening")
+    foreign = add_foreign(hand, kind, name=SITE if kind in ("site", "mail_domain") else NAME)
+    before = actual.everything(world.panel)[kind]
+    world.round()
+    failing = next(row for row in hosting.problems() if row.kind == kind)
+    assert failing.error == f"its name exists at the panel and is another client's (id {foreign})"
+    assert actual.everything(world.panel)[kind] == before
+
+    hand.delete(kind, foreign)
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_closing_leaves_what_is_another_clients(world, hand, kind):
+    hand.delete(kind, id_of(world, kind))
+    foreign = add_foreign(hand, kind, name=NAMES[kind])
+    before = record(world, kind)
+    wanted.close(ID)
+    world.finish()
+    assert record(world, kind) == before
+    hand.delete(kind, foreign)
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
