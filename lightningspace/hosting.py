@@ -314,7 +314,7 @@ class _Round:
 
     def _look_for_client(self, row: Service) -> dict | None:
         """The whole client of ours; what was made half-way or twice is removed."""
-        clients = self.panel.find_clients(row.name)
+        clients = self._find_clients(row)
         if len(clients) == 1 and clients[0]["is_closed"]:
             return clients[0]  # what was made half-way never gets closed
         whole = []
@@ -335,10 +335,19 @@ class _Round:
         return kept
 
     def _remove_clients(self, row: Service) -> None:
-        for client in self.panel.find_clients(row.name):
+        for client in self._find_clients(row):
             self._write(row, "deleted", self.panel.delete_client, client["id"])
-        if self.panel.find_clients(row.name):
+        if self._find_clients(row):
             raise Refused("the panel has deleted the client and still shows it")
+
+    def _find_clients(self, row: Service) -> list[dict]:
+        clients = self.panel.find_clients(row.name)
+        if not clients and row.panel_id and self.panel.group_id(row.panel_id) is not None:
+            # Everything is that one's: a second client could not even close the account.
+            raise Refused(
+                f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
+            )
+        return clients
 
     # -- what a record is to be --------------------------------------------------
 

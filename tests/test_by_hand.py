@@ -206,6 +206,36 @@ def test_a_client_opened_by_hand_is_left_and_told_to_the_operator(world, hand):
     check(world)
 
 
+def rename_client(hand, id: int, name: str) -> None:
+    params = {"username": name, "password": ""}
+    hand._call("client_update", client_id=id, reseller_id=0, params=params)
+
+
+def test_a_renamed_client_gets_no_second_beside_it(world, hand):
+    id = id_of(world, "client")
+    rename_client(hand, id, "renamed")
+    wanted.check(ID)
+    world.round()
+    (failing,) = hosting.problems()
+    assert failing.error == f"the client (id {id}) was renamed: call it {NAMES['client']} again"
+    assert len(world.panel.records("client")) == 2  # the stranger is the other
+
+    rename_client(hand, id, NAMES["client"])
+    check(world)
+
+
+def test_closing_waits_for_a_renamed_client(world, hand):
+    id = id_of(world, "client")
+    rename_client(hand, id, "renamed")
+    wanted.close(ID)
+    world.round()
+    assert [row.kind for row in hosting.problems()] == ["client"]
+
+    rename_client(hand, id, NAMES["client"])
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
 # -- there before us -------------------------------------------------------------------
 
 
