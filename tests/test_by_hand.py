@@ -236,6 +236,37 @@ def test_closing_waits_for_a_renamed_client(world, hand):
     actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
 
 
+def add_double(world, hand, kind: str) -> int:
+    """A second record of alice's, which the panel refuses unless two adds race."""
+    if kind != "forward":
+        world.panel.faults.set("twice", f"{KINDS[kind].method}_add", times=1)
+    client, site = id_of(world, "client"), id_of(world, "site")
+    return add_foreign(hand, kind, NAMES[kind], client, site)
+
+
+@pytest.mark.parametrize("kind", ["ftp", "forward"])
+def test_a_double_made_by_hand_is_deleted(world, hand, kind):
+    id = id_of(world, kind)
+    add_double(world, hand, kind)
+    check(world)
+    assert id_of(world, kind) == id
+
+
+@pytest.mark.parametrize("kind", ["shell", "database_user", "database", "mail_domain", "mailbox"])
+def test_a_double_that_takes_the_thing_along_is_left_to_the_operator(world, hand, kind):
+    before = actual.everything(world.panel)[kind]
+    double = add_double(world, hand, kind)
+    wanted.check(ID)
+    world.round()
+    (failing,) = hosting.problems()
+    assert failing.error.startswith(f"the panel has it twice (also as id {double})")
+    assert len(actual.everything(world.panel)[kind]) == len(before) + 1
+
+    hand.delete(kind, double)
+    check(world)
+    assert actual.everything(world.panel)[kind] == before
+
+
 # -- there before us -------------------------------------------------------------------
 
 
@@ -269,7 +300,7 @@ def test_what_is_adopted_gets_our_password_and_settings(world, hand, kind):
 @pytest.mark.parametrize("kind", RECORDS)
 def test_what_is_another_clients_is_never_touched(world, hand, kind):
     hand.delete(kind, id_of(world, kind))
-    foreign = add_foreign(hand, kind, name=NAMES[kind])
+    foreign = add_foreign(hand, kind, NAMES[kind])
     before = record(world, kind)
     wanted.check(ID)
     world.round()
@@ -286,7 +317,7 @@ def test_what_is_another_clients_is_never_touched(world, hand, kind):
 @pytest.mark.parametrize("kind", [k for k in RECORDS if k not in ("alias", "mailbox", "forward")])
 def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
     world.start("opening")
-    foreign = add_foreign(hand, kind, name=SITE if kind in ("site", "mail_domain") else NAME)
+    foreign = add_foreign(hand, kind, SITE if kind in ("site", "mail_domain") else NAME)
     before = actual.everything(world.panel)[kind]
     world.round()
     failing = next(row for row in hosting.problems() if row.kind == kind)
@@ -301,7 +332,7 @@ def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
 @pytest.mark.parametrize("kind", RECORDS)
 def test_closing_leaves_what_is_another_clients(world, hand, kind):
     hand.delete(kind, id_of(world, kind))
-    foreign = add_foreign(hand, kind, name=NAMES[kind])
+    foreign = add_foreign(hand, kind, NAMES[kind])
     before = record(world, kind)
     wanted.close(ID)
     world.finish()

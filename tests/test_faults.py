@@ -20,9 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lightningspace import hosting
+from lightningspace import hosting, wanted
+from lightningspace.models import Order, Server, Service
+from lightningspace.panel import KINDS
 from tests import actual
-from tests.flows import World, call_as_text
+from tests.flows import ID, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")
 SHORT_SECONDS = 0.03  # what a call may take that will not be answered in time
@@ -325,3 +327,136 @@ def test_any_flow_survives_a_fault_at_every_call(world, flow, fault, log):
     with told(lambda: f"{fault} at every call of {flow}"):
         struck = run_with_a_fault_at_every_call(world, flow, FAULTS[fault], log)
     assert calls <= set(struck)
+
+
+# -- faults that last ------------------------------------------------------------------
+
+
+def test_waits_grow_from_seconds_to_minutes_and_start_anew(world):
+    world.start("opening")
+    world.before_call = lambda method, arguments: world.shop.panel.lead_to(nobody_listens)
+    waits = []
+    for _ in range(12):
+        world.round()
+        waits.append(world.account().reconcile_at - world.clock.moment)
+        world.wait()
+    assert waits == sorted(waits)
+    assert waits[0] <= 5
+    assert waits[-1] == hosting.RETRY_SECONDS_MAX
+    since = world.failing()[0].failed_since
+
+    world.before_call = lambda method, arguments: None
+    world.finish(rounds=1)
+    wanted.check(ID)
+    world.before_call = lambda method, arguments: world.shop.panel.lead_to(nobody_listens)
+    world.round()
+    assert world.account().reconcile_at - world.clock.moment == waits[0]
+    assert world.failing()[0].failed_since > since
+
+
+HANGING = {
+    "site": {"ftp", "shell", "database"},
+    "database_user": {"database"},
+    "alias": {"mail_domain"},
+    "mail_domain": {"mailbox"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_services_go_on_where_one_is_forbidden(world, kind):
+    world.start("changing" if kind in ("alias", "forward") else "opening")
+    method = f"{KINDS[kind].method}_add"
+    world.panel.forbidden = {method}
+    world.round()
+    late = {row.kind for row in Service.select() if not row.is_applied}
+    assert late == {kind} | HANGING.get(kind, set())
+    assert [method in row.error for row in hosting.problems()] == [True]
+
+    world.panel.forbidden = set()
+    world.finish()
+    world.assert_all_is_as_wanted()
+
+
+def test_a_lockout_is_not_knocked_at_until_it_is_over(world):
+    world.start("opening")
+    world.panel.lock_out()
+    for _ in range(8):
+        world.round()
+        world.wait()
+    assert [method for method, _ in world.panel.calls] == ["login"]
+
+
+def test_a_died_session_costs_no_try(world):
+    world.start("changing")
+    died = []
+
+    def step_in(method, arguments):
+        if method == "sites_ftp_user_update" and not died:
+            died.append(world.panel.forget_sessions())
+
+    world.before_call = step_in
+    world.finish(rounds=1)
+    assert len(died) == 1
+
+
+# -- twice, and half -------------------------------------------------------------------
+
+ADDS = {
+    "opening": ("client", *(kind for kind in KINDS if kind not in ("alias", "forward"))),
+    "changing": ("alias", "mail_domain", "mailbox", "forward"),
+    "resuming": ("shell",),
+}
+ONE_THING = ("shell", "database_user", "database", "mail_domain", "mailbox")
+
+
+@pytest.mark.parametrize(("flow", "kind"), [(f, k) for f in ADDS for k in ADDS[f]])
+def test_of_doubles_one_is_left(world, flow, kind, log):
+    world.start(flow)
+    method = "client_add" if kind == "client" else f"{KINDS[kind].method}_add"
+    before = len(world.panel.calls)
+    world.panel.faults.set("twice", method, times=1)
+    world.finish()
+    world.assert_all_is_as_wanted(flow)
+    if kind not in ("site", "alias"):  # the panel's own key keeps these single
+        assert f"the panel had {kind} 2 times" in log.text
+    after = [name for name, _ in world.panel.calls[before:]]
+    assert after.count(method) == 1 + (kind in ONE_THING)
+
+
+def test_a_client_made_half_is_made_whole(world):
+    world.start("opening")
+    world.panel.faults.set("cut-after", "client_add", times=1)
+    world.round()
+    half = max(int(client["client_id"]) for client in world.panel.records("client"))
+    world.panel.half_make(half)
+    world.finish()
+    world.assert_all_is_as_wanted("opening")
+    assert str(half) not in {client["client_id"] for client in world.panel.records("client")}
+
+
+# -- walls -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [1, 29, 30, 365])
+def test_walls_stand_in_every_call(world, days):
+    for flow in LIFE:
+        world.start(flow, days)
+        world.finish(rounds=1)
+        world.assert_all_is_as_wanted(flow, may_send=days >= 30)
+
+
+def test_a_client_is_updated_once_in_its_life(world):
+    world.start("closing")
+    world.finish(rounds=1)
+    methods = [method for method, _ in world.panel.calls]
+    assert methods.count("client_update") == methods.count("client_add") == 1
+
+
+def test_a_closed_account_leaves_its_bare_orders(world):
+    world.start("closing")
+    world.finish(rounds=1)
+    order = Order.get()
+    assert (order.account_id, order.username, order.browser, order.bolt11) == (None,) * 4
+    assert (order.received_msat, order.payment_hash) == (7000, "0" * 64)
+    assert Service.select().count() == 0
+    assert Server.get().held_mb == 0
