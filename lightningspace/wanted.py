@@ -302,6 +302,8 @@ def add(
             there = [each for each in services_of(account_id) if not each.gone]
             if kind not in OPTIONAL or not is_ours(shop, account, row, there):
                 raise ValueError(f"not a name for this account's {kind}")
+            if not _has_mail_domain(row, there):
+                raise ValueError(f"no mail domain for this {kind}")
             if any(_excludes(each, row) for each in there):
                 raise Taken
             if not _raise_revisions(account_id, kind, name=name):
@@ -383,6 +385,13 @@ def _excludes(there: Service, new: Service) -> bool:
     """Whether the two cannot both be: an address is a mailbox or a forward."""
     kinds = {there.kind, new.kind}
     return there.name == new.name and (len(kinds) == 1 or kinds == {"mailbox", "forward"})
+
+
+def _has_mail_domain(new: Service, there: list[Service]) -> bool:
+    """Whether an address has its domain: one that goes would wait for it for ever."""
+    domains = (each for each in there if each.kind == "mail_domain")
+    is_address = "mail_domain" in HANGS_ON[new.kind]
+    return not is_address or any(hangs_on(new, domain) for domain in domains)
 
 
 def _goes_along(row: Service, removed: Service) -> bool:

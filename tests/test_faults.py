@@ -24,7 +24,7 @@ from lightningspace import hosting, wanted
 from lightningspace.models import Order, Server, Service
 from lightningspace.panel import KINDS
 from tests import actual
-from tests.flows import ID, World, call_as_text
+from tests.flows import EXTRA, ID, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")
 SHORT_SECONDS = 0.03  # what a call may take that will not be answered in time
@@ -460,3 +460,19 @@ def test_a_closed_account_leaves_its_bare_orders(world):
     assert (order.received_msat, order.payment_hash) == (7000, "0" * 64)
     assert Service.select().count() == 0
     assert Server.get().held_mb == 0
+
+
+# -- never stuck without a word --------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mailbox", "forward"])
+def test_an_address_cannot_be_added_while_its_mail_domain_goes(world, kind):
+    world.start("resting")
+    settings = {"destination": "alice@example.org"} if kind == "forward" else {}
+    wanted.remove(ID, "mail_domain", EXTRA)
+    with pytest.raises(ValueError, match="mail domain"):
+        wanted.add(world.shop, ID, kind, f"late@{EXTRA}", **settings)
+    world.finish()
+    with pytest.raises(ValueError, match="mail domain"):
+        wanted.add(world.shop, ID, kind, f"late@{EXTRA}", **settings)
+    world.assert_all_is_as_wanted("changing")
