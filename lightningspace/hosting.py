@@ -426,7 +426,7 @@ class _Round:
         with transaction():
             self.lease.extend()
             Service.update(facts).where(this(row)).execute()
-            if panel_id:
+            if panel_id is not None:  # a shell user that is off gets it later
                 # A password that was changed meanwhile is wanted still.
                 Service.update(password_sealed=None).where(
                     this(row) & (Service.revision == row.revision)

@@ -24,7 +24,7 @@ from lightningspace import hosting, wanted
 from lightningspace.models import Order, Server, Service
 from lightningspace.panel import KINDS
 from tests import actual
-from tests.flows import EXTRA, ID, World, call_as_text
+from tests.flows import EXTRA, ID, NAME, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")
 SHORT_SECONDS = 0.03  # what a call may take that will not be answered in time
@@ -476,3 +476,14 @@ def test_an_address_cannot_be_added_while_its_mail_domain_goes(world, kind):
     with pytest.raises(ValueError, match="mail domain"):
         wanted.add(world.shop, ID, kind, f"late@{EXTRA}", **settings)
     world.assert_all_is_as_wanted("changing")
+
+
+def test_a_password_set_while_suspended_opens_afterwards(world):
+    world.start("resuming")
+    wanted.suspend(ID)
+    wanted.set_password(world.shop, ID, "shell", NAME, "set while suspended")
+    world.finish()
+    wanted.resume(ID)
+    world.finish()
+    assert world.panel.password_of("shell", world.row("shell").panel_id) == "set while suspended"
+    assert world.row("shell").password_sealed is None
