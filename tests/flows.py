@@ -103,6 +103,7 @@ class World:
         self.panel.calls.clear()
         self.empty = self._state()
         self.saved = cache(self._saved)
+        self.calls_of = cache(self._calls_of)
 
     def close(self) -> None:
         models.db.close()
@@ -128,6 +129,13 @@ class World:
             self.start(before, days)
             self.finish()
         return self._state()
+
+    def _calls_of(self, flow: str) -> list[str]:
+        """The methods that a flow calls in fair weather."""
+        self.start(flow)
+        before = len(self.panel.calls)
+        self.finish(rounds=1)
+        return [method for method, _ in self.panel.calls[before:]]
 
     def _state(self) -> tuple:
         database = models.db.connection().serialize()
