@@ -121,6 +121,10 @@ class _Round:
                 again.append(_try_at(row))
                 if isinstance(failure, PanelError) and not isinstance(failure, Refused):
                     break  # the others would meet the same
+        stalled = next((row for row in self.rows if not row.is_applied), None)
+        if stalled and not again:
+            self._note_failure(stalled, "what it hangs on is neither there nor under way", False)
+            again.append(_try_at(stalled))
         return again
 
     def _try(self, row: Service) -> Exception | None:
@@ -130,10 +134,6 @@ class _Round:
         except Lost:
             raise
         except PanelError as error:
-            if self.is_first and isinstance(error, Refused):
-                # Is it there already? The database may have been restored from a backup.
-                self.is_first = False
-                return self._try(row)
             self._note_failure(row, str(error), error.permanent)
             return error
         except Exception as error:
@@ -175,8 +175,14 @@ class _Round:
         fields = self._fields(row)
         found = None if self.is_first else self._look(row)
         if found is None:
-            id = self._create(row, fields)
-        else:
+            try:
+                id = self._create(row, fields)
+            except Refused:
+                # Is it there already? By a race, or forgotten by a database restored from a backup.
+                found = self._look(row)
+                if found is None:
+                    raise
+        if found is not None:
             id = panel.record_id(row.kind, found)
             if row.password_sealed is None and not panel.differences(found, fields):
                 return id
@@ -295,18 +301,23 @@ class _Round:
         if client is None:
             # ISPConfig asks for an address of each client: it gets the hosting's own mailbox.
             email = f"info@{wanted.site_name(self.shop, self.account.username)}"
-            id = self._write(row, "added", self.panel.add_client, row.name, email)
-            self._write(row, "closed", self.panel.close_client_login, id)
-        elif client["is_closed"]:
+            try:
+                id = self._write(row, "added", self.panel.add_client, row.name, email)
+            except Refused:
+                client = self._look_for_client(row)  # is it there already?
+                if client is None:
+                    raise
+            else:
+                client = {"id": id, "is_closed": False}
+        if client["is_closed"]:
             return client["id"]
-        elif client["id"] != row.panel_id:
-            self._write(row, "closed", self.panel.close_client_login, client["id"])
-        else:
+        if client["id"] == row.panel_id:
             raise Refused(
                 "the client may log in to the panel: cancel it there by hand (a change of ours "
                 "would switch its services on)",
                 True,
             )
+        self._write(row, "closed", self.panel.close_client_login, client["id"])
         client = self._look_for_client(row)
         if client is None or not client["is_closed"]:
             raise Refused("the panel has taken the client and does not show it closed")

@@ -160,6 +160,8 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
     domains = {site} | {each.name for each in rows if each.kind == "alias"}
     if row.kind == "mail_domain":
         return row.name in domains
+    # The panel takes no mailbox of a domain without mail, and a forward of it would do nothing.
+    domains &= {each.name for each in rows if each.kind == "mail_domain"}
     local, _, domain = row.name.partition("@")
     return names.is_local_part(local) and domain in domains and len(row.name) <= names.ADDRESS_MAX
 
@@ -302,8 +304,6 @@ def add(
             there = [each for each in services_of(account_id) if not each.gone]
             if kind not in OPTIONAL or not is_ours(shop, account, row, there):
                 raise ValueError(f"not a name for this account's {kind}")
-            if not _has_mail_domain(row, there):
-                raise ValueError(f"no mail domain for this {kind}")
             if any(_excludes(each, row) for each in there):
                 raise Taken
             if not _raise_revisions(account_id, kind, name=name):
@@ -385,13 +385,6 @@ def _excludes(there: Service, new: Service) -> bool:
     """Whether the two cannot both be: an address is a mailbox or a forward."""
     kinds = {there.kind, new.kind}
     return there.name == new.name and (len(kinds) == 1 or kinds == {"mailbox", "forward"})
-
-
-def _has_mail_domain(new: Service, there: list[Service]) -> bool:
-    """Whether an address has its domain: one that goes would wait for it for ever."""
-    domains = (each for each in there if each.kind == "mail_domain")
-    is_address = "mail_domain" in HANGS_ON[new.kind]
-    return not is_address or any(hangs_on(new, domain) for domain in domains)
 
 
 def _goes_along(row: Service, removed: Service) -> bool:

@@ -91,6 +91,15 @@ def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
     assert the(panel, "mailbox")["disableimap"] == "y"
 
 
+def test_what_waits_for_nothing_is_noted(alice, worker):
+    """No change of ours leads there: a database changed by hand might."""
+    Service.update(gone=True, revision=2).where(Service.kind == "mail_domain").execute()
+    Account.update(reconcile_at=0).execute()
+    work(worker)
+    assert [row.kind for row in hosting.failing()] == ["mail_domain"]
+    assert Account.get().reconcile_at is not None
+
+
 def test_a_mailbox_switched_off_still_receives(alice, panel, settle):
     wanted.switch(alice.id, "mailbox", "info@alice.shop.test", False)
     settle()
