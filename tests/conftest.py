@@ -90,7 +90,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(NO_POSTGRESQL, yellow=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRESQL else ["sqlite"])
+DATABASE_KINDS = ["sqlite", "postgresql"] if POSTGRESQL else ["sqlite"]
+
+
+@pytest.fixture(params=DATABASE_KINDS)
 def database_kind(request):
     """Every test that uses the database runs once on each kind."""
     return request.param
@@ -307,6 +310,14 @@ def empty_postgresql():
             return url
 
         yield empty
+
+
+@pytest.fixture(scope="module", params=DATABASE_KINDS)
+def shared_database_url(request):
+    """A database for all tests of a module, on each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("empty_postgresql")("shared")
+    return "sqlite:///:memory:"
 
 
 # -- settings of single tests, and many browsers at once ------------------------------

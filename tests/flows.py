@@ -83,7 +83,6 @@ class World:
         env = {
             "PUBLIC_URL": "http://localhost",
             "BASE_DOMAIN": "shop.test",
-            "DATABASE_URL": "sqlite:///:memory:",
             "SECRET_KEY": "a key of the tests that is long enough",
             "LIGHTNING_RPC": str(directory / "lightning-rpc"),
             "PANEL_URL": self.panel.url,
@@ -138,17 +137,22 @@ class World:
         return [method for method, _ in self.panel.calls[before:]]
 
     def _state(self) -> tuple:
-        database = models.db.connection().serialize()
-        return self.panel.snapshot(), list(self.panel.calls), database, self.clock.moment
+        tables = [(table, list(table.select().dicts())) for table in models.TABLES]
+        return self.panel.snapshot(), list(self.panel.calls), tables, self.clock.moment
 
     def _go_back(self, state: tuple) -> None:
-        panel, calls, database, self.clock.moment = state
+        panel, calls, tables, self.clock.moment = state
         clock.set_source(lambda: self.clock.moment)
         self.before_call = lambda method, arguments: None
         self.renew_line()
         self.panel.go_back(panel)
         self.panel.calls.extend(calls)
-        models.db.connection().deserialize(database)
+        with transaction():
+            for table, _ in reversed(tables):
+                table.delete().execute()
+            for table, rows in tables:
+                if rows:
+                    table.insert_many(rows).execute()
 
     def renew_line(self) -> None:
         """Let the waits of the shop's client be over: they are real seconds, not our clock's."""

@@ -43,11 +43,12 @@ SECRETS = re.compile(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, shared_database_url):
     directory = tmp_path_factory.mktemp("world")
     # One authority, and a short file: the machine's own long one would be read at every try.
     trusted = self_signed(directory / "trusted.pem")
-    world = World(directory, PANEL_VERIFY_TLS=str(trusted))
+    settings = {"DATABASE_URL": shared_database_url, "PANEL_VERIFY_TLS": str(trusted)}
+    world = World(directory, **settings)
     yield world
     world.close()
 
@@ -464,7 +465,7 @@ def test_an_address_cannot_be_added_while_its_mail_domain_goes(world, kind):
     with pytest.raises(ValueError, match="not a name"):
         wanted.add(world.shop, ID, kind, f"late@{EXTRA}", **settings)
     world.finish()
-    with pytest.raises(ValueError, match="mail domain"):
+    with pytest.raises(ValueError, match="not a name"):
         wanted.add(world.shop, ID, kind, f"late@{EXTRA}", **settings)
     world.assert_all_is_as_wanted("changing")
 
