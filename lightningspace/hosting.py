@@ -411,11 +411,12 @@ class _Round:
         logger.info("account %s: %s gets a generated password", row.account_id, row.kind)
         password = passwords.generate()
         sealed = self.shop.vault.seal(password)
+        as_it_was = fn.COALESCE(Service.password_sealed, "") == (row.password_sealed or "")
         with transaction():
             self.lease.extend()
             # Not over one that the customer has chosen meanwhile.
             Service.update(password_sealed=sealed, own_password_sealed=sealed).where(
-                this(row) & (Service.revision == row.revision)
+                this(row) & as_it_was
             ).execute()
         row.password_sealed = sealed
         return password
