@@ -1,6 +1,6 @@
 VENV := .venv
 
-.PHONY: run test
+.PHONY: run test soak
 
 # The shop against its sandbox: http://127.0.0.1:5000
 run: $(VENV)/ready
@@ -11,6 +11,11 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest -n auto
+
+# Many generated lives of accounts against the sandbox's panel, other ones at each run; about one
+# a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
+soak: $(VENV)/ready
+	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/test_stateful.py
 
 # Made anew when the pinned versions change.
 $(VENV)/ready: requirements.txt

@@ -9,6 +9,7 @@ It shares no line with hosting.py: names, numbers and walls are written out here
 """
 
 import json
+from collections import defaultdict
 
 from lightningspace.models import Account, Order, Service
 
@@ -112,7 +113,7 @@ class _Check:
         self.rows = list(Service.select().where(Service.account == account.id))
         self.is_on = account.suspended_at is None and account.blocked_at is None
         self.seen: list[tuple[str, str]] = []
-        self.ids: dict[str, str] = {}
+        self.ids: dict[str, str] = defaultdict(lambda: "of nothing")
         self.wrong: list[str] = []
 
     def run(self) -> None:
