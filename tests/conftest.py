@@ -15,7 +15,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from app import create_app
-from lightningspace import clock, hosting, models, orders, shop, wanted
+from lightningspace import clock, hosting, models, orders, passwords, shop, wanted
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
@@ -215,15 +215,23 @@ def work(worker: Worker) -> None:
         hosting.reconcile(worker._shop, account_id)
 
 
+@pytest.fixture(scope="session")
+def password_hash():
+    """Of "correct horse". To make one takes as long as everything else that an account needs."""
+    return passwords.make_hash("correct horse")
+
+
 @pytest.fixture
-def alice(order, wallet, worker) -> Account:
+def alice(this_shop, password_hash) -> Account:
     """An account that is paid for and ready."""
-    wallet.pay(order.bolt11)
-    work(worker)
-    return Account.get(Account.username == "alice")
+    account = open_account(this_shop, "alice", password_hash=password_hash)
+    hosting.reconcile(this_shop, account.id)
+    return Account.get_by_id(account.id)
 
 
-def open_account(this_shop, username: str, password: str = "correct horse") -> Account:
+def open_account(
+    this_shop, username: str, password: str = "correct horse", password_hash: str = "of no use"
+) -> Account:
     """An account as a paid order opens it: everything is wanted, the panel has nothing yet."""
     with models.transaction():
         account = Account.create(
@@ -231,7 +239,7 @@ def open_account(this_shop, username: str, password: str = "correct horse") -> A
             username=username,
             server=1,
             space_mb=100,
-            password_hash="of no use",
+            password_hash=password_hash,
             rate_msat_per_day=1000,
             opened_at=clock.now(),
             expires_at=clock.now() + 90 * 86400,

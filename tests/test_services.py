@@ -384,20 +384,26 @@ def test_closing_deletes_each_record_by_its_id_and_the_client_last(alice, panel,
     ]
 
 
-def test_of_a_closed_account_the_bare_payment_stays(alice, settle, order, client):
-    wanted.close(alice.id)
+@pytest.fixture
+def closed_order(order, wallet, worker, settle):
+    """An order whose hosting was opened, and is closed."""
+    wallet.pay(order.bolt11)
+    work(worker)
+    wanted.close(Account.get().id)
     settle()
+    return order
+
+
+def test_of_a_closed_account_the_bare_payment_stays(closed_order):
     kept = Order.get()
     assert (kept.account_id, kept.username, kept.browser, kept.bolt11) == (None,) * 4
-    assert kept.payment_hash == order.payment_hash
-    assert kept.received_msat == order.amount_msat
+    assert kept.payment_hash == closed_order.payment_hash
+    assert kept.received_msat == closed_order.amount_msat
     assert orders.due() == []
 
 
-def test_the_page_of_an_order_says_that_its_hosting_has_ended(alice, settle, order, client):
-    wanted.close(alice.id)
-    settle()
-    for path in (f"/orders/{order.token}", f"/orders/{order.token}/status"):
+def test_the_page_of_an_order_says_that_its_hosting_has_ended(closed_order, client):
+    for path in (f"/orders/{closed_order.token}", f"/orders/{closed_order.token}/status"):
         page = client.get(path)
         assert page.status_code == 200
         assert "has ended:" in page.text
