@@ -8,12 +8,13 @@ and killed anywhere, without harm.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from peewee import fn
 
 from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
-from lightningspace.lease import Lease, Lost
+from lightningspace.lease import Lease, Lost, is_free
 from lightningspace.models import Account, Order, RestingName, Server, Service, transaction
 from lightningspace.panel import PanelError, Refused
 from lightningspace.prices import DAY
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 5 * 60
 LIVE_AT_LAST_SECONDS = 3 * 60
+DUE_AT_ONCE = 1000
 
 # Records that stand for one thing of their name on the server: deleting a double deletes the
 # thing itself.
@@ -34,22 +36,18 @@ NAMED_THINGS = ("shell", "database_user", "database", "mail_domain", "mailbox")
 def due_accounts() -> list[str]:
     """Accounts that want something of the panel now and that no worker holds."""
     moment = now()
-    rows = (
-        Account.select(Account.id)
-        .where(
-            (Account.reconcile_at <= moment)
-            & (Account.leased_until.is_null() | (Account.leased_until <= moment))
-        )
-        .order_by(Account.reconcile_at)
-    )
-    return [row.id for row in rows]
+    at = Account.reconcile_at
+    # What waits longer than anything may was put off by a clock that was wrong.
+    is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
+    rows = Account.select(Account.id).where(is_due & is_free(moment)).order_by(at)
+    return [row.id for row in rows.limit(DUE_AT_ONCE)]
 
 
 def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda: False) -> bool:
     """Make the panel match what the account wants; what fails is noted and tried again later.
 
     Any worker may call it at any time: the lease lets one of them through, the others get
-    False. It ends between two calls of the panel when `stopping()` is true.
+    False. It ends between two services when `stopping()` is true or something else is wanted.
     """
     lease = Lease(account_id)
     if not lease.take():
@@ -73,6 +71,10 @@ def _read(account_id: str) -> tuple[Account, list[Service]]:
             return account, rows
 
 
+class _Outdated(Exception):
+    """Something else is wanted by now, or the worker is to end."""
+
+
 class _Round:
     """One walk over the services of an account, by the holder of its lease."""
 
@@ -84,14 +86,15 @@ class _Round:
         self.lease = lease
         self.stopping = stopping
         # Nobody has called the panel for this account before, so none of its records is ours.
-        self.is_first = account.leases == 1
+        self.is_first = account.leases == 1 and account.closing_at is None
+        self.client_id: int | None = None
         self.group_id: int | None = None
 
     def run(self) -> int | None:
         """When to look at the account again; None when everything is applied."""
         try:
             again = self._walk()
-        except Lost:
+        except (Lost, _Outdated):
             return self.account.reconcile_at
         if again:
             return min(again)
@@ -102,59 +105,77 @@ class _Round:
         return None
 
     def _walk(self) -> list[int]:
-        """When to try again what could not be applied. Raises Lost."""
-        again: list[int] = []
-        for row in self._in_order():
+        """When to try again what could not be applied. Raises Lost and _Outdated."""
+        due = [row for row in self.rows if _is_due(row)]
+        if due and not self.is_first and self._try(due[0], self._meet_client):
+            return self._waits()
+        tried: list[Service] = []
+        while row := self._next(tried):
             if self.stopping():
-                return [self.account.reconcile_at]
-            if row.is_applied or not self._has_its_place(row):
-                continue
-            if _try_at(row) > now():
-                again.append(_try_at(row))
-                continue
-            try:
-                failure = self._try(row)
-            except Lost:
-                _look_once_more(row)
-                raise
-            if failure is not None:
-                again.append(_try_at(row))
-                if isinstance(failure, PanelError) and not isinstance(failure, Refused):
-                    break  # the others would meet the same
-        stalled = next((row for row in self.rows if not row.is_applied), None)
-        if stalled and not again:
-            self._note_failure(stalled, "what it hangs on is neither there nor under way", False)
-            again.append(_try_at(stalled))
-        return again
+                raise _Outdated
+            self._check_wanted()
+            tried.append(row)
+            failure = self._try(row, partial(self._settle, row))
+            if isinstance(failure, PanelError) and not isinstance(failure, Refused):
+                break  # the others would meet the same
+        return self._waits()
 
-    def _try(self, row: Service) -> Exception | None:
-        """Apply one row, or note on it why not. Raises Lost."""
-        try:
-            self._settle(row)
-        except Lost:
-            raise
-        except PanelError as error:
-            self._note_failure(row, str(error), error.permanent)
-            return error
-        except Exception as error:
-            logger.exception("account %s: %s", self.account.id, row.kind)
-            self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
-            return error
+    def _next(self, tried: list[Service]) -> Service | None:
+        """What is to be removed from the last to the first, then the others in their order.
+
+        What failed before comes last: it holds up nothing that can be done.
+        """
+        gone = [row for row in self.rows if row.gone]
+        rows = gone[::-1] + [row for row in self.rows if not row.gone]
+        rows.sort(key=lambda row: row.tried_at if row.tries else 0)
+        for row in rows:
+            is_new = not any(row is each for each in tried)
+            if is_new and _is_due(row) and self._has_its_place(row):
+                return row
         return None
 
-    def _in_order(self) -> list[Service]:
-        """What is to be removed from the last to the first, then the others."""
-        gone = [row for row in self.rows if row.gone]
-        return gone[::-1] + [row for row in self.rows if not row.gone]
+    def _try(self, row: Service, step: Callable[[], None]) -> Exception | None:
+        """Take a step for a row, or note on it why not. Raises Lost and _Outdated."""
+        try:
+            try:
+                step()
+            except (Lost, _Outdated):
+                raise
+            except PanelError as error:
+                self._note_failure(row, str(error), error.permanent)
+                return error
+            except Exception as error:
+                logger.exception("account %s: %s", self.account.id, row.kind)
+                self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
+                return error
+        except Lost:
+            _look_once_more(row)
+            raise
+        return None
+
+    def _waits(self) -> list[int]:
+        """When what is not applied may be tried; what was left for lack of a panel waits too."""
+        waiting = [row for row in self.rows if not row.is_applied]
+        if waiting and all(_is_due(row) for row in waiting):
+            self._note_failure(waiting[0], "what it hangs on is neither there nor under way", False)
+        return [_try_at(row) for row in waiting if not _is_due(row)]
+
+    def _check_wanted(self) -> None:
+        """Raise _Outdated when the account was changed since it was read."""
+        as_read = (Account.id == self.account.id) & (Account.revision == self.account.revision)
+        if not Account.select(Account.id).where(as_read).exists():
+            raise _Outdated
 
     def _has_its_place(self, row: Service) -> bool:
         """Whether what it hangs on is there, or what hangs on it is not there any more."""
         if row.gone:
             return not any(wanted.hangs_on(each, row) for each in self.rows)
+        if row.kind != "client" and self.client_id is None:
+            return False
         return all(each.panel_id for each in self.rows if wanted.hangs_on(row, each))
 
     def _settle(self, row: Service) -> None:
-        if not wanted.is_ours(self.shop, self.account, row, self.rows):
+        if not self._may_use_its_name(row):
             raise Refused("its name is none that we may use: nothing was done", True)
         if row.gone:
             self._remove(row)
@@ -167,6 +188,10 @@ class _Round:
             self._note_success(row, self._make_client(row))
         else:
             self._note_success(row, self._make(row))
+
+    def _may_use_its_name(self, row: Service) -> bool:
+        # One that is there keeps its name when the shop's settings change.
+        return bool(row.panel_id) or wanted.is_ours(self.shop, self.account, row, self.rows)
 
     # -- one record --------------------------------------------------------------
 
@@ -197,6 +222,8 @@ class _Round:
         return panel.record_id(row.kind, found)
 
     def _create(self, row: Service, fields: dict) -> int:
+        if not self.is_first and "site" in wanted.HANGS_ON[row.kind]:
+            self._check_site()
         password = self._password(row) if row.kind in wanted.WITH_PASSWORD else None
         id = self._write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
         if row.kind == "site":
@@ -208,7 +235,7 @@ class _Round:
         """Delete what the panel has of the row, and look that it is gone."""
         if row.kind == "client":
             self._remove_clients(row)
-        elif self.client_id is not None:  # else nothing was ever made
+        elif self.client_id or row.panel_id:  # else nothing was ever made
             records = self._ours(row)
             for record in records:
                 self._delete(row, record)
@@ -216,6 +243,7 @@ class _Round:
                 raise Refused("the panel has deleted it and still shows it")
 
     def _delete(self, row: Service, record: dict) -> None:
+        self._check_wanted()  # again: what is deleted does not come back
         id = panel.record_id(row.kind, record)
         self._write(row, "deleted", self.panel.delete, row.kind, id)
 
@@ -238,15 +266,15 @@ class _Round:
         ours = self._ours(row, added)
         if len(ours) < 2:
             return ours[0] if ours else None
-        kept = next((r for r in ours if panel.record_id(row.kind, r) == row.panel_id), ours[0])
+        ids = [panel.record_id(row.kind, record) for record in ours]
+        kept = ours[ids.index(row.panel_id) if row.panel_id in ids else 0]
         doubles = [record for record in ours if record is not kept]
         self._report_doubles(row, doubles)
         if row.kind in NAMED_THINGS:
-            if panel.record_id(row.kind, kept) == row.panel_id:
-                ids = ", ".join(str(panel.record_id(row.kind, record)) for record in doubles)
+            if row.panel_id in ids or added not in ids:
                 raise Refused(
-                    f"the panel has it twice (also as id {ids}): whoever deletes one deletes what "
-                    "the customer has in it",
+                    f"the panel has it {len(ids)} times (ids {', '.join(map(str, ids))}), and with "
+                    "any of them goes what the customer has in it: make it one by hand",
                     True,
                 )
             # The thing goes with the double, and nobody has it yet: all of it is made anew.
@@ -268,33 +296,63 @@ class _Round:
     def _ours(self, row: Service, added: int | None = None) -> list[dict]:
         """The records of this row that are our client's, the oldest first.
 
-        Raises PanelError when the name is another client's alone.
+        Raises Refused when the name is another client's alone, or our record has become another's.
         """
         records = self.panel.find(row.kind, row.name)
-        if not records and row.panel_id:
-            # Renamed by hand?
-            record = self.panel.get(row.kind, row.panel_id)
-            records = [record] if record else []
-        if self.group_id is None:
-            known = [r for r in records if panel.record_id(row.kind, r) == added]
-            if known:
-                self.group_id = int(known[0]["sys_groupid"])
-            elif records:
+        ids = [panel.record_id(row.kind, record) for record in records]
+        if self.group_id is None and self.client_id:
+            if added in ids:
+                self.group_id = int(records[ids.index(added)]["sys_groupid"])
+            elif records or row.panel_id:
                 self.group_id = self.panel.group_id(self.client_id)
-        ours = [record for record in records if int(record["sys_groupid"]) == self.group_id]
-        others = [panel.record_id(row.kind, r) for r in records if r not in ours]
-        if others and row.gone and self.group_id is None and row.panel_id in others:
+        ours = [record for record in records if self._is_ours(record)]
+        others = [id for id, record in zip(ids, records, strict=True) if record not in ours]
+        if row.panel_id in others:
             raise Refused(
-                f"its client is gone from the panel, and it is not (id {row.panel_id}): delete it",
+                f"the one that we made (id {row.panel_id}) is another client's now: give it back "
+                "or delete it by hand",
                 True,
             )
+        if row.panel_id and row.panel_id not in ids:
+            renamed = self.panel.get(row.kind, row.panel_id)
+            # After a restore of the panel its number may be another's.
+            if renamed and self._is_ours(renamed):
+                return [renamed, *ours]
         if others and not ours and not row.gone:
             raise Refused(
                 f"its name exists at the panel and is another client's (id {others[0]})", True
             )
         return ours
 
+    def _is_ours(self, record: dict) -> bool:
+        return self.group_id is not None and int(record["sys_groupid"]) == self.group_id
+
+    def _check_site(self) -> None:
+        """Nothing is hung on a site of another: after a restore its number may be anybody's."""
+        site = next(row for row in self.rows if row.kind == "site")
+        records = self._ours(site)
+        if site.panel_id not in [panel.record_id("site", record) for record in records]:
+            raise Refused("its site is gone from the panel: retry --check makes it again", True)
+
     # -- the client --------------------------------------------------------------
+
+    def _meet_client(self) -> None:
+        """Know our client by its name. Its number may be another's after a restore of the panel."""
+        row = next((row for row in self.rows if row.kind == "client"), None)
+        if row is None or not self._may_use_its_name(row):
+            return
+        login = self.panel.find_login(row.name)
+        if login:
+            self.client_id, self.group_id = login
+        elif row.panel_id:
+            name = self.panel.client_name(row.panel_id)
+            if name and not name.startswith(self.shop.config.panel_prefix):
+                # Everything is that one's: a second client could not even close the account.
+                raise Refused(
+                    f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
+                )
+        if row.panel_id != self.client_id:
+            row.applied_revision = 0  # it is looked at before all that hangs on it
 
     def _make_client(self, row: Service) -> int:
         client = None if self.is_first else self._look_for_client(row)
@@ -302,13 +360,12 @@ class _Round:
             # ISPConfig asks for an address of each client: it gets the hosting's own mailbox.
             email = f"info@{wanted.site_name(self.shop, self.account.username)}"
             try:
-                id = self._write(row, "added", self.panel.add_client, row.name, email)
+                self.client_id = self._write(row, "added", self.panel.add_client, row.name, email)
+                client = {"id": self.client_id, "is_closed": False}
             except Refused:
                 client = self._look_for_client(row)  # is it there already?
                 if client is None:
                     raise
-            else:
-                client = {"id": id, "is_closed": False}
         if client["is_closed"]:
             return client["id"]
         if client["id"] == row.panel_id:
@@ -325,16 +382,12 @@ class _Round:
 
     def _look_for_client(self, row: Service) -> dict | None:
         """The whole client of ours; what was made half-way or twice is removed."""
-        clients = self._find_clients(row)
-        if len(clients) == 1 and clients[0]["is_closed"]:
-            return clients[0]  # what was made half-way never gets closed
         whole = []
-        for client in clients:
-            group_id = self.panel.group_id(client["id"])
-            if group_id is None:
-                self._write(row, "half made, deleted", self.panel.delete_client, client["id"])
-            else:
+        for client in self.panel.find_clients(row.name):
+            if client["id"] == self.client_id or self.panel.group_id(client["id"]) is not None:
                 whole.append(client)
+            else:
+                self._write(row, "half made, deleted", self.panel.delete_client, client["id"])
         if not whole:
             return None
         kept = next((each for each in whole if each["id"] == row.panel_id), whole[0])
@@ -346,25 +399,12 @@ class _Round:
         return kept
 
     def _remove_clients(self, row: Service) -> None:
-        for client in self._find_clients(row):
+        for client in self.panel.find_clients(row.name):
             self._write(row, "deleted", self.panel.delete_client, client["id"])
-        if self._find_clients(row):
+        if self.panel.find_clients(row.name):
             raise Refused("the panel has deleted the client and still shows it")
 
-    def _find_clients(self, row: Service) -> list[dict]:
-        clients = self.panel.find_clients(row.name)
-        if not clients and row.panel_id and self.panel.group_id(row.panel_id) is not None:
-            # Everything is that one's: a second client could not even close the account.
-            raise Refused(
-                f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
-            )
-        return clients
-
     # -- what a record is to be --------------------------------------------------
-
-    @property
-    def client_id(self) -> int | None:
-        return self._id("client")
 
     def _id(self, kind: str) -> int | None:
         return next((row.panel_id for row in self.rows if row.kind == kind), None)
@@ -446,6 +486,8 @@ class _Round:
             for each in hanging:
                 Service.update(revision=Service.revision + 1).where(this(each)).execute()
         row.panel_id, row.applied_revision = panel_id, row.revision
+        if row.kind == "client" and panel_id != self.client_id:
+            self.client_id, self.group_id = panel_id, None
         for each in hanging:
             each.revision += 1
 
@@ -468,7 +510,7 @@ class _Round:
                 tries=row.tries,
                 tried_at=row.tried_at,
                 failed_since=row.failed_since,
-            ).where(this(row)).execute()
+            ).where(this(row) & (Service.revision == row.revision)).execute()
         logger.log(
             logging.ERROR if permanent else logging.WARNING,
             "account %s: %s not applied: %s",
@@ -484,7 +526,11 @@ class _Round:
             Account.update(
                 ready_at=moment, expires_at=Account.expires_at + moment - Account.opened_at
             )
-            .where((Account.id == account.id) & Account.ready_at.is_null())
+            .where(
+                (Account.id == account.id)
+                & (Account.revision == account.revision)
+                & Account.ready_at.is_null()
+            )
             .execute()
         )
         if ready:
@@ -516,12 +562,17 @@ class _Round:
         logger.info("account %s: closed", account.id)
 
 
+def _is_due(row: Service) -> bool:
+    return not row.is_applied and _try_at(row) <= now()
+
+
 def _try_at(row: Service) -> int:
     """When a row that failed may be tried again: after seconds first, after minutes later."""
     if not row.tries:
         return 0
     wait = RETRY_SECONDS_MAX if row.permanent else 2 ** min(row.tries, 10)
-    return row.tried_at + min(RETRY_SECONDS_MAX, wait)
+    tried_at = min(row.tried_at, now())  # the clock may have been wrong
+    return tried_at + min(RETRY_SECONDS_MAX, wait)
 
 
 def _look_once_more(row: Service) -> None:
@@ -536,7 +587,7 @@ def _look_once_more(row: Service) -> None:
 def try_now(account_id: str) -> None:
     """Let what failed be tried again at once, and not only after its wait."""
     with transaction():
-        Account.update(reconcile_at=now()).where(
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
             (Account.id == account_id) & Account.opened_at.is_null(False)
         ).execute()
         Service.update(tries=0).where(Service.account == account_id).execute()
@@ -565,7 +616,7 @@ def look_at_queues(shop: Shop) -> None:
     newest = (
         Service.select(Account.server, fn.MAX(Service.applied_at))
         .join(Account)
-        .where(Service.applied_at >= moment - LIVE_AT_LAST_SECONDS)
+        .where(Service.applied_at.between(moment - LIVE_AT_LAST_SECONDS, moment))
         .group_by(Account.server)
     )
     for server_id, applied_at in list(newest.tuples()):
@@ -576,7 +627,7 @@ def look_at_queues(shop: Shop) -> None:
             is_empty = shop.panel.jobs_waiting(server_id) == 0
         except PanelError as error:
             logger.warning("the queue of server %d is not known: %s", server_id, error)
-            return
+            continue
         if is_empty:
             Server.update(queue_empty_at=moment).where(Server.id == server_id).execute()
 
@@ -610,14 +661,18 @@ def wipe_shown_passwords() -> None:
         ).execute()
 
 
-def forget_passwords(account_id: str) -> None:
-    """Wipe the generated passwords of an account that is ready: they were noted."""
+def forget_passwords(account_id: str, seen_at: int) -> None:
+    """Wipe the generated passwords that a page of `seen_at` could show: they were noted."""
     with transaction():
         is_ready = Account.update(password_sealed=None).where(
-            (Account.id == account_id) & Account.ready_at.is_null(False)
+            (Account.id == account_id) & (Account.ready_at <= seen_at)
         )
         if is_ready.execute():
-            Service.update(own_password_sealed=None).where(Service.account == account_id).execute()
+            Service.update(own_password_sealed=None).where(
+                (Service.account == account_id)
+                & Service.password_sealed.is_null()
+                & (Service.applied_at <= seen_at)
+            ).execute()
 
 
 def forget_rested_names() -> None:

@@ -12,6 +12,16 @@ LEASE_SECONDS = 5 * 60
 LEASE_LEFT_SECONDS = CALL_SECONDS + 30
 
 
+def is_free(moment: int):
+    """The condition that finds accounts which nobody holds.
+
+    One that is held beyond what a lease can last was taken by a clock that was wrong.
+    """
+    too_far = moment + 2 * LEASE_SECONDS
+    until = Account.leased_until
+    return until.is_null() | (until <= moment) | (until > too_far)
+
+
 class Lost(Exception):
     """The lease ran out, and another worker has taken over."""
 
@@ -25,12 +35,11 @@ class Lease:
     def take(self) -> bool:
         """Whether it was free, or had run out."""
         moment = now()
-        free = Account.leased_until.is_null() | (Account.leased_until <= moment)
         taken = Account.update(
             leased_by=self.holder,
             leased_until=moment + LEASE_SECONDS,
             leases=Account.leases + 1,
-        ).where((Account.id == self.account_id) & free)
+        ).where((Account.id == self.account_id) & is_free(moment))
         return taken.execute() == 1
 
     def check(self) -> None:

@@ -404,7 +404,7 @@ def apply(shop: Shop, token: str) -> str | None:
         Server.update(unpaid_mb=Server.unpaid_mb - order.space_mb).where(
             Server.id == order.account.server_id
         ).execute()
-        wanted.want_all(shop, order.account, password)
+        wanted.want_all(shop, order.account, password, is_generated)
     logger.info("order %s: account %s opened", token[:8], order.account_id)
     return order.account_id
 

@@ -30,6 +30,7 @@ PAUSE_SECONDS = 30
 SESSION_GONE = "The Session is expired or does not exist."
 FORBIDDEN = "You do not have the permissions to access this function."
 NO_CLIENT = "Invalid client_id"
+NO_LOGIN = "There is no user account for this user name."
 NO_GROUP = "There is no group for this client ID."
 WRONG_PASSWORD = "The login failed. Username or password wrong."
 LOCKOUTS = (
@@ -114,6 +115,24 @@ class Panel:
         found = self._list("client_get", client_id={"username": _named(username)})
         clients = ({"id": int(c["client_id"]), "is_closed": c["canceled"] == "y"} for c in found)
         return sorted(clients, key=lambda client: client["id"])
+
+    def find_login(self, username: str) -> tuple[int, int] | None:
+        """The id of the client of this name, and its group: the sys_groupid of all it owns.
+
+        None when there is no such client, or one that was made half-way.
+        """
+        try:
+            login = self._call("client_get_by_username", username=_named(username))
+            return int(login["client_id"]), int(login["default_group"])
+        except _NoSuchClient:
+            return None
+        except (KeyError, TypeError, ValueError):
+            raise PanelError("the panel answered client_get_by_username without a client") from None
+
+    def client_name(self, client_id: int) -> str | None:
+        """What the client with this id is called; None when there is none."""
+        client = self._call("client_get", client_id=int(client_id))
+        return client["username"] if client else None
 
     def add_client(self, username: str, email: str) -> int:
         params = {
@@ -222,7 +241,7 @@ class Panel:
                     answer = self._post(method, {"session_id": session_id, **arguments}, deadline)
                 except _SessionGone:
                     # The call was not carried out.
-                    self._forget(session_id)
+                    self._forget(session_id, deadline)
                     continue
                 except Refused:
                     self._known_session = session_id
@@ -277,8 +296,8 @@ class Panel:
             self._session_until = clock + SESSION_SECONDS
             return self._session_id
 
-    def _forget(self, session_id: str) -> None:
-        with self._login_lock:
+    def _forget(self, session_id: str, deadline: float) -> None:
+        with self._held(self._login_lock, deadline):
             if self._session_id == session_id:
                 self._session_id = None
                 if self._known_session != session_id:
@@ -332,7 +351,7 @@ def _fault(method: str, message: str) -> PanelError:
     """The panel's words as ours: some repeat whole SQL statements with password hashes."""
     if message == SESSION_GONE:
         return _SessionGone("the panel does not know our session")
-    if message == NO_GROUP:
+    if message in (NO_GROUP, NO_LOGIN):
         return _NoSuchClient("the panel has no such client")
     if NO_CLIENT in message:
         return Refused("the client is gone from the panel: retry --check makes it again", True)
@@ -346,8 +365,8 @@ def _fault(method: str, message: str) -> PanelError:
         return Refused("the remote user may not log in from this address: allow it in ISPConfig")
     if MAINTENANCE in message:
         return PanelError("the panel is under maintenance")
-    keys = [part for part in re.split(r"<br ?/?>|\s", message) if LANGUAGE_KEY.fullmatch(part)]
-    if keys:
+    keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]
+    if keys and all(map(LANGUAGE_KEY.fullmatch, keys)):
         return Refused(f"the panel refused {method}: {', '.join(keys)}", True)
     # Such as SQL faults of the panel's database, which mostly pass.
     return Refused(f"the panel refused {method}; ISPConfig's own log says why")

@@ -69,6 +69,10 @@ class Unknown(Exception):
     """The account has no such service."""
 
 
+class NotReady(Exception):
+    """The account is still being set up; its paid time has not begun."""
+
+
 class NoRoom(Exception):
     """The server has not that much space left."""
 
@@ -178,8 +182,11 @@ def _is_the_shops(shop: Shop, domain: str) -> bool:
 # -- the account as a whole ----------------------------------------------------------
 
 
-def want_all(shop: Shop, account: Account, password: str) -> None:
-    """Within a transaction: want every service of a new account, with one password for all."""
+def want_all(shop: Shop, account: Account, password: str, is_generated: bool = False) -> None:
+    """Within a transaction: want every service of a new account, with one password for all.
+
+    A generated one is shown beside each service.
+    """
     prefixed = shop.config.panel_prefix + account.username
     site = site_name(shop, account.username)
     wanted = {
@@ -194,7 +201,13 @@ def want_all(shop: Shop, account: Account, password: str) -> None:
     }
     for kind, name in wanted.items():
         sealed = shop.vault.seal(password) if kind in WITH_PASSWORD else None
-        Service.create(account=account, kind=kind, name=name, password_sealed=sealed)
+        Service.create(
+            account=account,
+            kind=kind,
+            name=name,
+            password_sealed=sealed,
+            own_password_sealed=sealed if is_generated else None,
+        )
     Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
         Account.id == account.id
     ).execute()
@@ -277,11 +290,12 @@ def _change(account_id: str, **facts) -> Iterator[Account]:
 
 
 def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
-    """How many rows are to be looked at again; their waits after earlier faults are over."""
+    """How many rows are to be looked at again, with no wait for what failed before."""
     rows = (Service.account == account_id) & (Service.kind << kinds)
     for column, value in which.items():
         rows &= getattr(Service, column) == value
-    return Service.update(revision=Service.revision + 1, tries=0).where(rows).execute()
+    changes = {"revision": Service.revision + 1, "tries": 0, "permanent": False}
+    return Service.update(changes).where(rows).execute()
 
 
 # -- single services -----------------------------------------------------------------
@@ -292,8 +306,8 @@ def add(
 ) -> None:
     """Want one more service. A domain (alias) must have been proven to be the customer's before.
 
-    `password` None: one is generated and shown. Raises Taken and Closed, and ValueError for a
-    name or setting that may not be.
+    `password` None: one is generated and shown. Raises Taken, Closed and NotReady, and ValueError
+    for a name or setting that may not be.
     """
     facts = {"settings": _checked(kind, SETTINGS[kind] | settings), "active": True, "gone": False}
     if kind in WITH_PASSWORD:
@@ -301,6 +315,8 @@ def add(
     row = Service(account=account_id, kind=kind, name=name)
     try:
         with _change(account_id) as account:
+            if account.ready_at is None:
+                raise NotReady  # or one that fails would put off the start of the paid time
             there = [each for each in services_of(account_id) if not each.gone]
             if kind not in OPTIONAL or not is_ours(shop, account, row, there):
                 raise ValueError(f"not a name for this account's {kind}")
@@ -342,6 +358,8 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:
     """Switch one service off or on. Raises Closed and Unknown."""
+    if kind not in (*SWITCHED, "mail_domain"):
+        raise ValueError(f"a {kind} has no switch")
     with _change(account_id):
         row = _find(account_id, kind, name)
         Service.update(active=active).where(this(row)).execute()

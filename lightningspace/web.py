@@ -280,7 +280,9 @@ def account():
 @web.post("/account/noted")
 @login_required
 def noted():
-    hosting.forget_passwords(current_user.account.id)
+    # Not what was made since that page was shown.
+    seen_at = min(request.form.get("seen_at", 0, int), now())
+    hosting.forget_passwords(current_user.account.id, seen_at)
     return redirect(url_for("web.account"), 303)
 
 
@@ -327,7 +329,7 @@ def _account_page(form: PasswordForm, status: int = 200):
         own_passwords={
             (row.kind, row.name): _unsealed(row.own_password_sealed)
             for row in rows
-            if row.own_password_sealed
+            if row.own_password_sealed and row.password_sealed is None  # the panel has it
         },
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,

@@ -7,9 +7,9 @@ from flask import abort
 from werkzeug.exceptions import default_exceptions
 
 from app import clock_time, iso_time, sats, span
-from lightningspace import models, visitors
+from lightningspace import models, orders, visitors
 from lightningspace.models import Account, Order
-from tests.conftest import csrf_token, filled_form, log_in, place_order, with_settings, work
+from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
 
 @pytest.fixture
@@ -28,8 +28,11 @@ def secure_client(app):
 
 
 @pytest.fixture
-def answers(app, alice, client):
+def answers(app, alice, client, this_shop, wallet, worker):
     """One answer of each kind that the shop gives, by name."""
+    ready = orders.place(this_shop, wish())
+    wallet.pay(ready.bolt11)
+    work(worker)
 
     @app.get("/fault")
     def fault():
@@ -43,7 +46,7 @@ def answers(app, alice, client):
         "price": client.get("/price?space_mb=100&duration=3&unit=months"),
         "order": stranger.get(link),
         "status": stranger.get(f"{link}/status"),
-        "ready": stranger.get(f"/orders/{Order.get(Order.paid_at.is_null(False)).token}"),
+        "ready": stranger.get(f"/orders/{ready.token}"),
         "account": client.get("/account"),
         "login": client.get("/login"),
         "wrong login": log_in(stranger, "alice", "wrong password"),

@@ -33,7 +33,7 @@ from lightningspace.models import TABLES, Account, RestingName, Server, Service,
 from lightningspace.prices import DAY
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.panel import SandboxPanel
-from lightningspace.wanted import Closed, NoRoom, Taken, Unknown
+from lightningspace.wanted import Closed, NoRoom, NotReady, Taken, Unknown
 from tests.actual import KINDS, WITH_PASSWORD, assert_panel_matches, everything, wrong_calls
 from tests.conftest import PANEL_PASSWORD, SetClock
 
@@ -254,6 +254,8 @@ class Hosting:
         if kind == "forward" and not settings:
             raise ValueError  # where to?
         self._is_there()
+        if Account.get_by_id(self.id).ready_at is None:
+            raise NotReady
         domain, there = name.rpartition("@")[2], self.things
         site = ("mail_domain", f"{self.username}.shop.test")
         may_be = {
@@ -298,6 +300,8 @@ class Hosting:
         self.things[kind, name].settings |= settings
 
     def switch(self, kind: str, name: str, active: bool) -> None:
+        if kind in ("client", "database_user"):
+            raise ValueError
         self._has(kind, name)
         self.things[kind, name].active = active
 
@@ -613,7 +617,7 @@ class Lives(RuleBasedStateMachine):
         self._step("note_passwords")
         hosting_ = self._of(who)
         self._note_passwords(hosting_)
-        hosting.forget_passwords(hosting_.id)
+        hosting.forget_passwords(hosting_.id, clock.now())
 
     # -- what workers do ---------------------------------------------------------
 
@@ -925,7 +929,7 @@ class Lives(RuleBasedStateMachine):
         change = getattr(wanted, what)
         try:
             getattr(each, what)(*arguments, **named)
-        except (Closed, Taken, Unknown, NoRoom, ValueError) as refusal:
+        except (Closed, Taken, Unknown, NoRoom, NotReady, ValueError) as refusal:
             self._step(f"  refused: {type(refusal).__name__}")
             before = all_rows()
             with pytest.raises(type(refusal)):

@@ -456,9 +456,46 @@ def test_the_account_shows_every_credential(reach, client, panel):
 
 def test_a_noted_password_is_wiped(reach, client, panel):
     client.get(reach("ready"))
-    assert send(client, "/account/noted", page="/account").location == "/account"
+    seen_at = re.search(r'name="seen_at" value="(\d+)"', client.get("/account").text)[1]
+    assert send(client, "/account/noted", page="/account", seen_at=seen_at).status_code == 303
     assert Account.get().password_sealed is None
     assert panel.password_of("ftp", 1) not in client.get("/account").text
+
+
+def test_a_password_made_since_the_page_was_shown_is_not_noted(
+    alice, this_shop, page_of_alice, client, time_machine
+):
+    page_of_alice()
+    seen_at = int(time_machine.moment)
+    time_machine.forward(5)
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    page = page_of_alice()
+    for odd in (seen_at, 0, -1, "x", ""):
+        send(client, "/account/noted", page="/account", seen_at=odd)
+    own = this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed)
+    assert own in page
+    send(client, "/account/noted", page="/account", seen_at=10**30)
+    assert Service.get(kind="ftp").own_password_sealed is None
+
+
+def test_a_password_that_does_not_open_yet_is_not_shown(alice, this_shop, page_of_alice, panel):
+    panel.faults.set("refuse", "sites_ftp_user_update", message="HTTP 500")
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    page = page_of_alice()
+    assert this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed) not in page
+
+
+def test_beside_a_service_with_a_chosen_password_no_other_is_shown(
+    reach, client, this_shop, worker
+):
+    client.get(reach("ready"))
+    account = Account.get()
+    wanted.set_password(this_shop, account.id, "ftp", f"ls_{account.username}", "another horse")
+    work(worker)
+    page = client.get("/account").text
+    made = this_shop.vault.unseal(account.password_sealed)
+    assert page.count(made) == 4  # above, and beside three of four services
+    assert "another horse" not in page
 
 
 def test_a_made_password_no_longer_claims_to_log_in_once_that_was_changed(reach, client, panel):
