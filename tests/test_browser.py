@@ -265,7 +265,11 @@ def test_a_final_state_polls_no_more(visit):
 
 # -- looks ---------------------------------------------------------------------------
 
+# They are the same whatever the database.
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
 
+
+@on_sqlite
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop):
     page = visit(viewport={"width": width, "height": 700}).page
@@ -309,6 +313,7 @@ def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop
     assert_fits("This hosting is blocked")
 
 
+@on_sqlite
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 320)])
 def test_the_qr_code_scans_in_every_light(scheme, width, visit, tmp_path):
     zbarimg = debian_program("zbarimg", "zbar-tools")
