@@ -199,9 +199,10 @@ class _Round:
         """The id of the record that is there now as wanted: found, put right, or created."""
         fields = self._fields(row)
         found = None if self.is_first else self._look(row)
+        added = None
         if found is None:
             try:
-                id = self._create(row, fields)
+                added = self._create(row, fields)
             except Refused:
                 # Is it there already? By a race, or forgotten by a database restored from a backup.
                 found = self._look(row)
@@ -213,7 +214,7 @@ class _Round:
                 return id
             password = self._password(row) if row.password_sealed else None
             self._write(row, "updated", self.panel.update, row.kind, id, fields, password)
-        found = self._look(row, added=id)
+        found = self._look(row, added)
         if found is None:
             raise Refused("the panel has taken it and does not show it")
         different = panel.differences(found, fields)
@@ -261,7 +262,7 @@ class _Round:
     def _look(self, row: Service, added: int | None = None) -> dict | None:
         """The record of ours, and one only; None when there is none.
 
-        `added`: the id of the one that was just created or changed.
+        `added`: the id of the one that was just created.
         """
         ours = self._ours(row, added)
         if len(ours) < 2:
