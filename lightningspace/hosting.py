@@ -479,10 +479,15 @@ class _Round:
         with transaction():
             self.lease.extend()
             Service.update(facts).where(this(row)).execute()
-            if panel_id is not None:  # a shell user that is off gets it later
+            if panel_id is not None:
                 # A password that was changed meanwhile is wanted still.
                 Service.update(password_sealed=None).where(
                     this(row) & (Service.revision == row.revision)
+                ).execute()
+            else:
+                # A shell user that is off: one that waits for it is kept, the one before is void.
+                Service.update(own_password_sealed=None).where(
+                    this(row) & Service.password_sealed.is_null()
                 ).execute()
             for each in hanging:
                 Service.update(revision=Service.revision + 1).where(this(each)).execute()

@@ -72,6 +72,15 @@ def test_a_shell_user_switched_on_again_has_a_new_password(alice, panel, settle,
     assert own != "correct horse"
 
 
+def test_the_password_of_a_removed_shell_user_is_shown_no_more(alice, settle, this_shop):
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice")
+    settle()
+    assert Service.get(kind="shell").own_password_sealed
+    wanted.suspend(alice.id)
+    settle()
+    assert Service.get(kind="shell").own_password_sealed is None
+
+
 def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, this_shop):
     wanted.switch(alice.id, "shell", "ls_alice", False)
     wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "another horse")
