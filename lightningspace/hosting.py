@@ -190,8 +190,9 @@ class _Round:
             self._note_success(row, self._make(row))
 
     def _may_use_its_name(self, row: Service) -> bool:
-        # One that is there keeps its name when the shop's settings change.
-        return bool(row.panel_id) or wanted.is_ours(self.shop, self.account, row, self.rows)
+        # One that is or was there (a shell user that is off) keeps it when the settings change.
+        was_there = row.panel_id is not None or row.applied_at is not None
+        return was_there or wanted.is_ours(self.shop, self.account, row, self.rows)
 
     # -- one record --------------------------------------------------------------
 
