@@ -1,9 +1,11 @@
 """What somebody did at the panel by hand, or before us: put right, adopted, or left alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from lightningspace import hosting, wanted
-from lightningspace.models import Service
+from lightningspace.models import Account, Service
 from lightningspace.panel import KINDS, Panel
 from tests import actual
 from tests.conftest import PANEL_PASSWORD
@@ -340,3 +342,194 @@ def test_closing_leaves_what_is_another_clients(world, hand, kind):
     assert record(world, kind) == before
     hand.delete(kind, foreign)
     actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+# -- restored from a backup ------------------------------------------------------------
+
+BOBS_NAMES = {
+    "site": "bob.shop.test",
+    "alias": "bob.example",
+    "ftp": "ls_bob",
+    "shell": "ls_bob",
+    "database_user": "ls_bob",
+    "database": "ls_bob",
+    "mail_domain": "bob.example",
+    "mailbox": "info@bob.example",
+    "forward": "hello@bob.example",
+}
+DOINGS = {
+    "check": lambda shop: wanted.check(ID),
+    "close": lambda shop: wanted.close(ID),
+    "suspend": lambda shop: wanted.suspend(ID),
+    "remove": lambda shop: wanted.remove(ID, "database", NAME),
+    "set a password": lambda shop: wanted.set_password(shop, ID, "ftp", NAME, "a new password"),
+}
+
+
+def restore_panel(world, backup: bytes) -> Panel:
+    """Have the records of then alone; the hand that goes on there."""
+    world.panel.go_back(backup)
+    world.renew_line()
+    return Panel(world.panel.url, "shop", PANEL_PASSWORD)
+
+
+def add_numbered(world, hand, kind: str, id: int, client: int, site: int) -> None:
+    """A record of bob's with this number."""
+    world.panel.set_next_id(kind, id)
+    assert add_foreign(hand, kind, BOBS_NAMES[kind], client, site) == id
+
+
+@pytest.mark.parametrize("doing", DOINGS)
+def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doing):
+    numbers = {kind: id_of(world, kind) for kind in NAMES}
+    hand = restore_panel(world, world.empty[0])
+    client = hand.add_client("ls_fedcba9876543210", "info@bob.example")
+    hand.close_client_login(client)
+    assert client == numbers["client"]
+    for kind in RECORDS:
+        add_numbered(world, hand, kind, numbers[kind], client, numbers["site"])
+    others = actual.everything(world.panel)
+
+    DOINGS[doing](world.shop)
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=others)
+    names = [client["username"] for client in world.panel.records("client")]
+    assert (NAMES["client"] in names) == (doing != "close")
+
+
+@pytest.mark.parametrize("doing", DOINGS)
+def test_an_older_alice_is_made_whole_beside_who_got_her_newer_numbers(world, doing):
+    numbers = {kind: id_of(world, kind) for kind in ("alias", "mail_domain", "forward")}
+    hand = restore_panel(world, world.saved("growing", 1)[0])
+    assert id_of(world, "client") == world.row("client").panel_id
+    for kind, id in numbers.items():
+        add_numbered(world, hand, kind, id, client=1, site=1)
+    bobs = {kind: record_of(world, kind, id) for kind, id in numbers.items()}
+
+    DOINGS[doing](world.shop)
+    wanted.check(ID)
+    world.finish()
+    assert {kind: record_of(world, kind, id) for kind, id in numbers.items()} == bobs
+    others = world.others | {kind: [*world.others[kind], bobs[kind]] for kind in bobs}
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=others)
+
+
+def record_of(world, kind: str, id: int) -> dict:
+    return dict(world.panel.find(kind, id).record)
+
+
+def test_a_restored_shop_deletes_by_number_before_the_client_goes(world):
+    """What client_delete_everything takes along stays on the server's disk."""
+    expected = [
+        (f"{KINDS[row.kind].method}_delete", row.panel_id)
+        for row in wanted.services_of(ID)
+        if row.kind != "client"
+    ]
+    Service.update(panel_id=None, applied_revision=0, applied_at=None).execute()
+    Account.update(leases=0).execute()
+    before = len(world.panel.calls)
+    wanted.close(ID)
+    world.finish()
+    calls = world.panel.calls[before:]
+    deletes = [(m, given.get("primary_id")) for m, given in calls if "_delete" in m]
+    assert sorted(deletes[:-1]) == sorted(expected)
+    assert deletes[-1][0] == "client_delete_everything"
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+# -- moved to another client, or left without one --------------------------------------
+
+
+def move(hand, kind: str, id: int, name: str, client: int) -> None:
+    params = {KINDS[kind].name: name}
+    hand._call(f"{KINDS[kind].method}_update", client_id=client, primary_id=id, params=params)
+
+
+@pytest.mark.parametrize("kind", ["site", "ftp"])
+def test_closing_waits_for_what_was_moved_to_another_client(world, hand, kind):
+    id, client = id_of(world, kind), id_of(world, "client")
+    move(hand, kind, id, NAMES[kind], client=1)
+    before = record(world, kind)
+    wanted.close(ID)
+    for _ in range(3):
+        world.wait()
+        world.round()
+    (problem,) = hosting.problems()
+    assert f"(id {id}) is another client's now" in problem.error
+    assert record(world, kind) == before
+
+    move(hand, kind, id, NAMES[kind], client)
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+def delete_orphans(world, hand) -> None:
+    """What the operator does with what has lost its client."""
+    for row in wanted.services_of(ID):
+        if row.kind != "client" and row.panel_id:
+            hand.delete(row.kind, row.panel_id)
+
+
+def assert_operator_is_told(world) -> None:
+    """And no round is followed by one at once."""
+    for _ in range(6):
+        world.wait()
+        world.round()
+        assert world.account().reconcile_at > world.clock.moment
+    assert "is another client's now" in hosting.problems()[0].error
+
+
+@pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])
+def test_closing_waits_for_what_a_deleted_client_has_left(world, hand, is_checked):
+    hand._call("client_delete", client_id=id_of(world, "client"))
+    left = actual.everything(world.panel)
+    if is_checked:
+        wanted.check(ID)
+        assert_operator_is_told(world)
+    wanted.close(ID)
+    assert_operator_is_told(world)
+    assert all(actual.everything(world.panel)[kind] == left[kind] for kind in RECORDS)
+
+    delete_orphans(world, hand)
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+def test_a_client_that_lost_its_login_is_made_again_and_told(world, hand):
+    world.panel.half_make(id_of(world, "client"))
+    before = len(world.panel.calls)
+    wanted.check(ID)
+    assert_operator_is_told(world)
+    methods = [method for method, _ in world.panel.calls[before:]]
+    assert methods.count("client_add") == 1
+
+    delete_orphans(world, hand)
+    world.finish()
+    actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
+
+
+def test_removing_takes_ours_that_was_renamed_and_not_who_has_its_name(world, hand):
+    id = id_of(world, "ftp")
+    change(hand, world, "ftp", username="renamed")
+    add_foreign(hand, "ftp", NAME)
+    foreign = record(world, "ftp")
+    wanted.remove(ID, "ftp", NAME)
+    world.finish()
+    assert world.panel.find("ftp", id) is None
+    assert record(world, "ftp") == foreign
+
+
+# -- another shop's settings -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", [{"base_domain": "new.test"}, {"panel_prefix": "new_"}])
+def test_an_account_of_earlier_settings_is_suspended_resumed_and_closed(
+    world, monkeypatch, setting
+):
+    shop = world.shop
+    changed = replace(shop, config=replace(shop.config, **setting))
+    monkeypatch.setattr(world, "shop", changed)
+    for step in (wanted.suspend, wanted.resume, wanted.suspend, wanted.close):
+        step(ID)
+        world.finish()
+        actual.assert_panel_matches(shop, world.panel, ID, others=world.others)
