@@ -578,8 +578,9 @@ def _try_at(row: Service) -> int:
     if not row.tries:
         return 0
     wait = RETRY_SECONDS_MAX if row.permanent else 2 ** min(row.tries, 10)
-    tried_at = min(row.tried_at, now())  # the clock may have been wrong
-    return tried_at + min(RETRY_SECONDS_MAX, wait)
+    at = row.tried_at + min(RETRY_SECONDS_MAX, wait)
+    # As in due_accounts: the clock was wrong.
+    return at if at <= now() + 2 * RETRY_SECONDS_MAX else 0
 
 
 def _look_once_more(row: Service) -> None:
