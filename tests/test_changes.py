@@ -1,8 +1,13 @@
 """Changes of what is wanted, once found to be lost or stuck on their way to the panel."""
 
-from lightningspace import models, wanted
-from lightningspace.models import Service
-from tests.conftest import work
+import pytest
+
+from lightningspace import hosting, models, wanted
+from lightningspace.lease import Lease
+from lightningspace.models import Account, Service
+from tests.conftest import open_account, work
+
+YEAR = 365 * 24 * 60 * 60
 
 
 def on_call(panel, method, act):
@@ -47,3 +52,133 @@ def test_a_password_chosen_meanwhile_wins_over_a_generated_one(alice, this_shop,
     made = panel.records("shell")[0]
     assert panel.password_of("shell", made["shell_user_id"]) == "battery staple"
     assert Service.get(Service.kind == "shell").own_password_sealed is None
+
+
+# -- taken back, or outdated -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["mail_user_get", "mail_user_delete"])
+def test_a_mailbox_wanted_again_during_anothers_removal_is_kept(
+    alice, this_shop, worker, panel, method
+):
+    for name in ("first@alice.shop.test", "last@alice.shop.test"):
+        wanted.add(this_shop, alice.id, "mailbox", name)
+    work(worker)
+    before = {box["email"]: box["mailuser_id"] for box in panel.records("mailbox")}
+    for name in ("first@alice.shop.test", "last@alice.shop.test"):
+        wanted.remove(alice.id, "mailbox", name)
+    again = (this_shop, alice.id, "mailbox", "first@alice.shop.test")
+    on_call(panel, method, lambda: wanted.add(*again))
+    work(worker)
+    work(worker)
+    del before["last@alice.shop.test"]
+    assert {box["email"]: box["mailuser_id"] for box in panel.records("mailbox")} == before
+
+
+@pytest.mark.parametrize(
+    "method", ["client_update", "sites_web_domain_add", "sites_ftp_user_add", "mail_user_get"]
+)
+def test_a_block_ends_an_opening_and_leaves_nothing_on(this_shop, panel, method):
+    account = open_account(this_shop, "alice")
+    adds = []
+
+    def block():
+        adds.extend(each for each, _ in panel.calls if each.endswith("_add"))
+        wanted.block(account.id, "spam")
+
+    on_call(panel, method, block)
+    hosting.reconcile(this_shop, account.id)
+    assert [each for each, _ in panel.calls if each.endswith("_add")] == adds
+    assert Account.get().ready_at is None
+    assert hosting.due_accounts() == [account.id]
+
+    hosting.reconcile(this_shop, account.id)
+    assert Account.get().reconcile_at is None
+    assert [site["active"] for site in panel.records("site")] == ["n"]
+    assert [user["active"] for user in panel.records("ftp")] == ["n"]
+    assert panel.records("shell") == []
+
+
+def test_nothing_is_added_before_an_account_is_ready(this_shop):
+    account = open_account(this_shop, "alice")
+    with pytest.raises(wanted.NotReady):
+        wanted.add(this_shop, account.id, "alias", "alice.example")
+    assert not Service.select().where(Service.kind == "alias").exists()
+
+    hosting.reconcile(this_shop, account.id)
+    wanted.add(this_shop, account.id, "alias", "alice.example")
+
+
+# -- tried again -----------------------------------------------------------------------
+
+
+def test_a_retry_asked_for_during_a_round_is_not_lost(alice, this_shop, worker, panel):
+    panel.faults.set("refuse", "sites_ftp_user_update", message="username_error_regex")
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice", "battery staple")
+    work(worker)
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "battery staple")
+    Service.update(tries=1).where(Service.kind == "ftp").execute()
+    on_call(panel, "sites_shell_user_update", lambda: hosting.try_now(alice.id))
+    work(worker)
+    assert hosting.due_accounts() == [alice.id]
+
+    panel.faults.clear()
+    work(worker)
+    assert panel.password_of("ftp", 1) == "battery staple"
+
+
+def test_a_correction_during_the_failing_call_is_tried_at_once(alice, this_shop, worker, panel):
+    address = "hello@alice.shop.test"
+    wanted.add(this_shop, alice.id, "forward", address, destination="first@example.org")
+    work(worker)
+    wanted.configure(alice.id, "forward", address, destination="wrong@example.org")
+    panel.faults.set("refuse", "mail_forward_update", times=1, message="destination_error")
+    right = {"destination": "right@example.org"}
+    on_call(
+        panel,
+        "mail_forward_update",
+        lambda: wanted.configure(alice.id, "forward", address, **right),
+    )
+    work(worker)
+    row = Service.get(Service.kind == "forward")
+    assert (row.permanent, row.tries, row.error) == (False, 0, None)
+
+    work(worker)
+    assert panel.records("forward")[0]["destination"] == "right@example.org"
+
+
+# -- a clock that was wrong ------------------------------------------------------------
+
+
+def test_a_lease_taken_a_year_ahead_holds_nothing_up(alice, worker, panel, time_machine):
+    wanted.suspend(alice.id)
+    time_machine.forward(YEAR)
+    assert Lease(alice.id).take()
+    time_machine.forward(-YEAR)
+    work(worker)
+    assert panel.records("site")[0]["active"] == "n"
+
+
+def test_a_failure_noted_a_year_ahead_holds_nothing_up_for_long(alice, worker, panel, time_machine):
+    time_machine.forward(YEAR)
+    wanted.suspend(alice.id)
+    panel.faults.set("cut-before", "sites_web_domain_update", times=1)
+    work(worker)
+    time_machine.forward(-YEAR)
+    assert hosting.due_accounts() == [alice.id]
+    for _ in range(3):
+        work(worker)
+        time_machine.forward(hosting.RETRY_SECONDS_MAX)
+    assert panel.records("site")[0]["active"] == "n"
+    assert Account.get().reconcile_at is None
+
+
+def test_a_lease_of_a_box_ten_seconds_ahead_is_respected(alice, this_shop, panel, time_machine):
+    wanted.suspend(alice.id)
+    time_machine.forward(10)
+    assert Lease(alice.id).take()
+    time_machine.forward(-10)
+    before = len(panel.calls)
+    assert hosting.due_accounts() == []
+    assert not hosting.reconcile(this_shop, alice.id)
+    assert len(panel.calls) == before

@@ -496,3 +496,30 @@ def test_a_password_set_while_suspended_opens_afterwards(world):
     world.finish()
     assert world.panel.password_of("shell", world.row("shell").panel_id) == "set while suspended"
     assert world.row("shell").password_sealed is None
+
+
+# The call that always fails, while what; what is left undone then, and no more.
+ALWAYS_FAILING = {
+    "blocking": ("sites_web_domain_update", {"site"}),
+    "closing": ("mail_user_delete", {"client", "mail_domain", "mailbox"}),
+    "opening": ("sites_shell_user_add", {"shell"}),
+}
+
+
+@pytest.mark.parametrize("doing", ALWAYS_FAILING)
+def test_a_call_that_always_fails_holds_up_nothing_else(world, doing):
+    """An HTTP 500 may be the whole panel's; its round ends."""
+    method, left = ALWAYS_FAILING[doing]
+    world.start("resting" if doing == "blocking" else doing)
+    if doing == "blocking":
+        wanted.block(ID, "spam")
+    world.panel.faults.set("refuse", method, message="HTTP 500")
+    for _ in range(12):
+        world.wait()
+        world.round()
+        assert world.account().reconcile_at > world.clock.moment
+    assert {row.kind for row in Service.select() if not row.is_applied} == left
+
+    world.panel.faults.clear()
+    world.finish()
+    world.assert_all_is_as_wanted()

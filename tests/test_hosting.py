@@ -7,9 +7,9 @@ import pytest
 from lightningspace import hosting, orders, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
-from lightningspace.models import Account, Service
+from lightningspace.models import Account, Server, Service
 from lightningspace.prices import Terms
-from tests.conftest import OPENING, eventually, record_payments, wish, work
+from tests.conftest import OPENING, eventually, open_account, record_payments, wish, work
 
 KINDS_AT_PANEL = (
     "client",
@@ -325,3 +325,26 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
     assert hosting.failing() == []
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
     assert [method for method, _ in panel.calls].count("client_update") == 1
+
+
+def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypatch):
+    monkeypatch.setattr(hosting, "DUE_AT_ONCE", 2)
+    accounts = {open_account(this_shop, name).id for name in ("alice", "bobby", "carol")}
+    done = set()
+    while due := hosting.due_accounts():
+        assert len(due) <= 2
+        for account_id in due:
+            hosting.reconcile(this_shop, account_id)
+        done |= set(due)
+    assert done == accounts
+
+
+def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time_machine):
+    Server.create(id=2, capacity_mb=1000)
+    bobby = open_account(this_shop, "bobby")
+    Account.update(server=2).where(Account.id == bobby.id).execute()
+    hosting.reconcile(this_shop, bobby.id)
+    time_machine.forward(panel.queue_seconds)
+    panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
+    hosting.look_at_queues(this_shop)
+    assert [server.queue_empty_at is None for server in Server.select()].count(True) == 1

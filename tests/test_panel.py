@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lightningspace import panel as panel_module
-from lightningspace.panel import Panel, PanelError
+from lightningspace.panel import Panel, PanelError, Refused
 from tests import contract
 from tests.conftest import PANEL_PASSWORD
 
@@ -226,3 +226,26 @@ def test_empty_names_and_passwords_never_reach_the_panel(ispconfig, panel):
 def test_a_proxy_of_the_machine_is_not_used(ispconfig, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert ispconfig.find_clients("ls_1") == []
+
+
+SQL = (
+    "Duplicate entry '7' for key 'domain_id' UPDATE web_domain SET parent_domain_id = 7 <br>"
+    " sys_groupid <br /> WHERE domain_id = '$6$rounds=5000$hash'"
+)
+
+
+def test_a_faults_sql_is_not_shown_nor_taken_for_a_reason(ispconfig, panel):
+    panel.faults.set("refuse", "client_get", message=SQL)
+    with pytest.raises(Refused) as refused:
+        ispconfig.find_clients("ls_1")
+    assert not refused.value.permanent
+    assert str(refused.value) == "the panel refused client_get; ISPConfig's own log says why"
+
+
+def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
+    message = "domain_error_empty<br>\r\nquota_error<br />\r\n"
+    panel.faults.set("refuse", "client_get", message=message)
+    with pytest.raises(Refused) as refused:
+        ispconfig.find_clients("ls_1")
+    assert refused.value.permanent
+    assert str(refused.value) == "the panel refused client_get: domain_error_empty, quota_error"
