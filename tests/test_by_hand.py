@@ -480,8 +480,12 @@ def assert_operator_is_told(world) -> None:
 
 
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])
-def test_closing_waits_for_what_a_deleted_client_has_left(world, hand, is_checked):
-    hand._call("client_delete", client_id=id_of(world, "client"))
+@pytest.mark.parametrize("is_half", [False, True], ids=["", "half"])
+def test_closing_waits_for_what_a_deleted_client_has_left(world, hand, is_half, is_checked):
+    if is_half:
+        world.panel.half_make(id_of(world, "client"))
+    else:
+        hand._call("client_delete", client_id=id_of(world, "client"))
     left = actual.everything(world.panel)
     if is_checked:
         wanted.check(ID)
