@@ -508,7 +508,8 @@ class _Round:
 
     def _note_failure(self, row: Service, text: str, permanent: bool) -> None:
         row.tries, row.tried_at, row.permanent = row.tries + 1, now(), permanent
-        row.failed_since = row.failed_since or row.tried_at
+        # The earlier: the clock may have been wrong.
+        row.failed_since = min(row.failed_since or row.tried_at, row.tried_at)
         with transaction():
             self.lease.extend()
             Service.update(
