@@ -190,9 +190,10 @@ class _Round:
             self._note_success(row, self._make(row))
 
     def _may_use_its_name(self, row: Service) -> bool:
-        # One that is or was there (a shell user that is off) keeps it when the settings change.
+        # One that is or was there (a shell user that is off) keeps it when the settings change, and
+        # nothing that is not our client's is ever deleted.
         was_there = row.panel_id is not None or row.applied_at is not None
-        return was_there or wanted.is_ours(self.shop, self.account, row, self.rows)
+        return row.gone or was_there or wanted.is_ours(self.shop, self.account, row, self.rows)
 
     # -- one record --------------------------------------------------------------
 
@@ -346,15 +347,19 @@ class _Round:
         login = self.panel.find_login(row.name)
         if login:
             self.client_id, self.group_id = login
-        elif row.panel_id:
-            name = self.panel.client_name(row.panel_id)
-            if name and not name.startswith(self.shop.config.panel_prefix):
-                # Everything is that one's: a second client could not even close the account.
-                raise Refused(
-                    f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
-                )
+        elif row.panel_id and self._has_our_site(row.panel_id):
+            # Everything is that one's: a second client could not even close the account.
+            raise Refused(
+                f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
+            )
         if row.panel_id != self.client_id:
             row.applied_revision = 0  # it is looked at before all that hangs on it
+
+    def _has_our_site(self, client_id: int) -> bool:
+        group_id = self.panel.group_id(client_id)
+        names = [row.name for row in self.rows if row.kind == "site"]
+        records = self.panel.find("site", names[0]) if names and group_id else []
+        return any(int(record["sys_groupid"]) == group_id for record in records)
 
     def _make_client(self, row: Service) -> int:
         client = None if self.is_first else self._look_for_client(row)

@@ -129,11 +129,6 @@ class Panel:
         except (KeyError, TypeError, ValueError):
             raise PanelError("the panel answered client_get_by_username without a client") from None
 
-    def client_name(self, client_id: int) -> str | None:
-        """What the client with this id is called; None when there is none."""
-        client = self._call("client_get", client_id=int(client_id))
-        return client["username"] if client else None
-
     def add_client(self, username: str, email: str) -> int:
         params = {
             "contact_name": username,

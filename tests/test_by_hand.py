@@ -379,11 +379,12 @@ def add_numbered(world, hand, kind: str, id: int, client: int, site: int) -> Non
     assert add_foreign(hand, kind, BOBS_NAMES[kind], client, site) == id
 
 
+@pytest.mark.parametrize("who", ["ls_fedcba9876543210", "acme"])
 @pytest.mark.parametrize("doing", DOINGS)
-def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doing):
+def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doing, who):
     numbers = {kind: id_of(world, kind) for kind in NAMES}
     hand = restore_panel(world, world.empty[0])
-    client = hand.add_client("ls_fedcba9876543210", "info@bob.example")
+    client = hand.add_client(who, "info@bob.example")
     hand.close_client_login(client)
     assert client == numbers["client"]
     for kind in RECORDS:
