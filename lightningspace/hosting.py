@@ -274,13 +274,16 @@ class _Round:
         doubles = [record for record in ours if record is not kept]
         self._report_doubles(row, doubles)
         if row.kind in NAMED_THINGS:
-            if row.panel_id in ids or added not in ids:
+            # Nobody has it yet, if it was added just now or in a try that did not come to its end.
+            is_unfinished = row.failed_since is not None or self.account.ready_at is None
+            is_fresh = added in ids or (row.applied_at is None and is_unfinished)
+            if row.panel_id in ids or not is_fresh:
                 raise Refused(
                     f"the panel has it {len(ids)} times (ids {', '.join(map(str, ids))}), and with "
                     "any of them goes what the customer has in it: make it one by hand",
                     True,
                 )
-            # The thing goes with the double, and nobody has it yet: all of it is made anew.
+            # The thing goes with the double: all of it is made anew.
             for record in doubles + [kept]:
                 self._delete(row, record)
             raise Refused("the panel had it twice: it is made anew")

@@ -450,6 +450,20 @@ def test_an_account_closed_before_it_was_made_leaves_nothing(order, wallet, work
     assert panel.records("client") == []
 
 
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+def test_doubles_whose_finding_was_cut_are_made_one(
+    kind, order, wallet, worker, panel, time_machine
+):
+    panel.faults.set("twice", "sites_database_add", times=1)
+    panel.faults.set(kind, "sites_database_get", times=1)
+    wallet.pay(order.bolt11)
+    for _ in range(3):
+        work(worker)
+        time_machine.forward(10)
+    assert hosting.failing() == []
+    assert len(panel.records("database")) == 1
+
+
 # -- names ---------------------------------------------------------------------------
 
 
