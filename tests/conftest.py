@@ -108,8 +108,8 @@ def database_url(database_kind, tmp_path, request):
 
 
 @pytest.fixture
-def env(tmp_path, node, panel, database_url) -> dict[str, str]:
-    """The settings of the shop under test, as environment variables."""
+def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
+    """The settings of the shop under test, as environment variables; `with_settings` adds some."""
     return {
         "PUBLIC_URL": "http://localhost",
         "BASE_DOMAIN": "shop.test",
@@ -121,7 +121,7 @@ def env(tmp_path, node, panel, database_url) -> dict[str, str]:
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
-    }
+    } | getattr(request, "param", {})
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def shared_database_url(request):
 
 
 def with_settings(**settings: str):
-    """A mark: the test's shop has these settings too. Its module's `env` takes request.param."""
+    """A mark: the test's shop has these settings too."""
     return pytest.mark.parametrize("env", [settings], indirect=True, ids=[""])
 
 

@@ -11,12 +11,6 @@ from lightningspace import models, orders, visitors
 from lightningspace.models import Account, Order
 from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
-
-@pytest.fixture
-def env(env, request):
-    return env | getattr(request, "param", {})
-
-
 https = with_settings(PUBLIC_URL="https://localhost")
 
 

@@ -12,11 +12,6 @@ ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3Jf
 
 
 @pytest.fixture
-def env(env, request):
-    return env | getattr(request, "param", {})
-
-
-@pytest.fixture
 def settle(worker):
     """Let the worker do what is due, and make sure that nothing is left."""
 

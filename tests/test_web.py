@@ -26,11 +26,6 @@ from tests.conftest import (
 
 
 @pytest.fixture
-def env(env, request):
-    return env | getattr(request, "param", {})
-
-
-@pytest.fixture
 def other(app):
     """A browser of somebody else."""
     return app.test_client()
