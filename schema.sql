@@ -8,7 +8,9 @@ CREATE TABLE servers (
   capacity_mb BIGINT NOT NULL CHECK (capacity_mb >= 0),
   held_mb     BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),    -- sold and unpaid together
   unpaid_mb   BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_mb >= 0),  -- of these: by orders not yet paid
-  queue_empty_at BIGINT                                  -- when its job queue was last seen empty
+  queue_empty_at BIGINT,                                 -- when its job queue was last seen empty
+  php_versions TEXT NOT NULL DEFAULT '[]',               -- JSON: [[id, name], …] beside its own PHP
+  php_at       BIGINT                                    -- when the panel was asked for them
 );
 
 -- accounts: one row per hosting, from the moment an order reserves its name and space.
@@ -17,35 +19,54 @@ CREATE TABLE accounts (
   username          TEXT   UNIQUE,                       -- NULL once released
   server_id         BIGINT NOT NULL REFERENCES servers (id),
   space_mb          BIGINT NOT NULL CHECK (space_mb > 0),
+  extra_addresses   BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),  -- beyond the included
+  extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
   held_by           TEXT   UNIQUE,                       -- one unpaid place of a client; NULL once paid
-  email             TEXT,
+  email             TEXT,                                -- for reminders
   password_sealed   TEXT,                                -- typed: until opened; generated: until noted
   password_hash     TEXT,
-  rate_msat_per_day BIGINT CHECK (rate_msat_per_day >= 0),
   opened_at         BIGINT,
   ready_at          BIGINT,                              -- every service was applied for the first time
   expires_at        BIGINT,
+  valued_at         BIGINT,                              -- when the end was last set; from then on
+  value_msat        BIGINT CHECK (value_msat >= 0),      -- this melts away evenly until expires_at
+  credit_msat       BIGINT NOT NULL DEFAULT 0 CHECK (credit_msat >= 0),  -- paid beyond the horizon
+  calendar_at       BIGINT,                              -- when the calendar looks at it; NULL: never
+  last_call_at      BIGINT,                              -- no more invoices: it is about to be closed
   suspended_at      BIGINT,                              -- everything is off: the paid time is over
   blocked_at        BIGINT,                              -- everything is off: the operator says so
   blocked_reason    TEXT,                                -- shown to the customer
   closing_at        BIGINT,                              -- to be removed; the row goes when it is
+  deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
   leased_by         TEXT,                                -- the worker that reconciles it just now
   leased_until      BIGINT,
   leases            BIGINT NOT NULL DEFAULT 0,           -- how often a worker has taken it
+  used_site_mb      BIGINT,                              -- as the panel last said, at used_at
+  used_database_mb  BIGINT,
+  used_mail_mb      BIGINT,
+  used_at           BIGINT,
+  usage_at          BIGINT,                              -- when the panel is asked again; NULL: never
   CHECK ((opened_at IS NULL) = (expires_at IS NULL)),
-  CHECK ((opened_at IS NULL) = (rate_msat_per_day IS NULL)),
+  CHECK ((opened_at IS NULL) = (valued_at IS NULL)),
+  CHECK ((opened_at IS NULL) = (value_msat IS NULL)),
+  CHECK (valued_at <= expires_at),
+  CHECK (opened_at IS NOT NULL OR credit_msat = 0),
   CHECK ((opened_at IS NULL) = (password_hash IS NULL)),
   CHECK (opened_at IS NULL OR username IS NOT NULL),
   CHECK (ready_at IS NULL OR opened_at IS NOT NULL),
   CHECK (opened_at IS NOT NULL OR (suspended_at IS NULL AND blocked_at IS NULL AND closing_at IS NULL)),
   CHECK ((blocked_at IS NULL) = (blocked_reason IS NULL)),
+  CHECK (deleting_at IS NULL OR closing_at IS NOT NULL),
   CHECK ((leased_by IS NULL) = (leased_until IS NULL))
 );
 CREATE INDEX accounts_due ON accounts (reconcile_at) WHERE reconcile_at IS NOT NULL;
 CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NOT NULL;
+CREATE INDEX accounts_calendar ON accounts (calendar_at) WHERE calendar_at IS NOT NULL;
+CREATE INDEX accounts_suspended ON accounts (expires_at) WHERE suspended_at IS NOT NULL;
+CREATE INDEX accounts_usage ON accounts (usage_at) WHERE usage_at IS NOT NULL;
 
 -- services: what an account has at the panel: wanted (name, settings, active, gone, revision) and
 -- applied. A row that is gone is deleted once the panel has nothing of it.
@@ -77,16 +98,58 @@ CREATE INDEX services_applied ON services (applied_at);
 CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed IS NOT NULL;
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 
+-- domains: what customers want to use as extra domains. It is proven by a TXT record with the
+-- account's token, which is looked for again each day; then an alias among the services makes it work.
+CREATE TABLE domains (
+  account_id   TEXT    NOT NULL REFERENCES accounts (id),
+  name         TEXT    NOT NULL,                         -- in A-labels
+  added_at     BIGINT  NOT NULL,
+  look_at      BIGINT  NOT NULL,                         -- when its records are looked up next
+  looked_at    BIGINT,                                   -- when they were last, with an answer
+  verified_at  BIGINT,                                   -- its token was seen for the first time
+  missing_at   BIGINT,                                   -- since then the token is not there
+  wants_mail   BOOLEAN NOT NULL DEFAULT FALSE,
+  has_mx       BOOLEAN NOT NULL DEFAULT FALSE,           -- its MX points here
+  mx_missing_at BIGINT,                                  -- since then it does not any more
+  problem      TEXT,                                     -- for the customer: what was found instead
+  PRIMARY KEY (account_id, name)
+);
+CREATE INDEX domains_due ON domains (look_at);
+
+-- notices: mails to be sent and sent, each once for what it is about. A row outlives its account
+-- until it is sent; then recipient and text are wiped.
+CREATE TABLE notices (
+  account_id TEXT   NOT NULL,
+  kind       TEXT   NOT NULL,
+  about      BIGINT NOT NULL,                            -- such as the end date it speaks of
+  channel    TEXT   NOT NULL CHECK (channel IN ('email', 'mailbox')),
+  recipient  TEXT,
+  subject    TEXT,
+  body       TEXT,
+  unsubscribe TEXT,                                      -- the address that ends such mails
+  written_at BIGINT NOT NULL,
+  try_at     BIGINT,                                     -- NULL: sent, or given up
+  tries      BIGINT NOT NULL DEFAULT 0,
+  sent_at    BIGINT,
+  error      TEXT,
+  PRIMARY KEY (account_id, kind, about, channel),
+  CHECK (try_at IS NULL OR (recipient IS NOT NULL AND subject IS NOT NULL AND body IS NOT NULL))
+);
+CREATE INDEX notices_due ON notices (try_at) WHERE try_at IS NOT NULL;
+
 -- orders: one row per purchase, with its one invoice. Payments that no order waits for are
 -- recorded here too (kind 'lost'), for the operator.
 CREATE TABLE orders (
   token          TEXT   NOT NULL PRIMARY KEY,            -- in links; with a prefix, the invoice's label
-  kind           TEXT   NOT NULL CHECK (kind IN ('open', 'lost')),
+  kind           TEXT   NOT NULL CHECK (kind IN ('open', 'extend', 'resize', 'lost')),
   account_id     TEXT   REFERENCES accounts (id),        -- NULL when its place was released
   attempt        TEXT   UNIQUE,                          -- one submitted form makes one order
   browser        TEXT,                                   -- keyed hash of the browser that ordered
   username       TEXT,                                   -- as asked for; NULL: any
   space_mb       BIGINT CHECK (space_mb > 0),
+  extra_addresses BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),
+  extra_domains  BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
+  held_mb        BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),  -- held for it beside its account's
   duration       BIGINT CHECK (duration > 0),
   unit           TEXT   CHECK (unit IN ('hours', 'days', 'months')),
   amount_msat    BIGINT CHECK (amount_msat > 0),
@@ -101,15 +164,19 @@ CREATE TABLE orders (
   pay_index      BIGINT,                                 -- no key: it repeats after a node's restore
   received_msat  BIGINT CHECK (received_msat > 0),
   applied_at     BIGINT,                                 -- the payment took effect
-  bought_seconds BIGINT,
-  CHECK (kind = 'lost' OR (space_mb IS NOT NULL AND duration IS NOT NULL AND unit IS NOT NULL
-    AND amount_msat IS NOT NULL)),
+  bought_seconds BIGINT,                                 -- by how much the end moved
+  ends_at        BIGINT,                                 -- the end that it led to
+  is_late        BOOLEAN NOT NULL DEFAULT FALSE,         -- its hosting was gone: it opened one anew
+  CHECK (kind = 'lost' OR (space_mb IS NOT NULL AND amount_msat IS NOT NULL)),
+  CHECK ((duration IS NULL) = (unit IS NULL)),
+  CHECK (kind <> 'extend' OR duration IS NOT NULL),
   CHECK ((paid_at IS NULL) = (received_msat IS NULL)),
   CHECK ((paid_at IS NULL) = (node_id IS NULL)),
   CHECK ((paid_at IS NULL) = (pay_index IS NULL)),
   CHECK (paid_at IS NULL OR payment_hash IS NOT NULL),
   CHECK (applied_at IS NULL OR paid_at IS NOT NULL),
-  CHECK ((applied_at IS NULL) = (bought_seconds IS NULL))
+  CHECK ((applied_at IS NULL) = (bought_seconds IS NULL)),
+  CHECK ((applied_at IS NULL) = (ends_at IS NULL))
 );
 CREATE INDEX orders_open ON orders (expires_at) WHERE paid_at IS NULL AND released_at IS NULL;
 CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND released_at IS NOT NULL;

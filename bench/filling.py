@@ -12,11 +12,12 @@ AT_ONCE = 5000
 def fill(database: Database, count: int, moment: int) -> None:
     """Add accounts that were opened long before `moment`, for a year: paid, applied, live."""
     opened = moment - 30 * 86400
+    until = opened + 31536000
     with database.atomic():
         _insert(
             database,
-            "accounts (id, username, server_id, space_mb, password_hash, rate_msat_per_day,"
-            " opened_at, ready_at, expires_at, revision, leases)",
+            "accounts (id, username, server_id, space_mb, password_hash, opened_at,"
+            " ready_at, expires_at, valued_at, value_msat, calendar_at, revision, leases)",
             (
                 (
                     f"id{n}",
@@ -24,10 +25,12 @@ def fill(database: Database, count: int, moment: int) -> None:
                     1,
                     100,
                     "hash",
-                    1000,
                     opened,
                     opened,
-                    opened + 31536000,
+                    until,
+                    opened,
+                    365 * 7000,
+                    until - 14 * 86400,
                     1,
                     1,
                 )
@@ -47,10 +50,20 @@ def fill(database: Database, count: int, moment: int) -> None:
             database,
             "orders (token, kind, account_id, username, space_mb, duration, unit, amount_msat,"
             " placed_at, expires_at, bolt11, payment_hash, paid_at, node_id, pay_index,"
-            " received_msat, applied_at, bought_seconds)",
+            " received_msat, applied_at, bought_seconds, ends_at)",
             (
                 (f"token{n}", "open", f"id{n}", f"name{n}", 100, 12, "months", 1000, opened, opened)
-                + (f"lnbc{n}", f"hash{n}", opened, NODE_ID, n + 1, 1000, opened, 31536000)
+                + (
+                    f"lnbc{n}",
+                    f"hash{n}",
+                    opened,
+                    NODE_ID,
+                    n + 1,
+                    1000,
+                    opened,
+                    31536000,
+                    opened + 31536000,
+                )
                 for n in range(count)
             ),
         )

@@ -359,9 +359,10 @@ def a_new_account(shop: Shop) -> str:
             server=1,
             space_mb=100,
             password_hash="of no use",
-            rate_msat_per_day=1000,
             opened_at=now(),
             expires_at=now() + 90 * 86400,
+            valued_at=now(),
+            value_msat=90 * 7000,
         )
         wanted.want_all(shop, account, "Correct horse 1")
     return account.id

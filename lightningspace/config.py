@@ -1,5 +1,6 @@
 """The settings: environment variables, parsed and checked once, at the start."""
 
+import ipaddress
 import os
 import re
 import secrets
@@ -41,6 +42,17 @@ class Config:
     space_sizes_mb: tuple[int, ...]
     price_msat_per_day: int
     price_msat_per_gb_day: int
+    addresses_included: int
+    domains_included: int
+    price_msat_per_address_day: int
+    price_msat_per_domain_day: int
+    grace_days: int
+    horizon_days: int
+    sweep_limit: int
+    smtp_url: str
+    smtp_verify_tls: bool | str
+    mail_from: str
+    dns_servers: tuple[str, ...]
     invoice_minutes: int
     unpaid_per_client: int
     mail_send_min_days: int
@@ -56,6 +68,10 @@ class Config:
     @property
     def is_https(self) -> bool:
         return self.public_url.startswith("https:")
+
+    @property
+    def horizon_seconds(self) -> int:
+        return self.horizon_days * DAY
 
     def __repr__(self):
         return "<Config>"  # it holds secrets
@@ -85,9 +101,10 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
             "PRICE_MSAT_PER_DAY and PRICE_MSAT_PER_GB_DAY are too high: two years of the largest "
             "size would cost more than a thousand bitcoin"
         )
+    public_url = read("PUBLIC_URL", _public_url)
     _make_directory(instance)
     return Config(
-        public_url=read("PUBLIC_URL", _public_url),
+        public_url=public_url,
         base_domain=read("BASE_DOMAIN", _host),
         database_url=read("DATABASE_URL", _database_url, f"sqlite:///{instance / 'shop.sqlite3'}"),
         secret_key=_secret_key(read, instance),
@@ -104,6 +121,18 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         space_sizes_mb=sizes,
         price_msat_per_day=price_msat_per_day,
         price_msat_per_gb_day=price_msat_per_gb_day,
+        addresses_included=read("ADDRESSES_INCLUDED", _whole(1, 10_000), "5"),
+        domains_included=read("DOMAINS_INCLUDED", _whole(0, 10_000), "1"),
+        price_msat_per_address_day=read("PRICE_MSAT_PER_ADDRESS_DAY", _whole(0, 10**9), "1000"),
+        price_msat_per_domain_day=read("PRICE_MSAT_PER_DOMAIN_DAY", _whole(0, 10**9), "1000"),
+        grace_days=read("GRACE_DAYS", _whole(0, 3_650), "14"),
+        # At least the longest order and its month.
+        horizon_days=read("HORIZON_DAYS", _whole(760, 36_500), "1095"),
+        sweep_limit=read("SWEEP_LIMIT", _whole(1, 100), "10"),
+        smtp_url=read.secret("SMTP_URL", _smtp_url, ""),
+        smtp_verify_tls=read("SMTP_VERIFY_TLS", _verify_tls, "true"),
+        mail_from=read("MAIL_FROM", _sender, f"hosting@{urlsplit(public_url).hostname}"),
+        dns_servers=read("DNS_SERVERS", _list_of(_name_server), ""),
         invoice_minutes=read("INVOICE_MINUTES", _whole(2, 24 * 60), "15"),
         unpaid_per_client=read("UNPAID_PER_CLIENT", _whole(1, 10_000), "3"),
         mail_send_min_days=read("MAIL_SEND_MIN_DAYS", _whole(0, 36_500), "30"),
@@ -131,10 +160,12 @@ class _Reader:
         except ValueError as error:
             raise ConfigError(f"{name} is not usable: {error}") from error
 
-    def secret(self, name: str, parse: Callable[[str], str]) -> str:
+    def secret(self, name: str, parse: Callable[[str], str], default: str | None = None) -> str:
         if name in self._env:
             return self(name, parse)
         path = self._env.get(f"{name}_FILE")
+        if path is None and default is not None:
+            return default
         if path is None:
             raise ConfigError(
                 f"{name} is not set: write it, or the path of its file in {name}_FILE"
@@ -254,6 +285,40 @@ def _database_url(value: str) -> str:
             "% in a password as %2F %40 %3A %3F %23 %25"
         )
     return value
+
+
+def _smtp_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    bare = not (parts.path.strip("/") or parts.query or parts.fragment)
+    if value and not (parts.scheme in ("smtp", "smtps") and parts.hostname and bare and port != 0):
+        # Not the value: it may hold a password.
+        raise ValueError(
+            "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465 "
+            "(TLS), with / @ : ? # and % in a password as %2F %40 %3A %3F %23 %25"
+        )
+    return value
+
+
+def _sender(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", value):
+        raise ValueError("write the address that our mails come from, such as hosting@shop.example")
+    return value
+
+
+def _name_server(value: str) -> str:
+    address, _, port = value.rpartition(":") if value.count(":") == 1 else (value, "", "53")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError("write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353")
+    try:
+        return f"{ipaddress.ip_address(address)}#{port}"
+    except ValueError:
+        raise ValueError(
+            "write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353"
+        ) from None
 
 
 def _panel_prefix(value: str) -> str:

@@ -15,7 +15,7 @@ from peewee import fn
 from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease, Lost, is_free
-from lightningspace.models import Account, Order, RestingName, Server, Service, transaction
+from lightningspace.models import Account, Domain, Order, RestingName, Server, Service, transaction
 from lightningspace.panel import PanelError, Refused
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
@@ -68,7 +68,15 @@ def _read(account_id: str) -> tuple[Account, list[Service]]:
         rows = wanted.services_of(account_id)
         before, account = account, Account.get_by_id(account_id)
         if account.revision == before.revision:
-            return account, rows
+            break
+    for row in rows:
+        row.gone = is_going(account, row)
+    return account, rows
+
+
+def is_going(account: Account, row: Service) -> bool:
+    """Whether it is to be removed: by itself, or with its account."""
+    return row.gone or account.closing_at is not None
 
 
 class _Outdated(Exception):
@@ -247,8 +255,23 @@ class _Round:
 
     def _delete(self, row: Service, record: dict) -> None:
         self._check_wanted()  # again: what is deleted does not come back
+        self._begin_deleting()
         id = panel.record_id(row.kind, record)
         self._write(row, "deleted", self.panel.delete, row.kind, id)
+
+    def _begin_deleting(self) -> None:
+        """From the first deletion of a closing on, no payment takes it back."""
+        if self.account.closing_at is None or self.account.deleting_at is not None:
+            return
+        moment = now()
+        with transaction():
+            self.lease.extend()
+            begun = Account.update(deleting_at=moment).where(
+                (Account.id == self.account.id) & (Account.revision == self.account.revision)
+            )
+            if not begun.execute():
+                raise _Outdated
+        self.account.deleting_at = moment
 
     def _write(self, row: Service, what: str, call: Callable, *arguments):
         """One change at the panel: nothing is written after another worker has taken over."""
@@ -409,6 +432,7 @@ class _Round:
         return kept
 
     def _remove_clients(self, row: Service) -> None:
+        self._begin_deleting()
         for client in self.panel.find_clients(row.name):
             self._write(row, "deleted", self.panel.delete_client, client["id"])
         if self.panel.find_clients(row.name):
@@ -538,9 +562,14 @@ class _Round:
     def _note_ready(self) -> None:
         """The paid time starts when everything is there, however long that took."""
         moment, account = now(), self.account
+        waited = moment - account.opened_at
         ready = (
             Account.update(
-                ready_at=moment, expires_at=Account.expires_at + moment - Account.opened_at
+                ready_at=moment,
+                valued_at=Account.valued_at + waited,
+                expires_at=Account.expires_at + waited,
+                calendar_at=moment,
+                usage_at=moment,
             )
             .where(
                 (Account.id == account.id)
@@ -550,7 +579,6 @@ class _Round:
             .execute()
         )
         if ready:
-            waited = moment - account.opened_at
             logger.info("account %s: ready, %d s after it was opened", account.id, waited)
 
     def _note_closed(self) -> None:
@@ -568,14 +596,28 @@ class _Round:
             RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
                 conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}
             ).execute()
-            Order.update(
-                account=None, username=None, browser=None, attempt=None, bolt11=None
-            ).where(Order.account == account.id).execute()
+            held_mb = self._forget_orders()
+            Domain.delete().where(Domain.account == account.id).execute()
             Account.delete().where(Account.id == account.id).execute()
-            Server.update(held_mb=Server.held_mb - account.space_mb).where(
-                Server.id == account.server_id
-            ).execute()
+            Server.update(
+                held_mb=Server.held_mb - account.space_mb - held_mb,
+                unpaid_mb=Server.unpaid_mb - held_mb,
+            ).where(Server.id == account.server_id).execute()
         logger.info("account %s: closed", account.id)
+
+    def _forget_orders(self) -> int:
+        """Take its orders from the account; return the space that unpaid ones held for it.
+
+        One that can still be paid keeps its name and browser, for the payment opens it anew.
+        """
+        its_own = Order.account == self.account.id
+        held_mb = Order.select(fn.SUM(Order.held_mb)).where(its_own).scalar() or 0
+        is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
+        Order.update(username=None, browser=None, bolt11=None).where(
+            its_own & (is_over | Order.released_at.is_null(False))
+        ).execute()
+        Order.update(account=None, attempt=None, held_mb=0).where(its_own).execute()
+        return held_mb
 
 
 def _is_due(row: Service) -> bool:
@@ -616,7 +658,7 @@ def state(account: Account, row: Service) -> str:
     going, waiting (to be made) or changing while it is not applied; off; applied; live.
     """
     if not row.is_applied:
-        if row.gone:
+        if is_going(account, row):
             return "going"
         return "changing" if row.applied_at else "waiting"
     if row.kind in wanted.SWITCHED and not wanted.is_on(account, row):

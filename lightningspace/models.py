@@ -100,6 +100,8 @@ class Server(Table):
     held_mb = BigIntegerField(default=0)
     unpaid_mb = BigIntegerField(default=0)
     queue_empty_at = BigIntegerField(null=True)
+    php_versions = TextField(default="[]")
+    php_at = BigIntegerField(null=True)
 
     class Meta:
         table_name = "servers"
@@ -110,24 +112,36 @@ class Account(Table):
     username = TextField(null=True, unique=True)
     server = ForeignKeyField(Server, column_name="server_id")
     space_mb = BigIntegerField()
+    extra_addresses = BigIntegerField(default=0)
+    extra_domains = BigIntegerField(default=0)
     held_by = TextField(null=True, unique=True)
     email = TextField(null=True)
     password_sealed = TextField(null=True)
     password_hash = TextField(null=True)
-    rate_msat_per_day = BigIntegerField(null=True)
     opened_at = BigIntegerField(null=True)
     ready_at = BigIntegerField(null=True)
     expires_at = BigIntegerField(null=True)
+    valued_at = BigIntegerField(null=True)
+    value_msat = BigIntegerField(null=True)
+    credit_msat = BigIntegerField(default=0)
+    calendar_at = BigIntegerField(null=True)
+    last_call_at = BigIntegerField(null=True)
     suspended_at = BigIntegerField(null=True)
     blocked_at = BigIntegerField(null=True)
     blocked_reason = TextField(null=True)
     closing_at = BigIntegerField(null=True)
+    deleting_at = BigIntegerField(null=True)
     session_epoch = BigIntegerField(default=0)
     revision = BigIntegerField(default=0)
     reconcile_at = BigIntegerField(null=True)
     leased_by = TextField(null=True)
     leased_until = BigIntegerField(null=True)
     leases = BigIntegerField(default=0)
+    used_site_mb = BigIntegerField(null=True)
+    used_database_mb = BigIntegerField(null=True)
+    used_mail_mb = BigIntegerField(null=True)
+    used_at = BigIntegerField(null=True)
+    usage_at = BigIntegerField(null=True)
 
     class Meta:
         table_name = "accounts"
@@ -161,6 +175,44 @@ class Service(Table):
         return self.applied_revision == self.revision
 
 
+class Domain(Table):
+    account = ForeignKeyField(Account, column_name="account_id", backref="domains")
+    name = TextField()
+    added_at = BigIntegerField()
+    look_at = BigIntegerField()
+    looked_at = BigIntegerField(null=True)
+    verified_at = BigIntegerField(null=True)
+    missing_at = BigIntegerField(null=True)
+    wants_mail = BooleanField(default=False)
+    has_mx = BooleanField(default=False)
+    mx_missing_at = BigIntegerField(null=True)
+    problem = TextField(null=True)
+
+    class Meta:
+        table_name = "domains"
+        primary_key = CompositeKey("account", "name")
+
+
+class Notice(Table):
+    account_id = TextField()
+    kind = TextField()
+    about = BigIntegerField()
+    channel = TextField()
+    recipient = TextField(null=True)
+    subject = TextField(null=True)
+    body = TextField(null=True)
+    unsubscribe = TextField(null=True)
+    written_at = BigIntegerField()
+    try_at = BigIntegerField(null=True)
+    tries = BigIntegerField(default=0)
+    sent_at = BigIntegerField(null=True)
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "notices"
+        primary_key = CompositeKey("account_id", "kind", "about", "channel")
+
+
 class Order(Table):
     token = TextField(primary_key=True)
     kind = TextField()
@@ -169,6 +221,9 @@ class Order(Table):
     browser = TextField(null=True)
     username = TextField(null=True)
     space_mb = BigIntegerField(null=True)
+    extra_addresses = BigIntegerField(default=0)
+    extra_domains = BigIntegerField(default=0)
+    held_mb = BigIntegerField(default=0)
     duration = BigIntegerField(null=True)
     unit = TextField(null=True)
     amount_msat = BigIntegerField(null=True)
@@ -184,9 +239,17 @@ class Order(Table):
     received_msat = BigIntegerField(null=True)
     applied_at = BigIntegerField(null=True)
     bought_seconds = BigIntegerField(null=True)
+    ends_at = BigIntegerField(null=True)
+    is_late = BooleanField(default=False)
 
     class Meta:
         table_name = "orders"
+
+
+def lock_account(account_id: str) -> Account | None:
+    """Within a transaction: the account, which nobody else changes until its end."""
+    locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()
+    return Account.get_by_id(account_id) if locked else None
 
 
 def find_order(token: str) -> Order | None:
@@ -226,4 +289,4 @@ class Fact(Table):
         table_name = "facts"
 
 
-TABLES = (Server, Account, Service, Order, RestingName, Cursor, Fact)
+TABLES = (Server, Account, Service, Domain, Notice, Order, RestingName, Cursor, Fact)

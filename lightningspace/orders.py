@@ -1,35 +1,39 @@
-"""What was bought: place an order, record its payment, let it take effect, or release it.
+"""What is ordered: a hosting, more time for it, another size; and what becomes of unpaid orders.
 
-An order reserves its name and space before its invoice is asked for. Only the node says that
-it is paid: recording that depends on no business rule, taking effect is separate and retried.
+An order reserves its name and space before its invoice is asked for. That it is paid, only the
+node says: see payments.
 """
 
 import logging
 import secrets
-import string
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from peewee import IntegrityError, fn
 
-from lightningspace import names, passwords, wanted
+from lightningspace import ledger, names, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Cursor, Order, RestingName, Server, transaction
-from lightningspace.node import Invoice, NodeError, Payment, Refused
-from lightningspace.prices import DAY, Terms
+from lightningspace.models import (
+    Account,
+    Order,
+    RestingName,
+    Server,
+    lock_account,
+    transaction,
+)
+from lightningspace.node import Invoice, NodeError
+from lightningspace.prices import Size, Terms
 from lightningspace.shop import Shop
-from lightningspace.vault import Unreadable
 
 logger = logging.getLogger(__name__)
 
 # A lost race for a name or a place is run again; the reads of the next round say what is gone.
 RACES = 20
 TOKEN_LENGTH = 32
-# An order without an invoice after this time was interrupted: nobody has seen its invoice.
-INTERRUPTED_SECONDS = 60
-# Released orders stay for "order again", with what was typed in them, for this long.
-KEPT_SECONDS = DAY
 # Unpaid orders hold at most this part of the space that is not sold.
 UNPAID_PART = 5
+# Unpaid orders that one account may have.
+OPEN_ORDERS = 10
 
 
 class NameTaken(Exception):
@@ -44,12 +48,20 @@ class SoldOut(Exception):
     """No server has the space left, or unpaid orders hold too much of it just now."""
 
 
-class _SomebodyWasFaster(Exception):
-    """Rolls a transaction back whose conditional update came second."""
-
-
 class TooManyUnpaid(Exception):
-    """The client has as many unpaid orders as it may."""
+    """The client, or the account, has as many unpaid orders as it may."""
+
+
+class Refused(Exception):
+    """Nothing is sold to this account now; the text says why, to its owner."""
+
+
+class ResizeWaits(Exception):
+    """`token`: the unpaid order of another size, which comes first."""
+
+    def __init__(self, token: str):
+        super().__init__("another size is ordered already")
+        self.token = token
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,15 @@ class Wish:
     form_id: str
 
 
-# -- placing -------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Buyer:
+    """Who orders for an account: its owner's browser, and the form that was sent."""
+
+    browser: str
+    form_id: str
+
+
+# -- a new hosting -------------------------------------------------------------------
 
 
 def place(shop: Shop, wish: Wish) -> Order:
@@ -73,14 +93,25 @@ def place(shop: Shop, wish: Wish) -> Order:
 
     Raises NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
     """
-    order, is_new = _reserve(shop, wish, _attempt(shop, wish))
+    attempt = _attempt(shop, wish)
+    return _place(shop, lambda: _reserve(shop, wish, attempt))
+
+
+def _place(shop: Shop, reserve: Callable[[], tuple[Order | None, bool]]) -> Order | None:
+    """Get an invoice for what `reserve` has reserved; it also says whether that was just now.
+
+    None when it says that there is nothing to pay.
+    """
+    order, is_new = _retried(reserve)
+    if order is None:
+        return None
     if order.bolt11 is None and order.cancelled_at is None:
         try:
             _ask_for_invoice(shop, order)
         except NodeError:
             # Not another's: the other half of a double click may be about to get its invoice.
             if is_new:
-                _give_up(order.token)
+                give_up(order.token)
             raise
     return Order.get_by_id(order.token)
 
@@ -91,18 +122,18 @@ def _attempt(shop: Shop, wish: Wish) -> str:
     return shop.vault.mac("attempt", wish.browser, wish.form_id, *(str(part) for part in typed))
 
 
-def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
-    """The order of this attempt, and whether it was made just now."""
+def _retried(reserve: Callable):
     for _ in range(RACES):
         try:
             with transaction():
-                return _reserve_once(shop, wish, attempt)
+                return reserve()
         except IntegrityError:
             continue
     raise SoldOut
 
 
-def _reserve_once(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
+def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
+    """Within a transaction: the order of this attempt, and whether it was made just now."""
     taken = wish.username and Account.get_or_none(Account.username == wish.username)
     # After the name: a double click's other half may have committed between the two.
     twin = Order.get_or_none(Order.attempt == attempt)
@@ -110,21 +141,20 @@ def _reserve_once(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         return twin, False
     if taken:
         raise NameTaken(_own_unpaid_order(wish))
-    if wish.username and _rests(shop, wish.username):
+    if wish.username and rests(shop, wish.username):
         raise NameTaken(None)
     terms = wish.terms
     account = Account.create(
         id=secrets.token_hex(8),
-        username=wish.username or _free_name(shop),
+        username=wish.username or free_name(shop),
         server=_hold(terms.space_mb),
         space_mb=terms.space_mb,
         held_by=_free_place(shop, wish.client),
         email=wish.email,
         password_sealed=shop.vault.seal(wish.password) if wish.password else None,
     )
-    moment = now()
-    order = Order.create(
-        token=secrets.token_hex(TOKEN_LENGTH // 2),
+    order = _create(
+        shop,
         kind="open",
         account=account,
         attempt=attempt,
@@ -134,13 +164,21 @@ def _reserve_once(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         duration=terms.duration,
         unit=terms.unit,
         amount_msat=shop.prices.price_msat(terms),
-        placed_at=moment,
-        expires_at=moment + shop.config.invoice_minutes * 60,
     )
     return order, True
 
 
-def _rests(shop: Shop, username: str) -> bool:
+def _create(shop: Shop, **facts) -> Order:
+    moment = now()
+    return Order.create(
+        token=secrets.token_hex(TOKEN_LENGTH // 2),
+        placed_at=moment,
+        expires_at=moment + shop.config.invoice_minutes * 60,
+        **facts,
+    )
+
+
+def rests(shop: Shop, username: str) -> bool:
     """Whether somebody had the name not long ago: mails of others still go to it."""
     hashes = shop.vault.macs("name", username)
     return (
@@ -150,8 +188,8 @@ def _rests(shop: Shop, username: str) -> bool:
     )
 
 
-def _free_name(shop: Shop) -> str:
-    while _rests(shop, name := names.generate()):
+def free_name(shop: Shop) -> str:
+    while rests(shop, name := names.generate()):
         continue
     return name
 
@@ -173,22 +211,22 @@ def _own_unpaid_order(wish: Wish) -> str | None:
 def _hold(space_mb: int) -> int:
     """Take space on the server with the most unsold space, for an order not yet paid."""
     left = Server.capacity_mb - Server.held_mb
-    held_by_unpaid = Server.unpaid_mb + space_mb
-    not_sold = Server.capacity_mb - Server.held_mb + Server.unpaid_mb
     for server in Server.select(Server.id).order_by(left.desc(), Server.id):
-        held = (
-            Server.update(held_mb=Server.held_mb + space_mb, unpaid_mb=held_by_unpaid)
-            .where(
-                (Server.id == server.id)
-                & (Server.held_mb + space_mb <= Server.capacity_mb)
-                # One order may always be open, however small the shop.
-                & ((held_by_unpaid * UNPAID_PART <= not_sold) | (Server.unpaid_mb == 0))
-            )
-            .execute()
-        )
-        if held:
+        if _hold_on(server.id, space_mb):
             return server.id
     raise SoldOut
+
+
+def _hold_on(server_id: int, space_mb: int) -> bool:
+    held_by_unpaid = Server.unpaid_mb + space_mb
+    not_sold = Server.capacity_mb - Server.held_mb + Server.unpaid_mb
+    held = Server.update(held_mb=Server.held_mb + space_mb, unpaid_mb=held_by_unpaid).where(
+        (Server.id == server_id)
+        & (Server.held_mb + space_mb <= Server.capacity_mb)
+        # One order may always be open, however small the shop.
+        & ((held_by_unpaid * UNPAID_PART <= not_sold) | (Server.unpaid_mb == 0))
+    )
+    return held.execute() == 1
 
 
 def _free_place(shop: Shop, client: str) -> str:
@@ -200,6 +238,126 @@ def _free_place(shop: Shop, client: str) -> str:
         if place not in taken:
             return place
     raise TooManyUnpaid
+
+
+# -- more time, another size ---------------------------------------------------------
+
+
+def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) -> Order:
+    """Order more time for an account at today's price of its size; it counts when it is paid.
+
+    The same form again answers the same order. Raises Refused, TooManyUnpaid and NodeError.
+    """
+    attempt = shop.vault.mac("extend", account_id, buyer.form_id, str(duration), unit)
+
+    def reserve():
+        account, twin = _customer(account_id, attempt)
+        if twin:
+            return twin, False
+        terms = Terms(account.space_mb, duration, unit)
+        amount_msat = shop.prices.cost_msat(ledger.size(account), terms.seconds)
+        facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
+        size = _size_columns(ledger.size(account))
+        return _create(shop, kind="extend", amount_msat=amount_msat, **facts, **size), True
+
+    return _place(shop, reserve)
+
+
+def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | None:
+    """Give an account another size; what is paid becomes time at today's price of it.
+
+    A larger one costs the difference until the end: return the order to be paid. None: what is
+    paid is enough, and the account has this size now. Raises Refused (for a size below what is
+    used, too), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
+    """
+    attempt = shop.vault.mac(
+        "resize", account_id, buyer.form_id, *map(str, _size_columns(size).values())
+    )
+
+    def reserve():
+        account, twin = _customer(account_id, attempt)
+        if twin:
+            return twin, False
+        amount_msat = resize_msat(shop, account, size)
+        if not amount_msat:
+            rate, horizon = shop.prices.rate(size), shop.config.horizon_seconds
+            if not wanted.take_space(account, size.space_mb):
+                raise SoldOut
+            wanted.renew(shop, account, ledger.holding(account).resize(0, rate, horizon), size)
+            return None, False
+        more_mb = max(0, size.space_mb - account.space_mb)
+        if more_mb and not _hold_on(account.server_id, more_mb):
+            raise SoldOut
+        facts = _of_owner(account, buyer, attempt) | _size_columns(size)
+        facts |= {"held_mb": more_mb, "amount_msat": amount_msat}
+        return _create(shop, kind="resize", **facts), True
+
+    return _place(shop, reserve)
+
+
+def resize_msat(shop: Shop, account: Account, size: Size) -> int:
+    """What another size costs now; 0: nothing. Raises as `resize` does."""
+    waiting = _unpaid(account.id).where(Order.kind == "resize").first()
+    if waiting:
+        raise ResizeWaits(waiting.token)
+    if account.ready_at is None:
+        raise Refused("The hosting is still being set up. Please wait until that is done.")
+    holding = ledger.holding(account)
+    if not holding.seconds:
+        raise Refused("The paid time is over. Extend the hosting first, then change its size.")
+    too_small = wanted.too_small(shop, account, size)
+    if too_small:
+        raise Refused(too_small)
+    return holding.growth_msat(shop.prices.rate(size))
+
+
+def check_may_buy(account: Account) -> None:
+    """Raise Refused when nothing is sold to this account now."""
+    if account.closing_at or account.opened_at is None:
+        raise Refused("This hosting is being closed.")
+    if account.blocked_at:
+        raise Refused("This hosting is blocked.")
+    if account.last_call_at:
+        raise Refused(
+            "This hosting is about to be deleted: nothing is sold for it any more, so that nobody "
+            "pays for what goes."
+        )
+
+
+def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
+    """Within a transaction: an account that may buy, and its order of this attempt if there is."""
+    account = lock_account(account_id)
+    if account is None:
+        raise Refused("This hosting is closed.")
+    twin = Order.get_or_none(Order.attempt == attempt)
+    if twin is None:
+        check_may_buy(account)
+        if _unpaid(account_id).count() >= OPEN_ORDERS:
+            raise TooManyUnpaid
+    return account, twin
+
+
+def _unpaid(account_id: str):
+    return Order.select().where(
+        (Order.account == account_id) & Order.paid_at.is_null() & Order.released_at.is_null()
+    )
+
+
+def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
+    # The name: should the hosting be gone when the payment comes, it is opened anew under it.
+    facts = {"account": account, "username": account.username}
+    return facts | {"browser": buyer.browser, "attempt": attempt}
+
+
+def _size_columns(size: Size) -> dict:
+    return {
+        "space_mb": size.space_mb,
+        "extra_addresses": size.extra_addresses,
+        "extra_domains": size.extra_domains,
+    }
+
+
+# -- its invoice ---------------------------------------------------------------------
 
 
 def _ask_for_invoice(shop: Shop, order: Order) -> None:
@@ -229,7 +387,7 @@ def _keep_invoice(token: str, invoice: Invoice) -> bool:
     return kept == 1
 
 
-def _give_up(token: str) -> bool:
+def give_up(token: str) -> bool:
     """Free an order's name and space at once, if its invoice was shown to nobody."""
     with transaction():
         given_up = (
@@ -256,14 +414,21 @@ def describe(order: Order) -> str:
 
     An order lost with the database can be rebuilt from it.
     """
-    return (
-        f"Web hosting: {order.kind} {order.space_mb} MB {order.duration} {order.unit} "
-        f"{order.token[:8]}"
-    )
+    extras = order.extra_addresses or order.extra_domains
+    size = f"{order.space_mb} MB"
+    if extras:
+        size += f" {order.extra_addresses} addresses {order.extra_domains} domains"
+    time = f" {order.duration} {order.unit}" if order.duration else ""
+    return f"Web hosting: {order.kind} {size}{time} {order.token[:8]}"
 
 
-def terms_of(order: Order) -> Terms:
-    return Terms(order.space_mb, order.duration, order.unit)
+def size_of(order: Order) -> Size:
+    return Size(order.space_mb, order.extra_addresses, order.extra_domains)
+
+
+def terms_of(order: Order) -> Terms | None:
+    """None: it names no time (another size)."""
+    return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
 
 
 # -- what has become of it -----------------------------------------------------------
@@ -295,172 +460,6 @@ def space_left_mb() -> int:
     return max(0, Server.select(left).scalar() or 0)
 
 
-# -- payments ------------------------------------------------------------------------
-
-
-def cursor(node_id: str) -> int:
-    """The pay_index of the last payment recorded from this node; 0 before the first."""
-    found = Cursor.get_or_none(Cursor.node_id == node_id)
-    return found.pay_index if found else 0
-
-
-def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
-    """Keep a payment and move the cursor past it; False when it was known or is not ours.
-
-    `after` is the cursor that it was waited for with: if it was set back meanwhile, it stays.
-    A label of ours without an order is kept as well, as a lost order. May be called twice.
-    """
-    prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
-    # The whole label: another program's prefix may begin with ours.
-    is_ours = payment.label == prefix + token and set(token) <= set(string.hexdigits)
-    with transaction():
-        new = is_ours and _record(token, node_id, payment)
-        Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
-        Cursor.update(pay_index=payment.pay_index).where(
-            (Cursor.node_id == node_id) & (Cursor.pay_index == after)
-        ).execute()
-    return new
-
-
-def _record(token: str, node_id: str, payment: Payment) -> bool:
-    facts = {
-        "node_id": node_id,
-        "pay_index": payment.pay_index,
-        "paid_at": payment.paid_at,
-        "received_msat": payment.received_msat,
-        "payment_hash": payment.payment_hash,
-    }
-    recorded = (
-        Order.update(facts)
-        .where(
-            (Order.token == token)
-            & Order.paid_at.is_null()
-            & (Order.payment_hash.is_null() | (Order.payment_hash == payment.payment_hash))
-        )
-        .execute()
-    )
-    if recorded:
-        logger.info("order %s: paid, %d msat", token[:8], payment.received_msat)
-        return True
-    if Order.get_or_none(Order.payment_hash == payment.payment_hash):
-        return False
-    if Order.get_or_none(Order.token == token):
-        token = payment.payment_hash
-    moment = now()
-    Order.create(token=token, kind="lost", placed_at=moment, expires_at=moment, **facts)
-    logger.error("payment %s has no order: see `flask problems`", payment.payment_hash[:8])
-    return True
-
-
-def follow_from_start(node_id: str) -> None:
-    """Read the node's payments again from the first: it was restored and counts backwards."""
-    Cursor.update(pay_index=0).where(Cursor.node_id == node_id).execute()
-
-
-def due() -> list[Order]:
-    """Paid orders that have not taken effect."""
-    return list(
-        Order.select(Order.token, Order.account)
-        .where(Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != "lost"))
-        .order_by(Order.paid_at)
-    )
-
-
-def apply(shop: Shop, token: str) -> str | None:
-    """Let a paid order take effect, exactly once: open the account that it ordered.
-
-    Return the account's id; None when it had taken effect before. May be called by many at once.
-    """
-    order = Order.get_by_id(token)
-    if order.paid_at is None or order.applied_at is not None or order.kind != "open":
-        return None
-    if order.account_id is None:
-        _reserve_again(shop, token)
-        order = Order.get_by_id(token)
-    password, is_generated = _initial_password(shop, order.account)
-    password_hash = passwords.make_hash(password)
-
-    seconds = max(
-        terms_of(order).seconds, shop.prices.seconds_for(order.received_msat, order.space_mb)
-    )
-    moment = now()
-    with transaction():
-        applied = (
-            Order.update(applied_at=moment, bought_seconds=seconds, attempt=None)
-            .where((Order.token == token) & Order.applied_at.is_null())
-            .execute()
-        )
-        if not applied:
-            return None
-        Account.update(
-            opened_at=moment,
-            expires_at=moment + seconds,
-            rate_msat_per_day=order.received_msat * DAY // seconds,
-            password_hash=password_hash,
-            # A generated password stays readable until the customer has noted it.
-            password_sealed=shop.vault.seal(password) if is_generated else None,
-            held_by=None,
-        ).where(Account.id == order.account_id).execute()
-        Server.update(unpaid_mb=Server.unpaid_mb - order.space_mb).where(
-            Server.id == order.account.server_id
-        ).execute()
-        wanted.want_all(shop, order.account, password, is_generated)
-    logger.info("order %s: account %s opened", token[:8], order.account_id)
-    return order.account_id
-
-
-def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
-    """The password typed with the order, or a generated one (True)."""
-    if account.password_sealed:
-        try:
-            return shop.vault.unseal(account.password_sealed), False
-        except Unreadable:
-            logger.error("account %s: its password cannot be read, a new one is made", account.id)
-    return passwords.generate(), True
-
-
-def _reserve_again(shop: Shop, token: str) -> None:
-    """A place for a paid order that has none: its name and space were released before.
-
-    That takes a database or a node restored from a backup. The money is there, so it opens even
-    over the server's capacity, and under a generated name if its own is gone.
-    """
-    for _ in range(RACES):
-        try:
-            with transaction():
-                order = Order.get_by_id(token)
-                if order.account_id:
-                    return
-                name = order.username
-                if not name or Account.get_or_none(username=name) or _rests(shop, name):
-                    name = _free_name(shop)
-                left = Server.capacity_mb - Server.held_mb
-                for_sale = Server.select().where(Server.capacity_mb > 0)
-                server = for_sale.order_by(left.desc(), Server.id).get()
-                Server.update(
-                    held_mb=Server.held_mb + order.space_mb,
-                    unpaid_mb=Server.unpaid_mb + order.space_mb,
-                ).where(Server.id == server.id).execute()
-                account = Account.create(
-                    id=secrets.token_hex(8),
-                    username=name,
-                    server=server,
-                    space_mb=order.space_mb,
-                )
-                placed = (
-                    Order.update(account=account)
-                    .where((Order.token == token) & Order.account.is_null())
-                    .execute()
-                )
-                if not placed:
-                    raise _SomebodyWasFaster
-                logger.error("order %s: paid after its release, opened anew", token[:8])
-                return
-        except (IntegrityError, _SomebodyWasFaster):
-            continue
-    raise RuntimeError(f"no name found for order {token[:8]}")
-
-
 # -- releasing -----------------------------------------------------------------------
 
 
@@ -468,10 +467,10 @@ def cancel(shop: Shop, order: Order) -> bool:
     """Withdraw an unpaid order; False when the node says that it is paid. Raises NodeError."""
     if not shop.node.delete_unpaid_invoice(label(shop, order)):
         return False
-    return _release(order.token, cancelled_at=now())
+    return release(order.token, cancelled_at=now())
 
 
-def _release(token: str, **facts) -> bool:
+def release(token: str, **facts) -> bool:
     """Free an order's name and space: the node has no invoice of it to pay any more."""
     with transaction():
         released = (
@@ -492,41 +491,14 @@ def _free(token: str) -> None:
     if order.account_id is None:
         return
     account = order.account
+    if order.kind != "open":
+        Order.update(held_mb=0, attempt=None).where(Order.token == token).execute()
+        Server.update(
+            held_mb=Server.held_mb - order.held_mb, unpaid_mb=Server.unpaid_mb - order.held_mb
+        ).where(Server.id == account.server_id).execute()
+        return
     Order.update(account=None, attempt=None).where(Order.token == token).execute()
     Account.delete().where(Account.id == account.id).execute()
     Server.update(
         held_mb=Server.held_mb - account.space_mb, unpaid_mb=Server.unpaid_mb - account.space_mb
     ).where(Server.id == account.server_id).execute()
-
-
-def tidy(shop: Shop, node_id: str) -> bool:
-    """Look every open order up at the node; release the expired ones; forget the old ones.
-
-    Return whether a payment was found that the watcher had not seen. Raises NodeError.
-    """
-    found = False
-    open_orders = Order.select().where(Order.paid_at.is_null() & Order.released_at.is_null())
-    for order in list(open_orders):
-        try:
-            found |= _look_up(shop, node_id, order)
-        except Refused as refused:  # of this order: the others go on
-            logger.error("order %s: %s", order.token[:8], refused)
-    Order.delete().where(
-        Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS)
-    ).execute()
-    return found
-
-
-def _look_up(shop: Shop, node_id: str, order: Order) -> bool:
-    interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
-    given_up = interrupted and _give_up(order.token)
-    is_over = given_up or order.cancelled_at or order.expires_at <= now()
-    if is_over and shop.node.delete_unpaid_invoice(label(shop, order)):
-        _release(order.token)
-        return False
-    payment = shop.node.find_payment(label(shop, order))
-    if payment is None:
-        return False
-    # The cursor stays: payments before this one may still be on their way to the watcher.
-    with transaction():
-        return _record(order.token, node_id, payment)

@@ -1,4 +1,8 @@
-"""What space and time cost: whole numbers of msat, rounded up once to whole sats."""
+"""What space and time cost, and what paid time is worth: whole numbers of msat and seconds.
+
+Money buys time at today's rate. Time that is bought has a value, which melts away evenly until its
+end; whatever changes the end (an extension, another size) conserves that value to the msat.
+"""
 
 from dataclasses import dataclass
 
@@ -10,8 +14,24 @@ MB_PER_GB = 1000
 
 
 @dataclass(frozen=True)
+class Size:
+    """What an account has room for; `extra_*` beyond what is included in every hosting."""
+
+    space_mb: int
+    extra_addresses: int = 0
+    extra_domains: int = 0
+
+    def fits_in(self, other: "Size") -> bool:
+        return (
+            self.space_mb <= other.space_mb
+            and self.extra_addresses <= other.extra_addresses
+            and self.extra_domains <= other.extra_domains
+        )
+
+
+@dataclass(frozen=True)
 class Terms:
-    """What one order asks for."""
+    """What one order of time asks for."""
 
     space_mb: int
     duration: int
@@ -29,18 +49,74 @@ class Terms:
 
 @dataclass(frozen=True)
 class Prices:
+    """`msat_per_address_day` and `msat_per_domain_day`: of each one beyond the included."""
+
     msat_per_day: int
     msat_per_gb_day: int
+    msat_per_address_day: int = 0
+    msat_per_domain_day: int = 0
 
-    def rate(self, space_mb: int) -> int:
-        """Today's price of holding `space_mb`, in msat per day; at least 1."""
-        return max(1, self.msat_per_day + -(-self.msat_per_gb_day * space_mb // MB_PER_GB))
+    def rate(self, size: Size) -> int:
+        """Today's price of holding `size`, in msat per day; at least 1."""
+        return max(
+            1,
+            self.msat_per_day
+            + -(-self.msat_per_gb_day * size.space_mb // MB_PER_GB)
+            + self.msat_per_address_day * size.extra_addresses
+            + self.msat_per_domain_day * size.extra_domains,
+        )
+
+    def cost_msat(self, size: Size, seconds: int) -> int:
+        """What this much time costs today: whole sats, at least one."""
+        return max(1, -(-self.rate(size) * seconds // (DAY * 1000))) * 1000
 
     def price_msat(self, terms: Terms) -> int:
-        """What `terms` cost today: whole sats, at least one."""
-        sats = -(-self.rate(terms.space_mb) * terms.seconds // (DAY * 1000))
-        return max(1, sats) * 1000
+        """What a new hosting costs today: whole sats, at least one."""
+        return self.cost_msat(Size(terms.space_mb), terms.seconds)
 
-    def seconds_for(self, msat: int, space_mb: int) -> int:
-        """The time that `msat` buy at today's rate of `space_mb`."""
-        return msat * DAY // self.rate(space_mb)
+
+@dataclass(frozen=True)
+class Holding:
+    """The paid time of an account at one moment: what is left of it, and what that is worth.
+
+    `credit_msat` is what was paid for time beyond the horizon (seconds from now); it becomes time
+    as room appears.
+    """
+
+    seconds: int = 0
+    value_msat: int = 0
+    credit_msat: int = 0
+
+    @property
+    def worth_msat(self) -> int:
+        return self.value_msat + self.credit_msat
+
+    def buy(self, msat: int, rate: int, horizon: int, least_seconds: int = 0) -> "Holding":
+        """More time at `rate` (msat per day), at least `least_seconds`: what was bought stays."""
+        seconds = max(least_seconds, msat * DAY // rate)
+        room = max(0, horizon - self.seconds)
+        if seconds <= room:
+            return Holding(self.seconds + seconds, self.value_msat + msat, self.credit_msat)
+        spent = -(-msat * room // seconds)
+        return Holding(
+            self.seconds + room, self.value_msat + spent, self.credit_msat + msat - spent
+        )
+
+    def resize(self, msat: int, rate: int, horizon: int) -> "Holding":
+        """All that it is worth, with `msat` paid for it, as time at the `rate` of another size."""
+        worth = self.worth_msat + msat
+        seconds = worth * DAY // rate
+        if seconds <= horizon:
+            return Holding(seconds, worth)
+        spent = -(-horizon * rate // DAY)
+        return Holding(horizon, spent, worth - spent)
+
+    def use_credit(self, rate: int, horizon: int) -> "Holding":
+        """As much of the credit as there is room for, as time at `rate`."""
+        credit, nothing = self.credit_msat, Holding(self.seconds, self.value_msat)
+        return nothing.buy(credit, rate, horizon) if credit else self
+
+    def growth_msat(self, rate: int) -> int:
+        """What a size of this `rate` costs until the same end: whole sats, 0 if it is paid for."""
+        missing = -(-rate * self.seconds // DAY) - self.worth_msat
+        return max(0, -(-missing // 1000)) * 1000

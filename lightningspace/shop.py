@@ -39,7 +39,12 @@ def build(config: Config) -> Shop:
             config.panel_url, config.panel_user, config.panel_password, config.panel_verify_tls
         ),
         vault=Vault(config.secret_key, config.secret_key_fallbacks),
-        prices=Prices(config.price_msat_per_day, config.price_msat_per_gb_day),
+        prices=Prices(
+            config.price_msat_per_day,
+            config.price_msat_per_gb_day,
+            config.price_msat_per_address_day,
+            config.price_msat_per_domain_day,
+        ),
     )
 
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
-from lightningspace import names, passwords
+from lightningspace import ledger, names, passwords
 from lightningspace.clock import now
-from lightningspace.models import Account, Server, Service, transaction
-from lightningspace.prices import DAY
+from lightningspace.models import Account, Domain, Server, Service, transaction
+from lightningspace.prices import DAY, Holding, Size
 from lightningspace.shop import Shop
 
 # Each kind of service and what it hangs on, in the order in which the panel can take them.
@@ -53,6 +53,8 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "destination": lambda value: names.is_address(str(value)),
 }
 
+# What counts as an address of those that are included and paid for.
+ADDRESSES = ("mailbox", "forward")
 # How the space of an account is split.
 SPLIT_PERCENT = {"site": 70, "database": 10, "mailbox": 20}
 
@@ -73,8 +75,8 @@ class NotReady(Exception):
     """The account is still being set up; its paid time has not begun."""
 
 
-class NoRoom(Exception):
-    """The server has not that much space left."""
+class Full(Exception):
+    """The account has as many of these as are included and paid for."""
 
 
 # -- questions -----------------------------------------------------------------------
@@ -115,8 +117,7 @@ def is_on(account: Account, row: Service) -> bool:
 
 def may_send(shop: Shop, account: Account) -> bool:
     """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
-    paid = account.expires_at - (account.ready_at or account.opened_at)
-    return paid >= shop.config.mail_send_min_days * DAY
+    return ledger.paid_seconds(account) >= shop.config.mail_send_min_days * DAY
 
 
 def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int:
@@ -213,21 +214,81 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
     ).execute()
 
 
-def resize(account_id: str, space_mb: int) -> None:
-    """Give an account this much space, and take or give back the difference at its server.
+def addresses_allowed(shop: Shop, account: Account) -> int:
+    """How many mailboxes and forwards it may have together."""
+    return shop.config.addresses_included + account.extra_addresses
 
-    Raises NoRoom and Closed. May be called twice.
+
+def domains_allowed(shop: Shop, account: Account) -> int:
+    return shop.config.domains_included + account.extra_domains
+
+
+def too_small(shop: Shop, account: Account, size: Size) -> str | None:
+    """Why the account cannot have this size, for its owner: more is in use. None: it can."""
+    if size.space_mb < account.space_mb:
+        if account.used_at is None:
+            return "We do not know yet how much space is used. Please try again in five minutes."
+        used = {
+            "site": account.used_site_mb,
+            "database": account.used_database_mb,
+            "mailbox": account.used_mail_mb,
+        }
+        for kind, used_mb in used.items():
+            part = size.space_mb * SPLIT_PERCENT[kind] // 100
+            if used_mb > part:
+                what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
+                return f"Your {what} uses {used_mb} MB, and would have {part} MB of that size."
+    rows = [row for row in services_of(account.id) if not row.gone]
+    addresses = sum(row.kind in ADDRESSES for row in rows)
+    if addresses > shop.config.addresses_included + size.extra_addresses:
+        return f"You have {addresses} mailboxes and forwards. Remove some first."
+    domains = Domain.select().where(Domain.account == account.id).count()
+    if domains > shop.config.domains_included + size.extra_domains:
+        return f"You have {domains} domains. Remove some first."
+    return None
+
+
+def take_space(account: Account, space_mb: int, held_mb: int = 0, must: bool = False) -> bool:
+    """Within a transaction: let the account's server hold `space_mb` for it.
+
+    `held_mb`: what an unpaid order holds of it already. False when the server has not that much
+    left, and nothing is taken, unless it `must`.
     """
-    with _change(account_id) as account:
-        more_mb = space_mb - account.space_mb
-        held_mb = Server.held_mb + more_mb
-        has_room = (Server.id == account.server_id) & (
-            (held_mb <= Server.capacity_mb) | (more_mb <= 0)
-        )
-        if not Server.update(held_mb=held_mb).where(has_room).execute():
-            raise NoRoom
-        Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
-        _raise_revisions(account_id, *SPLIT_PERCENT)
+    more_mb = space_mb - account.space_mb - held_mb
+    has_room = (Server.held_mb + more_mb <= Server.capacity_mb) | (more_mb <= 0) | must
+    taken = Server.update(
+        held_mb=Server.held_mb + more_mb, unpaid_mb=Server.unpaid_mb - held_mb
+    ).where((Server.id == account.server_id) & has_room)
+    return taken.execute() == 1
+
+
+def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = None) -> None:
+    """Within a transaction that has locked it: give an account this holding, and this size.
+
+    With time left it is neither suspended nor closing any more. Its space at the server must be
+    taken before.
+    """
+    facts = ledger.columns(account, holding) | {"calendar_at": now(), "last_call_at": None}
+    if holding.seconds:
+        facts |= {"suspended_at": None, "closing_at": None}
+    if size:
+        facts |= vars(size)
+    Account.update(facts).where(Account.id == account.id).execute()
+    after = Account.get_by_id(account.id)
+    kinds: set[str] = set()
+    if account.closing_at and not after.closing_at:
+        kinds.update(KINDS)
+    if account.suspended_at and not after.suspended_at:
+        kinds.update(SWITCHED)
+    if account.space_mb != after.space_mb:
+        kinds.update(SPLIT_PERCENT)
+    if may_send(shop, account) != may_send(shop, after):
+        kinds.add("mailbox")
+    if kinds:
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            Account.id == account.id
+        ).execute()
+        _raise_revisions(account.id, *kinds)
 
 
 def suspend(account_id: str) -> None:
@@ -244,23 +305,23 @@ def resume(account_id: str) -> None:
 
 def block(account_id: str, reason: str) -> None:
     """Switch everything off, whatever is paid; the customer is shown the reason."""
-    blocked_at = fn.COALESCE(Account.blocked_at, now())
-    with _change(account_id, blocked_at=blocked_at, blocked_reason=reason):
+    facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
+    with _change(account_id, calendar_at=now(), **facts):
         _raise_revisions(account_id, *SWITCHED)
 
 
 def unblock(account_id: str) -> None:
-    with _change(account_id, blocked_at=None, blocked_reason=None):
+    with _change(account_id, calendar_at=now(), blocked_at=None, blocked_reason=None):
         _raise_revisions(account_id, *SWITCHED)
 
 
 def close(account_id: str) -> None:
-    """Want nothing of the account any more. It cannot be taken back. Twice is once."""
+    """Want nothing of the account any more. Twice is once.
+
+    A payment takes it back, until the moment when the panel is told to delete.
+    """
     try:
         with _change(account_id, closing_at=now()):
-            Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
-                Service.account == account_id
-            ).execute()
             _raise_revisions(account_id, *KINDS)
     except Closed:
         pass
@@ -306,8 +367,8 @@ def add(
 ) -> None:
     """Want one more service. A domain (alias) must have been proven to be the customer's before.
 
-    `password` None: one is generated and shown. Raises Taken, Closed and NotReady, and ValueError
-    for a name or setting that may not be.
+    `password` None: one is generated and shown. Raises Taken, Full, Closed and NotReady, and
+    ValueError for a name or setting that may not be.
     """
     facts = {"settings": _checked(kind, SETTINGS[kind] | settings), "active": True, "gone": False}
     if kind in WITH_PASSWORD:
@@ -322,6 +383,9 @@ def add(
                 raise ValueError(f"not a name for this account's {kind}")
             if any(_excludes(each, row) for each in there):
                 raise Taken
+            addresses = sum(each.kind in ADDRESSES for each in there)
+            if kind in ADDRESSES and addresses >= addresses_allowed(shop, account):
+                raise Full
             if not _raise_revisions(account_id, kind, name=name):
                 Service.create(account=account_id, kind=kind, name=name, **facts)
             # One that was to be removed is wanted again.

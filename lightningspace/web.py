@@ -26,7 +26,7 @@ from lightningspace.forms import (
 )
 from lightningspace.models import Account, Order, find_order, transaction
 from lightningspace.node import NodeError
-from lightningspace.prices import Terms
+from lightningspace.prices import Size, Terms
 from lightningspace.vault import Unreadable
 from lightningspace.visitors import this_shop
 
@@ -120,7 +120,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
         form=form,
         left_mb=orders.space_left_mb(),
         price_list=[
-            (size, shop.prices.rate(size), shop.prices.price_msat(Terms(size, 30, "days")))
+            (size, shop.prices.rate(Size(size)), shop.prices.price_msat(Terms(size, 30, "days")))
             for size in shop.config.space_sizes_mb
         ],
         mail_days=shop.config.mail_send_min_days,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import hosting, orders
+from lightningspace import hosting, payments
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -54,7 +54,7 @@ class Worker:
 
     def look(self) -> None:
         """Hand out what is due: paid orders that take effect, accounts that want changes."""
-        for order in orders.due():
+        for order in payments.due():
             self._start(order.account_id or order.token, self._open, order.token)
         for account_id in hosting.due_accounts():
             self._start(account_id, self._reconcile, account_id)
@@ -63,11 +63,11 @@ class Worker:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
         node = self._shop.node
         node_id = node.node_id()
-        after = orders.cursor(node_id)
+        after = payments.cursor(node_id)
         payment = node.wait_for_payment(after, seconds)
         if payment is None:
             return False
-        if orders.record(self._shop, node_id, payment, after):
+        if payments.record(self._shop, node_id, payment, after):
             self._wake.set()
         return True
 
@@ -76,16 +76,16 @@ class Worker:
         hosting.wipe_shown_passwords()
         hosting.forget_rested_names()
         node_id = self._shop.node.node_id()
-        if orders.tidy(self._shop, node_id):
+        if payments.tidy(self._shop, node_id):
             self._wake.set()
         self._check_cursor(node_id)
 
     def _check_cursor(self, node_id: str) -> None:
         # The cursor first: it may move while the node is asked.
-        recorded = orders.cursor(node_id)
+        recorded = payments.cursor(node_id)
         if self._shop.node.last_pay_index() < recorded:
             logger.error("the node counts payments backwards: was it restored? Reading all again")
-            orders.follow_from_start(node_id)
+            payments.follow_from_start(node_id)
 
     # -- threads -----------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Worker:
                 self._not_before[key] = time.monotonic() + FAULT_SECONDS
 
     def _open(self, token: str) -> None:
-        account_id = orders.apply(self._shop, token)
+        account_id = payments.apply(self._shop, token)
         if account_id:
             self._reconcile(account_id)
 

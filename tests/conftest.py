@@ -15,7 +15,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from app import create_app
-from lightningspace import clock, hosting, models, orders, passwords, shop, wanted
+from lightningspace import clock, hosting, models, orders, passwords, payments, shop, wanted
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
@@ -209,8 +209,8 @@ def record_payments(worker: Worker) -> None:
 def work(worker: Worker) -> None:
     """One round of the worker, in this thread: record, apply, reconcile what is due now."""
     record_payments(worker)
-    for due in orders.due():
-        orders.apply(worker._shop, due.token)
+    for due in payments.due():
+        payments.apply(worker._shop, due.token)
     for account_id in hosting.due_accounts():
         hosting.reconcile(worker._shop, account_id)
 
@@ -240,9 +240,11 @@ def open_account(
             server=1,
             space_mb=100,
             password_hash=password_hash,
-            rate_msat_per_day=1000,
             opened_at=clock.now(),
             expires_at=clock.now() + 90 * 86400,
+            valued_at=clock.now(),
+            value_msat=90 * 7000,
+            calendar_at=clock.now(),
         )
         Server.update(held_mb=Server.held_mb + account.space_mb).execute()
         wanted.want_all(this_shop, account, password)

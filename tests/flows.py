@@ -242,8 +242,21 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
     return panel.add(kind, client, fields, password)
 
 
+class NoRoom(Exception):
+    """The server has not that much space left."""
+
+
+def resize(account_id: str, space_mb: int) -> None:
+    """Another size as far as the panel is concerned, whatever it costs."""
+    with wanted._change(account_id) as account:
+        if not wanted.take_space(account, space_mb):
+            raise NoRoom
+        Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
+        wanted._raise_revisions(account_id, *wanted.SPLIT_PERCENT)
+
+
 def open_account(shop, days: int) -> None:
-    """Alice's account as orders.apply leaves it: paid for, and nothing at the panel yet."""
+    """Alice's account as payments.apply leaves it: paid for, and nothing at the panel yet."""
     moment = clock.now()
     with transaction():
         account = Account.create(
@@ -253,7 +266,9 @@ def open_account(shop, days: int) -> None:
             space_mb=100,
             opened_at=moment,
             expires_at=moment + days * DAY,
-            rate_msat_per_day=7000,
+            valued_at=moment,
+            value_msat=days * 7000,
+            calendar_at=moment,
             password_hash="not used here",
         )
         Server.update(held_mb=Server.held_mb + 100).execute()
@@ -277,6 +292,7 @@ def open_account(shop, days: int) -> None:
             received_msat=7000,
             applied_at=moment,
             bought_seconds=days * DAY,
+            ends_at=moment + days * DAY,
         )
         wanted.want_all(shop, account, "correct horse")
 
@@ -286,7 +302,7 @@ def open_account(shop, days: int) -> None:
 
 def change(shop) -> None:
     """Everything that a customer may change, in one go."""
-    wanted.resize(ID, 200)
+    resize(ID, 200)
     wanted.configure(ID, "site", SITE, letsencrypt=True)
     wanted.set_password(shop, ID, "ftp", NAME, "battery staple")
     wanted.add(shop, ID, "mailbox", f"second@{SITE}", "second password")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
-from lightningspace import hosting, orders, wanted
+from lightningspace import hosting, orders, payments, wanted
 from lightningspace.models import Account, Order
 from lightningspace.sandbox.program import pay_button
 from lightningspace.worker import Worker
@@ -295,7 +295,7 @@ def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop
     token = order_of(page).token
     wallet.pay(order_of(page).bolt11)
     record_payments(worker)
-    orders.apply(this_shop, token)
+    payments.apply(this_shop, token)
     panel.down()
     work(worker)
     page.reload()

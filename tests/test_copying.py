@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import create_app
-from lightningspace import copying, models, orders, shop
+from lightningspace import copying, models, orders, payments, shop
 from lightningspace.config import from_env
 from lightningspace.models import Account, Cursor, Fact, Order, RestingName, Server, Service
 from lightningspace.worker import Worker
@@ -98,7 +98,7 @@ def test_a_shop_on_the_copy_goes_on_where_the_other_stopped(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    orders.apply(this_shop, order.token)
+    payments.apply(this_shop, order.token)
     assert Account.get().opened_at and not Account.get().ready_at
     assert copy_database(runner, target).exit_code == 0
     models.db.close()

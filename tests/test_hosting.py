@@ -4,12 +4,13 @@ import threading
 
 import pytest
 
-from lightningspace import hosting, orders, wanted
+from lightningspace import hosting, orders, payments, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Server, Service
 from lightningspace.prices import Terms
 from tests.conftest import OPENING, eventually, open_account, record_payments, wish, work
+from tests.flows import resize
 
 KINDS_AT_PANEL = (
     "client",
@@ -186,7 +187,7 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
         return Lease(account_id).take()
 
     record_payments(worker)
-    account_id = orders.apply(worker._shop, order.token)
+    account_id = payments.apply(worker._shop, order.token)
     lease = Lease(account_id)
     assert lease.take()
     assert not second_worker_tries()
@@ -199,7 +200,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = orders.apply(worker._shop, order.token)
+    account_id = payments.apply(worker._shop, order.token)
     other = Lease(account_id)
 
     def runs_out(method):
@@ -218,7 +219,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
 def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = orders.apply(worker._shop, order.token)
+    account_id = payments.apply(worker._shop, order.token)
     hosting.reconcile(worker._shop, account_id, stopping=lambda: len(panel.calls) > 5)
     assert 0 < sum(at_panel(panel).values()) < 8
     work(worker)
@@ -249,7 +250,7 @@ def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel
 def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, panel, worker):
     time_machine.forward(panel.queue_seconds)
     hosting.look_at_queues(this_shop)
-    wanted.resize(alice.id, 200)
+    resize(alice.id, 200)
     assert states(alice) == {"live", "changing"}
     work(worker)
     assert states(alice) == {"live", "applied"}
@@ -283,7 +284,7 @@ def test_a_password_that_cannot_be_read_is_made_anew(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    orders.apply(worker._shop, order.token)
+    payments.apply(worker._shop, order.token)
     Service.update(password_sealed="spoiled").where(Service.kind == "shell").execute()
     work(worker)
     made = panel.password_of("shell", 1)
@@ -313,7 +314,7 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = orders.apply(worker._shop, order.token)
+    account_id = payments.apply(worker._shop, order.token)
     before = [row.__data__ | {} for row in Service.select()]
     work(worker)
     Service.delete().execute()

@@ -19,7 +19,7 @@ import pytest
 import requests
 from pyln.client import LightningRpc
 
-from lightningspace import clock, models, orders, wanted
+from lightningspace import clock, models, orders, payments, wanted
 from lightningspace.models import Account, Order, Server, Service
 from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.conftest import (
@@ -30,6 +30,7 @@ from tests.conftest import (
     record_payments,
     wish,
 )
+from tests.flows import resize
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "correct horse"
@@ -249,7 +250,7 @@ def test_an_order_interrupted_by_a_killed_web_program_goes_on_or_is_freed(
 
     # Bob went away. The worker's tidy frees his name and his invoice a minute later.
     clock.set_source(lambda: time.time() + orders.INTERRUPTED_SECONDS)
-    orders.tidy(this_shop, node.id)
+    payments.tidy(this_shop, node.id)
     assert labels_at_node() == [orders.label(this_shop, bought)]
     assert_each_opened_once(panel, "alice")
     assert place(this_shop, "bob")[0].bolt11
@@ -406,8 +407,8 @@ def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, st
     for order in place(this_shop, *names[:5]):
         wallet.pay(order.bolt11)
     record_payments(worker)
-    for order in orders.due():
-        orders.apply(this_shop, order.token)
+    for order in payments.due():
+        payments.apply(this_shop, order.token)
     for order in place(this_shop, *names[5:]):
         wallet.pay(order.bolt11)
 
@@ -443,7 +444,7 @@ def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker
         start_worker(WORKER_THREADS="3")
     for change, expected in (
         (lambda id: None, adds | site | {"client_update": 1}),
-        (lambda id: wanted.resize(id, 200), site | database | mail),
+        (lambda id: resize(id, 200), site | database | mail),
         (wanted.suspend, site | database | mail | ftp | shell),
         (wanted.close, removals | {"client_delete_everything": 1}),
     ):
@@ -530,7 +531,7 @@ class Customers:
         return f"n{self._number}"
 
     def _resize(self, id, rows):
-        wanted.resize(id, self.chance.randint(20, 500))
+        resize(id, self.chance.randint(20, 500))
 
     def _add_mailbox(self, id, rows):
         domain = self._one(rows, "mail_domain")

@@ -12,6 +12,7 @@ from lightningspace.lease import LEASE_SECONDS
 from lightningspace.models import Account, Service
 from lightningspace.shop import build
 from tests.conftest import OPENING, at_once, open_account
+from tests.flows import resize
 
 KINDS = tuple(kind for kind in wanted.KINDS if kind not in ("alias", "forward"))
 ADDS = [method for method in OPENING if method.endswith("_add")]
@@ -22,7 +23,7 @@ SWITCHING = [*RESIZING, "sites_ftp_user_update"]
 # What an account goes through, and the calls that change the panel for it.
 LIFE = [
     (lambda id: None, [*ADDS, "client_update", "sites_web_domain_update"]),
-    (lambda id: wanted.resize(id, 200), RESIZING),
+    (lambda id: resize(id, 200), RESIZING),
     (wanted.suspend, [*SWITCHING, "sites_shell_user_delete"]),
     (wanted.resume, [*SWITCHING, "sites_shell_user_add"]),
     (wanted.close, [*DELETES, "client_delete_everything"]),

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lightningspace import orders, shop
+from lightningspace import orders, payments, shop
 from lightningspace.models import Account, Cursor, Order, Server
 from lightningspace.node import Node, NodeError, Payment
 from lightningspace.prices import Terms
@@ -206,7 +206,7 @@ def test_an_invoice_that_comes_after_the_order_was_given_up_is_shown_to_nobody(t
     thread = threading.Thread(target=place)
     thread.start()
     token = eventually(lambda: Order.select().first()).token
-    orders._give_up(token)
+    orders.give_up(token)
     thread.join()
     assert failed
     assert Order.get_by_id(token).bolt11 is None
@@ -222,7 +222,7 @@ def test_a_payment_is_recorded_once_however_often_it_is_reported(order, wallet, 
     payment = Payment(
         orders.label(this_shop, order), paid.payment_hash, paid.pay_index, 1, paid.received_msat
     )
-    assert orders.record(this_shop, paid.node_id, payment, 0) is False
+    assert payments.record(this_shop, paid.node_id, payment, 0) is False
     assert reload(order).paid_at == paid.paid_at
 
 
@@ -247,11 +247,11 @@ def test_a_payment_of_ours_without_an_order_goes_to_the_operator(this_shop, wall
 
 def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
     pay_and_record(order, wallet, worker)
-    assert orders.apply(this_shop, order.token) == order.account_id
-    assert orders.apply(this_shop, order.token) is None
+    assert payments.apply(this_shop, order.token) == order.account_id
+    assert payments.apply(this_shop, order.token) is None
     account = Account.get()
     assert account.expires_at - account.opened_at == 90 * 86400
-    assert account.rate_msat_per_day == 7000
+    assert account.value_msat == order.amount_msat
     assert held() == (100, 0)
 
 
@@ -259,7 +259,7 @@ def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, thi
     pay_and_record(order, wallet, worker)
     opened = []
     threads = [
-        threading.Thread(target=lambda: opened.append(orders.apply(this_shop, order.token)))
+        threading.Thread(target=lambda: opened.append(payments.apply(this_shop, order.token)))
         for _ in range(5)
     ]
     for thread in threads:
@@ -271,14 +271,14 @@ def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, thi
 
 
 def test_an_unpaid_order_takes_no_effect(order, this_shop):
-    assert orders.apply(this_shop, order.token) is None
+    assert payments.apply(this_shop, order.token) is None
     assert Account.get().opened_at is None
 
 
 def test_overpaid_money_buys_time(order, node, worker, this_shop):
     node.settle(order.payment_hash, received_msat=945_000)
     record_payments(worker)
-    orders.apply(this_shop, order.token)
+    payments.apply(this_shop, order.token)
     account = Account.get()
     assert account.expires_at - account.opened_at == 135 * 86400
 
@@ -288,7 +288,7 @@ def test_a_price_that_rose_meanwhile_gives_the_duration_that_was_named(
 ):
     pay_and_record(order, wallet, worker)
     dearer = dataclasses.replace(this_shop.prices, msat_per_day=50_000)
-    orders.apply(dataclasses.replace(this_shop, prices=dearer), order.token)
+    payments.apply(dataclasses.replace(this_shop, prices=dearer), order.token)
     assert reload(order).bought_seconds == 90 * 86400
 
 
@@ -310,9 +310,9 @@ def test_a_node_that_was_restored_is_read_from_the_start(this_shop, node, wallet
 
 def test_another_node_is_followed_from_its_first_payment(this_shop, order, worker):
     payment = Payment(orders.label(this_shop, order), order.payment_hash, 7, 1, 630_000)
-    orders.record(this_shop, "another node", payment, 0)
-    assert orders.cursor("another node") == 7
-    assert orders.cursor(this_shop.node.node_id()) == 0
+    payments.record(this_shop, "another node", payment, 0)
+    assert payments.cursor("another node") == 7
+    assert payments.cursor(this_shop.node.node_id()) == 0
 
 
 def test_a_payment_the_watcher_missed_is_found_by_its_label(order, wallet, worker):
@@ -323,22 +323,22 @@ def test_a_payment_the_watcher_missed_is_found_by_its_label(order, wallet, worke
 
 def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
     payment = Payment("foreign", "e" * 64, 51, 1, 1000)
-    orders.record(this_shop, "node", payment, after=0)
-    orders.follow_from_start("node")
-    orders.record(this_shop, "node", payment, after=51)
-    assert orders.cursor("node") == 0
+    payments.record(this_shop, "node", payment, after=0)
+    payments.follow_from_start("node")
+    payments.record(this_shop, "node", payment, after=51)
+    assert payments.cursor("node") == 0
 
 
 def test_a_prefix_that_begins_with_ours_is_another_shops(this_shop):
     label = "lightning-space-two-" + "f" * 32
-    assert not orders.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
+    assert not payments.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
     assert Order.select().count() == 0
 
 
 def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     threads = [
-        threading.Thread(target=orders.apply, args=(this_shop, order.token)) for _ in range(4)
+        threading.Thread(target=payments.apply, args=(this_shop, order.token)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -433,7 +433,7 @@ def released_and_paid(order, this_shop, worker):
     """A payment that arrives after the release: it takes a restored node or database."""
     orders.cancel(this_shop, order)
     payment = Payment(orders.label(this_shop, order), order.payment_hash, 1, 1, 630_000)
-    orders.record(this_shop, "node", payment, 0)
+    payments.record(this_shop, "node", payment, 0)
 
 
 def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, worker):

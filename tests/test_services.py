@@ -3,10 +3,11 @@
 import pytest
 from peewee import DataError
 
-from lightningspace import hosting, orders, wanted
+from lightningspace import hosting, orders, payments, wanted
 from lightningspace.models import Account, Order, RestingName, Server, Service
 from lightningspace.prices import Terms
 from tests.conftest import wish, with_settings, work
+from tests.flows import NoRoom, resize
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq alice"
 
@@ -249,7 +250,7 @@ def test_what_is_as_it_should_be_is_not_written(alice, panel, worker):
 
 
 def test_a_resize_changes_the_three_quotas(alice, panel, settle):
-    wanted.resize(alice.id, 1000)
+    resize(alice.id, 1000)
     settle()
     assert the(panel, "site")["hd_quota"] == "700"
     assert the(panel, "database")["database_quota"] == "100"
@@ -258,8 +259,8 @@ def test_a_resize_changes_the_three_quotas(alice, panel, settle):
 
 
 def test_a_resize_beyond_the_server_changes_nothing(alice, panel):
-    with pytest.raises(wanted.NoRoom):
-        wanted.resize(alice.id, 100_001)
+    with pytest.raises(NoRoom):
+        resize(alice.id, 100_001)
     assert Account.get().space_mb == 100
     assert Server.get().held_mb == 100
     assert Account.get().reconcile_at is None
@@ -403,7 +404,7 @@ def test_of_a_closed_account_the_bare_payment_stays(closed_order):
     assert (kept.account_id, kept.username, kept.browser, kept.bolt11) == (None,) * 4
     assert kept.payment_hash == closed_order.payment_hash
     assert kept.received_msat == closed_order.amount_msat
-    assert orders.due() == []
+    assert payments.due() == []
 
 
 def test_the_page_of_an_order_says_that_its_hosting_has_ended(closed_order, client):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lightningspace import names, passwords, qr
-from lightningspace.prices import DAY, LONGEST_SECONDS, Prices, Terms
+from lightningspace.prices import DAY, LONGEST_SECONDS, Holding, Prices, Size, Terms
 from lightningspace.vault import Unreadable, Vault
 
 # -- names -----------------------------------------------------------------------------
@@ -87,7 +87,7 @@ TERMS = [
 def test_a_price_is_at_least_one_sat_and_rounded_up_by_less_than_one(prices):
     for terms in TERMS:
         price = prices.price_msat(terms)
-        exact_times_day = prices.rate(terms.space_mb) * terms.seconds
+        exact_times_day = prices.rate(Size(terms.space_mb)) * terms.seconds
         assert price % 1000 == 0
         assert price >= 1000
         assert price * DAY >= exact_times_day
@@ -97,7 +97,8 @@ def test_a_price_is_at_least_one_sat_and_rounded_up_by_less_than_one(prices):
 @pytest.mark.parametrize("prices", PRICES)
 def test_paying_buys_at_least_the_time_that_was_named(prices):
     for terms in TERMS:
-        assert prices.seconds_for(prices.price_msat(terms), terms.space_mb) >= terms.seconds
+        bought = Holding().buy(prices.price_msat(terms), prices.rate(Size(terms.space_mb)), 10**9)
+        assert bought.seconds >= terms.seconds
 
 
 @pytest.mark.parametrize("prices", PRICES)

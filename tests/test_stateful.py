@@ -33,9 +33,10 @@ from lightningspace.models import TABLES, Account, RestingName, Server, Service,
 from lightningspace.prices import DAY
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.panel import SandboxPanel
-from lightningspace.wanted import Closed, NoRoom, NotReady, Taken, Unknown
+from lightningspace.wanted import Closed, Full, NotReady, Taken, Unknown
 from tests.actual import KINDS, WITH_PASSWORD, assert_panel_matches, everything, wrong_calls
 from tests.conftest import PANEL_PASSWORD, SetClock
+from tests.flows import NoRoom, resize
 
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
@@ -539,7 +540,9 @@ class Lives(RuleBasedStateMachine):
                 space_mb=space_mb,
                 opened_at=moment,
                 expires_at=moment + days * DAY,
-                rate_msat_per_day=1000,
+                valued_at=moment,
+                value_msat=days * 1000,
+                calendar_at=moment,
                 password_hash="not asked for here",
             )
             wanted.want_all(self.shop, account, password)
@@ -926,10 +929,10 @@ class Lives(RuleBasedStateMachine):
                 (named,), others = others, []
             arguments = (kind, each.fill(template), *others)
         needs_shop = (self.shop,) if what in ("add", "set_password") else ()
-        change = getattr(wanted, what)
+        change = resize if what == "resize" else getattr(wanted, what)
         try:
             getattr(each, what)(*arguments, **named)
-        except (Closed, Taken, Unknown, NoRoom, NotReady, ValueError) as refusal:
+        except (Closed, Full, Taken, Unknown, NoRoom, NotReady, ValueError) as refusal:
             self._step(f"  refused: {type(refusal).__name__}")
             before = all_rows()
             with pytest.raises(type(refusal)):

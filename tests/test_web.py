@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lightningspace import hosting, models, orders, passwords, wanted
+from lightningspace import hosting, models, orders, passwords, payments, wanted
 from lightningspace.models import Account, Order, Server, Service
 from lightningspace.node import Payment
 from tests.conftest import (
@@ -167,7 +167,7 @@ def reach(client, wallet, worker, this_shop, node, panel, time_machine):
         if state in ("checking", "expired"):
             time_machine.forward(16 * 60)
         if state == "expired":
-            orders.tidy(this_shop, node.id)
+            payments.tidy(this_shop, node.id)
         if state == "failing":
             panel.down()
         if state in ("paid", "failing", "ready"):
@@ -909,7 +909,7 @@ def test_no_link_at_all_is_a_404(client):
 
 def test_a_payment_without_an_order_has_no_page(client, this_shop):
     label = this_shop.config.label_prefix + "f" * 32
-    orders.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
+    payments.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
     assert Order.get().kind == "lost"
     assert client.get(f"/orders/{Order.get().token}").status_code == 404
     assert client.get(f"/orders/{Order.get().token}/status").status_code == 404

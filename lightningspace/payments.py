@@ -1,0 +1,287 @@
+"""What was paid: record each payment of the node once, and let its order take effect once.
+
+Recording depends on no business rule; taking effect is separate and retried.
+"""
+
+import logging
+import secrets
+import string
+
+from peewee import IntegrityError
+
+from lightningspace import ledger, orders, passwords, wanted
+from lightningspace.clock import now
+from lightningspace.models import Account, Cursor, Order, Server, lock_account, transaction
+from lightningspace.node import Payment, Refused
+from lightningspace.orders import RACES, TOKEN_LENGTH, label
+from lightningspace.prices import DAY, Holding, Size
+from lightningspace.shop import Shop
+from lightningspace.vault import Unreadable
+
+logger = logging.getLogger(__name__)
+
+# An order without an invoice after this time was interrupted: nobody has seen its invoice.
+INTERRUPTED_SECONDS = 60
+# Released orders stay for "order again", with what was typed in them, for this long.
+KEPT_SECONDS = DAY
+
+
+class _SomebodyWasFaster(Exception):
+    """Rolls a transaction back whose conditional update came second."""
+
+
+# -- recording -----------------------------------------------------------------------
+
+
+def cursor(node_id: str) -> int:
+    """The pay_index of the last payment recorded from this node; 0 before the first."""
+    found = Cursor.get_or_none(Cursor.node_id == node_id)
+    return found.pay_index if found else 0
+
+
+def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
+    """Keep a payment and move the cursor past it; False when it was known or is not ours.
+
+    `after` is the cursor that it was waited for with: if it was set back meanwhile, it stays.
+    A label of ours without an order is kept as well, as a lost order. May be called twice.
+    """
+    prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
+    # The whole label: another program's prefix may begin with ours.
+    is_ours = payment.label == prefix + token and set(token) <= set(string.hexdigits)
+    with transaction():
+        new = is_ours and _record(token, node_id, payment)
+        Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
+        Cursor.update(pay_index=payment.pay_index).where(
+            (Cursor.node_id == node_id) & (Cursor.pay_index == after)
+        ).execute()
+    return new
+
+
+def _record(token: str, node_id: str, payment: Payment) -> bool:
+    facts = {
+        "node_id": node_id,
+        "pay_index": payment.pay_index,
+        "paid_at": payment.paid_at,
+        "received_msat": payment.received_msat,
+        "payment_hash": payment.payment_hash,
+    }
+    recorded = (
+        Order.update(facts)
+        .where(
+            (Order.token == token)
+            & Order.paid_at.is_null()
+            & (Order.payment_hash.is_null() | (Order.payment_hash == payment.payment_hash))
+        )
+        .execute()
+    )
+    if recorded:
+        logger.info("order %s: paid, %d msat", token[:8], payment.received_msat)
+        return True
+    if Order.get_or_none(Order.payment_hash == payment.payment_hash):
+        return False
+    if Order.get_or_none(Order.token == token):
+        token = payment.payment_hash
+    moment = now()
+    Order.create(token=token, kind="lost", placed_at=moment, expires_at=moment, **facts)
+    logger.error("payment %s has no order: see `flask problems`", payment.payment_hash[:8])
+    return True
+
+
+def follow_from_start(node_id: str) -> None:
+    """Read the node's payments again from the first: it was restored and counts backwards."""
+    Cursor.update(pay_index=0).where(Cursor.node_id == node_id).execute()
+
+
+def due() -> list[Order]:
+    """Paid orders that have not taken effect."""
+    return list(
+        Order.select(Order.token, Order.account)
+        .where(Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != "lost"))
+        .order_by(Order.paid_at)
+    )
+
+
+# -- taking effect -------------------------------------------------------------------
+
+
+def apply(shop: Shop, token: str) -> str | None:
+    """Let a paid order take effect, exactly once.
+
+    Return the account's id; None when it had taken effect before, or waits until its account,
+    which is just being deleted, is gone. May be called by many at once.
+    """
+    order = Order.get_by_id(token)
+    if order.paid_at is None or order.applied_at is not None or order.kind == "lost":
+        return None
+    if order.kind != "open" and order.account_id is not None:
+        with transaction():
+            return _renew(shop, token)
+    if order.account_id is None:
+        _reserve_again(shop, token)
+        order = Order.get_by_id(token)
+    return _open(shop, order)
+
+
+def _open(shop: Shop, order: Order) -> str | None:
+    password, is_generated = _initial_password(shop, order.account)
+    password_hash = passwords.make_hash(password)
+    terms, rate = orders.terms_of(order), shop.prices.rate(orders.size_of(order))
+    horizon = shop.config.horizon_seconds
+    holding = Holding().buy(order.received_msat, rate, horizon, terms.seconds if terms else 0)
+    moment = now()
+    with transaction():
+        if not _take_effect(order.token, holding.seconds, moment + holding.seconds):
+            return None
+        Account.update(
+            opened_at=moment,
+            expires_at=moment + holding.seconds,
+            valued_at=moment,
+            value_msat=holding.value_msat,
+            credit_msat=holding.credit_msat,
+            calendar_at=moment,
+            password_hash=password_hash,
+            # A generated password stays readable until the customer has noted it.
+            password_sealed=shop.vault.seal(password) if is_generated else None,
+            held_by=None,
+        ).where(Account.id == order.account_id).execute()
+        Server.update(unpaid_mb=Server.unpaid_mb - order.space_mb).where(
+            Server.id == order.account.server_id
+        ).execute()
+        wanted.want_all(shop, order.account, password, is_generated)
+    logger.info("order %s: account %s opened", order.token[:8], order.account_id)
+    return order.account_id
+
+
+def _take_effect(token: str, seconds: int, ends_at: int) -> bool:
+    applied = Order.update(
+        applied_at=now(), bought_seconds=seconds, ends_at=ends_at, attempt=None, held_mb=0
+    ).where((Order.token == token) & Order.applied_at.is_null())
+    return applied.execute() == 1
+
+
+def _renew(shop: Shop, token: str) -> str | None:
+    """Within a transaction: money for an account that is there becomes time, or another size."""
+    account = lock_account(Order.get_by_id(token).account_id)
+    order = Order.get_by_id(token)  # again: who held the account's row may have been faster
+    if account is None or account.deleting_at is not None or order.applied_at is not None:
+        return None
+    before, horizon = ledger.holding(account), shop.config.horizon_seconds
+    size = _size_that_it_gets(shop, account, order)
+    if size is None:
+        size, rate = ledger.size(account), ledger.rate(shop, account)
+        terms = orders.terms_of(order)
+        # What was priced for a smaller size buys what it is worth.
+        is_as_priced = terms and size.fits_in(orders.size_of(order))
+        after = before.buy(order.received_msat, rate, horizon, terms.seconds if is_as_priced else 0)
+    else:
+        after = before.resize(order.received_msat, shop.prices.rate(size), horizon)
+    ends_at = ledger.columns(account, after)["expires_at"]
+    if not _take_effect(token, after.seconds - before.seconds, ends_at):
+        return None
+    wanted.renew(shop, account, after, size)
+    logger.info("order %s: account %s %s", token[:8], account.id, order.kind)
+    return account.id
+
+
+def _size_that_it_gets(shop: Shop, account: Account, order: Order) -> Size | None:
+    """The size that was ordered, its space taken; None: only time, for it cannot have it."""
+    if order.kind != "resize":
+        return None
+    size = orders.size_of(order)
+    # More is used by now, or what was held for it was released and sold: nothing is taken away.
+    fits = not wanted.too_small(shop, account, size)
+    if fits and wanted.take_space(account, size.space_mb, order.held_mb):
+        return size
+    wanted.take_space(account, account.space_mb, order.held_mb)
+    return None
+
+
+def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
+    """The password typed with the order, or a generated one (True)."""
+    if account.password_sealed:
+        try:
+            return shop.vault.unseal(account.password_sealed), False
+        except Unreadable:
+            logger.error("account %s: its password cannot be read, a new one is made", account.id)
+    return passwords.generate(), True
+
+
+def _reserve_again(shop: Shop, token: str) -> None:
+    """A place for a paid order that has none: its name and space were released before.
+
+    That takes a database or a node restored from a backup. The money is there, so it opens even
+    over the server's capacity, and under a generated name if its own is gone.
+    """
+    for _ in range(RACES):
+        try:
+            with transaction():
+                order = Order.get_by_id(token)
+                if order.account_id:
+                    return
+                name = order.username
+                # The name of a hosting that was closed rests, but not for who paid for it.
+                rests = order.kind == "open" and name and orders.rests(shop, name)
+                if not name or rests or Account.get_or_none(username=name):
+                    name = orders.free_name(shop)
+                left = Server.capacity_mb - Server.held_mb
+                for_sale = Server.select().where(Server.capacity_mb > 0)
+                server = for_sale.order_by(left.desc(), Server.id).get()
+                Server.update(
+                    held_mb=Server.held_mb + order.space_mb,
+                    unpaid_mb=Server.unpaid_mb + order.space_mb,
+                ).where(Server.id == server.id).execute()
+                account = Account.create(
+                    id=secrets.token_hex(8),
+                    username=name,
+                    server=server,
+                    **vars(orders.size_of(order)),
+                )
+                is_late = order.kind != "open" or order.is_late
+                placed = (
+                    Order.update(account=account, kind="open", is_late=is_late)
+                    .where((Order.token == token) & Order.account.is_null())
+                    .execute()
+                )
+                if not placed:
+                    raise _SomebodyWasFaster
+                logger.error("order %s: paid after its release, opened anew", token[:8])
+                return
+        except (IntegrityError, _SomebodyWasFaster):
+            continue
+    raise RuntimeError(f"no name found for order {token[:8]}")
+
+
+# -- open orders ---------------------------------------------------------------------
+
+
+def tidy(shop: Shop, node_id: str) -> bool:
+    """Look every open order up at the node; release the expired ones; forget the old ones.
+
+    Return whether a payment was found that the watcher had not seen. Raises NodeError.
+    """
+    found = False
+    open_orders = Order.select().where(Order.paid_at.is_null() & Order.released_at.is_null())
+    for order in list(open_orders):
+        try:
+            found |= _look_up(shop, node_id, order)
+        except Refused as refused:  # of this order: the others go on
+            logger.error("order %s: %s", order.token[:8], refused)
+    Order.delete().where(
+        Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS)
+    ).execute()
+    return found
+
+
+def _look_up(shop: Shop, node_id: str, order: Order) -> bool:
+    interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
+    given_up = interrupted and orders.give_up(order.token)
+    is_over = given_up or order.cancelled_at or order.expires_at <= now()
+    if is_over and shop.node.delete_unpaid_invoice(label(shop, order)):
+        orders.release(order.token)
+        return False
+    payment = shop.node.find_payment(label(shop, order))
+    if payment is None:
+        return False
+    # The cursor stays: payments before this one may still be on their way to the watcher.
+    with transaction():
+        return _record(order.token, node_id, payment)
