@@ -249,7 +249,7 @@ def test_an_order_interrupted_by_a_killed_web_program_goes_on_or_is_freed(
     eventually(lambda: Account.get(Account.username == "alice").ready_at)
 
     # Bob went away. The worker's tidy frees his name and his invoice a minute later.
-    clock.set_source(lambda: time.time() + orders.INTERRUPTED_SECONDS)
+    clock.set_source(lambda: time.time() + payments.INTERRUPTED_SECONDS)
     payments.tidy(this_shop, node.id)
     assert labels_at_node() == [orders.label(this_shop, bought)]
     assert_each_opened_once(panel, "alice")

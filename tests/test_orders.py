@@ -351,8 +351,8 @@ def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, th
 def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, time_machine):
     stale = reload(order)
     stale.bolt11 = None
-    time_machine.forward(orders.INTERRUPTED_SECONDS + 1)
-    orders._look_up(this_shop, "node", stale)
+    time_machine.forward(payments.INTERRUPTED_SECONDS + 1)
+    payments._look_up(this_shop, "node", stale)
     assert this_shop.node.find_invoice(orders.label(this_shop, order))
     assert orders.state(reload(order)) == "unpaid"
 

@@ -806,7 +806,10 @@ class Lives(RuleBasedStateMachine):
 
     def _the_rows_say_what_is_wanted(self):
         for each in self.each():
-            rows = [row for row in wanted.services_of(each.id) if not row.gone]
+            account = Account.get_or_none(Account.id == each.id)
+            rows = [
+                row for row in wanted.services_of(each.id) if not hosting.is_going(account, row)
+            ]
             at_first = {kind: wanted.SETTINGS[kind] for kind in wanted.KINDS}
             things = {
                 key: (at_first[key[0]] | t.settings, t.active) for key, t in each.things.items()
@@ -814,7 +817,6 @@ class Lives(RuleBasedStateMachine):
             assert things == {
                 (row.kind, row.name): (wanted.settings_of(row), row.active) for row in rows
             }
-            account = Account.get_or_none(Account.id == each.id)
             assert (account is None) == each.is_gone
             if account and not each.is_closed:
                 turned = (account.suspended_at is not None, account.blocked_at is not None)
@@ -994,7 +996,7 @@ class Lives(RuleBasedStateMachine):
 
     def _note_passwords(self, each: Hosting) -> None:
         for row in wanted.services_of(each.id):
-            if row.own_password_sealed and not row.gone:
+            if row.own_password_sealed and not each.is_closed and not row.gone:
                 each.known[row.kind, row.name] = self.shop.vault.unseal(row.own_password_sealed)
 
     def _record(self, who: str, kind: str) -> dict | None:

@@ -72,7 +72,7 @@ def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
     wallet.pay(order.bolt11)
     worker.follow_payments(seconds=0)
     # Time that no clock of ours can hold: taking effect fails.
-    Order.update(duration=10**15).where(Order.token == order.token).execute()
+    Order.update(space_mb=10**6).where(Order.token == order.token).execute()
     worker.look()
     eventually(lambda: "_open failed" in caplog.text)
     eventually(lambda: not worker._busy)
