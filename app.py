@@ -14,9 +14,10 @@ from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from lightningspace import cli, forms, models, qr, shop, visitors
+from lightningspace import cli, forms, models, qr, shop, visitors, wanted
 from lightningspace.clock import now
 from lightningspace.config import Config, ConfigError
+from lightningspace.control import account
 from lightningspace.prices import UNIT_SECONDS
 from lightningspace.web import web
 
@@ -76,6 +77,7 @@ def create_app(config: Config) -> Flask:
         ) from error
     visitors.login_manager.init_app(app, add_context_processor=False)
     app.register_blueprint(web)
+    app.register_blueprint(account)
     app.after_request(set_headers)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)
@@ -175,6 +177,7 @@ ERRORS = {
 
 def register_template_tools(app: Flask) -> None:
     app.add_template_global(now)
+    app.add_template_global(wanted.SERVICE_NAMES, "SERVICE_NAMES")
     app.add_template_filter(qr.svg, "qr")
     app.add_template_filter(forms.size_in_words, "size")
     app.add_template_filter(sats)

@@ -31,6 +31,19 @@ HANGS_ON = {
     "forward": ("client", "mail_domain"),
 }
 KINDS = tuple(HANGS_ON)
+# What a customer calls them.
+SERVICE_NAMES = {
+    "client": "Customer at the server",
+    "site": "Web site",
+    "alias": "Extra domain",
+    "ftp": "FTP",
+    "shell": "SSH",
+    "database_user": "Database user",
+    "database": "Database",
+    "mail_domain": "Mail domain",
+    "mailbox": "Mailbox",
+    "forward": "Mail forward",
+}
 WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
 # What is off while the account is suspended or blocked; a mail domain goes on receiving.
 SWITCHED = ("site", "alias", "ftp", "shell", "database", "mailbox", "forward")

@@ -1,4 +1,4 @@
-"""The pages and fragments: order, invoice, login, account."""
+"""The public pages and fragments: order, invoice, login."""
 
 import logging
 
@@ -12,40 +12,22 @@ from flask import (
     session,
     url_for,
 )
-from flask_login import current_user, login_required
-from werkzeug.exceptions import NotFound, TooManyRequests
+from werkzeug.exceptions import NotFound
 
-from lightningspace import hosting, names, orders, passwords, visitors, wanted
-from lightningspace.clock import now
+from lightningspace import orders, visitors, wanted
 from lightningspace.forms import (
     Button,
     LoginForm,
     OrderForm,
-    PasswordForm,
     PriceForm,
 )
-from lightningspace.models import Account, Order, find_order, transaction
+from lightningspace.models import Order, find_order
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
-from lightningspace.vault import Unreadable
 from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
 web = Blueprint("web", __name__)
-
-# What a customer calls the services.
-SERVICE_NAMES = {
-    "client": "Customer at the server",
-    "site": "Web site",
-    "alias": "Extra domain",
-    "ftp": "FTP",
-    "shell": "SSH",
-    "database_user": "Database user",
-    "database": "Database",
-    "mail_domain": "Mail domain",
-    "mailbox": "Mailbox",
-    "forward": "Mail forward",
-}
 
 
 # -- the front page and the order form -----------------------------------------------
@@ -150,7 +132,7 @@ def _price(form: PriceForm) -> dict:
 def order(token):
     found = _order(token)
     if _enters(found):
-        return redirect(url_for("web.account"), 303)
+        return redirect(url_for("account.overview"), 303)
     return _order_page(found)
 
 
@@ -158,7 +140,7 @@ def order(token):
 def order_status(token):
     found = _order(token)
     if _enters(found):
-        return Response(headers={"HX-Redirect": url_for("web.account")})
+        return Response(headers={"HX-Redirect": url_for("account.overview")})
     return render_template("_order_status.html", **_status(found))
 
 
@@ -223,7 +205,6 @@ def _status(order: Order) -> dict:
             "state": "ready" if is_ready else "paid",
             "waits": not is_ready,
             "services": services,
-            "SERVICE_NAMES": SERVICE_NAMES,
             "applied": sum(row.is_applied for row in services),
             "last_try": failing[0].tried_at if failing else None,
             "is_stuck": any(row.permanent for row in failing),
@@ -241,108 +222,15 @@ def login():
     if not form.validate_on_submit():
         return render_template("login.html", form=form), 400 if form.is_submitted() else 200
 
-    account = _login(form.username.data.lower(), form.password.data)
+    account = visitors.account_of(form.username.data.lower(), form.password.data)
     if account is None:
         form.password.errors = ["This name and password do not belong together."]
         return render_template("login.html", form=form), 400
     visitors.log_in(account)
-    return redirect(url_for("web.account"), 303)
-
-
-def _login(username: str, password: str) -> Account | None:
-    """The account of a right name and password; an unknown name takes as long as a wrong one."""
-    # The rule first: PostgreSQL fails on a NUL.
-    account = names.RULE.fullmatch(username) and Account.get_or_none(
-        (Account.username == username) & Account.opened_at.is_null(False)
-    )
-    try:
-        right = passwords.matches(account and account.password_hash, password)
-    except passwords.Busy:
-        raise TooManyRequests from None
-    return account if right else None
+    return redirect(url_for("account.overview"), 303)
 
 
 @web.post("/logout")
 def logout():
     visitors.log_out()
     return redirect(url_for("web.index"), 303)
-
-
-# -- the account ---------------------------------------------------------------------
-
-
-@web.get("/account")
-@login_required
-def account():
-    return _account_page(PasswordForm(formdata=None))
-
-
-@web.post("/account/noted")
-@login_required
-def noted():
-    # Not what was made since that page was shown.
-    seen_at = min(request.form.get("seen_at", 0, int), now())
-    hosting.forget_passwords(current_user.account.id, seen_at)
-    return redirect(url_for("web.account"), 303)
-
-
-@web.post("/account/password")
-@login_required
-@visitors.limited("logins", lambda response: True)
-def change_password():
-    form = PasswordForm()
-    account = current_user.account
-    if not form.validate_on_submit():
-        return _account_page(form, status=400)
-    if _login(account.username, form.current.data) is None:
-        form.current.errors = ["This is not your current password."]
-        return _account_page(form, status=400)
-    password_hash = passwords.make_hash(form.new.data)
-    with transaction():
-        Account.update(
-            password_hash=password_hash,
-            session_epoch=Account.session_epoch + 1,
-        ).where(Account.id == account.id).execute()
-        # The browser that ordered is another session as well.
-        Order.update(browser=None).where(Order.account == account).execute()
-    visitors.log_in(Account.get_by_id(account.id))
-    return redirect(url_for("web.account", changed="password"), 303)
-
-
-def _account_page(form: PasswordForm, status: int = 200):
-    shop, account = this_shop(), current_user.account
-    rows = wanted.services_of(account.id)
-    site = wanted.site_name(shop, account.username)
-    order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
-    return render_template(
-        "account.html",
-        account=account,
-        site=site,
-        host=shop.config.server_hosts.get(account.server_id, site),
-        rows=rows,
-        SERVICE_NAMES=SERVICE_NAMES,
-        state=lambda row: hosting.state(account, row),
-        applied=sum(row.is_applied for row in rows),
-        is_stuck=any(row.permanent for row in rows),
-        is_live=all(hosting.is_live(account.server, row) for row in rows),
-        password=_unsealed(account.password_sealed),
-        own_passwords={
-            (row.kind, row.name): _unsealed(row.own_password_sealed)
-            for row in rows
-            if row.own_password_sealed and row.password_sealed is None  # the panel has it
-        },
-        may_send=wanted.may_send(shop, account),
-        asked_name=order.username if order else None,
-        left_seconds=max(0, account.expires_at - now()),
-        form=form,
-        button=Button(),
-        changed=request.args.get("changed") == "password",
-    ), status
-
-
-def _unsealed(sealed: str | None) -> str | None:
-    """A generated password to show; None when there is none, or none that can be read."""
-    try:
-        return this_shop().vault.unseal(sealed) if sealed else None
-    except Unreadable:
-        return None

@@ -788,7 +788,7 @@ def change_password(client, current="correct horse", new="battery staple"):
 
 def test_a_changed_password_is_the_one_that_logs_in(alice, client, other):
     log_in(client, "alice", "correct horse")
-    assert change_password(client).location == "/account?changed=password"
+    assert change_password(client).location == "/account/settings"
     assert client.get("/account").status_code == 200
     assert log_in(other, "alice", "correct horse").status_code == 400
     assert log_in(other, "alice", "battery staple").status_code == 303
