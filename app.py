@@ -2,7 +2,6 @@
 
 import logging
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,10 +14,9 @@ from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from lightningspace import cli, forms, models, qr, shop, visitors, wanted
-from lightningspace.clock import now
+from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
-from lightningspace.prices import UNIT_SECONDS
 from lightningspace.web import web
 
 ROOT = Path(__file__).parent
@@ -189,23 +187,6 @@ def register_template_tools(app: Flask) -> None:
 def sats(msat: int) -> str:
     """Whole sats with thin gaps, as a customer reads them."""
     return f"{-(-msat // 1000):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def iso_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def clock_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def span(seconds: int) -> str:
-    """A span of time in its largest fitting unit, rounded down: "89 days"."""
-    for unit in ("days", "hours"):
-        if seconds >= 2 * UNIT_SECONDS[unit]:
-            return f"{seconds // UNIT_SECONDS[unit]} {unit}"
-    minutes = max(0, seconds) // 60
-    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 _source: Callable[[], float] = time.time
+
+SPANS = {"days": 24 * 60 * 60, "hours": 60 * 60}
 
 
 def now() -> int:
@@ -14,3 +17,20 @@ def set_source(source: Callable[[], float] | None) -> None:
     """Read the time from `source` from now on; None goes back to the machine's clock."""
     global _source
     _source = source or time.time
+
+
+def iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(seconds: int) -> str:
+    """A span of time in its largest fitting unit, rounded down: "89 days"."""
+    for unit, length in SPANS.items():
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    minutes = max(0, seconds) // 60
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"

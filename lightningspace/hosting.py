@@ -15,7 +15,16 @@ from peewee import fn
 from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease, Lost, is_free
-from lightningspace.models import Account, Domain, Order, RestingName, Server, Service, transaction
+from lightningspace.models import (
+    Account,
+    Domain,
+    Notice,
+    Order,
+    RestingName,
+    Server,
+    Service,
+    transaction,
+)
 from lightningspace.panel import PanelError, Refused
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
@@ -598,6 +607,9 @@ class _Round:
             ).execute()
             held_mb = self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
+            # What is still to be sent, such as that it is deleted, the outbox deletes.
+            is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
+            Notice.delete().where(is_over).execute()
             Account.delete().where(Account.id == account.id).execute()
             Server.update(
                 held_mb=Server.held_mb - account.space_mb - held_mb,

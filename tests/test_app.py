@@ -6,8 +6,9 @@ import pytest
 from flask import abort
 from werkzeug.exceptions import default_exceptions
 
-from app import clock_time, iso_time, sats, span
+from app import sats
 from lightningspace import models, orders, visitors
+from lightningspace.clock import clock_time, iso_time, span
 from lightningspace.models import Account, Order
 from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
