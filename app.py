@@ -13,6 +13,7 @@ from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+import lightningspace.addresses  # noqa: F401 (adds its pages to `account`)
 from lightningspace import cli, forms, models, qr, shop, visitors, wanted
 from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError

@@ -161,9 +161,9 @@ def overview():
         "account/overview.html",
         host=shop.config.server_hosts.get(account.server_id, site),
         state=_state,
-        password=_unsealed(account.password_sealed),
+        password=unsealed(account.password_sealed),
         own_passwords={
-            (row.kind, row.name): _unsealed(row.own_password_sealed)
+            (row.kind, row.name): unsealed(row.own_password_sealed)
             for row in rows
             if row.own_password_sealed and row.password_sealed is None  # the panel has it
         },
@@ -181,7 +181,7 @@ def noted():
     return redirect(url_for("account.overview"), 303)
 
 
-def _unsealed(sealed: str | None) -> str | None:
+def unsealed(sealed: str | None) -> str | None:
     """A generated password to show; None when there is none, or none that can be read."""
     try:
         return this_shop().vault.unseal(sealed) if sealed else None

@@ -7,6 +7,7 @@ from flask import request
 from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 from wtforms import (
+    BooleanField,
     HiddenField,
     IntegerField,
     PasswordField,
@@ -25,6 +26,18 @@ BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spel
 
 def _stripped(value):
     return value.strip() if isinstance(value, str) else value
+
+
+def _lower(value):
+    return value.lower() if isinstance(value, str) else value
+
+
+def _lower_domain(value):
+    """Before the @ capitals may mean something to whoever gets the mail."""
+    if not isinstance(value, str):
+        return value
+    local, at, domain = value.rpartition("@")
+    return local + at + domain.lower()
 
 
 def _whole(typed) -> int:
@@ -150,6 +163,118 @@ class PasswordForm(Form):
 
     def validate_new(self, field):
         _check_password(field)
+
+
+# -- mail and domains ----------------------------------------------------------------
+
+
+class QuotaField(WholeNumberField):
+    """MB, or nothing for a share of what the others leave."""
+
+    def __init__(self, label="Space in MB", **kwargs):
+        super().__init__(label, validators=[Optional()], **kwargs)
+
+
+class MailForm(Form):
+    """Of a mailbox: `left_mb` is what its quota may be at most."""
+
+    def __init__(self, left_mb: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self._left_mb = left_mb
+
+    def validate_quota_mb(self, field):
+        if not field.data:
+            raise ValidationError("Write a whole number of MB, such as 10, or leave it empty.")
+        if field.data > self._left_mb:
+            raise ValidationError(
+                f"At most {self._left_mb} MB are left for it of your space for mail."
+            )
+
+    def validate_password(self, field):
+        _check_password(field)
+
+
+class QuotaForm(MailForm):
+    quota_mb = QuotaField()
+
+
+class MailPasswordForm(MailForm):
+    password = PasswordField(
+        "New password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+class AddressForm(MailForm):
+    """A new address of one of the account's domains."""
+
+    local_part = StringField(
+        "Address",
+        filters=[_stripped, _lower],
+        validators=[InputRequired("Write what stands before the @.")],
+        render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
+    )
+    domain = SelectField("Domain", validate_choice=False)
+
+    def __init__(self, domains: list[str], **kwargs):
+        super().__init__(**kwargs)
+        self.domain.choices = [(domain, names.in_unicode(domain)) for domain in domains]
+
+    def validate_local_part(self, field):
+        if "@" in field.data:
+            raise ValidationError("Write only what stands before the @, and choose the domain.")
+        if not names.is_local_part(field.data):
+            raise ValidationError(f"Write {names.LOCAL_PART_IN_WORDS}.")
+        if len(self.address) > names.ADDRESS_MAX:
+            raise ValidationError(
+                f"An address has at most {names.ADDRESS_MAX} characters, "
+                f"and this one would have {len(self.address)}."
+            )
+
+    def validate_domain(self, field):
+        if field.data not in dict(field.choices):
+            raise ValidationError("Choose one of your domains with mail.")
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part.data}@{self.domain.data}"
+
+
+class MailboxForm(AddressForm):
+    password = PasswordField(
+        "Password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+    quota_mb = QuotaField()
+
+
+class DestinationForm(Form):
+    destination = StringField(
+        "Goes to",
+        filters=[_stripped, _lower_domain],
+        validators=[InputRequired("Write the address that its mail goes to.")],
+        render_kw={"autocomplete": "off", "inputmode": "email", "autocapitalize": "none"},
+    )
+
+    def validate_destination(self, field):
+        if not names.is_address(field.data):
+            raise ValidationError("This is no e-mail address that mail can be forwarded to.")
+
+
+class ForwardForm(AddressForm, DestinationForm):
+    pass
+
+
+class DomainForm(Form):
+    name = StringField(
+        "Domain",
+        filters=[_stripped],
+        validators=[InputRequired("Write the name of your domain, such as example.org.")],
+        render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
+    )
+    wants_mail = BooleanField("Receive mail for it here, too")
 
 
 class Button(Form):

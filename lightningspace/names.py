@@ -4,6 +4,8 @@ import re
 import secrets
 import string
 
+import idna
+
 RULE = re.compile(r"[a-z][a-z0-9]{2,15}")
 RULE_IN_WORDS = "3 to 16 lower-case letters and digits, a letter first"
 
@@ -34,6 +36,7 @@ DOMAIN = re.compile(
 # A mailbox's address is its login as well: ISPConfig takes 64 characters.
 ADDRESS_MAX = 64
 LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+LOCAL_PART_IN_WORDS = "letters a to z and digits, with single . _ or - between them"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+)*")
 SSH_KEY = re.compile(
     r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)"
@@ -44,6 +47,14 @@ SSH_KEY = re.compile(
 def is_domain(name: str) -> bool:
     """A domain in lower-case A-labels, without the www. that the panel puts before it as well."""
     return DOMAIN.fullmatch(name) is not None and not name.startswith("www.")
+
+
+def in_unicode(domain: str) -> str:
+    """A domain as people read it: "xn--mller-kva.example" is müller.example."""
+    try:
+        return idna.decode(domain)
+    except idna.IDNAError:
+        return domain
 
 
 def is_local_part(text: str) -> bool:

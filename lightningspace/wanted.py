@@ -151,6 +151,12 @@ def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int:
     return max(1, (part - sum(own)) // (len(mailboxes) - len(own)))
 
 
+def mail_left_mb(space_mb: int, others: list[Service]) -> int:
+    """What one mailbox's own quota can be at most, beside the own quotas of `others`."""
+    own = [settings_of(row)["quota_mb"] or 0 for row in others if not row.gone]
+    return max(0, space_mb * SPLIT_PERCENT["mailbox"] // 100 - sum(own))
+
+
 # -- names ---------------------------------------------------------------------------
 
 
