@@ -166,6 +166,8 @@ CREATE TABLE orders (
   applied_at     BIGINT,                                 -- the payment took effect
   bought_seconds BIGINT,                                 -- by how much the end moved
   ends_at        BIGINT,                                 -- the end that it led to
+  bought_credit_msat BIGINT NOT NULL DEFAULT 0 CHECK (bought_credit_msat >= 0),  -- beyond the horizon
+  only_time      BOOLEAN NOT NULL DEFAULT FALSE,         -- the other size could not be had any more
   is_late        BOOLEAN NOT NULL DEFAULT FALSE,         -- its hosting was gone: it opened one anew
   CHECK (kind = 'lost' OR (space_mb IS NOT NULL AND amount_msat IS NOT NULL)),
   CHECK ((duration IS NULL) = (unit IS NULL)),

@@ -240,6 +240,8 @@ class Order(Table):
     applied_at = BigIntegerField(null=True)
     bought_seconds = BigIntegerField(null=True)
     ends_at = BigIntegerField(null=True)
+    bought_credit_msat = BigIntegerField(default=0)
+    only_time = BooleanField(default=False)
     is_late = BooleanField(default=False)
 
     class Meta:

@@ -7,7 +7,7 @@ node says: see payments.
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peewee import IntegrityError, fn
 
@@ -22,7 +22,7 @@ from lightningspace.models import (
     transaction,
 )
 from lightningspace.node import Invoice, NodeError
-from lightningspace.prices import Size, Terms
+from lightningspace.prices import Holding, Size, Terms
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,18 @@ class Wish:
     browser: str
     client: str
     form_id: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What it costs now, and what the account would have once that is paid.
+
+    `credit_msat`: what would be paid for time beyond the horizon.
+    """
+
+    msat: int
+    ends_at: int
+    credit_msat: int
 
 
 @dataclass(frozen=True)
@@ -254,11 +266,10 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
         account, twin = _customer(account_id, attempt)
         if twin:
             return twin, False
-        terms = Terms(account.space_mb, duration, unit)
-        amount_msat = shop.prices.cost_msat(ledger.size(account), terms.seconds)
+        offer = extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
         size = _size_columns(ledger.size(account))
-        return _create(shop, kind="extend", amount_msat=amount_msat, **facts, **size), True
+        return _create(shop, kind="extend", amount_msat=offer.msat, **facts, **size), True
 
     return _place(shop, reserve)
 
@@ -278,12 +289,13 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
         account, twin = _customer(account_id, attempt)
         if twin:
             return twin, False
+        if size == ledger.size(account):
+            return None, False
         amount_msat = resize_msat(shop, account, size)
         if not amount_msat:
-            rate, horizon = shop.prices.rate(size), shop.config.horizon_seconds
             if not wanted.take_space(account, size.space_mb):
                 raise SoldOut
-            wanted.renew(shop, account, ledger.holding(account).resize(0, rate, horizon), size)
+            wanted.renew(shop, account, _resized(shop, account, size, 0), size)
             return None, False
         more_mb = max(0, size.space_mb - account.space_mb)
         if more_mb and not _hold_on(account.server_id, more_mb):
@@ -297,8 +309,14 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
 
 def resize_msat(shop: Shop, account: Account, size: Size) -> int:
     """What another size costs now; 0: nothing. Raises as `resize` does."""
-    waiting = _unpaid(account.id).where(Order.kind == "resize").first()
-    if waiting:
+    # Paid and not in effect yet is no time for another, either.
+    waiting = Order.select().where(
+        (Order.account == account.id)
+        & (Order.kind == "resize")
+        & Order.applied_at.is_null()
+        & _stands()
+    )
+    if waiting := waiting.first():
         raise ResizeWaits(waiting.token)
     if account.ready_at is None:
         raise Refused("The hosting is still being set up. Please wait until that is done.")
@@ -309,6 +327,61 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
     if too_small:
         raise Refused(too_small)
     return holding.growth_msat(shop.prices.rate(size))
+
+
+def extension(shop: Shop, account: Account, duration: int, unit: str) -> Offer:
+    """So much more time for the size that it has."""
+    size, terms = ledger.size(account), Terms(account.space_mb, duration, unit)
+    msat = shop.prices.cost_msat(size, terms.seconds)
+    return _offer(account, msat, _extended(shop, account, msat, terms.seconds))
+
+
+def other_size(shop: Shop, account: Account, size: Size) -> Offer:
+    """Raises as `resize` does, except that the size may turn out to be sold."""
+    check_may_buy(account)
+    msat = resize_msat(shop, account, size)
+    return _offer(account, msat, _resized(shop, account, size, msat))
+
+
+def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
+    """The size with one more of "addresses" or "domains", its price now and the end it leads to.
+
+    Raises Refused and ResizeWaits.
+    """
+    size, extra = ledger.size(account), f"extra_{what}"
+    size = replace(size, **{extra: getattr(size, extra) + 1})
+    offer = other_size(shop, account, size)
+    return size, offer.msat, offer.ends_at
+
+
+def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
+    """What an unpaid order of an account that is there would do now."""
+    size = size_of(order) if order.kind == "resize" else None
+    return _offer(account, order.amount_msat, bought(shop, account, order, order.amount_msat, size))
+
+
+def bought(shop: Shop, account: Account, order: Order, msat: int, size: Size | None) -> Holding:
+    """What an account has once so much is paid for an order; None: it is for time alone."""
+    if size:
+        return _resized(shop, account, size, msat)
+    terms = terms_of(order)
+    # What was priced for a smaller size buys what it is worth.
+    is_as_priced = terms and ledger.size(account).fits_in(size_of(order))
+    return _extended(shop, account, msat, terms.seconds if is_as_priced else 0)
+
+
+def _extended(shop: Shop, account: Account, msat: int, least_seconds: int) -> Holding:
+    rate, horizon = ledger.rate(shop, account), shop.config.horizon_seconds
+    return ledger.holding(account).buy(msat, rate, horizon, least_seconds)
+
+
+def _resized(shop: Shop, account: Account, size: Size, msat: int) -> Holding:
+    rate, horizon = shop.prices.rate(size), shop.config.horizon_seconds
+    return ledger.holding(account).resize(msat, rate, horizon)
+
+
+def _offer(account: Account, msat: int, after: Holding) -> Offer:
+    return Offer(msat, ledger.columns(account, after)["expires_at"], after.credit_msat)
 
 
 def check_may_buy(account: Account) -> None:
@@ -332,15 +405,20 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
     twin = Order.get_or_none(Order.attempt == attempt)
     if twin is None:
         check_may_buy(account)
-        if _unpaid(account_id).count() >= OPEN_ORDERS:
+        if unpaid(account_id).count() >= OPEN_ORDERS:
             raise TooManyUnpaid
     return account, twin
 
 
-def _unpaid(account_id: str):
-    return Order.select().where(
-        (Order.account == account_id) & Order.paid_at.is_null() & Order.released_at.is_null()
-    )
+def unpaid(account_id: str):
+    """The account's orders that can be paid, or of which that is not certain."""
+    ordered = (Order.account == account_id) & Order.paid_at.is_null() & _stands()
+    return Order.select().where(ordered).order_by(Order.placed_at)
+
+
+def _stands():
+    # One that was given up without an invoice is cancelled first and released later.
+    return Order.released_at.is_null() & Order.cancelled_at.is_null()
 
 
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:

@@ -130,11 +130,12 @@ def _open(shop: Shop, order: Order) -> str | None:
     holding = Holding().buy(order.received_msat, rate, horizon, terms.seconds if terms else 0)
     moment = now()
     with transaction():
-        if not _take_effect(order.token, holding.seconds, moment + holding.seconds):
+        ends_at = moment + holding.seconds
+        if not _take_effect(order.token, holding.seconds, ends_at, holding.credit_msat):
             return None
         Account.update(
             opened_at=moment,
-            expires_at=moment + holding.seconds,
+            expires_at=ends_at,
             valued_at=moment,
             value_msat=holding.value_msat,
             credit_msat=holding.credit_msat,
@@ -152,9 +153,17 @@ def _open(shop: Shop, order: Order) -> str | None:
     return order.account_id
 
 
-def _take_effect(token: str, seconds: int, ends_at: int) -> bool:
+def _take_effect(
+    token: str, seconds: int, ends_at: int, credit_msat: int, only_time: bool = False
+) -> bool:
     applied = Order.update(
-        applied_at=now(), bought_seconds=seconds, ends_at=ends_at, attempt=None, held_mb=0
+        applied_at=now(),
+        bought_seconds=seconds,
+        ends_at=ends_at,
+        bought_credit_msat=credit_msat,
+        only_time=only_time,
+        attempt=None,
+        held_mb=0,
     ).where((Order.token == token) & Order.applied_at.is_null())
     return applied.execute() == 1
 
@@ -165,18 +174,13 @@ def _renew(shop: Shop, token: str) -> str | None:
     order = Order.get_by_id(token)  # again: who held the account's row may have been faster
     if account is None or account.deleting_at is not None or order.applied_at is not None:
         return None
-    before, horizon = ledger.holding(account), shop.config.horizon_seconds
+    before = ledger.holding(account)
     size = _size_that_it_gets(shop, account, order)
-    if size is None:
-        size, rate = ledger.size(account), ledger.rate(shop, account)
-        terms = orders.terms_of(order)
-        # What was priced for a smaller size buys what it is worth.
-        is_as_priced = terms and size.fits_in(orders.size_of(order))
-        after = before.buy(order.received_msat, rate, horizon, terms.seconds if is_as_priced else 0)
-    else:
-        after = before.resize(order.received_msat, shop.prices.rate(size), horizon)
+    after = orders.bought(shop, account, order, order.received_msat, size)
     ends_at = ledger.columns(account, after)["expires_at"]
-    if not _take_effect(token, after.seconds - before.seconds, ends_at):
+    credit_msat = max(0, after.credit_msat - before.credit_msat)
+    only_time = order.kind == "resize" and size is None
+    if not _take_effect(token, after.seconds - before.seconds, ends_at, credit_msat, only_time):
         return None
     wanted.renew(shop, account, after, size)
     logger.info("order %s: account %s %s", token[:8], account.id, order.kind)

@@ -105,6 +105,7 @@ class Holding:
     def resize(self, msat: int, rate: int, horizon: int) -> "Holding":
         """All that it is worth, with `msat` paid for it, as time at the `rate` of another size."""
         worth = self.worth_msat + msat
+        horizon = max(horizon, self.seconds)  # what is bought stays, should it be nearer by now
         seconds = worth * DAY // rate
         if seconds <= horizon:
             return Holding(seconds, worth)

@@ -254,7 +254,7 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
         }
         for kind, used_mb in used.items():
             part = size.space_mb * SPLIT_PERCENT[kind] // 100
-            if used_mb > part:
+            if (used_mb or 0) > part:
                 what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
                 return f"Your {what} uses {used_mb} MB, and would have {part} MB of that size."
     rows = [row for row in services_of(account.id) if not row.gone]
