@@ -196,6 +196,7 @@ class _Round:
             raise Refused("its name is none that we may use: nothing was done", True)
         if row.gone:
             self._remove(row)
+            self._begin_deleting()  # if the panel had nothing of it: its row goes all the same
             self._note_removed(row)
         elif row.kind == "shell" and not wanted.is_on(self.account, row):
             # Switched off it would still open SSH with its password.

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lightningspace import clock, hosting, models, shop, wanted
+from lightningspace import clock, hosting, ledger, models, shop, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.config import from_env
 from lightningspace.lease import LEASE_SECONDS, Lease
@@ -220,6 +220,8 @@ class Hosting:
     is_gone: bool = False
     # Somebody has changed something at the panel by hand, and nobody has asked for a check.
     is_touched: bool = False
+    # What a payment that comes in time would bring back.
+    closed: tuple[dict, dict] | None = None
 
     def suspend(self) -> None:
         self._is_there()
@@ -238,8 +240,19 @@ class Hosting:
         self.blocked = False
 
     def close(self) -> None:
+        if not self.is_closed:
+            self.closed = self.things, self.known
         self.is_closed = True
         self.things, self.known = {}, {}
+
+    def pay(self, is_deleting: bool) -> None:
+        """Paid time switches everything on, and takes a closing back that has deleted nothing."""
+        if is_deleting:
+            return
+        self.suspended = False
+        if self.is_closed:
+            self.is_closed = False
+            self.things, self.known = self.closed
 
     def check(self) -> None:
         self.is_touched = False
@@ -612,6 +625,18 @@ class Lives(RuleBasedStateMachine):
     @rule(who=WHO, worker=WORKER)
     def close(self, who, worker):
         self._want(who, "close")
+        self._worker(worker)
+
+    @rule(who=WHO, worker=WORKER)
+    def pay(self, who, worker):
+        self._step("pay")
+        each = self._of(who)
+        with models.transaction():
+            account = models.lock_account(each.id)
+            if account:
+                each.pay(account.deleting_at is not None)
+            if account and account.deleting_at is None:
+                wanted.renew(self.shop, account, ledger.holding(account))
         self._worker(worker)
 
     @rule(who=WHO)
