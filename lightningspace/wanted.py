@@ -180,7 +180,7 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
     if row.kind == "site":
         return row.name == site
     if row.kind == "alias":
-        return names.is_domain(row.name) and not _is_the_shops(shop, row.name)
+        return names.is_domain(row.name) and not is_the_shops(shop, row.name)
     domains = {site} | {each.name for each in rows if each.kind == "alias"}
     if row.kind == "mail_domain":
         return row.name in domains
@@ -190,13 +190,19 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
     return names.is_local_part(local) and domain in domains and len(row.name) <= names.ADDRESS_MAX
 
 
-def _is_the_shops(shop: Shop, domain: str) -> bool:
-    """Whether it is, or lies below, a name that the shop itself lives by."""
+def is_the_shops(shop: Shop, domain: str) -> bool:
+    """Whether it is a name that the shop itself lives by, or lies below or above one.
+
+    Who had the domain above could receive the shop's own mail on its server.
+    """
     config = shop.config
     addresses = (config.public_url, config.panel_url)
     hosts = {config.base_domain, *config.server_hosts.values()}
     hosts |= {urlsplit(address).hostname or "" for address in addresses}
-    return any(f".{domain}".endswith(f".{host}") for host in hosts)
+    hosts.add(config.mail_from.rpartition("@")[2].lower())
+    return any(
+        f".{domain}".endswith(f".{host}") or f".{host}".endswith(f".{domain}") for host in hosts
+    )
 
 
 # -- the account as a whole ----------------------------------------------------------
@@ -359,14 +365,17 @@ def check(account_id: str) -> None:
 def _change(account_id: str, **facts) -> Iterator[Account]:
     """One transaction that changes an account and has it reconciled now. Raises Closed."""
     with transaction():
-        changed = Account.update(revision=Account.revision + 1, reconcile_at=now(), **facts).where(
-            (Account.id == account_id)
-            & Account.opened_at.is_null(False)
-            & Account.closing_at.is_null()
-        )
-        if not changed.execute():
-            raise Closed
-        yield Account.get_by_id(account_id)
+        yield touch(account_id, **facts)
+
+
+def touch(account_id: str, **facts) -> Account:
+    """Within a transaction: change an account and have it reconciled now. Raises Closed."""
+    changed = Account.update(revision=Account.revision + 1, reconcile_at=now(), **facts).where(
+        (Account.id == account_id) & Account.opened_at.is_null(False) & Account.closing_at.is_null()
+    )
+    if not changed.execute():
+        raise Closed
+    return Account.get_by_id(account_id)
 
 
 def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
@@ -392,26 +401,38 @@ def add(
     facts = {"settings": _checked(kind, SETTINGS[kind] | settings), "active": True, "gone": False}
     if kind in WITH_PASSWORD:
         facts |= _sealed(shop, password)
-    row = Service(account=account_id, kind=kind, name=name)
     try:
         with _change(account_id) as account:
-            if account.ready_at is None:
-                raise NotReady  # or one that fails would put off the start of the paid time
-            there = [each for each in services_of(account_id) if not each.gone]
-            if kind not in OPTIONAL or not is_ours(shop, account, row, there):
-                raise ValueError(f"not a name for this account's {kind}")
-            if any(_excludes(each, row) for each in there):
-                raise Taken
-            addresses = sum(each.kind in ADDRESSES for each in there)
-            if kind in ADDRESSES and addresses >= addresses_allowed(shop, account):
-                raise Full
-            if not _raise_revisions(account_id, kind, name=name):
-                Service.create(account=account_id, kind=kind, name=name, **facts)
-            # One that was to be removed is wanted again.
-            Service.update(facts).where(this(row)).execute()
-            _share_anew(account_id, kind)
+            _want(shop, account, Service(account=account_id, kind=kind, name=name), facts)
     except IntegrityError:
         raise Taken from None
+
+
+def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
+    """Within a transaction that has touched the account: add its alias or mail_domain.
+
+    Raises as `add` does, and IntegrityError when another account has the name.
+    """
+    facts = {"settings": _checked(kind, {}), "active": True, "gone": False}
+    _want(shop, account, Service(account=account.id, kind=kind, name=name), facts)
+
+
+def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
+    if account.ready_at is None:
+        raise NotReady  # or one that fails would put off the start of the paid time
+    there = [each for each in services_of(account.id) if not each.gone]
+    if row.kind not in OPTIONAL or not is_ours(shop, account, row, there):
+        raise ValueError(f"not a name for this account's {row.kind}")
+    if any(_excludes(each, row) for each in there):
+        raise Taken
+    addresses = sum(each.kind in ADDRESSES for each in there)
+    if row.kind in ADDRESSES and addresses >= addresses_allowed(shop, account):
+        raise Full
+    if not _raise_revisions(account.id, row.kind, name=row.name):
+        Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
+    # One that was to be removed is wanted again.
+    Service.update(facts).where(this(row)).execute()
+    _share_anew(account.id, row.kind)
 
 
 def remove(account_id: str, kind: str, name: str) -> None:
@@ -420,13 +441,22 @@ def remove(account_id: str, kind: str, name: str) -> None:
         row, rows = _find(account_id, kind, name), services_of(account_id)
         if kind not in OPTIONAL or any((each.kind, each.name) == ("site", name) for each in rows):
             raise ValueError(f"this {kind} goes with its account")
-        for each in rows:
-            if _goes_along(each, row):
-                _raise_revisions(account_id, each.kind, name=each.name)
-                Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
-                    this(each)
-                ).execute()
-        _share_anew(account_id, "mailbox")
+        _let_go(account_id, row)
+
+
+def let_domain_go(account_id: str, name: str) -> None:
+    """Within a transaction that has touched the account: remove its alias, and mail with it."""
+    _let_go(account_id, _find(account_id, "alias", name))
+
+
+def _let_go(account_id: str, row: Service) -> None:
+    for each in services_of(account_id):
+        if _goes_along(each, row):
+            _raise_revisions(account_id, each.kind, name=each.name)
+            Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
+                this(each)
+            ).execute()
+    _share_anew(account_id, "mailbox")
 
 
 def configure(account_id: str, kind: str, name: str, **settings) -> None:
@@ -444,9 +474,14 @@ def switch(account_id: str, kind: str, name: str, active: bool) -> None:
     if kind not in (*SWITCHED, "mail_domain"):
         raise ValueError(f"a {kind} has no switch")
     with _change(account_id):
-        row = _find(account_id, kind, name)
-        Service.update(active=active).where(this(row)).execute()
-        _raise_revisions(account_id, kind, name=name)
+        switch_within(account_id, kind, name, active)
+
+
+def switch_within(account_id: str, kind: str, name: str, active: bool) -> None:
+    """Within a transaction that has touched the account: switch one service off or on."""
+    row = _find(account_id, kind, name)
+    Service.update(active=active).where(this(row)).execute()
+    _raise_revisions(account_id, kind, name=name)
 
 
 def set_password(
