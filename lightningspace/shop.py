@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from lightningspace import node as lightning
 from lightningspace.config import Config
+from lightningspace.dns import Resolver
 from lightningspace.models import Fact, Server, transaction
 from lightningspace.node import Node
 from lightningspace.panel import Panel
@@ -24,6 +25,7 @@ class Shop:
     panel: Panel
     vault: Vault
     prices: Prices
+    resolver: Resolver
 
     def for_worker(self) -> "Shop":
         """The same shop, whose calls to the node may take longer than a web page can wait."""
@@ -45,6 +47,7 @@ def build(config: Config) -> Shop:
             config.price_msat_per_address_day,
             config.price_msat_per_domain_day,
         ),
+        resolver=Resolver(config.dns_servers),
     )
 
 

@@ -1,0 +1,164 @@
+"""A stand-in name server, over UDP and TCP, for what customers write about their domains."""
+
+import json
+import socketserver
+import struct
+import threading
+import time
+from pathlib import Path
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+FAULTS = ("silent", "servfail", "refused", "nxdomain", "slow", "truncated", "referral", "garbage")
+TTL = 60
+CNAMES_MAX = 8
+
+
+class SandboxDns:
+    """Answers for every name: with the records that were published, or that there is none.
+
+    `fault` is one of FAULTS, or None. `store` keeps the records over a restart.
+    """
+
+    def __init__(self, store: Path | None = None):
+        self.fault: str | None = None
+        self.slow_seconds = 1.0
+        self.questions: list[tuple[str, str]] = []
+        self._store = store
+        self._lock = threading.Lock()
+        self._records: dict[str, dict[str, list[str]]] = {}
+        if store and store.exists():
+            self._records = json.loads(store.read_text())
+        self._tcp, self._udp = _two_servers(self)
+        host, port = self._udp.server_address
+        self.address = f"{host}#{port}"
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        for server in (self._udp, self._tcp):
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        for server in (self._udp, self._tcp):
+            if self._threads:
+                server.shutdown()
+            server.server_close()
+
+    # -- its records -------------------------------------------------------------
+
+    def publish(self, name: str, kind: str, *values: str) -> None:
+        """Write the records of this kind at a name as a zone file has them; no value: none."""
+        with self._lock:
+            records = self._records.setdefault(_key(name), {})
+            records[kind] = list(values)
+            if not values:
+                del records[kind]
+            if self._store:
+                draft = self._store.with_suffix(".new")
+                draft.write_text(json.dumps(self._records))
+                draft.replace(self._store)
+
+    def publish_text(self, name: str, text: str) -> None:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        self.publish(name, "TXT", f'"{escaped}"')
+
+    def answer(self, wire: bytes, is_tcp: bool) -> bytes | None:
+        """The answer to one question; None: silence."""
+        try:
+            query = dns.message.from_wire(wire)
+            question = query.question[0]
+        except (dns.exception.DNSException, IndexError):
+            return None
+        name, kind = question.name, question.rdtype
+        self.questions.append((name.to_text(True), dns.rdatatype.to_text(kind)))
+        fault = self.fault
+        if fault == "silent":
+            return None
+        if fault == "garbage":
+            return wire[:2] + b"\xff" * 20
+        if fault == "slow":
+            time.sleep(self.slow_seconds)
+        response = dns.message.make_response(query, recursion_available=fault != "referral")
+        codes = {"servfail": dns.rcode.SERVFAIL, "refused": dns.rcode.REFUSED}
+        if fault in codes or fault == "nxdomain":
+            response.set_rcode(codes.get(fault, dns.rcode.NXDOMAIN))
+        elif fault == "truncated" and not is_tcp:
+            response.flags |= dns.flags.TC
+        elif fault != "referral":
+            self._fill(response, name, kind)
+        return response.to_wire(max_size=65535 if is_tcp else 0)
+
+    def _fill(self, response, name: dns.name.Name, kind) -> None:
+        text = dns.rdatatype.to_text(kind)
+        with self._lock:
+            for _ in range(CNAMES_MAX):
+                records = self._records.get(_key(name.to_text()), {})
+                if text in records:
+                    response.answer.append(_rrset(name, text, records[text]))
+                if text in records or "CNAME" not in records:
+                    break
+                response.answer.append(_rrset(name, "CNAME", records["CNAME"]))
+                name = response.answer[-1][0].target
+            if not records:
+                response.set_rcode(dns.rcode.NXDOMAIN)
+
+
+def _key(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+def _rrset(name: dns.name.Name, kind: str, values: list[str]) -> dns.rrset.RRset:
+    return dns.rrset.from_text_list(name, TTL, "IN", kind, values)
+
+
+class _Udp(socketserver.BaseRequestHandler):
+    def handle(self):
+        wire, sock = self.request
+        answer = self.server.stand_in.answer(wire, is_tcp=False)
+        if answer is not None:
+            sock.sendto(answer, self.client_address)
+
+
+class _Tcp(socketserver.StreamRequestHandler):
+    timeout = 10
+
+    def handle(self):
+        while len(length := self.rfile.read(2)) == 2:
+            wire = self.rfile.read(struct.unpack("!H", length)[0])
+            answer = self.server.stand_in.answer(wire, is_tcp=True)
+            if answer is None:
+                return
+            self.wfile.write(struct.pack("!H", len(answer)) + answer)
+
+
+class _UdpServer(socketserver.ThreadingUDPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+class _TcpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+
+def _two_servers(stand_in: SandboxDns) -> tuple[_TcpServer, _UdpServer]:
+    """Both on one port, which is free for both."""
+    while True:
+        tcp = _TcpServer(("127.0.0.1", 0), _Tcp)
+        try:
+            udp = _UdpServer(tcp.server_address, _Udp)
+        except OSError:
+            tcp.server_close()
+            continue
+        tcp.stand_in = udp.stand_in = stand_in
+        return tcp, udp
