@@ -99,18 +99,20 @@ CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 
 -- domains: what customers want to use as extra domains. It is proven by a TXT record with the
--- account's token, which is looked for again each day; then an alias among the services makes it work.
+-- account's token, which is looked for again each day; then an alias among the services makes it
+-- work. Of a domain that was lost again, added_at is that day.
 CREATE TABLE domains (
   account_id   TEXT    NOT NULL REFERENCES accounts (id),
   name         TEXT    NOT NULL,                         -- in A-labels
   added_at     BIGINT  NOT NULL,
   look_at      BIGINT  NOT NULL,                         -- when its records are looked up next
-  looked_at    BIGINT,                                   -- when they were last, with an answer
+  asked_at     BIGINT,                                   -- when they were last
+  looked_at    BIGINT,                                   -- when they were last with an answer
   verified_at  BIGINT,                                   -- its token was seen for the first time
-  missing_at   BIGINT,                                   -- since then the token is not there
+  missing_at   BIGINT,                                   -- since then the token is not there any more
   wants_mail   BOOLEAN NOT NULL DEFAULT FALSE,
   has_mx       BOOLEAN NOT NULL DEFAULT FALSE,           -- its MX points here
-  mx_missing_at BIGINT,                                  -- since then it does not any more
+  mx_missing_at BIGINT,                                  -- since then it does not
   problem      TEXT,                                     -- for the customer: what was found instead
   PRIMARY KEY (account_id, name)
 );

@@ -180,6 +180,7 @@ class Domain(Table):
     name = TextField()
     added_at = BigIntegerField()
     look_at = BigIntegerField()
+    asked_at = BigIntegerField(null=True)
     looked_at = BigIntegerField(null=True)
     verified_at = BigIntegerField(null=True)
     missing_at = BigIntegerField(null=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import hosting, payments
+from lightningspace import domains, hosting, payments
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2
 QUEUE_SECONDS = 5
+DOMAINS_SECONDS = 5
 TIDY_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS_MAX = 30
@@ -44,6 +45,7 @@ class Worker:
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
+        self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
@@ -136,6 +138,9 @@ class Worker:
 
     def _look_at_queues(self) -> None:
         hosting.look_at_queues(self._shop)
+
+    def _look_at_domains(self) -> None:
+        domains.look(self._shop)
 
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many: its fault is logged (False), and the others go on."""
