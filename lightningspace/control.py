@@ -169,6 +169,7 @@ def overview():
         },
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,
+        is_anew=order is not None and order.is_late,
         left_seconds=max(0, account.expires_at - now()),
     )
 

@@ -15,12 +15,20 @@ from wtforms import (
     SelectField,
     StringField,
 )
-from wtforms.validators import Email, InputRequired, Length, Optional, ValidationError
+from wtforms.validators import (
+    Email,
+    InputRequired,
+    Length,
+    Optional,
+    ValidationError,
+)
 
 from lightningspace import names, passwords
-from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Terms
+from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
+# Of mailboxes and forwards, or of domains, beyond the included.
+EXTRAS_MAX = 1000
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 
 
@@ -64,10 +72,7 @@ class Form(FlaskForm):
             return request.form if form.is_submitted() else None
 
 
-class TermsForm(Form):
-    """Space and time; the sizes offered come from the settings."""
-
-    space_mb = RadioField("Space", coerce=_whole, validators=[InputRequired("Choose a size.")])
+class TimeForm(Form):
     duration = WholeNumberField(
         "Duration", default=3, validators=[InputRequired("Write a whole number, such as 3.")]
     )
@@ -78,12 +83,6 @@ class TermsForm(Form):
         validators=[InputRequired("Choose hours, days or months.")],
     )
 
-    def __init__(self, sizes_mb: tuple[int, ...], **kwargs):
-        super().__init__(**kwargs)
-        self.space_mb.choices = [(size, size_in_words(size)) for size in sizes_mb]
-        if self.space_mb.data is None and not self.is_submitted():
-            self.space_mb.data = sizes_mb[0]
-
     def validate_duration(self, field):
         if field.data is None:
             raise ValidationError("Write a whole number, such as 3.")
@@ -92,6 +91,18 @@ class TermsForm(Form):
         seconds = field.data * UNIT_SECONDS[self.unit.data]
         if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
             raise ValidationError("Choose from one hour to two years (24 months or 730 days).")
+
+
+class TermsForm(TimeForm):
+    """Space and time; the sizes offered come from the settings."""
+
+    space_mb = RadioField("Space", coerce=_whole, validators=[InputRequired("Choose a size.")])
+
+    def __init__(self, sizes_mb: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.space_mb.choices = [(size, size_in_words(size)) for size in sizes_mb]
+        if self.space_mb.data is None and not self.is_submitted():
+            self.space_mb.data = sizes_mb[0]
 
     def terms(self) -> Terms:
         return Terms(self.space_mb.data, self.duration.data, self.unit.data)
@@ -132,7 +143,7 @@ class OrderForm(TermsForm):
 
     def terms_are_valid(self) -> bool:
         """Check space and time alone, for who only asks for the price."""
-        return all([self[name].validate(self, _inline(self, name)) for name in TERMS_FIELDS])
+        return _are_valid(self, TERMS_FIELDS)
 
 
 class LoginForm(Form):
@@ -277,6 +288,63 @@ class DomainForm(Form):
     wants_mail = BooleanField("Receive mail for it here, too")
 
 
+# -- more time, another size ---------------------------------------------------------
+
+
+class PrefilledTimeForm(TimeForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+
+class ExtendForm(TimeForm):
+    # One rendered form makes one order, however often it is sent.
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+    def time_is_valid(self) -> bool:
+        """Check the time alone, for who only asks for the price."""
+        return _are_valid(self, ("duration", "unit"))
+
+
+class SizeForm(Form):
+    """What an account may have instead of its `size`, which it shows at first.
+
+    The size that it has can be kept, even when it is not on offer any more.
+    """
+
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+    space_mb = RadioField("Space", coerce=_whole, validate_choice=False)
+    extra_addresses = WholeNumberField("Mailboxes and forwards")
+    extra_domains = WholeNumberField("Domains of your own")
+
+    def __init__(self, sizes_mb: tuple[int, ...], size: Size, **kwargs):
+        super().__init__(data=vars(size), **kwargs)
+        sizes = sorted({*sizes_mb, size.space_mb})
+        self.space_mb.choices = [(each, size_in_words(each)) for each in sizes]
+
+    def validate_space_mb(self, field):
+        if field.process_errors or field.data not in dict(field.choices):
+            field.errors.clear()  # the library's words
+            raise ValidationError("Choose one of these sizes.")
+
+    def validate_extra_addresses(self, field):
+        _check_extras(field)
+
+    def validate_extra_domains(self, field):
+        _check_extras(field)
+
+    def size(self) -> Size:
+        return Size(self.space_mb.data, self.extra_addresses.data, self.extra_domains.data)
+
+
+class ResizeForm(SizeForm):
+    class Meta(Form.Meta):
+        pass
+
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+
 class Button(Form):
     """A form that is only a button: it carries the CSRF token."""
 
@@ -288,6 +356,15 @@ def size_in_words(size_mb: int) -> str:
 def _check_password(field):
     if not passwords.is_good(field.data):
         raise ValidationError(f"A password has {passwords.RULE_IN_WORDS}.")
+
+
+def _check_extras(field):
+    if field.data is None or field.data > EXTRAS_MAX:
+        raise ValidationError(f"Write a whole number from 0 to {EXTRAS_MAX}.")
+
+
+def _are_valid(form: Form, fields: tuple[str, ...]) -> bool:
+    return all([form[name].validate(form, _inline(form, name)) for name in fields])
 
 
 def _inline(form, name):

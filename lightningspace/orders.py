@@ -354,6 +354,18 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     return size, offer.msat, offer.ends_at
 
 
+def room_mb(account: Account) -> int:
+    """The largest size that its server has the space for."""
+    left = Server.select(Server.capacity_mb - Server.held_mb).where(Server.id == account.server_id)
+    return account.space_mb + max(0, left.scalar())
+
+
+def receipts(account_id: str) -> list[Order]:
+    """What was paid for an account, the latest first."""
+    paid = (Order.account == account_id) & Order.paid_at.is_null(False)
+    return list(Order.select().where(paid).order_by(Order.paid_at.desc(), Order.placed_at.desc()))
+
+
 def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
     """What an unpaid order of an account that is there would do now."""
     size = size_of(order) if order.kind == "resize" else None
@@ -502,6 +514,18 @@ def describe(order: Order) -> str:
 
 def size_of(order: Order) -> Size:
     return Size(order.space_mb, order.extra_addresses, order.extra_domains)
+
+
+def was_renewed(order: Order) -> bool:
+    """Whether it has given an account that was there more time or another size."""
+    return order.kind in ("extend", "resize") and order.applied_at is not None
+
+
+def is_too_late(order: Order) -> bool:
+    """Whether a paid order waits until its hosting is deleted, to open it anew."""
+    if order.kind == "open" or order.paid_at is None or order.applied_at is not None:
+        return False
+    return order.account_id is None or order.account.deleting_at is not None
 
 
 def terms_of(order: Order) -> Terms | None:

@@ -6,15 +6,18 @@ from flask import (
     Blueprint,
     Response,
     current_app,
+    flash,
     redirect,
     render_template,
     request,
     session,
     url_for,
 )
+from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
 from lightningspace import orders, visitors, wanted
+from lightningspace.clock import clock_time
 from lightningspace.forms import (
     Button,
     LoginForm,
@@ -139,7 +142,7 @@ def order(token):
 @web.get("/orders/<token>/status")
 def order_status(token):
     found = _order(token)
-    if _enters(found):
+    if _enters(found) or _renewed_ours(found):
         return Response(headers={"HX-Redirect": url_for("account.overview")})
     return render_template("_order_status.html", **_status(found))
 
@@ -170,7 +173,8 @@ def _order(token: str) -> Order:
 
 def _enters(order: Order) -> bool:
     """Log the browser that ordered in, once everything is ready."""
-    if not _is_ready(order) or not visitors.placed(order):
+    # Who pays for an extension gets no more than that.
+    if order.kind != "open" or not _is_ready(order) or not visitors.placed(order):
         return False
     visitors.log_in(order.account)
     return True
@@ -181,15 +185,32 @@ def _is_ready(order: Order) -> bool:
     return is_there and order.account.ready_at is not None
 
 
+def _renewed_ours(order: Order) -> bool:
+    """Whether it has taken effect, for the account that this browser is logged in to."""
+    if not orders.was_renewed(order) or not current_user.is_authenticated:
+        return False
+    if current_user.account.id != order.account_id:
+        return False
+    flash(f"Thank you: your hosting is paid until {clock_time(order.ends_at)}.")
+    return True
+
+
 def _order_page(order: Order, status: int = 200, **context):
     return render_template(
         "order.html",
         button=Button(),
-        terms=orders.terms_of(order),
+        if_paid=_if_paid(order),
         sandbox_pays="sandbox" in current_app.blueprints,
         **_status(order),
         **context,
     ), status
+
+
+def _if_paid(order: Order) -> orders.Offer | None:
+    """What an order of an account that is there would do now; None once it is paid or over."""
+    if order.kind == "open" or order.account is None or orders.state(order) != "unpaid":
+        return None
+    return orders.if_paid(this_shop(), order.account, order)
 
 
 def _status(order: Order) -> dict:
@@ -197,19 +218,27 @@ def _status(order: Order) -> dict:
     status = {"order": order, "state": state, "is_mine": visitors.placed(order), "waits": True}
     if state in ("preparing", "cancelled", "expired", "closed"):
         status["waits"] = False
-    if state == "paid":
-        services = wanted.services_of(order.account_id) if order.account_id else []
-        failing = [row for row in services if row.error]
-        is_ready = _is_ready(order)
-        status |= {
-            "state": "ready" if is_ready else "paid",
-            "waits": not is_ready,
-            "services": services,
-            "applied": sum(row.is_applied for row in services),
-            "last_try": failing[0].tried_at if failing else None,
-            "is_stuck": any(row.permanent for row in failing),
-        }
+    elif orders.was_renewed(order):
+        status |= {"state": "renewed", "waits": False}
+    elif orders.is_too_late(order):
+        status["state"] = "late"
+    elif state == "paid":
+        status |= _setting_up(order) if order.kind == "open" else {"state": "renewing"}
     return status
+
+
+def _setting_up(order: Order) -> dict:
+    services = wanted.services_of(order.account_id) if order.account_id else []
+    failing = [row for row in services if row.error]
+    is_ready = _is_ready(order)
+    return {
+        "state": "ready" if is_ready else "paid",
+        "waits": not is_ready,
+        "services": services,
+        "applied": sum(row.is_applied for row in services),
+        "last_try": failing[0].tried_at if failing else None,
+        "is_stuck": any(row.permanent for row in failing),
+    }
 
 
 # -- login ---------------------------------------------------------------------------

@@ -1,0 +1,203 @@
+"""The control center's pages of money: more time, another size, receipts."""
+
+import logging
+
+from flask import flash, redirect, render_template, request, url_for
+
+from lightningspace import ledger, orders, visitors, wanted
+from lightningspace.clock import clock_time
+from lightningspace.control import account, page, this_account
+from lightningspace.forms import ExtendForm, PrefilledTimeForm, ResizeForm, SizeForm, TimeForm
+from lightningspace.models import Account
+from lightningspace.node import NodeError
+from lightningspace.prices import Terms
+from lightningspace.visitors import this_shop
+
+logger = logging.getLogger(__name__)
+
+# What is offered at a click; any other time can be typed.
+TIMES = ((1, "hours"), (1, "days"), (7, "days"), (1, "months"), (3, "months"), (12, "months"))
+
+
+# -- more time -------------------------------------------------------------------------
+
+
+@account.get("/extend")
+def extend():
+    form, prefill = ExtendForm(formdata=None), PrefilledTimeForm(formdata=request.args)
+    if request.args and prefill.validate():
+        form.duration.data, form.unit.data = prefill.duration.data, prefill.unit.data
+    return _extend_page(form)
+
+
+@account.get("/extend/price")
+def extend_price():
+    form = PrefilledTimeForm(formdata=request.args)
+    form.validate()
+    return render_template("account/_extension.html", account=this_account(), **_extension(form))
+
+
+@account.post("/extend")
+@visitors.limited("orders", lambda response: response.status_code in (303, 503))
+def order_extension():
+    form = ExtendForm()
+    if request.form.get("show") == "price":
+        return _extend_page(form, 200 if form.time_is_valid() else 400)
+    if not form.validate_on_submit():
+        return _extend_page(form, 400)
+    try:
+        order = orders.extend(
+            this_shop(), this_account().id, form.duration.data, form.unit.data, _buyer(form)
+        )
+    except (orders.Refused, orders.TooManyUnpaid, NodeError) as error:
+        return _extend_page(form, *_problem(error))
+    return redirect(url_for("web.order", token=order.token), 303)
+
+
+def _extend_page(form: ExtendForm, status: int = 200, problem: str | None = None):
+    account = this_account()
+    return page(
+        "account/extend.html",
+        status,
+        form=form,
+        problem=problem,
+        times=[
+            (Terms(account.space_mb, *time), orders.extension(this_shop(), account, *time).msat)
+            for time in TIMES
+        ],
+        **_extension(form),
+        **_selling(),
+    )
+
+
+def _extension(form: TimeForm) -> dict:
+    """What the time in the form costs and does; None while it names none that is sold."""
+    shop, account = this_shop(), this_account()
+    context = {"offer": None, "horizon_days": shop.config.horizon_days}
+    try:
+        form.validate_duration(form.duration)
+    except ValueError:
+        return context
+    if form.duration.errors or form.unit.errors or form.unit.data not in form.unit.choices:
+        return context
+    terms = Terms(account.space_mb, form.duration.data, form.unit.data)
+    offer = orders.extension(shop, account, terms.duration, terms.unit)
+    return context | {"terms": terms, "offer": offer}
+
+
+# -- another size ------------------------------------------------------------------------
+
+
+@account.get("/size")
+def size():
+    form = _size_form(SizeForm, formdata=request.args)
+    return _size_page(form, 200 if form.validate() else 400)
+
+
+@account.get("/size/price")
+def size_price():
+    form = _size_form(SizeForm, formdata=request.args)
+    form.validate()
+    return render_template("account/_other_size.html", account=this_account(), **_other_size(form))
+
+
+@account.post("/size")
+@visitors.limited("orders", lambda response: response.status_code in (303, 503))
+def order_size():
+    form = _size_form(ResizeForm)
+    if not form.validate_on_submit():
+        return _size_page(form, 400)
+    try:
+        order = orders.resize(this_shop(), this_account().id, form.size(), _buyer(form))
+    except (orders.Refused, orders.ResizeWaits):
+        return _size_page(form, 400)  # which says so where the price would be
+    except orders.SoldOut:
+        form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
+        return _size_page(form, 400)
+    except (orders.TooManyUnpaid, NodeError) as error:
+        return _size_page(form, *_problem(error))
+    if order:
+        return redirect(url_for("web.order", token=order.token), 303)
+    changed = Account.get_by_id(this_account().id)
+    flash(f"Your hosting has its new size, and is paid until {clock_time(changed.expires_at)}.")
+    return redirect(url_for("account.overview"), 303)
+
+
+def _size_form(kind: type[SizeForm], **kwargs) -> SizeForm:
+    return kind(this_shop().config.space_sizes_mb, ledger.size(this_account()), **kwargs)
+
+
+def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
+    shop, account = this_shop(), this_account()
+    return page(
+        "account/size.html",
+        status,
+        form=form,
+        problem=problem,
+        room_mb=orders.room_mb(account),
+        addresses_included=shop.config.addresses_included,
+        domains_included=shop.config.domains_included,
+        prices=shop.prices,
+        split=wanted.SPLIT_PERCENT,
+        **_other_size(form),
+        **_selling(),
+    )
+
+
+def _other_size(form: SizeForm) -> dict:
+    """What the size in the form costs and does, or why it cannot be had."""
+    shop, account = this_shop(), this_account()
+    context = {"offer": None, "horizon_days": shop.config.horizon_days}
+    if form.errors:
+        return context
+    size = form.size()
+    if size == ledger.size(account):
+        return context | {"is_same": True}
+    try:
+        offer = orders.other_size(shop, account, size)
+    except orders.Refused as refused:
+        return context | {"why_not": str(refused)}
+    except orders.ResizeWaits as waits:
+        return context | {"first": waits.token}
+    if size.space_mb > orders.room_mb(account):
+        return context | {"why_not": "This much space is not free just now."}
+    return context | {
+        "offer": offer,
+        "size": size,
+        "confirm": _size_form(ResizeForm, formdata=None),
+    }
+
+
+# -- both --------------------------------------------------------------------------------
+
+
+def _buyer(form: ExtendForm | ResizeForm) -> orders.Buyer:
+    return orders.Buyer(visitors.browser_id(), form.form_id.data or "")
+
+
+def _selling() -> dict:
+    """Why nothing is sold to this account now, if so, and what it may still pay."""
+    context = {"refusal": None, "unpaid": list(orders.unpaid(this_account().id))}
+    try:
+        orders.check_may_buy(this_account())
+    except orders.Refused as refused:
+        context["refusal"] = str(refused)
+    return context
+
+
+def _problem(error: Exception) -> tuple[int, str]:
+    """What a customer reads who cannot order now."""
+    if isinstance(error, orders.Refused):
+        return 400, str(error)
+    if isinstance(error, orders.TooManyUnpaid):
+        return 429, "This hosting has many unpaid orders. Pay or cancel one of them first."
+    logger.warning("no invoice: %s", error)
+    return 503, "Our Lightning node does not answer. Nothing was charged. Please try again."
+
+
+# -- receipts ----------------------------------------------------------------------------
+
+
+@account.get("/receipts")
+def receipts():
+    return page("account/receipts.html", receipts=orders.receipts(this_account().id))
