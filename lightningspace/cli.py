@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import copying, hosting, models, wanted
+from lightningspace import copying, hosting, lifecycle, models, wanted
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -60,7 +60,9 @@ def worker():
 @click.command("problems")
 @with_appcontext
 def problems():
-    """Print what needs the operator: payments without an order, services that fail."""
+    """Print what needs the operator: payments without an order, services that fail, dates."""
+    for line in lifecycle.problems(current_app.extensions["shop"]):
+        click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
         click.echo(
             f"payment {order.payment_hash}: {order.received_msat} msat, and no order waits for it "
@@ -69,6 +71,23 @@ def problems():
     for row in hosting.problems():
         again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
         click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")
+
+
+@click.command("calendar")
+@click.option("--yes", is_flag=True, help="The dates are right: hold nothing up this time.")
+@with_appcontext
+def calendar(yes):
+    """Run one pass of the calendar, as the worker does each minute, and print what it did."""
+    shop = current_app.extensions["shop"]
+    passed = lifecycle.run_pass(shop, yes)
+    click.echo(str(passed))
+    if passed.last_calls:
+        click.echo(
+            f"what is about to be closed is not sold any more, and closed in "
+            f"{shop.config.invoice_minutes} minutes (by the worker, or by this command)"
+        )
+    for line in lifecycle.problems(shop):
+        click.echo(line)
 
 
 @click.command("account")
@@ -163,6 +182,6 @@ def _time(moment: int) -> str:
 
 
 def register(app: Flask) -> None:
-    commands = (init_db, copy_database, worker, problems, account, retry, block, unblock)
+    commands = (init_db, copy_database, worker, calendar, problems, account, retry, block, unblock)
     for command in commands:
         app.cli.add_command(command)

@@ -12,7 +12,7 @@ from functools import partial
 
 from peewee import fn
 
-from lightningspace import panel, passwords, wanted
+from lightningspace import outbox, panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease, Lost, is_free
 from lightningspace.models import (
@@ -600,8 +600,11 @@ class _Round:
         rest_until = now() + self.shop.config.name_quarantine_days * DAY
         with transaction():
             self.lease.extend()
-            if Account.get_by_id(account.id).revision != account.revision:
+            last = Account.get_by_id(account.id)
+            if last.revision != account.revision:
                 return  # rows that were done are to be looked at once more
+            if last.blocked_at is None:
+                outbox.write(self.shop, last, "deleted", last.expires_at)
             name_hash = self.shop.vault.mac("name", account.username)
             RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
                 conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}

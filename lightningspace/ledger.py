@@ -1,5 +1,7 @@
 """What an account has paid for: its size, the time that is left, and what that is worth."""
 
+from peewee import Case, fn
+
 from lightningspace.clock import now
 from lightningspace.models import Account
 from lightningspace.prices import DAY, SHORTEST_SECONDS, Holding, Size
@@ -48,3 +50,11 @@ def paid_seconds(account: Account) -> int:
 def grace_seconds(shop: Shop, account: Account) -> int:
     """How long it is kept after its end: as long as was paid, within bounds."""
     return min(shop.config.grace_days * DAY, max(paid_seconds(account), SHORTEST_SECONDS))
+
+
+def grace_in_sql(shop: Shop):
+    """`grace_seconds` as an expression for a query."""
+    longest = shop.config.grace_days * DAY
+    shortest = min(SHORTEST_SECONDS, longest)
+    paid = Account.expires_at - fn.COALESCE(Account.ready_at, Account.opened_at)
+    return Case(None, [(paid >= longest, longest), (paid <= shortest, shortest)], paid)

@@ -40,6 +40,8 @@ def write(
 ) -> bool:
     """Within a transaction: put a mail of templates/mail/<kind>.txt in the outbox.
 
+    Of a kind such as "ending-7d" the first part names the template, and the whole tells it from
+    the others of one end date.
     Each is written once for what it is about, such as an end date; False when it was. False as
     well without a recipient (which is the account's address, or for the channel "mailbox" its
     first mailbox) and where the shop sends no mail. `facts` are what the template asks for
@@ -50,10 +52,10 @@ def write(
     recipient = recipient or (account.email if channel == "email" else _first_mailbox(account))
     if not recipient or not shop.config.smtp_url:
         return False
-    unsubscribe = None
-    if kind in REMINDERS and channel == "email":
+    unsubscribe, template = None, kind.partition("-")[0]
+    if template in REMINDERS and channel == "email":
         unsubscribe = unsubscribe_url(shop, account.id, recipient)
-    subject, body = _render(kind, _facts(shop, account) | facts | {"unsubscribe": unsubscribe})
+    subject, body = _render(template, _facts(shop, account) | facts | {"unsubscribe": unsubscribe})
     row = Notice.insert(
         account_id=account.id,
         kind=kind,

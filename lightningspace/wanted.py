@@ -318,14 +318,26 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
 
 def suspend(account_id: str) -> None:
     """Switch everything off, until `resume`. Twice is once."""
-    with _change(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now())):
-        _raise_revisions(account_id, *SWITCHED)
+    with transaction():
+        suspend_within(account_id)
+
+
+def suspend_within(account_id: str) -> None:
+    """As `suspend`, within a transaction of the caller's."""
+    touch(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now()))
+    _raise_revisions(account_id, *SWITCHED)
 
 
 def resume(account_id: str) -> None:
     """Switch on again what the customer had on. Twice is once."""
-    with _change(account_id, suspended_at=None):
-        _raise_revisions(account_id, *SWITCHED)
+    with transaction():
+        resume_within(account_id)
+
+
+def resume_within(account_id: str) -> None:
+    """As `resume`, within a transaction of the caller's."""
+    touch(account_id, suspended_at=None)
+    _raise_revisions(account_id, *SWITCHED)
 
 
 def block(account_id: str, reason: str) -> None:
@@ -346,10 +358,16 @@ def close(account_id: str) -> None:
     A payment takes it back, until the moment when the panel is told to delete.
     """
     try:
-        with _change(account_id, closing_at=now()):
-            _raise_revisions(account_id, *KINDS)
+        with transaction():
+            close_within(account_id)
     except Closed:
         pass
+
+
+def close_within(account_id: str) -> None:
+    """As `close`, within a transaction of the caller's. Raises Closed."""
+    touch(account_id, closing_at=now())
+    _raise_revisions(account_id, *KINDS)
 
 
 def check(account_id: str) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, payments
+from lightningspace import domains, hosting, lifecycle, payments
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -18,6 +18,7 @@ LOOK_SECONDS = 2
 QUEUE_SECONDS = 5
 DOMAINS_SECONDS = 5
 TIDY_SECONDS = 60
+CALENDAR_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS_MAX = 30
 FAULT_SECONDS = 60
@@ -44,6 +45,7 @@ class Worker:
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
+        self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
         self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
         while not self._stopping.is_set():
@@ -81,6 +83,9 @@ class Worker:
         if payments.tidy(self._shop, node_id):
             self._wake.set()
         self._check_cursor(node_id)
+
+    def mind_calendar(self) -> None:
+        lifecycle.run_pass(self._shop, stopping=self._stopping.is_set)
 
     def _check_cursor(self, node_id: str) -> None:
         # The cursor first: it may move while the node is asked.

@@ -1,0 +1,766 @@
+"""The calendar: what happens when, each thing once, and what it does not do."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from lightningspace import clock, hosting, ledger, lifecycle, models, orders, payments, wanted
+from lightningspace.models import Account, Fact, Notice, Order, Server, Service
+from lightningspace.orders import Buyer
+from lightningspace.prices import DAY
+from tests.conftest import (
+    at_once,
+    eventually,
+    open_account,
+    record_payments,
+    with_settings,
+    work,
+)
+
+HOUR = 60 * 60
+INVOICE = 15 * 60
+GRACE = 14 * DAY
+MONTHS = 90 * DAY
+
+
+@pytest.fixture
+def env(env):
+    return env | {"SMTP_URL": "smtp://localhost:9"}
+
+
+@pytest.fixture(autouse=True)
+def clock_of_the_calendar(time_machine, this_shop):
+    """Whole seconds; the calendar has been awake for long."""
+    time_machine.moment = 1_800_000_000
+    lifecycle.run_pass(this_shop)
+    Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+
+
+@pytest.fixture
+def time(time_machine):
+    """Move the clock: `time(DAY)`. The calendar was awake, and nothing was due."""
+
+    def forward(seconds):
+        time_machine.forward(seconds)
+        Fact.update(value=str(clock.now() - 60)).where(Fact.name == lifecycle.PASSED).execute()
+
+    return forward
+
+
+@pytest.fixture
+def look(this_shop):
+    return lambda **options: lifecycle.run_pass(this_shop, **options)
+
+
+@pytest.fixture
+def bob(this_shop):
+    return hosted(this_shop, "bob")
+
+
+def hosted(shop, username, term=MONTHS, **facts) -> Account:
+    """An account that is ready, as far as the database knows."""
+    account = open_account(shop, username)
+    moment = clock.now()
+    facts = {"email": f"{username}@example.org", "expires_at": moment + term} | facts
+    facts |= {"ready_at": moment, "reconcile_at": None}
+    Account.update(facts).where(Account.id == account.id).execute()
+    Service.update(applied_revision=1, applied_at=moment, panel_id=1).where(
+        Service.account == account.id
+    ).execute()
+    return Account.get_by_id(account.id)
+
+
+def fresh(account) -> Account:
+    return Account.get_by_id(account.id)
+
+
+def told(channel="email") -> list[str]:
+    rows = Notice.select().where(Notice.channel == channel).order_by(Notice.written_at)
+    return [row.kind for row in rows]
+
+
+def extend(shop, account, duration=30) -> Order:
+    form = f"{account.id} {clock.now()} {duration}"
+    return orders.extend(shop, account.id, duration, "days", Buyer("browser", form))
+
+
+# -- before the end ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("term", "leads"),
+    [
+        (730 * DAY, ["14d", "7d", "3d", "1d"]),
+        (56 * DAY, ["14d", "7d", "3d", "1d"]),
+        (56 * DAY - 1, ["7d", "3d", "1d"]),
+        (30 * DAY, ["7d", "3d", "1d"]),
+        (12 * DAY, ["3d", "1d"]),
+        (4 * DAY, ["1d"]),
+        (4 * DAY - 1, ["12h", "2h"]),
+        (8 * HOUR, ["2h"]),
+        (8 * HOUR - 1, []),
+        (HOUR, []),
+    ],
+)
+def test_notices_before_the_end_are_scaled_to_the_term(this_shop, look, time, term, leads):
+    bob = hosted(this_shop, "bob", term)
+    lead_seconds = lifecycle.LEADS | lifecycle.SHORT_LEADS
+    for lead in leads:
+        time(bob.expires_at - lead_seconds[lead] - clock.now() - 1)
+        assert look().notices == 0, lead
+        time(1)
+        look()
+        assert told()[-1] == f"ending-{lead}"
+        look()
+    time(bob.expires_at - clock.now() - 1)
+    assert look().notices == 0
+    assert told() == [f"ending-{lead}" for lead in leads]
+    assert fresh(bob).suspended_at is None
+
+
+def test_a_worker_that_slept_sends_only_the_latest(bob, look, time):
+    time(MONTHS - 2 * DAY)
+    assert look().notices == 2
+    assert told() == ["ending-3d"]
+    time(DAY)
+    look()
+    assert told() == ["ending-3d", "ending-1d"]
+
+
+def test_each_goes_to_the_hostings_own_mailbox_as_well(bob, look, time):
+    time(MONTHS - 14 * DAY)
+    look()
+    assert told("mailbox") == ["ending-14d"]
+    sent = Notice.get(Notice.channel == "mailbox")
+    assert (sent.recipient, sent.about) == ("info@bob.shop.test", bob.expires_at)
+
+
+@pytest.mark.parametrize("facts", [{"active": False}, {"gone": True}, {"applied_at": None}])
+def test_no_message_goes_to_a_mailbox_that_is_not_there(bob, look, time, facts):
+    is_mailbox = Service.kind == "mailbox"
+    Service.update({"applied_revision": 0} | facts).where(is_mailbox).execute()
+    time(MONTHS - 14 * DAY)
+    look()
+    assert told("mailbox") == []
+    assert told() == ["ending-14d"]
+
+
+def test_who_pays_by_the_hour_for_months_is_not_reminded_every_hour(this_shop, look, time):
+    bob = hosted(this_shop, "bob", HOUR)
+    for _ in range(30):
+        with models.transaction():
+            holding = ledger.holding(fresh(bob)).buy(300, 7000, 1095 * DAY, 2 * HOUR)
+            wanted.renew(this_shop, fresh(bob), holding)
+        look()
+        time(2 * HOUR)
+    assert told() == []
+
+
+def test_a_new_end_is_told_of_anew(this_shop, bob, look, time):
+    time(MONTHS - DAY)
+    look()
+    with models.transaction():
+        holding = ledger.holding(fresh(bob)).buy(1, 7000, 1095 * DAY, 30 * DAY)
+        wanted.renew(this_shop, fresh(bob), holding)
+    look()
+    assert told() == ["ending-1d"]
+    time(30 * DAY)
+    look()
+    assert told() == ["ending-1d", "ending-1d"]
+    assert len({row.about for row in Notice.select().where(Notice.channel == "email")}) == 2
+
+
+def test_time_that_has_not_begun_does_not_end(this_shop, look, time):
+    bob = open_account(this_shop, "bob")
+    time(MONTHS + GRACE + DAY)
+    assert str(look()) == "nothing was due"
+    assert fresh(bob).suspended_at is None
+
+
+def test_without_an_address_everything_else_happens(this_shop, look, time):
+    bob = hosted(this_shop, "bob", email=None)
+    Service.update(active=False).where(Service.kind == "mailbox").execute()
+    time(MONTHS)
+    assert str(look()) == "1 suspended"
+    assert fresh(bob).suspended_at == clock.now()
+
+
+# -- the end, and after it ---------------------------------------------------------------
+
+
+def test_a_life_is_told_day_by_day(this_shop, time, worker, panel):
+    bob = open_account(this_shop, "bob")
+    work(worker)
+    Account.update(email="bob@example.org", expires_at=clock.now() + 60 * DAY).execute()
+    ends = fresh(bob).expires_at
+    seen = {}
+    for day in range(75):
+        before = told()
+        lifecycle.run_pass(this_shop)
+        work(worker)
+        for kind in told()[len(before) :]:
+            seen[kind] = day
+        time(DAY)
+    assert seen == {
+        "ending-14d": 46,
+        "ending-7d": 53,
+        "ending-3d": 57,
+        "ending-1d": 59,
+        "suspended": 60,
+        "deletion": 73,
+    }
+    assert panel.records("site")[0]["active"] == "n"
+    assert fresh(bob).last_call_at == ends + GRACE
+    time(INVOICE)
+    assert str(lifecycle.run_pass(this_shop)) == "1 closing"
+    work(worker)
+    assert Account.get_or_none(Account.id == bob.id) is None
+    assert panel.records("site") == []
+    assert told()[-1] == "deleted"
+    assert Notice.get(Notice.kind == "deleted").recipient == "bob@example.org"
+    assert Server.get().held_mb == 0
+    assert orders.rests(this_shop, "bob")
+
+
+def test_the_deletion_is_announced_a_day_before_if_there_is_time(this_shop, look, time):
+    hosted(this_shop, "bob", DAY)
+    time(DAY)
+    look()
+    time(DAY - INVOICE)
+    look()
+    assert "deletion" not in told()
+    assert Account.get().last_call_at == clock.now()
+
+
+def test_a_notice_names_the_end_and_when_everything_goes(bob, look, time):
+    time(MONTHS)
+    look()
+    text = Notice.get(Notice.kind == "suspended").body.replace("\n", " ")
+    assert clock.clock_time(bob.expires_at) in text
+    assert clock.clock_time(bob.expires_at + GRACE) in text
+
+
+def test_paying_brings_a_suspended_account_back(this_shop, bob, look, time):
+    time(MONTHS)
+    look()
+    with models.transaction():
+        holding = ledger.holding(fresh(bob)).buy(1, 7000, 1095 * DAY, 30 * DAY)
+        wanted.renew(this_shop, fresh(bob), holding)
+    assert str(look()) == "nothing was due"
+    after = fresh(bob)
+    assert after.suspended_at is None
+    assert after.calendar_at == after.expires_at - 14 * DAY
+
+
+def at_last_call(look, time) -> None:
+    time(MONTHS)
+    look()
+    time(GRACE - INVOICE)
+    assert look().last_calls == 1
+
+
+def test_after_the_last_call_nothing_is_sold(this_shop, bob, look, time):
+    time(MONTHS)
+    look()
+    time(GRACE - INVOICE - 1)
+    look()
+    assert extend(this_shop, bob).bolt11
+    time(1)
+    look()
+    with pytest.raises(orders.Refused, match="about to be deleted"):
+        extend(this_shop, bob, 31)
+
+
+def test_it_is_not_closed_before_its_minute(bob, look, time):
+    at_last_call(look, time)
+    time(INVOICE - 1)
+    assert str(look()) == "nothing was due"
+    time(1)
+    assert str(look()) == "1 closing"
+    assert str(look()) == "nothing was due"
+    assert fresh(bob).calendar_at is None
+
+
+def test_an_invoice_that_can_be_paid_keeps_it_open(this_shop, bob, look, time, worker):
+    time(MONTHS)
+    look()
+    time(GRACE - INVOICE - 1)
+    extend(this_shop, bob)
+    time(1)
+    look()
+    time(INVOICE)
+    # It has expired by our clock; only the node knows whether somebody was faster.
+    assert look().closing == 0
+    worker.tidy()
+    time(60)
+    assert look().closing == 1
+
+
+def test_an_invoice_paid_in_its_last_second_counts(this_shop, bob, look, time, wallet, worker):
+    time(MONTHS)
+    look()
+    time(GRACE - INVOICE - 1)
+    order = extend(this_shop, bob)
+    wallet.pay(order.bolt11)
+    time(1)
+    look()
+    time(2 * INVOICE)
+    assert look().closing == 0
+    record_payments(worker)
+    assert look().closing == 0
+    payments.apply(this_shop, order.token)
+    after = fresh(bob)
+    assert (after.suspended_at, after.last_call_at) == (None, None)
+
+
+def test_a_short_grace_never_shortens_the_time_to_buy(this_shop, look, time):
+    bob = hosted(this_shop, "bob", HOUR)
+    config = replace(this_shop.config, grace_days=0)
+    no_grace = replace(this_shop, config=config)
+    time(HOUR - 1)
+    lifecycle.run_pass(no_grace)
+    assert extend(no_grace, bob)
+    worker_tidied(no_grace)
+    time(1)
+    assert (
+        str(lifecycle.run_pass(no_grace)) == "1 notices written, 1 suspended, 1 about to be closed"
+    )
+    time(INVOICE)
+    assert lifecycle.run_pass(no_grace).closing == 1
+
+
+def worker_tidied(shop) -> None:
+    for order in Order.select().where(Order.kind == "extend"):
+        assert orders.cancel(shop, order)
+
+
+# -- payments during the closing ---------------------------------------------------------
+
+
+@pytest.fixture
+def closing(this_shop, alice, worker, time, look, wallet):
+    """alice is about to be removed, and an extension of hers was just paid."""
+    Account.update(email="alice@example.org", expires_at=clock.now() + HOUR).execute()
+    time(HOUR)
+    look()
+    work(worker)
+    order = extend(this_shop, alice)
+    with models.transaction():
+        wanted.close_within(alice.id)
+    wallet.pay(order.bolt11)
+    return order
+
+
+def test_a_payment_wins_until_the_first_deletion(closing, this_shop, alice, worker, panel):
+    record_payments(worker)
+    assert payments.apply(this_shop, closing.token) == alice.id
+    work(worker)
+    assert fresh(alice).closing_at is None
+    assert panel.records("site")[0]["active"] == "y"
+    assert len(panel.records("shell")) == 1
+    assert "deleted" not in told()
+    assert not hosting.problems()
+    assert all(row.is_applied for row in wanted.services_of(alice.id))
+
+
+def test_a_payment_after_it_opens_the_hosting_anew(closing, this_shop, alice, worker, panel):
+    deletions = []
+
+    def before_call(method):
+        if method.endswith("_delete") and not deletions:
+            deletions.append(method)
+            record_payments(worker)
+            assert payments.apply(this_shop, closing.token) is None
+            models.db.close()
+
+    panel.before_call = before_call
+    hosting.reconcile(this_shop, alice.id)
+    assert deletions
+    work(worker)
+    order = Order.get_by_id(closing.token)
+    anew = Account.get()
+    assert anew.id != alice.id
+    assert (anew.username, order.is_late, order.account_id) == ("alice", True, anew.id)
+    assert panel.records("site")[0]["active"] == "y"
+
+
+# -- what holds it up --------------------------------------------------------------------
+
+
+def test_after_a_gap_nobody_is_closed_before_a_whole_grace_period(bob, look, time_machine, time):
+    time(MONTHS)
+    look()
+    time_machine.forward(GRACE + DAY)
+    look()
+    woke = clock.now()
+    assert fresh(bob).last_call_at is None
+    assert told()[-1] == "suspended"
+    time(GRACE - DAY)
+    look()
+    assert told()[-1] == "deletion"
+    time(DAY - INVOICE - 1)
+    look()
+    assert fresh(bob).last_call_at is None
+    time(1)
+    look()
+    time(INVOICE)
+    assert look().closing == 1
+    assert clock.now() == woke + GRACE
+
+
+def test_a_gap_takes_a_last_call_back(this_shop, bob, look, time, time_machine):
+    at_last_call(look, time)
+    time_machine.forward(HOUR + 1)
+    look()
+    assert fresh(bob).last_call_at is None
+    assert extend(this_shop, bob)
+
+
+def test_a_gap_is_told_to_the_operator_while_somebody_waits(
+    this_shop, bob, look, time, time_machine, caplog
+):
+    time(MONTHS)
+    look()
+    time_machine.forward(DAY)
+    look()
+    assert caplog.text.count("the calendar last ran at") == 1
+    assert lifecycle.problems(this_shop) == []
+    time(GRACE - DAY)
+    look()
+    (problem,) = lifecycle.problems(this_shop)
+    assert "1 accounts whose grace period is over are kept" in problem
+    assert "calendar --yes" in problem
+    assert caplog.text.count("the calendar last ran at") == 1
+
+
+def test_a_calendar_that_does_not_run_is_told_to_the_operator(this_shop, time_machine):
+    assert lifecycle.problems(this_shop) == []
+    time_machine.forward(HOUR + 1)
+    assert "is the worker running?" in lifecycle.problems(this_shop)[0]
+
+
+def test_the_operator_may_say_that_the_dates_are_right(bob, look, time, time_machine, this_shop):
+    time(MONTHS)
+    look()
+    time_machine.forward(GRACE + DAY)
+    look()
+    assert look(yes=True).last_calls == 1
+    assert lifecycle.problems(this_shop) == []
+    assert told()[-1] == "deletion"
+    time(INVOICE)
+    assert look().closing == 1
+
+
+def test_the_operators_word_ends_with_the_next_gap(this_shop, bob, look, time, time_machine):
+    time(MONTHS)
+    look()
+    look(yes=True)
+    time_machine.forward(GRACE + DAY)
+    look()
+    assert fresh(bob).last_call_at is None
+
+
+def test_the_first_pass_of_all_counts_as_a_gap(bob, look, time):
+    time(MONTHS + GRACE)
+    Fact.delete().where(Fact.name << [lifecycle.PASSED, lifecycle.UNBROKEN]).execute()
+    assert str(look()) == "1 notices written, 1 suspended"
+
+
+def test_a_clock_that_was_ahead_does_nothing_for_good(bob, look, time_machine, this_shop, time):
+    before = clock.now()
+    time_machine.forward(10 * 365 * DAY)
+    assert look().suspended == 1
+    time_machine.moment = before
+    look()
+    after = fresh(bob)
+    assert (after.suspended_at, after.closing_at, after.last_call_at) == (None, None, None)
+    assert after.expires_at == bob.expires_at
+    time(MONTHS - 14 * DAY)
+    look()
+    assert told() == ["ending-14d", "suspended"]
+    time(14 * DAY)
+    look()
+    assert fresh(bob).suspended_at == clock.now()
+    time(GRACE - DAY)
+    look()
+    assert sorted(told()) == ["deletion", "ending-14d", "suspended"]
+
+
+def test_a_clock_that_goes_back_does_nothing_twice(bob, look, time, time_machine):
+    for seconds in (MONTHS - 7 * DAY, 7 * DAY, GRACE - DAY):
+        time(seconds)
+        look()
+    before, suspended_at = told(), fresh(bob).suspended_at
+    time_machine.forward(-100)
+    assert str(look()) == "nothing was due"
+    time_machine.forward(100)
+    look()
+    assert told() == before
+    assert fresh(bob).suspended_at == suspended_at
+
+
+def test_many_wrongly_suspended_are_all_resumed(this_shop, look, time_machine, monkeypatch):
+    monkeypatch.setattr(lifecycle, "AT_ONCE", 2)
+    for number in range(5):
+        hosted(this_shop, f"bob{number}")
+    time_machine.forward(MONTHS)
+    assert look().suspended == 5
+    time_machine.forward(-MONTHS)
+    assert look().resumed == 5
+
+
+# -- too many at once --------------------------------------------------------------------
+
+
+def many(shop, count, term=DAY):
+    return [hosted(shop, f"bob{number}", term, email=None) for number in range(count)]
+
+
+def test_a_sweep_is_held_until_the_operator_agrees(this_shop, look, time, caplog):
+    many(this_shop, 11)
+    time(DAY)
+    assert look().suspended == 11
+    time(DAY - INVOICE)
+    assert look().last_calls == 0
+    look()
+    assert caplog.text.count("11 of 11 accounts would be closed at once") == 1
+    assert "11 of 11 accounts" in lifecycle.problems(this_shop)[0]
+    assert look(yes=True).last_calls == 11
+    assert lifecycle.problems(this_shop) == []
+    time(INVOICE)
+    assert look().closing == 11
+
+
+@pytest.mark.parametrize(
+    ("due", "others", "is_held"),
+    [(10, 0, False), (11, 99, False), (11, 98, True)],
+)
+def test_a_sweep_is_more_than_ten_and_more_than_the_share(
+    this_shop, look, time, due, others, is_held
+):
+    many(this_shop, due)
+    moment = clock.now()
+    rows = [
+        {"id": f"id{n}", "username": f"name{n}", "server": 1, "space_mb": 1} for n in range(999)
+    ]
+    facts = {"password_hash": "x", "opened_at": moment, "expires_at": moment + MONTHS}
+    facts |= {"valued_at": moment, "value_msat": 1}
+    if others:
+        Account.insert_many([row | facts for row in rows[:others]]).execute()
+    # What is not paid is no account.
+    Account.insert_many([row | {"held_by": row["id"]} for row in rows[500:700]]).execute()
+    time(DAY)
+    look()
+    time(DAY - INVOICE)
+    passed = look()
+    assert bool(passed.held) == is_held
+    assert passed.last_calls == (0 if is_held else due)
+
+
+def test_what_was_called_in_small_numbers_is_not_closed_as_a_sweep(this_shop, look, time):
+    some = [hosted(this_shop, f"bob{n}", DAY + n % 2 * 60, email=None) for n in range(20)]
+    time(DAY + 60)
+    look()
+    time(DAY - INVOICE - 60)
+    assert look().last_calls == 10
+    time(120)
+    assert look().last_calls == 10
+    time(INVOICE)
+    assert look().held
+    assert not any(fresh(each).closing_at for each in some)
+
+
+def test_the_rest_goes_on_while_closings_are_held(this_shop, look, time):
+    many(this_shop, 11)
+    time(DAY)
+    look()
+    bob = hosted(this_shop, "bob", DAY - INVOICE)
+    time(DAY - INVOICE)
+    assert str(look()) == "1 notices written, 1 suspended"
+    time(60)
+    wanted.block(Account.get(Account.username == "bob3").id, "spam")
+    Account.update(email="bob3@example.org").where(Account.username == "bob3").execute()
+    assert str(look()) == "1 notices written"
+    assert str(look()) == "nothing was due"
+    assert fresh(bob).suspended_at
+
+
+def test_a_sweep_that_is_over_is_told_no_more(this_shop, look, time):
+    many(this_shop, 11)
+    time(DAY)
+    look()
+    time(DAY - INVOICE)
+    assert look().held
+    Account.update(expires_at=clock.now() + DAY, calendar_at=clock.now()).where(
+        Account.username == "bob1"
+    ).execute()
+    assert look().last_calls == 10
+    assert lifecycle.problems(this_shop) == []
+
+
+@with_settings(GRACE_DAYS="0")
+def test_a_sweep_without_grace_is_suspended_all_the_same(this_shop, look, time):
+    many(this_shop, 11)
+    time(DAY)
+    passed = look()
+    assert passed.held and passed.suspended == 11
+    assert str(look()) == "nothing was due"
+
+
+# -- blocked -----------------------------------------------------------------------------
+
+
+def test_a_blocked_account_is_told_the_reason_and_nothing_else(bob, look, time):
+    wanted.block(bob.id, "phishing")
+    look()
+    for seconds in (MONTHS - 7 * DAY, 7 * DAY, GRACE - DAY, DAY - INVOICE, INVOICE):
+        time(seconds)
+        look()
+    assert told() == ["blocked"]
+    assert told("mailbox") == []
+    assert "phishing" in Notice.get().body
+    assert fresh(bob).closing_at
+
+
+def test_a_blocked_account_is_deleted_without_a_mail(this_shop, alice, worker, panel):
+    Account.update(email="alice@example.org").execute()
+    wanted.block(alice.id, "phishing")
+    wanted.close(alice.id)
+    work(worker)
+    assert Account.select().count() == 0
+    assert told() == []
+
+
+def test_an_account_that_is_not_blocked_any_more_is_told_again(bob, look, time):
+    wanted.block(bob.id, "phishing")
+    look()
+    wanted.unblock(bob.id)
+    time(MONTHS)
+    look()
+    assert told() == ["blocked", "suspended"]
+
+
+# -- credit ------------------------------------------------------------------------------
+
+
+def test_credit_becomes_time_once_a_day_as_room_appears(this_shop, look, time):
+    horizon, rate = this_shop.config.horizon_seconds, 7000
+    bob = hosted(this_shop, "bob", horizon, value_msat=1095 * rate, credit_msat=10 * rate)
+    look()
+    for day in range(1, 13):
+        time(DAY - 1)
+        assert look().credited == 0
+        time(1)
+        assert look().credited == (1 if day <= 10 else 0)
+        after = fresh(bob)
+        credit = max(0, 10 - day) * rate
+        assert after.credit_msat == credit
+        holding = ledger.holding(after)
+        paid = 1105 * rate - day * rate
+        assert paid - day <= holding.worth_msat <= paid
+    assert fresh(bob).expires_at == bob.expires_at + 10 * DAY
+
+
+def test_a_clock_that_jumps_gives_no_credit_away(this_shop, look, time_machine):
+    horizon, rate = this_shop.config.horizon_seconds, 7000
+    bob = hosted(this_shop, "bob", horizon, value_msat=1095 * rate, credit_msat=100 * rate)
+    before = clock.now()
+    time_machine.forward(4 * 365 * DAY)
+    look()
+    time_machine.moment = before
+    look()
+    after = fresh(bob)
+    assert (after.expires_at, after.credit_msat) == (bob.expires_at, bob.credit_msat)
+    assert after.suspended_at is None
+
+
+# -- killed, and together ----------------------------------------------------------------
+
+
+def test_passes_at_once_do_everything_once(this_shop, time):
+    accounts = [hosted(this_shop, f"bob{number}") for number in range(8)]
+    time(MONTHS)
+    passes = at_once(*[lambda: lifecycle.run_pass(this_shop)] * 4)
+    assert sum(each.suspended for each in passes) == 8
+    assert sum(each.notices for each in passes) == 8
+    assert Notice.select().count() == 8
+    assert {fresh(each).suspended_at for each in accounts} == {clock.now()}
+
+
+def test_a_fault_undoes_one_account_and_holds_up_no_other(this_shop, look, time, caplog):
+    told_of = hosted(this_shop, "alice")
+    silent = hosted(this_shop, "bob", email=None)
+    time(MONTHS)
+    broken = replace(this_shop, vault=None)  # a mail's link cannot be made
+    assert str(lifecycle.run_pass(broken)) == "1 suspended"
+    assert caplog.text.count("the calendar failed") == 1
+    assert fresh(silent).suspended_at
+    assert fresh(told_of).suspended_at is None
+    assert str(look()) == "1 notices written, 1 suspended"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_pass_killed_between_two_accounts_is_gone_on_with(this_shop, look, time):
+    for number in range(3):
+        hosted(this_shop, f"bob{number}")
+    time(MONTHS)
+    looks = []
+
+    def stopping():
+        looks.append(1)
+        if len(looks) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        look(stopping=stopping)
+    assert str(look()) == "2 notices written, 2 suspended"
+    assert told() == ["suspended"] * 3
+
+
+def test_a_worker_minds_the_calendar(this_shop, bob, worker, time_machine):
+    time_machine.forward(MONTHS)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    eventually(lambda: fresh(bob).suspended_at)
+    worker.stop()
+    thread.join(20)
+
+
+# -- what people are shown ---------------------------------------------------------------
+
+
+def kinds(shop, account) -> list[str]:
+    return [kind for kind, _ in lifecycle.banners(shop, fresh(account))]
+
+
+def test_the_control_center_shows_what_comes(this_shop, bob, look, time):
+    assert kinds(this_shop, bob) == []
+    time(MONTHS - 14 * DAY)
+    assert lifecycle.banners(this_shop, fresh(bob)) == [("ending", {"ends_at": bob.expires_at})]
+    time(14 * DAY)
+    look()
+    closes_at = bob.expires_at + GRACE
+    assert lifecycle.banners(this_shop, fresh(bob)) == [("suspended", {"closes_at": closes_at})]
+    time(GRACE - INVOICE)
+    look()
+    assert lifecycle.banners(this_shop, fresh(bob)) == [("last_call", {"closes_at": closes_at})]
+    time(INVOICE)
+    look()
+    assert kinds(this_shop, bob) == ["closing"]
+    wanted_again = {"closing_at": None, "last_call_at": None, "expires_at": clock.now() + MONTHS}
+    Account.update(wanted_again | {"credit_msat": 5}).execute()
+    assert kinds(this_shop, bob) == ["credit"]
+    wanted.block(bob.id, "phishing")
+    assert lifecycle.banners(this_shop, fresh(bob)) == [("blocked", {"reason": "phishing"})]
+
+
+@pytest.mark.parametrize("grace_days", [0, 1, 14])
+@pytest.mark.parametrize("term", [0, 1, HOUR, 2 * HOUR, DAY, 14 * DAY, 14 * DAY + 1, MONTHS])
+def test_the_database_knows_the_same_grace(this_shop, grace_days, term):
+    shop = replace(this_shop, config=replace(this_shop.config, grace_days=grace_days))
+    bob = hosted(shop, "bob", term)
+    assert Account.select(ledger.grace_in_sql(shop)).scalar() == ledger.grace_seconds(shop, bob)
