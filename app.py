@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import lightningspace.addresses  # noqa: F401 (adds its pages to `account`)
 import lightningspace.buying  # noqa: F401
-from lightningspace import cli, forms, models, orders, qr, shop, visitors, wanted
+from lightningspace import cli, forms, models, names, orders, qr, shop, visitors, wanted
 from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
@@ -180,6 +180,7 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_global(wanted.SERVICE_NAMES, "SERVICE_NAMES")
     app.add_template_filter(qr.svg, "qr")
     app.add_template_filter(forms.size_in_words, "size")
+    app.add_template_filter(names.in_unicode)
     app.add_template_filter(sats)
     app.add_template_filter(lambda order: orders.terms_of(order).time_in_words, "time_in_words")
     app.add_template_filter(iso_time)

@@ -1,22 +1,38 @@
 """The control center's pages of mail and of domains."""
 
-from flask import flash, redirect, render_template, url_for
+from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import hosting, wanted
+from lightningspace import domains, hosting, orders, wanted
 from lightningspace.control import account, page, this_account, unsealed
 from lightningspace.forms import (
     AddressForm,
+    Button,
     DestinationForm,
+    DomainForm,
     ForwardForm,
     MailboxForm,
     MailPasswordForm,
     QuotaForm,
 )
-from lightningspace.models import Service
+from lightningspace.models import Domain, Service
 from lightningspace.visitors import this_shop
 
 FORWARD = "forward-"  # before its fields' names: the page holds the mailbox's form as well
+
+NOT_READY = "Your hosting is still being set up. Please try again soon."
+CLOSED = "Your hosting is being closed: nothing can be added any more."
+
+
+def _one_more(what: str) -> dict:
+    """What one more of "addresses" or "domains" costs, or why there is none to be had."""
+    try:
+        size, msat, ends_at = orders.one_more(this_shop(), this_account(), what)
+    except orders.Refused as refused:
+        return {"why_not": str(refused)}
+    except orders.ResizeWaits as waits:
+        return {"first": waits.token}
+    return {"size": vars(size), "msat": msat, "ends_at": ends_at}
 
 
 # -- mail ----------------------------------------------------------------------------
@@ -39,7 +55,7 @@ def add_mailbox():
         form, "mailbox", form.password.data or None, quota_mb=form.quota_mb.data
     ):
         return _mail_page(400, mailbox_form=form)
-    return redirect(url_for("account.mail"), 303)
+    return redirect(url_for("account.mail", _anchor="addresses"), 303)
 
 
 @account.post("/mail/forward")
@@ -49,7 +65,7 @@ def add_forward():
         form, "forward", destination=form.destination.data
     ):
         return _mail_page(400, forward_form=form)
-    return redirect(url_for("account.mail"), 303)
+    return redirect(url_for("account.mail", _anchor="addresses"), 303)
 
 
 def _added(form: AddressForm, kind: str, password: str | None = None, **settings) -> bool:
@@ -62,11 +78,11 @@ def _added(form: AddressForm, kind: str, password: str | None = None, **settings
     except wanted.Taken:
         form.local_part.errors = ["You have this address already."]
     except wanted.Full:
-        form.is_full = True
+        form.more = _one_more("addresses")
     except wanted.NotReady:
-        form.local_part.errors = ["Your hosting is still being set up. Please try again soon."]
+        form.local_part.errors = [NOT_READY]
     except wanted.Closed:
-        form.local_part.errors = ["Your hosting is being closed: nothing can be added any more."]
+        form.local_part.errors = [CLOSED]
     except ValueError:  # such as a domain that was removed a moment ago
         form.local_part.errors = ["This address cannot be yours. Please look at the domain again."]
     else:
@@ -91,7 +107,7 @@ def set_mail_password(address):
     if not form.validate_on_submit():
         return _address_page(row, 400, password_form=form)
     wanted.set_password(this_shop(), row.account_id, row.kind, row.name, form.password.data or None)
-    return redirect(url_for("account.address", address=row.name), 303)
+    return _to_address(row)
 
 
 @account.post("/mail/<address>/quota")
@@ -101,7 +117,7 @@ def set_quota(address):
     if not form.validate_on_submit():
         return _address_page(row, 400, quota_form=form)
     wanted.configure(row.account_id, row.kind, row.name, quota_mb=form.quota_mb.data)
-    return redirect(url_for("account.address", address=row.name), 303)
+    return _to_address(row)
 
 
 @account.post("/mail/<address>/destination")
@@ -111,7 +127,7 @@ def set_destination(address):
         if form.destination.data != row.name:
             destination = form.destination.data
             wanted.configure(row.account_id, row.kind, row.name, destination=destination)
-            return redirect(url_for("account.address", address=row.name), 303)
+            return _to_address(row)
         form.destination.errors = ["This would send its mail round in a circle."]
     return _address_page(row, 400, destination_form=form)
 
@@ -122,6 +138,10 @@ def remove_address(address):
     wanted.remove(row.account_id, row.kind, row.name)
     flash(f"{row.name} is being removed.")
     return redirect(url_for("account.mail"), 303)
+
+
+def _to_address(row: Service):
+    return redirect(url_for("account.address", address=row.name, _anchor="address"), 303)
 
 
 def _address(name: str, *kinds: str) -> Service:
@@ -155,8 +175,8 @@ def _own(local_part: str) -> str:
 def _mail_domains() -> list[str]:
     """Where an address can be added; the hosting's own first."""
     own = wanted.site_name(this_shop(), this_account().username)
-    domains = [row.name for row in _rows("mail_domain") if not row.gone]
-    return sorted(domains, key=lambda name: (name != own, name))
+    there = [row.name for row in _rows("mail_domain") if row.active and not row.gone]
+    return sorted(there, key=lambda name: (name != own, name))
 
 
 def _left_mb(row: Service | None = None) -> int:
@@ -169,10 +189,10 @@ def _addresses() -> dict:
     """What the list of addresses shows."""
     account = this_account()
     rows = _rows(*wanted.ADDRESSES)
-    rows.sort(key=lambda row: (row.name.rpartition("@")[::-2], row.kind))
     there = [row for row in rows if not row.gone]
     return {
-        "addresses": rows,
+        "by_domain": _by_domain(rows),
+        "no_mail": [row.name for row in _rows("mail_domain") if not row.active or row.gone],
         "states": {(row.kind, row.name): hosting.state(account, row) for row in rows},
         "settings": {(row.kind, row.name): wanted.settings_of(row) for row in rows},
         "quotas": {
@@ -185,6 +205,15 @@ def _addresses() -> dict:
         "allowed": wanted.addresses_allowed(this_shop(), account),
         "waits": any(_moves(row) for row in rows),
     }
+
+
+def _by_domain(rows: list[Service]) -> list[tuple[str, list[Service]]]:
+    """The addresses of each domain, of the hosting's own first."""
+    own = wanted.site_name(this_shop(), this_account().username)
+    found: dict[str, list[Service]] = {}
+    for row in sorted(rows, key=lambda row: row.name):
+        found.setdefault(row.name.rpartition("@")[2], []).append(row)
+    return sorted(found.items(), key=lambda item: (item[0] != own, item[0]))
 
 
 def _new_passwords(rows: list[Service]) -> dict[str, str]:
@@ -241,3 +270,116 @@ def _address_page(row: Service, status: int = 200, **forms):
         **_addresses(),
         **(context | forms),
     )
+
+
+# -- domains -------------------------------------------------------------------------
+
+
+@account.get("/domains", endpoint="domains")
+def domain_list():
+    return _domains_page()
+
+
+@account.post("/domains")
+def add_domain():
+    form = DomainForm()
+    name = _added_domain(form) if form.validate_on_submit() else None
+    return _to_domain(name) if name else _domains_page(400, form)
+
+
+def _added_domain(form: DomainForm) -> str | None:
+    """The name of the domain that is waited for now; None: why not is said beside its field."""
+    try:
+        return domains.add(
+            this_shop(), this_account().id, form.name.data, bool(form.wants_mail.data)
+        )
+    except wanted.Full:
+        form.more = _one_more("domains")
+    except wanted.NotReady:
+        form.name.errors = [NOT_READY]
+    except wanted.Closed:
+        form.name.errors = [CLOSED]
+    except (ValueError, wanted.Taken) as error:
+        form.name.errors = [str(error)]
+    return None
+
+
+@account.get("/domains/<name>/status")
+def domain_status(name):
+    facts = _domain_facts(_domain(name))
+    return render_template("account/_domain.html", facts=facts, button=Button())
+
+
+@account.post("/domains/<name>/check")
+def check_domain(name):
+    row = _domain(name)
+    domains.check_now(row.account_id, row.name)
+    return _to_domain(row.name)
+
+
+@account.post("/domains/<name>/mail")
+def switch_domain_mail(name):
+    row = _domain(name)
+    wants_mail = request.form.get("wants_mail") == "yes"
+    if wants_mail != row.wants_mail:
+        domains.set_mail(this_shop(), row.account_id, row.name, wants_mail)
+    return _to_domain(row.name)
+
+
+@account.route("/domains/<name>/remove", methods=["GET", "POST"])
+def remove_domain(name):
+    row = _domain(name)
+    if request.method == "POST":
+        domains.remove(row.account_id, row.name)
+        flash(f"{row.name} is removed.")
+        return redirect(url_for("account.domains"), 303)
+    lost = [each for each in _rows(*wanted.ADDRESSES) if each.name.endswith(f"@{row.name}")]
+    return page("account/remove_domain.html", here="domains", domain=row, lost=lost)
+
+
+def _to_domain(name: str):
+    return redirect(url_for("account.domains", _anchor=name), 303)
+
+
+def _domain(name: str) -> Domain:
+    """A domain of this account; 404 when it has no such one."""
+    for row in domains.of(this_account().id):
+        if row.name == name:
+            return row
+    raise NotFound
+
+
+def _domains_page(status: int = 200, form: DomainForm | None = None):
+    rows = domains.of(this_account().id)
+    return page(
+        "account/domains.html",
+        status,
+        form=form or DomainForm(formdata=None),
+        domains=[_domain_facts(row) for row in rows],
+        used=len(rows),
+        allowed=wanted.domains_allowed(this_shop(), this_account()),
+    )
+
+
+def _domain_facts(row: Domain) -> dict:
+    """What the fragment of one domain shows."""
+    alias, mail = (_service(kind, row.name) for kind in ("alias", "mail_domain"))
+    services = [each for each in (alias, mail) if each]
+    is_proven = row.verified_at is not None and row.missing_at is None
+    is_fine = is_proven and (row.has_mx or not row.wants_mail)
+    return {
+        "domain": row,
+        "records": domains.records(this_shop(), this_account(), row),
+        "alias": alias,
+        "mail": mail,
+        "state": lambda service: hosting.state(this_account(), service),
+        "is_fine": is_fine,
+        "waits": not is_fine or alias is None or any(map(_moves, services)),
+        "mail_ends_at": domains.mail_ends_at(row),
+        "ends_at": domains.ends_at(row),
+        "can_publish": "sandbox.publish" in current_app.view_functions,
+    }
+
+
+def _service(kind: str, name: str) -> Service | None:
+    return next((row for row in _rows(kind) if row.name == name and not row.gone), None)

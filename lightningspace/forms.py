@@ -220,6 +220,8 @@ class MailPasswordForm(MailForm):
 class AddressForm(MailForm):
     """A new address of one of the account's domains."""
 
+    more: dict | None = None  # what one more costs, for who has them all
+
     local_part = StringField(
         "Address",
         filters=[_stripped, _lower],
@@ -279,6 +281,8 @@ class ForwardForm(AddressForm, DestinationForm):
 
 
 class DomainForm(Form):
+    more: dict | None = None  # what one more costs, for who has them all
+
     name = StringField(
         "Domain",
         filters=[_stripped],

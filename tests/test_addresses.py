@@ -2,12 +2,14 @@
 
 import re
 from functools import partial
+from itertools import product
 
 import pytest
 from markupsafe import escape
 
-from lightningspace import wanted
-from lightningspace.models import Account, Service
+from lightningspace import clock, domains, wanted
+from lightningspace.models import Account, Domain, Service
+from lightningspace.sandbox.dns import SandboxDns
 from tests.conftest import at_once, csrf_token, open_account, with_settings, work
 
 SITE = "alice.shop.test"
@@ -18,6 +20,19 @@ def enter(client, account):
     with client.session_transaction() as session:
         session["_user_id"] = f"{account.id}.{account.session_epoch}"
     return client
+
+
+@pytest.fixture
+def dns():
+    stand_in = SandboxDns()
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def env(env, dns):
+    return env | {"DNS_SERVERS": dns.address.replace("#", ":")}
 
 
 @pytest.fixture
@@ -107,10 +122,11 @@ def test_a_forward_goes_where_it_was_told(owner, worker, panel):
     assert "goes to Bob+x@example.org" in owner.get("/account/mail").text
 
 
-@pytest.mark.parametrize("local_part", ["postmaster", "abuse", "noreply", "a.b-c_d", "0", "ROOT"])
-def test_the_own_domain_has_no_reserved_addresses(local_part, owner):
-    assert add_mailbox(owner, local_part).status_code == 303
-    assert f"{local_part.lower()}@{SITE}" in there("mailbox")
+@with_settings(ADDRESSES_INCLUDED="9")
+def test_the_own_domain_has_no_reserved_addresses(owner):
+    for local_part in ("postmaster", "abuse", "noreply", "a.b-c_d", "0", "ROOT", "x" * 48):
+        assert add_mailbox(owner, local_part).status_code == 303
+        assert f"{local_part.lower()}@{SITE}" in there("mailbox")
 
 
 WRONG = {
@@ -188,6 +204,8 @@ def test_who_has_them_all_is_told_so_and_how_to_get_more(owner):
     answer = add_forward(owner)
     assert answer.status_code == 400
     assert "You have 2 of 2" in answer.text
+    assert "/account/size?space_mb=100&amp;extra_addresses=1&amp;extra_domains=0" in answer.text
+    assert re.search(r"One more</a> costs \d+ sat, until <time", answer.text)
     assert 'value="bob@example.org"' in answer.text
     assert there("forward") == []
 
@@ -217,6 +235,7 @@ def test_after_a_shrink_the_others_stay_and_no_more_fit(owner, alice):
     assert "7 of 5" in page
     answer = add_mailbox(owner, "one-more")
     assert "You have 7 of 5" in answer.text
+    assert "Remove some first" in answer.text
     assert send(owner, f"/account/mail/eve0@{SITE}/remove").status_code == 303
     assert "You have 6 of 5" in add_mailbox(owner, "one-more").text
 
@@ -313,17 +332,18 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize("what", ["", "/password", "/quota", "/destination", "/remove", "/status"])
-def test_what_is_not_the_accounts_is_not_found(what, owner, bob):
+def test_what_is_not_the_accounts_is_not_found(owner, bob):
     before = [(row.name, row.revision, row.gone) for row in Service.select()]
     token = csrf_token(owner.get("/account/mail").text)
+    fields = {"csrf_token": token, "quota_mb": "5", "destination": "a@example.org"}
     for name in STRANGE:
-        if what in ("", "/status"):
-            answer = owner.get(f"/account/mail/{name}{what}")
-        else:
-            fields = {"csrf_token": token, "quota_mb": "5", "destination": "a@example.org"}
-            answer = owner.post(f"/account/mail/{name}{what}", data=fields)
-        assert answer.status_code in (404, 405), name
+        for what in ("", "/status"):
+            assert owner.get(f"/account/mail/{name}{what}").status_code == 404, name
+        for what in ("password", "quota", "destination", "remove"):
+            answer = owner.post(f"/account/mail/{name}/{what}", data=fields)
+            assert answer.status_code in (404, 405), name
+    for path in (f"info@{SITE}/destination", f"info@{SITE}/nothing"):
+        assert owner.post(f"/account/mail/{path}", data=fields).status_code == 404
     assert [(row.name, row.revision, row.gone) for row in Service.select()] == before
 
 
@@ -340,3 +360,170 @@ def test_what_failed_is_said_at_its_address(owner, worker, panel):
     work(worker)
     page = owner.get("/account/mail").text
     assert "needs our hands" in page
+
+
+# -- domains -------------------------------------------------------------------------
+
+
+def add_domain(client, name="alice.example", **fields):
+    return send(client, "/account/domains", "/account/domains", name=name, **fields)
+
+
+def the_domains():
+    return [row.name for row in Domain.select().order_by(Domain.name)]
+
+
+@pytest.fixture
+def publish(alice, dns, this_shop):
+    """Write what a domain of alice's needs into the DNS, and have it looked up."""
+
+    def publish(name="alice.example", mx=True):
+        dns.publish_text(domains.proof_name(name), domains.proof(alice.id))
+        dns.publish(name, "MX", *([f"10 {SITE}."] if mx else []))
+        Domain.update(look_at=0).execute()
+        domains.look(this_shop)
+
+    return publish
+
+
+def test_an_added_domain_waits_for_the_records_that_are_shown(owner, alice):
+    answer = add_domain(owner, " https://WWW.Alice.Example/ ", wants_mail="y")
+    assert (answer.status_code, answer.location) == (303, "/account/domains#alice.example")
+    page = owner.get("/account/domains").text
+    assert "waiting for its TXT record" in page
+    assert f'<code id="alice.example-1-value">{domains.proof(alice.id)}</code>' in page
+    assert f"10 {SITE}." in page
+    assert "1 of" in page
+    fragment = owner.get("/account/domains/alice.example/status").text
+    assert fragment.strip() in page
+    assert 'hx-trigger="every' in fragment
+
+
+def test_a_proven_domain_is_live_and_polls_no_more(owner, worker, publish):
+    add_domain(owner)
+    publish(mx=False)
+    work(worker)
+    page = owner.get("/account/domains").text
+    assert 'href="http://alice.example/"' in page
+    assert "every 5s" not in page
+    assert '<span id="' not in page
+
+
+def test_a_mailbox_on_an_added_domain(owner, worker, panel, publish):
+    add_domain(owner, wants_mail="y")
+    assert error(add_mailbox(owner, domain="alice.example"), "domain")
+    publish()
+    work(worker)
+    assert add_mailbox(owner, domain="alice.example").status_code == 303
+    assert add_forward(owner, domain="alice.example").status_code == 303
+    work(worker)
+    assert "eve@alice.example" in [row["email"] for row in panel.records("mailbox")]
+    assert "<h3>alice.example</h3>" in owner.get("/account/mail").text
+
+
+def test_a_removed_domain_takes_its_addresses_along(owner, worker, panel, publish):
+    add_domain(owner, wants_mail="y")
+    publish()
+    work(worker)
+    add_mailbox(owner, domain="alice.example")
+    add_forward(owner, domain="alice.example")
+    work(worker)
+    path = "/account/domains/alice.example/remove"
+    page = owner.get(path).text
+    assert "eve@alice.example" in page and "sales@alice.example" in page
+    assert f"info@{SITE}" not in page
+    assert send(owner, path, path).status_code == 303
+    work(worker)
+    assert the_domains() == []
+    assert [row["email"] for row in panel.records("mailbox")] == [f"info@{SITE}"]
+    assert panel.records("forward") == panel.records("alias") == []
+    assert add_domain(owner).status_code == 303
+
+
+def test_a_domain_without_its_record_says_since_when_and_what_follows(
+    owner, worker, publish, dns, this_shop
+):
+    add_domain(owner, wants_mail="y")
+    publish()
+    work(worker)
+    dns.publish(domains.proof_name("alice.example"), "TXT")
+    Domain.update(look_at=0).execute()
+    domains.look(this_shop)
+    page = owner.get("/account/domains").text
+    assert "its TXT record is missing" in page
+    assert "its mail is switched off <time" in page
+    assert "the domain is removed <time" in page
+    assert "We found no TXT record" in page
+
+
+def test_mail_of_a_domain_can_be_switched(owner, worker, publish):
+    add_domain(owner, wants_mail="y")
+    publish()
+    work(worker)
+    for wants_mail, is_on in (("no", False), ("no", False), ("yes", True), ("x", False)):
+        path = "/account/domains/alice.example/mail"
+        answer = send(owner, path, "/account/domains", wants_mail=wants_mail)
+        assert answer.status_code == 303
+        assert Domain.get().wants_mail is is_on
+    assert "alice.example</option>" not in owner.get("/account/mail").text
+
+
+def test_check_now_has_it_looked_up_soon(owner):
+    add_domain(owner)
+    Domain.update(look_at=2**40).execute()
+    send(owner, "/account/domains/alice.example/check", "/account/domains")
+    assert Domain.get().look_at <= clock.now() + 10
+
+
+WRONG_DOMAINS = [
+    *("", " ", "alice", ".", "..", "a..b", "shop.test", "bob.shop.test", "localhost", "a\0.org"),
+    *("127.0.0.1", "[::1]", "a b.example", "a@b.example", "*.example.org", "-a.example", "😀"),
+    *("a_b.example", "a\n.example", "x" * 64 + ".example", "x." * 5000 + "example", "x" * 10_000),
+    *("<script>alert(1)</script>", '"><img src=x>.example', "xn--\0.example", "' OR 1=1 --"),
+]
+
+
+def test_what_is_no_domain_is_said_beside_the_field_with_what_was_typed(owner):
+    token = csrf_token(owner.get("/account/domains").text)
+    for name in WRONG_DOMAINS:
+        fields = {"csrf_token": token, "name": name, "wants_mail": "y"}
+        answer = owner.post("/account/domains", data=fields)
+        assert error(answer, "name"), name
+        assert str(escape(name.strip())) in answer.text, name
+        assert "<script>alert" not in answer.text
+        assert re.search('<input checked[^>]*name="wants_mail"', answer.text)
+    assert the_domains() == []
+
+
+def test_a_domain_of_other_letters_is_shown_in_both_forms(owner):
+    add_domain(owner, "Müller.example")
+    page = owner.get("/account/domains").text
+    assert "müller.example <small>(xn--mller-kva.example)</small>" in page
+    assert the_domains() == ["xn--mller-kva.example"]
+
+
+@with_settings(DOMAINS_INCLUDED="1")
+def test_who_has_all_domains_is_told_so(owner):
+    add_domain(owner)
+    assert "already" in error(add_domain(owner), "name")
+    answer = add_domain(owner, "second.example")
+    assert answer.status_code == 400
+    assert "You have 1 of 1" in answer.text
+    assert "extra_domains=1" in answer.text
+    assert 'value="second.example"' in answer.text
+    assert the_domains() == ["alice.example"]
+
+
+def test_a_domain_of_another_is_not_found(owner, bob):
+    Account.update(ready_at=clock.now()).execute()
+    add_domain(bob, "bob.example")
+    token = csrf_token(owner.get("/account/mail").text)
+    before = [(row.name, row.look_at, row.wants_mail) for row in Domain.select()]
+    assert len(before) == 1
+    names = ("bob.example", "x", "%00", "%FF", "x" * 5000, "😀", SITE)
+    for name, what in product(names, ("status", "check", "mail", "remove")):
+        path = f"/account/domains/{name}/{what}"
+        fields = {"csrf_token": token, "wants_mail": "yes"}
+        assert owner.post(path, data=fields).status_code in (404, 405), name
+        assert owner.get(path).status_code in (404, 405), name
+    assert [(row.name, row.look_at, row.wants_mail) for row in Domain.select()] == before
