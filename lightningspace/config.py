@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import secrets
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         sweep_limit=read("SWEEP_LIMIT", _whole(1, 100), "10"),
         smtp_url=read.secret("SMTP_URL", _smtp_url, ""),
         smtp_verify_tls=read("SMTP_VERIFY_TLS", _verify_tls, "true"),
-        mail_from=read("MAIL_FROM", _sender, f"hosting@{urlsplit(public_url).hostname}"),
+        mail_from=read("MAIL_FROM", _sender, f"hosting@{_mail_host(public_url)}"),
         dns_servers=read("DNS_SERVERS", _list_of(_name_server), ""),
         invoice_minutes=read("INVOICE_MINUTES", _whole(2, 24 * 60), "15"),
         unpaid_per_client=read("UNPAID_PER_CLIENT", _whole(1, 10_000), "3"),
@@ -293,14 +294,20 @@ def _smtp_url(value: str) -> str:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    bare = not (parts.path.strip("/") or parts.query or parts.fragment)
-    if value and not (parts.scheme in ("smtp", "smtps") and parts.hostname and bare and port != 0):
+    is_host = re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:]+", parts.hostname or "")
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
+    if value and not (parts.scheme in ("smtp", "smtps") and is_host and is_bare and port != 0):
         # Not the value: it may hold a password.
         raise ValueError(
             "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465 "
             "(TLS), with / @ : ? # and % in a password as %2F %40 %3A %3F %23 %25"
         )
     return value
+
+
+def _mail_host(public_url: str) -> str:
+    host = urlsplit(public_url).hostname
+    return "localhost" if ":" in host else host
 
 
 def _sender(value: str) -> str:
@@ -332,8 +339,10 @@ def _panel_prefix(value: str) -> str:
 def _verify_tls(value: str) -> bool | str:
     if value in ("true", "false"):
         return value == "true"
-    if not Path(value).is_file():
-        raise ValueError("write true, false or the path of a file with CA certificates")
+    try:
+        ssl.create_default_context(cafile=value or "missing")
+    except (OSError, ValueError):
+        raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
 
 

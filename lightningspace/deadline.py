@@ -1,9 +1,10 @@
-"""HTTP calls that end by the wall clock.
+"""Calls that end by the wall clock, over HTTP with requests and over SMTP with smtplib.
 
-requests' timeout is one for each read: an answer that dribbles a byte a second outlasts it.
+Their timeout is one for each read: an answer that dribbles a byte a second outlasts it.
 """
 
 import os
+import smtplib
 import socket
 import threading
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ class TimeLimit:
     """Shuts down the connections that its thread opens or uses, when its time is over."""
 
     def __init__(self, seconds: float):
-        self._is_over = False
+        self.is_over = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._shut_down)
@@ -31,7 +32,7 @@ class TimeLimit:
         # A duplicate: TLS detaches the socket that it wraps, before the handshake.
         with self._lock:
             self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
-        if self._is_over:
+        if self.is_over:
             self._shut_down()
 
     def end(self) -> None:
@@ -42,7 +43,7 @@ class TimeLimit:
 
     def _shut_down(self) -> None:
         with self._lock:
-            self._is_over = True
+            self.is_over = True
             for sock in self._sockets:
                 try:
                     sock.shutdown(socket.SHUT_RDWR)
@@ -55,7 +56,7 @@ def time_limit(seconds: float):
     """Cut this thread's calls off after so many seconds."""
     _running.limit = limit = TimeLimit(seconds)
     try:
-        yield
+        yield limit
     finally:
         _running.limit = None
         limit.end()
@@ -105,3 +106,16 @@ def http_session(verify_tls: bool | str) -> requests.Session:
     session.mount("http://", _Adapter())
     session.mount("https://", _Adapter())
     return session
+
+
+class WatchedSMTP(smtplib.SMTP):
+    """smtplib's SMTP, for use within `time_limit`."""
+
+    def _get_socket(self, host, port, timeout):
+        sock = super()._get_socket(host, port, timeout)
+        _running.limit.watch(sock)
+        return sock
+
+
+class WatchedSMTPS(smtplib.SMTP_SSL, WatchedSMTP):
+    """smtplib's SMTP_SSL, for use within `time_limit`: the handshake counts as well."""

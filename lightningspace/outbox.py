@@ -1,6 +1,8 @@
-"""Mails to customers: each is written once, and stays a row until it is sent."""
+"""Mails to customers: each is written once, and sent until the mail server has taken it."""
 
+import logging
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,12 +10,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lightningspace import clock, ledger, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Notice, Service, db
+from lightningspace.mail import MailError, Refused
+from lightningspace.models import Account, Notice, Service, db, lock_account, transaction
+from lightningspace.prices import DAY
 from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent.parent / "templates" / "mail"
 # Whoever gets one of these may end all of them.
 REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
+
+AT_ONCE = 1000
+# Who sends has this long to say that it is done, much longer than a mail can take.
+CLAIM_SECONDS = 5 * 60
+RETRY_SECONDS = 60
+RETRY_SECONDS_MAX = 6 * 60 * 60
+GIVE_UP_SECONDS = 5 * DAY
+WIPED = {"recipient": None, "subject": None, "body": None, "unsubscribe": None, "try_at": None}
+
 NO_BREAK = "\N{NO-BREAK SPACE}"  # until the lines are wrapped
 
 _templates = Environment(
@@ -71,6 +86,12 @@ def write(
     return row.on_conflict_ignore().as_rowcount().execute() == 1
 
 
+def withdraw(account_id: str, *kinds: str) -> None:
+    """Within a transaction: do not send what is not true any more."""
+    unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
+    Notice.update(WIPED).where(unsent & Notice.kind.in_(kinds)).execute()
+
+
 def unsubscribe_url(shop: Shop, account_id: str, address: str) -> str:
     """The page that ends the reminders of this account to this address, for ever valid."""
     of_address = shop.vault.mac("reminders of", account_id, address)
@@ -108,3 +129,97 @@ def _render(kind: str, facts: dict) -> tuple[str, str]:
 def _wrapped(line: str) -> str:
     # A link stays in one piece.
     return textwrap.fill(line, 72, break_long_words=False, break_on_hyphens=False)
+
+
+# -- sending -------------------------------------------------------------------------
+
+
+def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
+    """Send what is due; how many the mail server took. Any worker may call it at any time."""
+    sent = 0
+    for row in _due():
+        if stopping():
+            break
+        if not _claim(row):
+            continue
+        try:
+            _send(shop, row)
+        except MailError as error:
+            _note_failure(row, str(error), error.permanent)
+            if not isinstance(error, Refused):
+                _put_off()
+                break
+        except Exception as error:  # of ours; its words may hold an address
+            _note_failure(row, f"our fault: {type(error).__name__}")
+        else:
+            _note_sent(row)
+            sent += 1
+    return sent
+
+
+def _due() -> list[Notice]:
+    moment, at = now(), Notice.try_at
+    # What waits longer than anything may was put off by a clock that was wrong.
+    is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
+    return list(Notice.select().where(is_due).order_by(at, Notice.written_at).limit(AT_ONCE))
+
+
+def _claim(row: Notice) -> bool:
+    """Take it, unless another worker has. If this one dies now, it is due again after a while."""
+    claimed_until = now() + max(CLAIM_SECONDS, _wait(row.tries))
+    claim = Notice.update(try_at=claimed_until, tries=Notice.tries + 1)
+    if claim.where(_this(row) & (Notice.try_at == row.try_at)).execute() != 1:
+        return False
+    row.try_at, row.tries = claimed_until, row.tries + 1
+    return True
+
+
+def _send(shop: Shop, row: Notice) -> None:
+    if shop.mailer is None:
+        raise MailError("there is no SMTP_URL any more")
+    # The same for every try: the recipient's server knows a mail again that came twice.
+    name = shop.vault.mac("mail", row.account_id, row.kind, str(row.about), row.channel)
+    shop.mailer.send(row.recipient, row.subject, row.body, row.unsubscribe, name)
+
+
+def _note_sent(row: Notice) -> None:
+    _finish(row, sent_at=now(), error=None)
+    logger.info("account %s: %s mail sent (%s)", row.account_id, row.kind, row.channel)
+
+
+def _note_failure(row: Notice, text: str, permanent: bool = False) -> None:
+    if permanent or now() - row.written_at >= GIVE_UP_SECONDS:
+        _finish(row, error=text)
+        logger.error("account %s: %s mail given up: %s", row.account_id, row.kind, text)
+        return
+    is_ours = _this(row) & (Notice.try_at == row.try_at)
+    Notice.update(error=text, try_at=now() + _wait(row.tries - 1)).where(is_ours).execute()
+    logger.warning("account %s: %s mail not sent yet: %s", row.account_id, row.kind, text)
+
+
+def _finish(row: Notice, **facts) -> None:
+    """Forget to whom and what; that it was written stays, as long as its account does."""
+    with transaction():
+        if lock_account(row.account_id):
+            Notice.update(WIPED | facts).where(_this(row)).execute()
+        else:
+            Notice.delete().where(_this(row)).execute()
+
+
+def _put_off() -> None:
+    """The mail server is down: whoever asks it, asks again in a minute."""
+    moment = now()
+    Notice.update(try_at=moment + RETRY_SECONDS).where(Notice.try_at <= moment).execute()
+
+
+def _wait(tries: int) -> int:
+    return min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(tries, 20))
+
+
+def _this(row: Notice):
+    return (
+        (Notice.account_id == row.account_id)
+        & (Notice.kind == row.kind)
+        & (Notice.about == row.about)
+        & (Notice.channel == row.channel)
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from lightningspace import node as lightning
 from lightningspace.config import Config
 from lightningspace.dns import Resolver
+from lightningspace.mail import Mailer
 from lightningspace.models import Fact, Server, transaction
 from lightningspace.node import Node
 from lightningspace.panel import Panel
@@ -26,6 +27,7 @@ class Shop:
     vault: Vault
     prices: Prices
     resolver: Resolver
+    mailer: Mailer | None  # None: no mail server is named, and nothing is sent
 
     def for_worker(self) -> "Shop":
         """The same shop, whose calls to the node may take longer than a web page can wait."""
@@ -48,7 +50,12 @@ def build(config: Config) -> Shop:
             config.price_msat_per_domain_day,
         ),
         resolver=Resolver(config.dns_servers),
+        mailer=_mailer(config) if config.smtp_url else None,
     )
+
+
+def _mailer(config: Config) -> Mailer:
+    return Mailer(config.smtp_url, config.smtp_verify_tls, config.mail_from)
 
 
 def settle_in(shop: Shop) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, lifecycle, payments
+from lightningspace import domains, hosting, lifecycle, outbox, payments
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 2
 QUEUE_SECONDS = 5
 DOMAINS_SECONDS = 5
+MAIL_SECONDS = 10
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
@@ -48,6 +49,7 @@ class Worker:
         self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
         self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
+        self._repeat("mails", self._send_mails, MAIL_SECONDS)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
@@ -146,6 +148,9 @@ class Worker:
 
     def _look_at_domains(self) -> None:
         domains.look(self._shop)
+
+    def _send_mails(self) -> None:
+        outbox.send_due(self._shop, self._stopping.is_set)
 
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many: its fault is logged (False), and the others go on."""

@@ -1,5 +1,6 @@
 """A shop of its own for each test, over the sandbox's real sockets."""
 
+import datetime
 import os
 import re
 import secrets
@@ -9,9 +10,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pyln.client import LightningRpc
 
 from app import create_app
@@ -19,6 +25,7 @@ from lightningspace import clock, hosting, models, orders, passwords, payments, 
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
+from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.worker import Worker
@@ -80,6 +87,15 @@ def panel():
 
 
 @pytest.fixture
+def mails():
+    """A mail server; a test that names it has a shop that sends there."""
+    stand_in = SandboxMail()
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
 def wallet(node, tmp_path):
     """A customer's wallet: `wallet.pay(bolt11)`."""
     return LightningRpc(str(tmp_path / "wallet-rpc"))
@@ -110,6 +126,9 @@ def database_url(database_kind, tmp_path, request):
 @pytest.fixture
 def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
     """The settings of the shop under test, as environment variables; `with_settings` adds some."""
+    mail = {}
+    if "mails" in request.fixturenames:
+        mail["SMTP_URL"] = request.getfixturevalue("mails").url
     return {
         "PUBLIC_URL": "http://localhost",
         "BASE_DOMAIN": "shop.test",
@@ -121,6 +140,7 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
+        **mail,
     } | getattr(request, "param", {})
 
 
@@ -328,6 +348,26 @@ def shared_database_url(request):
     if request.param == "postgresql":
         return request.getfixturevalue("empty_postgresql")("shared")
     return "sqlite:///:memory:"
+
+
+def self_signed(path: Path) -> Path:
+    """A PEM file with a key and a certificate for this machine, which nobody else trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.datetime.now(datetime.UTC)
+    hosts = [x509.DNSName("localhost")]
+    hosts += [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "127.0.0.2")]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today)
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, *private) + certificate.public_bytes(pem))
+    return path
 
 
 # -- settings of single tests, and many browsers at once ------------------------------

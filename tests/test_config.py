@@ -56,7 +56,7 @@ WRONG = {
     "PANEL_URL": ("", "panel.example", "ftp://panel.example", "https://"),
     "PANEL_USER": ("",),
     "PANEL_PASSWORD": ("", "short"),
-    "PANEL_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file"),
+    "PANEL_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
     "PANEL_PREFIX": ("", "ls", "LS_", "1_", "toolong_", "l-s_"),
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
@@ -66,6 +66,21 @@ WRONG = {
     "PRICE_MSAT_PER_GB_DAY": NO_NUMBERS,
     "ADDRESSES_INCLUDED": (*NO_NUMBERS, "0", "10001"),
     "PRICE_MSAT_PER_ADDRESS_DAY": (*NO_NUMBERS, "1000000001"),
+    "SMTP_URL": (
+        *("mail.example", "http://mail.example", "smtp://", "smtp://:25", "smtp://mail.example/x"),
+        *("smtp://mail.example:0", "smtp://mail.example:x", "smtp://mail.example:65536"),
+        *("smtp://mail.example?x", "smtp://mail.example#x", "smtp://mail example"),
+        *("smtp://shop:pa/ss@mail.example", "smtp://shop:pa#ss@mail.example"),
+    ),
+    "SMTP_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__, "/"),
+    "MAIL_FROM": (
+        *("", "hosting", "@shop.example", "hosting@", "Shop <hosting@shop.example>"),
+        *(
+            "a@b@shop.example",
+            "hosting@shop.example, x@shop.example",
+            "hosting@shop.example\nBcc: x",
+        ),
+    ),
     "INVOICE_MINUTES": (*NO_NUMBERS, "0", "1", "1441"),
     "UNPAID_PER_CLIENT": (*NO_NUMBERS, "0"),
     "MAIL_SEND_MIN_DAYS": NO_NUMBERS,
@@ -107,7 +122,9 @@ def test_a_wrong_setting_names_itself_and_says_what_to_write(tmp_path, name):
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD", "SMTP_URL"]
+)
 def test_a_refused_secret_is_not_repeated(tmp_path, name):
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, **{name: "hush"})
@@ -160,6 +177,23 @@ def test_each_server_has_its_capacity_and_host(tmp_path):
 
 def test_settings_do_not_show_their_secrets(tmp_path):
     assert "panel-password" not in f"{read(tmp_path)!r} {read(tmp_path)}"
+
+
+def test_mail_comes_from_the_shops_host_unless_told_otherwise(tmp_path):
+    assert read(tmp_path).mail_from == "hosting@shop.example"
+    assert read(tmp_path, MAIL_FROM="hi@mail.example").mail_from == "hi@mail.example"
+    assert read(tmp_path, PUBLIC_URL="http://[::1]:5000").mail_from == "hosting@localhost"
+
+
+def test_a_mail_server_may_come_from_a_file(tmp_path):
+    assert read(tmp_path).smtp_url == ""
+    url = "smtps://shop:pa%2Fss@mail.example:465"
+    (tmp_path / "secret").write_text(f"{url}\n")
+    assert read(tmp_path, SMTP_URL_FILE=str(tmp_path / "secret")).smtp_url == url
+    (tmp_path / "secret").write_text("smtp://shop:pa/ss@mail.example")
+    with pytest.raises(ConfigError, match="^SMTP_URL_FILE") as refused:
+        read(tmp_path, SMTP_URL_FILE=str(tmp_path / "secret"))
+    assert "pa/ss" not in str(refused.value)
 
 
 # -- secrets in files ------------------------------------------------------------------

@@ -5,7 +5,6 @@ with a fault at one call alone, for each call in turn; and, much faster, with on
 the first time that it is made in that state of the panel.
 """
 
-import datetime
 import logging
 import re
 import socket
@@ -16,14 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from lightningspace import hosting, wanted
 from lightningspace.models import Order, Server, Service
 from lightningspace.panel import KINDS
-from tests.conftest import DATABASE_KINDS
+from tests.conftest import DATABASE_KINDS, self_signed
 from tests.flows import EXTRA, ID, NAME, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")
@@ -158,22 +154,6 @@ def wrong_addresses(tmp_path_factory):
         nobody_trusts = f"https://127.0.0.1:{listener.getsockname()[1]}/remote/json.php"
         threading.Thread(target=shake_hands, args=(listener, context), daemon=True).start()
         yield
-
-
-def self_signed(path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    today = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(today)
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(pem, *private) + certificate.public_bytes(pem))
-    return path
 
 
 def shake_hands(listener, context) -> None:

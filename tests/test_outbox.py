@@ -1,13 +1,15 @@
 """Mails are written once, sent, and forgotten."""
 
+import threading
 from dataclasses import replace
 
 import pytest
 from jinja2 import UndefinedError
 
 from lightningspace import clock, hosting, models, outbox, wanted
-from lightningspace.models import Account, Notice, transaction
-from tests.conftest import open_account
+from lightningspace.models import Account, Notice, Service, transaction
+from lightningspace.worker import Worker
+from tests.conftest import at_once, eventually, open_account
 
 ENDS = 1_801_400_400  # 2027-01-31 13:00 UTC
 FACTS = {
@@ -23,7 +25,7 @@ FACTS = {
 
 @pytest.fixture
 def env(env):
-    return env | {"SMTP_URL": "smtp://localhost:9"}
+    return {"SMTP_URL": "smtp://localhost:9"} | env
 
 
 @pytest.fixture
@@ -126,3 +128,197 @@ def test_a_closed_accounts_mails_go_with_it_but_those_still_to_be_sent(this_shop
     hosting.reconcile(this_shop, alice.id)
     assert [mail.kind for mail in Notice.select()] == ["deleted"]
     assert models.Account.select().count() == 0
+
+
+# -- sending ---------------------------------------------------------------------------
+
+
+def send(shop) -> int:
+    return outbox.send_due(shop)
+
+
+def test_a_mail_is_sent_once_and_forgotten(this_shop, alice, mails):
+    write(this_shop, alice)
+    written = Notice.get()
+    assert send(this_shop) == 1
+    [mail] = mails.received
+    assert (mail.recipient, mail.subject) == (written.recipient, written.subject)
+    assert mail.text == written.body
+    assert mail.message["List-Unsubscribe"] == f"<{written.unsubscribe}>"
+    row = Notice.get()
+    assert row.sent_at == clock.now()
+    assert row.error is row.try_at is None
+    assert row.recipient is row.subject is row.body is row.unsubscribe is None
+    assert send(this_shop) == 0
+    assert not write(this_shop, alice)  # not a second time for the same
+
+
+def test_of_an_account_that_is_gone_nothing_is_left(this_shop, alice, mails):
+    write(this_shop, alice, "deleted")
+    forget(alice)
+    assert send(this_shop) == 1
+    assert Notice.select().count() == 0
+
+
+def test_a_mail_that_is_not_true_any_more_is_not_sent(this_shop, alice, mails):
+    write(this_shop, alice)
+    write(this_shop, alice, "blocked", reason="spam")
+    with transaction():
+        outbox.withdraw(alice.id, "ending", "suspended")
+    assert send(this_shop) == 1
+    assert "blocked" in mails.received[0].subject
+    assert not write(this_shop, alice)
+
+
+def test_workers_that_look_at_once_send_each_mail_once(this_shop, alice, mails):
+    for about in range(20):
+        write(this_shop, alice, about=about)
+    mails.faults.set("slow", "RCPT", seconds=0.01)
+    assert sum(at_once(*[lambda: send(this_shop)] * 3)) == 20
+    assert len(mails.received) == 20
+
+
+def test_a_mail_is_sent_again_after_a_crash_and_known_as_the_same(
+    this_shop, alice, mails, time_machine
+):
+    write(this_shop, alice)
+    row = Notice.get()
+    assert outbox._claim(row)
+    outbox._send(this_shop, row)  # and the worker was killed here
+    assert send(this_shop) == 0
+    time_machine.forward(outbox.CLAIM_SECONDS)
+    assert send(this_shop) == 1
+    first, second = mails.received
+    assert first.message["Message-ID"] == second.message["Message-ID"]
+    time_machine.forward(86400)
+    assert send(this_shop) == 0
+
+
+def test_a_worker_that_died_before_sending_loses_nothing(this_shop, alice, mails, time_machine):
+    write(this_shop, alice)
+    assert outbox._claim(Notice.get())
+    time_machine.forward(outbox.CLAIM_SECONDS)
+    assert send(this_shop) == 1
+    assert len(mails.received) == 1
+
+
+def test_a_worker_that_comes_late_does_not_undo_what_another_did(this_shop, alice, mails):
+    write(this_shop, alice)
+    late = Notice.get()
+    assert outbox._claim(late)
+    Notice.update(try_at=clock.now()).execute()
+    assert send(this_shop) == 1
+    outbox._note_failure(late, "it took too long")
+    assert Notice.get().try_at is None
+
+
+def test_one_bad_address_holds_up_nobody(this_shop, alice, mails, caplog):
+    bob = with_email(open_account(this_shop, "bob"))
+    write(this_shop, alice)
+    write(this_shop, bob)
+    mails.refused["alice@example.org"] = "450 4.2.0 <alice@example.org> is greylisted"
+    assert send(this_shop) == 1
+    assert mails.received[0].recipient == "bob@example.org"
+    waiting = Notice.get(Notice.account_id == alice.id)
+    assert waiting.try_at == pytest.approx(clock.now() + 60, abs=2)
+    assert waiting.error == "the mail server answered 450 to the recipient"
+    assert "example.org" not in caplog.text
+
+
+def test_an_address_that_is_refused_for_good_is_given_up_at_once(this_shop, alice, mails, caplog):
+    write(this_shop, alice)
+    mails.refused["alice@example.org"] = "550 5.1.1 <alice@example.org> unknown"
+    assert send(this_shop) == 0
+    row = Notice.get()
+    assert (row.try_at, row.sent_at, row.recipient, row.body) == (None, None, None, None)
+    assert row.error == "the mail server answered 550 to the recipient"
+    assert f"account {alice.id}: ending mail given up" in caplog.text
+    assert caplog.records[-1].levelname == "ERROR"
+    assert "example.org" not in caplog.text
+    assert not write(this_shop, alice)
+
+
+def test_waits_grow_and_end_after_five_days(this_shop, alice, mails, time_machine, caplog):
+    write(this_shop, alice)
+    mails.refused["alice@example.org"] = "450 later"
+    waits = []
+    while (at := Notice.get().try_at) is not None:
+        waits.append(at - clock.now())
+        time_machine.forward(waits[-1])
+        send(this_shop)
+    assert waits[:5] == [0, 60, 120, 240, 480]
+    assert waits[-1] == 6 * 60 * 60
+    assert 5 * 86400 <= sum(waits) <= 5.25 * 86400
+    assert Notice.get().recipient is None
+    assert caplog.text.count("ERROR") == 1
+
+
+def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, mails):
+    write(this_shop, alice, "deleted")
+    forget(alice)
+    mails.refused["alice@example.org"] = "550 no"
+    send(this_shop)
+    assert Notice.select().count() == 0
+
+
+def test_a_server_that_is_down_is_asked_once_a_minute(this_shop, alice, mails, time_machine):
+    for about in range(5):
+        write(this_shop, alice, about=about)
+    mails.faults.set("refuse", "MAIL", message="451 later")
+    for _ in range(6):
+        send(this_shop)
+        time_machine.forward(10)
+    assert Notice.select().where(Notice.tries == 1).count() == 1
+    assert Notice.select().where(Notice.tries == 0).count() == 4
+    mails.faults.clear()
+    assert send(this_shop) == 5
+
+
+def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
+    class Breaks:
+        def send(self, recipient, *mail):
+            if recipient.startswith("alice"):
+                raise KeyError(recipient)
+
+    write(this_shop, alice)
+    write(this_shop, with_email(open_account(this_shop, "bob")))
+    assert send(replace(this_shop, mailer=Breaks())) == 1
+    assert "our fault: KeyError" in caplog.text and "example.org" not in caplog.text
+    assert Notice.get(Notice.account_id == alice.id).try_at > clock.now()
+
+
+def test_what_a_wrong_clock_put_off_is_due(this_shop, alice, mails, time_machine):
+    time_machine.forward(10 * 365 * 86400)
+    write(this_shop, alice)
+    time_machine.forward(-10 * 365 * 86400)
+    assert send(this_shop) == 1
+
+
+def test_without_a_mail_server_nothing_stays_for_ever(this_shop, alice, time_machine):
+    write(this_shop, alice)
+    without = replace(this_shop, mailer=None)
+    assert send(without) == 0
+    time_machine.forward(outbox.GIVE_UP_SECONDS)
+    send(without)
+    assert Notice.get().recipient is None
+
+
+def test_a_round_ends_between_two_mails(this_shop, alice, mails):
+    for about in range(3):
+        write(this_shop, alice, about=about)
+    assert outbox.send_due(this_shop, stopping=lambda: bool(mails.received)) == 1
+
+
+def test_the_worker_sends_what_is_due(this_shop, alice, mails):
+    write(this_shop, alice)
+    worker = Worker(this_shop)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    eventually(lambda: mails.received)
+    worker.stop()
+    thread.join(20)
+
+
+def forget(account: Account) -> None:
+    Service.delete().execute()
+    Account.delete().where(Account.id == account.id).execute()
