@@ -4,6 +4,7 @@ Names, quotas and permissions are the caller's duty: the API applies no prefix, 
 limit and knows no reserved name.
 """
 
+import logging
 import re
 import secrets
 import threading
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import requests
 
 from lightningspace.deadline import http_session, time_limit
+
+logger = logging.getLogger(__name__)
 
 # Every call ends after this time, answered or not. A lease lasts more than three times as long.
 CALL_SECONDS = 60
@@ -70,6 +73,16 @@ KINDS = {
     "forward": Kind("mail_forward", "forwarding_id", "source"),
 }
 
+# Where the panel says what is used: the method, the column, and how many bytes it counts in. A
+# site's used_raw is 0 as well where its `used` says that nothing is known.
+USED = {
+    "site": ("quota_get_by_user", "used", 1024),
+    "database": ("databasequota_get_by_user", "used_raw", 1),
+    "mailbox": ("mailquota_get_by_user", "used_raw", 1),
+}
+# What is one MB of a quota, in bytes. A mailbox's is set in bytes, by us.
+QUOTA_MB = {"site": 1024 * 1024, "database": 1000 * 1000, "mailbox": 1024 * 1024}
+
 
 class PanelError(Exception):
     """The panel did not do it, or did not say whether it did.
@@ -84,6 +97,10 @@ class PanelError(Exception):
 
 class Refused(PanelError):
     """The panel has answered: this one thing is not so, whatever it says to others."""
+
+
+class Forbidden(Refused):
+    """The remote user may not call this function, whatever it is asked."""
 
 
 class Panel:
@@ -204,11 +221,42 @@ class Panel:
         """Delete a record. May be called twice."""
         self._call(f"{KINDS[kind].method}_delete", primary_id=int(id))
 
+    def used(self, kind: str, client_id: int) -> dict[str, int | None]:
+        """How many bytes a client's sites, databases or mailboxes use, each by its name.
+
+        None: not measured yet. A database or mailbox that was not measured yet counts as 0 there.
+        """
+        method, column, unit = USED[kind]
+        used = {}
+        for record in self._list(method, client_id=int(client_id)):
+            try:
+                used[record[KINDS[kind].name]] = _bytes(record.get(column), unit)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise PanelError(f"the panel answered {method} otherwise than known") from None
+        return used
+
     # -- the server behind it ----------------------------------------------------
 
     def jobs_waiting(self, server_id: int) -> int:
         """How many changes wait to be carried out by a server, whoever made them."""
         return self._int("monitor_jobqueue_count", server_id=int(server_id))
+
+    def php_versions(self, server_id: int) -> list[tuple[int, str]]:
+        """Id and name of each PHP that sites may have beside the server's own.
+
+        ISPConfig tells the ids since it knows get_full_data; what has none cannot be offered.
+        """
+        method = "server_get_php_versions"
+        asked = {"server_id": int(server_id), "php": "php-fpm", "get_full_data": True}
+        answer = self._call(method, **asked) or []
+        records = answer if isinstance(answer, list) else [answer]
+        if not all(map(_is_php_version, records)):
+            logger.warning("the panel answered %s with versions that cannot be chosen", method)
+        return [
+            (int(record["server_php_id"]), record["name"].strip())
+            for record in records
+            if _is_php_version(record) and record.get("active") != "n"
+        ]
 
     # -- the protocol ------------------------------------------------------------
 
@@ -351,7 +399,7 @@ def _fault(method: str, message: str) -> PanelError:
     if NO_CLIENT in message:
         return Refused("the client is gone from the panel: retry --check makes it again", True)
     if message == FORBIDDEN:
-        return Refused(f"the remote user may not call {method}: allow it in ISPConfig", True)
+        return Forbidden(f"the remote user may not call {method}: allow it in ISPConfig", True)
     if message in LOCKOUTS:
         return PanelError(LOCKED_OUT)
     if message == WRONG_PASSWORD:
@@ -381,6 +429,24 @@ def _reason(error: requests.RequestException) -> str:
             return "connection refused"
         return "the connection was cut"
     return type(error).__name__
+
+
+def _bytes(value: object, unit: int) -> int | None:
+    """A number that comes as a string or not. Raises ValueError when it is none."""
+    if value is None:
+        return None
+    number = re.fullmatch(r"(-?[0-9]{1,15})(\.[0-9]+)?", str(value))
+    if not number:
+        raise ValueError("not a number")
+    # Mail servers add up differences, which can end below zero.
+    return max(0, int(number[1]) * unit)
+
+
+def _is_php_version(record: object) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        return False
+    id = str(record.get("server_php_id"))
+    return bool(record["name"].strip() and re.fullmatch(r"[1-9][0-9]{0,17}", id))
 
 
 def _named(value: str) -> str:

@@ -249,3 +249,104 @@ def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
         ispconfig.find_clients("ls_1")
     assert refused.value.permanent
     assert str(refused.value) == "the panel refused client_get: domain_error_empty, quota_error"
+
+
+# -- what the panel knows ------------------------------------------------------------
+
+
+def answers(panel, method, response) -> None:
+    """Let the stand-in answer with this, whatever it is asked."""
+    panel._methods[method] = lambda params: response
+
+
+def recorded_answer(method, case) -> list:
+    recorded = [c for c in contract.load("ispconfig", method) if c["case"] == case]
+    return recorded[0]["response"]["response"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "case", "used"),
+    [
+        ("site", "quota_get_by_user", "ok", {"one.example": None}),
+        ("site", "quota_get_by_user", "fresh site", {"bella.shop.test": 157450240}),
+        ("site", "quota_get_by_user", "unknown client", {}),
+        ("database", "databasequota_get_by_user", "", {"longu": 0}),
+        ("mailbox", "mailquota_get_by_user", "ok", {"info@one.example": 0}),
+    ],
+)
+def test_what_is_used_is_read_from_the_real_panels_answer(
+    ispconfig, panel, kind, method, case, used
+):
+    answers(panel, method, recorded_answer(method, case))
+    assert ispconfig.used(kind, 1) == used
+
+
+@pytest.mark.parametrize(
+    ("used", "bytes_used"),
+    [(None, None), (0, 0), ("7", 7), (12.5, 12), ("-3", 0), (-3, 0), (10**15 - 1, 10**15 - 1)],
+)
+def test_what_is_used_is_a_number_that_is_never_negative(ispconfig, panel, used, bytes_used):
+    answers(panel, "mailquota_get_by_user", [{"email": "info@one.example", "used_raw": used}])
+    assert ispconfig.used("mailbox", 1) == {"info@one.example": bytes_used}
+
+
+def test_what_has_no_figure_is_not_known(ispconfig, panel):
+    answers(panel, "mailquota_get_by_user", [{"email": "info@one.example"}])
+    assert ispconfig.used("mailbox", 1) == {"info@one.example": None}
+
+
+@pytest.mark.parametrize("used", ["", "12 MB", True, [7], {"1": 7}, 10**15, 1e30, float("nan")])
+def test_a_figure_that_is_none_is_a_fault(ispconfig, panel, used):
+    answers(panel, "mailquota_get_by_user", [{"email": "info@one.example", "used_raw": used}])
+    with pytest.raises(PanelError, match="otherwise than known"):
+        ispconfig.used("mailbox", 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"0": {}}, "text", 7, True, [None], ["text"], [[]], [{}], [{"email": []}]]
+)
+def test_an_unknown_answer_about_space_is_a_fault(ispconfig, panel, answer):
+    answers(panel, "mailquota_get_by_user", answer)
+    with pytest.raises(PanelError):
+        ispconfig.used("mailbox", 1)
+
+
+def test_php_versions_have_the_ids_that_sites_name(ispconfig, panel, caplog):
+    assert ispconfig.php_versions(1) == []
+    panel.php_versions = [(3, "PHP 8.3"), (4, "PHP 8.4")]
+    assert ispconfig.php_versions(1) == [(3, "PHP 8.3"), (4, "PHP 8.4")]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["PHP 8.3:php8.3-fpm:/etc/php/8.3/fpm:/etc/php/8.3/fpm/pool.d"],  # without get_full_data
+        {"3": "PHP 8.3"},
+        "PHP 8.3",
+        True,
+        7,
+        [None, [], 7],
+        [{"server_php_id": "3"}],
+        [{"server_php_id": "3", "name": " "}],
+        [{"server_php_id": "0", "name": "PHP 8.3"}],
+        [{"server_php_id": None, "name": "PHP 8.3"}],
+        [{"server_php_id": "3 OR 1", "name": "PHP 8.3"}],
+    ],
+)
+def test_php_versions_without_an_id_are_not_offered(ispconfig, panel, caplog, answer):
+    answers(panel, "server_get_php_versions", answer)
+    assert ispconfig.php_versions(1) == []
+    assert "versions that cannot be chosen" in caplog.text
+
+
+def test_a_php_version_that_is_switched_off_is_not_offered(ispconfig, panel):
+    answers(
+        panel,
+        "server_get_php_versions",
+        [
+            {"server_php_id": "3", "name": "PHP 7.4", "active": "n"},
+            {"server_php_id": 4, "name": "PHP 8.4", "active": "y"},
+        ],
+    )
+    assert ispconfig.php_versions(1) == [(4, "PHP 8.4")]

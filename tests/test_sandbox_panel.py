@@ -309,6 +309,8 @@ WORLDS = {
     "monitor_jobqueue_count": people_and_sites,
     "server_get_php_versions": people_and_sites,
     "quota_get_by_user": people_and_sites,
+    "databasequota_get_by_user": with_records(("database", 2, 1, {"remote_ips": ""})),
+    "mailquota_get_by_user": with_records(ONE, ONE_BOX),
     "nosuchmethod": lambda shop: None,
     "checkPerm": lambda shop: None,
 }
@@ -342,6 +344,11 @@ def database_without_user(shop):
     shop.add("database_user", 1, 1)
     shop.add("database", 1, 1, remote_ips="")
     shop.delete("database_user", 1)
+
+
+def another_mailbox(shop):
+    shop.delete("mailbox", 10)
+    shop.add("mailbox", 11, 1)
 
 
 def switched_off_database(shop):
@@ -389,6 +396,7 @@ BEFORE = {
     ("sites_database_delete", "closing, by id"): lambda shop: shop.add("database", 1, 2),
     ("mail_domain_delete", "closing, by id"): lambda shop: shop.add("mail_domain", 1, 2),
     ("mail_user_get", "after domain was deleted"): lambda shop: shop.delete("mail_domain", 1),
+    ("mailquota_get_by_user", "ok (2)"): another_mailbox,
     ("mail_forward_get", "deleted"): lambda shop: shop.delete("forward", 1),
     (
         "quota_get_by_user",
@@ -746,6 +754,26 @@ def test_disk_use_is_what_the_test_says(panel, shop):
     panel.disk_kb[2] = 2048
     (usage,) = shop.call("quota_get_by_user", client_id=2)
     assert (usage["used"], usage["used_raw"], usage["used_percentage"]) == ("2048", 2097152, 2)
+
+
+def test_database_and_mail_use_are_what_the_test_says(panel, shop):
+    with_records(ONE, ONE_BOX, ("database", 2, 1, {}))(shop)
+    panel.database_bytes[2] = 5_000_000
+    panel.mail_bytes[10] = 1024
+    (database,) = shop.call("databasequota_get_by_user", client_id=1)
+    assert (database["used_raw"], database["used_percentage"]) == (5_000_000, 50)
+    (mailbox,) = shop.call("mailquota_get_by_user", client_id=1)
+    assert (mailbox["used"], mailbox["used_raw"]) == (1024, 1024)
+    assert shop.call("mailquota_get_by_user", client_id=2) == []
+
+
+def test_php_versions_have_ids_in_the_full_answer_alone(panel, shop):
+    panel.php_versions = [(3, "PHP 8.3")]
+    asked = {"server_id": 1, "php": "php-fpm"}
+    (full,) = shop.call("server_get_php_versions", get_full_data=True, **asked)
+    assert (full["server_php_id"], full["name"]) == ("3", "PHP 8.3")
+    (text,) = shop.call("server_get_php_versions", **asked)
+    assert text == "PHP 8.3:php8.3-fpm:/etc/php/8.3/fpm:/etc/php/8.3/fpm/pool.d"
 
 
 # Weather

@@ -537,6 +537,8 @@ SYS_USER = columns("""
     ssh_rsa= lost_password_function=1 lost_password_hash= lost_password_reqtime otp_type=none
     otp_data otp_recovery otp_attempts=0
 """)
+# What is told of an additional PHP version without get_full_data.
+PHP_TEXT = ("name", "php_fpm_init_script", "php_fpm_ini_dir", "php_fpm_pool_dir")
 # What the client lock switches off, and by which column.
 LOCKED_BY = {
     "site": "active",
@@ -575,7 +577,9 @@ class SandboxPanel:
     messages "HTTP <status>", "garbage" and "dribble"), `before_call` (told of each method as its
     call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
     (methods the remote user may not call), `queue_seconds` (how long a change takes to come
-    live) and `disk_kb` (what quota_get_by_user says of a site, by its id).
+    live), `disk_kb` (what quota_get_by_user says of a site, by its id), `database_bytes` and
+    `mail_bytes` (the same of databases and mailboxes) and `php_versions` (id and name of what the
+    servers have beside their own PHP).
     """
 
     def __init__(
@@ -597,6 +601,9 @@ class SandboxPanel:
         self.maintenance = False
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
+        self.database_bytes: dict[int, int] = {}
+        self.mail_bytes: dict[int, int] = {}
+        self.php_versions: list[tuple[int, str]] = []
 
         self._lock = threading.RLock()
         self._server: _Server | None = None
@@ -871,8 +878,10 @@ class SandboxPanel:
             "sites_web_domain_set_status": self._set_status,
             "mail_domain_get_by_domain": self._mail_domain_get_by_domain,
             "monitor_jobqueue_count": self._jobqueue_count,
-            "server_get_php_versions": lambda params: [],
-            "quota_get_by_user": self._quota_get_by_user,
+            "server_get_php_versions": self._php_versions,
+            "quota_get_by_user": lambda params: self._used_by_client("site", params),
+            "databasequota_get_by_user": lambda params: self._used_by_client("database", params),
+            "mailquota_get_by_user": lambda params: self._used_by_client("mailbox", params),
         }
 
     # Sessions
@@ -1232,17 +1241,47 @@ class SandboxPanel:
     def _jobqueue_count(self, params: dict) -> str:
         return str(sum(due > clock.now() for due in self._jobs))
 
-    def _quota_get_by_user(self, params: dict) -> list[dict]:
+    def _php_versions(self, params: dict) -> list:
+        """Rows with `get_full_data`, else a text each; neither was recorded."""
+        if not params.get("server_id") or params.get("php") != "php-fpm":
+            return []
+        rows = [_php_row(params["server_id"], id, name) for id, name in self.php_versions]
+        if params.get("get_full_data"):
+            return rows
+        return [":".join(row[column] for column in PHP_TEXT) for row in rows]
+
+    def _used_by_client(self, kind: str, params: dict) -> list[dict]:
+        usage = {"site": self._usage, "database": self._database_usage, "mailbox": self._mail_usage}
         try:
             client_id, owner = self._owner(params.get("client_id"))
         except Refusal:
             return []
-        rows = [] if not client_id else self._rows["site"].values()
+        rows = [] if not client_id else self._rows[kind].values()
         return [
-            row.record | self._usage(row)
+            row.record | usage[kind](row)
             for row in rows
             if row.record["sys_groupid"] == owner["sys_groupid"]
         ]
+
+    def _database_usage(self, database: Row) -> dict:
+        used = self.database_bytes.get(int(database.record["database_id"]), 0)
+        limit = int(database.record["database_quota"]) * 1000 * 1000
+        return {
+            "database_quota_raw": limit,
+            "used_raw": used,
+            "used_percentage": round(100 * used / limit) if limit > 0 else 0,
+        }
+
+    def _mail_usage(self, mailbox: Row) -> dict:
+        used = self.mail_bytes.get(int(mailbox.record["mailuser_id"]), 0)
+        limit = int(mailbox.record["quota"])
+        return {
+            "last_access": mailbox.record["last_access"] or "Never or unknown",
+            "used": used,
+            "quota_raw": mailbox.record["quota"],
+            "used_raw": used,
+            "used_percentage": round(100 * used / limit) if limit > 0 else 0,
+        }
 
     def _usage(self, site: Row) -> dict:
         kb = self.disk_kb.get(int(site.record["domain_id"]))
@@ -1264,6 +1303,27 @@ class SandboxPanel:
             "files_raw": 0,
             "used_percentage": round(100 * kb / limit) if limit > 0 else 0,
         }
+
+
+def _php_row(server_id: object, id: int, name: str) -> dict:
+    version = name.removeprefix("PHP ")
+    return {
+        "server_php_id": str(id),
+        **rights("1", "1"),
+        "server_id": str(server_id),
+        "client_id": "0",
+        "name": name,
+        "php_fastcgi_binary": None,
+        "php_fastcgi_ini_dir": None,
+        "php_fpm_init_script": f"php{version}-fpm",
+        "php_fpm_ini_dir": f"/etc/php/{version}/fpm",
+        "php_fpm_pool_dir": f"/etc/php/{version}/fpm/pool.d",
+        "php_fpm_socket_dir": None,
+        "php_cli_binary": None,
+        "php_jk_section": None,
+        "active": "y",
+        "sortprio": "100",
+    }
 
 
 def _names(owner: dict) -> dict:
