@@ -60,7 +60,9 @@ CREATE TABLE accounts (
   CHECK (opened_at IS NOT NULL OR (suspended_at IS NULL AND blocked_at IS NULL AND closing_at IS NULL)),
   CHECK ((blocked_at IS NULL) = (blocked_reason IS NULL)),
   CHECK (deleting_at IS NULL OR closing_at IS NOT NULL),
-  CHECK ((leased_by IS NULL) = (leased_until IS NULL))
+  CHECK ((leased_by IS NULL) = (leased_until IS NULL)),
+  CHECK (used_at IS NULL
+    OR (used_site_mb IS NOT NULL AND used_database_mb IS NOT NULL AND used_mail_mb IS NOT NULL))
 );
 CREATE INDEX accounts_due ON accounts (reconcile_at) WHERE reconcile_at IS NOT NULL;
 CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NOT NULL;

@@ -17,7 +17,8 @@ def fill(database: Database, count: int, moment: int) -> None:
         _insert(
             database,
             "accounts (id, username, server_id, space_mb, password_hash, opened_at,"
-            " ready_at, expires_at, valued_at, value_msat, calendar_at, revision, leases)",
+            " ready_at, expires_at, valued_at, value_msat, calendar_at, revision, leases,"
+            " used_site_mb, used_database_mb, used_mail_mb, used_at, usage_at)",
             (
                 (
                     f"id{n}",
@@ -33,6 +34,11 @@ def fill(database: Database, count: int, moment: int) -> None:
                     until - 14 * 86400,
                     1,
                     1,
+                    20,
+                    1,
+                    3,
+                    moment,
+                    moment + 3600,
                 )
                 for n in range(count)
             ),

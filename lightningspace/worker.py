@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, lifecycle, outbox, payments
+from lightningspace import domains, hosting, lifecycle, outbox, payments, usage
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -18,6 +18,8 @@ LOOK_SECONDS = 2
 QUEUE_SECONDS = 5
 DOMAINS_SECONDS = 5
 MAIL_SECONDS = 10
+USAGE_SECONDS = 5
+PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
@@ -50,6 +52,7 @@ class Worker:
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
         self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
         self._repeat("mails", self._send_mails, MAIL_SECONDS)
+        self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
@@ -151,6 +154,14 @@ class Worker:
 
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)
+
+    def _look_at_usage(self) -> None:
+        try:
+            usage.look(self._shop)
+            usage.look_at_php(self._shop)
+        except PanelError as error:
+            self._report("usage", error)
+            self._stopping.wait(PANEL_PAUSE_SECONDS)
 
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many: its fault is logged (False), and the others go on."""

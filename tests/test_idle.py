@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bench.filling import fill
-from lightningspace import clock, hosting, models
+from lightningspace import clock, hosting, models, usage
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service
 
@@ -64,6 +64,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "following payments": (worker.follow_payments, 0),
         "tidying": (worker.tidy,),
         "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
+        "asking what space is used": (usage.look, worker._shop),
         "holding a lease": (work_through_a_lease, "id7"),
     }
     for name, step in steps.items():
