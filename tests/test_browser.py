@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 
 from lightningspace import hosting, orders, payments, wanted
 from lightningspace.models import Account, Order
-from lightningspace.sandbox.program import pay_button
+from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import debian_program, record_payments, work
 
@@ -48,7 +48,7 @@ def env(env, port):
 @pytest.fixture
 def address(app, config, port, tmp_path):
     """Where the shop is open, with the sandbox's pay button."""
-    app.register_blueprint(pay_button(tmp_path / "wallet-rpc"))
+    app.register_blueprint(buttons(tmp_path / "wallet-rpc"))
     server = make_server("127.0.0.1", port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()

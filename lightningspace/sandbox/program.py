@@ -1,4 +1,4 @@
-"""`python app.py`: web, worker, sandbox node and sandbox panel in one process."""
+"""`python app.py`: web, worker, sandbox node, panel and name server in one process."""
 
 import logging
 import signal
@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flask import Blueprint, Flask, redirect, render_template, url_for
+from flask_login import current_user, login_required
 from pyln.client import LightningRpc, RpcError
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
-from lightningspace import models, orders, shop
+from lightningspace import domains, models, orders, shop, visitors
 from lightningspace.config import ConfigError, from_env
 from lightningspace.forms import Button
 from lightningspace.models import Order
+from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.worker import Worker
@@ -26,7 +28,7 @@ PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
 
 
 class Sandbox:
-    """Both stand-ins, with their data in `directory`."""
+    """The stand-ins, with their data in `directory`."""
 
     def __init__(self, directory: Path):
         directory.mkdir(parents=True, exist_ok=True)
@@ -36,12 +38,15 @@ class Sandbox:
         self.panel = SandboxPanel(
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
+        self.dns = SandboxDns(store=directory / "dns.json")
 
     def start(self) -> None:
         self.node.start()
         self.panel.start()
+        self.dns.start()
 
     def stop(self) -> None:
+        self.dns.stop()
         self.panel.stop()
         self.node.stop()
 
@@ -52,11 +57,12 @@ class Sandbox:
             "PANEL_URL": self.panel.url,
             "PANEL_USER": PANEL_USER,
             "PANEL_PASSWORD": PANEL_PASSWORD,
+            "DNS_SERVERS": self.dns.address.replace("#", ":"),
         }
 
 
-def pay_button(wallet_path: Path) -> Blueprint:
-    """The route behind "pay from the sandbox wallet"; no other program has it."""
+def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
+    """The routes behind "pay from the sandbox wallet" and "publish"; no other program has them."""
     sandbox = Blueprint("sandbox", __name__)
 
     @sandbox.post("/sandbox/pay/<token>")
@@ -73,6 +79,22 @@ def pay_button(wallet_path: Path) -> Blueprint:
                 return page, 503
         return redirect(url_for("web.order", token=token), 303)
 
+    @sandbox.post("/sandbox/publish/<domain>")
+    @login_required
+    def publish(domain):
+        """Copy the records that we ask for, as a customer does at the provider of a domain."""
+        account = current_user.account
+        row = next((row for row in domains.of(account.id) if row.name == domain), None)
+        if dns is None or row is None or not Button().validate_on_submit():
+            raise NotFound
+        for kind, name, value, _ in domains.records(visitors.this_shop(), account, row):
+            if kind == "TXT":
+                dns.publish_text(name, value)
+            elif kind == "MX":
+                dns.publish(name, kind, value)
+        domains.check_now(account.id, domain)
+        return redirect("/account/domains", 303)
+
     return sandbox
 
 
@@ -88,7 +110,7 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str]) -> t
     sandbox.start()
     config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
     app: Flask = create_app(config)
-    app.register_blueprint(pay_button(sandbox.wallet_path))
+    app.register_blueprint(buttons(sandbox.wallet_path, sandbox.dns))
     models.init_db()
     shop.settle_in(app.extensions["shop"])
     return app, sandbox
