@@ -140,13 +140,13 @@ def test_the_second_server_answers_when_the_first_is_silent(dns):
         assert resolver.txt("alice.example") == ["x"]
 
 
-@pytest.mark.parametrize("name", WORST)
-def test_the_worst_names_end_as_an_answer_or_a_fault(dns, resolver, name):
-    for ask in (resolver.txt, resolver.mx):
-        try:
-            assert ask(name) == []
-        except DnsError:
-            pass
+def test_the_worst_names_end_as_an_answer_or_a_fault(resolver):
+    for name in WORST:
+        for ask in (resolver.txt, resolver.mx):
+            try:
+                assert ask(name) == []
+            except DnsError:
+                pass
 
 
 def test_the_domains_that_a_machine_searches_are_not_asked(dns, tmp_path, monkeypatch):
