@@ -66,6 +66,12 @@ WRONG = {
     "PRICE_MSAT_PER_GB_DAY": NO_NUMBERS,
     "ADDRESSES_INCLUDED": (*NO_NUMBERS, "0", "10001"),
     "PRICE_MSAT_PER_ADDRESS_DAY": (*NO_NUMBERS, "1000000001"),
+    "DOMAINS_INCLUDED": (*NO_NUMBERS, "10001"),
+    "PRICE_MSAT_PER_DOMAIN_DAY": (*NO_NUMBERS, "1000000001"),
+    "DNS_SERVERS": (
+        *("x", "dns.example", "9.9.9", "9.9.9.9:", "9.9.9.9:0", "9.9.9.9:65536", "9.9.9.9:x"),
+        *("9.9.9.9:53:53", "[::1]:53", "9.9.9.9,", ",9.9.9.9", "9.9.9.9 1.1.1.1", ":53", "::1#53"),
+    ),
     "SMTP_URL": (
         *("mail.example", "http://mail.example", "smtp://", "smtp://:25", "smtp://mail.example/x"),
         *("smtp://mail.example:0", "smtp://mail.example:x", "smtp://mail.example:65536"),
