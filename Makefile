@@ -1,6 +1,6 @@
 VENV := .venv
 
-.PHONY: run test soak
+.PHONY: run test soak year
 
 # The shop against its sandbox: http://127.0.0.1:5000
 run: $(VENV)/ready
@@ -17,6 +17,11 @@ test: $(VENV)/ready
 # a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
 soak: $(VENV)/ready
 	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/test_stateful.py
+
+# A simulated year of 300 customers, with faults and restarts, hour by hour; it prints the table of
+# what became of them and their money. SEED=n makes up another one.
+year: $(VENV)/ready
+	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/test_year.py
 
 # Made anew when the pinned versions change.
 $(VENV)/ready: requirements.txt
