@@ -3,6 +3,8 @@
 Other modules add pages of theirs to `account`: whoever asks for one is logged in.
 """
 
+import json
+import logging
 import zlib
 
 from flask import (
@@ -18,13 +20,24 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import hosting, passwords, visitors, wanted
+from lightningspace import hosting, ledger, lifecycle, orders, passwords, visitors, wanted
 from lightningspace.clock import now
-from lightningspace.forms import Button, PasswordForm
-from lightningspace.models import Account, Order, Service, transaction
+from lightningspace.forms import (
+    EVERY_SERVICE,
+    NO_PHP,
+    Button,
+    CloseForm,
+    PasswordForm,
+    PhpForm,
+    ServicePasswordForm,
+    SshKeyForm,
+)
+from lightningspace.models import Account, Domain, Order, Service
+from lightningspace.node import NodeError
 from lightningspace.vault import Unreadable
 from lightningspace.visitors import login_manager, this_shop
 
+logger = logging.getLogger(__name__)
 account = Blueprint("account", __name__, url_prefix="/account")
 
 # The navigation; a page without a route yet is left out.
@@ -39,6 +52,8 @@ PAGES = {
     "data": "Your data",
     "close": "Close",
 }
+# What has a switch on the settings page.
+SWITCHES = ("ftp", "shell", "database")
 # How often a page looks again: while services change, and while one waits to be tried again.
 POLL_SECONDS, SLOW_POLL_SECONDS = 2, 15
 
@@ -87,6 +102,7 @@ def page(template: str, status: int = 200, **context):
         site=wanted.site_name(this_shop(), this_account().username),
         pages=links,
         here=here,
+        banners=lifecycle.banners(this_shop(), this_account()),
         button=Button(),
         **_status(),
         **context,
@@ -112,7 +128,8 @@ def status():
 
 @account.post("/retry")
 def retry():
-    hosting.try_now(this_account().id)
+    if _status()["failing"]:
+        hosting.try_now(this_account().id)
     here = request.form.get("here", "")
     known = here in PAGES and _is_there(here)
     return redirect(url_for(f"account.{here if known else 'overview'}"), 303)
@@ -155,11 +172,10 @@ def _state(row: Service) -> str:
 def overview():
     shop, account = this_shop(), this_account()
     rows = wanted.services_of(account.id)
-    site = wanted.site_name(shop, account.username)
     order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
     return page(
         "account/overview.html",
-        host=shop.config.server_hosts.get(account.server_id, site),
+        host=_host(),
         state=_state,
         password=unsealed(account.password_sealed),
         own_passwords={
@@ -171,6 +187,8 @@ def overview():
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late,
         left_seconds=max(0, account.expires_at - now()),
+        paid_seconds=ledger.paid_seconds(account),
+        space=_space(account),
     )
 
 
@@ -180,6 +198,25 @@ def noted():
     seen_at = min(request.form.get("seen_at", 0, int), now())
     hosting.forget_passwords(this_account().id, seen_at)
     return redirect(url_for("account.overview"), 303)
+
+
+def _host() -> str:
+    """The host name for FTP, SSH and mail."""
+    site = wanted.site_name(this_shop(), this_account().username)
+    return this_shop().config.server_hosts.get(this_account().server_id, site)
+
+
+def _space(account: Account) -> list[tuple[str, int | None, int]]:
+    """Of each part of the space: its name, the MB used (None: not known yet) and bought."""
+    parts = {
+        "site": ("Web site", account.used_site_mb),
+        "database": ("Database", account.used_database_mb),
+        "mailbox": ("Mail", account.used_mail_mb),
+    }
+    return [
+        (title, used_mb, account.space_mb * wanted.SPLIT_PERCENT[kind] // 100)
+        for kind, (title, used_mb) in parts.items()
+    ]
 
 
 def unsealed(sealed: str | None) -> str | None:
@@ -199,11 +236,97 @@ def settings():
 
 
 def _settings_page(status: int = 200, **forms):
+    rows = _own_rows()
+    one = {row.kind: row for row in rows}
+    shell, site = one.get("shell"), one.get("site")
+    ssh_key = wanted.settings_of(shell)["ssh_key"] if shell else ""
+    choices = {
+        "service_form": lambda: ServicePasswordForm(_with_password(rows), formdata=None),
+        "key_form": lambda: SshKeyForm(formdata=None, ssh_key=ssh_key),
+        "php_form": lambda: PhpForm(_php_choices(site), formdata=None, version=_php(site)),
+        "login_form": lambda: PasswordForm(formdata=None),
+    }
     return page(
         "account/settings.html",
         status,
-        login_form=forms.get("login_form") or PasswordForm(formdata=None),
+        switches=[row for row in rows if row.kind in SWITCHES],
+        shell=shell,
+        site_row=site,
+        is_https=bool(site) and wanted.settings_of(site)["letsencrypt"],
+        **{name: forms.get(name) or make() for name, make in choices.items()},
     )
+
+
+@account.post("/settings/password")
+@visitors.limited("logins", lambda response: True)
+def service_password():
+    """Of one service or all at once: the typed one, or one that we make up and show."""
+    rows = _own_rows()
+    form = ServicePasswordForm(_with_password(rows))
+    if request.form.get("service") not in dict(form.service.choices):
+        raise NotFound
+    if not form.validate_on_submit():
+        return _settings_page(400, service_form=form)
+
+    password = None if form.makes_one else form.password.data
+    if form.service.data == EVERY_SERVICE:
+        wanted.set_every_password(this_shop(), this_account().id, password)
+    else:
+        kind, _, name = form.service.data.partition(":")
+        wanted.set_password(this_shop(), this_account().id, kind, name, password)
+    if password is None:
+        flash("A new password is being set. It is shown below as soon as it works.")
+        return redirect(url_for("account.overview"), 303)
+    flash("The new password is being set: it works within a minute.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/switch")
+def switch():
+    row = _own_row(request.form.get("kind"), request.form.get("name"))
+    if row.kind not in SWITCHES:
+        raise NotFound
+    active = request.form.get("active") == "on"
+    wanted.switch(this_account().id, row.kind, row.name, active)
+    title = wanted.SERVICE_NAMES[row.kind]
+    flash(f"{title} is being switched {'on' if active else 'off'}.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/ssh-key")
+def ssh_key():
+    row, form = _own_row("shell", request.form.get("name")), SshKeyForm()
+    if not form.validate_on_submit():
+        return _settings_page(400, key_form=form)
+    wanted.configure(this_account().id, "shell", row.name, ssh_key=form.ssh_key.data)
+    flash("The SSH key is being set." if form.ssh_key.data else "The SSH key is being removed.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/php")
+def php():
+    row = _own_row("site", request.form.get("name"))
+    form = PhpForm(_php_choices(row))
+    if not form.validate_on_submit():
+        return _settings_page(400, php_form=form)
+    chosen = form.version.data
+    change = {"php": False} if chosen == NO_PHP else {"php": True, "php_version": int(chosen)}
+    wanted.configure(this_account().id, "site", row.name, **change)
+    flash("The PHP of your site is being changed.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/https")
+def https():
+    row = _own_row("site", request.form.get("name"))
+    active = request.form.get("active") == "on"
+    wanted.configure(this_account().id, "site", row.name, letsencrypt=active)
+    flash(
+        "The server is asked to fetch a certificate. That takes some minutes."
+        if active
+        else "HTTPS is being switched off."
+    )
+    return redirect(url_for("account.settings"), 303)
 
 
 @account.post("/password")
@@ -216,14 +339,113 @@ def change_password():
     if visitors.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
-    password_hash = passwords.make_hash(form.new.data)
-    with transaction():
-        Account.update(
-            password_hash=password_hash,
-            session_epoch=Account.session_epoch + 1,
-        ).where(Account.id == account.id).execute()
-        # The browser that ordered is another session as well.
-        Order.update(browser=None).where(Order.account == account).execute()
-    visitors.log_in(Account.get_by_id(account.id))
+    visitors.log_out_everywhere(account, password_hash=passwords.make_hash(form.new.data))
     flash("Your login password is changed, and every other browser is logged out.")
     return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/sessions")
+def end_sessions():
+    visitors.log_out_everywhere(this_account())
+    flash("Every other browser is logged out.")
+    return redirect(url_for("account.settings"), 303)
+
+
+def _own_rows() -> list[Service]:
+    return [row for row in wanted.services_of(this_account().id) if not row.gone]
+
+
+def _own_row(kind: str | None, name: str | None) -> Service:
+    """The service of this account that a form names; 404 when it has no such."""
+    for row in _own_rows():
+        if (row.kind, row.name) == (kind, name):
+            return row
+    raise NotFound
+
+
+def _with_password(rows: list[Service]) -> list[tuple[str, str]]:
+    """What the form for passwords offers: `kind:name` and its title."""
+    return [
+        (f"{row.kind}:{row.name}", f"{wanted.SERVICE_NAMES[row.kind]}: {row.name}")
+        for row in rows
+        if row.kind in wanted.WITH_PASSWORD
+    ]
+
+
+def _php_choices(site: Service | None) -> list[tuple[str, str]]:
+    versions = {str(id): name for id, name in json.loads(this_account().server.php_versions)}
+    choices = {"0": "the server's own"} | versions
+    current = _php(site)
+    if current != NO_PHP and current not in choices:
+        choices[current] = "the present one (no longer offered)"
+    return [*choices.items(), (NO_PHP, "no PHP")]
+
+
+def _php(site: Service | None) -> str:
+    settings = wanted.settings_of(site) if site else wanted.SETTINGS["site"]
+    return str(settings["php_version"]) if settings["php"] else NO_PHP
+
+
+# -- taking the data along ------------------------------------------------------------
+
+
+@account.get("/data")
+def data():
+    rows, site = _own_rows(), wanted.site_name(this_shop(), this_account().username)
+    one = {row.kind: row for row in rows}
+    mailboxes = [row for row in rows if row.kind == "mailbox"]
+    return page(
+        "account/data.html",
+        host=_host(),
+        ftp=one.get("ftp"),
+        shell=one.get("shell"),
+        database=one.get("database"),
+        database_user=one.get("database_user"),
+        mailboxes=mailboxes,
+        directories=" ".join(f"~/{site}-mail/{row.name}" for row in mailboxes),
+    )
+
+
+# -- closing --------------------------------------------------------------------------
+
+
+@account.get("/close")
+def close():
+    return _close_page(CloseForm(formdata=None))
+
+
+@account.post("/close")
+@visitors.limited("logins", lambda response: response.status_code == 400)
+def close_for_good():
+    form, account = CloseForm(), this_account()
+    if form.username.data != account.username:
+        form.username.errors = [f"Write {account.username} here to close this hosting."]
+        return _close_page(form, 400)
+    try:
+        is_closed = orders.close_account(this_shop(), account.id)
+    except NodeError as error:
+        logger.warning("account %s: not closed: %s", account.id, error)
+        problem = "Our Lightning node does not answer. Nothing was closed. Please try again."
+        return _close_page(form, 503, problem=problem)
+    if not is_closed:
+        problem = (
+            "A payment for this hosting has just arrived. Nothing was closed; look at what is "
+            "paid now, and close it again if you still want to."
+        )
+        return _close_page(form, 409, problem=problem)
+    visitors.log_out()
+    return redirect(url_for("web.goodbye"), 303)
+
+
+def _close_page(form: CloseForm, status: int = 200, **context):
+    account = this_account()
+    return page(
+        "account/close.html",
+        status,
+        here="close",
+        form=form,
+        holding=ledger.holding(account),
+        domains=Domain.select().where(Domain.account == account).count(),
+        services=_own_rows(),
+        **context,
+    )

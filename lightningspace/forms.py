@@ -14,6 +14,7 @@ from wtforms import (
     RadioField,
     SelectField,
     StringField,
+    TextAreaField,
 )
 from wtforms.validators import (
     Email,
@@ -29,6 +30,11 @@ from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECOND
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # Of mailboxes and forwards, or of domains, beyond the included.
 EXTRAS_MAX = 1000
+# The choices of two selects that are no service, and no version.
+EVERY_SERVICE = "all"
+NO_PHP = "off"
+# What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
+PRIVATE_KEY = re.compile("PRIVATE KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 
 
@@ -347,6 +353,80 @@ class ResizeForm(SizeForm):
         pass
 
     form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+
+class ServicePasswordForm(Form):
+    """`services`: (value, title) of those that may be chosen."""
+
+    service = SelectField("Service", default=EVERY_SERVICE)
+    password = PasswordField(
+        "New password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+    def __init__(self, services: list[tuple[str, str]], **kwargs):
+        super().__init__(**kwargs)
+        self.service.choices = [(EVERY_SERVICE, "All of them"), *services]
+
+    @property
+    def makes_one(self) -> bool:
+        """Whether the button was pressed that has us make one up."""
+        return "make" in request.form
+
+    def validate(self, extra_validators=None):
+        is_valid = super().validate(extra_validators)
+        if self.makes_one or self.password.errors:
+            return is_valid
+        if not self.password.data:
+            self.password.errors = ["Write a password, or let us make one up."]
+            return False
+        return is_valid
+
+    def validate_password(self, field):
+        if not self.makes_one:
+            _check_password(field)
+
+
+class SshKeyForm(Form):
+    ssh_key = TextAreaField(
+        "Public key",
+        filters=[_stripped],
+        validators=[Optional()],
+        render_kw={"rows": "4", "spellcheck": "false", "autocapitalize": "none"},
+    )
+
+    def validate_ssh_key(self, field):
+        typed, field.data = field.data, None  # nothing that may be secret comes back in the page
+        if PRIVATE_KEY.search(typed):
+            raise ValidationError(
+                "This is a private key. Nobody may have it but you: we did not keep it. Paste the "
+                "public one, from the file that ends in .pub."
+            )
+        # A terminal may have wrapped the line.
+        pasted = "".join(typed.splitlines())
+        if names.PUBLIC_KEY_BEGINS.match(pasted):
+            field.data = typed
+        if len(names.PUBLIC_KEY_BEGINS.findall(typed)) > 1:
+            raise ValidationError("Paste one key only.")
+        if not names.is_ssh_key(pasted):
+            raise ValidationError(
+                "This is no public key as ssh-keygen writes it: one line that begins with "
+                "ssh-ed25519, ssh-rsa or ecdsa-sha2-…"
+            )
+        field.data = pasted
+
+
+class PhpForm(Form):
+    version = SelectField("PHP")
+
+    def __init__(self, versions: list[tuple[str, str]], **kwargs):
+        super().__init__(**kwargs)
+        self.version.choices = versions
+
+
+class CloseForm(Form):
+    username = StringField("Name", filters=[_stripped], render_kw=BROWSER_REMEMBERS)
 
 
 class Button(Form):

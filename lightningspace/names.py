@@ -1,5 +1,6 @@
 """Usernames: the rule, the reserved ones, and generated ones."""
 
+import base64
 import re
 import secrets
 import string
@@ -43,6 +44,8 @@ SSH_KEY = re.compile(
     r"@openssh\.com) [A-Za-z0-9+/]{40,4000}={0,3}( [\x21-\x7e]([\x20-\x7e]{0,98}[\x21-\x7e])?)?"
 )
 
+PUBLIC_KEY_BEGINS = re.compile(r"^\s*(ssh-|ecdsa-|sk-)", re.M)
+
 
 def is_domain(name: str) -> bool:
     """A domain in lower-case A-labels, without the www. that the panel puts before it as well."""
@@ -69,8 +72,17 @@ def is_address(text: str) -> bool:
 
 
 def is_ssh_key(text: str) -> bool:
-    """One public key on one line, as ssh-keygen writes it."""
-    return SSH_KEY.fullmatch(text) is not None
+    """One public key on one line, as ssh-keygen writes it; it names its type a second time."""
+    if SSH_KEY.fullmatch(text) is None:
+        return False
+    kind, encoded = text.split(" ")[:2]
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    # Python reads too much padding as well.
+    is_exact = base64.b64encode(key).decode() == encoded
+    return is_exact and key.startswith(len(kind).to_bytes(4, "big") + kind.encode())
 
 
 def is_reserved(name: str) -> bool:

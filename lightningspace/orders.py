@@ -572,6 +572,22 @@ def cancel(shop: Shop, order: Order) -> bool:
     return release(order.token, cancelled_at=now())
 
 
+def close_account(shop: Shop, account_id: str) -> bool:
+    """Close an account once none of its invoices can be paid any more.
+
+    False, and nothing is closed, when one of them was paid just now. Raises NodeError; what was
+    cancelled before stays so. Twice is once.
+    """
+    for order in list(unpaid(account_id)):
+        if not cancel(shop, order) and not Order.get_by_id(order.token).released_at:
+            return False
+    paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
+    if Order.select().where((Order.account == account_id) & paid).exists():
+        return False
+    wanted.close(account_id)
+    return True
+
+
 def release(token: str, **facts) -> bool:
     """Free an order's name and space: the node has no invoice of it to pay any more."""
     with transaction():

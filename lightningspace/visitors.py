@@ -10,7 +10,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import names, passwords
-from lightningspace.models import Account, Order
+from lightningspace.models import Account, Order, transaction
 from lightningspace.shop import Shop
 
 limiter = Limiter(key_func=lambda: client_address())
@@ -93,6 +93,17 @@ def log_out() -> None:
     if current_user.is_authenticated:
         Order.update(browser=None).where(Order.account == current_user.account).execute()
     _new_session()
+
+
+def log_out_everywhere(account: Account, **facts) -> None:
+    """End every session of the account but this one, and change these `facts` of it with that."""
+    with transaction():
+        Account.update(session_epoch=Account.session_epoch + 1, **facts).where(
+            Account.id == account.id
+        ).execute()
+        # The browser that ordered is another session as well.
+        Order.update(browser=None).where(Order.account == account).execute()
+    log_in(Account.get_by_id(account.id))
 
 
 def _new_session() -> None:

@@ -510,9 +510,21 @@ def set_password(
         raise ValueError(f"a {kind} has no password")
     facts = _sealed(shop, password)
     with _change(account_id):
-        row = _find(account_id, kind, name)
-        Service.update(facts).where(this(row)).execute()
-        _raise_revisions(account_id, kind, name=name)
+        _set(_find(account_id, kind, name), facts)
+
+
+def set_every_password(shop: Shop, account_id: str, password: str | None = None) -> None:
+    """Give all services the same password; None: a generated one, to be shown. Raises Closed."""
+    facts = _sealed(shop, password)
+    with _change(account_id):
+        for row in services_of(account_id):
+            if row.kind in WITH_PASSWORD and not row.gone:
+                _set(row, facts)
+
+
+def _set(row: Service, facts: dict) -> None:
+    Service.update(facts).where(this(row)).execute()
+    _raise_revisions(row.account_id, row.kind, name=row.name)
 
 
 def _find(account_id: str, kind: str, name: str) -> Service:

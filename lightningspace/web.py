@@ -263,3 +263,9 @@ def login():
 def logout():
     visitors.log_out()
     return redirect(url_for("web.index"), 303)
+
+
+@web.get("/goodbye")
+def goodbye():
+    """Where closing a hosting ends, logged out."""
+    return render_template("goodbye.html")

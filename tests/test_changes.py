@@ -25,7 +25,7 @@ def on_call(panel, method, act):
 def test_a_generated_password_is_kept_whatever_changes_meanwhile(alice, this_shop, worker, panel):
     this_shop.panel.delete("shell", int(panel.records("shell")[0]["shell_user_id"]))
     wanted.check(alice.id)
-    change = {"ssh_key": "ssh-ed25519 " + "A" * 68}
+    change = {"ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43}
     on_call(
         panel,
         "sites_shell_user_get",

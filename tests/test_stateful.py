@@ -56,7 +56,7 @@ OWNED = tuple(kind for kind in KINDS if kind != "client")
 CAPACITY_MB = 10_000
 QUARANTINE_DAYS = 2
 START = 1_800_000_000.0
-SSH_KEY = "ssh-ed25519 " + "A" * 68 + " alice"
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq alice"
 # A domain of another client of the panel: wanting it fails until it is given up.
 NOT_OURS = "bystander.example"
 

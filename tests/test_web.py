@@ -551,6 +551,7 @@ def test_the_account_says_what_is_applied_and_what_is_live(
 
 
 def test_the_account_says_that_it_is_suspended(alice, page_of_alice):
+    Account.update(expires_at=Account.valued_at, value_msat=0).execute()
     wanted.suspend(alice.id)
     page = page_of_alice()
     assert "The paid time is over" in page
