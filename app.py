@@ -19,7 +19,7 @@ from lightningspace import cli, forms, models, names, orders, qr, shop, visitors
 from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
-from lightningspace.web import web
+from lightningspace.web import stop_reminders, web
 
 ROOT = Path(__file__).parent
 INSTANCE = ROOT / "instance"
@@ -69,6 +69,7 @@ def create_app(config: Config) -> Flask:
     app.before_request(check_origin)
     app.before_request(check_parts)
     csrf.init_app(app)
+    csrf.exempt(stop_reminders)
     try:
         visitors.limiter.init_app(app)
     except ConfigurationError as error:
@@ -99,7 +100,7 @@ def warn_of_shared_domain(config: Config) -> None:
 def check_origin() -> None:
     """Refuse a form that a page of another site has sent, where the browser tells."""
     origin = request.headers.get("Origin")
-    if request.method != "POST" or origin is None:
+    if request.method != "POST" or origin is None or request.endpoint == "web.stop_reminders":
         return
     ours = request.host_url.rstrip("/")
     if origin not in (ours, visitors.this_shop().config.public_url):

@@ -92,6 +92,14 @@ def withdraw(account_id: str, *kinds: str) -> None:
     Notice.update(WIPED).where(unsent & Notice.kind.in_(kinds)).execute()
 
 
+def stop(account_id: str, is_meant: Callable[[str], bool] = lambda recipient: True) -> None:
+    """Within a transaction: send nothing more of this account to such addresses."""
+    unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
+    for row in Notice.select().where(unsent & (Notice.channel == "email")):
+        if is_meant(row.recipient):
+            _forget(row)
+
+
 def unsubscribe_url(shop: Shop, account_id: str, address: str) -> str:
     """The page that ends the reminders of this account to this address, for ever valid."""
     of_address = shop.vault.mac("reminders of", account_id, address)
@@ -198,12 +206,16 @@ def _note_failure(row: Notice, text: str, permanent: bool = False) -> None:
 
 
 def _finish(row: Notice, **facts) -> None:
-    """Forget to whom and what; that it was written stays, as long as its account does."""
     with transaction():
-        if lock_account(row.account_id):
-            Notice.update(WIPED | facts).where(_this(row)).execute()
-        else:
-            Notice.delete().where(_this(row)).execute()
+        _forget(row, **facts)
+
+
+def _forget(row: Notice, **facts) -> None:
+    """Wipe to whom and what; that it was written stays, as long as its account does."""
+    if lock_account(row.account_id):
+        Notice.update(WIPED | facts).where(_this(row)).execute()
+    else:
+        Notice.delete().where(_this(row)).execute()
 
 
 def _put_off() -> None:

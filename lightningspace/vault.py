@@ -6,6 +6,9 @@ import hmac
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+# Passwords, which stay in the database, and what is handed out in links.
+PURPOSES = ("seal", "reminders")
+
 
 class Unreadable(Exception):
     """A sealed value that none of our keys opens."""
@@ -17,15 +20,18 @@ class Vault:
     def __init__(self, key: str, fallbacks: tuple[str, ...] = ()):
         self._keys = (key, *fallbacks)
         self._mac_keys = [_derive(k, "mac") for k in self._keys]
-        self._box = MultiFernet([Fernet(_derive(k, "seal")) for k in self._keys])
+        self._boxes = {purpose: self._box(purpose) for purpose in PURPOSES}
 
-    def seal(self, text: str) -> str:
-        return self._box.encrypt(text.encode()).decode()
+    def _box(self, purpose: str) -> MultiFernet:
+        return MultiFernet([Fernet(_derive(key, purpose)) for key in self._keys])
 
-    def unseal(self, sealed: str) -> str:
-        """Raise Unreadable when the value was sealed with a key that is not ours."""
+    def seal(self, text: str, purpose: str = "seal") -> str:
+        return self._boxes[purpose].encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str, purpose: str = "seal") -> str:
+        """Raise Unreadable when the value was not sealed for this purpose, with a key of ours."""
         try:
-            return self._box.decrypt(sealed.encode()).decode()
+            return self._boxes[purpose].decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise Unreadable from error
 

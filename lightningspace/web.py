@@ -16,7 +16,7 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import orders, visitors, wanted
+from lightningspace import orders, reminders, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import (
     Button,
@@ -269,3 +269,32 @@ def logout():
 def goodbye():
     """Where closing a hosting ends, logged out."""
     return render_template("goodbye.html")
+
+
+# -- reminders -----------------------------------------------------------------------
+
+
+@web.route("/reminders/confirm/<token>", methods=["GET", "POST"])
+def confirm_reminders(token):
+    # Opening the link is not enough: mail scanners do.
+    button = Button()
+    try:
+        if button.validate_on_submit():
+            reminders.confirm(this_shop(), token)
+            return redirect(url_for("web.confirm_reminders", token=token), 303)
+        change = reminders.read(this_shop(), token)
+    except reminders.Unknown as unknown:
+        return render_template("reminders.html", unknown=unknown), 404
+    return render_template("reminders.html", change=change, is_done=change.is_done, button=button)
+
+
+@web.route("/reminders/stop/<token>", methods=["GET", "POST"])
+def stop_reminders(token):
+    """Mail programs post here themselves (RFC 8058): without a cookie, from anywhere."""
+    is_post = request.method == "POST"
+    act = reminders.unsubscribe if is_post else reminders.check_stop
+    try:
+        act(this_shop(), token)
+    except reminders.Unknown as unknown:
+        return render_template("reminders.html", unknown=unknown), 404
+    return render_template("reminders.html", is_stop=True, is_done=is_post)

@@ -1,0 +1,278 @@
+"""Whose address gets the reminders: set by a mailed link, ended by any reminder's link."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from lightningspace import outbox, reminders, wanted
+from lightningspace.models import Account, Notice, Service, transaction
+from lightningspace.vault import Vault
+from tests.conftest import at_once, csrf_token, open_account
+
+NEW = "alice@new.example"
+NO_TOKENS = ["x", "x" * 5000, "ü", "\0", "a\0b", "gAAAAAB", "\U0001f600", "..", "%00", "a-b-c", " "]
+
+
+@pytest.fixture
+def env(env):
+    return {"SMTP_URL": "smtp://localhost:9"} | env
+
+
+@pytest.fixture
+def alice(this_shop) -> Account:
+    account = open_account(this_shop, "alice")
+    return with_email(account, "alice@old.example")
+
+
+def with_email(account: Account, email: str | None) -> Account:
+    Account.update(email=email).where(Account.id == account.id).execute()
+    return Account.get_by_id(account.id)
+
+
+def email_of(account: Account) -> str | None:
+    return Account.get_by_id(account.id).email
+
+
+def asked(shop, account, email=NEW) -> str:
+    """The path of the link that a request to change the address mails to it."""
+    assert reminders.request_change(shop, account, email)
+    mail = Notice.select().order_by(Notice.about.desc()).first()
+    assert mail.recipient == email
+    return re.search(r"http://localhost(/reminders/confirm/\S+)", mail.body)[1]
+
+
+def token(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def reminded(shop, account, about=1) -> str:
+    """The path that ends the reminders, as the account's next one names it."""
+    with transaction():
+        assert outbox.write(shop, account, "ending", about)
+    return Notice.get(Notice.about == about).unsubscribe.removeprefix("http://localhost")
+
+
+# -- another address ---------------------------------------------------------------------
+
+
+def test_the_new_address_counts_once_its_owner_has_confirmed(this_shop, alice):
+    path = asked(this_shop, alice)
+    assert email_of(alice) == "alice@old.example"
+    reminders.confirm(this_shop, token(path))
+    assert email_of(alice) == NEW
+
+
+def test_an_account_without_an_address_gets_one(this_shop, alice):
+    path = asked(this_shop, with_email(alice, None))
+    reminders.confirm(this_shop, token(path))
+    assert email_of(alice) == NEW
+
+
+def test_confirming_twice_is_confirming_once(this_shop, alice):
+    path = asked(this_shop, alice)
+    at_once(*[lambda: reminders.confirm(this_shop, token(path))] * 3)
+    assert reminders.read(this_shop, token(path)).is_done
+    assert email_of(alice) == NEW
+
+
+def test_a_link_is_over_after_a_day(this_shop, alice, time_machine):
+    path = asked(this_shop, alice)
+    time_machine.forward(86400)
+    reminders.read(this_shop, token(path))
+    time_machine.forward(1)
+    with pytest.raises(reminders.Unknown, match="valid for a day"):
+        reminders.confirm(this_shop, token(path))
+    assert email_of(alice) == "alice@old.example"
+
+
+def test_a_link_is_over_when_the_address_was_changed_since(this_shop, alice):
+    first = asked(this_shop, alice)
+    second = asked(this_shop, alice, "alice@newer.example")
+    reminders.confirm(this_shop, token(second))
+    with pytest.raises(reminders.Unknown, match="was changed"):
+        reminders.confirm(this_shop, token(first))
+    third = asked(this_shop, Account.get_by_id(alice.id))
+    reminders.remove(alice.id)
+    with pytest.raises(reminders.Unknown):
+        reminders.confirm(this_shop, token(third))
+    assert email_of(alice) is None
+
+
+def test_a_link_of_a_hosting_that_is_gone_says_so(this_shop, alice):
+    path = asked(this_shop, alice)
+    wanted.close(alice.id)
+    with pytest.raises(reminders.Unknown, match="does not exist"):
+        reminders.confirm(this_shop, token(path))
+
+
+@pytest.mark.parametrize("text", NO_TOKENS)
+def test_what_is_no_link_of_ours_changes_nothing(this_shop, alice, text):
+    for act in (reminders.read, reminders.confirm, reminders.check_stop, reminders.unsubscribe):
+        with pytest.raises(reminders.Unknown):
+            act(this_shop, text)
+
+
+def test_what_was_sealed_for_something_else_is_no_link(this_shop, alice):
+    forged = f'["{alice.id}", "", "eve@example.org", 9999999999]'
+    with pytest.raises(reminders.Unknown):
+        reminders.confirm(this_shop, this_shop.vault.seal(forged))
+    other = Vault("another key that is long enough as well").seal(forged, "reminders")
+    with pytest.raises(reminders.Unknown):
+        reminders.confirm(this_shop, other)
+
+
+def test_links_outlive_a_change_of_the_key(this_shop, alice):
+    path, stop = asked(this_shop, alice), reminded(this_shop, alice)
+    old = this_shop.config.secret_key
+    changed = replace(this_shop, vault=Vault("a new key that is long enough too", (old,)))
+    reminders.unsubscribe(changed, token(stop))
+    assert email_of(alice) is None
+    with_email(alice, "alice@old.example")
+    reminders.confirm(changed, token(path))
+    assert email_of(alice) == NEW
+
+
+def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
+    for number in range(5):
+        asked(this_shop, alice, f"alice{number}@example.org")
+    with pytest.raises(reminders.TooMany):
+        reminders.request_change(this_shop, alice, NEW)
+    bob = open_account(this_shop, "bob")
+    assert reminders.request_change(this_shop, bob, "bob@example.org")
+    time_machine.forward(86400)
+    asked(this_shop, alice)
+
+
+def test_five_mails_a_day_are_enough_for_who_asks_all_at_once(this_shop, alice):
+    def ask():
+        try:
+            return reminders.request_change(this_shop, alice, NEW)
+        except reminders.TooMany:
+            return False
+
+    assert sum(at_once(*[ask] * 8)) == 5
+
+
+def test_confirmations_that_are_over_are_forgotten(this_shop, alice, mails, time_machine):
+    asked(this_shop, alice)
+    outbox.send_due(this_shop)
+    time_machine.forward(86400)
+    asked(this_shop, alice)
+    assert Notice.select().count() == 1
+
+
+# -- no more of them ---------------------------------------------------------------------
+
+
+def test_the_link_in_a_reminder_ends_them(this_shop, alice, mails):
+    path = reminded(this_shop, alice)
+    reminders.unsubscribe(this_shop, token(path))
+    assert email_of(alice) is None
+    assert outbox.send_due(this_shop) == 0
+    assert Notice.get().recipient is Notice.get().body is None
+    reminders.unsubscribe(this_shop, token(path))
+
+
+def test_the_link_of_an_old_address_leaves_the_new_one_alone(this_shop, alice, mails):
+    path = reminded(this_shop, alice)
+    alice = with_email(alice, NEW)
+    reminded(this_shop, alice, about=2)
+    reminders.unsubscribe(this_shop, token(path))
+    assert email_of(alice) == NEW
+    assert outbox.send_due(this_shop) == 1
+    assert mails.received[0].recipient == NEW
+
+
+def test_one_accounts_link_leaves_others_alone(this_shop, alice):
+    bob = with_email(open_account(this_shop, "bob"), "alice@old.example")
+    reminders.unsubscribe(this_shop, token(reminded(this_shop, alice)))
+    assert email_of(bob) == "alice@old.example"
+    foreign = token(reminded(this_shop, bob, about=2)).replace(bob.id, alice.id)
+    with pytest.raises(reminders.Unknown):
+        reminders.unsubscribe(this_shop, foreign)
+
+
+def test_the_link_works_when_the_account_is_gone(this_shop, alice):
+    path = reminded(this_shop, alice)
+    Service.delete().execute()
+    Account.delete().execute()
+    reminders.unsubscribe(this_shop, token(path))
+    assert Notice.select().count() == 0
+    reminders.unsubscribe(this_shop, token(path))
+
+
+def test_who_removes_the_address_gets_nothing_that_was_written_before(this_shop, alice, mails):
+    reminded(this_shop, alice)
+    asked(this_shop, alice)
+    with transaction():
+        outbox.write(this_shop, alice, "ending", 1, channel="mailbox")
+    reminders.remove(alice.id)
+    assert email_of(alice) is None
+    assert outbox.send_due(this_shop) == 1
+    assert mails.received[0].recipient == "info@alice.shop.test"
+
+
+# -- the pages ---------------------------------------------------------------------------
+
+
+def test_opening_the_link_does_not_confirm_but_the_button_does(this_shop, client, alice):
+    path = asked(this_shop, alice)
+    page = client.get(path)
+    assert page.status_code == 200
+    assert NEW in page.text and "alice.shop.test" in page.text
+    client.head(path)
+    assert email_of(alice) == "alice@old.example"
+    form = {"csrf_token": csrf_token(page.text)}
+    done = client.post(path, data=form, follow_redirects=True)
+    assert f"go to {NEW}" in done.text and "<form" not in done.text
+    assert email_of(alice) == NEW
+
+
+def test_only_our_own_button_confirms(client, this_shop, alice):
+    path = asked(this_shop, alice)
+    assert client.post(path).status_code == 400
+    assert email_of(alice) == "alice@old.example"
+
+
+@pytest.mark.parametrize("text", NO_TOKENS)
+@pytest.mark.parametrize("what", ["confirm", "stop"])
+def test_a_link_that_is_none_is_a_friendly_404(client, what, text):
+    for answer in (client.get(f"/reminders/{what}/{text}"), client.post(f"/reminders/stop/{text}")):
+        assert answer.status_code == 404
+        assert "<h1>" in answer.text and 'role="button"' in answer.text
+
+
+def test_a_link_that_is_over_says_so(this_shop, client, alice, time_machine):
+    path = asked(this_shop, alice)
+    time_machine.forward(86401)
+    page = client.get(path)
+    assert page.status_code == 404
+    assert "valid for a day" in page.text
+
+
+def test_opening_the_stop_link_does_not_stop_but_the_button_does(this_shop, client, alice):
+    path = reminded(this_shop, alice)
+    page = client.get(path)
+    assert page.status_code == 200 and "<button>No more reminders" in page.text
+    assert email_of(alice) == "alice@old.example"
+    assert "No more reminders go to you" in client.post(path).text
+    assert email_of(alice) is None
+    assert client.post(path).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://mail.example"])
+def test_a_mail_program_ends_them_with_one_click(this_shop, client, alice, origin):
+    path = reminded(this_shop, alice)
+    headers = {"Origin": origin} if origin else {}
+    answer = client.post(path, data={"List-Unsubscribe": "One-Click"}, headers=headers)
+    assert answer.status_code == 200
+    assert email_of(alice) is None
+
+
+def test_addresses_are_not_logged(this_shop, client, alice, caplog):
+    caplog.set_level("INFO")
+    client.post(reminded(this_shop, alice))
+    reminders.confirm(this_shop, token(asked(this_shop, with_email(alice, None))))
+    assert "new address" in caplog.text and "no more reminders" in caplog.text
+    assert ".example" not in caplog.text
