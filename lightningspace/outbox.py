@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).parent.parent / "templates" / "mail"
 # Whoever gets one of these may end all of them.
 REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
+# What these say is not true any more once the end has moved.
+OF_THE_END = ("ending", "suspended", "deletion")
 
 AT_ONCE = 1000
 # Who sends has this long to say that it is done, much longer than a mail can take.

@@ -9,7 +9,7 @@ import string
 
 from peewee import IntegrityError
 
-from lightningspace import ledger, orders, passwords, wanted
+from lightningspace import ledger, orders, outbox, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Cursor, Order, Server, lock_account, transaction
 from lightningspace.node import Payment, Refused
@@ -183,6 +183,7 @@ def _renew(shop: Shop, token: str) -> str | None:
     if not _take_effect(token, after.seconds - before.seconds, ends_at, credit_msat, only_time):
         return None
     wanted.renew(shop, account, after, size)
+    outbox.withdraw(account.id, *outbox.OF_THE_END)
     logger.info("order %s: account %s %s", token[:8], account.id, order.kind)
     return account.id
 

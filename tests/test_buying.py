@@ -4,8 +4,8 @@ import secrets
 
 import pytest
 
-from lightningspace import hosting, ledger, orders, payments, wanted
-from lightningspace.models import Account, Order, Server, Service
+from lightningspace import hosting, ledger, orders, outbox, payments, wanted
+from lightningspace.models import Account, Order, Server, Service, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY, Size
 from tests.conftest import (
@@ -70,6 +70,14 @@ def use(alice, mb: int = 1) -> None:
 
 
 # -- more time -------------------------------------------------------------------------
+
+
+def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, this_shop, mails):
+    Account.update(email="alice@example.org").where(Account.id == alice.id).execute()
+    with transaction():
+        outbox.write(this_shop, reload(alice), "ending", alice.expires_at)
+    pay(extend())
+    assert outbox.send_due(this_shop) == 0
 
 
 def test_an_extension_that_is_paid_moves_the_end(extend, pay, alice):
