@@ -54,6 +54,14 @@ def fill(database: Database, count: int, moment: int) -> None:
         )
         _insert(
             database,
+            "domains (account_id, name, added_at, verified_at, look_at)",
+            (
+                (f"id{n}", f"name{n}.example", opened, opened, moment + 60 + n % 86400)
+                for n in range(count)
+            ),
+        )
+        _insert(
+            database,
             "orders (token, kind, account_id, username, space_mb, duration, unit, amount_msat,"
             " placed_at, expires_at, bolt11, payment_hash, paid_at, node_id, pay_index,"
             " received_msat, applied_at, bought_seconds, ends_at)",

@@ -150,7 +150,7 @@ class Worker:
         hosting.look_at_queues(self._shop)
 
     def _look_at_domains(self) -> None:
-        domains.look(self._shop)
+        domains.look(self._shop, self._stopping.is_set)
 
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)

@@ -11,7 +11,17 @@ import pytest
 from app import create_app
 from lightningspace import copying, models, orders, payments, shop
 from lightningspace.config import from_env
-from lightningspace.models import Account, Cursor, Fact, Order, RestingName, Server, Service
+from lightningspace.models import (
+    Account,
+    Cursor,
+    Domain,
+    Fact,
+    Notice,
+    Order,
+    RestingName,
+    Server,
+    Service,
+)
 from lightningspace.worker import Worker
 from tests.conftest import eventually, log_in, record_payments, wish, work
 
@@ -45,6 +55,15 @@ def full(app):
         account = Account.create(id=name, server=LARGEST, space_mb=1, email=text)
         Service.create(
             account=account, kind="site", name=name, error=text, permanent=number % 2 == 0
+        )
+        Domain.create(account=account, name=name, added_at=-number, look_at=LARGEST, problem=text)
+        Notice.create(
+            account_id=name,
+            kind="ending",
+            about=LARGEST,
+            channel="email",
+            body=text,
+            written_at=number,
         )
         Order.create(
             token=name,

@@ -16,6 +16,7 @@ from tests.conftest import at_once, csrf_token, log_in, open_account, with_setti
 
 DAY = 86400
 NAME = "alice.example"
+NUL = "\\000"  # as zone files write it
 
 
 @pytest.fixture
@@ -685,6 +686,25 @@ def test_a_fault_with_one_holds_up_no_other(shop, dns, alice):
     assert domains.look(replace(shop, resolver=Broken((dns.address,)))) == 3
     assert wants(alice, name="a.example") and wants(alice, name="c.example")
     assert not wants(alice, name="b.example")
+
+
+def test_a_worker_that_is_to_end_asks_nothing_more(shop, dns, alice, time_machine):
+    domains.add(shop, alice.id, NAME, False)
+    prove(dns, alice)
+    domains.look(shop, stopping=lambda: True)
+    assert not dns.questions
+    time_machine.forward(domains.ASKING_SECONDS)
+    domains.look(shop)
+    assert wants(alice)
+
+
+def test_the_strangest_mail_hosts_can_be_told(shop, dns, alice):
+    domains.add(shop, alice.id, NAME, True)
+    prove(dns, alice)
+    hosts = [f"{n} {NUL * 60}.<b>\\255.{'x' * 60}." for n in range(10)]
+    dns.publish(NAME, "MX", *hosts)
+    domains.look(shop)
+    assert wants(alice) and "not alice.shop.test" in claim(alice).problem
 
 
 def test_the_worker_looks(shop, dns, alice):

@@ -6,13 +6,13 @@ import re
 import pytest
 
 from bench.filling import fill
-from lightningspace import clock, hosting, models, usage
+from lightningspace import clock, domains, hosting, models, usage
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service
 
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", models.SCHEMA.read_text())
-LARGE = "accounts|services|orders|resting_names"
+LARGE = "accounts|services|domains|orders|resting_names"
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking for work": (worker.look,),
         "following payments": (worker.follow_payments, 0),
         "tidying": (worker.tidy,),
+        "looking up domains": (domains.look, worker._shop),
         "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
         "asking what space is used": (usage.look, worker._shop),
         "holding a lease": (work_through_a_lease, "id7"),
