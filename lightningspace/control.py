@@ -3,7 +3,6 @@
 Other modules add pages of theirs to `account`: whoever asks for one is logged in.
 """
 
-import json
 import logging
 import zlib
 
@@ -20,13 +19,24 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import hosting, ledger, lifecycle, orders, passwords, visitors, wanted
+from lightningspace import (
+    hosting,
+    ledger,
+    lifecycle,
+    orders,
+    passwords,
+    reminders,
+    usage,
+    visitors,
+    wanted,
+)
 from lightningspace.clock import now
 from lightningspace.forms import (
     EVERY_SERVICE,
     NO_PHP,
     Button,
     CloseForm,
+    EmailForm,
     PasswordForm,
     PhpForm,
     ServicePasswordForm,
@@ -171,6 +181,7 @@ def _state(row: Service) -> str:
 @account.get("")
 def overview():
     shop, account = this_shop(), this_account()
+    usage.opened(account)
     rows = wanted.services_of(account.id)
     order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
     return page(
@@ -244,6 +255,7 @@ def _settings_page(status: int = 200, **forms):
         "service_form": lambda: ServicePasswordForm(_with_password(rows), formdata=None),
         "key_form": lambda: SshKeyForm(formdata=None, ssh_key=ssh_key),
         "php_form": lambda: PhpForm(_php_choices(site), formdata=None, version=_php(site)),
+        "email_form": lambda: EmailForm(formdata=None, email=this_account().email),
         "login_form": lambda: PasswordForm(formdata=None),
     }
     return page(
@@ -252,6 +264,7 @@ def _settings_page(status: int = 200, **forms):
         switches=[row for row in rows if row.kind in SWITCHES],
         shell=shell,
         site_row=site,
+        sends_mail=bool(this_shop().config.smtp_url),
         is_https=bool(site) and wanted.settings_of(site)["letsencrypt"],
         **{name: forms.get(name) or make() for name, make in choices.items()},
     )
@@ -329,6 +342,30 @@ def https():
     return redirect(url_for("account.settings"), 303)
 
 
+@account.post("/settings/email")
+@visitors.limited("logins", lambda response: True)
+def email():
+    form = EmailForm()
+    if not form.validate_on_submit():
+        return _settings_page(400, email_form=form)
+    try:
+        is_sent = reminders.request_change(this_shop(), this_account(), form.email.data)
+    except reminders.TooMany:
+        form.email.errors = ["You have asked for several mails today. Please try again tomorrow."]
+        return _settings_page(429, email_form=form)
+    if not is_sent:
+        raise NotFound  # the form is not on the page where no mail is sent
+    flash("We mail a link to the new address. Reminders go there once you have opened it.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/email/remove")
+def remove_email():
+    reminders.remove(this_account().id)
+    flash("Your address is deleted here, and no reminders are sent any more.")
+    return redirect(url_for("account.settings"), 303)
+
+
 @account.post("/password")
 @visitors.limited("logins", lambda response: True)
 def change_password():
@@ -373,7 +410,7 @@ def _with_password(rows: list[Service]) -> list[tuple[str, str]]:
 
 
 def _php_choices(site: Service | None) -> list[tuple[str, str]]:
-    versions = {str(id): name for id, name in json.loads(this_account().server.php_versions)}
+    versions = {str(id): name for id, name in usage.php_versions(this_account().server)}
     choices = {"0": "the server's own"} | versions
     current = _php(site)
     if current != NO_PHP and current not in choices:

@@ -425,6 +425,19 @@ class PhpForm(Form):
         self.version.choices = versions
 
 
+class EmailForm(Form):
+    email = StringField(
+        "E-mail",
+        filters=[_stripped],
+        validators=[
+            InputRequired("Write your address here."),
+            Length(max=254, message="This is no e-mail address."),
+            Email("This is no e-mail address."),
+        ],
+        render_kw={"autocomplete": "email", "inputmode": "email"},
+    )
+
+
 class CloseForm(Form):
     username = StringField("Name", filters=[_stripped], render_kw=BROWSER_REMEMBERS)
 

@@ -14,12 +14,14 @@ from lightningspace import hosting, orders, payments, wanted
 from lightningspace.models import Account, Order
 from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
-from tests.conftest import debian_program, record_payments, work
+from tests.conftest import debian_program, eventually, record_payments, work
 
 CHROMIUM_ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+# For what is the same whatever the database.
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
 WIDTHS = (320, 360, 1280)
 READY_MS = 20_000
 
@@ -263,10 +265,40 @@ def test_a_final_state_polls_no_more(visit):
     visitor.assert_clean()
 
 
-# -- looks ---------------------------------------------------------------------------
+# -- the control center --------------------------------------------------------------
 
-# They are the same whatever the database.
-on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
+
+@on_sqlite
+@pytest.mark.parametrize("java_script", [True, False], ids=["script", "no script"])
+def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, panel, at_work):
+    visitor = visit(java_script_enabled=java_script)
+    page = visitor.page
+    page.goto("/login")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Service").select_option("FTP: ls_alice")
+    page.get_by_role("button", name="Make one for me").click()
+    # From here on the page looks again by itself.
+    page.get_by_role("heading", name="New passwords").wait_for(timeout=READY_MS)
+    facts = page.get_by_role("article").filter(has=page.get_by_role("heading", name="FTP"))
+    expect(facts).to_contain_text(panel.password_of("ftp", 1))
+
+    page.get_by_role("link", name="Close").click()
+    page.get_by_role("button", name="Close and delete everything").click()
+    expect(page.get_by_text("Write alice here")).to_be_visible()
+    page.get_by_label("Name").fill("alice")
+    page.get_by_role("button", name="Close and delete everything").click()
+    expect(page.get_by_role("heading", name="Goodbye")).to_be_visible()
+    eventually(lambda: Account.select().count() == 0)
+    page.goto("/account")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    # Of what went wrong the browser has only the form's refusal to say.
+    assert [text for text in visitor.complaints if "400" not in text] == []
+
+
+# -- looks ---------------------------------------------------------------------------
 
 
 @on_sqlite

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from lightningspace import hosting, orders, wanted
-from lightningspace.models import Account, Domain, Order, Server, Service
+from lightningspace.models import Account, Domain, Notice, Order, Server, Service
 from tests.conftest import csrf_token, open_account, with_settings, work
 
 GOOD = "battery staple"
@@ -508,6 +508,54 @@ def test_logging_out_everywhere_leaves_this_browser_alone(app, browser, alice):
     assert browser.get("/account").status_code == 200
     assert elsewhere.get("/account").status_code == 302
     assert Order.get().browser is None
+
+
+# -- the address for reminders -----------------------------------------------------------
+
+sends_mail = with_settings(
+    SMTP_URL="smtp://localhost", MAIL_FROM="shop@shop.example", LOGINS_LIMIT="10000 per minute"
+)
+
+
+@sends_mail
+def test_a_new_address_gets_a_link_first(browser, alice):
+    assert send(browser, "/settings/email", email=" eve@example.org ").status_code == 303
+    assert Account.get_by_id(alice.id).email is None
+    notice = Notice.get()
+    assert (notice.kind, notice.recipient) == ("confirm", "eve@example.org")
+    link = re.search(r"http://localhost(/reminders/\S+)", notice.body)[1]
+    page = browser.get(link)
+    browser.post(link, data={"csrf_token": csrf_token(page.text)})
+    assert Account.get_by_id(alice.id).email == "eve@example.org"
+    assert "Reminders go to eve@example.org" in browser.get("/account/settings").text
+    assert send(browser, "/settings/email/remove").location == "/account/settings"
+    assert Account.get_by_id(alice.id).email is None
+
+
+@sends_mail
+def test_what_is_no_address_is_refused_beside_its_field(browser, alice):
+    wrong = ("", "eve", "a@b", "eve@example.org\r\nBcc: x@example.org", "a\0@example.org")
+    for typed in (*wrong, "x" * 10_000 + "@example.org"):
+        answer = send(browser, "/settings/email", email=typed)
+        assert answer.status_code == 400
+        assert 'id="email-error"' in answer.text
+    assert Notice.select().count() == 0
+
+
+@sends_mail
+def test_so_many_mails_are_sent_a_day_and_not_more(browser, alice):
+    answers = [send(browser, "/settings/email", email="eve@example.org") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [303] * 5 + [429]
+    assert 'id="email-error"' in answers[-1].text
+
+
+def test_where_no_mail_is_sent_nobody_is_asked_for_an_address(browser, alice):
+    assert "Reminders" not in browser.get("/account/settings").text
+    assert send(browser, "/settings/email", email="eve@example.org").status_code == 404
+    Account.update(email="eve@example.org").execute()
+    page = browser.get("/account/settings").text
+    assert "Remove the address" in page
+    assert "Change the address" not in page
 
 
 # -- taking the data along -------------------------------------------------------------
