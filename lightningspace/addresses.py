@@ -4,7 +4,14 @@ from flask import current_app, flash, redirect, render_template, request, url_fo
 from werkzeug.exceptions import NotFound
 
 from lightningspace import domains, hosting, orders, wanted
-from lightningspace.control import account, page, this_account, unsealed
+from lightningspace.control import (
+    POLL_SECONDS,
+    SLOW_POLL_SECONDS,
+    account,
+    page,
+    this_account,
+    unsealed,
+)
 from lightningspace.forms import (
     AddressForm,
     Button,
@@ -19,6 +26,8 @@ from lightningspace.models import Domain, Service
 from lightningspace.visitors import this_shop
 
 FORWARD = "forward-"  # before its fields' names: the page holds the mailbox's form as well
+
+DNS_POLL_SECONDS = 5  # while a domain waits for its records
 
 NOT_READY = "Your hosting is still being set up. Please try again soon."
 CLOSED = "Your hosting is being closed: nothing can be added any more."
@@ -98,7 +107,8 @@ def address(address):
 @account.get("/mail/<address>/status")
 def address_status(address):
     row = _address(address)
-    return render_template("account/_address.html", row=row, moves=_moves(row), **_addresses())
+    context = _addresses() | {"every_seconds": _poll_seconds([row])}
+    return render_template("account/_address.html", row=row, **context)
 
 
 @account.post("/mail/<address>/password")
@@ -203,7 +213,7 @@ def _addresses() -> dict:
         "passwords": _new_passwords(there),
         "used": len(there),
         "allowed": wanted.addresses_allowed(this_shop(), account),
-        "waits": any(_moves(row) for row in rows),
+        "every_seconds": _poll_seconds(rows),
     }
 
 
@@ -236,9 +246,13 @@ def _mail_facts() -> dict:
     }
 
 
-def _moves(row: Service) -> bool:
-    """Whether it changes in a moment by itself."""
-    return not row.is_applied and not row.permanent
+def _poll_seconds(rows: list[Service]) -> int | None:
+    """When to look at them again; None when nothing of them changes by itself."""
+    account = this_account()
+    moving = [row for row in rows if hosting.state(account, row) not in ("off", "live")]
+    if all(row.permanent for row in moving):
+        return None
+    return POLL_SECONDS if any(row.error is None for row in moving) else SLOW_POLL_SECONDS
 
 
 def _mail_page(status: int = 200, mailbox_form=None, forward_form=None):
@@ -257,6 +271,7 @@ def _address_page(row: Service, status: int = 200, **forms):
     context = {
         "password_form": MailPasswordForm(formdata=None),
         "quota_form": _quota_form(row, formdata=None, data={"quota_mb": quota_mb}),
+        "every_seconds": _poll_seconds([row]),
         "destination_form": DestinationForm(formdata=None, data=wanted.settings_of(row)),
     }
     return page(
@@ -264,11 +279,9 @@ def _address_page(row: Service, status: int = 200, **forms):
         status,
         here="mail",
         row=row,
-        moves=_moves(row),
         is_for_notices=row.name == _own("info"),
         **_mail_facts(),
-        **_addresses(),
-        **(context | forms),
+        **(_addresses() | context | forms),
     )
 
 
@@ -374,7 +387,7 @@ def _domain_facts(row: Domain) -> dict:
         "mail": mail,
         "state": lambda service: hosting.state(this_account(), service),
         "is_fine": is_fine,
-        "waits": not is_fine or alias is None or any(map(_moves, services)),
+        "poll_seconds": _poll_seconds(services) if is_fine and alias else DNS_POLL_SECONDS,
         "mail_ends_at": domains.mail_ends_at(row),
         "ends_at": domains.ends_at(row),
         "can_publish": "sandbox.publish" in current_app.view_functions,

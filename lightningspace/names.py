@@ -56,7 +56,7 @@ def in_unicode(domain: str) -> str:
     """A domain as people read it: "xn--mller-kva.example" is müller.example."""
     try:
         return idna.decode(domain)
-    except idna.IDNAError:
+    except UnicodeError:
         return domain
 
 

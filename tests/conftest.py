@@ -25,6 +25,7 @@ from lightningspace import clock, hosting, models, orders, passwords, payments, 
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
+from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
@@ -93,6 +94,19 @@ def mails():
     stand_in.start()
     yield stand_in
     stand_in.stop()
+
+
+@pytest.fixture
+def dns():
+    """A name server; a shop asks it by the setting `dns_servers(dns)`."""
+    stand_in = SandboxDns()
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+def dns_servers(dns: SandboxDns) -> dict[str, str]:
+    return {"DNS_SERVERS": dns.address.replace("#", ":")}
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import pytest
 from markupsafe import escape
 
 from lightningspace import clock, domains, wanted
-from lightningspace.models import Account, Domain, Service
-from lightningspace.sandbox.dns import SandboxDns
-from tests.conftest import at_once, csrf_token, open_account, with_settings, work
+from lightningspace.models import Account, Domain, Server, Service
+from tests.conftest import at_once, csrf_token, dns_servers, open_account, with_settings, work
 
 SITE = "alice.shop.test"
 
@@ -23,16 +22,8 @@ def enter(client, account):
 
 
 @pytest.fixture
-def dns():
-    stand_in = SandboxDns()
-    stand_in.start()
-    yield stand_in
-    stand_in.stop()
-
-
-@pytest.fixture
 def env(env, dns):
-    return env | {"DNS_SERVERS": dns.address.replace("#", ":")}
+    return env | dns_servers(dns)
 
 
 @pytest.fixture
@@ -60,6 +51,11 @@ def add_forward(client, local_part="sales", domain=SITE, destination="bob@exampl
     return send(
         client, "/account/mail/forward", **{f"forward-{name}": text for name, text in typed.items()}
     )
+
+
+def switched_on():
+    """Have the server carry out everything that is applied."""
+    Server.update(queue_empty_at=clock.now() + 1).execute()
 
 
 def there(kind):
@@ -102,7 +98,9 @@ def test_an_added_mailbox_opens_with_the_password_that_is_shown(owner, worker, p
     password = re.search(r"New password: <code>([^<]+)<", shown)[1]
     record = next(row for row in panel.records("mailbox") if row["email"] == f"eve@{SITE}")
     assert password == panel.password_of("mailbox", record["mailuser_id"])
-    assert "hx-get" not in shown
+    assert 'hx-trigger="every' in shown
+    switched_on()
+    assert "hx-" not in owner.get("/account/mail/addresses").text
 
 
 def test_a_typed_password_is_used_and_never_shown(owner, worker, panel):
@@ -358,8 +356,18 @@ def test_what_failed_is_said_at_its_address(owner, worker, panel):
     panel.forbidden = {"mail_user_add"}
     add_mailbox(owner)
     work(worker)
-    page = owner.get("/account/mail").text
-    assert "needs our hands" in page
+    switched_on()
+    shown = owner.get("/account/mail/addresses").text
+    assert "needs our hands" in shown
+    assert "hx-" not in shown
+
+
+def test_what_the_server_does_not_answer_is_looked_at_less_often(owner, worker, panel):
+    switched_on()
+    panel.down()
+    add_mailbox(owner)
+    work(worker)
+    assert "every 15s" in owner.get(f"/account/mail/eve@{SITE}/status").text
 
 
 # -- domains -------------------------------------------------------------------------
@@ -403,10 +411,9 @@ def test_a_proven_domain_is_live_and_polls_no_more(owner, worker, publish):
     add_domain(owner)
     publish(mx=False)
     work(worker)
-    page = owner.get("/account/domains").text
-    assert 'href="http://alice.example/"' in page
-    assert "every 5s" not in page
-    assert '<span id="' not in page
+    switched_on()
+    assert 'href="http://alice.example/"' in owner.get("/account/domains").text
+    assert "hx-" not in owner.get("/account/domains/alice.example/status").text
 
 
 def test_a_mailbox_on_an_added_domain(owner, worker, panel, publish):

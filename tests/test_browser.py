@@ -14,7 +14,7 @@ from lightningspace import hosting, orders, payments, wanted
 from lightningspace.models import Account, Order
 from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
-from tests.conftest import debian_program, eventually, record_payments, work
+from tests.conftest import debian_program, dns_servers, eventually, record_payments, work
 
 CHROMIUM_ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -43,14 +43,14 @@ def port():
 
 
 @pytest.fixture
-def env(env, port):
-    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+def env(env, port, dns):
+    return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
 
 @pytest.fixture
-def address(app, config, port, tmp_path):
-    """Where the shop is open, with the sandbox's pay button."""
-    app.register_blueprint(buttons(tmp_path / "wallet-rpc"))
+def address(app, config, port, tmp_path, dns):
+    """Where the shop is open, with the sandbox's buttons."""
+    app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
     server = make_server("127.0.0.1", port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
@@ -296,6 +296,68 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     # Of what went wrong the browser has only the form's refusal to say.
     assert [text for text in visitor.complaints if "400" not in text] == []
+
+
+# -- mail and domains ------------------------------------------------------------------
+
+
+@on_sqlite
+@pytest.mark.parametrize("has_script", [True, False], ids=["script", "no script"])
+def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker, this_shop, panel):
+    visitor = visit(java_script_enabled=has_script)
+    page = visitor.page
+    if has_script:
+        page.clock.install()
+
+    def follow(text):
+        """What the worker has done comes to the page by itself; without script by a link."""
+        if has_script:
+            page.clock.run_for(5_000)
+        else:
+            page.get_by_role("link", name="Look again").first.click()
+        expect(page.locator("main")).to_contain_text(text)
+
+    def add_mailbox(local_part, domain):
+        page.get_by_role("link", name="Mail", exact=True).click()
+        form = page.locator("#add-mailbox")
+        form.get_by_label("Address").fill(local_part)
+        form.get_by_label("Domain").select_option(domain)
+        form.get_by_role("button").click()
+
+    page.goto("/login")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Log in").click()
+    add_mailbox("e v e", "alice.shop.test")
+    expect(page.get_by_text("Write letters a to z")).to_be_in_viewport()
+    expect(page.locator("#add-mailbox").get_by_label("Address")).to_have_value("e v e")
+    visitor.complaints.clear()  # that the answer was a 400
+    add_mailbox("Eve", "alice.shop.test")
+    expect(page.get_by_role("link", name="eve@alice.shop.test")).to_be_visible()
+    work(worker)
+    follow("New password:")
+    password = page.locator(".new code").inner_text()
+    assert password == panel.password_of("mailbox", 2)
+
+    page.get_by_role("link", name="Domains", exact=True).first.click()
+    page.get_by_label("Domain").fill("alice.example")
+    page.get_by_label("Receive mail for it here").check()
+    page.get_by_role("button", name="Add the domain").click()
+    expect(page.get_by_text("waiting for its TXT record")).to_be_visible()
+    with page.expect_response("**/account/domains"):  # else it is looked for too early
+        page.get_by_role("button", name="Publish these records").click()
+    domains.look(this_shop)
+    work(worker)
+    follow("http://alice.example/")
+    add_mailbox("info", "alice.example")
+    expect(page.get_by_role("link", name="info@alice.example")).to_be_visible()
+
+    page.get_by_role("link", name="Domains", exact=True).first.click()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("listitem").filter(has_text="info@alice.example")).to_be_visible()
+    page.get_by_role("button", name="Remove alice.example").click()
+    expect(page.get_by_text("alice.example is removed")).to_be_visible()
+    visitor.assert_clean()
 
 
 # -- looks ---------------------------------------------------------------------------

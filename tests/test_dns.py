@@ -15,14 +15,6 @@ WORST = ("", ".", "..", "a..b", "\0", "a\0.example", "🦊.example", "x" * 10_00
 
 
 @pytest.fixture
-def dns():
-    stand_in = SandboxDns()
-    stand_in.start()
-    yield stand_in
-    stand_in.stop()
-
-
-@pytest.fixture
 def resolver(dns):
     return Resolver((dns.address,))
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from lightningspace import domains, hosting, names, wanted
 from lightningspace.dns import Resolver
 from lightningspace.models import Account, Domain, Notice, Service
-from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import at_once, csrf_token, log_in, open_account, with_settings
@@ -17,14 +16,6 @@ from tests.conftest import at_once, csrf_token, log_in, open_account, with_setti
 DAY = 86400
 NAME = "alice.example"
 NUL = "\\000"  # as zone files write it
-
-
-@pytest.fixture
-def dns():
-    stand_in = SandboxDns()
-    stand_in.start()
-    yield stand_in
-    stand_in.stop()
 
 
 @pytest.fixture
