@@ -10,6 +10,7 @@ import pytest
 from lightningspace import clock
 from lightningspace.mail import Mailer, MailError, Refused
 from lightningspace.sandbox.mail import SandboxMail
+from lightningspace.sandbox.program import print_mail
 from tests.conftest import self_signed
 
 SENDER = "hosting@shop.example"
@@ -357,3 +358,9 @@ def test_a_mailer_serves_all_threads(mails):
     assert {mail.recipient for mail in mails.received} == {
         f"alice{n}@example.org" for n in range(8)
     }
+
+
+def test_the_sandbox_shows_what_it_took(capsys):
+    with server(show=print_mail) as mails:
+        send(mails.url, body="First.\n\nLast.\n")
+    assert "  | A mail to alice@example.org: Hello\n  | \n  | First.\n" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`python app.py`: web, worker, sandbox node, panel and name server in one process."""
+"""`python app.py`: web, worker, and the sandbox's servers in one process."""
 
 import logging
 import signal
@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 
 from flask import Blueprint, Flask, redirect, render_template, url_for
 from flask_login import current_user, login_required
@@ -19,6 +20,7 @@ from lightningspace.config import ConfigError, from_env
 from lightningspace.forms import Button
 from lightningspace.models import Order
 from lightningspace.sandbox.dns import SandboxDns
+from lightningspace.sandbox.mail import Mail, SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.worker import Worker
@@ -39,13 +41,16 @@ class Sandbox:
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
         self.dns = SandboxDns(store=directory / "dns.json")
+        self.mail = SandboxMail(show=print_mail)
 
     def start(self) -> None:
         self.node.start()
         self.panel.start()
         self.dns.start()
+        self.mail.start()
 
     def stop(self) -> None:
+        self.mail.stop()
         self.dns.stop()
         self.panel.stop()
         self.node.stop()
@@ -58,7 +63,13 @@ class Sandbox:
             "PANEL_USER": PANEL_USER,
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "DNS_SERVERS": self.dns.address.replace("#", ":"),
+            "SMTP_URL": self.mail.url,
         }
+
+
+def print_mail(mail: Mail) -> None:
+    text = f"A mail to {mail.recipient}: {mail.subject}\n\n{mail.text}"
+    print(f"\n{indent(text, '  | ', lambda line: True)}", flush=True)
 
 
 def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
