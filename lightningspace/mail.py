@@ -32,6 +32,7 @@ ADDRESS = re.compile(rf"({_PART}{{1,64}})@({_PART}{{1,253}})")
 WRITTEN = SMTP.clone(cte_type="7bit")
 FLAT = WRITTEN.clone(max_line_length=998)
 SUBJECT_MAX = 200
+UTF8 = ["SMTPUTF8", "BODY=8BITMIME"]
 
 # In answers to a recipient or a mail these codes speak of ourselves all the same: bad sequence,
 # no mail taken here, log in first.
@@ -102,13 +103,13 @@ class Mailer:
         with self._connection() as server:
             if needs_utf8 and not server.has_extn("smtputf8"):
                 raise Refused("the mail server takes no such address (SMTPUTF8)", permanent=True)
-            self._hand_over(server, address, data.getvalue(), ["SMTPUTF8"] if needs_utf8 else [])
+            self._hand_over(server, address, data.getvalue(), UTF8 if needs_utf8 else [])
 
     def _message(self, address, subject, body, unsubscribe, name) -> EmailMessage:
         message = EmailMessage(policy=WRITTEN)
         message["From"] = self._sender
         message["To"] = address
-        message["Subject"] = _one_line(subject)
+        message["Subject"] = _one_line(subject)[:SUBJECT_MAX]
         message["Date"] = format_datetime(datetime.fromtimestamp(now(), UTC))
         message["Message-ID"] = f"<{name or secrets.token_hex(16)}@{self._our_host}>"
         message["Auto-Submitted"] = "auto-generated"
@@ -237,4 +238,4 @@ def _ascii_host(recipient: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(re.sub(r"[\x00-\x20\x7f-\x9f\s]+", " ", text).split())[:SUBJECT_MAX]
+    return " ".join(re.sub(r"[\x00-\x20\x7f-\x9f\s]+", " ", text).split())

@@ -14,7 +14,7 @@ from lightningspace.sandbox.program import print_mail
 from tests.conftest import self_signed
 
 SENDER = "hosting@shop.example"
-STOP = "https://shop.example/reminders/stop/" + "0123456789abcdef-" * 5 + "0"
+STOP = "https://shop.example/reminders/stop/" + "0123456789abcdef-" * 20 + "0"
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,11 @@ def test_a_mail_says_what_and_until_when_and_has_one_next_step(this_shop, alice,
     assert f"localhost\n\nNo more of these mails:\n{mail.unsubscribe}\n" in mail.body
 
 
+def test_what_is_not_kept_after_its_end_is_not_said_to_be(this_shop, alice):
+    write(this_shop, alice, closes_at=ENDS)
+    assert "kept" not in Notice.get().body and "deleted" in Notice.get().body
+
+
 @pytest.mark.parametrize("kind", FACTS)
 def test_every_mail_is_plain_text_with_a_subject(this_shop, alice, kind):
     assert write(this_shop, alice, kind, **FACTS[kind])

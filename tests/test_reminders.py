@@ -106,9 +106,11 @@ def test_a_link_of_a_hosting_that_is_gone_says_so(this_shop, alice):
         reminders.confirm(this_shop, token(path))
 
 
-@pytest.mark.parametrize("text", NO_TOKENS)
-def test_what_is_no_link_of_ours_changes_nothing(this_shop, alice, text):
-    for act in (reminders.read, reminders.confirm, reminders.check_stop, reminders.unsubscribe):
+@pytest.mark.parametrize(
+    "act", [reminders.read, reminders.confirm, reminders.check_stop, reminders.unsubscribe]
+)
+def test_what_is_no_link_of_ours_changes_nothing(this_shop, act):
+    for text in ("", *NO_TOKENS, "\ud800"):
         with pytest.raises(reminders.Unknown):
             act(this_shop, text)
 
@@ -235,12 +237,12 @@ def test_only_our_own_button_confirms(client, this_shop, alice):
     assert email_of(alice) == "alice@old.example"
 
 
-@pytest.mark.parametrize("text", NO_TOKENS)
 @pytest.mark.parametrize("what", ["confirm", "stop"])
-def test_a_link_that_is_none_is_a_friendly_404(client, what, text):
-    for answer in (client.get(f"/reminders/{what}/{text}"), client.post(f"/reminders/stop/{text}")):
-        assert answer.status_code == 404
-        assert "<h1>" in answer.text and 'role="button"' in answer.text
+def test_a_link_that_is_none_is_a_friendly_404(client, what):
+    for text in NO_TOKENS:
+        page = client.get(f"/reminders/{what}/{text}")
+        assert page.status_code == client.post(f"/reminders/stop/{text}").status_code == 404
+        assert "<h1>" in page.text and 'role="button"' in page.text
 
 
 def test_a_link_that_is_over_says_so(this_shop, client, alice, time_machine):
