@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
-from lightningspace import hosting, orders, payments, wanted
+from lightningspace import domains, hosting, orders, payments, wanted
 from lightningspace.models import Account, Order
 from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
