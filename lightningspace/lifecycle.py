@@ -98,7 +98,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
     `yes`: the operator has looked, and the dates are right: no gap and no number of closings
     holds anything up.
     """
-    _note_pass()
+    wake()
     moment = now()
     if yes:
         _approve(moment)
@@ -114,7 +114,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
                 passed.add(_look(shop, account_id, rules))
             except Exception:  # of this account: the others go on, and it is due again
                 logger.exception("account %s: the calendar failed", account_id)
-        if _note_pass():
+        if wake():
             break  # it was asleep for hours within: what it goes by is out of date
     return passed
 
@@ -122,8 +122,11 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
 # -- gaps and sweeps -----------------------------------------------------------------
 
 
-def _note_pass() -> bool:
-    """Note that the calendar is awake; whether it was not for too long before."""
+def wake() -> bool:
+    """Note that the calendar is awake; whether it was not for too long before.
+
+    The worker does this before anything else: a closing that has not begun is taken back then.
+    """
     with transaction():
         moment, last = now(), _fact(PASSED)
         is_gap = not moment - GAP_SECONDS <= last <= moment + CLOCKS_DIFFER_SECONDS
@@ -132,6 +135,7 @@ def _note_pass() -> bool:
             _set_fact(UNBROKEN, moment)
             Fact.delete().where(Fact.name == APPROVED).execute()
             _look_again_at_suspended(moment)
+            _take_closings_back()
     if is_gap and last:
         logger.error(
             "the calendar last ran at %s, and now it is %s: nobody is closed before a whole grace "
@@ -153,6 +157,14 @@ def _look_again_at_suspended(moment: int) -> None:
     Account.update(calendar_at=moment).where(
         Account.suspended_at.is_null(False) & Account.closing_at.is_null()
     ).execute()
+
+
+def _take_closings_back() -> None:
+    """Within a transaction: a database that was restored may not know of a payment since."""
+    has_work = Account.reconcile_at.is_null(False)
+    closing = Account.select(Account.id).where(has_work & Account.closing_at.is_null(False))
+    for account in list(closing):
+        wanted.reopen_within(account.id)
 
 
 def _rules(moment: int) -> _Rules:

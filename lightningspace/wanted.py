@@ -370,6 +370,20 @@ def close_within(account_id: str) -> None:
     _raise_revisions(account_id, *KINDS)
 
 
+def reopen_within(account_id: str) -> bool:
+    """Within a transaction: take a closing back, unless the panel was told to delete."""
+    facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
+    reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
+        (Account.id == account_id)
+        & Account.closing_at.is_null(False)
+        & Account.deleting_at.is_null()
+    )
+    if not reopened.execute():
+        return False
+    _raise_revisions(account_id, *KINDS)
+    return True
+
+
 def check(account_id: str) -> None:
     """Have every service looked at again, and put right what the panel has otherwise."""
     with transaction():

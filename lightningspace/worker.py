@@ -45,6 +45,7 @@ class Worker:
         self._wake.set()
 
     def run(self) -> None:
+        self._guarded(lifecycle.wake)
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)

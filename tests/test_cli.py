@@ -2,10 +2,12 @@
 
 import pytest
 
-from lightningspace import wanted
+from lightningspace import lifecycle, wanted
+from lightningspace.clock import now
 from lightningspace.lease import Lease
-from lightningspace.models import Account, Service
-from tests.conftest import work
+from lightningspace.models import Account, Fact, Service
+from lightningspace.prices import DAY
+from tests.conftest import open_account, work
 
 
 @pytest.fixture
@@ -124,3 +126,46 @@ def test_problems_lists_what_has_failed_for_a_day(
     time_machine.forward(86400)
     work(worker)
     assert "connection refused (failing since 2" in flask("problems").output
+
+
+# -- the calendar ----------------------------------------------------------------------
+
+
+def end_of(*accounts) -> None:
+    """Their paid time, and as much again, is over now."""
+    ids = [account.id for account in accounts]
+    moment = now()
+    facts = {"ready_at": moment - 2 * DAY, "expires_at": moment - DAY, "valued_at": 0}
+    Account.update(facts | {"calendar_at": moment - DAY}).where(Account.id << ids).execute()
+
+
+def test_calendar_prints_what_it_did(alice, flask):
+    assert flask("calendar").output == "nothing was due\n"
+    Account.update(expires_at=now(), valued_at=0, calendar_at=now()).execute()
+    assert flask("calendar").output == "1 suspended\n"
+    assert flask("calendar").output == "nothing was due\n"
+
+
+def test_calendar_says_what_a_gap_holds_up_and_yes_goes_on(alice, flask):
+    end_of(alice)
+    lines = flask("calendar").output.splitlines()
+    assert lines[0] == "1 suspended"
+    assert "1 accounts whose grace period is over are kept" in lines[1]
+    assert flask("problems").output == lines[1] + "\n"
+    lines = flask("calendar", "--yes").output.splitlines()
+    assert lines[0] == "1 about to be closed"
+    assert "closed in 15 minutes" in lines[1]
+    assert flask("problems").output == ""
+
+
+def test_calendar_says_that_too_many_would_be_closed(this_shop, flask):
+    end_of(*[open_account(this_shop, f"bob{number}") for number in range(11)])
+    flask("calendar")
+    Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+    Account.update(calendar_at=now()).execute()
+    lines = flask("calendar").output.splitlines()
+    assert lines[0] == "nothing was due"
+    assert "11 of 11 accounts would be closed at once" in lines[1]
+    assert "run `flask --app wsgi calendar --yes`" in lines[1]
+    assert flask("problems").output == lines[1] + "\n"
+    assert flask("calendar", "--yes").output.startswith("11 about to be closed\n")

@@ -64,6 +64,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "following payments": (worker.follow_payments, 0),
         "tidying": (worker.tidy,),
         "looking up domains": (domains.look, worker._shop),
+        "minding the calendar": (worker.mind_calendar,),
         "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
         "asking what space is used": (usage.look, worker._shop),
         "holding a lease": (work_through_a_lease, "id7"),

@@ -417,6 +417,44 @@ def test_a_gap_takes_a_last_call_back(this_shop, bob, look, time, time_machine):
     assert extend(this_shop, bob)
 
 
+def test_a_gap_takes_back_a_closing_that_has_not_begun(bob, look, time, time_machine):
+    at_last_call(look, time)
+    time(INVOICE)
+    assert look().closing == 1
+    time_machine.forward(HOUR + 1)
+    look()
+    assert fresh(bob).closing_at is None
+    assert fresh(bob).suspended_at
+    assert all(not row.is_applied for row in wanted.services_of(bob.id))
+
+
+def test_a_worker_that_starts_after_a_gap_deletes_nothing(
+    alice, look, time, time_machine, worker, panel
+):
+    at_last_call(look, time)
+    time(INVOICE)
+    assert look().closing == 1
+    time_machine.forward(DAY)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    eventually(lambda: all(row.is_applied for row in wanted.services_of(alice.id)))
+    worker.stop()
+    thread.join(20)
+    assert fresh(alice).closing_at is None
+    assert len(panel.records("site")) == 1
+
+
+def test_a_gap_takes_no_deletion_back_that_has_begun(alice, look, time, time_machine, worker):
+    at_last_call(look, time)
+    time(INVOICE)
+    look()
+    Account.update(deleting_at=clock.now()).execute()
+    time_machine.forward(DAY)
+    look()
+    work(worker)
+    assert Account.select().count() == 0
+
+
 def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     this_shop, bob, look, time, time_machine, caplog
 ):
