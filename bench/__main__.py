@@ -1,4 +1,4 @@
-"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|all]`"""
+"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|calendar|all]`"""
 
 import argparse
 import signal
@@ -14,6 +14,7 @@ MEASURES = {
     "memory": measures.memory,
     "opening": measures.opening,
     "idle": measures.idle,
+    "calendar": measures.calendar,
 }
 
 

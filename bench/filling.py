@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from peewee import Database
+from peewee import Database, PostgresqlDatabase
 
 NODE_ID = "02" + 32 * "ab"
 KINDS = "client site ftp shell database_user database mail_domain mailbox".split()
@@ -84,9 +84,13 @@ def fill(database: Database, count: int, moment: int) -> None:
 
 
 def _insert(database: Database, table: str, rows: Iterable[tuple]) -> None:
-    columns = table.count(",") + 1
+    columns, cursor = table.count(",") + 1, database.cursor()
+    if isinstance(database, PostgresqlDatabase):
+        with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        return
     query = f"INSERT INTO {table} VALUES ({', '.join([database.param] * columns)})"
-    cursor = database.cursor()
     for some in _in_parts(rows):
         cursor.executemany(query, some)
 

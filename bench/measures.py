@@ -3,6 +3,7 @@
 import http.client
 import os
 import queue
+import re
 import secrets
 import sqlite3
 import statistics
@@ -10,14 +11,17 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import psycopg
 
 from bench.customers import Browser, Pollers, crowd, fetch, pay
 from bench.filling import fill
 from bench.programs import ROOT, Program, Stage, stage
-from lightningspace import hosting, models, names, wanted
+from lightningspace import hosting, lifecycle, models, names, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account
+from lightningspace.models import Account, Fact
 from lightningspace.shop import Shop
 
 TIMINGS = ROOT / "tests" / "contracts" / "ispconfig" / "_timings.json"
@@ -415,3 +419,65 @@ def idle(count: int = 100_000, seconds: float = 60) -> None:
             cpu, passed = worker.cpu_seconds() - cpu, time.perf_counter() - started
             share = cpu / passed
             goal(f"{cpu:.2f} s of CPU in {passed:.0f} s: {share:.2%} (below 1 %)", share < 0.01)
+
+
+# -- the calendar --------------------------------------------------------------------
+
+DAY = 86400
+DUE = 1000
+
+
+def calendar(few: int = 10_000, many: int = 1_000_000) -> None:
+    heading(f"calendar: a pass with {DUE} accounts due, among {few} and among {many}")
+    kinds = {"SQLite": None}
+    if os.environ.get("TEST_POSTGRESQL_URL"):
+        kinds["PostgreSQL"] = os.environ["TEST_POSTGRESQL_URL"]
+    else:
+        say("PostgreSQL is not measured: TEST_POSTGRESQL_URL is not set")
+    for kind, server in kinds.items():
+        seconds = [passes(kind, server, accounts) for accounts in (few, many)]
+        for what in seconds[0]:
+            ratio = seconds[1][what] / seconds[0][what]
+            goal(f"{kind}, {what}: {ratio:.2f} times as long (at most 1.5)", ratio <= 1.5)
+
+
+def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dict[str, float]:
+    """The median seconds of each kind of pass."""
+    taken: dict[str, list[float]] = {}
+    with an_empty_database(server) as url, stage(url) as opened:
+        shop = opened.shop()
+        took = seconds_of(fill, models.db.obj, accounts, now())
+        if url:
+            models.db.execute_sql("ANALYZE")  # as autovacuum does by and by
+        lifecycle.run_pass(shop)
+        Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+        for number in range(rounds):
+            some = Account.id << [f"id{n * (accounts // DUE) + number}" for n in range(DUE)]
+            for what, facts in {
+                "suspensions and a mail": {"expires_at": now() - 1, "email": "a@example.org"},
+                "last calls": {"expires_at": now() - 15 * DAY, "email": None},
+                "closings": {"last_call_at": now() - DAY},
+            }.items():
+                Account.update(facts | {"calendar_at": now() - 1}).where(some).execute()
+                taken.setdefault(what, []).append(seconds_of(lifecycle.run_pass, shop))
+        if Account.select().where(Account.closing_at.is_null(False)).count() != rounds * DUE:
+            raise RuntimeError(f"not closed: {lifecycle.problems(shop)}")
+    medians = {what: statistics.median(seconds) for what, seconds in taken.items()}
+    figures = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in medians.items())
+    say(f"{kind}, {accounts} accounts (filled in {took:.0f} s): {figures}")
+    return medians
+
+
+@contextmanager
+def an_empty_database(server: str | None):
+    """The URL of a new PostgreSQL database, dropped in the end; None: SQLite needs none."""
+    if server is None:
+        yield None
+        return
+    name = f"shop_bench_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield re.sub("(//[^/]*)/[^?]*", rf"\1/{name}", server, count=1)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

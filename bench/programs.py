@@ -87,7 +87,7 @@ class Web(Program):
 class Stage:
     """A shop that is open: its directory, stand-ins, settings and programs."""
 
-    def __init__(self, directory: Path, stand_ins: StandIns):
+    def __init__(self, directory: Path, stand_ins: StandIns, database_url: str | None):
         self.directory = directory
         self.stand_ins = stand_ins
         self.database = directory / "shop.sqlite3"
@@ -100,7 +100,7 @@ class Stage:
         self._shop_env = self._env | {
             "PUBLIC_URL": "http://127.0.0.1",
             "BASE_DOMAIN": "bench.example",
-            "DATABASE_URL": f"sqlite:///{self.database}",
+            "DATABASE_URL": database_url or f"sqlite:///{self.database}",
             "SECRET_KEY": secrets.token_hex(32),
             "LIGHTNING_RPC": str(stand_ins.node_path),
             "PANEL_URL": stand_ins.panel_url,
@@ -110,6 +110,7 @@ class Stage:
             "PROXY_HOPS": "1",
             "ORDERS_LIMIT_OVERALL": "1000000 per minute",
             "CAPACITY_MB": "1000000000",
+            "SMTP_URL": "smtp://127.0.0.1:9",
         }
         self.flask("init-db")
 
@@ -151,12 +152,15 @@ class Stage:
 
 
 @contextmanager
-def stage():
-    """A new shop; whatever ends the measurement ends all its programs."""
+def stage(database_url: str | None = None):
+    """A new shop, on SQLite unless there is an empty database for it.
+
+    Whatever ends the measurement ends all its programs.
+    """
     with tempfile.TemporaryDirectory(prefix="lightningspace-bench-") as name, ExitStack() as stack:
         stand_ins = StandIns(Path(name))
         stack.callback(stand_ins.stop)
-        opened = Stage(Path(name), stand_ins)
+        opened = Stage(Path(name), stand_ins, database_url)
         stack.callback(opened.stop)
         yield opened
 
