@@ -340,8 +340,8 @@ def _verify_tls(value: str) -> bool | str:
     if value in ("true", "false"):
         return value == "true"
     try:
-        ssl.create_default_context(cafile=value or "missing")
-    except (OSError, ValueError):
+        ssl.create_default_context().load_verify_locations(value)
+    except OSError:  # of the file, or of what is in it
         raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
 
