@@ -110,10 +110,8 @@ def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str
     """The DNS records that make it work, each as (type, name, value, what it is for)."""
     name, host = domain.name, mail_host(shop, account)
     # A name with a CNAME can have no MX, and the top of a zone no CNAME.
-    kind, why = "CNAME", "shows your site"
-    if name.count(".") == 1 or domain.wants_mail:
-        kind = "ALIAS"
-        why += f"; a provider without ALIAS or ANAME: A and AAAA with the addresses of {host}"
+    kind = "ALIAS" if name.count(".") == 1 or domain.wants_mail else "CNAME"
+    why = f"shows your site; where it cannot be written: A and AAAA with the addresses of {host}"
     return [
         ("TXT", proof_name(name), proof(account.id), "shows that it is yours; it must stay there"),
         (kind, name, host, why),

@@ -157,3 +157,14 @@ def test_a_second_one_beside_it_says_so_and_leaves_it_alone(program, start, node
     assert "Traceback" not in beside.said
     assert node.node_id()
     buy("alice")
+
+
+def test_a_domain_goes_live_when_its_records_are_published(program):
+    browser = buy("alice")
+    domains = f"{ADDRESS}/account/domains"
+    token = {"csrf_token": csrf_token(browser.get(domains).text)}
+    added = browser.post(domains, token | {"name": "www.Bücher.example", "wants_mail": "y"})
+    assert "waiting for its TXT record" in added.text
+    name = "xn--bcher-kva.example"
+    browser.post(f"{ADDRESS}/sandbox/publish/{name}", token).raise_for_status()
+    eventually(lambda: f"http://{name}/" in browser.get(domains).text)

@@ -104,7 +104,7 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
             elif kind == "MX":
                 dns.publish(name, kind, value)
         domains.check_now(account.id, domain)
-        return redirect("/account/domains", 303)
+        return redirect(f"/account/domains#{domain}", 303)
 
     return sandbox
 
