@@ -137,6 +137,7 @@ def status():
 
 
 @account.post("/retry")
+@visitors.limited("logins", lambda response: True)
 def retry():
     if _status()["failing"]:
         hosting.try_now(this_account().id)
@@ -459,15 +460,17 @@ def close_for_good():
         form.username.errors = [f"Write {account.username} here to close this hosting."]
         return _close_page(form, 400)
     try:
-        is_closed = orders.close_account(this_shop(), account.id)
+        # The end that the page showed: what has been paid since is not closed away.
+        is_seen = account.closing_at or form.ends.data == str(account.expires_at)
+        is_closed = is_seen and orders.close_account(this_shop(), account)
     except NodeError as error:
         logger.warning("account %s: not closed: %s", account.id, error)
         problem = "Our Lightning node does not answer. Nothing was closed. Please try again."
         return _close_page(form, 503, problem=problem)
     if not is_closed:
         problem = (
-            "A payment for this hosting has just arrived. Nothing was closed; look at what is "
-            "paid now, and close it again if you still want to."
+            "A payment for this hosting has just arrived, or its end has moved. Nothing was "
+            "closed: look at what is left now, and close it again if you still want to."
         )
         return _close_page(form, 409, problem=problem)
     visitors.log_out()
@@ -476,6 +479,7 @@ def close_for_good():
 
 def _close_page(form: CloseForm, status: int = 200, **context):
     account = this_account()
+    form.ends.data = account.expires_at
     return page(
         "account/close.html",
         status,

@@ -439,7 +439,8 @@ class EmailForm(Form):
 
 
 class CloseForm(Form):
-    username = StringField("Name", filters=[_stripped], render_kw=BROWSER_REMEMBERS)
+    username = StringField("Name", filters=[_stripped], render_kw={"autocomplete": "off"})
+    ends = HiddenField()
 
 
 class Button(Form):

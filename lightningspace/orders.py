@@ -572,19 +572,27 @@ def cancel(shop: Shop, order: Order) -> bool:
     return release(order.token, cancelled_at=now())
 
 
-def close_account(shop: Shop, account_id: str) -> bool:
+def close_account(shop: Shop, account: Account) -> bool:
     """Close an account once none of its invoices can be paid any more.
 
-    False, and nothing is closed, when one of them was paid just now. Raises NodeError; what was
-    cancelled before stays so. Twice is once.
+    False, and nothing is closed, when a payment came or its end has moved since `account` was
+    read. Raises NodeError; what was cancelled before stays so. Twice is once.
     """
-    for order in list(unpaid(account_id)):
+    for order in list(unpaid(account.id)):
         if not cancel(shop, order) and not Order.get_by_id(order.token).released_at:
             return False
-    paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
-    if Order.select().where((Order.account == account_id) & paid).exists():
-        return False
-    wanted.close(account_id)
+    with transaction():
+        locked = lock_account(account.id)
+        if locked is None or locked.closing_at:
+            return True
+        paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
+        arrives = Order.select().where((Order.account == account.id) & paid)
+        # The first: ordered meanwhile.
+        if unpaid(account.id).exists() or arrives.exists():
+            return False
+        if locked.expires_at != account.expires_at:
+            return False
+        wanted.close_within(account.id)
     return True
 
 

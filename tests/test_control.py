@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from lightningspace import hosting, orders, wanted
+from lightningspace import hosting, models, orders, wanted
 from lightningspace.models import Account, Domain, Notice, Order, Server, Service
 from tests.conftest import csrf_token, open_account, with_settings, work
 
@@ -588,6 +588,13 @@ def test_what_the_account_does_not_have_is_not_on_the_page(browser, alice):
 # -- closing ---------------------------------------------------------------------------
 
 
+def close(browser, username="alice", page=None):
+    """Fill in the form of the page, or of one that was opened before."""
+    page = page or browser.get("/account/close").text
+    ends = re.search('name="ends"[^>]*value="([0-9]*)"', page)
+    return send(browser, "/close", username=username, ends=ends and ends[1])
+
+
 @pytest.fixture
 def unpaid(alice, this_shop) -> Order:
     buyer = orders.Buyer("alice's browser", "form")
@@ -605,7 +612,7 @@ def test_the_page_says_what_is_forfeited(browser, alice, time_machine):
 def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(
     browser, alice, unpaid, worker, this_shop
 ):
-    answer = send(browser, "/close", username=" alice ")
+    answer = close(browser, " alice ")
     assert answer.location == "/goodbye"
     assert "Goodbye" in browser.get("/goodbye").text
     assert browser.get("/account").status_code == 302
@@ -618,7 +625,7 @@ def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(
 def test_only_the_name_closes(browser, alice, unpaid):
     before = everything_of(alice)
     for typed in ("", "bobby", "Alice", "alice.shop.test", "al\0ice", "x" * 9000):
-        answer = send(browser, "/close", username=typed)
+        answer = close(browser, typed)
         assert answer.status_code == 400
         assert 'id="username-error"' in answer.text
     assert everything_of(alice) == before
@@ -626,17 +633,17 @@ def test_only_the_name_closes(browser, alice, unpaid):
 
 def test_nothing_is_closed_while_the_node_does_not_answer(browser, alice, unpaid, node):
     node.down()
-    answer = send(browser, "/close", username="alice")
+    answer = close(browser)
     assert answer.status_code == 503
     assert "Nothing was closed" in answer.text
     assert Account.get_by_id(alice.id).closing_at is None
     node.up()
-    assert send(browser, "/close", username="alice").location == "/goodbye"
+    assert close(browser).location == "/goodbye"
 
 
 def test_without_unpaid_orders_the_node_is_not_asked(browser, alice, node):
     node.down()
-    assert send(browser, "/close", username="alice").location == "/goodbye"
+    assert close(browser).location == "/goodbye"
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
@@ -646,21 +653,58 @@ def test_a_payment_that_has_just_arrived_is_not_closed_away(
     wallet.pay(unpaid.bolt11)
     if is_recorded:
         worker.follow_payments(seconds=0)
-    answer = send(browser, "/close", username="alice")
+    answer = close(browser)
     assert answer.status_code == 409
     assert "has just arrived" in answer.text
     assert Account.get_by_id(alice.id).closing_at is None
     work(worker)
     assert Account.get_by_id(alice.id).expires_at > alice.expires_at
-    assert send(browser, "/close", username="alice").location == "/goodbye"
+    assert close(browser).location == "/goodbye"
+
+
+def test_what_was_paid_since_the_page_was_opened_is_not_closed_away(
+    browser, alice, unpaid, wallet, worker
+):
+    page = browser.get("/account/close").text
+    wallet.pay(unpaid.bolt11)
+    work(worker)
+    answer = close(browser, page=page)
+    assert answer.status_code == 409
+    assert Account.get_by_id(alice.id).closing_at is None
+    assert close(browser, page=answer.text).location == "/goodbye"
+
+
+def test_what_is_ordered_in_the_moment_of_closing_stops_it(
+    alice, this_shop, unpaid, node, monkeypatch
+):
+    """Another tab orders while the node is asked to delete the first invoice."""
+    take, buyer = node.faults.take, orders.Buyer("alice's browser", "another form")
+
+    def order_meanwhile(method):
+        if method == "delinvoice":
+            monkeypatch.undo()
+            orders.extend(this_shop, alice.id, 1, "hours", buyer)
+            models.db.close()  # this thread's
+        return take(method)
+
+    monkeypatch.setattr(node.faults, "take", order_meanwhile)
+    assert orders.close_account(this_shop, alice) is False
+    assert Account.get_by_id(alice.id).closing_at is None
+    assert orders.close_account(this_shop, alice) is True
+
+
+def test_an_end_that_moves_in_the_moment_of_closing_stops_it(alice, this_shop):
+    Account.update(expires_at=Account.expires_at + 1).execute()
+    assert orders.close_account(this_shop, alice) is False
+    assert Account.get_by_id(alice.id).closing_at is None
 
 
 def test_closing_twice_is_closing_once(app, browser, alice, panel):
     elsewhere = enter(app.test_client(), alice)
-    assert send(browser, "/close", username="alice").location == "/goodbye"
+    assert close(browser).location == "/goodbye"
     closed = Account.get_by_id(alice.id)
     assert "being closed already" in elsewhere.get("/account/close").text
-    assert send(elsewhere, "/close", username="alice").location == "/goodbye"
+    assert close(elsewhere).location == "/goodbye"
     assert Account.get_by_id(alice.id).closing_at == closed.closing_at
 
 
