@@ -202,14 +202,10 @@ def _addresses() -> dict:
     there = [row for row in rows if not row.gone]
     return {
         "by_domain": _by_domain(rows),
-        "no_mail": [row.name for row in _rows("mail_domain") if not row.active or row.gone],
+        "no_mail": [row.name for row in _rows("mail_domain") if not (row.active or row.gone)],
         "states": {(row.kind, row.name): hosting.state(account, row) for row in rows},
         "settings": {(row.kind, row.name): wanted.settings_of(row) for row in rows},
-        "quotas": {
-            row.name: wanted.quota_mb(account.space_mb, row, rows)
-            for row in there
-            if row.kind == "mailbox"
-        },
+        "quotas": wanted.mailbox_quotas_mb(account.space_mb, rows),
         "passwords": _new_passwords(there),
         "used": len(there),
         "allowed": wanted.addresses_allowed(this_shop(), account),
@@ -319,7 +315,7 @@ def _added_domain(form: DomainForm) -> str | None:
 
 @account.get("/domains/<name>/status")
 def domain_status(name):
-    facts = _domain_facts(_domain(name))
+    facts = _domain_facts(_domain(name), _rows("alias", "mail_domain"))
     return render_template("account/_domain.html", facts=facts, button=Button())
 
 
@@ -344,7 +340,7 @@ def remove_domain(name):
     row = _domain(name)
     if request.method == "POST":
         domains.remove(row.account_id, row.name)
-        flash(f"{row.name} is removed.")
+        flash(f"{row.name} is being removed.")
         return redirect(url_for("account.domains"), 303)
     lost = [each for each in _rows(*wanted.ADDRESSES) if each.name.endswith(f"@{row.name}")]
     return page("account/remove_domain.html", here="domains", domain=row, lost=lost)
@@ -363,36 +359,31 @@ def _domain(name: str) -> Domain:
 
 
 def _domains_page(status: int = 200, form: DomainForm | None = None):
-    rows = domains.of(this_account().id)
+    rows, services = domains.of(this_account().id), _rows("alias", "mail_domain")
     return page(
         "account/domains.html",
         status,
         form=form or DomainForm(formdata=None),
-        domains=[_domain_facts(row) for row in rows],
+        domains=[_domain_facts(row, services) for row in rows],
         used=len(rows),
         allowed=wanted.domains_allowed(this_shop(), this_account()),
     )
 
 
-def _domain_facts(row: Domain) -> dict:
+def _domain_facts(row: Domain, services: list[Service]) -> dict:
     """What the fragment of one domain shows."""
-    alias, mail = (_service(kind, row.name) for kind in ("alias", "mail_domain"))
-    services = [each for each in (alias, mail) if each]
+    own = {each.kind: each for each in services if each.name == row.name and not each.gone}
     is_proven = row.verified_at is not None and row.missing_at is None
-    is_fine = is_proven and (row.has_mx or not row.wants_mail)
+    is_fine = is_proven and "alias" in own and (row.has_mx or not row.wants_mail)
     return {
         "domain": row,
         "records": domains.records(this_shop(), this_account(), row),
-        "alias": alias,
-        "mail": mail,
+        "alias": own.get("alias"),
+        "mail": own.get("mail_domain"),
         "state": lambda service: hosting.state(this_account(), service),
         "is_fine": is_fine,
-        "poll_seconds": _poll_seconds(services) if is_fine and alias else DNS_POLL_SECONDS,
+        "poll_seconds": _poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS,
         "mail_ends_at": domains.mail_ends_at(row),
         "ends_at": domains.ends_at(row),
         "can_publish": "sandbox.publish" in current_app.view_functions,
     }
-
-
-def _service(kind: str, name: str) -> Service | None:
-    return next((row for row in _rows(kind) if row.name == name and not row.gone), None)

@@ -136,19 +136,28 @@ def may_send(shop: Shop, account: Account) -> bool:
 def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int:
     """A site's, database's or mailbox's part of the account's space.
 
-    Mailboxes share one part: those with a quota of their own have that (less, if all of them
-    together would be above the part), and the others share what is left. The panel takes 0 for
-    unlimited, so it is at least 1.
+    The panel takes 0 for unlimited, so it is at least 1.
     """
-    part = space_mb * SPLIT_PERCENT[row.kind] // 100
-    if row.kind != "mailbox":
-        return max(1, part)
-    mailboxes = [each for each in rows if each.kind == "mailbox" and not each.gone]
-    own = [quota for each in mailboxes if (quota := settings_of(each)["quota_mb"])]
-    quota = settings_of(row)["quota_mb"]
-    if quota:
-        return max(1, min(quota, quota * part // sum(own)))
-    return max(1, (part - sum(own)) // (len(mailboxes) - len(own)))
+    if row.kind == "mailbox":
+        return mailbox_quotas_mb(space_mb, rows)[row.name]
+    return max(1, space_mb * SPLIT_PERCENT[row.kind] // 100)
+
+
+def mailbox_quotas_mb(space_mb: int, rows: list[Service]) -> dict[str, int]:
+    """What each mailbox has, by its name: all of them share one part of the account's space.
+
+    Those with a quota of their own have that (less, if all of them together would be above the
+    part), and the others share what is left.
+    """
+    part = space_mb * SPLIT_PERCENT["mailbox"] // 100
+    mailboxes = [row for row in rows if row.kind == "mailbox" and not row.gone]
+    quotas = {row.name: settings_of(row)["quota_mb"] for row in mailboxes}
+    own = [quota for quota in quotas.values() if quota]
+    share = (part - sum(own)) // max(1, len(quotas) - len(own))
+    return {
+        name: max(1, min(quota, quota * part // sum(own)) if quota else share)
+        for name, quota in quotas.items()
+    }
 
 
 def mail_left_mb(space_mb: int, others: list[Service]) -> int:
