@@ -290,6 +290,7 @@ class _Look:
             return None  # its time has not begun; or it is over, unless a payment takes it back
         again = self._use_credit()
         if self.account.blocked_at:
+            outbox.withdraw(self.account.id, *outbox.OF_THE_END, "domain")
             self._tell("blocked", self.account.blocked_at)
         is_over = self.account.expires_at <= self.rules.moment
         then = self._after_the_end() if is_over else self._before_the_end()

@@ -59,6 +59,7 @@ def write(
 
     Of a kind such as "ending-7d" the first part names the template, and the whole tells it from
     the others of one end date.
+
     Each is written once for what it is about, such as an end date; False when it was. False as
     well without a recipient (which is the account's address, or for the channel "mailbox" its
     first mailbox) and where the shop sends no mail. `facts` are what the template asks for
@@ -69,7 +70,7 @@ def write(
     recipient = recipient or (account.email if channel == "email" else _first_mailbox(account))
     if not recipient or not shop.config.smtp_url:
         return False
-    unsubscribe, template = None, kind.partition("-")[0]
+    unsubscribe, template = None, _template(kind)
     if template in REMINDERS and channel == "email":
         unsubscribe = unsubscribe_url(shop, account.id, recipient)
     subject, body = _render(template, _facts(shop, account) | facts | {"unsubscribe": unsubscribe})
@@ -88,10 +89,16 @@ def write(
     return row.on_conflict_ignore().as_rowcount().execute() == 1
 
 
-def withdraw(account_id: str, *kinds: str) -> None:
+def _template(kind: str) -> str:
+    return kind.partition("-")[0]
+
+
+def withdraw(account_id: str, *templates: str) -> None:
     """Within a transaction: do not send what is not true any more."""
     unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
-    Notice.update(WIPED).where(unsent & Notice.kind.in_(kinds)).execute()
+    for row in Notice.select().where(unsent):
+        if _template(row.kind) in templates:
+            Notice.update(WIPED).where(_this(row)).execute()
 
 
 def stop(account_id: str, is_meant: Callable[[str], bool] = lambda recipient: True) -> None:

@@ -661,6 +661,27 @@ def test_a_blocked_account_is_told_the_reason_and_nothing_else(bob, look, time):
     assert fresh(bob).closing_at
 
 
+def test_a_mail_that_waits_is_not_sent_to_who_is_blocked_or_has_paid(
+    this_shop, alice, look, time, wallet, worker
+):
+    def waiting():
+        return {row.kind for row in Notice.select().where(Notice.try_at.is_null(False))}
+
+    Account.update(email="alice@example.org").execute()
+    time(MONTHS - DAY)
+    look()
+    assert waiting() == {"ending-1d"}
+    order = extend(this_shop, alice)
+    wallet.pay(order.bolt11)
+    work(worker)
+    assert waiting() == set()
+    time(30 * DAY)
+    look()
+    wanted.block(alice.id, "phishing")
+    look()
+    assert waiting() == {"blocked"}
+
+
 def test_a_blocked_account_is_deleted_without_a_mail(this_shop, alice, worker, panel):
     Account.update(email="alice@example.org").execute()
     wanted.block(alice.id, "phishing")
