@@ -183,7 +183,7 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_filter(forms.size_in_words, "size")
     app.add_template_filter(names.in_unicode)
     app.add_template_filter(sats)
-    app.add_template_filter(lambda order: orders.terms_of(order).time_in_words, "time_in_words")
+    app.add_template_filter(orders.terms_of, "terms")
     app.add_template_filter(lambda msat: sats(msat - 999), "sats_down")
     app.add_template_filter(iso_time)
     app.add_template_filter(clock_time)

@@ -7,7 +7,14 @@ from flask import flash, redirect, render_template, request, url_for
 from lightningspace import ledger, orders, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.control import account, page, this_account
-from lightningspace.forms import ExtendForm, PrefilledTimeForm, ResizeForm, SizeForm, TimeForm
+from lightningspace.forms import (
+    ExtendForm,
+    PrefilledSizeForm,
+    PrefilledTimeForm,
+    ResizeForm,
+    SizeForm,
+    TimeForm,
+)
 from lightningspace.models import Account
 from lightningspace.node import NodeError
 from lightningspace.prices import Terms
@@ -90,13 +97,13 @@ def _extension(form: TimeForm) -> dict:
 
 @account.get("/size")
 def size():
-    form = _size_form(SizeForm, formdata=request.args)
+    form = _size_form(PrefilledSizeForm, formdata=request.args)
     return _size_page(form, 200 if form.validate() else 400)
 
 
 @account.get("/size/price")
 def size_price():
-    form = _size_form(SizeForm, formdata=request.args)
+    form = _size_form(PrefilledSizeForm, formdata=request.args)
     form.validate()
     return render_template("account/_other_size.html", account=this_account(), **_other_size(form))
 

@@ -321,9 +321,6 @@ class SizeForm(Form):
     The size that it has can be kept, even when it is not on offer any more.
     """
 
-    class Meta(Form.Meta):
-        csrf = False  # asking for a price changes nothing
-
     space_mb = RadioField("Space", coerce=_whole, validate_choice=False)
     extra_addresses = WholeNumberField("Mailboxes and forwards")
     extra_domains = WholeNumberField("Domains of your own")
@@ -348,10 +345,12 @@ class SizeForm(Form):
         return Size(self.space_mb.data, self.extra_addresses.data, self.extra_domains.data)
 
 
-class ResizeForm(SizeForm):
+class PrefilledSizeForm(SizeForm):
     class Meta(Form.Meta):
-        pass
+        csrf = False  # asking for a price changes nothing
 
+
+class ResizeForm(SizeForm):
     form_id = HiddenField(default=lambda: secrets.token_hex(8))
 
 

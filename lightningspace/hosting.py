@@ -573,21 +573,26 @@ class _Round:
         """The paid time starts when everything is there, however long that took."""
         moment, account = now(), self.account
         waited = moment - account.opened_at
-        ready = (
-            Account.update(
-                ready_at=moment,
-                valued_at=Account.valued_at + waited,
-                expires_at=Account.expires_at + waited,
-                calendar_at=moment,
-                usage_at=moment,
+        with transaction():
+            ready = (
+                Account.update(
+                    ready_at=moment,
+                    valued_at=Account.valued_at + waited,
+                    expires_at=Account.expires_at + waited,
+                    calendar_at=moment,
+                    usage_at=moment,
+                )
+                .where(
+                    (Account.id == account.id)
+                    & (Account.revision == account.revision)
+                    & Account.ready_at.is_null()
+                )
+                .execute()
             )
-            .where(
-                (Account.id == account.id)
-                & (Account.revision == account.revision)
-                & Account.ready_at.is_null()
-            )
-            .execute()
-        )
+            if ready:  # the receipts name the end as well
+                Order.update(ends_at=Order.ends_at + waited).where(
+                    (Order.account == account.id) & Order.applied_at.is_null(False)
+                ).execute()
         if ready:
             logger.info("account %s: ready, %d s after it was opened", account.id, waited)
 

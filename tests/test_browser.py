@@ -10,8 +10,10 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
-from lightningspace import domains, hosting, orders, payments, wanted
+from lightningspace import domains, hosting, ledger, orders, payments, wanted
+from lightningspace.clock import now
 from lightningspace.models import Account, Order
+from lightningspace.prices import DAY, Size
 from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import debian_program, dns_servers, eventually, record_payments, work
@@ -129,6 +131,14 @@ def order_by_hand(page, username: str) -> None:
     expect(page.get_by_role("heading", name=re.compile("^Pay "))).to_be_visible()
 
 
+def log_in_by_hand(page, username: str, password: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Name").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/account$"))
+
+
 def order_of(page) -> Order:
     return Order.get_by_id(page.url.rpartition("/")[2])
 
@@ -213,6 +223,54 @@ def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, w
     expect(stranger.page.get_by_role("heading", name="Ready")).to_be_visible(timeout=READY_MS)
     expect(stranger.page.locator("body")).not_to_contain_text("ls_alice")
     stranger.assert_clean()
+
+
+@on_sqlite
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_work):
+    visitor = visit(java_script_enabled=script)
+    page = visitor.page
+    log_in_by_hand(page, "alice", "correct horse")
+
+    def fill_in(link, fill, price):
+        page.get_by_role("link", name=link, exact=True).click()
+        fill()
+        if not script:
+            page.get_by_role("button", name="Show price").click()
+        expect(page.locator(".total")).to_contain_text(price)
+
+    def pay():
+        page.get_by_role("button", name="Order and pay").click()
+        page.get_by_role("button", name="Pay from the sandbox wallet").click()
+        if not script:
+            eventually(lambda: order_of(page).applied_at)
+            page.reload()  # as it does by itself every five seconds
+            page.get_by_role("button", name="To your hosting").click()
+        expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
+
+    def fill_in_time():
+        page.get_by_label("For", exact=True).fill("30")
+        page.get_by_label("Unit").select_option("days")
+
+    fill_in("Extend", fill_in_time, "210 sat for 30 days")
+    pay()
+    assert 119 * DAY < Account.get().expires_at - now() <= 120 * DAY
+
+    def fill_in_size():
+        page.get_by_label("500 MB").check()
+        page.get_by_label("Mailboxes and forwards").fill("1")
+
+    fill_in("Size", fill_in_size, "500 MB, 1 extra mailbox or forward")
+    pay()
+    assert ledger.size(Account.get()) == Size(500, 1)
+
+    used = {"used_site_mb": 1, "used_database_mb": 1, "used_mail_mb": 1, "used_at": now()}
+    Account.update(used).execute()
+    fill_in("Size", lambda: page.get_by_label("100 MB").check(), "0 sat")
+    page.get_by_role("button", name="Change it now").click()
+    expect(page.get_by_text("Your hosting has its new size")).to_be_visible()
+    assert ledger.size(Account.get()) == Size(100, 1)
+    visitor.assert_clean()
 
 
 # -- polling -------------------------------------------------------------------------

@@ -1,22 +1,30 @@
 """More time and another size: what it costs, what it does, and the pages that sell it."""
 
+import re
 import secrets
+import time
 
 import pytest
 
-from lightningspace import hosting, ledger, orders, outbox, payments, wanted
+from lightningspace import hosting, ledger, models, orders, outbox, payments, wanted
 from lightningspace.models import Account, Order, Server, Service, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY, Size
 from tests.conftest import (
     at_once,
+    csrf_token,
+    form_id,
     invoices_asked_for,
     open_account,
     record_payments,
     with_settings,
+    work,
 )
 
-MONTH = (1, "months")
+
+@pytest.fixture(autouse=True)
+def time_stands_still(time_machine):
+    """A second that passes between two steps may cost a sat."""
 
 
 def buyer(form_id: str | None = None) -> orders.Buyer:
@@ -69,7 +77,7 @@ def use(alice, mb: int = 1) -> None:
     Account.update(used).where(Account.id == alice.id).execute()
 
 
-# -- more time -------------------------------------------------------------------------
+# -- rules: more time ------------------------------------------------------------------
 
 
 def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, this_shop, mails):
@@ -162,7 +170,7 @@ def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
     assert extend()
 
 
-# -- another size ------------------------------------------------------------------------
+# -- rules: another size ------------------------------------------------------------------------
 
 
 def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alice):
@@ -313,7 +321,7 @@ def paid_late(order) -> None:
     Order.update(facts).where(Order.token == order.token).execute()
 
 
-# -- one after the other -------------------------------------------------------------------
+# -- rules: one after the other -------------------------------------------------------------------
 
 
 def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resize, pay, alice):
@@ -357,3 +365,465 @@ def test_a_size_paid_after_the_end_is_what_the_money_is_worth(resize, pay, alice
     assert after.space_mb == 5000
     assert after.expires_at - int(time_machine.moment) == 1000 * DAY // 105_000
     assert after.suspended_at is None
+
+
+# -- pages ---------------------------------------------------------------------------------
+
+
+def enter(client, account) -> None:
+    """Log in, without the second that checking a password takes on a busy machine."""
+    client.get("/")
+    with client.session_transaction() as session:
+        session["_user_id"] = f"{account.id}.{account.session_epoch}"
+
+
+@pytest.fixture
+def client(client, alice):
+    """Alice's browser, logged in."""
+    enter(client, alice)
+    return client
+
+
+@pytest.fixture
+def stranger(app):
+    return app.test_client()
+
+
+def day(moment: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+
+
+def tokens_of(page: str) -> dict:
+    """Of the form that orders something, and of no other on the page."""
+    form = next(form for form in page.split("<form")[1:] if 'name="form_id"' in form)
+    return {"csrf_token": csrf_token(form), "form_id": form_id(form)}
+
+
+def send(client, page, **fields):
+    """Fill in the form of a page as a browser does, and send it."""
+    tokens = tokens_of(client.get(page).text)
+    return client.post(page.partition("?")[0], data=tokens | fields)
+
+
+def order_time(client, duration="30", unit="days", **fields):
+    return send(client, "/account/extend", duration=duration, unit=unit, **fields)
+
+
+def order_size(client, **fields):
+    size = {"space_mb": "500", "extra_addresses": "0", "extra_domains": "0"} | fields
+    query = "&".join(f"{name}={value}" for name, value in size.items())
+    return send(client, f"/account/size?{query}", **size)
+
+
+def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, node):
+    for path in ("/account/extend", "/account/extend/price"):
+        page = client.get(f"{path}?duration=30&unit=days").text
+        assert "<strong>210 sat</strong>" in page
+        assert day(alice.expires_at + 30 * DAY) in page
+    assert invoices_asked_for(node) == 0
+
+
+def test_an_hour_is_among_the_choices(client):
+    assert ">1 hour</a> <small>1 sat</small>" in client.get("/account/extend").text
+
+
+def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
+    page = order_time(client, "12", "days", show="price")
+    assert page.status_code == 200
+    assert "<strong>84 sat</strong>" in page.text
+    assert 'value="12"' in page.text
+    assert invoices_asked_for(node) == 0
+
+
+@pytest.mark.parametrize(
+    ("duration", "unit"),
+    [("0", "days"), ("731", "days"), ("x", "days"), ("", "days"), ("1", "weeks"), ("\0", "\0")],
+)
+@pytest.mark.parametrize("show", [None, "price"])
+def test_a_time_that_is_not_sold_is_said_beside_the_field(show, duration, unit, client, node):
+    page = order_time(client, duration, unit, **({"show": show} if show else {}))
+    assert page.status_code == 400
+    assert '-error" role="alert"' in page.text
+    assert "Choose a time" in page.text
+    fragment = client.get(
+        "/account/extend/price", query_string={"duration": duration, "unit": unit}
+    )
+    assert "Choose a time" in fragment.text
+    assert invoices_asked_for(node) == 0
+
+
+def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, stranger):
+    link = order_time(client).location
+    order = Order.get(Order.kind == "extend")
+    assert link == f"/orders/{order.token}"
+    page = client.get(link).text
+    assert "<title>Pay for more time" in page
+    assert "30 days more, for 100 MB, <strong>alice</strong>" in page
+    assert day(alice.expires_at + 30 * DAY) in page
+    assert f">{order.bolt11}</textarea>" in page
+    assert "Cancel the order" in page
+    other = stranger.get(link).text
+    assert "alice" not in other
+    assert "Cancel the order" not in other
+    assert f'href="{link}">30 days more</a>' in client.get("/account/extend").text
+
+
+def test_the_same_form_sent_twice_makes_one_order(client, node):
+    fields = tokens_of(client.get("/account/extend").text)
+    fields |= {"duration": "3", "unit": "days"}
+    first, second = (client.post("/account/extend", data=fields) for _ in range(2))
+    assert first.location == second.location
+    assert invoices_asked_for(node) == 1
+
+
+def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
+    client, stranger, wallet, worker, alice
+):
+    link = order_time(client).location
+    wallet.pay(Order.get(Order.kind == "extend").bolt11)
+    record_payments(worker)
+    assert "takes effect in a moment" in client.get(f"{link}/status").text
+    work(worker)
+    page = client.get(link).text
+    assert "Done: paid until" in page
+    assert "Extended by 30 days until" in page
+    assert "hx-get" not in page
+    poll = client.get(f"{link}/status")
+    assert poll.headers["HX-Redirect"] == "/account"
+    assert "Thank you: your hosting is paid until" in client.get("/account").text
+    other = stranger.get(f"{link}/status")
+    assert "HX-Redirect" not in other.headers
+    assert "Done: paid until" in other.text
+
+
+def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
+    link = order_time(client).location
+    client.delete_cookie("session")
+    client.get("/")
+    for order in Order.select():
+        wallet.pay(order.bolt11)
+    work(worker)
+    # As if this browser had placed it: a session that ended, of a shared computer.
+    with client.session_transaction() as session:
+        browser = session["browser"]
+    shop = client.application.extensions["shop"]
+    Order.update(browser=shop.vault.mac("browser", browser)).execute()
+    assert client.get(link).status_code == 200
+    assert "HX-Redirect" not in client.get(f"{link}/status").headers
+    assert client.get("/account").status_code == 302
+
+
+def test_a_login_to_another_hosting_is_not_led_anywhere(
+    client, stranger, wallet, worker, this_shop
+):
+    enter(stranger, open_account(this_shop, "bobby"))
+    link = order_time(client).location
+    wallet.pay(Order.get(Order.kind == "extend").bolt11)
+    work(worker)
+    assert "HX-Redirect" not in stranger.get(f"{link}/status").headers
+
+
+@pytest.mark.parametrize("kind", ["extend", "resize"])
+def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client, this_shop):
+    link = (order_time if kind == "extend" else order_size)(client).location
+    page = client.post(f"{link}/cancel", data={"csrf_token": csrf_token(client.get(link).text)})
+    page = client.get(link).text
+    assert "Cancelled" in page
+    again = re.search('href="([^"]*)">Order again', page)[1].replace("&amp;", "&")
+    form = client.get(again).text
+    if kind == "extend":
+        assert 'value="30"' in form
+        assert '<option selected value="days">' in form
+    else:
+        assert 'value="500" checked' in form
+        assert "<strong>720 sat</strong>" in form
+
+
+def test_only_the_browser_that_ordered_may_cancel_an_extension(client, stranger):
+    link = order_time(client).location
+    token = csrf_token(stranger.get("/").text)
+    assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
+
+
+def test_a_larger_size_is_priced_and_then_ordered(client, alice, node):
+    query = "space_mb=500&extra_addresses=1&extra_domains=0"
+    for path in ("/account/size", "/account/size/price"):
+        page = client.get(f"{path}?{query}").text
+        assert "<strong>810 sat</strong>" in page
+        assert "</time>, as now." in page
+        assert "Order and pay" in page
+    assert invoices_asked_for(node) == 0
+    link = order_size(client, extra_addresses="1").location
+    page = client.get(link).text
+    assert "<title>Pay for another size" in page
+    assert "500 MB, 1 extra mailbox or forward, <strong>alice</strong>" in page
+    assert day(alice.expires_at) in page
+    assert (
+        f'<a href="{link}">Pay or cancel that order</a>'
+        in client.get("/account/size?space_mb=1000").text
+    )
+
+
+def test_a_paid_size_is_done(client, wallet, worker, alice):
+    link = order_size(client).location
+    wallet.pay(Order.get(Order.kind == "resize").bolt11)
+    work(worker)
+    page = client.get(link).text
+    assert "Changed to 500 MB, paid until" in page
+    assert client.get(f"{link}/status").headers["HX-Redirect"] == "/account"
+    assert re.search('value="500" checked>\\s*500 MB <small>now', client.get("/account/size").text)
+
+
+def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alice):
+    pay(resize(500))
+    use(alice)
+    page = client.get("/account/size?space_mb=100").text
+    assert "<strong>0 sat</strong>" in page
+    assert "Change it now" in page
+    assert day(reload(alice).expires_at) in page
+    done = order_size(client, space_mb="100")
+    assert done.location == "/account"
+    assert reload(alice).space_mb == 100
+    assert day(reload(alice).expires_at) in page
+    assert "Your hosting has its new size" in client.get("/account").text
+
+
+def test_a_size_is_changed_only_as_it_was_shown(client):
+    page = client.get("/account/size?space_mb=500&extra_addresses=2&extra_domains=1").text
+    confirm = page[page.index('id="confirm"') :]
+    for name, value in (("space_mb", 500), ("extra_addresses", 2), ("extra_domains", 1)):
+        assert f'name="{name}" value="{value}"' in confirm
+    assert 'id="confirm"' not in client.get("/account/size").text
+
+
+@pytest.mark.parametrize(
+    ("field", "typed"),
+    [
+        ("space_mb", "7"),
+        ("space_mb", "x"),
+        ("space_mb", "\0"),
+        ("extra_addresses", "-1"),
+        ("extra_addresses", "1001"),
+        ("extra_domains", "x\0"),
+        ("extra_domains", "1.5"),
+        ("extra_domains", ""),
+    ],
+)
+def test_a_size_that_is_not_sold_is_said_beside_the_field(field, typed, client, node):
+    size = {"space_mb": "500", "extra_addresses": "3", "extra_domains": "0"} | {field: typed}
+    shown = client.get("/account/size", query_string=size)
+    sent = tokens_of(client.get("/account/size?space_mb=500").text) | size
+    for page in (shown, client.post("/account/size", data=sent)):
+        assert page.status_code == 400
+        assert f'id="{field}-error"' in page.text
+        assert "could not coerce" not in page.text
+        if field == "extra_domains":
+            assert 'value="3"' in page.text
+            assert 'value="500" checked' in page.text
+    fragment = client.get("/account/size/price", query_string=size)
+    assert fragment.status_code == 200
+    assert "Choose a size" in fragment.text
+    assert invoices_asked_for(node) == 0
+
+
+def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
+    Account.update(space_mb=250).execute()
+    page = client.get("/account/size?extra_addresses=1").text
+    assert re.search('value="250" checked>\\s*250 MB <small>now', page)
+    assert "<strong>90 sat</strong>" not in page  # its price is today's
+    assert "for 250 MB, 1 extra mailbox or forward" in page
+
+
+@with_settings(CAPACITY_MB="499")
+def test_a_size_that_is_sold_out_says_so(client, node):
+    page = client.get("/account/size?space_mb=500").text
+    assert "500 MB <small>sold out" in page
+    assert "not free just now" in page
+    sent = send(client, "/account/size?extra_addresses=1", space_mb="500")
+    assert sent.status_code == 400
+    assert 'id="space_mb-error"' in sent.text
+    assert invoices_asked_for(node) == 0
+
+
+def test_why_a_size_cannot_be_had_is_said(client, resize, pay, alice):
+    pay(resize(500))
+    for page in (client.get("/account/size?space_mb=100"), shrink(client)):
+        assert "We do not know yet how much space is used" in page.text
+        assert 'id="confirm"' not in page.text
+    assert page.status_code == 400
+
+
+def shrink(client):
+    return send(client, "/account/size?space_mb=1000", space_mb="100")
+
+
+@pytest.mark.parametrize("order", [order_time, order_size])
+def test_a_node_that_is_down_charges_nothing(order, client, node):
+    node.faults.set("refuse", "invoice", times=1)
+    answer = order(client)
+    assert answer.status_code == 503
+    assert "Nothing was charged" in answer.text
+    assert order(client).status_code == 303
+
+
+@pytest.mark.parametrize("order", [order_time, order_size])
+def test_many_unpaid_orders_are_enough(order, client, extend):
+    for _ in range(orders.OPEN_ORDERS):
+        extend()
+    answer = order(client)
+    assert answer.status_code == 429
+    assert "many unpaid orders" in answer.text
+
+
+@with_settings(ORDERS_LIMIT="2 per minute")
+def test_orders_are_limited(client):
+    answers = [order_time(client).status_code for _ in range(3)]
+    assert answers == [303, 303, 429]
+
+
+@pytest.mark.parametrize("path", ["/account/extend", "/account/size?space_mb=500"])
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"closing_at": 1}, "This hosting is being closed"),
+        ({"blocked_at": 1, "blocked_reason": "spam"}, "This hosting is blocked."),
+        ({"last_call_at": 1}, "about to be deleted"),
+    ],
+)
+def test_a_page_that_sells_nothing_says_why(facts, why, path, client):
+    Account.update(facts).execute()
+    page = client.get(path).text
+    assert why in page
+    assert "Order and pay" not in page
+
+
+def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
+    pay(extend(24, "months"))
+    page = client.get("/account/extend?duration=24&unit=months").text
+    assert "at most 1095 days ahead" in page
+    assert re.search("3.04[0-9] sat stay as your credit", page)
+
+
+def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
+    time_machine.moment = alice.expires_at + DAY
+    wanted.suspend(alice.id)
+    page = client.get("/account/extend?duration=30&unit=days").text
+    assert "counts from the moment you pay" in page
+    assert day(alice.expires_at + 31 * DAY) in page
+    assert "Extend the hosting first" in client.get("/account/size?space_mb=500").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/account/extend", "/account/extend/price", "/account/size", "/account/size/price"]
+    + ["/account/receipts"],
+)
+def test_nobody_sees_these_pages_without_a_login(path, alice, stranger):
+    assert stranger.get(path).status_code == 302
+
+
+def test_an_unpaid_extension_is_polled_with_one_query(client):
+    link = order_time(client).location
+    asked = []
+
+    def note(sql, params=None, *rest):
+        asked.append(sql)
+        return execute(sql, params, *rest)
+
+    execute = models.db.obj.execute_sql
+    models.db.obj.execute_sql = note
+    try:
+        client.get(f"{link}/status")
+    finally:
+        models.db.obj.execute_sql = execute
+    assert len(asked) == 1
+
+
+# -- too late ------------------------------------------------------------------------------
+
+
+def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
+    client, stranger, wallet, worker, alice, panel, this_shop
+):
+    link = order_time(client).location
+    wanted.close(alice.id)
+    Account.update(deleting_at=1).execute()
+    wallet.pay(Order.get(Order.kind == "extend").bolt11)
+    record_payments(worker)
+    for order in payments.due():
+        assert payments.apply(this_shop, order.token) is None
+    assert "It is opened anew as soon as that is done" in client.get(f"{link}/status").text
+    for _ in range(3):
+        work(worker)
+    assert "opened anew" in stranger.get(link).text
+    assert "alice" not in stranger.get(link).text
+    assert stranger.get("/account").status_code == 302
+    assert client.get(link).location == "/account"
+    page = client.get("/account").text
+    assert "opened anew as alice. What was in it is gone." in page
+    assert "Your password" in page
+    assert "Opened anew 100 MB for 30 days until" in client.get("/account/receipts").text
+
+
+def test_a_size_paid_too_late_opens_it_anew_with_that_size(
+    client, worker, alice, wallet, this_shop
+):
+    link = order_size(client).location
+    wanted.close(alice.id)
+    hosting.reconcile(this_shop, alice.id)
+    assert Account.select().count() == 0
+    assert client.get(link).status_code == 200
+    wallet.pay(Order.get(Order.kind == "resize").bolt11)
+    record_payments(worker)
+    assert "just too late" in client.get(link).text
+    for _ in range(2):
+        work(worker)
+    assert Account.get().space_mb == 500
+    assert client.get(link).location == "/account"
+    assert "Opened anew 500 MB for 48 days" in client.get("/account/receipts").text
+
+
+def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, alice, this_shop):
+    link = f"/orders/{pay(extend()).token}"
+    wanted.close(alice.id)
+    hosting.reconcile(this_shop, alice.id)
+    page = stranger.get(link).text
+    assert "Ended" in page
+    assert 'href="/?space_mb=100&amp;duration=1&amp;unit=months"' in page
+
+
+# -- receipts ------------------------------------------------------------------------------
+
+
+def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
+    paid = [pay(extend(30, "days")), pay(resize(1000, addresses=2))]
+    page = client.get("/account/receipts").text
+    assert "Extended by 30 days until" in page
+    assert "Changed to 1 GB, 2 extra mailboxes or forwards, paid until" in page
+    assert "<strong>210 sat</strong>" in page
+    for order in paid:
+        assert order.payment_hash in page
+
+
+def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, worker):
+    wallet.pay(extend(30, "days").bolt11)
+    record_payments(worker)
+    assert (
+        "30 days more: paid, and takes effect in a moment." in client.get("/account/receipts").text
+    )
+
+
+def test_a_receipt_says_what_became_credit(client, extend, pay):
+    pay(extend(24, "months"))
+    pay(extend(24, "months"))
+    page = client.get("/account/receipts").text
+    assert re.search("3.04[0-9] sat of it became credit", page)
+    assert re.search("3.04[0-9] sat are your credit now", page)
+
+
+def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this_shop):
+    paid = pay(extend())
+    enter(stranger, open_account(this_shop, "bobby"))
+    page = stranger.get("/account/receipts").text
+    assert paid.payment_hash not in page
+    assert "Nothing was paid yet" in page
