@@ -286,12 +286,14 @@ class _Look:
 
     def run(self) -> int | None:
         """Do what is due; when to look again."""
-        if self.account.ready_at is None or self.account.closing_at is not None:
-            return None  # its time has not begun; or it is over, unless a payment takes it back
-        again = self._use_credit()
+        if self.account.closing_at is not None:
+            return None  # unless a payment takes it back
         if self.account.blocked_at:
             outbox.withdraw(self.account.id, *outbox.OF_THE_END, "domain")
             self._tell("blocked", self.account.blocked_at)
+        if self.account.ready_at is None:
+            return None  # its time has not begun
+        again = self._use_credit()
         is_over = self.account.expires_at <= self.rules.moment
         then = self._after_the_end() if is_over else self._before_the_end()
         return then if then is None else min(then, again or then)
@@ -479,10 +481,10 @@ def problems(shop: Shop) -> list[str]:
     waiting = _held_up_by_gap(shop, rules) if rules.unbroken_since else 0
     if waiting:
         told.append(
-            f"{waiting} accounts whose grace period is over are kept: the calendar had a gap until "
-            f"{clock_time(rules.unbroken_since)}, and nobody is closed before a whole grace period "
-            "without one; if the clock and the dates are right, run `flask --app wsgi calendar "
-            "--yes`"
+            f"{waiting} of the suspended accounts would be closed by now, but the calendar had a "
+            f"gap until {clock_time(rules.unbroken_since)}: nobody is closed before a whole grace "
+            "period without one; if the clock and the dates are right, run `flask --app wsgi "
+            "calendar --yes`"
         )
     return told
 

@@ -150,7 +150,7 @@ def test_calendar_says_what_a_gap_holds_up_and_yes_goes_on(alice, flask):
     end_of(alice)
     lines = flask("calendar").output.splitlines()
     assert lines[0] == "1 suspended"
-    assert "1 accounts whose grace period is over are kept" in lines[1]
+    assert "1 of the suspended accounts would be closed by now" in lines[1]
     assert flask("problems").output == lines[1] + "\n"
     lines = flask("calendar", "--yes").output.splitlines()
     assert lines[0] == "1 about to be closed"

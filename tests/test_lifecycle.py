@@ -467,7 +467,7 @@ def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     time(GRACE - DAY)
     look()
     (problem,) = lifecycle.problems(this_shop)
-    assert "1 accounts whose grace period is over are kept" in problem
+    assert "1 of the suspended accounts would be closed by now" in problem
     assert "calendar --yes" in problem
     assert caplog.text.count("the calendar last ran at") == 1
 
@@ -691,6 +691,14 @@ def test_a_blocked_account_is_deleted_without_a_mail(this_shop, alice, worker, p
     assert told() == []
 
 
+def test_an_account_blocked_before_it_is_ready_is_told_at_once(this_shop, look):
+    bob = open_account(this_shop, "bob")
+    Account.update(email="bob@example.org").execute()
+    wanted.block(bob.id, "phishing")
+    look()
+    assert told() == ["blocked"]
+
+
 def test_an_account_that_is_not_blocked_any_more_is_told_again(bob, look, time):
     wanted.block(bob.id, "phishing")
     look()
@@ -778,6 +786,24 @@ def test_a_pass_killed_between_two_accounts_is_gone_on_with(this_shop, look, tim
         look(stopping=stopping)
     assert str(look()) == "2 notices written, 2 suspended"
     assert told() == ["suspended"] * 3
+
+
+def test_a_pass_that_slept_within_is_not_gone_on_with(
+    this_shop, look, time, time_machine, monkeypatch
+):
+    monkeypatch.setattr(lifecycle, "AT_ONCE", 1)
+    many(this_shop, 3)
+    time(DAY)
+    look()
+    time(DAY - INVOICE)
+
+    def stopping():
+        if not time_machine.moment % 2:
+            time_machine.forward(DAY + 1)
+
+    assert look(stopping=stopping).last_calls == 1
+    assert look().last_calls == 0
+    assert Account.select().where(Account.last_call_at.is_null(False)).count() == 0
 
 
 def test_a_worker_minds_the_calendar(this_shop, bob, worker, time_machine):
