@@ -208,7 +208,7 @@ def _order_page(order: Order, status: int = 200, **context):
 
 def _if_paid(order: Order) -> orders.Offer | None:
     """What an order of an account that is there would do now; None once it is paid or over."""
-    if order.kind == "open" or order.account is None or orders.state(order) != "unpaid":
+    if order.kind == "open" or orders.state(order) != "unpaid" or order.account is None:
         return None
     return orders.if_paid(this_shop(), order.account, order)
 

@@ -5,129 +5,143 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lightningspace import clock, ledger
-from lightningspace.models import Account
+from lightningspace import clock, ledger, orders
+from lightningspace.models import Account, Order
 from lightningspace.prices import DAY, LONGEST_SECONDS, Holding, Prices, Size
 
 PRICES = Prices(5000, 20000, 1000, 1000)
 HORIZON = 1095 * DAY
+SHOP = SimpleNamespace(
+    prices=PRICES, config=SimpleNamespace(horizon_seconds=HORIZON, grace_days=14)
+)
 SIZES = [Size(100), Size(500), Size(5000), Size(100, 7), Size(100, 0, 3), Size(1_000_000, 999, 999)]
+NOON = 1_700_000_000
 
 sizes = st.sampled_from(SIZES)
-seconds = st.integers(3600, LONGEST_SECONDS)
+hours = st.one_of(st.integers(1, 48), st.integers(1, LONGEST_SECONDS // 3600))
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("extend"), seconds, st.integers(0, 10**7)),
-        st.tuples(st.just("resize"), sizes, st.integers(0, 10**7)),
-        st.tuples(st.just("pay late"), sizes, seconds),
-        st.tuples(st.just("use credit"), st.none(), st.none()),
-        st.tuples(st.just("wait"), st.integers(0, 400 * DAY), st.none()),
+        st.tuples(st.just("extend"), hours),
+        st.tuples(st.just("resize"), sizes, st.booleans()),
+        st.tuples(st.just("pay"), st.integers(0, 9), st.sampled_from([0, 0, 1, 999, 10**7])),
+        st.tuples(st.just("use_credit")),
+        st.tuples(st.just("wait"), st.one_of(st.integers(0, 900), st.integers(0, 400 * DAY))),
     ),
-    max_size=12,
+    max_size=16,
 )
 many = settings(max_examples=200, deadline=None)
 
 
 class Life:
-    """One account, and beside it what its customer paid and what its size has used up since."""
+    """One account with its open orders, and what its customer has paid and used up in fractions."""
 
-    def __init__(self, size: Size, paid_seconds: int):
-        self.moment, self.size = 1_700_000_000, size
-        self.paid = PRICES.cost_msat(size, paid_seconds)
-        self.used = Fraction(0)
-        first = Holding().buy(self.paid, self.rate, HORIZON, paid_seconds)
-        self.account = Account(opened_at=self.moment, ready_at=self.moment, valued_at=self.moment)
-        self.rounded = 0  # msat that rounding may have cost
-        self.keep(first)
+    def __init__(self, size: Size, hours: int):
+        self.moment, self.used, self.orders = NOON, Fraction(0), []
+        clock.set_source(lambda: self.moment)
+        times = {"opened_at": NOON, "ready_at": NOON, "valued_at": NOON}
+        self.account = Account(**times, **vars(size))
+        self.paid = PRICES.cost_msat(size, hours * 3600)
+        self.rounded = 0  # msat that whole numbers may have taken from what is left
+        self.keep(Holding().buy(self.paid, self.rate, HORIZON, hours * 3600))
 
     @property
     def rate(self) -> int:
-        return PRICES.rate(self.size)
+        return ledger.rate(SHOP, self.account)
 
     @property
     def holding(self) -> Holding:
         return ledger.holding(self.account)
 
-    def keep(self, holding: Holding) -> None:
-        for name, value in ledger.columns(self.account, holding).items():
+    def keep(self, holding: Holding, size: Size | None = None) -> None:
+        facts = ledger.columns(self.account, holding) | (vars(size) if size else {})
+        for name, value in facts.items():
             setattr(self.account, name, value)
 
-    def buy(self, holding: Holding, msat: int) -> None:
-        before = self.holding
-        assert holding.worth_msat == before.worth_msat + msat
-        self.paid += msat
-        self.keep(holding)
-        assert self.holding == holding
+    def extend(self, hours: int) -> None:
+        """Order more time, to be paid at any later time, or never."""
+        size, offer = (
+            ledger.size(self.account),
+            orders.extension(SHOP, self.account, hours, "hours"),
+        )
+        order = Order(kind="extend", duration=hours, unit="hours", amount_msat=offer.msat)
+        self.order(order, size, offer.ends_at)
 
-    def extend(self, seconds: int, overpaid_msat: int) -> None:
-        msat = PRICES.cost_msat(self.size, seconds) + overpaid_msat
-        before = self.holding
-        after = before.buy(msat, self.rate, HORIZON, seconds)
-        assert after.seconds >= min(max(HORIZON, before.seconds), before.seconds + seconds)
-        self.buy(after, msat)
-
-    def resize(self, size: Size, overpaid_msat: int) -> None:
-        before, rate = self.holding, PRICES.rate(size)
-        if not before.seconds:
+    def resize(self, size: Size, is_paid: bool) -> None:
+        """Order another size, or have it for nothing; a second one waits for the first."""
+        if any(order.kind == "resize" for order in self.orders) or not self.holding.seconds:
             return
-        cost = before.growth_msat(rate)
-        msat = cost + overpaid_msat if cost else 0
-        after = before.resize(msat, rate, HORIZON)
-        assert after.seconds >= before.seconds
-        self.buy(after, msat)
-        self.size = size
+        order = Order(kind="resize", amount_msat=self.holding.growth_msat(PRICES.rate(size)))
+        self.order(order, size, self.account.expires_at)
+        if is_paid or not order.amount_msat:
+            self.pay(-1, 0)
 
-    def pay_late(self, size: Size, seconds: int) -> None:
-        """An order of time placed at another size than the account has by now."""
-        msat = PRICES.cost_msat(size, seconds)
-        least = seconds if self.size.fits_in(size) else 0
-        before = self.holding
-        after = before.buy(msat, self.rate, HORIZON, least)
-        assert after.seconds >= before.seconds
-        self.buy(after, msat)
+    def order(self, order: Order, size: Size, ends_at: int) -> None:
+        for name, value in vars(size).items():
+            setattr(order, name, value)
+        order.ends_at = ends_at  # as it was promised
+        self.orders.append(order)
+
+    def pay(self, number: int, overpaid_msat: int) -> None:
+        if not self.orders:
+            return
+        order, before = self.orders.pop(number % len(self.orders)), self.holding
+        msat = order.amount_msat + overpaid_msat if order.amount_msat else 0
+        size = orders.size_of(order) if order.kind == "resize" else None
+        after = orders.bought(SHOP, self.account, order, msat, size)
+        assert after.worth_msat == before.worth_msat + msat
+        self.paid += msat
+        was_small = ledger.size(self.account).fits_in(orders.size_of(order))
+        self.keep(after, size)
+        assert self.holding == after
+        if order.kind == "extend":
+            assert after.seconds >= before.seconds
+            named = before.seconds + order.duration * 3600 if was_small else 0
+            assert after.seconds >= min(named, HORIZON)
+        elif before.seconds:  # an end that is past cannot be kept
+            # Each rounding of the value may take a msat of it, which is so much time.
+            assert self.account.expires_at >= order.ends_at - self.rounded * DAY // self.rate - 1
 
     def use_credit(self) -> None:
         before = self.holding
-        self.buy(before.use_credit(self.rate, HORIZON), 0)
-        assert self.holding.seconds >= before.seconds
+        after = before.use_credit(self.rate, HORIZON)
+        assert (after.worth_msat, after.seconds >= before.seconds) == (before.worth_msat, True)
+        self.keep(after)
 
     def wait(self, seconds: int) -> None:
-        before = self.holding
+        self.used += Fraction(self.rate * min(seconds, self.holding.seconds), DAY)
         self.moment += seconds
-        clock.set_source(lambda: self.moment)
-        self.used += Fraction(self.rate * min(seconds, before.seconds), DAY)
-        self.rounded += 1
 
     def assert_fair(self) -> None:
         """What is left is paid for at the price of the size that it has, in full."""
-        held = self.holding
-        assert held.value_msat + self.rounded >= Fraction(self.rate * held.seconds, DAY)
-        assert self.paid + self.rounded >= self.used + held.credit_msat + Fraction(
-            self.rate * held.seconds, DAY
-        )
+        self.rounded += 1
+        held, left = self.holding, Fraction(self.rate * self.holding.seconds, DAY)
+        assert held.value_msat + self.rounded >= left
+        assert self.paid + self.rounded >= self.used + left + held.credit_msat
         assert held.worth_msat <= self.paid
 
 
 @many
-@given(sizes, seconds, steps)
-def test_no_order_of_buying_gets_large_space_at_the_small_price(size, paid_seconds, steps):
-    clock.set_source(lambda: 1_700_000_000)
-    life = Life(size, paid_seconds)
-    for what, first, second in steps:
-        step = getattr(life, what.replace(" ", "_"))
-        step(*(each for each in (first, second) if each is not None))
+@example(Size(100), 24, [("extend", 17_520), ("resize", Size(5000), True), ("pay", 0, 0)])
+@example(
+    Size(100), 24, [("resize", Size(5000), False), ("extend", 17_520), ("pay", 1, 0), ("pay", 0, 0)]
+)
+@example(Size(100), 24, [("extend", 17_520), ("resize", Size(100, 7), True), ("pay", 0, 0)])
+@given(sizes, hours, steps)
+def test_no_order_of_buying_gets_large_space_at_the_small_price(size, hours, steps):
+    life = Life(size, hours)
+    for step, *arguments in steps:
+        getattr(life, step)(*arguments)
         life.assert_fair()
 
 
 @many
-@given(seconds, st.integers(0, LONGEST_SECONDS))
-def test_a_value_melts_evenly_and_not_twice(paid_seconds, waited):
+@given(hours, st.integers(0, LONGEST_SECONDS))
+def test_a_value_melts_evenly_and_not_twice(hours, waited):
     """Looking in between, or buying nothing, takes nothing."""
-    clock.set_source(lambda: 1_700_000_000)
-    life = Life(Size(100), paid_seconds)
+    life, paid_seconds = Life(Size(100), hours), hours * 3600
     life.wait(waited)
     at_once = life.holding
     life.keep(at_once)
@@ -138,11 +152,11 @@ def test_a_value_melts_evenly_and_not_twice(paid_seconds, waited):
 
 
 @many
-@given(sizes, sizes, seconds)
-def test_there_and_back_again_costs_and_wins_nothing_but_rounding(small, large, paid_seconds):
+@given(sizes, sizes, hours)
+def test_there_and_back_again_costs_and_wins_nothing_but_rounding(small, large, hours):
     rate, other = PRICES.rate(small), PRICES.rate(large)
-    msat = PRICES.cost_msat(small, paid_seconds)
-    held = Holding().buy(msat, rate, 10**12, paid_seconds)
+    msat = PRICES.cost_msat(small, hours * 3600)
+    held = Holding().buy(msat, rate, 10**12, hours * 3600)
     back = held.resize(0, other, 10**12).resize(0, rate, 10**12)
     assert back.worth_msat == msat
     assert back.seconds == msat * DAY // rate
@@ -164,7 +178,7 @@ def test_a_nearer_horizon_takes_nothing_that_was_bought():
 
 
 def test_nothing_melts_before_everything_is_set_up():
-    moment = 1_700_000_000
+    moment = NOON
     account = Account(opened_at=moment, valued_at=moment, expires_at=moment + DAY, value_msat=7000)
     clock.set_source(lambda: moment + 7200)
     assert ledger.holding(account) == Holding(DAY, 7000, 0)
@@ -173,14 +187,13 @@ def test_nothing_melts_before_everything_is_set_up():
 
 
 def test_a_clock_that_went_back_gives_no_time():
-    moment = 1_700_000_000
+    moment = NOON
     account = Account(ready_at=moment, valued_at=moment, expires_at=moment + DAY, value_msat=7000)
     clock.set_source(lambda: moment - 7200)
     assert ledger.holding(account) == Holding(DAY, 7000, 0)
 
 
 def test_the_grace_is_as_long_as_what_was_paid_within_bounds():
-    shop = SimpleNamespace(config=SimpleNamespace(grace_days=14))
     for paid, grace in ((600, 3600), (7200, 7200), (90 * DAY, 14 * DAY)):
         account = Account(opened_at=0, ready_at=1000, expires_at=1000 + paid)
-        assert ledger.grace_seconds(shop, account) == grace
+        assert ledger.grace_seconds(SHOP, account) == grace
