@@ -429,7 +429,9 @@ def paid_orders():
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-@with_settings(GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000")
+@with_settings(
+    GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="9999"
+)
 def test_a_year_ends_with_panel_accounts_and_money_agreeing(
     this_shop, node, panel, time_machine, tmp_path
 ):
