@@ -44,6 +44,7 @@ from lightningspace.forms import (
 )
 from lightningspace.models import Account, Domain, Order, Service
 from lightningspace.node import NodeError
+from lightningspace.prices import DAY
 from lightningspace.vault import Unreadable
 from lightningspace.visitors import login_manager, this_shop
 
@@ -66,6 +67,8 @@ PAGES = {
 SWITCHES = ("ftp", "shell", "database")
 # How often a page looks again: while services change, and while one waits to be tried again.
 POLL_SECONDS, SLOW_POLL_SECONDS = 2, 15
+# How long it says that a payment came too late for the hosting before.
+ANEW_SECONDS = 7 * DAY
 
 
 @account.before_request
@@ -197,7 +200,7 @@ def overview():
         },
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,
-        is_anew=order is not None and order.is_late,
+        is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
         left_seconds=max(0, account.expires_at - now()),
         paid_seconds=ledger.paid_seconds(account),
         space=_space(account),
