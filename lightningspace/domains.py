@@ -78,14 +78,6 @@ def normalise(typed: str) -> str:
     return name
 
 
-def to_unicode(name: str) -> str:
-    """As it is read; the same where it has no other script."""
-    try:
-        return idna.decode(name)
-    except UnicodeError:
-        return name
-
-
 def token(account_id: str) -> str:
     """What a domain's TXT record must name. It is no secret: every account has another."""
     return hashlib.sha256(f"lightning-space domain of {account_id}".encode()).hexdigest()[:32]

@@ -331,7 +331,7 @@ def test_whatever_is_typed_becomes_a_domain_or_is_refused(typed):
         assert str(refused).startswith(("Write a domain", "We can use"))
     else:
         assert names.is_domain(name) and domains.normalise(name) == name
-        assert domains.normalise(domains.to_unicode(name)) == name
+        assert domains.normalise(names.in_unicode(name)) == name
 
 
 def test_a_name_that_is_no_claim_is_unknown(shop, alice):
@@ -346,9 +346,9 @@ def test_a_name_that_is_no_claim_is_unknown(shop, alice):
 
 
 def test_a_domain_is_read_in_its_own_script():
-    assert domains.to_unicode("xn--bcher-kva.example") == "bücher.example"
-    assert domains.to_unicode("xn--zzzzzzzzz.example") == "xn--zzzzzzzzz.example"
-    assert domains.to_unicode("example.org") == "example.org"
+    assert names.in_unicode("xn--bcher-kva.example") == "bücher.example"
+    assert names.in_unicode("xn--zzzzzzzzz.example") == "xn--zzzzzzzzz.example"
+    assert names.in_unicode("example.org") == "example.org"
 
 
 def test_a_domain_of_another_script_works(shop, dns, alice, panel):
