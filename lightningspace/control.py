@@ -188,8 +188,13 @@ def overview():
     usage.opened(account)
     rows = wanted.services_of(account.id)
     order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
+    addresses = [row for row in rows if row.kind in wanted.ADDRESSES]
+    shown = [row for row in addresses if row.kind == "mailbox"][:1]
+    shown += [row for row in addresses if row.own_password_sealed and row not in shown]
     return page(
         "account/overview.html",
+        shown_mailboxes=shown,
+        more_addresses=len(addresses) - len(shown),
         host=_host(),
         state=_state,
         password=unsealed(account.password_sealed),

@@ -255,6 +255,17 @@ def test_how_to_connect_can_be_copied(browser):
         assert page.count(f'id="{target}"') == 1
 
 
+def test_many_addresses_are_counted_and_not_listed(browser, alice, this_shop):
+    for name in ("eve", "sales", "zoe"):
+        address = f"{name}@alice.shop.test"
+        password = None if name == "zoe" else "correct horse"
+        wanted.add(this_shop, alice.id, "mailbox", address, password)
+    page = browser.get("/account").text
+    assert "1 more mailbox or forward:" not in page
+    assert page.count(">Mail</h3>") == 2  # the first, and the one with a password to be noted
+    assert "2 more mailboxes or forwards:" in page
+
+
 # -- how things stand ------------------------------------------------------------------
 
 
