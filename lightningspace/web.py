@@ -150,7 +150,7 @@ def order_status(token):
 @web.post("/orders/<token>/cancel")
 def cancel_order(token):
     found = _order(token)
-    if not visitors.placed(found):
+    if not _is_mine(found):
         raise NotFound
     if Button().validate_on_submit() and orders.state(found) in ("unpaid", "checking"):
         try:
@@ -185,11 +185,18 @@ def _is_ready(order: Order) -> bool:
     return is_there and order.account.ready_at is not None
 
 
+def _is_mine(order: Order) -> bool:
+    """Whether this browser has placed it, or is logged in to the account that it is for."""
+    return visitors.placed(order) or (order.kind != "open" and _is_owners(order))
+
+
+def _is_owners(order: Order) -> bool:
+    return current_user.is_authenticated and current_user.account.id == order.account_id
+
+
 def _renewed_ours(order: Order) -> bool:
     """Whether it has taken effect, for the account that this browser is logged in to."""
-    if not orders.was_renewed(order) or not current_user.is_authenticated:
-        return False
-    if current_user.account.id != order.account_id:
+    if not orders.was_renewed(order) or not _is_owners(order):
         return False
     flash(f"Thank you: your hosting is paid until {clock_time(order.ends_at)}.")
     return True
@@ -215,7 +222,7 @@ def _if_paid(order: Order) -> orders.Offer | None:
 
 def _status(order: Order) -> dict:
     state = orders.state(order)
-    status = {"order": order, "state": state, "is_mine": visitors.placed(order), "waits": True}
+    status = {"order": order, "state": state, "is_mine": _is_mine(order), "waits": True}
     if state in ("preparing", "cancelled", "expired", "closed"):
         status["waits"] = False
     elif orders.was_renewed(order):

@@ -539,8 +539,25 @@ def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client,
         assert "<strong>720 sat</strong>" in form
 
 
-def test_only_the_browser_that_ordered_may_cancel_an_extension(client, stranger):
+def test_a_stranger_may_not_cancel_an_extension(client, stranger):
     link = order_time(client).location
+    token = csrf_token(stranger.get("/").text)
+    assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
+
+
+def test_another_browser_of_the_owner_may_cancel_it(client, stranger, alice):
+    enter(stranger, alice)
+    link = order_size(client).location
+    page = stranger.get(link).text
+    assert "Cancel the order" in page
+    stranger.post(f"{link}/cancel", data={"csrf_token": csrf_token(page)})
+    assert "Cancelled" in client.get(link).text
+
+
+def test_the_owner_of_another_hosting_may_not_cancel_it(client, stranger, this_shop):
+    enter(stranger, open_account(this_shop, "bobby"))
+    link = order_size(client).location
+    assert "Cancel the order" not in stranger.get(link).text
     token = csrf_token(stranger.get("/").text)
     assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
 
