@@ -449,7 +449,7 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
         shop = opened.shop()
         took = seconds_of(fill, models.db.obj, accounts, now())
         if url:
-            models.db.execute_sql("ANALYZE")  # as autovacuum does by and by
+            models.db.execute_sql("VACUUM ANALYZE")  # or autovacuum does it meanwhile
         lifecycle.run_pass(shop)
         Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
         for number in range(rounds):
