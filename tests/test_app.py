@@ -158,7 +158,8 @@ def post_paths(app):
 
 def test_every_form_needs_its_token(app, alice, client):
     log_in(client, "alice", "correct horse")
-    paths = set(post_paths(app))
+    # A mail program ends reminders with a POST of its own (RFC 8058): its address is the right to.
+    paths = {path for path in post_paths(app) if not path.startswith("/reminders/stop/")}
     assert {"/orders", "/login", "/logout", "/account/password"} < paths
     for path in paths:
         for body in ({}, {"csrf_token": ""}, {"csrf_token": "x.y.z"}, {"csrf_token": "ü\0"}):
