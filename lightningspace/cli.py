@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import copying, hosting, lifecycle, models, wanted
+from lightningspace import copying, hosting, lifecycle, models, outbox, wanted
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -60,8 +60,8 @@ def worker():
 @click.command("problems")
 @with_appcontext
 def problems():
-    """Print what needs the operator: payments without an order, services that fail, dates."""
-    for line in lifecycle.problems(current_app.extensions["shop"]):
+    """Print what needs the operator: payments without an order, what fails, dates."""
+    for line in lifecycle.problems(current_app.extensions["shop"]) + outbox.problems():
         click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
         click.echo(

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from peewee import fn
 
 from lightningspace import clock, ledger, wanted
 from lightningspace.clock import now
@@ -29,6 +30,7 @@ CLAIM_SECONDS = 5 * 60
 RETRY_SECONDS = 60
 RETRY_SECONDS_MAX = 6 * 60 * 60
 GIVE_UP_SECONDS = 5 * DAY
+LATE_SECONDS = 60 * 60
 WIPED = {"recipient": None, "subject": None, "body": None, "unsubscribe": None, "try_at": None}
 
 NO_BREAK = "\N{NO-BREAK SPACE}"  # until the lines are wrapped
@@ -172,6 +174,19 @@ def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
             _note_sent(row)
             sent += 1
     return sent
+
+
+def problems() -> list[str]:
+    """For the operator: the mails that have waited for an hour, with an error of one of them."""
+    is_late = Notice.try_at.is_null(False) & (Notice.written_at <= now() - LATE_SECONDS)
+    late = Notice.select(
+        fn.COUNT(Notice.account_id), fn.MIN(Notice.written_at), fn.MAX(Notice.error)
+    ).where(is_late)
+    count, since, error = late.tuples().get()
+    if not count:
+        return []
+    why = error or "is the worker running?"
+    return [f"mails not sent: {count}, the first since {clock.clock_time(since)}: {why}"]
 
 
 def _due() -> list[Notice]:

@@ -258,6 +258,22 @@ def test_waits_grow_and_end_after_five_days(this_shop, alice, mails, time_machin
     assert caplog.text.count("ERROR") == 1
 
 
+def test_problems_tell_of_mails_that_wait_for_an_hour(
+    this_shop, alice, mails, runner, time_machine
+):
+    write(this_shop, alice)
+    mails.refused["alice@example.org"] = "450 later"
+    send(this_shop)
+    assert runner.invoke(args=["problems"]).output == ""
+    time_machine.forward(3600)
+    said = runner.invoke(args=["problems"]).output
+    assert said.startswith("mails not sent: 1, the first since ")
+    assert said.endswith(" UTC: the mail server answered 450 to the recipient\n")
+    mails.refused.clear()
+    send(this_shop)
+    assert runner.invoke(args=["problems"]).output == ""
+
+
 def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, mails):
     write(this_shop, alice, "deleted")
     forget(alice)
