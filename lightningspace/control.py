@@ -214,8 +214,8 @@ def overview():
 
 @account.post("/noted")
 def noted():
-    # Not what was made since that page was shown.
-    seen_at = min(request.form.get("seen_at", 0, int), now())
+    # Not what was made since that page was shown; no number that the database cannot hold.
+    seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
     hosting.forget_passwords(this_account().id, seen_at)
     return redirect(url_for("account.overview"), 303)
 

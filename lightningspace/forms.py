@@ -390,6 +390,7 @@ class ServicePasswordForm(Form):
 class SshKeyForm(Form):
     ssh_key = TextAreaField(
         "Public key",
+        default="",
         filters=[_stripped],
         validators=[Optional()],
         render_kw={"rows": "4", "spellcheck": "false", "autocapitalize": "none"},

@@ -434,6 +434,14 @@ def test_a_public_key_is_set_however_it_was_pasted(browser, alice):
         assert f">\r\n{kept}</textarea>" in browser.get("/account/settings").text
 
 
+def test_forms_by_hand_are_understood_or_refused(browser, alice):
+    wanted.configure(alice.id, "shell", "ls_alice", ssh_key=KEY)
+    assert send(browser, "/settings/ssh-key", name="ls_alice").status_code == 303
+    assert settings_of(alice, "shell")["ssh_key"] == ""
+    for seen_at in ("-" + "9" * 40, "9" * 40, "9" * 9999, "x", ""):
+        assert send(browser, "/noted", seen_at=seen_at).status_code == 303
+
+
 WRONG_KEYS = [
     *("ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + KEY.split()[1], "ssh-ed25519 " + "A" * 68),
     *(f"{KEY}\n{KEY}", f"{KEY} alice\n{KEY} bob", f'command="x" {KEY}', "ssh-dss " + "A" * 68),
