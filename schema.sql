@@ -23,6 +23,7 @@ CREATE TABLE accounts (
   extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
   held_by           TEXT   UNIQUE,                       -- one unpaid place of a client; NULL once paid
   email             TEXT,                                -- for reminders
+  email_epoch       BIGINT NOT NULL DEFAULT 0,           -- links to confirm of an older one are over
   password_sealed   TEXT,                                -- typed: until opened; generated: until noted
   password_hash     TEXT,
   opened_at         BIGINT,

@@ -116,6 +116,7 @@ class Account(Table):
     extra_domains = BigIntegerField(default=0)
     held_by = TextField(null=True, unique=True)
     email = TextField(null=True)
+    email_epoch = BigIntegerField(default=0)
     password_sealed = TextField(null=True)
     password_hash = TextField(null=True)
     opened_at = BigIntegerField(null=True)

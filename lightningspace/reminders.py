@@ -33,7 +33,7 @@ class Change:
     """What a mailed link asks for."""
 
     account_id: str
-    before: str  # a keyed hash of the address that it replaces
+    before: str  # a keyed hash of the address that it replaces, and of which change of it that is
     address: str
     site: str = ""
     is_done: bool = False
@@ -52,7 +52,7 @@ def request_change(shop: Shop, account: Account, email: str) -> bool:
         if account is None:
             return False
         until = now() + CONFIRM_SECONDS
-        facts = [account.id, _hash(shop, account), email, until]
+        facts = [account.id, shop.vault.mac(*_state(account)), email, until]
         token = shop.vault.seal(json.dumps(facts), "reminders")
         link = f"{shop.config.public_url}/reminders/confirm/{token}"
         about = _next(account.id)
@@ -71,15 +71,16 @@ def confirm(shop: Shop, token: str) -> None:
     change = _unsealed(shop, token)
     with transaction():
         change = _checked(shop, change, lock_account(change.account_id))
-        Account.update(email=change.address).where(Account.id == change.account_id).execute()
-    if not change.is_done:
-        logger.info("account %s: its reminders have a new address", change.account_id)
+        if change.is_done:
+            return
+        _set(change.account_id, change.address)
+    logger.info("account %s: its reminders have a new address", change.account_id)
 
 
 def remove(account_id: str) -> None:
     """No more reminders, of those either that are written already."""
     with transaction():
-        Account.update(email=None).where(Account.id == account_id).execute()
+        _set(account_id, None)
         outbox.stop(account_id)
 
 
@@ -95,8 +96,17 @@ def _next(account_id: str) -> int:
     return max([now(), *(row.about + 1 for row in recent)])
 
 
-def _hash(shop: Shop, account: Account) -> str:
-    return shop.vault.mac("address", account.id, account.email or "")
+def _set(account_id: str, address: str | None) -> None:
+    """Within a transaction: what was mailed before to be confirmed is over."""
+    Account.update(email=address, email_epoch=Account.email_epoch + 1).where(
+        Account.id == account_id
+    ).execute()
+
+
+def _state(account: Account) -> tuple[str, ...]:
+    """What a link may change, once: whoever was logged out everywhere can confirm no more."""
+    epochs = f"{account.email_epoch}.{account.session_epoch}"
+    return "address", account.id, epochs, account.email or ""
 
 
 def _unsealed(shop: Shop, token: str) -> Change:
@@ -115,9 +125,11 @@ def _checked(shop: Shop, change: Change, account: Account | None) -> Change:
     if account is None or account.username is None or account.closing_at is not None:
         raise Unknown("This hosting does not exist any more.")
     is_done = account.email == change.address
-    then = (change.before, "address", account.id, account.email or "")
-    if not is_done and not shop.vault.is_mac(*then):
-        raise Unknown("The address was changed after this link was asked for.")
+    if not is_done and not shop.vault.is_mac(change.before, *_state(account)):
+        raise Unknown(
+            "The address was changed, or every browser was logged out, after this link was asked "
+            "for. Ask for another one in your hosting."
+        )
     site = wanted.site_name(shop, account.username)
     return Change(change.account_id, change.before, change.address, site, is_done)
 
@@ -141,7 +153,7 @@ def unsubscribe(shop: Shop, token: str) -> None:
     with transaction():
         account = lock_account(account_id)
         if account is not None and is_meant(account.email):
-            Account.update(email=None).where(Account.id == account_id).execute()
+            _set(account_id, None)
             logger.info("account %s: no more reminders", account_id)
         outbox.stop(account_id, is_meant)
 

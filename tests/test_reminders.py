@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightningspace import outbox, reminders, wanted
+from lightningspace import outbox, reminders, visitors, wanted
 from lightningspace.models import Account, Notice, Service, transaction
 from lightningspace.vault import Vault
 from tests.conftest import at_once, csrf_token, open_account
@@ -99,6 +99,30 @@ def test_a_link_is_over_when_the_address_was_changed_since(this_shop, alice):
     assert email_of(alice) is None
 
 
+def test_a_link_that_was_used_is_over_once_the_address_is_gone_again(this_shop, alice):
+    path = asked(this_shop, with_email(alice, None))
+    reminders.confirm(this_shop, token(path))
+    reminders.remove(alice.id)
+    with pytest.raises(reminders.Unknown, match="was changed"):
+        reminders.confirm(this_shop, token(path))
+
+    path = asked(this_shop, Account.get_by_id(alice.id))
+    reminders.confirm(this_shop, token(path))
+    reminders.unsubscribe(this_shop, token(reminded(this_shop, Account.get_by_id(alice.id))))
+    with pytest.raises(reminders.Unknown, match="was changed"):
+        reminders.confirm(this_shop, token(path))
+    assert email_of(alice) is None
+
+
+def test_a_link_is_over_for_who_was_logged_out_everywhere(app, this_shop, alice):
+    path = asked(this_shop, alice, "thief@example.org")
+    with app.test_request_context():
+        visitors.log_out_everywhere(alice)
+    with pytest.raises(reminders.Unknown, match="logged out"):
+        reminders.confirm(this_shop, token(path))
+    assert email_of(alice) == "alice@old.example"
+
+
 def test_a_link_of_a_hosting_that_is_gone_says_so(this_shop, alice):
     path = asked(this_shop, alice)
     wanted.close(alice.id)
@@ -128,11 +152,11 @@ def test_links_outlive_a_change_of_the_key(this_shop, alice):
     path, stop = asked(this_shop, alice), reminded(this_shop, alice)
     old = this_shop.config.secret_key
     changed = replace(this_shop, vault=Vault("a new key that is long enough too", (old,)))
-    reminders.unsubscribe(changed, token(stop))
-    assert email_of(alice) is None
-    with_email(alice, "alice@old.example")
     reminders.confirm(changed, token(path))
     assert email_of(alice) == NEW
+    with_email(alice, "alice@old.example")
+    reminders.unsubscribe(changed, token(stop))
+    assert email_of(alice) is None
 
 
 def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
