@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import idna
-from peewee import IntegrityError
+from peewee import IntegrityError, fn
 
 from lightningspace import names, outbox, wanted
 from lightningspace.clock import now
@@ -42,6 +42,7 @@ CHECK_SECONDS = 10  # at most so often, whoever presses the button
 # Longer than one pass takes.
 ASKING_SECONDS = 3 * 60
 ASKED_AT_ONCE = 50
+SILENT_AT_ONCE = 20  # beside them, of those that nobody answered for the last time
 THREADS = 10
 # A longer time in which nobody looked does not count as missing.
 UNSEEN_SECONDS = 2 * DAY
@@ -259,11 +260,7 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
 def _take_due() -> Iterator[Domain]:
     """Domains that no other worker looks at meanwhile."""
     moment = now()
-    at = Domain.look_at
-    # What waits longer than anything may was put off by a clock that was wrong. Two queries: in
-    # one of both SQLite reads the whole table.
-    due = [Domain.select().where(which) for which in (at <= moment, at > moment + 2 * DAY)]
-    for row in [row for rows in due for row in rows.order_by(at).limit(ASKED_AT_ONCE)]:
+    for row in _due(moment):
         until = moment + ASKING_SECONDS
         taken = Domain.update(look_at=until, asked_at=moment).where(
             _this(row) & (Domain.look_at == row.look_at)
@@ -271,6 +268,24 @@ def _take_due() -> Iterator[Domain]:
         if taken.execute():
             row.look_at = until
             yield row
+
+
+def _due(moment: int) -> list[Domain]:
+    at = Domain.look_at
+    # Each of these takes seconds: thousands at a dead server must not be before all others.
+    is_silent = fn.COALESCE(Domain.asked_at, 0) > fn.COALESCE(Domain.looked_at, 0)
+    # What waits longer than anything may was put off by a clock that was wrong. A query for each:
+    # in one of all SQLite reads the whole table.
+    due = (
+        ((at <= moment) & ~is_silent, ASKED_AT_ONCE),
+        ((at <= moment) & is_silent, SILENT_AT_ONCE),
+        (at > moment + 2 * DAY, ASKED_AT_ONCE),
+    )
+    return [
+        row
+        for which, at_once in due
+        for row in Domain.select().where(which).order_by(at).limit(at_once)
+    ]
 
 
 def _ask(shop: Shop, row: Domain, stopping: Callable[[], bool]) -> Answer | None:

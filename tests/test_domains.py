@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightningspace import domains, hosting, names, wanted
+from lightningspace import clock, domains, hosting, names, wanted
 from lightningspace.dns import Resolver
 from lightningspace.models import Account, Domain, Notice, Service
 from lightningspace.sandbox.program import buttons
@@ -677,6 +677,25 @@ def test_a_fault_with_one_holds_up_no_other(shop, dns, alice):
     assert domains.look(replace(shop, resolver=Broken((dns.address,)))) == 3
     assert wants(alice, name="a.example") and wants(alice, name="c.example")
     assert not wants(alice, name="b.example")
+
+
+def test_many_at_a_dead_server_hold_up_no_others(shop, dns, alice, bob, time_machine):
+    for number in range(120):
+        moment = clock.now()
+        Domain.create(account=bob, name=f"b{number}.example", added_at=moment, look_at=moment)
+    dns.fault = "servfail"
+    while domains.look(shop):
+        pass
+    time_machine.forward(600)
+    domains.add(shop, alice.id, NAME, False)
+    time_machine.forward(1)
+    dns.fault = None
+    prove(dns, alice)
+    domains.look(shop)
+    assert wants(alice)
+    while domains.look(shop):
+        pass
+    assert all(row.looked_at for row in Domain.select())
 
 
 def test_a_worker_that_is_to_end_asks_nothing_more(shop, dns, alice, time_machine):
