@@ -295,6 +295,20 @@ def test_a_server_that_is_down_is_asked_once_a_minute(this_shop, alice, mails, t
     assert send(this_shop) == 5
 
 
+def test_mails_at_which_the_server_hangs_up_hold_up_no_new_one(
+    this_shop, alice, mails, time_machine
+):
+    mails.refused["alice@example.org"] = "421 bye"
+    for about in range(5):
+        write(this_shop, alice, about=about)
+    for _ in range(5):
+        send(this_shop)
+        time_machine.forward(60)
+    time_machine.forward(3600)
+    write(this_shop, with_email(open_account(this_shop, "bob")))
+    assert send(this_shop) == 1
+
+
 def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
     class Breaks:
         def send(self, recipient, *mail):
