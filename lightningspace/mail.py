@@ -226,7 +226,8 @@ def _reason(error: Exception) -> str:
 def _ascii_host(recipient: str) -> str:
     """The address with its host in A-labels; anything else than one plain address is refused."""
     match = ADDRESS.fullmatch(recipient)
-    if not match:
+    # An encoded word would stand decoded in the header To, as another address.
+    if not match or "=?" in recipient:
         raise Refused("this is no address that a mail can go to", permanent=True)
     local, host = match.groups()
     if not host.isascii():

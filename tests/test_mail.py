@@ -122,7 +122,7 @@ def test_a_strange_subject_arrives(mails, subject):
         *("alice@example.org, eve@example.org", "Alice <alice@example.org>", "alice@example.org\0"),
         *("a lice@example.org", "alice@[127.0.0.1]", '"alice"@example.org', "alice@x.org\u2028"),
         *("x" * 65 + "@example.org", "alice@" + "x" * 300, "alice@ü\ud800.org", "alice@\u200d.org"),
-        "alice@example.org>\r\nDATA",
+        *("alice@example.org>\r\nDATA", "=?utf-8?q?eve=40x.org?=@example.org"),
     ],
 )
 def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(recipient):
