@@ -33,7 +33,7 @@ CREATE TABLE accounts (
   value_msat        BIGINT CHECK (value_msat >= 0),      -- this melts away evenly until expires_at
   credit_msat       BIGINT NOT NULL DEFAULT 0 CHECK (credit_msat >= 0),  -- paid beyond the horizon
   calendar_at       BIGINT,                              -- when the calendar looks at it; NULL: never
-  last_call_at      BIGINT,                              -- no more invoices: it is about to be closed
+  last_call_at      BIGINT,                              -- no more invoices: the calendar closes it
   suspended_at      BIGINT,                              -- everything is off: the paid time is over
   blocked_at        BIGINT,                              -- everything is off: the operator says so
   blocked_reason    TEXT,                                -- shown to the customer

@@ -365,7 +365,7 @@ class _Look:
             return closes_at
         if _may_be_paid(account):
             return moment + LOOK_AGAIN_SECONDS
-        wanted.close_within(account.id)
+        wanted.close_within(account.id, by_calendar=True)
         self.done.closing += 1
         return None
 

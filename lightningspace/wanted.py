@@ -373,18 +373,22 @@ def close(account_id: str) -> None:
         pass
 
 
-def close_within(account_id: str) -> None:
-    """As `close`, within a transaction of the caller's. Raises Closed."""
-    touch(account_id, closing_at=now())
+def close_within(account_id: str, by_calendar: bool = False) -> None:
+    """As `close`, within a transaction of the caller's. Raises Closed.
+
+    What the calendar closes has had its last call: that tells it from what its owner closes.
+    """
+    touch(account_id, closing_at=now(), **({} if by_calendar else {"last_call_at": None}))
     _raise_revisions(account_id, *KINDS)
 
 
 def reopen_within(account_id: str) -> bool:
-    """Within a transaction: take a closing back, unless the panel was told to delete."""
+    """Within a transaction: take the calendar's closing back, unless it has begun to delete."""
     facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
     reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
         (Account.id == account_id)
         & Account.closing_at.is_null(False)
+        & Account.last_call_at.is_null(False)
         & Account.deleting_at.is_null()
     )
     if not reopened.execute():

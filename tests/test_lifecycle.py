@@ -428,6 +428,22 @@ def test_a_gap_takes_back_a_closing_that_has_not_begun(bob, look, time, time_mac
     assert all(not row.is_applied for row in wanted.services_of(bob.id))
 
 
+def test_a_gap_does_not_take_back_what_its_owner_closes(bob, look, time, time_machine):
+    look()
+    wanted.close(bob.id)
+    time_machine.forward(HOUR + 1)
+    look()
+    assert fresh(bob).closing_at
+
+
+def test_nor_if_its_owner_closes_it_at_the_last_call(bob, look, time, time_machine):
+    at_last_call(look, time)
+    wanted.close(bob.id)
+    time_machine.forward(HOUR + 1)
+    look()
+    assert fresh(bob).closing_at
+
+
 def test_a_worker_that_starts_after_a_gap_deletes_nothing(
     alice, look, time, time_machine, worker, panel
 ):
