@@ -358,12 +358,15 @@ def email():
     if not form.validate_on_submit():
         return _settings_page(400, email_form=form)
     try:
+        if not visitors.may_mail(form.email.data):
+            raise reminders.TooMany
         is_sent = reminders.request_change(this_shop(), this_account(), form.email.data)
     except reminders.TooMany:
         form.email.errors = ["You have asked for several mails today. Please try again tomorrow."]
         return _settings_page(429, email_form=form)
     if not is_sent:
         raise NotFound  # the form is not on the page where no mail is sent
+    visitors.note_mail(form.email.data)
     flash("We mail a link to the new address. Reminders go there once you have opened it.")
     return redirect(url_for("account.settings"), 303)
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from flask import Response, current_app, request, session
 from flask_limiter import Limiter
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from limits import parse
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import names, passwords
 from lightningspace.models import Account, Order, transaction
 from lightningspace.shop import Shop
 
+MAILS_TO_ONE = parse("10 per day")
 limiter = Limiter(key_func=lambda: client_address())
 login_manager = LoginManager()
 login_manager.login_view = "web.login"
@@ -49,6 +51,22 @@ def limited(what: str, counts: Callable[[Response], bool]):
         setting(f"{what}_limit_overall"), what, key_func=lambda: "all", deduct_when=counts
     )
     return lambda view: each(overall(view))
+
+
+def may_mail(address: str) -> bool:
+    """Whether somebody may have one more mail sent there today, whoever asked for the others.
+
+    Accounts are cheap, and the address may be a stranger's.
+    """
+    return limiter.limiter.test(MAILS_TO_ONE, _mailed(address))
+
+
+def note_mail(address: str) -> None:
+    limiter.limiter.hit(MAILS_TO_ONE, _mailed(address))
+
+
+def _mailed(address: str) -> str:
+    return this_shop().vault.mac("mailed", address.lower())
 
 
 @limiter.request_filter

@@ -568,6 +568,17 @@ def test_so_many_mails_are_sent_a_day_and_not_more(browser, alice):
     assert 'id="email-error"' in answers[-1].text
 
 
+@with_settings(SMTP_URL="smtp://localhost:9", LOGINS_LIMIT="100 per minute")
+def test_many_accounts_send_no_more_to_one_address(app, this_shop):
+    statuses = []
+    for name in ("alice", "bobby", "carol"):
+        browser = enter(app.test_client(), open_account(this_shop, name))
+        for email in ("Eve@example.org", "eve@Example.org") * 2:
+            statuses.append(send(browser, "/settings/email", email=email).status_code)
+    assert statuses == [303] * 10 + [429] * 2
+    assert send(browser, "/settings/email", email="carol@example.org").status_code == 303
+
+
 def test_where_no_mail_is_sent_nobody_is_asked_for_an_address(browser, alice):
     assert "Reminders" not in browser.get("/account/settings").text
     assert send(browser, "/settings/email", email="eve@example.org").status_code == 404
