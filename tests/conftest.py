@@ -129,6 +129,22 @@ def database_kind(request):
     return request.param
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out what a mark says is the same on any database, but for what another mark keeps."""
+    same = [item for item in items if _is_the_same_on_any_database(item)]
+    config.hook.pytest_deselected(items=same)
+    left_out = set(same)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_the_same_on_any_database(item) -> bool:
+    kind = getattr(item, "callspec", None) and item.callspec.params.get("database_kind")
+    marked = item.get_closest_marker("any_database") and not item.get_closest_marker(
+        "each_database"
+    )
+    return bool(marked) and kind == "postgresql"
+
+
 @pytest.fixture
 def database_url(database_kind, tmp_path, request):
     """An empty database of the test's own."""

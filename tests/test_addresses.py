@@ -11,6 +11,8 @@ from lightningspace import clock, domains, wanted
 from lightningspace.models import Account, Domain, Server, Service
 from tests.conftest import at_once, csrf_token, dns_servers, open_account, with_settings, work
 
+pytestmark = pytest.mark.any_database
+
 SITE = "alice.shop.test"
 
 
@@ -213,6 +215,7 @@ def test_who_has_them_all_is_told_so_and_how_to_get_more(owner):
     assert there("forward") == []
 
 
+@pytest.mark.each_database
 @with_settings(ADDRESSES_INCLUDED="3")
 def test_many_at_once_never_are_more_than_allowed(app, owner, alice):
     token = csrf_token(owner.get("/account/mail").text)

@@ -18,12 +18,11 @@ from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import debian_program, dns_servers, eventually, record_payments, work
 
+pytestmark = pytest.mark.any_database
 CHROMIUM_ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-# For what is the same whatever the database.
-on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
 WIDTHS = (320, 360, 1280)
 READY_MS = 20_000
 
@@ -156,6 +155,7 @@ def assert_shows_credentials(page, username: str, password: str) -> None:
 # -- buying --------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     panel.delays["*"] = 0.1
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
@@ -225,7 +225,6 @@ def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, w
     stranger.assert_clean()
 
 
-@on_sqlite
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_work):
     visitor = visit(java_script_enabled=script)
@@ -330,7 +329,6 @@ def test_a_final_state_polls_no_more(visit):
 # -- the control center --------------------------------------------------------------
 
 
-@on_sqlite
 @pytest.mark.parametrize("java_script", [True, False], ids=["script", "no script"])
 def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, panel, at_work):
     visitor = visit(java_script_enabled=java_script)
@@ -363,7 +361,6 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
 # -- mail and domains ------------------------------------------------------------------
 
 
-@on_sqlite
 @pytest.mark.parametrize("has_script", [True, False], ids=["script", "no script"])
 def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker, this_shop, panel):
     visitor = visit(java_script_enabled=has_script)
@@ -425,7 +422,6 @@ def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker
 # -- looks ---------------------------------------------------------------------------
 
 
-@on_sqlite
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop):
     page = visit(viewport={"width": width, "height": 700}).page
@@ -486,7 +482,6 @@ def test_no_page_scrolls_sideways(width, visit, wallet, worker, panel, this_shop
     assert_fits("This hosting is blocked")
 
 
-@on_sqlite
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 320)])
 def test_the_qr_code_scans_in_every_light(scheme, width, visit, tmp_path):
     zbarimg = debian_program("zbarimg", "zbar-tools")

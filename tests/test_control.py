@@ -11,6 +11,8 @@ from lightningspace import hosting, models, orders, wanted
 from lightningspace.models import Account, Domain, Notice, Order, Server, Service
 from tests.conftest import csrf_token, open_account, with_settings, work
 
+pytestmark = pytest.mark.any_database
+
 GOOD = "battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq"
 no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 per minute")
@@ -206,6 +208,7 @@ WORST = ["al\0ice", "\ud800\udfff", "x" * 10_000, '"><script>alert(1)</script>']
 HARMLESS = ("/logout", "/account/settings/sessions")
 
 
+@pytest.mark.each_database
 @no_limits
 def test_the_worst_strings_in_any_field_of_any_form_do_no_harm(app, browser):
     sent = {

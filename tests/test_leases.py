@@ -170,10 +170,7 @@ def test_who_comes_second_calls_nothing_until_the_first_is_through(account, firs
 
 
 # The long tables: how calls hang, which has nothing to do with the database.
-on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
-
-
-@on_sqlite
+@pytest.mark.any_database
 @pytest.mark.parametrize("how", ["on its way", "unseen", "answered"])
 @pytest.mark.parametrize("method", OPENING)
 def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
@@ -196,7 +193,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     assert [row.kind for row in hosting.problems()] == ([kind] if stays else [])
 
 
-@on_sqlite
+@pytest.mark.any_database
 @pytest.mark.parametrize("how", ["on its way", "answered"])
 @pytest.mark.parametrize("position", range(CLOSING_CALLS))
 def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(

@@ -13,6 +13,8 @@ from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.program import print_mail
 from tests.conftest import self_signed
 
+pytestmark = pytest.mark.any_database
+
 SENDER = "hosting@shop.example"
 STOP = "https://shop.example/reminders/stop/" + "0123456789abcdef-" * 20 + "0"
 

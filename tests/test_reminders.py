@@ -10,6 +10,8 @@ from lightningspace.models import Account, Notice, Service, transaction
 from lightningspace.vault import Vault
 from tests.conftest import at_once, csrf_token, open_account
 
+pytestmark = pytest.mark.any_database
+
 NEW = "alice@new.example"
 NO_TOKENS = ["x", "x" * 5000, "ü", "\0", "a\0b", "gAAAAAB", "\U0001f600", "..", "%00", "a-b-c", " "]
 
@@ -69,6 +71,7 @@ def test_an_account_without_an_address_gets_one(this_shop, alice):
     assert email_of(alice) == NEW
 
 
+@pytest.mark.each_database
 def test_confirming_twice_is_confirming_once(this_shop, alice):
     path = asked(this_shop, alice)
     at_once(*[lambda: reminders.confirm(this_shop, token(path))] * 3)
@@ -170,6 +173,7 @@ def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
     asked(this_shop, alice)
 
 
+@pytest.mark.each_database
 def test_five_mails_a_day_are_enough_for_who_asks_all_at_once(this_shop, alice):
     def ask():
         try:

@@ -11,6 +11,8 @@ from lightningspace.models import Account, Server, Service
 from lightningspace.panel import PanelError
 from tests.conftest import at_once, eventually, open_account
 
+pytestmark = pytest.mark.any_database
+
 MB = 1024 * 1024
 DATABASE_MB = 1000 * 1000
 QUOTA_METHODS = ("quota_get_by_user", "databasequota_get_by_user", "mailquota_get_by_user")
@@ -197,6 +199,7 @@ def test_one_account_that_is_refused_holds_up_no_other(this_shop, alice, panel, 
     assert figures(bob) == (1, 0, 0)
 
 
+@pytest.mark.each_database
 def test_two_workers_never_ask_for_the_same_account(this_shop, alice, uses, panel):
     uses("site", 1)
     panel.delays["quota_get_by_user"] = 0.2

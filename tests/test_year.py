@@ -428,7 +428,7 @@ def paid_orders():
     return Order.select().where(Order.paid_at.is_null(False))
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@pytest.mark.any_database
 @with_settings(
     GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="9999"
 )
