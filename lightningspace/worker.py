@@ -35,7 +35,7 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._busy: set[str] = set()
-        self._not_before: dict[str, float] = {}  # after a fault of ours, by account
+        self._not_before: dict[str, float] = {}  # after a fault of ours, by key
         self._busy_lock = threading.Lock()
         self._accounts = ThreadPoolExecutor(shop.config.worker_threads, "account")
 
@@ -65,7 +65,8 @@ class Worker:
     def look(self) -> None:
         """Hand out what is due: paid orders that take effect, accounts that want changes."""
         for order in payments.due():
-            self._start(order.account_id or order.token, self._open, order.token)
+            # Not by its account: one that waits for a deletion must not hold that up.
+            self._start(order.token, self._open, order.token)
         for account_id in hosting.due_accounts():
             self._start(account_id, self._reconcile, account_id)
 
@@ -124,7 +125,7 @@ class Worker:
         threading.Thread(target=loop, name=name, daemon=True).start()
 
     def _start(self, key: str, step: Callable, *arguments) -> None:
-        """Run a step of one account in the pool, unless one of that account runs already."""
+        """Run a step in the pool, unless one of that key runs already."""
         with self._busy_lock:
             if key in self._busy or self._not_before.get(key, 0) > time.monotonic():
                 return

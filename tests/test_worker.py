@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lightningspace import orders
+from lightningspace import clock, orders, wanted
 from lightningspace.models import Account, Order
 from lightningspace.node import NodeError
 from lightningspace.worker import warn_of_autoclean
@@ -105,3 +105,19 @@ def test_nothing_secret_is_logged(running, this_shop, wallet, node, caplog):
     assert "opened" in caplog.text
     for secret in ("correct horse", preimage, "alice@example.org", "192.0.2.1", order.token):
         assert secret not in caplog.text
+
+
+def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
+    worker, this_shop, alice, wallet, panel
+):
+    buyer = orders.Buyer("alice's browser", "a form")
+    wallet.pay(orders.extend(this_shop, alice.id, 30, "days", buyer).bolt11)
+    worker.follow_payments(seconds=0)
+    wanted.close(alice.id)
+    Account.update(deleting_at=clock.now()).execute()
+    busy = threading.Event()
+    for _ in range(this_shop.config.worker_threads):
+        worker._accounts.submit(busy.wait)
+    worker.look()
+    busy.set()
+    eventually(lambda: Account.get_or_none(Account.id == alice.id) is None)
