@@ -632,12 +632,14 @@ class _Round:
         One that can still be paid keeps its name and browser, for the payment opens it anew.
         """
         its_own = Order.account == self.account.id
+        # First, for it locks them: one that is just being released gives its space back itself.
+        Order.update(attempt=None).where(its_own).execute()
         held_mb = Order.select(fn.SUM(Order.held_mb)).where(its_own).scalar() or 0
         is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
         Order.update(username=None, browser=None, bolt11=None).where(
             its_own & (is_over | Order.released_at.is_null(False))
         ).execute()
-        Order.update(account=None, attempt=None, held_mb=0).where(its_own).execute()
+        Order.update(account=None, held_mb=0).where(its_own).execute()
         return held_mb
 
 
