@@ -463,8 +463,7 @@ def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
 
 
 def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
-    if account.ready_at is None:
-        raise NotReady  # or one that fails would put off the start of the paid time
+    _check_ready(account)
     there = [each for each in services_of(account.id) if not each.gone]
     if row.kind not in OPTIONAL or not is_ours(shop, account, row, there):
         raise ValueError(f"not a name for this account's {row.kind}")
@@ -478,6 +477,12 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     # One that was to be removed is wanted again.
     Service.update(facts).where(this(row)).execute()
     _share_anew(account.id, row.kind)
+
+
+def _check_ready(account: Account) -> None:
+    if account.ready_at is None:
+        # What fails, or is changed over and over, would put off the start of the paid time.
+        raise NotReady
 
 
 def remove(account_id: str, kind: str, name: str) -> None:
@@ -505,8 +510,9 @@ def _let_go(account_id: str, row: Service) -> None:
 
 
 def configure(account_id: str, kind: str, name: str, **settings) -> None:
-    """Change some settings. Raises Closed, Unknown, and ValueError for what may not be."""
-    with _change(account_id):
+    """Change some settings. Raises Closed, NotReady, Unknown, and ValueError for a wrong one."""
+    with _change(account_id) as account:
+        _check_ready(account)
         row = _find(account_id, kind, name)
         changed = _checked(kind, settings_of(row) | settings)
         Service.update(settings=changed).where(this(row)).execute()
@@ -515,10 +521,11 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
 
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:
-    """Switch one service off or on. Raises Closed and Unknown."""
+    """Switch one service off or on. Raises Closed, NotReady and Unknown."""
     if kind not in (*SWITCHED, "mail_domain"):
         raise ValueError(f"a {kind} has no switch")
-    with _change(account_id):
+    with _change(account_id) as account:
+        _check_ready(account)
         switch_within(account_id, kind, name, active)
 
 

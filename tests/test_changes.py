@@ -99,6 +99,28 @@ def test_a_block_ends_an_opening_and_leaves_nothing_on(this_shop, panel, method)
     assert panel.records("shell") == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda id: wanted.switch(id, "ftp", "ls_alice", False),
+        lambda id: wanted.configure(id, "site", "alice.shop.test", letsencrypt=True),
+    ],
+)
+def test_nothing_is_changed_over_and_over_before_an_account_is_ready(this_shop, panel, change):
+    """Or it would never be ready, its time would never begin, and it would be free for ever."""
+    account = open_account(this_shop, "alice")
+
+    def before_call(method):
+        try:
+            change(account.id)
+        except wanted.NotReady:
+            pass
+
+    panel.before_call = before_call
+    hosting.reconcile(this_shop, account.id)
+    assert Account.get().ready_at is not None
+
+
 def test_nothing_is_added_before_an_account_is_ready(this_shop):
     account = open_account(this_shop, "alice")
     with pytest.raises(wanted.NotReady):

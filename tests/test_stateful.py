@@ -267,9 +267,7 @@ class Hosting:
     def add(self, kind: str, name: str, password: str | None, **settings) -> None:
         if kind == "forward" and not settings:
             raise ValueError  # where to?
-        self._is_there()
-        if Account.get_by_id(self.id).ready_at is None:
-            raise NotReady
+        self._is_ready()
         domain, there = name.rpartition("@")[2], self.things
         site = ("mail_domain", f"{self.username}.shop.test")
         may_be = {
@@ -306,6 +304,7 @@ class Hosting:
                 del self.things[each]
 
     def configure(self, kind: str, name: str, **settings) -> None:
+        self._is_ready()
         self._has(kind, name)
         if ((kind, name), settings) in [
             ((kind, self.fill(template)), bad) for (kind, template), bad in NOT_SETTINGS
@@ -316,6 +315,7 @@ class Hosting:
     def switch(self, kind: str, name: str, active: bool) -> None:
         if kind in ("client", "database_user"):
             raise ValueError
+        self._is_ready()
         self._has(kind, name)
         self.things[kind, name].active = active
 
@@ -334,6 +334,11 @@ class Hosting:
     def _is_there(self) -> None:
         if self.is_closed:
             raise Closed
+
+    def _is_ready(self) -> None:
+        self._is_there()
+        if Account.get_by_id(self.id).ready_at is None:
+            raise NotReady
 
     def _has(self, kind: str, name: str) -> None:
         self._is_there()
