@@ -34,6 +34,7 @@ def columns(account: Account, holding: Holding) -> dict:
         "expires_at": begins + holding.seconds,
         "value_msat": holding.value_msat,
         "credit_msat": holding.credit_msat,
+        "unpaid_seconds": account.unpaid_seconds + max(0, begins - account.expires_at),
     }
 
 
@@ -43,8 +44,9 @@ def _begins_at(account: Account) -> int:
 
 
 def paid_seconds(account: Account) -> int:
-    """All the time that its end is away from its beginning."""
-    return account.expires_at - (account.ready_at or account.opened_at)
+    """All the time from its beginning to its end that was paid."""
+    begun_at = account.ready_at or account.opened_at
+    return account.expires_at - begun_at - account.unpaid_seconds
 
 
 def grace_seconds(shop: Shop, account: Account) -> int:
@@ -56,5 +58,6 @@ def grace_in_sql(shop: Shop):
     """`grace_seconds` as an expression for a query."""
     longest = shop.config.grace_days * DAY
     shortest = min(SHORTEST_SECONDS, longest)
-    paid = Account.expires_at - fn.COALESCE(Account.ready_at, Account.opened_at)
+    begun_at = fn.COALESCE(Account.ready_at, Account.opened_at)
+    paid = Account.expires_at - begun_at - Account.unpaid_seconds
     return Case(None, [(paid >= longest, longest), (paid <= shortest, shortest)], paid)

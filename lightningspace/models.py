@@ -125,6 +125,7 @@ class Account(Table):
     valued_at = BigIntegerField(null=True)
     value_msat = BigIntegerField(null=True)
     credit_msat = BigIntegerField(default=0)
+    unpaid_seconds = BigIntegerField(default=0)
     calendar_at = BigIntegerField(null=True)
     last_call_at = BigIntegerField(null=True)
     suspended_at = BigIntegerField(null=True)

@@ -115,6 +115,17 @@ def test_each_of_several_extensions_counts_when_it_is_paid(extend, pay, alice):
     assert reload(alice).expires_at == alice.expires_at + 31 * DAY
 
 
+def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_shop, time_machine):
+    """Or an hour's payment at the end of each grace period would make days, and then months."""
+    paid = ledger.paid_seconds(alice)
+    for _ in range(3):
+        account = reload(alice)
+        time_machine.moment = account.expires_at + ledger.grace_seconds(this_shop, account) - 1
+        pay(extend(1, "hours"))
+        bought = sum(order.bought_seconds for order in orders.receipts(alice.id))
+        assert ledger.paid_seconds(reload(alice)) == paid + bought
+
+
 def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
     extend, pay, alice, this_shop, time_machine
 ):

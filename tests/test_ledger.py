@@ -41,7 +41,7 @@ class Life:
     def __init__(self, size: Size, hours: int):
         self.moment, self.used, self.orders = NOON, Fraction(0), []
         clock.set_source(lambda: self.moment)
-        times = {"opened_at": NOON, "ready_at": NOON, "valued_at": NOON}
+        times = dict.fromkeys(("opened_at", "ready_at", "valued_at", "expires_at"), NOON)
         self.account = Account(**times, **vars(size))
         self.paid = PRICES.cost_msat(size, hours * 3600)
         self.rounded = 0  # msat that whole numbers may have taken from what is left
