@@ -135,7 +135,8 @@ def wake() -> bool:
             _set_fact(UNBROKEN, moment)
             Fact.delete().where(Fact.name == APPROVED).execute()
             _look_again_at_suspended(moment)
-            _take_closings_back()
+            if last:
+                _take_closings_back()
     if is_gap and last:
         logger.error(
             "the calendar last ran at %s, and now it is %s: nobody is closed before a whole grace "

@@ -471,6 +471,13 @@ def test_a_gap_takes_no_deletion_back_that_has_begun(alice, look, time, time_mac
     assert Account.select().count() == 0
 
 
+def test_the_first_worker_of_a_shop_takes_no_closing_back(this_shop, bob, look):
+    Fact.delete().execute()
+    wanted.close(bob.id)
+    look()
+    assert fresh(bob).closing_at is not None
+
+
 def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     this_shop, bob, look, time, time_machine, caplog
 ):
