@@ -125,7 +125,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
 def wake() -> bool:
     """Note that the calendar is awake; whether it was not for too long before.
 
-    The worker does this before anything else: a closing that has not begun is taken back then.
+    The worker does this before it looks at accounts: a closing not begun is taken back then.
     """
     with transaction():
         moment, last = now(), _fact(PASSED)

@@ -45,7 +45,6 @@ class Worker:
         self._wake.set()
 
     def run(self) -> None:
-        self._guarded(lifecycle.wake)
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
@@ -54,6 +53,9 @@ class Worker:
         self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
         self._repeat("mails", self._send_mails, MAIL_SECONDS)
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
+        # Until that is known, nothing is deleted: what a gap overtook is taken back first.
+        while not self._stopping.is_set() and not self._guarded(lifecycle.wake):
+            self._stopping.wait(LOOK_SECONDS)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)

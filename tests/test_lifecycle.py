@@ -460,6 +460,25 @@ def test_a_worker_that_starts_after_a_gap_deletes_nothing(
     assert len(panel.records("site")) == 1
 
 
+def test_a_worker_that_cannot_ask_for_gaps_yet_deletes_nothing(
+    alice, look, time, time_machine, worker, panel, caplog
+):
+    at_last_call(look, time)
+    time(INVOICE)
+    assert look().closing == 1
+    time_machine.forward(DAY)
+    models.db.execute_sql("ALTER TABLE facts RENAME TO facts_of_before")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    eventually(lambda: "wake failed" in caplog.text)
+    models.db.execute_sql("ALTER TABLE facts_of_before RENAME TO facts")
+    eventually(lambda: all(row.is_applied for row in wanted.services_of(alice.id)))
+    worker.stop()
+    thread.join(20)
+    assert fresh(alice).closing_at is None
+    assert len(panel.records("site")) == 1
+
+
 def test_a_gap_takes_no_deletion_back_that_has_begun(alice, look, time, time_machine, worker):
     at_last_call(look, time)
     time(INVOICE)
