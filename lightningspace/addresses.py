@@ -28,6 +28,7 @@ from lightningspace.visitors import this_shop
 FORWARD = "forward-"  # before its fields' names: the page holds the mailbox's form as well
 
 DNS_POLL_SECONDS = 5  # while a domain waits for its records
+DOMAINS_A_SECOND = 2  # of all on one page, each of which looks again by itself
 
 NOT_READY = "Your hosting is still being set up. Please try again soon."
 CLOSED = "Your hosting is being closed: nothing can be added any more."
@@ -315,7 +316,8 @@ def _added_domain(form: DomainForm) -> str | None:
 
 @account.get("/domains/<name>/status")
 def domain_status(name):
-    facts = _domain_facts(_domain(name), _rows("alias", "mail_domain"))
+    row, of_all = _domain(name), len(domains.of(this_account().id))
+    facts = _domain_facts(row, _rows("alias", "mail_domain"), of_all)
     return render_template("account/_domain.html", facts=facts, button=Button())
 
 
@@ -364,17 +366,18 @@ def _domains_page(status: int = 200, form: DomainForm | None = None):
         "account/domains.html",
         status,
         form=form or DomainForm(formdata=None),
-        domains=[_domain_facts(row, services) for row in rows],
+        domains=[_domain_facts(row, services, len(rows)) for row in rows],
         used=len(rows),
         allowed=wanted.domains_allowed(this_shop(), this_account()),
     )
 
 
-def _domain_facts(row: Domain, services: list[Service]) -> dict:
-    """What the fragment of one domain shows."""
+def _domain_facts(row: Domain, services: list[Service], of_all: int) -> dict:
+    """What the fragment of one domain shows, of so many on the page."""
     own = {each.kind: each for each in services if each.name == row.name and not each.gone}
     is_proven = row.verified_at is not None and row.missing_at is None
     is_fine = is_proven and "alias" in own and (row.has_mx or not row.wants_mail)
+    poll_seconds = _poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS
     return {
         "domain": row,
         "records": domains.records(this_shop(), this_account(), row),
@@ -382,7 +385,7 @@ def _domain_facts(row: Domain, services: list[Service]) -> dict:
         "mail": own.get("mail_domain"),
         "state": lambda service: hosting.state(this_account(), service),
         "is_fine": is_fine,
-        "poll_seconds": _poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS,
+        "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),
         "mail_ends_at": domains.mail_ends_at(row),
         "ends_at": domains.ends_at(row),
         "can_publish": "sandbox.publish" in current_app.view_functions,

@@ -507,6 +507,15 @@ WRONG_DOMAINS = [
 ]
 
 
+@with_settings(DOMAINS_INCLUDED="100")
+def test_many_domains_are_looked_at_less_often(owner, this_shop, alice):
+    for number in range(60):
+        domains.add(this_shop, alice.id, f"a{number}.example", False)
+    page = owner.get("/account/domains").text
+    assert page.count('hx-trigger="every 30s"') == 60
+    assert 'hx-trigger="every 30s"' in owner.get("/account/domains/a7.example/status").text
+
+
 def test_what_is_no_domain_is_said_beside_the_field_with_what_was_typed(owner):
     token = csrf_token(owner.get("/account/domains").text)
     for name in WRONG_DOMAINS:
