@@ -317,6 +317,8 @@ class _Look:
         account, moment = self.account, self.rules.moment
         if account.suspended_at:
             wanted.resume_within(account.id)
+            if account.expires_at > moment + CLOCKS_DIFFER_SECONDS:
+                outbox.take_back(account.id, account.expires_at, "suspended", "deletion")
             self.done.resumed += 1
         self._set_last_call(None)
         leads = {name: account.expires_at - lead for name, lead in _leads(account).items()}

@@ -103,6 +103,12 @@ def withdraw(account_id: str, *templates: str) -> None:
             Notice.update(WIPED).where(_this(row)).execute()
 
 
+def take_back(account_id: str, about: int, *kinds: str) -> None:
+    """Within a transaction: forget what a wrong clock has told, to tell it when it is true."""
+    told = (Notice.account_id == account_id) & (Notice.about == about) & (Notice.kind << kinds)
+    Notice.delete().where(told).execute()
+
+
 def stop(account_id: str, is_meant: Callable[[str], bool] = lambda recipient: True) -> None:
     """Within a transaction: send nothing more of this account to such addresses."""
     unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
