@@ -81,6 +81,13 @@ def step_days(shop, time_machine, days):
         domains.look(shop)
 
 
+def look_again(shop, account, time_machine):
+    """What "Check now" does."""
+    time_machine.forward(domains.CHECK_SECONDS)
+    domains.check_now(account.id, NAME)
+    domains.look(shop)
+
+
 # -- walls ---------------------------------------------------------------------------
 
 
@@ -479,6 +486,24 @@ def test_the_owner_is_warned_once_of_each_domain(shop, dns, alice, time_machine,
         ("domain", f"{NAME}: its TXT record is missing"),
         ("domain", f"{second}: its TXT record is missing"),
     ]
+
+
+@with_settings(SMTP_URL="smtp://localhost:1", DOMAINS_INCLUDED="2")
+def test_a_record_that_comes_and_goes_is_told_of_once_a_day(shop, dns, alice, time_machine, proven):
+    Account.update(email="alice@mail.example").execute()
+    time_machine.forward(DAY - time_machine.moment % DAY)
+    for _ in range(5):
+        dns.publish(domains.proof_name(NAME), "TXT")
+        dns.publish(NAME, "MX")
+        look_again(shop, alice, time_machine)
+        prove(dns, alice)
+        dns.publish(NAME, "MX", "10 alice.shop.test.")
+        look_again(shop, alice, time_machine)
+    assert Notice.select().count() == 1
+    time_machine.forward(DAY)
+    dns.publish(domains.proof_name(NAME), "TXT")
+    look_again(shop, alice, time_machine)
+    assert Notice.select().count() == 2
 
 
 # -- mail ----------------------------------------------------------------------------
