@@ -45,12 +45,12 @@ class Change:
 def request_change(shop: Shop, account: Account, email: str) -> bool:
     """Mail a link to the new address; who opens it and confirms gets the account's reminders.
 
-    False where the shop sends no mail. Raises TooMany.
+    False where the shop sends no mail. Raises TooMany and Closed.
     """
     with transaction():
         account = lock_account(account.id)
-        if account is None:
-            return False
+        if account is None or account.closing_at is not None:
+            raise wanted.Closed
         until = now() + CONFIRM_SECONDS
         facts = [account.id, shop.vault.mac(*_state(account)), email, until]
         token = shop.vault.seal(json.dumps(facts), "reminders")

@@ -741,6 +741,7 @@ def test_closing_twice_is_closing_once(app, browser, alice, panel):
     assert Account.get_by_id(alice.id).closing_at == closed.closing_at
 
 
+@sends_mail
 def test_a_hosting_that_is_being_closed_takes_no_changes(browser, alice):
     wanted.close(alice.id)
     before = everything_of(alice)
@@ -749,7 +750,9 @@ def test_a_hosting_that_is_being_closed_takes_no_changes(browser, alice):
         ("/settings/switch", {"kind": "ftp", "name": "ls_alice", "active": "off"}),
         ("/settings/ssh-key", {"name": "ls_alice", "ssh_key": KEY}),
         ("/settings/https", {"name": "alice.shop.test", "active": "on"}),
+        ("/settings/email", {"email": "alice@example.org"}),
     ):
         assert send(browser, path, **fields).location == "/account"
     assert everything_of(alice) == before
+    assert Notice.select().count() == 0
     assert "This hosting is being closed" in browser.get("/account").text
