@@ -24,6 +24,10 @@ REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
 # What these say is not true any more once the end has moved.
 OF_THE_END = ("ending", "suspended", "deletion")
 
+# What customers can bring about as often as they like, to an address that nobody has confirmed.
+AT_WILL = ("ending", "domain")
+AT_WILL_PER_DAY = 20
+
 AT_ONCE = 1000
 # Who sends has this long to say that it is done, much longer than a mail can take.
 CLAIM_SECONDS = 5 * 60
@@ -62,10 +66,10 @@ def write(
     Of a kind such as "ending-7d" the first part names the template, and the whole tells it from
     the others of one end date.
 
-    Each is written once for what it is about, such as an end date; False when it was. False as
-    well without a recipient (which is the account's address, or for the channel "mailbox" its
-    first mailbox) and where the shop sends no mail. `facts` are what the template asks for
-    beside what the account itself tells.
+    Each is written once for what it is about, such as an end date; False when it was, or when too
+    many were today. False as well without a recipient (which is the account's address, or for the
+    channel "mailbox" its first mailbox) and where the shop sends no mail. `facts` are what the
+    template asks for beside what the account itself tells.
     """
     if not db.in_transaction():
         raise RuntimeError("a mail is written in the transaction of what it speaks of")
@@ -73,6 +77,8 @@ def write(
     if not recipient or not shop.config.smtp_url:
         return False
     unsubscribe, template = None, _template(kind)
+    if template in AT_WILL and _written_today(account, channel) >= AT_WILL_PER_DAY:
+        return False
     if template in REMINDERS and channel == "email":
         unsubscribe = unsubscribe_url(shop, account.id, recipient)
     subject, body = _render(template, _facts(shop, account) | facts | {"unsubscribe": unsubscribe})
@@ -93,6 +99,11 @@ def write(
 
 def _template(kind: str) -> str:
     return kind.partition("-")[0]
+
+
+def _written_today(account: Account, channel: str) -> int:
+    of_it = (Notice.account_id == account.id) & (Notice.channel == channel)
+    return Notice.select().where(of_it & (Notice.written_at > now() - DAY)).count()
 
 
 def withdraw(account_id: str, *templates: str) -> None:
