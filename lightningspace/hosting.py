@@ -130,7 +130,8 @@ class _Round:
         while row := self._next(tried):
             if self.stopping():
                 raise _Outdated
-            self._check_wanted()
+            if tried:  # one step at least: a customer who never rests holds up no block
+                self._check_wanted()
             tried.append(row)
             failure = self._try(row, partial(self._settle, row))
             if isinstance(failure, PanelError) and not isinstance(failure, Refused):
@@ -140,11 +141,12 @@ class _Round:
     def _next(self, tried: list[Service]) -> Service | None:
         """What is to be removed from the last to the first, then the others in their order.
 
-        What failed before comes last: it holds up nothing that can be done.
+        What failed before comes last: it holds up nothing that can be done. Nor does what is
+        changed again and again.
         """
         gone = [row for row in self.rows if row.gone]
         rows = gone[::-1] + [row for row in self.rows if not row.gone]
-        rows.sort(key=lambda row: row.tried_at if row.tries else 0)
+        rows.sort(key=lambda row: (row.tried_at if row.tries else 0, row.applied_at or 0))
         for row in rows:
             is_new = not any(row is each for each in tried)
             if is_new and _is_due(row) and self._has_its_place(row):
@@ -264,7 +266,8 @@ class _Round:
                 raise Refused("the panel has deleted it and still shows it")
 
     def _delete(self, row: Service, record: dict) -> None:
-        self._check_wanted()  # again: what is deleted does not come back
+        if row.gone or wanted.is_on(self.account, row):
+            self._check_wanted()  # again: what is deleted does not come back
         self._begin_deleting()
         id = panel.record_id(row.kind, record)
         self._write(row, "deleted", self.panel.delete, row.kind, id)

@@ -121,6 +121,25 @@ def test_nothing_is_changed_over_and_over_before_an_account_is_ready(this_shop, 
     assert Account.get().ready_at is not None
 
 
+@pytest.mark.parametrize("kind", ["ftp", "shell"])
+def test_who_changes_something_all_the_time_is_blocked_all_the_same(
+    this_shop, alice, panel, time_machine, kind
+):
+    wanted.block(alice.id, "phishing")
+
+    def before_call(method):
+        wanted.switch(alice.id, kind, "ls_alice", True)
+        models.db.close()
+
+    panel.before_call = before_call
+    for _ in range(10):
+        time_machine.forward(2)
+        hosting.reconcile(this_shop, alice.id)
+    on = [name for name in ("site", "ftp", "database") if panel.records(name)[0]["active"] == "y"]
+    assert (on, panel.records("shell")) == ([], [])
+    assert panel.records("mailbox")[0]["disableimap"] == "y"
+
+
 def test_nothing_is_added_before_an_account_is_ready(this_shop):
     account = open_account(this_shop, "alice")
     with pytest.raises(wanted.NotReady):
