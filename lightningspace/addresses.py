@@ -80,7 +80,7 @@ def add_forward():
 
 def _added(form: AddressForm, kind: str, password: str | None = None, **settings) -> bool:
     """Whether the address is wanted now; why not is said beside its field."""
-    if settings.get("destination") == form.address:
+    if settings.get("destination", "").lower() == form.address:
         form.destination.errors = ["This would send its mail round in a circle."]
         return False
     try:
@@ -135,7 +135,7 @@ def set_quota(address):
 def set_destination(address):
     row, form = _address(address, "forward"), DestinationForm()
     if form.validate_on_submit():
-        if form.destination.data != row.name:
+        if form.destination.data.lower() != row.name:
             destination = form.destination.data
             wanted.configure(row.account_id, row.kind, row.name, destination=destination)
             return _to_address(row)
