@@ -244,7 +244,7 @@ def test_the_overview_shows_the_space_once_it_is_known(browser, alice):
     for text in ("41 MB of 70 MB used", "10 MB of 10 MB used", "0 MB of 20 MB used"):
         assert text in page
     assert page.count('class="full"') == 1
-    assert "as of <time" in page
+    assert "In all 51 MB of 100 MB used, as of <time" in page
     assert "1\u202f234 sat" in page
 
 
