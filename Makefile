@@ -6,12 +6,12 @@ VENV := .venv
 run: $(VENV)/ready
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite; what a test needs is skipped by name where it is missing. In one process more
+# The whole suite; what a test needs is skipped by name where it is missing. In two processes more
 # than there are cores: tests wait as well as work.
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 1))
+	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2))
 
 # Many generated lives of accounts against the sandbox's panel, other ones at each run; about one
 # a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.

@@ -138,11 +138,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _is_the_same_on_any_database(item) -> bool:
-    kind = getattr(item, "callspec", None) and item.callspec.params.get("database_kind")
-    marked = item.get_closest_marker("any_database") and not item.get_closest_marker(
-        "each_database"
-    )
-    return bool(marked) and kind == "postgresql"
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    same, each = map(item.get_closest_marker, ("any_database", "each_database"))
+    return bool(same) and not each and "postgresql" in parameters
 
 
 @pytest.fixture

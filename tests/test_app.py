@@ -12,6 +12,8 @@ from lightningspace.clock import clock_time, iso_time, span
 from lightningspace.models import Account, Order
 from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
+pytestmark = pytest.mark.any_database
+
 https = with_settings(PUBLIC_URL="https://localhost")
 
 
@@ -139,6 +141,7 @@ OUT_OF_REACH = {
 }
 
 
+@pytest.mark.each_database
 def test_a_database_that_does_not_answer_is_a_503(client, database_kind):
     models.db.close()
     models.open_database(OUT_OF_REACH[database_kind])

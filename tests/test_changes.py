@@ -59,8 +59,9 @@ def test_a_password_chosen_meanwhile_wins_over_a_generated_one(alice, this_shop,
 
 @pytest.mark.parametrize("method", ["mail_user_get", "mail_user_delete"])
 def test_a_mailbox_wanted_again_during_anothers_removal_is_kept(
-    alice, this_shop, worker, panel, method
+    time_machine, alice, this_shop, worker, panel, method
 ):
+    # In one second: what was applied in an earlier one would go first.
     for name in ("first@alice.shop.test", "last@alice.shop.test"):
         wanted.add(this_shop, alice.id, "mailbox", name)
     work(worker)

@@ -9,6 +9,8 @@ from lightningspace.models import Account, Fact, Service
 from lightningspace.prices import DAY
 from tests.conftest import open_account, work
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def flask(runner):

@@ -13,6 +13,8 @@ from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import at_once, csrf_token, log_in, open_account, with_settings
 
+pytestmark = pytest.mark.any_database
+
 DAY = 86400
 NAME = "alice.example"
 NUL = "\\000"  # as zone files write it
@@ -170,6 +172,7 @@ def test_of_two_with_a_proof_one_has_it_until_they_lose_it(shop, dns, alice, bob
     assert claim(bob).problem is None
 
 
+@pytest.mark.each_database
 def test_of_two_in_the_same_moment_one_gets_it(shop, alice, bob):
     yes = domains.Answer(True, True, is_whole=True)
     for each in (alice, bob):
@@ -210,6 +213,7 @@ def test_a_name_that_has_become_the_shops_is_not_given(shop, dns, alice):
 # -- who may have how many -----------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_no_more_than_paid_for_even_at_once(shop, alice):
     def add(name):
         try:
@@ -632,6 +636,7 @@ def test_another_may_have_it_once_it_is_removed(shop, dns, alice, bob, proven, t
     assert wants(bob)
 
 
+@pytest.mark.each_database
 def test_two_workers_look_once(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     assert sum(at_once(lambda: domains.look(shop), lambda: domains.look(shop))) == 1

@@ -295,6 +295,7 @@ def test_other_flows_survive_a_cut_at_any_call(world, flow, log):
             run_with_one_fault(world, flow, FAULTS["cut after"], position, log)
 
 
+@pytest.mark.any_database
 @faults_on_each_database
 @pytest.mark.parametrize("flow", LIFE)
 def test_any_flow_survives_a_fault_at_every_call(world, flow, fault, log):
@@ -414,6 +415,7 @@ def test_a_client_made_half_is_made_whole(world):
 # -- walls -----------------------------------------------------------------------------
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("days", [1, 29, 30, 365])
 def test_walls_stand_in_every_call(world, days):
     for flow in LIFE:

@@ -103,6 +103,7 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
 @pytest.mark.parametrize("method", OPENING)
 def test_a_cut_call_is_made_good(kind, method, order, wallet, worker, panel, time_machine):

@@ -463,6 +463,7 @@ def test_doubles_whose_finding_was_cut_are_made_one(
 # -- names ---------------------------------------------------------------------------
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -530,6 +531,7 @@ def is_ours(column: str, name: str, *domains: str) -> bool:
     return name.rpartition("@")[2] in ("alice.shop.test", *domains)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", ["client", "site", "ftp", "shell", "database", "mailbox"])
 @pytest.mark.parametrize("name", ["mysql", "dbispconfig", "web1", "root", "%", "a@b' OR 1=1"])
 def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(

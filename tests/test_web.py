@@ -24,6 +24,8 @@ from tests.conftest import (
     work,
 )
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def other(app):
@@ -47,6 +49,7 @@ def send(client, path, page="/login", **fields):
 # -- the front page --------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_the_front_page_shows_prices_and_what_is_left(client):
     page = client.get("/").text
     assert "100 GB left to sell" in page
@@ -242,6 +245,7 @@ def test_the_same_form_twice_makes_one_order(client, node):
     assert Order.select().count() == invoices_asked_for(node) == 1
 
 
+@pytest.mark.each_database
 def test_the_same_form_twice_at_once_makes_one_order(app, client, node):
     form = filled_form(client, username="alice")
     windows = [same_browser(app, client) for _ in range(2)]
@@ -281,6 +285,7 @@ def test_a_taken_name_is_said_beside_the_field(alice, client):
     assert 'value="alice"' in answer.text
 
 
+@pytest.mark.each_database
 def test_of_two_who_order_a_name_in_the_same_instant_one_gets_it(app, node):
     for number in range(5):
         browsers = [app.test_client() for _ in range(2)]
@@ -924,6 +929,7 @@ def test_nothing_pays_from_a_sandbox_here(app, client):
     assert send(client, f"/sandbox/pay/{Order.get().token}").status_code == 404
 
 
+@pytest.mark.each_database
 def test_nul_characters_do_no_harm(client):
     assert client.get("/orders/%00").status_code == 404
     assert log_in(client, "al\0ice", "\0").status_code == 400
