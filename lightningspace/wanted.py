@@ -68,6 +68,8 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
 
 # What counts as an address of those that are included and paid for.
 ADDRESSES = ("mailbox", "forward")
+# So long a figure of the space used is good for, should the panel not tell a newer one.
+USE_KNOWN_SECONDS = 2 * 60 * 60
 # How the space of an account is split.
 SPLIT_PERCENT = {"site": 70, "database": 10, "mailbox": 20}
 
@@ -260,7 +262,7 @@ def domains_allowed(shop: Shop, account: Account) -> int:
 def too_small(shop: Shop, account: Account, size: Size) -> str | None:
     """Why the account cannot have this size, for its owner: more is in use. None: it can."""
     if size.space_mb < account.space_mb:
-        if account.used_at is None:
+        if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
             return "We do not know yet how much space is used. Please try again in five minutes."
         used = {
             "site": account.used_site_mb,

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lightningspace import hosting, ledger, models, orders, outbox, payments, wanted
+from lightningspace.clock import now
 from lightningspace.models import Account, Order, Server, Service, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY, Size
@@ -22,6 +23,8 @@ from tests.conftest import (
     with_settings,
     work,
 )
+
+of_pages = pytest.mark.any_database
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +78,7 @@ def pay(this_shop, wallet, worker):
 
 def use(alice, mb: int = 1) -> None:
     """What the panel said of the space that is used."""
-    used = {"used_site_mb": mb, "used_database_mb": mb, "used_mail_mb": mb, "used_at": 1}
+    used = {"used_site_mb": mb, "used_database_mb": mb, "used_mail_mb": mb, "used_at": now()}
     Account.update(used).where(Account.id == alice.id).execute()
 
 
@@ -237,6 +240,14 @@ def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice)
         resize(100)
     use(alice, 80)
     with pytest.raises(orders.Refused, match="web site uses 80 MB, and would have 70 MB"):
+        resize(100)
+
+
+def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
+    pay(resize(500))
+    use(alice)
+    time_machine.forward(2 * 60 * 60 + 1)
+    with pytest.raises(orders.Refused, match="do not know yet"):
         resize(100)
 
 
@@ -428,6 +439,7 @@ def order_size(client, **fields):
     return send(client, f"/account/size?{query}", **size)
 
 
+@of_pages
 def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, node):
     for path in ("/account/extend", "/account/extend/price"):
         page = client.get(f"{path}?duration=30&unit=days").text
@@ -436,10 +448,12 @@ def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, n
     assert invoices_asked_for(node) == 0
 
 
+@of_pages
 def test_an_hour_is_among_the_choices(client):
     assert ">1 hour</a> <small>1 sat</small>" in client.get("/account/extend").text
 
 
+@of_pages
 def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     page = order_time(client, "12", "days", show="price")
     assert page.status_code == 200
@@ -448,7 +462,7 @@ def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     assert invoices_asked_for(node) == 0
 
 
-@pytest.mark.any_database
+@of_pages
 @pytest.mark.parametrize(
     ("duration", "unit"),
     [("0", "days"), ("731", "days"), ("x", "days"), ("", "days"), ("1", "weeks"), ("\0", "\0")],
@@ -466,6 +480,7 @@ def test_a_time_that_is_not_sold_is_said_beside_the_field(show, duration, unit, 
     assert invoices_asked_for(node) == 0
 
 
+@of_pages
 def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, stranger):
     link = order_time(client).location
     order = Order.get(Order.kind == "extend")
@@ -482,6 +497,7 @@ def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, strange
     assert f'href="{link}">30 days more</a>' in client.get("/account/extend").text
 
 
+@of_pages
 def test_the_same_form_sent_twice_makes_one_order(client, node):
     fields = tokens_of(client.get("/account/extend").text)
     fields |= {"duration": "3", "unit": "days"}
@@ -490,6 +506,7 @@ def test_the_same_form_sent_twice_makes_one_order(client, node):
     assert invoices_asked_for(node) == 1
 
 
+@of_pages
 def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
     client, stranger, wallet, worker, alice
 ):
@@ -510,6 +527,7 @@ def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
     assert "Done: paid until" in other.text
 
 
+@of_pages
 def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
     link = order_time(client).location
     client.delete_cookie("session")
@@ -527,6 +545,7 @@ def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
     assert client.get("/account").status_code == 302
 
 
+@of_pages
 def test_a_login_to_another_hosting_is_not_led_anywhere(
     client, stranger, wallet, worker, this_shop
 ):
@@ -537,6 +556,7 @@ def test_a_login_to_another_hosting_is_not_led_anywhere(
     assert "HX-Redirect" not in stranger.get(f"{link}/status").headers
 
 
+@of_pages
 @pytest.mark.parametrize("kind", ["extend", "resize"])
 def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client, this_shop):
     link = (order_time if kind == "extend" else order_size)(client).location
@@ -553,12 +573,14 @@ def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client,
         assert "<strong>720 sat</strong>" in form
 
 
+@of_pages
 def test_a_stranger_may_not_cancel_an_extension(client, stranger):
     link = order_time(client).location
     token = csrf_token(stranger.get("/").text)
     assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
 
 
+@of_pages
 def test_another_browser_of_the_owner_may_cancel_it(client, stranger, alice):
     enter(stranger, alice)
     link = order_size(client).location
@@ -568,6 +590,7 @@ def test_another_browser_of_the_owner_may_cancel_it(client, stranger, alice):
     assert "Cancelled" in client.get(link).text
 
 
+@of_pages
 def test_the_owner_of_another_hosting_may_not_cancel_it(client, stranger, this_shop):
     enter(stranger, open_account(this_shop, "bobby"))
     link = order_size(client).location
@@ -576,6 +599,7 @@ def test_the_owner_of_another_hosting_may_not_cancel_it(client, stranger, this_s
     assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
 
 
+@of_pages
 def test_a_larger_size_is_priced_and_then_ordered(client, alice, node):
     query = "space_mb=500&extra_addresses=1&extra_domains=0"
     for path in ("/account/size", "/account/size/price"):
@@ -595,6 +619,7 @@ def test_a_larger_size_is_priced_and_then_ordered(client, alice, node):
     )
 
 
+@of_pages
 def test_a_paid_size_is_done(client, wallet, worker, alice):
     link = order_size(client).location
     wallet.pay(Order.get(Order.kind == "resize").bolt11)
@@ -605,6 +630,7 @@ def test_a_paid_size_is_done(client, wallet, worker, alice):
     assert re.search('value="500" checked>\\s*500 MB <small>now', client.get("/account/size").text)
 
 
+@of_pages
 def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alice):
     pay(resize(500))
     use(alice)
@@ -619,6 +645,7 @@ def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alic
     assert "Your hosting has its new size" in client.get("/account").text
 
 
+@of_pages
 def test_a_size_is_changed_only_as_it_was_shown(client):
     page = client.get("/account/size?space_mb=500&extra_addresses=2&extra_domains=1").text
     confirm = page[page.index('id="confirm"') :]
@@ -627,7 +654,7 @@ def test_a_size_is_changed_only_as_it_was_shown(client):
     assert 'id="confirm"' not in client.get("/account/size").text
 
 
-@pytest.mark.any_database
+@of_pages
 @pytest.mark.parametrize(
     ("field", "typed"),
     [
@@ -658,6 +685,7 @@ def test_a_size_that_is_not_sold_is_said_beside_the_field(field, typed, client, 
     assert invoices_asked_for(node) == 0
 
 
+@of_pages
 def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
     Account.update(space_mb=250).execute()
     page = client.get("/account/size?extra_addresses=1").text
@@ -666,6 +694,7 @@ def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
     assert "for 250 MB, 1 extra mailbox or forward" in page
 
 
+@of_pages
 @with_settings(CAPACITY_MB="499")
 def test_a_size_that_is_sold_out_says_so(client, node):
     page = client.get("/account/size?space_mb=500").text
@@ -677,6 +706,7 @@ def test_a_size_that_is_sold_out_says_so(client, node):
     assert invoices_asked_for(node) == 0
 
 
+@of_pages
 def test_why_a_size_cannot_be_had_is_said(client, resize, pay, alice):
     pay(resize(500))
     for page in (client.get("/account/size?space_mb=100"), shrink(client)):
@@ -689,6 +719,7 @@ def shrink(client):
     return send(client, "/account/size?space_mb=1000", space_mb="100")
 
 
+@of_pages
 @pytest.mark.parametrize("order", [order_time, order_size])
 def test_a_node_that_is_down_charges_nothing(order, client, node):
     node.faults.set("refuse", "invoice", times=1)
@@ -698,6 +729,7 @@ def test_a_node_that_is_down_charges_nothing(order, client, node):
     assert order(client).status_code == 303
 
 
+@of_pages
 @pytest.mark.parametrize("order", [order_time, order_size])
 def test_many_unpaid_orders_are_enough(order, client, extend):
     for _ in range(orders.OPEN_ORDERS):
@@ -707,12 +739,14 @@ def test_many_unpaid_orders_are_enough(order, client, extend):
     assert "many unpaid orders" in answer.text
 
 
+@of_pages
 @with_settings(ORDERS_LIMIT="2 per minute")
 def test_orders_are_limited(client):
     answers = [order_time(client).status_code for _ in range(3)]
     assert answers == [303, 303, 429]
 
 
+@of_pages
 @pytest.mark.parametrize("path", ["/account/extend", "/account/size?space_mb=500"])
 @pytest.mark.parametrize(
     ("facts", "why"),
@@ -729,6 +763,7 @@ def test_a_page_that_sells_nothing_says_why(facts, why, path, client):
     assert "Order and pay" not in page
 
 
+@of_pages
 def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/extend?duration=24&unit=months").text
@@ -736,6 +771,7 @@ def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     assert re.search("3.04[0-9] sat stay as your credit", page)
 
 
+@of_pages
 def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
     time_machine.moment = alice.expires_at + DAY
     wanted.suspend(alice.id)
@@ -754,6 +790,7 @@ def test_nobody_sees_these_pages_without_a_login(path, alice, stranger):
     assert stranger.get(path).status_code == 302
 
 
+@of_pages
 def test_an_unpaid_extension_is_polled_with_one_query(client):
     link = order_time(client).location
     asked = []
@@ -774,6 +811,7 @@ def test_an_unpaid_extension_is_polled_with_one_query(client):
 # -- too late ------------------------------------------------------------------------------
 
 
+@of_pages
 def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     client, stranger, wallet, worker, alice, panel, this_shop
 ):
@@ -797,6 +835,7 @@ def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     assert "Opened anew 100 MB for 30 days until" in client.get("/account/receipts").text
 
 
+@of_pages
 def test_a_size_paid_too_late_opens_it_anew_with_that_size(
     client, worker, alice, wallet, this_shop
 ):
@@ -846,6 +885,7 @@ def test_space_is_given_back_once_when_an_order_is_released_while_its_hosting_go
     assert held() == (before[0] - 500, before[1] - 400)
 
 
+@of_pages
 def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, alice, this_shop):
     link = f"/orders/{pay(extend()).token}"
     wanted.close(alice.id)
@@ -858,6 +898,7 @@ def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, a
 # -- receipts ------------------------------------------------------------------------------
 
 
+@of_pages
 def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
     paid = [pay(extend(30, "days")), pay(resize(1000, addresses=2))]
     page = client.get("/account/receipts").text
@@ -868,6 +909,7 @@ def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
         assert order.payment_hash in page
 
 
+@of_pages
 def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, worker):
     wallet.pay(extend(30, "days").bolt11)
     record_payments(worker)
@@ -876,6 +918,7 @@ def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, wo
     )
 
 
+@of_pages
 def test_a_receipt_says_what_became_credit(client, extend, pay):
     pay(extend(24, "months"))
     pay(extend(24, "months"))
@@ -884,6 +927,7 @@ def test_a_receipt_says_what_became_credit(client, extend, pay):
     assert re.search("3.04[0-9] sat are your credit now", page)
 
 
+@of_pages
 def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this_shop):
     paid = pay(extend())
     enter(stranger, open_account(this_shop, "bobby"))
