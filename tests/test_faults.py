@@ -278,6 +278,7 @@ faults_on_each_database = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.any_database
 @faults_on_each_database
 def test_an_opening_survives_a_fault_at_any_call(world, fault, log):
     for position, method in enumerate(world.calls_of("opening")):
