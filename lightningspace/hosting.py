@@ -612,7 +612,8 @@ class _Round:
             if last.revision != account.revision:
                 return  # rows that were done are to be looked at once more
             if last.blocked_at is None:
-                outbox.write(self.shop, last, "deleted", last.expires_at)
+                by_owner = last.last_call_at is None
+                outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
             name_hash = self.shop.vault.mac("name", account.username)
             RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
                 conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}

@@ -736,6 +736,15 @@ def test_a_mail_that_waits_is_not_sent_to_who_is_blocked_or_has_paid(
     assert waiting() == {"blocked"}
 
 
+def test_who_closes_it_is_not_told_of_an_end_of_the_paid_time(this_shop, alice, worker, panel):
+    Account.update(email="alice@example.org").execute()
+    wanted.close(alice.id)
+    work(worker)
+    body = Notice.get(Notice.kind == "deleted").body
+    assert "was closed in its control center" in body
+    assert "paid time" not in body
+
+
 def test_a_blocked_account_is_deleted_without_a_mail(this_shop, alice, worker, panel):
     Account.update(email="alice@example.org").execute()
     wanted.block(alice.id, "phishing")

@@ -16,7 +16,7 @@ FACTS = {
     "ending": {},
     "suspended": {},
     "deletion": {},
-    "deleted": {},
+    "deleted": {"by_owner": False},
     "blocked": {"reason": "spam\nand more"},
     "domain": {"name": "alice.example", "record": "TXT", "until": ENDS},
     "confirm": {"link": "http://localhost/x", "until": ENDS},
@@ -137,7 +137,7 @@ def test_an_account_without_a_mailbox_gets_nothing_there(this_shop, alice):
 def test_a_closed_accounts_mails_go_with_it_but_those_still_to_be_sent(this_shop, panel, alice):
     write(this_shop, alice)
     Notice.update(try_at=None, sent_at=clock.now()).execute()
-    write(this_shop, alice, "deleted")
+    write(this_shop, alice, "deleted", by_owner=False)
     wanted.close(alice.id)
     hosting.reconcile(this_shop, alice.id)
     assert [mail.kind for mail in Notice.select()] == ["deleted"]
@@ -168,7 +168,7 @@ def test_a_mail_is_sent_once_and_forgotten(this_shop, alice, mails):
 
 
 def test_of_an_account_that_is_gone_nothing_is_left(this_shop, alice, mails):
-    write(this_shop, alice, "deleted")
+    write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
     assert send(this_shop) == 1
     assert Notice.select().count() == 0
@@ -284,7 +284,7 @@ def test_problems_tell_of_mails_that_wait_for_an_hour(
 
 
 def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, mails):
-    write(this_shop, alice, "deleted")
+    write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
     mails.refused["alice@example.org"] = "550 no"
     send(this_shop)
