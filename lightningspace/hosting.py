@@ -146,7 +146,9 @@ class _Round:
         """
         gone = [row for row in self.rows if row.gone]
         rows = gone[::-1] + [row for row in self.rows if not row.gone]
-        rows.sort(key=lambda row: (row.tried_at if row.tries else 0, row.applied_at or 0))
+        if self.account.closing_at is None:  # then nothing changes any more
+            rows.sort(key=lambda row: row.applied_at or 0)
+        rows.sort(key=lambda row: row.tried_at if row.tries else 0)
         for row in rows:
             is_new = not any(row is each for each in tried)
             if is_new and _is_due(row) and self._has_its_place(row):
