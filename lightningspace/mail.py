@@ -212,7 +212,8 @@ def _reason(error: Exception) -> str:
         return "its certificate is not accepted (SMTP_VERIFY_TLS)"
     if isinstance(error, ssl.SSLError):
         return "no TLS with it"
-    if isinstance(error, TimeoutError):
+    # smtplib makes a closed connection of a timeout.
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return "it took too long"
     if isinstance(error, socket.gaierror):
         return "its name is not found"
