@@ -234,9 +234,8 @@ def _new_passwords(rows: list[Service]) -> dict[str, str]:
 
 def _mail_facts() -> dict:
     shop, account = this_shop(), this_account()
-    site = wanted.site_name(shop, account.username)
     return {
-        "mail_host": shop.config.server_hosts.get(account.server_id, site),
+        "mail_host": wanted.host(shop, account),
         "may_send": wanted.may_send(shop, account),
         "mail_days": shop.config.mail_send_min_days,
         "part_mb": wanted.mail_left_mb(account.space_mb, []),

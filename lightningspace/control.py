@@ -195,7 +195,7 @@ def overview():
         "account/overview.html",
         shown_mailboxes=shown,
         more_addresses=len(addresses) - len(shown),
-        host=_host(),
+        host=wanted.host(this_shop(), this_account()),
         state=_state,
         password=unsealed(account.password_sealed),
         own_passwords={
@@ -218,12 +218,6 @@ def noted():
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
     hosting.forget_passwords(this_account().id, seen_at)
     return redirect(url_for("account.overview"), 303)
-
-
-def _host() -> str:
-    """The host name for FTP, SSH and mail."""
-    site = wanted.site_name(this_shop(), this_account().username)
-    return this_shop().config.server_hosts.get(this_account().server_id, site)
 
 
 def _space(account: Account) -> list[tuple[str, int | None, int]]:
@@ -445,7 +439,7 @@ def data():
     mailboxes = [row for row in rows if row.kind == "mailbox"]
     return page(
         "account/data.html",
-        host=_host(),
+        host=wanted.host(this_shop(), this_account()),
         ftp=one.get("ftp"),
         shell=one.get("shell"),
         database=one.get("database"),

@@ -93,15 +93,9 @@ def proof_name(name: str) -> str:
     return f"{PROOF_LABEL}.{name}"
 
 
-def mail_host(shop: Shop, account: Account) -> str:
-    """What its extra domains are pointed at, for the web and for mail."""
-    site = wanted.site_name(shop, account.username)
-    return shop.config.server_hosts.get(account.server_id) or site
-
-
 def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str, str, str]]:
     """The DNS records that make it work, each as (type, name, value, what it is for)."""
-    name, host = domain.name, mail_host(shop, account)
+    name, host = domain.name, wanted.host(shop, account)
     # A name with a CNAME can have no MX, and the top of a zone no CNAME.
     kind = "ALIAS" if name.count(".") == 1 or domain.wants_mail else "CNAME"
     why = f"shows your site; where it cannot be written: A and AAAA with the addresses of {host}"
@@ -361,7 +355,7 @@ def _note_token(row: Domain, answer: Answer, moment: int) -> None:
 
 
 def _note_mx(shop: Shop, account: Account, row: Domain, hosts: list[str], moment: int) -> None:
-    ours = {mail_host(shop, account), wanted.site_name(shop, account.username)}
+    ours = {wanted.host(shop, account), wanted.site_name(shop, account.username)}
     row.has_mx = not ours.isdisjoint(hosts)
     row.mx_missing_at = (
         None if row.has_mx else _missing_since(row.mx_missing_at, row.looked_at, moment)
@@ -389,7 +383,7 @@ def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str |
             else f"We found no TXT record at {at}."
         )
     if row.wants_mail and answer.mx is not None and not row.has_mx:
-        host = mail_host(shop, account)
+        host = wanted.host(shop, account)
         found.append(
             f"Its MX is {', '.join(answer.mx[:3])}, not {host}."
             if answer.mx

@@ -175,6 +175,11 @@ def site_name(shop: Shop, username: str) -> str:
     return f"{username}.{shop.config.base_domain}"
 
 
+def host(shop: Shop, account: Account) -> str:
+    """The host name of its server, for FTP, SSH, mail and extra domains."""
+    return shop.config.server_hosts.get(account.server_id) or site_name(shop, account.username)
+
+
 def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> bool:
     """Whether a name may reach the panel: ours by the prefix, or of a domain of the account.
 
