@@ -42,6 +42,10 @@ CREATE TABLE accounts (
   closing_at        BIGINT,                              -- to be removed; the row goes when it is
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
+  receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of an older epoch are void
+  entered_at        BIGINT,                              -- somebody came in first, not by recovery
+  wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
+  recovery_asked_at BIGINT,                              -- it was tried, and waits
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
   leased_by         TEXT,                                -- the worker that reconciles it just now
@@ -72,6 +76,18 @@ CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NO
 CREATE INDEX accounts_calendar ON accounts (calendar_at) WHERE calendar_at IS NOT NULL;
 CREATE INDEX accounts_suspended ON accounts (expires_at) WHERE suspended_at IS NOT NULL;
 CREATE INDEX accounts_usage ON accounts (usage_at) WHERE usage_at IS NOT NULL;
+
+-- tokens: credentials that an account's owner hands out. Receipts and challenges have no row: they
+-- are checked by the key that minted them, and by their order. A row that is gone is revoked.
+CREATE TABLE tokens (
+  id           TEXT   NOT NULL PRIMARY KEY,              -- the token id in its macaroon, in hex
+  account_id   TEXT   NOT NULL REFERENCES accounts (id),
+  name         TEXT   NOT NULL,
+  capabilities TEXT   NOT NULL,                          -- with commas between them
+  valid_until  BIGINT,                                   -- NULL: as long as the account
+  made_at      BIGINT NOT NULL
+);
+CREATE INDEX tokens_of_account ON tokens (account_id);
 
 -- services: what an account has at the panel: wanted (name, settings, active, gone, revision) and
 -- applied. A row that is gone is deleted once the panel has nothing of it.
@@ -164,6 +180,12 @@ CREATE TABLE orders (
   expires_at     BIGINT NOT NULL,                        -- of the invoice and so of the price
   bolt11         TEXT,
   payment_hash   TEXT   UNIQUE,
+  invoice_hash   TEXT,                                   -- SHA-256 of the bolt11, which is not kept
+  asked          TEXT,                                   -- keyed hash of all that was asked for
+  holder         TEXT,                                   -- whose rights its token carries: 'receipt'
+                                                         -- or a token's id; NULL: nobody's
+  receipt_epoch  BIGINT NOT NULL DEFAULT 0,              -- of the account when it was placed
+  redeemed_at    BIGINT,                                 -- its token was shown for what it bought
   cancelled_at   BIGINT,
   released_at    BIGINT,                                 -- the node has no invoice to pay any more
   paid_at        BIGINT,
@@ -195,7 +217,9 @@ CREATE INDEX orders_of_account ON orders (account_id);
 -- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
 CREATE TABLE resting_names (
   name_hash TEXT   NOT NULL PRIMARY KEY,
-  until     BIGINT NOT NULL                              -- then anybody may have it
+  until     BIGINT NOT NULL,                             -- then anybody may have it
+  payment_hash TEXT,                                     -- of the receipt that may have it before
+  receipt_epoch BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX resting_names_over ON resting_names (until);
 

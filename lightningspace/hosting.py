@@ -23,6 +23,7 @@ from lightningspace.models import (
     RestingName,
     Server,
     Service,
+    Token,
     transaction,
 )
 from lightningspace.panel import PanelError, Refused
@@ -616,12 +617,10 @@ class _Round:
             if last.blocked_at is None:
                 by_owner = last.last_call_at is None
                 outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
-            name_hash = self.shop.vault.mac("name", account.username)
-            RestingName.insert(name_hash=name_hash, until=rest_until).on_conflict(
-                conflict_target=[RestingName.name_hash], update={RestingName.until: rest_until}
-            ).execute()
+            self._let_name_rest(rest_until)
             held_mb = self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
+            Token.delete().where(Token.account == account.id).execute()
             # What is still to be sent, such as that it is deleted, the outbox deletes.
             is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
             Notice.delete().where(is_over).execute()
@@ -631,6 +630,21 @@ class _Round:
                 unpaid_mb=Server.unpaid_mb - held_mb,
             ).where(Server.id == account.server_id).execute()
         logger.info("account %s: closed", account.id)
+
+    def _let_name_rest(self, until: int) -> None:
+        """The receipt of the hosting that had it may have it again before."""
+        account = self.account
+        opening = (Order.account == account.id) & (Order.kind == "open")
+        order = Order.select(Order.payment_hash).where(opening).first()
+        facts = {
+            "until": until,
+            "payment_hash": order.payment_hash if order else None,
+            "receipt_epoch": account.receipt_epoch,
+        }
+        name_hash = self.shop.vault.mac("name", account.username)
+        RestingName.insert(name_hash=name_hash, **facts).on_conflict(
+            conflict_target=[RestingName.name_hash], update=facts
+        ).execute()
 
     def _forget_orders(self) -> int:
         """Take its orders from the account; return the space that unpaid ones held for it.
@@ -642,7 +656,7 @@ class _Round:
         Order.update(attempt=None).where(its_own).execute()
         held_mb = Order.select(fn.SUM(Order.held_mb)).where(its_own).scalar() or 0
         is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
-        Order.update(username=None, browser=None, bolt11=None).where(
+        Order.update(username=None, browser=None, bolt11=None, asked=None).where(
             its_own & (is_over | Order.released_at.is_null(False))
         ).execute()
         Order.update(account=None, held_mb=0).where(its_own).execute()

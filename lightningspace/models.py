@@ -134,6 +134,10 @@ class Account(Table):
     closing_at = BigIntegerField(null=True)
     deleting_at = BigIntegerField(null=True)
     session_epoch = BigIntegerField(default=0)
+    receipt_epoch = BigIntegerField(default=0)
+    entered_at = BigIntegerField(null=True)
+    wallet_recovers = BooleanField(default=True)
+    recovery_asked_at = BigIntegerField(null=True)
     revision = BigIntegerField(default=0)
     reconcile_at = BigIntegerField(null=True)
     leased_by = TextField(null=True)
@@ -147,6 +151,18 @@ class Account(Table):
 
     class Meta:
         table_name = "accounts"
+
+
+class Token(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", backref="tokens")
+    name = TextField()
+    capabilities = TextField()
+    valid_until = BigIntegerField(null=True)
+    made_at = BigIntegerField()
+
+    class Meta:
+        table_name = "tokens"
 
 
 class Service(Table):
@@ -234,6 +250,11 @@ class Order(Table):
     expires_at = BigIntegerField()
     bolt11 = TextField(null=True)
     payment_hash = TextField(null=True, unique=True)
+    invoice_hash = TextField(null=True)
+    asked = TextField(null=True)
+    holder = TextField(null=True)
+    receipt_epoch = BigIntegerField(default=0)
+    redeemed_at = BigIntegerField(null=True)
     cancelled_at = BigIntegerField(null=True)
     released_at = BigIntegerField(null=True)
     paid_at = BigIntegerField(null=True)
@@ -273,6 +294,8 @@ ORDER_COLUMNS = [field.column_name for field in Order._meta.sorted_fields]
 class RestingName(Table):
     name_hash = TextField(primary_key=True)
     until = BigIntegerField()
+    payment_hash = TextField(null=True)
+    receipt_epoch = BigIntegerField(default=0)
 
     class Meta:
         table_name = "resting_names"
@@ -294,4 +317,4 @@ class Fact(Table):
         table_name = "facts"
 
 
-TABLES = (Server, Account, Service, Domain, Notice, Order, RestingName, Cursor, Fact)
+TABLES = (Server, Account, Token, Service, Domain, Notice, Order, RestingName, Cursor, Fact)

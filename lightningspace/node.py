@@ -89,6 +89,11 @@ class Node:
         entry = self._entry(label)
         return _payment(entry) if entry and entry["status"] == "paid" else None
 
+    def find_preimage(self, label: str) -> str | None:
+        """The preimage of the paid invoice with `label`, which its payer has; None: none is."""
+        entry = self._entry(label)
+        return entry["payment_preimage"] if entry and entry["status"] == "paid" else None
+
     def delete_unpaid_invoice(self, label: str) -> bool:
         """Delete an invoice that nobody has paid: True when the node has none of that label now.
 

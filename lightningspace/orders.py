@@ -4,6 +4,7 @@ An order reserves its name and space before its invoice is asked for. That it is
 node says: see payments.
 """
 
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -36,6 +37,10 @@ UNPAID_PART = 5
 OPEN_ORDERS = 10
 
 
+class Paid(Exception):
+    """What is asked for was asked for before in the same words, and paid: it is not sold twice."""
+
+
 class NameTaken(Exception):
     """`token`: the unpaid order of the same browser that holds the name, if it is that."""
 
@@ -66,15 +71,20 @@ class ResizeWaits(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What one submitted form asks for. `client` is the client's network address."""
+    """What one submitted form asks for. `client` is the client's network address.
+
+    `browser` None: a program's, which comes back with its receipt. `proof`: the receipt (payment
+    hash and epoch) of a closed hosting, whose holder may have its resting name again.
+    """
 
     terms: Terms
     username: str | None
     email: str | None
     password: str | None
-    browser: str
+    browser: str | None
     client: str
     form_id: str
+    proof: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +101,14 @@ class Offer:
 
 @dataclass(frozen=True)
 class Buyer:
-    """Who orders for an account: its owner's browser, and the form that was sent."""
+    """Who orders for an account: its owner's browser or program, and the form that was sent.
 
-    browser: str
+    `holder`: of a program, whose rights the order's token will carry (see `Order.holder`).
+    """
+
+    browser: str | None
     form_id: str
+    holder: str | None = None
 
 
 # -- a new hosting -------------------------------------------------------------------
@@ -117,7 +131,7 @@ def _place(shop: Shop, reserve: Callable[[], tuple[Order | None, bool]]) -> Orde
     order, is_new = _retried(reserve)
     if order is None:
         return None
-    if order.bolt11 is None and order.cancelled_at is None:
+    if order.bolt11 is None and order.cancelled_at is None and order.paid_at is None:
         try:
             _ask_for_invoice(shop, order)
         except NodeError:
@@ -129,9 +143,19 @@ def _place(shop: Shop, reserve: Callable[[], tuple[Order | None, bool]]) -> Orde
 
 
 def _attempt(shop: Shop, wish: Wish) -> str:
+    who = wish.browser or f"a program at {wish.client}"
+    return shop.vault.mac("attempt", who, wish.form_id, *_typed(wish))
+
+
+def _typed(wish: Wish) -> list[str]:
     terms = wish.terms
     typed = (terms.space_mb, terms.duration, terms.unit, wish.username, wish.email, wish.password)
-    return shop.vault.mac("attempt", wish.browser, wish.form_id, *(str(part) for part in typed))
+    return [str(part) for part in typed]
+
+
+def is_as_asked(shop: Shop, order: Order, wish: Wish) -> bool:
+    """Whether the order of a new hosting was placed with just this wish."""
+    return order.asked is not None and shop.vault.is_mac(order.asked, "asked", *_typed(wish))
 
 
 def _retried(reserve: Callable):
@@ -153,7 +177,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         return twin, False
     if taken:
         raise NameTaken(_own_unpaid_order(wish))
-    if wish.username and rests(shop, wish.username):
+    if wish.username and rests(shop, wish.username, wish.proof):
         raise NameTaken(None)
     terms = wish.terms
     account = Account.create(
@@ -170,6 +194,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         kind="open",
         account=account,
         attempt=attempt,
+        asked=shop.vault.mac("asked", *_typed(wish)),
         browser=wish.browser,
         username=wish.username,
         space_mb=terms.space_mb,
@@ -190,14 +215,16 @@ def _create(shop: Shop, **facts) -> Order:
     )
 
 
-def rests(shop: Shop, username: str) -> bool:
-    """Whether somebody had the name not long ago: mails of others still go to it."""
+def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bool:
+    """Whether somebody had the name not long ago: mails of others still go to it.
+
+    `proof`: the receipt (payment hash and epoch) of the asker's last hosting; if that had it, he
+    may have it again.
+    """
     hashes = shop.vault.macs("name", username)
-    return (
-        RestingName.select()
-        .where((RestingName.name_hash << hashes) & (RestingName.until > now()))
-        .exists()
-    )
+    resting = (RestingName.name_hash << hashes) & (RestingName.until > now())
+    last = RestingName.select().where(resting).first()
+    return last is not None and (last.payment_hash, last.receipt_epoch) != proof
 
 
 def free_name(shop: Shop) -> str:
@@ -436,6 +463,7 @@ def _stands():
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
     # The name: should the hosting be gone when the payment comes, it is opened anew under it.
     facts = {"account": account, "username": account.username}
+    facts |= {"holder": buyer.holder, "receipt_epoch": account.receipt_epoch}
     return facts | {"browser": buyer.browser, "attempt": attempt}
 
 
@@ -465,6 +493,7 @@ def _keep_invoice(token: str, invoice: Invoice) -> bool:
             Order.update(
                 bolt11=invoice.bolt11,
                 payment_hash=invoice.payment_hash,
+                invoice_hash=hash_of(invoice.bolt11),
                 expires_at=invoice.expires_at,
             )
             .where(
@@ -475,6 +504,23 @@ def _keep_invoice(token: str, invoice: Invoice) -> bool:
             .execute()
         )
     return kept == 1
+
+
+def hash_of(bolt11: str) -> str:
+    """What is kept of an invoice: who has its text as a whole can be told, and nobody else.
+
+    A wallet may show it in capitals, or as a link.
+    """
+    text = "".join(bolt11.split()).lower().removeprefix("lightning:")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def redeem(token: str) -> bool:
+    """Note that a paid order's token was shown for what it bought; False when it was before."""
+    first = Order.update(redeemed_at=now()).where(
+        (Order.token == token) & Order.redeemed_at.is_null()
+    )
+    return first.execute() == 1
 
 
 def give_up(token: str) -> bool:

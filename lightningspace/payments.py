@@ -7,7 +7,7 @@ import logging
 import secrets
 import string
 
-from peewee import IntegrityError
+from peewee import Case, IntegrityError
 
 from lightningspace import ledger, orders, outbox, passwords, wanted
 from lightningspace.clock import now
@@ -66,7 +66,7 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
         "payment_hash": payment.payment_hash,
     }
     recorded = (
-        Order.update(facts)
+        Order.update(facts, bolt11=None)
         .where(
             (Order.token == token)
             & Order.paid_at.is_null()
@@ -162,7 +162,8 @@ def _take_effect(
         ends_at=ends_at,
         bought_credit_msat=credit_msat,
         only_time=only_time,
-        attempt=None,
+        # A form that comes back is a new wish; a program sends the same key for the same order.
+        attempt=Case(None, [(Order.browser.is_null(), Order.attempt)]),
         held_mb=0,
     ).where((Order.token == token) & Order.applied_at.is_null())
     return applied.execute() == 1
@@ -239,6 +240,7 @@ def _reserve_again(shop: Shop, token: str) -> None:
                     id=secrets.token_hex(8),
                     username=name,
                     server=server,
+                    receipt_epoch=order.receipt_epoch,
                     **vars(orders.size_of(order)),
                 )
                 is_late = order.kind != "open" or order.is_late

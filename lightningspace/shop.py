@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from lightningspace import node as lightning
 from lightningspace.config import Config
 from lightningspace.dns import Resolver
+from lightningspace.l402 import Keys
 from lightningspace.mail import Mailer
 from lightningspace.models import Fact, Server, transaction
 from lightningspace.node import Node
@@ -25,6 +26,7 @@ class Shop:
     node: Node
     panel: Panel
     vault: Vault
+    keys: Keys
     prices: Prices
     resolver: Resolver
     mailer: Mailer | None  # None: no mail server is named, and nothing is sent
@@ -36,13 +38,15 @@ class Shop:
 
 
 def build(config: Config) -> Shop:
+    vault = Vault(config.secret_key, config.secret_key_fallbacks)
     return Shop(
         config=config,
         node=Node(config.lightning_rpc, lightning.WEB_SECONDS, lightning.WEB_CALLS_AT_ONCE),
         panel=Panel(
             config.panel_url, config.panel_user, config.panel_password, config.panel_verify_tls
         ),
-        vault=Vault(config.secret_key, config.secret_key_fallbacks),
+        vault=vault,
+        keys=Keys(vault.token_masters()),
         prices=Prices(
             config.price_msat_per_day,
             config.price_msat_per_gb_day,

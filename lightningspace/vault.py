@@ -47,6 +47,10 @@ class Vault:
         """Whether `mac` was made of these parts, with our key or an older one."""
         return any(hmac.compare_digest(mac, _mac(key, purpose, parts)) for key in self._mac_keys)
 
+    def token_masters(self) -> list[bytes]:
+        """What root keys of tokens derive from: with our key, then with the older ones."""
+        return [base64.urlsafe_b64decode(_derive(key, "tokens")) for key in self._keys]
+
     def fingerprints(self) -> list[str]:
         """Of our key, then of the older ones; they may be shown and stored."""
         return [hashlib.sha256(_derive(key, "fingerprint")).hexdigest()[:16] for key in self._keys]

@@ -11,6 +11,7 @@ from limits import parse
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import names, passwords
+from lightningspace.clock import now
 from lightningspace.models import Account, Order, transaction
 from lightningspace.shop import Shop
 
@@ -73,7 +74,7 @@ def _mailed(address: str) -> str:
 def _is_no_form() -> bool:
     # An empty form is always served, and a waiting page's polls do not pay for limits that they
     # never meet: this is asked first.
-    return request.method != "POST"
+    return request.method in ("GET", "HEAD", "OPTIONS")
 
 
 @login_manager.user_loader
@@ -99,11 +100,21 @@ def account_of(username: str, password: str) -> Account | None:
     return account if right else None
 
 
-def log_in(account: Account) -> None:
+def log_in(account: Account, by_recovery: bool = False) -> None:
     """Begin a session of this account; of the one before only the browser's identity stays."""
+    if not by_recovery:
+        note_entry(account)
     _new_session()
     login_user(User(account))
     session.pop("_id", None)  # a hash of the client's address, which we neither need nor keep
+
+
+def note_entry(account: Account) -> None:
+    """Note that somebody is at home: the wallet's history does not get in at once any more."""
+    if account.entered_at is None:
+        Account.update(entered_at=now(), recovery_asked_at=None).where(
+            (Account.id == account.id) & Account.entered_at.is_null()
+        ).execute()
 
 
 def log_out() -> None:
@@ -138,6 +149,11 @@ def browser_id() -> str:
         session["browser"] = secrets.token_hex(16)
         session.permanent = True
     return this_shop().vault.mac("browser", session["browser"])
+
+
+def new_form_id() -> str:
+    """For a form that is sent once."""
+    return secrets.token_hex(8)
 
 
 def placed(order: Order) -> bool:

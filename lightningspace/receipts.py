@@ -1,0 +1,250 @@
+"""Who holds what: from a token and its preimage to a hosting and the rights over it.
+
+The token of the order that opened a hosting is its receipt and gives control of it. Orders that a
+holder's program places carry the rights that it had then; the owner hands out others.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from lightningspace import l402, orders, passwords
+from lightningspace.clock import now
+from lightningspace.l402 import Macaroon, Rights, Void
+from lightningspace.models import Account, Order, RestingName, Token, lock_account, transaction
+from lightningspace.prices import DAY
+from lightningspace.shop import Shop
+
+# Whose rights the token of an order carries, if not a handed-out token's.
+RECEIPT = "receipt"
+# Tokens that one account may have handed out.
+TOKENS_MAX = 50
+# How long the wallet's history waits where somebody is at home, and how long it may then come in.
+RECOVERY_SECONDS = DAY
+RECOVERY_OPEN_SECONDS = 7 * DAY
+
+
+class NotSettled(Exception):
+    """The token is right, and its payment is not recorded: it may be on its way."""
+
+
+class NotRecovered(Exception):
+    """This is no invoice of a hosting here with its preimage, or the owner does not allow it."""
+
+
+class RecoveryWaits(Exception):
+    """Somebody is at home: the owner is told, and may refuse until `at`."""
+
+    def __init__(self, at: int):
+        super().__init__("the wallet's history does not log in at once")
+        self.at = at
+
+
+class TooMany(Exception):
+    """The account has handed out as many tokens as it may."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has shown a good token. `order` None: it is one that the owner has handed out."""
+
+    account: Account
+    rights: Rights
+    order: Order | None
+    source: str  # RECEIPT, or the id of the handed-out token that these rights come from
+    mark: str  # tells this token, narrowed as it is, from every other; no secret
+
+
+# -- tokens that come in ---------------------------------------------------------------
+
+
+def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
+    """Whoever shows this token. Raises l402.Invalid for what nobody here has made, l402.Void for
+    what is good no more (or for its payment alone), and NotSettled.
+    """
+    shop.keys.check(macaroon, preimage)
+    rights = l402.rights(macaroon, now())
+    order = Order.get_or_none(Order.payment_hash == macaroon.payment_hash.hex())
+    if order is None:
+        account, source = _of_handed_out(macaroon.token_id.hex())
+    elif order.paid_at is None and order.released_at is None and order.cancelled_at is None:
+        raise NotSettled
+    else:
+        account, source = _of_order(order)
+    if account is None:
+        raise Void("what this token was for is closed, or it was never more than a payment")
+    if l402.epoch(macaroon) != account.receipt_epoch:
+        raise Void("this token is revoked: there is a newer receipt")
+    mark = shop.vault.mac("holder", macaroon.signature.hex())
+    return Holder(account, rights, order, source, mark)
+
+
+def _of_order(order: Order) -> tuple[Account | None, str]:
+    if order.paid_at is None or order.account_id is None:
+        return None, ""
+    if order.kind == "open" or order.holder == RECEIPT:
+        return order.account, RECEIPT
+    if order.holder is None:
+        return None, ""
+    account, source = _of_handed_out(order.holder)
+    return (account, source) if account and account.id == order.account_id else (None, "")
+
+
+def _of_handed_out(token_id: str) -> tuple[Account | None, str]:
+    token = Token.get_or_none(Token.id == token_id)
+    if token is None or (token.valid_until is not None and now() >= token.valid_until):
+        return None, ""
+    return token.account, token.id
+
+
+def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, int] | None:
+    """The proof (see `orders.Wish`) that a token was the receipt of a hosting whose name rests.
+
+    None: it was not. Raises l402.Invalid.
+    """
+    shop.keys.check(macaroon, preimage)
+    if not l402.rights(macaroon, now()).are_whole:
+        return None
+    proof = macaroon.payment_hash.hex(), l402.epoch(macaroon)
+    had_a_name = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
+    return proof if RestingName.select().where(had_a_name).exists() else None
+
+
+# -- tokens that go out ----------------------------------------------------------------
+
+
+def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon:
+    """The token of an unpaid order, the same each time; `rights`: those of who asks for it.
+
+    It is worth nothing without the preimage that its payer gets.
+    """
+    return _of_payment(shop, order, order.receipt_epoch, rights)
+
+
+def receipt(shop: Shop, account: Account) -> str | None:
+    """The account's receipt, as text: the token and its preimage.
+
+    None: the node does not know the payment any more. Raises NodeError.
+    """
+    order = opening_order(account)
+    preimage = order and shop.node.find_preimage(orders.label(shop, order))
+    if not preimage:
+        return None
+    return f"{_of_payment(shop, order, account.receipt_epoch, l402.WHOLE)}:{preimage}"
+
+
+def opening_order(account: Account) -> Order | None:
+    """The order that opened the account."""
+    opening = (Order.account == account.id) & (Order.kind == "open")
+    return Order.select().where(opening).first()
+
+
+def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroon:
+    token_id = shop.keys.token_id(epoch, order.token.encode())
+    return shop.keys.mint(bytes.fromhex(order.payment_hash), token_id, rights)
+
+
+def hand_out(shop: Shop, account_id: str, name: str, rights: Rights) -> Token:
+    """A token of these rights, to be revoked by itself. Raises TooMany."""
+    with transaction():
+        account = lock_account(account_id)
+        if account is None or account.closing_at:
+            raise Void("this hosting is being closed")
+        if Token.select().where(Token.account == account_id).count() >= TOKENS_MAX:
+            raise TooMany
+        return Token.create(
+            id=shop.keys.token_id(account.receipt_epoch).hex(),
+            account=account_id,
+            name=name,
+            capabilities=",".join(
+                each for each in l402.CAPABILITIES if each in rights.capabilities
+            ),
+            valid_until=rights.valid_until,
+            made_at=now(),
+        )
+
+
+def handed_out(account_id: str) -> list[Token]:
+    """The newest first."""
+    own = Token.select().where(Token.account == account_id)
+    return list(own.order_by(Token.made_at.desc(), Token.id))
+
+
+def text_of(shop: Shop, token: Token) -> str:
+    """A handed-out token as it is used: with a preimage of its own, which no payment has.
+
+    So whoever has it cannot make the receipt of a challenge that he has seen. Raises l402.Void when
+    the key that it was made with is gone.
+    """
+    token_id = bytes.fromhex(token.id)
+    preimage = shop.keys.secret(token_id)
+    rights = Rights(frozenset(token.capabilities.split(",")), token.valid_until)
+    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, rights)
+    return f"{macaroon}:{preimage.hex()}"
+
+
+def revoke(account_id: str, token_id: str) -> bool:
+    """End one token, and those of orders placed with it. False: there is none such."""
+    own = Token.delete().where((Token.account == account_id) & (Token.id == token_id))
+    return own.execute() == 1
+
+
+def renew_within(account_id: str) -> None:
+    """Within a transaction: make every receipt and token of the account void, for a new one."""
+    Account.update(receipt_epoch=Account.receipt_epoch + 1, recovery_asked_at=None).where(
+        Account.id == account_id
+    ).execute()
+    Token.delete().where(Token.account == account_id).execute()
+
+
+# -- recovery from the wallet's history ------------------------------------------------
+
+
+def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
+    """The account that was opened by paying this invoice, and the new password of its login.
+
+    The text as a whole, and only the receiver's node can have signed it: nodes on the payment's
+    way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
+    token and session ends. Raises NotRecovered, and RecoveryWaits where somebody is at home.
+    """
+    payment_hash = hashlib.sha256(preimage).hexdigest()
+    order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
+    is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
+    if not is_it or not hmac.compare_digest(order.invoice_hash, orders.hash_of(bolt11)):
+        raise NotRecovered
+    opens_at = _opens_at(order.account_id)
+    if opens_at > now():
+        raise RecoveryWaits(opens_at)
+    password = passwords.generate()
+    password_hash = passwords.make_hash(password)
+    with transaction():
+        account = _recoverable(order.account_id)
+        Account.update(
+            password_hash=password_hash,
+            password_sealed=None,
+            session_epoch=Account.session_epoch + 1,
+        ).where(Account.id == account.id).execute()
+        Order.update(browser=None).where(Order.account == account.id).execute()
+        renew_within(account.id)
+    return Account.get_by_id(account.id), password
+
+
+def _opens_at(account_id: str) -> int:
+    """From when on its wallet's history logs in; where somebody is at home, note the attempt."""
+    moment = now()
+    with transaction():
+        account = _recoverable(account_id)
+        if account.entered_at is None:
+            return moment
+        asked_at = account.recovery_asked_at
+        if asked_at is None or moment >= asked_at + RECOVERY_OPEN_SECONDS:
+            asked_at = moment
+            Account.update(recovery_asked_at=moment).where(Account.id == account_id).execute()
+        return asked_at + RECOVERY_SECONDS
+
+
+def _recoverable(account_id: str) -> Account:
+    account = lock_account(account_id)
+    if account is None or account.opened_at is None or not account.wallet_recovers:
+        raise NotRecovered
+    return account
