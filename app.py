@@ -15,7 +15,19 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import lightningspace.addresses  # noqa: F401 (adds its pages to `account`)
 import lightningspace.buying  # noqa: F401
-from lightningspace import cli, forms, models, names, orders, qr, shop, visitors, wanted
+from lightningspace import (
+    answers,
+    cli,
+    forms,
+    models,
+    names,
+    orders,
+    qr,
+    shop,
+    visitors,
+    wanted,
+)
+from lightningspace.api import api
 from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
@@ -70,6 +82,8 @@ def create_app(config: Config) -> Flask:
     app.before_request(check_parts)
     csrf.init_app(app)
     csrf.exempt(stop_reminders)
+    csrf.exempt(api)
+    answers.init_app(app)
     try:
         visitors.limiter.init_app(app)
     except ConfigurationError as error:
@@ -79,6 +93,7 @@ def create_app(config: Config) -> Flask:
     visitors.login_manager.init_app(app, add_context_processor=False)
     app.register_blueprint(web)
     app.register_blueprint(account)
+    app.register_blueprint(api)
     app.after_request(set_headers)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)
@@ -100,6 +115,8 @@ def warn_of_shared_domain(config: Config) -> None:
 def check_origin() -> None:
     """Refuse a form that a page of another site has sent, where the browser tells."""
     origin = request.headers.get("Origin")
+    if answers.is_for_programs(request.path):  # no cookie counts there
+        return
     if request.method != "POST" or origin is None or request.endpoint == "web.stop_reminders":
         return
     ours = request.host_url.rstrip("/")
@@ -121,6 +138,8 @@ class Sessions(SecureCookieSessionInterface):
 
 def check_parts() -> None:
     """Refuse a multipart body with a nameless part, which Flask-WTF cannot look through."""
+    if answers.is_for_programs(request.path):
+        return
     if request.method == "POST" and None in request.form:
         raise BadRequest("A field of this form has no name.")
 
@@ -138,6 +157,8 @@ def register_errors(app: Flask) -> None:
             return error.response
         code = error.code if error.code in ERRORS else 500 if error.code >= 500 else 400
         title, text = ERRORS[code]
+        if answers.is_for_programs(request.path):
+            return answers.of_http_error(error, text, "60" if error.code == 429 else None)
         page = render_template("error.html", title=title, text=text, code=error.code)
         headers = dict(error.get_headers()[1:])
         if code == 429:

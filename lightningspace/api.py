@@ -1,0 +1,418 @@
+"""The API for programs: who asks, what is sold to them, and how it is paid. No cookie counts.
+
+Other modules add routes of theirs to `api`. A credential is the L402 token of a hosting; invoices
+are minted by the POSTs that sell something, and by nothing else.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from threading import BoundedSemaphore
+
+from flask import Blueprint, Response, g, request, url_for
+
+from lightningspace import (
+    answers,
+    authorization,
+    bodies,
+    l402,
+    ledger,
+    orders,
+    receipts,
+    shown,
+    visitors,
+)
+from lightningspace.answers import ApiError, success
+from lightningspace.authorization import Credential
+from lightningspace.bodies import TEXT, WHOLE, BadBody
+from lightningspace.clock import iso_time
+from lightningspace.forms import ExtendForm, OrderForm, ResizeForm
+from lightningspace.models import Account, Order
+from lightningspace.node import NodeError
+from lightningspace.prices import Size, Terms
+from lightningspace.receipts import Holder
+from lightningspace.visitors import this_shop
+
+logger = logging.getLogger(__name__)
+api = Blueprint("api", __name__, url_prefix="/api/v1")
+
+# So long a request waits for the worker to record or apply what was paid; so many may at once, for
+# each of them holds a thread.
+WAIT_SECONDS = 3
+LOOK_SECONDS = 0.1
+_waiting = BoundedSemaphore(2)
+
+KEY = re.compile(r"[\x21-\x7e]{16,200}")
+
+ORDER_FIELDS = {"space_mb": WHOLE, "duration": WHOLE, "unit": TEXT}
+ORDER_FIELDS |= {"username": TEXT, "password": TEXT, "email": TEXT}
+TIME_FIELDS = {"duration": WHOLE, "unit": TEXT}
+SIZE_FIELDS = {"space_mb": WHOLE, "extra_addresses": WHOLE, "extra_domains": WHOLE}
+
+sells = visitors.limited("orders", lambda response: g.get("asked_node", False))
+
+api.register_error_handler(ApiError, answers.of_api_error)
+api.register_error_handler(BadBody, answers.of_bad_body)
+
+
+# -- who asks --------------------------------------------------------------------------
+
+
+def holder(capability: str) -> Holder:
+    """Who has shown a credential that may do this. 401 without one has no invoice: a program that
+    only wanted to look must not be made to buy.
+    """
+    try:
+        found = _shown()
+    except l402.Invalid as error:
+        raise Unauthorized(error) from None
+    if found is None:
+        raise Unauthorized("this needs the L402 credential of a hosting")
+    _check_able(found, capability)
+    return found
+
+
+class Unauthorized(ApiError):
+    def __init__(self, why: object):
+        super().__init__(401, "unauthorized", f"{str(why)[:1].upper()}{str(why)[1:]}.")
+
+
+@api.errorhandler(Unauthorized)
+def unauthorized(error):
+    response = answers.of_api_error(error)
+    response.headers["WWW-Authenticate"] = authorization.BARE
+    return response
+
+
+def _shown() -> Holder | None:
+    """The holder of the request's credential; of several, of the last good one. None: no
+    credential. Raises l402.Invalid.
+    """
+    failure = None
+    for credential in authorization.credentials(request.environ):
+        try:
+            found = _settled(credential)
+        except l402.Invalid as error:
+            failure = failure or error
+            continue
+        visitors.note_entry(found.account)
+        return found
+    if failure:
+        raise failure
+    return None
+
+
+def _settled(credential: Credential) -> Holder:
+    """The token's holder, once its payment is recorded: who has the preimage has paid."""
+
+    def look():
+        try:
+            return receipts.holder(this_shop(), credential.macaroon, credential.preimage)
+        except receipts.NotSettled:
+            return None
+
+    found = wait_for(look)
+    if found is None:
+        raise ApiError(
+            503,
+            "not_settled",
+            "The payment of this credential is not recorded yet. Send the same again soon; nothing "
+            "needs to be paid twice.",
+            retry_after=2,
+        )
+    return found
+
+
+def _check_able(found: Holder, capability: str) -> None:
+    if capability not in found.rights.capabilities:
+        raise ApiError(403, "not_capable", f"This credential lacks the capability “{capability}”.")
+
+
+def wait_for(look: Callable):
+    """The first true answer within three seconds, or the last one."""
+    answer = look()
+    if answer or not _waiting.acquire(blocking=False):
+        return answer
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (answer := look()) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return answer
+    finally:
+        _waiting.release()
+
+
+# -- prices ----------------------------------------------------------------------------
+
+
+@api.get("/prices")
+def prices():
+    """What is on offer. Asking mints nothing."""
+    return success(shown.prices(this_shop()))
+
+
+# -- a new hosting ---------------------------------------------------------------------
+
+
+@api.post("/hosting")
+@sells
+def buy():
+    """A new hosting; with its credential, the one that was bought."""
+    wish = _wish()
+    try:
+        found = _shown()
+    except l402.Void:  # of a hosting that is no more: another one may be bought
+        found = None
+    except l402.Invalid as error:
+        raise Unauthorized(error) from None
+    if found:
+        return _bought(found, wish)
+    order = placed(lambda: orders.place(this_shop(), wish))
+    size = Size(wish.terms.space_mb)
+    return payment_required(order, {"size": shown.size(size), "time": shown.time(wish.terms)})
+
+
+def _wish() -> orders.Wish:
+    body = bodies.read(ORDER_FIELDS)
+    form = OrderForm(
+        this_shop().config.space_sizes_mb, formdata=bodies.as_typed(body), meta={"csrf": False}
+    )
+    check(form)
+    return orders.Wish(
+        terms=form.terms(),
+        username=form.username.data or None,
+        email=form.email.data or None,
+        password=form.password.data or None,
+        browser=None,
+        client=visitors.client_address(),
+        form_id=_key() or visitors.new_form_id(),
+        proof=_proof(),
+    )
+
+
+def _proof() -> tuple[str, int] | None:
+    """The receipt of a closed hosting, which may have its name again."""
+    try:
+        for credential in authorization.credentials(request.environ):
+            return receipts.last_hosting(this_shop(), credential.macaroon, credential.preimage)
+    except l402.Invalid:
+        pass
+    return None
+
+
+def _bought(found: Holder, wish: orders.Wish) -> Response:
+    _check_able(found, "read")
+    order = receipts.opening_order(found.account)
+    if order is None or not orders.is_as_asked(this_shop(), order, wish):
+        raise ApiError(
+            409,
+            "changed",
+            "This credential is of a hosting that was ordered otherwise. Send what was ordered to "
+            "see it again, or send this without a credential to buy another one.",
+        )
+    is_ready = wait_for(lambda: _is_ready(found.account.id))
+    return _hosting(found, 201 if is_ready else 202)
+
+
+def _is_ready(account_id: str) -> bool:
+    ready = (Account.id == account_id) & Account.ready_at.is_null(False)
+    return Account.select().where(ready).exists()
+
+
+def _hosting(found: Holder, status: int = 200) -> Response:
+    """The hosting as it is now; 202: not yet as it was asked to be."""
+    headers = {"Location": url_for("api.hosting")} if status == 201 else {}
+    if status == 202:
+        headers = {"Retry_After": "3"}
+    account = Account.get_or_none(Account.id == found.account.id)
+    if account is None:
+        raise Unauthorized("what this token was for is closed")
+    with_passwords = found.rights.are_whole
+    return success(shown.hosting(this_shop(), account, with_passwords), status, **headers)
+
+
+@api.get("/hosting")
+def hosting():
+    found = holder("read")
+    return _hosting(found, 200 if found.account.ready_at else 202)
+
+
+# -- more time, another size -----------------------------------------------------------
+
+
+@api.post("/hosting/extend")
+@sells
+def extend():
+    """More time. A token is good for what it paid once; then the same is sold again."""
+    found = holder("pay")
+    form = ExtendForm(formdata=bodies.as_typed(bodies.read(TIME_FIELDS)), meta={"csrf": False})
+    check(form)
+    asked = form.duration.data, form.unit.data
+    own = found.order
+    if own and own.kind == "extend" and own.redeemed_at is None:
+        if (own.duration, own.unit) != asked:
+            raise ApiError(
+                409,
+                "changed",
+                f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
+            )
+        if _key() is None and orders.redeem(own.token):
+            return _renewed(found, own)
+    check_opened(found)
+    order = placed(lambda: orders.extend(this_shop(), found.account.id, *asked, new_buyer(found)))
+    if order.paid_at is not None:
+        orders.redeem(order.token)
+        return _renewed(found, order)
+    terms = Terms(order.space_mb, *asked)
+    offer = orders.if_paid(this_shop(), found.account, order)
+    sale = {"time": shown.time(terms), "paid_until": iso_time(offer.ends_at)}
+    return payment_required(order, sale, found.rights)
+
+
+@api.post("/hosting/resize")
+@sells
+def resize():
+    """Another size; what is not sent stays as it is."""
+    found = holder("pay")
+    body = bodies.read(SIZE_FIELDS)
+    wait_for_own_order(found)
+    account = Account.get_by_id(found.account.id)
+    form = ResizeForm(
+        this_shop().config.space_sizes_mb,
+        ledger.size(account),
+        formdata=bodies.as_typed(body),
+        meta={"csrf": False},
+    )
+    check(form)
+    check_opened(found)
+    return sell_size(found, form.size()) or _hosting(found)
+
+
+def sell_size(found: Holder, size: Size) -> Response | None:
+    """402 for another size; None when nothing is to be paid, and the account has it now."""
+    own = found.order
+    if own and own.only_time and own.redeemed_at is None and orders.redeem(own.token):
+        raise ApiError(
+            409,
+            "not_had",
+            "When this payment came the size could not be had any more: it has become time.",
+        )
+    order = placed(lambda: orders.resize(this_shop(), found.account.id, size, new_buyer(found)))
+    if order is None:
+        return None
+    if order.paid_at is not None:
+        if not wait_for(lambda: _is_applied(order.token)):
+            raise _takes_effect()
+        return None
+    return payment_required(order, {"size": shown.size(size)}, found.rights)
+
+
+def sell_one_more(found: Holder, what: str) -> Response | None:
+    """402 for one more of "addresses" or "domains"; None when it is there now."""
+    size, _, _ = placed(lambda: orders.one_more(this_shop(), found.account, what))
+    return sell_size(found, size)
+
+
+def wait_for_own_order(found: Holder) -> None:
+    """Let what the shown credential has paid for take effect first."""
+    own = found.order
+    if own and own.applied_at is None and not wait_for(lambda: _is_applied(own.token)):
+        raise _takes_effect()
+
+
+def _renewed(found: Holder, order: Order) -> Response:
+    is_applied = wait_for(lambda: _is_applied(order.token))
+    return _hosting(found, 200 if is_applied else 202)
+
+
+def _is_applied(token: str) -> bool:
+    applied = (Order.token == token) & Order.applied_at.is_null(False)
+    return Order.select().where(applied).exists()
+
+
+def _takes_effect() -> ApiError:
+    detail = "This is paid, and takes effect in a moment. Send the same again soon."
+    return ApiError(503, "takes_effect", detail, retry_after=2)
+
+
+def check_opened(found: Holder) -> None:
+    if found.account.ready_at is None:
+        detail = "The hosting is still being set up. Send the same again soon."
+        raise ApiError(503, "setting_up", detail, retry_after=3)
+
+
+# -- selling ---------------------------------------------------------------------------
+
+
+def placed(place: Callable):
+    """What `place` answers; why nothing is sold is said as an ApiError."""
+    g.asked_node = True
+    try:
+        return place()
+    except orders.NameTaken:
+        raise ApiError(409, "name_taken", "This name is taken.") from None
+    except orders.SoldOut:
+        raise ApiError(409, "sold_out", "This much space is not free just now.") from None
+    except orders.TooManyUnpaid:
+        detail = "There are several unpaid orders already. Pay one, or wait until they are over."
+        raise ApiError(429, "too_many_unpaid", detail, retry_after=60) from None
+    except orders.ResizeWaits as waits:
+        detail = "Another size is ordered already: pay that order, or cancel it."
+        raise ApiError(409, "size_waits", detail, order=waits.token) from None
+    except orders.Refused as refused:
+        raise ApiError(409, "refused", str(refused)) from None
+    except NodeError as error:
+        logger.warning("no invoice: %s", error)
+        detail = "Our Lightning node does not answer. Nothing was charged. Try again soon."
+        raise ApiError(503, "node_down", detail, retry_after=10) from None
+
+
+def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
+    """402 with the order's invoice, and its token narrowed to the rights of who asks."""
+    if orders.state(order) != "unpaid":
+        detail = (
+            "This was ordered before in the same words, and is paid or cannot be paid any more."
+        )
+        raise ApiError(409, "ordered", detail)
+    macaroon = str(receipts.challenge(this_shop(), order, rights))
+    response = answers.problem(
+        402,
+        "payment_required",
+        "Pay the invoice, then send the same request again with the header "
+        "Authorization: L402 <macaroon>:<preimage>.",
+        price_msat=order.amount_msat,
+        expires_at=iso_time(order.expires_at),
+        invoice=order.bolt11,
+        macaroon=macaroon,
+        order=order.token,
+        order_url=url_for("web.order", token=order.token, _external=True),
+        sale=sale,
+    )
+    for value in authorization.challenge(macaroon, order.bolt11):
+        response.headers.add("WWW-Authenticate", value)
+    return response
+
+
+def new_buyer(found: Holder) -> orders.Buyer:
+    """The same request makes the same order: with an Idempotency-Key for ever, else until it is
+    paid.
+    """
+    key = _key()
+    if key:
+        return orders.Buyer(None, f"key {found.source} {key}", found.source)
+    paid = len(orders.receipts(found.account.id))
+    return orders.Buyer(None, f"{found.mark} after {paid}", found.source)
+
+
+def _key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not KEY.fullmatch(key):
+        raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 signs, without blanks.")
+    return key
+
+
+def check(form) -> None:
+    """Raise BadBody for what the form finds wrong."""
+    if not form.validate():
+        raise BadBody("Some fields of the body are wrong.", form.errors)

@@ -1,0 +1,65 @@
+"""JSON bodies of programs, in the shape that the forms check: one set of rules for both."""
+
+import json
+from collections.abc import Mapping
+
+from flask import request
+from werkzeug.datastructures import MultiDict
+
+# What a field of a body may be.
+WHOLE, TEXT, YES_NO = "a whole number", "a text", "true or false"
+_IS = {
+    WHOLE: lambda value: type(value) is int and abs(value) < 10**15,
+    TEXT: lambda value: isinstance(value, str),
+    YES_NO: lambda value: isinstance(value, bool),
+}
+
+
+class BadBody(Exception):
+    """`errors`: what is wrong with which field; the text, with all of it."""
+
+    def __init__(self, text: str, errors: Mapping[str, list[str]] | None = None):
+        super().__init__(text)
+        self.errors = dict(errors or {})
+
+
+def read(fields: Mapping[str, str]) -> dict:
+    """The body as a dict of these fields and no other; null is as if it were not there.
+
+    Raises BadBody.
+    """
+    data = request.get_data(cache=True)
+    try:
+        body = json.loads(data or b"{}", object_pairs_hook=_once, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise BadBody("The body is no JSON object with each name once.") from None
+    if not isinstance(body, dict):
+        raise BadBody("The body is no JSON object.")
+    body = {name: value for name, value in body.items() if value is not None}
+    errors = {
+        name: [f"Write {fields[name]} here." if name in fields else "There is no such field."]
+        for name, value in body.items()
+        if name not in fields or not _IS[fields[name]](value)
+    }
+    if errors:
+        raise BadBody("Some fields of the body are wrong.", errors)
+    return body
+
+
+def as_typed(body: Mapping) -> MultiDict:
+    """A body as a browser would send it in a form."""
+    return MultiDict({name: _typed(value) for name, value in body.items() if value is not False})
+
+
+def _typed(value) -> str:
+    return "y" if value is True else str(value)
+
+
+def _once(pairs: list[tuple]) -> dict:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name twice")
+    return dict(pairs)
+
+
+def _refuse(constant: str):
+    raise ValueError(f"{constant} is no JSON")
