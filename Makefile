@@ -1,6 +1,6 @@
 VENV := .venv
 
-.PHONY: run test soak year
+.PHONY: run test clients soak year
 
 # The shop against its sandbox: http://127.0.0.1:5000
 run: $(VENV)/ready
@@ -12,6 +12,10 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2))
+
+# Programs of others that the tests use, each in an environment of its own, .clients/<name>.
+CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))
+clients: $(CLIENTS:%=.clients/%/ready)
 
 # Many generated lives of accounts against the sandbox's panel, other ones at each run; about one
 # a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
@@ -27,4 +31,17 @@ year: $(VENV)/ready
 $(VENV)/ready: requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@
+
+.clients/%/ready: tests/clients/%/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.clients/%/ready: tests/clients/%/package.json tests/clients/%/package-lock.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	touch $@

@@ -31,6 +31,7 @@ from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.worker import Worker
 
+ROOT = Path(__file__).parent.parent
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 20
 
@@ -329,7 +330,7 @@ def log_in(client, username: str, password: str, **kwargs):
     return client.post("/login", data=tokens | fields, **kwargs)
 
 
-# -- what Debian's packages bring ----------------------------------------------------
+# -- what Debian's packages and `make clients` bring --------------------------------
 
 
 def debian_program(program: str, package: str) -> str:
@@ -338,6 +339,16 @@ def debian_program(program: str, package: str) -> str:
     if found is None:
         pytest.skip(f"needs {program}: apt-get install {package}")
     return found
+
+
+def client_program(name: str) -> Path:
+    """The environment that `make clients` has built for a program of others: a venv, or a
+    directory with node_modules. Without it the test skips.
+    """
+    built = ROOT / ".clients" / name
+    if not (built / "ready").exists():
+        pytest.skip(f"needs {name}: make clients")
+    return built
 
 
 @pytest.fixture(scope="session")
