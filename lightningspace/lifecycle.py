@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from peewee import Case
 
-from lightningspace import ledger, outbox, wanted
+from lightningspace import ledger, outbox, receipts, wanted
 from lightningspace.clock import clock_time, now
 from lightningspace.models import Account, Fact, Order, Service, lock_account, transaction
 from lightningspace.prices import DAY
@@ -450,16 +450,19 @@ def _may_be_paid(account: Account) -> bool:
 def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
     """What the control center says above everything else: kinds, and what each tells.
 
-    blocked (reason), closing, last_call (closes_at), suspended (closes_at), ending (ends_at),
-    credit (credit_msat).
+    closing, recovery (opens_at), blocked (reason), last_call (closes_at), suspended (closes_at),
+    ending (ends_at), credit (credit_msat).
     """
-    if account.blocked_at:
-        return [("blocked", {"reason": account.blocked_reason})]
-    if account.closing_at:
+    if account.closing_at and not account.blocked_at:
         return [("closing", {})]
-    if account.ready_at is None:
-        return []
     shown = []
+    opens_at = receipts.recovery_opens_at(account)
+    if opens_at is not None:
+        shown.append(("recovery", {"opens_at": opens_at}))
+    if account.blocked_at:
+        return [*shown, ("blocked", {"reason": account.blocked_reason})]
+    if account.ready_at is None:
+        return shown
     closes_at = _closes_at(shop, account, _rules(now()).unbroken_since)
     if account.last_call_at:
         closes_at = max(closes_at, account.last_call_at + _invoice_seconds(shop))

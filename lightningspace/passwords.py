@@ -4,7 +4,7 @@ import re
 import secrets
 import string
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -44,8 +44,9 @@ def generate() -> str:
             return password
 
 
-def make_hash(password: str) -> str:
-    with _hashing:
+def make_hash(password: str, at_once: bool = False) -> str:
+    """With `at_once` it raises Busy where too many wait; else it waits behind them."""
+    with _a_place_in_the_queue() if at_once else nullcontext(), _hashing:
         return generate_password_hash(password)
 
 

@@ -6,14 +6,17 @@ holder's program places carry the rights that it had then; the owner hands out o
 
 import hashlib
 import hmac
+import logging
 from dataclasses import dataclass
 
-from lightningspace import l402, orders, passwords
+from lightningspace import l402, orders, outbox, passwords
 from lightningspace.clock import now
 from lightningspace.l402 import Macaroon, Rights, Void
 from lightningspace.models import Account, Order, RestingName, Token, lock_account, transaction
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
 
 # Whose rights the token of an order carries, if not a handed-out token's.
 RECEIPT = "receipt"
@@ -121,16 +124,18 @@ def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon
     return _of_payment(shop, order, order.receipt_epoch, rights)
 
 
-def receipt(shop: Shop, account: Account) -> str | None:
+def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:
     """The account's receipt, as text: the token and its preimage.
 
-    None: the node does not know the payment any more. Raises NodeError.
+    `epoch`: of another one, such as the next. None: the node does not know the payment any more.
+    Raises NodeError.
     """
+    epoch = account.receipt_epoch if epoch is None else epoch
     order = opening_order(account)
     preimage = order and shop.node.find_preimage(orders.label(shop, order))
     if not preimage:
         return None
-    return f"{_of_payment(shop, order, account.receipt_epoch, l402.WHOLE)}:{preimage}"
+    return f"{_of_payment(shop, order, epoch, l402.WHOLE)}:{preimage}"
 
 
 def opening_order(account: Account) -> Order | None:
@@ -189,12 +194,37 @@ def revoke(account_id: str, token_id: str) -> bool:
     return own.execute() == 1
 
 
+def renew(account_id: str, epoch: int) -> bool:
+    """Make the next receipt, which is that of this `epoch`, the only one that counts.
+
+    Every other receipt, token and session ends, and the wallet's history logs in no more. False:
+    that receipt is not the next one (any more).
+    """
+    with transaction():
+        account = lock_account(account_id)
+        if account is None or account.receipt_epoch + 1 != epoch:
+            return False
+        end_sessions_within(account_id, wallet_recovers=False)
+        renew_within(account_id)
+    logger.info("account %s: a new receipt", account_id)
+    return True
+
+
 def renew_within(account_id: str) -> None:
     """Within a transaction: make every receipt and token of the account void, for a new one."""
     Account.update(receipt_epoch=Account.receipt_epoch + 1, recovery_asked_at=None).where(
         Account.id == account_id
     ).execute()
     Token.delete().where(Token.account == account_id).execute()
+
+
+def end_sessions_within(account_id: str, **facts) -> None:
+    """Within a transaction: log every browser out, and change these `facts` of the account."""
+    Account.update(session_epoch=Account.session_epoch + 1, **facts).where(
+        Account.id == account_id
+    ).execute()
+    # The browser that ordered is another session as well.
+    Order.update(browser=None).where(Order.account == account_id).execute()
 
 
 # -- recovery from the wallet's history ------------------------------------------------
@@ -205,42 +235,55 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
 
     The text as a whole, and only the receiver's node can have signed it: nodes on the payment's
     way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
-    token and session ends. Raises NotRecovered, and RecoveryWaits where somebody is at home.
+    token and session ends. Raises NotRecovered, RecoveryWaits where somebody is at home, and
+    passwords.Busy.
     """
     payment_hash = hashlib.sha256(preimage).hexdigest()
     order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
     is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
     if not is_it or not hmac.compare_digest(order.invoice_hash, orders.hash_of(bolt11)):
         raise NotRecovered
-    opens_at = _opens_at(order.account_id)
-    if opens_at > now():
-        raise RecoveryWaits(opens_at)
     password = passwords.generate()
-    password_hash = passwords.make_hash(password)
+    password_hash = passwords.make_hash(password, at_once=True)
+    moment = now()
     with transaction():
         account = _recoverable(order.account_id)
-        Account.update(
-            password_hash=password_hash,
-            password_sealed=None,
-            session_epoch=Account.session_epoch + 1,
-        ).where(Account.id == account.id).execute()
-        Order.update(browser=None).where(Order.account == account.id).execute()
-        renew_within(account.id)
+        opens_at = _opens_at(shop, account, moment)
+        if opens_at <= moment:
+            end_sessions_within(account.id, password_hash=password_hash, password_sealed=None)
+            renew_within(account.id)
+    if opens_at > moment:
+        raise RecoveryWaits(opens_at)
+    logger.info("account %s: recovered from the wallet's history", account.id)
     return Account.get_by_id(account.id), password
 
 
-def _opens_at(account_id: str) -> int:
-    """From when on its wallet's history logs in; where somebody is at home, note the attempt."""
-    moment = now()
-    with transaction():
-        account = _recoverable(account_id)
-        if account.entered_at is None:
-            return moment
-        asked_at = account.recovery_asked_at
-        if asked_at is None or moment >= asked_at + RECOVERY_OPEN_SECONDS:
-            asked_at = moment
-            Account.update(recovery_asked_at=moment).where(Account.id == account_id).execute()
-        return asked_at + RECOVERY_SECONDS
+def _opens_at(shop: Shop, account: Account, moment: int) -> int:
+    """From when on its wallet's history logs in; where somebody is at home, tell of the attempt."""
+    if account.entered_at is None:
+        return moment
+    opens_at = recovery_opens_at(account)
+    if opens_at is None:
+        opens_at = moment + RECOVERY_SECONDS
+        Account.update(recovery_asked_at=moment).where(Account.id == account.id).execute()
+        for channel in ("email", "mailbox"):
+            outbox.write(shop, account, "recovery", moment, channel=channel, opens_at=opens_at)
+    return opens_at
+
+
+def recovery_opens_at(account: Account) -> int | None:
+    """From when on the wallet's history, which was tried, logs in; None: no attempt waits."""
+    asked_at = account.recovery_asked_at
+    if asked_at is None or now() >= asked_at + RECOVERY_OPEN_SECONDS:
+        return None
+    return asked_at + RECOVERY_SECONDS
+
+
+def let_wallet_recover(account_id: str, may: bool) -> None:
+    """Whether the wallet's history may log in; an attempt that waits is over."""
+    Account.update(wallet_recovers=may, recovery_asked_at=None).where(
+        Account.id == account_id
+    ).execute()
 
 
 def _recoverable(account_id: str) -> Account:

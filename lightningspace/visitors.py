@@ -10,7 +10,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user
 from limits import parse
 from werkzeug.exceptions import TooManyRequests
 
-from lightningspace import names, passwords
+from lightningspace import names, passwords, receipts
 from lightningspace.clock import now
 from lightningspace.models import Account, Order, transaction
 from lightningspace.shop import Shop
@@ -127,11 +127,7 @@ def log_out() -> None:
 def log_out_everywhere(account: Account, **facts) -> None:
     """End every session of the account but this one, and change these `facts` of it with that."""
     with transaction():
-        Account.update(session_epoch=Account.session_epoch + 1, **facts).where(
-            Account.id == account.id
-        ).execute()
-        # The browser that ordered is another session as well.
-        Order.update(browser=None).where(Order.account == account).execute()
+        receipts.end_sessions_within(account.id, **facts)
     log_in(Account.get_by_id(account.id))
 
 
