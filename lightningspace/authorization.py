@@ -14,10 +14,11 @@ from lightningspace.l402 import Invalid, Macaroon
 # Of a token that cannot be used, where nothing is sold: no invoice comes with it.
 BARE = "L402"
 CREDENTIALS_MAX = 4
-# "L402 <macaroon>[,<macaroon>]:<preimage>", several of them joined by commas by some servers.
-SCHEME = re.compile(r"(?:^|,)\s*(?:L402|LSAT)(?:\s+|$)", re.IGNORECASE)
+HEADERS_LENGTH_MAX = 6000 * CREDENTIALS_MAX
+OURS = re.compile(r"(?:L402|LSAT)\b(.*)", re.IGNORECASE)
+ANOTHER_SCHEME = re.compile(r"[A-Za-z0-9_-]+\s+[^\s:]")
 # The gRPC way: the macaroon alone, in hex, with the preimage among its caveats.
-HEX_HEADERS = ("HTTP_GRPC_METADATA_MACAROON", "HTTP_MACAROON")
+HEX_HEADERS = ("HTTP_MACAROON", "HTTP_GRPC_METADATA_MACAROON")
 
 
 @dataclass(frozen=True)
@@ -38,24 +39,55 @@ def challenge(macaroon: str, invoice: str) -> list[str]:
 def credentials(environ: Mapping[str, str]) -> list[Credential]:
     """What a request brings, the last first, for there the last counts; none if it brings none.
 
-    Reads the raw headers: Werkzeug's parser takes such a header for a list of parameters. Raises
-    l402.Invalid for one that cannot be read.
+    Reads the raw headers: Werkzeug's parser takes such a header for a list of parameters. What
+    cannot be read is passed over beside what can; alone, it raises l402.Invalid.
     """
-    # Other schemes are none of ours: a proxy's password may stand there.
-    found = list(_of_authorization(environ.get("HTTP_AUTHORIZATION", "")))
-    found += [_of_hex(environ[name]) for name in HEX_HEADERS if environ.get(name)]
-    if len(found) > CREDENTIALS_MAX:
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    in_hex = [environ.get(name, "") for name in HEX_HEADERS]
+    if len(authorization) + sum(map(len, in_hex)) > HEADERS_LENGTH_MAX:
+        raise Invalid("these tokens are too long")
+    written = [(text.strip(), None) for header in in_hex for text in header.split(",") if text]
+    written += _pairs(authorization)
+    if len(written) > CREDENTIALS_MAX:
         raise Invalid("these are too many tokens at once")
-    return found[::-1]
+    found, failure = [], None
+    for macaroon, preimage in reversed(written):
+        try:
+            found.append(_of_hex(macaroon) if preimage is None else _read(macaroon, preimage))
+        except Invalid as error:
+            failure = failure or error
+    if failure and not found:
+        raise failure
+    return found
 
 
-def _of_authorization(header: str) -> Iterator[Credential]:
-    for part in SCHEME.split(header)[1:]:
-        macaroons, colon, preimage = part.strip().rpartition(":")
-        if not colon:
-            raise Invalid("write the token, a colon and its preimage")
-        for macaroon in macaroons.split(","):
-            yield Credential(l402.read(macaroon.strip()), l402.read_preimage(preimage.strip()))
+def _pairs(header: str) -> Iterator[tuple[str, str]]:
+    """Each macaroon in an Authorization header with its preimage, as they are written.
+
+    "L402 <macaroon>[,<macaroon>]:<preimage>"; servers join several lines by commas. Other schemes
+    are none of ours: a proxy's password may stand there.
+    """
+    ours: list[list[str]] = []
+    is_ours = False
+    for part in map(str.strip, header.split(",")):
+        if begins := OURS.fullmatch(part):
+            is_ours = True
+            ours.append([begins[1]])
+        elif ANOTHER_SCHEME.match(part):
+            is_ours = False
+        elif is_ours:
+            ours[-1].append(part)
+    for parts in ours:
+        *macaroons, last = parts
+        last, _, preimage = last.rpartition(":")
+        for macaroon in (*macaroons, last):
+            yield macaroon.strip(), preimage.strip()
+
+
+def _read(macaroon: str, preimage: str) -> Credential:
+    if not macaroon:
+        raise Invalid("write the token, a colon and its preimage")
+    return Credential(l402.read(macaroon), l402.read_preimage(preimage))
 
 
 def _of_hex(text: str) -> Credential:
