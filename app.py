@@ -31,6 +31,7 @@ from lightningspace.api import api
 from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
+from lightningspace.discovery import discovery
 from lightningspace.web import stop_reminders, web
 
 ROOT = Path(__file__).parent
@@ -94,6 +95,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(web)
     app.register_blueprint(account)
     app.register_blueprint(api)
+    app.register_blueprint(discovery)
     app.after_request(set_headers)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)

@@ -30,7 +30,9 @@ def read(fields: Mapping[str, str]) -> dict:
     """
     data = request.get_data(cache=True)
     try:
-        body = json.loads(data or b"{}", object_pairs_hook=_once, parse_constant=_refuse)
+        body = json.loads(
+            data or b"{}", object_pairs_hook=_once, parse_constant=_refuse, parse_float=_number
+        )
     except (ValueError, RecursionError):
         raise BadBody("The body is no JSON object with each name once.") from None
     if not isinstance(body, dict):
@@ -59,6 +61,12 @@ def _once(pairs: list[tuple]) -> dict:
     if len({name for name, _ in pairs}) < len(pairs):
         raise ValueError("a name twice")
     return dict(pairs)
+
+
+def _number(text: str) -> int | float:
+    """JSON has one kind of number: 3.0 is a whole one."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _refuse(constant: str):
