@@ -5,10 +5,11 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pyln.client import LightningRpc
+from werkzeug.serving import make_server
 
 from app import create_app
 from lightningspace import clock, hosting, models, orders, passwords, payments, shop, wanted
@@ -205,6 +207,36 @@ def runner(app):
 @pytest.fixture
 def worker(this_shop):
     return Worker(this_shop)
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def opened(app, port: int):
+    """The shop's pages at a port, meanwhile."""
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    yield
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+@pytest.fixture
+def at_work(this_shop):
+    """The worker, which follows payments by itself."""
+    worker = Worker(this_shop)
+    working = threading.Thread(target=worker.run)
+    working.start()
+    yield
+    worker.stop()
+    working.join()
 
 
 def wish(**changes) -> orders.Wish:

@@ -1,22 +1,25 @@
 """A visitor with a real browser, with script and without."""
 
 import re
-import socket
 import subprocess
-import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from werkzeug.serving import make_server
 
 from lightningspace import domains, hosting, ledger, orders, payments, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Order
 from lightningspace.prices import DAY, Size
 from lightningspace.sandbox.program import buttons
-from lightningspace.worker import Worker
-from tests.conftest import debian_program, dns_servers, eventually, record_payments, work
+from tests.conftest import (
+    debian_program,
+    dns_servers,
+    eventually,
+    opened,
+    record_payments,
+    work,
+)
 
 pytestmark = pytest.mark.any_database
 CHROMIUM_ARGS = (
@@ -37,13 +40,6 @@ def chromium():
 
 
 @pytest.fixture
-def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
 def env(env, port, dns):
     return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
@@ -52,24 +48,8 @@ def env(env, port, dns):
 def address(app, config, port, tmp_path, dns):
     """Where the shop is open, with the sandbox's buttons."""
     app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
-    server = make_server("127.0.0.1", port, app, threaded=True)
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
-    yield config.public_url
-    server.shutdown()
-    serving.join()
-    server.server_close()
-
-
-@pytest.fixture
-def at_work(this_shop):
-    """The worker, which follows payments by itself."""
-    worker = Worker(this_shop)
-    working = threading.Thread(target=worker.run)
-    working.start()
-    yield
-    worker.stop()
-    working.join()
+    with opened(app, port):
+        yield config.public_url
 
 
 class Visit:

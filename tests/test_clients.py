@@ -1,0 +1,169 @@
+"""Real L402 clients buy from an open shop, and pay it: none pays for what it has, or for a look."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from lightningspace import receipts
+from lightningspace.models import Account, transaction
+from tests.conftest import ROOT, client_program, eventually, opened
+
+pytestmark = pytest.mark.any_database
+
+HOUR = {"duration": 1, "unit": "hours"}
+WISH = {"space_mb": 100} | HOUR
+CLIENTS = ROOT / "tests" / "clients"
+# What a client may ever pay here: one that pays in a loop is stopped, and seen.
+PAYMENTS_MAX = 5
+
+
+@pytest.fixture
+def env(env, port):
+    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def address(app, config, port, at_work):
+    """Where the shop is open, with its worker."""
+    with opened(app, port):
+        yield config.public_url
+
+
+class Client:
+    """A client's program; what it wants to pay is paid from the sandbox's wallet."""
+
+    def __init__(self, command: list, env: dict[str, str], address: str, wallet):
+        self._address = address
+        self._wallet = wallet
+        self.payments = 0
+        self.process = subprocess.Popen(
+            command,
+            env=os.environ | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, method: str, path: str, body: dict | None = None, buys: bool = True) -> dict:
+        """Its answer: "status" and "body", or what it has raised as "error". `buys`: a POST may
+        be paid, by a client that wants to be told.
+        """
+        url = f"{self._address}/api/v1/{path}"
+        buys = buys and method == "POST"
+        self._say({"method": method, "url": url, "body": body, "buys": buys})
+        while "pay" in (said := self._hear()):
+            self.payments += 1
+            assert self.payments <= PAYMENTS_MAX, "it pays in a loop"
+            paid = self._wallet.pay(said["pay"])
+            self._say({"preimage": paid["payment_preimage"]})
+        return said
+
+    def buy(self, wish: dict = WISH) -> dict:
+        """The hosting that it has bought, once it is made."""
+        bought = self.ask("POST", "hosting", wish)
+        assert bought["status"] in (201, 202), bought
+        return eventually(lambda: self.seen()["is_ready"] and self.seen())
+
+    def seen(self) -> dict:
+        answer = self.ask("GET", "hosting")
+        assert answer["status"] in (200, 202), answer
+        return answer["body"]
+
+    def _say(self, what: dict) -> None:
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+
+    def _hear(self) -> dict:
+        line = self.process.stdout.readline()
+        assert line, "it has ended"
+        return json.loads(line)
+
+
+@pytest.fixture
+def start(address, wallet):
+    """Start a client by its name."""
+    started = []
+
+    def start(name: str) -> Client:
+        built = client_program(name)
+        python = CLIENTS / name / "client.py"
+        if python.exists():
+            command, env = [built / "bin" / "python", python], {}
+        else:
+            command = ["node", CLIENTS / name / "client.cjs"]
+            env = {"NODE_PATH": str(built / "node_modules")}
+        started.append(Client(command, env, address, wallet))
+        return started[-1]
+
+    yield start
+    for client in started:
+        client.process.kill()
+        client.process.communicate()
+
+
+@pytest.fixture(params=["l402-requests", "lightning-tools", "l402"])
+def client(request, start):
+    """A program that has one of the clients."""
+    return start(request.param)
+
+
+def revoke(username: str) -> None:
+    """As the owner's "new receipt" does."""
+    with transaction():
+        receipts.renew_within(Account.get(Account.username == username).id)
+
+
+def is_refused(answer: dict) -> bool:
+    """401; lightning-tools takes every WWW-Authenticate for a challenge, and finds none in ours."""
+    no_challenge = "No macaroon or token found in www-authenticate header"
+    return answer.get("status") == 401 or answer.get("error") == no_challenge
+
+
+def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
+    hosting = client.buy()
+    ends = [hosting["paid_until"]]
+    assert client.payments == 1
+    for _ in range(2):
+        extended = client.ask("POST", "hosting/extend", HOUR)
+        assert extended["status"] == 200, extended
+        ends.append(extended["body"]["paid_until"])
+        for _ in range(3):
+            seen = client.seen()
+            assert (seen["username"], seen["paid_until"]) == (hosting["username"], ends[-1])
+    assert ends == sorted(set(ends))
+
+    again = client.ask("POST", "hosting", WISH)
+    assert (again["status"], again["body"]["username"]) == (201, hosting["username"])
+    assert client.payments == 3
+    assert this_shop.node.last_pay_index() == 3
+    assert Account.select().count() == 1
+
+
+def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, this_shop):
+    first = client.buy()
+    revoke(first["username"])
+    assert is_refused(client.ask("GET", "hosting"))
+    assert is_refused(client.ask("POST", "hosting/extend", HOUR))
+    assert client.payments == 1
+
+    second = client.buy()
+    assert second["username"] != first["username"]
+    assert client.seen()["username"] == second["username"]
+    assert client.payments == 2
+    assert this_shop.node.last_pay_index() == 2
+
+
+def test_without_a_credential_a_look_costs_nothing(client, this_shop):
+    assert is_refused(client.ask("GET", "hosting"))
+    assert client.ask("GET", "prices")["status"] == 200
+    assert client.payments == 0
+    assert this_shop.node.last_pay_index() == 0
+
+
+def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, this_shop):
+    client = start("lightning-tools")
+    client.buy()
+    assert client.ask("POST", "hosting/extend", HOUR, buys=False)["status"] == 402
+    assert this_shop.node.last_pay_index() == 1
