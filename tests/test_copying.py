@@ -21,6 +21,7 @@ from lightningspace.models import (
     RestingName,
     Server,
     Service,
+    Token,
 )
 from lightningspace.worker import Worker
 from tests.conftest import eventually, log_in, record_payments, wish, work
@@ -53,6 +54,7 @@ def full(app):
     for number, text in enumerate(AWKWARD):
         name = text[:100]  # an index takes no more than 2700 bytes
         account = Account.create(id=name, server=LARGEST, space_mb=1, email=text)
+        Token.create(id=name, account=account, name=text, capabilities="", made_at=-number)
         Service.create(
             account=account, kind="site", name=name, error=text, permanent=number % 2 == 0
         )
@@ -218,7 +220,7 @@ def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
     [
         ("CREATE TABLE notes (line TEXT)", "notes.line"),
         ("ALTER TABLE accounts ADD COLUMN phone TEXT", "accounts.phone"),
-        ("DROP TABLE resting_names", "resting_names.name_hash, resting_names.until"),
+        ("DROP TABLE cursors", "cursors.node_id, cursors.pay_index"),
     ],
 )
 def test_a_shop_of_another_version_is_refused(app, runner, target, there, change, odd):
