@@ -5,12 +5,12 @@ names a payment hash, and counts together with the preimage of that hash.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
 import secrets
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 LOCATION = b"lsat"
@@ -25,9 +25,19 @@ IDENTIFIER_VERSION = 0
 # Of our token ids: which master key, and which of the account's receipts.
 TOKEN_ID = struct.Struct(">4sI24s")
 
-# The types of libmacaroons' fields.
+VERSION = b"\x02"
+# The kinds of libmacaroons' fields, and how they follow each other. A caveat of a third party has
+# more than its identifier: we have none, and take none.
 END, LOCATION_FIELD, IDENTIFIER_FIELD, SIGNATURE_FIELD = 0, 1, 2, 6
-VERSION = 2
+SHAPE = re.compile(rb"\x01?\x02\x00(?:\x02\x00)*\x00\x06")
+
+SERVICES = b"services"
+CAPABILITIES_HERE = f"{SERVICE}_capabilities".encode()
+VALID_UNTIL_HERE = f"{SERVICE}_valid_until".encode()
+# What they hold.
+SERVICE_LIST = re.compile(rb"[\w.-]+:[0-9]+(?:,[\w.-]+:[0-9]+)*")
+CAPABILITY_LIST = re.compile(rb"[\w.-]+(?:,[\w.-]+)*")
+WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
 
 
 class Invalid(Exception):
@@ -67,7 +77,7 @@ class Macaroon:
         return macaroon
 
     def packed(self) -> bytes:
-        parts = [bytes([VERSION])]
+        parts = [VERSION]
         if self.location:
             parts.append(_field(LOCATION_FIELD, self.location))
         parts += [_field(IDENTIFIER_FIELD, self.identifier), bytes([END])]
@@ -187,17 +197,19 @@ def in_order(capabilities: frozenset[str]) -> list[str]:
 def rights(macaroon: Macaroon, moment: int) -> Rights:
     """What its caveats leave at this moment: each may only narrow what those before it allow.
 
-    Unknown ones are skipped. Raises Void when nothing is left here, Invalid for a caveat of ours
-    that cannot be read or would widen.
+    Unknown ones are skipped, as all L402 servers do. Raises Void when nothing is left here, Invalid
+    for a caveat of ours that cannot be read or would widen.
     """
     services, capabilities, valid_until = None, None, None
     for caveat in macaroon.caveats:
-        condition, _, value = caveat.partition(b"=")
-        if condition == b"services":
-            services = _narrower(_names(value, tiers=True), services)
-        elif condition == f"{SERVICE}_capabilities".encode():
-            capabilities = _narrower(_names(value), capabilities)
-        elif condition == f"{SERVICE}_valid_until".encode():
+        condition, sign, value = caveat.partition(b"=")
+        if not sign:
+            continue
+        if condition == SERVICES:
+            services = _narrower(_names(value, SERVICE_LIST), services)
+        elif condition == CAPABILITIES_HERE:
+            capabilities = _narrower(_names(value, CAPABILITY_LIST), capabilities)
+        elif condition == VALID_UNTIL_HERE:
             until = _whole(value)
             if valid_until is not None and until > valid_until:
                 raise Invalid("a caveat of this token widens an earlier one")
@@ -206,8 +218,7 @@ def rights(macaroon: Macaroon, moment: int) -> Rights:
         raise Void("this token is not for this service")
     if valid_until is not None and moment >= valid_until:
         raise Void("the time of this token is over")
-    known = frozenset(CAPABILITIES) & (capabilities or frozenset())
-    return Rights(known, valid_until)
+    return Rights(frozenset(CAPABILITIES) & (capabilities or frozenset()), valid_until)
 
 
 def preimage_in(macaroon: Macaroon) -> bytes | None:
@@ -224,21 +235,17 @@ def _narrower(names: frozenset[str], before: frozenset[str] | None) -> frozenset
     return names
 
 
-def _names(value: bytes, tiers: bool = False) -> frozenset[str]:
-    try:
-        text = value.decode("ascii")
-    except UnicodeDecodeError:
-        raise Invalid("a caveat of this token cannot be read") from None
-    pattern = r"[^,:=]+:[0-9]+" if tiers else r"[^,:=]+"
-    parts = text.split(",") if text else []
-    if not all(re.fullmatch(pattern, part) for part in parts):
+def _names(value: bytes, pattern: re.Pattern[bytes]) -> frozenset[str]:
+    if not value:
+        return frozenset()
+    if not pattern.fullmatch(value):
         raise Invalid("a caveat of this token cannot be read")
-    return frozenset(part.partition(":")[0] for part in parts)
+    return frozenset(part.partition(":")[0] for part in value.decode().split(","))
 
 
 def _whole(value: bytes) -> int:
-    # Plain digits: int() alone also reads "1_0" and " 1".
-    if not re.fullmatch(rb"[0-9]{1,18}", value):
+    # As Go reads it, in 64 bits: int() alone also reads "1_0" and " 1".
+    if not WHOLE_NUMBER.fullmatch(value) or abs(int(value)) >= 1 << 63:
         raise Invalid("a caveat of this token cannot be read")
     return int(value)
 
@@ -253,7 +260,7 @@ def read(text: str) -> Macaroon:
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         packed = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise Invalid("this token is not base64") from None
     return unpack(packed)
 
@@ -269,71 +276,47 @@ def unpack(packed: bytes) -> Macaroon:
     """Raises Invalid, whatever the bytes are; nothing is computed before their size is known."""
     if len(packed) > MACAROON_BYTES_MAX:
         raise Invalid("this token is too long")
-    reader = _Reader(packed)
-    location = reader.optional(LOCATION_FIELD)
-    identifier = reader.field(IDENTIFIER_FIELD)
-    reader.end()
-    found: list[bytes] = []
-    while not reader.at_end():
-        if len(found) == CAVEATS_MAX:
-            raise Invalid("this token has too many caveats")
-        found.append(reader.field(IDENTIFIER_FIELD))
-        reader.end()  # what stands here of third parties is none of ours
-    reader.end()
-    signature = reader.field(SIGNATURE_FIELD)
-    reader.close()
-    if len(identifier) != IDENTIFIER.size or IDENTIFIER.unpack(identifier)[0] != 0:
+    if not packed.startswith(VERSION):
+        raise Invalid("this is no token of version 2")
+    fields = list(_fields(packed))
+    if not SHAPE.fullmatch(bytes(kind for kind, _ in fields)):
+        raise Invalid("this token has not the parts that ours have")
+    location = fields[0][1] if fields[0][0] == LOCATION_FIELD else b""
+    identifier, *found = [value for kind, value in fields if kind == IDENTIFIER_FIELD]
+    signature = fields[-1][1]
+    if len(found) > CAVEATS_MAX:
+        raise Invalid("this token has too many caveats")
+    if len(identifier) != IDENTIFIER.size or IDENTIFIER.unpack(identifier)[0] != IDENTIFIER_VERSION:
         raise Invalid("the identifier of this token is of another kind")
     if len(signature) != 32:
         raise Invalid("the signature of this token has not its length")
-    return Macaroon(identifier, tuple(found), signature, location or b"")
+    return Macaroon(identifier, tuple(found), signature, location)
 
 
-class _Reader:
-    """Fields one after the other; anything else raises Invalid."""
-
-    def __init__(self, packed: bytes):
-        self._packed = packed
-        self._at = 1
-        if packed[:1] != bytes([VERSION]):
-            raise Invalid("this is no token of version 2")
-
-    def field(self, kind: int) -> bytes:
-        if self._varint() != kind:
-            raise Invalid("a field of this token is missing")
-        length = self._varint()
-        value = self._packed[self._at : self._at + length]
-        if len(value) != length:
+def _fields(packed: bytes) -> Iterator[tuple[int, bytes]]:
+    """The kind and the value of each field after the version."""
+    at = len(VERSION)
+    while at < len(packed):
+        kind, at = packed[at], at + 1
+        if kind == END:
+            yield END, b""
+            continue
+        length, at = _length(packed, at)
+        if at + length > len(packed):
             raise Invalid("this token is cut off")
-        self._at += length
-        return value
+        yield kind, packed[at : at + length]
+        at += length
 
-    def optional(self, kind: int) -> bytes | None:
-        return self.field(kind) if self._packed[self._at : self._at + 1] == bytes([kind]) else None
 
-    def at_end(self) -> bool:
-        return self._packed[self._at : self._at + 1] == bytes([END])
-
-    def end(self) -> None:
-        if not self.at_end():
-            raise Invalid("a field of this token is not expected")
-        self._at += 1
-
-    def close(self) -> None:
-        if self._at != len(self._packed):
-            raise Invalid("something follows this token")
-
-    def _varint(self) -> int:
-        value = 0
-        for shift in (0, 7):  # nothing that we read is longer than that says
-            if self._at >= len(self._packed):
-                raise Invalid("this token is cut off")
-            byte = self._packed[self._at]
-            self._at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise Invalid("a field of this token is too long")
+def _length(packed: bytes, at: int) -> tuple[int, int]:
+    """The length that stands there as a varint, and where it ends."""
+    # Two bytes, for nothing that we read is longer than they say, and no more than it needs.
+    low, high = packed[at : at + 1], packed[at + 1 : at + 2]
+    if low and low[0] < 0x80:
+        return low[0], at + 1
+    if not high or not 0 < high[0] < 0x80:
+        raise Invalid("a length in this token is wrong")
+    return low[0] & 0x7F | high[0] << 7, at + 2
 
 
 def _field(kind: int, value: bytes) -> bytes:
