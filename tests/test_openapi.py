@@ -10,7 +10,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from lightningspace import l402, openapi, receipts
 from lightningspace.worker import Worker
-from tests.conftest import with_settings
+from tests.conftest import ROOT, client_program, with_settings
 
 pytestmark = pytest.mark.any_database
 
