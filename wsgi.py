@@ -7,9 +7,10 @@ import sys
 from peewee import OperationalError
 
 from app import INSTANCE, create_app
-from lightningspace import models, shop
+from lightningspace import logs, models, shop
 from lightningspace.config import ConfigError, from_env
 
+logs.install()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 try:

@@ -15,7 +15,7 @@ from pyln.client import LightningRpc, RpcError
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
-from lightningspace import domains, models, orders, shop, visitors
+from lightningspace import domains, logs, models, orders, shop, visitors
 from lightningspace.config import ConfigError, from_env
 from lightningspace.forms import Button
 from lightningspace.models import Order
@@ -138,6 +138,7 @@ def _check_port() -> None:
 
 
 def run(create_app, root: Path, env: Mapping[str, str]) -> None:
+    logs.install()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
