@@ -127,10 +127,22 @@ def check_origin() -> None:
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's sessions in a cookie; it makes a signer for each request, and one is enough."""
+    """Flask's sessions in a cookie; it makes a signer for each request, and one is enough.
+
+    For programs there is none: a logged-in browser that calls the API is nobody there.
+    """
 
     def __init__(self):
         self._signer = None
+
+    def open_session(self, app, request):
+        if answers.is_for_programs(request.path):
+            return self.session_class()
+        return super().open_session(app, request)
+
+    def save_session(self, app, session, response):
+        if not answers.is_for_programs(request.path):
+            super().save_session(app, session, response)
 
     def get_signing_serializer(self, app):
         if self._signer is None:

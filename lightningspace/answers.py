@@ -104,7 +104,7 @@ def finish(response: Response) -> Response:
 def _is_for_a_browser() -> bool:
     """Only a browser names text/html; programs ask for JSON, for anything, or for nothing."""
     accepted = request.accept_mimetypes
-    named = any(kind == "text/html" for kind, _ in accepted)
+    named = any(kind == "text/html" and quality for kind, quality in accepted)
     return named and accepted["text/html"] >= accepted["application/json"]
 
 

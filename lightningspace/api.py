@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from threading import BoundedSemaphore
 
 from flask import Blueprint, Response, g, request, url_for
@@ -89,30 +90,10 @@ def _shown() -> Holder | None:
     """The holder of the request's credential; of several, of the last good one. None: no
     credential. Raises l402.Invalid.
     """
-    failure = None
-    for credential in authorization.credentials(request.environ):
-        try:
-            found = _settled(credential)
-        except l402.Invalid as error:
-            failure = failure or error
-            continue
-        visitors.note_entry(found.account)
-        return found
-    if failure:
-        raise failure
-    return None
-
-
-def _settled(credential: Credential) -> Holder:
-    """The token's holder, once its payment is recorded: who has the preimage has paid."""
-
-    def look():
-        try:
-            return receipts.holder(this_shop(), credential.macaroon, credential.preimage)
-        except receipts.NotSettled:
-            return None
-
-    found = wait_for(look)
+    shown = authorization.credentials(request.environ)
+    if not shown:
+        return None
+    found = wait_for(lambda: _last_good(shown))
     if found is None:
         raise ApiError(
             503,
@@ -121,7 +102,24 @@ def _settled(credential: Credential) -> Holder:
             "needs to be paid twice.",
             retry_after=2,
         )
+    visitors.note_entry(found.account)
     return found
+
+
+def _last_good(shown: list[Credential]) -> Holder | None:
+    """None: one is good as soon as its payment is recorded, for who has the preimage has paid."""
+    failures, one_waits = [], False
+    for credential in shown:
+        try:
+            return receipts.holder(this_shop(), credential.macaroon, credential.preimage)
+        except receipts.NotSettled:
+            one_waits = True
+        except l402.Invalid as error:
+            failures.append(error)
+    if one_waits:
+        return None
+    # What is forged weighs more than what is over: it must not be answered with an invoice.
+    raise min(failures, key=lambda error: isinstance(error, l402.Void))
 
 
 def _check_able(found: Holder, capability: str) -> None:
@@ -130,13 +128,14 @@ def _check_able(found: Holder, capability: str) -> None:
 
 
 def wait_for(look: Callable):
-    """The first true answer within three seconds, or the last one."""
+    """The first true answer, or the last one when this request has waited three seconds in all."""
     answer = look()
     if answer or not _waiting.acquire(blocking=False):
         return answer
     try:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not (answer := look()) and time.monotonic() < deadline:
+        if "waits_until" not in g:
+            g.waits_until = time.monotonic() + WAIT_SECONDS
+        while not (answer := look()) and time.monotonic() < g.waits_until:
             time.sleep(LOOK_SECONDS)
         return answer
     finally:
@@ -194,10 +193,16 @@ def _wish() -> orders.Wish:
 def _proof() -> tuple[str, int] | None:
     """The receipt of a closed hosting, which may have its name again."""
     try:
-        for credential in authorization.credentials(request.environ):
-            return receipts.last_hosting(this_shop(), credential.macaroon, credential.preimage)
+        shown = authorization.credentials(request.environ)
     except l402.Invalid:
-        pass
+        return None
+    for credential in shown:
+        try:
+            proof = receipts.last_hosting(this_shop(), credential.macaroon, credential.preimage)
+        except l402.Invalid:
+            continue
+        if proof:
+            return proof
     return None
 
 
@@ -225,11 +230,17 @@ def _hosting(found: Holder, status: int = 200) -> Response:
     headers = {"Location": url_for("api.hosting")} if status == 201 else {}
     if status == 202:
         headers = {"Retry_After": "3"}
+    with_passwords = found.rights.are_whole
+    answer = shown.hosting(this_shop(), _account(found), with_passwords)
+    return success(answer, status, **headers)
+
+
+def _account(found: Holder) -> Account:
+    """As it is now, after a wait."""
     account = Account.get_or_none(Account.id == found.account.id)
     if account is None:
         raise Unauthorized("what this token was for is closed")
-    with_passwords = found.rights.are_whole
-    return success(shown.hosting(this_shop(), account, with_passwords), status, **headers)
+    return account
 
 
 @api.get("/hosting")
@@ -250,24 +261,33 @@ def extend():
     check(form)
     asked = form.duration.data, form.unit.data
     own = found.order
-    if own and own.kind == "extend" and own.redeemed_at is None:
+    if own and _has_bought_time(own) and own.redeemed_at is None:
         if (own.duration, own.unit) != asked:
             raise ApiError(
                 409,
                 "changed",
                 f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
             )
-        if _key() is None and orders.redeem(own.token):
-            return _renewed(found, own)
+        if not wait_for(lambda: _is_applied(own.token)):
+            return _hosting(found, 202)
+        if orders.redeem(own.token):
+            return _hosting(found)
     check_opened(found)
     order = placed(lambda: orders.extend(this_shop(), found.account.id, *asked, new_buyer(found)))
     if order.paid_at is not None:
+        if not wait_for(lambda: _is_applied(order.token)):
+            return _hosting(found, 202)
         orders.redeem(order.token)
-        return _renewed(found, order)
+        return _hosting(found)
     terms = Terms(order.space_mb, *asked)
     offer = orders.if_paid(this_shop(), found.account, order)
     sale = {"time": shown.time(terms), "paid_until": iso_time(offer.ends_at)}
     return payment_required(order, sale, found.rights)
+
+
+def _has_bought_time(order: Order) -> bool:
+    """One whose hosting was gone has opened it anew, for the time that was asked for."""
+    return order.kind == "extend" or (order.is_late and order.duration is not None)
 
 
 @api.post("/hosting/resize")
@@ -277,10 +297,9 @@ def resize():
     found = holder("pay")
     body = bodies.read(SIZE_FIELDS)
     wait_for_own_order(found)
-    account = Account.get_by_id(found.account.id)
     form = ResizeForm(
         this_shop().config.space_sizes_mb,
-        ledger.size(account),
+        ledger.size(_account(found)),
         formdata=bodies.as_typed(body),
         meta={"csrf": False},
     )
@@ -292,26 +311,33 @@ def resize():
 def sell_size(found: Holder, size: Size) -> Response | None:
     """402 for another size; None when nothing is to be paid, and the account has it now."""
     own = found.order
-    if own and own.only_time and own.redeemed_at is None and orders.redeem(own.token):
-        raise ApiError(
-            409,
-            "not_had",
-            "When this payment came the size could not be had any more: it has become time.",
-        )
+    if own and own.redeemed_at is None:
+        _check_had(own)
     order = placed(lambda: orders.resize(this_shop(), found.account.id, size, new_buyer(found)))
     if order is None:
         return None
     if order.paid_at is not None:
         if not wait_for(lambda: _is_applied(order.token)):
             raise _takes_effect()
+        _check_had(order)
         return None
     return payment_required(order, {"size": shown.size(size)}, found.rights)
 
 
+def _check_had(paid: Order) -> None:
+    if Order.select().where((Order.token == paid.token) & Order.only_time).exists():
+        orders.redeem(paid.token)
+        raise ApiError(
+            409,
+            "not_had",
+            "When this payment came the size could not be had any more: it has become time.",
+        )
+
+
 def sell_one_more(found: Holder, what: str) -> Response | None:
     """402 for one more of "addresses" or "domains"; None when it is there now."""
-    size, _, _ = placed(lambda: orders.one_more(this_shop(), found.account, what))
-    return sell_size(found, size)
+    size, extra = ledger.size(_account(found)), f"extra_{what}"
+    return sell_size(found, replace(size, **{extra: getattr(size, extra) + 1}))
 
 
 def wait_for_own_order(found: Holder) -> None:
@@ -319,11 +345,6 @@ def wait_for_own_order(found: Holder) -> None:
     own = found.order
     if own and own.applied_at is None and not wait_for(lambda: _is_applied(own.token)):
         raise _takes_effect()
-
-
-def _renewed(found: Holder, order: Order) -> Response:
-    is_applied = wait_for(lambda: _is_applied(order.token))
-    return _hosting(found, 200 if is_applied else 202)
 
 
 def _is_applied(token: str) -> bool:
@@ -370,10 +391,12 @@ def placed(place: Callable):
 
 def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
     """402 with the order's invoice, and its token narrowed to the rights of who asks."""
-    if orders.state(order) != "unpaid":
-        detail = (
-            "This was ordered before in the same words, and is paid or cannot be paid any more."
-        )
+    state = orders.state(order)
+    if state in ("preparing", "checking"):
+        detail = "Whether this was paid in time is just being found out. Send the same again soon."
+        raise ApiError(503, "checking", detail, retry_after=5)
+    if state != "unpaid":
+        detail = "This was ordered before with this key, and paid: send its credential along."
         raise ApiError(409, "ordered", detail)
     macaroon = str(receipts.challenge(this_shop(), order, rights))
     response = answers.problem(
@@ -386,7 +409,7 @@ def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE)
         invoice=order.bolt11,
         macaroon=macaroon,
         order=order.token,
-        order_url=url_for("web.order", token=order.token, _external=True),
+        order_url=this_shop().config.public_url + url_for("web.order", token=order.token),
         sale=sale,
     )
     for value in authorization.challenge(macaroon, order.bolt11):

@@ -28,7 +28,7 @@ RECOVERY_OPEN_SECONDS = 7 * DAY
 
 
 class NotSettled(Exception):
-    """The token is right, and its payment is not recorded: it may be on its way."""
+    """The token is right, and counts as soon as its payment is recorded and has a hosting."""
 
 
 class NotRecovered(Exception):
@@ -70,7 +70,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     order = Order.get_or_none(Order.payment_hash == macaroon.payment_hash.hex())
     if order is None:
         account, source = _of_handed_out(macaroon.token_id.hex())
-    elif order.paid_at is None and order.released_at is None and order.cancelled_at is None:
+    elif _may_count_soon(order):
         raise NotSettled
     else:
         account, source = _of_order(order)
@@ -80,6 +80,13 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
         raise Void("this token is revoked: there is a newer receipt")
     mark = shop.vault.mac("holder", macaroon.signature.hex())
     return Holder(account, rights, order, source, mark)
+
+
+def _may_count_soon(order: Order) -> bool:
+    if order.paid_at is None:
+        return order.released_at is None and order.cancelled_at is None
+    # Its hosting was gone when the payment came, and is opened anew; or the operator looks for it.
+    return order.account_id is None and order.applied_at is None
 
 
 def _of_order(order: Order) -> tuple[Account | None, str]:
