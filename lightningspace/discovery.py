@@ -1,8 +1,8 @@
-"""What a program reads first: what is sold here, and how."""
+"""What a program reads first: what is sold here, and how to buy it. Reading mints nothing."""
 
-from flask import Blueprint
+from flask import Blueprint, Response, render_template
 
-from lightningspace import openapi
+from lightningspace import l402, openapi
 from lightningspace.answers import success
 from lightningspace.visitors import this_shop
 
@@ -12,3 +12,56 @@ discovery = Blueprint("discovery", __name__)
 @discovery.get(f"{openapi.PREFIX}/openapi.json")
 def openapi_json():
     return success(openapi.document(this_shop()))
+
+
+@discovery.get("/.well-known/l402.json")
+def manifest():
+    """As the draft of L402's discovery has it.
+
+    It has no quote endpoint: the POSTs that sell are the only ones that make invoices. Nor the key
+    of the node: a wrong one, after the node was changed, would keep everybody from paying.
+    """
+    shop = this_shop()
+    sold = [route for route in openapi.ROUTES.items() if route[1].sells]
+    return success(
+        {
+            "version": openapi.MANIFEST_VERSION,
+            "provider": {"name": openapi.TITLE, "uri": shop.config.public_url},
+            "currencies": ["msat"],
+            "macaroon_versions": [l402.IDENTIFIER_VERSION],
+            "payment_methods": ["bolt11"],
+            "openapi": f"{openapi.PREFIX}/openapi.json",
+            "services": [
+                {
+                    "name": l402.SERVICE,
+                    "description": openapi.SUMMARY,
+                    "tiers": [{"tier": 0}],
+                    "capabilities": list(l402.CAPABILITIES),
+                    "resources": [_resource(name, route) for name, route in sold],
+                }
+            ],
+            "caveats": openapi.CAVEATS,
+        }
+    )
+
+
+def _resource(name: str, route: openapi.Route) -> dict:
+    method, path = name.split()
+    return {
+        "path": f"{openapi.PREFIX}{path}",
+        "method": method,
+        "capability": route.capability,
+        "pricing": openapi.pricing(this_shop(), route),
+    }
+
+
+@discovery.get("/llms.txt")
+def llms_txt():
+    shop = this_shop()
+    text = render_template(
+        "llms.txt",
+        address=shop.config.public_url,
+        size_mb=shop.config.space_sizes_mb[0],
+        costs=openapi.smallest_sat(shop),
+    )
+    return Response(text, mimetype="text/plain")

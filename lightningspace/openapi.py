@@ -12,6 +12,10 @@ from lightningspace.shop import Shop
 PREFIX = api.api.url_prefix
 JSON = "application/json"
 VERSION = "1.0"
+# Of the draft of L402's discovery (lightninglabs/L402, discovery-spec.md).
+MANIFEST_VERSION = "1.0"
+TITLE = "lightning-space"
+SUMMARY = "Web hosting for Lightning payments, bought and managed by programs"
 
 # Every `code` of a problem: its status, and what it means.
 CODES = {
@@ -59,12 +63,17 @@ class Route:
     fields: dict[str, str] | None = None
     required: tuple[str, ...] = ()
     sells: str = ""
+    price: str = ""
     codes: tuple[str, ...] = ()
     rules: dict[str, dict] = field(default_factory=dict)
     needs_none: bool = False  # a credential is not needed
     note: str = ""
 
 
+PRICE_OF_TIME = (
+    "The rate of its size (rate_msat_per_day) times the seconds, divided by 86400, rounded up to "
+    "whole satoshi; at least one."
+)
 SALE = ("refused", "ordered", "too_many_unpaid", "too_many_requests", "node_down")
 SIZE_SALE = ("sold_out", "size_waits", "not_had", "takes_effect", "setting_up")
 ROUTES = {
@@ -81,6 +90,7 @@ ROUTES = {
         fields=api.ORDER_FIELDS,
         required=("space_mb", "duration", "unit"),
         sells="a new hosting",
+        price=PRICE_OF_TIME,
         codes=("name_taken", "sold_out", "changed"),
         note="Without a credential, or with one of a hosting that is no more, 402 sells a new one. "
         "With its credential and the same body, the hosting is answered, however often it is sent. "
@@ -99,6 +109,7 @@ ROUTES = {
         fields=api.TIME_FIELDS,
         required=("duration", "unit"),
         sells="more time",
+        price=PRICE_OF_TIME,
         codes=("changed", "setting_up"),
         note="The token of an extension is good for it once: the same body, sent again with that "
         "token, is sold again. It goes on to be a credential of the hosting, as the one that was "
@@ -110,6 +121,7 @@ ROUTES = {
         capability="pay",
         fields=api.SIZE_FIELDS,
         sells="a larger size",
+        price="What the new size costs more until the end of the paid time; no less than 0.",
         codes=SIZE_SALE,
         note="What is not sent stays as it is. A larger size costs the difference until the same "
         "end; a smaller one is had at once, and makes what is paid last longer.",
@@ -125,13 +137,15 @@ def document(shop: Shop) -> dict:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "lightning-space",
+            "title": TITLE,
             "version": VERSION,
-            "summary": "Web hosting for Lightning payments, bought and managed by programs",
+            "summary": SUMMARY,
             "description": _description(shop),
-            "x-l402-version": "1.0",
+            "x-l402-version": MANIFEST_VERSION,
+            "x-l402-provider": {"name": TITLE, "uri": shop.config.public_url},
         },
         "servers": [{"url": f"{shop.config.public_url}{PREFIX}"}],
+        "x-l402-caveats": CAVEATS,
         "paths": paths,
         "components": {
             "securitySchemes": {"L402": SCHEME},
@@ -142,9 +156,15 @@ def document(shop: Shop) -> dict:
     }
 
 
+def smallest_sat(shop: Shop) -> dict[str, int]:
+    """What the smallest hosting costs, in satoshi."""
+    size = shop.config.space_sizes_mb[0]
+    cost = {unit: shop.prices.price_msat(Terms(size, 1, unit)) for unit in UNIT_SECONDS}
+    return {unit: msat // 1000 for unit, msat in cost.items()}
+
+
 def _description(shop: Shop) -> str:
-    hour = shop.prices.price_msat(Terms(shop.config.space_sizes_mb[0], 1, "hours")) // 1000
-    month = shop.prices.price_msat(Terms(shop.config.space_sizes_mb[0], 1, "months")) // 1000
+    costs = smallest_sat(shop)
     return f"""\
 No account form, no e-mail: a paid invoice is the login and the API key.
 
@@ -156,21 +176,48 @@ that they lead to may do what the one shown to order it may do, and the old one 
 other request mints an invoice: without a good credential they answer 401.
 
 **Budgets.** Common clients refuse to pay more than 1,000 sat by default (l402-requests, lnget and
-Aperture's client): raise that, or buy less at once. The smallest hosting costs {hour} sat for an
-hour and {month} sat for a month.
+Aperture's client): raise that, or buy less at once. The smallest hosting costs {costs["hours"]} sat
+for an hour and {costs["months"]} sat for a month.
 
-**Sending again.** The same request before it is paid is answered with the same invoice. With an
-`Idempotency-Key` the same request and key are one order for ever, paid or not. A paid extension is
-good for one POST without a key: after that, the same body is sold again.
+**Sending again.** `POST /hosting` without a credential is a new order each time; the other POSTs
+answer the same invoice until it is paid. With an `Idempotency-Key`, the same request and key are
+one order for ever. Without one, the credential of a paid extension is good for that extension
+once: then the same body is sold again, so that a loop may buy hour after hour.
 
 **Errors** are `application/problem+json` (RFC 9457) with a `code` for programs and a `detail` for
-people. 429, 503 and 202 say in `Retry-After` after how many seconds to send the same again. In
-bodies, null is as if the field were not there.
+people. `Retry-After` says after how many seconds to send the same again. In bodies, null is as if
+the field were not there.
 
 **Narrower credentials.** Whoever has a credential can narrow it by appending first-party caveats:
 `{l402.SERVICE}_capabilities=read,mail` (of {", ".join(l402.CAPABILITIES)}) and
 `{l402.SERVICE}_valid_until=<unix seconds>`. Passwords are shown to whole credentials only.
 """
+
+
+# -- L402's discovery ------------------------------------------------------------------
+
+CAVEATS = {
+    "services": {
+        "type": "service_list",
+        "attenuation": "subset",
+        "description": f"Needed; {l402.SERVICE} must be among them.",
+    },
+    f"{l402.SERVICE}_capabilities": {
+        "type": "string",
+        "attenuation": "subset",
+        "description": f"Needed; some of {', '.join(l402.CAPABILITIES)}, joined by commas.",
+    },
+    f"{l402.SERVICE}_valid_until": {
+        "type": "timestamp",
+        "attenuation": "earlier",
+        "description": "Unix seconds; without it there is no end.",
+    },
+}
+
+
+def pricing(shop: Shop, route: Route) -> dict:
+    """The draft's "formula" knows only prices of caveats, so that ours are "dynamic"."""
+    return {"model": "dynamic", "prices": f"{PREFIX}/prices", "description": route.price}
 
 
 # -- what is sent ----------------------------------------------------------------------
@@ -287,7 +334,8 @@ def _operation(shop: Shop, name: str, route: Route) -> dict:
     if route.fields is not None:
         operation["requestBody"] = _body(shop, route)
     if route.sells:
-        operation["parameters"] = [{"$ref": "#/components/parameters/IdempotencyKey"}]
+        operation["parameters"] = [_ref("parameters", "IdempotencyKey")]
+        operation["x-l402-pricing"] = pricing(shop, route)
     return operation
 
 

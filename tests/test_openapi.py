@@ -2,15 +2,13 @@
 
 import re
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from lightningspace import l402, openapi, receipts
-from lightningspace.worker import Worker
-from tests.conftest import ROOT, client_program, with_settings
+from lightningspace.prices import Terms
+from tests.conftest import ROOT, client_program, opened, with_settings
 
 pytestmark = pytest.mark.any_database
 
@@ -37,25 +35,16 @@ def credential(this_shop, alice):
     return receipts.text_of(this_shop, token)
 
 
-class Silent(WSGIRequestHandler):
-    def log_request(self, *args):
-        pass
+@pytest.fixture
+def env(env, port):
+    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
 
 @pytest.fixture
-def address(app):
+def address(app, config, port, at_work):
     """Where the shop is open, with its worker."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
-    worker = Worker(app.extensions["shop"])
-    programs = [threading.Thread(target=run) for run in (server.serve_forever, worker.run)]
-    for program in programs:
-        program.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    worker.stop()
-    for program in programs:
-        program.join()
-    server.server_close()
+    with opened(app, port):
+        yield config.public_url
 
 
 def test_every_route_is_in_it_and_no_other(app, document):
@@ -96,10 +85,96 @@ def test_a_number_is_whole_however_it_is_written(number, status, client):
     assert client.post("/api/v1/hosting", data=body).status_code == status
 
 
+def test_it_states_budgets_and_prices(document, this_shop):
+    text = document["info"]["description"]
+    hour = this_shop.prices.price_msat(Terms(100, 1, "hours")) // 1000
+    assert "more than 1,000 sat by default" in text
+    assert re.search(rf"costs {hour} sat\s+for an hour", text)
+
+
+@pytest.mark.parametrize("name", openapi.ROUTES)
+def test_the_capability_that_it_names_is_the_one_needed(name, client, alice, credential):
+    method, path = name.split()
+    capability = openapi.ROUTES[name].capability
+    url = openapi.PREFIX + re.sub(r"{\w+}", "of-nobody", path)
+
+    def status(*capabilities):
+        header = narrowed(credential, f"{l402.SERVICE}_capabilities={','.join(capabilities)}")
+        return client.open(url, method=method, json={}, headers=header).status_code
+
+    others = [each for each in l402.CAPABILITIES if each != capability]
+    if capability is None or openapi.ROUTES[name].needs_none:
+        assert client.open(url, method=method, json={}).status_code != 401
+    else:
+        assert client.open(url, method=method, json={}).status_code == 401
+        assert (status(*others), status(capability) in (401, 403)) == (403, False)
+
+
+def narrowed(credential, *caveats):
+    token, _, preimage = credential.partition(":")
+    return {"Authorization": f"L402 {l402.read(token).narrowed(*caveats)}:{preimage}"}
+
+
+def test_the_manifest_names_what_is_sold(client, document):
+    manifest = client.get("/.well-known/l402.json")
+    assert (manifest.status_code, manifest.mimetype) == (200, "application/json")
+    assert manifest.headers["Access-Control-Allow-Origin"] == "*"
+    [service] = manifest.json["services"]
+    assert service["name"] == l402.SERVICE
+    sold = {(each["path"], each["method"].lower()) for each in service["resources"]}
+    paths = document["paths"].items()
+    assert sold == {
+        (openapi.PREFIX + path, method)
+        for path, item in paths
+        for method, operation in item.items()
+        if "402" in operation["responses"]
+    }
+    for each in service["resources"]:
+        operation = document["paths"][each["path"].removeprefix(openapi.PREFIX)]
+        operation = operation[each["method"].lower()]
+        assert operation["x-l402-pricing"] == each["pricing"]
+        assert operation["x-l402-capability"] == each["capability"]
+    assert manifest.json["caveats"] == document["x-l402-caveats"]
+    assert client.get(manifest.json["openapi"]).json == document
+
+
+def test_the_manifest_is_there_while_node_and_panel_are_not(client, node, panel):
+    node.stop()
+    panel.stop()
+    for path in ("/.well-known/l402.json", "/llms.txt", "/api/v1/openapi.json", "/api/v1/prices"):
+        assert client.get(path).status_code == 200
+
+
+def test_llms_txt_leads_to_everything_else(client, this_shop):
+    answer = client.get("/llms.txt")
+    assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    links = re.findall(rf"\(({this_shop.config.public_url}/[^)]*)\)", answer.text)
+    assert len(links) == 4
+    assert {client.get(link).status_code for link in links} == {200}
+
+
+def test_what_llms_txt_says_to_send_is_sold(client):
+    text = client.get("/llms.txt").text
+    [(url, body)] = re.findall(r"POST (http://\S+)\n.*?({.*?})", text, re.S)
+    answer = client.post(url, data=body)
+    hour = answer.json["price_msat"] // 1000
+    assert answer.status_code == 402
+    assert f"for an hour ({hour} sat;" in text
+
+
+@pytest.mark.parametrize("path", ["/.well-known/l402.json", "/llms.txt", "/api/v1/openapi.json"])
+def test_what_is_only_read_refuses_the_rest_in_json(path, client):
+    for answer in (client.post(path), client.delete(path), client.get(f"{path}/none")):
+        assert answer.status_code in (404, 405)
+        assert answer.json["status"] == answer.status_code
+    assert client.options(path).status_code == 200
+
+
 def schemathesis(address: str, directory: Path, *options: str) -> None:
     program = client_program("schemathesis") / "bin" / "schemathesis"
     command = [program, "--config-file", SETTINGS, "run", f"{address}/api/v1/openapi.json"]
-    command += ["--url", f"{address}/api/v1", "--checks", "all", "--no-color", *options]
+    command += ["--checks", "all", "--no-color", *options]
     ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
