@@ -10,7 +10,6 @@ from lightningspace.control import (
     account,
     page,
     this_account,
-    unsealed,
 )
 from lightningspace.forms import (
     AddressForm,
@@ -80,9 +79,6 @@ def add_forward():
 
 def _added(form: AddressForm, kind: str, password: str | None = None, **settings) -> bool:
     """Whether the address is wanted now; why not is said beside its field."""
-    if settings.get("destination", "").lower() == form.address:
-        form.destination.errors = ["This would send its mail round in a circle."]
-        return False
     try:
         wanted.add(this_shop(), this_account().id, kind, form.address, password, **settings)
     except wanted.Taken:
@@ -134,13 +130,11 @@ def set_quota(address):
 @account.post("/mail/<address>/destination")
 def set_destination(address):
     row, form = _address(address, "forward"), DestinationForm()
-    if form.validate_on_submit():
-        if form.destination.data.lower() != row.name:
-            destination = form.destination.data
-            wanted.configure(row.account_id, row.kind, row.name, destination=destination)
-            return _to_address(row)
-        form.destination.errors = ["This would send its mail round in a circle."]
-    return _address_page(row, 400, destination_form=form)
+    form.address = row.name
+    if not form.validate_on_submit():
+        return _address_page(row, 400, destination_form=form)
+    wanted.configure(row.account_id, row.kind, row.name, destination=form.destination.data)
+    return _to_address(row)
 
 
 @account.post("/mail/<address>/remove")
@@ -185,9 +179,7 @@ def _own(local_part: str) -> str:
 
 def _mail_domains() -> list[str]:
     """Where an address can be added; the hosting's own first."""
-    own = wanted.site_name(this_shop(), this_account().username)
-    there = [row.name for row in _rows("mail_domain") if row.active and not row.gone]
-    return sorted(there, key=lambda name: (name != own, name))
+    return wanted.mail_domains(this_shop(), this_account(), _rows("mail_domain"))
 
 
 def _left_mb(row: Service | None = None) -> int:
@@ -224,12 +216,8 @@ def _by_domain(rows: list[Service]) -> list[tuple[str, list[Service]]]:
 
 
 def _new_passwords(rows: list[Service]) -> dict[str, str]:
-    """The generated passwords that the panel has and that were not noted yet."""
-    shown = {}
-    for row in rows:
-        if row.own_password_sealed and row.password_sealed is None:
-            shown[row.name] = unsealed(row.own_password_sealed)
-    return {name: password for name, password in shown.items() if password}
+    found = {row.name: wanted.new_password(this_shop(), row) for row in rows}
+    return {name: password for name, password in found.items() if password}
 
 
 def _mail_facts() -> dict:

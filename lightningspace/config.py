@@ -65,6 +65,8 @@ class Config:
     orders_limit_overall: str
     logins_limit: str
     logins_limit_overall: str
+    changes_limit: str
+    changes_limit_overall: str
 
     @property
     def is_https(self) -> bool:
@@ -145,6 +147,8 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         orders_limit_overall=read("ORDERS_LIMIT_OVERALL", _limit, "300 per minute"),
         logins_limit=read("LOGINS_LIMIT", _limit, "10 per minute"),
         logins_limit_overall=read("LOGINS_LIMIT_OVERALL", _limit, "300 per minute"),
+        changes_limit=read("CHANGES_LIMIT", _limit, "60 per minute"),
+        changes_limit_overall=read("CHANGES_LIMIT_OVERALL", _limit, "600 per minute"),
     )
 
 

@@ -33,7 +33,6 @@ from lightningspace import (
 from lightningspace.clock import now
 from lightningspace.forms import (
     EVERY_SERVICE,
-    NO_PHP,
     Button,
     CloseForm,
     EmailForm,
@@ -45,7 +44,6 @@ from lightningspace.forms import (
 from lightningspace.models import Account, Domain, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
-from lightningspace.vault import Unreadable
 from lightningspace.visitors import login_manager, this_shop
 
 logger = logging.getLogger(__name__)
@@ -174,9 +172,7 @@ def _status() -> dict:
 
 
 def _state(row: Service) -> str:
-    """As `hosting.state`; or problem, when it could not be made or changed."""
-    state = hosting.state(this_account(), row)
-    return "problem" if row.error and state in ("waiting", "changing") else state
+    return hosting.told_state(this_account(), row)
 
 
 # -- the overview ---------------------------------------------------------------------
@@ -197,11 +193,11 @@ def overview():
         more_addresses=len(addresses) - len(shown),
         host=wanted.host(this_shop(), this_account()),
         state=_state,
-        password=unsealed(account.password_sealed),
+        password=wanted.unsealed(shop, account.password_sealed),
         own_passwords={
-            (row.kind, row.name): unsealed(row.own_password_sealed)
+            (row.kind, row.name): password
             for row in rows
-            if row.own_password_sealed and row.password_sealed is None  # the panel has it
+            if (password := wanted.new_password(shop, row))
         },
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,
@@ -222,23 +218,11 @@ def noted():
 
 def _space(account: Account) -> list[tuple[str, int | None, int]]:
     """Of each part of the space: its name, the MB used (None: not known yet) and bought."""
-    parts = {
-        "site": ("Web site", account.used_site_mb),
-        "database": ("Database", account.used_database_mb),
-        "mailbox": ("Mail", account.used_mail_mb),
-    }
+    titles = {"site": "Web site", "database": "Database", "mailbox": "Mail"}
     return [
-        (title, used_mb, account.space_mb * wanted.SPLIT_PERCENT[kind] // 100)
-        for kind, (title, used_mb) in parts.items()
+        (titles[kind], used_mb, bought_mb)
+        for kind, (used_mb, bought_mb) in wanted.space_mb(account).items()
     ]
-
-
-def unsealed(sealed: str | None) -> str | None:
-    """A generated password to show; None when there is none, or none that can be read."""
-    try:
-        return this_shop().vault.unseal(sealed) if sealed else None
-    except Unreadable:
-        return None
 
 
 # -- the settings ---------------------------------------------------------------------
@@ -257,7 +241,9 @@ def _settings_page(status: int = 200, **forms):
     choices = {
         "service_form": lambda: ServicePasswordForm(_with_password(rows), formdata=None),
         "key_form": lambda: SshKeyForm(formdata=None, ssh_key=ssh_key),
-        "php_form": lambda: PhpForm(_php_choices(site), formdata=None, version=_php(site)),
+        "php_form": lambda: PhpForm(
+            _php_choices(site), formdata=None, version=usage.php_choice(site)
+        ),
         "email_form": lambda: EmailForm(formdata=None, email=this_account().email),
         "login_form": lambda: PasswordForm(formdata=None),
     }
@@ -325,8 +311,7 @@ def php():
     form = PhpForm(_php_choices(row))
     if not form.validate_on_submit():
         return _settings_page(400, php_form=form)
-    chosen = form.version.data
-    change = {"php": False} if chosen == NO_PHP else {"php": True, "php_version": int(chosen)}
+    change = usage.php_settings(form.version.data)
     wanted.configure(this_account().id, "site", row.name, **change)
     flash("The PHP of your site is being changed.")
     return redirect(url_for("account.settings"), 303)
@@ -416,17 +401,7 @@ def _with_password(rows: list[Service]) -> list[tuple[str, str]]:
 
 
 def _php_choices(site: Service | None) -> list[tuple[str, str]]:
-    versions = {str(id): name for id, name in usage.php_versions(this_account().server)}
-    choices = {"0": "the server's own"} | versions
-    current = _php(site)
-    if current != NO_PHP and current not in choices:
-        choices[current] = "the present one (no longer offered)"
-    return [*choices.items(), (NO_PHP, "no PHP")]
-
-
-def _php(site: Service | None) -> str:
-    settings = wanted.settings_of(site) if site else wanted.SETTINGS["site"]
-    return str(settings["php_version"]) if settings["php"] else NO_PHP
+    return usage.php_choices(this_account(), site)
 
 
 # -- taking the data along ------------------------------------------------------------

@@ -30,9 +30,8 @@ from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECOND
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # Of mailboxes and forwards, or of domains, beyond the included.
 EXTRAS_MAX = 1000
-# The choices of two selects that are no service, and no version.
+# The choice of a select that is no service.
 EVERY_SERVICE = "all"
-NO_PHP = "off"
 # What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
 PRIVATE_KEY = re.compile("PRIVATE KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
@@ -166,12 +165,7 @@ class LoginForm(Form):
     )
 
 
-class PasswordForm(Form):
-    current = PasswordField(
-        "Current password",
-        validators=[InputRequired("Write your current password.")],
-        render_kw={"autocomplete": "current-password"},
-    )
+class NewPasswordForm(Form):
     new = PasswordField(
         "New password",
         validators=[InputRequired("Write a new password.")],
@@ -180,6 +174,14 @@ class PasswordForm(Form):
 
     def validate_new(self, field):
         _check_password(field)
+
+
+class PasswordForm(NewPasswordForm):
+    current = PasswordField(
+        "Current password",
+        validators=[InputRequired("Write your current password.")],
+        render_kw={"autocomplete": "current-password"},
+    )
 
 
 # -- mail and domains ----------------------------------------------------------------
@@ -270,6 +272,8 @@ class MailboxForm(AddressForm):
 
 
 class DestinationForm(Form):
+    address: str | None = None  # whose mail goes there
+
     destination = StringField(
         "Goes to",
         filters=[_stripped, _lower_domain],
@@ -280,6 +284,8 @@ class DestinationForm(Form):
     def validate_destination(self, field):
         if not names.is_address(field.data):
             raise ValidationError("This is no e-mail address that mail can be forwarded to.")
+        if field.data.lower() == self.address:
+            raise ValidationError("This would send its mail round in a circle.")
 
 
 class ForwardForm(AddressForm, DestinationForm):

@@ -709,6 +709,12 @@ def state(account: Account, row: Service) -> str:
     return "live" if is_live(account.server, row) else "applied"
 
 
+def told_state(account: Account, row: Service) -> str:
+    """As `state`, for its owner; or problem, when it could not be made or changed."""
+    known = state(account, row)
+    return "problem" if row.error and known in ("waiting", "changing") else known
+
+
 # -- after it is applied -------------------------------------------------------------
 
 
@@ -766,15 +772,20 @@ def wipe_shown_passwords() -> None:
 def forget_passwords(account_id: str, seen_at: int) -> None:
     """Wipe the generated passwords that a page of `seen_at` could show: they were noted."""
     with transaction():
-        is_ready = Account.update(password_sealed=None).where(
-            (Account.id == account_id) & (Account.ready_at <= seen_at)
-        )
-        if is_ready.execute():
-            Service.update(own_password_sealed=None).where(
-                (Service.account == account_id)
-                & Service.password_sealed.is_null()
-                & (Service.applied_at <= seen_at)
-            ).execute()
+        forget_passwords_within(account_id, seen_at)
+
+
+def forget_passwords_within(account_id: str, seen_at: int) -> None:
+    """As `forget_passwords`, within a transaction of the caller's."""
+    is_ready = Account.update(password_sealed=None).where(
+        (Account.id == account_id) & (Account.ready_at <= seen_at)
+    )
+    if is_ready.execute():
+        Service.update(own_password_sealed=None).where(
+            (Service.account == account_id)
+            & Service.password_sealed.is_null()
+            & (Service.applied_at <= seen_at)
+        ).execute()
 
 
 def forget_rested_names() -> None:

@@ -48,15 +48,20 @@ def request_change(shop: Shop, account: Account, email: str) -> bool:
     False where the shop sends no mail. Raises TooMany and Closed.
     """
     with transaction():
-        account = lock_account(account.id)
-        if account is None or account.closing_at is not None:
-            raise wanted.Closed
-        until = now() + CONFIRM_SECONDS
-        facts = [account.id, shop.vault.mac(*_state(account)), email, until]
-        token = shop.vault.seal(json.dumps(facts), "reminders")
-        link = f"{shop.config.public_url}/reminders/confirm/{token}"
-        about = _next(account.id)
-        return outbox.write(shop, account, "confirm", about, email, link=link, until=until)
+        return request_change_within(shop, account.id, email)
+
+
+def request_change_within(shop: Shop, account_id: str, email: str) -> bool:
+    """As `request_change`, within a transaction of the caller's."""
+    account = lock_account(account_id)
+    if account is None or account.closing_at is not None:
+        raise wanted.Closed
+    until = now() + CONFIRM_SECONDS
+    facts = [account.id, shop.vault.mac(*_state(account)), email, until]
+    token = shop.vault.seal(json.dumps(facts), "reminders")
+    link = f"{shop.config.public_url}/reminders/confirm/{token}"
+    about = _next(account.id)
+    return outbox.write(shop, account, "confirm", about, email, link=link, until=until)
 
 
 def read(shop: Shop, token: str) -> Change:
@@ -80,8 +85,13 @@ def confirm(shop: Shop, token: str) -> None:
 def remove(account_id: str) -> None:
     """No more reminders, of those either that are written already."""
     with transaction():
-        _set(account_id, None)
-        outbox.stop(account_id)
+        remove_within(account_id)
+
+
+def remove_within(account_id: str) -> None:
+    """As `remove`, within a transaction of the caller's."""
+    _set(account_id, None)
+    outbox.stop(account_id)
 
 
 def _next(account_id: str) -> int:

@@ -11,12 +11,13 @@ from peewee import fn
 
 from lightningspace import wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Server
+from lightningspace.models import Account, Server, Service
 from lightningspace.panel import QUOTA_MB, USED, Forbidden, PanelError, Refused
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
+NO_PHP = "off"  # the choice that is no version
 HOUR = 60 * 60
 # The panel itself measures every five minutes.
 FRESH_SECONDS = 5 * 60
@@ -147,3 +148,23 @@ def php_versions(server: Server) -> list[tuple[int, str]]:
         return [(int(id), str(name)) for id, name in json.loads(server.php_versions)]
     except (TypeError, ValueError):  # changed by hand
         return []
+
+
+def php_choices(account: Account, site: Service | None) -> list[tuple[str, str]]:
+    """What its site may have, the present one too: each choice and what people call it."""
+    versions = {str(id): name for id, name in php_versions(account.server)}
+    choices = {"0": "the server's own"} | versions
+    current = php_choice(site)
+    if current != NO_PHP and current not in choices:
+        choices[current] = "the present one (no longer offered)"
+    return [*choices.items(), (NO_PHP, "no PHP")]
+
+
+def php_choice(site: Service | None) -> str:
+    settings = wanted.settings_of(site) if site else wanted.SETTINGS["site"]
+    return str(settings["php_version"]) if settings["php"] else NO_PHP
+
+
+def php_settings(choice: str) -> dict:
+    """The settings of the site that a choice stands for."""
+    return {"php": False} if choice == NO_PHP else {"php": True, "php_version": int(choice)}

@@ -41,7 +41,7 @@ def this_shop() -> Shop:
 def limited(what: str, counts: Callable[[Response], bool]):
     """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
 
-    Only requests whose response `counts` are counted: orders placed, logins failed.
+    Only requests whose response `counts` are counted: orders placed, logins failed, changes.
     """
 
     def setting(name: str) -> Callable[[], str]:

@@ -16,6 +16,7 @@ from lightningspace.clock import now
 from lightningspace.models import Account, Domain, Server, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
 from lightningspace.shop import Shop
+from lightningspace.vault import Unreadable
 
 # Each kind of service and what it hangs on, in the order in which the panel can take them.
 HANGS_ON = {
@@ -130,6 +131,19 @@ def is_on(account: Account, row: Service) -> bool:
     return row.active and account.suspended_at is None and account.blocked_at is None
 
 
+def space_mb(account: Account) -> dict[str, tuple[int | None, int]]:
+    """Of each part of the space, by its kind: the MB used (None: not known yet) and bought."""
+    used_mb = {
+        "site": account.used_site_mb,
+        "database": account.used_database_mb,
+        "mailbox": account.used_mail_mb,
+    }
+    return {
+        kind: (used_mb[kind], account.space_mb * percent // 100)
+        for kind, percent in SPLIT_PERCENT.items()
+    }
+
+
 def may_send(shop: Shop, account: Account) -> bool:
     """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
     return ledger.paid_seconds(account) >= shop.config.mail_send_min_days * DAY
@@ -166,6 +180,26 @@ def mail_left_mb(space_mb: int, others: list[Service]) -> int:
     """What one mailbox's own quota can be at most, beside the own quotas of `others`."""
     own = [settings_of(row)["quota_mb"] or 0 for row in others if not row.gone]
     return max(0, space_mb * SPLIT_PERCENT["mailbox"] // 100 - sum(own))
+
+
+def mail_domains(shop: Shop, account: Account, rows: list[Service]) -> list[str]:
+    """Where an address can be added; the hosting's own first."""
+    own = site_name(shop, account.username)
+    there = [row.name for row in rows if row.kind == "mail_domain" and row.active and not row.gone]
+    return sorted(there, key=lambda name: (name != own, name))
+
+
+def new_password(shop: Shop, row: Service) -> str | None:
+    """A generated password to show: once the panel has it, and until it is noted."""
+    return unsealed(shop, row.own_password_sealed) if row.password_sealed is None else None
+
+
+def unsealed(shop: Shop, sealed: str | None) -> str | None:
+    """A password to show; None when there is none, or none that can be read."""
+    try:
+        return shop.vault.unseal(sealed) if sealed else None
+    except Unreadable:
+        return None
 
 
 # -- names ---------------------------------------------------------------------------
@@ -269,12 +303,7 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
     if size.space_mb < account.space_mb:
         if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
             return "We do not know yet how much space is used. Please try again in five minutes."
-        used = {
-            "site": account.used_site_mb,
-            "database": account.used_database_mb,
-            "mailbox": account.used_mail_mb,
-        }
-        for kind, used_mb in used.items():
+        for kind, (used_mb, _) in space_mb(account).items():
             part = size.space_mb * SPLIT_PERCENT[kind] // 100
             if (used_mb or 0) > part:
                 what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
@@ -520,11 +549,16 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
     """Change some settings. Raises Closed, NotReady, Unknown, and ValueError for a wrong one."""
     with _change(account_id) as account:
         _check_ready(account)
-        row = _find(account_id, kind, name)
-        changed = _checked(kind, settings_of(row) | settings)
-        Service.update(settings=changed).where(this(row)).execute()
-        _raise_revisions(account_id, kind, name=name)
-        _share_anew(account_id, kind)
+        configure_within(account_id, kind, name, **settings)
+
+
+def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
+    """As `configure`, within a transaction that has touched the account, which is ready."""
+    row = _find(account_id, kind, name)
+    changed = _checked(kind, settings_of(row) | settings)
+    Service.update(settings=changed).where(this(row)).execute()
+    _raise_revisions(account_id, kind, name=name)
+    _share_anew(account_id, kind)
 
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:
@@ -547,20 +581,31 @@ def set_password(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
 ) -> None:
     """Change a password; None: a generated one, to be shown. Raises Closed and Unknown."""
+    with _change(account_id):
+        set_password_within(shop, account_id, kind, name, password)
+
+
+def set_password_within(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
+) -> None:
+    """As `set_password`, within a transaction that has touched the account."""
     if kind not in WITH_PASSWORD:
         raise ValueError(f"a {kind} has no password")
-    facts = _sealed(shop, password)
-    with _change(account_id):
-        _set(_find(account_id, kind, name), facts)
+    _set(_find(account_id, kind, name), _sealed(shop, password))
 
 
 def set_every_password(shop: Shop, account_id: str, password: str | None = None) -> None:
     """Give all services the same password; None: a generated one, to be shown. Raises Closed."""
-    facts = _sealed(shop, password)
     with _change(account_id):
-        for row in services_of(account_id):
-            if row.kind in WITH_PASSWORD and not row.gone:
-                _set(row, facts)
+        set_every_password_within(shop, account_id, password)
+
+
+def set_every_password_within(shop: Shop, account_id: str, password: str | None = None) -> None:
+    """As `set_every_password`, within a transaction that has touched the account."""
+    facts = _sealed(shop, password)
+    for row in services_of(account_id):
+        if row.kind in WITH_PASSWORD and not row.gone:
+            _set(row, facts)
 
 
 def _set(row: Service, facts: dict) -> None:
