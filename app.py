@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import lightningspace.addresses  # noqa: F401 (adds its pages to `account`)
 import lightningspace.buying  # noqa: F401
+import lightningspace.managing  # noqa: F401 (adds its routes to `api`)
 from lightningspace import (
     answers,
     cli,

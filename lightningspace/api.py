@@ -22,13 +22,14 @@ from lightningspace import (
     orders,
     receipts,
     shown,
+    usage,
     visitors,
 )
 from lightningspace.answers import ApiError, success
 from lightningspace.authorization import Credential
 from lightningspace.bodies import TEXT, WHOLE, BadBody
 from lightningspace.clock import iso_time
-from lightningspace.forms import ExtendForm, OrderForm, ResizeForm
+from lightningspace.forms import TERMS_FIELDS, ExtendForm, OrderForm, PriceForm, ResizeForm
 from lightningspace.models import Account, Order
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
@@ -70,7 +71,7 @@ def holder(capability: str) -> Holder:
         raise Unauthorized(error) from None
     if found is None:
         raise Unauthorized("this needs the L402 credential of a hosting")
-    _check_able(found, capability)
+    check_able(found, capability)
     return found
 
 
@@ -122,7 +123,8 @@ def _last_good(shown: list[Credential]) -> Holder | None:
     raise min(failures, key=lambda error: isinstance(error, l402.Void))
 
 
-def _check_able(found: Holder, capability: str) -> None:
+def check_able(found: Holder, capability: str) -> None:
+    """Raise ApiError (403) unless it may."""
     if capability not in found.rights.capabilities:
         raise ApiError(403, "not_capable", f"This credential lacks the capability “{capability}”.")
 
@@ -147,8 +149,13 @@ def wait_for(look: Callable):
 
 @api.get("/prices")
 def prices():
-    """What is on offer. Asking mints nothing."""
-    return success(shown.prices(this_shop()))
+    """What is on offer, and the price of what is asked for. Asking mints nothing."""
+    answer = shown.prices(this_shop())
+    if any(name in request.args for name in TERMS_FIELDS):
+        form = PriceForm(this_shop().config.space_sizes_mb, formdata=request.args)
+        check(form)
+        answer["price"] = shown.price(this_shop(), form.terms())
+    return success(answer)
 
 
 # -- a new hosting ---------------------------------------------------------------------
@@ -207,7 +214,7 @@ def _proof() -> tuple[str, int] | None:
 
 
 def _bought(found: Holder, wish: orders.Wish) -> Response:
-    _check_able(found, "read")
+    check_able(found, "read")
     order = receipts.opening_order(found.account)
     if order is None or not orders.is_as_asked(this_shop(), order, wish):
         raise ApiError(
@@ -217,7 +224,7 @@ def _bought(found: Holder, wish: orders.Wish) -> Response:
             "see it again, or send this without a credential to buy another one.",
         )
     is_ready = wait_for(lambda: _is_ready(found.account.id))
-    return _hosting(found, 201 if is_ready else 202)
+    return told(found, 201 if is_ready else 202)
 
 
 def _is_ready(account_id: str) -> bool:
@@ -225,17 +232,17 @@ def _is_ready(account_id: str) -> bool:
     return Account.select().where(ready).exists()
 
 
-def _hosting(found: Holder, status: int = 200) -> Response:
+def told(found: Holder, status: int = 200) -> Response:
     """The hosting as it is now; 202: not yet as it was asked to be."""
     headers = {"Location": url_for("api.hosting")} if status == 201 else {}
     if status == 202:
         headers = {"Retry_After": "3"}
-    with_passwords = found.rights.are_whole
-    answer = shown.hosting(this_shop(), _account(found), with_passwords)
+    is_owner = found.rights.are_whole
+    answer = shown.hosting(this_shop(), account_now(found), is_owner)
     return success(answer, status, **headers)
 
 
-def _account(found: Holder) -> Account:
+def account_now(found: Holder) -> Account:
     """As it is now, after a wait."""
     account = Account.get_or_none(Account.id == found.account.id)
     if account is None:
@@ -246,7 +253,8 @@ def _account(found: Holder) -> Account:
 @api.get("/hosting")
 def hosting():
     found = holder("read")
-    return _hosting(found, 200 if found.account.ready_at else 202)
+    usage.opened(found.account)
+    return told(found, 200 if found.account.ready_at else 202)
 
 
 # -- more time, another size -----------------------------------------------------------
@@ -269,16 +277,16 @@ def extend():
                 f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
             )
         if not wait_for(lambda: _is_applied(own.token)):
-            return _hosting(found, 202)
+            return told(found, 202)
         if orders.redeem(own.token):
-            return _hosting(found)
+            return told(found)
     check_opened(found)
     order = placed(lambda: orders.extend(this_shop(), found.account.id, *asked, new_buyer(found)))
     if order.paid_at is not None:
         if not wait_for(lambda: _is_applied(order.token)):
-            return _hosting(found, 202)
+            return told(found, 202)
         orders.redeem(order.token)
-        return _hosting(found)
+        return told(found)
     terms = Terms(order.space_mb, *asked)
     offer = orders.if_paid(this_shop(), found.account, order)
     sale = {"time": shown.time(terms), "paid_until": iso_time(offer.ends_at)}
@@ -299,13 +307,13 @@ def resize():
     wait_for_own_order(found)
     form = ResizeForm(
         this_shop().config.space_sizes_mb,
-        ledger.size(_account(found)),
+        ledger.size(account_now(found)),
         formdata=bodies.as_typed(body),
         meta={"csrf": False},
     )
     check(form)
     check_opened(found)
-    return sell_size(found, form.size()) or _hosting(found)
+    return sell_size(found, form.size()) or told(found)
 
 
 def sell_size(found: Holder, size: Size) -> Response | None:
@@ -336,7 +344,7 @@ def _check_had(paid: Order) -> None:
 
 def sell_one_more(found: Holder, what: str) -> Response | None:
     """402 for one more of "addresses" or "domains"; None when it is there now."""
-    size, extra = ledger.size(_account(found)), f"extra_{what}"
+    size, extra = ledger.size(account_now(found)), f"extra_{what}"
     return sell_size(found, replace(size, **{extra: getattr(size, extra) + 1}))
 
 

@@ -1,7 +1,7 @@
 """JSON bodies of programs, in the shape that the forms check: one set of rules for both."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -23,10 +23,10 @@ class BadBody(Exception):
         self.errors = dict(errors or {})
 
 
-def read(fields: Mapping[str, str]) -> dict:
+def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
     """The body as a dict of these fields and no other; null is as if it were not there.
 
-    Raises BadBody.
+    Of those that are `nullable` it says something: they come as None. Raises BadBody.
     """
     data = request.get_data(cache=True)
     try:
@@ -37,11 +37,11 @@ def read(fields: Mapping[str, str]) -> dict:
         raise BadBody("The body is no JSON object with each name once.") from None
     if not isinstance(body, dict):
         raise BadBody("The body is no JSON object.")
-    body = {name: value for name, value in body.items() if value is not None}
+    body = {name: value for name, value in body.items() if value is not None or name in nullable}
     errors = {
         name: [f"Write {fields[name]} here." if name in fields else "There is no such field."]
         for name, value in body.items()
-        if name not in fields or not _IS[fields[name]](value)
+        if name not in fields or not (value is None or _IS[fields[name]](value))
     }
     if errors:
         raise BadBody("Some fields of the body are wrong.", errors)
@@ -50,7 +50,14 @@ def read(fields: Mapping[str, str]) -> dict:
 
 def as_typed(body: Mapping) -> MultiDict:
     """A body as a browser would send it in a form."""
-    return MultiDict({name: _typed(value) for name, value in body.items() if value is not False})
+    absent = (None, False)
+    return MultiDict(
+        {
+            name: _typed(value)
+            for name, value in body.items()
+            if not any(value is each for each in absent)
+        }
+    )
 
 
 def _typed(value) -> str:

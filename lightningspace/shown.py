@@ -1,10 +1,21 @@
 """What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
 
-from lightningspace import ledger, orders, wanted
+from lightningspace import domains as extra_domains
+from lightningspace import ledger, lifecycle, orders, usage, wanted
 from lightningspace.clock import iso_time, now
-from lightningspace.models import Account
-from lightningspace.prices import Size, Terms
+from lightningspace.forms import EXTRAS_MAX
+from lightningspace.hosting import is_live, told_state
+from lightningspace.models import Account, Domain, Order, Service
+from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
 from lightningspace.shop import Shop
+
+# Of what was paid, so much is told with the hosting itself.
+PAYMENTS_SHOWN = 10
+# What says more of a hosting than that it is live, the first that is true.
+STATES = ("blocked", "closing", "last_call", "suspended")
+
+
+# -- prices ----------------------------------------------------------------------------
 
 
 def prices(shop: Shop) -> dict:
@@ -18,8 +29,28 @@ def prices(shop: Shop) -> dict:
             }
             for size in config.space_sizes_mb
         ],
+        "included": {"addresses": config.addresses_included, "domains": config.domains_included},
+        "extra": {
+            "address_msat_per_day": config.price_msat_per_address_day,
+            "domain_msat_per_day": config.price_msat_per_domain_day,
+            "most_of_each": EXTRAS_MAX,
+        },
+        "time": {
+            "unit_seconds": UNIT_SECONDS,
+            "shortest_seconds": SHORTEST_SECONDS,
+            "longest_seconds": LONGEST_SECONDS,
+            "horizon_seconds": config.horizon_seconds,
+        },
+        "invoice_minutes": config.invoice_minutes,
+        "mail_send_min_days": config.mail_send_min_days,
+        "grace_days": config.grace_days,
         "space_left_mb": orders.space_left_mb(),
     }
+
+
+def price(shop: Shop, terms: Terms) -> dict:
+    """Of a new hosting."""
+    return {"space_mb": terms.space_mb, "time": time(terms), "msat": shop.prices.price_msat(terms)}
 
 
 def size(of: Size) -> dict:
@@ -30,13 +61,230 @@ def time(of: Terms) -> dict:
     return {"duration": of.duration, "unit": of.unit, "seconds": of.seconds}
 
 
-def hosting(shop: Shop, account: Account, with_passwords: bool) -> dict:
-    """`with_passwords`: generated ones too, as long as the control center shows them."""
+# -- a hosting -------------------------------------------------------------------------
+
+
+def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
+    """All that the control center shows. `is_owner`: with the address for reminders, and with
+    generated passwords as long as the control center shows them.
+    """
+    rows = wanted.services_of(account.id)
+    banners = lifecycle.banners(shop, account)
     return {
+        "as_of": iso_time(now()),
         "username": account.username,
         "site": wanted.site_name(shop, account.username),
+        "state": _state(account, rows, [kind for kind, _ in banners]),
+        "notices": [_notice(kind, facts) for kind, facts in banners],
         "is_ready": account.ready_at is not None,
-        "paid_until": account.expires_at and iso_time(account.expires_at),
-        "left_seconds": max(0, (account.expires_at or 0) - now()),
+        **_times(account),
         "size": size(ledger.size(account)),
+        "space": _space(account),
+        "email": account.email if is_owner else None,
+        # A typed one lies there too, until the account is opened.
+        "password": _password(shop, account.password_sealed, is_owner and account.opened_at),
+        "services": [service(shop, account, row, is_owner) for row in rows],
+        "connections": _connections(shop, account, rows),
+        "may_send": bool(account.opened_at) and wanted.may_send(shop, account),
+        "php": _php(account, rows),
+        "mailboxes": mailboxes(shop, account, rows, is_owner),
+        "forwards": forwards(account, rows),
+        "addresses_allowed": wanted.addresses_allowed(shop, account),
+        "domains": domains(shop, account, rows),
+        "domains_allowed": wanted.domains_allowed(shop, account),
+        "orders": [order(each) for each in orders.unpaid(account.id)],
+        "payments": [order(each) for each in payments(account.id, PAYMENTS_SHOWN)],
     }
+
+
+def _state(account: Account, rows: list[Service], told: list[str]) -> str:
+    """One of STATES, or else setting_up, problem, changing or live."""
+    if account.suspended_at:
+        told = [*told, "suspended"]
+    for state in STATES:
+        if state in told:
+            return state
+    if account.ready_at is None:
+        return "setting_up"
+    if any(row.error and not row.is_applied for row in rows):
+        return "problem"
+    return "live" if all(is_live(account.server, row) for row in rows) else "changing"
+
+
+def _notice(kind: str, facts: dict) -> dict:
+    told = {name: _time(fact) if name.endswith("_at") else fact for name, fact in facts.items()}
+    return {"kind": kind} | told
+
+
+def _times(account: Account) -> dict:
+    is_open = account.opened_at is not None
+    return {
+        "opened_at": _time(account.opened_at),
+        "ready_at": _time(account.ready_at),
+        "paid_until": _time(account.expires_at),
+        "left_seconds": max(0, account.expires_at - now()) if is_open else 0,
+        "paid_seconds": ledger.paid_seconds(account) if is_open else 0,
+        "credit_msat": account.credit_msat,
+    }
+
+
+def _space(account: Account) -> dict:
+    """Each part with the MB used (null: not known yet) and bought."""
+    names = {"site": "site", "database": "database", "mailbox": "mail"}
+    parts = {
+        names[kind]: {"used_mb": used_mb, "mb": mb}
+        for kind, (used_mb, mb) in wanted.space_mb(account).items()
+    }
+    return parts | {"as_of": _time(account.used_at)}
+
+
+def _php(account: Account, rows: list[Service]) -> dict:
+    site = next((row for row in rows if row.kind == "site"), None)
+    choices = usage.php_choices(account, site)
+    return {
+        "choice": usage.php_choice(site),
+        "choices": [{"id": id, "name": name} for id, name in choices],
+    }
+
+
+# What the overview says of how to connect. A mailbox's user is its address.
+CONNECTIONS = {
+    "ftp": ("ftp", {"port": 21, "security": "explicit TLS"}),
+    "shell": ("ssh", {"port": 22}),
+    "database": ("database", {"host": "localhost", "port": 3306}),
+    "mailbox": ("imap", {"port": 993, "security": "TLS"}),
+}
+
+
+def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
+    host = wanted.host(shop, account)
+    first = {row.kind: row.name for row in reversed(rows) if not row.gone}
+    web = f"http://{wanted.site_name(shop, account.username)}/"
+    told: dict = {"host": host, "web": {"url": web, "directory": "web"}}
+    for kind, (name, facts) in CONNECTIONS.items():
+        user = first.get("database_user" if kind == "database" else kind)
+        told[name] = {"host": host, "user": user} | facts if kind in first else None
+    if told["database"]:
+        told["database"]["database"] = first["database"]
+    mail = told["imap"]
+    told["smtp"] = mail and mail | {"port": 587, "security": "STARTTLS"}
+    return told
+
+
+# -- services --------------------------------------------------------------------------
+
+
+def service(shop: Shop, account: Account, row: Service, is_owner: bool) -> dict:
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "is_on": row.active,
+        "settings": wanted.settings_of(row),
+        "password": _new_password(shop, row, is_owner),
+    } | _progress(account, row)
+
+
+def _progress(account: Account, row: Service) -> dict:
+    """Its state; `trouble` null, or since when it fails and whether it waits for the operator."""
+    trouble = None
+    if row.error and not row.is_applied:
+        trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
+    return {"state": told_state(account, row), "trouble": trouble}
+
+
+def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
+    return wanted.new_password(shop, row) if is_owner and not row.gone else None
+
+
+def _password(shop: Shop, sealed: str | None, may_be_seen) -> str | None:
+    return wanted.unsealed(shop, sealed) if may_be_seen else None
+
+
+def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool) -> list[dict]:
+    quotas = wanted.mailbox_quotas_mb(account.space_mb, rows)
+    return [
+        {
+            "address": row.name,
+            "quota_mb": quotas.get(row.name),
+            "own_quota_mb": wanted.settings_of(row)["quota_mb"],
+            "password": _new_password(shop, row, is_owner),
+        }
+        | _progress(account, row)
+        for row in rows
+        if row.kind == "mailbox"
+    ]
+
+
+def forwards(account: Account, rows: list[Service]) -> list[dict]:
+    return [
+        {"address": row.name, "destination": wanted.settings_of(row)["destination"]}
+        | _progress(account, row)
+        for row in rows
+        if row.kind == "forward"
+    ]
+
+
+def domains(shop: Shop, account: Account, rows: list[Service]) -> list[dict]:
+    return [_domain(shop, account, row, rows) for row in extra_domains.of(account.id)]
+
+
+def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -> dict:
+    """`web` and `mail`: how far they are; null while the records do not allow them."""
+    own = {row.kind: row for row in rows if row.name == domain.name and not row.gone}
+    return {
+        "name": domain.name,
+        "wants_mail": domain.wants_mail,
+        "added_at": _time(domain.added_at),
+        "looked_at": _time(domain.looked_at),
+        "verified_at": _time(domain.verified_at),
+        "missing_at": _time(domain.missing_at),
+        "mx_missing_at": _time(domain.mx_missing_at),
+        "mail_ends_at": _time(extra_domains.mail_ends_at(domain)),
+        "ends_at": _time(extra_domains.ends_at(domain)),
+        "problem": domain.problem,
+        "records": [
+            {"type": type, "name": name, "value": value, "purpose": purpose}
+            for type, name, value, purpose in extra_domains.records(shop, account, domain)
+        ],
+        "web": _progress(account, own["alias"]) if "alias" in own else None,
+        "mail": _progress(account, own["mail_domain"]) if "mail_domain" in own else None,
+    }
+
+
+# -- orders ----------------------------------------------------------------------------
+
+
+def payments(account_id: str, most: int, before: Order | None = None) -> list[Order]:
+    """What was paid for an account, the latest first; `before` one of these."""
+    paid = (Order.account == account_id) & Order.paid_at.is_null(False)
+    if before:
+        is_same_second = (Order.paid_at == before.paid_at) & (Order.token < before.token)
+        paid &= (Order.paid_at < before.paid_at) | is_same_second
+    latest = Order.select().where(paid).order_by(Order.paid_at.desc(), Order.token.desc())
+    return list(latest.limit(most))
+
+
+def order(of: Order) -> dict:
+    """Never the preimage, and no invoice: the page of the order shows that while it can be paid."""
+    terms = orders.terms_of(of)
+    return {
+        "order": of.token,
+        "kind": of.kind,
+        "state": orders.state(of),
+        "price_msat": of.amount_msat,
+        "received_msat": of.received_msat,
+        "size": size(orders.size_of(of)) if of.space_mb else None,
+        "time": time(terms) if terms else None,
+        "placed_at": _time(of.placed_at),
+        "expires_at": _time(of.expires_at),
+        "paid_at": _time(of.paid_at),
+        "applied_at": _time(of.applied_at),
+        "ends_at": _time(of.ends_at),
+        "bought_seconds": of.bought_seconds,
+        "credit_msat": of.bought_credit_msat,
+        "payment_hash": of.payment_hash,
+    }
+
+
+def _time(seconds: int | None) -> str | None:
+    return None if seconds is None else iso_time(seconds)

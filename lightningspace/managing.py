@@ -1,0 +1,618 @@
+"""The API's routes over a hosting that is there: settings, mail, domains, orders, its end.
+
+What may be, and what it does, say the forms and functions of the control center's pages.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from flask import Response, request, url_for
+from werkzeug.exceptions import TooManyRequests
+
+from lightningspace import (
+    answers,
+    bodies,
+    clock,
+    domains,
+    hosting,
+    orders,
+    passwords,
+    receipts,
+    reminders,
+    shown,
+    usage,
+    visitors,
+    wanted,
+)
+from lightningspace.answers import ApiError, success
+from lightningspace.api import (
+    account_now,
+    api,
+    check,
+    check_able,
+    check_opened,
+    holder,
+    sell_one_more,
+    sells,
+    told,
+    wait_for_own_order,
+)
+from lightningspace.bodies import TEXT, WHOLE, YES_NO, BadBody
+from lightningspace.forms import (
+    DestinationForm,
+    DomainForm,
+    EmailForm,
+    ForwardForm,
+    MailboxForm,
+    NewPasswordForm,
+    PhpForm,
+    QuotaForm,
+    SshKeyForm,
+)
+from lightningspace.models import Account, Domain, Order, Service, transaction
+from lightningspace.node import NodeError
+from lightningspace.prices import DAY
+from lightningspace.receipts import Holder
+from lightningspace.visitors import this_shop
+
+logger = logging.getLogger(__name__)
+
+changes = visitors.limited("changes", lambda response: True)
+
+# What the API calls a service, and a service's password.
+SWITCHES = {"ftp": "ftp", "ssh": "shell", "database": "database"}
+PASSWORDS = {"ftp_password": "ftp", "ssh_password": "shell", "database_password": "database_user"}
+EVERY_PASSWORD = "services_password"
+SERVICE_FIELDS = {"php": TEXT, "https": YES_NO, "ssh_key": TEXT, EVERY_PASSWORD: TEXT}
+SERVICE_FIELDS |= dict.fromkeys(SWITCHES, YES_NO) | dict.fromkeys(PASSWORDS, TEXT)
+OWNER_FIELDS = {"login_password": TEXT, "email": TEXT, "noted_as_of": TEXT}
+SETTING_FIELDS = SERVICE_FIELDS | OWNER_FIELDS
+# null for a password: one is made up and shown; for an SSH key or the e-mail address: none.
+SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "email")
+
+MAILBOX_FIELDS = {"address": TEXT, "password": TEXT, "quota_mb": WHOLE}
+MAILBOX_CHANGES = {"password": TEXT, "quota_mb": WHOLE}
+FORWARD_FIELDS = {"address": TEXT, "destination": TEXT}
+FORWARD_CHANGES = {"destination": TEXT}
+DOMAIN_FIELDS = {"name": TEXT, "wants_mail": YES_NO}
+DOMAIN_CHANGES = {"wants_mail": YES_NO}
+
+PAYMENTS_AT_ONCE = 100
+
+
+# -- why not ---------------------------------------------------------------------------
+
+
+@api.errorhandler(wanted.Unknown)
+def unknown(error):
+    return answers.of_api_error(
+        ApiError(404, "unknown", "There is nothing of this name in this hosting.")
+    )
+
+
+@api.errorhandler(wanted.Closed)
+def closed(error):
+    return answers.of_api_error(
+        ApiError(409, "closing", "This hosting is being closed: nothing of it can be changed.")
+    )
+
+
+@api.errorhandler(wanted.NotReady)
+def not_ready(error):
+    detail = "The hosting is still being set up. Send the same again soon."
+    return answers.of_api_error(ApiError(503, "setting_up", detail, retry_after=3))
+
+
+@api.errorhandler(wanted.Taken)
+def taken(error):
+    detail = str(error) or "This hosting has this address already."
+    return answers.of_api_error(ApiError(409, "taken", detail))
+
+
+@api.errorhandler(wanted.Full)
+def full(error):
+    detail = "All that is included and paid for is used. Send the same again to buy one more."
+    return answers.of_api_error(ApiError(409, "full", detail))
+
+
+# -- what all of them need -------------------------------------------------------------
+
+
+def _changer(capability: str) -> Holder:
+    """As `holder`, of a hosting that can be changed by now."""
+    found = holder(capability)
+    if found.account.closing_at is None:
+        check_opened(found)
+    return found
+
+
+def _check_as(form, **names: str) -> None:
+    """As `check`, where the API has these names for the form's fields."""
+    try:
+        check(form)
+    except BadBody as wrong:
+        errors = {names.get(field, field): texts for field, texts in wrong.errors.items()}
+        raise BadBody(str(wrong), errors) from None
+
+
+def _form(kind: Callable, fields: dict, *args, **kwargs):
+    """The form as a browser would send it."""
+    return kind(*args, formdata=bodies.as_typed(fields), meta={"csrf": False}, **kwargs)
+
+
+def _rows(account: Account) -> list[Service]:
+    return wanted.services_of(account.id)
+
+
+def _find(account: Account, kind: str, name: str) -> Service:
+    """A service that is not being removed. Raises wanted.Unknown."""
+    # Compared here: PostgreSQL fails on a NUL.
+    for row in _rows(account):
+        if (row.kind, row.name, row.gone) == (kind, name, False):
+            return row
+    raise wanted.Unknown
+
+
+def _added(found: Holder, what: str, add: Callable[[], object]) -> Response | None:
+    """Add one more of "addresses" or "domains": 402 if that is to be paid before, else None."""
+    try:
+        add()
+    except wanted.Full:
+        check_able(found, "pay")
+        answer = sell_one_more(found, what)
+        if answer is not None:
+            return answer
+        add()
+    return None
+
+
+# -- settings --------------------------------------------------------------------------
+
+
+@api.patch("/hosting")
+@changes
+def change_hosting():
+    """All of it, or nothing: each field is checked before, and one transaction changes them."""
+    found = _changer("settings")
+    body = bodies.read(SETTING_FIELDS, SETTINGS_NULLABLE)
+    if not found.rights.are_whole and not OWNER_FIELDS.keys().isdisjoint(body):
+        owners = " and ".join(sorted(OWNER_FIELDS.keys() & body.keys()))
+        raise ApiError(403, "not_whole", f"Only a whole credential may set {owners}.")
+    steps = _steps(found.account, body)
+    with transaction():
+        if not SERVICE_FIELDS.keys().isdisjoint(body):
+            wanted.touch(found.account.id)
+        for step in steps:
+            step()
+    if body.get("email"):
+        visitors.note_mail(body["email"].strip())
+    return told(found)
+
+
+def _steps(account: Account, body: dict) -> list[Callable[[], object]]:
+    """What to do for each field, within a transaction. Raises BadBody with all that is wrong."""
+    rows = {row.kind: row for row in reversed(_rows(account)) if not row.gone}
+    steps, errors = [], {}
+    for field in SETTING_FIELDS:
+        if field in body:
+            try:
+                steps.append(_step(_Setting(account, rows, field), body[field]))
+            except BadBody as wrong:
+                errors |= wrong.errors
+    if errors:
+        raise BadBody("Some fields of the body are wrong.", errors)
+    return steps
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One field of the body, and the services that it may be about."""
+
+    account: Account
+    rows: dict[str, Service]
+    field: str
+
+    def row(self, kind: str) -> Service:
+        if kind not in self.rows:
+            raise BadBody("", {self.field: ["This hosting has no such service."]})
+        return self.rows[kind]
+
+    def checked(self, kind: Callable, name: str, value: str | None, *args) -> str:
+        """What the form's field makes of the value; "" of None."""
+        form = _form(kind, {name: value}, *args)
+        _check_as(form, **{name: self.field})
+        return form[name].data
+
+    def configure(self, kind: str, **settings) -> Callable[[], object]:
+        row = self.row(kind)
+        return partial(wanted.configure_within, row.account_id, row.kind, row.name, **settings)
+
+
+def _step(setting: _Setting, value) -> Callable[[], object]:
+    id, field = setting.account.id, setting.field
+    if field == "php":
+        choices = usage.php_choices(setting.account, setting.row("site"))
+        choice = setting.checked(PhpForm, "version", value, choices)
+        return setting.configure("site", **usage.php_settings(choice))
+    if field == "https":
+        return setting.configure("site", letsencrypt=value)
+    if field in SWITCHES:
+        row = setting.row(SWITCHES[field])
+        return partial(wanted.switch_within, id, row.kind, row.name, value)
+    if field == "ssh_key":
+        key = setting.checked(SshKeyForm, "ssh_key", value) if value else ""
+        return setting.configure("shell", ssh_key=key)
+    if field == EVERY_PASSWORD:
+        password = _new_password(setting, value)
+        return partial(wanted.set_every_password_within, this_shop(), id, password)
+    if field in PASSWORDS:
+        row, password = setting.row(PASSWORDS[field]), _new_password(setting, value)
+        return partial(wanted.set_password_within, this_shop(), id, row.kind, row.name, password)
+    if field == "login_password":
+        hashed = _hash_of(setting.checked(NewPasswordForm, "new", value))
+        return partial(receipts.end_sessions_within, id, password_hash=hashed)
+    if field == "email":
+        email = None if value is None else setting.checked(EmailForm, "email", value)
+        if email and not visitors.may_mail(email):
+            raise _too_many_mails()
+        return partial(_change_email, id, email)
+    return partial(hosting.forget_passwords_within, id, _noted_at(value))
+
+
+def _new_password(setting: _Setting, value: str | None) -> str | None:
+    """None: one is made up."""
+    return None if value is None else setting.checked(NewPasswordForm, "new", value)
+
+
+def _hash_of(password: str) -> str:
+    try:
+        return passwords.make_hash(password, at_once=True)
+    except passwords.Busy:
+        raise TooManyRequests from None
+
+
+def _change_email(account_id: str, email: str | None) -> None:
+    """Within a transaction: mail a link to the new address; without one, no more reminders."""
+    if email is None:
+        reminders.remove_within(account_id)
+        return
+    try:
+        is_sent = reminders.request_change_within(this_shop(), account_id, email)
+    except reminders.TooMany:
+        raise _too_many_mails() from None
+    if not is_sent:
+        raise ApiError(409, "no_mail", "This shop sends no mail. Nothing was changed.")
+
+
+def _too_many_mails() -> ApiError:
+    detail = "Several mails were asked for today. Nothing was changed; try again tomorrow."
+    return ApiError(429, "too_many_mails", detail, retry_after=DAY)
+
+
+def _noted_at(value: str) -> int:
+    """What was made after the passwords were shown is not noted yet."""
+    try:
+        return max(0, min(clock.from_iso(value), clock.now()))
+    except (ValueError, OverflowError):
+        wrong = ["Write the “as_of” of the answer that showed the passwords."]
+        raise BadBody("", {"noted_as_of": wrong}) from None
+
+
+# -- mail ------------------------------------------------------------------------------
+
+
+@api.get("/hosting/mailboxes")
+def mailboxes():
+    found = holder("read")
+    return success({"mailboxes": _mailboxes(found)} | _addresses_used(found))
+
+
+@api.get("/hosting/mailboxes/<address>")
+def mailbox(address):
+    return success(_the(_mailboxes(holder("read")), "address", address))
+
+
+@api.post("/hosting/mailboxes")
+@changes
+@sells
+def add_mailbox():
+    found = _changer("mail")
+    body = bodies.read(MAILBOX_FIELDS)
+    wait_for_own_order(found)
+    form = _address_form(MailboxForm, found, body, left_mb=_left_mb(found))
+    password, quota_mb = form.password.data or None, form.quota_mb.data
+    answer = _wanted(found, "mailbox", form.address, password, quota_mb=quota_mb)
+    return answer or _created(_mailboxes(found), "api.mailbox", address=form.address)
+
+
+@api.patch("/hosting/mailboxes/<address>")
+@changes
+def change_mailbox(address):
+    """null for a password: one is made up; for a quota: its share of what the others leave."""
+    found = _changer("mail")
+    row = _find(found.account, "mailbox", address)
+    body = bodies.read(MAILBOX_CHANGES, nullable=MAILBOX_CHANGES)
+    password = body.get("password")
+    if password is not None:
+        _check_as(_form(NewPasswordForm, {"new": password}), new="password")
+    quota_mb = body.get("quota_mb")
+    if quota_mb is not None:
+        check(_form(QuotaForm, {"quota_mb": quota_mb}, left_mb=_left_mb(found, row)))
+    if body:
+        with transaction():
+            wanted.touch(row.account_id)
+            if "password" in body:
+                wanted.set_password_within(
+                    this_shop(), row.account_id, row.kind, row.name, password
+                )
+            if "quota_mb" in body:
+                wanted.configure_within(row.account_id, row.kind, row.name, quota_mb=quota_mb)
+    return success(_the(_mailboxes(found), "address", address))
+
+
+@api.delete("/hosting/mailboxes/<address>")
+@changes
+def remove_mailbox(address):
+    return _removed_address("mailbox", address)
+
+
+@api.get("/hosting/forwards")
+def forwards():
+    found = holder("read")
+    return success({"forwards": _forwards(found)} | _addresses_used(found))
+
+
+@api.get("/hosting/forwards/<address>")
+def forward(address):
+    return success(_the(_forwards(holder("read")), "address", address))
+
+
+@api.post("/hosting/forwards")
+@changes
+@sells
+def add_forward():
+    found = _changer("mail")
+    body = bodies.read(FORWARD_FIELDS)
+    wait_for_own_order(found)
+    form = _address_form(ForwardForm, found, body)
+    answer = _wanted(found, "forward", form.address, destination=form.destination.data)
+    return answer or _created(_forwards(found), "api.forward", address=form.address)
+
+
+@api.patch("/hosting/forwards/<address>")
+@changes
+def change_forward(address):
+    found = _changer("mail")
+    row = _find(found.account, "forward", address)
+    form = _form(DestinationForm, bodies.read(FORWARD_CHANGES))
+    form.address = row.name
+    check(form)
+    wanted.configure(row.account_id, row.kind, row.name, destination=form.destination.data)
+    return success(_the(_forwards(found), "address", address))
+
+
+@api.delete("/hosting/forwards/<address>")
+@changes
+def remove_forward(address):
+    return _removed_address("forward", address)
+
+
+def _address_form(kind: Callable, found: Holder, body: dict, **kwargs):
+    """The checked form of a new address, which the API has as a whole."""
+    local_part, _, domain = body.pop("address", "").strip().rpartition("@")
+    fields = body | {"local_part": local_part, "domain": domain.lower()}
+    own = wanted.mail_domains(this_shop(), found.account, _rows(found.account))
+    form = _form(kind, fields, own, **kwargs)
+    _check_as(form, local_part="address", domain="address")
+    return form
+
+
+def _wanted(found: Holder, kind: str, address: str, password: str | None = None, **settings):
+    """Want one more address; 402 if that is to be paid before, else None."""
+    add = partial(wanted.add, this_shop(), found.account.id, kind, address, password, **settings)
+    try:
+        return _added(found, "addresses", add)
+    except ValueError:  # such as a domain that was removed a moment ago
+        wrong = ["This address cannot be yours. Look at the domain again."]
+        raise BadBody("Some fields of the body are wrong.", {"address": wrong}) from None
+
+
+def _removed_address(kind: str, address: str) -> Response:
+    found = _changer("mail")
+    row = _find(found.account, kind, address)
+    wanted.remove(row.account_id, row.kind, row.name)
+    return _going(address=address)
+
+
+def _mailboxes(found: Holder) -> list[dict]:
+    account = account_now(found)
+    return shown.mailboxes(this_shop(), account, _rows(account), found.rights.are_whole)
+
+
+def _forwards(found: Holder) -> list[dict]:
+    return shown.forwards(account_now(found), _rows(found.account))
+
+
+def _addresses_used(found: Holder) -> dict:
+    rows = [row for row in _rows(found.account) if row.kind in wanted.ADDRESSES and not row.gone]
+    allowed = wanted.addresses_allowed(this_shop(), found.account)
+    return {"addresses_used": len(rows), "addresses_allowed": allowed}
+
+
+def _left_mb(found: Holder, row: Service | None = None) -> int:
+    """What the quota of a mailbox, `row` or a new one, can be at most."""
+    account = account_now(found)
+    others = [each for each in _rows(account) if each.kind == "mailbox" and each != row]
+    return wanted.mail_left_mb(account.space_mb, others)
+
+
+# -- domains ---------------------------------------------------------------------------
+
+
+@api.get("/hosting/domains", endpoint="domains")
+def domain_list():
+    found = holder("read")
+    allowed = wanted.domains_allowed(this_shop(), found.account)
+    return success({"domains": _domains(found), "domains_allowed": allowed})
+
+
+@api.get("/hosting/domains/<name>")
+def domain(name):
+    return success(_the(_domains(holder("read")), "name", name))
+
+
+@api.post("/hosting/domains")
+@changes
+@sells
+def add_domain():
+    found = _changer("domains")
+    form = _form(DomainForm, bodies.read(DOMAIN_FIELDS))
+    check(form)
+    wait_for_own_order(found)
+    typed, wants_mail = form.name.data, bool(form.wants_mail.data)
+    try:
+        answer = _added(
+            found,
+            "domains",
+            lambda: domains.add(this_shop(), found.account.id, typed, wants_mail),
+        )
+        name = domains.normalise(typed)
+    except ValueError as error:
+        raise BadBody("Some fields of the body are wrong.", {"name": [str(error)]}) from None
+    return answer or _created(_domains(found), "api.domain", name=name)
+
+
+@api.patch("/hosting/domains/<name>")
+@changes
+def change_domain(name):
+    found = _changer("domains")
+    row = _domain(found, name)
+    wants_mail = bodies.read(DOMAIN_CHANGES).get("wants_mail")
+    if wants_mail is not None and wants_mail != row.wants_mail:
+        domains.set_mail(this_shop(), row.account_id, row.name, wants_mail)
+    return success(_the(_domains(found), "name", name))
+
+
+@api.delete("/hosting/domains/<name>")
+@changes
+def remove_domain(name):
+    found = _changer("domains")
+    row = _domain(found, name)
+    domains.remove(row.account_id, row.name)
+    return _going(name=name)
+
+
+@api.post("/hosting/domains/<name>/check")
+@changes
+def check_domain(name):
+    """Its records are looked up within seconds."""
+    found = _changer("domains")
+    row = _domain(found, name)
+    domains.check_now(row.account_id, row.name)
+    return success(_the(_domains(found), "name", name), 202, Retry_After="5")
+
+
+def _domain(found: Holder, name: str) -> Domain:
+    for row in domains.of(found.account.id):
+        if row.name == name:
+            return row
+    raise wanted.Unknown
+
+
+def _domains(found: Holder) -> list[dict]:
+    account = account_now(found)
+    return shown.domains(this_shop(), account, _rows(account))
+
+
+# -- orders ----------------------------------------------------------------------------
+
+
+@api.get("/hosting/orders", endpoint="orders")
+def order_list():
+    """Those that can be paid, and what was paid: the latest first, after the order `before`."""
+    found = holder("read")
+    before = request.args.get("before")
+    last = _order(found, before) if before is not None else None
+    if last is not None and last.paid_at is None:
+        raise wanted.Unknown
+    paid = shown.payments(found.account.id, PAYMENTS_AT_ONCE + 1, last)
+    here = paid[:PAYMENTS_AT_ONCE]
+    return success(
+        {
+            "orders": [shown.order(each) for each in orders.unpaid(found.account.id)],
+            "payments": [shown.order(each) for each in here],
+            "next_before": here[-1].token if len(paid) > len(here) else None,
+        }
+    )
+
+
+@api.delete("/hosting/orders/<token>")
+@changes
+def cancel_order(token):
+    """Withdraw an order; once it is cancelled or over, that is what is answered again."""
+    order = _order(holder("pay"), token)
+    if orders.state(order) in ("unpaid", "checking"):
+        try:
+            orders.cancel(this_shop(), order)
+        except NodeError as error:
+            logger.warning("order %s: not cancelled: %s", token[:8], error)
+            detail = "Our Lightning node does not answer: the order stands. Try again soon."
+            raise ApiError(503, "node_down", detail, retry_after=10) from None
+        order = Order.get_by_id(order.token)
+    if orders.state(order) not in ("cancelled", "expired"):
+        raise ApiError(409, "paid", "This order is paid, or is being prepared just now.")
+    return success(shown.order(order))
+
+
+def _order(found: Holder, token: str) -> Order:
+    """Raises wanted.Unknown."""
+    is_one = token.isalnum() and token.isascii()  # PostgreSQL fails on a NUL
+    own = (Order.token == token) & (Order.account == found.account.id)
+    order = Order.get_or_none(own) if is_one else None
+    if order is None:
+        raise wanted.Unknown
+    return order
+
+
+# -- the end ---------------------------------------------------------------------------
+
+
+@api.delete("/hosting")
+@changes
+def close_hosting():
+    """Everything in it is deleted, and nothing is paid back."""
+    found = holder("close")
+    if found.account.opened_at is None:
+        check_opened(found)
+    try:
+        is_closed = orders.close_account(this_shop(), found.account)
+    except NodeError as error:
+        logger.warning("account %s: not closed: %s", found.account.id, error)
+        detail = "Our Lightning node does not answer. Nothing was closed. Try again soon."
+        raise ApiError(503, "node_down", detail, retry_after=10) from None
+    if not is_closed:
+        detail = "A payment for this hosting has just arrived. Nothing was closed."
+        raise ApiError(409, "just_paid", detail)
+    return success({"closing": True}, 202, Retry_After="5")
+
+
+# -- answers ---------------------------------------------------------------------------
+
+
+def _the(listed: list[dict], key: str, name: str) -> dict:
+    """The one of this name. Raises wanted.Unknown."""
+    for each in listed:
+        if each[key] == name:
+            return each
+    raise wanted.Unknown
+
+
+def _created(listed: list[dict], endpoint: str, **name: str) -> Response:
+    ((key, value),) = name.items()
+    return success(_the(listed, key, value), 201, Location=url_for(endpoint, **name))
+
+
+def _going(**name: str) -> Response:
+    return success({**name, "state": "going"}, 202, Retry_After="5")
