@@ -35,6 +35,7 @@ CODES = {
     "too_many_unpaid": (429, "Too many unpaid orders: pay one, or wait until they are over."),
     "too_many_requests": (429, "Too many orders in a short time."),
     "not_settled": (503, "The payment is on its way into our books. Pay nothing twice."),
+    "checking": (503, "Whether the order was paid in time is just being found out."),
     "takes_effect": (503, "It is paid, and takes effect in a moment."),
     "setting_up": (503, "The hosting is still being set up."),
     "node_down": (503, "Our Lightning node does not answer. Nothing was charged."),
@@ -74,7 +75,7 @@ PRICE_OF_TIME = (
     "The rate of its size (rate_msat_per_day) times the seconds, divided by 86400, rounded up to "
     "whole satoshi; at least one."
 )
-SALE = ("refused", "ordered", "too_many_unpaid", "too_many_requests", "node_down")
+SALE = ("refused", "ordered", "too_many_unpaid", "too_many_requests", "checking", "node_down")
 SIZE_SALE = ("sold_out", "size_waits", "not_had", "takes_effect", "setting_up")
 ROUTES = {
     "GET /prices": Route(
