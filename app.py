@@ -13,8 +13,10 @@ from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-import lightningspace.addresses  # noqa: F401 (adds its pages to `account`)
+import lightningspace.access  # noqa: F401 (adds its pages to `account`)
+import lightningspace.addresses  # noqa: F401
 import lightningspace.buying  # noqa: F401
+import lightningspace.login  # noqa: F401 (adds its pages to `web`)
 import lightningspace.managing  # noqa: F401 (adds its routes to `api`)
 from lightningspace import (
     answers,

@@ -19,6 +19,8 @@ OURS = re.compile(r"(?:L402|LSAT)\b(.*)", re.IGNORECASE)
 ANOTHER_SCHEME = re.compile(r"[A-Za-z0-9_-]+\s+[^\s:]")
 # The gRPC way: the macaroon alone, in hex, with the preimage among its caveats.
 HEX_HEADERS = ("HTTP_MACAROON", "HTTP_GRPC_METADATA_MACAROON")
+# What a person pastes: as in the header, or without its scheme.
+PASTED = re.compile(r"\s*(?:Authorization\s*:)?\s*(?:(?:L402|LSAT)\s+)?(.*)", re.I | re.S)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ def credentials(environ: Mapping[str, str]) -> list[Credential]:
     if failure and not found:
         raise failure
     return found
+
+
+def pasted(text: str) -> Credential:
+    """What somebody has typed or chosen as a file, wrapped or not. Raises l402.Invalid."""
+    macaroon, _, preimage = "".join(PASTED.fullmatch(text)[1].split()).rpartition(":")
+    return _read(macaroon, preimage)
 
 
 def _pairs(header: str) -> Iterator[tuple[str, str]]:

@@ -57,7 +57,8 @@ PAGES = {
     "domains": "Domains",
     "extend": "Extend",
     "size": "Size",
-    "receipts": "Receipts",
+    "access": "Receipt and tokens",
+    "receipts": "Payments",
     "data": "Your data",
     "close": "Close",
 }
@@ -65,6 +66,8 @@ PAGES = {
 SWITCHES = ("ftp", "shell", "database")
 # How often a page looks again: while services change, and while one waits to be tried again.
 POLL_SECONDS, SLOW_POLL_SECONDS = 2, 15
+# How long it offers the receipt by itself.
+NEW_SECONDS = DAY
 # How long it says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
 
@@ -202,6 +205,7 @@ def overview():
         may_send=wanted.may_send(shop, account),
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
+        is_new=bool(account.password_sealed) or now() < account.opened_at + NEW_SECONDS,
         left_seconds=max(0, account.expires_at - now()),
         paid_seconds=ledger.paid_seconds(account),
         space=_space(account),

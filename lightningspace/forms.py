@@ -2,17 +2,21 @@
 
 import re
 import secrets
+from calendar import timegm
+from datetime import date
 
 from flask import request
 from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 from wtforms import (
     BooleanField,
+    FileField,
     HiddenField,
     IntegerField,
     PasswordField,
     RadioField,
     SelectField,
+    SelectMultipleField,
     StringField,
     TextAreaField,
 )
@@ -24,8 +28,16 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from lightningspace import names, passwords
-from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
+from lightningspace import authorization, l402, names, passwords
+from lightningspace.clock import now
+from lightningspace.prices import (
+    DAY,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    UNIT_SECONDS,
+    Size,
+    Terms,
+)
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # Of mailboxes and forwards, or of domains, beyond the included.
@@ -35,10 +47,29 @@ EVERY_SERVICE = "all"
 # What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
 PRIVATE_KEY = re.compile("PRIVATE KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+TYPED_AS_IT_IS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+RECEIPT_BYTES_MAX = 16 * 1024
+INVOICE_MAX = 4000
+# Tokens that are handed out.
+CAPABILITIES_IN_WORDS = {
+    "read": "see the hosting, but no passwords",
+    "mail": "change mailboxes and forwards",
+    "domains": "add and remove domains",
+    "settings": "change settings",
+    "pay": "order more time or another size",
+    "close": "close the hosting, and delete everything",
+}
+TOKEN_NAME_MAX = 40
+TOKEN_DAYS_MAX = 10 * 366
 
 
 def _stripped(value):
     return value.strip() if isinstance(value, str) else value
+
+
+def _without_blanks(value):
+    return "".join(value.split()) if isinstance(value, str) else value
 
 
 def _lower(value):
@@ -163,6 +194,102 @@ class LoginForm(Form):
         validators=[InputRequired("Write your password here."), Length(max=1000)],
         render_kw={"autocomplete": "current-password"},
     )
+
+
+class HiddenTextField(TextAreaField):
+    """What is typed here is secret, and does not come back in a page."""
+
+    def _value(self):
+        return ""
+
+
+class ReceiptForm(Form):
+    """`credential`: what was pasted, or else is in the file, once that can be read."""
+
+    credential: authorization.Credential | None = None
+
+    receipt = HiddenTextField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
+    file = FileField("Or the file that you saved")
+
+    def validate_receipt(self, field):
+        text = field.data if field.data and field.data.strip() else self._in_file()
+        try:
+            self.credential = authorization.pasted(text)
+        except l402.Invalid:
+            raise ValidationError(
+                "This is no receipt. It is one long text with a colon near its end: paste it all, "
+                "or choose the file that holds it."
+            ) from None
+
+    def _in_file(self) -> str:
+        chosen = request.files.get(self.file.name)
+        if not chosen:
+            raise ValidationError("Paste your receipt, or choose the file that holds it.")
+        held = chosen.stream.read(RECEIPT_BYTES_MAX + 1)
+        if len(held) > RECEIPT_BYTES_MAX:
+            raise ValidationError("This file is too large to be a receipt.")
+        # What is no text is no receipt, either.
+        return held.decode("utf-8-sig", "replace")
+
+
+class RecoveryForm(Form):
+    invoice = HiddenTextField(
+        "Invoice",
+        validators=[InputRequired("Paste the invoice that you paid."), Length(max=INVOICE_MAX)],
+        render_kw={"rows": "4", "placeholder": "lnbc…"} | TYPED_AS_IT_IS,
+    )
+    preimage = HiddenTextField(
+        "Preimage",
+        filters=[_without_blanks],
+        validators=[InputRequired("Paste the preimage of its payment.")],
+        render_kw={"rows": "2"} | TYPED_AS_IT_IS,
+    )
+
+    def validate_preimage(self, field):
+        try:
+            l402.read_preimage(field.data)
+        except l402.Invalid:
+            raise ValidationError("A preimage has 64 signs, 0 to 9 and a to f.") from None
+
+
+class TokenForm(Form):
+    """What a token to hand out may do. `valid_until`: the moment of its end, None for none."""
+
+    valid_until: int | None = None
+
+    name = StringField(
+        "Name",
+        filters=[_stripped],
+        validators=[InputRequired("Give it a name, to know it again.")],
+        render_kw={"maxlength": str(TOKEN_NAME_MAX), "autocomplete": "off"},
+    )
+    capabilities = SelectMultipleField(
+        "It may", choices=list(CAPABILITIES_IN_WORDS), validate_choice=False
+    )
+    until = StringField(
+        "Until the end of", filters=[_stripped], validators=[Optional()], render_kw={"type": "date"}
+    )
+
+    def validate_name(self, field):
+        if not field.data.isprintable() or len(field.data) > TOKEN_NAME_MAX:
+            raise ValidationError(f"A name has up to {TOKEN_NAME_MAX} signs, in one line.")
+
+    def validate_capabilities(self, field):
+        if not field.data or not set(field.data) <= CAPABILITIES_IN_WORDS.keys():
+            raise ValidationError("Choose what it may do.")
+
+    def validate_until(self, field):
+        try:
+            day = date.fromisoformat(field.data)
+        except ValueError:
+            raise ValidationError("Write a day such as 2030-12-31, or nothing.") from None
+        ends = timegm(day.timetuple()) + DAY
+        if not now() < ends <= now() + TOKEN_DAYS_MAX * DAY:
+            raise ValidationError("Choose a day from today on, within ten years.")
+        self.valid_until = ends
+
+    def rights(self) -> l402.Rights:
+        return l402.Rights(frozenset(self.capabilities.data), self.valid_until)
 
 
 class NewPasswordForm(Form):

@@ -36,11 +36,19 @@ class NotRecovered(Exception):
 
 
 class RecoveryWaits(Exception):
-    """Somebody is at home: the owner is told, and may refuse until `at`."""
+    """Somebody is at home: the owner is told, and may refuse until `at`.
+
+    From then on it may be tried again, until `closes_at`.
+    """
 
     def __init__(self, at: int):
         super().__init__("the wallet's history does not log in at once")
         self.at = at
+        self.closes_at = at - RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS
+
+
+class NameTaken(Exception):
+    """The account has a token of this name, with other rights."""
 
 
 class TooMany(Exception):
@@ -157,20 +165,27 @@ def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroo
 
 
 def hand_out(shop: Shop, account_id: str, name: str, rights: Rights) -> Token:
-    """A token of these rights, to be revoked by itself. Raises TooMany."""
+    """A token of these rights, to be revoked by itself; the same again answers the same one.
+
+    Raises TooMany, NameTaken, and l402.Void when the hosting is being closed.
+    """
+    capabilities = ",".join(l402.in_order(rights.capabilities))
     with transaction():
         account = lock_account(account_id)
         if account is None or account.closing_at:
             raise Void("this hosting is being closed")
+        twin = Token.get_or_none((Token.account == account_id) & (Token.name == name))
+        if twin and (twin.capabilities, twin.valid_until) == (capabilities, rights.valid_until):
+            return twin
+        if twin:
+            raise NameTaken
         if Token.select().where(Token.account == account_id).count() >= TOKENS_MAX:
             raise TooMany
         return Token.create(
             id=shop.keys.token_id(account.receipt_epoch).hex(),
             account=account_id,
             name=name,
-            capabilities=",".join(
-                each for each in l402.CAPABILITIES if each in rights.capabilities
-            ),
+            capabilities=capabilities,
             valid_until=rights.valid_until,
             made_at=now(),
         )

@@ -159,6 +159,15 @@ def placed(order: Order) -> bool:
     return this_shop().vault.is_mac(order.browser, "browser", session["browser"])
 
 
+def keep_proof(proof: tuple[str, int]) -> None:
+    """Note that this browser has shown the receipt of a closed hosting (see orders.Wish)."""
+    session["proof"] = proof
+
+
+def kept_proof() -> tuple[str, int] | None:
+    return tuple(session["proof"]) if "proof" in session else None
+
+
 def client_address() -> str:
     """The client's network address; of IPv6 the half that names its network."""
     try:

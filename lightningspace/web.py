@@ -1,4 +1,4 @@
-"""The public pages and fragments: order, invoice, login."""
+"""The public pages and fragments: order and invoice, and where mailed links lead."""
 
 import logging
 
@@ -18,12 +18,7 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace import orders, reminders, visitors, wanted
 from lightningspace.clock import clock_time
-from lightningspace.forms import (
-    Button,
-    LoginForm,
-    OrderForm,
-    PriceForm,
-)
+from lightningspace.forms import Button, OrderForm, PriceForm
 from lightningspace.models import Order, find_order
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
@@ -95,6 +90,7 @@ def _wish(form: OrderForm) -> orders.Wish:
         browser=visitors.browser_id(),
         client=visitors.client_address(),
         form_id=form.form_id.data or "",
+        proof=visitors.kept_proof(),
     )
 
 
@@ -110,6 +106,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
         ],
         mail_days=shop.config.mail_send_min_days,
         split=wanted.SPLIT_PERCENT,
+        had_a_hosting=visitors.kept_proof() is not None,
         **_price(form),
         **context,
     ), status
@@ -248,28 +245,7 @@ def _setting_up(order: Order) -> dict:
     }
 
 
-# -- login ---------------------------------------------------------------------------
-
-
-@web.route("/login", methods=["GET", "POST"])
-@visitors.limited("logins", lambda response: response.status_code == 400)
-def login():
-    form = LoginForm()
-    if not form.validate_on_submit():
-        return render_template("login.html", form=form), 400 if form.is_submitted() else 200
-
-    account = visitors.account_of(form.username.data.lower(), form.password.data)
-    if account is None:
-        form.password.errors = ["This name and password do not belong together."]
-        return render_template("login.html", form=form), 400
-    visitors.log_in(account)
-    return redirect(url_for("account.overview"), 303)
-
-
-@web.post("/logout")
-def logout():
-    visitors.log_out()
-    return redirect(url_for("web.index"), 303)
+# -- closed ----------------------------------------------------------------------------
 
 
 @web.get("/goodbye")

@@ -1,0 +1,161 @@
+"""The control center's page of who gets in: the receipt, the wallet's history, tokens."""
+
+import logging
+
+from flask import Response, flash, redirect, request, url_for
+from werkzeug.exceptions import NotFound
+
+from lightningspace import l402, receipts, visitors, wanted
+from lightningspace.control import account, page, this_account
+from lightningspace.forms import CAPABILITIES_IN_WORDS, TokenForm
+from lightningspace.models import Account, Token
+from lightningspace.node import NodeError
+from lightningspace.visitors import this_shop
+
+logger = logging.getLogger(__name__)
+
+
+@account.get("/access")
+def access():
+    return _access_page()
+
+
+def _access_page(status: int = 200, form: TokenForm | None = None, found: dict | None = None):
+    return page(
+        "account/access.html",
+        status,
+        form=form or TokenForm(formdata=None),
+        tokens=receipts.handed_out(this_account().id),
+        words=CAPABILITIES_IN_WORDS,
+        **(found or _receipt()),
+    )
+
+
+def _receipt(epoch: int | None = None) -> dict:
+    """The receipt's text; None when the node does not know it, or (`no_answer`) says nothing."""
+    try:
+        text = receipts.receipt(this_shop(), this_account(), epoch)
+    except NodeError as error:
+        logger.warning("no receipt: %s", error)
+        return {"receipt": None, "no_answer": True}
+    return {"receipt": text, "no_answer": False}
+
+
+# -- the receipt -----------------------------------------------------------------------
+
+
+@account.get("/receipt")
+def receipt_file():
+    found = _receipt()
+    return _file(found) or _access_page(_status(found), found=found)
+
+
+@account.get("/access/receipt")
+def next_receipt():
+    """The next receipt, to be kept before it ends the others."""
+    return _next_receipt_page()
+
+
+@account.get("/access/receipt/file")
+def next_receipt_file():
+    found = _receipt(_next_epoch())
+    return _file(found) or _next_receipt_page(_status(found), found)
+
+
+@account.post("/access/receipt")
+def renew_receipt():
+    # The one that the page showed: a form that is sent twice makes one, and no other tab's ends.
+    epoch = request.form.get("epoch", 0, int)
+    if epoch != this_account().receipt_epoch + 1 or not receipts.renew(this_account().id, epoch):
+        return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
+    visitors.log_in(Account.get_by_id(this_account().id))
+    flash("The new receipt counts from now on, and nothing that was handed out before.")
+    return redirect(url_for("account.access"), 303)
+
+
+def _next_epoch() -> int:
+    return this_account().receipt_epoch + 1
+
+
+def _next_receipt_page(status: int = 200, found: dict | None = None, **context):
+    epoch = _next_epoch()
+    return page(
+        "account/new_receipt.html",
+        status,
+        here="access",
+        epoch=epoch,
+        tokens=receipts.handed_out(this_account().id),
+        **(found or _receipt(epoch)),
+        **context,
+    )
+
+
+def _status(found: dict) -> int:
+    return 503 if found["no_answer"] else 404
+
+
+def _file(found: dict) -> Response | None:
+    if found["receipt"] is None:
+        return None
+    disposition = f'attachment; filename="{this_account().username}-receipt.txt"'
+    headers = {"Content-Disposition": disposition}
+    return Response(found["receipt"] + "\n", mimetype="text/plain", headers=headers)
+
+
+# -- the wallet's history --------------------------------------------------------------
+
+
+@account.post("/access/wallet")
+def let_wallet_recover():
+    may = request.form.get("active") == "on"
+    receipts.let_wallet_recover(this_account().id, may)
+    flash("What your wallet keeps may log in." if may else "What your wallet keeps opens nothing.")
+    return redirect(url_for("account.access"), 303)
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+@account.post("/access/tokens")
+def hand_out_token():
+    form = TokenForm()
+    if not form.validate_on_submit():
+        return _access_page(400, form)
+    try:
+        token = receipts.hand_out(this_shop(), this_account().id, form.name.data, form.rights())
+    except receipts.NameTaken:
+        form.name.errors = ["You have a token of this name, which may do something else."]
+        return _access_page(400, form)
+    except l402.Void:
+        raise wanted.Closed from None
+    except receipts.TooMany:
+        form.name.errors = [f"There are {receipts.TOKENS_MAX} tokens. Revoke one of them first."]
+        return _access_page(400, form)
+    return redirect(url_for("account.token", token_id=token.id), 303)
+
+
+@account.get("/access/tokens/<token_id>")
+def token(token_id):
+    row = _own_token(token_id)
+    try:
+        text = receipts.text_of(this_shop(), row)
+    except l402.Void:
+        text = None
+    return page(
+        "account/token.html", here="access", row=row, text=text, words=CAPABILITIES_IN_WORDS
+    )
+
+
+@account.post("/access/tokens/<token_id>/revoke")
+def revoke_token(token_id):
+    row = _own_token(token_id)
+    receipts.revoke(this_account().id, row.id)
+    flash(f"“{row.name}” is revoked, and opens nothing any more.")
+    return redirect(url_for("account.access"), 303)
+
+
+def _own_token(token_id: str) -> Token:
+    for row in receipts.handed_out(this_account().id):
+        if row.id == token_id:
+            return row
+    raise NotFound

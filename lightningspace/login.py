@@ -1,0 +1,127 @@
+"""The ways in: name and password, a receipt, or what the wallet keeps of the payment."""
+
+from flask import redirect, render_template, url_for
+from werkzeug.exceptions import TooManyRequests
+
+from lightningspace import l402, passwords, receipts, visitors, wanted
+from lightningspace.authorization import Credential
+from lightningspace.forms import LoginForm, ReceiptForm, RecoveryForm
+from lightningspace.visitors import this_shop
+from lightningspace.web import web
+
+FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
+
+limited = visitors.limited("logins", lambda response: response.status_code == 400)
+
+
+def _login_page(status: int = 200, **context):
+    forms = {name: kind(formdata=None) for name, kind in FORMS.items() if name not in context}
+    return render_template("login.html", **forms, **context), status
+
+
+@web.get("/login")
+def login():
+    return _login_page()
+
+
+@web.post("/login")
+@limited
+def log_in():
+    form = LoginForm()
+    if not form.validate_on_submit():
+        return _login_page(400, form=form)
+    account = visitors.account_of(form.username.data.lower(), form.password.data)
+    if account is None:
+        form.password.errors = ["This name and password do not belong together."]
+        return _login_page(400, form=form)
+    visitors.log_in(account)
+    return redirect(url_for("account.overview"), 303)
+
+
+@web.post("/logout")
+def logout():
+    visitors.log_out()
+    return redirect(url_for("web.index"), 303)
+
+
+# -- by receipt ------------------------------------------------------------------------
+
+
+@web.post("/login/receipt")
+@limited
+def log_in_by_receipt():
+    form = ReceiptForm()
+    if not form.validate_on_submit():
+        return _login_page(400, receipt_form=form)
+    try:
+        return _enter(form.credential)
+    except receipts.NotSettled:
+        problem = "Its payment is not recorded yet. Nothing is lost: try again in a minute."
+    except _OnlyAToken:
+        problem = (
+            "This token is for programs: it may not do everything, or it has an end. To log in "
+            "takes the receipt itself."
+        )
+    except l402.Void:
+        if _had_a_hosting(form.credential):
+            return redirect(url_for("web.index"), 303)
+        problem = "It counts no more: there is a newer receipt, or its hosting is closed."
+    except l402.Invalid:
+        problem = "This is no receipt of a hosting here. Is it complete?"
+    form.receipt.errors = [problem]
+    return _login_page(400, receipt_form=form)
+
+
+class _OnlyAToken(Exception):
+    """It is good, and does not give control of the whole hosting."""
+
+
+def _enter(credential: Credential):
+    """Log in; who has paid for what is not there yet waits for it where everybody else does."""
+    found = receipts.holder(this_shop(), credential.macaroon, credential.preimage)
+    if not found.rights.are_whole:
+        raise _OnlyAToken
+    if found.account.opened_at is None:
+        token = receipts.opening_order(found.account).token
+        return redirect(url_for("web.order", token=token), 303)
+    visitors.log_in(found.account)
+    return redirect(url_for("account.overview"), 303)
+
+
+def _had_a_hosting(credential: Credential) -> bool:
+    """Whether it was the receipt of a closed hosting, whose name this browser may order now."""
+    try:
+        proof = receipts.last_hosting(this_shop(), credential.macaroon, credential.preimage)
+    except l402.Invalid:
+        return False
+    if proof:
+        visitors.keep_proof(proof)
+    return proof is not None
+
+
+# -- by what the wallet keeps ----------------------------------------------------------
+
+
+@web.post("/login/recover")
+@visitors.limited("logins", lambda response: True)
+def recover():
+    form = RecoveryForm()
+    if not form.validate_on_submit():
+        return _login_page(400, recovery_form=form)
+    try:
+        account, password = receipts.recover(
+            this_shop(), form.invoice.data, l402.read_preimage(form.preimage.data)
+        )
+    except receipts.RecoveryWaits as waits:
+        return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
+    except receipts.NotRecovered:
+        form.invoice.errors = [
+            "These two do not open a hosting here: they are not of the payment that opened it, it "
+            "is still being set up, or its owner does not let them in."
+        ]
+        return _login_page(400, recovery_form=form)
+    except passwords.Busy:
+        raise TooManyRequests from None
+    visitors.log_in(account, by_recovery=True)
+    site = wanted.site_name(this_shop(), account.username)
+    return render_template("recovered.html", account=account, password=password, site=site)
