@@ -429,11 +429,11 @@ def new_buyer(found: Holder) -> orders.Buyer:
     """The same request makes the same order: with an Idempotency-Key for ever, else until it is
     paid.
     """
-    key = _key()
+    key, epoch = _key(), found.account.receipt_epoch
     if key:
-        return orders.Buyer(None, f"key {found.source} {key}", found.source)
+        return orders.Buyer(None, f"key {found.source} {key}", found.source, epoch)
     paid = len(orders.receipts(found.account.id))
-    return orders.Buyer(None, f"{found.mark} after {paid}", found.source)
+    return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
 
 
 def _key() -> str | None:

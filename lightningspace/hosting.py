@@ -617,7 +617,7 @@ class _Round:
             if last.blocked_at is None:
                 by_owner = last.last_call_at is None
                 outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
-            self._let_name_rest(rest_until)
+            self._let_name_rest(rest_until, last.receipt_epoch)
             held_mb = self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
             Token.delete().where(Token.account == account.id).execute()
@@ -631,7 +631,7 @@ class _Round:
             ).where(Server.id == account.server_id).execute()
         logger.info("account %s: closed", account.id)
 
-    def _let_name_rest(self, until: int) -> None:
+    def _let_name_rest(self, until: int, receipt_epoch: int) -> None:
         """The receipt of the hosting that had it may have it again before."""
         account = self.account
         opening = (Order.account == account.id) & (Order.kind == "open")
@@ -639,7 +639,7 @@ class _Round:
         facts = {
             "until": until,
             "payment_hash": order.payment_hash if order else None,
-            "receipt_epoch": account.receipt_epoch,
+            "receipt_epoch": receipt_epoch,
         }
         name_hash = self.shop.vault.mac("name", account.username)
         RestingName.insert(name_hash=name_hash, **facts).on_conflict(

@@ -103,12 +103,15 @@ class Offer:
 class Buyer:
     """Who orders for an account: its owner's browser or program, and the form that was sent.
 
-    `holder`: of a program, whose rights the order's token will carry (see `Order.holder`).
+    Of a program: `holder`, whose rights the order's token will carry (see `Order.holder`), and the
+    epoch of the receipts that they were checked against, so that a token which is revoked meanwhile
+    gets none of the new ones.
     """
 
     browser: str | None
     form_id: str
     holder: str | None = None
+    receipt_epoch: int = 0
 
 
 # -- a new hosting -------------------------------------------------------------------
@@ -463,7 +466,8 @@ def _stands():
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
     # The name: should the hosting be gone when the payment comes, it is opened anew under it.
     facts = {"account": account, "username": account.username}
-    facts |= {"holder": buyer.holder, "receipt_epoch": account.receipt_epoch}
+    epoch = account.receipt_epoch if buyer.holder is None else buyer.receipt_epoch
+    facts |= {"holder": buyer.holder, "receipt_epoch": epoch}
     return facts | {"browser": buyer.browser, "attempt": attempt}
 
 

@@ -296,7 +296,7 @@ def _opens_at(shop: Shop, account: Account, moment: int) -> int:
 def recovery_opens_at(account: Account) -> int | None:
     """From when on the wallet's history, which was tried, logs in; None: no attempt waits."""
     asked_at = account.recovery_asked_at
-    if asked_at is None or now() >= asked_at + RECOVERY_OPEN_SECONDS:
+    if asked_at is None or now() >= asked_at + RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS:
         return None
     return asked_at + RECOVERY_SECONDS
 
