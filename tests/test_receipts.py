@@ -446,7 +446,7 @@ def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
 
     def hand_out():
         try:
-            return receipts.hand_out(this_shop, account_id, "", WHOLE).id
+            return receipts.hand_out(this_shop, account_id, secrets.token_hex(4), WHOLE).id
         except receipts.TooMany:
             return None
 
@@ -454,6 +454,13 @@ def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
         assert hand_out()
     assert sorted(map(bool, at_once(*[hand_out] * 3))) == [False, False, True]
     assert len(receipts.handed_out(account_id)) == receipts.TOKENS_MAX
+
+
+def test_a_form_that_is_sent_twice_hands_out_one(bought, hand_out, this_shop):
+    assert hand_out(bought.account) == hand_out(bought.account)
+    with pytest.raises(receipts.NameTaken):
+        hand_out(bought.account, WHOLE)
+    assert len(receipts.handed_out(bought.account.id)) == 1
 
 
 def test_a_hosting_that_is_closing_hands_out_none(bought, this_shop):
