@@ -421,15 +421,15 @@ def shared_database_url(request):
     return "sqlite:///:memory:"
 
 
-def self_signed(path: Path) -> Path:
+def self_signed(path: Path, name: str = "localhost") -> Path:
     """A PEM file with a key and a certificate for this machine, which nobody else trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.datetime.now(datetime.UTC)
-    hosts = [x509.DNSName("localhost")]
+    hosts = [x509.DNSName(name)]
     hosts += [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "127.0.0.2")]
     certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(issuer, issuer, key.public_key(), x509.random_serial_number())
         .not_valid_before(today)
         .not_valid_after(today + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)

@@ -3,12 +3,23 @@
 import json
 import os
 import subprocess
+import textwrap
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lightningspace import receipts
+from lightningspace import clock, receipts
 from lightningspace.models import Account, transaction
-from tests.conftest import ROOT, client_program, eventually, opened
+from tests.conftest import (
+    ROOT,
+    client_program,
+    eventually,
+    opened,
+    self_signed,
+    with_settings,
+)
 
 pytestmark = pytest.mark.any_database
 
@@ -167,3 +178,116 @@ def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, this_shop):
     client.buy()
     assert client.ask("POST", "hosting/extend", HOUR, buys=False)["status"] == 402
     assert this_shop.node.last_pay_index() == 1
+
+
+# -- the README's example ----------------------------------------------------------------
+
+EXAMPLE = ROOT / "examples" / "pay_as_you_go.py"
+FTP_HOST = "server.test"
+# Its world: where the server with FTP is, and minutes that pass sooner.
+WORLD = """
+import runpy, socket, sys, time
+host, port, *sys.argv = sys.argv[1:]
+connect, sleep = socket.create_connection, time.sleep
+there = {(host, 21): ("127.0.0.1", int(port))}
+socket.create_connection = lambda at, *args, **kwargs: connect(there.get(at, at), *args, **kwargs)
+time.sleep = lambda seconds: sleep(seconds / 600)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def lnd(wallet):
+    """The URL of LND's way to pay an invoice, as l402-requests uses it, over the wallet."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert (self.path, self.headers["Grpc-Metadata-macaroon"]) == (
+                "/v2/router/send",
+                "abcd",
+            )
+            paid = wallet.pay(asked["payment_request"])
+            preimage = b64encode(bytes.fromhex(paid["payment_preimage"])).decode()
+            answer = {"result": {"status": "SUCCEEDED", "payment_preimage": preimage}}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture
+def ftp(tmp_path):
+    """An FTP server with TLS, which serves tmp_path/home; its process."""
+    python = client_program("l402-requests") / "bin" / "python"
+    (tmp_path / "home" / "web").mkdir(parents=True)
+    certificate = self_signed(tmp_path / "ftp.pem", FTP_HOST)
+    program = CLIENTS / "l402-requests" / "ftp_server.py"
+    command = [python, program, certificate, tmp_path / "home"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def run_example(address, lnd, ftp, tmp_path):
+    """Start it for so many hours, with the wallet that its environment names; its process."""
+    python = client_program("l402-requests") / "bin" / "python"
+    port = ftp.stdout.readline().strip()
+    wallet = {"LND_REST_HOST": lnd, "LND_MACAROON_HEX": "abcd"}
+    env = os.environ | wallet | {"SSL_CERT_FILE": str(tmp_path / "ftp.pem")}
+    started = []
+
+    def run_example(hours: int) -> subprocess.Popen:
+        command = [python, "-c", WORLD, FTP_HOST, port, EXAMPLE, address, str(hours)]
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=env))
+        return started[-1]
+
+    yield run_example
+    for example in started:
+        example.kill()
+        example.wait()
+
+
+@with_settings(SERVER_HOSTS=FTP_HOST, PRICE_MSAT_PER_DAY="22000")
+def test_the_example_extends_when_ten_minutes_are_left_and_lets_the_last_hour_run_out(
+    run_example, this_shop, panel, time_machine, ftp, tmp_path, caplog
+):
+    caplog.set_level("INFO", "werkzeug")
+    (tmp_path / "index.html").write_text("<h1>Paid by the hour</h1>")
+    example = run_example(hours=3)
+    user, password = json.loads(ftp.stdout.readline())
+    (record,) = panel.records("ftp")
+    assert user == record["username"]
+    assert password == panel.password_of("ftp", record["ftp_user_id"])
+    page = tmp_path / "home" / "web" / "index.html"
+    eventually(lambda: page.exists() and page.read_text() == "<h1>Paid by the hour</h1>")
+
+    def left() -> int:
+        return Account.get().expires_at - clock.now()
+
+    def let_it_look() -> None:
+        looks = caplog.text.count("GET /api/v1/hosting ")
+        eventually(lambda: caplog.text.count("GET /api/v1/hosting ") > looks + 2)
+
+    assert left() == 3600
+    for paid in (1, 2):
+        time_machine.forward(left() - 600)
+        let_it_look()
+        assert (left(), this_shop.node.last_pay_index()) == (600, paid)
+        time_machine.forward(1)
+        eventually(lambda: left() == 599 + 3600)
+    assert example.wait(20) == 0
+    assert this_shop.node.last_pay_index() == 3
+
+
+def test_the_readme_shows_the_example_as_it_is():
+    indented = textwrap.indent(EXAMPLE.read_text(), "    ")
+    assert f"\n\n{indented}\n" in (ROOT / "README.md").read_text()
+    assert len(EXAMPLE.read_text().splitlines()) < 30
