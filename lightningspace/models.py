@@ -11,6 +11,7 @@ from peewee import (
     CompositeKey,
     Database,
     DatabaseProxy,
+    Field,
     ForeignKeyField,
     Model,
     SqliteDatabase,
@@ -278,17 +279,20 @@ def lock_account(account_id: str) -> Account | None:
     return Account.get_by_id(account_id) if locked else None
 
 
-def find_order(token: str) -> Order | None:
-    """The order of this token, by SQL written out: it answers every poll of every waiting page.
+def find(field: Field, value: str) -> Table | None:
+    """The row with this value in a unique field, by SQL written out: for what every poll of every
+    waiting page asks, and every request with a token.
 
     Building the query and its result takes ten times as long as running it (`bench status`).
     """
-    query = f"SELECT {', '.join(ORDER_COLUMNS)} FROM orders WHERE token = {db.param}"
-    row = db.execute_sql(query, (token,)).fetchone()
-    return Order(**dict(zip(ORDER_COLUMNS, row, strict=True))) if row else None
-
-
-ORDER_COLUMNS = [field.column_name for field in Order._meta.sorted_fields]
+    fields = field.model._meta.sorted_fields
+    columns = ", ".join(each.column_name for each in fields)
+    query = f"SELECT {columns} FROM {field.model._meta.table_name}"
+    row = db.execute_sql(f"{query} WHERE {field.column_name} = {db.param}", (value,)).fetchone()
+    if row is None:
+        return None
+    found = zip(fields, row, strict=True)
+    return field.model(**{each.column_name: each.python_value(told) for each, told in found})
 
 
 class RestingName(Table):

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from lightningspace import l402, orders, outbox, passwords
 from lightningspace.clock import now
 from lightningspace.l402 import Macaroon, Rights, Void
-from lightningspace.models import Account, Order, RestingName, Token, lock_account, transaction
+from lightningspace.models import (
+    Account,
+    Order,
+    RestingName,
+    Token,
+    find,
+    lock_account,
+    transaction,
+)
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
@@ -75,13 +83,14 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     """
     shop.keys.check(macaroon, preimage)
     rights = l402.rights(macaroon, now())
-    order = Order.get_or_none(Order.payment_hash == macaroon.payment_hash.hex())
+    order = find(Order.payment_hash, macaroon.payment_hash.hex())
     if order is None:
-        account, source = _of_handed_out(macaroon.token_id.hex())
+        account_id, source = _of_handed_out(macaroon.token_id.hex())
     elif _may_count_soon(order):
         raise NotSettled
     else:
-        account, source = _of_order(order)
+        account_id, source = _of_order(order)
+    account = find(Account.id, account_id) if account_id else None
     if account is None:
         raise Void("what this token was for is closed, or it was never more than a payment")
     if l402.epoch(macaroon) != account.receipt_epoch:
@@ -97,22 +106,23 @@ def _may_count_soon(order: Order) -> bool:
     return order.account_id is None and order.applied_at is None
 
 
-def _of_order(order: Order) -> tuple[Account | None, str]:
-    if order.paid_at is None or order.account_id is None:
+def _of_order(order: Order) -> tuple[str | None, str]:
+    """Whose account its token is for, and where its rights come from; None: nobody's."""
+    if order.paid_at is None:
         return None, ""
     if order.kind == "open" or order.holder == RECEIPT:
-        return order.account, RECEIPT
+        return order.account_id, RECEIPT
     if order.holder is None:
         return None, ""
-    account, source = _of_handed_out(order.holder)
-    return (account, source) if account and account.id == order.account_id else (None, "")
+    account_id, source = _of_handed_out(order.holder)
+    return (account_id, source) if account_id == order.account_id else (None, "")
 
 
-def _of_handed_out(token_id: str) -> tuple[Account | None, str]:
-    token = Token.get_or_none(Token.id == token_id)
+def _of_handed_out(token_id: str) -> tuple[str | None, str]:
+    token = find(Token.id, token_id)
     if token is None or (token.valid_until is not None and now() >= token.valid_until):
         return None, ""
-    return token.account, token.id
+    return token.account_id, token.id
 
 
 def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, int] | None:

@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace import orders, reminders, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import Button, OrderForm, PriceForm
-from lightningspace.models import Order, find_order
+from lightningspace.models import Order, find
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
 from lightningspace.visitors import this_shop
@@ -162,7 +162,7 @@ def cancel_order(token):
 def _order(token: str) -> Order:
     """The order of this link; 404 when there is none."""
     # The check first: PostgreSQL fails on a NUL.
-    found = find_order(token) if token.isalnum() else None
+    found = find(Order.token, token) if token.isalnum() else None
     if found is None or found.kind == "lost":
         raise NotFound
     return found
