@@ -21,6 +21,7 @@ from wtforms import (
     TextAreaField,
 )
 from wtforms.validators import (
+    DataRequired,
     Email,
     InputRequired,
     Length,
@@ -260,7 +261,7 @@ class TokenForm(Form):
     name = StringField(
         "Name",
         filters=[_stripped],
-        validators=[InputRequired("Give it a name, to know it again.")],
+        validators=[DataRequired("Give it a name, to know it again.")],
         render_kw={"maxlength": str(TOKEN_NAME_MAX), "autocomplete": "off"},
     )
     capabilities = SelectMultipleField(

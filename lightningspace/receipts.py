@@ -134,8 +134,9 @@ def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, 
     if not l402.rights(macaroon, now()).are_whole:
         return None
     proof = macaroon.payment_hash.hex(), l402.epoch(macaroon)
-    had_a_name = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
-    return proof if RestingName.select().where(had_a_name).exists() else None
+    its_own = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
+    rests = its_own & (RestingName.until > now())
+    return proof if RestingName.select().where(rests).exists() else None
 
 
 # -- tokens that go out ----------------------------------------------------------------
