@@ -57,6 +57,8 @@ csrf = CSRFProtect()
 def create_app(config: Config) -> Flask:
     """The web program. The database must have its tables (`flask init-db`)."""
     app = Flask(__name__, instance_path=str(INSTANCE))
+    # Its redirect would be an HTML page for programs, with an address that the client has named.
+    app.url_map.merge_slashes = False
     app.config.update(
         SECRET_KEY=config.secret_key,
         SECRET_KEY_FALLBACKS=list(config.secret_key_fallbacks),

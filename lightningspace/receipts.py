@@ -102,8 +102,9 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
 def _may_count_soon(order: Order) -> bool:
     if order.paid_at is None:
         return order.released_at is None and order.cancelled_at is None
-    # Its hosting was gone when the payment came, and is opened anew; or the operator looks for it.
-    return order.account_id is None and order.applied_at is None
+    # What it opens is about to be opened: anew, where it was gone when the payment came. Of a lost
+    # order the operator knows.
+    return order.applied_at is None and (order.account_id is None or order.kind == "open")
 
 
 def _of_order(order: Order) -> tuple[str | None, str]:
