@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import textwrap
 import threading
@@ -36,8 +37,8 @@ def env(env, port):
 
 
 @pytest.fixture
-def address(app, config, port, at_work):
-    """Where the shop is open, with its worker."""
+def address(app, config, port):
+    """Where the shop is open."""
     with opened(app, port):
         yield config.public_url
 
@@ -55,7 +56,12 @@ class Client:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
 
     def ask(self, method: str, path: str, body: dict | None = None, buys: bool = True) -> dict:
         """Its answer: "status" and "body", or what it has raised as "error". `buys`: a POST may
@@ -110,13 +116,16 @@ def start(address, wallet):
 
     yield start
     for client in started:
-        client.process.kill()
-        client.process.communicate()
+        client.stop()
 
 
-@pytest.fixture(params=["l402-requests", "lightning-tools", "l402"])
-def client(request, start):
-    """A program that has one of the clients."""
+# With one token for all that they ask for here.
+EXTENDING = ["l402-requests", "lightning-tools", "l402"]
+
+
+@pytest.fixture(params=[*EXTENDING, "l402sdk"])
+def client(request, start, at_work):
+    """A program that has one of the clients, and a shop with its worker."""
     return start(request.param)
 
 
@@ -132,6 +141,7 @@ def is_refused(answer: dict) -> bool:
     return answer.get("status") == 401 or answer.get("error") == no_challenge
 
 
+@pytest.mark.parametrize("client", EXTENDING, indirect=True)
 def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
     hosting = client.buy()
     ends = [hosting["paid_until"]]
@@ -152,6 +162,18 @@ def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
     assert Account.select().count() == 1
 
 
+def test_l402sdk_looks_at_what_it_bought_and_pays_nothing_where_it_sends_no_token(
+    start, at_work, this_shop
+):
+    client = start("l402sdk")
+    hosting = client.buy()
+    # It keeps a token for each path, and takes none from its user.
+    assert is_refused(client.ask("POST", "hosting/extend", HOUR))
+    again = client.ask("POST", "hosting", WISH)
+    assert (again["status"], again["body"]["username"]) == (201, hosting["username"])
+    assert this_shop.node.last_pay_index() == 1
+
+
 def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, this_shop):
     first = client.buy()
     revoke(first["username"])
@@ -166,6 +188,16 @@ def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, thi
     assert this_shop.node.last_pay_index() == 2
 
 
+@pytest.mark.parametrize("name", [*EXTENDING, "l402sdk"])
+def test_what_the_shop_has_not_seen_paid_yet_is_not_paid_twice(name, start, this_shop, request):
+    client = start(name)
+    assert client.ask("POST", "hosting", WISH)["status"] == 503
+    request.getfixturevalue("at_work")
+    assert client.buy()["is_ready"]
+    assert client.payments == 1
+    assert this_shop.node.last_pay_index() == 1
+
+
 def test_without_a_credential_a_look_costs_nothing(client, this_shop):
     assert is_refused(client.ask("GET", "hosting"))
     assert client.ask("GET", "prices")["status"] == 200
@@ -173,7 +205,7 @@ def test_without_a_credential_a_look_costs_nothing(client, this_shop):
     assert this_shop.node.last_pay_index() == 0
 
 
-def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, this_shop):
+def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, at_work, this_shop):
     client = start("lightning-tools")
     client.buy()
     assert client.ask("POST", "hosting/extend", HOUR, buys=False)["status"] == 402
@@ -257,7 +289,7 @@ def run_example(address, lnd, ftp, tmp_path):
 
 @with_settings(SERVER_HOSTS=FTP_HOST, PRICE_MSAT_PER_DAY="22000")
 def test_the_example_extends_when_ten_minutes_are_left_and_lets_the_last_hour_run_out(
-    run_example, this_shop, panel, time_machine, ftp, tmp_path, caplog
+    run_example, at_work, this_shop, panel, time_machine, ftp, tmp_path, caplog
 ):
     caplog.set_level("INFO", "werkzeug")
     (tmp_path / "index.html").write_text("<h1>Paid by the hour</h1>")

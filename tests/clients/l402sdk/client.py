@@ -1,0 +1,44 @@
+"""l402sdk as a program, for tests; it speaks like l402-requests/client.py. It pays through Core
+Lightning's REST interface, played by a child: while l402sdk waits, no thread beside it runs.
+"""
+
+import json
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from l402 import L402Client
+
+
+class ClnRest(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        say({"pay": asked["bolt11"]})
+        preimage = json.loads(sys.stdin.readline())["preimage"]
+        self.send_response(201)
+        self.end_headers()
+        paid = {"payment_preimage": preimage, "status": "complete", "amount_sent_msat": 0}
+        self.wfile.write(json.dumps(paid | {"amount_msat": 0, "payment_hash": ""}).encode())
+
+    def log_message(self, *args):
+        pass
+
+
+def say(what):
+    print(json.dumps(what), flush=True)
+
+
+node = HTTPServer(("127.0.0.1", 0), ClnRest)
+if os.fork() == 0:
+    node.serve_forever()
+client = L402Client.with_cln_rest(f"http://127.0.0.1:{node.server_port}", "a rune")
+for line in iter(sys.stdin.readline, ""):
+    request = json.loads(line)
+    try:
+        if request["method"] == "POST":
+            answer = client.post(request["url"], json.dumps(request["body"]))
+        else:
+            answer = client.get(request["url"])
+        say({"status": answer.status, "body": json.loads(answer.text())})
+    except Exception as error:
+        say({"error": repr(error)})
