@@ -65,8 +65,10 @@ def time(of: Terms) -> dict:
 
 
 def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
-    """All that the control center shows. `is_owner`: with the address for reminders, and with
-    generated passwords as long as the control center shows them.
+    """All that the control center shows of a hosting that was opened.
+
+    `is_owner`: with its address for reminders, and with generated passwords as long as they are
+    shown there.
     """
     rows = wanted.services_of(account.id)
     banners = lifecycle.banners(shop, account)
@@ -81,11 +83,10 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "size": size(ledger.size(account)),
         "space": _space(account),
         "email": account.email if is_owner else None,
-        # A typed one lies there too, until the account is opened.
-        "password": _password(shop, account.password_sealed, is_owner and account.opened_at),
+        "password": wanted.unsealed(shop, account.password_sealed) if is_owner else None,
         "services": [service(shop, account, row, is_owner) for row in rows],
         "connections": _connections(shop, account, rows),
-        "may_send": bool(account.opened_at) and wanted.may_send(shop, account),
+        "may_send": wanted.may_send(shop, account),
         "php": _php(account, rows),
         "mailboxes": mailboxes(shop, account, rows, is_owner),
         "forwards": forwards(account, rows),
@@ -117,13 +118,12 @@ def _notice(kind: str, facts: dict) -> dict:
 
 
 def _times(account: Account) -> dict:
-    is_open = account.opened_at is not None
     return {
         "opened_at": _time(account.opened_at),
         "ready_at": _time(account.ready_at),
         "paid_until": _time(account.expires_at),
-        "left_seconds": max(0, account.expires_at - now()) if is_open else 0,
-        "paid_seconds": ledger.paid_seconds(account) if is_open else 0,
+        "left_seconds": max(0, account.expires_at - now()),
+        "paid_seconds": ledger.paid_seconds(account),
         "credit_msat": account.credit_msat,
     }
 
@@ -194,10 +194,6 @@ def _progress(account: Account, row: Service) -> dict:
 
 def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
     return wanted.new_password(shop, row) if is_owner and not row.gone else None
-
-
-def _password(shop: Shop, sealed: str | None, may_be_seen) -> str | None:
-    return wanted.unsealed(shop, sealed) if may_be_seen else None
 
 
 def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool) -> list[dict]:
