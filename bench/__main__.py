@@ -1,10 +1,10 @@
-"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|calendar|all]`"""
+"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|calendar|l402|all]`"""
 
 import argparse
 import signal
 import sys
 
-from bench import measures
+from bench import measures, tokens
 
 MEASURES = {
     "status": measures.status,
@@ -15,6 +15,7 @@ MEASURES = {
     "opening": measures.opening,
     "idle": measures.idle,
     "calendar": measures.calendar,
+    "l402": tokens.measure,
 }
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import json
 import multiprocessing
 import re
 import secrets
@@ -61,19 +62,32 @@ class Browser:
         return "HX-Redirect" in fetch(self._port, "GET", path, {"Cookie": self.cookie})[1]
 
 
-def fetch(port: int, method: str, path: str, headers: dict | None = None) -> tuple:
+def fetch(
+    port: int, method: str, path: str, headers: dict | None = None, body: str | None = None
+) -> tuple:
     """One request on a connection of its own: (status, headers, text)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(method, path, headers={"Connection": "close", **(headers or {})})
+        connection.request(method, path, body, {"Connection": "close", **(headers or {})})
         response = connection.getresponse()
         return response.status, response.headers, response.read().decode()
     finally:
         connection.close()
 
 
-def pay(wallet_path: Path, bolt11: str) -> None:
-    LightningRpc(str(wallet_path)).pay(bolt11)
+def pay(wallet_path: Path, bolt11: str) -> str:
+    """Pay an invoice; return the preimage."""
+    return LightningRpc(str(wallet_path)).pay(bolt11)["payment_preimage"]
+
+
+def challenge(port: int) -> dict:
+    """What a program is told that wants to buy: an invoice, and the token that it pays for."""
+    wish = {"space_mb": 100, "duration": 1, "unit": "days"}
+    headers = {"Content-Type": "application/json", "X-Forwarded-For": next(_addresses)}
+    status, _, body = fetch(port, "POST", "/api/v1/hosting", headers, json.dumps(wish))
+    if status != 402:
+        raise RuntimeError(f"the order was answered with {status}: {body[:2000]}")
+    return json.loads(body)
 
 
 class Pollers:
@@ -138,14 +152,14 @@ def _poll_all(pipe, port: int, orders: list[str], cookie: str) -> None:
     pipe.send((seconds, len(failures)))
 
 
-def crowd(port: int, path: str, seconds: float, connections: int, cookie: str = "") -> int:
+def crowd(port: int, path: str, seconds: float, connections: int, header: str = "") -> int:
     """How often a few connections, never idle, get an answer in `seconds`.
 
     Bare sockets: http.client would need more time for an answer than the server.
     """
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "X-Forwarded-For: 192.0.2.1"]
-    if cookie:
-        lines.append(f"Cookie: {cookie}")
+    if header:
+        lines.append(header)
     request = ("\r\n".join(lines) + "\r\n\r\n").encode()
     answers = 0
     with selectors.DefaultSelector() as ready:

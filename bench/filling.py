@@ -1,5 +1,6 @@
 """A database with many accounts that want nothing, as fast as it can be filled."""
 
+import secrets
 from collections.abc import Iterable, Iterator
 
 from peewee import Database, PostgresqlDatabase
@@ -81,6 +82,36 @@ def fill(database: Database, count: int, moment: int) -> None:
                 for n in range(count)
             ),
         )
+
+
+def copy_unpaid_order(database: Database, order: dict, account: dict, count: int) -> None:
+    """Add orders like this one, each with all that is its own."""
+    tokens = [secrets.token_hex(16) for _ in range(count)]
+    _insert_rows(database, "accounts", [account | _own_account(token) for token in tokens])
+    _insert_rows(database, "orders", [order | _own_order(order, token) for token in tokens])
+
+
+def _own_account(token: str) -> dict:
+    return {"id": token[:16], "username": token[16:], "held_by": f"{token[::-1]}:0"}
+
+
+def _own_order(order: dict, token: str) -> dict:
+    rest = order["bolt11"][: -len(token)]
+    return {
+        "token": token,
+        "account_id": token[:16],
+        "attempt": token[8:] + token[:8],
+        "asked": token[4:] + token[:4],
+        "bolt11": rest + token,
+        "payment_hash": token + token,
+        "invoice_hash": token + token[::-1],
+    }
+
+
+def _insert_rows(database: Database, table: str, rows: list[dict]) -> None:
+    with database.atomic():
+        columns = f"{table} ({', '.join(rows[0])})"
+        _insert(database, columns, (tuple(row.values()) for row in rows))
 
 
 def _insert(database: Database, table: str, rows: Iterable[tuple]) -> None:

@@ -65,25 +65,25 @@ def status(rounds: int = 15, seconds: float = 0.8) -> None:
         size = len(fetch(web.port, "GET", path)[2].encode())
         mine = len(fetch(web.port, "GET", path, {"Cookie": browser.cookie})[2].encode())
         say(f"{size} bytes for a stranger, {mine} for who ordered; {CONNECTIONS} connections")
-        for name, length, cookie in (
+        for name, length, header in (
             ("without a cookie", size, ""),
-            ("with the cookie of who ordered", mine, browser.cookie),
+            ("with the cookie of who ordered", mine, f"Cookie: {browser.cookie}"),
         ):
             bare = shop.bare(length)
-            ratio = compare(web, path, bare, cookie, rounds, seconds, name)
+            ratio = compare(web, path, bare, header, rounds, seconds, name)
             bare.stop()
             goal(f"{name}: {ratio:.2f} of the bare route's throughput (at least 0.4)", ratio >= 0.4)
         many_pollers(browser, web)
 
 
-def compare(web, path, bare, cookie, rounds, seconds, name) -> float:
+def compare(web, path, bare, header, rounds, seconds, name) -> float:
     """The median of the rounds' ratios; within a round both run, one after the other."""
     for program, its_path in ((web, path), (bare, "/")):
-        crowd(program.port, its_path, 1, CONNECTIONS, cookie)
+        crowd(program.port, its_path, 1, CONNECTIONS, header)
     ratios, cpu_ratios = [], []
     for _ in range(rounds):
-        ours, our_cpu = throughput(web, path, cookie, seconds)
-        theirs, their_cpu = throughput(bare, "/", cookie, seconds)
+        ours, our_cpu = throughput(web, path, header, seconds)
+        theirs, their_cpu = throughput(bare, "/", header, seconds)
         ratios.append(ours / theirs)
         cpu_ratios.append(their_cpu / our_cpu)
         say(
@@ -97,10 +97,10 @@ def compare(web, path, bare, cookie, rounds, seconds, name) -> float:
     return statistics.median(ratios)
 
 
-def throughput(program: Program, path: str, cookie: str, seconds: float) -> tuple[float, float]:
+def throughput(program: Program, path: str, header: str, seconds: float) -> tuple[float, float]:
     """Answers per second, and the CPU seconds that one answer takes."""
     cpu, started = program.cpu_seconds(), time.perf_counter()
-    answers = crowd(program.port, path, seconds, CONNECTIONS, cookie)
+    answers = crowd(program.port, path, seconds, CONNECTIONS, header)
     passed = time.perf_counter() - started
     return answers / passed, (program.cpu_seconds() - cpu) / answers
 
@@ -275,7 +275,7 @@ def memory() -> None:
         say(f"started, nothing asked yet (the imports): {fresh:.1f} MB")
         a_burst(shop, web, worker)
         browser = Browser(web.port)
-        crowd(web.port, f"{browser.order()}/status", 5, 8, browser.cookie)
+        crowd(web.port, f"{browser.order()}/status", 5, 8, f"Cookie: {browser.cookie}")
         many_pollers(browser, web, seconds=10)
         # Programs that run beside share pages with ours and would make them look smaller.
         shop.stand_ins.stop()

@@ -30,7 +30,7 @@ from lightningspace.authorization import Credential
 from lightningspace.bodies import TEXT, WHOLE, BadBody
 from lightningspace.clock import iso_time
 from lightningspace.forms import TERMS_FIELDS, ExtendForm, OrderForm, PriceForm, ResizeForm
-from lightningspace.models import Account, Order
+from lightningspace.models import Account, Order, find
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
 from lightningspace.receipts import Holder
@@ -244,7 +244,7 @@ def told(found: Holder, status: int = 200) -> Response:
 
 def account_now(found: Holder) -> Account:
     """As it is now, after a wait."""
-    account = Account.get_or_none(Account.id == found.account.id)
+    account = find(Account.id, found.account.id)
     if account is None:
         raise Unauthorized("what this token was for is closed")
     return account
