@@ -51,11 +51,11 @@ def parse_and_verify() -> None:
     receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
     root = secrets.token_bytes(32)
     same = l402.mint(root, receipt.identifier, *l402.caveats(l402.WHOLE))
-    text = str(same)
+    text, ours_text = str(receipt), str(same)
     theirs_text = base64.urlsafe_b64encode(same.packed()).decode()
 
     def ours():
-        l402.check_signature(l402.read(text), root)
+        l402.check_signature(l402.read(ours_text), root)
 
     def theirs():
         verifier = Verifier()
@@ -63,7 +63,7 @@ def parse_and_verify() -> None:
         verifier.verify(TheirMacaroon.deserialize(theirs_text), root)
 
     def whole():
-        macaroon = l402.read(str(receipt))
+        macaroon = l402.read(text)
         keys.check(macaroon, preimage)
         l402.rights(macaroon, 0)
 
