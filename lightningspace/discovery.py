@@ -4,6 +4,7 @@ from flask import Blueprint, Response, render_template
 
 from lightningspace import l402, openapi
 from lightningspace.answers import success
+from lightningspace.routes import ROUTES, Route
 from lightningspace.visitors import this_shop
 
 discovery = Blueprint("discovery", __name__)
@@ -22,7 +23,7 @@ def manifest():
     of the node: a wrong one, after the node was changed, would keep everybody from paying.
     """
     shop = this_shop()
-    sold = [route for route in openapi.ROUTES.items() if route[1].sells]
+    sold = [route for route in ROUTES.items() if route[1].sells]
     return success(
         {
             "version": openapi.MANIFEST_VERSION,
@@ -45,7 +46,7 @@ def manifest():
     )
 
 
-def _resource(name: str, route: openapi.Route) -> dict:
+def _resource(name: str, route: Route) -> dict:
     method, path = name.split()
     return {
         "path": f"{openapi.PREFIX}{path}",

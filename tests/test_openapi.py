@@ -8,7 +8,8 @@ import pytest
 
 from lightningspace import l402, openapi, receipts
 from lightningspace.prices import Terms
-from tests.conftest import ROOT, client_program, opened, with_settings
+from lightningspace.routes import CODES, ROUTES
+from tests.conftest import ROOT, client_program, dns_servers, opened, with_settings
 
 pytestmark = pytest.mark.any_database
 
@@ -16,6 +17,8 @@ SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
 OFTEN = with_settings(
     ORDERS_LIMIT="100000 per minute",
     ORDERS_LIMIT_OVERALL="100000 per minute",
+    CHANGES_LIMIT="100000 per minute",
+    CHANGES_LIMIT_OVERALL="100000 per minute",
     UNPAID_PER_CLIENT="10000",
     CAPACITY_MB="100000000",
 )
@@ -36,8 +39,8 @@ def credential(this_shop, alice):
 
 
 @pytest.fixture
-def env(env, port):
-    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+def env(env, port, dns):
+    return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
 
 @pytest.fixture
@@ -67,9 +70,10 @@ def test_every_code_of_the_programs_is_in_it():
         for text in sources
         for status, code in re.findall(r'(?:ApiError|problem)\(\s*(\d{3}),\s*"(\w+)"', text)
     }
-    documented = {(code, status) for code, (status, _) in openapi.CODES.items()}
+    documented = {(code, status) for code, (status, _) in CODES.items()}
     # Of Flask's own refusals.
     documented -= {
+        ("not_found", 404),
         ("request_entity_too_large", 413),
         ("too_many_requests", 429),
         ("service_unavailable", 503),
@@ -92,10 +96,10 @@ def test_it_states_budgets_and_prices(document, this_shop):
     assert re.search(rf"costs {hour} sat\s+for an hour", text)
 
 
-@pytest.mark.parametrize("name", openapi.ROUTES)
+@pytest.mark.parametrize("name", ROUTES)
 def test_the_capability_that_it_names_is_the_one_needed(name, client, alice, credential):
     method, path = name.split()
-    capability = openapi.ROUTES[name].capability
+    capability = ROUTES[name].capability
     url = openapi.PREFIX + re.sub(r"{\w+}", "of-nobody", path)
 
     def status(*capabilities):
@@ -103,7 +107,7 @@ def test_the_capability_that_it_names_is_the_one_needed(name, client, alice, cre
         return client.open(url, method=method, json={}, headers=header).status_code
 
     others = [each for each in l402.CAPABILITIES if each != capability]
-    if capability is None or openapi.ROUTES[name].needs_none:
+    if capability is None or ROUTES[name].needs_none:
         assert client.open(url, method=method, json={}).status_code != 401
     else:
         assert client.open(url, method=method, json={}).status_code == 401
@@ -174,17 +178,20 @@ def test_what_is_only_read_refuses_the_rest_in_json(path, client):
 def schemathesis(address: str, directory: Path, *options: str) -> None:
     program = client_program("schemathesis") / "bin" / "schemathesis"
     command = [program, "--config-file", SETTINGS, "run", f"{address}/api/v1/openapi.json"]
-    command += ["--checks", "all", "--no-color", *options]
+    # What is being removed (202) can be seen until it is gone.
+    command += ["--checks", "all", "--exclude-checks", "use_after_free", "--no-color", *options]
     ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @OFTEN
 def test_schemathesis_passes_without_a_credential(address, tmp_path):
-    schemathesis(address, tmp_path, "--max-examples", "30")
+    schemathesis(address, tmp_path, "--max-examples", "10", "--phases", "coverage,fuzzing")
 
 
 @OFTEN
 def test_schemathesis_passes_with_a_credential(address, credential, tmp_path):
     header = f"Authorization: L402 {credential}"
-    schemathesis(address, tmp_path, "--max-examples", "30", "--header", header)
+    options = ("--max-examples", "20", "--header", header)
+    schemathesis(address, tmp_path, *options, "--exclude-name", "DELETE /hosting")
+    schemathesis(address, tmp_path, *options, "--include-name", "DELETE /hosting")
