@@ -58,6 +58,13 @@ api.register_error_handler(ApiError, answers.of_api_error)
 api.register_error_handler(BadBody, answers.of_bad_body)
 
 
+@api.before_request
+def check_key():
+    """Whether or not something will be sold: who sends a key relies on it."""
+    if request.method == "POST":
+        _key()
+
+
 # -- who asks --------------------------------------------------------------------------
 
 

@@ -245,8 +245,10 @@ def _codes(method: str, route: Route) -> list[str]:
         codes |= {"unauthorized", "not_capable", "not_settled"}
     if route.fields is not None:
         codes |= {"bad_request", "request_entity_too_large"}
+    if method == "POST":
+        codes |= {"bad_key"}
     if route.sells:
-        codes |= {"bad_key", *SALE}
+        codes |= set(SALE)
     return [code for code in CODES if code in codes]
 
 
