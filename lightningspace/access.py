@@ -109,7 +109,9 @@ def _file(found: dict) -> Response | None:
 def let_wallet_recover():
     may = request.form.get("active") == "on"
     receipts.let_wallet_recover(this_account().id, may)
-    flash("What your wallet keeps may log in." if may else "What your wallet keeps opens nothing.")
+    flash(
+        "Your wallet’s history may log in." if may else "Your wallet’s history opens nothing now."
+    )
     return redirect(url_for("account.access"), 303)
 
 

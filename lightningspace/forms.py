@@ -59,7 +59,7 @@ CAPABILITIES_IN_WORDS = {
     "domains": "add and remove domains",
     "settings": "change settings",
     "pay": "order more time or another size",
-    "close": "close the hosting, and delete everything",
+    "close": "close and delete the hosting",
 }
 TOKEN_NAME_MAX = 40
 TOKEN_DAYS_MAX = 10 * 366

@@ -1,4 +1,4 @@
-"""The ways in: name and password, a receipt, or what the wallet keeps of the payment."""
+"""The ways in: name and password, a receipt, or the history of the wallet that paid."""
 
 from flask import redirect, render_template, url_for
 from werkzeug.exceptions import TooManyRequests
@@ -99,7 +99,7 @@ def _had_a_hosting(credential: Credential) -> bool:
     return proof is not None
 
 
-# -- by what the wallet keeps ----------------------------------------------------------
+# -- by the wallet's history ----------------------------------------------------------
 
 
 @web.post("/login/recover")

@@ -52,7 +52,7 @@ class RecoveryWaits(Exception):
     def __init__(self, at: int):
         super().__init__("the wallet's history does not log in at once")
         self.at = at
-        self.closes_at = at - RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS
+        self.closes_at = at + RECOVERY_OPEN_SECONDS
 
 
 class NameTaken(Exception):
@@ -284,7 +284,8 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
         account = _recoverable(order.account_id)
         opens_at = _opens_at(shop, account, moment)
         if opens_at <= moment:
-            end_sessions_within(account.id, password_hash=password_hash, password_sealed=None)
+            # What is sealed stays until it is noted: it opens the services, and may be unseen.
+            end_sessions_within(account.id, password_hash=password_hash)
             renew_within(account.id)
     if opens_at > moment:
         raise RecoveryWaits(opens_at)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from lightningspace import domains, hosting, ledger, orders, payments, wanted
+from lightningspace import domains, hosting, l402, ledger, orders, payments, receipts, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Order
 from lightningspace.prices import DAY, Size
@@ -256,6 +256,87 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
     visitor.assert_clean()
 
 
+# -- a receipt, and the wallet's history -----------------------------------------------
+
+
+def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
+    visit, wallet, worker, this_shop, tmp_path
+):
+    buyer = visit(java_script_enabled=False)
+    buyer.page.goto("/")
+    buyer.page.get_by_role("button", name="Order and pay").click()
+    expect(buyer.page.get_by_text("who pays this can take over the hosting")).to_be_visible()
+    invoice = buyer.page.get_by_label("Invoice", exact=True).input_value()
+    preimage = wallet.pay(invoice)["payment_preimage"]
+    buyer.close()  # before it has seen that it is paid
+    work(worker)
+
+    visitor = visit(java_script_enabled=False, accept_downloads=True)
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("link", name="Your hosting").click()
+    page.get_by_label("Invoice").fill(f"{invoice[:100]}\n{invoice[100:]}")
+    page.get_by_label("Preimage").fill(preimage)
+    page.get_by_role("button", name="Set a new password").click()
+    expect(page.get_by_role("heading", name="Your new password")).to_be_visible()
+    account = Account.get()
+    expect(page.locator("main")).to_contain_text(account.username)
+    password = page.locator("#password").inner_text()
+    page.get_by_role("button", name="To your hosting").click()
+    assert_shows_credentials(page, account.username, page.locator("#password").inner_text())
+
+    page.get_by_role("link", name="Receipt and tokens").click()
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save it as a file").click()
+    assert saving.value.suggested_filename == f"{account.username}-receipt.txt"
+    receipt = tmp_path / "receipt.txt"
+    saving.value.save_as(receipt)
+    page.get_by_role("button", name="Log out").click()
+
+    page.goto("/login")
+    page.get_by_label("Or the file that you saved").set_input_files(receipt)
+    page.get_by_role("button", name="Use the receipt").click()
+    expect(page).to_have_url(re.compile(r"/account\b"))
+    page.get_by_role("button", name="Log out").click()
+    log_in_by_hand(page, account.username, password)
+    visitor.assert_clean()
+
+
+def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_shop):
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    order_by_hand(page, "alice")
+    wallet.pay(order_of(page).bolt11)
+    work(worker)
+    page.goto(page.url)
+    page.get_by_role("button", name="Show it as text").click()
+    page.get_by_text("Show it as text").click()
+    page.get_by_role("button", name="Copy: Your receipt").click()
+    receipt = page.evaluate("navigator.clipboard.readText()")
+
+    page.get_by_label("Name").fill("my mail script")
+    page.get_by_label("change mailboxes and forwards").check()
+    page.get_by_label("Until the end of").fill("2030-01-04")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_role("button", name="Copy: The token").click()
+    assert ":" in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="To all tokens").click()
+    expect(page.locator("#tokens")).to_contain_text("until 2030-01-05 00:00 UTC")
+
+    page.get_by_role("link", name="Make a new receipt").click()
+    expect(page.locator("main")).to_contain_text("you have handed out 1")
+    page.get_by_role("button", name="I have kept it: end the old ones").click()
+    expect(page.locator("main")).to_contain_text("The new receipt counts from now on")
+    expect(page.locator("#tokens")).not_to_contain_text("my mail script")
+    page.get_by_role("button", name="Log out").click()
+    visitor.assert_clean()
+    page.goto("/login")
+    page.get_by_label("Receipt", exact=True).fill(receipt)
+    page.get_by_role("button", name="Use the receipt").click()
+    expect(page.get_by_text("It counts no more")).to_be_in_viewport()
+    expect(page.get_by_label("Receipt", exact=True)).to_have_value("")
+
+
 # -- polling -------------------------------------------------------------------------
 
 
@@ -456,6 +537,14 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
         assert_fits("Not paid yet")
     page.goto("/account/receipts")
     assert_fits("Opened 100 MB")
+    token = receipts.hand_out(this_shop, account.id, "x" * 40, l402.WHOLE)
+    receipts.hand_out(this_shop, account.id, "W" * 40, l402.Rights(frozenset(["mail"]), 1))
+    for path in ("access", "access/receipt"):
+        page.goto(f"/account/{path}")
+        page.get_by_text("Show it as text").click()
+        assert_fits("AgEEbHNhdA")
+    page.goto(f"/account/access/tokens/{token.id}")
+    assert_fits("AgEEbHNhdA")
     page.goto("/account")
     wanted.block(account.id, "See https://shop.example/terms#" + "x" * 90)
     work(worker)

@@ -563,7 +563,7 @@ def test_the_wallets_history_sets_a_new_password_and_ends_all_else(
     account, password = receipts.recover(this_shop, bought.bolt11, bought.preimage)
     assert account == bought.account
     assert (account.session_epoch, account.receipt_epoch) == (5, 1)
-    assert (account.password_sealed, account.entered_at) == (None, None)
+    assert (account.password_sealed, account.entered_at) == ("sealed", None)
     assert not Token.select().exists()
     assert Order.get().browser is None
     assert refusal(bought.holder, this_shop) is Void
