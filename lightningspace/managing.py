@@ -85,36 +85,20 @@ PAYMENTS_AT_ONCE = 100
 # -- why not ---------------------------------------------------------------------------
 
 
+REFUSALS = {
+    wanted.Unknown: ApiError(404, "unknown", "There is nothing of this name in this hosting."),
+    wanted.Closed: ApiError(409, "closing", "This hosting is being closed."),
+    wanted.Full: ApiError(409, "full", "All that is paid for is used. Send the same to buy more."),
+    wanted.Taken: ApiError(409, "taken", "This hosting has this address already."),
+}
+
+
 @api.errorhandler(wanted.Unknown)
-def unknown(error):
-    return answers.of_api_error(
-        ApiError(404, "unknown", "There is nothing of this name in this hosting.")
-    )
-
-
 @api.errorhandler(wanted.Closed)
-def closed(error):
-    return answers.of_api_error(
-        ApiError(409, "closing", "This hosting is being closed: nothing of it can be changed.")
-    )
-
-
-@api.errorhandler(wanted.NotReady)
-def not_ready(error):
-    detail = "The hosting is still being set up. Send the same again soon."
-    return answers.of_api_error(ApiError(503, "setting_up", detail, retry_after=3))
-
-
-@api.errorhandler(wanted.Taken)
-def taken(error):
-    detail = str(error) or "This hosting has this address already."
-    return answers.of_api_error(ApiError(409, "taken", detail))
-
-
 @api.errorhandler(wanted.Full)
-def full(error):
-    detail = "All that is included and paid for is used. Send the same again to buy one more."
-    return answers.of_api_error(ApiError(409, "full", detail))
+@api.errorhandler(wanted.Taken)
+def refusal(error):
+    return answers.of_api_error(REFUSALS[type(error)])
 
 
 # -- what all of them need -------------------------------------------------------------
@@ -220,7 +204,7 @@ class _Setting:
         return self.rows[kind]
 
     def checked(self, kind: Callable, name: str, value: str | None, *args) -> str:
-        """What the form's field makes of the value; "" of None."""
+        """What the form's field makes of the value. Raises BadBody."""
         form = _form(kind, {name: value}, *args)
         _check_as(form, **{name: self.field})
         return form[name].data
@@ -479,6 +463,8 @@ def add_domain():
             lambda: domains.add(this_shop(), found.account.id, typed, wants_mail),
         )
         name = domains.normalise(typed)
+    except wanted.Taken as error:
+        raise ApiError(409, "taken", str(error)) from None
     except ValueError as error:
         raise BadBody("Some fields of the body are wrong.", {"name": [str(error)]}) from None
     return answer or _created(_domains(found), "api.domain", name=name)

@@ -744,7 +744,7 @@ def fill(shop, account) -> None:
     [("/hosting/mailboxes", {"address": EVE}), ("/hosting/forwards", {"address": EVE} | TO_ALICE)],
 )
 def test_one_more_address_is_sold_and_then_added(
-    path, body, client, this_shop, alice, owner, wallet, worker, node
+    time_machine, path, body, client, this_shop, alice, owner, wallet, worker, node
 ):
     fill(this_shop, alice)
     answer = owner.post(path, body)
