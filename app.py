@@ -177,7 +177,7 @@ def register_errors(app: Flask) -> None:
         code = error.code if error.code in ERRORS else 500 if error.code >= 500 else 400
         title, text = ERRORS[code]
         if answers.is_for_programs(request.path):
-            return answers.of_http_error(error, text, "60" if error.code == 429 else None)
+            return answers.of_http_error(error, text, {429: "60", 503: "10"}.get(error.code))
         page = render_template("error.html", title=title, text=text, code=error.code)
         headers = dict(error.get_headers()[1:])
         if code == 429:

@@ -438,7 +438,8 @@ def new_buyer(found: Holder) -> orders.Buyer:
     """
     key, epoch = _key(), found.account.receipt_epoch
     if key:
-        return orders.Buyer(None, f"key {found.source} {key}", found.source, epoch)
+        # Of a newer receipt it is another key: the older order's token would be void.
+        return orders.Buyer(None, f"key {found.source} {epoch} {key}", found.source, epoch)
     paid = len(orders.receipts(found.account.id))
     return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from peewee import OperationalError
 
 from lightningspace import api, clock, models, orders, payments, receipts, wanted
 from lightningspace.l402 import Rights
@@ -407,6 +408,18 @@ def test_a_payment_recorded_after_the_invoice_is_over_counts(
     assert invoices_asked_for(node) == 2
 
 
+def test_after_a_new_receipt_a_key_is_another_one(program, token, this_shop):
+    """The token of the order before would be void once it is paid."""
+    before = program.extends(token, key=KEY)
+    receipts.renew(Account.get().id, 1)
+    new = f"L402 {receipts.receipt(this_shop, Account.get())}"
+    challenge = program.extends(new, key=KEY)
+    assert challenge.json["invoice"] != before.json["invoice"]
+    extension = program.pays(challenge)
+    work(program.worker)
+    assert program.extends(extension, key=KEY).status_code == 200
+
+
 # -- another size ------------------------------------------------------------------------
 
 
@@ -525,7 +538,9 @@ def test_a_client_may_order_so_often(program, node):
     assert_slows_down(program.asks(), node, 2)
     assert_slows_down(program.asks(body={}), node, 2)
     assert program.asks(address="192.0.2.2").status_code == 402
-    for path in ("/api/v1/prices", "/api/v1/openapi.json", "/"):
+    order = orders_of("open")[0].token
+    paths = ["/api/v1/prices", "/api/v1/openapi.json", "/", f"/orders/{order}/status"]
+    for path in paths * 3:
         peer = {"REMOTE_ADDR": "192.0.2.1"}
         assert program.client.get(path, environ_base=peer).status_code == 200
 
@@ -583,3 +598,14 @@ def test_a_node_that_is_down_costs_nothing_and_holds_nothing(program, token, nod
     assert program.looks(token).status_code == 200
     node.up()
     assert program.extends(token).status_code == 402
+
+
+def test_a_fault_of_the_database_is_told_to_programs_as_well(app, client):
+    @app.get("/api/v1/fault")
+    def fault():
+        raise OperationalError("the server closed the connection")
+
+    answer = client.get("/api/v1/fault")
+    assert (answer.status_code, answer.json["code"]) == (503, "service_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "closed the connection" not in answer.text

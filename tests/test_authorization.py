@@ -4,6 +4,8 @@ import base64
 import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightningspace import authorization, l402
 from lightningspace.authorization import Credential, credentials
@@ -155,6 +157,23 @@ def test_what_cannot_be_read_is_said_to_be_so(header):
 def test_hex_that_is_no_token_with_its_preimage_is_refused(text):
     with pytest.raises(l402.Invalid):
         found_in(macaroon=text)
+
+
+PIECES = ["L402", "LSAT", " ", ",", ", ", ":", "=", M, M2, M[:40], P, P2, P[:9], "Basic a", "\xff"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text("L402SAT,: =\t\x00\xe4", max_size=9)), st.booleans()
+)
+def test_whatever_is_sent_is_read_or_refused(pieces, as_hex):
+    text = "".join(pieces)
+    try:
+        found = found_in(macaroon=text) if as_hex else found_in(text)
+    except l402.Invalid:
+        return
+    assert all(isinstance(macaroon, l402.Macaroon) for macaroon, _ in found)
+    assert len(found) <= authorization.CREDENTIALS_MAX
 
 
 def test_a_credential_does_not_show_itself():
