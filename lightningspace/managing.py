@@ -164,6 +164,8 @@ def change_hosting():
     if not found.rights.are_whole and not OWNER_FIELDS.keys().isdisjoint(body):
         owners = " and ".join(sorted(OWNER_FIELDS.keys() & body.keys()))
         raise ApiError(403, "not_whole", f"Only a whole credential may set {owners}.")
+    if EVERY_PASSWORD in body:
+        check_able(found, "mail")
     steps = _steps(found.account, body)
     with transaction():
         if not SERVICE_FIELDS.keys().isdisjoint(body):
@@ -547,8 +549,11 @@ def cancel_order(token):
             detail = "Our Lightning node does not answer: the order stands. Try again soon."
             raise ApiError(503, "node_down", detail, retry_after=10) from None
         order = Order.get_by_id(order.token)
+    if orders.state(order) in ("preparing", "checking"):
+        detail = "This order is being prepared or looked at just now. Send the same again soon."
+        raise ApiError(503, "checking", detail, retry_after=5)
     if orders.state(order) not in ("cancelled", "expired"):
-        raise ApiError(409, "paid", "This order is paid, or is being prepared just now.")
+        raise ApiError(409, "paid", "This order is paid.")
     return success(shown.order(order))
 
 

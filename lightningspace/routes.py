@@ -29,14 +29,14 @@ CODES = {
     "full": (409, "All that is included and paid for is used just now: send the same again."),
     "closing": (409, "The hosting is being closed: nothing of it can be changed."),
     "no_mail": (409, "This shop sends no mail."),
-    "paid": (409, "The order is paid, or is being prepared just now."),
+    "paid": (409, "The order is paid."),
     "just_paid": (409, "A payment has just arrived: nothing was closed."),
     "request_entity_too_large": (413, "The body has more than 64 KiB."),
     "too_many_unpaid": (429, "Too many unpaid orders: pay one, or wait until they are over."),
     "too_many_requests": (429, "Too many orders or changes in a short time."),
     "too_many_mails": (429, "Several mails were asked for today."),
     "not_settled": (503, "The payment is on its way into our books. Pay nothing twice."),
-    "checking": (503, "Whether the order was paid in time is just being found out."),
+    "checking": (503, "The order is being prepared, or we find out whether it was paid in time."),
     "takes_effect": (503, "It is paid, and takes effect in a moment."),
     "setting_up": (503, "The hosting is still being set up."),
     "node_down": (503, "Our Lightning node does not answer. Nothing was charged or changed."),
@@ -170,7 +170,8 @@ ROUTES = {
         rules=SETTINGS,
         codes=(*CHANGE, "not_whole", "no_mail", "too_many_mails"),
         note="All that is sent is changed, or nothing. "
-        f"{', '.join(managing.OWNER_FIELDS)}: by whole credentials only.",
+        f"{', '.join(managing.OWNER_FIELDS)}: by whole credentials only. "
+        f"{managing.EVERY_PASSWORD} is that of the mailboxes, too, and needs the capability mail.",
     ),
     "DELETE /hosting": Route(
         "Close the hosting",
@@ -306,7 +307,7 @@ ROUTES = {
         "Cancel an order",
         {200: "Order"},
         capability="pay",
-        codes=(*ONE, "paid", "node_down"),
+        codes=(*ONE, "paid", "checking", "node_down"),
     ),
 }
 TYPES = {WHOLE: "integer", TEXT: "string", YES_NO: "boolean"}

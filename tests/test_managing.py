@@ -565,6 +565,18 @@ def test_what_is_null_and_cannot_be_is_as_if_it_were_not_there(owner, alice):
     assert Account.get_by_id(alice.id).revision == before
 
 
+def test_the_password_of_all_services_needs_the_capability_mail(client, this_shop, alice):
+    """It is one of the mailboxes, too."""
+    answers = [
+        program(client, this_shop, alice, "settings", *more).patch(
+            "/hosting", {"services_password": GOOD}
+        )
+        for more in ([], ["mail"])
+    ]
+    assert problem(answers[0]) == (403, "not_capable")
+    assert answers[1].status_code == 200
+
+
 @pytest.mark.parametrize(
     "body", [{"login_password": GOOD}, {"email": None}, {"noted_as_of": "2030-01-01T00:00:00Z"}]
 )
@@ -893,6 +905,12 @@ def test_an_order_that_was_just_paid_stands(owner, wallet):
     answer = owner.post("/hosting/extend", HOUR).json
     wallet.pay(answer["invoice"])
     assert problem(owner.delete(f"/hosting/orders/{answer['order']}")) == (409, "paid")
+
+
+def test_an_order_that_gets_its_invoice_just_now_is_cancelled_soon(owner):
+    order = owner.post("/hosting/extend", HOUR).json["order"]
+    Order.update(bolt11=None).execute()
+    assert problem(owner.delete(f"/hosting/orders/{order}")) == (503, "checking")
 
 
 def test_without_the_node_an_order_stands(owner, node):
