@@ -30,9 +30,11 @@ logger = logging.getLogger(__name__)
 RECEIPT = "receipt"
 # Tokens that one account may have handed out.
 TOKENS_MAX = 50
-# How long the wallet's history waits where somebody is at home, and how long it may then come in.
+# How long the wallet's history waits where somebody is at home, and how long it may then come in;
+# and for how long it may once more, because the answer was lost or the form was sent twice.
 RECOVERY_SECONDS = DAY
 RECOVERY_OPEN_SECONDS = 7 * DAY
+RECOVERY_AGAIN_SECONDS = 10 * 60
 
 
 class NotSettled(Exception):
@@ -287,6 +289,9 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
             # What is sealed stays until it is noted: it opens the services, and may be unseen.
             end_sessions_within(account.id, password_hash=password_hash)
             renew_within(account.id)
+            Account.update(
+                recovery_asked_at=moment - RECOVERY_SECONDS - RECOVERY_OPEN_SECONDS
+            ).where(Account.id == account.id).execute()
     if opens_at > moment:
         raise RecoveryWaits(opens_at)
     logger.info("account %s: recovered from the wallet's history", account.id)
@@ -297,12 +302,13 @@ def _opens_at(shop: Shop, account: Account, moment: int) -> int:
     """From when on its wallet's history logs in; where somebody is at home, tell of the attempt."""
     if account.entered_at is None:
         return moment
-    opens_at = recovery_opens_at(account)
-    if opens_at is None:
-        opens_at = moment + RECOVERY_SECONDS
-        Account.update(recovery_asked_at=moment).where(Account.id == account.id).execute()
-        for channel in ("email", "mailbox"):
-            outbox.write(shop, account, "recovery", moment, channel=channel, opens_at=opens_at)
+    asked_at, lasts = account.recovery_asked_at, RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS
+    if asked_at is not None and moment < asked_at + lasts + RECOVERY_AGAIN_SECONDS:
+        return asked_at + RECOVERY_SECONDS
+    opens_at = moment + RECOVERY_SECONDS
+    Account.update(recovery_asked_at=moment).where(Account.id == account.id).execute()
+    for channel in ("email", "mailbox"):
+        outbox.write(shop, account, "recovery", moment, channel=channel, opens_at=opens_at)
     return opens_at
 
 

@@ -646,10 +646,27 @@ def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
     time_machine.forward(DAY - 1)
     assert waits() == 1
     time_machine.forward(1 + 7 * DAY)
+    time_machine.forward(receipts.RECOVERY_AGAIN_SECONDS)
     assert waits() == DAY  # it was not used: a new one begins
     time_machine.forward(DAY + 7 * DAY - 1)
     assert recover()
-    assert waits() == DAY
+
+
+def test_an_answer_that_was_lost_is_given_again_for_a_while(
+    bought, client, this_shop, time_machine
+):
+    entered(bought.account)
+    with pytest.raises(RecoveryWaits) as waiting:
+        receipts.recover(this_shop, bought.bolt11, bought.preimage)
+    assert waiting.value.closes_at == waiting.value.at + 7 * DAY
+    time_machine.forward(DAY)
+    for _ in range(2):
+        _, password = receipts.recover(this_shop, bought.bolt11, bought.preimage)
+        assert receipts.recovery_opens_at(bought.account) is None
+    time_machine.forward(receipts.RECOVERY_AGAIN_SECONDS)
+    with pytest.raises(RecoveryWaits):
+        receipts.recover(this_shop, bought.bolt11, bought.preimage)
+    assert log_in(client, "alice", password).status_code == 303
 
 
 def test_who_enters_for_the_first_time_ends_what_waits(bought, client, this_shop):
