@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from lightningspace import bodies
+from lightningspace import bodies, clock
 
 logger = logging.getLogger(__name__)
 # What programs ask for lies below these; no cookie counts there, so any site may call it.
@@ -102,14 +102,27 @@ def finish(response: Response) -> Response:
 
 
 def _is_for_a_browser() -> bool:
-    """Only a browser names text/html; programs ask for JSON, for anything, or for nothing."""
+    """Only a browser would rather have text/html; programs ask for JSON, for anything, or for
+    nothing.
+    """
     accepted = request.accept_mimetypes
-    named = any(kind == "text/html" and quality for kind, quality in accepted)
-    return named and accepted["text/html"] >= accepted["application/json"]
+    html = max((quality for kind, quality in accepted if kind == "text/html"), default=0)
+    json_kinds = ("application/json", PROBLEM)
+    other = max(accepted[kind] for kind in json_kinds)
+    if any(kind in json_kinds for kind, _ in accepted):
+        return html > other
+    return 0 < html >= other
 
 
 def _as_page(response: Response) -> None:
     body = response.get_json()
-    text = json.dumps(body, indent=2)
-    response.set_data(render_template("api.html", body=body, text=text, code=response.status_code))
+    page = render_template(
+        "api.html",
+        body=body,
+        is_problem=response.mimetype == PROBLEM,
+        text=json.dumps(body, indent=2, ensure_ascii=False),
+        until=clock.from_iso(body["expires_at"]) if "invoice" in body else None,
+    )
+    # Names in a body may have half a character, which no page can.
+    response.set_data(page.encode(errors="backslashreplace"))
     response.mimetype = "text/html"
