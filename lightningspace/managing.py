@@ -34,6 +34,7 @@ from lightningspace.api import (
     check_able,
     check_opened,
     holder,
+    holders,
     sell_one_more,
     sells,
     told,
@@ -59,7 +60,7 @@ from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
 
-changes = visitors.limited("changes", lambda response: True)
+changes = visitors.limited("changes", lambda response: True, holders)
 
 # What the API calls a service, and a service's password.
 SWITCHES = {"ftp": "ftp", "ssh": "shell", "database": "database"}

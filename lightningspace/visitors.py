@@ -38,10 +38,13 @@ def this_shop() -> Shop:
     return current_app.extensions["shop"]
 
 
-def limited(what: str, counts: Callable[[Response], bool]):
+def limited(
+    what: str, counts: Callable[[Response], bool], among: Callable[[], str] = lambda: "all"
+):
     """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
 
     Only requests whose response `counts` are counted: orders placed, logins failed, changes.
+    `among`: who shares the overall one.
     """
 
     def setting(name: str) -> Callable[[], str]:
@@ -49,7 +52,7 @@ def limited(what: str, counts: Callable[[Response], bool]):
 
     each = limiter.shared_limit(setting(f"{what}_limit"), what, deduct_when=counts)
     overall = limiter.shared_limit(
-        setting(f"{what}_limit_overall"), what, key_func=lambda: "all", deduct_when=counts
+        setting(f"{what}_limit_overall"), what, key_func=among, deduct_when=counts
     )
     return lambda view: each(overall(view))
 

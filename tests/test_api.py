@@ -558,6 +558,22 @@ def test_looking_and_refused_requests_and_redeeming_do_not_count(program, node):
     assert program.looks(extension).status_code == 200
 
 
+@with_settings(ORDERS_LIMIT_OVERALL="3 per minute", CHANGES_LIMIT_OVERALL="3 per minute")
+def test_a_flood_of_strangers_keeps_nobody_from_what_he_has(program, token, node):
+    nobody = f"L402 {token.partition(' ')[2][:200]}:{'0' * 64}"
+    for number in range(5):
+        program.asks(address=f"192.0.2.{number}")
+        for headers in ({}, {"Authorization": nobody}):
+            peer = {"REMOTE_ADDR": f"192.0.2.{number}"}
+            program.client.patch("/api/v1/hosting", json={}, headers=headers, environ_base=peer)
+    assert_slows_down(program.asks(address="192.0.2.9"), node, 3)
+    extension = program.buys("/hosting/extend", HOUR, token)
+    assert program.extends(extension).status_code == 200
+    assert program.asks(token=token).status_code == 201
+    headers = {"Authorization": extension}
+    assert program.client.patch("/api/v1/hosting", json={}, headers=headers).status_code == 200
+
+
 @with_settings(UNPAID_PER_CLIENT="2")
 def test_a_client_may_have_so_many_unpaid(program, node):
     assert [program.asks().status_code for _ in range(2)] == [402, 402]
