@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from functools import partial
 from itertools import product
 
 import pytest
@@ -1082,3 +1083,18 @@ def test_the_same_mailbox_asked_for_at_once_is_added_once(app, owner):
 
     answers = at_once(*[add] * 4)
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+@pytest.mark.each_database
+def test_changes_of_one_hosting_at_once_are_all_made(app, owner, alice):
+    bodies = [{"https": True}, {"ftp": False}, {"ssh_key": KEY}]
+    bodies.append({"ssh_password": GOOD, "php": "off"})
+
+    def change(body):
+        return Program(app.test_client(), None)("PATCH", "/hosting", body, **owner.headers)
+
+    answers = at_once(*[partial(change, body) for body in bodies])
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert settings("site") == {"php": False, "php_version": 0, "letsencrypt": True}
+    assert (row("ftp").active, settings("shell")["ssh_key"]) == (False, KEY)
+    assert row("shell").password_sealed
