@@ -14,6 +14,7 @@ from tests.conftest import ROOT, client_program, dns_servers, opened, with_setti
 pytestmark = pytest.mark.any_database
 
 SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
+README = (ROOT / "README.md").read_text()
 OFTEN = with_settings(
     ORDERS_LIMIT="100000 per minute",
     ORDERS_LIMIT_OVERALL="100000 per minute",
@@ -61,6 +62,14 @@ def test_every_route_is_in_it_and_no_other(app, document):
         (path, method.upper()) for path, item in document["paths"].items() for method in item
     }
     assert documented == routes
+
+
+def test_every_route_is_in_the_readme():
+    rows = re.findall(r"^\| `(\w+ /.*)` \| (.*) \| (\w*) \| (\w*) \|$", README, re.M)
+    assert rows == [
+        (name, route.summary, route.capability or "", "yes" if route.sells else "")
+        for name, route in ROUTES.items()
+    ]
 
 
 def test_every_code_of_the_programs_is_in_it():
