@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lightningspace import models
-from lightningspace.models import Cursor, Server, db, transaction
+from lightningspace.models import Account, Cursor, Server, db, transaction
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_the_schema_says_what_each_table_is_for():
 
 def test_creating_the_tables_twice_does_nothing(database):
     assert models.init_db() is False
+
+
+def test_a_row_is_found_as_a_query_finds_it(database):
+    Server.create(id=1, capacity_mb=1)
+    Account.create(id="id", username="alice", server=1, space_mb=1, wallet_recovers=False)
+    found = models.find(Account.username, "alice")
+    assert (found, found.__data__) == (Account.get(), Account.get().__data__)
+    assert models.find(Account.username, "bob") is None
 
 
 def test_a_transaction_is_all_or_nothing(database):
