@@ -3,19 +3,14 @@
 import hashlib
 import io
 import logging
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import requests
 from flask import request
 
 from lightningspace import l402, logs
 from lightningspace.sandbox import bolt11
-from tests.conftest import eventually
 
 pytestmark = pytest.mark.any_database
 
@@ -138,75 +133,3 @@ def test_an_error_in_a_view_says_nothing_of_the_credential(app, client, logged, 
     said = logged.getvalue()
     assert "RuntimeError" in said
     assert_says_nothing(said)
-
-
-# -- the programs ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def served(app, env, tmp_path):
-    """The shop behind gunicorn, with its access log: its address and what it has said."""
-    output = tmp_path / "gunicorn"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "2"]
-    command += ["--bind", f"127.0.0.1:{port}", "--access-logfile", "-", "--log-level", "debug"]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**env}, stdout=file, stderr=subprocess.STDOUT
-        )
-
-    def is_open() -> bool:
-        assert process.poll() is None, output.read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    eventually(is_open)
-    yield ("127.0.0.1", port), output.read_text
-    process.terminate()
-    process.wait(10)
-    print(output.read_text())
-
-
-def sent(address, *lines: str) -> bytes:
-    """What the server answers to a request of these lines."""
-    with socket.create_connection(address, timeout=10) as connection:
-        text = "\r\n".join([*lines, "Host: localhost", "Connection: close", "", ""])
-        connection.sendall(text.encode("latin-1"))
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-    return answer
-
-
-def test_gunicorn_logs_no_credential_and_reads_doubled_headers(served):
-    address, said = served
-    wrong = f"L402 {TOKEN}:{PREIMAGE.hex()}"
-    url = f"http://{address[0]}:{address[1]}/api/v1/hosting"
-    asked = requests.get(
-        f"{url}?token={quote(CREDENTIAL)}&preimage={PREIMAGE.hex()}",
-        headers={"Authorization": wrong, "Referer": f"{url}?L402+{quote(CREDENTIAL, safe='')}"},
-        timeout=10,
-    )
-    assert asked.status_code == 401
-    assert requests.get(f"{url}/{CREDENTIAL}", timeout=10).status_code == 404
-
-    # Several lines of one name arrive joined; a good and an unreadable one make no 500.
-    lines = f"Authorization: {wrong}", "Authorization: Basic abc", "Authorization: L402 nonsense"
-    for order in (lines, lines[::-1]):
-        answer = sent(address, "GET /api/v1/hosting HTTP/1.1", *order)
-        assert answer.startswith(b"HTTP/1.1 401"), answer
-        assert b"application/problem+json" in answer
-    # What is too big for gunicorn has its page: not ours, but no 500.
-    for line in (f"Authorization: L402 {'A' * 9000}:{PREIMAGE.hex()}", f"Macaroon: {'02' * 9000}"):
-        assert sent(address, "GET /api/v1/hosting HTTP/1.1", line)[9:12] in (b"400", b"431")
-    many = [f"Authorization: {wrong}"] * 50
-    assert sent(address, "GET /api/v1/hosting HTTP/1.1", *many).startswith(b"HTTP/1.1 401")
-    # Its error log quotes the header that it cannot read.
-    broken = sent(address, "GET /api/v1/hosting HTTP/1.1", f"{CREDENTIAL} (no header)")
-    assert broken.startswith(b"HTTP/1.1 400")
-
-    eventually(lambda: said().count('"GET /api/v1/hosting') >= 4)
-    assert logs.MASK in said()
-    assert_says_nothing(said())
