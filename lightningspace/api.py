@@ -27,7 +27,7 @@ from lightningspace import (
 )
 from lightningspace.answers import ApiError, success
 from lightningspace.authorization import Credential
-from lightningspace.bodies import TEXT, WHOLE, BadBody
+from lightningspace.bodies import TEXT, WHOLE, WRONG, BadBody
 from lightningspace.clock import iso_time
 from lightningspace.forms import TERMS_FIELDS, ExtendForm, OrderForm, PriceForm, ResizeForm
 from lightningspace.models import Account, Order, find
@@ -468,4 +468,4 @@ def _key() -> str | None:
 def check(form) -> None:
     """Raise BadBody for what the form finds wrong."""
     if not form.validate():
-        raise BadBody("Some fields of the body are wrong.", form.errors)
+        raise BadBody(WRONG, form.errors)

@@ -14,6 +14,8 @@ _IS = {
     YES_NO: lambda value: isinstance(value, bool),
 }
 
+WRONG = "Some fields of the body are wrong."
+
 
 class BadBody(Exception):
     """`errors`: what is wrong with which field; the text, with all of it."""
@@ -44,7 +46,7 @@ def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
         if name not in fields or not (value is None or _IS[fields[name]](value))
     }
     if errors:
-        raise BadBody("Some fields of the body are wrong.", errors)
+        raise BadBody(WRONG, errors)
     return body
 
 

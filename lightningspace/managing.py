@@ -40,7 +40,7 @@ from lightningspace.api import (
     told,
     wait_for_own_order,
 )
-from lightningspace.bodies import TEXT, WHOLE, YES_NO, BadBody
+from lightningspace.bodies import TEXT, WHOLE, WRONG, YES_NO, BadBody
 from lightningspace.forms import (
     DestinationForm,
     DomainForm,
@@ -182,14 +182,13 @@ def _steps(account: Account, body: dict) -> list[Callable[[], object]]:
     """What to do for each field, within a transaction. Raises BadBody with all that is wrong."""
     rows = {row.kind: row for row in reversed(_rows(account)) if not row.gone}
     steps, errors = [], {}
-    for field in SETTING_FIELDS:
-        if field in body:
-            try:
-                steps.append(_step(_Setting(account, rows, field), body[field]))
-            except BadBody as wrong:
-                errors |= wrong.errors
+    for field, value in body.items():
+        try:
+            steps.append(STEPS[field](_Setting(account, rows, field), value))
+        except BadBody as wrong:
+            errors |= wrong.errors
     if errors:
-        raise BadBody("Some fields of the body are wrong.", errors)
+        raise BadBody(WRONG, errors)
     return steps
 
 
@@ -203,54 +202,85 @@ class _Setting:
 
     def row(self, kind: str) -> Service:
         if kind not in self.rows:
-            raise BadBody("", {self.field: ["This hosting has no such service."]})
+            raise self.wrong("This hosting has no such service.")
         return self.rows[kind]
 
-    def checked(self, kind: Callable, name: str, value: str | None, *args) -> str:
+    def checked(self, kind: Callable, name: str, value: str, *args) -> str:
         """What the form's field makes of the value. Raises BadBody."""
         form = _form(kind, {name: value}, *args)
         _check_as(form, **{name: self.field})
         return form[name].data
+
+    def password(self, value: str | None) -> str | None:
+        """None: one is made up."""
+        return None if value is None else self.checked(NewPasswordForm, "new", value)
+
+    def wrong(self, text: str) -> BadBody:
+        return BadBody(WRONG, {self.field: [text]})
 
     def configure(self, kind: str, **settings) -> Callable[[], object]:
         row = self.row(kind)
         return partial(wanted.configure_within, row.account_id, row.kind, row.name, **settings)
 
 
-def _step(setting: _Setting, value) -> Callable[[], object]:
-    id, field = setting.account.id, setting.field
-    if field == "php":
-        choices = usage.php_choices(setting.account, setting.row("site"))
-        choice = setting.checked(PhpForm, "version", value, choices)
-        return setting.configure("site", **usage.php_settings(choice))
-    if field == "https":
-        return setting.configure("site", letsencrypt=value)
-    if field in SWITCHES:
-        row = setting.row(SWITCHES[field])
-        return partial(wanted.switch_within, id, row.kind, row.name, value)
-    if field == "ssh_key":
-        key = setting.checked(SshKeyForm, "ssh_key", value) if value else ""
-        return setting.configure("shell", ssh_key=key)
-    if field == EVERY_PASSWORD:
-        password = _new_password(setting, value)
-        return partial(wanted.set_every_password_within, this_shop(), id, password)
-    if field in PASSWORDS:
-        row, password = setting.row(PASSWORDS[field]), _new_password(setting, value)
-        return partial(wanted.set_password_within, this_shop(), id, row.kind, row.name, password)
-    if field == "login_password":
-        hashed = _hash_of(setting.checked(NewPasswordForm, "new", value))
-        return partial(receipts.end_sessions_within, id, password_hash=hashed)
-    if field == "email":
-        email = None if value is None else setting.checked(EmailForm, "email", value)
-        if email and not visitors.may_mail(email):
-            raise _too_many_mails()
-        return partial(_change_email, id, email)
-    return partial(hosting.forget_passwords_within, id, _noted_at(value))
+def _php(setting: _Setting, value: str):
+    choices = usage.php_choices(setting.account, setting.row("site"))
+    choice = setting.checked(PhpForm, "version", value, choices)
+    return setting.configure("site", **usage.php_settings(choice))
 
 
-def _new_password(setting: _Setting, value: str | None) -> str | None:
-    """None: one is made up."""
-    return None if value is None else setting.checked(NewPasswordForm, "new", value)
+def _https(setting: _Setting, value: bool):
+    return setting.configure("site", letsencrypt=value)
+
+
+def _ssh_key(setting: _Setting, value: str | None):
+    key = setting.checked(SshKeyForm, "ssh_key", value) if value else ""
+    return setting.configure("shell", ssh_key=key)
+
+
+def _switch(setting: _Setting, value: bool):
+    row = setting.row(SWITCHES[setting.field])
+    return partial(wanted.switch_within, row.account_id, row.kind, row.name, value)
+
+
+def _password(setting: _Setting, value: str | None):
+    row = setting.row(PASSWORDS[setting.field])
+    of_row = row.account_id, row.kind, row.name
+    return partial(wanted.set_password_within, this_shop(), *of_row, setting.password(value))
+
+
+def _every_password(setting: _Setting, value: str | None):
+    password = setting.password(value)
+    return partial(wanted.set_every_password_within, this_shop(), setting.account.id, password)
+
+
+def _login_password(setting: _Setting, value: str):
+    hashed = _hash_of(setting.checked(NewPasswordForm, "new", value))
+    return partial(receipts.end_sessions_within, setting.account.id, password_hash=hashed)
+
+
+def _email(setting: _Setting, value: str | None):
+    if value is None:
+        return partial(reminders.remove_within, setting.account.id)
+    email = setting.checked(EmailForm, "email", value)
+    if not visitors.may_mail(email):
+        raise _too_many_mails()
+    return partial(_mail_link, setting.account.id, email)
+
+
+def _noted(setting: _Setting, value: str):
+    """What was made after the passwords were shown is not noted yet."""
+    try:
+        seen_at = max(0, min(clock.from_iso(value), clock.now()))
+    except (ValueError, OverflowError):
+        raise setting.wrong("Write the “as_of” of the answer that showed them.") from None
+    return partial(hosting.forget_passwords_within, setting.account.id, seen_at)
+
+
+# What makes of each field, once it is checked, the step that changes it.
+STEPS = {"php": _php, "https": _https, "ssh_key": _ssh_key, EVERY_PASSWORD: _every_password}
+STEPS |= dict.fromkeys(SWITCHES, _switch) | dict.fromkeys(PASSWORDS, _password)
+STEPS |= {"login_password": _login_password, "email": _email, "noted_as_of": _noted}
 
 
 def _hash_of(password: str) -> str:
@@ -260,11 +290,8 @@ def _hash_of(password: str) -> str:
         raise TooManyRequests from None
 
 
-def _change_email(account_id: str, email: str | None) -> None:
-    """Within a transaction: mail a link to the new address; without one, no more reminders."""
-    if email is None:
-        reminders.remove_within(account_id)
-        return
+def _mail_link(account_id: str, email: str) -> None:
+    """Within a transaction: mail a link to the new address."""
     try:
         is_sent = reminders.request_change_within(this_shop(), account_id, email)
     except reminders.TooMany:
@@ -276,15 +303,6 @@ def _change_email(account_id: str, email: str | None) -> None:
 def _too_many_mails() -> ApiError:
     detail = "Several mails were asked for today. Nothing was changed; try again tomorrow."
     return ApiError(429, "too_many_mails", detail, retry_after=DAY)
-
-
-def _noted_at(value: str) -> int:
-    """What was made after the passwords were shown is not noted yet."""
-    try:
-        return max(0, min(clock.from_iso(value), clock.now()))
-    except (ValueError, OverflowError):
-        wrong = ["Write the “as_of” of the answer that showed the passwords."]
-        raise BadBody("", {"noted_as_of": wrong}) from None
 
 
 # -- mail ------------------------------------------------------------------------------
@@ -403,7 +421,7 @@ def _wanted(found: Holder, kind: str, address: str, password: str | None = None,
         return _added(found, "addresses", add)
     except ValueError:  # such as a domain that was removed a moment ago
         wrong = ["This address cannot be yours. Look at the domain again."]
-        raise BadBody("Some fields of the body are wrong.", {"address": wrong}) from None
+        raise BadBody(WRONG, {"address": wrong}) from None
 
 
 def _removed_address(kind: str, address: str) -> Response:
@@ -469,7 +487,7 @@ def add_domain():
     except wanted.Taken as error:
         raise ApiError(409, "taken", str(error)) from None
     except ValueError as error:
-        raise BadBody("Some fields of the body are wrong.", {"name": [str(error)]}) from None
+        raise BadBody(WRONG, {"name": [str(error)]}) from None
     return answer or _created(_domains(found), "api.domain", name=name)
 
 
