@@ -15,11 +15,12 @@ from pymacaroons import Verifier
 
 from bench.customers import challenge, fetch, pay
 from bench.filling import copy_unpaid_order
-from bench.measures import CONNECTIONS, compare, goal, heading, say, throughput
+from bench.measures import compare, goal, heading, say, throughput
 from bench.programs import Stage, Web, stage
 from lightningspace import clock, l402, models, payments, receipts
 from lightningspace.l402 import Keys, Macaroon
 from lightningspace.models import Account, Order, Server
+from lightningspace.node import WEB_CALLS_AT_ONCE
 from lightningspace.shop import Shop
 
 UNPAID = 50_000
@@ -129,7 +130,8 @@ def challenges(opened: Stage, web: Web, rounds: int = 5, count: int = 100) -> No
     bare = opened.bare(2000)
     throughput(bare, "/", "", 1)
     ratios = []
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    # More at once would be told to come again.
+    with ThreadPoolExecutor(WEB_CALLS_AT_ONCE) as pool:
         for _ in range(rounds):
             cpu, started = web.cpu_seconds(), time.perf_counter()
             list(pool.map(lambda _: challenge(web.port), range(count)))
