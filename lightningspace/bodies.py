@@ -52,18 +52,15 @@ def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
 
 def as_typed(body: Mapping) -> MultiDict:
     """A body as a browser would send it in a form."""
-    absent = (None, False)
-    return MultiDict(
-        {
-            name: _typed(value)
-            for name, value in body.items()
-            if not any(value is each for each in absent)
-        }
-    )
+    typed = {name: _typed(value) for name, value in body.items()}
+    return MultiDict({name: text for name, text in typed.items() if text is not None})
 
 
-def _typed(value) -> str:
-    return "y" if value is True else str(value)
+def _typed(value) -> str | None:
+    """None: it is not sent, as a box that is not ticked."""
+    if value is None or isinstance(value, bool):
+        return "y" if value else None
+    return str(value)
 
 
 def _once(pairs: list[tuple]) -> dict:
