@@ -260,6 +260,8 @@ def told(found: Holder, status: int = 200) -> Response:
         headers = {"Retry_After": "3"}
     is_owner = found.rights.are_whole
     answer = shown.hosting(this_shop(), account_now(found), is_owner)
+    if "read" not in found.rights.capabilities:
+        answer = {name: answer[name] for name in shown.TERMS}
     return success(answer, status, **headers)
 
 

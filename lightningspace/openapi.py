@@ -79,6 +79,7 @@ the field were not there.
 **Narrower credentials.** Whoever has a credential can narrow it by appending first-party caveats:
 `{l402.SERVICE}_capabilities=read,mail` (of {", ".join(l402.CAPABILITIES)}) and
 `{l402.SERVICE}_valid_until=<unix seconds>`. Passwords are shown to whole credentials only.
+Without `read`, what was paid or changed is answered with the hosting's state, time and size alone.
 """
 
 

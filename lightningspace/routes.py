@@ -164,7 +164,7 @@ ROUTES = {
     ),
     "PATCH /hosting": Route(
         "Change settings and passwords",
-        {200: "Hosting"},
+        {200: "HostingAsTold"},
         capability="settings",
         fields=managing.SETTING_FIELDS,
         rules=SETTINGS,
@@ -182,7 +182,7 @@ ROUTES = {
     ),
     "POST /hosting/extend": Route(
         "Buy more time",
-        {200: "Hosting", 202: "Hosting"},
+        {200: "HostingAsTold", 202: "HostingAsTold"},
         capability="pay",
         fields=api.TIME_FIELDS,
         required=("duration", "unit"),
@@ -195,7 +195,7 @@ ROUTES = {
     ),
     "POST /hosting/resize": Route(
         "Change the size",
-        {200: "Hosting"},
+        {200: "HostingAsTold"},
         capability="pay",
         fields=api.SIZE_FIELDS,
         sells="a larger size",

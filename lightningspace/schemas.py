@@ -207,3 +207,12 @@ SCHEMAS = {
     "DomainGoing": record(name=STRING, state={"const": "going"}),
     "Closing": record(closing={"const": True}),
 }
+
+_HOSTING = SCHEMAS["Hosting"]["properties"]
+SCHEMAS |= {
+    "HostingTerms": record(**{name: _HOSTING[name] for name in shown.TERMS}),
+    "HostingAsTold": {
+        "anyOf": [ref("Hosting"), ref("HostingTerms")],
+        "description": "its terms alone for credentials that lack the capability read",
+    },
+}

@@ -13,6 +13,8 @@ from lightningspace.shop import Shop
 PAYMENTS_SHOWN = 10
 # What says more of a hosting than that it is live, the first that is true.
 STATES = ("blocked", "closing", "last_call", "suspended")
+# What is told to those who may not read, when they have paid or changed something.
+TERMS = ("as_of", "state", "is_ready", "paid_until", "left_seconds", "credit_msat", "size")
 
 
 # -- prices ----------------------------------------------------------------------------

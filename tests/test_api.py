@@ -521,6 +521,30 @@ def test_passwords_are_told_to_whole_credentials_alone(program, token, this_shop
             assert password not in answer.text
 
 
+def test_who_may_pay_and_not_read_is_told_no_more_than_what_he_bought(program, token, this_shop):
+    given = receipts.hand_out(
+        this_shop, Account.get().id, "pays", Rights(frozenset(["pay", "settings"]), None)
+    )
+    friend = f"L402 {receipts.text_of(this_shop, given)}"
+    extension = program.buys("/hosting/extend", HOUR, friend)
+    headers = {"Authorization": friend}
+    for answer in (
+        program.extends(extension),
+        program.resizes(friend, 100),
+        program.client.patch("/api/v1/hosting", json={"https": True}, headers=headers),
+    ):
+        assert answer.status_code == 200
+        assert set(answer.json) == {
+            "as_of",
+            "state",
+            "is_ready",
+            "paid_until",
+            "left_seconds",
+            "credit_msat",
+            "size",
+        }
+
+
 # -- limits, before an invoice is minted ----------------------------------------------------
 
 
