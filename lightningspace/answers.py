@@ -26,6 +26,16 @@ CORS = {
 }
 
 
+# What Flask and its kind refuse, in words for programs.
+DETAILS = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    405: "This address takes other methods: those that Allow names.",
+    413: "The body has more than 64 KiB.",
+    429: "Too many requests in a short time. Send the same again later.",
+}
+
+
 class ApiError(Exception):
     """An answer other than success: `code` is for programs, `detail` for people.
 
@@ -66,9 +76,9 @@ def of_bad_body(error: bodies.BadBody) -> Response:
 
 
 def of_http_error(error: HTTPException, detail: str, retry_after: str | None) -> Response:
-    """What Flask and its kind refuse, in our form."""
+    """What Flask and its kind refuse, in our form; `detail` is what people are told."""
     code = HTTPStatus(error.code).phrase.lower().replace(" ", "_")
-    response = problem(error.code, code, detail)
+    response = problem(error.code, code, DETAILS.get(error.code, detail))
     for name, value in error.get_headers()[1:]:  # such as Allow
         response.headers[name] = value
     if retry_after:

@@ -39,6 +39,7 @@ def document(shop: Shop) -> dict:
             "securitySchemes": {"L402": SCHEME},
             "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
             "headers": HEADERS,
+            "responses": _shared_responses(),
             "schemas": schemas.SCHEMAS,
         },
     }
@@ -204,7 +205,7 @@ def _operation(shop: Shop, name: str, route: Route) -> dict:
     operation = {
         "operationId": _operation_id(method, path),
         "summary": route.summary,
-        "responses": _responses(method, route),
+        "responses": _responses(method, path, route),
     }
     if route.note:
         operation["description"] = route.note
@@ -227,18 +228,28 @@ def _operation_id(method: str, path: str) -> str:
     return method.lower() + "".join(word.capitalize() for word in words)
 
 
-def _responses(method: str, route: Route) -> dict:
-    by_status: dict[int, list[str]] = {}
-    for code in _codes(method, route):
-        by_status.setdefault(CODES[code][0], []).append(code)
+def _responses(method: str, path: str, route: Route) -> dict:
     answers = {status: _success(status, schema) for status, schema in route.answers.items()}
+    if 201 in answers and (links := _links(f"{path}/")):
+        answers[201]["links"] = links
     if route.sells:
         answers[402] = _payment_required(route)
-    answers |= {status: _problem(status, codes) for status, codes in by_status.items()}
+    for status, codes in _problems(method, route).items():
+        answers[status] = _ref("responses", "-".join(codes))
     return {str(status): answers[status] for status in sorted(answers)}
 
 
-def _codes(method: str, route: Route) -> list[str]:
+def _shared_responses() -> dict:
+    """Many routes have the same problems."""
+    return {
+        "-".join(codes): _problem(status, codes)
+        for name, route in ROUTES.items()
+        for status, codes in _problems(name.split()[0], route).items()
+    }
+
+
+def _problems(method: str, route: Route) -> dict[int, list[str]]:
+    """The codes of each status."""
     codes = set(route.codes) | {"service_unavailable"}
     if method != "GET":
         codes |= {"too_many_requests"}
@@ -250,7 +261,26 @@ def _codes(method: str, route: Route) -> list[str]:
         codes |= {"bad_key"}
     if route.sells:
         codes |= set(SALE)
-    return [code for code in CODES if code in codes]
+    by_status: dict[int, list[str]] = {}
+    for code in CODES:
+        if code in codes:
+            by_status.setdefault(CODES[code][0], []).append(code)
+    return by_status
+
+
+def _links(path: str, member: str = "") -> dict:
+    """What can be done with what was just made: the routes below `path`, whose parameter is the
+    answer's `member`, or the one of its own name.
+    """
+    links = {}
+    for name in ROUTES:
+        method, below = name.split()
+        if below.startswith(f"{path}{{"):
+            [parameter] = re.findall("{(.*?)}", below)
+            value = f"$response.body#/{member or parameter}"
+            operation = _operation_id(method, below)
+            links[operation] = {"operationId": operation, "parameters": {parameter: value}}
+    return links
 
 
 def _success(status: int, schema: str) -> dict:
@@ -267,6 +297,7 @@ def _payment_required(route: Route) -> dict:
         "description": f"An invoice for {route.sells}",
         "headers": {"WWW-Authenticate": _ref("headers", "Challenge")},
         "content": {PROBLEM: {"schema": _ref("schemas", "PaymentRequired")}},
+        "links": _links("/hosting/orders/", "order"),
     }
 
 
