@@ -197,7 +197,7 @@ class LoginForm(Form):
     )
 
 
-class HiddenTextField(TextAreaField):
+class SecretAreaField(TextAreaField):
     """What is typed here is secret, and does not come back in a page."""
 
     def _value(self):
@@ -209,7 +209,7 @@ class ReceiptForm(Form):
 
     credential: authorization.Credential | None = None
 
-    receipt = HiddenTextField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
+    receipt = SecretAreaField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
     file = FileField("Or the file that you saved")
 
     def validate_receipt(self, field):
@@ -234,12 +234,12 @@ class ReceiptForm(Form):
 
 
 class RecoveryForm(Form):
-    invoice = HiddenTextField(
+    invoice = SecretAreaField(
         "Invoice",
         validators=[InputRequired("Paste the invoice that you paid."), Length(max=INVOICE_MAX)],
         render_kw={"rows": "4", "placeholder": "lnbc…"} | TYPED_AS_IT_IS,
     )
-    preimage = HiddenTextField(
+    preimage = SecretAreaField(
         "Preimage",
         filters=[_without_blanks],
         validators=[InputRequired("Paste the preimage of its payment.")],

@@ -53,39 +53,27 @@ def log_in_by_receipt():
     form = ReceiptForm()
     if not form.validate_on_submit():
         return _login_page(400, receipt_form=form)
+    shown = form.credential
     try:
-        return _enter(form.credential)
+        found = receipts.holder(this_shop(), shown.macaroon, shown.preimage)
     except receipts.NotSettled:
-        problem = "Its payment is not recorded yet. Nothing is lost: try again in a minute."
-    except _OnlyAToken:
+        problem = "Its payment has not taken effect yet. Nothing is lost: try again in a minute."
+    except l402.Void:
+        if _had_a_hosting(shown):
+            return redirect(url_for("web.index"), 303)
+        problem = "It counts no more: there is a newer receipt, or its time or hosting is over."
+    except l402.Invalid:
+        problem = "This is no receipt of a hosting here. Is it complete?"
+    else:
+        if found.rights.are_whole:
+            visitors.log_in(found.account)
+            return redirect(url_for("account.overview"), 303)
         problem = (
             "This token is for programs: it may not do everything, or it has an end. To log in "
             "takes the receipt itself."
         )
-    except l402.Void:
-        if _had_a_hosting(form.credential):
-            return redirect(url_for("web.index"), 303)
-        problem = "It counts no more: there is a newer receipt, or its hosting is closed."
-    except l402.Invalid:
-        problem = "This is no receipt of a hosting here. Is it complete?"
     form.receipt.errors = [problem]
     return _login_page(400, receipt_form=form)
-
-
-class _OnlyAToken(Exception):
-    """It is good, and does not give control of the whole hosting."""
-
-
-def _enter(credential: Credential):
-    """Log in; who has paid for what is not there yet waits for it where everybody else does."""
-    found = receipts.holder(this_shop(), credential.macaroon, credential.preimage)
-    if not found.rights.are_whole:
-        raise _OnlyAToken
-    if found.account.opened_at is None:
-        token = receipts.opening_order(found.account).token
-        return redirect(url_for("web.order", token=token), 303)
-    visitors.log_in(found.account)
-    return redirect(url_for("account.overview"), 303)
 
 
 def _had_a_hosting(credential: Credential) -> bool:
@@ -109,9 +97,8 @@ def recover():
     if not form.validate_on_submit():
         return _login_page(400, recovery_form=form)
     try:
-        account, password = receipts.recover(
-            this_shop(), form.invoice.data, l402.read_preimage(form.preimage.data)
-        )
+        preimage = l402.read_preimage(form.preimage.data)
+        account, password = receipts.recover(this_shop(), form.invoice.data, preimage)
     except receipts.RecoveryWaits as waits:
         return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
     except receipts.NotRecovered:
