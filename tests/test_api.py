@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from peewee import OperationalError
 
-from lightningspace import api, clock, models, orders, payments, receipts, wanted
+from lightningspace import api, clock, l402, models, orders, payments, receipts, wanted
 from lightningspace.l402 import Rights
 from lightningspace.models import Account, Order, Server
 from tests.conftest import (
@@ -180,6 +180,7 @@ def test_the_receipt_sees_the_same_hosting_again_and_again(program, token, node,
     assert Account.select().count() == 1
 
 
+@pytest.mark.each_database
 def test_two_requests_with_one_key_at_once_are_one_order(app, program, node):
     clients = [program.twin(app) for _ in range(3)]
     answers = at_once(*(lambda each=each: each.asks(key=KEY) for each in clients))
@@ -250,6 +251,27 @@ def test_a_request_waits_three_seconds_in_all(program, worker):
     settling.join()
 
 
+def test_the_receipt_of_a_closed_hosting_has_its_name_again(
+    program, worker, time_machine, node, this_shop
+):
+    wish = WISH | {"username": "anna"}
+    old = program.buys(body=wish)
+    narrower, _, preimage = old.rpartition(":")
+    narrower = l402.read(narrower.partition(" ")[2]).narrowed("lightning-space_capabilities=pay")
+    account = Account.get()
+    wanted.close(account.id)
+    while Account.get_or_none(Account.id == account.id):
+        time_machine.forward(30)
+        work(worker)
+    for stranger in ("", f"L402 {narrower}:{preimage}"):
+        taken = program.asks(body=wish, token=stranger)
+        assert (taken.status_code, taken.json["code"]) == (409, "name_taken")
+    assert invoices_asked_for(node) == 1
+    new = program.buys(body=wish, token=f"Basic abc, {old}")
+    bought = program.asks(body=wish, token=new)
+    assert (bought.status_code, bought.json["username"]) == (201, "anna")
+
+
 # -- more time: what is paid is had, once -------------------------------------------------
 
 
@@ -315,6 +337,7 @@ def test_paid_and_not_in_effect_is_asked_for_again_and_never_sold_again(
     assert invoices_asked_for(node) == 2
 
 
+@pytest.mark.each_database
 def test_shown_by_two_at_once_a_token_is_good_once(app, program, token):
     extension = program.buys("/hosting/extend", HOUR, token)
     until = end(program, token)
@@ -325,6 +348,7 @@ def test_shown_by_two_at_once_a_token_is_good_once(app, program, token):
     assert end(program, token) == until
 
 
+@pytest.mark.each_database
 def test_asked_for_by_two_at_once_it_has_one_invoice(app, program, token, node):
     clients = [program.twin(app) for _ in range(3)]
     answers = at_once(*(lambda each=each: each.extends(token) for each in clients))
@@ -418,6 +442,18 @@ def test_after_a_new_receipt_a_key_is_another_one(program, token, this_shop):
     extension = program.pays(challenge)
     work(program.worker)
     assert program.extends(extension, key=KEY).status_code == 200
+
+
+def test_a_suspended_hosting_comes_back_by_its_receipt(program, token, worker, time_machine):
+    time_machine.forward(6 * 3600)
+    wanted.suspend(Account.get().id)
+    work(worker)
+    assert program.looks(token).json["state"] == "suspended"
+    extension = program.buys("/hosting/extend", HOUR, token)
+    answer = program.extends(extension)
+    assert answer.status_code == 200
+    assert answer.json["left_seconds"] >= 3600
+    assert answer.json["state"] != "suspended"
 
 
 # -- another size ------------------------------------------------------------------------
