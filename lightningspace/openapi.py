@@ -306,7 +306,7 @@ def _problem(status: int, codes: list[str]) -> dict:
     answer = {"description": "\n".join([f"{TITLES[status]}.", "", *meanings])}
     if status == 401:
         answer["headers"] = {"WWW-Authenticate": _ref("headers", "Bare")}
-    if status == 429:
+    if status in (429, 503):
         answer["headers"] = {"Retry-After": _ref("headers", "RetryAfter")}
     exact = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
     schema = {"allOf": [_ref("schemas", "Problem"), exact]}

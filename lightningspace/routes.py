@@ -52,8 +52,8 @@ TITLES = {
     429: "Too often",
     503: "Not now; send the same again soon",
 }
-SALE = ("refused", "ordered", "too_many_unpaid", "checking", "node_down")
-SIZE_SALE = ("sold_out", "size_waits", "not_had", "takes_effect", "setting_up")
+SALE = ("ordered", "too_many_unpaid", "checking", "node_down")
+SIZE_SALE = ("refused", "sold_out", "size_waits", "not_had", "takes_effect", "setting_up")
 PRICE_OF_TIME = (
     "The rate of its size (rate_msat_per_day) times the seconds, divided by 86400, rounded up to "
     "whole satoshi; at least one."
@@ -188,7 +188,7 @@ ROUTES = {
         required=("duration", "unit"),
         sells="more time",
         price=PRICE_OF_TIME,
-        codes=("changed", "setting_up"),
+        codes=("refused", "changed", "setting_up"),
         note="The token of an extension is good for it once: the same body, sent again with that "
         "token, is sold again. It goes on to be a credential of the hosting, as the one that was "
         "shown to order it.",

@@ -493,9 +493,19 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
             wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{page.url} ({text}) is {wide} px too wide at {width} px"
 
-    for path, text in (("/", "Prices"), ("/login", "Log in"), ("/nowhere", "Nothing here")):
+    for path, text in (
+        ("/", "Prices"),
+        ("/login", "Log in"),
+        ("/nowhere", "Nothing here"),
+        ("/api/v1/hosting", "This needs the L402 credential"),
+        ("/api/v1/openapi.json", "Idempotency-Key"),
+    ):
         page.goto(path)
         assert_fits(text)
+    wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
+    page.route("**/api/v1/*", lambda route: route.continue_(method="POST", post_data=wish))
+    page.goto("/api/v1/hosting")
+    assert_fits("Copy the invoice")
     page.goto("/")
     page.get_by_label("Name").fill("a name with spaces" * 5)
     page.get_by_role("button", name="Order and pay").click()
