@@ -20,6 +20,7 @@ FACTS = {
     "blocked": {"reason": "spam\nand more"},
     "domain": {"name": "alice.example", "record": "TXT", "until": ENDS},
     "confirm": {"link": "http://localhost/x", "until": ENDS},
+    "recovery": {"opens_at": ENDS},
 }
 
 
