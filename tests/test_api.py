@@ -1,5 +1,6 @@
 """The API for programs: buying and extending with nothing but a wallet."""
 
+import random
 import threading
 import time
 from dataclasses import dataclass
@@ -454,6 +455,66 @@ def test_a_suspended_hosting_comes_back_by_its_receipt(program, token, worker, t
     assert answer.status_code == 200
     assert answer.json["left_seconds"] >= 3600
     assert answer.json["state"] != "suspended"
+
+
+@dataclass
+class Sale:
+    """An extension as its program knows it."""
+
+    challenge: object
+    body: dict
+    token: str = ""  # once it is paid
+    is_answered: bool = False
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_who_has_paid_is_answered_once(
+    seed, program, token, worker, this_shop, node, nobody_may_wait
+):
+    """Old and new tokens with and without keys, in any order, while the worker does its steps."""
+    chance = random.Random(seed)
+    begins, sales, of_key = Account.get().expires_at, {}, {}
+
+    def ask():
+        body = chance.choice([HOUR, HOUR, {"duration": 2, "unit": "hours"}])
+        key = chance.choice([None, None, KEY, ANOTHER_KEY])
+        paid = [sale for sale in sales.values() if sale.token]
+        own = chance.choice([None, None, *paid])
+        answer = program.extends(own.token if own else token, body, key=key)
+        keyed = of_key.get((key, body["duration"]))
+        is_owed = own is not None and own.body == body and not own.is_answered
+        if answer.status_code == 402:
+            assert not is_owed
+            order = answer.json["order"]
+            assert keyed in (None, order)
+            sales.setdefault(order, Sale(answer, body))
+            if key:
+                of_key[key, body["duration"]] = order
+        elif answer.status_code == 200:
+            answered = own if is_owed else sales[keyed]
+            assert answered.token and answered.body == body
+            answered.is_answered = True
+        else:
+            assert answer.status_code in (202, 429, 503) or answer.json["code"] == "changed"
+
+    def pay():
+        unpaid = [sale for sale in sales.values() if not sale.token]
+        if unpaid:
+            sale = chance.choice(unpaid)
+            sale.token = program.pays(sale.challenge)
+
+    def apply():
+        for due in payments.due():
+            payments.apply(this_shop, due.token)
+
+    steps = [ask, ask, ask, pay, lambda: record_payments(worker), apply, lambda: work(worker)]
+    for _ in range(60):
+        chance.choice(steps)()
+    work(worker)
+    applied = [order for order in orders_of("extend") if order.applied_at]
+    assert {order.token for order in applied} == {o for o, sale in sales.items() if sale.token}
+    assert Account.get().expires_at == begins + sum(order.bought_seconds for order in applied)
+    assert invoices_asked_for(node) == 1 + len(sales)
 
 
 # -- another size ------------------------------------------------------------------------
