@@ -39,7 +39,6 @@ def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
         raise BadBody("The body is no JSON object with each name once.") from None
     if not isinstance(body, dict):
         raise BadBody("The body is no JSON object.")
-    body = {name: value for name, value in body.items() if value is not None or name in nullable}
     errors = {
         name: [f"Write {fields[name]} here." if name in fields else "There is no such field."]
         for name, value in body.items()
@@ -47,7 +46,7 @@ def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
     }
     if errors:
         raise BadBody(WRONG, errors)
-    return body
+    return {name: value for name, value in body.items() if value is not None or name in nullable}
 
 
 def as_typed(body: Mapping) -> MultiDict:

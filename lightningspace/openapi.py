@@ -61,8 +61,9 @@ No account form, no e-mail: a paid invoice is the login and the API key.
 wallet gets its preimage. Send the same request again with the header
 `Authorization: L402 <macaroon>:<preimage>`. That credential is the receipt of the hosting: it has
 no end, so keep it. The other POSTs that cost something answer 402 in the same way; the credential
-that they lead to may do what the one shown to order it may do, and the old one stays good. No
-other request mints an invoice: without a good credential they answer 401.
+that they lead to may do what the one shown to order it may do, and the old one stays good. Nothing
+else mints an invoice: without a good credential all but `POST /hosting` and `GET /prices` answer
+401.
 
 **Budgets.** Common clients refuse to pay more than 1,000 sat by default (l402-requests, lnget and
 Aperture's client): raise that, or buy less at once. The smallest hosting costs {costs["hours"]} sat
@@ -75,7 +76,7 @@ once: then the same body is sold again, so that a loop may buy hour after hour.
 
 **Errors** are `application/problem+json` (RFC 9457) with a `code` for programs and a `detail` for
 people. `Retry-After` says after how many seconds to send the same again. In bodies, null is as if
-the field were not there.
+the field were not there, where the field does not say what it stands for.
 
 **Narrower credentials.** Whoever has a credential can narrow it by appending first-party caveats:
 `{l402.SERVICE}_capabilities=read,mail` (of {", ".join(l402.CAPABILITIES)}) and

@@ -73,7 +73,7 @@ class Route:
     needs_none: bool = False  # it may be used without a credential
     fields: dict[str, str] | None = None  # of the body
     required: tuple[str, ...] = ()
-    rules: dict[str, dict] = field(default_factory=dict)  # beyond those of FIELDS
+    rules: dict[str, dict] = field(default_factory=dict)  # of fields, beyond `fields`
     query: dict[str, str] = field(default_factory=dict)
     sells: str = ""
     price: str = ""
