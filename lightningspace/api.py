@@ -299,6 +299,7 @@ def extend():
                 "changed",
                 f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
             )
+        # Who is told to come again must not meet another invoice then: it is not used up by that.
         if not wait_for(lambda: _is_applied(own.token)):
             return told(found, 202)
         if orders.redeem(own.token):

@@ -189,7 +189,9 @@ ROUTES = {
         sells="more time",
         price=PRICE_OF_TIME,
         codes=("refused", "changed", "setting_up"),
-        note="The token of an extension is good for it once: the same body, sent again with that "
+        note="202: it is paid and takes effect in a moment. Send the same again: nothing is sold "
+        "for it. "
+        "The token of an extension is good for it once: the same body, sent again with that "
         "token, is sold again. It goes on to be a credential of the hosting, as the one that was "
         "shown to order it.",
     ),
