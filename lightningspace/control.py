@@ -36,6 +36,7 @@ from lightningspace.forms import (
     Button,
     CloseForm,
     EmailForm,
+    NewPasswordForm,
     PasswordForm,
     PhpForm,
     ServicePasswordForm,
@@ -249,7 +250,7 @@ def _settings_page(status: int = 200, **forms):
             _php_choices(site), formdata=None, version=usage.php_choice(site)
         ),
         "email_form": lambda: EmailForm(formdata=None, email=this_account().email),
-        "login_form": lambda: PasswordForm(formdata=None),
+        "login_form": lambda: _login_form(formdata=None),
     }
     return page(
         "account/settings.html",
@@ -364,16 +365,21 @@ def remove_email():
 @account.post("/password")
 @visitors.limited("logins", lambda response: True)
 def change_password():
-    form = PasswordForm()
+    form = _login_form()
     account = this_account()
     if not form.validate_on_submit():
         return _settings_page(400, login_form=form)
-    if visitors.account_of(account.username, form.current.data) is None:
+    if form.current and visitors.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
     visitors.log_out_everywhere(account, password_hash=passwords.make_hash(form.new.data))
     flash("Your login password is changed, and every other browser is logged out.")
     return redirect(url_for("account.settings"), 303)
+
+
+def _login_form(**kwargs) -> NewPasswordForm:
+    """Who came with the receipt may never have had a password."""
+    return (NewPasswordForm if visitors.showed_receipt() else PasswordForm)(**kwargs)
 
 
 @account.post("/settings/sessions")

@@ -294,6 +294,8 @@ class TokenForm(Form):
 
 
 class NewPasswordForm(Form):
+    current = None
+
     new = PasswordField(
         "New password",
         validators=[InputRequired("Write a new password.")],

@@ -66,7 +66,7 @@ def log_in_by_receipt():
         problem = "This is no receipt of a hosting here. Is it complete?"
     else:
         if found.rights.are_whole:
-            visitors.log_in(found.account)
+            visitors.log_in(found.account, by_receipt=True)
             return redirect(url_for("account.overview"), 303)
         problem = (
             "This token is for programs: it may not do everything, or it has an end. To log in "

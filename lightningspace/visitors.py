@@ -103,12 +103,14 @@ def account_of(username: str, password: str) -> Account | None:
     return account if right else None
 
 
-def log_in(account: Account, by_recovery: bool = False) -> None:
+def log_in(account: Account, by_recovery: bool = False, by_receipt: bool = False) -> None:
     """Begin a session of this account; of the one before only the browser's identity stays."""
     if not by_recovery:
         note_entry(account)
     _new_session()
     login_user(User(account))
+    if by_receipt:
+        session["by_receipt"] = True
     session.pop("_id", None)  # a hash of the client's address, which we neither need nor keep
 
 
@@ -118,6 +120,11 @@ def note_entry(account: Account) -> None:
         Account.update(entered_at=now(), recovery_asked_at=None).where(
             (Account.id == account.id) & Account.entered_at.is_null()
         ).execute()
+
+
+def showed_receipt() -> bool:
+    """Whether this session was begun with a receipt: it may set a password without the old one."""
+    return "by_receipt" in session
 
 
 def log_out() -> None:

@@ -279,6 +279,19 @@ def test_a_receipt_of_a_hosting_whose_name_does_not_rest_is_refused(
 
 
 @with_settings(LOGINS_LIMIT="3 per minute")
+def test_who_came_with_the_receipt_sets_a_password_without_the_old_one(app, bought, receipt):
+    client = app.test_client()
+    show(client, receipt)
+    page = client.get("/account/settings").text
+    assert "Current password" not in page
+    fields = {"csrf_token": csrf_token(page), "new": "staple battery"}
+    assert client.post("/account/password", data=fields).status_code == 303
+    assert is_in(client, bought)
+    assert log_in(app.test_client(), bought.account.username, "staple battery").status_code == 303
+    # This session goes on, but a stolen one may not go round in circles.
+    assert "Current password" in client.get("/account/settings").text
+
+
 def test_failures_of_all_kinds_are_limited_together(client, other, bought, receipt):
     assert log_in(client, "alice", "wrong password").status_code == 400
     assert show(client, "nonsense").status_code == 400
