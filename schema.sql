@@ -42,7 +42,7 @@ CREATE TABLE accounts (
   closing_at        BIGINT,                              -- to be removed; the row goes when it is
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
-  receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of an older epoch are void
+  receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of another epoch are void
   entered_at        BIGINT,                              -- somebody came in first, not by recovery
   wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
   recovery_asked_at BIGINT,                              -- it was tried, and waits

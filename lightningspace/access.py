@@ -1,6 +1,8 @@
 """The control center's page of who gets in: the receipt, the wallet's history, tokens."""
 
 import logging
+import re
+from collections.abc import Mapping
 
 from flask import Response, flash, redirect, request, url_for
 from werkzeug.exceptions import NotFound
@@ -58,27 +60,34 @@ def next_receipt():
 
 @account.get("/access/receipt/file")
 def next_receipt_file():
-    found = _receipt(_next_epoch())
+    epoch = _epoch(request.args)
+    if epoch is None:
+        raise NotFound
+    found = _receipt(epoch)
     return _file(found) or _next_receipt_page(_status(found), found)
 
 
 @account.post("/access/receipt")
 def renew_receipt():
     # The one that the page showed: a form that is sent twice makes one, and no other tab's ends.
-    epoch = request.form.get("epoch", 0, int)
-    if epoch != this_account().receipt_epoch + 1 or not receipts.renew(this_account().id, epoch):
+    epoch, after = _epoch(request.form), request.form.get("after", -1, int)
+    if epoch is None or not receipts.renew(this_account().id, epoch, after):
         return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
     visitors.log_in(Account.get_by_id(this_account().id))
     flash("The new receipt counts from now on, and nothing that was handed out before.")
     return redirect(url_for("account.access"), 303)
 
 
-def _next_epoch() -> int:
-    return this_account().receipt_epoch + 1
+def _epoch(fields: Mapping[str, str]) -> int | None:
+    """That of the next receipt that a page has shown; None: of no page."""
+    typed = fields.get("epoch", "")
+    is_one = re.fullmatch("[1-9][0-9]{0,18}", typed) and int(typed) < 1 << 63
+    return int(typed) if is_one else None
 
 
 def _next_receipt_page(status: int = 200, found: dict | None = None, **context):
-    epoch = _next_epoch()
+    # Another one on each page: who saw one before cannot have that which will count.
+    epoch = l402.new_epoch()
     return page(
         "account/new_receipt.html",
         status,

@@ -23,7 +23,7 @@ CAVEATS_MAX = 32
 IDENTIFIER = struct.Struct(">H32s32s")
 IDENTIFIER_VERSION = 0
 # Of our token ids: which master key, and which of the account's receipts.
-TOKEN_ID = struct.Struct(">4sI24s")
+TOKEN_ID = struct.Struct(">4sQ20s")
 
 VERSION = b"\x02"
 # The kinds of libmacaroons' fields, and how they follow each other. A caveat of a third party has
@@ -124,8 +124,8 @@ class Keys:
 
     def token_id(self, epoch: int, seed: bytes | None = None) -> bytes:
         """One for a new token: equal for an equal `seed`, else random."""
-        own = secrets.token_bytes(24) if seed is None else self._derive(self._newest, b"id", seed)
-        return TOKEN_ID.pack(self._newest, epoch, own[:24])
+        own = secrets.token_bytes(20) if seed is None else self._derive(self._newest, b"id", seed)
+        return TOKEN_ID.pack(self._newest, epoch, own[:20])
 
     def mint(self, payment_hash: bytes, token_id: bytes, rights: Rights = WHOLE) -> Macaroon:
         """Raises Void when the master key of this token id is not ours (any more)."""
@@ -153,6 +153,11 @@ class Keys:
         if version not in self._masters:
             raise Void("the key of this token is not ours, or not any more")
         return _hmac(self._masters[version], purpose + b"\0" + what)
+
+
+def new_epoch() -> int:
+    """For the next receipt: nobody can have one of it before it is chosen. The first is of 0."""
+    return 1 + secrets.randbelow((1 << 63) - 1)
 
 
 def epoch(macaroon: Macaroon) -> int:

@@ -156,7 +156,7 @@ def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon
 def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:
     """The account's receipt, as text: the token and its preimage.
 
-    `epoch`: of another one, such as the next. None: the node does not know the payment any more.
+    `epoch`: of one that may be the next. None: the node does not know the payment any more.
     Raises NodeError.
     """
     epoch = account.receipt_epoch if epoch is None else epoch
@@ -230,25 +230,26 @@ def revoke(account_id: str, token_id: str) -> bool:
     return own.execute() == 1
 
 
-def renew(account_id: str, epoch: int) -> bool:
-    """Make the next receipt, which is that of this `epoch`, the only one that counts.
+def renew(account_id: str, epoch: int, after: int) -> bool:
+    """Make the receipt of `epoch`, a new one, the only one that counts.
 
     Every other receipt, token and session ends, and the wallet's history logs in no more. False:
-    that receipt is not the next one (any more).
+    that of `after` is not the one that counts (any more).
     """
     with transaction():
         account = lock_account(account_id)
-        if account is None or account.receipt_epoch + 1 != epoch:
+        if account is None or account.receipt_epoch != after:
             return False
         end_sessions_within(account_id, wallet_recovers=False)
-        renew_within(account_id)
+        renew_within(account_id, epoch)
     logger.info("account %s: a new receipt", account_id)
     return True
 
 
-def renew_within(account_id: str) -> None:
+def renew_within(account_id: str, epoch: int | None = None) -> None:
     """Within a transaction: make every receipt and token of the account void, for a new one."""
-    Account.update(receipt_epoch=Account.receipt_epoch + 1, recovery_asked_at=None).where(
+    epoch = l402.new_epoch() if epoch is None else epoch
+    Account.update(receipt_epoch=epoch, recovery_asked_at=None).where(
         Account.id == account_id
     ).execute()
     Token.delete().where(Token.account == account_id).execute()

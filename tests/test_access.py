@@ -514,6 +514,13 @@ def test_a_flood_of_recoveries_is_turned_away(client, bought):
     assert bought.account.receipt_epoch == 0
 
 
+def renew(browser, page=None):
+    """Press the button of the page with the next receipt."""
+    page = page or browser.get("/account/access/receipt").text
+    fields = re.findall(r'name="(epoch|after)" value="(\d+)"', page)
+    return send(browser, "/account/access/receipt", **dict(fields))
+
+
 # -- the receipt in the control center -------------------------------------------------
 
 
@@ -557,7 +564,7 @@ def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, thi
         assert page.status_code == 200
         assert "does not answer just now" in page.text
         assert shown in page.text
-    for file in ("/account/receipt", "/account/access/receipt/file"):
+    for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
         assert browser.get(file).status_code == 503
 
 
@@ -567,7 +574,7 @@ def test_a_node_that_does_not_know_the_payment_is_no_fault_of_the_page(browser, 
         page = browser.get(path)
         assert page.status_code == 200
         assert "does not know the payment any more" in page.text
-    for file in ("/account/receipt", "/account/access/receipt/file"):
+    for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
         assert browser.get(file).status_code == 404
 
 
@@ -578,14 +585,14 @@ def test_a_new_receipt_is_kept_first_and_then_ends_the_others(
     token = receipts.hand_out(this_shop, bought.account.id, "my script", l402.WHOLE)
     handed_out = receipts.text_of(this_shop, token)
     page = browser.get("/account/access/receipt").text
-    new = browser.get("/account/access/receipt/file").text.strip()
+    file = re.search(r'"(/account/access/receipt/file[^"]+)', page)[1]
+    new = browser.get(file).text.strip()
     assert new in unescape(page)
     assert receipt not in unescape(page)
     stranger = app.test_client()
     assert show(stranger, new).status_code == 400
 
-    epoch = re.search(r'name="epoch" value="(\d+)"', page)[1]
-    done = send(browser, "/account/access/receipt", epoch=epoch)
+    done = renew(browser, page)
     assert done.location == "/account/access"
     assert is_in(browser, bought)
     assert not is_in(other, bought)
@@ -597,16 +604,35 @@ def test_a_new_receipt_is_kept_first_and_then_ends_the_others(
     assert recover(app.test_client(), bought).status_code == 400
 
 
-def test_only_the_next_receipt_becomes_the_new_one(browser, bought):
-    for epoch in ("", "0", "2", "x", "-1", "9" * 40):
-        assert send(browser, "/account/access/receipt", epoch=epoch).status_code == 409
+def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
+    browser, other, app, bought, receipt
+):
+    show(other, receipt)
+    kept = re.search(r'<code id="receipt">([^<]+)', other.get("/account/access/receipt").text)[1]
+    renew(browser)
+    assert "counts no more" in problem(show(app.test_client(), unescape(kept)))
+
+
+def test_only_the_receipt_that_counts_is_followed_by_another(browser, bought):
+    for after in ("", "1", "x", "9" * 40):
+        answer = send(browser, "/account/access/receipt", epoch="1", after=after)
+        assert answer.status_code == 409
+    assert bought.account.receipt_epoch == 0
+
+
+def test_no_new_receipt_is_of_an_epoch_that_cannot_be(browser, bought):
+    for epoch in ("", "0", "x", "-1", "1_0", str(2**63), "9" * 5000):
+        assert send(browser, "/account/access/receipt", epoch=epoch, after="0").status_code == 409
+        assert browser.get(f"/account/access/receipt/file?epoch={epoch}").status_code == 404
     assert bought.account.receipt_epoch == 0
 
 
 def test_a_form_sent_twice_makes_one_new_receipt(browser, bought):
-    assert send(browser, "/account/access/receipt", epoch="1").status_code == 303
-    assert send(browser, "/account/access/receipt", epoch="1").status_code == 409
-    assert bought.account.receipt_epoch == 1
+    page = browser.get("/account/access/receipt").text
+    assert renew(browser, page).status_code == 303
+    epoch = bought.account.receipt_epoch
+    assert renew(browser, page).status_code == 409
+    assert bought.account.receipt_epoch == epoch
 
 
 def test_the_wallets_history_is_a_switch(browser, bought):

@@ -354,7 +354,7 @@ def test_an_extension_paid_too_late_gives_control_of_what_it_opens(
     settle()
     anew = late.holder(this_shop)
     assert (anew.account.username, anew.rights, anew.source) == ("alice", WHOLE, RECEIPT)
-    assert anew.account.receipt_epoch == 1
+    assert anew.account.receipt_epoch == l402.epoch(late.macaroon) != 0
     assert refusal(bought.holder, this_shop) is Void
 
 
@@ -525,14 +525,14 @@ def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
 
     def before_call(method):
         if method.endswith("_delete") and not renewed:
-            renewed.append(method)
             renew(bought.account)
+            renewed.append(bought.account.receipt_epoch)
             models.db.close()
 
     panel.before_call = before_call
     close(bought.account, this_shop, worker)
     assert renewed
-    assert RestingName.get().receipt_epoch == 1
+    assert RestingName.get().receipt_epoch == renewed[0]
 
 
 # -- the wallet's history --------------------------------------------------------------
@@ -701,7 +701,6 @@ def test_two_at_once_both_get_in_one_after_the_other(bought, this_shop, client):
         return receipts.recover(this_shop, bought.bolt11, bought.preimage)[1]
 
     passwords = at_once(recover, recover)
-    assert bought.account.receipt_epoch == 2
     answers = sorted(log_in(client, "alice", each).status_code for each in passwords)
     assert answers[0] == 303 and answers[1] != 303
 
