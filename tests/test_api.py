@@ -653,7 +653,7 @@ def assert_slows_down(answer, node, invoices: int) -> None:
     assert invoices_asked_for(node) == invoices
 
 
-@with_settings(ORDERS_LIMIT="2 per minute")
+@with_settings(ORDERS_LIMIT="2 per day")
 def test_a_client_may_order_so_often(program, node):
     assert [program.asks().status_code for _ in range(2)] == [402, 402]
     assert_slows_down(program.asks(), node, 2)
@@ -666,7 +666,7 @@ def test_a_client_may_order_so_often(program, node):
         assert program.client.get(path, environ_base=peer).status_code == 200
 
 
-@with_settings(ORDERS_LIMIT="2 per minute")
+@with_settings(ORDERS_LIMIT="2 per day")
 def test_looking_and_refused_requests_and_redeeming_do_not_count(program, node):
     token = program.buys()
     for _ in range(4):
@@ -679,7 +679,7 @@ def test_looking_and_refused_requests_and_redeeming_do_not_count(program, node):
     assert program.looks(extension).status_code == 200
 
 
-@with_settings(ORDERS_LIMIT_OVERALL="3 per minute", CHANGES_LIMIT_OVERALL="3 per minute")
+@with_settings(ORDERS_LIMIT_OVERALL="3 per day", CHANGES_LIMIT_OVERALL="3 per day")
 def test_a_flood_of_strangers_keeps_nobody_from_what_he_has(program, token, node):
     nobody = f"L402 {token.partition(' ')[2][:200]}:{'0' * 64}"
     for number in range(5):

@@ -740,7 +740,7 @@ def test_many_unpaid_orders_are_enough(order, client, extend):
 
 
 @of_pages
-@with_settings(ORDERS_LIMIT="2 per minute")
+@with_settings(ORDERS_LIMIT="2 per day")
 def test_orders_are_limited(client):
     answers = [order_time(client).status_code for _ in range(3)]
     assert answers == [303, 303, 429]

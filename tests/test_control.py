@@ -385,7 +385,7 @@ def test_a_bad_password_is_refused_beside_its_field(browser, alice):
     assert everything_of(alice) == before
 
 
-@with_settings(LOGINS_LIMIT="3 per minute")
+@with_settings(LOGINS_LIMIT="3 per day")
 def test_passwords_are_changed_so_often_and_not_more(browser):
     answers = [
         send(browser, "/settings/password", service="all", password=GOOD).status_code

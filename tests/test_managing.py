@@ -1060,7 +1060,7 @@ def test_nothing_more_is_sold_to_who_is_blocked(owner, this_shop, alice, node):
 # -- too often, at once ----------------------------------------------------------------
 
 
-@with_settings(CHANGES_LIMIT="3 per minute")
+@with_settings(CHANGES_LIMIT="3 per day")
 def test_changes_are_limited_and_looks_are_not(owner):
     for _ in range(3):
         owner.patch("/hosting", {"ftp_password": "short"})

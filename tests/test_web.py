@@ -327,7 +327,7 @@ def test_a_cancelled_order_leaves_its_place_to_the_next(client):
     assert place_order(client).status_code == 303
 
 
-@with_settings(ORDERS_LIMIT="2 per minute")
+@with_settings(ORDERS_LIMIT="2 per day")
 def test_orders_are_limited_with_a_page_of_ours(client):
     for _ in range(2):
         assert place_order(client).status_code == 303
@@ -337,7 +337,7 @@ def test_orders_are_limited_with_a_page_of_ours(client):
     assert Order.select().count() == 2
 
 
-@with_settings(ORDERS_LIMIT="1 per minute")
+@with_settings(ORDERS_LIMIT="1 per day")
 def test_what_orders_nothing_is_not_counted(client):
     for _ in range(3):
         assert place_order(client, duration="0").status_code == 400
@@ -345,7 +345,7 @@ def test_what_orders_nothing_is_not_counted(client):
     assert place_order(client).status_code == 303
 
 
-@with_settings(ORDERS_LIMIT_OVERALL="1 per minute")
+@with_settings(ORDERS_LIMIT_OVERALL="1 per day")
 def test_orders_are_limited_overall(client, other):
     assert place_order(client).status_code == 303
     form = filled_form(other)
@@ -667,7 +667,7 @@ def test_hostile_logins_are_refused_politely(alice, client):
         assert "<h1>Log in</h1>" in answer.text
 
 
-@with_settings(LOGINS_LIMIT="2 per minute")
+@with_settings(LOGINS_LIMIT="2 per day")
 def test_failed_logins_are_limited_and_right_ones_not_counted(alice, client, other):
     for _ in range(3):
         assert log_in(client, "alice", "correct horse").status_code == 303
@@ -679,7 +679,7 @@ def test_failed_logins_are_limited_and_right_ones_not_counted(alice, client, oth
     assert other.get("/login").status_code == 200
 
 
-@with_settings(LOGINS_LIMIT="2 per minute")
+@with_settings(LOGINS_LIMIT="2 per day")
 def test_guessing_the_current_password_is_limited_too(alice, client):
     log_in(client, "alice", "correct horse")
     for _ in range(2):
@@ -696,7 +696,7 @@ def test_a_flood_of_logins_is_turned_away(alice, client):
         passwords._waiting.release(4)
 
 
-@with_settings(PROXY_HOPS="1", LOGINS_LIMIT="1 per minute")
+@with_settings(PROXY_HOPS="1", LOGINS_LIMIT="1 per day")
 def test_behind_a_proxy_each_client_has_a_limit_of_its_own(alice, client):
     statuses = [
         log_in(client, "alice", "wrong", headers={"X-Forwarded-For": seen}).status_code
@@ -705,7 +705,7 @@ def test_behind_a_proxy_each_client_has_a_limit_of_its_own(alice, client):
     assert statuses == [400, 400, 429, 429]
 
 
-@with_settings(LOGINS_LIMIT="1 per minute")
+@with_settings(LOGINS_LIMIT="1 per day")
 def test_without_a_proxy_nobody_can_claim_an_address(alice, client):
     statuses = [
         log_in(client, "alice", "wrong", headers={"X-Forwarded-For": seen}).status_code
@@ -734,7 +734,7 @@ def test_an_order_whose_invoice_is_being_made_says_so_and_looks_again(client):
     assert "Cancel the order" not in page
 
 
-@with_settings(LOGINS_LIMIT="1 per minute")
+@with_settings(LOGINS_LIMIT="1 per day")
 def test_a_limit_that_is_reached_logs_no_address(client, caplog):
     caplog.set_level("INFO")
     log_in(client, "alice", "wrong password")
