@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from flask import Response, flash, redirect, request, url_for
 from werkzeug.exceptions import NotFound
@@ -10,7 +11,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace import l402, receipts, visitors, wanted
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import CAPABILITIES_IN_WORDS, TokenForm
-from lightningspace.models import Account, Token
+from lightningspace.models import Token
 from lightningspace.node import NodeError
 from lightningspace.visitors import this_shop
 
@@ -71,9 +72,11 @@ def next_receipt_file():
 def renew_receipt():
     # The one that the page showed: a form that is sent twice makes one, and no other tab's ends.
     epoch, after = _epoch(request.form), request.form.get("after", -1, int)
-    if epoch is None or not receipts.renew(this_account().id, epoch, after):
+    if epoch is None or after != this_account().receipt_epoch:
         return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
-    visitors.log_in(Account.get_by_id(this_account().id))
+    renew = partial(receipts.renew_within, this_account().id, epoch)
+    visitors.log_out_everywhere(this_account(), renew, wallet_recovers=False)
+    logger.info("account %s: a new receipt", this_account().id)
     flash("The new receipt counts from now on, and nothing that was handed out before.")
     return redirect(url_for("account.access"), 303)
 
@@ -160,8 +163,16 @@ def token(token_id):
 @account.post("/access/tokens/<token_id>/revoke")
 def revoke_token(token_id):
     row = _own_token(token_id)
-    receipts.revoke(this_account().id, row.id)
-    flash(f"“{row.name}” is revoked, and opens nothing any more.")
+    revoke = partial(receipts.revoke, this_account().id, row.id)
+    if receipts.rights_of(row).are_whole:
+        visitors.log_out_everywhere(this_account(), revoke)
+        flash(
+            f"“{row.name}” is revoked, and every other browser is logged out. Who had it could see "
+            "your receipt: should it be in wrong hands, make a new one."
+        )
+    else:
+        revoke()
+        flash(f"“{row.name}” is revoked, and opens nothing any more.")
     return redirect(url_for("account.access"), 303)
 
 

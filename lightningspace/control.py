@@ -100,6 +100,11 @@ def not_ready(error):
     return redirect(url_for("account.overview"), 303)
 
 
+@account.errorhandler(visitors.SessionOver)
+def session_over(error):
+    return login_manager.unauthorized()
+
+
 def this_account() -> Account:
     return current_user.account
 

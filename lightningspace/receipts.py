@@ -219,31 +219,18 @@ def text_of(shop: Shop, token: Token) -> str:
     """
     token_id = bytes.fromhex(token.id)
     preimage = shop.keys.secret(token_id)
-    rights = Rights(frozenset(token.capabilities.split(",")), token.valid_until)
-    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, rights)
+    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, rights_of(token))
     return f"{macaroon}:{preimage.hex()}"
+
+
+def rights_of(token: Token) -> Rights:
+    return Rights(frozenset(token.capabilities.split(",")), token.valid_until)
 
 
 def revoke(account_id: str, token_id: str) -> bool:
     """End one token, and those of orders placed with it. False: there is none such."""
     own = Token.delete().where((Token.account == account_id) & (Token.id == token_id))
     return own.execute() == 1
-
-
-def renew(account_id: str, epoch: int, after: int) -> bool:
-    """Make the receipt of `epoch`, a new one, the only one that counts.
-
-    Every other receipt, token and session ends, and the wallet's history logs in no more. False:
-    that of `after` is not the one that counts (any more).
-    """
-    with transaction():
-        account = lock_account(account_id)
-        if account is None or account.receipt_epoch != after:
-            return False
-        end_sessions_within(account_id, wallet_recovers=False)
-        renew_within(account_id, epoch)
-    logger.info("account %s: a new receipt", account_id)
-    return True
 
 
 def renew_within(account_id: str, epoch: int | None = None) -> None:

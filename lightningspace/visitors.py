@@ -12,7 +12,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import names, passwords, receipts
 from lightningspace.clock import now
-from lightningspace.models import Account, Order, transaction
+from lightningspace.models import Account, Order, lock_account, transaction
 from lightningspace.shop import Shop
 
 MAILS_TO_ONE = parse("10 per day")
@@ -22,6 +22,10 @@ login_manager.login_view = "web.login"
 login_manager.login_message = None
 # It would end the sessions of who changes the address, as Tor does.
 login_manager.session_protection = None
+
+
+class SessionOver(Exception):
+    """The session of this request was ended while it was under way."""
 
 
 class User(UserMixin):
@@ -134,11 +138,22 @@ def log_out() -> None:
     _new_session()
 
 
-def log_out_everywhere(account: Account, **facts) -> None:
-    """End every session of the account but this one, and change these `facts` of it with that."""
+def log_out_everywhere(
+    account: Account, also: Callable[[], object] = lambda: None, **facts
+) -> None:
+    """End every session of the account but this one, which was begun as `account` is, and change
+    these `facts` of it with that; and do what `also` does, within that transaction.
+
+    Raises SessionOver, and nothing is changed, when another one was faster in ending this one.
+    """
     with transaction():
+        locked = lock_account(account.id)
+        if locked is None or locked.session_epoch != account.session_epoch:
+            raise SessionOver
+        also()
         receipts.end_sessions_within(account.id, **facts)
-    log_in(Account.get_by_id(account.id))
+        account = Account.get_by_id(account.id)
+    log_in(account)
 
 
 def _new_session() -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import unescape
 
@@ -16,6 +17,7 @@ from lightningspace.prices import DAY
 from lightningspace.sandbox import bolt11
 from tests.conftest import (
     csrf_token,
+    eventually,
     log_in,
     place_order,
     record_payments,
@@ -613,6 +615,37 @@ def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
     assert "counts no more" in problem(show(app.test_client(), unescape(kept)))
 
 
+def under_way(request):
+    """Begin a request that has to hash a password, and which ends when `finish` is called."""
+    for _ in range(2):
+        passwords._hashing.acquire()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(request)
+    eventually(lambda: passwords._waiting._value < 4)
+
+    def finish():
+        passwords._hashing.release(2)
+        pool.shutdown()
+        return answer.result()
+
+    return finish
+
+
+@pytest.mark.each_database
+def test_a_request_of_a_session_that_is_ended_meanwhile_changes_nothing(browser, other, bought):
+    password = "a thief's password"
+    Account.update(password_hash=passwords.make_hash(password)).execute()
+    log_in(other, bought.account.username, password)
+    fields = {"current": password, "new": "for ever and ever"}
+    finish = under_way(lambda: send(other, "/account/password", **fields))
+    before = bought.account.password_hash
+    assert renew(browser).location == "/account/access"
+    assert finish().location.startswith("/login")
+    assert not is_in(other, bought)
+    assert is_in(browser, bought)
+    assert bought.account.password_hash == before
+
+
 def test_only_the_receipt_that_counts_is_followed_by_another(browser, bought):
     for after in ("", "1", "x", "9" * 40):
         answer = send(browser, "/account/access/receipt", epoch="1", after=after)
@@ -689,6 +722,18 @@ def test_a_revoked_token_opens_nothing(browser, client, bought, this_shop):
     assert client.get("/api/v1/hosting", headers=header).status_code == 401
     assert browser.get(location).status_code == 404
     assert send(browser, f"{location}/revoke").status_code == 404
+
+
+def test_who_logged_in_by_a_token_is_out_when_it_is_revoked(
+    browser, other, client, bought, this_shop
+):
+    location = make_token(browser, capabilities=list(l402.CAPABILITIES)).location
+    show(other, receipts.text_of(this_shop, Token.get()))
+    assert is_in(other, bought)
+    send(browser, f"{location}/revoke")
+    assert not is_in(other, bought)
+    page = browser.get("/account/access").text
+    assert "make a new one" in page
 
 
 def test_a_form_sent_twice_makes_one_token(browser):

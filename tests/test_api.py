@@ -436,7 +436,8 @@ def test_a_payment_recorded_after_the_invoice_is_over_counts(
 def test_after_a_new_receipt_a_key_is_another_one(program, token, this_shop):
     """The token of the order before would be void once it is paid."""
     before = program.extends(token, key=KEY)
-    receipts.renew(Account.get().id, 1, after=0)
+    with models.transaction():
+        receipts.renew_within(Account.get().id)
     new = f"L402 {receipts.receipt(this_shop, Account.get())}"
     challenge = program.extends(new, key=KEY)
     assert challenge.json["invoice"] != before.json["invoice"]
