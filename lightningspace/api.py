@@ -134,6 +134,14 @@ def check_able(found: Holder, capability: str) -> None:
         raise ApiError(403, "not_capable", f"This credential lacks the capability “{capability}”.")
 
 
+def check_still(found: Holder) -> None:
+    """Within a transaction: raise Unauthorized if its credential was revoked since it was shown."""
+    try:
+        receipts.check_within(found)
+    except l402.Void as error:
+        raise Unauthorized(error) from None
+
+
 def wait_for(look: Callable):
     """The first true answer, or the last one when this request has waited three seconds in all."""
     answer = look()

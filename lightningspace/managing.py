@@ -33,6 +33,7 @@ from lightningspace.api import (
     check,
     check_able,
     check_opened,
+    check_still,
     holder,
     holders,
     sell_one_more,
@@ -169,6 +170,8 @@ def change_hosting():
         check_able(found, "mail")
     steps = _steps(found.account, body)
     with transaction():
+        # A password is hashed for long enough to be revoked meanwhile.
+        check_still(found)
         if not SERVICE_FIELDS.keys().isdisjoint(body):
             wanted.touch(found.account.id)
         for step in steps:

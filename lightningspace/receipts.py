@@ -128,6 +128,19 @@ def _of_handed_out(token_id: str) -> tuple[str | None, str]:
     return token.account_id, token.id
 
 
+def check_within(found: Holder) -> None:
+    """Within a transaction: have nobody else change the account until its end.
+
+    Raises l402.Void when the token was revoked since it was shown.
+    """
+    account = lock_account(found.account.id)
+    # Written, so that who revokes it waits as well.
+    given = Token.update(name=Token.name).where(Token.id == found.source)
+    is_there = found.source == RECEIPT or given.execute() == 1
+    if account is None or account.receipt_epoch != found.account.receipt_epoch or not is_there:
+        raise Void("this token is revoked")
+
+
 def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, int] | None:
     """The proof (see `orders.Wish`) that a token was the receipt of a hosting whose name rests.
 

@@ -2,16 +2,37 @@
 
 import re
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 
 import pytest
 
-from lightningspace import clock, domains, hosting, l402, orders, payments, receipts, wanted
+from lightningspace import (
+    clock,
+    domains,
+    hosting,
+    l402,
+    orders,
+    passwords,
+    payments,
+    receipts,
+    wanted,
+)
 from lightningspace.l402 import CAPABILITIES, Rights
-from lightningspace.models import Account, Domain, Notice, Order, Server, Service
+from lightningspace.models import (
+    Account,
+    Domain,
+    Notice,
+    Order,
+    Server,
+    Service,
+    Token,
+    transaction,
+)
 from tests.conftest import (
     at_once,
+    eventually,
     invoices_asked_for,
     log_in,
     open_account,
@@ -601,6 +622,30 @@ def test_a_new_login_password_ends_every_session_and_no_credential(app, owner, a
     assert log_in(browser, "alice", "correct horse").status_code == 400
     assert log_in(browser, "alice", GOOD).status_code == 303
     assert owner.get().status_code == 200
+
+
+@pytest.mark.each_database
+@pytest.mark.parametrize("revoked", ["every token", "this one"])
+def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
+    client, this_shop, owner, alice, revoked
+):
+    given = Token.get()
+    for _ in range(2):
+        passwords._hashing.acquire()
+    with ThreadPoolExecutor(1) as pool:
+        body = {"login_password": GOOD, "https": True}
+        answer = pool.submit(owner.patch, "/hosting", body)
+        eventually(lambda: passwords._waiting._value < 4)
+        if revoked == "this one":
+            receipts.revoke(alice.id, given.id)
+        else:
+            with transaction():
+                receipts.renew_within(alice.id)
+        passwords._hashing.release(2)
+        answer = answer.result()
+    assert problem(answer) == (401, "unauthorized")
+    assert Account.get_by_id(alice.id).password_hash == alice.password_hash
+    assert not settings("site")["letsencrypt"]
 
 
 def test_a_new_address_is_mailed_a_link_first(mails, owner, alice):
