@@ -156,8 +156,13 @@ def _typed(wish: Wish) -> list[str]:
     return [str(part) for part in typed]
 
 
-def is_as_asked(shop: Shop, order: Order, wish: Wish) -> bool:
-    """Whether the order of a new hosting was placed with just this wish."""
+def is_as_asked(shop: Shop, order: Order, wish: Wish, by_owner: bool) -> bool:
+    """Whether the order of a new hosting was placed with just this wish.
+
+    Of who is not its owner password and address are passed over: he could guess until they fit.
+    """
+    if not by_owner:
+        return (terms_of(order), order.username) == (wish.terms, wish.username)
     return order.asked is not None and shop.vault.is_mac(order.asked, "asked", *_typed(wish))
 
 

@@ -619,6 +619,19 @@ def test_passwords_are_told_to_whole_credentials_alone(program, token, this_shop
             assert password not in answer.text
 
 
+def test_who_may_read_learns_no_password_by_guessing(program, this_shop):
+    wish = WISH | {"username": "alice", "password": "correct horse", "email": "a@shop.example"}
+    token = program.buys(body=wish)
+    rights = Rights(frozenset(["read"]), None)
+    given = receipts.hand_out(this_shop, Account.get().id, "reads", rights)
+    reader = f"L402 {receipts.text_of(this_shop, given)}"
+    for guess in ({}, {"password": "battery staple"}, {"email": "b@shop.example"}):
+        assert program.asks(body=wish | guess, token=reader).status_code == 201
+        assert program.asks(body=wish | guess, token=token).status_code == (409 if guess else 201)
+    for other in ({"username": "bobby"}, {"duration": 2}):
+        assert program.asks(body=wish | other, token=reader).status_code == 409
+
+
 def test_who_may_pay_and_not_read_is_told_no_more_than_what_he_bought(program, token, this_shop):
     given = receipts.hand_out(
         this_shop, Account.get().id, "pays", Rights(frozenset(["pay", "settings"]), None)
