@@ -94,7 +94,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
         account_id, source = _of_order(order)
     account = find(Account.id, account_id) if account_id else None
     if account is None:
-        raise Void("what this token was for is closed, or it was never more than a payment")
+        raise Void("this token is revoked, its hosting is closed, or it stood for a payment alone")
     if l402.epoch(macaroon) != account.receipt_epoch:
         raise Void("this token is revoked: there is a newer receipt")
     mark = shop.vault.mac("holder", macaroon.signature.hex())
