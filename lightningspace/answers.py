@@ -1,7 +1,6 @@
 """How the API answers: JSON with problems as RFC 9457 has them, HTML only to a browser."""
 
 import json
-import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, render_template, request
@@ -9,7 +8,6 @@ from werkzeug.exceptions import HTTPException
 
 from lightningspace import bodies, clock
 
-logger = logging.getLogger(__name__)
 # What programs ask for lies below these; no cookie counts there, so any site may call it.
 PATHS = ("/api/", "/.well-known/l402.json", "/llms.txt")
 PROBLEM = "application/problem+json"

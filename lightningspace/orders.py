@@ -37,10 +37,6 @@ UNPAID_PART = 5
 OPEN_ORDERS = 10
 
 
-class Paid(Exception):
-    """What is asked for was asked for before in the same words, and paid: it is not sold twice."""
-
-
 class NameTaken(Exception):
     """`token`: the unpaid order of the same browser that holds the name, if it is that."""
 
