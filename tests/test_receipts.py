@@ -669,6 +669,17 @@ def test_an_answer_that_was_lost_is_given_again_for_a_while(
     assert log_in(client, "alice", password).status_code == 303
 
 
+def test_an_attempt_of_a_clock_that_was_wrong_is_none(bought, this_shop, time_machine):
+    entered(bought.account)
+    time_machine.forward(365 * DAY)
+    with pytest.raises(RecoveryWaits):
+        receipts.recover(this_shop, bought.bolt11, bought.preimage)
+    time_machine.forward(-365 * DAY)
+    with pytest.raises(RecoveryWaits) as waits:
+        receipts.recover(this_shop, bought.bolt11, bought.preimage)
+    assert waits.value.at == now() + DAY
+
+
 def test_who_enters_for_the_first_time_ends_what_waits(bought, client, this_shop):
     log_in(client, "alice", receipts.recover(this_shop, bought.bolt11, bought.preimage)[1])
     assert bought.account.entered_at is not None
