@@ -1,6 +1,6 @@
 """The ways in: name and password, a receipt, or the history of the wallet that paid."""
 
-from flask import redirect, render_template, url_for
+from flask import Response, redirect, render_template, url_for
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import l402, passwords, receipts, visitors, wanted
@@ -11,7 +11,9 @@ from lightningspace.web import web
 
 FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
 
-limited = visitors.limited("logins", lambda response: response.status_code == 400)
+
+def _has_failed(response: Response) -> bool:
+    return response.status_code == 400
 
 
 def _login_page(status: int = 200, **context):
@@ -25,7 +27,7 @@ def login():
 
 
 @web.post("/login")
-@limited
+@visitors.limited("logins", _has_failed)
 def log_in():
     form = LoginForm()
     if not form.validate_on_submit():
@@ -48,7 +50,7 @@ def logout():
 
 
 @web.post("/login/receipt")
-@limited
+@visitors.limited_each("logins", _has_failed)
 def log_in_by_receipt():
     form = ReceiptForm()
     if not form.validate_on_submit():
@@ -91,7 +93,7 @@ def _had_a_hosting(credential: Credential) -> bool:
 
 
 @web.post("/login/recover")
-@visitors.limited("logins", lambda response: True)
+@visitors.limited_each("logins", lambda response: True)
 def recover():
     form = RecoveryForm()
     if not form.validate_on_submit():

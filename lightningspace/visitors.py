@@ -42,23 +42,35 @@ def this_shop() -> Shop:
     return current_app.extensions["shop"]
 
 
-def limited(
-    what: str, counts: Callable[[Response], bool], among: Callable[[], str] = lambda: "all"
-):
+STRANGERS = "all"
+
+
+def customers() -> str:
+    """Strangers share one limit: a flood of them keeps nobody from his own pages."""
+    is_at_home = request.blueprint == "account" and current_user.is_authenticated
+    return current_user.account.id if is_at_home else STRANGERS
+
+
+def limited(what: str, counts: Callable[[Response], bool], among: Callable[[], str] = customers):
     """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
 
     Only requests whose response `counts` are counted: orders placed, logins failed, changes.
     `among`: who shares the overall one.
     """
-
-    def setting(name: str) -> Callable[[], str]:
-        return lambda: getattr(this_shop().config, name)
-
-    each = limiter.shared_limit(setting(f"{what}_limit"), what, deduct_when=counts)
+    each = limited_each(what, counts)
     overall = limiter.shared_limit(
-        setting(f"{what}_limit_overall"), what, key_func=among, deduct_when=counts
+        _setting(f"{what}_limit_overall"), what, key_func=among, deduct_when=counts
     )
     return lambda view: each(overall(view))
+
+
+def limited_each(what: str, counts: Callable[[Response], bool]):
+    """As `limited`, for each client alone: where nothing can be guessed."""
+    return limiter.shared_limit(_setting(f"{what}_limit"), what, deduct_when=counts)
+
+
+def _setting(name: str) -> Callable[[], str]:
+    return lambda: getattr(this_shop().config, name)
 
 
 def may_mail(address: str) -> bool:

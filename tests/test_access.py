@@ -18,6 +18,7 @@ from lightningspace.sandbox import bolt11
 from tests.conftest import (
     csrf_token,
     eventually,
+    filled_form,
     log_in,
     place_order,
     record_payments,
@@ -301,6 +302,23 @@ def test_failures_of_all_kinds_are_limited_together(client, other, bought, recei
     assert show(client, receipt).status_code == 429
     assert recover(client, bought).status_code == 429
     assert log_in(client, "alice", "wrong password").status_code == 429
+
+
+@with_settings(LOGINS_LIMIT_OVERALL="3 per day", ORDERS_LIMIT_OVERALL="3 per day")
+def test_a_flood_of_strangers_keeps_nobody_from_what_is_his(client, other, app, bought, receipt):
+    show(client, receipt)
+    for number in range(4):
+        peer = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        form = filled_form(other)
+        answers = [other.post("/orders", data=form, environ_base=peer)]
+        form = {"csrf_token": form["csrf_token"], "username": "alice", "password": "wrong"}
+        answers.append(other.post("/login", data=form, environ_base=peer))
+    assert [answer.status_code for answer in answers] == [429, 429]
+    order = send(client, "/account/extend", duration="1", unit="days", form_id="a form")
+    assert order.location.startswith("/orders/")
+    assert send(client, "/account/password", new="battery staple").status_code == 303
+    assert show(app.test_client(), receipt).location == "/account"
+    assert recover(app.test_client(), bought).status_code == 202
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
