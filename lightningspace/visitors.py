@@ -55,18 +55,28 @@ def limited(what: str, counts: Callable[[Response], bool], among: Callable[[], s
     """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
 
     Only requests whose response `counts` are counted: orders placed, logins failed, changes.
-    `among`: who shares the overall one.
+    `among`: who shares the overall one, STRANGERS or one customer.
     """
-    each = limited_each(what, counts)
+
+    def client() -> str:
+        # Strangers may have a customer's address, as at an exit of Tor.
+        who = among()
+        return client_address() if who == STRANGERS else f"{who} at {client_address()}"
+
+    each = limited_each(what, counts, client)
     overall = limiter.shared_limit(
         _setting(f"{what}_limit_overall"), what, key_func=among, deduct_when=counts
     )
     return lambda view: each(overall(view))
 
 
-def limited_each(what: str, counts: Callable[[Response], bool]):
+def limited_each(
+    what: str, counts: Callable[[Response], bool], client: Callable[[], str] | None = None
+):
     """As `limited`, for each client alone: where nothing can be guessed."""
-    return limiter.shared_limit(_setting(f"{what}_limit"), what, deduct_when=counts)
+    return limiter.shared_limit(
+        _setting(f"{what}_limit"), what, key_func=client, deduct_when=counts
+    )
 
 
 def _setting(name: str) -> Callable[[], str]:

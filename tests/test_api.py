@@ -688,25 +688,42 @@ def test_looking_and_refused_requests_and_redeeming_do_not_count(program, node):
         assert program.asks(body={}).status_code == 400
         assert program.extends("").status_code == 401
         assert program.looks(token).status_code == 200
-    extension = program.buys("/hosting/extend", HOUR, token)
-    assert_slows_down(program.extends(token), node, 2)
+    for _ in range(2):
+        extension = program.buys("/hosting/extend", HOUR, token)
+    assert_slows_down(program.extends(token), node, 3)
     assert program.looks(extension).status_code == 200
+
+
+def flood(program, token, addresses):
+    nobody = f"L402 {token.partition(' ')[2][:200]}:{'0' * 64}"
+    for address in addresses:
+        program.asks(address=address)
+        for headers in ({}, {"Authorization": nobody}):
+            peer = {"REMOTE_ADDR": address}
+            program.client.patch("/api/v1/hosting", json={}, headers=headers, environ_base=peer)
+
+
+def assert_goes_on(program, token):
+    extension = program.buys("/hosting/extend", HOUR, token)
+    assert program.extends(extension).status_code == 200
+    assert program.asks(token=token).status_code == 201
+    headers, peer = {"Authorization": extension}, {"REMOTE_ADDR": "192.0.2.1"}
+    answer = program.client.patch("/api/v1/hosting", json={}, headers=headers, environ_base=peer)
+    assert answer.status_code == 200
 
 
 @with_settings(ORDERS_LIMIT_OVERALL="3 per day", CHANGES_LIMIT_OVERALL="3 per day")
 def test_a_flood_of_strangers_keeps_nobody_from_what_he_has(program, token, node):
-    nobody = f"L402 {token.partition(' ')[2][:200]}:{'0' * 64}"
-    for number in range(5):
-        program.asks(address=f"192.0.2.{number}")
-        for headers in ({}, {"Authorization": nobody}):
-            peer = {"REMOTE_ADDR": f"192.0.2.{number}"}
-            program.client.patch("/api/v1/hosting", json={}, headers=headers, environ_base=peer)
+    flood(program, token, [f"192.0.2.{number}" for number in range(5)])
     assert_slows_down(program.asks(address="192.0.2.9"), node, 3)
-    extension = program.buys("/hosting/extend", HOUR, token)
-    assert program.extends(extension).status_code == 200
-    assert program.asks(token=token).status_code == 201
-    headers = {"Authorization": extension}
-    assert program.client.patch("/api/v1/hosting", json={}, headers=headers).status_code == 200
+    assert_goes_on(program, token)
+
+
+@with_settings(ORDERS_LIMIT="3 per day", CHANGES_LIMIT="3 per day")
+def test_nor_does_one_from_his_own_address(program, token, node):
+    flood(program, token, ["192.0.2.1"] * 5)
+    assert_slows_down(program.asks(), node, 3)
+    assert_goes_on(program, token)
 
 
 @with_settings(UNPAID_PER_CLIENT="2")
