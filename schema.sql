@@ -216,12 +216,13 @@ CREATE INDEX orders_of_account ON orders (account_id);
 
 -- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
 CREATE TABLE resting_names (
-  name_hash TEXT   NOT NULL PRIMARY KEY,
-  until     BIGINT NOT NULL,                             -- then anybody may have it
-  payment_hash TEXT,                                     -- of the receipt that may have it before
-  receipt_epoch BIGINT NOT NULL DEFAULT 0
+  name_hash     TEXT   NOT NULL PRIMARY KEY,
+  until         BIGINT NOT NULL,                         -- then anybody may have it
+  payment_hash  TEXT,                                    -- of the receipt that may have it before
+  receipt_epoch BIGINT NOT NULL DEFAULT 0                -- of that receipt
 );
 CREATE INDEX resting_names_over ON resting_names (until);
+CREATE INDEX resting_names_of_payment ON resting_names (payment_hash);
 
 -- cursors: the last payment recorded, for each node by its id (a new node counts from 1).
 CREATE TABLE cursors (

@@ -1,12 +1,13 @@
 """What the worker asks the database while nothing is to do costs the same in a large shop."""
 
+import hashlib
 import logging
 import re
 
 import pytest
 
 from bench.filling import fill
-from lightningspace import clock, domains, hosting, lifecycle, models, usage
+from lightningspace import clock, domains, hosting, lifecycle, models, receipts, usage
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Fact, Service
 
@@ -19,7 +20,8 @@ LARGE = "accounts|services|domains|orders|resting_names"
 def large_shop(app):
     """2,000 accounts, known to the planner."""
     fill(models.db.obj, 2000, clock.now())
-    rested = [{"name_hash": f"hash{n}", "until": clock.now() + 1000 + n} for n in range(2000)]
+    until = clock.now() + 1000
+    rested = [{"name_hash": f"hash{n}", "until": until, "payment_hash": n} for n in range(2000)]
     models.RestingName.insert_many(rested).execute()
     models.db.execute_sql("ANALYZE")
 
@@ -95,6 +97,13 @@ def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
     for sql, params in statements(hosting.look_at_queues, worker._shop):
         assert not any(map(reads_whole, plan_of(sql, params))), sql
     assert models.Server.get().queue_empty_at
+
+
+def test_the_name_of_a_receipt_is_found_by_an_index(large_shop, worker, statements):
+    preimage, keys = bytes(32), worker._shop.keys
+    receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
+    [query] = statements(receipts.last_hosting, worker._shop, receipt, preimage)
+    assert "resting_names_of_payment" in "".join(plan_of(*query))
 
 
 def test_a_plan_that_reads_a_table_whole_is_seen(large_shop):
