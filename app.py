@@ -177,11 +177,11 @@ def register_errors(app: Flask) -> None:
         code = error.code if error.code in ERRORS else 500 if error.code >= 500 else 400
         title, text = ERRORS[code]
         if answers.is_for_programs(request.path):
-            return answers.of_http_error(error, text, {429: "60", 503: "10"}.get(error.code))
+            return answers.of_http_error(error, text, RETRY_AFTER.get(code))
         page = render_template("error.html", title=title, text=text, code=error.code)
         headers = dict(error.get_headers()[1:])
-        if code == 429:
-            headers.setdefault("Retry-After", "60")
+        if code in RETRY_AFTER:
+            headers.setdefault("Retry-After", RETRY_AFTER[code])
         return page, error.code, headers
 
     for code in default_exceptions:
@@ -196,6 +196,7 @@ def register_errors(app: Flask) -> None:
     app.register_error_handler(InterfaceError, database_fault)
 
 
+RETRY_AFTER = {429: "60", 503: "10"}
 ERRORS = {
     400: (
         "That did not work",
