@@ -290,6 +290,7 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
             # What is sealed stays until it is noted: it opens the services, and may be unseen.
             end_sessions_within(account.id, password_hash=password_hash)
             renew_within(account.id)
+            # As if its week ended just now: it may come in once more, and nobody is told of it.
             Account.update(
                 recovery_asked_at=moment - RECOVERY_SECONDS - RECOVERY_OPEN_SECONDS
             ).where(Account.id == account.id).execute()
