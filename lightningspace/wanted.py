@@ -581,6 +581,8 @@ def set_password(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
 ) -> None:
     """Change a password; None: a generated one, to be shown. Raises Closed and Unknown."""
+    if kind not in WITH_PASSWORD:
+        raise ValueError(f"a {kind} has no password")
     with _change(account_id):
         set_password_within(shop, account_id, kind, name, password)
 
@@ -589,8 +591,6 @@ def set_password_within(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
 ) -> None:
     """As `set_password`, within a transaction that has touched the account."""
-    if kind not in WITH_PASSWORD:
-        raise ValueError(f"a {kind} has no password")
     _set(_find(account_id, kind, name), _sealed(shop, password))
 
 

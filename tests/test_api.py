@@ -470,7 +470,7 @@ class Sale:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_happens_who_has_paid_is_answered_once(
-    seed, program, token, worker, this_shop, node, nobody_may_wait
+    seed, program, token, worker, this_shop, node, nobody_may_wait, time_machine
 ):
     """Old and new tokens with and without keys, in any order, while the worker does its steps."""
     chance = random.Random(seed)

@@ -152,7 +152,7 @@ def send(shop) -> int:
     return outbox.send_due(shop)
 
 
-def test_a_mail_is_sent_once_and_forgotten(this_shop, alice, mails):
+def test_a_mail_is_sent_once_and_forgotten(time_machine, this_shop, alice, mails):
     write(this_shop, alice)
     written = Notice.get()
     assert send(this_shop) == 1
