@@ -25,7 +25,7 @@ REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
 OF_THE_END = ("ending", "suspended", "deletion")
 
 # What customers can bring about as often as they like, to an address that nobody has confirmed.
-AT_WILL = ("ending", "domain")
+AT_WILL = ("ending", "domain", "recovery")
 AT_WILL_PER_DAY = 20
 
 AT_ONCE = 1000
@@ -77,7 +77,7 @@ def write(
     if not recipient or not shop.config.smtp_url:
         return False
     unsubscribe, template = None, _template(kind)
-    if template in AT_WILL and _written_today(account, channel) >= AT_WILL_PER_DAY:
+    if template in AT_WILL and _written_today(account, channel, template) >= AT_WILL_PER_DAY:
         return False
     if template in REMINDERS and channel == "email":
         unsubscribe = unsubscribe_url(shop, account.id, recipient)
@@ -101,8 +101,10 @@ def _template(kind: str) -> str:
     return kind.partition("-")[0]
 
 
-def _written_today(account: Account, channel: str) -> int:
+def _written_today(account: Account, channel: str, template: str) -> int:
     of_it = (Notice.account_id == account.id) & (Notice.channel == channel)
+    if template == "recovery":  # no other mails keep an owner from being told of that
+        of_it &= Notice.kind == template
     return Notice.select().where(of_it & (Notice.written_at > now() - DAY)).count()
 
 

@@ -11,7 +11,17 @@ from html import unescape
 import pytest
 from coincurve import PrivateKey
 
-from lightningspace import clock, l402, orders, passwords, payments, receipts, wanted
+from lightningspace import (
+    clock,
+    l402,
+    models,
+    orders,
+    outbox,
+    passwords,
+    payments,
+    receipts,
+    wanted,
+)
 from lightningspace.models import Account, Notice, Order, Token
 from lightningspace.prices import DAY
 from lightningspace.sandbox import bolt11
@@ -517,6 +527,23 @@ def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_mach
     for row in told:
         assert "/account/access" in row.body
         assert bought.preimage not in row.body
+
+
+def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
+    mails, buy, this_shop, time_machine
+):
+    bought = buy(username="alice", email="victim@example.org")
+    Account.update(entered_at=1).execute()
+    with models.transaction():
+        for number in range(30):
+            outbox.write(this_shop, bought.account, "ending-7d", number, closes_at=number)
+    for _ in range(30):
+        with pytest.raises(receipts.RecoveryWaits):
+            receipts.recover(this_shop, bought.invoice, bytes.fromhex(bought.preimage))
+        receipts.let_wallet_recover(bought.account.id, True)
+        time_machine.forward(1)
+    told = Notice.select().where((Notice.kind == "recovery") & (Notice.channel == "email"))
+    assert told.count() == outbox.AT_WILL_PER_DAY
 
 
 def test_where_nobody_came_in_nobody_is_told(mails, client, buy):
