@@ -641,6 +641,9 @@ class _Round:
             "payment_hash": order.payment_hash if order else None,
             "receipt_epoch": receipt_epoch,
         }
+        # Nor may that of one before, which is noted by an older key.
+        of_older_keys = self.shop.vault.macs("name", account.username)[1:]
+        RestingName.delete().where(RestingName.name_hash << of_older_keys).execute()
         name_hash = self.shop.vault.mac("name", account.username)
         RestingName.insert(name_hash=name_hash, **facts).on_conflict(
             conflict_target=[RestingName.name_hash], update=facts

@@ -16,6 +16,7 @@ from lightningspace.orders import Buyer
 from lightningspace.prices import Terms
 from lightningspace.receipts import RECEIPT, NotRecovered, NotSettled, RecoveryWaits
 from lightningspace.sandbox import bolt11 as bolt11s
+from lightningspace.vault import Vault
 from tests.conftest import at_once, log_in, record_payments, wish, work
 
 pytestmark = pytest.mark.any_database
@@ -514,6 +515,18 @@ def test_nobody_else_may(resting, this_shop, pay):
         with pytest.raises(orders.NameTaken):
             orders.place(this_shop, wish(username="alice", proof=proof))
     assert refusal(receipts.last_hosting, this_shop, last.macaroon, bobs.preimage) is Invalid
+
+
+def test_once_it_was_anothers_under_a_new_key_it_is_his_alone(resting, pay, this_shop, worker):
+    _, seller = resting
+    of_seller = receipts.last_hosting(this_shop, seller.macaroon, seller.preimage)
+    anew = replace(this_shop, vault=Vault("another key", (this_shop.config.secret_key,)))
+    again = pay(orders.place(this_shop, wish(username="alice", proof=of_seller)))
+    renew(again.account)
+    close(again.account, anew, worker)
+    assert orders.rests(anew, "alice", of_seller)
+    of_buyer = again.order.payment_hash, RestingName.get().receipt_epoch
+    assert not orders.rests(anew, "alice", of_buyer)
 
 
 def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
