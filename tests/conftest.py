@@ -19,6 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from jinja2 import BytecodeCache
 from pyln.client import LightningRpc
 from werkzeug.serving import make_server
 
@@ -180,9 +181,27 @@ def config(env, tmp_path) -> Config:
     return from_env(env, tmp_path)
 
 
+class CompiledTemplates(BytecodeCache):
+    """What one test has compiled the others need not: that is a quarter of a page test's time."""
+
+    def __init__(self):
+        self._compiled = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self._compiled:
+            bucket.bytecode_from_string(self._compiled[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self._compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED_TEMPLATES = CompiledTemplates()
+
+
 @pytest.fixture
 def app(config):
     app = create_app(config)
+    app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
     models.init_db()
     shop.settle_in(app.extensions["shop"])
     yield app
