@@ -14,7 +14,7 @@ _IS = {
     YES_NO: lambda value: isinstance(value, bool),
 }
 
-WRONG = "Some fields of the body are wrong."
+WRONG = "Some fields are wrong."
 
 
 class BadBody(Exception):

@@ -133,13 +133,21 @@ class TimeForm(Form):
 class TermsForm(TimeForm):
     """Space and time; the sizes offered come from the settings."""
 
-    space_mb = RadioField("Space", coerce=_whole, validators=[InputRequired("Choose a size.")])
+    space_mb = RadioField(
+        "Space",
+        coerce=_whole,
+        validate_choice=False,
+        validators=[InputRequired("Choose a size.")],
+    )
 
     def __init__(self, sizes_mb: tuple[int, ...], **kwargs):
         super().__init__(**kwargs)
         self.space_mb.choices = [(size, size_in_words(size)) for size in sizes_mb]
         if self.space_mb.data is None and not self.is_submitted():
             self.space_mb.data = sizes_mb[0]
+
+    def validate_space_mb(self, field):
+        _check_size(field)
 
     def terms(self) -> Terms:
         return Terms(self.space_mb.data, self.duration.data, self.unit.data)
@@ -467,9 +475,7 @@ class SizeForm(Form):
         self.space_mb.choices = [(each, size_in_words(each)) for each in sizes]
 
     def validate_space_mb(self, field):
-        if field.process_errors or field.data not in dict(field.choices):
-            field.errors.clear()  # the library's words
-            raise ValidationError("Choose one of these sizes.")
+        _check_size(field)
 
     def validate_extra_addresses(self, field):
         _check_extras(field)
@@ -590,6 +596,13 @@ def size_in_words(size_mb: int) -> str:
 def _check_password(field):
     if not passwords.is_good(field.data):
         raise ValidationError(f"A password has {passwords.RULE_IN_WORDS}.")
+
+
+def _check_size(field):
+    sizes = dict(field.choices)
+    if field.process_errors or field.data not in sizes:
+        field.errors.clear()  # the library's words
+        raise ValidationError(f"Choose one of these sizes: {', '.join(sizes.values())}.")
 
 
 def _check_extras(field):

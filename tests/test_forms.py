@@ -53,6 +53,12 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(field, cl
     assert invoices_asked_for(node) == Order.select().count() == Account.select().count() == 0
 
 
+@pytest.mark.parametrize("size", ["7", "abc"])
+def test_who_asks_for_another_size_is_told_which_there_are(size, client):
+    errors = client.get(f"/api/v1/prices?space_mb={size}&duration=1&unit=days").json["errors"]
+    assert errors == {"space_mb": ["Choose one of these sizes: 100 MB, 500 MB, 1 GB, 5 GB."]}
+
+
 def test_a_refused_password_is_not_shown_again(client):
     for password in WRONG["password"]:
         page = place_order(client, password=password).text
