@@ -12,6 +12,8 @@ from pyln.client import LightningRpc, RpcError
 
 WEB_SECONDS = 5
 WEB_CALLS_AT_ONCE = 3
+# A call takes milliseconds: so many at once have all been answered by then, unless it is slow.
+PLACE_SECONDS = 0.5
 WORKER_SECONDS = 15
 
 # Error codes of lightningd's invoice calls.
@@ -50,7 +52,7 @@ class Payment:
 class Node:
     """One lightningd. A Node serves all threads; every call opens its own connection.
 
-    With `calls_at_once`, further calls raise NodeError at once, so that a frozen
+    With `calls_at_once`, further calls raise NodeError after a moment, so that a frozen
     node holds up only so many threads.
     """
 
@@ -147,7 +149,7 @@ class Node:
         return entries[0] if entries else None
 
     def _call(self, method: str, time_limit: float | None = None, **params):
-        if self._places and not self._places.acquire(blocking=False):
+        if self._places and not self._places.acquire(timeout=PLACE_SECONDS):
             raise NodeError("the node is slow: too many calls are waiting for it")
         rpc = _Rpc(self._rpc_path, time_limit or self._seconds)
         try:

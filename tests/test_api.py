@@ -37,7 +37,7 @@ class Program:
     worker: object
 
     def twin(self, app) -> "Program":
-        """For another thread. Three of them may call the node at once."""
+        """For another thread."""
         return Program(app.test_client(), self.wallet, self.worker)
 
     def asks(self, path="/hosting", body=WISH, token="", key=None, address="192.0.2.1"):
@@ -755,6 +755,12 @@ def test_a_flood_of_challenges_holds_a_fifth_of_what_is_free(program, node):
     assert {answer.json["code"] for answer in refused} == {"sold_out"}
     assert invoices_asked_for(node) == 4
     assert Server.get().held_mb == 400
+
+
+def test_as_many_buy_at_once_as_there_are_threads(app, program, node):
+    node.faults.set("slow", "invoice", seconds=0.03)  # as a real one is
+    answers = at_once(*(program.twin(app).asks for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {402}
 
 
 def test_a_node_that_is_down_costs_nothing_and_holds_nothing(program, token, node):
