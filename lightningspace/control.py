@@ -58,7 +58,7 @@ PAGES = {
     "domains": "Domains",
     "extend": "Extend",
     "size": "Size",
-    "access": "Receipt and tokens",
+    "access": "Access",
     "receipts": "Payments",
     "data": "Your data",
     "close": "Close",

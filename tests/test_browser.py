@@ -285,7 +285,7 @@ def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
     page.get_by_role("button", name="To your hosting").click()
     assert_shows_credentials(page, account.username, page.locator("#password").inner_text())
 
-    page.get_by_role("link", name="Receipt and tokens").click()
+    page.get_by_role("link", name="Access", exact=True).click()
     with page.expect_download() as saving:
         page.get_by_role("button", name="Save it as a file").click()
     assert saving.value.suggested_filename == f"{account.username}-receipt.txt"
