@@ -43,7 +43,7 @@ CREATE TABLE accounts (
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
   receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of another epoch are void
-  entered_at        BIGINT,                              -- somebody came in first, not by recovery
+  entered_at        BIGINT,                              -- somebody has a way in that lasts
   wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
   recovery_asked_at BIGINT,                              -- it was tried, and waits
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services

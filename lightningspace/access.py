@@ -50,6 +50,8 @@ def _receipt(epoch: int | None = None) -> dict:
 @account.get("/receipt")
 def receipt_file():
     found = _receipt()
+    if found["receipt"]:
+        visitors.note_entry(this_account())
     return _file(found) or _access_page(_status(found), found=found)
 
 

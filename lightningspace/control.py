@@ -223,6 +223,7 @@ def noted():
     # Not what was made since that page was shown; no number that the database cannot hold.
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
     hosting.forget_passwords(this_account().id, seen_at)
+    visitors.note_entry(this_account())
     return redirect(url_for("account.overview"), 303)
 
 

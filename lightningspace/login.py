@@ -111,6 +111,6 @@ def recover():
         return _login_page(400, recovery_form=form)
     except passwords.Busy:
         raise TooManyRequests from None
-    visitors.log_in(account, by_recovery=True)
+    visitors.log_in(account, is_at_home=False)
     site = wanted.site_name(this_shop(), account.username)
     return render_template("recovered.html", account=account, password=password, site=site)

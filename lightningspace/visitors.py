@@ -129,9 +129,12 @@ def account_of(username: str, password: str) -> Account | None:
     return account if right else None
 
 
-def log_in(account: Account, by_recovery: bool = False, by_receipt: bool = False) -> None:
-    """Begin a session of this account; of the one before only the browser's identity stays."""
-    if not by_recovery:
+def log_in(account: Account, is_at_home: bool = True, by_receipt: bool = False) -> None:
+    """Begin a session of this account; of the one before only the browser's identity stays.
+
+    `is_at_home`: whoever comes has a way in that lasts (see `note_entry`).
+    """
+    if is_at_home:
         note_entry(account)
     _new_session()
     login_user(User(account))
@@ -141,7 +144,10 @@ def log_in(account: Account, by_recovery: bool = False, by_receipt: bool = False
 
 
 def note_entry(account: Account) -> None:
-    """Note that somebody is at home: the wallet's history does not get in at once any more."""
+    """Note that somebody is at home, who has a password, the receipt or a token of his own.
+
+    The wallet's history does not get in at once any more.
+    """
     if account.entered_at is None:
         Account.update(entered_at=now(), recovery_asked_at=None).where(
             (Account.id == account.id) & Account.entered_at.is_null()

@@ -173,7 +173,9 @@ def _enters(order: Order) -> bool:
     # Who pays for an extension gets no more than that.
     if order.kind != "open" or not _is_ready(order) or not visitors.placed(order):
         return False
-    visitors.log_in(order.account)
+    # Who has neither typed a password nor noted ours is out as soon as this browser is closed, but
+    # for the wallet's history.
+    visitors.log_in(order.account, is_at_home=order.account.password_sealed is None)
     return True
 
 

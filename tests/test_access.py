@@ -375,6 +375,33 @@ def test_the_wallets_history_gets_in_where_nobody_did(app, bought):
     assert bought.account.entered_at is None
 
 
+def test_it_gets_in_at_once_where_a_browser_was_closed(app, client, worker, wallet):
+    """With neither name nor password, and nothing noted: the wallet alone is left."""
+    bought = buys_here(client, worker, wallet)
+    assert client.get(f"/orders/{bought.order.token}").location == "/account"
+    assert recover(app.test_client(), bought).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["notes", "saves", "chose"])
+def test_who_has_a_way_in_that_lasts_is_asked_first(way, app, client, worker, wallet):
+    typed = {"password": "correct horse"} if way == "chose" else {}
+    bought = buys_here(client, worker, wallet, **typed)
+    page = client.get(f"/orders/{bought.order.token}", follow_redirects=True).text
+    if way == "notes":
+        client.post("/account/noted", data={"csrf_token": csrf_token(page)})
+    if way == "saves":
+        assert client.get("/account/receipt").status_code == 200
+    assert recover(app.test_client(), bought).status_code == 202
+
+
+def buys_here(client, worker, wallet, **typed) -> Bought:
+    token = place_order(client, **typed).location.rpartition("/")[2]
+    order = Order.get_by_id(token)
+    bought = Bought(order, order.bolt11, wallet.pay(order.bolt11)["payment_preimage"])
+    work(worker)
+    return bought
+
+
 def test_the_new_password_is_shown_once_and_the_only_one(client, other, bought, receipt):
     typed = Order.get_by_id(bought.order.token).account.password_sealed
     assert typed
