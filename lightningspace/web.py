@@ -173,6 +173,9 @@ def _enters(order: Order) -> bool:
     # Who pays for an extension gets no more than that.
     if order.kind != "open" or not _is_ready(order) or not visitors.placed(order):
         return False
+    # Again, after its account was read: sessions that end meanwhile do not begin anew.
+    if not visitors.placed(Order.get_by_id(order.token)):
+        return False
     # Who has neither typed a password nor noted ours is out as soon as this browser is closed, but
     # for the wallet's history.
     visitors.log_in(order.account, is_at_home=order.account.password_sealed is None)
