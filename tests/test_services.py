@@ -9,6 +9,8 @@ from lightningspace.prices import Terms
 from tests.conftest import wish, with_settings, work
 from tests.flows import NoRoom, resize
 
+pytestmark = pytest.mark.any_database  # what the worker makes of rows, the same wherever they are
+
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq alice"
 
 
@@ -465,7 +467,6 @@ def test_doubles_whose_finding_was_cut_are_made_one(
 # -- names ---------------------------------------------------------------------------
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -533,7 +534,6 @@ def is_ours(column: str, name: str, *domains: str) -> bool:
     return name.rpartition("@")[2] in ("alice.shop.test", *domains)
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize("kind", ["client", "site", "ftp", "shell", "database", "mailbox"])
 @pytest.mark.parametrize("name", ["mysql", "dbispconfig", "web1", "root", "%", "a@b' OR 1=1"])
 def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
@@ -553,6 +553,7 @@ def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
     assert all(is_ours(*sent) for sent in names_sent(panel))
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("username", ["a'--", "x\0y", "%", "ä" * 5, "../etc", "A B", "", "a" * 99])
 def test_a_username_that_no_form_lets_through_makes_no_call(
     username, this_shop, wallet, worker, panel
