@@ -7,11 +7,12 @@ run: $(VENV)/ready
 	@exec $(VENV)/bin/python app.py
 
 # The whole suite; what a test needs is skipped by name where it is missing. In two processes more
-# than there are cores: tests wait as well as work.
+# than there are cores: tests wait as well as work. One that is done takes tests over from another,
+# or the longest would be run alone in the end.
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2))
+	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2)) --dist worksteal
 
 # Programs of others that the tests use, each in an environment of its own, .clients/<name>.
 CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))
