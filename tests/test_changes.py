@@ -7,6 +7,8 @@ from lightningspace.lease import Lease
 from lightningspace.models import Account, Service
 from tests.conftest import open_account, work
 
+pytestmark = pytest.mark.any_database  # in one thread, whatever the database
+
 YEAR = 365 * 24 * 60 * 60
 
 

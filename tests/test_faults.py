@@ -268,7 +268,7 @@ def run_with_a_fault_at_every_call(world, flow, fault, log) -> list[str]:
 WHERE_AND_WHAT = [("sqlite", fault) for fault in FAULTS] + [
     (kind, fault)
     for kind in DATABASE_KINDS[1:]
-    for fault in ("cut before", "cut after", "permission missing", "SQL fault")
+    for fault in ("cut before", "cut after", "permission missing")
 ]
 # Alone, those after which it is not sure what was done; any kind is met at every call below.
 UNSURE = ("cut before", "cut after", "no answer", "session died", "maintenance")
@@ -419,7 +419,7 @@ def test_a_client_made_half_is_made_whole(world):
 
 
 @pytest.mark.any_database
-@pytest.mark.parametrize("days", [1, 29, 30, 365])
+@pytest.mark.parametrize("days", [29, 30])
 def test_walls_stand_in_every_call(world, days):
     for flow in LIFE:
         world.start(flow, days)
