@@ -221,9 +221,11 @@ def _reserve_again(shop: Shop, token: str) -> None:
     for _ in range(RACES):
         try:
             with transaction():
-                order = Order.get_by_id(token)
-                if order.account_id:
+                # Written, so that another waits here: who opens it locks the order first, too.
+                alone = (Order.token == token) & Order.account.is_null()
+                if not Order.update(placed_at=Order.placed_at).where(alone).execute():
                     return
+                order = Order.get_by_id(token)
                 name = order.username
                 # The name of a hosting that was closed rests, but not for who paid for it.
                 rests = order.kind == "open" and name and orders.rests(shop, name)
