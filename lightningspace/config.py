@@ -67,6 +67,14 @@ class Config:
     logins_limit_overall: str
     changes_limit: str
     changes_limit_overall: str
+    tips_limit: str
+    tips_limit_overall: str
+    tip_min_sats: int
+    tip_max_sats: int
+    tip_jars: bool
+    ftp_addresses: dict[int, tuple[str, int]]
+    ftp_tls: bool
+    ftp_verify_tls: bool | str
 
     @property
     def is_https(self) -> bool:
@@ -104,6 +112,13 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
             "PRICE_MSAT_PER_DAY and PRICE_MSAT_PER_GB_DAY are too high: two years of the largest "
             "size would cost more than a thousand bitcoin"
         )
+    least_tip = read("TIP_MIN_SATS", _whole(1, 10**9), "1")
+    most_tip = read("TIP_MAX_SATS", _whole(1, 10**9), "1000000")
+    if least_tip > most_tip:
+        raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
+    ftp_addresses = read("FTP_ADDRESSES", _list_of(_ftp_address), "")
+    if ftp_addresses and len(ftp_addresses) != len(servers):
+        raise ConfigError("FTP_ADDRESSES needs one address for each id in PANEL_SERVER_ID")
     public_url = read("PUBLIC_URL", _public_url)
     _make_directory(instance)
     return Config(
@@ -149,6 +164,14 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         logins_limit_overall=read("LOGINS_LIMIT_OVERALL", _limit, "300 per minute"),
         changes_limit=read("CHANGES_LIMIT", _limit, "60 per minute"),
         changes_limit_overall=read("CHANGES_LIMIT_OVERALL", _limit, "600 per minute"),
+        tips_limit=read("TIPS_LIMIT", _limit, "20 per minute"),
+        tips_limit_overall=read("TIPS_LIMIT_OVERALL", _limit, "300 per minute"),
+        tip_min_sats=least_tip,
+        tip_max_sats=most_tip,
+        tip_jars=read("TIP_JARS", _yes_or_no("true", "false"), "true"),
+        ftp_addresses=dict(zip(servers, ftp_addresses, strict=True)) if ftp_addresses else {},
+        ftp_tls=read("FTP_TLS", _yes_or_no("always", "never"), "always"),
+        ftp_verify_tls=read("FTP_VERIFY_TLS", _verify_tls, "true"),
     )
 
 
@@ -348,6 +371,23 @@ def _verify_tls(value: str) -> bool | str:
     except OSError:  # of the file, or of what is in it
         raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
+
+
+def _ftp_address(value: str) -> tuple[str, int]:
+    match = re.fullmatch(r"([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
+    port = int(match[2] or 21) if match else 0
+    if not 0 < port < 65536:
+        raise ValueError("write host names with or without a port, such as ftp.example:21")
+    return match[1].strip("[]"), port
+
+
+def _yes_or_no(yes: str, no: str) -> Callable[[str], bool]:
+    def parse(value: str) -> bool:
+        if value not in (yes, no):
+            raise ValueError(f"write {yes} or {no}")
+        return value == yes
+
+    return parse
 
 
 def _limit(value: str) -> str:

@@ -177,6 +177,8 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
+        # Those of tip jars put them on.
+        "TIP_JARS": "false",
         **mail,
     } | getattr(request, "param", {})
 

@@ -103,6 +103,21 @@ WRONG = {
     "LOGINS_LIMIT_OVERALL": NO_LIMITS,
     "CHANGES_LIMIT": NO_LIMITS,
     "CHANGES_LIMIT_OVERALL": NO_LIMITS,
+    "TIPS_LIMIT": NO_LIMITS,
+    "TIPS_LIMIT_OVERALL": NO_LIMITS,
+    "TIP_MIN_SATS": (*NO_NUMBERS, "0", "1000000001", "1000001"),
+    "TIP_MAX_SATS": (*NO_NUMBERS, "0", "1000000001"),
+    "TIP_JARS": ("", "yes", "True", "0"),
+    "FTP_ADDRESSES": (
+        "x:y",
+        "ftp.example:0",
+        "ftp.example:65536",
+        "Ftp.Example",
+        "a:21,b:21",
+        "a b",
+    ),
+    "FTP_TLS": ("", "true", "Always", "no"),
+    "FTP_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
 }
 
 
