@@ -46,6 +46,10 @@ CREATE TABLE accounts (
   entered_at        BIGINT,                              -- somebody has a way in that lasts
   wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
   recovery_asked_at BIGINT,                              -- it was tried, and waits
+  tips_page         BOOLEAN NOT NULL DEFAULT TRUE,       -- the doors by which tips come in
+  tips_address      BOOLEAN NOT NULL DEFAULT TRUE,
+  tips_offer        BOOLEAN NOT NULL DEFAULT TRUE,
+  tips_show_end     BOOLEAN NOT NULL DEFAULT TRUE,       -- whoever may tip sees until when it is paid
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
   leased_by         TEXT,                                -- the worker that reconciles it just now
@@ -94,7 +98,8 @@ CREATE INDEX tokens_of_account ON tokens (account_id);
 CREATE TABLE services (
   account_id       TEXT    NOT NULL REFERENCES accounts (id),
   kind             TEXT    NOT NULL CHECK (kind IN ('client', 'site', 'alias', 'ftp', 'shell',
-                     'database_user', 'database', 'mail_domain', 'mailbox', 'forward')),
+                     'database_user', 'database', 'mail_domain', 'mailbox', 'forward',
+                     'tipjar')),
   name             TEXT    NOT NULL,
   settings         TEXT    NOT NULL DEFAULT '{}',        -- JSON: what its kind can be set to
   active           BOOLEAN NOT NULL DEFAULT TRUE,        -- switched on by the customer
@@ -106,6 +111,7 @@ CREATE TABLE services (
   applied_at       BIGINT,                               -- the panel was seen to have it so
   panel_id         BIGINT CHECK (panel_id > 0),          -- NULL: the panel has no record of it
   error            TEXT,                                 -- for the operator; NULL after a success
+  note             TEXT,                                 -- for its owner: why it is applied otherwise
   permanent        BOOLEAN NOT NULL DEFAULT FALSE,       -- no retry cures the error
   tries            BIGINT  NOT NULL DEFAULT 0,           -- since the last success or change
   tried_at         BIGINT,
@@ -164,7 +170,7 @@ CREATE INDEX notices_due ON notices (try_at) WHERE try_at IS NOT NULL;
 -- recorded here too (kind 'lost'), for the operator.
 CREATE TABLE orders (
   token          TEXT   NOT NULL PRIMARY KEY,            -- in links; with a prefix, the invoice's label
-  kind           TEXT   NOT NULL CHECK (kind IN ('open', 'extend', 'resize', 'lost')),
+  kind           TEXT   NOT NULL CHECK (kind IN ('open', 'extend', 'resize', 'topup', 'lost')),
   account_id     TEXT   REFERENCES accounts (id),        -- NULL when its place was released
   attempt        TEXT   UNIQUE,                          -- one submitted form makes one order
   browser        TEXT,                                   -- keyed hash of the browser that ordered
@@ -198,9 +204,14 @@ CREATE TABLE orders (
   bought_credit_msat BIGINT NOT NULL DEFAULT 0 CHECK (bought_credit_msat >= 0),  -- beyond the horizon
   only_time      BOOLEAN NOT NULL DEFAULT FALSE,         -- the other size could not be had any more
   is_late        BOOLEAN NOT NULL DEFAULT FALSE,         -- its hosting was gone: it opened one anew
+  door           TEXT   CHECK (door IN ('page', 'address', 'offer', 'owner')),  -- of a top-up
+  message        TEXT,                                   -- from who has paid a top-up
+  hidden_at      BIGINT,                                 -- the owner wants to see it no more
+  offer_id       TEXT,                                   -- the BOLT 12 offer that it was paid to
   CHECK (kind = 'lost' OR (space_mb IS NOT NULL AND amount_msat IS NOT NULL)),
   CHECK ((duration IS NULL) = (unit IS NULL)),
   CHECK (kind <> 'extend' OR duration IS NOT NULL),
+  CHECK ((kind = 'topup') = (door IS NOT NULL)),
   CHECK ((paid_at IS NULL) = (received_msat IS NULL)),
   CHECK ((paid_at IS NULL) = (node_id IS NULL)),
   CHECK ((paid_at IS NULL) = (pay_index IS NULL)),
@@ -213,6 +224,20 @@ CREATE INDEX orders_open ON orders (expires_at) WHERE paid_at IS NULL AND releas
 CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND released_at IS NOT NULL;
 CREATE INDEX orders_to_apply ON orders (paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
 CREATE INDEX orders_of_account ON orders (account_id);
+
+-- offers: the BOLT 12 offer of each account that has one, at the node. Whether it is to be active
+-- there is a rule (see offers.py); its revision is raised when that may have changed.
+CREATE TABLE offers (
+  id               TEXT    NOT NULL PRIMARY KEY,         -- the node's offer_id
+  account_id       TEXT    UNIQUE REFERENCES accounts (id),  -- NULL: it is closed
+  bolt12           TEXT    NOT NULL,
+  is_active        BOOLEAN NOT NULL,                     -- as the node was last told
+  revision         BIGINT  NOT NULL DEFAULT 1,
+  applied_revision BIGINT  NOT NULL DEFAULT 0,
+  held_until       BIGINT,                               -- a worker tells the node just now
+  CHECK (applied_revision <= revision)
+);
+CREATE INDEX offers_due ON offers (id) WHERE applied_revision <> revision;
 
 -- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
 CREATE TABLE resting_names (

@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import copying, hosting, lifecycle, models, outbox, wanted
+from lightningspace import copying, hosting, lifecycle, models, outbox, payments, wanted
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -67,6 +67,11 @@ def problems():
         click.echo(
             f"payment {order.payment_hash}: {order.received_msat} msat, and no order waits for it "
             f"(order {order.token[:8]})"
+        )
+    for order in payments.late_tips():
+        click.echo(
+            f"payment {order.payment_hash}: {order.received_msat} msat, a tip for a hosting that "
+            f"was gone when it came (order {order.token[:8]})"
         )
     for row in hosting.problems():
         again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"

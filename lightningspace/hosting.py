@@ -19,6 +19,7 @@ from lightningspace.models import (
     Account,
     Domain,
     Notice,
+    Offer,
     Order,
     RestingName,
     Server,
@@ -621,6 +622,7 @@ class _Round:
             held_mb = self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
             Token.delete().where(Token.account == account.id).execute()
+            Offer.update(account=None).where(Offer.account == account.id).execute()
             # What is still to be sent, such as that it is deleted, the outbox deletes.
             is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
             Notice.delete().where(is_over).execute()
@@ -662,6 +664,7 @@ class _Round:
         Order.update(username=None, browser=None, bolt11=None, asked=None).where(
             its_own & (is_over | Order.released_at.is_null(False))
         ).execute()
+        Order.update(message=None).where(its_own).execute()
         Order.update(account=None, held_mb=0).where(its_own).execute()
         return held_mb
 

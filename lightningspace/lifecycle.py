@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from peewee import Case
 
-from lightningspace import ledger, outbox, receipts, wanted
+from lightningspace import ledger, offers, outbox, receipts, wanted
 from lightningspace.clock import clock_time, now
 from lightningspace.models import Account, Fact, Order, Service, lock_account, transaction
 from lightningspace.prices import DAY
@@ -377,6 +377,7 @@ class _Look:
     def _set_last_call(self, moment: int | None) -> None:
         if self.account.last_call_at != moment:
             Account.update(last_call_at=moment).where(Account.id == self.account.id).execute()
+            offers.recheck(self.account.id)
 
     def _tell(self, kind: str, about: int, **facts) -> None:
         account = self.account
@@ -426,20 +427,18 @@ def _invoice_seconds(shop: Shop) -> int:
 
 
 def _may_be_paid(account: Account) -> bool:
-    """Whether an order of its owner's can still be paid, or was and has not taken effect.
+    """Whether an order of its can still be paid, or was and has not taken effect.
 
     An invoice that has expired may have been paid in its last second: only the node knows, which
-    is asked each minute, and then the order is released.
+    is asked each minute, and then the order is released. Since the last call there are no new ones,
+    tips neither, so nobody holds a closing up.
     """
+    if not offers.is_off(account.id):
+        return True
     is_open = Order.released_at.is_null() | Order.paid_at.is_null(False)
     return (
         Order.select()
-        .where(
-            (Order.account == account.id)
-            & (Order.kind << ("open", "extend", "resize"))
-            & Order.applied_at.is_null()
-            & is_open
-        )
+        .where((Order.account == account.id) & Order.applied_at.is_null() & is_open)
         .exists()
     )
 

@@ -139,6 +139,10 @@ class Account(Table):
     entered_at = BigIntegerField(null=True)
     wallet_recovers = BooleanField(default=True)
     recovery_asked_at = BigIntegerField(null=True)
+    tips_page = BooleanField(default=True)
+    tips_address = BooleanField(default=True)
+    tips_offer = BooleanField(default=True)
+    tips_show_end = BooleanField(default=True)
     revision = BigIntegerField(default=0)
     reconcile_at = BigIntegerField(null=True)
     leased_by = TextField(null=True)
@@ -180,6 +184,7 @@ class Service(Table):
     applied_at = BigIntegerField(null=True)
     panel_id = BigIntegerField(null=True)
     error = TextField(null=True)
+    note = TextField(null=True)
     permanent = BooleanField(default=False)
     tries = BigIntegerField(default=0)
     tried_at = BigIntegerField(null=True)
@@ -268,6 +273,10 @@ class Order(Table):
     bought_credit_msat = BigIntegerField(default=0)
     only_time = BooleanField(default=False)
     is_late = BooleanField(default=False)
+    door = TextField(null=True)
+    message = TextField(null=True)
+    hidden_at = BigIntegerField(null=True)
+    offer_id = TextField(null=True)
 
     class Meta:
         table_name = "orders"
@@ -293,6 +302,19 @@ def find(field: Field, value: str) -> Table | None:
         return None
     found = zip(fields, row, strict=True)
     return field.model(**{each.column_name: each.python_value(told) for each, told in found})
+
+
+class Offer(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", null=True, unique=True)
+    bolt12 = TextField()
+    is_active = BooleanField()
+    revision = BigIntegerField(default=1)
+    applied_revision = BigIntegerField(default=0)
+    held_until = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "offers"
 
 
 class RestingName(Table):
@@ -321,4 +343,7 @@ class Fact(Table):
         table_name = "facts"
 
 
-TABLES = (Server, Account, Token, Service, Domain, Notice, Order, RestingName, Cursor, Fact)
+TABLES = (
+    *(Server, Account, Token, Service, Domain, Notice),
+    *(Order, Offer, RestingName, Cursor, Fact),
+)

@@ -40,13 +40,29 @@ class Invoice:
 
 @dataclass(frozen=True)
 class Payment:
-    """One paid invoice of the node, ours or another program's."""
+    """One paid invoice of the node, ours or another program's.
+
+    `offer_id`: of a BOLT 12 offer of the node, to which it was paid; `payer_note`: what the payer
+    wrote then.
+    """
 
     label: str
     payment_hash: str
     pay_index: int
     paid_at: int
     received_msat: int
+    offer_id: str | None = None
+    payer_note: str | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A BOLT 12 offer: whoever has its text can pay it again and again, while it is active."""
+
+    id: str
+    bolt12: str
+    label: str | None
+    is_active: bool
 
 
 class Node:
@@ -61,8 +77,13 @@ class Node:
         self._seconds = seconds
         self._places = threading.BoundedSemaphore(calls_at_once) if calls_at_once else None
 
-    def create_invoice(self, label: str, msat: int, description: str, seconds: int) -> Invoice:
-        """Ask for an invoice that expires in `seconds`. Asking again answers the same invoice."""
+    def create_invoice(
+        self, label: str, msat: int, description: str, seconds: int, only_hash: bool = False
+    ) -> Invoice:
+        """Ask for an invoice that expires in `seconds`. Asking again answers the same invoice.
+
+        `only_hash`: it carries the SHA-256 of the description, as LUD-06 wants it.
+        """
         try:
             answer = self._call(
                 "invoice",
@@ -70,6 +91,7 @@ class Node:
                 label=label,
                 description=description,
                 expiry=_bounded(seconds, 1, 10**7),
+                **({"deschashonly": True} if only_hash else {}),
             )
         except Refused as refused:
             if refused.code != DUPLICATE_LABEL:
@@ -115,6 +137,26 @@ class Node:
                 if status == "paid":
                     return False
         raise NodeError("the node does not say what has become of an invoice")
+
+    def create_offer(self, label: str, description: str, issuer: str) -> Offer:
+        """A new offer of any amount. Asking again makes another one."""
+        answer = self._call(
+            "offer", amount="any", label=label, description=description, issuer=issuer
+        )
+        return _offer(answer)
+
+    def find_offer(self, offer_id: str) -> Offer | None:
+        found = self._call("listoffers", offer_id=offer_id)["offers"]
+        return _offer(found[0]) if found else None
+
+    def switch_offer(self, offer_id: str, active: bool) -> None:
+        """Let an offer be paid, or not: invoices fetched from it before are over then, too.
+
+        May be called twice. Raises Refused for one that the node does not know.
+        """
+        found = self.find_offer(offer_id)
+        if found is None or found.is_active != active:
+            self._call("enableoffer" if active else "disableoffer", offer_id=offer_id)
 
     def wait_for_payment(self, after: int, seconds: int) -> Payment | None:
         """The first payment with a pay_index above `after`; None when none came in `seconds`."""
@@ -244,7 +286,13 @@ def _payment(entry: dict) -> Payment:
         pay_index=entry["pay_index"],
         paid_at=entry["paid_at"],
         received_msat=entry["amount_received_msat"],
+        offer_id=entry.get("local_offer_id"),
+        payer_note=entry.get("invreq_payer_note"),
     )
+
+
+def _offer(entry: dict) -> Offer:
+    return Offer(entry["offer_id"], entry["bolt12"], entry.get("label"), entry["active"])
 
 
 def _bounded(value: int, least: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""What is ordered: a hosting, more time for it, another size; and what becomes of unpaid orders.
+"""What is ordered: a hosting, more time for it, another size, tips; what becomes of unpaid orders.
 
 An order reserves its name and space before its invoice is asked for. That it is paid, only the
 node says: see payments.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, names, wanted
+from lightningspace import ledger, names, offers, wanted
 from lightningspace.clock import now
 from lightningspace.models import (
     Account,
@@ -33,8 +33,9 @@ RACES = 20
 TOKEN_LENGTH = 32
 # Unpaid orders hold at most this part of the space that is not sold.
 UNPAID_PART = 5
-# Unpaid orders that one account may have.
+# Unpaid orders that one account may have, and unpaid tips that it may be given.
 OPEN_ORDERS = 10
+OPEN_TIPS = 100
 
 
 class NameTaken(Exception):
@@ -110,6 +111,20 @@ class Buyer:
     receipt_epoch: int = 0
 
 
+@dataclass(frozen=True)
+class Tip:
+    """What somebody wants to pay for a hosting, of which it gives him nothing.
+
+    `door`: by which it comes, as in `Order.door`; `message`: cleaned, for the owner; `metadata`:
+    the text whose hash the invoice carries instead of our description (LUD-06).
+    """
+
+    msat: int
+    door: str
+    message: str | None = None
+    metadata: str | None = None
+
+
 # -- a new hosting -------------------------------------------------------------------
 
 
@@ -122,17 +137,19 @@ def place(shop: Shop, wish: Wish) -> Order:
     return _place(shop, lambda: _reserve(shop, wish, attempt))
 
 
-def _place(shop: Shop, reserve: Callable[[], tuple[Order | None, bool]]) -> Order | None:
+def _place(
+    shop: Shop, reserve: Callable[[], tuple[Order | None, bool]], metadata: str | None = None
+) -> Order | None:
     """Get an invoice for what `reserve` has reserved; it also says whether that was just now.
 
-    None when it says that there is nothing to pay.
+    `metadata`: as in `Tip`. None when it says that there is nothing to pay.
     """
     order, is_new = _retried(reserve)
     if order is None:
         return None
     if order.bolt11 is None and order.cancelled_at is None and order.paid_at is None:
         try:
-            _ask_for_invoice(shop, order)
+            _ask_for_invoice(shop, order, metadata)
         except NodeError:
             # Not another's: the other half of a double click may be about to get its invoice.
             if is_new:
@@ -193,7 +210,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         email=wish.email,
         password_sealed=shop.vault.seal(wish.password) if wish.password else None,
     )
-    order = _create(
+    order = create(
         shop,
         kind="open",
         account=account,
@@ -209,7 +226,8 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     return order, True
 
 
-def _create(shop: Shop, **facts) -> Order:
+def create(shop: Shop, **facts) -> Order:
+    """Within a transaction: a new order, with a token and the time that its invoice has."""
     moment = now()
     return Order.create(
         token=secrets.token_hex(TOKEN_LENGTH // 2),
@@ -300,7 +318,7 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
         offer = extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
         size = _size_columns(ledger.size(account))
-        return _create(shop, kind="extend", amount_msat=offer.msat, **facts, **size), True
+        return create(shop, kind="extend", amount_msat=offer.msat, **facts, **size), True
 
     return _place(shop, reserve)
 
@@ -333,9 +351,52 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
             raise SoldOut
         facts = _of_owner(account, buyer, attempt) | _size_columns(size)
         facts |= {"held_mb": more_mb, "amount_msat": amount_msat}
-        return _create(shop, kind="resize", **facts), True
+        return create(shop, kind="resize", **facts), True
 
     return _place(shop, reserve)
+
+
+def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: str) -> Order:
+    """Order time for as much money as somebody wants to give, whoever it is.
+
+    The same form of the same browser again answers the same order. Raises Refused, TooManyUnpaid
+    and NodeError.
+    """
+    attempt = shop.vault.mac(
+        *("topup", account_id, browser or "", form_id, str(tip.msat), tip.message or "")
+    )
+
+    def reserve():
+        account = lock_account(account_id)
+        twin = Order.get_or_none(Order.attempt == attempt)
+        if twin:
+            return twin, False
+        _check_takes(shop, account, tip)
+        order = create(
+            shop,
+            kind="topup",
+            account=account,
+            attempt=attempt,
+            browser=browser,
+            door=tip.door,
+            message=tip.message,
+            amount_msat=tip.msat,
+            **_size_columns(ledger.size(account)),
+        )
+        return order, True
+
+    return _place(shop, reserve, tip.metadata)
+
+
+def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
+    if account is None:
+        raise Refused("This hosting is closed.")
+    check_may_buy(account)
+    if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
+        raise Refused("This amount is below or above what is taken here.")
+    tips = (Order.account == account.id) & (Order.kind == "topup") & Order.paid_at.is_null()
+    if Order.select().where(tips & _stands()).count() >= OPEN_TIPS:
+        raise TooManyUnpaid
 
 
 def resize_msat(shop: Shop, account: Account, size: Size) -> int:
@@ -454,7 +515,12 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
 
 
 def unpaid(account_id: str):
-    """The account's orders that can be paid, or of which that is not certain."""
+    """What the account's owner has ordered and can pay, or of which that is not certain."""
+    is_tip = (Order.kind == "topup") & (Order.door != "owner")
+    return _unpaid(account_id).where(~is_tip)
+
+
+def _unpaid(account_id: str):
     ordered = (Order.account == account_id) & Order.paid_at.is_null() & _stands()
     return Order.select().where(ordered).order_by(Order.placed_at)
 
@@ -483,9 +549,13 @@ def _size_columns(size: Size) -> dict:
 # -- its invoice ---------------------------------------------------------------------
 
 
-def _ask_for_invoice(shop: Shop, order: Order) -> None:
+def _ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:
     invoice = shop.node.create_invoice(
-        label(shop, order), order.amount_msat, describe(order), shop.config.invoice_minutes * 60
+        label(shop, order),
+        order.amount_msat,
+        metadata or describe(order),
+        shop.config.invoice_minutes * 60,
+        only_hash=metadata is not None,
     )
     if not _keep_invoice(order.token, invoice):
         raise NodeError("the order was given up before its invoice came")
@@ -569,7 +639,7 @@ def size_of(order: Order) -> Size:
 
 def was_renewed(order: Order) -> bool:
     """Whether it has given an account that was there more time or another size."""
-    return order.kind in ("extend", "resize") and order.applied_at is not None
+    return order.kind in ("extend", "resize", "topup") and order.applied_at is not None
 
 
 def is_too_late(order: Order) -> bool:
@@ -629,21 +699,30 @@ def close_account(shop: Shop, account: Account) -> bool:
     False, and nothing is closed, when a payment came or its end has moved since `account` was
     read. Raises NodeError; what was cancelled before stays so. Twice is once.
     """
-    for order in list(unpaid(account.id)):
+    for order in list(_unpaid(account.id)):
         if not cancel(shop, order) and not Order.get_by_id(order.token).released_at:
             return False
+    if not offers.turn_off(shop, account.id):
+        return False
     with transaction():
-        locked = lock_account(account.id)
-        if locked is None or locked.closing_at:
+        if _close_within(account):
             return True
-        paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
-        arrives = Order.select().where((Order.account == account.id) & paid)
-        # The first: ordered meanwhile.
-        if unpaid(account.id).exists() or arrives.exists():
-            return False
-        if locked.expires_at != account.expires_at:
-            return False
-        wanted.close_within(account.id)
+        offers.recheck(account.id)
+    return False
+
+
+def _close_within(account: Account) -> bool:
+    locked = lock_account(account.id)
+    if locked is None or locked.closing_at:
+        return True
+    paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
+    arrives = Order.select().where((Order.account == account.id) & paid)
+    # The first: ordered meanwhile.
+    if _unpaid(account.id).exists() or arrives.exists():
+        return False
+    if locked.expires_at != account.expires_at:
+        return False
+    wanted.close_within(account.id)
     return True
 
 

@@ -9,7 +9,7 @@ import string
 
 from peewee import Case, IntegrityError
 
-from lightningspace import ledger, orders, outbox, passwords, wanted
+from lightningspace import ledger, messages, offers, orders, outbox, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Cursor, Order, Server, lock_account, transaction
 from lightningspace.node import Payment, Refused
@@ -43,13 +43,18 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
     """Keep a payment and move the cursor past it; False when it was known or is not ours.
 
     `after` is the cursor that it was waited for with: if it was set back meanwhile, it stays.
-    A label of ours without an order is kept as well, as a lost order. May be called twice.
+    A label of ours without an order is kept as well, as a lost order. May be called twice. Raises
+    NodeError when it was paid to an offer of which only the node can say whose it is.
     """
     prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
     # The whole label: another program's prefix may begin with ours.
     is_ours = payment.label == prefix + token and set(token) <= set(string.hexdigits)
+    is_tip, tipped = False, None
+    if payment.offer_id:
+        is_tip, tipped = offers.account_of(shop, payment.offer_id)
     with transaction():
         new = is_ours and _record(token, node_id, payment)
+        new |= is_tip and _record_tip(shop, node_id, payment, tipped)
         Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
         Cursor.update(pay_index=payment.pay_index).where(
             (Cursor.node_id == node_id) & (Cursor.pay_index == after)
@@ -58,13 +63,7 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
 
 
 def _record(token: str, node_id: str, payment: Payment) -> bool:
-    facts = {
-        "node_id": node_id,
-        "pay_index": payment.pay_index,
-        "paid_at": payment.paid_at,
-        "received_msat": payment.received_msat,
-        "payment_hash": payment.payment_hash,
-    }
+    facts = _facts(node_id, payment)
     recorded = (
         Order.update(facts, bolt11=None)
         .where(
@@ -81,10 +80,48 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
         return False
     if Order.get_or_none(Order.token == token):
         token = payment.payment_hash
+    _keep_lost(token, facts)
+    return True
+
+
+def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | None) -> bool:
+    """A payment to an account's offer is a top-up, ordered and paid in one moment."""
+    if Order.get_or_none(Order.payment_hash == payment.payment_hash):
+        return False
+    facts = _facts(node_id, payment)
+    account = account_id and Account.get_or_none(Account.id == account_id)
+    if not account:
+        _keep_lost(payment.payment_hash, facts)
+        return True
+    order = orders.create(
+        shop,
+        kind="topup",
+        account=account,
+        door="offer",
+        offer_id=payment.offer_id,
+        message=messages.cleaned(payment.payer_note),
+        amount_msat=payment.received_msat,
+        **vars(ledger.size(account)),
+        **facts,
+    )
+    logger.info("order %s: a tip of %d msat", order.token[:8], payment.received_msat)
+    return True
+
+
+def _facts(node_id: str, payment: Payment) -> dict:
+    return {
+        "node_id": node_id,
+        "pay_index": payment.pay_index,
+        "paid_at": payment.paid_at,
+        "received_msat": payment.received_msat,
+        "payment_hash": payment.payment_hash,
+    }
+
+
+def _keep_lost(token: str, facts: dict) -> None:
     moment = now()
     Order.create(token=token, kind="lost", placed_at=moment, expires_at=moment, **facts)
-    logger.error("payment %s has no order: see `flask problems`", payment.payment_hash[:8])
-    return True
+    logger.error("payment %s has no order: see `flask problems`", facts["payment_hash"][:8])
 
 
 def follow_from_start(node_id: str) -> None:
@@ -94,11 +131,20 @@ def follow_from_start(node_id: str) -> None:
 
 def due() -> list[Order]:
     """Paid orders that have not taken effect."""
+    waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != "lost")
     return list(
-        Order.select(Order.token, Order.account)
-        .where(Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != "lost"))
-        .order_by(Order.paid_at)
+        Order.select(Order.token, Order.account).where(waits & ~_too_late()).order_by(Order.paid_at)
     )
+
+
+def late_tips() -> list[Order]:
+    """Tips that came when their hosting was gone; the longest first."""
+    waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & _too_late()
+    return list(Order.select().where(waits).order_by(Order.paid_at))
+
+
+def _too_late():
+    return (Order.kind == "topup") & Order.account.is_null()
 
 
 # -- taking effect -------------------------------------------------------------------
@@ -116,6 +162,8 @@ def apply(shop: Shop, token: str) -> str | None:
     if order.kind != "open" and order.account_id is not None:
         with transaction():
             return _renew(shop, token)
+    if order.kind == "topup":
+        return None  # its hosting is gone, and who has paid it wants none: see `late_tips`
     if order.account_id is None:
         _reserve_again(shop, token)
         order = Order.get_by_id(token)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, names, passwords
+from lightningspace import ledger, names, offers, passwords
 from lightningspace.clock import now
 from lightningspace.models import Account, Domain, Server, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
@@ -344,6 +344,8 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
     if size:
         facts |= vars(size)
     Account.update(facts).where(Account.id == account.id).execute()
+    if account.last_call_at or account.closing_at:
+        offers.recheck(account.id)
     after = Account.get_by_id(account.id)
     kinds: set[str] = set()
     if account.closing_at and not after.closing_at:
@@ -390,11 +392,13 @@ def block(account_id: str, reason: str) -> None:
     facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
     with _change(account_id, calendar_at=now(), **facts):
         _raise_revisions(account_id, *SWITCHED)
+        offers.recheck(account_id)
 
 
 def unblock(account_id: str) -> None:
     with _change(account_id, calendar_at=now(), blocked_at=None, blocked_reason=None):
         _raise_revisions(account_id, *SWITCHED)
+        offers.recheck(account_id)
 
 
 def close(account_id: str) -> None:
@@ -416,6 +420,7 @@ def close_within(account_id: str, by_calendar: bool = False) -> None:
     """
     touch(account_id, closing_at=now(), **({} if by_calendar else {"last_call_at": None}))
     _raise_revisions(account_id, *KINDS)
+    offers.recheck(account_id)
 
 
 def reopen_within(account_id: str) -> bool:
@@ -430,6 +435,7 @@ def reopen_within(account_id: str) -> bool:
     if not reopened.execute():
         return False
     _raise_revisions(account_id, *KINDS)
+    offers.recheck(account_id)
     return True
 
 

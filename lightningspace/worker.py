@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, lifecycle, outbox, payments, usage
+from lightningspace import domains, hosting, lifecycle, offers, outbox, payments, usage
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -19,6 +19,7 @@ QUEUE_SECONDS = 5
 DOMAINS_SECONDS = 5
 MAIL_SECONDS = 10
 USAGE_SECONDS = 5
+OFFERS_SECONDS = 2
 PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
@@ -53,6 +54,7 @@ class Worker:
         self._repeat("domains", self._look_at_domains, DOMAINS_SECONDS)
         self._repeat("mails", self._send_mails, MAIL_SECONDS)
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
+        self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
         while not self._stopping.is_set() and not self._guarded(lifecycle.wake):
             self._stopping.wait(LOOK_SECONDS)
@@ -158,6 +160,9 @@ class Worker:
 
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)
+
+    def _match_offers(self) -> None:
+        offers.match(self._shop)
 
     def _look_at_usage(self) -> None:
         try:

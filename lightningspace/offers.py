@@ -1,0 +1,128 @@
+"""The BOLT 12 offers of accounts: one each, made on demand, on and off by a rule.
+
+What should be is computed from the account; whatever changes that raises the offer's revision, and
+the worker tells the node.
+"""
+
+import logging
+
+from lightningspace.clock import now
+from lightningspace.models import Account, Offer, lock_account, transaction
+from lightningspace.node import Refused
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# For longer than the node is asked about one offer.
+HELD_SECONDS = 2 * 60
+LABEL = "tips-"
+
+
+def is_wanted(account: Account) -> bool:
+    """Whether its offer is to be active: nobody pays for what is about to go."""
+    may_be_sold = account.opened_at is not None and account.last_call_at is None
+    is_open = account.closing_at is None and account.blocked_at is None
+    return may_be_sold and is_open and account.tips_offer
+
+
+def of(account_id: str) -> Offer | None:
+    return Offer.get_or_none(Offer.account == account_id)
+
+
+def make(shop: Shop, account: Account, site: str) -> Offer | None:
+    """The account's offer, made if it has none; the first one is kept. Raises NodeError.
+
+    None: it was closed meanwhile.
+    """
+    known = of(account.id)
+    if known:
+        if known.is_active != is_wanted(account):  # who wanted to close it was killed
+            recheck(account.id)
+        return known
+    label = f"{shop.config.label_prefix}{LABEL}{account.id}"
+    made = shop.node.create_offer(label, f"Tips for {site}", site)
+    with transaction():
+        if lock_account(account.id):
+            # Not applied: that it is wanted still is looked at once more.
+            Offer.insert(
+                id=made.id, account=account.id, bolt12=made.bolt12, is_active=True
+            ).on_conflict_ignore().execute()
+    kept = of(account.id)
+    if kept is None or kept.id != made.id:
+        shop.node.switch_offer(made.id, False)
+    return kept
+
+
+def recheck(account_id: str) -> None:
+    """Within a transaction: what is wanted of its offer may have changed. Twice is once."""
+    Offer.update(revision=Offer.revision + 1).where(Offer.account == account_id).execute()
+
+
+def is_off(account_id: str) -> bool:
+    """Whether the account has no offer that could be paid now or by a change under way."""
+    may_be_on = Offer.is_active | (Offer.applied_revision != Offer.revision)
+    return not Offer.select().where((Offer.account == account_id) & may_be_on).exists()
+
+
+def account_of(shop: Shop, offer_id: str) -> tuple[bool, str | None]:
+    """Whether an offer is ours, and whose; None: of an account that is closed, or unknown.
+
+    One that a restored database does not know is found by its label. Raises NodeError.
+    """
+    known = Offer.get_or_none(Offer.id == offer_id)
+    if known:
+        return True, known.account_id
+    found = shop.node.find_offer(offer_id)
+    ours = shop.config.label_prefix + LABEL
+    if found is None or not (found.label or "").startswith(ours):
+        return False, None
+    return True, found.label.removeprefix(ours)
+
+
+# -- telling the node ------------------------------------------------------------------
+
+
+def match(shop: Shop) -> int:
+    """Switch on or off what is not as it should be; how many that was. Raises NodeError."""
+    due = Offer.applied_revision != Offer.revision
+    matched = 0
+    for offer in list(Offer.select(Offer.id).where(due)):
+        try:
+            matched += _match(shop, offer.id)
+        except Refused as refused:  # of this offer: the others go on
+            logger.error("offer %s: %s", offer.id[:8], refused)
+    return matched
+
+
+def turn_off(shop: Shop, account_id: str) -> bool:
+    """Switch the account's offer off now, before it is closed; False: somebody else is at it.
+
+    Whoever does not close it then calls `recheck`. Raises NodeError.
+    """
+    offer = of(account_id)
+    return offer is None or _match(shop, offer.id, is_over=True)
+
+
+def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
+    # One at a time: what was told last must be what is noted.
+    moment = now()
+    is_free = Offer.held_until.is_null() | (Offer.held_until <= moment)
+    # The clock may have been wrong.
+    is_free |= Offer.held_until > moment + HELD_SECONDS
+    until = moment + HELD_SECONDS
+    held = Offer.update(held_until=until).where((Offer.id == offer_id) & is_free)
+    if not held.execute():
+        return False
+    try:
+        offer = Offer.get_by_id(offer_id)
+        account = offer.account_id and Account.get_or_none(Account.id == offer.account_id)
+        wanted = bool(account) and not is_over and is_wanted(account)
+        shop.node.switch_offer(offer_id, wanted)
+    except BaseException:
+        Offer.update(held_until=None).where(Offer.id == offer_id).execute()
+        raise
+    with transaction():
+        Offer.update(is_active=wanted, applied_revision=offer.revision, held_until=None).where(
+            Offer.id == offer_id
+        ).execute()
+    return True

@@ -1,0 +1,93 @@
+"""Tips: who takes them by which door, what a wallet is told, and what the owner sees of them."""
+
+import json
+from urllib.parse import urlsplit
+
+from peewee import fn
+
+from lightningspace import names, offers, wanted
+from lightningspace.clock import now
+from lightningspace.models import Account, Order, lock_account, transaction
+from lightningspace.shop import Shop
+
+# The doors that an owner can close; by each a top-up comes in (see `Order.door`).
+DOORS = ("page", "address", "offer")
+SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
+LISTED = 200
+
+
+def taker(username: str, door: str) -> Account | None:
+    """The account of this name that takes tips by this door.
+
+    None: there is none, or it is closing or blocked, or its owner has closed the door: nobody can
+    tell which. In its last minutes it is there still, and `orders.top_up` says no.
+    """
+    # The rule first: PostgreSQL fails on a NUL.
+    account = names.RULE.fullmatch(username) and Account.get_or_none(
+        (Account.username == username)
+        & Account.opened_at.is_null(False)
+        & Account.closing_at.is_null()
+        & Account.blocked_at.is_null()
+    )
+    return account if account and getattr(account, f"tips_{door}") else None
+
+
+def paid_until(account: Account) -> int | None:
+    """What whoever may tip sees of its end; None: the owner shows it to nobody."""
+    return account.expires_at if account.tips_show_end else None
+
+
+def lightning_address(shop: Shop, account: Account) -> str:
+    """As wallets take it (LUD-16): the name at the host of the shop."""
+    return f"{account.username}@{urlsplit(shop.config.public_url).netloc}"
+
+
+def metadata(shop: Shop, account: Account) -> str:
+    """What a wallet shows of whom it pays (LUD-06); the invoice carries the hash of this text."""
+    text = f"Keep {wanted.site_name(shop, account.username)} on line"
+    identifier = lightning_address(shop, account)
+    return json.dumps([["text/plain", text], ["text/identifier", identifier]])
+
+
+def offer(shop: Shop, account: Account) -> str | None:
+    """Its BOLT 12 offer, made at the first call; None: it takes none now. Raises NodeError."""
+    if not offers.is_wanted(account):
+        return None
+    made = offers.make(shop, account, wanted.site_name(shop, account.username))
+    return made.bolt12 if made else None
+
+
+# -- for the owner ---------------------------------------------------------------------
+
+
+def received(account_id: str) -> list[Order]:
+    """The last tips that others gave, hidden ones too; the latest first."""
+    tips = Order.select().where(_received(account_id))
+    return list(tips.order_by(Order.paid_at.desc(), Order.placed_at.desc()).limit(LISTED))
+
+
+def received_msat(account_id: str) -> int:
+    """What all tips of others come to."""
+    return Order.select(fn.SUM(Order.received_msat)).where(_received(account_id)).scalar() or 0
+
+
+def _received(account_id: str):
+    is_tip = (Order.kind == "topup") & (Order.door << DOORS)
+    return (Order.account == account_id) & is_tip & Order.paid_at.is_null(False)
+
+
+def hide(account_id: str, token: str, hidden: bool = True) -> bool:
+    """Do not show one tip's message any more, or show it again; False: there is none such."""
+    hides = Order.update(hidden_at=now() if hidden else None)
+    return hides.where(_received(account_id) & (Order.token == token)).execute() == 1
+
+
+def switch(account_id: str, **switches: bool) -> None:
+    """Open and close doors; `tips_show_end`: whether others see until when it is paid."""
+    unknown = switches.keys() - set(SWITCHES)
+    if unknown:
+        raise ValueError(f"no switches of tips: {unknown}")
+    with transaction():
+        if lock_account(account_id):
+            Account.update(switches).where(Account.id == account_id).execute()
+            offers.recheck(account_id)
