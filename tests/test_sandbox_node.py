@@ -320,6 +320,18 @@ def test_a_changed_invoice_has_another_signer(rpc, node):
     assert bolt11.decode(bolt11.encode(PrivateKey(), **terms))["payee"] != node.id
 
 
+# BOLT 12
+
+
+def test_a_payment_of_an_offer_arrives_with_its_note(rpc, wallet):
+    offer = rpc.offer("any", "Tips for alice")
+    fetched = wallet.fetchinvoice(offer["bolt12"], 5000, payer_note="räksmörgås ⚡")
+    wallet.pay(fetched["invoice"])
+    paid = rpc.waitanyinvoice(0, 0)
+    assert (paid["local_offer_id"], paid["bolt12"]) == (offer["offer_id"], fetched["invoice"])
+    assert (paid["amount_received_msat"], paid["invreq_payer_note"]) == (5000, "räksmörgås ⚡")
+
+
 # Payments
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from coincurve import PrivateKey
 
 from lightningspace import clock
-from lightningspace.sandbox import bolt11
+from lightningspace.sandbox import bolt11, bolt12
 from lightningspace.sandbox.faults import Fault, Faults
 
 INVALID_PARAMS = -32602
@@ -58,13 +58,16 @@ class HungUp(Exception):
 @dataclass
 class Invoice:
     label: str
-    bolt11: str
     payment_hash: str
     preimage: str
     amount_msat: int | None
     description: str | None
     expires_at: int
     created_index: int
+    bolt11: str | None = None
+    bolt12: str | None = None
+    local_offer_id: str | None = None
+    invreq_payer_note: str | None = None
     status: str = "unpaid"
     pay_index: int | None = None
     amount_received_msat: int | None = None
@@ -78,6 +81,25 @@ class Invoice:
         if self.status == "paid":
             shown["payment_preimage"] = preimage
         return shown
+
+
+@dataclass
+class Offer:
+    offer_id: str
+    bolt12: str
+    label: str | None
+    single_use: bool
+    active: bool = True
+    used: bool = False
+
+    def shown(self) -> dict:
+        """The offer as `offer` answers it; everything else shows its description too."""
+        shown = {name: value for name, value in vars(self).items() if value is not None}
+        return shown | {"force_paths": False}
+
+    def described(self) -> dict:
+        description = bolt12.decode(self.bolt12).get("offer_description")
+        return self.shown() | ({} if description is None else {"description": description})
 
 
 class SandboxNode:
@@ -107,9 +129,13 @@ class SandboxNode:
                 "autoclean-status": self._autoclean_status,
                 "decode": self._decode,
                 "delinvoice": self._delinvoice,
+                "disableoffer": self._disableoffer,
+                "enableoffer": self._enableoffer,
                 "getinfo": lambda: self._getinfo(self.id, "sandbox", self._node.path),
                 "invoice": self._invoice,
                 "listinvoices": self._listinvoices,
+                "listoffers": self._listoffers,
+                "offer": self._offer,
                 "sql": self._sql,
                 "waitanyinvoice": self._waitanyinvoice,
             },
@@ -120,8 +146,10 @@ class SandboxNode:
             self._wallet = _Endpoint(
                 Path(wallet_path),
                 {
+                    "fetchinvoice": self._fetchinvoice,
                     "getinfo": lambda: self._getinfo(self.wallet_id, "wallet", self._wallet.path),
                     "pay": self._pay,
+                    "xpay": self._xpay,
                 },
                 self.wallet_faults,
             )
@@ -182,6 +210,8 @@ class SandboxNode:
             invoice.paid_at = clock.now()
             self._paid.append(invoice)
             self._save(invoice)
+            if invoice.local_offer_id:
+                self._use(self._offers[invoice.local_offer_id])
 
             # A call that waits already is told of the next payment, whatever its index:
             # so it gets the lower ones that a restored node counts.
@@ -225,6 +255,8 @@ class SandboxNode:
             "pay": 0,
         }
         self._payments = self._records.all("payment")
+        offers = self._records.all("offer")
+        self._offers = {offer_id: Offer(**record) for offer_id, record in offers.items()}
 
         invoices = [Invoice(**record) for record in self._records.all("invoice").values()]
         invoices.sort(key=lambda invoice: invoice.created_index)
@@ -235,9 +267,11 @@ class SandboxNode:
         heapq.heapify(self._expiring)
         self._save()
 
-    def _save(self, invoice: Invoice | None = None) -> None:
-        if invoice is not None:
-            self._records.put("invoice", invoice.label, vars(invoice))
+    def _save(self, changed: Invoice | Offer | None = None) -> None:
+        if isinstance(changed, Invoice):
+            self._records.put("invoice", changed.label, vars(changed))
+        if isinstance(changed, Offer):
+            self._records.put("offer", changed.offer_id, vars(changed))
         self._records.put("node", "counters", self._counters)
         self._records.commit()
 
@@ -366,7 +400,9 @@ class SandboxNode:
         if payment_hash is not None:
             payment_hash = _hex32("payment_hash", payment_hash)
         elif invstring is not None:
-            payment_hash = _bolt11("invstring", invstring)["payment_hash"]
+            payment_hash = _terms("invstring", invstring)["payment_hash"]
+        elif offer_id is not None:
+            offer_id = _hex32("offer_id", offer_id)
         with self._changed:
             self._expire()
             if label is not None:
@@ -374,7 +410,7 @@ class SandboxNode:
             elif payment_hash is not None:
                 found = [self._by_hash.get(payment_hash)]
             elif offer_id is not None:
-                found = []
+                found = [i for i in self._by_label.values() if i.local_offer_id == offer_id]
             else:
                 found = list(self._by_label.values())
             return {"invoices": [invoice.shown() for invoice in found if invoice]}
@@ -436,7 +472,151 @@ class SandboxNode:
         return shown
 
     def _decode(self, string) -> dict:
-        return _bolt11("string", string)
+        return _bolt12("string", string) if bolt12.is_bolt12(string) else _bolt11("string", string)
+
+    def _offer(
+        self,
+        amount,
+        description=None,
+        issuer=None,
+        label=None,
+        quantity_max=None,
+        absolute_expiry=None,
+        single_use=False,
+    ) -> dict:
+        foreign = isinstance(amount, str) and re.fullmatch(r"[0-9.]+[A-Z]{3}", amount)
+        amount_msat = None if foreign else _amount("amount", amount)
+        for name, text in (("description", description), ("issuer", issuer), ("label", label)):
+            if text is not None and (not isinstance(text, str) or UNREADABLE.search(text)):
+                raise _invalid(name, "should be a string (without \\u)")
+        if quantity_max is not None:
+            quantity_max = _unsigned("quantity_max", quantity_max)
+        if absolute_expiry is not None:
+            absolute_expiry = _unsigned("absolute_expiry", absolute_expiry)
+        single_use = _boolean("single_use", single_use)
+        if description is None and (foreign or amount_msat is not None):
+            wanted = "description is required for the user to know what it was they paid for"
+            raise _invalid("description", wanted)
+        if foreign:
+            raise RpcFailure(-32601, "Unknown command 'currencyconvert'")
+
+        text = bolt12.encode_offer(
+            self.id,
+            amount_msat=amount_msat,
+            description=description,
+            issuer=issuer,
+            absolute_expiry=absolute_expiry,
+            quantity_max=quantity_max,
+            # The wallet is the node's only peer, so every path to the node begins there.
+            first_node_id=self.wallet_id,
+        )
+        with self._changed:
+            offer = Offer(bolt12.decode(text)["offer_id"], text, label, single_use)
+            self._offers[offer.offer_id] = offer
+            self._save(offer)
+            return offer.shown() | {"created": True}
+
+    def _listoffers(self, offer_id=None, active_only=False) -> dict:
+        active_only = _boolean("active_only", active_only)
+        if offer_id is not None:
+            offer_id = _hex32("offer_id", offer_id)
+        with self._changed:
+            found = [
+                self._offers[found_id].described()
+                for found_id in sorted(self._offers)
+                if offer_id in (None, found_id)
+            ]
+        return {"offers": [offer for offer in found if offer["active"] or not active_only]}
+
+    def _disableoffer(self, offer_id) -> dict:
+        with self._changed:
+            offer = self._known_offer(offer_id)
+            if not offer.active:
+                raise RpcFailure(1001, "offer is not active")
+            self._switch_off(offer)
+            return offer.described()
+
+    def _enableoffer(self, offer_id) -> dict:
+        with self._changed:
+            offer = self._known_offer(offer_id)
+            if offer.active:
+                raise RpcFailure(1006, "offer already active")
+            if offer.single_use and offer.used:
+                raise RpcFailure(1007, "cannot activate an used single use offer")
+            offer.active = True
+            self._save(offer)
+            return offer.described()
+
+    def _known_offer(self, offer_id) -> Offer:
+        offer = self._offers.get(_hex32("offer_id", offer_id))
+        if offer is None:
+            raise RpcFailure(-1, "Unknown offer")
+        return offer
+
+    def _use(self, offer: Offer) -> None:
+        offer.used = True
+        if offer.single_use and offer.active:
+            self._switch_off(offer)
+        self._save(offer)
+
+    def _switch_off(self, offer: Offer) -> None:
+        """Let nobody fetch from the offer any more, nor pay what was fetched from it."""
+        offer.active = False
+        for invoice in self._by_label.values():
+            if invoice.local_offer_id == offer.offer_id and invoice.status == "unpaid":
+                invoice.status = "expired"
+                self._records.put("invoice", invoice.label, vars(invoice))
+        self._save(offer)
+
+    def _answer(self, request: str) -> str:
+        """Answer a payer's request with an invoice, or raise ValueError with the reason why not."""
+        asked = bolt12.decode(request)
+        now = clock.now()
+        offer = self._offers.get(asked["offer_id"])
+        if offer is None:
+            raise ValueError("Unknown offer")
+        if not offer.active:
+            raise ValueError("Offer no longer available")
+        ends_at = asked.get("offer_absolute_expiry", now + bolt12.DEFAULT_EXPIRY)
+        if now >= ends_at:
+            raise ValueError("Offer expired")
+        amount_msat = asked.get("invreq_amount_msat")
+        if "offer_amount_msat" in asked:
+            least = asked["offer_amount_msat"] * asked.get("invreq_quantity", 1)
+            if least >= 2**64:
+                raise ValueError(f"quantity {asked['invreq_quantity']} causes overflow")
+            amount_msat = least if amount_msat is None else amount_msat
+            if amount_msat < least:
+                raise ValueError(f"Amount must be at least {least}msat")
+            if amount_msat // 5 > least:
+                raise ValueError(f"Amount vastly exceeds {least}msat")
+
+        preimage = secrets.token_hex(32)
+        payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+        expiry = min(bolt12.DEFAULT_EXPIRY, ends_at - now)
+        invoice = Invoice(
+            label=f"{offer.offer_id}-{asked['invreq_payer_id']}-0",
+            bolt12=bolt12.encode_invoice(
+                self._key,
+                request,
+                payment_hash=payment_hash,
+                created_at=now,
+                amount_msat=amount_msat,
+                expiry=expiry,
+            ),
+            payment_hash=payment_hash,
+            preimage=preimage,
+            amount_msat=amount_msat,
+            description=asked.get("offer_description"),
+            expires_at=now + expiry,
+            created_index=self._next("created"),
+            local_offer_id=offer.offer_id,
+            invreq_payer_note=asked.get("invreq_payer_note"),
+        )
+        self._by_label[invoice.label] = self._by_hash[payment_hash] = invoice
+        heapq.heappush(self._expiring, (invoice.expires_at, invoice.label))
+        self._save(invoice)
+        return invoice.bolt12
 
     def _autoclean_status(self, subsystem=None) -> dict:
         idle = (
@@ -458,14 +638,68 @@ class SandboxNode:
 
     # What the wallet answers
 
+    def _fetchinvoice(
+        self, offer, amount_msat=None, quantity=None, timeout=60, payer_note=None
+    ) -> dict:
+        """Ask the offer's node for an invoice.
+
+        The note goes as it is: this wallet stands for every other one, and its owner types
+        what he likes.
+        """
+        terms = _bolt12("offer", offer, "lno")
+        _unsigned("timeout", timeout)
+        if amount_msat is not None and (amount_msat := _amount("amount_msat", amount_msat)) is None:
+            raise _invalid("amount_msat", "should be a millisatoshi amount")
+        if payer_note is not None and not _is_text(payer_note):
+            raise _invalid("payer_note", "should be a string")
+        if clock.now() > terms.get("offer_absolute_expiry", clock.now()):
+            raise RpcFailure(1002, "Offer expired")
+        if amount_msat is None and "offer_amount_msat" not in terms:
+            raise RpcFailure(INVALID_PARAMS, "amount_msat parameter required")
+        quantity = _quantity(quantity, terms.get("offer_quantity_max"))
+
+        request = bolt12.encode_request(
+            PrivateKey(),
+            offer,
+            metadata=secrets.token_bytes(16),
+            amount_msat=amount_msat,
+            quantity=quantity,
+            payer_note=payer_note,
+        )
+        with self._changed:
+            if terms.get("offer_issuer_id") != self.id:
+                message = "Failed: could not route or connect directly to another node"
+                raise RpcFailure(1003, message)
+            if not self._node.is_open:
+                raise RpcFailure(1005, "Timeout waiting for response")
+            try:
+                return {"invoice": self._answer(request), "changes": {}}
+            except ValueError as reason:
+                raise RpcFailure(
+                    1004,
+                    "Remote node sent failure message",
+                    {"error": f"Failed invreq {request}: {reason}"},
+                ) from reason
+
+    def _xpay(self, invstring, amount_msat=None, retry_for=60, payer_note=None) -> dict:
+        """Pay an invoice, or fetch one from an offer and pay that."""
+        if isinstance(invstring, str) and invstring.lower().startswith("lno1"):
+            fetched = self._fetchinvoice(invstring, amount_msat, payer_note=payer_note)
+            invstring, amount_msat = fetched["invoice"], None
+        paid = self._pay(invstring, amount_msat, retry_for)
+        shown = {name: paid[name] for name in ("payment_preimage", "amount_msat")}
+        shown["amount_sent_msat"] = paid["amount_sent_msat"]
+        return shown | {"failed_parts": 0, "successful_parts": 1}
+
     def _pay(self, bolt11, amount_msat=None, retry_for=60) -> dict:
         _unsigned("retry_for", retry_for)
         if amount_msat is not None:
             amount_msat = _amount("amount_msat", amount_msat)
         try:
-            terms = _bolt11("bolt11", bolt11)
+            terms = _terms("bolt11", bolt11)
         except RpcFailure as failure:
-            raise RpcFailure(INVALID_PARAMS, f"Invalid bolt11: {failure.__cause__}") from failure
+            kind = "bolt12" if bolt12.is_bolt12(bolt11) else "bolt11"
+            raise RpcFailure(INVALID_PARAMS, f"Invalid {kind}: {failure.__cause__}") from failure
         payment_hash = terms["payment_hash"]
         if "amount_msat" in terms and amount_msat is not None:
             raise RpcFailure(INVALID_PARAMS, "amount_msat parameter unnecessary")
@@ -492,7 +726,9 @@ class SandboxNode:
             invoice = self._by_hash.get(payment_hash)
             try:
                 # The node never sees the text that is paid: the hash and the secret must do.
-                if not invoice or payment_secret_of(invoice.preimage) != terms["payment_secret"]:
+                # A BOLT 12 invoice has its secret in a path, true if the signature was.
+                secret = terms.get("payment_secret")
+                if not invoice or secret not in (None, payment_secret_of(invoice.preimage)):
                     raise ValueError("no such invoice")
                 self.settle(payment_hash, amount_msat)
             except ValueError as error:
@@ -583,6 +819,51 @@ def _bolt11(name: str, value) -> dict:
     except bolt11.Bolt11Error as error:
         wrong = str(error) if text.lower().startswith("ln") else "Unparsable string"
         raise _invalid(name, wrong) from error
+
+
+def _bolt12(name: str, value, prefix: str = "ln") -> dict:
+    text = value if isinstance(value, str) else ""
+    try:
+        if not text.lower().startswith(prefix):
+            raise bolt12.Bolt12Error(f"unexpected prefix {text[:3].lower()}")
+        return bolt12.decode(text)
+    except bolt12.Bolt12Error as error:
+        wrong = f"Unparsable offer: {error}" if prefix == "lno" else str(error)
+        raise _invalid(name, wrong) from error
+
+
+def _terms(name: str, value) -> dict:
+    """Read an invoice of either kind into what a payer must know of it."""
+    if not bolt12.is_bolt12(value):
+        return _bolt11(name, value)
+    terms = _bolt12(name, value, "lni")
+    return {
+        "payment_hash": terms["invoice_payment_hash"],
+        "amount_msat": terms["invoice_amount_msat"],
+        "created_at": terms["invoice_created_at"],
+        "expiry": terms["invoice_relative_expiry"],
+        "payee": terms["invoice_node_id"],
+    }
+
+
+def _quantity(value, most: int | None) -> int | None:
+    if most is None:
+        if value is not None:
+            raise RpcFailure(INVALID_PARAMS, "quantity parameter unnecessary")
+        return None
+    if value is None:
+        raise RpcFailure(INVALID_PARAMS, "quantity parameter required")
+    quantity = _unsigned("quantity", value)
+    if quantity == 0:
+        raise RpcFailure(INVALID_PARAMS, "quantity parameter must be non-zero")
+    if most and quantity > most:
+        raise RpcFailure(INVALID_PARAMS, f"quantity must be <= {most}")
+    return quantity
+
+
+def _is_text(value) -> bool:
+    """Can it be written as UTF-8 at all?"""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 class _Records:
