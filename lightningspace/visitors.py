@@ -79,6 +79,24 @@ def limited_each(
     )
 
 
+def limited_tips(counts: Callable[[Response], bool]):
+    """Limit a view of tips for a <username>: each client for each hosting, and all together.
+
+    One of a GET that asks for an invoice is to be named in MINTING as well.
+    """
+
+    def to_whom() -> str:
+        username = request.view_args["username"]
+        known = username if names.RULE.fullmatch(username) else "nobody"
+        return f"{known} from {client_address()}"
+
+    each = limited_each("tips", counts, to_whom)
+    overall = limiter.shared_limit(
+        _setting("tips_limit_overall"), "tips", key_func=lambda: STRANGERS, deduct_when=counts
+    )
+    return lambda view: each(overall(view))
+
+
 def _setting(name: str) -> Callable[[], str]:
     return lambda: getattr(this_shop().config, name)
 
@@ -99,11 +117,17 @@ def _mailed(address: str) -> str:
     return this_shop().vault.mac("mailed", address.lower())
 
 
+# The endpoints whose GET asks for an invoice, as wallets do; they are limited like forms.
+MINTING: set[str] = set()
+
+
 @limiter.request_filter
 def _is_no_form() -> bool:
     # An empty form is always served, and a waiting page's polls do not pay for limits that they
     # never meet: this is asked first.
-    return request.method in ("GET", "HEAD", "OPTIONS")
+    if request.method in ("GET", "HEAD"):
+        return request.endpoint not in MINTING
+    return request.method == "OPTIONS"
 
 
 @login_manager.user_loader
