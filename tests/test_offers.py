@@ -1,0 +1,283 @@
+"""BOLT 12 offers: one for each account, on while it may be tipped, and what is paid to them."""
+
+import pytest
+from pyln.client import LightningRpc
+
+from lightningspace import clock, hosting, lifecycle, offers, orders, payments, tips, wanted
+from lightningspace.models import Account, Fact, Offer, Order
+from lightningspace.node import NodeError
+from lightningspace.prices import DAY
+from tests.conftest import at_once, open_account, record_payments, work
+
+SAT = 1000
+RATE = 7000
+
+
+@pytest.fixture(autouse=True)
+def clock_stands(time_machine):
+    time_machine.moment = 1_800_000_000
+
+
+@pytest.fixture
+def offer(this_shop, alice) -> str:
+    made = tips.offer(this_shop, alice)
+    offers.match(this_shop)
+    return made
+
+
+def fresh(row):
+    return type(row).get_by_id(row._pk)
+
+
+def pay(wallet, bolt12, msat=1000 * SAT, note=None):
+    fetched = wallet.call(
+        "fetchinvoice",
+        {"offer": bolt12, "amount_msat": msat} | ({"payer_note": note} if note else {}),
+    )
+    return wallet.pay(fetched["invoice"])
+
+
+def is_on(node) -> bool:
+    [shown] = node_offers(node)
+    return shown["active"]
+
+
+def node_offers(node):
+    return LightningRpc(str(node._node.path)).call("listoffers")["offers"]
+
+
+def test_an_account_has_one_offer_made_when_it_is_asked_for(this_shop, alice, node):
+    assert node_offers(node) == []
+    made = tips.offer(this_shop, alice)
+    assert made.startswith("lno1")
+    assert tips.offer(this_shop, alice) == made
+    assert [each["label"] for each in node_offers(node)] == [f"lightning-space-tips-{alice.id}"]
+
+
+def test_two_who_ask_at_once_get_the_same(this_shop, alice, node):
+    first, second = at_once(*[lambda: tips.offer(this_shop, alice)] * 2)
+    assert first == second
+    assert [each["bolt12"] for each in node_offers(node) if each["active"]] == [first]
+
+
+def test_what_is_paid_to_it_is_a_tip_with_the_payers_note(this_shop, alice, offer, wallet, worker):
+    pay(wallet, offer, 1000 * SAT, "räksmörgås ⚡\n")
+    work(worker)
+    [order] = tips.received(alice.id)
+    assert (order.kind, order.door, order.message) == ("topup", "offer", "räksmörgås ⚡")
+    assert order.offer_id == offers.of(alice.id).id
+    assert fresh(alice).expires_at == alice.expires_at + 1000 * SAT * DAY // RATE
+
+
+def test_it_can_be_paid_again_and_each_payment_counts_once(
+    this_shop, alice, offer, wallet, worker, node
+):
+    for _ in range(2):
+        pay(wallet, offer, 7 * SAT)
+    record_payments(worker)
+    payments.follow_from_start(node.id)
+    work(worker)
+    assert len(tips.received(alice.id)) == 2
+    assert fresh(alice).expires_at == alice.expires_at + 2 * DAY
+
+
+def test_two_watchers_record_a_payment_once(this_shop, alice, offer, wallet, node):
+    pay(wallet, offer)
+    payment = this_shop.node.wait_for_payment(0, 0)
+    at_once(*[lambda: _recorded(this_shop, node, payment)] * 3)
+    assert len(tips.received(alice.id)) == 1
+
+
+def _recorded(shop, node, payment):
+    try:
+        return payments.record(shop, node.id, payment, 0)
+    except Exception as error:  # the unique payment hash of who came second; it looks again
+        return error
+
+
+def test_the_offer_of_another_program_only_moves_the_cursor(this_shop, alice, wallet, worker, node):
+    foreign = LightningRpc(str(node._node.path)).call(
+        "offer", {"amount": "any", "description": "cake", "label": "bakery"}
+    )
+    pay(wallet, foreign["bolt12"])
+    record_payments(worker)
+    assert payments.cursor(node.id) == 1
+    assert Order.select().count() == 0
+
+
+def test_a_restored_database_knows_whose_the_offer_is(this_shop, alice, offer, wallet, worker):
+    Offer.delete().execute()
+    pay(wallet, offer, 7 * SAT)
+    work(worker)
+    assert fresh(alice).expires_at == alice.expires_at + DAY
+
+
+def test_what_is_paid_for_a_closed_hosting_is_the_operators(
+    this_shop, alice, offer, wallet, worker, node, runner
+):
+    wanted.close(alice.id)
+    hosting.reconcile(this_shop, alice.id)
+    pay(wallet, offer)  # nobody has told the node yet
+    work(worker)
+    lost = Order.get()
+    assert (lost.kind, lost.received_msat, lost.account_id) == ("lost", 1000 * SAT, None)
+    assert "no order waits for it" in runner.invoke(args=["problems"]).output
+    offers.match(this_shop)
+    assert not is_on(node)
+
+
+# -- the rule ----------------------------------------------------------------------------
+
+
+def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
+    this_shop, alice, offer, node, worker, wallet
+):
+    orders.close_account(this_shop, alice)
+    assert not is_on(node)
+    work(worker)
+    offers.match(this_shop)
+    assert Offer.get().account_id is None
+    anew = open_account(this_shop, "alice")
+    assert tips.offer(this_shop, anew) != offer
+    with pytest.raises(Exception, match="no longer available"):
+        pay(wallet, offer)
+
+
+def test_an_invoice_fetched_before_can_be_paid_no_more_either(
+    this_shop, alice, offer, node, wallet
+):
+    fetched = wallet.call("fetchinvoice", {"offer": offer, "amount_msat": 7 * SAT})
+    orders.close_account(this_shop, alice)
+    with pytest.raises(Exception, match="pay"):
+        wallet.pay(fetched["invoice"])
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        (
+            lambda alice: wanted.block(alice.id, "spam"),
+            lambda alice: wanted.unblock(alice.id),
+        ),
+        (
+            lambda alice: tips.switch(alice.id, tips_offer=False),
+            lambda alice: tips.switch(alice.id, tips_offer=True),
+        ),
+        (
+            lambda alice: wanted.close(alice.id),
+            lambda alice: Account.update(closing_at=None).execute() and offers.recheck(alice.id),
+        ),
+    ],
+)
+def test_it_is_off_while_tips_are_not_taken(this_shop, alice, offer, node, off, on):
+    off(alice)
+    assert not offers.is_off(alice.id)
+    offers.match(this_shop)
+    assert not is_on(node)
+    assert offers.is_off(alice.id)
+    assert tips.offer(this_shop, fresh(alice)) is None
+    on(alice)
+    offers.match(this_shop)
+    assert is_on(node)
+
+
+@pytest.fixture
+def at_last_call(this_shop, alice, offer, time_machine):
+    """The calendar has just said: nothing is sold to alice any more."""
+    lifecycle.run_pass(this_shop)
+    Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+    for seconds in (90 * DAY, 14 * DAY):
+        time_machine.forward(seconds)
+        Fact.update(value=str(clock.now() - 60)).where(Fact.name == lifecycle.PASSED).execute()
+        passed = lifecycle.run_pass(this_shop)
+    assert passed.last_calls == 1
+    time_machine.forward(15 * 60)
+    Fact.update(value=str(clock.now() - 60)).where(Fact.name == lifecycle.PASSED).execute()
+
+
+def test_the_last_call_ends_it_before_the_hosting_is_closed(
+    this_shop, node, at_last_call, time_machine
+):
+    assert lifecycle.run_pass(this_shop).closing == 0  # nobody has told the node yet
+    offers.match(this_shop)
+    assert not is_on(node)
+    time_machine.forward(lifecycle.LOOK_AGAIN_SECONDS)
+    assert lifecycle.run_pass(this_shop).closing == 1
+
+
+def test_what_was_paid_to_it_in_the_last_minutes_counts(
+    this_shop, alice, offer, node, at_last_call, wallet, worker
+):
+    pay(wallet, offer, 7 * SAT)
+    work(worker)
+    assert fresh(alice).last_call_at is None
+    assert fresh(alice).expires_at == clock.now() + DAY
+    offers.match(this_shop)
+    assert is_on(node)
+
+
+# -- the node does not do it -------------------------------------------------------------
+
+
+def test_a_node_that_is_down_is_told_later(this_shop, alice, offer, node):
+    wanted.block(alice.id, "spam")
+    node.down()
+    with pytest.raises(NodeError):
+        offers.match(this_shop)
+    node.up()
+    offers.match(this_shop)
+    assert not is_on(node)
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+def test_a_call_that_was_cut_is_made_again(this_shop, alice, offer, node, kind):
+    wanted.block(alice.id, "spam")
+    node.faults.set(kind, "disableoffer", times=1)
+    with pytest.raises(NodeError):
+        offers.match(this_shop)
+    assert offers.match(this_shop) == 1
+    assert not is_on(node)
+    assert offers.match(this_shop) == 0
+
+
+def test_one_worker_at_a_time_tells_the_node(this_shop, alice, offer, node, time_machine):
+    wanted.block(alice.id, "spam")
+    Offer.update(held_until=clock.now() + offers.HELD_SECONDS).execute()
+    assert offers.match(this_shop) == 0
+    time_machine.forward(offers.HELD_SECONDS)  # it was killed
+    assert offers.match(this_shop) == 1
+
+
+def test_one_that_the_node_refuses_does_not_hold_up_the_others(
+    this_shop, alice, offer, node, caplog
+):
+    bob = open_account(this_shop, "bob")
+    tips.offer(this_shop, bob)
+    for account in (alice, bob):
+        wanted.block(account.id, "spam")
+    node.faults.set("refuse", "disableoffer", times=1, message="1000: no")
+    assert offers.match(this_shop) == 1
+    assert "the node refused disableoffer" in caplog.text
+    assert offers.match(this_shop) == 1
+
+
+def test_an_owner_does_not_close_while_the_node_is_silent(this_shop, alice, offer, node):
+    node.faults.set("cut-before", "disableoffer", times=1)
+    with pytest.raises(NodeError):
+        orders.close_account(this_shop, alice)
+    assert fresh(alice).closing_at is None
+
+
+def test_one_that_was_not_closed_after_all_is_on_again(this_shop, alice, offer, node):
+    stale = Account.get_by_id(alice.id)
+    Account.update(expires_at=Account.expires_at + 1).execute()  # somebody paid meanwhile
+    assert not orders.close_account(this_shop, stale)
+    offers.match(this_shop)
+    assert is_on(node)
+
+
+def test_one_of_which_the_closing_was_killed_is_on_when_it_is_shown(this_shop, alice, offer, node):
+    offers.turn_off(this_shop, alice.id)
+    tips.offer(this_shop, alice)
+    offers.match(this_shop)
+    assert is_on(node)
