@@ -228,16 +228,15 @@ CREATE INDEX orders_of_account ON orders (account_id);
 -- offers: the BOLT 12 offer of each account that has one, at the node. Whether it is to be active
 -- there is a rule (see offers.py); its revision is raised when that may have changed.
 CREATE TABLE offers (
-  id               TEXT    NOT NULL PRIMARY KEY,         -- the node's offer_id
-  account_id       TEXT    UNIQUE REFERENCES accounts (id),  -- NULL: it is closed
-  bolt12           TEXT    NOT NULL,
-  is_active        BOOLEAN NOT NULL,                     -- as the node was last told
-  revision         BIGINT  NOT NULL DEFAULT 1,
-  applied_revision BIGINT  NOT NULL DEFAULT 0,
-  held_until       BIGINT,                               -- a worker tells the node just now
-  CHECK (applied_revision <= revision)
+  id         TEXT    NOT NULL PRIMARY KEY,         -- the node's offer_id
+  account_id TEXT    UNIQUE REFERENCES accounts (id),  -- NULL: it is closed
+  bolt12     TEXT    NOT NULL,
+  is_active  BOOLEAN NOT NULL,                     -- as the node was last told
+  is_due     BOOLEAN NOT NULL DEFAULT TRUE,        -- the rule may say something else by now
+  revision   BIGINT  NOT NULL DEFAULT 1,           -- counts how often it may
+  held_until BIGINT                                -- a worker tells the node just now
 );
-CREATE INDEX offers_due ON offers (id) WHERE applied_revision <> revision;
+CREATE INDEX offers_due ON offers (id) WHERE is_due;
 
 -- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
 CREATE TABLE resting_names (

@@ -309,8 +309,8 @@ class Offer(Table):
     account = ForeignKeyField(Account, column_name="account_id", null=True, unique=True)
     bolt12 = TextField()
     is_active = BooleanField()
+    is_due = BooleanField(default=True)
     revision = BigIntegerField(default=1)
-    applied_revision = BigIntegerField(default=0)
     held_until = BigIntegerField(null=True)
 
     class Meta:

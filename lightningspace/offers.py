@@ -43,7 +43,7 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
     made = shop.node.create_offer(label, f"Tips for {site}", site)
     with transaction():
         if lock_account(account.id):
-            # Not applied: that it is wanted still is looked at once more.
+            # It is due: that it is wanted still is looked at once more.
             Offer.insert(
                 id=made.id, account=account.id, bolt12=made.bolt12, is_active=True
             ).on_conflict_ignore().execute()
@@ -55,12 +55,13 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
 
 def recheck(account_id: str) -> None:
     """Within a transaction: what is wanted of its offer may have changed. Twice is once."""
-    Offer.update(revision=Offer.revision + 1).where(Offer.account == account_id).execute()
+    changes = {"revision": Offer.revision + 1, "is_due": True}
+    Offer.update(changes).where(Offer.account == account_id).execute()
 
 
 def is_off(account_id: str) -> bool:
     """Whether the account has no offer that could be paid now or by a change under way."""
-    may_be_on = Offer.is_active | (Offer.applied_revision != Offer.revision)
+    may_be_on = Offer.is_active | Offer.is_due
     return not Offer.select().where((Offer.account == account_id) & may_be_on).exists()
 
 
@@ -84,9 +85,8 @@ def account_of(shop: Shop, offer_id: str) -> tuple[bool, str | None]:
 
 def match(shop: Shop) -> int:
     """Switch on or off what is not as it should be; how many that was. Raises NodeError."""
-    due = Offer.applied_revision != Offer.revision
     matched = 0
-    for offer in list(Offer.select(Offer.id).where(due)):
+    for offer in list(Offer.select(Offer.id).where(Offer.is_due)):
         try:
             matched += _match(shop, offer.id)
         except Refused as refused:  # of this offer: the others go on
@@ -122,7 +122,7 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
         Offer.update(held_until=None).where(Offer.id == offer_id).execute()
         raise
     with transaction():
-        Offer.update(is_active=wanted, applied_revision=offer.revision, held_until=None).where(
-            Offer.id == offer_id
-        ).execute()
+        Offer.update(is_active=wanted, held_until=None).where(Offer.id == offer_id).execute()
+        as_read = (Offer.id == offer_id) & (Offer.revision == offer.revision)
+        Offer.update(is_due=False).where(as_read).execute()
     return True

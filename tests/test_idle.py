@@ -7,13 +7,13 @@ import re
 import pytest
 
 from bench.filling import fill
-from lightningspace import clock, domains, hosting, lifecycle, models, receipts, usage
+from lightningspace import clock, domains, hosting, lifecycle, models, offers, receipts, usage
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Fact, Service
 
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", models.SCHEMA.read_text())
-LARGE = "accounts|services|domains|orders|resting_names"
+LARGE = "accounts|services|domains|orders|offers|resting_names"
 
 
 @pytest.fixture
@@ -23,6 +23,11 @@ def large_shop(app):
     until = clock.now() + 1000
     rested = [{"name_hash": f"hash{n}", "until": until, "payment_hash": n} for n in range(2000)]
     models.RestingName.insert_many(rested).execute()
+    made = [
+        {"id": n, "account": f"id{n}", "bolt12": "lno1", "is_active": True, "is_due": False}
+        for n in range(2000)
+    ]
+    models.Offer.insert_many(made).execute()
     models.db.execute_sql("ANALYZE")
 
 
@@ -68,6 +73,8 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking up domains": (domains.look, worker._shop),
         "minding the calendar": (worker.mind_calendar,),
         "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
+        "telling the node of offers": (offers.match, worker._shop),
+        "knowing that an offer is off": (offers.is_off, "id7"),
         "asking what space is used": (usage.look, worker._shop),
         "holding a lease": (work_through_a_lease, "id7"),
     }
