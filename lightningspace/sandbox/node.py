@@ -210,7 +210,7 @@ class SandboxNode:
             invoice.paid_at = clock.now()
             self._paid.append(invoice)
             self._save(invoice)
-            if invoice.local_offer_id:
+            if invoice.local_offer_id in self._offers:
                 self._use(self._offers[invoice.local_offer_id])
 
             # A call that waits already is told of the next payment, whatever its index:
@@ -236,6 +236,17 @@ class SandboxNode:
                 self._records.put("invoice", invoice.label, vars(invoice))
             del self._paid[kept:]
             self._counters["pay"] = pay_index
+            self._save()
+
+    def forget_offer(self, offer_id: str) -> None:
+        """Be restored from a backup made before that offer: all that came of it is lost too."""
+        with self._changed:
+            del self._offers[offer_id]
+            self._records.remove("offer", offer_id)
+            for invoice in [i for i in self._by_hash.values() if i.local_offer_id == offer_id]:
+                del self._by_label[invoice.label], self._by_hash[invoice.payment_hash]
+                self._records.remove("invoice", invoice.label)
+            self._paid = [invoice for invoice in self._paid if invoice.local_offer_id != offer_id]
             self._save()
 
     # What is kept
