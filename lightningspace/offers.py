@@ -7,7 +7,7 @@ the worker tells the node.
 import logging
 
 from lightningspace.clock import now
-from lightningspace.models import Account, Offer, lock_account, transaction
+from lightningspace.models import Account, Cursor, Offer, lock_account, transaction
 from lightningspace.node import Refused
 from lightningspace.shop import Shop
 
@@ -95,9 +95,10 @@ def match(shop: Shop) -> int:
 
 
 def turn_off(shop: Shop, account_id: str) -> bool:
-    """Switch the account's offer off now, before it is closed; False: somebody else is at it.
+    """Switch the account's offer off now, before it is closed.
 
-    Whoever does not close it then calls `recheck`. Raises NodeError.
+    False: somebody else is at it, or something was paid that is not recorded yet. Whoever does not
+    close it then calls `recheck`. Raises NodeError.
     """
     offer = of(account_id)
     return offer is None or _match(shop, offer.id, is_over=True)
@@ -118,11 +119,20 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
         account = offer.account_id and Account.get_or_none(Account.id == offer.account_id)
         wanted = bool(account) and not is_over and is_wanted(account)
         shop.node.switch_offer(offer_id, wanted)
+        is_on = wanted or not _is_recorded(shop)
     except BaseException:
         Offer.update(held_until=None).where(Offer.id == offer_id).execute()
         raise
     with transaction():
-        Offer.update(is_active=wanted, held_until=None).where(Offer.id == offer_id).execute()
+        Offer.update(is_active=is_on, held_until=None).where(Offer.id == offer_id).execute()
         as_read = (Offer.id == offer_id) & (Offer.revision == offer.revision)
-        Offer.update(is_due=False).where(as_read).execute()
-    return True
+        Offer.update(is_due=is_on != wanted).where(as_read).execute()
+    return is_on == wanted
+
+
+def _is_recorded(shop: Shop) -> bool:
+    """Whether all payments that the node has so far are recorded: what comes later is none of an
+    offer that is off.
+    """
+    cursor = Cursor.get_or_none(Cursor.node_id == shop.node.node_id())
+    return shop.node.last_pay_index() <= (cursor.pay_index if cursor else 0)

@@ -703,6 +703,7 @@ def close_account(shop: Shop, account: Account) -> bool:
         if not cancel(shop, order) and not Order.get_by_id(order.token).released_at:
             return False
     if not offers.turn_off(shop, account.id):
+        offers.recheck(account.id)
         return False
     with transaction():
         if _close_within(account):

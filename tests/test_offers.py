@@ -216,6 +216,20 @@ def test_what_was_paid_to_it_in_the_last_minutes_counts(
     assert is_on(node)
 
 
+def test_it_is_not_off_before_what_was_paid_to_it_is_recorded(
+    this_shop, alice, offer, node, wallet, worker
+):
+    pay(wallet, offer, 7 * SAT)
+    assert not orders.close_account(this_shop, alice)
+    wanted.block(alice.id, "spam")
+    assert offers.match(this_shop) == 0
+    assert not is_on(node)
+    assert not offers.is_off(alice.id)
+    record_payments(worker)
+    assert offers.match(this_shop) == 1
+    assert offers.is_off(alice.id)
+
+
 # -- the node does not do it -------------------------------------------------------------
 
 

@@ -13,12 +13,23 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import pytest
-from pyln.client import LightningRpc
+from pyln.client import LightningRpc, RpcError
 
-from lightningspace import hosting, ledger, lifecycle, models, orders, payments, shop, wanted
+from lightningspace import (
+    hosting,
+    ledger,
+    lifecycle,
+    models,
+    offers,
+    orders,
+    payments,
+    shop,
+    tips,
+    wanted,
+)
 from lightningspace.models import Account, Order, Server, Service
 from lightningspace.node import NodeError
-from lightningspace.orders import Buyer, Wish
+from lightningspace.orders import Buyer, Tip, Wish
 from lightningspace.prices import DAY, UNIT_SECONDS, Prices, Size, Terms
 from lightningspace.worker import Worker
 from tests.actual import differences, everything
@@ -74,7 +85,7 @@ class Customer:
     account_id: str | None = None
     expected: Expected | None = None
     is_ready: bool = False
-    waits_for: list[str] = field(default_factory=list)  # tokens of orders
+    waits_for: list[str] = field(default_factory=list)  # payment hashes of orders
 
 
 class Year:
@@ -82,6 +93,7 @@ class Year:
         self.chance = random.Random(SEED)
         self.shop, self.node, self.panel = this_shop, node, panel
         self.clock, self.directory = clock, directory
+        self.wallet = LightningRpc(str(directory / "wallet-rpc"))
         self.counts: Counter = Counter()
         self.forfeited_msat = Fraction(0)
         self.consumed_msat = Fraction(0)
@@ -131,6 +143,7 @@ class Year:
                 pass
             if self.hour % 4 == 0:
                 self.worker.tidy()
+            offers.match(self.shop)
         except NodeError:
             self.counts["node did not answer"] += 1
         for order in payments.due():
@@ -221,7 +234,7 @@ class Year:
         more = self.chance.randint(1, order.amount_msat) if self.chance.random() < 0.1 else 0
         self.node.settle(order.payment_hash, order.amount_msat + more)
         self.counts[f"paid: {order.kind}"] += 1
-        customer.waits_for.append(order.token)
+        customer.waits_for.append(order.payment_hash)
 
     def decide(self, number: int) -> None:
         """What comes next in a life, now that the end is known."""
@@ -238,6 +251,9 @@ class Year:
             self.plan(number, chance.randint(1, max(2, left)), "resize")
         if chance.random() < 0.3:
             self.plan(number, chance.randint(1, max(2, left)), "mailbox")
+        for way in ("tip", "tip_to_offer"):
+            if chance.random() < 0.3:
+                self.plan(number, chance.randint(1, max(2, left + 24)), way)
 
     def extend(self, number: int) -> None:
         customer = self.customers[number]
@@ -255,6 +271,47 @@ class Year:
                 self.counts["never paid"] += 1
             else:
                 self.pay(customer, order)
+
+    def tip(self, number: int) -> None:
+        """A reader gives something for the site, or does not pay after all."""
+        customer = self.customers[number]
+        if not self.is_there(customer) or customer.waits_for:
+            return
+        tip = Tip(self.chance.randint(1, 20_000) * 1000, "page", "for your site")
+        try:
+            order = orders.top_up(
+                self.shop, customer.account_id, tip, "reader", secrets.token_hex(8)
+            )
+        except orders.Refused:
+            self.counts["refused: tip"] += 1
+        except NodeError:
+            self.counts["tips not asked for"] += 1
+        else:
+            if self.chance.random() < 0.2:
+                self.counts["never paid"] += 1
+            else:
+                self.pay(customer, order)
+
+    def tip_to_offer(self, number: int) -> None:
+        customer = self.customers[number]
+        if not self.is_there(customer) or customer.waits_for:
+            return
+        try:
+            offer = tips.offer(self.shop, Account.get_by_id(customer.account_id))
+        except NodeError:
+            self.counts["offers not made"] += 1
+            return
+        if offer is None:
+            self.counts["refused: offer"] += 1
+            return
+        asked = {"offer": offer, "amount_msat": self.chance.randint(1, 20_000_000)}
+        try:
+            paid = self.wallet.pay(self.wallet.call("fetchinvoice", asked)["invoice"])
+        except RpcError:
+            self.counts["refused: payment to an offer"] += 1
+        else:
+            self.counts["paid: to an offer"] += 1
+            customer.waits_for.append(paid["payment_hash"])
 
     def resize(self, number: int) -> None:
         customer = self.customers[number]
@@ -314,10 +371,10 @@ class Year:
     def look_at_orders(self) -> None:
         ready_at = dict(Account.select(Account.id, Account.ready_at).tuples())
         for number, customer in enumerate(self.customers):
-            for token in list(customer.waits_for):
-                order = Order.get_by_id(token)
-                if order.applied_at is not None:
-                    customer.waits_for.remove(token)
+            for payment_hash in list(customer.waits_for):
+                order = Order.get_or_none(Order.payment_hash == payment_hash)
+                if order and order.applied_at is not None:
+                    customer.waits_for.remove(payment_hash)
                     self.took_effect(customer, order)
             if customer.account_id is None:
                 continue
@@ -347,6 +404,9 @@ class Year:
             account = Account.get_by_id(customer.account_id)
             assert ledger.size(account) == orders.size_of(order)
             customer.expected.buy(moment, msat, rate, least)
+        elif order.kind == "topup":
+            account = Account.get_by_id(customer.account_id)
+            customer.expected.buy(moment, msat, ledger.rate(self.shop, account), 0)
         else:
             customer.expected.resize(moment, msat, rate)
         self.decide(self.customers.index(customer))
