@@ -394,8 +394,9 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     check_may_buy(account)
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
         raise Refused("This amount is below or above what is taken here.")
-    tips = (Order.account == account.id) & (Order.kind == "topup") & Order.paid_at.is_null()
-    if Order.select().where(tips & _stands()).count() >= OPEN_TIPS:
+    of_owner = tip.door == "owner"
+    open_ones = unpaid(account.id) if of_owner else _unpaid(account.id).where(_is_of_others())
+    if open_ones.count() >= (OPEN_ORDERS if of_owner else OPEN_TIPS):
         raise TooManyUnpaid
 
 
@@ -453,8 +454,8 @@ def room_mb(account: Account) -> int:
 
 
 def receipts(account_id: str) -> list[Order]:
-    """What was paid for an account, the latest first."""
-    paid = (Order.account == account_id) & Order.paid_at.is_null(False)
+    """What its owner has paid for an account, the latest first; tips of others: `tips.received`."""
+    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~_is_of_others()
     return list(Order.select().where(paid).order_by(Order.paid_at.desc(), Order.placed_at.desc()))
 
 
@@ -516,8 +517,12 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
 
 def unpaid(account_id: str):
     """What the account's owner has ordered and can pay, or of which that is not certain."""
-    is_tip = (Order.kind == "topup") & (Order.door != "owner")
-    return _unpaid(account_id).where(~is_tip)
+    return _unpaid(account_id).where(~_is_of_others())
+
+
+def _is_of_others():
+    # The kind as well: of what is no top-up the door is NULL, and so were its opposite.
+    return (Order.kind == "topup") & (Order.door != "owner")
 
 
 def _unpaid(account_id: str):

@@ -136,6 +136,7 @@ def test_strangers_tips_take_nothing_of_the_owners(this_shop, alice, tip):
     with pytest.raises(TooManyUnpaid):
         tip()
     assert list(orders.unpaid(alice.id)) == []
+    assert orders.top_up(this_shop, alice.id, Tip(1 * SAT, "owner"), "alice's browser", "form")
     assert orders.extend(this_shop, alice.id, 1, "days", Buyer("browser", "form"))
 
 
@@ -249,6 +250,7 @@ def test_the_owner_sees_paid_tips_of_others_and_hides_them(this_shop, alice, tip
     work(worker)
     assert {each.message for each in tips.received(alice.id)} == {"first", "second"}
     assert tips.received_msat(alice.id) == 3 * SAT
+    assert [each.token for each in orders.receipts(alice.id)] == [own.token]
     assert tips.hide(alice.id, first.token)
     assert fresh(first).hidden_at == clock.now()
     assert tips.hide(alice.id, first.token, hidden=False)
