@@ -277,7 +277,7 @@ class Year:
         customer = self.customers[number]
         if not self.is_there(customer) or customer.waits_for:
             return
-        tip = Tip(self.chance.randint(1, 20_000) * 1000, "page", "for your site")
+        tip = Tip(self.chance.randint(1, 5_000) * 1000, "page", "for your site")
         try:
             order = orders.top_up(
                 self.shop, customer.account_id, tip, "reader", secrets.token_hex(8)
@@ -304,7 +304,7 @@ class Year:
         if offer is None:
             self.counts["refused: offer"] += 1
             return
-        asked = {"offer": offer, "amount_msat": self.chance.randint(1, 20_000_000)}
+        asked = {"offer": offer, "amount_msat": self.chance.randint(1, 5_000_000)}
         try:
             paid = self.wallet.pay(self.wallet.call("fetchinvoice", asked)["invoice"])
         except RpcError:
@@ -490,7 +490,7 @@ def paid_orders():
 
 @pytest.mark.any_database
 @with_settings(
-    GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="9999"
+    GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="36500"
 )
 def test_a_year_ends_with_panel_accounts_and_money_agreeing(
     this_shop, node, panel, time_machine, tmp_path
