@@ -18,6 +18,7 @@ import lightningspace.addresses  # noqa: F401
 import lightningspace.buying  # noqa: F401
 import lightningspace.login  # noqa: F401 (adds its pages to `web`)
 import lightningspace.managing  # noqa: F401 (adds its routes to `api`)
+import lightningspace.tipping  # noqa: F401
 from lightningspace import (
     answers,
     cli,

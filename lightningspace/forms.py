@@ -29,7 +29,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from lightningspace import authorization, l402, names, passwords
+from lightningspace import authorization, l402, messages, names, passwords
 from lightningspace.clock import now
 from lightningspace.prices import (
     DAY,
@@ -43,6 +43,8 @@ from lightningspace.prices import (
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # Of mailboxes and forwards, or of domains, beyond the included.
 EXTRAS_MAX = 1000
+# The amount that a form for money begins with, within its bounds.
+SATS_AT_FIRST = 1000
 # The choice of a select that is no service.
 EVERY_SERVICE = "all"
 # What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
@@ -457,6 +459,44 @@ class ExtendForm(TimeForm):
     def time_is_valid(self) -> bool:
         """Check the time alone, for who only asks for the price."""
         return _are_valid(self, ("duration", "unit"))
+
+
+class AmountForm(Form):
+    """Money for as much time as it buys. `bounds`: the least and the most that is taken, in sat."""
+
+    sats = WholeNumberField("Amount in sat")
+
+    def __init__(self, bounds: tuple[int, int], **kwargs):
+        least, most = self.bounds = bounds
+        super().__init__(**kwargs)
+        if self.sats.data is None and not self.sats.raw_data:
+            self.sats.data = min(max(SATS_AT_FIRST, least), most)
+
+    def validate_sats(self, field):
+        least, most = self.bounds
+        if field.data is None or not least <= field.data <= most:
+            raise ValidationError(f"Write a whole number of sat from {least} to {most}.")
+
+
+class PrefilledAmountForm(AmountForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking what it buys changes nothing
+
+
+class TopUpForm(AmountForm):
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+
+class TipForm(TopUpForm):
+    message = StringField(
+        "Message",
+        validators=[Optional()],
+        render_kw={"maxlength": str(messages.LONGEST), "autocomplete": "off"},
+    )
+
+    def validate_message(self, field):
+        if len(field.data) > messages.LONGEST:
+            raise ValidationError(f"A message has up to {messages.LONGEST} characters.")
 
 
 class SizeForm(Form):

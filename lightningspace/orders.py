@@ -429,6 +429,11 @@ def extension(shop: Shop, account: Account, duration: int, unit: str) -> Offer:
     return _offer(account, msat, _extended(shop, account, msat, terms.seconds))
 
 
+def topped_up(shop: Shop, account: Account, msat: int) -> Offer:
+    """As much more time as so much money buys."""
+    return _offer(account, msat, _extended(shop, account, msat, 0))
+
+
 def other_size(shop: Shop, account: Account, size: Size) -> Offer:
     """Raises as `resize` does, except that the size may turn out to be sold."""
     check_may_buy(account)

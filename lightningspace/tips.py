@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 
 from peewee import fn
 
-from lightningspace import names, offers, wanted
+from lightningspace import ledger, names, offers, wanted
 from lightningspace.clock import now
+from lightningspace.lnurl import encode
 from lightningspace.models import Account, Order, lock_account, transaction
+from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
 # The doors that an owner can close; by each a top-up comes in (see `Order.door`).
@@ -40,6 +42,16 @@ def paid_until(account: Account) -> int | None:
 def lightning_address(shop: Shop, account: Account) -> str:
     """As wallets take it (LUD-16): the name at the host of the shop."""
     return f"{account.username}@{urlsplit(shop.config.public_url).netloc}"
+
+
+def lnurl(shop: Shop, account: Account) -> str:
+    """Where a wallet asks for an invoice to it, as wallets scan it (LUD-01)."""
+    return encode(f"{shop.config.public_url}/.well-known/lnurlp/{account.username}")
+
+
+def seconds_for(shop: Shop, account: Account, msat: int) -> int:
+    """How much time of it so much money is today."""
+    return msat * DAY // ledger.rate(shop, account)
 
 
 def metadata(shop: Shop, account: Account) -> str:

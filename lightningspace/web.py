@@ -16,7 +16,7 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import orders, reminders, visitors, wanted
+from lightningspace import orders, reminders, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import Button, OrderForm, PriceForm
 from lightningspace.models import Order, find
@@ -188,8 +188,14 @@ def _is_ready(order: Order) -> bool:
 
 
 def _is_mine(order: Order) -> bool:
-    """Whether this browser has placed it, or is logged in to the account that it is for."""
-    return visitors.placed(order) or (order.kind != "open" and _is_owners(order))
+    """Whether this browser has placed it, or is logged in to the account that has ordered it."""
+    is_of_account = order.kind != "open" and not _is_tip(order)
+    return visitors.placed(order) or (is_of_account and _is_owners(order))
+
+
+def _is_tip(order: Order) -> bool:
+    """Whether it is money that others give: its payer may be anybody."""
+    return order.kind == "topup" and order.door != "owner"
 
 
 def _is_owners(order: Order) -> bool:
@@ -205,12 +211,14 @@ def _renewed_ours(order: Order) -> bool:
 
 
 def _order_page(order: Order, status: int = 200, **context):
+    facts = _status(order)
     return render_template(
         "order.html",
         button=Button(),
-        if_paid=_if_paid(order),
+        if_paid=_if_paid(order) if facts.get("tells_end", True) else None,
+        message=order.message if visitors.placed(order) else None,
         sandbox_pays="sandbox" in current_app.blueprints,
-        **_status(order),
+        **facts,
         **context,
     ), status
 
@@ -230,10 +238,38 @@ def _status(order: Order) -> dict:
     elif orders.was_renewed(order):
         status |= {"state": "renewed", "waits": False}
     elif orders.is_too_late(order):
-        status["state"] = "late"
+        # Of a top-up nothing more comes: it opens no hosting anew.
+        status |= {"state": "late", "waits": order.kind != "topup"}
     elif state == "paid":
         status |= _setting_up(order) if order.kind == "open" else {"state": "renewing"}
-    return status
+    return status | (_of_top_up(order) if order.kind == "topup" else {})
+
+
+def _of_top_up(order: Order) -> dict:
+    """Whose it is, and what its page may say of that; `tells_end`: until when that is paid.
+
+    `site` None: the hosting is gone.
+    """
+    account, is_owners = order.account, _is_owners(order)
+    facts = {"is_tip": _is_tip(order), "is_owners": is_owners, "site": None, "tells_end": False}
+    if account is None:
+        return facts
+    msat = order.received_msat or order.amount_msat
+    return facts | {
+        "site": wanted.site_name(this_shop(), account.username),
+        "tells_end": is_owners or account.tips_show_end,
+        # Not what it has bought: within the horizon that would tell the end.
+        "worth_seconds": tips.seconds_for(this_shop(), account, msat),
+        "again": _tip_again(order) if orders.state(order) in ("cancelled", "expired") else None,
+    }
+
+
+def _tip_again(order: Order) -> str | None:
+    username, sats = order.account.username, order.amount_msat // 1000
+    if not _is_tip(order):
+        return url_for("account.extend", sats=sats)
+    takes = tips.taker(username, "page")
+    return url_for("web.tip", username=username, sats=sats) if takes else None
 
 
 def _setting_up(order: Order) -> dict:

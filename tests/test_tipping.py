@@ -1,0 +1,392 @@
+"""Tips: the public page, the order that it makes, and what the owner sees and decides."""
+
+import re
+
+import pytest
+
+from lightningspace import hosting, messages, orders, payments, tips, wanted
+from lightningspace.clock import clock_time
+from lightningspace.models import Account, Order
+from lightningspace.prices import DAY
+from tests.conftest import (
+    at_once,
+    csrf_token,
+    form_id,
+    invoices_asked_for,
+    open_account,
+    record_payments,
+    wish,
+    with_settings,
+    work,
+)
+
+pytestmark = pytest.mark.any_database
+
+
+@pytest.fixture(autouse=True)
+def time_stands_still(time_machine):
+    """A second that passes between two steps may cost a sat."""
+
+
+@pytest.fixture
+def other(app):
+    """A browser of somebody else."""
+    return app.test_client()
+
+
+@pytest.fixture
+def owner(app, alice):
+    """The browser of alice, logged in."""
+    return enter(app.test_client(), alice)
+
+
+@pytest.fixture
+def pay(this_shop, wallet, worker):
+    """Pay an order and let it take effect."""
+
+    def pay(order):
+        wallet.pay(order.bolt11)
+        record_payments(worker)
+        payments.apply(this_shop, order.token)
+        return reload(order)
+
+    return pay
+
+
+def enter(client, account: Account):
+    with client.session_transaction() as session:
+        session["_user_id"] = f"{account.id}.{account.session_epoch}"
+    return client
+
+
+def reload(row):
+    return type(row).get_by_id(row.get_id())
+
+
+def change(account: Account, **facts) -> None:
+    Account.update(facts).where(Account.id == account.id).execute()
+
+
+def filled(client, **fields) -> dict:
+    """The form of alice's tip page as `client` would send it."""
+    page = client.get("/tip/alice").text
+    tokens = {"csrf_token": csrf_token(page), "form_id": form_id(page)}
+    return tokens | {"sats": "1000", "message": ""} | fields
+
+
+def give(client, **fields):
+    return client.post("/tip/alice", data=filled(client, **fields))
+
+
+def in_words(html: str) -> str:
+    """What a page says, in one line."""
+    return " ".join(re.sub("<[^>]*>", "", html).replace("\u202f", " ").split())
+
+
+# -- the page --------------------------------------------------------------------------
+
+
+def test_the_page_says_what_a_tip_does(client, alice):
+    page = client.get("/tip/alice").text
+    assert '<a href="http://alice.shop.test/" rel="nofollow noopener">' in page
+    said = in_words(page)
+    assert "1 000 sat 142 days" in said
+    assert "no rights over the site" in said
+    assert f"paid until {clock_time(alice.expires_at)}" in said
+
+
+def test_the_end_is_not_told_where_its_owner_hides_it(client, alice):
+    tips.switch(alice.id, tips_show_end=False)
+    assert "<time" not in client.get("/tip/alice").text
+
+
+def test_a_link_fills_the_amount_in(client, alice):
+    page = client.get("/tip/alice").text
+    link = re.search(r'<a href="(/tip/alice\?sats=5000)">', page)[1]
+    assert 'value="5000"' in client.get(link).text
+    for nonsense in ("0", "-1", "x", "1e3", "9" * 5000, "%00", "%ED%A0%80", "5000&sats=1"):
+        answer = client.get(f"/tip/alice?sats={nonsense}")
+        assert answer.status_code == 200
+        assert 'role="alert"' not in answer.text
+
+
+@with_settings(TIP_MIN_SATS="2000", TIP_MAX_SATS="9000")
+def test_the_page_keeps_to_the_bounds(client, alice, node):
+    page = client.get("/tip/alice").text
+    assert re.findall(r"\?sats=(\d+)", page) == ["5000"]
+    assert 'min="2000" max="9000"' in page and 'value="2000"' in page
+    for sats in ("1999", "9001"):
+        assert give(client, sats=sats).status_code == 400
+    assert give(client, sats="9000").status_code == 303
+
+
+def test_the_page_shows_the_other_doors(client, alice, this_shop):
+    page = client.get("/tip/alice").text
+    assert "alice@localhost" in in_words(page)
+    assert f'href="lightning:{tips.lnurl(this_shop, alice)}"' in page
+    assert tips.offer(this_shop, alice) in page
+
+
+@pytest.mark.parametrize("door", ["address", "offer"])
+def test_a_door_that_is_closed_is_not_on_the_page(client, alice, door):
+    tips.switch(alice.id, **{f"tips_{door}": False})
+    page = client.get("/tip/alice").text
+    assert ("alice@localhost" in page) == (door == "offer")
+    assert ("lno1" in page) == (door == "address")
+
+
+def test_a_node_that_does_not_answer_takes_nothing_but_the_offer_away(client, alice, node):
+    node.down()
+    answer = client.get("/tip/alice")
+    assert answer.status_code == 200
+    assert "alice@localhost" in answer.text
+    assert "lno1" not in answer.text
+    assert give(client).status_code == 503
+    assert "Nothing was charged" in give(client).text
+    assert [orders.state(order) for order in Order.select()] == ["cancelled"] * 2
+
+
+def take_no_tips(this_shop, alice, why: str) -> str:
+    """The name of a page that is not there, for this reason."""
+    if why == "closed":
+        tips.switch(alice.id, tips_page=False)
+    elif why == "blocked":
+        wanted.block(alice.id, "spam")
+    elif why == "closing":
+        wanted.close(alice.id)
+    elif why == "unpaid":
+        orders.place(this_shop, wish(username="carol"))
+    names = {"unpaid": "carol", "unknown": "bobby", "capitals": "Alice", "odd": "%00"}
+    return (names | {"long": "a" * 999}).get(why, "alice")
+
+
+@pytest.mark.parametrize(
+    "why", ["closed", "blocked", "closing", "unpaid", "unknown", "capitals", "odd", "long"]
+)
+def test_where_no_tips_are_taken_it_looks_as_anywhere_else(client, alice, this_shop, why):
+    form = filled(client)
+    name = take_no_tips(this_shop, alice, why)
+    elsewhere, answer = client.get("/nowhere"), client.get(f"/tip/{name}")
+    assert (answer.status_code, answer.data) == (404, elsewhere.data)
+    assert dict(answer.headers) == dict(elsewhere.headers)
+    answer = client.post(f"/tip/{name}", data=form)
+    assert (answer.status_code, answer.data) == (404, elsewhere.data)
+    assert Order.select().where(Order.kind == "topup").count() == 0
+
+
+def test_nobody_tips_what_is_about_to_go(client, alice, time_machine):
+    form = filled(client)
+    change(alice, last_call_at=int(time_machine.moment))
+    answer = client.get("/tip/alice")
+    assert answer.status_code == 200
+    assert "about to be deleted" in answer.text
+    assert "<form" not in answer.text and "alice@localhost" not in answer.text
+    assert client.post("/tip/alice", data=form).status_code == 409
+    assert Order.select().count() == 0
+
+
+# -- giving ----------------------------------------------------------------------------
+
+
+def test_a_tip_becomes_time(client, alice, pay):
+    answer = give(client, message=" Thank you! ")
+    order = Order.get()
+    assert answer.location == f"/orders/{order.token}"
+    assert (order.kind, order.door, order.message) == ("topup", "page", "Thank you!")
+    pay(order)
+    assert reload(alice).expires_at == alice.expires_at + 1_000_000 * DAY // 7000
+
+
+def test_a_tip_switches_a_suspended_site_on_again(client, alice, pay, this_shop, time_machine):
+    time_machine.moment = alice.expires_at + 60
+    wanted.suspend(alice.id)
+    hosting.reconcile(this_shop, alice.id)
+    assert "switches it on again" in client.get("/tip/alice").text
+    give(client, sats="7")
+    pay(Order.get())
+    after = reload(alice)
+    assert (after.suspended_at, after.expires_at) == (None, int(time_machine.moment) + DAY)
+
+
+HOSTILE = {
+    "<script>alert(1)</script>": "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>': '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }} {% raw %}": "{{ 7*7 }} {% raw %}",
+    "a\u202ebc\u2066d\u200f": "abcd",
+    "a\x00b\r\nc\x1b[31m": "ab c[31m",
+    "\ud800 half": "\ufffd half",
+    "❤️‍🔥": "❤️‍🔥",
+    " \u3000\t ": None,
+}
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+def test_any_message_is_text(client, owner, alice, pay, typed):
+    form = filled(client, message=typed.encode(errors="surrogatepass"))
+    assert client.post("/tip/alice", data=form).status_code == 303
+    order = Order.get()
+    if "\ud800" not in typed:  # what stands for half a character is up to the server
+        assert order.message == HOSTILE[typed]
+    pay(order)
+    for page in (client.get(f"/orders/{order.token}"),):
+        assert page.status_code == 200
+        assert "<script>a" not in page.text and "<img src=x" not in page.text
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", page.text)
+
+
+WRONG = [
+    *({"sats": sats} for sats in ("", "0", "-5", "1.5", "1000001", "x", "٣", "9" * 10_000)),
+    *({"message": text} for text in ("x" * 141, "x" * 10_000, "\n" * 200 + "x")),
+]
+
+
+@pytest.mark.parametrize("typed", WRONG, ids=lambda typed: str(typed)[:20])
+def test_what_cannot_be_taken_is_said_beside_its_field(client, alice, node, typed):
+    answer = give(client, **typed)
+    assert answer.status_code == 400
+    assert f'id="{[*typed][0]}-error"' in answer.text
+    assert invoices_asked_for(node) == 0
+
+
+def test_a_message_has_as_many_characters_as_it_may(client, alice):
+    text = "ü" * messages.LONGEST
+    assert give(client, message=text).status_code == 303
+    assert Order.get().message == text
+
+
+def test_the_same_form_twice_at_once_is_one_tip(app, client, alice, node):
+    form = filled(client)
+    window = app.test_client()
+    window.set_cookie("session", client.get_cookie("session").value)
+    answers = at_once(*(lambda c=c: c.post("/tip/alice", data=form) for c in (client, window)))
+    assert {answer.location for answer in answers} == {f"/orders/{Order.get().token}"}
+    assert invoices_asked_for(node) == 1
+
+
+def test_a_form_without_its_token_gives_nothing(client, alice):
+    form = filled(client)
+    assert client.post("/tip/alice", data=form | {"csrf_token": "x"}).status_code == 400
+    from_elsewhere = {"Origin": "http://alice.shop.test"}
+    assert client.post("/tip/alice", data=form, headers=from_elsewhere).status_code == 400
+    assert Order.select().count() == 0
+
+
+@with_settings(TIPS_LIMIT="2 per minute", TIPS_LIMIT_OVERALL="4 per minute")
+def test_each_client_tips_each_site_so_often_and_all_together(app, client, alice, this_shop):
+    open_account(this_shop, "bobby")
+
+    def tip(username, address):
+        form = filled(client)
+        place = {"REMOTE_ADDR": address}
+        return client.post(f"/tip/{username}", data=form, environ_base=place).status_code
+
+    assert [tip("alice", "192.0.2.1") for _ in range(3)] == [303, 303, 429]
+    assert [tip("nobody", "192.0.2.1") for _ in range(9)] == [404] * 9
+    assert tip("bobby", "192.0.2.1") == 303
+    assert tip("alice", "192.0.2.2") == 303
+    assert tip("alice", "192.0.2.3") == 429  # all together
+    assert client.get("/tip/alice").status_code == 200
+
+
+# -- its order page --------------------------------------------------------------------
+
+
+@pytest.fixture
+def tip(client, alice):
+    give(client, message="for the cat")
+    return Order.get()
+
+
+def seen(browser, order) -> str:
+    """What the page and its fragment say to a browser."""
+    link = f"/orders/{order.token}"
+    return in_words(browser.get(link).text + browser.get(f"{link}/status").text)
+
+
+def test_only_the_browser_that_gives_sees_the_message_and_may_cancel(client, other, owner, tip):
+    for browser, is_its_own in ((client, True), (other, False), (owner, False)):
+        said = seen(browser, tip)
+        assert "A tip for alice.shop.test" in said
+        assert ("for the cat" in said) == ("Cancel the tip" in said) == is_its_own
+        assert "can take over" not in said
+    for browser in (other, owner, client):
+        token = csrf_token(browser.get("/login").text)
+        answer = browser.post(f"/orders/{tip.token}/cancel", data={"csrf_token": token})
+        assert answer.status_code == (303 if browser is client else 404)
+    assert orders.state(reload(tip)) == "cancelled"
+    assert (
+        '<a role="button" href="/tip/alice?sats=1000">Tip again</a>'
+        in client.get(f"/orders/{tip.token}").text
+    )
+
+
+def test_a_tip_that_is_paid_says_what_it_bought(client, other, tip, pay, alice):
+    pay(tip)
+    end = clock_time(reload(alice).expires_at)
+    for browser in (client, other):
+        page = browser.get(f"/orders/{tip.token}").text
+        assert "1 000 sat bought 142 days more for alice.shop.test" in in_words(page)
+        assert end in page
+        assert "/account" not in page
+
+
+def test_its_owner_is_led_to_the_control_center(owner, tip, pay):
+    pay(tip)
+    assert 'href="/account">To your hosting' in owner.get(f"/orders/{tip.token}").text
+    poll = owner.get(f"/orders/{tip.token}/status")
+    assert poll.headers["HX-Redirect"] == "/account"
+
+
+def test_the_order_tells_no_end_that_its_owner_hides(client, owner, alice, pay, tip):
+    """Not by what a huge tip leaves as credit, either: that begins at the horizon."""
+    tips.switch(alice.id, tips_show_end=False)
+    give(client, sats="1000000")
+    huge = Order.get(amount_msat=10**9)
+    for is_paid in (False, True):
+        for order in (tip, huge):
+            if is_paid:
+                pay(order)
+            said = seen(client, order)
+            assert "Paid then" not in said and "paid until" not in said and "credit" not in said
+            assert clock_time(reload(alice).expires_at) not in said
+    assert "are 142857 days for alice.shop.test" in seen(client, huge)
+    assert "1 000 sat are 142 days" in seen(client, tip)
+    assert "paid until" in seen(owner, huge)
+
+
+def expire(this_shop, node, time_machine):
+    time_machine.forward(16 * 60)
+    payments.tidy(this_shop, node.id)
+
+
+def test_nobody_is_led_back_to_a_page_that_is_not_there(
+    client, alice, tip, this_shop, node, time_machine
+):
+    expire(this_shop, node, time_machine)
+    assert "Tip again" in seen(client, tip)
+    tips.switch(alice.id, tips_page=False)
+    assert "Tip again" not in seen(client, tip)
+    assert "Nobody paid" in seen(client, tip)
+
+
+def test_a_tip_for_what_was_gone_says_where_it_is(client, tip, alice, wallet, worker, runner):
+    wallet.pay(tip.bolt11)
+    record_payments(worker)
+    Order.update(account=None).execute()  # as the closing leaves it
+    for path in (f"/orders/{tip.token}", f"/orders/{tip.token}/status"):
+        answer = client.get(path)
+        assert "gone" in answer.text and tip.payment_hash in answer.text
+        assert "anew" not in answer.text and "hx-trigger" not in answer.text
+    assert tip.payment_hash in runner.invoke(args=["problems"]).output
+    work(worker)
+    assert Account.select().count() == 1
+
+
+def test_what_a_tip_bought_ends_with_its_hosting(client, tip, alice, pay, worker):
+    pay(tip)
+    wanted.close(alice.id)
+    work(worker)
+    assert Account.select().count() == 0
+    said = seen(client, tip)
+    assert "What this tip bought has ended" in said
+    assert "alice" not in said and "again" not in said
