@@ -16,8 +16,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import lightningspace.access  # noqa: F401 (adds its pages to `account`)
 import lightningspace.addresses  # noqa: F401
 import lightningspace.buying  # noqa: F401
+import lightningspace.giving  # noqa: F401 (adds its routes to `api`)
 import lightningspace.login  # noqa: F401 (adds its pages to `web`)
-import lightningspace.managing  # noqa: F401 (adds its routes to `api`)
+import lightningspace.managing  # noqa: F401
 import lightningspace.tipping  # noqa: F401
 from lightningspace import (
     answers,

@@ -123,13 +123,13 @@ def _is_for_a_browser() -> bool:
 
 
 def _as_page(response: Response) -> None:
-    body = response.get_json()
+    body, is_problem = response.get_json(), response.mimetype == PROBLEM
     page = render_template(
         "api.html",
         body=body,
-        is_problem=response.mimetype == PROBLEM,
+        is_problem=is_problem,
         text=json.dumps(body, indent=2, ensure_ascii=False),
-        until=clock.from_iso(body["expires_at"]) if "invoice" in body else None,
+        until=clock.from_iso(body["expires_at"]) if is_problem and "invoice" in body else None,
     )
     # Names in a body may have half a character, which no page can.
     response.set_data(page.encode(errors="backslashreplace"))

@@ -57,10 +57,10 @@ api.register_error_handler(BadBody, answers.of_bad_body)
 
 
 @api.before_request
-def check_key():
+def checkidempotency_key():
     """Whether or not something will be sold: who sends a key relies on it."""
     if request.method == "POST":
-        _key()
+        idempotency_key()
 
 
 # -- who asks --------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _wish() -> orders.Wish:
         password=form.password.data or None,
         browser=None,
         client=visitors.client_address(),
-        form_id=_key() or visitors.new_form_id(),
+        form_id=idempotency_key() or visitors.new_form_id(),
         proof=_proof(),
     )
 
@@ -464,7 +464,7 @@ def new_buyer(found: Holder) -> orders.Buyer:
     """The same request makes the same order: with an Idempotency-Key for ever, else until it is
     paid.
     """
-    key, epoch = _key(), found.account.receipt_epoch
+    key, epoch = idempotency_key(), found.account.receipt_epoch
     if key:
         # Of a newer receipt it is another key: the older order's token would be void.
         return orders.Buyer(None, f"key {found.source} {epoch} {key}", found.source, epoch)
@@ -472,7 +472,7 @@ def new_buyer(found: Holder) -> orders.Buyer:
     return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
 
 
-def _key() -> str | None:
+def idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 signs, without blanks.")

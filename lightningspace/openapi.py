@@ -61,9 +61,12 @@ No account form, no e-mail: a paid invoice is the login and the API key.
 wallet gets its preimage. Send the same request again with the header
 `Authorization: L402 <macaroon>:<preimage>`. That credential is the receipt of the hosting: it has
 no end, so keep it. The other POSTs that cost something answer 402 in the same way; the credential
-that they lead to may do what the one shown to order it may do, and the old one stays good. Nothing
-else mints an invoice: without a good credential all but `POST /hosting` and `GET /prices` answer
-401.
+that they lead to may do what the one shown to order it may do, and the old one stays good. Without
+a good credential all but `POST /hosting`, `GET /prices` and tips answer 401, and mint no invoice.
+
+**Tips.** Whoever likes a site may pay for more of its time: `POST /tips/{{username}}` answers with
+an invoice, and with the address where the tip can be watched. That needs no credential and makes
+none.
 
 **Budgets.** Common clients refuse to pay more than 1,000 sat by default (l402-requests, lnget and
 Aperture's client): raise that, or buy less at once. The smallest hosting costs {costs["hours"]} sat
@@ -166,7 +169,7 @@ def _parameters(shop: Shop, path: str, route: Route) -> list[dict]:
     for name, kind in route.query.items():
         schema = {"type": TYPES[kind]} | rules.get(name, {})
         found.append({"name": name, "in": "query", "schema": schema})
-    if route.sells:
+    if route.sells or route.mints:
         found.append(_ref("parameters", "IdempotencyKey"))
     return found
 
@@ -277,10 +280,11 @@ def _links(path: str, member: str = "") -> dict:
     for name in ROUTES:
         method, below = name.split()
         if below.startswith(f"{path}{{"):
-            [parameter] = re.findall("{(.*?)}", below)
-            value = f"$response.body#/{member or parameter}"
+            *same, parameter = re.findall("{(.*?)}", below)
+            given = {name: f"$request.path.{name}" for name in same}
+            given[parameter] = f"$response.body#/{member or parameter}"
             operation = _operation_id(method, below)
-            links[operation] = {"operationId": operation, "parameters": {parameter: value}}
+            links[operation] = {"operationId": operation, "parameters": given}
     return links
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from lightningspace import api, managing, names, passwords
+from lightningspace import api, giving, managing, messages, names, passwords, tips
 from lightningspace.bodies import TEXT, WHOLE, YES_NO
 from lightningspace.forms import EXTRAS_MAX
 from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS
@@ -16,7 +16,7 @@ CODES = {
     "payment_required": (402, "Pay the invoice, then send the same with the credential."),
     "not_capable": (403, "The credential lacks the capability that this needs."),
     "not_whole": (403, "Only a whole credential may set this."),
-    "unknown": (404, "There is nothing of this name in this hosting."),
+    "unknown": (404, "There is nothing of this name in this hosting, or nobody of it takes tips."),
     "not_found": (404, "There is no such address."),
     "name_taken": (409, "The username is another's, or rests after one."),
     "taken": (409, "This name is in use: in this hosting, or in another one."),
@@ -76,6 +76,7 @@ class Route:
     rules: dict[str, dict] = field(default_factory=dict)  # of fields, beyond `fields`
     query: dict[str, str] = field(default_factory=dict)
     sells: str = ""
+    mints: bool = False  # an invoice, for whoever asks
     price: str = ""
     codes: tuple[str, ...] = ()
     note: str = ""
@@ -97,7 +98,10 @@ def _made_up_if_null(rules: dict) -> dict:
 
 def fields(shop: Shop) -> dict[str, dict]:
     """What the forms ask of each field."""
+    least, most = tips.bounds_msat(shop)
     return {
+        "amount_msat": {"minimum": least, "maximum": most},
+        "message": {"maxLength": messages.LONGEST},
         "space_mb": {"enum": list(shop.config.space_sizes_mb)},
         "duration": {"minimum": 1, "maximum": LONGEST_SECONDS // SHORTEST_SECONDS},
         "unit": {"enum": list(UNIT_SECONDS)},
@@ -310,6 +314,25 @@ ROUTES = {
         {200: "Order"},
         capability="pay",
         codes=(*ONE, "paid", "checking", "node_down"),
+    ),
+    "GET /tips/{username}": Route(
+        "How somebody takes tips", {200: "TipTaker"}, codes=("unknown", "not_found")
+    ),
+    "POST /tips/{username}": Route(
+        "Give a tip, which becomes time of a hosting",
+        {201: "Tip"},
+        fields=giving.TIP_FIELDS,
+        required=("amount_msat",),
+        mints=True,
+        codes=("unknown", "not_found", "refused", "too_many_unpaid", "node_down"),
+        note="For whoever asks: pay the invoice, and watch the tip. It gives no right over the "
+        "hosting. Messages are kept without control characters and line breaks.",
+    ),
+    "GET /tips/{username}/{order}": Route(
+        "What has become of a tip",
+        {200: "Tip"},
+        codes=("unknown", "not_found"),
+        note="late: the hosting was being deleted when it was paid. `applied`: it has become time.",
     ),
 }
 TYPES = {WHOLE: "integer", TEXT: "string", YES_NO: "boolean"}

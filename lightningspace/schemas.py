@@ -1,6 +1,6 @@
 """What the answers of the API look like, in JSON Schema: see `shown` for what makes them."""
 
-from lightningspace import shown, wanted
+from lightningspace import giving, messages, shown, wanted
 from lightningspace.prices import UNIT_SECONDS, Size
 
 PREFIX = "#/components/schemas/"
@@ -39,6 +39,8 @@ def text(description: str) -> dict:
 STRING, BOOLEAN = {"type": "string"}, {"type": "boolean"}
 COUNT = {"type": "integer", "minimum": 0}
 TIME = {"type": "string", "format": "date-time"}
+PAGE = {"type": "string", "format": "uri", "description": "a page for people"}
+SHOWN_END = or_null(TIME) | {"description": "null: the owner does not show it, or not yet"}
 PASSWORD = or_null(STRING) | {
     "description": "One that was made up: shown to whole credentials, until it is noted or a day "
     "has passed."
@@ -88,7 +90,7 @@ SCHEMAS = {
         invoice=text("BOLT11, as in the header"),
         macaroon=text("base64, as in the header"),
         order=STRING,
-        order_url={"type": "string", "format": "uri", "description": "a page for people"},
+        order_url=PAGE,
         sale=record({"size": ref("Size"), "time": ref("Time"), "paid_until": TIME}),
     ),
     "Size": record(**dict.fromkeys(Size.__annotations__, COUNT)),
@@ -185,7 +187,7 @@ SCHEMAS = {
     "Domains": record(domains=list_of(ref("Domain")), domains_allowed=COUNT),
     "Order": record(
         order=STRING,
-        kind=one_of("open", "extend", "resize"),
+        kind=one_of("open", "extend", "resize", "topup"),
         state=one_of("preparing", "unpaid", "checking", "paid", "cancelled", "expired", "closed"),
         price_msat=COUNT,
         received_msat=or_null(COUNT),
@@ -202,6 +204,30 @@ SCHEMAS = {
         orders=list_of(ref("Order")),
         payments=list_of(ref("Order")),
         next_before=or_null(STRING) | {"description": "`before` for the next ones; null: no more"},
+    ),
+    "TipTaker": record(
+        username=STRING,
+        site=STRING,
+        min_msat=COUNT,
+        max_msat=COUNT,
+        message_max={"const": messages.LONGEST},
+        lightning_address=or_null(STRING),
+        offer=or_null(text("BOLT 12")),
+        paid_until=SHOWN_END,
+        page_url=PAGE,
+    ),
+    "Tip": record(
+        order=STRING,
+        state=one_of(*giving.STATES),
+        amount_msat=COUNT,
+        message=or_null(STRING),
+        expires_at=TIME,
+        status_url={"type": "string", "format": "uri"},
+        page_url=PAGE,
+        invoice=or_null(text("BOLT11")) | {"description": "null: it cannot be paid (any more)"},
+        qr_svg=or_null(text("of the invoice")),
+        applied=BOOLEAN,
+        paid_until=SHOWN_END,
     ),
     "AddressGoing": record(address=STRING, state={"const": "going"}),
     "DomainGoing": record(name=STRING, state={"const": "going"}),

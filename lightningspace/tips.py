@@ -54,6 +54,16 @@ def seconds_for(shop: Shop, account: Account, msat: int) -> int:
     return msat * DAY // ledger.rate(shop, account)
 
 
+def page_url(shop: Shop, account: Account) -> str:
+    """Where people tip; nobody does while that door is closed."""
+    return f"{shop.config.public_url}/tip/{account.username}"
+
+
+def bounds_msat(shop: Shop) -> tuple[int, int]:
+    """The least and the most that an invoice is made for."""
+    return shop.config.tip_min_sats * 1000, shop.config.tip_max_sats * 1000
+
+
 def metadata(shop: Shop, account: Account) -> str:
     """What a wallet shows of whom it pays (LUD-06); the invoice carries the hash of this text."""
     text = f"Keep {wanted.site_name(shop, account.username)} on line"

@@ -745,7 +745,7 @@ def test_no_route_shows_a_preimage_to_who_has_the_challenge_alone(stage):
 
 
 def test_what_sells_nothing_asks_for_a_credential_and_mints_nothing(stage):
-    for_everybody = {"api.prices", "api.buy"}
+    for_everybody = {"api.prices", "api.buy", "api.tip_taker", "api.give_tip", "api.tip"}
     credentials = ["", *(stage.credentials[name] for name in ("closed", "revoked", "a browser's"))]
     invoices = invoices_asked_for(stage.node)
     asked = set()
