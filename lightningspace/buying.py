@@ -4,16 +4,19 @@ import logging
 
 from flask import flash, redirect, render_template, request, url_for
 
-from lightningspace import ledger, orders, visitors, wanted
+from lightningspace import ledger, orders, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import (
+    AmountForm,
     ExtendForm,
+    PrefilledAmountForm,
     PrefilledSizeForm,
     PrefilledTimeForm,
     ResizeForm,
     SizeForm,
     TimeForm,
+    TopUpForm,
 )
 from lightningspace.models import Account
 from lightningspace.node import NodeError
@@ -34,7 +37,10 @@ def extend():
     form, prefill = ExtendForm(formdata=None), PrefilledTimeForm(formdata=request.args)
     if request.args and prefill.validate():
         form.duration.data, form.unit.data = prefill.duration.data, prefill.unit.data
-    return _extend_page(form)
+    top_up, amount = _amount_form(TopUpForm, None), _amount_form(PrefilledAmountForm, request.args)
+    if amount.validate():
+        top_up.sats.data = amount.sats.data
+    return _extend_page(form, top_up=top_up)
 
 
 @account.get("/extend/price")
@@ -61,8 +67,43 @@ def order_extension():
     return redirect(url_for("web.order", token=order.token), 303)
 
 
-def _extend_page(form: ExtendForm, status: int = 200, problem: str | None = None):
+@account.get("/extend/top-up/price")
+def top_up_price():
+    form = _amount_form(PrefilledAmountForm, request.args)
+    form.validate()
+    horizon_days = this_shop().config.horizon_days
+    return render_template("account/_top_up.html", horizon_days=horizon_days, **_top_up(form))
+
+
+@account.post("/extend/top-up")
+@visitors.limited("orders", lambda response: response.status_code in (303, 503))
+def order_top_up():
+    form, time_form = _amount_form(TopUpForm, request.form), ExtendForm(formdata=None)
+    is_valid = form.validate_on_submit()
+    if not is_valid or request.form.get("show") == "price":
+        return _extend_page(time_form, 200 if is_valid else 400, top_up=form)
+    tip = orders.Tip(form.sats.data * 1000, "owner")
+    try:
+        order = orders.top_up(
+            this_shop(), this_account().id, tip, visitors.browser_id(), form.form_id.data or ""
+        )
+    except (orders.Refused, orders.TooManyUnpaid, NodeError) as error:
+        return _extend_page(time_form, *_problem(error), top_up=form)
+    return redirect(url_for("web.order", token=order.token), 303)
+
+
+def _amount_form(kind: type[AmountForm], typed) -> AmountForm:
+    return kind(tips.bounds(this_shop()), formdata=typed)
+
+
+def _extend_page(
+    form: ExtendForm,
+    status: int = 200,
+    problem: str | None = None,
+    top_up: TopUpForm | None = None,
+):
     account = this_account()
+    top_up = top_up or _amount_form(TopUpForm, None)
     return page(
         "account/extend.html",
         status,
@@ -72,9 +113,20 @@ def _extend_page(form: ExtendForm, status: int = 200, problem: str | None = None
             (Terms(account.space_mb, *time), orders.extension(this_shop(), account, *time).msat)
             for time in TIMES
         ],
+        top_up=top_up,
         **_extension(form),
+        **_top_up(top_up),
         **_selling(),
     )
+
+
+def _top_up(form: AmountForm) -> dict:
+    """What the amount in the form does; None while it names none that is taken."""
+    try:
+        form.validate_sats(form.sats)
+    except ValueError:
+        return {"bought": None}
+    return {"bought": orders.topped_up(this_shop(), this_account(), form.sats.data * 1000)}
 
 
 def _extension(form: TimeForm) -> dict:
@@ -207,4 +259,6 @@ def _problem(error: Exception) -> tuple[int, str]:
 
 @account.get("/receipts")
 def receipts():
-    return page("account/receipts.html", receipts=orders.receipts(this_account().id))
+    paid = [*orders.receipts(this_account().id), *tips.received(this_account().id)]
+    paid.sort(key=lambda order: (order.paid_at, order.placed_at), reverse=True)
+    return page("account/receipts.html", receipts=paid)

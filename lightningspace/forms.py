@@ -469,7 +469,7 @@ class AmountForm(Form):
     def __init__(self, bounds: tuple[int, int], **kwargs):
         least, most = self.bounds = bounds
         super().__init__(**kwargs)
-        if self.sats.data is None and not self.sats.raw_data:
+        if self.sats.raw_data is None:
             self.sats.data = min(max(SATS_AT_FIRST, least), most)
 
     def validate_sats(self, field):

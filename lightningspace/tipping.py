@@ -22,8 +22,8 @@ AMOUNTS = (100, 1_000, 5_000, 21_000, 100_000)
 def tip(username):
     account = _taker(username)
     visitors.browser_id()
-    form = TipForm(_bounds(), formdata=None)
-    prefill = PrefilledAmountForm(_bounds(), formdata=request.args)
+    form = TipForm(tips.bounds(this_shop()), formdata=None)
+    prefill = PrefilledAmountForm(tips.bounds(this_shop()), formdata=request.args)
     if request.args and prefill.validate():
         form.sats.data = prefill.sats.data
     return _tip_page(account, form)
@@ -32,7 +32,7 @@ def tip(username):
 @web.post("/tip/<username>")
 @visitors.limited_tips(lambda response: response.status_code in (303, 503))
 def give_tip(username):
-    account, form = _taker(username), TipForm(_bounds())
+    account, form = _taker(username), TipForm(tips.bounds(this_shop()))
     if account.last_call_at or not form.validate_on_submit():
         return _tip_page(account, form, 409 if account.last_call_at else 400)
     given = orders.Tip(form.sats.data * 1000, "page", messages.cleaned(form.message.data))
@@ -59,13 +59,9 @@ def _taker(username: str) -> Account:
     return account
 
 
-def _bounds() -> tuple[int, int]:
-    config = this_shop().config
-    return config.tip_min_sats, config.tip_max_sats
-
-
 def _tip_page(account: Account, form: TipForm, status: int = 200, problem: str | None = None):
-    shop, (least, most) = this_shop(), _bounds()
+    shop = this_shop()
+    least, most = tips.bounds(shop)
     amounts = [(each, tips.seconds_for(shop, account, each * 1000)) for each in AMOUNTS]
     return render_template(
         "tip.html",

@@ -49,6 +49,11 @@ def lnurl(shop: Shop, account: Account) -> str:
     return encode(f"{shop.config.public_url}/.well-known/lnurlp/{account.username}")
 
 
+def bounds(shop: Shop) -> tuple[int, int]:
+    """The least and the most that is taken at once, in sat."""
+    return shop.config.tip_min_sats, shop.config.tip_max_sats
+
+
 def seconds_for(shop: Shop, account: Account, msat: int) -> int:
     """How much time of it so much money is today."""
     return msat * DAY // ledger.rate(shop, account)

@@ -390,3 +390,74 @@ def test_what_a_tip_bought_ends_with_its_hosting(client, tip, alice, pay, worker
     said = seen(client, tip)
     assert "What this tip bought has ended" in said
     assert "alice" not in said and "again" not in said
+
+
+# -- the owner's own door ----------------------------------------------------------------
+
+
+def top_up(browser, sats="1000", **fields):
+    page = browser.get("/account/extend").text.partition('id="top-up"')[2]
+    tokens = {"csrf_token": csrf_token(page), "form_id": form_id(page), "sats": sats}
+    return browser.post("/account/extend/top-up", data=tokens | fields)
+
+
+def test_the_owner_tops_up_with_any_amount(owner, other, alice, pay):
+    link = top_up(owner, "7").location
+    order = Order.get()
+    assert (order.kind, order.door, order.message) == ("topup", "owner", None)
+    assert f'<a href="{link}">More time</a>' in owner.get("/account/extend").text
+    end = clock_time(alice.expires_at + DAY)
+    assert f"until {end}" in seen(owner, order)
+    assert "Cancel the order" in seen(owner, order)
+    for word in ("Cancel", "alice", "A tip"):
+        assert word not in seen(other, order)
+    pay(order)
+    assert reload(alice).expires_at == alice.expires_at + DAY
+    assert f"Extended by 24 hours until {end}" in in_words(owner.get("/account/receipts").text)
+
+
+def test_what_an_amount_buys_is_said_before(owner, alice, node):
+    for path in ("/account/extend?sats=14", "/account/extend/top-up/price?sats=14"):
+        said = in_words(owner.get(path).text)
+        assert f"14 sat paid then until {clock_time(alice.expires_at + 2 * DAY)}" in said
+    assert "stay as your credit" in owner.get("/account/extend/top-up/price?sats=99999").text
+    for nonsense in ("", "sats=0", "sats=x", "sats=%00", "sats=9999999999", "sats[]=%ED%A0%80"):
+        answer = owner.get(f"/account/extend/top-up/price?{nonsense}")
+        assert (answer.status_code, "Write an amount" in answer.text) == (200, True)
+    assert "14 sat paid then" in in_words(top_up(owner, "14", show="price").text)
+    assert invoices_asked_for(node) == 0
+
+
+@pytest.mark.parametrize("sats", ["", "0", "1000001", "x"])
+def test_an_amount_that_cannot_be_is_refused_beside_its_field(owner, node, sats):
+    answer = top_up(owner, sats)
+    assert answer.status_code == 400
+    assert 'id="sats-error"' in answer.text
+    assert invoices_asked_for(node) == 0
+
+
+def test_a_top_up_that_expired_is_offered_again(owner, this_shop, node, time_machine):
+    top_up(owner, "77")
+    expire(this_shop, node, time_machine)
+    link = re.search(
+        r'href="(/account/extend\?sats=77)">Order again',
+        owner.get(f"/orders/{Order.get().token}").text,
+    )[1]
+    assert 'value="77"' in owner.get(link).text
+
+
+def test_why_no_top_up_can_be_ordered_is_said(owner, alice, node):
+    form = owner.get("/account/extend").text.partition('id="top-up"')[2]
+    typed = {"csrf_token": csrf_token(form), "form_id": form_id(form), "sats": "5"}
+    node.down()
+    answer = owner.post("/account/extend/top-up", data=typed)
+    assert answer.status_code == 503 and "Nothing was charged" in answer.text
+    node.up()
+    change(alice, last_call_at=1)
+    answer = owner.post("/account/extend/top-up", data=typed | {"form_id": "another"})
+    assert answer.status_code == 400 and "about to be deleted" in answer.text
+
+
+def test_the_payments_name_tips(client, owner, tip, pay):
+    pay(tip)
+    assert "A tip extended it by 142 days" in in_words(owner.get("/account/receipts").text)
