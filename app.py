@@ -37,6 +37,7 @@ from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
 from lightningspace.discovery import discovery
+from lightningspace.lnurl_pay import lnurl_pay
 from lightningspace.web import stop_reminders, web
 
 ROOT = Path(__file__).parent
@@ -103,6 +104,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(account)
     app.register_blueprint(api)
     app.register_blueprint(discovery)
+    app.register_blueprint(lnurl_pay)
     app.after_request(set_headers)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)

@@ -8,8 +8,10 @@ from werkzeug.exceptions import HTTPException
 
 from lightningspace import bodies, clock
 
+# What wallets ask, which read JSON alone, whatever they say in Accept.
+LNURL_PAY = "/.well-known/lnurlp"
 # What programs ask for lies below these; no cookie counts there, so any site may call it.
-PATHS = ("/api/", "/.well-known/l402.json", "/llms.txt")
+PATHS = ("/api/", f"{LNURL_PAY}/", "/.well-known/l402.json", "/llms.txt")
 PROBLEM = "application/problem+json"
 
 CORS = {
@@ -104,7 +106,8 @@ def finish(response: Response) -> Response:
         return response
     response.headers.update(CORS)
     response.vary.update(("Accept", "Authorization"))
-    if response.mimetype in ("application/json", PROBLEM) and _is_for_a_browser():
+    is_json = response.mimetype in ("application/json", PROBLEM)
+    if is_json and not request.path.startswith(LNURL_PAY) and _is_for_a_browser():
         _as_page(response)
     return response
 

@@ -65,7 +65,8 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
 def _record(token: str, node_id: str, payment: Payment) -> bool:
     facts = _facts(node_id, payment)
     recorded = (
-        Order.update(facts, bolt11=None)
+        # Wallets compare what they are told of it with the invoice that they have (LUD-21).
+        Order.update(facts, bolt11=Case(None, [(Order.door == "address", Order.bolt11)]))
         .where(
             (Order.token == token)
             & Order.paid_at.is_null()
