@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -18,7 +19,7 @@ import pytest
 import requests
 
 from lightningspace import lnurl
-from tests.conftest import ROOT, debian_program, eventually, self_signed
+from tests.conftest import ROOT, client_program, debian_program, eventually, self_signed
 
 pytestmark = pytest.mark.any_database
 
@@ -27,9 +28,9 @@ ORDER = "0123456789abcdef" * 2
 INVOICE = "lnbcrt10u1" + "p4x8gf2tvdw0s3jn54khce6mua7lqqzry9" * 8
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0,0H9V9H0z"/></svg>'
 
-# All that a server may do without, and no more than one of the two.
-NO_CURL = ["-d", "disable_functions=curl_init"]
-NO_FOPEN = ["-d", "allow_url_fopen=0"]
+# What a server may do without.
+NO_CURL = ["disable_functions=curl_init"]
+NO_FOPEN = ["allow_url_fopen=0"]
 NEITHER = [*NO_CURL, *NO_FOPEN]
 WAYS = pytest.mark.parametrize("php", [[], NEITHER], ids=["curl", "sockets"], indirect=True)
 SECONDS_MAX = 8
@@ -137,44 +138,56 @@ def shop():
 
 
 class Php:
-    """PHP's own server, with all errors in its log."""
+    """A server with PHP, which writes all that it complains of into its log; `root` is what it
+    serves. Settings of php.ini, and before them another version than Debian's: "7-4".
+    """
 
-    def __init__(self, root: Path, flags: list[str]):
+    def __init__(self, root: Path, settings: list[str]):
+        self.root, self.log, self._port = root, root / "log", root / "port"
+        shown = ["display_errors=1", "error_reporting=-1", "log_errors=1"]
+        start = self._debian if not settings or "=" in settings[0] else self._other
+        command, env = start([*settings, *shown])
+        with self.log.open("a") as log, self._port.open("w") as port:
+            self._process = subprocess.Popen(command, stdout=port, stderr=log, env=env)
+        self.url = eventually(self._opened)
+
+    def _debian(self, settings: list[str]):
         program = debian_program("php", "php-cli php-curl")
-        self.root, self.log = root, root / "log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            at = f"127.0.0.1:{probe.getsockname()[1]}"
-        shown = ["display_errors=1", "error_reporting=-1", "log_errors=1"]
-        told = [part for each in shown for part in ("-d", each)]
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [program, "-n", *EXTENSIONS, *told, *flags, "-S", at, "-t", root],
-                stdout=log,
-                stderr=log,
-                env={},
-            )
-        self.url = f"http://{at}"
-        eventually(lambda: "started" in self.log.read_text())
+            port = probe.getsockname()[1]
+        # Without the php.ini's of this machine: curl is what they load that is not built in.
+        told = [part for each in ("extension=curl", *settings) for part in ("-d", each)]
+        return [program, "-n", *told, "-S", f"127.0.0.1:{port}", "-t", self.root], {}
+
+    def _other(self, settings: list[str]):
+        modules = client_program("php-wasm") / "node_modules"
+        server = ROOT / "tests" / "clients" / "php-wasm" / "server.cjs"
+        version, *settings = settings
+        command = ["node", server, version, self.root, *settings]
+        return command, os.environ | {"NODE_PATH": str(modules)}
+
+    def _opened(self) -> str | None:
+        """Its address, as PHP's log or the other's output has it."""
+        assert self._process.poll() is None, self.log.read_text()
+        at = re.search(r"http://[\d.:]+\) started", self.log.read_text())
+        port = self._port.read_text().strip()
+        return at[0].split(")")[0] if at else port and f"http://127.0.0.1:{port}"
 
     def stop(self):
         self._process.kill()
         self._process.wait()
 
 
-# Without php.ini, which names what a machine has: curl is one that is not built in.
-EXTENSIONS = ["-d", "extension=curl"]
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """PHP with some flags, started once; its pages and its log never have a complaint."""
+    """PHP with some settings, started once."""
     started = {}
 
-    def served(flags: list[str]) -> Php:
-        if tuple(flags) not in started:
-            started[tuple(flags)] = Php(tmp_path_factory.mktemp("php"), flags)
-        return started[tuple(flags)]
+    def served(settings: list[str]) -> Php:
+        if tuple(settings) not in started:
+            started[tuple(settings)] = Php(tmp_path_factory.mktemp("php"), settings)
+        return started[tuple(settings)]
 
     yield served
     for php in started.values():
@@ -183,6 +196,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def php(served, request):
+    """Its pages and its log never have a complaint."""
     yield (running := served(getattr(request, "param", [])))
     assert not COMPLAINTS.search(running.log.read_text())
 
@@ -192,8 +206,8 @@ class Jar:
 
     numbers = count()
 
-    def __init__(self, php: Php, shop: Shop):
-        self.username, self._shop = f"alice{next(self.numbers)}", shop
+    def __init__(self, php: Php, shop: Shop, username: str | None = None):
+        self.username, self._shop = username or f"alice{next(self.numbers)}", shop
         self._directory = php.root / self.username
         self._directory.mkdir()
         (self._directory / "index.php").write_bytes(JAR.read_bytes())
@@ -218,9 +232,13 @@ class Jar:
     def set(self, **settings):
         self.write(json.dumps(self.settings | settings))
 
-    def write(self, text: str | bytes):
-        data = text if isinstance(text, bytes) else text.encode()
-        (self._directory / "tipjar.json").write_bytes(data)
+    def write(self, text: str | bytes | None):
+        """None: there are no settings."""
+        settings = self._directory / "tipjar.json"
+        if text is None:
+            settings.unlink()
+        else:
+            settings.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def play(self, answer):
         self._shop.plays[self.username] = answer
@@ -297,7 +315,7 @@ def test_a_tip_is_asked_for_once_and_its_invoice_shown(jar):
 
     post, look = jar.asked
     assert json.loads(post["body"]) == {"amount_msat": 1000000, "message": 'Hi "you" <3\n🐝'}
-    assert post["headers"]["Content-Type"] == "application/json"
+    assert post["headers"].get("Content-Type") == "application/json"
     assert (post["method"], post["path"]) == ("POST", f"/api/v1/tips/{jar.username}")
     assert (look["method"], look["path"]) == ("GET", f"/api/v1/tips/{jar.username}/{ORDER}")
 
@@ -319,22 +337,22 @@ def test_nothing_of_the_visitor_reaches_the_shop(jar):
     assert json.loads(asked["body"]) == {"amount_msat": 1000000}
 
 
-@pytest.mark.parametrize(
-    "state, says_so, waits",
-    [
-        ({"state": "checking"}, "can be paid no more", True),
-        ({"state": "paid"}, "1,000 sat have arrived. They take effect in a moment.", True),
-        ({"state": "paid", "applied": True}, "have arrived. They keep this site on line.", False),
-        (
-            {"state": "paid", "applied": True, "paid_until": "2027-03-03T10:00:00Z"},
-            "alice.space.example is paid until 3 March 2027 now.",
-            False,
-        ),
-        ({"state": "paid", "applied": True, "paid_until": "2027-99-03T10:00:00Z"}, "They", False),
-        ({"state": "expired"}, "nothing was charged", False),
-        ({"state": "late"}, "could take no more tips", False),
-    ],
-)
+STATES = [
+    ({"state": "checking"}, "can be paid no more", True),
+    ({"state": "paid"}, "1,000 sat have arrived. They take effect in a moment.", True),
+    ({"state": "paid", "applied": True}, "have arrived. They keep this site on line.", False),
+    (
+        {"state": "paid", "applied": True, "paid_until": "2027-03-03T10:00:00Z"},
+        "alice.space.example is paid until 3 March 2027 now.",
+        False,
+    ),
+    ({"state": "paid", "applied": True, "paid_until": "2027-99-03T10:00:00Z"}, "They", False),
+    ({"state": "expired"}, "nothing was charged", False),
+    ({"state": "late"}, "could take no more tips", False),
+]
+
+
+@pytest.mark.parametrize("state, says_so, waits", STATES)
 def test_it_says_how_a_tip_stands(jar, state, says_so, waits):
     jar.play(says(tip(**state), 200))
     page = jar.get(f"?tip={ORDER}")
@@ -382,24 +400,24 @@ def test_a_message_may_have_140_characters_of_any_script(jar):
     assert len(jar.asked) == 1
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"amount[]=1000",
-        b"amount[x][y]=1000&own[]=1&message[]=2",
-        b"amount=10%000&own=%00",
-        b"amount=own&own=10%0000%0a",
-        b"amount=1000&message=%ff%fe",
-        b"amount=1000&message=" + b"a" * 1000000,
-        b"amount=" + b"9" * 1000000,
-        b"amount=own&own=" + b"1,000" * 200000,
-        b"\x00" * 1000,
-        b"",
-    ],
-)
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+STRANGE = [
+    b"amount[]=1000",
+    b"amount[x][y]=1000&own[]=1&message[]=2",
+    b"amount=10%000&own=%00",
+    b"amount=own&own=10%0000%0a",
+    b"amount=1000&message=%ff%fe",
+    b"amount=1000&message=" + b"a" * 1000000,
+    b"amount=" + b"9" * 1000000,
+    b"amount=own&own=" + b"1,000" * 200000,
+    b"\x00" * 1000,
+    b"",
+]
+
+
+@pytest.mark.parametrize("body", STRANGE)
 def test_input_that_no_form_sends_is_harmless(jar, body):
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    page = jar.post(body, headers=form)
+    page = jar.post(body, headers=FORM)
     assert has_form(page)
     assert "error" in page.text
     assert len(page.text) < 20000
@@ -587,8 +605,10 @@ def test_a_slow_shop_holds_a_visitor_for_eight_seconds_at_most(shop, tmp_path):
             jar.set(shop=address or shop.url)
             jar.play(answer)
             began = time.monotonic()
-            page = jar.post()
-            php.stop()
+            try:
+                page = jar.post()
+            finally:
+                php.stop()
             assert NO_ANSWER in page.text
             assert not COMPLAINTS.search(php.log.read_text())
             return time.monotonic() - began
@@ -622,7 +642,7 @@ def test_a_certificate_must_be_good(served, tls_shop, flags):
     assert jar.asked == []
 
     trusted = [f"{name}={tls_shop.certificate}" for name in ("curl.cainfo", "openssl.cafile")]
-    trusting = served([*flags, *(part for each in trusted for part in ("-d", each))])
+    trusting = served([*flags, *trusted])
     jar = Jar(trusting, tls_shop)
     jar.play(says(tip()))
     assert jar.post().status_code == 303
@@ -631,7 +651,7 @@ def test_a_certificate_must_be_good(served, tls_shop, flags):
     assert NO_ANSWER in jar.post().text
 
 
-BARE = ["-d", "allow_url_fopen=0", "-d", "disable_functions=curl_init,stream_socket_client"]
+BARE = ["disable_functions=curl_init,stream_socket_client"]
 
 
 @pytest.mark.parametrize("php", [BARE], ids=["bare"], indirect=True)
@@ -689,52 +709,50 @@ def test_the_policy_allows_this_style_and_script_and_nothing_else(jar):
 # -- settings ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        None,
-        "",
-        "{",
-        "null",
-        "[]",
-        "1",
-        '"shop"',
-        "[" * 1000,
-        b"\xff\xfe",
-        b"\x00",
-        "{}",
-        " " * 300000,
-    ],
-)
+BROKEN = [
+    None,
+    "",
+    "{",
+    "null",
+    "[]",
+    "1",
+    '"shop"',
+    "[" * 1000,
+    b"\xff\xfe",
+    b"\x00",
+    "{}",
+    " " * 300000,
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_settings_that_cannot_be_read_leave_a_page_that_says_so(jar, text):
-    jar.write(text or "")
-    if text is None:
-        (jar._directory / "tipjar.json").unlink()
+    jar.write(text)
     for page in (jar.get(), jar.post(), jar.get(f"?tip={ORDER}")):
         assert "tipjar.json beside index.php is missing" in page.text
         assert "Keep this site on line" in page.text
         assert not has_form(page)
 
 
-@pytest.mark.parametrize(
-    "settings, seen",
-    [
-        ({"title": None}, [100, 1000, 10000]),
-        ({"title": ["a"], "text": {"a": 1}, "site": 5, "mode": "<b>"}, [100, 1000, 10000]),
-        ({"amounts_sat": None}, [100, 1000, 10000]),
-        ({"amounts_sat": "1000"}, [100, 1000, 10000]),
-        ({"amounts_sat": [0, -5, "x", None, [], 1.5, 10**30, True]}, [100, 1000, 10000]),
-        ({"amounts_sat": [5, 21, 21, "42", 2000000]}, [21, 42]),
-        ({"amounts_sat": list(range(100, 5000))}, [100, 101, 102, 103, 104, 105]),
-        ({"amounts_sat": [5], "min_sat": 20000}, [20000]),
-        ({"min_sat": 500, "max_sat": 100}, [100, 1000, 10000]),
-        ({"min_sat": -1, "max_sat": 10**30}, [100, 1000, 10000]),
-        ({"min_sat": "<b>", "max_sat": []}, [100, 1000, 10000]),
-        ({"mode": "wallet", "wallet_address": "nobody"}, [100, 1000, 10000]),
-        ({"mode": ["wallet"], "wallet_address": "me@wallet.example"}, [100, 1000, 10000]),
-        ({"qr": 1, "lightning_address": 2, "more": {"a": [[[[[1]]]]]}}, [100, 1000, 10000]),
-    ],
-)
+WRONG = [
+    ({"title": None}, [100, 1000, 10000]),
+    ({"title": ["a"], "text": {"a": 1}, "site": 5, "mode": "<b>"}, [100, 1000, 10000]),
+    ({"amounts_sat": None}, [100, 1000, 10000]),
+    ({"amounts_sat": "1000"}, [100, 1000, 10000]),
+    ({"amounts_sat": [0, -5, "x", None, [], 1.5, 10**30, True]}, [100, 1000, 10000]),
+    ({"amounts_sat": [5, 21, 21, "42", 2000000]}, [21, 42]),
+    ({"amounts_sat": list(range(100, 5000))}, [100, 101, 102, 103, 104, 105]),
+    ({"amounts_sat": [5], "min_sat": 20000}, [20000]),
+    ({"min_sat": 500, "max_sat": 100}, [100, 1000, 10000]),
+    ({"min_sat": -1, "max_sat": 10**30}, [100, 1000, 10000]),
+    ({"min_sat": "<b>", "max_sat": []}, [100, 1000, 10000]),
+    ({"mode": "wallet", "wallet_address": "nobody"}, [100, 1000, 10000]),
+    ({"mode": ["wallet"], "wallet_address": "me@wallet.example"}, [100, 1000, 10000]),
+    ({"qr": 1, "lightning_address": 2, "more": {"a": [[[[[1]]]]]}}, [100, 1000, 10000]),
+]
+
+
+@pytest.mark.parametrize("settings, seen", WRONG)
 def test_a_setting_that_is_wrong_falls_back_by_itself(jar, settings, seen):
     jar.set(**settings)
     page = jar.get()
@@ -865,6 +883,65 @@ def test_the_shops_address_leads_to_the_shop(jar, address, at, asks):
     jar.set(lightning_address=address, shop=at)
     found = re.findall(r'href="lightning:([^"]*)"', jar.get().text)
     assert found == ([lnurl.encode(f"{asks}/.well-known/lnurlp/alice")] if asks else [])
+
+
+# -- other versions of PHP ---------------------------------------------------------------------
+
+VERSIONS = ["7-4", "8-0", "8-4"]
+
+
+def tour(jar: Jar) -> list:
+    """What it answers to all that other tests do: how, with what policy, to where."""
+    answers = [jar.get(), jar.get("?tip[]=x")]
+    answers += [jar.post(body, headers=FORM) for body in STRANGE]
+    for answer in [*map(says, LIES.values()), *NONSENSE.values(), hangs_up]:
+        jar.play(answer)
+        answers.append(jar.post())
+    for status in PROBLEMS:
+        jar.play(says({}, status))
+        answers += [jar.post(), jar.get(f"?tip={ORDER}")]
+    jar.play(says(tip()))
+    answers.append(jar.post({"amount": "own", "own": "1,000", "message": "🐝\r\n<b>"}))
+    for state, *_ in [({},), *STATES]:
+        jar.play(says(tip(**state), 200))
+        answers.append(jar.get(f"?tip={ORDER}"))
+    for settings, _ in WRONG:
+        jar.set(**settings)
+        answers.append(jar.get())
+    for mode in ("site", "wallet"):
+        jar.set(mode=mode, wallet_address=WALLET, qr=qr_for(WALLET.lower()), text="<b>\n🐝\x00")
+        answers.append(jar.get())
+    for text in BROKEN:
+        jar.set()
+        jar.write(text)
+        answers.append(jar.get())
+    heads = "Location", "Content-Security-Policy", "Cache-Control", "Content-Type"
+    return [
+        (each.status_code, each.text, *(each.headers.get(name) for name in heads))
+        for each in answers
+    ]
+
+
+@pytest.mark.parametrize("way", [[], NEITHER], ids=["curl", "sockets"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_other_versions_answer_like_debians_and_complain_of_nothing(served, shop, version, way):
+    debians, other = served(way), served([version, *way])
+    username = f"alice{version.replace('-', '')}{len(way)}"
+    first = tour(Jar(debians, shop, username))
+    assert tour(Jar(other, shop, username)) == first
+    assert not COMPLAINTS.search(other.log.read_text())
+
+
+@pytest.mark.parametrize("version", [None, *VERSIONS])
+def test_a_complaint_would_be_seen(served, version):
+    php = served([version] if version else [])
+    (directory := php.root / "wrong").mkdir()
+    page = "<?php ini_set('display_errors', '0'); echo 'Hello', $nobody;"
+    (directory / "index.php").write_text(page)
+    assert requests.get(f"{php.url}/wrong/", timeout=30).text == "Hello"
+    complaint = COMPLAINTS.search(php.log.read_text())
+    php.log.write_text("")
+    assert complaint
 
 
 # -- the file --------------------------------------------------------------------------------
