@@ -1,0 +1,43 @@
+"""lnurl as a wallet, for tests; it pays nothing itself.
+
+A line of JSON in, a line out: {"lnurl", "msat", "comment"} asks for an invoice, {"verify"} whether
+one is paid. What the library raises is an "error".
+"""
+
+import asyncio
+import json
+import sys
+
+import bolt11
+import lnurl
+
+
+async def invoice(asked: dict) -> dict:
+    who = await lnurl.handle(asked["lnurl"])
+    if not who.ok:
+        return {"error": who.reason}
+    answer = await lnurl.execute_pay_request(who, asked["msat"], asked["comment"])
+    read = bolt11.decode(answer.pr)
+    return {
+        "pr": answer.pr,
+        "msat": read.amount_msat,
+        "is_of_metadata": read.description_hash == who.metadata.h,
+        "metadata": who.metadata.list(),
+        "thanks": answer.successAction.message,
+        "disposable": answer.disposable,
+        "verify": str(answer.verify),
+    }
+
+
+async def verified(asked: dict) -> dict:
+    model = lnurl.models.LnurlPayVerifyResponse
+    return (await lnurl.core.get(asked["verify"], response_class=model)).model_dump(mode="json")
+
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    try:
+        answer = asyncio.run(verified(asked) if "verify" in asked else invoice(asked))
+    except Exception as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), flush=True)
