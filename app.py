@@ -19,6 +19,7 @@ import lightningspace.buying  # noqa: F401
 import lightningspace.giving  # noqa: F401 (adds its routes to `api`)
 import lightningspace.login  # noqa: F401 (adds its pages to `web`)
 import lightningspace.managing  # noqa: F401
+import lightningspace.receiving  # noqa: F401
 import lightningspace.tipping  # noqa: F401
 from lightningspace import (
     answers,

@@ -26,6 +26,7 @@ from lightningspace import (
     orders,
     passwords,
     reminders,
+    tips,
     usage,
     visitors,
     wanted,
@@ -56,6 +57,7 @@ PAGES = {
     "settings": "Settings",
     "mail": "Mail",
     "domains": "Domains",
+    "tips": "Tips",
     "extend": "Extend",
     "size": "Size",
     "access": "Access",
@@ -215,6 +217,7 @@ def overview():
         left_seconds=max(0, account.expires_at - now()),
         paid_seconds=ledger.paid_seconds(account),
         space=_space(account),
+        last_tip=next(iter(tips.received(account.id, 1)), None),
     )
 
 

@@ -49,11 +49,6 @@ def lnurl(shop: Shop, account: Account) -> str:
     return encode(f"{shop.config.public_url}/.well-known/lnurlp/{account.username}")
 
 
-def bounds(shop: Shop) -> tuple[int, int]:
-    """The least and the most that is taken at once, in sat."""
-    return shop.config.tip_min_sats, shop.config.tip_max_sats
-
-
 def seconds_for(shop: Shop, account: Account, msat: int) -> int:
     """How much time of it so much money is today."""
     return msat * DAY // ledger.rate(shop, account)
@@ -64,9 +59,14 @@ def page_url(shop: Shop, account: Account) -> str:
     return f"{shop.config.public_url}/tip/{account.username}"
 
 
+def bounds(shop: Shop) -> tuple[int, int]:
+    """The least and the most that an invoice is made for, in sat."""
+    return shop.config.tip_min_sats, shop.config.tip_max_sats
+
+
 def bounds_msat(shop: Shop) -> tuple[int, int]:
-    """The least and the most that an invoice is made for."""
-    return shop.config.tip_min_sats * 1000, shop.config.tip_max_sats * 1000
+    least, most = bounds(shop)
+    return least * 1000, most * 1000
 
 
 def metadata(shop: Shop, account: Account) -> str:
@@ -87,10 +87,10 @@ def offer(shop: Shop, account: Account) -> str | None:
 # -- for the owner ---------------------------------------------------------------------
 
 
-def received(account_id: str) -> list[Order]:
+def received(account_id: str, most: int = LISTED) -> list[Order]:
     """The last tips that others gave, hidden ones too; the latest first."""
     tips = Order.select().where(_received(account_id))
-    return list(tips.order_by(Order.paid_at.desc(), Order.placed_at.desc()).limit(LISTED))
+    return list(tips.order_by(Order.paid_at.desc(), Order.placed_at.desc()).limit(most))
 
 
 def received_msat(account_id: str) -> int:

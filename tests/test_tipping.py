@@ -228,7 +228,7 @@ def test_any_message_is_text(client, owner, alice, pay, typed):
     if "\ud800" not in typed:  # what stands for half a character is up to the server
         assert order.message == HOSTILE[typed]
     pay(order)
-    for page in (client.get(f"/orders/{order.token}"),):
+    for page in (client.get(f"/orders/{order.token}"), owner.get("/account/tips")):
         assert page.status_code == 200
         assert "<script>a" not in page.text and "<img src=x" not in page.text
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", page.text)
@@ -461,3 +461,108 @@ def test_why_no_top_up_can_be_ordered_is_said(owner, alice, node):
 def test_the_payments_name_tips(client, owner, tip, pay):
     pay(tip)
     assert "A tip extended it by 142 days" in in_words(owner.get("/account/receipts").text)
+
+
+# -- the control center ------------------------------------------------------------------
+
+
+def send(browser, path, **fields):
+    token = csrf_token(browser.get("/account").text)
+    return browser.post(f"/account{path}", data={"csrf_token": token} | fields)
+
+
+def test_the_owner_sees_what_came_in_and_what_it_bought(client, owner, tip, pay):
+    assert "Nobody has given a tip yet" in owner.get("/account/tips").text
+    pay(tip)
+    give(client, sats="7000")
+    pay(Order.get(amount_msat=7_000_000))
+    said = in_words(owner.get("/account/tips").text)
+    assert "Others have given 8 000 sat" in said
+    assert re.search("1 000 sat 142 days more, until .* UTC; on the web. for the cat", said)
+    assert "3 days more" not in said and " sat of credit" in said  # beyond the horizon
+    overview = in_words(owner.get("/account").text)
+    assert "The last tip: 7 000 sat" in overview or "The last tip: 1 000 sat" in overview
+
+
+def test_a_message_is_hidden_and_shown_again(client, owner, tip, pay):
+    pay(tip)
+    for hidden in ("on", "off", "off", "on", "on"):
+        answer = send(owner, f"/tips/{tip.token}/hide", hidden=hidden)
+        assert answer.location == "/account/tips#received"
+        page = owner.get("/account/tips").text
+        assert ("for the cat" in page) == (hidden == "off")
+        assert "1\u202f000 sat" in page
+    assert "for the cat" in client.get(f"/orders/{tip.token}").text  # to whom wrote it
+
+
+def test_bob_hides_no_tip_of_alices(app, client, owner, alice, tip, pay, this_shop):
+    pay(tip)
+    top_up(owner, "5")
+    bob = enter(app.test_client(), open_account(this_shop, "bobby"))
+    for token in (tip.token, tip.token.upper(), "0" * 32, "%00", "a" * 2000, "é"):
+        assert send(bob, f"/tips/{token}/hide", hidden="on").status_code == 404
+    assert send(owner, f"/tips/{Order.get(door='owner').token}/hide").status_code == 404
+    assert "for the cat" not in bob.get("/account/tips").text
+    assert reload(tip).hidden_at is None
+
+
+SWITCHES = {"tips_page": "/tip/alice", "tips_address": "alice@localhost", "tips_offer": "lno1"}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_the_owner_closes_each_door_and_opens_it_again(client, owner, alice, name):
+    assert SWITCHES[name] in owner.get("/account/tips").text
+    answer = send(owner, "/tips/switch", name=name, active="off")
+    assert answer.location == "/account/tips#doors"
+    assert [field for field in tips.SWITCHES if not getattr(reload(alice), field)] == [name]
+    assert SWITCHES[name] not in owner.get("/account/tips").text
+    assert client.get("/tip/alice").status_code == (404 if name == "tips_page" else 200)
+    send(owner, "/tips/switch", name=name, active="on")
+    assert all(getattr(reload(alice), field) for field in tips.SWITCHES)
+    assert SWITCHES[name] in owner.get("/account/tips").text
+
+
+def test_the_owner_hides_the_end(client, owner):
+    send(owner, "/tips/switch", name="tips_show_end", active="off")
+    assert "nobody sees but you" in owner.get("/account/tips").text
+    assert "<time" not in client.get("/tip/alice").text
+
+
+def test_there_is_no_other_switch(owner, alice):
+    before = Account.select().dicts().get()
+    for name in ("wallet_recovers", "tips_show", "", "__class__", "a\0"):
+        assert send(owner, "/tips/switch", name=name, active="off").status_code == 404
+    assert Account.select().dicts().get() == before
+
+
+def test_what_is_being_closed_has_its_switches_no_more(owner, alice):
+    wanted.close(alice.id)
+    answer = send(owner, "/tips/switch", name="tips_page", active="off")
+    assert answer.location == "/account"
+    assert reload(alice).tips_page
+    assert owner.get("/account/tips").status_code == 200
+
+
+def test_without_the_node_the_page_shows_all_but_the_offer(owner, node):
+    node.down()
+    answer = owner.get("/account/tips")
+    assert answer.status_code == 200
+    assert "does not answer" in answer.text
+    assert "alice@localhost" in answer.text and "lno1" not in answer.text
+
+
+def test_the_note_of_an_offers_payer_is_shown_as_text(owner, alice, this_shop, wallet, worker):
+    offer = tips.offer(this_shop, alice)
+    invoice = wallet.call(
+        "fetchinvoice",
+        {
+            "offer": offer,
+            "amount_msat": 7000,
+            "payer_note": "<script>alert(1)</script>\u202e\0",
+        },
+    )["invoice"]
+    wallet.pay(invoice)
+    work(worker)
+    page = owner.get("/account/tips").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</bdi>" in page
+    assert "to the offer" in page
