@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from lightningspace import orders, tips, wanted
+from lightningspace import l402, orders, receipts, tips, wanted
 from lightningspace.clock import from_iso
 from lightningspace.models import Account, Order
 from tests.conftest import (
+    csrf_token,
     invoices_asked_for,
     open_account,
     record_payments,
@@ -302,6 +303,60 @@ def test_of_a_hosting_that_is_gone_nothing_is_shown(give, client, wallet, worker
         work(worker)
     assert Account.select().where(Account.id == alice.id).count() == 0
     assert status(client.get(tip.json["status_url"])) == (404, "unknown")
+
+
+# -- what it gives its payer: nothing ------------------------------------------------------
+
+
+@pytest.fixture(params=["page", "address", "offer"])
+def paid(request, client, give, wallet, worker, this_shop, alice) -> tuple[Order, str, bytes]:
+    """A tip by each door, with the invoice that was paid and its preimage."""
+    if request.param == "page":
+        invoice = give().json["invoice"]
+    elif request.param == "address":
+        invoice = client.get("/.well-known/lnurlp/alice/invoice?amount=1000000").json["pr"]
+    else:
+        asked = {"offer": tips.offer(this_shop, alice), "amount_msat": 1000 * SAT}
+        invoice = wallet.call("fetchinvoice", asked)["invoice"]
+    preimage = wallet.pay(invoice)["payment_preimage"]
+    work(worker)
+    order = Order.get(Order.kind == "topup")
+    assert (order.door, order.applied_at is None) == (request.param, False)
+    return order, invoice, bytes.fromhex(preimage)
+
+
+def test_who_has_paid_a_tip_has_no_key_to_the_hosting(paid, client, this_shop, alice):
+    order, invoice, preimage = paid
+    sold = client.post("/api/v1/hosting", json={"space_mb": 100, "duration": 1, "unit": "days"})
+    handed_out = receipts.hand_out(this_shop, alice.id, "a token", l402.WHOLE)
+    # Nobody is given the first one: even that would open nothing.
+    for text in (
+        str(receipts.challenge(this_shop, order)),
+        sold.json["macaroon"],
+        receipts.text_of(this_shop, handed_out).partition(":")[0],
+    ):
+        with pytest.raises(l402.Invalid):
+            receipts.holder(this_shop, l402.read(text), preimage)
+        header = {"Authorization": f"L402 {text}:{preimage.hex()}"}
+        assert client.get("/api/v1/hosting", headers=header).status_code == 401
+        fields = {"receipt": f"{text}:{preimage.hex()}"}
+        assert log_in_by(client, "receipt", fields).status_code == 400
+    assert client.get("/account").status_code == 302
+
+
+def test_who_has_paid_a_tip_recovers_nothing(paid, client, this_shop, alice):
+    order, invoice, preimage = paid
+    with pytest.raises(receipts.NotRecovered):
+        receipts.recover(this_shop, invoice, preimage)
+    fields = {"invoice": invoice, "preimage": preimage.hex()}
+    assert log_in_by(client, "recover", fields).status_code == 400
+    assert client.get("/account").status_code == 302
+    assert Account.get_by_id(alice.id).recovery_asked_at is None
+
+
+def log_in_by(client, way: str, fields: dict):
+    token = csrf_token(client.get("/login").text)
+    return client.post(f"/login/{way}", data={"csrf_token": token} | fields)
 
 
 def test_a_browser_reads_a_page(client, give):

@@ -15,7 +15,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from app import create_app
-from lightningspace import authorization, clock, l402, models, orders, receipts, shop, wanted
+from lightningspace import authorization, clock, l402, models, orders, receipts, shop, tips, wanted
 from lightningspace.answers import PROBLEM
 from lightningspace.config import from_env
 from lightningspace.l402 import Keys, Rights
@@ -55,6 +55,8 @@ class Stage:
             "ORDERS_LIMIT_OVERALL": "10000 per minute",
             "CHANGES_LIMIT": "10000 per minute",
             "CHANGES_LIMIT_OVERALL": "10000 per minute",
+            "TIPS_LIMIT": "10000 per minute",
+            "TIPS_LIMIT_OVERALL": "10000 per minute",
         }
         config = from_env(settings, directory)
         self.app = create_app(config)
@@ -90,6 +92,20 @@ class Stage:
 
     def extension(self, credential: str) -> str:
         return self.pay(self.ask("/hosting/extend", HOUR, credential))
+
+    def tip(self, door: str, to="bob0", is_paid=True) -> Order:
+        if door == "address":
+            answer = self.client.get(f"/.well-known/lnurlp/{to}/invoice?amount=1000")
+            invoice = answer.json["pr"]
+        elif door == "offer":
+            asked = {"offer": tips.offer(self.shop, Account.get(username=to)), "amount_msat": 1000}
+            invoice = self.wallet.call("fetchinvoice", asked)["invoice"]
+        else:
+            invoice = self.ask(f"/tips/{to}", {"amount_msat": 1000}).json["invoice"]
+        if is_paid:
+            self.wallet.pay(invoice)
+            work(self.worker)
+        return Order.select().where(Order.door == door).order_by(Order.placed_at.desc()).get()
 
     # -- credentials -------------------------------------------------------------------
 
@@ -742,6 +758,28 @@ def test_no_route_shows_a_preimage_to_who_has_the_challenge_alone(stage):
                 shown_to.add((browser, credential))
     assert {200, 302, 400, 401, 404} <= seen
     assert shown_to == {(bob, "")}  # his receipt, on a page of his: the walk would have seen others
+
+
+def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
+    anonymous, bob = stage.app.test_client(), stage.app.test_client()
+    assert log_in(bob, "bob0", "battery staple").status_code == 303
+    doors = [("page", True), ("address", True), ("page", False), ("address", False)]
+    given = [stage.tip(door, is_paid=is_paid) for door, is_paid in [("offer", True), *doors]]
+    own = taken_apart(stage.bob)[1]
+    hidden = {invoice.preimage for invoice in list(stage.node._by_label.values())} - {own}
+    assert len(hidden) >= len(given)
+    seen = set()
+    for order in given:
+        values = dict.fromkeys(("order", "token"), order.token) | {"username": "bob0"}
+        for browser, credential in ((anonymous, ""), (anonymous, stage.bob), (bob, "")):
+            headers = {"Authorization": credential} if credential else {}
+            for endpoint, method, path in routes(stage, "GET", **values):
+                answer = browser.open(path, method=method, headers=headers)
+                said = (answer.text + str(answer.headers)).lower()
+                assert not any(preimage in said for preimage in hidden), (endpoint, order.door)
+                if order.token in path and answer.status_code == 200 and "error" not in said:
+                    seen.add(endpoint)
+    assert {"api.tip", "lnurl_pay.verify", "web.order"} <= seen
 
 
 def test_what_sells_nothing_asks_for_a_credential_and_mints_nothing(stage):
