@@ -30,6 +30,10 @@ final class Trouble extends Exception
 if (function_exists('ini_set')) {
     ini_set('display_errors', '0');
 }
+// What PHP has said before this line (of a request with thousands of fields), where it is held back.
+if (ob_get_length()) {
+    ob_clean();
+}
 answer(settings());
 
 // -- what the visitor asks for ---------------------------------------------------------
@@ -540,8 +544,8 @@ function words(): array
 function words_for_owner(string $trouble): ?string
 {
     $for_owner = [
-        'unset' => 'tipjar.json beside index.php is missing, or is no JSON with “shop” and '
-            . '“username”. The control center puts it back.',
+        'unset' => 'tipjar.json beside index.php is missing, or is no JSON with “shop” (https://…) '
+            . 'and “username”. The control center puts it back.',
         'bare' => 'PHP has neither curl (curl_init and curl_exec are missing or disabled) nor '
             . 'stream_socket_client with the extension openssl. One of the two is needed.',
     ];
