@@ -1,8 +1,9 @@
-"""Calls that end by the wall clock, over HTTP with requests and over SMTP with smtplib.
+"""Calls that end by the wall clock: HTTP with requests, SMTP with smtplib, FTP with ftplib.
 
 Their timeout is one for each read: an answer that dribbles a byte a second outlasts it.
 """
 
+import ftplib
 import os
 import smtplib
 import socket
@@ -20,8 +21,9 @@ _running = threading.local()
 class TimeLimit:
     """Shuts down the connections that its thread opens or uses, when its time is over."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, outer: "TimeLimit | None" = None):
         self.is_over = False
+        self._outer = outer
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._shut_down)
@@ -34,6 +36,8 @@ class TimeLimit:
             self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
         if self.is_over:
             self._shut_down()
+        if self._outer:
+            self._outer.watch(sock)
 
     def end(self) -> None:
         self._timer.cancel()
@@ -53,12 +57,16 @@ class TimeLimit:
 
 @contextmanager
 def time_limit(seconds: float):
-    """Cut this thread's calls off after so many seconds."""
-    _running.limit = limit = TimeLimit(seconds)
+    """Cut this thread's calls off after so many seconds.
+
+    One within another may end earlier; it has to be told to watch what is open already.
+    """
+    outer = getattr(_running, "limit", None)
+    _running.limit = limit = TimeLimit(seconds, outer)
     try:
         yield limit
     finally:
-        _running.limit = None
+        _running.limit = outer
         limit.end()
 
 
@@ -119,3 +127,30 @@ class WatchedSMTP(smtplib.SMTP):
 
 class WatchedSMTPS(smtplib.SMTP_SSL, WatchedSMTP):
     """smtplib's SMTP_SSL, for use within `time_limit`: the handshake counts as well."""
+
+
+class WatchedFTP(ftplib.FTP_TLS):
+    """ftplib's FTP_TLS, for use within `time_limit`. Until `auth` it is plain FTP."""
+
+    def connect(self, host, port, timeout):
+        self.host, self.port, self.timeout = host, port, timeout
+        self.sock = socket.create_connection((host, port), timeout)
+        _running.limit.watch(self.sock)
+        self.af = self.sock.family
+        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.welcome = self.getresp()
+        return self.welcome
+
+    def ntransfercmd(self, cmd, rest=None):
+        conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        try:
+            _running.limit.watch(conn)
+            if self._prot_p:
+                # Some servers take no data but from whom they know from the control connection.
+                conn = self.context.wrap_socket(
+                    conn, server_hostname=self.host, session=self.sock.session
+                )
+        except BaseException:
+            conn.close()
+            raise
+        return conn, size

@@ -1,6 +1,5 @@
 """A shop of its own for each test, over the sandbox's real sockets."""
 
-import datetime
 import os
 import re
 import secrets
@@ -11,14 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from jinja2 import BytecodeCache
 from pyln.client import LightningRpc
@@ -465,26 +460,6 @@ def shared_database_url(request):
     if request.param == "postgresql":
         return request.getfixturevalue("empty_postgresql")("shared")
     return "sqlite:///:memory:"
-
-
-def self_signed(path: Path, name: str = "localhost") -> Path:
-    """A PEM file with a key and a certificate for this machine, which nobody else trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    today = datetime.datetime.now(datetime.UTC)
-    hosts = [x509.DNSName(name)]
-    hosts += [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "127.0.0.2")]
-    certificate = (
-        x509.CertificateBuilder(issuer, issuer, key.public_key(), x509.random_serial_number())
-        .not_valid_before(today)
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(pem, *private) + certificate.public_bytes(pem))
-    return path
 
 
 # -- settings of single tests, and many browsers at once ------------------------------

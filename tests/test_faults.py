@@ -19,7 +19,8 @@ import pytest
 from lightningspace import hosting, wanted
 from lightningspace.models import Order, Server, Service
 from lightningspace.panel import KINDS
-from tests.conftest import DATABASE_KINDS, self_signed
+from lightningspace.sandbox.certificate import self_signed
+from tests.conftest import DATABASE_KINDS
 from tests.flows import EXTRA, ID, NAME, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")

@@ -9,9 +9,9 @@ import pytest
 
 from lightningspace import clock
 from lightningspace.mail import Mailer, MailError, Refused
+from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.program import print_mail
-from tests.conftest import self_signed
 
 pytestmark = pytest.mark.any_database
 

@@ -19,7 +19,8 @@ import pytest
 import requests
 
 from lightningspace import lnurl
-from tests.conftest import ROOT, client_program, debian_program, eventually, self_signed
+from lightningspace.sandbox.certificate import self_signed
+from tests.conftest import ROOT, client_program, debian_program, eventually
 
 pytestmark = pytest.mark.any_database
 

@@ -666,6 +666,23 @@ class SandboxPanel:
         row = self.find(kind, id)
         return row is not None and row.live_at <= clock.now()
 
+    def ftp_directory(self, username: str, password: str) -> str | None:
+        """Where the FTP server lets this user in; None if it does not, or does not yet."""
+        with self._lock:
+            for id, row in self._rows["ftp"].items():
+                record = row.record
+                if (record["username"], row.password) == (username, password):
+                    is_there = self.is_live("ftp", id)
+                    is_there &= self.is_live("site", record["parent_domain_id"])
+                    return record["dir"] if is_there and record["active"] == "y" else None
+        return None
+
+    def live_sites(self) -> list[tuple[str, str]]:
+        """The domain and the directory of each site that the queue has made."""
+        with self._lock:
+            rows = [row.record for row in self._rows["site"].values() if row.live_at <= clock.now()]
+            return [(record["domain"], record["document_root"]) for record in rows]
+
     def can_log_in(self, client_id: int | str) -> bool:
         """Whether the client's own login at the panel works."""
         row = self.find("client", client_id)

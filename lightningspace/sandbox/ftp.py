@@ -1,0 +1,308 @@
+"""A stand-in FTP server (pyftpdlib) in pure-ftpd's manner: it serves the sites of the panel.
+
+Each site's directory lies below `root` as ISPConfig lays it out, and users get in as soon as the
+panel's queue has made their site.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from OpenSSL import SSL
+from pyftpdlib.authorizers import AuthenticationFailed
+from pyftpdlib.filesystems import AbstractedFS
+from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_DTPHandler, TLS_FTPHandler
+from pyftpdlib.servers import ThreadedFTPServer
+
+from lightningspace.sandbox.faults import Fault, Faults
+from lightningspace.sandbox.panel import SandboxPanel
+
+# Its lines hold names, and each connection that is cut is an error to it.
+logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
+# Without a handler it would set up logging by itself.
+logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
+
+SITE_DIRECTORIES = ("web", "log", "private", "tmp", "backup", "cgi-bin", "ssl")
+FRESH_SITE = {
+    "standard_index.html": b"<html><body>Welcome to your website!</body></html>\n",
+    "favicon.ico": b"",
+    "robots.txt": b"User-agent: *\nDisallow:\n",
+}
+
+
+class SandboxFtp:
+    """Listens at `host` and `port`. `certificate` is a PEM file; then TLS is required. Without one
+    it offers AUTH TLS all the same, and answers 500 to it.
+
+    The panel's paths are those of a real server; its "/var/www" is `root` here.
+
+    Switches: `faults` know each command (see faults.py; "refuse" with the whole answer as message,
+    or with "dribble": what the command sends comes by a byte a second); `down` and `up`;
+    `space_bytes` (what may still be written; None: anything). `commands` are all that came, with
+    what they named.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        panel: SandboxPanel,
+        certificate: Path | None = None,
+        host: str = "127.0.0.1",
+    ):
+        self.root = root
+        self.host = host
+        self.port = 0
+        self.faults = Faults()
+        self.commands: list[tuple[str, str]] = []
+        self.space_bytes: int | None = None
+        self.panel = panel
+        self.stopping = threading.Event()
+        self._certificate = certificate
+        self._serving: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def start(self) -> None:
+        """Return when it is listening."""
+        self.stopping.clear()
+        server = _Server((self.host, self.port), _handler(self, self._certificate))
+        self.port = server.address[1]
+        self._serving = threading.Thread(target=self._serve, args=(server,), daemon=True)
+        self._serving.start()
+
+    def down(self) -> None:
+        """Cut every connection and refuse new ones until `up`; the files stay."""
+        if self._serving:
+            self.stopping.set()
+            self._serving.join()
+            self._serving = None
+
+    def up(self) -> None:
+        self.start()
+
+    def stop(self) -> None:
+        self.faults.clear()
+        self.down()
+
+    def lay_out(self) -> None:
+        """Make the sites' directories, as the panel's queue does, and a link of each one's name."""
+        for domain, document_root in self.panel.live_sites():
+            site = self.local(document_root)
+            if not site.exists():
+                for name in SITE_DIRECTORIES:
+                    (site / name).mkdir(parents=True)
+                for name, content in FRESH_SITE.items():
+                    (site / "web" / name).write_bytes(content)
+            link = self.root / domain
+            if link.resolve() != site.resolve():
+                link.unlink(missing_ok=True)
+                link.symlink_to(site.relative_to(self.root))
+
+    def local(self, path: str) -> Path:
+        """Where a path of the panel's is."""
+        return self.root / path.removeprefix("/var/www/")
+
+    def _serve(self, server: "_Server") -> None:
+        while not self.stopping.is_set():
+            server.serve_forever(timeout=0.05, blocking=False)
+        server.close_all()
+
+
+class _Server(ThreadedFTPServer):
+    poll_timeout = 0.05
+
+    def __init__(self, address, handler):
+        # pyftpdlib's own are for all servers of a process.
+        self._lock, self._exit = threading.Lock(), threading.Event()
+        super().__init__(address, handler)
+
+
+class _Users:
+    """What pyftpdlib calls an authorizer, of one connection each."""
+
+    def __init__(self, sandbox: SandboxFtp):
+        self._sandbox = sandbox
+        self._home: Path | None = None
+
+    def validate_authentication(self, username, password, handler):
+        self._sandbox.lay_out()
+        path = self._sandbox.panel.ftp_directory(username, password)
+        home = path and self._sandbox.local(path)
+        if not home or not home.is_dir():
+            raise AuthenticationFailed("Login authentication failed")
+        self._home = home
+
+    def get_home_dir(self, username):
+        return str(self._home)
+
+    def has_perm(self, username, perm, path=None):
+        return True
+
+    def get_msg_login(self, username):
+        return "OK. Current directory is /"
+
+    def get_msg_quit(self, username):
+        return "Goodbye."
+
+    def impersonate_user(self, username, password):
+        pass
+
+    def terminate_impersonation(self, username):
+        pass
+
+
+class _Files(AbstractedFS):
+    """A directory that nobody leaves, on a disk that may be full."""
+
+    def open(self, filename, mode):
+        file = super().open(filename, mode)
+        return _Counted(file, self.cmd_channel.sandbox) if "w" in mode else file
+
+
+class _Counted:
+    def __init__(self, file, sandbox: SandboxFtp):
+        self._file = file
+        self._sandbox = sandbox
+
+    def write(self, chunk: bytes) -> None:
+        left = self._sandbox.space_bytes
+        if left is not None:
+            self._sandbox.space_bytes = left - len(chunk[:left])
+        self._file.write(chunk[:left])
+        if left is not None and len(chunk) > left:
+            raise OSError(28, os.strerror(28))
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+class _Weather:
+    """A control connection with faults; mixed into pyftpdlib's."""
+
+    sandbox: SandboxFtp
+    abstracted_fs = _Files
+    auth_failed_timeout = 0
+    timeout = None
+    banner = "---------- Welcome to the sandbox's FTP ----------"
+    encoding = "utf8"
+
+    _is_cut = False
+    _is_cut_after = False
+    dribbles = False
+    data_dribbles = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.authorizer = _Users(self.sandbox)
+
+    def process_command(self, cmd, *args, **kwargs):
+        self.sandbox.commands.append((cmd, os.path.basename(str(args[0])) if args else ""))
+        fault = self.sandbox.faults.take(cmd)
+        if fault is None or not self._goes_wrong(cmd, fault):
+            super().process_command(cmd, *args, **kwargs)
+
+    def _goes_wrong(self, cmd: str, fault: Fault) -> bool:
+        """Whether nothing is done of the command."""
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+        elif fault.kind == "cut-after":
+            self._is_cut_after = True
+        elif fault.kind == "refuse" and fault.message == "dribble":
+            self.data_dribbles = cmd in ("RETR", "NLST")
+            self.dribbles = not self.data_dribbles
+        elif fault.kind == "refuse":
+            self.respond(fault.message)
+            return True
+        else:
+            if fault.kind == "frozen":
+                self.wait_for_better_weather()
+            self._cut()
+            return True
+        return False
+
+    def wait_for_better_weather(self, seconds: float | None = None) -> None:
+        until = time.monotonic() + (seconds or 3600)
+        sandbox = self.sandbox
+        while time.monotonic() < until and not sandbox.stopping.is_set():
+            if sandbox.faults.thawed.wait(0.02):
+                break
+
+    def respond(self, resp, **kwargs):
+        if self._is_cut_after and not resp.startswith("1"):
+            self._cut()
+        elif not self._is_cut:
+            if resp.startswith("426") and self.sandbox.space_bytes == 0:
+                resp = "452 Error during write to file"
+            super().respond(resp, **kwargs)
+
+    def send(self, data):
+        if self.dribbles:
+            self.wait_for_better_weather(1)
+            data = data[:1]
+        return super().send(data)
+
+    def _cut(self) -> None:
+        """Hang up, whatever is half done."""
+        self._is_cut = True
+        raw = socket.socket(fileno=os.dup(self._fileno))
+        try:
+            raw.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client was quicker
+        finally:
+            raw.close()
+
+
+class _WithTls(_Weather, TLS_FTPHandler):
+    tls_control_required = True
+    tls_data_required = True
+
+
+class _WithoutTls(_Weather, FTPHandler):
+    def pre_process_command(self, line, cmd, arg):
+        if cmd == "AUTH":
+            self.sandbox.commands.append((cmd, arg))
+            return self.respond("500 This security scheme is not implemented")
+        return super().pre_process_command(line, cmd, arg)
+
+
+class _DataWeather:
+    """A data connection with faults; mixed into pyftpdlib's."""
+
+    def send(self, data):
+        if self.cmd_channel.data_dribbles:
+            self.cmd_channel.wait_for_better_weather(1)
+            data = data[:1]
+        return super().send(data)
+
+    def use_sendfile(self):
+        return False
+
+    def handle_error(self):
+        self._error = True
+        # With TLS, pyftpdlib would not say that the disk is full.
+        DTPHandler.handle_error(self)
+
+
+class _Data(_DataWeather, DTPHandler):
+    pass
+
+
+class _TlsData(_DataWeather, TLS_DTPHandler):
+    pass
+
+
+def _handler(sandbox: SandboxFtp, certificate: Path | None) -> type:
+    """The class of one server's connections: pyftpdlib keeps its settings there."""
+    if certificate is None:
+        return type("Plain", (_WithoutTls,), {"sandbox": sandbox, "dtp_handler": _Data})
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_chain_file(str(certificate))
+    context.use_privatekey_file(str(certificate))
+    facts = {"sandbox": sandbox, "dtp_handler": _TlsData, "ssl_context": context}
+    return type("Tls", (_WithTls,), facts)

@@ -1,0 +1,253 @@
+"""The tip jar of a site: what is put there, when, and what never.
+
+Nothing of the customer's is written over or removed. What is his and what is ours tells a mark in
+each file: right, it was written by us and has not been edited since.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from lightningspace import lnurl, qr
+from lightningspace.clock import now
+from lightningspace.ftp import NoSpace, Refused, Session
+
+PROGRAM, SETTINGS = "index.php", "tipjar.json"
+# Settings first: a program without any would be no tip jar.
+FILES = (SETTINGS, PROGRAM)
+
+UNSTAMPED = b"// lightning-space tip jar UNSTAMPED\n"
+MARK_LINE = re.compile(rb"^// lightning-space tip jar ([0-9a-f]{64})\n", re.M)
+# Names that are used again. Others in the customer's directory are looked at and no more.
+START_PAGE = re.compile(r"index(\.[A-Za-z0-9_-]{1,16}){1,3}")
+UPLOAD = re.compile(r"tipjar-upload-[0-9a-f]{16}\.tmp")
+KEPT = re.compile(r"index\.old-[0-9]{8}-[0-9]+\..+")
+
+FULL = "The web space is full: there is no room for the tip jar."
+TOO_MUCH = "There is more in the web directory than we can look through."
+
+
+def program() -> bytes:
+    """The jar itself, with its mark."""
+    return _program()
+
+
+@cache
+def _program() -> bytes:
+    source = (Path(__file__).parent / PROGRAM).read_bytes()
+    before, unstamped, after = source.partition(UNSTAMPED)
+    assert unstamped, f"{PROGRAM} has no line for its mark"
+    mark = hashlib.sha256(before + after).hexdigest()
+    return before + f"// lightning-space tip jar {mark}\n".encode() + after
+
+
+def is_our_program(content: bytes) -> bool:
+    """Whether it is one of our versions, as we have put it there."""
+    line = MARK_LINE.search(content)
+    if not line:
+        return False
+    unmarked = content[: line.start()] + content[line.end() :]
+    return hashlib.sha256(unmarked).hexdigest() == line[1].decode()
+
+
+def settings_file(
+    *,
+    shop: str,
+    username: str,
+    site: str,
+    mode: str,
+    title: str,
+    text: str,
+    amounts_sat: list[int],
+    min_sat: int,
+    max_sat: int,
+    lightning_address: str | None,
+    wallet_address: str | None,
+) -> bytes:
+    """What the jar reads: public, and no secret in it.
+
+    `lightning_address` is the shop's, None if that door is off; `wallet_address` is its owner's,
+    and the mode "wallet" shows it.
+    """
+    address = wallet_address if mode == "wallet" else lightning_address
+    settings = {
+        "shop": shop,
+        "username": username,
+        "site": site,
+        "mode": mode,
+        "title": title,
+        "text": text,
+        "amounts_sat": amounts_sat,
+        "min_sat": min_sat,
+        "max_sat": max_sat,
+        "lightning_address": lightning_address,
+        "wallet_address": wallet_address,
+        "qr": _qr(address) if address else None,
+    }
+    marked = settings | {"mark": _mark(settings)}
+    return json.dumps(marked, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def are_our_settings(content: bytes) -> bool:
+    """Whether we have written them and nobody has edited them."""
+    settings = _read_settings(content)
+    mark = settings.pop("mark", None)
+    return bool(settings) and mark == _mark(settings)
+
+
+def put(session: Session, settings: bytes, put_back: bool = False) -> str | None:
+    """See to it that the jar is the site's start page, with these settings.
+
+    Gives a note for its owner if it is not, for the customer has a page of his own or no space
+    left. With `put_back` his page makes way, and is kept under another name. Raises FtpError;
+    whatever it has interrupted, another call completes.
+    """
+    wanted = {PROGRAM: program(), SETTINGS: settings}
+    uploads: dict[str, str] = {}
+    while True:
+        found = _look(session, wanted)
+        note = _note(found, put_back)
+        _tidy(session, found.names, keep=() if note else uploads.values())
+        if note:
+            return note
+        missing = [name for name in FILES if name in found.to_be_written]
+        # Looked once more after the upload: a customer may be uploading in the same moment.
+        if all(name in uploads for name in missing):
+            break
+        try:
+            for name in missing:
+                if name not in uploads:
+                    uploads[name] = _upload(session, wanted[name])
+        except NoSpace:
+            _tidy(session, session.names())
+            return FULL
+    names = set(found.names)
+    for name in FILES:
+        for old in found.in_the_way[name]:
+            session.rename(old, _other_name(old, names))
+        if name in missing:
+            session.rename(uploads.pop(name), name)
+    for name in uploads.values():
+        session.delete(name)
+    return None
+
+
+def take_away(session: Session) -> None:
+    """Remove what is ours and unedited. Raises FtpError; another call completes it."""
+    for name, is_ours in ((PROGRAM, is_our_program), (SETTINGS, are_our_settings)):
+        content = session.read(name)
+        if content is not None and is_ours(content):
+            session.delete(name)
+    _tidy(session, session.names())
+
+
+# -- what is there -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is in the directory, and what has to be done there."""
+
+    names: list[str] | None
+    start_pages: list[str]  # the customer's
+    in_the_way: dict[str, list[str]]  # of each file of ours: what is to make way for it
+    to_be_written: list[str]
+
+
+def _look(session: Session, wanted: dict[str, bytes]) -> _Found:
+    names = session.names()
+    if names is None:
+        return _Found(None, [], {}, [])
+    program, settings = (session.read(n) if n in names else b"" for n in (PROGRAM, SETTINGS))
+    has_own_program = PROGRAM in names and not (program and is_our_program(program))
+    start_pages = [
+        name
+        for name in names
+        if name.lower().startswith("index.")
+        and not KEPT.fullmatch(name)
+        and (name != PROGRAM or has_own_program)
+    ]
+    to_be_written = [PROGRAM] if program != wanted[PROGRAM] else []
+    edited = []
+    if settings != wanted[SETTINGS] and not _is_edited_from(settings, wanted[SETTINGS]):
+        to_be_written.append(SETTINGS)
+        if SETTINGS in names and not (settings and are_our_settings(settings)):
+            edited.append(SETTINGS)
+    in_the_way = [name for name in start_pages if START_PAGE.fullmatch(name)]
+    return _Found(names, start_pages, {SETTINGS: edited, PROGRAM: in_the_way}, to_be_written)
+
+
+def _note(found: _Found, put_back: bool) -> str | None:
+    if found.names is None:
+        return TOO_MUCH
+    if not found.start_pages or put_back:
+        return None
+    known = [name for name in sorted(found.start_pages) if START_PAGE.fullmatch(name)]
+    name = known[0] if known else "index.…"
+    return f"A start page of your own is there: {name}."
+
+
+def _is_edited_from(content: bytes | None, wanted: bytes) -> bool:
+    """Whether the customer has edited just what would be written: his edits stay."""
+    if not content:
+        return False
+    mark = _read_settings(content).get("mark")
+    if mark is None:  # broken by the edit
+        found = re.search(rb'"mark"\s*:\s*"([0-9a-f]{64})"', content)
+        mark = found and found[1].decode()
+    return mark is not None and mark == _read_settings(wanted)["mark"]
+
+
+def _read_settings(content: bytes) -> dict:
+    try:
+        settings = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+# -- what is done --------------------------------------------------------------------
+
+
+def _upload(session: Session, content: bytes) -> str:
+    name = f"tipjar-upload-{secrets.token_hex(8)}.tmp"
+    session.store(name, content)
+    return name
+
+
+def _tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -> None:
+    """Remove what uploads have left that were killed."""
+    for name in sorted(set(names or ()) - set(keep)):
+        if UPLOAD.fullmatch(name):
+            try:
+                session.delete(name)
+            except Refused:
+                pass  # a directory of that name, or the customer was quicker
+
+
+def _other_name(name: str, names: set[str]) -> str:
+    """A free one that is served in the same way: PHP must not be shown as text."""
+    stem, _, extension = name.partition(".")
+    today = datetime.fromtimestamp(now(), UTC).strftime("%Y%m%d")
+    number = 1
+    while f"{stem}.old-{today}-{number}.{extension}" in names:
+        number += 1
+    other = f"{stem}.old-{today}-{number}.{extension}"
+    names.add(other)
+    return other
+
+
+def _mark(settings: dict) -> str:
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
+
+
+def _qr(address: str) -> dict[str, str]:
+    code = lnurl.encode(lnurl.url_of_address(address))
+    return {"of": code, "svg": str(qr.svg(code))}
