@@ -13,12 +13,12 @@ import pytest
 
 from lightningspace import clock, receipts
 from lightningspace.models import Account, transaction
+from lightningspace.sandbox.certificate import self_signed
 from tests.conftest import (
     ROOT,
     client_program,
     eventually,
     opened,
-    self_signed,
     with_settings,
 )
 
