@@ -22,6 +22,7 @@ from lightningspace import (
     receipts,
     reminders,
     shown,
+    tips,
     usage,
     visitors,
     wanted,
@@ -70,7 +71,8 @@ EVERY_PASSWORD = "services_password"
 SERVICE_FIELDS = {"php": TEXT, "https": YES_NO, "ssh_key": TEXT, EVERY_PASSWORD: TEXT}
 SERVICE_FIELDS |= dict.fromkeys(SWITCHES, YES_NO) | dict.fromkeys(PASSWORDS, TEXT)
 OWNER_FIELDS = {"login_password": TEXT, "email": TEXT, "noted_as_of": TEXT}
-SETTING_FIELDS = SERVICE_FIELDS | OWNER_FIELDS
+TIP_SWITCHES = dict.fromkeys(tips.SWITCHES, YES_NO)
+SETTING_FIELDS = SERVICE_FIELDS | TIP_SWITCHES | OWNER_FIELDS
 # null for a password: one is made up and shown; for an SSH key or the e-mail address: none.
 SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "email")
 
@@ -80,6 +82,7 @@ FORWARD_FIELDS = {"address": TEXT, "destination": TEXT}
 FORWARD_CHANGES = {"destination": TEXT}
 DOMAIN_FIELDS = {"name": TEXT, "wants_mail": YES_NO}
 DOMAIN_CHANGES = {"wants_mail": YES_NO}
+TIP_CHANGES = {"hidden": YES_NO}
 
 PAYMENTS_AT_ONCE = 100
 
@@ -172,7 +175,7 @@ def change_hosting():
     with transaction():
         # A password is hashed for long enough to be revoked meanwhile.
         check_still(found)
-        if not SERVICE_FIELDS.keys().isdisjoint(body):
+        if body.keys() - OWNER_FIELDS.keys():
             wanted.touch(found.account.id)
         for step in steps:
             step()
@@ -246,6 +249,10 @@ def _switch(setting: _Setting, value: bool):
     return partial(wanted.switch_within, row.account_id, row.kind, row.name, value)
 
 
+def _tip_switch(setting: _Setting, value: bool):
+    return partial(tips.switch_within, setting.account.id, **{setting.field: value})
+
+
 def _password(setting: _Setting, value: str | None):
     row = setting.row(PASSWORDS[setting.field])
     of_row = row.account_id, row.kind, row.name
@@ -283,6 +290,7 @@ def _noted(setting: _Setting, value: str):
 # What makes of each field, once it is checked, the step that changes it.
 STEPS = {"php": _php, "https": _https, "ssh_key": _ssh_key, EVERY_PASSWORD: _every_password}
 STEPS |= dict.fromkeys(SWITCHES, _switch) | dict.fromkeys(PASSWORDS, _password)
+STEPS |= dict.fromkeys(TIP_SWITCHES, _tip_switch)
 STEPS |= {"login_password": _login_password, "email": _email, "noted_as_of": _noted}
 
 
@@ -587,6 +595,34 @@ def _order(found: Holder, token: str) -> Order:
     if order is None:
         raise wanted.Unknown
     return order
+
+
+# -- tips ------------------------------------------------------------------------------
+
+
+@api.get("/hosting/tips", endpoint="tips")
+def tip_list():
+    """The last ones that others gave, hidden ones too."""
+    account = holder("read").account
+    received = [shown.tip(each) for each in tips.received(account.id)]
+    return success({"tips": received, "received_msat": tips.received_msat(account.id)})
+
+
+@api.patch("/hosting/tips/<token>")
+@changes
+def change_tip(token):
+    account = _changer("settings").account
+    hidden = bodies.read(TIP_CHANGES).get("hidden")
+    if not token.isalnum():  # PostgreSQL fails on a NUL
+        raise wanted.Unknown
+    if account.closing_at:
+        raise wanted.Closed
+    if hidden is not None:
+        tips.hide(account.id, token, hidden)
+    tip = tips.find(account.id, token)
+    if tip is None:
+        raise wanted.Unknown
+    return success(shown.tip(tip))
 
 
 # -- the end ---------------------------------------------------------------------------

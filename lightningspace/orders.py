@@ -395,7 +395,7 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
         raise Refused("This amount is below or above what is taken here.")
     of_owner = tip.door == "owner"
-    open_ones = unpaid(account.id) if of_owner else _unpaid(account.id).where(_is_of_others())
+    open_ones = unpaid(account.id) if of_owner else _unpaid(account.id).where(is_of_others())
     if open_ones.count() >= (OPEN_ORDERS if of_owner else OPEN_TIPS):
         raise TooManyUnpaid
 
@@ -460,7 +460,7 @@ def room_mb(account: Account) -> int:
 
 def receipts(account_id: str) -> list[Order]:
     """What its owner has paid for an account, the latest first; tips of others: `tips.received`."""
-    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~_is_of_others()
+    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~is_of_others()
     return list(Order.select().where(paid).order_by(Order.paid_at.desc(), Order.placed_at.desc()))
 
 
@@ -522,10 +522,11 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
 
 def unpaid(account_id: str):
     """What the account's owner has ordered and can pay, or of which that is not certain."""
-    return _unpaid(account_id).where(~_is_of_others())
+    return _unpaid(account_id).where(~is_of_others())
 
 
-def _is_of_others():
+def is_of_others():
+    """The condition of tips."""
     # The kind as well: of what is no top-up the door is NULL, and so were its opposite.
     return (Order.kind == "topup") & (Order.door != "owner")
 

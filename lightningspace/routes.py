@@ -315,6 +315,19 @@ ROUTES = {
         capability="pay",
         codes=(*ONE, "paid", "checking", "node_down"),
     ),
+    "GET /hosting/tips": Route(
+        "The last tips that others gave",
+        {200: "Tips"},
+        capability="read",
+        note=f"No more than {tips.LISTED}. Doors are switched by PATCH /hosting.",
+    ),
+    "PATCH /hosting/tips/{token}": Route(
+        "Hide the message of a tip, or show it again",
+        {200: "TipReceived"},
+        capability="settings",
+        fields=managing.TIP_CHANGES,
+        codes=(*ONE, *CHANGE),
+    ),
     "GET /tips/{username}": Route(
         "How somebody takes tips", {200: "TipTaker"}, codes=("unknown", "not_found")
     ),

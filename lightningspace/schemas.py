@@ -1,6 +1,6 @@
 """What the answers of the API look like, in JSON Schema: see `shown` for what makes them."""
 
-from lightningspace import giving, messages, shown, wanted
+from lightningspace import giving, messages, shown, tips, wanted
 from lightningspace.prices import UNIT_SECONDS, Size
 
 PREFIX = "#/components/schemas/"
@@ -143,6 +143,13 @@ SCHEMAS = {
         domains_allowed=COUNT,
         orders=list_of(ref("Order")),
         payments=list_of(ref("Order")),
+        tips=record(
+            **dict.fromkeys(tips.SWITCHES, BOOLEAN),
+            page_url=PAGE,
+            lightning_address=STRING,
+            offer=or_null(text("BOLT 12")) | {"description": "null: nobody has asked for it yet"},
+            received_msat=COUNT,
+        ),
     ),
     "Notice": record(
         {"opens_at": TIME, "closes_at": TIME, "ends_at": TIME, "reason": STRING}
@@ -205,6 +212,15 @@ SCHEMAS = {
         payments=list_of(ref("Order")),
         next_before=or_null(STRING) | {"description": "`before` for the next ones; null: no more"},
     ),
+    "TipReceived": record(
+        order=STRING,
+        door=one_of(*tips.DOORS),
+        received_msat=COUNT,
+        message=or_null(STRING),
+        hidden=BOOLEAN,
+        paid_at=TIME,
+    ),
+    "Tips": record(tips=list_of(ref("TipReceived")), received_msat=COUNT),
     "TipTaker": record(
         username=STRING,
         site=STRING,

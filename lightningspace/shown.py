@@ -1,7 +1,8 @@
 """What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
 
 from lightningspace import domains as extra_domains
-from lightningspace import ledger, lifecycle, orders, usage, wanted
+from lightningspace import ledger, lifecycle, offers, orders, usage, wanted
+from lightningspace import tips as of_tips
 from lightningspace.clock import iso_time, now
 from lightningspace.forms import EXTRAS_MAX
 from lightningspace.hosting import is_live, told_state
@@ -97,6 +98,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "domains_allowed": wanted.domains_allowed(shop, account),
         "orders": [order(each) for each in orders.unpaid(account.id)],
         "payments": [order(each) for each in payments(account.id, PAYMENTS_SHOWN)],
+        "tips": tips(shop, account),
     }
 
 
@@ -253,8 +255,8 @@ def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -
 
 
 def payments(account_id: str, most: int, before: Order | None = None) -> list[Order]:
-    """What was paid for an account, the latest first; `before` one of these."""
-    paid = (Order.account == account_id) & Order.paid_at.is_null(False)
+    """What its owner has paid for an account, the latest first; `before` one of these."""
+    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~orders.is_of_others()
     if before:
         is_same_second = (Order.paid_at == before.paid_at) & (Order.token < before.token)
         paid &= (Order.paid_at < before.paid_at) | is_same_second
@@ -281,6 +283,32 @@ def order(of: Order) -> dict:
         "bought_seconds": of.bought_seconds,
         "credit_msat": of.bought_credit_msat,
         "payment_hash": of.payment_hash,
+    }
+
+
+# -- tips ------------------------------------------------------------------------------
+
+
+def tips(shop: Shop, account: Account) -> dict:
+    """The doors, open or closed, and what others gave by them; `offer` None: it was not made."""
+    offer = offers.of(account.id)
+    return {
+        **{name: getattr(account, name) for name in of_tips.SWITCHES},
+        "page_url": of_tips.page_url(shop, account),
+        "lightning_address": of_tips.lightning_address(shop, account),
+        "offer": offer and offer.bolt12,
+        "received_msat": of_tips.received_msat(account.id),
+    }
+
+
+def tip(of: Order) -> dict:
+    return {
+        "order": of.token,
+        "door": of.door,
+        "received_msat": of.received_msat,
+        "message": of.message,
+        "hidden": of.hidden_at is not None,
+        "paid_at": _time(of.paid_at),
     }
 
 

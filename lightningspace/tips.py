@@ -98,6 +98,11 @@ def received_msat(account_id: str) -> int:
     return Order.select(fn.SUM(Order.received_msat)).where(_received(account_id)).scalar() or 0
 
 
+def find(account_id: str, token: str) -> Order | None:
+    """One of them, by the token of its order."""
+    return Order.get_or_none(_received(account_id) & (Order.token == token))
+
+
 def _received(account_id: str):
     is_tip = (Order.kind == "topup") & (Order.door << DOORS)
     return (Order.account == account_id) & is_tip & Order.paid_at.is_null(False)
@@ -111,10 +116,15 @@ def hide(account_id: str, token: str, hidden: bool = True) -> bool:
 
 def switch(account_id: str, **switches: bool) -> None:
     """Open and close doors; `tips_show_end`: whether others see until when it is paid."""
+    with transaction():
+        switch_within(account_id, **switches)
+
+
+def switch_within(account_id: str, **switches: bool) -> None:
+    """Within a transaction: as `switch`."""
     unknown = switches.keys() - set(SWITCHES)
     if unknown:
         raise ValueError(f"no switches of tips: {unknown}")
-    with transaction():
-        if lock_account(account_id):
-            Account.update(switches).where(Account.id == account_id).execute()
-            offers.recheck(account_id)
+    if lock_account(account_id):
+        Account.update(switches).where(Account.id == account_id).execute()
+        offers.recheck(account_id)

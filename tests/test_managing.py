@@ -17,6 +17,7 @@ from lightningspace import (
     passwords,
     payments,
     receipts,
+    tips,
     wanted,
 )
 from lightningspace.l402 import CAPABILITIES, Rights
@@ -24,6 +25,7 @@ from lightningspace.models import (
     Account,
     Domain,
     Notice,
+    Offer,
     Order,
     Server,
     Service,
@@ -50,6 +52,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtV
 HOUR = {"duration": 1, "unit": "hours"}
 TO_ALICE = {"destination": "alice@example.org"}
 EVE = f"eve@{SITE}"
+TIP = "7" * 32
 
 
 class Program:
@@ -153,6 +156,8 @@ ROUTES = [
     ("POST /hosting/forwards", {"address": f"newer@{SITE}"} | TO_ALICE, "mail", 201),
     ("POST /hosting/domains", {"name": "example.net"}, "domains", 201),
     ("POST /hosting/domains/example.org/check", None, "domains", 202),
+    ("GET /hosting/tips", None, "read", 200),
+    (f"PATCH /hosting/tips/{TIP}", {"hidden": True}, "settings", 200),
     ("DELETE /hosting/mailboxes/eve@alice.shop.test", None, "mail", 202),
     ("DELETE /hosting/forwards/all@alice.shop.test", None, "mail", 202),
     ("DELETE /hosting/domains/example.org", None, "domains", 202),
@@ -168,8 +173,18 @@ def furnished(this_shop, alice) -> str:
     wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", GOOD)
     wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
     domains.add(this_shop, alice.id, "example.org", False)
+    paid_tip(alice)
     buyer = orders.Buyer(None, "a form", receipts.RECEIPT)
     return orders.extend(this_shop, alice.id, 1, "hours", buyer).token
+
+
+def paid_tip(account, token=TIP, **facts) -> Order:
+    """One that has taken effect."""
+    paid = {"node_id": "a node", "pay_index": 1, "payment_hash": token, "received_msat": 5000}
+    applied = {"bought_seconds": 5, "ends_at": account.expires_at + 5}
+    applied |= dict.fromkeys(("placed_at", "expires_at", "paid_at", "applied_at"), clock.now())
+    tip = {"kind": "topup", "door": "page", "space_mb": 100, "amount_msat": 5000}
+    return Order.create(token=token, account=account.id, **tip | paid | applied | facts)
 
 
 def ask(who: Program, route, order: str):
@@ -214,7 +229,7 @@ def test_the_table_names_every_route(app):
     for route, *_ in ROUTES:
         method, path = route.split()
         path = re.sub("/[a-z]+@[^/]*", "/<address>", path).replace("example.org", "<name>")
-        known.add(f"{method} {API}{path.replace('<order>', '<token>')}")
+        known.add(f"{method} {API}{path.replace('<order>', '<token>').replace(TIP, '<token>')}")
     assert routes == known
 
 
@@ -341,6 +356,13 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
         "addresses_allowed": 5,
         "domains_allowed": 1,
         "orders": [],
+        "tips": {
+            **dict.fromkeys(tips.SWITCHES, True),
+            "page_url": "http://localhost/tip/alice",
+            "lightning_address": "alice@localhost",
+            "offer": None,
+            "received_msat": 0,
+        },
     }
     assert order == {
         "order": "t",
@@ -991,6 +1013,69 @@ def test_an_order_that_is_not_there_is_unknown(owner):
     for name in ("x", "", "%00", "é", "0" * 32, "0" * 5000):
         assert owner.delete(f"/hosting/orders/{name}").status_code == 404
         assert problem(owner.get(f"/hosting/orders?before={name}")) == (404, "unknown")
+
+
+# -- tips ------------------------------------------------------------------------------
+
+
+def test_what_others_gave_is_listed_and_is_none_of_the_payments(owner, bob, alice, this_shop):
+    paid_tip(alice, message="Thank you", door="address")
+    told = owner.get("/hosting/tips").json
+    tip = told["tips"][0]
+    assert clock.from_iso(tip.pop("paid_at")) == Order.get().paid_at
+    facts = {"order": TIP, "door": "address", "received_msat": 5000, "message": "Thank you"}
+    assert told == {"tips": [facts | {"hidden": False}], "received_msat": 5000}
+    hosting = owner.get().json
+    assert (hosting["tips"]["received_msat"], hosting["payments"]) == (5000, [])
+    assert owner.get("/hosting/orders").json["payments"] == []
+    assert bob.get("/hosting/tips").json == {"tips": [], "received_msat": 0}
+    assert bob.get().json["tips"]["received_msat"] == 0
+
+
+def test_a_message_is_hidden_and_shown_again(owner, bob, alice):
+    paid_tip(alice, message="Thank you")
+    path = f"/hosting/tips/{TIP}"
+    for hidden in (True, True, False):
+        told = owner.patch(path, {"hidden": hidden})
+        assert (told.status_code, told.json["hidden"]) == (200, hidden)
+        assert owner.get("/hosting/tips").json["tips"] == [told.json]
+        assert (Order.get().hidden_at is not None) is hidden
+    assert owner.patch(path, {}).json["hidden"] is False
+    assert wrong(owner.patch(path, {"hidden": 1})) == {"hidden"}
+    assert problem(bob.patch(path, {"hidden": True})) == (404, "unknown")
+    assert Order.get().hidden_at is None
+
+
+def test_what_is_no_tip_of_others_cannot_be_hidden(owner, alice):
+    paid_tip(alice, door="owner")
+    order = owner.post("/hosting/extend", HOUR).json["order"]
+    for token in (TIP, order, "x", "%00", "é", "0" * 5000):
+        assert problem(owner.patch(f"/hosting/tips/{token}", {"hidden": True})) == (404, "unknown")
+    assert Order.select().where(Order.hidden_at.is_null(False)).count() == 0
+
+
+def test_each_door_is_switched_with_other_settings_or_not_at_all(client, owner, alice, this_shop):
+    offer = tips.offer(this_shop, alice)
+    assert owner.get().json["tips"]["offer"] == offer
+    for switch in tips.SWITCHES:
+        told = owner.patch("/hosting", {switch: False, "https": True}).json["tips"]
+        assert {name for name in tips.SWITCHES if not told[name]} == {switch}
+        bad = owner.patch("/hosting", {switch: True, "php": "none"})
+        assert wrong(bad) == {"php"}
+        assert owner.get().json["tips"][switch] is False
+        assert owner.patch("/hosting", {switch: True}).json["tips"][switch] is True
+    owner.patch("/hosting", {"tips_page": False, "tips_offer": False})
+    assert client.get(f"{API}/tips/alice").status_code == 404
+    assert Offer.get().is_due
+    assert wrong(owner.patch("/hosting", {"tips_page": "no", "tips_nothing": True})) == {
+        *("tips_page", "tips_nothing")
+    }
+
+
+def test_of_a_hosting_that_is_being_closed_no_door_is_switched(owner, alice):
+    wanted.close(alice.id)
+    assert problem(owner.patch("/hosting", {"tips_page": False})) == (409, "closing")
+    assert Account.get_by_id(alice.id).tips_page
 
 
 # -- the end ---------------------------------------------------------------------------

@@ -52,7 +52,9 @@ def busy(this_shop, alice, wallet, worker):
         orders.extend(this_shop, alice.id, 1, "days", orders.Buyer(None, form_id))
         for form_id in ("the first", "the second")
     )
-    wallet.pay(paid.bolt11)
+    tip = orders.top_up(this_shop, alice.id, orders.Tip(1000, "page", "Hi"), None, "the third")
+    for order in (paid, tip):
+        wallet.pay(order.bolt11)
     for kind, name, settings in (
         ("mailbox", "b@alice.shop.test", {"quota_mb": 1}),
         ("forward", "c@alice.shop.test", {"destination": "bob@example.net"}),
