@@ -3,8 +3,6 @@
 Tip jars on customers' sites call them, and any other program.
 """
 
-import logging
-
 from flask import g, url_for
 
 from lightningspace import bodies, messages, orders, qr, tips, visitors, wanted
@@ -13,15 +11,12 @@ from lightningspace.api import api, idempotency_key, placed
 from lightningspace.bodies import TEXT, WHOLE, WRONG, BadBody
 from lightningspace.clock import iso_time
 from lightningspace.models import Account, Order, find
-from lightningspace.node import NodeError
 from lightningspace.orders import Tip
 from lightningspace.visitors import this_shop
 
-logger = logging.getLogger(__name__)
-
 TIP_FIELDS = {"amount_msat": WHOLE, "message": TEXT}
 # What a giver need not tell apart.
-AS_TOLD = {"preparing": "checking", "cancelled": "expired", "closed": "paid"}
+AS_TOLD = {"preparing": "checking", "cancelled": "expired"}
 STATES = ("unpaid", "checking", "paid", "expired", "late")
 
 
@@ -39,7 +34,7 @@ def tip_taker(username):
             "max_msat": most,
             "message_max": messages.LONGEST,
             "lightning_address": address,
-            "offer": _offer(account),
+            "offer": tips.offer_if_told(shop, account),
             "paid_until": _time(tips.paid_until(account)),
             "page_url": tips.page_url(shop, account),
         }
@@ -90,14 +85,6 @@ def _asked() -> Tip:
     if errors:
         raise BadBody(WRONG, errors)
     return Tip(body["amount_msat"], "page", messages.cleaned(body.get("message")))
-
-
-def _offer(account: Account) -> str | None:
-    try:
-        return tips.offer(this_shop(), account)
-    except NodeError as error:  # the other doors are open still
-        logger.warning("account %s: no offer: %s", account.id, error)
-        return None
 
 
 def _tip(order: Order, account: Account) -> dict:

@@ -63,6 +63,8 @@ def callback(username):
         raise PayError("An invoice is made by GET alone.")
     g.asked_node = True
     order = orders.top_up(this_shop(), account.id, tip, None, visitors.new_form_id())
+    if order.bolt11 is None:  # its hosting is being closed since a moment ago
+        raise _unknown()
     return success(
         {
             "pr": order.bolt11,
@@ -89,8 +91,12 @@ def verify(username, order):
 def _taker(username: str) -> Account:
     account = tips.taker(username, "address")
     if account is None:
-        raise PayError("Nobody of this name takes payments here.")
+        raise _unknown()
     return account
+
+
+def _unknown() -> PayError:
+    return PayError("Nobody of this name takes payments here.")
 
 
 def _amount() -> int:

@@ -1,4 +1,5 @@
-"""What is logged, by whichever program or library, without anything that opens a hosting.
+"""What is logged, by whichever program or library, without anything that opens a hosting, and
+without messages to its owner.
 
 Nobody logs a credential on purpose. But a client may put its token into an address, which access
 logs repeat, and the message of an exception may quote what it stumbled over.
@@ -20,12 +21,14 @@ _SECRETS = re.compile(
     r"|[0-9a-fA-F]{64,}"
     # Invoices: who has one and its preimage may recover a hosting.
     r"|(?i:ln(?:bcrt|bc|tbs|tb)[0-9]*[munp]?1[02-9ac-hj-np-z]{50,})"
+    # What wallets send along with a tip, in the address of a GET (LUD-12).
+    r"|(?P<comment>[?&]comment=)[^&\s]+"
 )
 
 
 def mask(text: str) -> str:
-    """The text without tokens, preimages and invoices."""
-    return _SECRETS.sub(lambda found: (found["scheme"] or "") + MASK, text)
+    """The text without tokens, preimages, invoices and messages."""
+    return _SECRETS.sub(lambda found: (found["scheme"] or found["comment"] or "") + MASK, text)
 
 
 def install() -> None:

@@ -79,13 +79,5 @@ def _tip_page(account: Account, form: TipForm, status: int = 200, problem: str |
         address=tips.lightning_address(shop, account) if account.tips_address else None,
         lnurl=tips.lnurl(shop, account),
         # A node that has just not answered is not waited for once more.
-        offer=_offer(account) if status != 503 else None,
+        offer=tips.offer_if_told(shop, account) if status != 503 else None,
     ), status
-
-
-def _offer(account: Account) -> str | None:
-    try:
-        return tips.offer(this_shop(), account)
-    except NodeError as error:
-        logger.warning("no offer: %s", error)
-        return None

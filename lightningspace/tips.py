@@ -1,6 +1,7 @@
 """Tips: who takes them by which door, what a wallet is told, and what the owner sees of them."""
 
 import json
+import logging
 from urllib.parse import urlsplit
 
 from peewee import fn
@@ -9,8 +10,11 @@ from lightningspace import ledger, names, offers, wanted
 from lightningspace.clock import now
 from lightningspace.lnurl import encode
 from lightningspace.models import Account, Order, lock_account, transaction
+from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
 
 # The doors that an owner can close; by each a top-up comes in (see `Order.door`).
 DOORS = ("page", "address", "offer")
@@ -82,6 +86,15 @@ def offer(shop: Shop, account: Account) -> str | None:
         return None
     made = offers.make(shop, account, wanted.site_name(shop, account.username))
     return made.bolt12 if made else None
+
+
+def offer_if_told(shop: Shop, account: Account) -> str | None:
+    """As `offer`, for strangers; None as well while the node says nothing."""
+    try:
+        return offer(shop, account)
+    except NodeError as error:
+        logger.warning("no offer: %s", error)
+        return None
 
 
 # -- for the owner ---------------------------------------------------------------------

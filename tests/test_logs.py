@@ -74,6 +74,13 @@ def test_what_opens_a_hosting_is_masked(secret):
     assert_says_nothing(masked)
 
 
+def test_what_a_wallet_writes_to_an_owner_is_masked():
+    line = "GET /.well-known/lnurlp/alice/invoice?amount=1000&comment=%s&x=1 HTTP/1.1"
+    masked = logs.mask(line % "Thank%20you+%22")
+    assert masked == line % logs.MASK
+    assert logs.mask("no comment=") == "no comment="
+
+
 def test_an_invoice_is_masked(node):
     paid = node._invoice(amount_msat=1000, label="a", description="b")["bolt11"]
     assert bolt11.decode(paid)
