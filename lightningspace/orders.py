@@ -33,9 +33,10 @@ RACES = 20
 TOKEN_LENGTH = 32
 # Unpaid orders hold at most this part of the space that is not sold.
 UNPAID_PART = 5
-# Unpaid orders that one account may have, and unpaid tips that it may be given.
+# Unpaid orders that one account may have, and unpaid tips that it may be given: more than what one
+# address may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
 OPEN_ORDERS = 10
-OPEN_TIPS = 100
+OPEN_TIPS = 1000
 
 
 class NameTaken(Exception):
