@@ -57,7 +57,7 @@ def tip(username, order):
     """As it is now: whoever has its address may see it, even if the door was closed meanwhile."""
     # The check first: PostgreSQL fails on a NUL.
     found = find(Order.token, order) if order.isalnum() else None
-    account = found.account if found and found.kind == "topup" else None
+    account = found.account if found and found.kind == "topup" and found.door != "owner" else None
     if account is None or account.username != username:
         raise _unknown()
     return success(_tip(found, account))

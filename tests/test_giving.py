@@ -162,7 +162,9 @@ def test_only_tips_and_those_of_the_name_are_shown(client, this_shop, give, alic
     for path in (f"bob1/{tip}", f"nobody/{tip}", f"alice/{unpaid.token}"):
         assert client.get(f"/api/v1/tips/{path}").data == nobody.data
     extension = orders.extend(this_shop, alice.id, 1, "days", orders.Buyer(None, "form"))
-    assert client.get(f"/api/v1/tips/alice/{extension.token}").status_code == 404
+    own = orders.top_up(this_shop, alice.id, orders.Tip(1000_000, "owner"), None, "form")
+    for order in (extension, own):
+        assert client.get(f"/api/v1/tips/alice/{order.token}").status_code == 404
 
 
 # -- what is asked for -------------------------------------------------------------------
