@@ -149,14 +149,17 @@ class Node:
         found = self._call("listoffers", offer_id=offer_id)["offers"]
         return _offer(found[0]) if found else None
 
-    def switch_offer(self, offer_id: str, active: bool) -> None:
+    def switch_offer(self, offer_id: str, active: bool) -> bool:
         """Let an offer be paid, or not: invoices fetched from it before are over then, too.
 
-        May be called twice. Raises Refused for one that the node does not know.
+        May be called twice. False: the node does not know it, so that nobody can pay it.
         """
         found = self.find_offer(offer_id)
-        if found is None or found.is_active != active:
+        if found is None:
+            return False
+        if found.is_active != active:
             self._call("enableoffer" if active else "disableoffer", offer_id=offer_id)
+        return True
 
     def wait_for_payment(self, after: int, seconds: int) -> Payment | None:
         """The first payment with a pay_index above `after`; None when none came in `seconds`."""

@@ -5,7 +5,9 @@ the worker tells the node.
 """
 
 import logging
+import re
 
+from lightningspace import node
 from lightningspace.clock import now
 from lightningspace.models import Account, Cursor, Offer, lock_account, transaction
 from lightningspace.node import Refused
@@ -32,7 +34,7 @@ def of(account_id: str) -> Offer | None:
 def make(shop: Shop, account: Account, site: str) -> Offer | None:
     """The account's offer, made if it has none; the first one is kept. Raises NodeError.
 
-    None: it was closed meanwhile.
+    None: it takes none any more.
     """
     known = of(account.id)
     if known:
@@ -40,9 +42,11 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
             recheck(account.id)
         return known
     label = f"{shop.config.label_prefix}{LABEL}{account.id}"
-    made = shop.node.create_offer(label, f"Tips for {site}", site)
+    # A public node makes it of these words alone: those of a name's last holder give his, again.
+    made = shop.node.create_offer(label, f"Tips for {site} ({account.id[:8]})", site)
     with transaction():
-        if lock_account(account.id):
+        locked = lock_account(account.id)
+        if locked and is_wanted(locked):
             # It is due: that it is wanted still is looked at once more.
             Offer.insert(
                 id=made.id, account=account.id, bolt12=made.bolt12, is_active=True
@@ -59,6 +63,11 @@ def recheck(account_id: str) -> None:
     Offer.update(changes).where(Offer.account == account_id).execute()
 
 
+def recheck_all() -> None:
+    """Within a transaction: the node may have them otherwise than it was told."""
+    Offer.update(revision=Offer.revision + 1, is_due=True).execute()
+
+
 def is_off(account_id: str) -> bool:
     """Whether the account has no offer that could be paid now or by a change under way."""
     may_be_on = Offer.is_active | Offer.is_due
@@ -68,16 +77,30 @@ def is_off(account_id: str) -> bool:
 def account_of(shop: Shop, offer_id: str) -> tuple[bool, str | None]:
     """Whether an offer is ours, and whose; None: of an account that is closed, or unknown.
 
-    One that a restored database does not know is found by its label. Raises NodeError.
+    One that a restored database does not know is found by its label, and kept again, so that it
+    goes when its account does. Raises NodeError.
     """
     known = Offer.get_or_none(Offer.id == offer_id)
-    if known:
+    if known and known.account_id:
         return True, known.account_id
     found = shop.node.find_offer(offer_id)
-    ours = shop.config.label_prefix + LABEL
-    if found is None or not (found.label or "").startswith(ours):
-        return False, None
-    return True, found.label.removeprefix(ours)
+    # The whole label: that of another program, or another shop, may begin with ours.
+    ours = re.escape(shop.config.label_prefix + LABEL) + "([0-9a-f]{16})"
+    labelled = found and re.fullmatch(ours, found.label or "")
+    if not labelled:
+        return known is not None, None
+    if not known:
+        _keep_again(found, labelled[1])
+    return True, labelled[1]
+
+
+def _keep_again(found: node.Offer, account_id: str) -> None:
+    with transaction():
+        # One that is not the account's, or not any more, is to be switched off.
+        owner = None if lock_account(account_id) is None or of(account_id) else account_id
+        Offer.insert(
+            id=found.id, account=owner, bolt12=found.bolt12, is_active=found.is_active
+        ).on_conflict_ignore().execute()
 
 
 # -- telling the node ------------------------------------------------------------------
@@ -111,14 +134,20 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
     # The clock may have been wrong.
     is_free |= Offer.held_until > moment + HELD_SECONDS
     until = moment + HELD_SECONDS
-    held = Offer.update(held_until=until).where((Offer.id == offer_id) & is_free)
+    # Due, whatever comes: killed now, what the node was told stays unknown.
+    hold = Offer.update(held_until=until, is_due=True)
+    held = hold.where((Offer.id == offer_id) & is_free)
     if not held.execute():
         return False
     try:
         offer = Offer.get_by_id(offer_id)
         account = offer.account_id and Account.get_or_none(Account.id == offer.account_id)
         wanted = bool(account) and not is_over and is_wanted(account)
-        shop.node.switch_offer(offer_id, wanted)
+        if not shop.node.switch_offer(offer_id, wanted) and wanted:
+            # The node is another one, or was restored: another offer is made when one is asked for.
+            Offer.update(account=None).where(Offer.id == offer_id).execute()
+            logger.error("offer %s: the node does not know it any more", offer_id[:8])
+            wanted = False
         is_on = wanted or not _is_recorded(shop)
     except BaseException:
         Offer.update(held_until=None).where(Offer.id == offer_id).execute()

@@ -655,10 +655,17 @@ def was_renewed(order: Order) -> bool:
 
 
 def is_too_late(order: Order) -> bool:
-    """Whether a paid order waits until its hosting is deleted, to open it anew."""
+    """Whether a paid order waits until its hosting is deleted, to open it anew.
+
+    A tip opens none: it is too late as soon as the owner has closed the hosting.
+    """
     if order.kind == "open" or order.paid_at is None or order.applied_at is not None:
         return False
-    return order.account_id is None or order.account.deleting_at is not None
+    account = order.account
+    if account is None or account.deleting_at is not None:
+        return True
+    is_of_others = order.kind == "topup" and order.door != "owner"
+    return is_of_others and account.closing_at is not None and account.last_call_at is None
 
 
 def terms_of(order: Order) -> Terms | None:
@@ -731,7 +738,7 @@ def _close_within(account: Account) -> bool:
     paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
     arrives = Order.select().where((Order.account == account.id) & paid)
     # The first: ordered meanwhile.
-    if _unpaid(account.id).exists() or arrives.exists():
+    if _unpaid(account.id).exists() or arrives.exists() or not offers.is_off(account.id):
         return False
     if locked.expires_at != account.expires_at:
         return False

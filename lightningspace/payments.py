@@ -127,7 +127,9 @@ def _keep_lost(token: str, facts: dict) -> None:
 
 def follow_from_start(node_id: str) -> None:
     """Read the node's payments again from the first: it was restored and counts backwards."""
-    Cursor.update(pay_index=0).where(Cursor.node_id == node_id).execute()
+    with transaction():
+        Cursor.update(pay_index=0).where(Cursor.node_id == node_id).execute()
+        offers.recheck_all()
 
 
 def due() -> list[Order]:
@@ -222,7 +224,7 @@ def _renew(shop: Shop, token: str) -> str | None:
     """Within a transaction: money for an account that is there becomes time, or another size."""
     account = lock_account(Order.get_by_id(token).account_id)
     order = Order.get_by_id(token)  # again: who held the account's row may have been faster
-    if account is None or account.deleting_at is not None or order.applied_at is not None:
+    if account is None or order.applied_at is not None or orders.is_too_late(order):
         return None
     before = ledger.holding(account)
     size = _size_that_it_gets(shop, account, order)

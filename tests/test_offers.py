@@ -7,7 +7,7 @@ from lightningspace import clock, hosting, lifecycle, offers, orders, payments, 
 from lightningspace.models import Account, Fact, Offer, Order
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
-from tests.conftest import at_once, open_account, record_payments, work
+from tests.conftest import at_once, eventually, open_account, record_payments, work
 
 SAT = 1000
 RATE = 7000
@@ -126,6 +126,28 @@ def test_what_is_paid_for_a_closed_hosting_is_the_operators(
     assert not is_on(node)
 
 
+def test_what_a_restored_database_does_not_know_goes_with_its_hosting(
+    this_shop, alice, offer, wallet, worker, node
+):
+    Offer.delete().execute()
+    pay(wallet, offer, 7 * SAT)
+    work(worker)
+    assert orders.close_account(this_shop, fresh(alice))
+    assert not is_on(node)
+
+
+@pytest.mark.parametrize("end", ["", "1", "tips-0123456789abcdef", "0123456789ABCDEF"])
+def test_a_label_that_only_begins_as_ours_is_another_programs(
+    end, this_shop, alice, wallet, worker, node
+):
+    asked = {"amount": "any", "description": "cake", "label": f"lightning-space-tips-{end}"}
+    foreign = LightningRpc(str(node._node.path)).call("offer", asked)
+    pay(wallet, foreign["bolt12"])
+    record_payments(worker)
+    assert payments.cursor(node.id) == 1
+    assert Order.select().count() == 0
+
+
 # -- the rule ----------------------------------------------------------------------------
 
 
@@ -141,6 +163,32 @@ def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
     assert tips.offer(this_shop, anew) != offer
     with pytest.raises(Exception, match="no longer available"):
         pay(wallet, offer)
+
+
+def test_no_two_hostings_have_offers_of_the_same_words(this_shop, alice, offer, node, worker):
+    # Of these alone a public node makes the offer: the same again is the same one, and off.
+    orders.close_account(this_shop, alice)
+    work(worker)
+    tips.offer(this_shop, open_account(this_shop, "alice"))
+    first, second = (each["description"] for each in node_offers(node))
+    assert first != second
+
+
+def test_one_made_while_its_owner_closes_is_never_shown(this_shop, alice, node):
+    assert orders.close_account(this_shop, fresh(alice))
+    assert tips.offer(this_shop, alice) is None  # read before
+    assert not is_on(node)
+
+
+def test_one_that_is_to_be_on_again_meanwhile_is_not_closed_over(this_shop, alice, offer, node):
+    node.faults.set("slow", "sql", times=1, seconds=0.5)
+
+    def switch_on():
+        eventually(lambda: any(method == "sql" for method, _ in node.calls))
+        tips.switch(alice.id, tips_offer=True)
+
+    closed, _ = at_once(lambda: orders.close_account(this_shop, alice), switch_on)
+    assert not closed
 
 
 def test_an_invoice_fetched_before_can_be_paid_no_more_either(
@@ -280,6 +328,41 @@ def test_an_owner_does_not_close_while_the_node_is_silent(this_shop, alice, offe
     with pytest.raises(NodeError):
         orders.close_account(this_shop, alice)
     assert fresh(alice).closing_at is None
+
+
+def test_one_that_was_switched_off_for_nothing_is_on_again(this_shop, alice, offer, node):
+    node.faults.set("cut-after", "disableoffer", times=1)
+    with pytest.raises(NodeError):
+        orders.close_account(this_shop, alice)
+    offers.match(this_shop)
+    assert is_on(node)
+
+
+def test_one_that_the_node_does_not_know_holds_no_closing_up(this_shop, alice, offer, node):
+    node.forget_offer(offers.of(alice.id).id)  # it was restored, or is another one
+    assert orders.close_account(this_shop, alice)
+    offers.match(this_shop)
+    assert offers.is_off(alice.id)
+
+
+def test_one_that_the_node_does_not_know_is_replaced(this_shop, alice, offer, node, wallet, worker):
+    node.forget_offer(offers.of(alice.id).id)
+    payments.follow_from_start(node.id)
+    offers.match(this_shop)
+    anew = tips.offer(this_shop, alice)
+    assert anew != offer
+    pay(wallet, anew, 7 * SAT)
+    work(worker)
+    assert fresh(alice).expires_at == alice.expires_at + DAY
+
+
+def test_one_that_a_restored_node_has_on_again_is_switched_off(this_shop, alice, offer, node):
+    wanted.block(alice.id, "spam")
+    offers.match(this_shop)
+    LightningRpc(str(node._node.path)).call("enableoffer", {"offer_id": offers.of(alice.id).id})
+    payments.follow_from_start(node.id)
+    offers.match(this_shop)
+    assert not is_on(node)
 
 
 def test_one_that_was_not_closed_after_all_is_on_again(this_shop, alice, offer, node):

@@ -194,6 +194,19 @@ def test_a_tip_that_comes_too_late_opens_nothing_anew(
     assert f"payment {late.payment_hash}: 1000000 msat, a tip for a hosting that was gone" in told
 
 
+def test_a_tip_undoes_no_closing_of_the_owners(this_shop, alice, tip, wallet, worker):
+    order = tip()
+    wanted.close(alice.id)
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    assert payments.apply(this_shop, order.token) is None
+    assert fresh(alice).closing_at is not None
+    assert orders.is_too_late(fresh(order))
+    work(worker)
+    assert Account.get_or_none(Account.id == alice.id) is None
+    assert payments.late_tips() == [order]
+
+
 def test_closing_leaves_the_amounts_of_tips_and_not_their_messages(
     this_shop, alice, tip, node, worker
 ):
