@@ -108,7 +108,8 @@ def received(account_id: str, most: int = LISTED) -> list[Order]:
 
 def received_msat(account_id: str) -> int:
     """What all tips of others come to."""
-    return Order.select(fn.SUM(Order.received_msat)).where(_received(account_id)).scalar() or 0
+    # PostgreSQL's sum is a Decimal, which is no number in JSON.
+    return int(Order.select(fn.SUM(Order.received_msat)).where(_received(account_id)).scalar() or 0)
 
 
 def find(account_id: str, token: str) -> Order | None:
