@@ -24,8 +24,11 @@ REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
 # What these say is not true any more once the end has moved.
 OF_THE_END = ("ending", "suspended", "deletion")
 
-# What customers can bring about as often as they like, to an address that nobody has confirmed.
-AT_WILL = ("ending", "domain", "recovery")
+# What customers can bring about as often as they like, to an address that nobody has confirmed;
+# and strangers, whose tip of a sat moves the end by minutes.
+AT_WILL = ("ending", "suspended", "domain", "recovery")
+# No other mails keep an owner from being told of these.
+COUNTED_ALONE = ("recovery", "suspended")
 AT_WILL_PER_DAY = 20
 
 AT_ONCE = 1000
@@ -103,7 +106,7 @@ def _template(kind: str) -> str:
 
 def _written_today(account: Account, channel: str, template: str) -> int:
     of_it = (Notice.account_id == account.id) & (Notice.channel == channel)
-    if template == "recovery":  # no other mails keep an owner from being told of that
+    if template in COUNTED_ALONE:
         of_it &= Notice.kind == template
     return Notice.select().where(of_it & (Notice.written_at > now() - DAY)).count()
 

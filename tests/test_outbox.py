@@ -66,7 +66,9 @@ def test_a_mail_is_undone_with_what_it_speaks_of(this_shop, alice):
 def test_what_customers_can_bring_about_is_told_so_often_a_day(this_shop, alice, time_machine):
     assert sum(write(this_shop, alice, about=about) for about in range(30)) == 20
     assert not write(this_shop, alice, "domain", name="x", record="MX", until=clock.now())
-    assert write(this_shop, alice, "suspended")
+    ends = (write(this_shop, alice, "suspended", about) for about in range(30))
+    assert sum(ends) == 20  # as often as strangers tip a sat, and never kept off by others
+    assert write(this_shop, alice, "deletion")
     assert write(this_shop, with_email(open_account(this_shop, "bob")))
     time_machine.forward(86400)
     assert write(this_shop, alice, about=30)
