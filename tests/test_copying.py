@@ -17,6 +17,7 @@ from lightningspace.models import (
     Domain,
     Fact,
     Notice,
+    Offer,
     Order,
     RestingName,
     Server,
@@ -75,6 +76,7 @@ def full(app):
             placed_at=-LARGEST,
             expires_at=LARGEST,
         )
+        Offer.create(id=name, account=account, bolt12=text, is_active=number % 2)
         RestingName.create(name_hash=name, until=number)
         Cursor.create(node_id=name, pay_index=LARGEST)
         Fact.create(name=name, value=text)
