@@ -9,6 +9,7 @@ from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from tests.conftest import at_once, eventually, open_account, record_payments, work
 
+pytestmark = pytest.mark.any_database
 SAT = 1000
 RATE = 7000
 
@@ -54,12 +55,14 @@ def test_an_account_has_one_offer_made_when_it_is_asked_for(this_shop, alice, no
     assert [each["label"] for each in node_offers(node)] == [f"lightning-space-tips-{alice.id}"]
 
 
+@pytest.mark.each_database
 def test_two_who_ask_at_once_get_the_same(this_shop, alice, node):
     first, second = at_once(*[lambda: tips.offer(this_shop, alice)] * 2)
     assert first == second
     assert [each["bolt12"] for each in node_offers(node) if each["active"]] == [first]
 
 
+@pytest.mark.each_database
 def test_what_is_paid_to_it_is_a_tip_with_the_payers_note(this_shop, alice, offer, wallet, worker):
     pay(wallet, offer, 1000 * SAT, "räksmörgås ⚡\n")
     work(worker)
@@ -81,6 +84,7 @@ def test_it_can_be_paid_again_and_each_payment_counts_once(
     assert fresh(alice).expires_at == alice.expires_at + 2 * DAY
 
 
+@pytest.mark.each_database
 def test_two_watchers_record_a_payment_once(this_shop, alice, offer, wallet, node):
     pay(wallet, offer)
     payment = this_shop.node.wait_for_payment(0, 0)
@@ -302,6 +306,7 @@ def test_a_call_that_was_cut_is_made_again(this_shop, alice, offer, node, kind):
     assert offers.match(this_shop) == 0
 
 
+@pytest.mark.each_database
 def test_one_worker_at_a_time_tells_the_node(this_shop, alice, offer, node, time_machine):
     wanted.block(alice.id, "spam")
     Offer.update(held_until=clock.now() + offers.HELD_SECONDS).execute()

@@ -9,6 +9,7 @@ from lightningspace.orders import Buyer, Refused, Tip, TooManyUnpaid
 from lightningspace.prices import DAY
 from tests.conftest import at_once, open_account, record_payments, with_settings, work
 
+pytestmark = pytest.mark.any_database
 SAT = 1000
 RATE = 7000  # msat a day, of alice's 100 MB
 
@@ -48,6 +49,7 @@ def test_a_tip_buys_time_at_the_rate_of_the_hosting(alice, tip, wallet, worker):
     assert (paid.holder, paid.username, paid.bolt11) == (None, None, None)
 
 
+@pytest.mark.each_database
 def test_what_is_reported_and_applied_twice_counts_once(this_shop, alice, tip, node, worker):
     order = tip()
     node.settle(order.payment_hash)
@@ -124,12 +126,14 @@ def test_the_same_form_again_answers_the_same_order(tip):
     assert tip(form="form", message="hello", browser="carol's browser").token != first.token
 
 
+@pytest.mark.each_database
 def test_who_clicks_twice_at_once_gets_one_order(tip, alice):
     both = at_once(*[lambda: tip(form="form")] * 2)
     assert both[0].token == both[1].token
     assert Order.select().where(Order.kind == "topup").count() == 1
 
 
+@pytest.mark.each_database
 def test_strangers_tips_take_nothing_of_the_owners(this_shop, alice, tip):
     like = tip().__data__ | {"bolt11": None, "payment_hash": None, "invoice_hash": None}
     asked = ({"token": f"{n:032}", "attempt": None} for n in range(1, orders.OPEN_TIPS))
@@ -240,6 +244,7 @@ def test_nobody_takes_tips_for_what_is_closing_or_blocked_or_not_there(alice, fa
 
 
 @pytest.mark.parametrize("name", ["", "Alice", "alice\0", "../alice", "a" * 300, "älice", "bob"])
+@pytest.mark.each_database
 def test_a_name_that_is_none_takes_none(alice, name):
     assert tips.taker(name, "page") is None
 
@@ -256,6 +261,7 @@ def test_only_switches_of_tips_are_switched(alice):
 # -- what the owner sees -----------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_the_owner_sees_paid_tips_of_others_and_hides_them(this_shop, alice, tip, node, worker):
     first, second, _unpaid = tip(1 * SAT, "first"), tip(2 * SAT, "second"), tip()
     own = orders.top_up(this_shop, alice.id, Tip(5 * SAT, "owner"), "alice's browser", "form")
@@ -304,6 +310,7 @@ def test_a_message_is_kept_as_one_line_of_text(written, kept):
     assert messages.cleaned(written) == kept
 
 
+@pytest.mark.each_database
 def test_a_message_of_any_kind_can_be_kept(alice, tip):
     worst = "".join(map(chr, [*range(0x300), 0x202E, 0xFEFF, 0xFFFE, 0xFFFF, 0x10FFFF, 0xD800]))
     for start in range(0, len(worst), 100):
