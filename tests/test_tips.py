@@ -7,7 +7,7 @@ from lightningspace.models import Account, Order
 from lightningspace.node import NodeError
 from lightningspace.orders import Buyer, Refused, Tip, TooManyUnpaid
 from lightningspace.prices import DAY
-from tests.conftest import at_once, open_account, record_payments, with_settings, work
+from tests.conftest import at_once, eventually, open_account, record_payments, with_settings, work
 
 pytestmark = pytest.mark.any_database
 SAT = 1000
@@ -172,6 +172,19 @@ def test_an_owner_who_closes_cancels_unpaid_tips_first(this_shop, alice, tip, wa
         wallet.pay(bolt11)
     work(worker)
     assert Account.select().count() == 0
+
+
+def test_who_tips_while_the_owner_closes_keeps_nothing_open(this_shop, alice, tip, node):
+    tip()
+    node.faults.set("slow", "delinvoice", times=1, seconds=0.5)
+
+    def tip_meanwhile():
+        eventually(lambda: any(method == "delinvoice" for method, _ in node.calls))
+        return tip(browser="another browser")
+
+    closed, order = at_once(lambda: orders.close_account(this_shop, alice), tip_meanwhile)
+    assert closed
+    assert fresh(order).cancelled_at
 
 
 def test_a_tip_that_was_just_paid_keeps_it_from_closing(this_shop, alice, tip, node, worker):
