@@ -160,7 +160,7 @@ def retry():
 
 def _status() -> dict:
     """What the status fragment shows of the services, and whether it looks again by itself."""
-    rows = wanted.services_of(this_account().id)
+    rows = wanted.beside_tip_jar(wanted.services_of(this_account().id))
     failing = [row for row in rows if row.error and not row.is_applied]
     is_live = all(hosting.is_live(this_account().server, row) for row in rows)
     is_stuck = any(row.permanent for row in failing)

@@ -8,19 +8,23 @@ import ftplib
 import re
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lightningspace.deadline import TimeLimit, WatchedFTP, time_limit
 
 # A session ends after this time, whatever the server does. A lease lasts more than three times
-# as long.
-SESSION_SECONDS = 60
+# as long, and the account's other changes wait for it.
+SESSION_SECONDS = 45
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 20
 # So much of a file or a listing is read, in so much time.
 READ_SECONDS = 10
 READ_MAX = 64 * 1024
+# After a server could not be reached.
+REST_SECONDS = 30
 # All that the server may say in one session beside that.
 SAID_MAX = 256 * 1024
 
@@ -33,8 +37,10 @@ class FtpError(Exception):
     """The server did not do it, or did not say whether it did.
 
     Its text is for the operator and holds no name, no password and no word of the server's.
-    `permanent`: no retry cures it.
+    `permanent`: no retry cures it. `is_calm`: it is to be expected, and passes by itself.
     """
+
+    is_calm = False
 
     def __init__(self, text: str, permanent: bool = False):
         super().__init__(text)
@@ -43,6 +49,18 @@ class FtpError(Exception):
 
 class LoginRefused(FtpError):
     """The server does not know the user, or does not know him yet."""
+
+    is_calm = True
+
+
+class NotNow(FtpError):
+    """The server was not asked: it has enough to do, or did not answer a moment ago."""
+
+    is_calm = True
+
+
+class Unreachable(FtpError):
+    """There is no way to the server, or none as it is set up."""
 
 
 class Refused(FtpError):
@@ -57,11 +75,57 @@ class _TooSlow(FtpError):
     """What was to be read did not come in time."""
 
 
-class FtpServer:
-    """Where the sites of a server are reached. It serves all threads.
+class FtpServers:
+    """The FTP servers of the shop, by the id of their server. They serve all threads.
 
-    `verify_tls` may be a CA file.
+    `addresses` are hosts and ports of their own, if they have some. `verify_tls` may be a CA file.
+    Of each server `at_once` sessions at most are open, and none for a while after it could not be
+    reached: the threads that would wait for it have other things to do.
     """
+
+    def __init__(
+        self,
+        addresses: dict[int, tuple[str, int]],
+        is_tls: bool = True,
+        verify_tls: bool | str = True,
+        at_once: int = 2,
+    ):
+        self._addresses = addresses
+        self._is_tls = is_tls
+        self._verify_tls = verify_tls
+        self._at_once = at_once
+        self._lock = threading.Lock()
+        self._open: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
+
+    @contextmanager
+    def session(self, server_id: int, host: str, user: str, password: str) -> Iterator["Session"]:
+        """As FtpServer's. `host` is where the server's customers reach it."""
+        with self._lock:
+            self.check(server_id)
+            self._open[server_id] = self._open.get(server_id, 0) + 1
+        try:
+            address = self._addresses.get(server_id, (host, 21))
+            server = FtpServer(*address, self._is_tls, self._verify_tls)
+            with server.session(user, password) as session:
+                yield session
+        except Unreachable:
+            self._not_before[server_id] = time.monotonic() + REST_SECONDS
+            raise
+        finally:
+            with self._lock:
+                self._open[server_id] -= 1
+
+    def check(self, server_id: int) -> None:
+        """Raise NotNow if no session may be opened."""
+        if self._open.get(server_id, 0) >= self._at_once:
+            raise NotNow("other uploads to the FTP server come first")
+        if time.monotonic() < self._not_before.get(server_id, 0):
+            raise NotNow("the FTP server could not be reached a moment ago")
+
+
+class FtpServer:
+    """One server. `verify_tls` may be a CA file."""
 
     def __init__(
         self,
@@ -82,7 +146,7 @@ class FtpServer:
     @contextmanager
     def session(self, user: str, password: str) -> Iterator["Session"]:
         """Log in, and be in the user's directory for a while. Raises FtpError, as what is done
-        there does.
+        there does; Unreachable if it was not even asked for the user.
         """
         with time_limit(self._seconds) as limit:
             session = Session(self, limit, user, password)
@@ -90,7 +154,8 @@ class FtpServer:
                 session.open()
                 yield session
             except CONNECTION_ERRORS as error:
-                raise _told(error, limit) from None
+                kind = FtpError if session.is_known else Unreachable
+                raise _told(error, limit, kind) from None
             finally:
                 session.close()
 
@@ -99,6 +164,7 @@ class Session:
     """One user's directory, meanwhile."""
 
     def __init__(self, server: FtpServer, limit: TimeLimit, user: str, password: str):
+        self.is_known = False
         self._server = server
         self._limit = limit
         self._user = user
@@ -186,7 +252,7 @@ class Session:
         try:
             ftp.auth()
         except (ftplib.error_perm, ftplib.error_temp) as error:
-            raise FtpError(
+            raise Unreachable(
                 f"the FTP server answered {_code(error)} to AUTH TLS: it needs a certificate"
                 " (pure-ftpd: /etc/ssl/private/pure-ftpd.pem), or set FTP_TLS=never",
                 permanent=True,
@@ -196,6 +262,7 @@ class Session:
         try:
             if ftp.sendcmd(f"USER {self._user}").startswith("3"):
                 ftp.voidcmd(f"PASS {self._password}")
+            self.is_known = True
         except (ftplib.error_perm, ftplib.error_temp) as error:
             hint = "" if self._server.is_tls else " (does it want TLS? FTP_TLS=always)"
             # pure-ftpd says 421 as long as there is no such directory.
@@ -323,19 +390,19 @@ def _tls_context(verify_tls: bool | str) -> ssl.SSLContext:
     return context
 
 
-def _told(error: Exception, limit: TimeLimit) -> FtpError:
+def _told(error: Exception, limit: TimeLimit, kind: type[FtpError]) -> FtpError:
     # Past it, a connection looks cut, whoever has ended it.
     if limit.is_over or isinstance(error, TimeoutError):
-        return FtpError("the FTP server took too long")
+        return kind("the FTP server took too long")
     if isinstance(error, ssl.SSLCertVerificationError):
         text = "the FTP server's certificate is not accepted (FTP_VERIFY_TLS)"
-        return FtpError(text, permanent=True)
+        return kind(text, permanent=True)
     if isinstance(error, socket.gaierror):
-        return FtpError("the FTP server's name is not found")
+        return kind("the FTP server's name is not found")
     if isinstance(error, ConnectionRefusedError):
-        return FtpError("the FTP server refuses the connection")
+        return kind("the FTP server refuses the connection")
     if isinstance(error, EOFError | ConnectionError | ssl.SSLEOFError):
-        return FtpError("the FTP server cut the connection")
+        return kind("the FTP server cut the connection")
     if isinstance(error, ssl.SSLError):
-        return FtpError("no TLS with the FTP server")
-    return FtpError(f"the FTP server does not speak FTP as it should ({type(error).__name__})")
+        return kind("no TLS with the FTP server")
+    return kind(f"the FTP server does not speak FTP as it should ({type(error).__name__})")

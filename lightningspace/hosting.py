@@ -5,6 +5,7 @@ look first, create, update or delete second, look again, record at once. So it c
 and killed anywhere, without harm.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from functools import partial
 
 from peewee import fn
 
-from lightningspace import outbox, panel, passwords, wanted
+from lightningspace import ftp, outbox, panel, passwords, tipjar, wanted
 from lightningspace.clock import now
+from lightningspace.ftp import FtpError
 from lightningspace.lease import Lease, Lost, is_free
 from lightningspace.models import (
     Account,
@@ -38,6 +40,10 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS_MAX = 5 * 60
 LIVE_AT_LAST_SECONDS = 3 * 60
 DUE_AT_ONCE = 1000
+# So long it is no news that a tip jar waits for FTP.
+FTP_COMES_SECONDS = 10 * 60
+# After so many tries it is the customer's directory that does not take it.
+JAR_TRIES = 8
 
 # Records that stand for one thing of their name on the server: deleting a double deletes the
 # thing itself.
@@ -144,13 +150,14 @@ class _Round:
         """What is to be removed from the last to the first, then the others in their order.
 
         What failed before comes last: it holds up nothing that can be done. Nor does what is
-        changed again and again.
+        changed again and again, and a tip jar never.
         """
         gone = [row for row in self.rows if row.gone]
         rows = gone[::-1] + [row for row in self.rows if not row.gone]
         if self.account.closing_at is None:  # then nothing changes any more
             rows.sort(key=lambda row: row.applied_at or 0)
         rows.sort(key=lambda row: row.tried_at if row.tries else 0)
+        rows.sort(key=lambda row: row.kind == "tipjar")
         for row in rows:
             is_new = not any(row is each for each in tried)
             if is_new and _is_due(row) and self._has_its_place(row):
@@ -166,6 +173,9 @@ class _Round:
                 raise
             except PanelError as error:
                 self._note_failure(row, str(error), error.permanent)
+                return error
+            except FtpError as error:
+                self._note_failure(row, str(error), error.permanent, error.is_calm)
                 return error
             except Exception as error:
                 logger.exception("account %s: %s", self.account.id, row.kind)
@@ -210,6 +220,8 @@ class _Round:
             self._note_success(row, None)
         elif row.kind == "client":
             self._note_success(row, self._make_client(row))
+        elif row.kind == "tipjar":
+            self._settle_tip_jar(row)
         else:
             self._note_success(row, self._make(row))
 
@@ -262,6 +274,8 @@ class _Round:
         """Delete what the panel has of the row, and look that it is gone."""
         if row.kind == "client":
             self._remove_clients(row)
+        elif row.kind == "tipjar":
+            self._remove_tip_jar(row)
         elif self.client_id or row.panel_id:  # else nothing was ever made
             records = self._ours(row)
             for record in records:
@@ -455,6 +469,72 @@ class _Round:
         if self.panel.find_clients(row.name):
             raise Refused("the panel has deleted the client and still shows it")
 
+    # -- the tip jar ---------------------------------------------------------------
+
+    def _settle_tip_jar(self, row: Service) -> None:
+        """Have it on the site. While the site is off, nothing is done there."""
+        note, is_on = row.note, wanted.is_on(self.account, row)
+        if is_on:
+            content = wanted.jar_settings_file(self.shop, self.account, row)
+            put_back = wanted.settings_of(row)["put_back"]
+            try:
+                note = self._at_site(row, "put", tipjar.put, content, put_back)
+            except ftp.Refused:
+                if row.tries < JAR_TRIES:
+                    raise
+                note = tipjar.NOT_TAKEN
+        self._remove(self._uploader(row))
+        self._note_tip_jar(row, note, is_done=is_on and note is None)
+
+    def _remove_tip_jar(self, row: Service) -> None:
+        """Take it off the site; when that goes as well, no more than the FTP user of it."""
+        if self.account.closing_at is None and self.client_id and self._id("site"):
+            try:
+                self._at_site(row, "taken away", tipjar.take_away)
+            except ftp.Refused:
+                if row.tries < JAR_TRIES:
+                    raise
+        self._remove(self._uploader(row))
+
+    def _at_site(self, row: Service, what: str, step: Callable, *arguments):
+        """Take a step in the directory of the site's pages, by FTP."""
+        server_id, host = self.account.server_id, wanted.host(self.shop, self.account)
+        self.shop.ftp.check(server_id)
+        uploader = self._uploader(row)
+        password = self._make_uploader(row, uploader)
+
+        def upload():
+            with self.shop.ftp.session(server_id, host, uploader.name, password) as session:
+                return step(session, *arguments)
+
+        return self._write(row, what, upload)
+
+    def _uploader(self, row: Service) -> Service:
+        """The FTP user that serves for it, as if it was wanted. It is there for a moment only."""
+        name = wanted.uploader_name(self.shop, self.account)
+        return Service(account=self.account, kind="ftp", name=name, gone=row.gone)
+
+    def _make_uploader(self, row: Service, uploader: Service) -> str:
+        """Its password; it is at the panel now."""
+        client, site = self.client_id, self._id("site")
+        fields = panel.uploader_fields(self.account.server_id, client, site, uploader.name)
+        records = self._ours(uploader)
+        password = wanted.unsealed(self.shop, row.password_sealed)
+        # Made anew now and then: its password may be another, after a restore of a backup.
+        is_stale = row.tries and row.tries % JAR_TRIES == 0
+        is_fit = len(records) == 1 and not panel.differences(records[0], fields)
+        if password and is_fit and not is_stale:
+            return password
+        self._remove(uploader)
+        self._check_site()
+        password = passwords.generate()
+        row.password_sealed = self.shop.vault.seal(password)
+        with transaction():
+            self.lease.extend()
+            Service.update(password_sealed=row.password_sealed).where(this(row)).execute()
+        self._write(row, "FTP user added", self.panel.add, "ftp", client, fields, password)
+        return password
+
     # -- what a record is to be --------------------------------------------------
 
     def _id(self, kind: str) -> int | None:
@@ -515,15 +595,7 @@ class _Round:
     # -- recording ---------------------------------------------------------------
 
     def _note_success(self, row: Service, panel_id: int | None) -> None:
-        facts = {
-            "panel_id": panel_id,
-            "applied_revision": row.revision,
-            "applied_at": now(),
-            "error": None,
-            "permanent": False,
-            "tries": 0,
-            "failed_since": None,
-        }
+        facts = _applied(row) | {"panel_id": panel_id}
         is_another = row.panel_id is not None and row.panel_id != panel_id
         hanging = [each for each in self.rows if is_another and wanted.hangs_on(each, row)]
         with transaction():
@@ -547,6 +619,18 @@ class _Round:
         for each in hanging:
             each.revision += 1
 
+    def _note_tip_jar(self, row: Service, note: str | None, is_done: bool) -> None:
+        with transaction():
+            self.lease.extend()
+            facts = _applied(row) | {"note": note, "password_sealed": None}
+            Service.update(facts).where(this(row)).execute()
+            if is_done:
+                once = json.dumps(wanted.settings_of(row) | {"put_back": False})
+                Service.update(settings=once).where(
+                    this(row) & (Service.revision == row.revision)
+                ).execute()
+        row.applied_revision = row.revision
+
     def _note_removed(self, row: Service) -> None:
         with transaction():
             self.lease.extend()
@@ -555,21 +639,25 @@ class _Round:
                 Service.update(panel_id=None).where(this(row)).execute()
         self.rows.remove(row)
 
-    def _note_failure(self, row: Service, text: str, permanent: bool) -> None:
+    def _note_failure(
+        self, row: Service, text: str, permanent: bool, is_calm: bool = False
+    ) -> None:
+        """`is_calm`: at first it is nothing to speak of."""
         row.tries, row.tried_at, row.permanent = row.tries + 1, now(), permanent
         # The earlier: the clock may have been wrong.
         row.failed_since = min(row.failed_since or row.tried_at, row.tried_at)
+        is_news = not is_calm or row.failed_since <= now() - FTP_COMES_SECONDS
         with transaction():
             self.lease.extend()
             Service.update(
-                error=text,
+                error=text if is_news else row.error,
                 permanent=permanent,
                 tries=row.tries,
                 tried_at=row.tried_at,
                 failed_since=row.failed_since,
             ).where(this(row) & (Service.revision == row.revision)).execute()
         logger.log(
-            logging.ERROR if permanent else logging.WARNING,
+            logging.ERROR if permanent else logging.WARNING if is_news else logging.INFO,
             "account %s: %s not applied: %s",
             row.account_id,
             row.kind,
@@ -596,6 +684,8 @@ class _Round:
                 )
                 .execute()
             )
+            if ready and self.shop.config.tip_jars:
+                wanted.want_tip_jar(self.shop, account)
             if ready:  # the receipts name the end as well
                 Order.update(ends_at=Order.ends_at + waited).where(
                     (Order.account == account.id) & Order.applied_at.is_null(False)
@@ -667,6 +757,18 @@ class _Round:
         Order.update(message=None).where(its_own).execute()
         Order.update(account=None, held_mb=0).where(its_own).execute()
         return held_mb
+
+
+def _applied(row: Service) -> dict:
+    """What is noted of a row that is as it is wanted."""
+    return {
+        "applied_revision": row.revision,
+        "applied_at": now(),
+        "error": None,
+        "permanent": False,
+        "tries": 0,
+        "failed_since": None,
+    }
 
 
 def _is_due(row: Service) -> bool:

@@ -528,6 +528,12 @@ def ftp_fields(server_id: int, client_id: int, site_id: int, username: str, acti
     }
 
 
+def uploader_fields(server_id: int, client_id: int, site_id: int, username: str) -> dict:
+    """An FTP user for the pages of a site alone."""
+    fields = ftp_fields(server_id, client_id, site_id, username, True)
+    return fields | {"dir": f"{fields['dir']}/web"}
+
+
 def shell_fields(server_id: int, client_id: int, site_id: int, username: str, ssh_key: str) -> dict:
     """A shell user. It is never switched off: its password would still open SSH."""
     return _site_user(server_id, client_id, site_id, username) | {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from lightningspace import node as lightning
 from lightningspace.config import Config
 from lightningspace.dns import Resolver
+from lightningspace.ftp import FtpServers
 from lightningspace.l402 import Keys
 from lightningspace.mail import Mailer
 from lightningspace.models import Fact, Server, transaction
@@ -29,6 +30,7 @@ class Shop:
     keys: Keys
     prices: Prices
     resolver: Resolver
+    ftp: FtpServers
     mailer: Mailer | None  # None: no mail server is named, and nothing is sent
 
     def for_worker(self) -> "Shop":
@@ -54,6 +56,13 @@ def build(config: Config) -> Shop:
             config.price_msat_per_domain_day,
         ),
         resolver=Resolver(config.dns_servers),
+        ftp=FtpServers(
+            config.ftp_addresses,
+            config.ftp_tls,
+            config.ftp_verify_tls,
+            # The other threads have other accounts' services to see to.
+            at_once=max(1, config.worker_threads // 2),
+        ),
         mailer=_mailer(config) if config.smtp_url else None,
     )
 

@@ -111,6 +111,7 @@ def _state(account: Account, rows: list[Service], told: list[str]) -> str:
             return state
     if account.ready_at is None:
         return "setting_up"
+    rows = wanted.beside_tip_jar(rows)
     if any(row.error and not row.is_applied for row in rows):
         return "problem"
     return "live" if all(is_live(account.server, row) for row in rows) else "changing"

@@ -142,3 +142,4 @@ def switch_within(account_id: str, **switches: bool) -> None:
     if lock_account(account_id):
         Account.update(switches).where(Account.id == account_id).execute()
         offers.recheck(account_id)
+        wanted.renew_tip_jar_within(account_id)

@@ -4,16 +4,18 @@ Each change is rows in one transaction: it raises the revision of the rows that 
 has otherwise, and of their account. `hosting.reconcile` then makes the panel match.
 """
 
+import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, names, offers, passwords
+from lightningspace import ledger, lnurl, names, offers, passwords, tipjar
 from lightningspace.clock import now
-from lightningspace.models import Account, Domain, Server, Service, transaction
+from lightningspace.models import Account, Domain, Fact, Server, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
@@ -30,6 +32,7 @@ HANGS_ON = {
     "mail_domain": ("client", "alias"),
     "mailbox": ("client", "mail_domain"),
     "forward": ("client", "mail_domain"),
+    "tipjar": ("client", "site"),
 }
 KINDS = tuple(HANGS_ON)
 # What a customer calls them.
@@ -44,12 +47,13 @@ SERVICE_NAMES = {
     "mail_domain": "Mail domain",
     "mailbox": "Mailbox",
     "forward": "Mail forward",
+    "tipjar": "Tip jar",
 }
 WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
 # What is off while the account is suspended or blocked; a mail domain goes on receiving.
-SWITCHED = ("site", "alias", "ftp", "shell", "database", "mailbox", "forward")
+SWITCHED = ("site", "alias", "ftp", "shell", "database", "mailbox", "forward", "tipjar")
 # What a customer may have more or less of.
-OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forward")
+OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forward", "tipjar")
 
 # What can be set, and what it is at first. quota_mb None: its share of what the others leave.
 SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
@@ -57,6 +61,15 @@ SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
     "shell": {"ssh_key": ""},
     "mailbox": {"quota_mb": None},
     "forward": {"destination": None},
+    # Without a title or text of its owner's it has its own. put_back: over his start page, once.
+    "tipjar": {
+        "title": "",
+        "text": "",
+        "amounts_sat": [100, 1000, 10000],
+        "mode": "site",
+        "wallet_address": None,
+        "put_back": False,
+    },
 }
 MAY_BE: dict[str, Callable[[object], bool]] = {
     "php": lambda value: isinstance(value, bool),
@@ -65,7 +78,19 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
     "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
     "destination": lambda value: names.is_address(str(value)),
+    "title": lambda value: isinstance(value, str) and len(value) <= JAR_TITLE_MAX,
+    "text": lambda value: isinstance(value, str) and len(value) <= JAR_TEXT_MAX,
+    "amounts_sat": lambda value: isinstance(value, list) and _are_amounts(value),
+    "mode": lambda value: value in ("site", "wallet"),
+    "wallet_address": lambda value: value is None or lnurl.is_address(str(value)),
+    "put_back": lambda value: isinstance(value, bool),
 }
+
+JAR_TITLE_MAX, JAR_TEXT_MAX, JAR_AMOUNTS_MAX = 120, 2000, 6
+# Which tip jars are on the sites.
+JAR_VERSION = "version of the tip jars"
+# So many seconds it may take to renew all of them.
+JARS_RENEWED_SECONDS = 9 * 60
 
 # What counts as an address of those that are included and paid for.
 ADDRESSES = ("mailbox", "forward")
@@ -227,7 +252,7 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
     if row.kind in ("ftp", "shell", "database_user", "database"):
         return row.name == config.panel_prefix + username
     site = site_name(shop, username)
-    if row.kind == "site":
+    if row.kind in ("site", "tipjar"):
         return row.name == site
     if row.kind == "alias":
         return names.is_domain(row.name) and not is_the_shops(shop, row.name)
@@ -361,6 +386,8 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
             Account.id == account.id
         ).execute()
         _raise_revisions(account.id, *kinds)
+        if account.space_mb != after.space_mb:
+            _raise_revisions(account.id, "tipjar", note=tipjar.FULL)
 
 
 def suspend(account_id: str) -> None:
@@ -474,6 +501,75 @@ def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
     return Service.update(changes).where(rows).execute()
 
 
+# -- the tip jar ---------------------------------------------------------------------
+
+
+def want_tip_jar(shop: Shop, account: Account) -> None:
+    """Within a transaction: want a tip jar on the site of an account that is ready by now."""
+    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+        Account.id == account.id
+    ).execute()
+    Service.create(account=account, kind="tipjar", name=site_name(shop, account.username))
+
+
+def renew_tip_jar_within(account_id: str) -> None:
+    """Within a transaction: what the jar says of the shop is otherwise."""
+    if _raise_revisions(account_id, "tipjar"):
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            Account.id == account_id
+        ).execute()
+
+
+def renew_tip_jars(shop: Shop) -> None:
+    """Have every tip jar looked at, once after what is written there has changed: the shop was
+    upgraded, or its settings are others.
+    """
+    config = shop.config
+    facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
+    version = hashlib.sha256(tipjar.program() + repr(facts).encode()).hexdigest()
+    with transaction():
+        Fact.insert(name=JAR_VERSION, value="").on_conflict_ignore().execute()
+        is_another = (Fact.name == JAR_VERSION) & (Fact.value != version)
+        if not Fact.update(value=version).where(is_another).execute():
+            return
+        rows = Service.select(Service.account).where(Service.kind == "tipjar")
+        for row in list(rows):
+            _raise_revisions(row.account_id, "tipjar")
+            # Not all at once: other things are wanted as well.
+            at = now() + secrets.randbelow(JARS_RENEWED_SECONDS)
+            Account.update(
+                revision=Account.revision + 1, reconcile_at=fn.COALESCE(Account.reconcile_at, at)
+            ).where(Account.id == row.account_id).execute()
+
+
+def jar_settings_file(shop: Shop, account: Account, row: Service) -> bytes:
+    """What its tip jar is to say."""
+    settings, host = settings_of(row), urlsplit(shop.config.public_url).netloc
+    return tipjar.settings_file(
+        shop=shop.config.public_url,
+        username=account.username,
+        site=row.name,
+        mode=settings["mode"],
+        title=settings["title"] or None,
+        text=settings["text"] or None,
+        amounts_sat=settings["amounts_sat"],
+        min_sat=shop.config.tip_min_sats,
+        max_sat=shop.config.tip_max_sats,
+        lightning_address=f"{account.username}@{host}" if account.tips_address else None,
+        wallet_address=settings["wallet_address"],
+    )
+
+
+def uploader_name(shop: Shop, account: Account) -> str:
+    """The FTP user at the panel that puts the tip jar there: no customer's has such a name."""
+    return f"{shop.config.panel_prefix}tip_{account.id}"
+
+
+def beside_tip_jar(rows: list[Service]) -> list[Service]:
+    """What a hosting is made of. Its tip jar comes later, and may have to wait for FTP."""
+    return [row for row in rows if row.kind != "tipjar"]
+
+
 # -- single services -----------------------------------------------------------------
 
 
@@ -531,7 +627,8 @@ def remove(account_id: str, kind: str, name: str) -> None:
     """Want a service no more, nor what hangs on it. Raises Closed, Unknown and ValueError."""
     with _change(account_id):
         row, rows = _find(account_id, kind, name), services_of(account_id)
-        if kind not in OPTIONAL or any((each.kind, each.name) == ("site", name) for each in rows):
+        is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
+        if kind not in OPTIONAL or (is_of_site and kind != "tipjar"):
             raise ValueError(f"this {kind} goes with its account")
         _let_go(account_id, row)
 
@@ -651,6 +748,11 @@ def _goes_along(row: Service, removed: Service) -> bool:
         return (row.kind, row.name) == (removed.kind, removed.name)
     own = KINDS.index(row.kind) >= KINDS.index(removed.kind)
     return own and row.name.rpartition("@")[2] == removed.name
+
+
+def _are_amounts(values: list) -> bool:
+    are_whole = all(type(value) is int and 0 < value < 10**9 for value in values)
+    return are_whole and 0 < len(values) <= JAR_AMOUNTS_MAX
 
 
 def _share_anew(account_id: str, kind: str) -> None:

@@ -274,6 +274,7 @@ def _tip_again(order: Order) -> str | None:
 
 def _setting_up(order: Order) -> dict:
     services = wanted.services_of(order.account_id) if order.account_id else []
+    services = wanted.beside_tip_jar(services)
     failing = [row for row in services if row.error]
     is_ready = _is_ready(order)
     return {

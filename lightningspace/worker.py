@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, lifecycle, offers, outbox, payments, usage
+from lightningspace import domains, hosting, lifecycle, offers, outbox, payments, usage, wanted
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -56,8 +56,8 @@ class Worker:
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
-        while not self._stopping.is_set() and not self._guarded(lifecycle.wake):
-            self._stopping.wait(LOOK_SECONDS)
+        self._until_done(lifecycle.wake)
+        self._until_done(wanted.renew_tip_jars, self._shop)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
@@ -127,6 +127,10 @@ class Worker:
                 self._stopping.wait(seconds)
 
         threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def _until_done(self, step: Callable, *arguments) -> None:
+        while not self._stopping.is_set() and not self._guarded(step, *arguments):
+            self._stopping.wait(LOOK_SECONDS)
 
     def _start(self, key: str, step: Callable, *arguments) -> None:
         """Run a step in the pool, unless one of that key runs already."""

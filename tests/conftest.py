@@ -25,7 +25,9 @@ from lightningspace import clock, hosting, models, orders, passwords, payments, 
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Order, Server
 from lightningspace.prices import Terms
+from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
+from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
@@ -109,6 +111,17 @@ def dns():
     stand_in.stop()
 
 
+@pytest.fixture
+def ftp_server(tmp_path, panel):
+    """The FTP server of the panel's sites; a test that names it has a shop that puts tip jars."""
+    panel.queue_seconds = 0
+    certificate = self_signed(tmp_path / "ftp.pem")
+    stand_in = SandboxFtp(tmp_path / "www", panel, certificate)
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
 def dns_servers(dns: SandboxDns) -> dict[str, str]:
     return {"DNS_SERVERS": dns.address.replace("#", ":")}
 
@@ -161,6 +174,11 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
     mail = {}
     if "mails" in request.fixturenames:
         mail["SMTP_URL"] = request.getfixturevalue("mails").url
+    jars = {"TIP_JARS": "false"}
+    if "ftp_server" in request.fixturenames:
+        jars["TIP_JARS"] = "true"
+        jars["FTP_ADDRESSES"] = request.getfixturevalue("ftp_server").address
+        jars["FTP_VERIFY_TLS"] = str(tmp_path / "ftp.pem")
     return {
         "PUBLIC_URL": "http://localhost",
         "BASE_DOMAIN": "shop.test",
@@ -172,9 +190,8 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
-        # Those of tip jars put them on.
-        "TIP_JARS": "false",
         **mail,
+        **jars,
     } | getattr(request, "param", {})
 
 

@@ -14,7 +14,7 @@ from lightningspace.shop import build
 from tests.conftest import OPENING, at_once, open_account
 from tests.flows import resize
 
-KINDS = tuple(kind for kind in wanted.KINDS if kind not in ("alias", "forward"))
+KINDS = tuple(kind for kind in wanted.KINDS if kind not in ("alias", "forward", "tipjar"))
 ADDS = [method for method in OPENING if method.endswith("_add")]
 DELETES = [f"{method.removesuffix('_add')}_delete" for method in ADDS[1:]]
 RESIZING = ["sites_web_domain_update", "sites_database_update", "mail_user_update"]

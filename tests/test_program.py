@@ -13,7 +13,7 @@ import requests
 
 from lightningspace.node import Node, NodeError
 from lightningspace.sandbox.panel import SandboxPanel
-from tests.conftest import csrf_token, eventually, order_form
+from tests.conftest import csrf_token, debian_program, eventually, order_form
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "http://127.0.0.1:5000"
@@ -168,3 +168,48 @@ def test_a_domain_goes_live_when_its_records_are_published(program):
     name = "xn--bcher-kva.example"
     browser.post(f"{ADDRESS}/sandbox/publish/{name}", token).raise_for_status()
     eventually(lambda: f"http://{name}/" in browser.get(domains).text)
+
+
+def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(program):
+    debian_program("php", "php-cli")
+    buy("alice")
+    site = "http://alice.space.example.localhost:5001/"
+    eventually(lambda: f"There is a tip jar on {site}" in program.said)
+    host = {"Host": "alice.space.example.localhost:5001"}
+    page = requests.get("http://127.0.0.1:5001/", headers=host, timeout=10)
+    assert page.status_code == 200 and "alice.space.example on line" in page.text
+    tip = requests.post("http://127.0.0.1:5001/", {"amount": "1000"}, headers=host, timeout=10)
+    assert "lnbcrt" in tip.text
+
+
+@pytest.mark.parametrize(
+    "host, path",
+    [
+        ("alice.space.example.localhost", "/../log/"),
+        ("alice.space.example.localhost", "/%2e%2e/private"),
+        ("alice.space.example.localhost", "/%00"),
+        ("clients.localhost", "/"),
+        ("..localhost", "/"),
+        ("bob.space.example.localhost", "/"),
+        ("127.0.0.1", "/"),
+    ],
+)
+def test_sandbox_serves_sites_alone(web_server, host, path):
+    with socket.create_connection(("127.0.0.1", web_server), 10) as conn:
+        conn.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        assert conn.makefile("rb").readline().split()[1] == b"404"
+
+
+@pytest.fixture
+def web_server(tmp_path, port):
+    """The port at which alice's site is served, and nothing else of the sandbox's."""
+    for name in ("web", "log", "private"):
+        (tmp_path / "clients/client1/web1" / name).mkdir(parents=True)
+    (tmp_path / "alice.space.example").symlink_to("clients/client1/web1")
+    php = debian_program("php", "php-cli")
+    router = ROOT / "lightningspace" / "sandbox" / "router.php"
+    command = [php, "-S", f"127.0.0.1:{port}", "-t", str(tmp_path), str(router)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        yield port
+        server.kill()

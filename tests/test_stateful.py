@@ -422,6 +422,7 @@ class World:
             "PANEL_USER": "shop",
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "CAPACITY_MB": str(CAPACITY_MB),
+            "TIP_JARS": "false",
             "NAME_QUARANTINE_DAYS": str(QUARANTINE_DAYS),
         }
         self.config = from_env(env, directory)

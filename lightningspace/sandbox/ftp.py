@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -42,7 +43,7 @@ class SandboxFtp:
     Switches: `faults` know each command (see faults.py; "refuse" with the whole answer as message,
     or with "dribble": what the command sends comes by a byte a second); `down` and `up`;
     `space_bytes` (what may still be written; None: anything). `commands` are all that came, with
-    what they named.
+    what they named. `show` is told the domain and the name of each file that gets its name.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class SandboxFtp:
         panel: SandboxPanel,
         certificate: Path | None = None,
         host: str = "127.0.0.1",
+        show: Callable[[str, str], None] | None = None,
     ):
+        self.show = show
         self.root = root
         self.host = host
         self.port = 0
@@ -102,6 +105,10 @@ class SandboxFtp:
             if link.resolve() != site.resolve():
                 link.unlink(missing_ok=True)
                 link.symlink_to(site.relative_to(self.root))
+
+    def site_of(self, file: Path) -> str | None:
+        links = (link for link in self.root.iterdir() if link.is_symlink())
+        return next((link.name for link in links if link.resolve() in file.parents), None)
 
     def local(self, path: str) -> Path:
         """Where a path of the panel's is."""
@@ -231,6 +238,13 @@ class _Weather:
         while time.monotonic() < until and not sandbox.stopping.is_set():
             if sandbox.faults.thawed.wait(0.02):
                 break
+
+    def ftp_RNTO(self, path):
+        renamed = super().ftp_RNTO(path)
+        site = self.sandbox.site_of(Path(path).resolve()) if renamed else None
+        if site and self.sandbox.show:
+            self.sandbox.show(site, os.path.basename(path))
+        return renamed
 
     def respond(self, resp, **kwargs):
         if self._is_cut_after and not resp.startswith("1"):

@@ -1,8 +1,10 @@
 """`python app.py`: web, worker, and the sandbox's servers in one process."""
 
 import logging
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -19,13 +21,15 @@ from lightningspace import domains, logs, models, orders, shop, visitors
 from lightningspace.config import ConfigError, from_env
 from lightningspace.forms import Button
 from lightningspace.models import Order
+from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
+from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.mail import Mail, SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.worker import Worker
 
-HOST, PORT = "127.0.0.1", 5000
+HOST, PORT, SITES_PORT = "127.0.0.1", 5000, 5001
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
 
 
@@ -42,14 +46,36 @@ class Sandbox:
         )
         self.dns = SandboxDns(store=directory / "dns.json")
         self.mail = SandboxMail(show=print_mail)
+        self.certificate = self_signed(directory / "ftp.pem", days=365)
+        (directory / "www").mkdir(exist_ok=True)
+        self.ftp = SandboxFtp(directory / "www", self.panel, self.certificate, show=print_jar)
+        self._sites: subprocess.Popen | None = None
 
     def start(self) -> None:
         self.node.start()
         self.panel.start()
         self.dns.start()
         self.mail.start()
+        self.ftp.start()
+
+    def serve_sites(self) -> bool:
+        """Serve the sites' pages, if PHP is installed and the port free."""
+        php = shutil.which("php")
+        if php is None or not _is_free(SITES_PORT):
+            return False
+        # It ends with its input: with us, however we end.
+        serve = ["sh", "-c", '"$@" & read _; kill $!', "sh"]
+        router = Path(__file__).parent / "router.php"
+        serve += [php, "-q", "-S", f"{HOST}:{SITES_PORT}", "-t", str(self.ftp.root), str(router)]
+        self._sites = subprocess.Popen(
+            serve, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return True
 
     def stop(self) -> None:
+        if self._sites:
+            self._sites.communicate()
+        self.ftp.stop()
         self.mail.stop()
         self.dns.stop()
         self.panel.stop()
@@ -64,12 +90,20 @@ class Sandbox:
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "DNS_SERVERS": self.dns.address.replace("#", ":"),
             "SMTP_URL": self.mail.url,
+            "FTP_ADDRESSES": self.ftp.address,
+            "FTP_VERIFY_TLS": str(self.certificate),
         }
 
 
 def print_mail(mail: Mail) -> None:
     text = f"A mail to {mail.recipient}: {mail.subject}\n\n{mail.text}"
     print(f"\n{indent(text, '  | ', lambda line: True)}", flush=True)
+
+
+def print_jar(site: str, name: str) -> None:
+    if name == "index.php":
+        address = f"http://{site}.localhost:{SITES_PORT}/" if shutil.which("php") else site
+        print(f"\n  There is a tip jar on {address}\n", flush=True)
 
 
 def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
@@ -129,12 +163,18 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str]) -> t
 
 def _check_port() -> None:
     """Before the stand-ins start: they would take the sockets of a shop that is running."""
+    if not _is_free(PORT):
+        sys.exit(f"The shop does not start: {HOST}:{PORT} is in use. Is it running already?")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, PORT))
+            probe.bind((HOST, port))
         except OSError:
-            sys.exit(f"The shop does not start: {HOST}:{PORT} is in use. Is it running already?")
+            return False
+        return True
 
 
 def run(create_app, root: Path, env: Mapping[str, str]) -> None:
@@ -150,12 +190,16 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     except (ConfigError, shop.WrongKey) as error:
         sys.exit(f"The shop does not start: {error}")
 
+    sites = f"  Its sites cannot be opened: that needs PHP (php-cli) and port {SITES_PORT}\n"
+    if sandbox.serve_sites():
+        sites = f"  The sites that it sells: http://<site>.localhost:{SITES_PORT}\n"
     worker = Worker(app.extensions["shop"])
     working = threading.Thread(target=worker.run, name="worker")
     working.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     print(
         f"\n  The shop is open: http://{HOST}:{PORT}\n"
+        f"{sites}"
         "  Choose a size, order, and press “Pay from the sandbox wallet”. No real money moves.\n"
         "  Ctrl-C ends it; its data stay in instance/.\n",
         flush=True,

@@ -31,6 +31,7 @@ KEPT = re.compile(r"index\.old-[0-9]{8}-[0-9]+\..+")
 
 FULL = "The web space is full: there is no room for the tip jar."
 TOO_MUCH = "There is more in the web directory than we can look through."
+NOT_TAKEN = "The web directory does not take our files as it is."
 
 
 def program() -> bytes:
@@ -62,8 +63,8 @@ def settings_file(
     username: str,
     site: str,
     mode: str,
-    title: str,
-    text: str,
+    title: str | None,
+    text: str | None,
     amounts_sat: list[int],
     min_sat: int,
     max_sat: int,
@@ -75,7 +76,9 @@ def settings_file(
     `lightning_address` is the shop's, None if that door is off; `wallet_address` is its owner's,
     and the mode "wallet" shows it.
     """
-    address = wallet_address if mode == "wallet" else lightning_address
+    url = f"{shop}/.well-known/lnurlp/{username}" if lightning_address else None
+    if mode == "wallet":
+        url = lnurl.url_of_address(wallet_address) if wallet_address else None
     settings = {
         "shop": shop,
         "username": username,
@@ -88,7 +91,7 @@ def settings_file(
         "max_sat": max_sat,
         "lightning_address": lightning_address,
         "wallet_address": wallet_address,
-        "qr": _qr(address) if address else None,
+        "qr": _qr(lnurl.encode(url)) if url else None,
     }
     marked = settings | {"mark": _mark(settings)}
     return json.dumps(marked, indent=2, ensure_ascii=False).encode() + b"\n"
@@ -248,6 +251,5 @@ def _mark(settings: dict) -> str:
     return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
-def _qr(address: str) -> dict[str, str]:
-    code = lnurl.encode(lnurl.url_of_address(address))
-    return {"of": code, "svg": str(qr.svg(code))}
+def _qr(text: str) -> dict[str, str]:
+    return {"of": text, "svg": str(qr.svg(text))}

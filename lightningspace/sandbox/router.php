@@ -1,0 +1,31 @@
+<?php
+// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost.
+
+$root = realpath($_SERVER['DOCUMENT_ROOT']);
+$host = strtolower(explode(':', $_SERVER['HTTP_HOST'] ?? '')[0]);
+$site = preg_match('/^([a-z0-9][a-z0-9.-]*)\.localhost$/D', $host, $found) ? $found[1] : '';
+$pages = $site === '' || strpos($site, '..') !== false ? false : realpath("$root/$site/web");
+$asked = rawurldecode(parse_url($_SERVER["REQUEST_URI"], PHP_URL_PATH) ?: "/");
+$path = $pages && strpos($asked, "\0") === false ? realpath($pages . $asked) : false;
+
+if ($path !== false && is_dir($path)) {
+    $indexes = ['index.html', 'index.htm', 'index.php', 'standard_index.html'];
+    $path = current(array_filter(array_map(fn ($name) => realpath("$path/$name"), $indexes)));
+}
+if (!$path || strpos("$path/", "$pages/") !== 0) {
+    http_response_code(404);
+    header('Content-Type: text/plain');
+    exit("There is no such page. The sites of the sandbox are at http://<site>.localhost.\n");
+}
+if (substr($path, -4) === '.php') {
+    chdir(dirname($path));
+    $_SERVER['SCRIPT_FILENAME'] = $path;
+    $_SERVER['DOCUMENT_ROOT'] = $pages;
+    $_SERVER['SCRIPT_NAME'] = $_SERVER['PHP_SELF'] = substr($path, strlen($pages));
+    require $path;
+    return;
+}
+$types = ['html' => 'text/html', 'htm' => 'text/html', 'css' => 'text/css', 'js' => 'text/javascript',
+    'json' => 'application/json', 'svg' => 'image/svg+xml', 'png' => 'image/png', 'jpg' => 'image/jpeg'];
+header('Content-Type: ' . ($types[strtolower(pathinfo($path, PATHINFO_EXTENSION))] ?? 'text/plain'));
+readfile($path);
