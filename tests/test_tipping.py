@@ -160,6 +160,7 @@ def take_no_tips(this_shop, alice, why: str) -> str:
     return (names | {"long": "a" * 999}).get(why, "alice")
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     "why", ["closed", "blocked", "closing", "unpaid", "unknown", "capitals", "odd", "long"]
 )
@@ -188,6 +189,7 @@ def test_nobody_tips_what_is_about_to_go(client, alice, time_machine):
 # -- giving ----------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_tip_becomes_time(client, alice, pay):
     answer = give(client, message=" Thank you! ")
     order = Order.get()
@@ -220,6 +222,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("typed", HOSTILE)
 def test_any_message_is_text(client, owner, alice, pay, typed):
     form = filled(client, message=typed.encode(errors="surrogatepass"))
@@ -495,6 +498,7 @@ def test_a_message_is_hidden_and_shown_again(client, owner, tip, pay):
     assert "for the cat" in client.get(f"/orders/{tip.token}").text  # to whom wrote it
 
 
+@pytest.mark.each_database
 def test_bob_hides_no_tip_of_alices(app, client, owner, alice, tip, pay, this_shop):
     pay(tip)
     top_up(owner, "5")
