@@ -304,6 +304,9 @@ class _Look:
     def _use_credit(self) -> int | None:
         """Turn what was paid beyond the horizon into time, as room appears; when to do it again."""
         account = self.account
+        is_over = account.expires_at <= self.rules.moment
+        if is_over and account.credit_msat < self.shop.config.tip_min_sats * 1000:
+            return None  # as of a tip: it switches nothing on
         # A clock that has just jumped gives no time away.
         since = max(account.valued_at, self.rules.unbroken_since)
         if account.credit_msat and since + DAY <= self.rules.moment:

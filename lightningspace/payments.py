@@ -226,6 +226,8 @@ def _renew(shop: Shop, token: str) -> str | None:
     order = Order.get_by_id(token)  # again: who held the account's row may have been faster
     if account is None or order.applied_at is not None or orders.is_too_late(order):
         return None
+    if order.door == "offer" and order.received_msat < shop.config.tip_min_sats * 1000:
+        return _keep_as_credit(account, order)
     before = ledger.holding(account)
     size = _size_that_it_gets(shop, account, order)
     after = orders.bought(shop, account, order, order.received_msat, size)
@@ -237,6 +239,20 @@ def _renew(shop: Shop, token: str) -> str | None:
     wanted.renew(shop, account, after, size)
     outbox.withdraw(account.id, *outbox.OF_THE_END)
     logger.info("order %s: account %s %s", token[:8], account.id, order.kind)
+    return account.id
+
+
+def _keep_as_credit(account: Account, order: Order) -> str | None:
+    """Within a transaction: an offer takes any amount, and one below the least changes no end.
+
+    Else a thousandth of a sat a fortnight would keep the space of a suspended hosting for ever.
+    """
+    msat = order.received_msat
+    if not _take_effect(order.token, 0, account.expires_at, msat):
+        return None
+    facts = {"credit_msat": Account.credit_msat + msat, "calendar_at": now()}
+    Account.update(facts).where(Account.id == account.id).execute()
+    logger.info("order %s: account %s credited", order.token[:8], account.id)
     return account.id
 
 

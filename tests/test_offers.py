@@ -152,6 +152,46 @@ def test_a_label_that_only_begins_as_ours_is_another_programs(
     assert Order.select().count() == 0
 
 
+def look(shop):
+    """A pass of the calendar, as if it had never slept."""
+    lifecycle.wake()
+    Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+    lifecycle.run_pass(shop)
+
+
+def test_less_than_a_tip_keeps_no_suspended_hosting_for_ever(
+    this_shop, alice, offer, wallet, worker, node, time_machine
+):
+    time_machine.forward(alice.expires_at - clock.now() + DAY)
+    look(this_shop)
+    pay(wallet, offer, 999)
+    work(worker)
+    look(this_shop)
+    after = fresh(alice)
+    assert (after.expires_at, after.credit_msat) == (alice.expires_at, 999)
+    assert after.suspended_at
+    [tip] = tips.received(alice.id)
+    assert (tip.bought_seconds, tip.bought_credit_msat) == (0, 999)
+    pay(wallet, offer, 1)
+    work(worker)
+    look(this_shop)
+    after = fresh(alice)
+    assert (after.expires_at, after.credit_msat) == (clock.now() + SAT * DAY // RATE, 0)
+    assert not after.suspended_at
+
+
+def test_less_than_a_tip_is_time_at_the_end_of_the_day(
+    this_shop, alice, offer, wallet, worker, time_machine
+):
+    for _ in range(2):
+        pay(wallet, offer, 500)
+        work(worker)
+    assert fresh(alice).expires_at == alice.expires_at
+    time_machine.forward(DAY)
+    look(this_shop)
+    assert fresh(alice).expires_at == alice.expires_at + SAT * DAY // RATE
+
+
 # -- the rule ----------------------------------------------------------------------------
 
 
