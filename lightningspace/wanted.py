@@ -6,6 +6,7 @@ has otherwise, and of their account. `hosting.reconcile` then makes the panel ma
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,8 +79,8 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
     "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
     "destination": lambda value: names.is_address(str(value)),
-    "title": lambda value: isinstance(value, str) and len(value) <= JAR_TITLE_MAX,
-    "text": lambda value: isinstance(value, str) and len(value) <= JAR_TEXT_MAX,
+    "title": lambda value: _is_text(value, JAR_TITLE_MAX),
+    "text": lambda value: _is_text(value, JAR_TEXT_MAX),
     "amounts_sat": lambda value: isinstance(value, list) and _are_amounts(value),
     "mode": lambda value: value in ("site", "wallet"),
     "wallet_address": lambda value: value is None or lnurl.is_address(str(value)),
@@ -748,6 +749,12 @@ def _goes_along(row: Service, removed: Service) -> bool:
         return (row.kind, row.name) == (removed.kind, removed.name)
     own = KINDS.index(row.kind) >= KINDS.index(removed.kind)
     return own and row.name.rpartition("@")[2] == removed.name
+
+
+def _is_text(value: object, most: int) -> bool:
+    # JSON can name half a character, which no file can hold.
+    is_whole = isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    return is_whole and len(value) <= most
 
 
 def _are_amounts(values: list) -> bool:

@@ -299,6 +299,7 @@ def test_closed_door_is_not_on_the_jar(alice, pages, work):
     "wrong",
     [
         {"title": "x" * 121},
+        {"title": "half a character: \ud800"},
         {"title": None},
         {"text": "x" * 2001},
         {"amounts_sat": []},
