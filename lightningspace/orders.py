@@ -718,11 +718,13 @@ def close_account(shop: Shop, account: Account) -> bool:
     False, and nothing is closed, when a payment came or its end has moved since `account` was
     read. Raises NodeError; what was cancelled before stays so. Twice is once.
     """
-    for _ in range(RACES):  # strangers go on asking for invoices of tips meanwhile
-        unpaid_ones = list(_unpaid(account.id))
+    unpaid_ones = list(_unpaid(account.id))
+    for _ in range(RACES):
         for order in unpaid_ones:
             if not cancel(shop, order) and not Order.get_by_id(order.token).released_at:
                 return False
+        # Strangers go on asking for invoices of tips meanwhile; what its owner orders stops it.
+        unpaid_ones = list(_unpaid(account.id).where(is_of_others()))
         if not unpaid_ones:
             break
     if not offers.turn_off(shop, account.id):
