@@ -18,6 +18,8 @@ def ask(method, path, body=None):
 
 
 hosting = ask("POST", "/api/v1/hosting", {"space_mb": 100, "duration": 1, "unit": "hours"})
+while ask("GET", "/api/v1/hosting")["state"] != "live":
+    time.sleep(10)  # FTP is the last to work
 ftp, tls = hosting["connections"]["ftp"], create_default_context()
 with FTP_TLS(ftp["host"], context=tls) as server, open("index.html", "rb") as page:
     server.login(ftp["user"], hosting["password"])

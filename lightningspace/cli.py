@@ -179,6 +179,8 @@ def _print_account(found: Account) -> bool:
         if row.error:
             tried = "no retry cures it, " if row.permanent else ""
             click.echo(f"    {row.error} ({tried}last tried {_time(row.tried_at)})")
+        if row.note:
+            click.echo(f"    {row.note}")
     return all(row.is_applied for row in rows)
 
 

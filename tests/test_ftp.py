@@ -9,7 +9,16 @@ from contextlib import contextmanager
 import pytest
 
 from lightningspace import ftp
-from lightningspace.ftp import FtpError, FtpServer, LoginRefused, NoSpace, Refused
+from lightningspace.ftp import (
+    FtpError,
+    FtpServer,
+    FtpServers,
+    LoginRefused,
+    NoSpace,
+    NotNow,
+    Refused,
+    Unreachable,
+)
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
 
@@ -282,7 +291,7 @@ def test_names_of_any_bytes_are_listed(client, pages):
 def test_no_server_holds_a_session_up_beyond_its_time(server, certificate, command, message):
     fault = {"kind": "frozen"} if message == "frozen" else {"kind": "refuse", "message": message}
     server.faults.set(method=command, **fault)
-    client = FtpServer(server.host, server.port, verify_tls=str(certificate), seconds=0.8)
+    client = FtpServer(server.host, server.port, verify_tls=str(certificate), seconds=0.4)
     started = time.monotonic()
 
     with pytest.raises(FtpError, match="took too long"), client.session(USER, PASSWORD) as session:
@@ -360,3 +369,42 @@ def test_data_port_that_is_closed_is_told(client, server):
 
     with pytest.raises(FtpError, match="passive ports"), client.session(USER, PASSWORD) as session:
         session.names()
+
+
+# -- the servers of a shop -------------------------------------------------------------------
+
+
+@pytest.fixture
+def servers(server, certificate):
+    addresses = {1: (server.host, server.port), 2: ("127.0.0.1", 9)}
+    return FtpServers(addresses, verify_tls=str(certificate), at_once=1)
+
+
+def test_server_has_so_many_sessions_at_once(servers):
+    with servers.session(1, "localhost", USER, PASSWORD), pytest.raises(NotNow):
+        servers.check(1)
+    with servers.session(1, "localhost", USER, PASSWORD) as session:
+        assert session.names()
+
+
+def test_server_that_cannot_be_reached_rests_and_others_do_not(servers):
+    with pytest.raises(Unreachable), servers.session(2, "localhost", USER, PASSWORD):
+        pass
+    with pytest.raises(NotNow), servers.session(2, "localhost", USER, PASSWORD):
+        pass
+    with servers.session(1, "localhost", USER, PASSWORD) as session:
+        assert session.names()
+
+
+@pytest.mark.parametrize("password", ["another", PASSWORD])
+def test_one_site_gives_its_server_no_rest(servers, server, password):
+    server.faults.set("cut-before", "NLST", times=1)
+    with pytest.raises(FtpError), servers.session(1, "localhost", USER, password) as session:
+        session.names()
+
+    servers.check(1)
+
+
+def test_server_without_an_address_of_its_own_is_where_customers_reach_it(servers):
+    with pytest.raises(Unreachable), servers.session(3, "127.0.0.3", USER, PASSWORD):
+        pass

@@ -460,16 +460,14 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
     assert uploaders(panel) == []
 
 
-@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
 @pytest.mark.parametrize("where", ["panel", "ftp"])
-def test_killed_at_any_call_a_repeat_completes_it(
-    this_shop, panel, ftp_server, time_machine, where, kind
+def test_cut_after_any_call_a_repeat_completes_it(
+    this_shop, panel, ftp_server, time_machine, where
 ):
-    """Both ways: our process dies as the call goes out, or the server does with its answer."""
     server = panel if where == "panel" else ftp_server
     for index in range(60):
         account = prepare(this_shop, panel, ftp_server, f"alice{index}x")
-        server.faults.set(kind, passes=index, times=1)
+        server.faults.set("cut-after", passes=index, times=1)
         hosting.reconcile(this_shop, account.id)
         was_hit = not jar(account).is_applied
         server.faults.clear()
@@ -560,3 +558,10 @@ def test_no_name_and_no_password_is_logged(alice, panel, ftp_server, work, caplo
 
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("lightningspace"))
     assert "ls_tip_" not in ours and "password" not in ours.lower()
+
+
+def test_operator_reads_why_there_is_no_jar(runner, alice, pages, work):
+    (pages.path / "index.php").write_bytes(THEIRS)
+    work(alice)
+
+    assert "A start page of your own is there" in runner.invoke(args=["account", "alice"]).output

@@ -460,17 +460,16 @@ def test_name_that_only_seems_to_be_there_costs_nobody_else_anything(put, pages)
 
 
 @contextmanager
-def killed_at(server, index, kind):
-    """The connection is cut at a command; gives whether there were so many."""
-    server.commands.clear()
-    server.faults.set(kind, passes=index, times=1)
+def killed_at(server, index):
+    """The connection is cut when so many commands and one more were carried out."""
+    server.faults.set("cut-after", passes=index, times=1)
     try:
         yield
     finally:
         server.faults.clear()
 
 
-def every_kill(server, kind, prepare, act, check):
+def every_kill(server, prepare, act, check):
     """Run `act` with the connection cut at each command in turn, and then once more in peace.
 
     Before the last command of the login nothing has been looked at.
@@ -479,7 +478,7 @@ def every_kill(server, kind, prepare, act, check):
         prepare()
         was_killed = False
         try:
-            with killed_at(server, index, kind):
+            with killed_at(server, index):
                 act()
         except FtpError:
             was_killed = True
@@ -492,8 +491,7 @@ def every_kill(server, kind, prepare, act, check):
     raise AssertionError("more commands than expected")
 
 
-@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server, kind):
+def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server):
     new = settings_file(title="New")
 
     def prepare():
@@ -510,11 +508,10 @@ def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server, kind):
         else:
             assert there == jar(new)
 
-    every_kill(server, kind, prepare, lambda: put(new), check)
+    every_kill(server, prepare, lambda: put(new), check)
 
 
-@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_killed_anywhere_putting_it_back_loses_nothing(put, pages, server, kind):
+def test_killed_anywhere_putting_it_back_loses_nothing(put, pages, server):
     mine = {"index.php": THEIRS, "index.html": b"<p>mine", "tipjar.json": b"{mine}"}
 
     def prepare():
@@ -530,11 +527,10 @@ def test_killed_anywhere_putting_it_back_loses_nothing(put, pages, server, kind)
         if not is_half:
             assert len(there) == 5 and there.items() >= jar().items()
 
-    every_kill(server, kind, prepare, lambda: put(put_back=True), check)
+    every_kill(server, prepare, lambda: put(put_back=True), check)
 
 
-@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_killed_anywhere_taking_it_away_is_completed(take_away, pages, server, kind):
+def test_killed_anywhere_taking_it_away_is_completed(take_away, pages, server):
     def prepare():
         for name, content in jar().items():
             (pages / name).write_bytes(content)
@@ -545,4 +541,4 @@ def test_killed_anywhere_taking_it_away_is_completed(take_away, pages, server, k
         assert there.pop("mine.html") == THEIRS
         assert is_half or there == {}
 
-    every_kill(server, kind, prepare, take_away, check)
+    every_kill(server, prepare, take_away, check)
