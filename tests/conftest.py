@@ -269,6 +269,10 @@ def worker(this_shop):
 
 @pytest.fixture
 def port():
+    return free_port()
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -11,11 +11,12 @@ from lightningspace import domains, hosting, l402, ledger, orders, payments, rec
 from lightningspace.clock import now
 from lightningspace.models import Account, Order
 from lightningspace.prices import DAY, Size
-from lightningspace.sandbox.program import buttons
+from lightningspace.sandbox.program import ROUTER, buttons
 from tests.conftest import (
     debian_program,
     dns_servers,
     eventually,
+    free_port,
     opened,
     record_payments,
     work,
@@ -254,6 +255,50 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
     expect(page.get_by_text("Your hosting has its new size")).to_be_visible()
     assert ledger.size(Account.get()) == Size(100, 1)
     visitor.assert_clean()
+
+
+# -- a tip jar -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sites(ftp_server):
+    """The web server of the sites: `sites("alice.shop.test")` is the address of one."""
+    php, port = debian_program("php", "php-cli php-curl"), free_port()
+    ftp_server.root.mkdir(exist_ok=True)
+    command = [php, "-q", "-S", f"127.0.0.1:{port}", "-t", str(ftp_server.root), str(ROUTER)]
+    serving = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield lambda site: f"http://{site}.localhost:{port}/"
+    serving.kill()
+    serving.wait()
+
+
+def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_server, at_work):
+    owner = visit(java_script_enabled=False).page
+    order_by_hand(owner, "alice")
+    owner.get_by_role("button", name="Pay from the sandbox wallet").click()
+    expect(owner).to_have_url(re.compile("/account$"), timeout=READY_MS)
+    before, shown = Account.get().expires_at, owner.get_by_text("Paid until").inner_text()
+    eventually(lambda: ("RNTO", "index.php") in ftp_server.commands)
+
+    visitor = visit(java_script_enabled=False)
+    reader = visitor.page
+    reader.goto(sites("alice.shop.test"))
+    expect(reader.get_by_role("heading", name="Keep alice.shop.test on line")).to_be_visible()
+    reader.get_by_label("Message").fill("Thank you for your site!")
+    reader.get_by_role("button", name="1,000 sat").click()
+    wallet.pay(reader.get_by_label("Invoice").input_value())
+    # The page refreshes itself.
+    expect(reader.get_by_role("heading", name="Thank you!")).to_be_visible(timeout=READY_MS)
+    assert visitor.complaints == []
+
+    tip = Order.get(Order.kind == "topup")
+    eventually(lambda: Order.get_by_id(tip.token).applied_at)
+    assert Account.get().expires_at == before + 1_000_000 * DAY // 7000
+    owner.reload()
+    expect(owner.get_by_text("Paid until")).not_to_have_text(shown)
+    owner.goto("/account/tips")
+    expect(owner.locator("main")).to_contain_text("Thank you for your site!")
+    expect(owner.locator("main")).to_contain_text(re.compile(r"1\s000 sat"))
 
 
 # -- a receipt, and the wallet's history -----------------------------------------------

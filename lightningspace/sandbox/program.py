@@ -31,6 +31,7 @@ from lightningspace.worker import Worker
 
 HOST, PORT, SITES_PORT = "127.0.0.1", 5000, 5001
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
+ROUTER = Path(__file__).parent / "router.php"
 
 
 class Sandbox:
@@ -65,8 +66,7 @@ class Sandbox:
             return False
         # It ends with its input: with us, however we end.
         serve = ["sh", "-c", '"$@" & read _; kill $!', "sh"]
-        router = Path(__file__).parent / "router.php"
-        serve += [php, "-q", "-S", f"{HOST}:{SITES_PORT}", "-t", str(self.ftp.root), str(router)]
+        serve += [php, "-q", "-S", f"{HOST}:{SITES_PORT}", "-t", str(self.ftp.root), str(ROUTER)]
         self._sites = subprocess.Popen(
             serve, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
