@@ -87,7 +87,7 @@ def require_login():
 @account.errorhandler(wanted.Unknown)
 def unknown(error):
     """A service that is not this account's, or is no more."""
-    raise NotFound from error
+    return current_app.handle_user_exception(NotFound())  # raised here, it would be a 500
 
 
 @account.errorhandler(wanted.Closed)

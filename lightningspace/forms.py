@@ -29,7 +29,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from lightningspace import authorization, l402, messages, names, passwords
+from lightningspace import authorization, l402, lnurl, messages, names, passwords
 from lightningspace.clock import now
 from lightningspace.prices import (
     DAY,
@@ -64,6 +64,11 @@ CAPABILITIES_IN_WORDS = {
     "close": "close and delete the hosting",
 }
 TOKEN_NAME_MAX = 40
+# Of what a tip jar says, in characters, and its buttons.
+TIP_TITLE_MAX = 80
+TIP_TEXT_MAX = 500
+TIP_AMOUNTS_MAX = 6
+TIP_MODES = {"site": "keeps this site on line", "wallet": "goes to my own wallet"}
 TOKEN_DAYS_MAX = 10 * 366
 
 
@@ -85,6 +90,17 @@ def _lower_domain(value):
         return value
     local, at, domain = value.rpartition("@")
     return local + at + domain.lower()
+
+
+def _on_one_line(value):
+    return messages.on_one_line(value) if isinstance(value, str) else value
+
+
+def _in_lines(value):
+    """Browsers send each line's end as two characters, and count it as one."""
+    if not isinstance(value, str):
+        return value
+    return "\n".join(map(messages.on_one_line, value.splitlines())).strip()
 
 
 def _whole(typed) -> int:
@@ -497,6 +513,78 @@ class TipForm(TopUpForm):
     def validate_message(self, field):
         if len(field.data) > messages.LONGEST:
             raise ValidationError(f"A message has up to {messages.LONGEST} characters.")
+
+
+class TipJarForm(Form):
+    """What the tip jar on a site says and takes. `bounds`: as of AmountForm.
+
+    What is left empty the jar says in words of its own.
+    """
+
+    amounts_sat: list[int]
+
+    mode = RadioField("What visitors give", validate_choice=False)
+    wallet_address = StringField(
+        "Lightning Address of your wallet",
+        filters=[_stripped, _lower],
+        render_kw=TYPED_AS_IT_IS | {"inputmode": "email", "placeholder": "you@wallet.example"},
+    )
+    title = StringField(
+        "Title",
+        filters=[_on_one_line],
+        render_kw={"maxlength": str(TIP_TITLE_MAX), "autocomplete": "off"},
+    )
+    text = TextAreaField(
+        "Text",
+        filters=[_in_lines],
+        render_kw={"maxlength": str(TIP_TEXT_MAX), "rows": "4"},
+    )
+    amounts = StringField(
+        "Amounts in sat", filters=[_stripped], render_kw=TYPED_AS_IT_IS | {"inputmode": "text"}
+    )
+
+    def __init__(self, bounds: tuple[int, int], settings: dict, **kwargs):
+        self._bounds = bounds
+        amounts = " ".join(map(str, settings["amounts_sat"]))
+        super().__init__(data=settings | {"amounts": amounts}, **kwargs)
+        self.mode.choices = list(TIP_MODES.items())
+
+    def validate_mode(self, field):
+        if field.data not in TIP_MODES:
+            raise ValidationError("Choose where it goes.")
+
+    def validate_wallet_address(self, field):
+        if self.mode.data == "wallet" and not field.data:
+            raise ValidationError("Write the Lightning Address of your wallet.")
+        if field.data and not lnurl.is_address(field.data):
+            raise ValidationError("This is no Lightning Address, such as you@wallet.example.")
+
+    def validate_title(self, field):
+        if len(field.data or "") > TIP_TITLE_MAX:
+            raise ValidationError(f"A title has up to {TIP_TITLE_MAX} characters.")
+
+    def validate_text(self, field):
+        if len(field.data or "") > TIP_TEXT_MAX:
+            raise ValidationError(f"The text has up to {TIP_TEXT_MAX} characters.")
+
+    def validate_amounts(self, field):
+        least, most = self._bounds
+        amounts = dict.fromkeys(re.split(r"[,;]?\s+", field.data or ""))  # each once
+        try:
+            self.amounts_sat = [_whole(each) for each in amounts]
+        except ValueError:
+            raise ValidationError("Write whole numbers with blanks between them.") from None
+        if len(amounts) > TIP_AMOUNTS_MAX:
+            raise ValidationError(f"Write up to {TIP_AMOUNTS_MAX} amounts.")
+        if not all(least <= amount <= most for amount in self.amounts_sat):
+            raise ValidationError(f"Write amounts from {least} to {most} sat.")
+
+    def settings(self) -> dict:
+        kept = {name: self[name].data for name in ("mode", "title", "text")}
+        return kept | {
+            "wallet_address": self.wallet_address.data or None,
+            "amounts_sat": self.amounts_sat,
+        }
 
 
 class SizeForm(Form):

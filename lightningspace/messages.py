@@ -16,9 +16,13 @@ def cleaned(text: object) -> str | None:
     """
     if not isinstance(text, str):
         return None
-    blanks = "".join(" " if each.isspace() else each for each in text[: 64 * LONGEST])
-    shown = "".join(filter(_is_shown, blanks))
-    return " ".join(shown.split())[:LONGEST].strip() or None
+    return on_one_line(text[: 64 * LONGEST])[:LONGEST].strip() or None
+
+
+def on_one_line(text: str) -> str:
+    """Without what nobody sees."""
+    blanks = "".join(" " if each.isspace() else each for each in text)
+    return " ".join("".join(filter(_is_shown, blanks)).split())
 
 
 def _is_shown(character: str) -> bool:

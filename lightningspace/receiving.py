@@ -2,11 +2,13 @@
 
 import logging
 
-from flask import flash, redirect, request, url_for
+from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import tips, wanted
+from lightningspace import hosting, tips, wanted
 from lightningspace.control import account, page, this_account
+from lightningspace.forms import Button, TipJarForm
+from lightningspace.models import Service
 from lightningspace.node import NodeError
 from lightningspace.visitors import this_shop
 
@@ -26,9 +28,17 @@ SWITCHED = {
 
 @account.get("/tips", endpoint="tips")
 def tips_page():
-    shop, own = this_shop(), this_account()
+    return _tips_page()
+
+
+def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
+    shop, own, jar = this_shop(), this_account(), _jar()
+    form = jar_form or (_jar_form(jar, formdata=None) if jar else None)
     return page(
         "account/tips.html",
+        status,
+        jar_form=form,
+        **_jar_state(jar),
         received=tips.received(own.id),
         received_msat=tips.received_msat(own.id),
         most_listed=tips.LISTED,
@@ -67,3 +77,67 @@ def hide_tip(token):
     if not token.isalnum() or not tips.hide(this_account().id, token, hidden):
         raise NotFound
     return redirect(url_for("account.tips", _anchor="received"), 303)
+
+
+# -- the tip jar on its site -------------------------------------------------------------
+
+
+@account.post("/tips/jar")
+def change_jar():
+    jar = _jar()
+    if jar is None:
+        raise wanted.Unknown
+    form = _jar_form(jar)
+    if not form.validate_on_submit():
+        return _tips_page(400, form)
+    wanted.configure(this_account().id, "tipjar", jar.name, **form.settings())
+    flash("The tip jar is being changed.")
+    return redirect(url_for("account.tips", _anchor="jar"), 303)
+
+
+@account.get("/tips/jar")
+def jar_state():
+    """What its page shows and looks at again, while it is being put on the site."""
+    jar = _jar()
+    if jar is None:
+        return Response(headers={"HX-Refresh": "true"})
+    return render_template("account/_jar.html", button=Button(), **_jar_state(jar))
+
+
+def _jar_state(jar: Service | None) -> dict:
+    return {
+        "jar": jar,
+        "jar_state": hosting.told_state(this_account(), jar) if jar else None,
+        "jar_moves": jar is not None and not jar.is_applied and not jar.permanent,
+    }
+
+
+@account.post("/tips/jar/put")
+def put_jar():
+    """Put it on the site, or back there, whatever start page the site has."""
+    own, jar = this_account(), _jar()
+    if jar:
+        wanted.configure(own.id, "tipjar", jar.name, put_back=True)
+    else:
+        name = wanted.site_name(this_shop(), own.username)
+        wanted.add(this_shop(), own.id, "tipjar", name, put_back=True)
+    flash("The tip jar is being put on your site. That takes a minute.")
+    return redirect(url_for("account.tips", _anchor="jar"), 303)
+
+
+@account.post("/tips/jar/remove")
+def remove_jar():
+    jar = _jar()
+    if jar:
+        wanted.remove(this_account().id, "tipjar", jar.name)
+        flash("The tip jar is being taken off your site.")
+    return redirect(url_for("account.tips", _anchor="jar"), 303)
+
+
+def _jar() -> Service | None:
+    own = (Service.account == this_account().id) & (Service.kind == "tipjar") & ~Service.gone
+    return Service.select().where(own).first()
+
+
+def _jar_form(jar: Service, **kwargs) -> TipJarForm:
+    return TipJarForm(tips.bounds(this_shop()), wanted.settings_of(jar), **kwargs)

@@ -1,11 +1,13 @@
 """Tips: the public page, the order that it makes, and what the owner sees and decides."""
 
+import json
 import re
 
 import pytest
 
 from lightningspace import hosting, messages, orders, payments, tips, wanted
 from lightningspace.clock import clock_time
+from lightningspace.forms import TipJarForm
 from lightningspace.models import Account, Order
 from lightningspace.prices import DAY
 from tests.conftest import (
@@ -570,3 +572,136 @@ def test_the_note_of_an_offers_payer_is_shown_as_text(owner, alice, this_shop, w
     page = owner.get("/account/tips").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;</bdi>" in page
     assert "to the offer" in page
+
+
+# -- the tip jar -------------------------------------------------------------------------
+
+JAR = {
+    "title": "",
+    "text": "",
+    "amounts_sat": [100, 1000, 10000],
+    "mode": "site",
+    "wallet_address": None,
+}
+TYPED = {"title": "", "text": "", "amounts": "100 1000", "mode": "site", "wallet_address": ""}
+
+
+def jar_form(app, **fields):
+    with app.test_request_context(method="POST", data=TYPED | fields):
+        form = TipJarForm((1, 1_000_000), JAR, meta={"csrf": False})
+        form.validate()
+        return form
+
+
+RIGHT_JARS = [
+    ({"title": " Coffee\u202e\0 for  me "}, {"title": "Coffee for me"}),
+    ({"title": "ü" * 80, "text": "ü" * 500}, {"title": "ü" * 80, "text": "ü" * 500}),
+    ({"text": "one\r\n\r\ntwo\r\n"}, {"text": "one\n\ntwo"}),
+    ({"text": "<script>❤️‍🔥"}, {"text": "<script>❤️‍🔥"}),
+    ({"amounts": "5, 21; 5\n21000"}, {"amounts_sat": [5, 21, 21000]}),
+    ({"mode": "wallet", "wallet_address": " Me@W.Example "}, {"wallet_address": "me@w.example"}),
+]
+WRONG_AMOUNTS = ("", "0", "1000001", "-5", "1.5", "1,000", "x", "1 2 3 4 5 6 7")
+WRONG_ADDRESSES = ("me", "me@", "@x.example", "me@localhost", "a b@x.example", "me@127.0.0.1")
+WRONG_JARS = [
+    *({"title": "x" * size} for size in (81, 10_000)),
+    *({"text": "x" * size} for size in (501, 60_000)),
+    *({"amounts": text} for text in WRONG_AMOUNTS),
+    *({"mode": text} for text in ("", "both", "\0")),
+    *({"wallet_address": text} for text in WRONG_ADDRESSES),
+    *({"wallet_address": text} for text in ("me@x.example/../", "x" * 65 + "@x.example")),
+    {"wallet_address": "", "mode": "wallet"},
+]
+
+
+def test_a_tip_jar_is_set_as_its_owner_means_it(app):
+    for typed, meant in RIGHT_JARS:
+        form = jar_form(app, **typed)
+        assert not form.errors, typed
+        assert form.settings().items() >= meant.items()
+    assert jar_form(app).settings() == JAR | {"amounts_sat": [100, 1000]}
+
+
+def test_what_a_tip_jar_cannot_be_is_said_beside_its_field(app):
+    for typed in WRONG_JARS:
+        assert list(jar_form(app, **typed).errors) == [[*typed][0]], typed
+
+
+@pytest.fixture
+def own_jar(ftp_server, alice, this_shop, owner):
+    """The directory of alice's pages, with the tip jar in it."""
+    settle(this_shop)
+    return (ftp_server.root / "alice.shop.test" / "web").resolve()
+
+
+def settle(this_shop):
+    while due := hosting.due_accounts():
+        for account_id in due:
+            hosting.reconcile(this_shop, account_id)
+
+
+def told(owner) -> str:
+    return in_words(owner.get("/account/tips").text.partition('id="jar"')[2])
+
+
+def test_the_owner_sets_the_tip_jar(owner, own_jar, this_shop):
+    assert "The tip jar is there" in told(owner)
+    typed = {"title": "For <b>my</b> cat", "text": "one\r\ntwo", "amounts": "21 2100"}
+    wallet = {"mode": "wallet", "wallet_address": "me@wallet.example"}
+    answer = send(owner, "/tips/jar", **TYPED | typed | wallet)
+    assert answer.location == "/account/tips#jar"
+    assert "is being put there" in told(owner)
+    assert 'hx-trigger="every 3s"' in owner.get("/account/tips/jar").text
+    settle(this_shop)
+    written = json.loads((own_jar / "tipjar.json").read_text())
+    meant = {"title": "For <b>my</b> cat", "text": "one\ntwo", "amounts_sat": [21, 2100]}
+    assert written.items() >= (meant | wallet).items()
+    page = owner.get("/account/tips").text
+    for value in ("For &lt;b&gt;my&lt;/b&gt; cat", "me@wallet.example", "21 2100"):
+        assert f'value="{value}"' in page
+    assert ">\r\none\ntwo</textarea>" in page
+    assert "every 3s" not in owner.get("/account/tips/jar").text
+
+
+def test_what_is_wrong_with_the_tip_jar_is_said_beside_its_field(owner, own_jar):
+    answer = send(owner, "/tips/jar", **TYPED | {"amounts": "0", "title": "x" * 81})
+    assert answer.status_code == 400
+    assert 'id="amounts-error"' in answer.text and 'id="title-error"' in answer.text
+    assert "The tip jar is there" in in_words(answer.text)
+
+
+def test_the_tip_jar_is_put_back_and_taken_away(owner, own_jar, this_shop):
+    (own_jar / "index.php").write_text("my own")
+    send(owner, "/tips/jar", **TYPED)
+    settle(this_shop)
+    assert "A start page of your own is there: index.php." in told(owner)
+    assert (own_jar / "index.php").read_text() == "my own"
+    for _ in range(2):
+        assert send(owner, "/tips/jar/put").location == "/account/tips#jar"
+    settle(this_shop)
+    assert "The tip jar is there" in told(owner)
+    assert "my own" in [each.read_text() for each in own_jar.glob("index.old-*")]
+    for _ in range(2):
+        assert send(owner, "/tips/jar/remove").location == "/account/tips#jar"
+    assert "Put a tip jar on your site" in told(owner)
+    assert owner.get("/account/tips/jar").headers["HX-Refresh"] == "true"
+    assert send(owner, "/tips/jar", **TYPED).status_code == 404
+    settle(this_shop)
+    assert not (own_jar / "index.php").exists()
+    send(owner, "/tips/jar/put")
+    settle(this_shop)
+    assert (own_jar / "index.php").exists()
+
+
+def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
+    owner, own_jar, ftp_server, this_shop, alice, time_machine
+):
+    ftp_server.stop()
+    send(owner, "/tips/jar", **TYPED)
+    hosting.reconcile(this_shop, alice.id)
+    assert "The server does not answer as it should; we go on trying" in told(owner)
+
+
+def test_a_tip_jar_without_a_tip_page_is_told_to_its_owner(owner, own_jar):
+    send(owner, "/tips/switch", name="tips_page", active="off")
+    assert "without it the tip jar cannot take tips" in told(owner)
