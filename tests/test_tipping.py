@@ -268,6 +268,16 @@ def test_the_same_form_twice_at_once_is_one_tip(app, client, alice, node):
     assert invoices_asked_for(node) == 1
 
 
+def test_a_site_that_many_tip_at_once_takes_no_more(client, alice):
+    facts = {"kind": "topup", "door": "page", "account": alice, "space_mb": 100}
+    facts |= {"amount_msat": 1000, "placed_at": 1, "expires_at": 1}
+    Order.insert_many([facts | {"token": f"{n:032x}"} for n in range(orders.OPEN_TIPS)]).execute()
+    answer = give(client)
+    assert answer.status_code == 429
+    assert "Many tips for this site" in answer.text
+    assert 'value="1000"' in answer.text
+
+
 def test_a_form_without_its_token_gives_nothing(client, alice):
     form = filled(client)
     assert client.post("/tip/alice", data=form | {"csrf_token": "x"}).status_code == 400
