@@ -174,6 +174,10 @@ class _Round:
             except PanelError as error:
                 self._note_failure(row, str(error), error.permanent)
                 return error
+            except ftp.NotNow as error:
+                # What was wrong when it was tried last is still so.
+                self._note_failure(row, row.error or str(error), row.permanent, is_calm=True)
+                return error
             except FtpError as error:
                 self._note_failure(row, str(error), error.permanent, error.is_calm)
                 return error
@@ -647,6 +651,7 @@ class _Round:
         # The earlier: the clock may have been wrong.
         row.failed_since = min(row.failed_since or row.tried_at, row.tried_at)
         is_news = not is_calm or row.failed_since <= now() - FTP_COMES_SECONDS
+        level = logging.ERROR if permanent else logging.WARNING
         with transaction():
             self.lease.extend()
             Service.update(
@@ -657,7 +662,7 @@ class _Round:
                 failed_since=row.failed_since,
             ).where(this(row) & (Service.revision == row.revision)).execute()
         logger.log(
-            logging.ERROR if permanent else logging.WARNING if is_news else logging.INFO,
+            level if is_news else logging.INFO,
             "account %s: %s not applied: %s",
             row.account_id,
             row.kind,
