@@ -43,6 +43,8 @@ def this_shop() -> Shop:
 
 
 STRANGERS = "all"
+# The length of the IPv6 prefixes that providers give to one customer, at most.
+PROVIDED = 48
 
 
 def customers() -> str:
@@ -82,13 +84,15 @@ def limited_each(
 def limited_tips(counts: Callable[[Response], bool]):
     """Limit a view of tips for a <username>: each client for each hosting, and all together.
 
-    One of a GET that asks for an invoice is to be named in MINTING as well.
+    Of IPv6 a client is all that one customer of a provider has at most: with the addresses of few
+    he could use up what all together may ask for. One of a GET that asks for an invoice is to be
+    named in MINTING as well.
     """
 
     def to_whom() -> str:
         username = request.view_args["username"]
         known = username if names.RULE.fullmatch(username) else "nobody"
-        return f"{known} from {client_address()}"
+        return f"{known} from {client_address(PROVIDED)}"
 
     each = limited_each("tips", counts, to_whom)
     overall = limiter.shared_limit(
@@ -245,8 +249,8 @@ def kept_proof() -> tuple[str, int] | None:
     return tuple(session["proof"]) if "proof" in session else None
 
 
-def client_address() -> str:
-    """The client's network address; of IPv6 the half that names its network."""
+def client_address(prefix: int = 64) -> str:
+    """The client's network address; of IPv6 the part that names its network."""
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -255,5 +259,5 @@ def client_address() -> str:
         # What a server that listens on [::] says of an IPv4 client.
         return str(address.ipv4_mapped)
     if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+        return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
     return str(address)

@@ -184,7 +184,7 @@ def test_in_the_last_minutes_it_says_why(client, ask, node):
     assert invoices_asked_for(node) == 0
 
 
-@with_settings(TIPS_LIMIT="2 per minute", TIPS_LIMIT_OVERALL="4 per minute")
+@with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="4 per day")
 def test_a_client_is_limited_at_each_hosting_and_all_together(ask, client, this_shop, node):
     open_account(this_shop, "bob1")
     limited = "Many invoices were asked for just now. Please try again in a minute."
@@ -198,6 +198,14 @@ def test_a_client_is_limited_at_each_hosting_and_all_together(ask, client, this_
     assert reason(ask(amount=SAT, address="192.0.2.9")) == limited
     assert client.get(ADDRESS).json["tag"] == "payRequest"
     assert invoices_asked_for(node) == 4
+
+
+@with_settings(TIPS_LIMIT="2 per day")
+def test_a_client_of_ipv6_is_all_that_its_provider_gives_it(ask, client):
+    for network in ("2001:db8:1:1::1", "2001:db8:1:2::1"):
+        assert ask(amount=SAT, address=network).json["pr"]
+    assert "Many invoices" in reason(ask(amount=SAT, address="2001:db8:1:3::1"))
+    assert ask(amount=SAT, address="2001:db8:2:1::1").json["pr"]
 
 
 @with_settings(TIPS_LIMIT="1000 per minute")
