@@ -16,11 +16,12 @@ WEB_CALLS_AT_ONCE = 3
 PLACE_SECONDS = 0.5
 WORKER_SECONDS = 15
 
-# Error codes of lightningd's invoice calls.
+# Error codes of lightningd's calls for invoices and offers.
 DUPLICATE_LABEL = 900
 TIMED_OUT = 904
 UNKNOWN_INVOICE = 905
 WRONG_STATUS = 906
+OFFER_EXISTS = 1000
 
 # pyln-client writes whole payloads, preimages included, at DEBUG.
 _silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
@@ -148,6 +149,11 @@ class Node:
     def find_offer(self, offer_id: str) -> Offer | None:
         found = self._call("listoffers", offer_id=offer_id)["offers"]
         return _offer(found[0]) if found else None
+
+    def find_offer_of(self, label: str) -> Offer | None:
+        """The newest offer with this label. All offers of the node are read for it."""
+        found = [each for each in self._call("listoffers")["offers"] if each.get("label") == label]
+        return _offer(found[-1]) if found else None
 
     def switch_offer(self, offer_id: str, active: bool) -> bool:
         """Let an offer be paid, or not: invoices fetched from it before are over then, too.

@@ -43,7 +43,7 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
         return known
     label = f"{shop.config.label_prefix}{LABEL}{account.id}"
     # A public node makes it of these words alone: those of a name's last holder give his, again.
-    made = shop.node.create_offer(label, f"Tips for {site} ({account.id[:8]})", site)
+    made = _made(shop, label, f"Tips for {site} ({account.id[:8]})", site)
     with transaction():
         locked = lock_account(account.id)
         if locked and is_wanted(locked):
@@ -55,6 +55,17 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
     if kept is None or kept.id != made.id:
         shop.node.switch_offer(made.id, False)
     return kept
+
+
+def _made(shop: Shop, label: str, description: str, issuer: str) -> node.Offer:
+    try:
+        return shop.node.create_offer(label, description, issuer)
+    except Refused as refused:
+        # A restored database does not know of it, and it was switched off.
+        found = shop.node.find_offer_of(label) if refused.code == node.OFFER_EXISTS else None
+        if found is None:
+            raise
+        return found
 
 
 def recheck(account_id: str) -> None:
@@ -113,7 +124,7 @@ def match(shop: Shop) -> int:
         try:
             matched += _match(shop, offer.id)
         except Refused as refused:  # of this offer: the others go on
-            logger.error("offer %s: %s", offer.id[:8], refused)
+            logger.error("offer %s: %s; it is tried again soon", offer.id[:8], refused)
     return matched
 
 
@@ -149,6 +160,8 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
             logger.error("offer %s: the node does not know it any more", offer_id[:8])
             wanted = False
         is_on = wanted or not _is_recorded(shop)
+    except Refused:
+        raise  # held for a while: it would be refused again
     except BaseException:
         Offer.update(held_until=None).where(Offer.id == offer_id).execute()
         raise

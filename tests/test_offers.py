@@ -192,6 +192,18 @@ def test_less_than_a_tip_is_time_at_the_end_of_the_day(
     assert fresh(alice).expires_at == alice.expires_at + SAT * DAY // RATE
 
 
+def test_an_offer_that_only_the_node_knows_is_taken_up_again(this_shop, alice, offer, node):
+    wanted.block(alice.id, "spam")
+    offers.match(this_shop)
+    Offer.delete().execute()
+    wanted.unblock(alice.id)
+    # So a node answers that is public, and makes no offer twice.
+    node.faults.set("refuse", "offer", times=1, message="1000: Offer already exists")
+    assert tips.offer(this_shop, fresh(alice)) == offer
+    offers.match(this_shop)
+    assert is_on(node)
+
+
 # -- the rule ----------------------------------------------------------------------------
 
 
@@ -356,7 +368,7 @@ def test_one_worker_at_a_time_tells_the_node(this_shop, alice, offer, node, time
 
 
 def test_one_that_the_node_refuses_does_not_hold_up_the_others(
-    this_shop, alice, offer, node, caplog
+    this_shop, alice, offer, node, caplog, time_machine
 ):
     bob = open_account(this_shop, "bob")
     tips.offer(this_shop, bob)
@@ -365,6 +377,8 @@ def test_one_that_the_node_refuses_does_not_hold_up_the_others(
     node.faults.set("refuse", "disableoffer", times=1, message="1000: no")
     assert offers.match(this_shop) == 1
     assert "the node refused disableoffer" in caplog.text
+    assert offers.match(this_shop) == 0
+    time_machine.forward(offers.HELD_SECONDS)
     assert offers.match(this_shop) == 1
 
 
