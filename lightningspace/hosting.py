@@ -511,7 +511,12 @@ class _Round:
             with self.shop.ftp.session(server_id, host, uploader.name, password) as session:
                 return step(session, *arguments)
 
-        return self._write(row, what, upload)
+        try:
+            return self._write(row, what, upload)
+        except FtpError as error:
+            if error.permanent:  # a person must act first: until then it serves for nothing
+                self._remove(uploader)
+            raise
 
     def _uploader(self, row: Service) -> Service:
         """The FTP user that serves for it, as if it was wanted. It is there for a moment only."""
