@@ -97,7 +97,6 @@ def _tip(order: Order, account: Account) -> dict:
         "order": order.token,
         "state": state,
         "amount_msat": order.amount_msat,
-        "message": None if order.hidden_at else order.message,
         "expires_at": iso_time(order.expires_at),
         "status_url": shop.config.public_url + address,
         "page_url": shop.config.public_url + url_for("web.order", token=order.token),

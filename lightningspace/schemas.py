@@ -236,7 +236,6 @@ SCHEMAS = {
         order=STRING,
         state=one_of(*giving.STATES),
         amount_msat=COUNT,
-        message=or_null(STRING),
         expires_at=TIME,
         status_url={"type": "string", "format": "uri"},
         page_url=PAGE,

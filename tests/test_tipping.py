@@ -286,7 +286,7 @@ def test_a_form_without_its_token_gives_nothing(client, alice):
     assert Order.select().count() == 0
 
 
-@with_settings(TIPS_LIMIT="2 per minute", TIPS_LIMIT_OVERALL="4 per minute")
+@with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="4 per day")
 def test_each_client_tips_each_site_so_often_and_all_together(app, client, alice, this_shop):
     open_account(this_shop, "bobby")
 
