@@ -192,11 +192,12 @@ def test_server_that_cannot_be_reached_is_left_in_peace(
 
 
 @with_settings(FTP_VERIFY_TLS="true")
-def test_certificate_that_is_not_accepted_is_the_operators(time_machine, alice, work):
+def test_certificate_that_is_not_accepted_is_the_operators(time_machine, alice, panel, work):
     for _ in range(2):  # the second time the server is left in peace
         work(alice)
         assert jar(alice).permanent and "FTP_VERIFY_TLS" in jar(alice).error
         assert hosting.problems()
+        assert uploaders(panel) == []
         time_machine.forward(300)
     assert jar(alice).tries == 2
 
