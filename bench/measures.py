@@ -19,7 +19,7 @@ import psycopg
 from bench.customers import Browser, Pollers, crowd, fetch, pay
 from bench.filling import fill
 from bench.programs import ROOT, Program, Stage, stage
-from lightningspace import hosting, lifecycle, models, names, wanted
+from lightningspace import hosting, lifecycle, models, names, progress, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Fact
 from lightningspace.shop import Shop
@@ -351,7 +351,7 @@ def reconciled(shop: Shop, opened: Stage) -> Reconciled:
     seconds = seconds_of(hosting.reconcile, shop, account_id)
     cpu = time.process_time() - cpu
     if Account.get_by_id(account_id).ready_at is None:
-        raise RuntimeError(f"not opened: {[row.error for row in hosting.failing()]}")
+        raise RuntimeError(f"not opened: {[row.error for row in progress.failing()]}")
     return Reconciled(account_id, seconds, cpu, opened.stand_ins.panel_calls())
 
 

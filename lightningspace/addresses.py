@@ -3,7 +3,7 @@
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import domains, hosting, orders, wanted
+from lightningspace import domains, orders, progress, wanted
 from lightningspace.control import (
     POLL_SECONDS,
     SLOW_POLL_SECONDS,
@@ -196,7 +196,7 @@ def _addresses() -> dict:
     return {
         "by_domain": _by_domain(rows),
         "no_mail": [row.name for row in _rows("mail_domain") if not (row.active or row.gone)],
-        "states": {(row.kind, row.name): hosting.state(account, row) for row in rows},
+        "states": {(row.kind, row.name): progress.state(account, row) for row in rows},
         "settings": {(row.kind, row.name): wanted.settings_of(row) for row in rows},
         "quotas": wanted.mailbox_quotas_mb(account.space_mb, rows),
         "passwords": _new_passwords(there),
@@ -233,7 +233,7 @@ def _mail_facts() -> dict:
 def _poll_seconds(rows: list[Service]) -> int | None:
     """When to look at them again; None when nothing of them changes by itself."""
     account = this_account()
-    moving = [row for row in rows if hosting.state(account, row) not in ("off", "live")]
+    moving = [row for row in rows if progress.state(account, row) not in ("off", "live")]
     if all(row.permanent for row in moving):
         return None
     return POLL_SECONDS if any(row.error is None for row in moving) else SLOW_POLL_SECONDS
@@ -370,7 +370,7 @@ def _domain_facts(row: Domain, services: list[Service], of_all: int) -> dict:
         "records": domains.records(this_shop(), this_account(), row),
         "alias": own.get("alias"),
         "mail": own.get("mail_domain"),
-        "state": lambda service: hosting.state(this_account(), service),
+        "state": lambda service: progress.state(this_account(), service),
         "is_fine": is_fine,
         "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),
         "mail_ends_at": domains.mail_ends_at(row),

@@ -9,7 +9,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import copying, hosting, lifecycle, models, outbox, payments, wanted
+from lightningspace import copying, hosting, lifecycle, models, outbox, payments, progress, wanted
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -73,7 +73,7 @@ def problems():
             f"payment {order.payment_hash}: {order.received_msat} msat, a tip for a hosting that "
             f"was gone when it came (order {order.token[:8]})"
         )
-    for row in hosting.problems():
+    for row in progress.problems():
         again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
         click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")
 
@@ -173,7 +173,7 @@ def _print_account(found: Account) -> bool:
     for row in rows:
         id = f"id {row.panel_id}" if row.panel_id else "no id"
         click.echo(
-            f"  {row.kind:13} {row.name:30} {id:9} {hosting.state(found, row):8} "
+            f"  {row.kind:13} {row.name:30} {id:9} {progress.state(found, row):8} "
             f"revision {row.applied_revision} of {row.revision}"
         )
         if row.error:

@@ -25,6 +25,7 @@ from lightningspace import (
     lifecycle,
     orders,
     passwords,
+    progress,
     reminders,
     tips,
     usage,
@@ -162,7 +163,7 @@ def _status() -> dict:
     """What the status fragment shows of the services, and whether it looks again by itself."""
     rows = wanted.beside_tip_jar(wanted.services_of(this_account().id))
     failing = [row for row in rows if row.error and not row.is_applied]
-    is_live = all(hosting.is_live(this_account().server, row) for row in rows)
+    is_live = all(progress.is_live(this_account().server, row) for row in rows)
     is_stuck = any(row.permanent for row in failing)
     moves = [row for row in rows if not row.is_applied and row not in failing]
     poll_seconds = None
@@ -183,7 +184,7 @@ def _status() -> dict:
 
 
 def _state(row: Service) -> str:
-    return hosting.told_state(this_account(), row)
+    return progress.told_state(this_account(), row)
 
 
 # -- the overview ---------------------------------------------------------------------
@@ -225,7 +226,7 @@ def overview():
 def noted():
     # Not what was made since that page was shown; no number that the database cannot hold.
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
-    hosting.forget_passwords(this_account().id, seen_at)
+    progress.forget_passwords(this_account().id, seen_at)
     visitors.note_entry(this_account())
     return redirect(url_for("account.overview"), 303)
 

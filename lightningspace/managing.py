@@ -16,9 +16,9 @@ from lightningspace import (
     bodies,
     clock,
     domains,
-    hosting,
     orders,
     passwords,
+    progress,
     receipts,
     reminders,
     shown,
@@ -284,7 +284,7 @@ def _noted(setting: _Setting, value: str):
         seen_at = max(0, min(clock.from_iso(value), clock.now()))
     except (ValueError, OverflowError):
         raise setting.wrong("Write the “as_of” of the answer that showed them.") from None
-    return partial(hosting.forget_passwords_within, setting.account.id, seen_at)
+    return partial(progress.forget_passwords_within, setting.account.id, seen_at)
 
 
 # What makes of each field, once it is checked, the step that changes it.

@@ -5,7 +5,7 @@ import logging
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import hosting, tips, wanted
+from lightningspace import progress, tips, wanted
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import Button, TipJarForm
 from lightningspace.models import Service
@@ -107,7 +107,7 @@ def jar_state():
 def _jar_state(jar: Service | None) -> dict:
     return {
         "jar": jar,
-        "jar_state": hosting.told_state(this_account(), jar) if jar else None,
+        "jar_state": progress.told_state(this_account(), jar) if jar else None,
         "jar_moves": jar is not None and not jar.is_applied and not jar.permanent,
     }
 

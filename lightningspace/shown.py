@@ -5,9 +5,9 @@ from lightningspace import ledger, lifecycle, offers, orders, usage, wanted
 from lightningspace import tips as of_tips
 from lightningspace.clock import iso_time, now
 from lightningspace.forms import EXTRAS_MAX
-from lightningspace.hosting import is_live, told_state
 from lightningspace.models import Account, Domain, Order, Service
 from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
+from lightningspace.progress import is_live, told_state
 from lightningspace.shop import Shop
 
 # Of what was paid, so much is told with the hosting itself.

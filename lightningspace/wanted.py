@@ -157,6 +157,11 @@ def is_on(account: Account, row: Service) -> bool:
     return row.active and account.suspended_at is None and account.blocked_at is None
 
 
+def is_going(account: Account, row: Service) -> bool:
+    """Whether it is to be removed: by itself, or with its account."""
+    return row.gone or account.closing_at is not None
+
+
 def space_mb(account: Account) -> dict[str, tuple[int | None, int]]:
     """Of each part of the space, by its kind: the MB used (None: not known yet) and bought."""
     used_mb = {

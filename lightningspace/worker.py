@@ -6,7 +6,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import domains, hosting, lifecycle, offers, outbox, payments, usage, wanted
+from lightningspace import (
+    domains,
+    hosting,
+    lifecycle,
+    offers,
+    outbox,
+    payments,
+    progress,
+    usage,
+    wanted,
+)
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import PanelError
@@ -88,7 +98,7 @@ class Worker:
 
     def tidy(self) -> None:
         """What is done every minute. Raises NodeError."""
-        hosting.wipe_shown_passwords()
+        progress.wipe_shown_passwords()
         hosting.forget_rested_names()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):
@@ -157,7 +167,7 @@ class Worker:
         hosting.reconcile(self._shop, account_id, self._stopping.is_set)
 
     def _look_at_queues(self) -> None:
-        hosting.look_at_queues(self._shop)
+        progress.look_at_queues(self._shop)
 
     def _look_at_domains(self) -> None:
         domains.look(self._shop, self._stopping.is_set)

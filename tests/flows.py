@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-from lightningspace import clock, hosting, models, wanted
+from lightningspace import clock, hosting, models, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace import shop as shops
 from lightningspace.config import from_env
@@ -168,7 +168,7 @@ class World:
         return Service.get(kind=kind, name=name or NAMES[kind])
 
     def failing(self) -> list[Service]:
-        return hosting.failing()
+        return progress.failing()
 
     @property
     def is_done(self) -> bool:

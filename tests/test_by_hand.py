@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightningspace import hosting, wanted
+from lightningspace import progress, wanted
 from lightningspace.models import Account, Service
 from lightningspace.panel import KINDS, Panel
 from tests import actual
@@ -201,8 +201,8 @@ def test_a_client_opened_by_hand_is_left_and_told_to_the_operator(world, hand):
     before = len(world.panel.calls)
     wanted.check(ID)
     world.round()
-    assert [row.kind for row in hosting.problems()] == ["client"]
-    assert "may log in to the panel: cancel it there by hand" in hosting.problems()[0].error
+    assert [row.kind for row in progress.problems()] == ["client"]
+    assert "may log in to the panel: cancel it there by hand" in progress.problems()[0].error
     assert "client_update" not in [method for method, _ in world.panel.calls[before:]]
 
     params["canceled"] = "y"
@@ -220,7 +220,7 @@ def test_a_renamed_client_gets_no_second_beside_it(world, hand):
     rename_client(hand, id, "renamed")
     wanted.check(ID)
     world.round()
-    (failing,) = hosting.problems()
+    (failing,) = progress.problems()
     assert failing.error == f"the client (id {id}) was renamed: call it {NAMES['client']} again"
     assert len(world.panel.records("client")) == 2  # the stranger is the other
 
@@ -233,7 +233,7 @@ def test_closing_waits_for_a_renamed_client(world, hand):
     rename_client(hand, id, "renamed")
     wanted.close(ID)
     world.round()
-    (problem,) = hosting.problems()
+    (problem,) = progress.problems()
     assert problem.error == f"the client (id {id}) was renamed: call it {NAMES['client']} again"
 
     rename_client(hand, id, NAMES["client"])
@@ -263,7 +263,7 @@ def test_a_double_that_takes_the_thing_along_is_left_to_the_operator(world, hand
     double = add_double(world, hand, kind)
     wanted.check(ID)
     world.round()
-    (failing,) = hosting.problems()
+    (failing,) = progress.problems()
     assert failing.error.startswith("the panel has it 2 times (ids ")
     assert len(actual.everything(world.panel)[kind]) == len(before) + 1
 
@@ -311,7 +311,7 @@ def test_what_is_another_clients_is_never_touched(world, hand, kind):
     world.round()
     row = world.row(kind)
     assert row.error == f"its name exists at the panel and is another client's (id {foreign})"
-    assert row.name in {problem.name for problem in hosting.problems()}
+    assert row.name in {problem.name for problem in progress.problems()}
     assert record(world, kind) == before
 
     hand.delete(kind, foreign)
@@ -325,7 +325,7 @@ def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
     foreign = add_foreign(hand, kind, SITE if kind in ("site", "mail_domain") else NAME)
     before = actual.everything(world.panel)[kind]
     world.round()
-    failing = next(row for row in hosting.problems() if row.kind == kind)
+    failing = next(row for row in progress.problems() if row.kind == kind)
     assert failing.error == f"its name exists at the panel and is another client's (id {foreign})"
     assert actual.everything(world.panel)[kind] == before
 
@@ -457,7 +457,7 @@ def test_closing_waits_for_what_was_moved_to_another_client(world, hand, kind):
     for _ in range(3):
         world.wait()
         world.round()
-    (problem,) = hosting.problems()
+    (problem,) = progress.problems()
     assert f"(id {id}) is another client's now" in problem.error
     assert record(world, kind) == before
 
@@ -479,7 +479,7 @@ def assert_operator_is_told(world) -> None:
         world.wait()
         world.round()
         assert world.account().reconcile_at > world.clock.moment
-    assert "is another client's now" in hosting.problems()[0].error
+    assert "is another client's now" in progress.problems()[0].error
 
 
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])

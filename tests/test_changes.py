@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightningspace import hosting, models, wanted
+from lightningspace import hosting, models, progress, wanted
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service
 from tests.conftest import open_account, work
@@ -212,7 +212,7 @@ def test_a_failure_noted_a_year_ahead_holds_nothing_up_for_long(alice, worker, p
     assert hosting.due_accounts() == [alice.id]
     work(worker)
     # Or the operator would not be told of it a day later.
-    assert hosting.failing()[0].failed_since <= time_machine.moment
+    assert progress.failing()[0].failed_since <= time_machine.moment
     for _ in range(3):
         time_machine.forward(hosting.RETRY_SECONDS_MAX)
         work(worker)

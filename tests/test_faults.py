@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lightningspace import hosting, wanted
+from lightningspace import hosting, progress, wanted
 from lightningspace.models import Order, Server, Service
 from lightningspace.panel import KINDS
 from lightningspace.sandbox.certificate import self_signed
@@ -191,7 +191,7 @@ def assert_is_said(world, fault: Fault, log) -> None:
         assert row.permanent == fault.is_permanent
         assert row.failed_since is not None
     if fault.is_permanent:
-        assert {row.name for row in failing} <= {row.name for row in hosting.problems()}
+        assert {row.name for row in failing} <= {row.name for row in progress.problems()}
     if failing:
         assert 0 < account.reconcile_at - world.clock.moment <= hosting.RETRY_SECONDS_MAX
     assert_no_secret(failing, log)
@@ -352,7 +352,7 @@ def test_other_services_go_on_where_one_is_forbidden(world, kind):
     world.round()
     late = {row.kind for row in Service.select() if not row.is_applied}
     assert late == {kind} | HANGING.get(kind, set())
-    assert [method in row.error for row in hosting.problems()] == [True]
+    assert [method in row.error for row in progress.problems()] == [True]
 
     world.panel.forbidden = set()
     world.finish()

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from lightningspace import hosting, orders, payments, wanted
+from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Server, Service
@@ -110,13 +110,13 @@ def test_a_cut_call_is_made_good(kind, method, order, wallet, worker, panel, tim
     panel.faults.set(kind, method, times=1)
     wallet.pay(order.bolt11)
     work(worker)
-    failing = hosting.failing()
+    failing = progress.failing()
     assert len(failing) == 1
     assert "the connection was cut" in failing[0].error
 
     time_machine.forward(5)
     work(worker)
-    assert hosting.failing() == []
+    assert progress.failing() == []
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
     assert panel.records("site")[0]["allow_override"] != "All"
     assert not panel.can_log_in(1)
@@ -133,7 +133,7 @@ def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_m
         time_machine.forward(waits[-1])
     assert waits == sorted(waits)
     assert waits[-1] > 4 * waits[0]
-    assert hosting.failing()[0].tries == 5
+    assert progress.failing()[0].tries == 5
 
 
 def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel, time_machine):
@@ -155,7 +155,7 @@ def test_a_record_of_another_client_is_never_touched(order, wallet, worker, pane
     before = panel.records("site")
     wallet.pay(order.bolt11)
     work(worker)
-    failing = hosting.failing()[0]
+    failing = progress.failing()[0]
     assert failing.permanent
     assert failing.error == f"its name exists at the panel and is another client's (id {site})"
     assert panel.records("site") == before
@@ -166,7 +166,7 @@ def test_a_missing_permission_names_the_function(order, wallet, worker, panel):
     panel.forbidden = {"sites_shell_user_add"}
     wallet.pay(order.bolt11)
     work(worker)
-    failing = hosting.failing()[0]
+    failing = progress.failing()[0]
     assert failing.permanent
     assert "sites_shell_user_add" in failing.error
 
@@ -176,7 +176,7 @@ def test_errors_hold_no_secret_of_the_panel(order, wallet, worker, panel):
     panel.faults.set("refuse", "client_add", message=secret)
     wallet.pay(order.bolt11)
     work(worker)
-    assert "hash" not in hosting.failing()[0].error
+    assert "hash" not in progress.failing()[0].error
 
 
 def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel):
@@ -229,28 +229,28 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
 
 def states(account) -> set[str]:
     account = Account.get_by_id(account.id)
-    return {hosting.state(account, row) for row in wanted.services_of(account.id)}
+    return {progress.state(account, row) for row in wanted.services_of(account.id)}
 
 
 def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     assert states(alice) == {"applied"}
     time_machine.forward(panel.queue_seconds)
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     assert states(alice) == {"live"}
 
 
 def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel):
     time_machine.forward(panel.queue_seconds)
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     calls = len(panel.calls)
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     assert len(panel.calls) == calls
 
 
 def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, panel, worker):
     time_machine.forward(panel.queue_seconds)
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     resize(alice.id, 200)
     assert states(alice) == {"live", "changing"}
     work(worker)
@@ -263,8 +263,8 @@ def test_live_is_taken_for_granted_after_three_minutes(why, time_machine, alice,
         panel.forbidden = {"monitor_jobqueue_count"}
     else:
         panel.jobs_of_others(for_seconds=10_000)
-    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS)
-    hosting.look_at_queues(this_shop)
+    time_machine.forward(progress.LIVE_AT_LAST_SECONDS)
+    progress.look_at_queues(this_shop)
     assert states(alice) == {"applied"}
     time_machine.forward(1)
     assert states(alice) == {"live"}
@@ -276,7 +276,7 @@ def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, pa
     account = Account.get()
     assert this_shop.vault.unseal(account.password_sealed) == panel.password_of("ftp", 1)
     time_machine.forward(86401)
-    hosting.wipe_shown_passwords()
+    progress.wipe_shown_passwords()
     assert Account.get().password_sealed is None
 
 
@@ -295,7 +295,7 @@ def test_a_password_that_cannot_be_read_is_made_anew(
     assert this_shop.vault.unseal(own) == made
 
     time_machine.forward(86401)
-    hosting.wipe_shown_passwords()
+    progress.wipe_shown_passwords()
     assert Service.get(Service.kind == "shell").own_password_sealed is None
 
 
@@ -324,7 +324,7 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
     Account.update(leases=0, reconcile_at=0).where(Account.id == account_id).execute()
 
     work(worker)
-    assert hosting.failing() == []
+    assert progress.failing() == []
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
     assert [method for method, _ in panel.calls].count("client_update") == 1
 
@@ -348,5 +348,5 @@ def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time
     hosting.reconcile(this_shop, bobby.id)
     time_machine.forward(panel.queue_seconds)
     panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
-    hosting.look_at_queues(this_shop)
+    progress.look_at_queues(this_shop)
     assert [server.queue_empty_at is None for server in Server.select()].count(True) == 1

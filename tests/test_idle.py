@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bench.filling import fill
-from lightningspace import clock, domains, hosting, lifecycle, models, offers, receipts, usage
+from lightningspace import clock, domains, lifecycle, models, offers, progress, receipts, usage
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Fact, Service
 
@@ -72,7 +72,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "tidying": (worker.tidy,),
         "looking up domains": (domains.look, worker._shop),
         "minding the calendar": (worker.mind_calendar,),
-        "looking at queues that nothing waits for": (hosting.look_at_queues, worker._shop),
+        "looking at queues that nothing waits for": (progress.look_at_queues, worker._shop),
         "telling the node of offers": (offers.match, worker._shop),
         "knowing that an offer is off": (offers.is_off, "id7"),
         "asking what space is used": (usage.look, worker._shop),
@@ -101,7 +101,7 @@ def test_what_is_due_in_the_calendar_is_found_by_an_index(large_shop, worker, st
 
 def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
     Service.update(applied_at=clock.now() - 1).where(Service.name == "ftp7").execute()
-    for sql, params in statements(hosting.look_at_queues, worker._shop):
+    for sql, params in statements(progress.look_at_queues, worker._shop):
         assert not any(map(reads_whole, plan_of(sql, params))), sql
     assert models.Server.get().queue_empty_at
 

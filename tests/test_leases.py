@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from lightningspace import hosting, models, wanted
+from lightningspace import hosting, models, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS
 from lightningspace.models import Account, Service
@@ -190,7 +190,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     kind = ["client", "site", *KINDS[2:]][ADDS.index(method)] if method in ADDS else None
     stays = how == "unseen" and kind in hosting.NAMED_THINGS
     assert_open(panel, account.id, but_twice=kind if stays else None)
-    assert [row.kind for row in hosting.problems()] == ([kind] if stays else [])
+    assert [row.kind for row in progress.problems()] == ([kind] if stays else [])
 
 
 @pytest.mark.any_database

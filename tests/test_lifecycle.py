@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from lightningspace import clock, hosting, ledger, lifecycle, models, orders, payments, wanted
+from lightningspace import (
+    clock,
+    hosting,
+    ledger,
+    lifecycle,
+    models,
+    orders,
+    payments,
+    progress,
+    wanted,
+)
 from lightningspace.models import Account, Fact, Notice, Order, Server, Service
 from lightningspace.orders import Buyer
 from lightningspace.prices import DAY
@@ -360,7 +370,7 @@ def test_a_payment_wins_until_the_first_deletion(closing, this_shop, alice, work
     assert panel.records("site")[0]["active"] == "y"
     assert len(panel.records("shell")) == 1
     assert "deleted" not in told()
-    assert not hosting.problems()
+    assert not progress.problems()
     assert all(row.is_applied for row in wanted.services_of(alice.id))
 
 

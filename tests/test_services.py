@@ -3,7 +3,7 @@
 import pytest
 from peewee import DataError
 
-from lightningspace import hosting, orders, payments, wanted
+from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace.models import Account, Order, RestingName, Server, Service
 from lightningspace.panel import KINDS
 from lightningspace.prices import Terms
@@ -21,7 +21,7 @@ def settle(worker):
 
     def settle():
         work(worker)
-        assert [row.error for row in hosting.failing()] == []
+        assert [row.error for row in progress.failing()] == []
         assert not Service.select().where(Service.revision > Service.applied_revision).exists()
 
     return settle
@@ -94,7 +94,7 @@ def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
     panel.faults.set("refuse", "sites_ftp_user_update", message="quota_size_error_empty<br />\r\n")
     wanted.suspend(alice.id)
     work(worker)
-    assert [row.kind for row in hosting.failing()] == ["ftp"]
+    assert [row.kind for row in progress.failing()] == ["ftp"]
     assert the(panel, "database")["active"] == "n"
     assert the(panel, "mailbox")["disableimap"] == "y"
 
@@ -104,7 +104,7 @@ def test_what_waits_for_nothing_is_noted(alice, worker):
     Service.update(gone=True, revision=2).where(Service.kind == "mail_domain").execute()
     Account.update(reconcile_at=0).execute()
     work(worker)
-    assert [row.kind for row in hosting.failing()] == ["mail_domain"]
+    assert [row.kind for row in progress.failing()] == ["mail_domain"]
     assert Account.get().reconcile_at is not None
 
 
@@ -144,12 +144,12 @@ def test_a_generated_password_is_shown_for_a_day_after_it_opens(
 ):
     time_machine.forward(10 * 86400)
     wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
-    hosting.wipe_shown_passwords()
+    progress.wipe_shown_passwords()
     settle()
-    hosting.wipe_shown_passwords()
+    progress.wipe_shown_passwords()
     assert Service.get(kind="ftp").own_password_sealed
     time_machine.forward(86400)
-    hosting.wipe_shown_passwords()
+    progress.wipe_shown_passwords()
     assert Service.get(kind="ftp").own_password_sealed is None
 
 
@@ -461,7 +461,7 @@ def test_doubles_whose_finding_was_cut_are_made_one(
     for _ in range(3):
         work(worker)
         time_machine.forward(10)
-    assert hosting.failing() == []
+    assert progress.failing() == []
     assert len(panel.records("database")) == 1
 
 
@@ -690,9 +690,9 @@ def test_an_account_goes_to_the_server_with_most_room_and_stays(
 
 
 def test_applied_and_live_are_two_things(time_machine, alice, this_shop, panel):
-    assert hosting.state(alice, Service.get(kind="site")) == "applied"
+    assert progress.state(alice, Service.get(kind="site")) == "applied"
     time_machine.forward(panel.queue_seconds)
-    hosting.look_at_queues(this_shop)
-    assert hosting.state(Account.get(), Service.get(kind="site")) == "live"
+    progress.look_at_queues(this_shop)
+    assert progress.state(Account.get(), Service.get(kind="site")) == "live"
     wanted.switch(alice.id, "site", "alice.shop.test", False)
-    assert hosting.state(alice, Service.get(kind="site")) == "changing"
+    assert progress.state(alice, Service.get(kind="site")) == "changing"

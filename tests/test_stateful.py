@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lightningspace import clock, hosting, ledger, models, shop, wanted
+from lightningspace import clock, hosting, ledger, models, progress, shop, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.config import from_env
 from lightningspace.lease import LEASE_SECONDS, Lease
@@ -651,7 +651,7 @@ class Lives(RuleBasedStateMachine):
         self._step("note_passwords")
         hosting_ = self._of(who)
         self._note_passwords(hosting_)
-        hosting.forget_passwords(hosting_.id, clock.now())
+        progress.forget_passwords(hosting_.id, clock.now())
 
     # -- what workers do ---------------------------------------------------------
 
@@ -758,9 +758,9 @@ class Lives(RuleBasedStateMachine):
         self.time.forward(seconds)
         for each in self.each():
             self._note_passwords(each)  # within a day, before they are wiped
-        hosting.wipe_shown_passwords()
+        progress.wipe_shown_passwords()
         hosting.forget_rested_names()
-        hosting.look_at_queues(self.shop)
+        progress.look_at_queues(self.shop)
 
     @rule(
         kind=st.sampled_from(["cut-before", "cut-after"]),
@@ -838,9 +838,7 @@ class Lives(RuleBasedStateMachine):
     def _the_rows_say_what_is_wanted(self):
         for each in self.each():
             account = Account.get_or_none(Account.id == each.id)
-            rows = [
-                row for row in wanted.services_of(each.id) if not hosting.is_going(account, row)
-            ]
+            rows = [row for row in wanted.services_of(each.id) if not wanted.is_going(account, row)]
             at_first = {kind: wanted.SETTINGS[kind] for kind in wanted.KINDS}
             things = {
                 key: (at_first[key[0]] | t.settings, t.active) for key, t in each.things.items()
@@ -862,7 +860,7 @@ class Lives(RuleBasedStateMachine):
         self.world.check_client_updates()
 
     def _nothing_fails_by_our_own_fault(self):
-        for row in hosting.failing():
+        for row in progress.failing():
             assert "a fault of ours" not in (row.error or ""), f"{row.kind}: {row.error}"
             assert "$6$" not in row.error
 
@@ -928,7 +926,7 @@ class Lives(RuleBasedStateMachine):
             if not Account.select().where(Account.reconcile_at.is_null(False)).exists():
                 self.all_is_well()
                 return
-        left = [(row.kind, row.name, row.error) for row in hosting.failing()]
+        left = [(row.kind, row.name, row.error) for row in progress.failing()]
         raise AssertionError(f"still not as it is wanted: {left}")
 
     # -- how it is done ----------------------------------------------------------

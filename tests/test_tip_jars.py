@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from lightningspace import hosting, ledger, shown, tipjar, tips, wanted
+from lightningspace import hosting, ledger, progress, shown, tipjar, tips, wanted
 from lightningspace.models import Account, Fact, Service
 from lightningspace.prices import Size
 from lightningspace.sandbox.ftp import FRESH_SITE
@@ -139,7 +139,7 @@ def test_ftp_that_does_not_work_yet_is_waited_for_in_calm(
     while not jar(alice).is_applied:
         work(alice)
         assert jar(alice).error is None
-        assert hosting.told_state(alice, jar(alice)) in ("waiting", "live", "applied")
+        assert progress.told_state(alice, jar(alice)) in ("waiting", "live", "applied")
         assert shown.hosting(this_shop, alice, True)["state"] in ("live", "changing")
         late.forward(1)
         tries += 1
@@ -159,10 +159,10 @@ def test_ftp_that_never_works_is_told_after_ten_minutes_and_a_problem_after_a_da
         work(alice)
         late.forward(60)
     assert jar(alice).error == "the FTP server answered 530 to our login"
-    assert not jar(alice).permanent and not hosting.problems()
+    assert not jar(alice).permanent and not progress.problems()
 
     late.forward(86400)
-    assert [row.kind for row in hosting.problems()] == ["tipjar"]
+    assert [row.kind for row in progress.problems()] == ["tipjar"]
 
 
 def test_what_else_is_wanted_does_not_wait_for_ftp(late, alice, this_shop, panel, work):
@@ -196,7 +196,7 @@ def test_certificate_that_is_not_accepted_is_the_operators(time_machine, alice, 
     for _ in range(2):  # the second time the server is left in peace
         work(alice)
         assert jar(alice).permanent and "FTP_VERIFY_TLS" in jar(alice).error
-        assert hosting.problems()
+        assert progress.problems()
         assert uploaders(panel) == []
         time_machine.forward(300)
     assert jar(alice).tries == 2
@@ -264,7 +264,7 @@ def test_directory_that_takes_nothing_is_its_owners(time_machine, alice, ftp_ser
         time_machine.forward(300)
 
     assert jar(alice).is_applied and jar(alice).note == tipjar.NOT_TAKEN
-    assert not hosting.problems()
+    assert not progress.problems()
 
 
 def test_jar_that_was_deleted_is_put_back_by_a_check(alice, pages, work):

@@ -8,7 +8,7 @@ import time
 import pytest
 from werkzeug.security import generate_password_hash
 
-from lightningspace import hosting, models, orders, passwords, payments, wanted
+from lightningspace import models, orders, passwords, payments, progress, wanted
 from lightningspace.models import Account, Order, Server, Service
 from lightningspace.node import Payment
 from tests.conftest import (
@@ -549,8 +549,8 @@ def test_the_account_says_what_is_applied_and_what_is_live(
     alice, this_shop, page_of_alice, time_machine
 ):
     assert "being switched on" in page_of_alice()
-    time_machine.forward(hosting.LIVE_AT_LAST_SECONDS + 2)
-    hosting.look_at_queues(this_shop)
+    time_machine.forward(progress.LIVE_AT_LAST_SECONDS + 2)
+    progress.look_at_queues(this_shop)
     page = page_of_alice()
     assert page.count('class="state">live') == 5
     assert "being switched on" not in page
