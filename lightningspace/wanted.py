@@ -548,29 +548,6 @@ def renew_tip_jars(shop: Shop) -> None:
             ).where(Account.id == row.account_id).execute()
 
 
-def jar_settings_file(shop: Shop, account: Account, row: Service) -> bytes:
-    """What its tip jar is to say."""
-    settings, host = settings_of(row), urlsplit(shop.config.public_url).netloc
-    return tipjar.settings_file(
-        shop=shop.config.public_url,
-        username=account.username,
-        site=row.name,
-        mode=settings["mode"],
-        title=settings["title"] or None,
-        text=settings["text"] or None,
-        amounts_sat=settings["amounts_sat"],
-        min_sat=shop.config.tip_min_sats,
-        max_sat=shop.config.tip_max_sats,
-        lightning_address=f"{account.username}@{host}" if account.tips_address else None,
-        wallet_address=settings["wallet_address"],
-    )
-
-
-def uploader_name(shop: Shop, account: Account) -> str:
-    """The FTP user at the panel that puts the tip jar there: no customer's has such a name."""
-    return f"{shop.config.panel_prefix}tip_{account.id}"
-
-
 def beside_tip_jar(rows: list[Service]) -> list[Service]:
     """What a hosting is made of. Its tip jar comes later, and may have to wait for FTP."""
     return [row for row in rows if row.kind != "tipjar"]

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from lightningspace import hosting, models, progress, wanted
+from lightningspace import hosting, models, progress, records, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS
 from lightningspace.models import Account, Service
@@ -188,7 +188,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     # Its late call may have made a thing twice: that was noticed and is looked for.
     settle(second)
     kind = ["client", "site", *KINDS[2:]][ADDS.index(method)] if method in ADDS else None
-    stays = how == "unseen" and kind in hosting.NAMED_THINGS
+    stays = how == "unseen" and kind in records.NAMED_THINGS
     assert_open(panel, account.id, but_twice=kind if stays else None)
     assert [row.kind for row in progress.problems()] == ([kind] if stays else [])
 
