@@ -6,12 +6,10 @@ from http import HTTPStatus
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from lightningspace import bodies, clock
+from lightningspace import bodies, clock, lnurl
 
-# What wallets ask, which read JSON alone, whatever they say in Accept.
-LNURL_PAY = "/.well-known/lnurlp"
 # What programs ask for lies below these; no cookie counts there, so any site may call it.
-PATHS = ("/api/", f"{LNURL_PAY}/", "/.well-known/l402.json", "/llms.txt")
+PATHS = ("/api/", f"{lnurl.PATH}/", "/.well-known/l402.json", "/llms.txt")
 PROBLEM = "application/problem+json"
 
 CORS = {
@@ -107,7 +105,8 @@ def finish(response: Response) -> Response:
     response.headers.update(CORS)
     response.vary.update(("Accept", "Authorization"))
     is_json = response.mimetype in ("application/json", PROBLEM)
-    if is_json and not request.path.startswith(LNURL_PAY) and _is_for_a_browser():
+    # Wallets read JSON alone, whatever they say in Accept.
+    if is_json and not request.path.startswith(lnurl.PATH) and _is_for_a_browser():
         _as_page(response)
     return response
 

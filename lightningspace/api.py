@@ -57,7 +57,7 @@ api.register_error_handler(BadBody, answers.of_bad_body)
 
 
 @api.before_request
-def checkidempotency_key():
+def check_key():
     """Whether or not something will be sold: who sends a key relies on it."""
     if request.method == "POST":
         idempotency_key()

@@ -29,7 +29,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from lightningspace import authorization, l402, lnurl, messages, names, passwords
+from lightningspace import authorization, l402, lnurl, messages, names, passwords, tipjar
 from lightningspace.clock import now
 from lightningspace.prices import (
     DAY,
@@ -64,10 +64,6 @@ CAPABILITIES_IN_WORDS = {
     "close": "close and delete the hosting",
 }
 TOKEN_NAME_MAX = 40
-# Of what a tip jar says, in characters, and its buttons.
-TIP_TITLE_MAX = 80
-TIP_TEXT_MAX = 500
-TIP_AMOUNTS_MAX = 6
 TIP_MODES = {"site": "keeps this site on line", "wallet": "goes to my own wallet"}
 TOKEN_DAYS_MAX = 10 * 366
 
@@ -532,12 +528,12 @@ class TipJarForm(Form):
     title = StringField(
         "Title",
         filters=[_on_one_line],
-        render_kw={"maxlength": str(TIP_TITLE_MAX), "autocomplete": "off"},
+        render_kw={"maxlength": str(tipjar.TITLE_MAX), "autocomplete": "off"},
     )
     text = TextAreaField(
         "Text",
         filters=[_in_lines],
-        render_kw={"maxlength": str(TIP_TEXT_MAX), "rows": "4"},
+        render_kw={"maxlength": str(tipjar.TEXT_MAX), "rows": "4"},
     )
     amounts = StringField(
         "Amounts in sat", filters=[_stripped], render_kw=TYPED_AS_IT_IS | {"inputmode": "text"}
@@ -560,12 +556,12 @@ class TipJarForm(Form):
             raise ValidationError("This is no Lightning Address, such as you@wallet.example.")
 
     def validate_title(self, field):
-        if len(field.data or "") > TIP_TITLE_MAX:
-            raise ValidationError(f"A title has up to {TIP_TITLE_MAX} characters.")
+        if len(field.data or "") > tipjar.TITLE_MAX:
+            raise ValidationError(f"A title has up to {tipjar.TITLE_MAX} characters.")
 
     def validate_text(self, field):
-        if len(field.data or "") > TIP_TEXT_MAX:
-            raise ValidationError(f"The text has up to {TIP_TEXT_MAX} characters.")
+        if len(field.data or "") > tipjar.TEXT_MAX:
+            raise ValidationError(f"The text has up to {tipjar.TEXT_MAX} characters.")
 
     def validate_amounts(self, field):
         least, most = self._bounds
@@ -574,8 +570,8 @@ class TipJarForm(Form):
             self.amounts_sat = [_whole(each) for each in amounts]
         except ValueError:
             raise ValidationError("Write whole numbers with blanks between them.") from None
-        if len(amounts) > TIP_AMOUNTS_MAX:
-            raise ValidationError(f"Write up to {TIP_AMOUNTS_MAX} amounts.")
+        if len(amounts) > tipjar.AMOUNTS_MAX:
+            raise ValidationError(f"Write up to {tipjar.AMOUNTS_MAX} amounts.")
         if not all(least <= amount <= most for amount in self.amounts_sat):
             raise ValidationError(f"Write amounts from {least} to {most} sat.")
 

@@ -10,7 +10,7 @@ from lightningspace.answers import ApiError, success
 from lightningspace.api import api, idempotency_key, placed
 from lightningspace.bodies import TEXT, WHOLE, WRONG, BadBody
 from lightningspace.clock import iso_time
-from lightningspace.models import Account, Order, find
+from lightningspace.models import Account, Order
 from lightningspace.orders import Tip
 from lightningspace.visitors import this_shop
 
@@ -55,9 +55,8 @@ def give_tip(username):
 @api.get("/tips/<username>/<order>")
 def tip(username, order):
     """As it is now: whoever has its address may see it, even if the door was closed meanwhile."""
-    # The check first: PostgreSQL fails on a NUL.
-    found = find(Order.token, order) if order.isalnum() else None
-    account = found.account if found and found.kind == "topup" and found.door != "owner" else None
+    found = orders.find(order)
+    account = found.account if found and orders.is_tip(found) else None
     if account is None or account.username != username:
         raise _unknown()
     return success(_tip(found, account))

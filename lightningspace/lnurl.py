@@ -9,6 +9,8 @@ from pyln.proto.bech32 import bech32_encode, convertbits
 
 from lightningspace import names
 
+# Where a wallet asks for an invoice to a name (LUD-16).
+PATH = "/.well-known/lnurlp"
 USER = re.compile(r"[a-z0-9._+-]{1,64}")
 
 
@@ -27,4 +29,4 @@ def url_of_address(address: str) -> str:
     """Where a wallet asks for an invoice to this Lightning Address."""
     user, _, host = address.partition("@")
     scheme = "http" if host.endswith(".onion") else "https"
-    return f"{scheme}://{host}/.well-known/lnurlp/{user}"
+    return f"{scheme}://{host}{PATH}/{user}"

@@ -10,14 +10,14 @@ import re
 from flask import Blueprint, Response, g, request, url_for
 from werkzeug.exceptions import TooManyRequests
 
-from lightningspace import answers, messages, orders, tips, visitors
+from lightningspace import lnurl, messages, orders, tips, visitors
 from lightningspace.answers import success
-from lightningspace.models import Account, Order, find
+from lightningspace.models import Account
 from lightningspace.node import NodeError
 from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
-lnurl_pay = Blueprint("lnurl_pay", __name__, url_prefix=answers.LNURL_PAY)
+lnurl_pay = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
 # Wallets get an invoice by GET.
 visitors.MINTING.add("lnurl_pay.callback")
 
@@ -79,8 +79,7 @@ def callback(username):
 @lnurl_pay.get("/<username>/<order>")
 def verify(username, order):
     """Whether an invoice is paid (LUD-21), but never its preimage, which is the payer's proof."""
-    # The check first: PostgreSQL fails on a NUL.
-    found = find(Order.token, order) if order.isalnum() else None
+    found = orders.find(order)
     account = found.account if found and found.door == "address" else None
     if account is None or account.username != username or found.bolt11 is None:
         raise PayError("There is no such invoice, or it is over.")

@@ -589,10 +589,8 @@ def cancel_order(token):
 
 def _order(found: Holder, token: str) -> Order:
     """Raises wanted.Unknown."""
-    is_one = token.isalnum() and token.isascii()  # PostgreSQL fails on a NUL
-    own = (Order.token == token) & (Order.account == found.account.id)
-    order = Order.get_or_none(own) if is_one else None
-    if order is None:
+    order = orders.find(token)
+    if order is None or order.account_id != found.account.id:
         raise wanted.Unknown
     return order
 
@@ -613,8 +611,6 @@ def tip_list():
 def change_tip(token):
     account = _changer("settings").account
     hidden = bodies.read(TIP_CHANGES).get("hidden")
-    if not token.isalnum():  # PostgreSQL fails on a NUL
-        raise wanted.Unknown
     if account.closing_at:
         raise wanted.Closed
     if hidden is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, names, offers, wanted
+from lightningspace import ledger, models, names, offers, wanted
 from lightningspace.clock import now
 from lightningspace.models import (
     Account,
@@ -526,8 +526,13 @@ def unpaid(account_id: str):
     return _unpaid(account_id).where(~is_of_others())
 
 
+def is_tip(order: Order) -> bool:
+    """Whether it is money that others give: its payer may be anybody."""
+    return order.kind == "topup" and order.door != "owner"
+
+
 def is_of_others():
-    """The condition of tips."""
+    """As `is_tip`, for a query."""
     # The kind as well: of what is no top-up the door is NULL, and so were its opposite.
     return (Order.kind == "topup") & (Order.door != "owner")
 
@@ -664,8 +669,7 @@ def is_too_late(order: Order) -> bool:
     account = order.account
     if account is None or account.deleting_at is not None:
         return True
-    is_of_others = order.kind == "topup" and order.door != "owner"
-    return is_of_others and account.closing_at is not None and account.last_call_at is None
+    return is_tip(order) and account.closing_at is not None and account.last_call_at is None
 
 
 def terms_of(order: Order) -> Terms | None:
@@ -674,6 +678,12 @@ def terms_of(order: Order) -> Terms | None:
 
 
 # -- what has become of it -----------------------------------------------------------
+
+
+def find(token: str) -> Order | None:
+    """The order of this token, whatever somebody may have written as one."""
+    # The check first: PostgreSQL fails on a NUL.
+    return models.find(Order.token, token) if token.isalnum() else None
 
 
 def state(order: Order) -> str:

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from peewee import fn
 
-from lightningspace import ledger, names, offers, wanted
+from lightningspace import ledger, names, offers, orders, wanted
 from lightningspace.clock import now
-from lightningspace.lnurl import encode
+from lightningspace.lnurl import PATH, encode
 from lightningspace.models import Account, Order, lock_account, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
@@ -50,7 +50,7 @@ def lightning_address(shop: Shop, account: Account) -> str:
 
 def lnurl(shop: Shop, account: Account) -> str:
     """Where a wallet asks for an invoice to it, as wallets scan it (LUD-01)."""
-    return encode(f"{shop.config.public_url}/.well-known/lnurlp/{account.username}")
+    return encode(f"{shop.config.public_url}{PATH}/{account.username}")
 
 
 def seconds_for(shop: Shop, account: Account, msat: int) -> int:
@@ -114,16 +114,20 @@ def received_msat(account_id: str) -> int:
 
 def find(account_id: str, token: str) -> Order | None:
     """One of them, by the token of its order."""
-    return Order.get_or_none(_received(account_id) & (Order.token == token))
+    order = orders.find(token)
+    is_one = order and order.account_id == account_id and orders.is_tip(order) and order.paid_at
+    return order if is_one else None
 
 
 def _received(account_id: str):
-    is_tip = (Order.kind == "topup") & (Order.door << DOORS)
-    return (Order.account == account_id) & is_tip & Order.paid_at.is_null(False)
+    paid = Order.paid_at.is_null(False)
+    return (Order.account == account_id) & orders.is_of_others() & paid
 
 
 def hide(account_id: str, token: str, hidden: bool = True) -> bool:
     """Do not show one tip's message any more, or show it again; False: there is none such."""
+    if not token.isalnum():  # PostgreSQL fails on a NUL
+        return False
     hides = Order.update(hidden_at=now() if hidden else None)
     return hides.where(_received(account_id) & (Order.token == token)).execute() == 1
 

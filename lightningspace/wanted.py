@@ -79,15 +79,14 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
     "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
     "destination": lambda value: names.is_address(str(value)),
-    "title": lambda value: _is_text(value, JAR_TITLE_MAX),
-    "text": lambda value: _is_text(value, JAR_TEXT_MAX),
+    "title": lambda value: _is_text(value, tipjar.TITLE_MAX),
+    "text": lambda value: _is_text(value, tipjar.TEXT_MAX),
     "amounts_sat": lambda value: isinstance(value, list) and _are_amounts(value),
     "mode": lambda value: value in ("site", "wallet"),
     "wallet_address": lambda value: value is None or lnurl.is_address(str(value)),
     "put_back": lambda value: isinstance(value, bool),
 }
 
-JAR_TITLE_MAX, JAR_TEXT_MAX, JAR_AMOUNTS_MAX = 120, 2000, 6
 # Which tip jars are on the sites.
 JAR_VERSION = "version of the tip jars"
 # So many seconds it may take to renew all of them.
@@ -741,7 +740,7 @@ def _is_text(value: object, most: int) -> bool:
 
 def _are_amounts(values: list) -> bool:
     are_whole = all(type(value) is int and 0 < value < 10**9 for value in values)
-    return are_whole and 0 < len(values) <= JAR_AMOUNTS_MAX
+    return are_whole and 0 < len(values) <= tipjar.AMOUNTS_MAX
 
 
 def _share_anew(account_id: str, kind: str) -> None:

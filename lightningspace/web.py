@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace import orders, reminders, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import Button, OrderForm, PriceForm
-from lightningspace.models import Order, find
+from lightningspace.models import Order
 from lightningspace.node import NodeError
 from lightningspace.prices import Size, Terms
 from lightningspace.visitors import this_shop
@@ -161,8 +161,7 @@ def cancel_order(token):
 
 def _order(token: str) -> Order:
     """The order of this link; 404 when there is none."""
-    # The check first: PostgreSQL fails on a NUL.
-    found = find(Order.token, token) if token.isalnum() else None
+    found = orders.find(token)
     if found is None or found.kind == "lost":
         raise NotFound
     return found
@@ -189,13 +188,8 @@ def _is_ready(order: Order) -> bool:
 
 def _is_mine(order: Order) -> bool:
     """Whether this browser has placed it, or is logged in to the account that has ordered it."""
-    is_of_account = order.kind != "open" and not _is_tip(order)
+    is_of_account = order.kind != "open" and not orders.is_tip(order)
     return visitors.placed(order) or (is_of_account and _is_owners(order))
-
-
-def _is_tip(order: Order) -> bool:
-    """Whether it is money that others give: its payer may be anybody."""
-    return order.kind == "topup" and order.door != "owner"
 
 
 def _is_owners(order: Order) -> bool:
@@ -251,7 +245,8 @@ def _of_top_up(order: Order) -> dict:
     `site` None: the hosting is gone.
     """
     account, is_owners = order.account, _is_owners(order)
-    facts = {"is_tip": _is_tip(order), "is_owners": is_owners, "site": None, "tells_end": False}
+    facts = {"is_tip": orders.is_tip(order), "is_owners": is_owners}
+    facts |= {"site": None, "tells_end": False}
     if account is None:
         return facts
     msat = order.received_msat or order.amount_msat
@@ -266,7 +261,7 @@ def _of_top_up(order: Order) -> dict:
 
 def _tip_again(order: Order) -> str | None:
     username, sats = order.account.username, order.amount_msat // 1000
-    if not _is_tip(order):
+    if not orders.is_tip(order):
         return url_for("account.extend", sats=sats)
     takes = tips.taker(username, "page")
     return url_for("web.tip", username=username, sats=sats) if takes else None

@@ -21,6 +21,9 @@ from lightningspace.ftp import NoSpace, Refused, Session
 PROGRAM, SETTINGS = "index.php", "tipjar.json"
 # Settings first: a program without any would be no tip jar.
 FILES = (SETTINGS, PROGRAM)
+# What its owner may set: characters, and buttons. The program shows somewhat longer texts, for who
+# edits the file by hand.
+TITLE_MAX, TEXT_MAX, AMOUNTS_MAX = 80, 500, 6
 
 UNSTAMPED = b"// lightning-space tip jar UNSTAMPED\n"
 MARK_LINE = re.compile(rb"^// lightning-space tip jar ([0-9a-f]{64})\n", re.M)
@@ -76,7 +79,7 @@ def settings_file(
     `lightning_address` is the shop's, None if that door is off; `wallet_address` is its owner's,
     and the mode "wallet" shows it.
     """
-    url = f"{shop}/.well-known/lnurlp/{username}" if lightning_address else None
+    url = f"{shop}{lnurl.PATH}/{username}" if lightning_address else None
     if mode == "wallet":
         url = lnurl.url_of_address(wallet_address) if wallet_address else None
     settings = {
