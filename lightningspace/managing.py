@@ -600,10 +600,16 @@ def _order(found: Holder, token: str) -> Order:
 
 @api.get("/hosting/tips", endpoint="tips")
 def tip_list():
-    """The last ones that others gave, hidden ones too."""
+    """What others gave, hidden ones too: the latest first, after the tip `before`."""
     account = holder("read").account
-    received = [shown.tip(each) for each in tips.received(account.id)]
-    return success({"tips": received, "received_msat": tips.received_msat(account.id)})
+    received, next_before = tips.listed(account.id, request.args.get("before"))
+    return success(
+        {
+            "tips": [shown.tip(each) for each in received],
+            "received_msat": tips.received_msat(account.id),
+            "next_before": next_before,
+        }
+    )
 
 
 @api.patch("/hosting/tips/<token>")

@@ -459,6 +459,15 @@ def room_mb(account: Account) -> int:
     return account.space_mb + max(0, left.scalar())
 
 
+def latest(paid, most: int, before: Order | None = None) -> list[Order]:
+    """Of paid orders (a condition) so many, the latest first; `before`: those behind this one."""
+    if before:
+        is_same_second = (Order.paid_at == before.paid_at) & (Order.token < before.token)
+        paid &= (Order.paid_at < before.paid_at) | is_same_second
+    found = Order.select().where(paid).order_by(Order.paid_at.desc(), Order.token.desc())
+    return list(found.limit(most))
+
+
 def receipts(account_id: str) -> list[Order]:
     """What its owner has paid for an account, the latest first; tips of others: `tips.received`."""
     paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~is_of_others()

@@ -34,14 +34,17 @@ def tips_page():
 def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
     shop, own, jar = this_shop(), this_account(), _jar()
     form = jar_form or (_jar_form(jar, formdata=None) if jar else None)
+    before = request.args.get("before")
+    received, older = tips.listed(own.id, before)
     return page(
         "account/tips.html",
         status,
         jar_form=form,
         **_jar_state(jar),
-        received=tips.received(own.id),
+        received=received,
         received_msat=tips.received_msat(own.id),
-        most_listed=tips.LISTED,
+        before=before,
+        older=older,
         address=tips.lightning_address(shop, own),
         lnurl=tips.lnurl(shop, own),
         link=tips.page_url(shop, own),
@@ -75,7 +78,8 @@ def hide_tip(token):
     hidden = request.form.get("hidden") == "on"
     if not tips.hide(this_account().id, token, hidden):
         raise NotFound
-    return redirect(url_for("account.tips", _anchor="received"), 303)
+    before = request.args.get("before")
+    return redirect(url_for("account.tips", before=before, _anchor="received"), 303)
 
 
 # -- the tip jar on its site -------------------------------------------------------------

@@ -316,10 +316,13 @@ ROUTES = {
         codes=(*ONE, "paid", "checking", "node_down"),
     ),
     "GET /hosting/tips": Route(
-        "The last tips that others gave",
+        "Tips that others gave",
         {200: "Tips"},
         capability="read",
-        note=f"No more than {tips.LISTED}. Doors are switched by PATCH /hosting.",
+        query={"before": TEXT},
+        codes=("unknown",),
+        note="The latest first; `before` is the `next_before` of the answer before. Doors are "
+        "switched by PATCH /hosting.",
     ),
     "PATCH /hosting/tips/{token}": Route(
         "Hide the message of a tip, or show it again",

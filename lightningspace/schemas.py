@@ -41,6 +41,7 @@ COUNT = {"type": "integer", "minimum": 0}
 TIME = {"type": "string", "format": "date-time"}
 PAGE = {"type": "string", "format": "uri", "description": "a page for people"}
 SHOWN_END = or_null(TIME) | {"description": "null: the owner does not show it, or not yet"}
+NEXT_BEFORE = or_null(STRING) | {"description": "`before` for the next ones; null: no more"}
 PASSWORD = or_null(STRING) | {
     "description": "One that was made up: shown to whole credentials, until it is noted or a day "
     "has passed."
@@ -210,7 +211,7 @@ SCHEMAS = {
     "Orders": record(
         orders=list_of(ref("Order")),
         payments=list_of(ref("Order")),
-        next_before=or_null(STRING) | {"description": "`before` for the next ones; null: no more"},
+        next_before=NEXT_BEFORE,
     ),
     "TipReceived": record(
         order=STRING,
@@ -220,7 +221,7 @@ SCHEMAS = {
         hidden=BOOLEAN,
         paid_at=TIME,
     ),
-    "Tips": record(tips=list_of(ref("TipReceived")), received_msat=COUNT),
+    "Tips": record(tips=list_of(ref("TipReceived")), received_msat=COUNT, next_before=NEXT_BEFORE),
     "TipTaker": record(
         username=STRING,
         site=STRING,

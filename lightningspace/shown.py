@@ -258,11 +258,7 @@ def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -
 def payments(account_id: str, most: int, before: Order | None = None) -> list[Order]:
     """What its owner has paid for an account, the latest first; `before` one of these."""
     paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~orders.is_of_others()
-    if before:
-        is_same_second = (Order.paid_at == before.paid_at) & (Order.token < before.token)
-        paid &= (Order.paid_at < before.paid_at) | is_same_second
-    latest = Order.select().where(paid).order_by(Order.paid_at.desc(), Order.token.desc())
-    return list(latest.limit(most))
+    return orders.latest(paid, most, before)
 
 
 def order(of: Order) -> dict:

@@ -100,10 +100,20 @@ def offer_if_told(shop: Shop, account: Account) -> str | None:
 # -- for the owner ---------------------------------------------------------------------
 
 
-def received(account_id: str, most: int = LISTED) -> list[Order]:
-    """The last tips that others gave, hidden ones too; the latest first."""
-    tips = Order.select().where(_received(account_id))
-    return list(tips.order_by(Order.paid_at.desc(), Order.placed_at.desc()).limit(most))
+def received(account_id: str, most: int = LISTED, before: Order | None = None) -> list[Order]:
+    """What others gave, hidden ones too, the latest first; `before` one of these."""
+    return orders.latest(_received(account_id), most, before)
+
+
+def listed(account_id: str, before: str | None) -> tuple[list[Order], str | None]:
+    """So many of them as are listed at once, the latest first or those before the one of a token;
+    and the token that the next ones come before. Raises wanted.Unknown.
+    """
+    last = find(account_id, before) if before is not None else None
+    if before is not None and last is None:
+        raise wanted.Unknown
+    found = received(account_id, LISTED + 1, last)
+    return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
 
 
 def received_msat(account_id: str) -> int:

@@ -990,29 +990,36 @@ def test_without_the_node_an_order_stands(owner, node):
     assert Order.get_by_id(order).cancelled_at is None
 
 
-def test_many_payments_come_in_parts(owner, alice):
-    with_times = [(clock.now() - number // 3, f"{number:032x}") for number in range(205)]
-    for paid_at, token in with_times:
-        Order.create(
-            **{"token": token, "kind": "extend", "account": alice, "username": "alice"},
-            **{"space_mb": 100, "duration": 1, "unit": "hours", "amount_msat": 1000},
-            **{"placed_at": 1, "expires_at": 2, "payment_hash": token, "paid_at": paid_at},
-            **{"node_id": "n", "pay_index": 1, "received_msat": 1000},
-        )
+@pytest.mark.parametrize(
+    "what, listed, most, facts",
+    [
+        ("orders", "payments", 100, {"kind": "extend", "duration": 1, "unit": "hours"}),
+        ("tips", "tips", 200, {"kind": "topup", "door": "page"}),
+    ],
+)
+def test_many_payments_come_in_parts(owner, alice, what, listed, most, facts):
+    facts |= {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1}
+    facts |= {"expires_at": 2, "node_id": "n", "pay_index": 1, "received_msat": 1000}
+    tokens = [f"{number:032x}" for number in range(2 * most + 5)]
+    Order.insert_many(
+        facts | {"token": each, "payment_hash": each, "paid_at": clock.now() - number // 3}
+        for number, each in enumerate(tokens)
+    ).execute()
     seen, before = [], ""
     while before is not None:
-        told = owner.get(f"/hosting/orders{before and '?before='}{before}").json
-        assert len(told["payments"]) <= 100
-        seen += [each["order"] for each in told["payments"]]
+        told = owner.get(f"/hosting/{what}{before and '?before='}{before}").json
+        assert len(told[listed]) <= most
+        seen += [each["order"] for each in told[listed]]
         before = told["next_before"]
-    assert sorted(seen) == sorted(token for _, token in with_times)
-    assert len(owner.get().json["payments"]) == 10
+    assert sorted(seen) == tokens
+    assert len(owner.get().json["payments"]) == (10 if what == "orders" else 0)
 
 
 def test_an_order_that_is_not_there_is_unknown(owner):
     for name in ("x", "", "%00", "é", "0" * 32, "0" * 5000):
         assert owner.delete(f"/hosting/orders/{name}").status_code == 404
-        assert problem(owner.get(f"/hosting/orders?before={name}")) == (404, "unknown")
+        for what in ("orders", "tips"):
+            assert problem(owner.get(f"/hosting/{what}?before={name}")) == (404, "unknown")
 
 
 # -- tips ------------------------------------------------------------------------------
@@ -1024,11 +1031,12 @@ def test_what_others_gave_is_listed_and_is_none_of_the_payments(owner, bob, alic
     tip = told["tips"][0]
     assert clock.from_iso(tip.pop("paid_at")) == Order.get().paid_at
     facts = {"order": TIP, "door": "address", "received_msat": 5000, "message": "Thank you"}
-    assert told == {"tips": [facts | {"hidden": False}], "received_msat": 5000}
+    others = {"received_msat": 5000, "next_before": None}
+    assert told == {"tips": [facts | {"hidden": False}]} | others
     hosting = owner.get().json
     assert (hosting["tips"]["received_msat"], hosting["payments"]) == (5000, [])
     assert owner.get("/hosting/orders").json["payments"] == []
-    assert bob.get("/hosting/tips").json == {"tips": [], "received_msat": 0}
+    assert bob.get("/hosting/tips").json == {"tips": [], "received_msat": 0, "next_before": None}
     assert bob.get().json["tips"]["received_msat"] == 0
 
 
