@@ -298,29 +298,29 @@ def test_closed_door_is_not_on_the_jar(alice, pages, work):
     assert settings(pages)["lightning_address"] is None and settings(pages)["qr"] is None
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"title": "x" * 81},
-        {"title": "half a character: \ud800"},
-        {"title": None},
-        {"text": "x" * 501},
-        {"amounts_sat": []},
-        {"amounts_sat": [0]},
-        {"amounts_sat": ["1"]},
-        {"amounts_sat": [True]},
-        {"amounts_sat": [1] * 7},
-        {"amounts_sat": 100},
-        {"mode": "shop"},
-        {"wallet_address": "me"},
-        {"wallet_address": ""},
-        {"put_back": 1},
-        {"colour": "red"},
-    ],
-)
-def test_setting_that_may_not_be_is_refused(alice, wrong):
-    with pytest.raises(ValueError):
-        wanted.configure(alice.id, "tipjar", "alice.shop.test", **wrong)
+WRONG = [
+    {"title": "x" * 81},
+    {"title": "half a character: \ud800"},
+    {"title": None},
+    {"text": "x" * 501},
+    {"amounts_sat": []},
+    {"amounts_sat": [0]},
+    {"amounts_sat": ["1"]},
+    {"amounts_sat": [True]},
+    {"amounts_sat": [1] * 7},
+    {"amounts_sat": 100},
+    {"mode": "shop"},
+    {"wallet_address": "me"},
+    {"wallet_address": ""},
+    {"put_back": 1},
+    {"colour": "red"},
+]
+
+
+def test_setting_that_may_not_be_is_refused(alice):
+    for wrong in WRONG:
+        with pytest.raises(ValueError):
+            wanted.configure(alice.id, "tipjar", "alice.shop.test", **wrong)
 
 
 def test_name_of_another_site_is_refused(alice, this_shop):

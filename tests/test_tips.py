@@ -113,10 +113,10 @@ def test_nor_for_a_hosting_that_is_gone(this_shop, alice, tip, worker):
 
 
 @with_settings(TIP_MIN_SATS="21", TIP_MAX_SATS="100")
-@pytest.mark.parametrize("msat", [-1, 0, 1, 21 * SAT - 1, 100 * SAT + 1, 10**30])
-def test_an_amount_out_of_the_bounds_is_refused(tip, msat):
-    with pytest.raises(Refused, match="amount"):
-        tip(msat)
+def test_an_amount_out_of_the_bounds_is_refused(tip):
+    for msat in (-1, 0, 1, 21 * SAT - 1, 100 * SAT + 1, 10**30):
+        with pytest.raises(Refused, match="amount"):
+            tip(msat)
 
 
 def test_the_same_form_again_answers_the_same_order(tip):
@@ -240,12 +240,11 @@ def test_closing_leaves_the_amounts_of_tips_and_not_their_messages(
 # -- who takes them ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("door", tips.DOORS)
-def test_each_door_can_be_closed_by_itself(alice, door):
-    tips.switch(alice.id, **{f"tips_{door}": False})
-    assert tips.taker("alice", door) is None
-    others = [other for other in tips.DOORS if other != door]
-    assert all(tips.taker("alice", other) for other in others)
+def test_each_door_can_be_closed_by_itself(alice):
+    for door in tips.DOORS:
+        tips.switch(alice.id, **{f"tips_{door}": False})
+        assert [each for each in tips.DOORS if not tips.taker("alice", each)] == [door]
+        tips.switch(alice.id, **{f"tips_{door}": True})
 
 
 @pytest.mark.parametrize(
@@ -256,10 +255,10 @@ def test_nobody_takes_tips_for_what_is_closing_or_blocked_or_not_there(alice, fa
     assert tips.taker("alice", "page") is None
 
 
-@pytest.mark.parametrize("name", ["", "Alice", "alice\0", "../alice", "a" * 300, "älice", "bob"])
 @pytest.mark.each_database
-def test_a_name_that_is_none_takes_none(alice, name):
-    assert tips.taker(name, "page") is None
+def test_a_name_that_is_none_takes_none(alice):
+    for name in ("", "Alice", "alice\0", "../alice", "a" * 300, "älice", "bob"):
+        assert tips.taker(name, "page") is None
 
 
 def test_who_has_only_ordered_takes_none(order):
