@@ -44,7 +44,7 @@ def pages(server):
 @pytest.fixture
 def ftp_server(server, certificate):
     return FtpServer(
-        server.host, server.port, verify_tls=str(certificate), seconds=20, read_seconds=2
+        server.host, server.port, verify_tls=str(certificate), seconds=20, read_seconds=1
     )
 
 
