@@ -7,10 +7,9 @@ import pytest
 from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
-from lightningspace.models import Account, Server, Service
+from lightningspace.models import Account, Service
 from lightningspace.prices import Terms
 from tests.conftest import OPENING, eventually, open_account, record_payments, wish, work
-from tests.flows import resize
 
 KINDS_AT_PANEL = (
     "client",
@@ -227,59 +226,6 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-def states(account) -> set[str]:
-    account = Account.get_by_id(account.id)
-    return {progress.state(account, row) for row in wanted.services_of(account.id)}
-
-
-def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
-    progress.look_at_queues(this_shop)
-    assert states(alice) == {"applied"}
-    time_machine.forward(panel.queue_seconds)
-    progress.look_at_queues(this_shop)
-    assert states(alice) == {"live"}
-
-
-def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel):
-    time_machine.forward(panel.queue_seconds)
-    progress.look_at_queues(this_shop)
-    calls = len(panel.calls)
-    progress.look_at_queues(this_shop)
-    assert len(panel.calls) == calls
-
-
-def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, panel, worker):
-    time_machine.forward(panel.queue_seconds)
-    progress.look_at_queues(this_shop)
-    resize(alice.id, 200)
-    assert states(alice) == {"live", "changing"}
-    work(worker)
-    assert states(alice) == {"live", "applied"}
-
-
-@pytest.mark.parametrize("why", ["forbidden", "busy"])
-def test_live_is_taken_for_granted_after_three_minutes(why, time_machine, alice, this_shop, panel):
-    if why == "forbidden":
-        panel.forbidden = {"monitor_jobqueue_count"}
-    else:
-        panel.jobs_of_others(for_seconds=10_000)
-    time_machine.forward(progress.LIVE_AT_LAST_SECONDS)
-    progress.look_at_queues(this_shop)
-    assert states(alice) == {"applied"}
-    time_machine.forward(1)
-    assert states(alice) == {"live"}
-
-
-def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, panel, time_machine):
-    wallet.pay(orders.place(this_shop, wish()).bolt11)
-    work(worker)
-    account = Account.get()
-    assert this_shop.vault.unseal(account.password_sealed) == panel.password_of("ftp", 1)
-    time_machine.forward(86401)
-    progress.wipe_shown_passwords()
-    assert Account.get().password_sealed is None
-
-
 def test_a_password_that_cannot_be_read_is_made_anew(
     order, wallet, worker, panel, this_shop, time_machine
 ):
@@ -339,14 +285,3 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
             hosting.reconcile(this_shop, account_id)
         done |= set(due)
     assert done == accounts
-
-
-def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time_machine):
-    Server.create(id=2, capacity_mb=1000)
-    bobby = open_account(this_shop, "bobby")
-    Account.update(server=2).where(Account.id == bobby.id).execute()
-    hosting.reconcile(this_shop, bobby.id)
-    time_machine.forward(panel.queue_seconds)
-    panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
-    progress.look_at_queues(this_shop)
-    assert [server.queue_empty_at is None for server in Server.select()].count(True) == 1
