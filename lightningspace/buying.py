@@ -259,6 +259,7 @@ def _problem(error: Exception) -> tuple[int, str]:
 
 @account.get("/receipts")
 def receipts():
-    paid = [*orders.receipts(this_account().id), *tips.received(this_account().id)]
+    received, older_tips = tips.listed(this_account().id)
+    paid = [*orders.receipts(this_account().id), *received]
     paid.sort(key=lambda order: (order.paid_at, order.placed_at), reverse=True)
-    return page("account/receipts.html", receipts=paid)
+    return page("account/receipts.html", receipts=paid, older_tips=older_tips)

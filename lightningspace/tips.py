@@ -105,7 +105,7 @@ def received(account_id: str, most: int = LISTED, before: Order | None = None) -
     return orders.latest(_received(account_id), most, before)
 
 
-def listed(account_id: str, before: str | None) -> tuple[list[Order], str | None]:
+def listed(account_id: str, before: str | None = None) -> tuple[list[Order], str | None]:
     """So many of them as are listed at once, the latest first or those before the one of a token;
     and the token that the next ones come before. Raises wanted.Unknown.
     """

@@ -500,6 +500,7 @@ def test_no_flood_of_tips_pushes_the_older_ones_off(owner, alice):
     latest = owner.get("/account/tips").text
     assert "no. 2;" in latest and "no. 1;" not in latest
     link = re.search(r'<a href="([^"]*)">Older tips', latest)[1]
+    assert f'<a href="{link}">Older tips' in owner.get("/account/receipts").text
     older = owner.get(link).text
     assert "no. 1;" in older and "no. 2;" not in older and "Older tips" not in older
     token = f"{1:032x}"
