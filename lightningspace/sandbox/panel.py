@@ -714,18 +714,22 @@ class SandboxPanel:
             self._failures = [clock.now()] * LOCKOUT_FAILURES
 
     def snapshot(self) -> bytes:
-        """All records as they are, for `go_back`."""
+        """All records and the queue as they are, for `go_back`."""
         with self._lock:
-            return pickle.dumps((self._rows, self._next_id))
+            return pickle.dumps((self._rows, self._next_id, self._jobs))
 
-    def go_back(self, snapshot: bytes) -> None:
+    def go_back(self, snapshot: bytes, later: int = 0) -> None:
         """Have the records of then and nothing else: no session, no call noted, fair weather.
 
-        For a panel without a store.
+        As if it all was made so many seconds `later`. For a panel without a store.
         """
         with self._lock:
-            self._rows, self._next_id = pickle.loads(snapshot)
-            self._jobs, self._sessions, self._failures, self.calls = [], {}, [], []
+            self._rows, self._next_id, jobs = pickle.loads(snapshot)
+            for rows in self._rows.values():
+                for row in rows.values():
+                    row.live_at += later
+            self._jobs = [due + later for due in jobs]
+            self._sessions, self._failures, self.calls = {}, [], []
             self.maintenance, self.forbidden = False, set()
         self.faults.clear()
 
