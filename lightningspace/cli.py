@@ -53,7 +53,10 @@ def worker():
     warn_of_autoclean(shop)
     logger.info("worker started")
     working.start()
-    working.join()
+    # Not for ever: a signal that comes while all threads start may be seen only when this one runs
+    # again.
+    while working.is_alive():
+        working.join(timeout=1)
     logger.info("worker stopped")
 
 
