@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 passwords.METHOD = "scrypt:1024:8:1"
 
 PANEL_PASSWORD = "sandbox-panel"
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 # A server where we may create databases; tests/with-postgresql starts one.
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL") or None

@@ -28,7 +28,7 @@ CHROMIUM_ARGS = (
     "--disable-component-update --disable-sync"
 ).split()
 WIDTHS = (320, 360, 1280)
-READY_MS = 20_000
+READY_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class Visit:
 
     def __init__(self, chromium, address: str, **options):
         self._context = chromium.new_context(base_url=address, **options)
-        self._context.set_default_timeout(10_000)
+        self._context.set_default_timeout(30_000)
         self._address = address
         self.requests: list[str] = []
         self.complaints: list[str] = []

@@ -275,6 +275,13 @@ WHERE_AND_WHAT = [("sqlite", fault) for fault in FAULTS] + [
 UNSURE = ("cut before", "cut after", "no answer", "session died", "maintenance")
 
 
+# What was not done for certain, and differs in its words alone: in one flow.
+UNDONE = (
+    *("connection refused", "name not found", "certificate not trusted"),
+    *("HTTP 500", "HTTP 502", "no JSON", "SQL fault"),
+)
+
+
 def faults_where(places):
     return pytest.mark.parametrize(
         ("shared_database_url", "fault"), places, indirect=["shared_database_url"], scope="module"
@@ -300,8 +307,17 @@ def test_other_flows_survive_a_cut_at_any_call(world, flow, log):
 
 
 @pytest.mark.any_database
-@faults_where(WHERE_AND_WHAT)
-@pytest.mark.parametrize("flow", LIFE)
+@pytest.mark.parametrize(
+    ("shared_database_url", "fault", "flow"),
+    [
+        (kind, fault, flow)
+        for kind, fault in WHERE_AND_WHAT
+        for flow in LIFE
+        if fault not in UNDONE or flow == "changing"
+    ],
+    indirect=["shared_database_url"],
+    scope="module",
+)
 def test_any_flow_survives_a_fault_at_every_call(world, flow, fault, log):
     calls = set(world.calls_of(flow))
     if FAULTS[fault].spares_login:

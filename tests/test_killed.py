@@ -269,6 +269,7 @@ def test_sigterm_ends_the_web_program_cleanly(start_web):
 # -- the worker: payments ------------------------------------------------------------
 
 
+@pytest.mark.any_database
 def test_a_payment_survives_a_worker_killed_before_it_was_recorded(
     this_shop, node, panel, wallet, start_worker
 ):
@@ -287,6 +288,7 @@ def test_a_payment_survives_a_worker_killed_before_it_was_recorded(
     assert_each_opened_once(panel, "alice")
 
 
+@pytest.mark.any_database
 def test_a_payment_survives_a_worker_killed_before_it_took_effect(
     this_shop, panel, wallet, start_worker
 ):
@@ -311,6 +313,7 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
 # -- the worker: the panel -----------------------------------------------------------
 
 
+@pytest.mark.any_database
 def test_a_worker_killed_before_and_after_its_login_harms_nothing(
     this_shop, panel, wallet, start_worker
 ):
@@ -384,6 +387,7 @@ def test_sigterm_ends_the_worker_between_two_steps(this_shop, panel, wallet, sta
     assert_each_opened_once(panel, "alice")
 
 
+@pytest.mark.any_database
 def test_sigterm_ends_a_worker_that_waits_for_payments(node, start_worker):
     worker = start_worker()
     eventually(lambda: node.waiting)
@@ -434,6 +438,7 @@ def all_settled() -> bool:
     return not Account.select().where(at_work).exists()
 
 
+@pytest.mark.any_database
 def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker):
     adds = {method: 1 for method in OPENING if method.endswith("_add")}
     site, database = {"sites_web_domain_update": 1}, {"sites_database_update": 1}

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from functools import partial
+from itertools import cycle
 
 import pytest
 
@@ -194,8 +195,10 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
 
 
 @pytest.mark.any_database
-@pytest.mark.parametrize("how", ["on its way", "answered"])
-@pytest.mark.parametrize("position", range(CLOSING_CALLS))
+@pytest.mark.parametrize(
+    ("position", "how"),
+    zip(range(CLOSING_CALLS), cycle(["on its way", "answered"]), strict=False),
+)
 def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     position, how, account, this_shop, first, second, panel, time_machine
 ):

@@ -28,6 +28,7 @@ from tests.conftest import (
     work,
 )
 
+pytestmark = pytest.mark.any_database
 HOUR = 60 * 60
 INVOICE = 15 * 60
 GRACE = 14 * DAY
@@ -292,6 +293,7 @@ def test_it_is_not_closed_before_its_minute(bob, look, time):
     assert fresh(bob).calendar_at is None
 
 
+@pytest.mark.each_database
 def test_an_invoice_that_can_be_paid_keeps_it_open(this_shop, bob, look, time, worker):
     time(MONTHS)
     look()
@@ -362,6 +364,7 @@ def closing(this_shop, alice, worker, time, look, wallet):
     return order
 
 
+@pytest.mark.each_database
 def test_a_payment_wins_until_the_first_deletion(closing, this_shop, alice, worker, panel):
     record_payments(worker)
     assert payments.apply(this_shop, closing.token) == alice.id
@@ -398,6 +401,7 @@ def test_a_payment_after_it_opens_the_hosting_anew(closing, this_shop, alice, wo
 # -- what holds it up --------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_after_a_gap_nobody_is_closed_before_a_whole_grace_period(bob, look, time_machine, time):
     time(MONTHS)
     look()
@@ -519,6 +523,7 @@ def test_the_first_worker_of_a_shop_takes_no_closing_back(this_shop, bob, look):
     assert fresh(bob).closing_at is not None
 
 
+@pytest.mark.each_database
 def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     this_shop, bob, look, time, time_machine, caplog
 ):
@@ -602,6 +607,7 @@ def test_a_clock_that_goes_back_does_nothing_twice(bob, look, time, time_machine
     assert fresh(bob).suspended_at == suspended_at
 
 
+@pytest.mark.each_database
 def test_many_wrongly_suspended_are_all_resumed(this_shop, look, time_machine, monkeypatch):
     monkeypatch.setattr(lifecycle, "AT_ONCE", 2)
     for number in range(5):
@@ -619,6 +625,7 @@ def many(shop, count, term=DAY):
     return [hosted(shop, f"bob{number}", term, email=None) for number in range(count)]
 
 
+@pytest.mark.each_database
 def test_a_sweep_is_held_until_the_operator_agrees(this_shop, look, time, caplog):
     many(this_shop, 11)
     time(DAY)
@@ -634,6 +641,7 @@ def test_a_sweep_is_held_until_the_operator_agrees(this_shop, look, time, caplog
     assert look().closing == 11
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("due", "others", "is_held"),
     [(10, 0, False), (11, 99, False), (11, 98, True)],
@@ -673,6 +681,7 @@ def test_what_was_called_in_small_numbers_is_not_closed_as_a_sweep(this_shop, lo
     assert not any(fresh(each).closing_at for each in some)
 
 
+@pytest.mark.each_database
 def test_the_rest_goes_on_while_closings_are_held(this_shop, look, time):
     many(this_shop, 11)
     time(DAY)
@@ -784,6 +793,7 @@ def test_an_account_that_is_not_blocked_any_more_is_told_again(bob, look, time):
 # -- credit ------------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_credit_becomes_time_once_a_day_as_room_appears(this_shop, look, time):
     horizon, rate = this_shop.config.horizon_seconds, 7000
     bob = hosted(this_shop, "bob", horizon, value_msat=1095 * rate, credit_msat=10 * rate)
@@ -818,6 +828,7 @@ def test_a_clock_that_jumps_gives_no_credit_away(this_shop, look, time_machine):
 # -- killed, and together ----------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_passes_at_once_do_everything_once(this_shop, time):
     accounts = [hosted(this_shop, f"bob{number}") for number in range(8)]
     time(MONTHS)
@@ -844,6 +855,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.each_database
 def test_a_pass_killed_between_two_accounts_is_gone_on_with(this_shop, look, time):
     for number in range(3):
         hosted(this_shop, f"bob{number}")
@@ -916,6 +928,7 @@ def test_the_control_center_shows_what_comes(this_shop, bob, look, time):
     assert lifecycle.banners(this_shop, fresh(bob)) == [("blocked", {"reason": "phishing"})]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("grace_days", [0, 1, 14])
 @pytest.mark.parametrize("term", [0, 1, HOUR, 2 * HOUR, DAY, 14 * DAY, 14 * DAY + 1, MONTHS])
 def test_the_database_knows_the_same_grace(this_shop, grace_days, term):

@@ -11,6 +11,7 @@ from lightningspace.models import Account, Notice, Service, transaction
 from lightningspace.worker import Worker
 from tests.conftest import at_once, eventually, open_account
 
+pytestmark = pytest.mark.any_database
 ENDS = 1_801_400_400  # 2027-01-31 13:00 UTC
 FACTS = {
     "ending": {},
@@ -45,6 +46,7 @@ def write(shop, account, kind="ending", about=ENDS, **facts) -> bool:
         return outbox.write(shop, account, kind, about, **facts)
 
 
+@pytest.mark.each_database
 def test_a_mail_is_written_once_for_what_it_is_about(this_shop, alice):
     assert write(this_shop, alice)
     assert not write(this_shop, alice)
@@ -63,6 +65,7 @@ def test_a_mail_is_undone_with_what_it_speaks_of(this_shop, alice):
         outbox.write(this_shop, alice, "ending", ENDS)
 
 
+@pytest.mark.each_database
 def test_what_customers_can_bring_about_is_told_so_often_a_day(this_shop, alice, time_machine):
     assert sum(write(this_shop, alice, about=about) for about in range(30)) == 20
     assert not write(this_shop, alice, "domain", name="x", record="MX", until=clock.now())
@@ -187,6 +190,7 @@ def test_a_mail_that_is_not_true_any_more_is_not_sent(this_shop, alice, mails):
     assert not write(this_shop, alice)
 
 
+@pytest.mark.each_database
 def test_workers_that_look_at_once_send_each_mail_once(this_shop, alice, mails):
     for about in range(20):
         write(this_shop, alice, about=about)
@@ -219,6 +223,7 @@ def test_a_worker_that_died_before_sending_loses_nothing(this_shop, alice, mails
     assert len(mails.received) == 1
 
 
+@pytest.mark.each_database
 def test_a_worker_that_comes_late_does_not_undo_what_another_did(this_shop, alice, mails):
     write(this_shop, alice)
     late = Notice.get()
@@ -334,6 +339,7 @@ def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
     assert Notice.get(Notice.account_id == alice.id).try_at > clock.now()
 
 
+@pytest.mark.each_database
 def test_what_a_wrong_clock_put_off_is_due(this_shop, alice, mails, time_machine):
     time_machine.forward(10 * 365 * 86400)
     write(this_shop, alice)

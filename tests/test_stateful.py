@@ -41,7 +41,7 @@ from tests.flows import NoRoom, resize
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 RUN = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "15")),
+    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "10")),
     stateful_step_count=int(os.environ.get("STEPS", "50" if SOAK else "25")),
     derandomize=not SOAK,  # a fault that CI finds is there for everybody
     database=None,
@@ -1094,7 +1094,7 @@ def figures():
 def _run(database_url: str) -> settings:
     """Fewer lives on PostgreSQL, where each takes twice as long and meets the same rules."""
     few = not SOAK and database_url.startswith("postgresql:")
-    return settings(RUN, max_examples=5) if few else RUN
+    return settings(RUN, max_examples=3) if few else RUN
 
 
 def test_the_panel_ends_up_as_it_is_wanted(database_url, tmp_path, figures):
