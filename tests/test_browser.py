@@ -29,6 +29,8 @@ CHROMIUM_ARGS = (
 ).split()
 WIDTHS = (320, 360, 1280)
 READY_MS = 60_000
+# On a busy machine even what is near takes its time.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

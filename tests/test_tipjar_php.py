@@ -913,7 +913,7 @@ def test_the_shops_address_leads_to_the_shop(jar, address, at, asks):
 
 # -- other versions of PHP ---------------------------------------------------------------------
 
-VERSIONS = ["7-4", "8-0", "8-4"]
+VERSIONS = ["7-4", "8-4"]
 
 
 def tour(jar: Jar) -> list:
