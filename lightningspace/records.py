@@ -128,7 +128,7 @@ class Records:
         self.account.deleting_at = moment
 
     def write(self, row: Service, what: str, call: Callable, *arguments):
-        """One change at the panel: nothing is written after another worker has taken over."""
+        """One change at the panel or on the site: none after another worker has taken over."""
         self.lease.check()
         started = time.monotonic()
         answer = call(*arguments)
