@@ -138,7 +138,6 @@ def assert_shows_credentials(page, username: str, password: str) -> None:
 # -- buying --------------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     panel.delays["*"] = 0.1
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])

@@ -2,14 +2,12 @@
 
 import threading
 
-import pytest
-
 from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Service
 from lightningspace.prices import Terms
-from tests.conftest import OPENING, eventually, open_account, record_payments, wish, work
+from tests.conftest import eventually, open_account, record_payments, wish, work
 
 KINDS_AT_PANEL = (
     "client",
@@ -100,25 +98,6 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     assert len(look_ups) == 8
     assert methods.count("login") == 1
     assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
-
-
-@pytest.mark.any_database
-@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-@pytest.mark.parametrize("method", OPENING)
-def test_a_cut_call_is_made_good(kind, method, order, wallet, worker, panel, time_machine):
-    panel.faults.set(kind, method, times=1)
-    wallet.pay(order.bolt11)
-    work(worker)
-    failing = progress.failing()
-    assert len(failing) == 1
-    assert "the connection was cut" in failing[0].error
-
-    time_machine.forward(5)
-    work(worker)
-    assert progress.failing() == []
-    assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
-    assert panel.records("site")[0]["allow_override"] != "All"
-    assert not panel.can_log_in(1)
 
 
 def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_machine):

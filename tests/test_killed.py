@@ -220,6 +220,7 @@ def after_the_invoice(web, node, labels_at_node) -> None:
         web.kill()
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("weather", "kill"),
     [({"kind": "frozen"}, before_the_invoice), ({"kind": "slow", "seconds": 1}, after_the_invoice)],
@@ -409,6 +410,7 @@ def test_a_worker_started_before_the_node_goes_on_once_the_node_is_up(
     assert_each_opened_once(panel, "alice")
 
 
+@pytest.mark.any_database
 def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, start_worker):
     names = [f"alice{number}" for number in range(10)]
     for order in place(this_shop, *names[:5]):

@@ -172,8 +172,11 @@ def test_who_comes_second_calls_nothing_until_the_first_is_through(account, firs
 
 # The long tables: how calls hang, which has nothing to do with the database.
 @pytest.mark.any_database
-@pytest.mark.parametrize("how", ["on its way", "unseen", "answered"])
-@pytest.mark.parametrize("method", OPENING)
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [(method, "unseen") for method in OPENING]
+    + list(zip(OPENING, cycle(["on its way", "answered"]), strict=False)),
+)
 def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     method, how, account, first, second, panel, time_machine
 ):
@@ -197,7 +200,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
 @pytest.mark.any_database
 @pytest.mark.parametrize(
     ("position", "how"),
-    zip(range(CLOSING_CALLS), cycle(["on its way", "answered"]), strict=False),
+    list(zip(range(CLOSING_CALLS), cycle(["on its way", "answered"]), strict=False)),
 )
 def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     position, how, account, this_shop, first, second, panel, time_machine

@@ -36,7 +36,7 @@ from tests.actual import differences, everything
 from tests.conftest import with_settings
 
 CUSTOMERS = int(os.environ.get("CUSTOMERS", "10"))
-DAYS = int(os.environ.get("DAYS", "20"))
+DAYS = int(os.environ.get("DAYS", "14"))
 SEED = int(os.environ.get("SEED", "21"))
 HOUR = 60 * 60
 GRACE_DAYS = 3
