@@ -930,8 +930,9 @@ def test_the_control_center_shows_what_comes(this_shop, bob, look, time):
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("grace_days", [0, 1, 14])
-@pytest.mark.parametrize("term", [0, 1, HOUR, 2 * HOUR, DAY, 14 * DAY, 14 * DAY + 1, MONTHS])
-def test_the_database_knows_the_same_grace(this_shop, grace_days, term):
+def test_the_database_knows_the_same_grace(this_shop, bob, grace_days):
     shop = replace(this_shop, config=replace(this_shop.config, grace_days=grace_days))
-    bob = hosted(shop, "bob", term)
-    assert Account.select(ledger.grace_in_sql(shop)).scalar() == ledger.grace_seconds(shop, bob)
+    for term in (0, 1, HOUR, 2 * HOUR, DAY, 14 * DAY, 14 * DAY + 1, MONTHS):
+        Account.update(expires_at=bob.ready_at + term).execute()
+        known = Account.select(ledger.grace_in_sql(shop)).scalar()
+        assert known == ledger.grace_seconds(shop, fresh(bob)), term

@@ -41,7 +41,7 @@ from tests.flows import NoRoom, resize
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 RUN = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "10")),
+    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "8")),
     stateful_step_count=int(os.environ.get("STEPS", "50" if SOAK else "25")),
     derandomize=not SOAK,  # a fault that CI finds is there for everybody
     database=None,
