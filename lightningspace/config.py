@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lightningspace import walls
 from lightningspace.prices import DAY, LONGEST_SECONDS, Prices, Terms
 
 HOST = re.compile(
@@ -38,6 +39,7 @@ class Config:
     panel_password: str
     panel_verify_tls: bool | str
     panel_prefix: str
+    walls: str
     capacity_mb: dict[int, int]
     server_hosts: dict[int, str]
     space_sizes_mb: tuple[int, ...]
@@ -134,6 +136,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         panel_password=read.secret("PANEL_PASSWORD", _secret),
         panel_verify_tls=read("PANEL_VERIFY_TLS", _verify_tls, "true"),
         panel_prefix=read("PANEL_PREFIX", _panel_prefix, "ls_"),
+        walls=read("WALLS", _one_of(walls.NARROW, walls.MPM_ITK), walls.NARROW),
         capacity_mb=dict(zip(servers, capacity, strict=True)),
         server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
         space_sizes_mb=sizes,
@@ -386,6 +389,15 @@ def _yes_or_no(yes: str, no: str) -> Callable[[str], bool]:
         if value not in (yes, no):
             raise ValueError(f"write {yes} or {no}")
         return value == yes
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"write {' or '.join(words)}")
+        return value
 
     return parse
 

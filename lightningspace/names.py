@@ -39,6 +39,12 @@ ADDRESS_MAX = 64
 LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 LOCAL_PART_IN_WORDS = "letters a to z and digits, with single . _ or - between them"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+)*")
+# It ends up in the web server's configuration: no sign of it means anything there.
+WEB_ADDRESS = re.compile(
+    r"https?://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
+    r"(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*/"
+)
+WEB_ADDRESS_MAX = 200
 SSH_KEY = re.compile(
     r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)"
     r"@openssh\.com) [A-Za-z0-9+/]{40,4000}={0,3}( [\x21-\x7e]([\x20-\x7e]{0,98}[\x21-\x7e])?)?"
@@ -69,6 +75,13 @@ def is_address(text: str) -> bool:
     """One address that mail can be forwarded to: no list, no quotes, no spaces."""
     local, _, domain = text.rpartition("@")
     return len(text) <= 254 and bool(ADDRESS.fullmatch(local)) and bool(DOMAIN.fullmatch(domain))
+
+
+def is_web_address(text: str) -> bool:
+    """Where a site may redirect to: an address that ends with a slash, for what was asked for is
+    put behind it. A host's name is in A-labels; there is no query.
+    """
+    return len(text) <= WEB_ADDRESS_MAX and WEB_ADDRESS.fullmatch(text) is not None
 
 
 def is_ssh_key(text: str) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import requests
 
+from lightningspace import walls
 from lightningspace.deadline import http_session, time_limit
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,6 @@ LOCKED_OUT = "the panel has locked us out for five minutes"
 MAINTENANCE = "under maintenance"
 LOGIN_ADDRESS = "The login is not allowed from"
 LANGUAGE_KEY = re.compile(r"[a-z]+(_[a-z]+)+")
-
-# Between neighbours: 'All' lets a symlink in .htaccess show their files.
-ALLOW_OVERRIDE = "AuthConfig FileInfo Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews"
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ class Panel:
     def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
         """Create a record of this client, and return its id.
 
-        A site needs an update with the same fields: the add ignores allow_override.
+        A site needs an update: the add ignores allow_override, and knows no php_open_basedir.
         """
         method, column = f"{KINDS[kind].method}_add", KINDS[kind].password
         params = fields | {column: _named(password or "")} if column else fields
@@ -470,15 +468,24 @@ def differences(record: dict, fields: dict) -> list[str]:
 
 def site_fields(
     server_id: int,
+    client_id: int,
+    site_id: int | None,
     domain: str,
     quota_mb: int,
     active: bool,
-    php: bool,
-    php_version: int,
-    letsencrypt: bool,
+    *,
+    walls_mode: str = walls.NARROW,
+    may_send: bool = False,
+    php: bool = True,
+    php_version: int = 0,
+    letsencrypt: bool = False,
+    pretty_addresses: bool = False,
+    redirect_to: str = "",
 ) -> dict:
-    """A site. `php_version`: 0 for the server's own, else an id that the panel offers."""
-    return {
+    """A site. `site_id` None: it is to be added. `walls_mode`: as in `walls`. `may_send`: its PHP
+    may. `php_version`: 0 for the server's own, else an id that the panel offers.
+    """
+    fields = {
         "server_id": int(server_id),
         "domain": domain,
         "ip_address": "*",
@@ -493,9 +500,15 @@ def site_fields(
         "server_php_id": int(php_version),
         "ssl": _yes(letsencrypt),
         "ssl_letsencrypt": _yes(letsencrypt),
-        "allow_override": ALLOW_OVERRIDE,
-        # Without the socket any customer's PHP can run code as any other.
+        "redirect_type": "R=301,L" if redirect_to else "",
+        "redirect_path": redirect_to,
+        "allow_override": walls.allow_override(walls_mode),
+        "apache_directives": walls.apache_directives(walls_mode, pretty_addresses),
+        "custom_php_ini": walls.php_ini(may_send),
+        # Without the socket any customer's PHP can run code as any other. In a chroot it is no
+        # safer, and databases, mail and time zones are out of its reach.
         "php_fpm_use_socket": "y",
+        "php_fpm_chroot": "n",
         # From here on: what an update resets unless it is sent.
         "pm": "ondemand",
         "pm_max_children": 4,
@@ -504,6 +517,9 @@ def site_fields(
         "log_retention": 30,
         "active": _yes(active),
     }
+    if site_id is not None:  # an add overwrites it
+        fields["php_open_basedir"] = walls.open_basedir(site_directory(client_id, site_id))
+    return fields
 
 
 def alias_fields(server_id: int, site_id: int, domain: str, active: bool) -> dict:
@@ -552,8 +568,13 @@ def _site_user(server_id: int, client_id: int, site_id: int, username: str) -> d
         "parent_domain_id": int(site_id),
         "username": username,
         "quota_size": -1,
-        "dir": f"/var/www/clients/client{int(client_id)}/web{int(site_id)}",
+        "dir": site_directory(client_id, site_id),
     }
+
+
+def site_directory(client_id: int, site_id: int) -> str:
+    """Where ISPConfig keeps a site, above the directory `web` of its pages."""
+    return f"/var/www/clients/client{int(client_id)}/web{int(site_id)}"
 
 
 def database_user_fields(server_id: int, username: str) -> dict:

@@ -56,23 +56,26 @@ class Records:
 
     def make(self, row: Service) -> int:
         """The id of the record that is there now as wanted: found, put right, or created."""
-        fields = self._fields(row)
         found = None if self.is_first else self._look(row)
         added = None
         if found is None:
             try:
-                added = self._create(row, fields)
+                added = self._create(row)
             except Refused:
                 # Is it there already? By a race, or forgotten by a database restored from a backup.
                 found = self._look(row)
                 if found is None:
                     raise
+        fields = self._fields(row, panel.record_id(row.kind, found) if found else added)
         if found is not None:
             id = panel.record_id(row.kind, found)
             if row.password_sealed is None and not panel.differences(found, fields):
                 return id
             password = self._password(row) if row.password_sealed else None
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
+        elif row.kind == "site":
+            # The add ignores walls between neighbours, and names its directory only now.
+            self.write(row, "walled", self.panel.update, row.kind, added, fields)
         found = self._look(row, added)
         if found is None:
             raise Refused("the panel has taken it and does not show it")
@@ -81,15 +84,12 @@ class Records:
             raise Refused(f"the panel has not kept {', '.join(different)}")
         return panel.record_id(row.kind, found)
 
-    def _create(self, row: Service, fields: dict) -> int:
+    def _create(self, row: Service) -> int:
         if not self.is_first and "site" in wanted.HANGS_ON[row.kind]:
             self.check_site()
         password = self._password(row) if row.kind in wanted.WITH_PASSWORD else None
-        id = self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
-        if row.kind == "site":
-            # The add ignores allow_override, the wall between neighbours.
-            self.write(row, "walled", self.panel.update, row.kind, id, fields)
-        return id
+        fields = self._fields(row)
+        return self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
 
     def remove(self, row: Service) -> None:
         """Delete what the panel has of the row, and look that it is gone."""
@@ -302,14 +302,18 @@ class Records:
     def id_of(self, kind: str) -> int | None:
         return next((row.panel_id for row in self.rows if row.kind == kind), None)
 
-    def _fields(self, row: Service) -> dict:
+    def _fields(self, row: Service, id: int | None = None) -> dict:
+        """`id`: the record's, if it is there."""
         server, name, is_on = self.account.server_id, row.name, wanted.is_on(self.account, row)
         client, site, settings = self.client_id, self.id_of("site"), wanted.settings_of(row)
         if row.kind in wanted.SPLIT_PERCENT:
             quota_mb = wanted.quota_mb(self.account.space_mb, row, self.rows)
         match row.kind:
             case "site":
-                return panel.site_fields(server, name, quota_mb, is_on, **settings)
+                facts = {"walls_mode": self.shop.config.walls, "may_send": self._may_send()}
+                return panel.site_fields(
+                    server, client, id, name, quota_mb, is_on, **facts, **settings
+                )
             case "alias":
                 return panel.alias_fields(server, site, name, is_on)
             case "ftp":
@@ -324,11 +328,14 @@ class Records:
             case "mail_domain":
                 return panel.mail_domain_fields(server, name, row.active)
             case "mailbox":
-                may_send = is_on and wanted.may_send(self.shop, self.account)
+                may_send = is_on and self._may_send()
                 return panel.mailbox_fields(server, name, quota_mb, is_on, may_send)
             case "forward":
                 return panel.forward_fields(server, name, settings["destination"], is_on)
         raise ValueError(row.kind)
+
+    def _may_send(self) -> bool:
+        return wanted.may_send(self.shop, self.account)
 
     def _password(self, row: Service) -> str:
         """The one that is wanted; when there is none, a generated one, kept before it is used."""

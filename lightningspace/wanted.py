@@ -58,7 +58,13 @@ OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forw
 
 # What can be set, and what it is at first. quota_mb None: its share of what the others leave.
 SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
-    "site": {"php": True, "php_version": 0, "letsencrypt": False},
+    "site": {
+        "php": True,
+        "php_version": 0,
+        "letsencrypt": False,
+        "pretty_addresses": False,  # what is no file is for index.php, as WordPress wants it
+        "redirect_to": "",
+    },
     "shell": {"ssh_key": ""},
     "mailbox": {"quota_mb": None},
     "forward": {"destination": None},
@@ -76,6 +82,8 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "php": lambda value: isinstance(value, bool),
     "php_version": lambda value: type(value) is int and value >= 0,
     "letsencrypt": lambda value: isinstance(value, bool),
+    "pretty_addresses": lambda value: isinstance(value, bool),
+    "redirect_to": lambda value: value == "" or names.is_web_address(str(value)),
     "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
     "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
     "destination": lambda value: names.is_address(str(value)),
@@ -385,7 +393,7 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
     if account.space_mb != after.space_mb:
         kinds.update(SPLIT_PERCENT)
     if may_send(shop, account) != may_send(shop, after):
-        kinds.add("mailbox")
+        kinds.update(("mailbox", "site"))  # and PHP's mail()
     if kinds:
         Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
             Account.id == account.id

@@ -26,7 +26,12 @@ KINDS = {
     "forward": ("forwarding_id", "source"),
 }
 WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
-NARROW = "AuthConfig FileInfo Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews"
+NARROW = (
+    "Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews Nonfatal=Override\n"
+    "AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp"
+    " AddCharset AddDefaultCharset AddLanguage DefaultLanguage"
+)
+PRETTY = "    DirectoryIndex index.php index.html\n    FallbackResource /index.php\n"
 DAY = 24 * 60 * 60
 
 
@@ -100,6 +105,21 @@ def _changes(panel, ours: list[tuple[str, str]], others: dict[str, list[dict]]) 
 
 def _name(kind: str, record: dict) -> str:
     return record["username" if kind == "sys_user" else KINDS[kind][1]]
+
+
+def directives(is_pretty: bool) -> str:
+    """What stands at the end of a site's configuration."""
+    lines = f"    AllowOverride {NARROW.replace(chr(10), chr(10) + 4 * ' ')}\n"
+    lines += PRETTY * is_pretty
+    blocks = [
+        f"<Directory {{{name}}}>\n{lines}</Directory>" for name in ("DOCROOT", "DOCROOT_CLIENT")
+    ]
+    return "\n".join(blocks)
+
+
+def basedir(client: object, site: object) -> str:
+    home = f"/var/www/clients/client{client}/web{site}"
+    return f"{home}/web:{home}/private:{home}/tmp:/usr/share/php:/dev/urandom"
 
 
 class _Check:
@@ -221,6 +241,10 @@ class _Check:
     def _share(self, percent: int) -> int:
         return max(1, self.account.space_mb * percent // 100)
 
+    def _may_send(self) -> bool:
+        paid = self.account.expires_at - (self.account.ready_at or self.account.opened_at)
+        return paid >= self.shop.config.mail_send_min_days * DAY
+
     def _home(self) -> str:
         return f"/var/www/clients/client{self.ids['client']}/web{self.ids['site']}"
 
@@ -237,8 +261,14 @@ class _Check:
             "server_php_id": settings.get("php_version", 0),
             "ssl": tls,
             "ssl_letsencrypt": tls,
+            "redirect_type": "R=301,L" if settings.get("redirect_to") else "",
+            "redirect_path": settings.get("redirect_to", ""),
             "allow_override": NARROW,
+            "apache_directives": directives(settings.get("pretty_addresses", False)),
+            "custom_php_ini": "" if self._may_send() else "sendmail_path = /bin/false",
+            "php_open_basedir": basedir(self.ids["client"], row.panel_id),
             "php_fpm_use_socket": "y",
+            "php_fpm_chroot": "n",
             "pm": "ondemand",
             "pm_max_children": 4,
             "log_retention": 30,
@@ -296,8 +326,7 @@ class _Check:
     def _mailbox(self, row, settings):
         local, domain = row.name.split("@")
         off = "n" if self._yes(row) == "y" else "y"
-        paid = self.account.expires_at - (self.account.ready_at or self.account.opened_at)
-        may_send = off == "n" and paid >= self.shop.config.mail_send_min_days * DAY
+        may_send = off == "n" and self._may_send()
         return {
             "login": row.name,
             "maildir": f"/var/vmail/{domain}/{local}",
@@ -369,8 +398,13 @@ def _faults_of(method: str, given: dict, used: set, may_send):
         yield "it would move the record"
     if method.startswith("sites_web_domain_") and params.get("php_fpm_use_socket") != "y":
         yield "without the socket"
-    if method.startswith("sites_web_domain_") and params.get("allow_override") != NARROW:
-        yield "with a wide allow_override"
+    if method.startswith("sites_web_domain_"):
+        if params.get("allow_override") != NARROW:
+            yield "with a wide allow_override"
+        if params.get("apache_directives") not in (directives(False), directives(True)):
+            yield "without the directives that are our own"
+        if method.endswith("_update") and ":/tmp" in params.get("php_open_basedir", ":/tmp"):
+            yield "with the common /tmp"
     if method.startswith("sites_shell_user_") and params.get("chroot") != "jailkit":
         yield "without jailkit"
     sends = method.startswith("mail_user_") and params.get("disablesmtp") != "y"

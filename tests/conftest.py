@@ -406,7 +406,13 @@ def _shifted(row: dict, seconds: int) -> dict:
 def alice(this_shop, panel, password_hash) -> Account:
     """An account that is paid for and ready."""
     config = this_shop.config
-    key = (config.base_domain, config.panel_prefix, config.tip_jars, panel.queue_seconds)
+    key = (
+        config.base_domain,
+        config.panel_prefix,
+        config.walls,
+        config.tip_jars,
+        panel.queue_seconds,
+    )
     is_bare = not panel.calls and not panel.delays and not Account.select().exists()
     opened = Opened.kept.get(key) if is_bare else None
     if opened:

@@ -229,7 +229,7 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
     """A record by this name that the shop has not made; the stranger's unless told otherwise."""
     name = name or FOREIGN_NAMES[kind]
     fields = {
-        "site": lambda: ispconfig.site_fields(1, name, 33, True, False, 0, False),
+        "site": lambda: ispconfig.site_fields(1, client, None, name, 33, True, php=False),
         "alias": lambda: ispconfig.alias_fields(1, site, name, True),
         "ftp": lambda: ispconfig.ftp_fields(1, client, site, name, True),
         "shell": lambda: ispconfig.shell_fields(1, client, site, name, ""),

@@ -2,12 +2,22 @@
 
 import threading
 
+import pytest
+
 from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Service
 from lightningspace.prices import Terms
-from tests.conftest import eventually, open_account, record_payments, wish, work
+from tests.actual import NARROW, directives
+from tests.conftest import (
+    eventually,
+    open_account,
+    record_payments,
+    wish,
+    with_settings,
+    work,
+)
 
 KINDS_AT_PANEL = (
     "client",
@@ -45,12 +55,30 @@ def test_names_at_the_panel_are_ours(alice, panel):
 def test_customers_are_walls_apart(alice, panel):
     site = panel.records("site")[0]
     assert site["php_fpm_use_socket"] == "y"
-    assert "SymLinksIfOwnerMatch" in site["allow_override"]
+    assert site["allow_override"] == NARROW
+    assert "/tmp" not in site["php_open_basedir"].split(":")
     assert panel.records("shell")[0]["chroot"] == "jailkit"
     for method, call in panel.calls:
         if method in ("sites_web_domain_add", "sites_web_domain_update"):
             assert call["params"]["php_fpm_use_socket"] == "y"
-            assert call["params"]["allow_override"] == site["allow_override"]
+            assert call["params"]["allow_override"] == NARROW
+            assert call["params"]["apache_directives"] == directives(is_pretty=False)
+
+
+@with_settings(WALLS="mpm_itk")
+def test_where_apache_runs_as_the_customer_htaccess_keeps_its_power(alice, panel):
+    site = panel.records("site")[0]
+    assert (site["allow_override"], site["apache_directives"]) == ("All", "")
+
+
+@pytest.mark.parametrize("days", [29, 30])
+def test_php_sends_mail_only_after_as_many_days_as_mailboxes(days, this_shop, panel):
+    account = open_account(this_shop, "bobby")
+    Account.update(expires_at=account.opened_at + days * 86400).execute()
+    hosting.reconcile(this_shop, account.id)
+
+    refusal = panel.records("site")[0]["custom_php_ini"]
+    assert (refusal == "sendmail_path = /bin/false") == (days < 30)
 
 
 def test_the_client_cannot_log_in_to_the_panel(alice, panel):
@@ -128,7 +156,7 @@ def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel,
 
 def test_a_record_of_another_client_is_never_touched(order, wallet, worker, panel, this_shop):
     stranger = this_shop.panel.add_client("stranger", "stranger@example.org")
-    fields = ispconfig.site_fields(1, "alice.shop.test", 10, True, True, 0, False)
+    fields = ispconfig.site_fields(1, stranger, None, "alice.shop.test", 10, True)
     site = this_shop.panel.add("site", stranger, fields)
     before = panel.records("site")
     wallet.pay(order.bolt11)

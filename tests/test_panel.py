@@ -41,8 +41,9 @@ def test_a_new_client_is_found_and_kept_out_of_the_panel(ispconfig):
         (
             "sites_web_domain_get",
             "with the walls between customers",
-            panel_module.site_fields(1, "bella.shop.test", 70, True, True, 0, False),
-            ["allow_override"],  # the add ignores it
+            panel_module.site_fields(1, 2, 2, "bella.shop.test", 70, True),
+            # The add ignores the first; the others were not sent yet when it was recorded.
+            ["allow_override", "apache_directives", "custom_php_ini", "php_open_basedir"],
         ),
         ("sites_shell_user_get", "jailkit", panel_module.shell_fields(1, 2, 2, "ls_bella", ""), []),
         (

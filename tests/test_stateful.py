@@ -467,9 +467,7 @@ class World:
         theirs = self.new_shop().panel
         client = theirs.add_client("bystander", "info@bystander.example")
         self.bystanders_group = str(theirs.group_id(client))
-        site = theirs.add(
-            "site", client, ispconfig.site_fields(1, NOT_OURS, 9, True, True, 0, False)
-        )
+        site = theirs.add("site", client, ispconfig.site_fields(1, client, None, NOT_OURS, 9, True))
         alias = ispconfig.alias_fields(1, site, "also-bystander.example", True)
         theirs.add("alias", client, alias)
         user = "bystander"

@@ -382,7 +382,7 @@ SITE = Kind(
         number("https_port"),
         number("log_retention"),
     ],
-    readonly=frozenset({"document_root", "system_user", "system_group", "php_open_basedir"}),
+    readonly=frozenset({"document_root", "system_user", "system_group"}),
     reset=SITE_RESET,
 )
 ALIAS = Kind(
