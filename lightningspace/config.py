@@ -288,7 +288,19 @@ def _public_url(value: str) -> str:
         raise ValueError(
             "write the shop's address in lower case and without a path, such as https://shop.example"
         )
+    if match[1] == "http" and not _is_safe_without_tls(match[2].strip("[]")):
+        raise ValueError(
+            "write it with https:// (http:// is for this machine and .onion alone): receipts and "
+            "passwords would travel in clear, and tip jars refuse such a shop"
+        )
     return value.rstrip("/")
+
+
+def _is_safe_without_tls(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".onion"))
 
 
 def _panel_url(value: str) -> str:

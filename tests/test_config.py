@@ -42,7 +42,10 @@ NO_LIMITS = (
 )
 
 WRONG = {
-    "PUBLIC_URL": ("", "shop.example", "ftp://shop.example", "https://", "https://shop.example/a"),
+    "PUBLIC_URL": (
+        *("", "shop.example", "ftp://shop.example", "https://", "https://shop.example/a"),
+        *("http://shop.example", "http://192.168.1.2", "http://[fd00::1]", "http://onion"),
+    ),
     "BASE_DOMAIN": ("", "localhost", "Shop.Example", "shop.example.", "a b.example", "-a.example"),
     "DATABASE_URL": (
         *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
@@ -58,6 +61,7 @@ WRONG = {
     "PANEL_PASSWORD": ("", "short"),
     "PANEL_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
     "PANEL_PREFIX": ("", "ls", "LS_", "1_", "toolong_", "l-s_"),
+    "WALLS": ("", "none", "Narrow", "mpm-itk"),
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
     "CAPACITY_MB": (*NO_NUMBERS, "1,2"),
@@ -203,6 +207,11 @@ def test_each_server_has_its_capacity_and_host(tmp_path):
 
 def test_settings_do_not_show_their_secrets(tmp_path):
     assert "panel-password" not in f"{read(tmp_path)!r} {read(tmp_path)}"
+
+
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1", "shop.localhost", "shop2x.onion"])
+def test_shop_without_tls_is_for_this_machine_and_onions(tmp_path, host):
+    assert read(tmp_path, PUBLIC_URL=f"http://{host}").public_url == f"http://{host}"
 
 
 def test_mail_comes_from_the_shops_host_unless_told_otherwise(tmp_path):
