@@ -30,6 +30,7 @@ from lightningspace import (
     tips,
     usage,
     visitors,
+    walls,
     wanted,
 )
 from lightningspace.clock import now
@@ -41,6 +42,7 @@ from lightningspace.forms import (
     NewPasswordForm,
     PasswordForm,
     PhpForm,
+    RedirectForm,
     ServicePasswordForm,
     SshKeyForm,
 )
@@ -253,11 +255,15 @@ def _settings_page(status: int = 200, **forms):
     one = {row.kind: row for row in rows}
     shell, site = one.get("shell"), one.get("site")
     ssh_key = wanted.settings_of(shell)["ssh_key"] if shell else ""
+    site_settings = wanted.settings_of(site) if site else {}
     choices = {
         "service_form": lambda: ServicePasswordForm(_with_password(rows), formdata=None),
         "key_form": lambda: SshKeyForm(formdata=None, ssh_key=ssh_key),
         "php_form": lambda: PhpForm(
             _php_choices(site), formdata=None, version=usage.php_choice(site)
+        ),
+        "redirect_form": lambda: RedirectForm(
+            site.name if site else "", formdata=None, redirect_to=site_settings.get("redirect_to")
         ),
         "email_form": lambda: EmailForm(formdata=None, email=this_account().email),
         "login_form": lambda: _login_form(formdata=None),
@@ -269,7 +275,7 @@ def _settings_page(status: int = 200, **forms):
         shell=shell,
         site_row=site,
         sends_mail=bool(this_shop().config.smtp_url),
-        is_https=bool(site) and wanted.settings_of(site)["letsencrypt"],
+        site_settings=site_settings,
         **{name: forms.get(name) or make() for name, make in choices.items()},
     )
 
@@ -343,6 +349,34 @@ def https():
         else "HTTPS is being switched off."
     )
     return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/pretty-addresses")
+def pretty_addresses():
+    row = _own_row("site", request.form.get("name"))
+    active = request.form.get("active") == "on"
+    wanted.configure(this_account().id, "site", row.name, pretty_addresses=active)
+    flash(f"Pretty addresses are being switched {'on' if active else 'off'}.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.post("/settings/redirect")
+def redirect_site():
+    row = _own_row("site", request.form.get("name"))
+    form = RedirectForm(row.name)
+    if not form.validate_on_submit():
+        return _settings_page(400, redirect_form=form)
+    target = form.redirect_to.data
+    wanted.configure(this_account().id, "site", row.name, redirect_to=target)
+    flash("The redirect is being set." if target else "The redirect is being removed.")
+    return redirect(url_for("account.settings"), 303)
+
+
+@account.get("/htaccess")
+def htaccess():
+    """What a .htaccess may do on this shop's servers."""
+    mode = this_shop().config.walls
+    return page("account/htaccess.html", here="settings", is_narrow=mode == walls.NARROW)
 
 
 @account.post("/settings/email")

@@ -4,6 +4,7 @@ import re
 import secrets
 from calendar import timegm
 from datetime import date
+from urllib.parse import urlsplit
 
 from flask import request
 from flask_wtf import FlaskForm
@@ -689,6 +690,31 @@ class PhpForm(Form):
     def __init__(self, versions: list[tuple[str, str]], **kwargs):
         super().__init__(**kwargs)
         self.version.choices = versions
+
+
+class RedirectForm(Form):
+    redirect_to = StringField(
+        "Redirect to",
+        default="",
+        filters=[_stripped],
+        validators=[Optional()],
+        render_kw={"autocomplete": "off", "inputmode": "url", "autocapitalize": "none"},
+    )
+
+    def __init__(self, site: str, **kwargs):
+        super().__init__(**kwargs)
+        self._site = site
+
+    def validate_redirect_to(self, field):
+        try:
+            field.data = names.as_web_address(field.data)
+        except (ValueError, UnicodeError):
+            raise ValidationError(
+                "Write an address such as https://example.org/: a host and perhaps directories, "
+                f"up to {names.WEB_ADDRESS_MAX} characters."
+            ) from None
+        if urlsplit(field.data).hostname in (self._site, f"www.{self._site}"):
+            raise ValidationError("This would send visitors round in a circle.")
 
 
 class EmailForm(Form):

@@ -52,6 +52,7 @@ from lightningspace.forms import (
     NewPasswordForm,
     PhpForm,
     QuotaForm,
+    RedirectForm,
     SshKeyForm,
 )
 from lightningspace.models import Account, Domain, Order, Service, transaction
@@ -69,12 +70,13 @@ SWITCHES = {"ftp": "ftp", "ssh": "shell", "database": "database"}
 PASSWORDS = {"ftp_password": "ftp", "ssh_password": "shell", "database_password": "database_user"}
 EVERY_PASSWORD = "services_password"
 SERVICE_FIELDS = {"php": TEXT, "https": YES_NO, "ssh_key": TEXT, EVERY_PASSWORD: TEXT}
+SERVICE_FIELDS |= {"pretty_addresses": YES_NO, "redirect_to": TEXT}
 SERVICE_FIELDS |= dict.fromkeys(SWITCHES, YES_NO) | dict.fromkeys(PASSWORDS, TEXT)
 OWNER_FIELDS = {"login_password": TEXT, "email": TEXT, "noted_as_of": TEXT}
 TIP_SWITCHES = dict.fromkeys(tips.SWITCHES, YES_NO)
 SETTING_FIELDS = SERVICE_FIELDS | TIP_SWITCHES | OWNER_FIELDS
-# null for a password: one is made up and shown; for an SSH key or the e-mail address: none.
-SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "email")
+# null for a password: one is made up and shown; for what else may be null: none.
+SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "redirect_to", "email")
 
 MAILBOX_FIELDS = {"address": TEXT, "password": TEXT, "quota_mb": WHOLE}
 MAILBOX_CHANGES = {"password": TEXT, "quota_mb": WHOLE}
@@ -239,6 +241,16 @@ def _https(setting: _Setting, value: bool):
     return setting.configure("site", letsencrypt=value)
 
 
+def _pretty_addresses(setting: _Setting, value: bool):
+    return setting.configure("site", pretty_addresses=value)
+
+
+def _redirect_to(setting: _Setting, value: str | None):
+    site = setting.row("site").name
+    target = setting.checked(RedirectForm, "redirect_to", value, site) if value else ""
+    return setting.configure("site", redirect_to=target)
+
+
 def _ssh_key(setting: _Setting, value: str | None):
     key = setting.checked(SshKeyForm, "ssh_key", value) if value else ""
     return setting.configure("shell", ssh_key=key)
@@ -289,6 +301,7 @@ def _noted(setting: _Setting, value: str):
 
 # What makes of each field, once it is checked, the step that changes it.
 STEPS = {"php": _php, "https": _https, "ssh_key": _ssh_key, EVERY_PASSWORD: _every_password}
+STEPS |= {"pretty_addresses": _pretty_addresses, "redirect_to": _redirect_to}
 STEPS |= dict.fromkeys(SWITCHES, _switch) | dict.fromkeys(PASSWORDS, _password)
 STEPS |= dict.fromkeys(TIP_SWITCHES, _tip_switch)
 STEPS |= {"login_password": _login_password, "email": _email, "noted_as_of": _noted}

@@ -84,6 +84,19 @@ def is_web_address(text: str) -> bool:
     return len(text) <= WEB_ADDRESS_MAX and WEB_ADDRESS.fullmatch(text) is not None
 
 
+def as_web_address(typed: str) -> str:
+    """The address that somebody means, as `is_web_address` wants it. Raises ValueError."""
+    scheme, _, rest = typed.rpartition("://")
+    host, _, path = rest.partition("/")
+    name, colon, port = host.partition(":")
+    # uts46 makes small letters of capitals.
+    name = idna.encode(name, uts46=True, std3_rules=True).decode()
+    address = f"{(scheme or 'https').lower()}://{name}{colon}{port}/{path}".rstrip("/") + "/"
+    if not is_web_address(address):
+        raise ValueError
+    return address
+
+
 def is_ssh_key(text: str) -> bool:
     """One public key on one line, as ssh-keygen writes it; it names its type a second time."""
     if SSH_KEY.fullmatch(text) is None:

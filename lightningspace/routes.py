@@ -122,6 +122,13 @@ NEW = {
 }
 SETTINGS = {
     "php": {"description": "one of php.choices of the hosting"},
+    "pretty_addresses": {
+        "description": "what is no file is for index.php, as WordPress and others want it"
+    },
+    "redirect_to": {
+        "maxLength": names.WEB_ADDRESS_MAX,
+        "description": "an address; what was asked for is put behind it. null: none",
+    },
     "ssh_key": {"description": "one public key; null: none"},
     "login_password": PASSWORD,
     "email": EMAIL | {"description": "a link is mailed there; null: no more reminders"},

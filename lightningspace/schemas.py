@@ -56,6 +56,8 @@ SETTINGS = {
     "php": BOOLEAN,
     "php_version": COUNT,
     "letsencrypt": BOOLEAN,
+    "pretty_addresses": BOOLEAN,
+    "redirect_to": STRING,
     "ssh_key": STRING,
     "quota_mb": or_null(COUNT),
     "destination": or_null(STRING),

@@ -161,6 +161,8 @@ FOREIGN = [
     ("/settings/ssh-key", {"name": "ls_alice", "ssh_key": KEY}),
     ("/settings/php", {"name": "alice.shop.test", "version": "off"}),
     ("/settings/https", {"name": "alice.shop.test", "active": "on"}),
+    ("/settings/pretty-addresses", {"name": "alice.shop.test", "active": "on"}),
+    ("/settings/redirect", {"name": "alice.shop.test", "redirect_to": "https://bob.example"}),
 ]
 
 
@@ -414,6 +416,53 @@ def test_https_is_switched_on_and_off(browser, alice):
     for active in ("on", "off"):
         send(browser, "/settings/https", name="alice.shop.test", active=active)
         assert settings_of(alice, "site")["letsencrypt"] == (active == "on")
+
+
+def test_pretty_addresses_are_switched_on_and_off(browser, alice):
+    for active in ("on", "off"):
+        send(browser, "/settings/pretty-addresses", name="alice.shop.test", active=active)
+        assert settings_of(alice, "site")["pretty_addresses"] == (active == "on")
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("https://example.org/", "https://example.org/"),
+        (" Example.ORG ", "https://example.org/"),
+        ("http://müller.example:8080/a/b_c", "http://xn--mller-kva.example:8080/a/b_c/"),
+        ("", ""),
+    ],
+)
+def test_site_is_redirected(typed, kept, browser, alice):
+    send(browser, "/settings/redirect", name="alice.shop.test", redirect_to=typed)
+    assert settings_of(alice, "site")["redirect_to"] == kept
+
+
+def test_redirect_that_means_something_to_the_web_server_is_refused(browser, alice):
+    before = everything_of(alice)
+    for target in (
+        *("https://", "ftp://example.org/", "javascript:alert(1)", "https://exam ple.org/"),
+        *("https://example.org/?a=1", "https://example.org/#x", "https://example.org/%2e"),
+        *("https://example.org/$1", 'https://example.org/" [P]', "https://example.org/a\\b"),
+        *("https://example.org/a\nRewriteEngine off", "https://user:pass@example.org/"),
+        *("https://[::1]/", "https://127.0.0.1/", "https://localhost/", "unix:/run/php.sock"),
+        *("https://example.org:0/", f"https://example.org/{'a' * 200}/", "https://a..example/"),
+        *("https://alice.shop.test/", "http://www.alice.shop.test/elsewhere", "\0", "https://\0/"),
+    ):
+        answer = send(browser, "/settings/redirect", name="alice.shop.test", redirect_to=target)
+        assert answer.status_code == 400, target
+        assert 'id="redirect_to-error"' in answer.text
+    assert everything_of(alice) == before
+
+
+def test_what_htaccess_may_do_is_told(browser):
+    page = browser.get("/account/htaccess").text
+    assert "may say only what cannot lead to a neighbour" in page and "FallbackResource" in page
+
+
+@with_settings(WALLS="mpm_itk")
+def test_htaccess_with_all_its_power_is_told(browser):
+    assert "AuthUserFile" in browser.get("/account/htaccess").text
 
 
 # -- the SSH key -----------------------------------------------------------------------

@@ -506,6 +506,9 @@ def test_a_wrong_question_for_a_price_says_so(query, fields, stranger):
         ({"php": "off"}, "site", {"php": False}),
         ({"php": "7"}, "site", {"php": True, "php_version": 7}),
         ({"https": True}, "site", {"letsencrypt": True}),
+        ({"pretty_addresses": True}, "site", {"pretty_addresses": True}),
+        ({"redirect_to": "Example.org/blog"}, "site", {"redirect_to": "https://example.org/blog/"}),
+        ({"redirect_to": None}, "site", {"redirect_to": ""}),
         ({"ssh_key": f" {KEY}\n"}, "shell", {"ssh_key": KEY}),
         ({"ssh_key": None}, "shell", {"ssh_key": ""}),
     ],
@@ -1233,6 +1236,7 @@ def test_changes_of_one_hosting_at_once_are_all_made(app, owner, alice):
 
     answers = at_once(*[partial(change, body) for body in bodies])
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert settings("site") == {"php": False, "php_version": 0, "letsencrypt": True}
+    site = {"php": False, "php_version": 0, "letsencrypt": True}
+    assert settings("site") == wanted.SETTINGS["site"] | site
     assert (row("ftp").active, settings("shell")["ssh_key"]) == (False, KEY)
     assert row("shell").password_sealed
