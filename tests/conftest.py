@@ -412,6 +412,7 @@ def alice(this_shop, panel, password_hash) -> Account:
         config.walls,
         config.tip_jars,
         panel.queue_seconds,
+        str(panel.job_seconds),
     )
     is_bare = not panel.calls and not panel.delays and not Account.select().exists()
     opened = Opened.kept.get(key) if is_bare else None

@@ -36,6 +36,9 @@ class OneSite:
     def ftp_directory(self, username, password):
         return self.directory if (username, password) == (USER, PASSWORD) else None
 
+    def site_directories(self):
+        return [SITE]
+
     def live_sites(self):
         return [("alice.shop.test", SITE)]
 

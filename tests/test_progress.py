@@ -16,13 +16,13 @@ def states(account) -> set[str]:
 def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
     progress.look_at_queues(this_shop)
     assert states(alice) == {"applied"}
-    time_machine.forward(panel.queue_seconds)
+    time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
     assert states(alice) == {"live"}
 
 
 def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel):
-    time_machine.forward(panel.queue_seconds)
+    time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
     calls = len(panel.calls)
     progress.look_at_queues(this_shop)
@@ -30,7 +30,7 @@ def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel
 
 
 def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, panel, worker):
-    time_machine.forward(panel.queue_seconds)
+    time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
     resize(alice.id, 200)
     assert states(alice) == {"live", "changing"}
@@ -56,7 +56,7 @@ def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time
     bobby = open_account(this_shop, "bobby")
     Account.update(server=2).where(Account.id == bobby.id).execute()
     hosting.reconcile(this_shop, bobby.id)
-    time_machine.forward(panel.queue_seconds)
+    time_machine.forward(panel.seconds_to_go())
     panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
     progress.look_at_queues(this_shop)
     assert [server.queue_empty_at is None for server in Server.select()].count(True) == 1

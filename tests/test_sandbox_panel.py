@@ -224,6 +224,10 @@ def half_made_client(shop):
     shop.panel.half_make(12)
 
 
+def client_just_added(shop):
+    shop.add("client", 1)
+
+
 def first_clients(shop):
     for id, username in ((1, "annstrict"), (2, "nopass"), (3, "annb")):
         shop.add("client", id, username=username)
@@ -306,7 +310,7 @@ WORLDS = {
     "mail_forward_get": with_records(SALES),
     "mail_forward_update": with_records(SALES),
     "mail_forward_delete": with_records(SALES, ("forward", 3, 1, {})),
-    "monitor_jobqueue_count": people_and_sites,
+    "monitor_jobqueue_count": client_just_added,
     "server_get_php_versions": people_and_sites,
     "quota_get_by_user": people_and_sites,
     "databasequota_get_by_user": with_records(("database", 2, 1, {"remote_ips": ""})),
@@ -579,16 +583,86 @@ def test_forbidden_method_is_refused_and_the_others_are_not(panel, shop):
 # The queue
 
 
-def test_change_comes_live_when_the_queue_has_drained(panel, shop, hands):
+def test_jobs_are_done_one_by_one_in_their_order(panel, shop, hands):
+    panel.job_seconds = {"shell": 20}
+    people(shop)
+    for kind in ("site", "shell", "ftp"):
+        shop.add(kind, 1)
+    assert shop.call("monitor_jobqueue_count") == "7"
+    seen = []
+    for _ in range(34):
+        done = tuple(kind for kind in ("shell", "ftp") if panel.is_live(kind, 1))
+        seen.append((shop.call("monitor_jobqueue_count"), done))
+        hands.now += 1
+    times = [("7", 2), ("6", 2), ("5", 2), ("4", 2), ("3", 2), ("2", 20), ("1", 2), ("0", 2)]
+    assert [count for count, _ in seen] == [count for count, time in times for _ in range(time)]
+    assert {done for count, done in seen if count == "1"} == {("shell",)}
+
+
+def test_site_is_served_when_the_run_that_made_it_has_ended(panel, shop, hands):
     shop.add("client", 1)
-    assert (shop.call("monitor_jobqueue_count"), panel.is_live("client", 1)) == ("1", False)
+    hands.now += 1
+    shop.add("site", 1)
+    shop.add("ftp", 1)
+    directory = usual("ftp", 1, 1)["dir"]
+    hands.now += 3  # the client is done, and the site in the next run
+    assert panel.site_directories() == [directory] and panel.live_sites() == []
+    assert panel.ftp_directory("ftp1", GOOD) is None
     hands.now += 2
-    assert (shop.call("monitor_jobqueue_count"), panel.is_live("client", 1)) == ("0", True)
+    assert panel.ftp_directory("ftp1", GOOD) == directory
+    assert panel.live_sites() == [("site1.example", directory)]
 
 
-def test_each_change_queues_one_job_and_no_change_none(shop, hands):
+def test_site_is_not_served_before_what_came_with_it_is_done(panel, shop, hands):
+    panel.queue_seconds, panel.job_seconds = 1, {"shell": 20}
+    shop.add("client", 1)
+    shop.add("site", 1)
+    shop.add("shell", 1)
+    hands.now += 21
+    assert panel.site_directories() and not panel.is_live("site", 1)
+    hands.now += 1
+    assert panel.is_live("site", 1)
+
+
+def test_runs_begin_by_the_minute_and_take_what_is_there(panel, shop, hands):
+    panel.run_seconds, panel.queue_seconds = 60, 0
+    hands.now += 15
+    shop.add("client", 1)
+    hands.now += 44
+    assert panel.seconds_to_go() == 1 and not panel.is_live("client", 1)
+    hands.now += 1
+    assert panel.is_live("client", 1)
+    hands.now += 1
+    shop.add("client", 2)
+    assert panel.seconds_to_go() == 59
+
+
+def test_other_customers_jobs_are_done_first(panel, shop, hands):
+    panel.jobs_of_others(for_seconds=30)
+    shop.add("client", 1)
+    assert shop.call("monitor_jobqueue_count") == "2"
+    hands.now += 31
+    assert not panel.is_live("client", 1)
+    hands.now += 1
+    assert panel.is_live("client", 1)
+
+
+def test_queue_of_one_server_is_counted_with_what_is_for_all(shop):
+    shop.add("client", 1)
+    shop.add("site", 1, server_id=2)
+    counts = [shop.call("monitor_jobqueue_count", server_id=id) for id in (0, 1, 2)]
+    assert counts == ["2", "1", "2"]
+
+
+def test_queue_of_no_seconds_is_always_empty(panel, shop):
+    panel.queue_seconds = 0
     people_and_sites(shop)
-    hands.now += 2
+    assert shop.call("monitor_jobqueue_count") == "0" and len(panel.live_sites()) == 3
+
+
+def test_each_change_queues_one_job_and_no_change_none(panel, shop, hands):
+    people_and_sites(shop)
+    hands.now += panel.seconds_to_go()
     shop.update("site", 1, hd_quota=200)
     shop.update("site", 1, hd_quota=200)
     shop.delete("site", 1)

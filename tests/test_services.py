@@ -691,7 +691,7 @@ def test_an_account_goes_to_the_server_with_most_room_and_stays(
 
 def test_applied_and_live_are_two_things(time_machine, alice, this_shop, panel):
     assert progress.state(alice, Service.get(kind="site")) == "applied"
-    time_machine.forward(panel.queue_seconds)
+    time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
     assert progress.state(Account.get(), Service.get(kind="site")) == "live"
     wanted.switch(alice.id, "site", "alice.shop.test", False)

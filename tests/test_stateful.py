@@ -32,6 +32,7 @@ from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import TABLES, Account, RestingName, Server, Service, transaction
 from lightningspace.prices import DAY
 from lightningspace.sandbox.faults import Faults
+from lightningspace.sandbox.jobs import JobQueue
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.wanted import Closed, Full, NotReady, Taken, Unknown
 from tests.actual import KINDS, WITH_PASSWORD, assert_panel_matches, everything, wrong_calls
@@ -446,7 +447,7 @@ class World:
         panel = self.panel
         self.figures.calls += len(panel.calls)
         panel._rows, panel._next_id = copy.deepcopy(self._start)
-        panel._jobs, panel._failures, panel._sessions = [], [], {}
+        panel._queue, panel._failures, panel._sessions = JobQueue(), [], {}
         panel.faults.clear()
         panel.calls.clear()
         panel.forbidden = set()

@@ -63,6 +63,7 @@ class SandboxFtp:
         self.space_bytes: int | None = None
         self.panel = panel
         self.stopping = threading.Event()
+        self._laying_out = threading.Lock()
         self._certificate = certificate
         self._serving: threading.Thread | None = None
 
@@ -93,18 +94,30 @@ class SandboxFtp:
         self.down()
 
     def lay_out(self) -> None:
-        """Make the sites' directories, as the panel's queue does, and a link of each one's name."""
-        for domain, document_root in self.panel.live_sites():
-            site = self.local(document_root)
-            if not site.exists():
-                for name in SITE_DIRECTORIES:
-                    (site / name).mkdir(parents=True)
-                for name, content in FRESH_SITE.items():
-                    (site / "web" / name).write_bytes(content)
-            link = self.root / domain
-            if link.resolve() != site.resolve():
-                link.unlink(missing_ok=True)
-                link.symlink_to(site.relative_to(self.root))
+        """Make the sites' directories, as the panel's queue does, and a link of each name."""
+        with self._laying_out:
+            for document_root in self.panel.site_directories():
+                self._make_site(self.local(document_root))
+            self._link(dict(self.panel.live_sites()))
+
+    def _make_site(self, site: Path) -> None:
+        if not site.exists():
+            for name in SITE_DIRECTORIES:
+                (site / name).mkdir(parents=True)
+            for name, content in FRESH_SITE.items():
+                (site / "web" / name).write_bytes(content)
+
+    def _link(self, served: dict[str, str]) -> None:
+        sites = {
+            self.root / name: self.local(directory).relative_to(self.root)
+            for name, directory in served.items()
+        }
+        for link in [path for path in self.root.glob("*") if path.is_symlink()]:
+            if link.readlink() != sites.get(link):
+                link.unlink()
+        for link, site in sites.items():
+            if not link.is_symlink():
+                link.symlink_to(site)
 
     def site_of(self, file: Path) -> str | None:
         links = (link for link in self.root.iterdir() if link.is_symlink())

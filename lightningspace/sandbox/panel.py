@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import logging
+import math
 import pickle
 import random
 import re
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 
 from lightningspace import clock
 from lightningspace.sandbox.faults import Faults
+from lightningspace.sandbox.jobs import Job, JobQueue
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ PHP_OPEN_BASEDIR = (
     ":/usr/share/php5:/usr/share/php:/tmp:/usr/share/phpmyadmin:/etc/phpmyadmin"
     ":/var/lib/phpmyadmin:/dev/random:/dev/urandom"
 )
+# The changes after which the web server is reloaded.
+OF_THE_WEB = ("site", "alias")
 WEAK_PASSWORD = (
     "The chosen password does not match the security guidelines. "
     'It has to be at least 8 chars in length and have a strength of "Good".'
@@ -70,8 +74,11 @@ class Fatal(Exception):
 
 @dataclass
 class Row:
+    """`live_at`: when the queue has carried it out; `run`: the run that does, or did."""
+
     record: dict
-    live_at: int
+    live_at: float
+    run: float = 0
     password: str | None = None
     login_broken: bool = False
 
@@ -549,6 +556,10 @@ LOCKED_BY = {
 }
 
 
+def is_done(row: Row) -> bool:
+    return row.live_at <= clock.now()
+
+
 def crypt_like(password: str) -> str:
     salt = secrets.token_hex(8)
     digest = hashlib.sha512((salt + password).encode()).digest()
@@ -576,10 +587,12 @@ class SandboxPanel:
     Switches for tests and demonstrations: `faults` (see faults.py; `refuse` also knows the
     messages "HTTP <status>", "garbage" and "dribble"), `before_call` (told of each method as its
     call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
-    (methods the remote user may not call), `queue_seconds` (how long a change takes to come
-    live), `disk_kb` (what quota_get_by_user says of a site, by its id), `database_bytes` and
-    `mail_bytes` (the same of databases and mailboxes) and `php_versions` (id and name of what the
-    servers have beside their own PHP).
+    (methods the remote user may not call), `disk_kb` (what quota_get_by_user says of a site),
+    `database_bytes` and `mail_bytes` (the same of databases and mailboxes) and `php_versions` (id
+    and name of what the servers have beside their own PHP).
+
+    The queue (see jobs.py): `queue_seconds` and, of one kind of record, `job_seconds` say how long
+    one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once).
     """
 
     def __init__(
@@ -597,7 +610,9 @@ class SandboxPanel:
         self.calls: list[tuple[str, dict]] = []
         self.before_call: Callable[[str], None] = lambda method: None
         self.delays: dict[str, float] = {}
-        self.queue_seconds = 2
+        self.queue_seconds: float = 2
+        self.job_seconds: dict[str, float] = {}
+        self.run_seconds: float = 0
         self.maintenance = False
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
@@ -613,7 +628,7 @@ class SandboxPanel:
         self._failures: list[int] = []
         self._rows: dict[str, dict[int, Row]] = {name: {} for name in (*KINDS, "sys_user")}
         self._next_id: dict[str, int] = {}
-        self._jobs: list[int] = []
+        self._queue = JobQueue()
         self.races = False
         self._methods = self._make_methods()
         self._db = self._open(store) if store else None
@@ -664,24 +679,35 @@ class SandboxPanel:
     def is_live(self, kind: str, id: int | str) -> bool:
         """Whether the record is there and the queue has carried it out."""
         row = self.find(kind, id)
-        return row is not None and row.live_at <= clock.now()
+        if row is None:
+            return False
+        with self._lock:
+            # The web server learns of its sites at the end of a run.
+            return self._queue.has_ended(row.run) if kind in OF_THE_WEB else is_done(row)
 
     def ftp_directory(self, username: str, password: str) -> str | None:
         """Where the FTP server lets this user in; None if it does not, or does not yet."""
         with self._lock:
-            for id, row in self._rows["ftp"].items():
+            for row in self._rows["ftp"].values():
                 record = row.record
                 if (record["username"], row.password) == (username, password):
-                    is_there = self.is_live("ftp", id)
-                    is_there &= self.is_live("site", record["parent_domain_id"])
+                    site = self.find("site", record["parent_domain_id"])
+                    is_there = is_done(row) and site is not None and is_done(site)
                     return record["dir"] if is_there and record["active"] == "y" else None
         return None
 
-    def live_sites(self) -> list[tuple[str, str]]:
-        """The domain and the directory of each site that the queue has made."""
+    def site_directories(self) -> list[str]:
+        """The directories of the sites that the queue has made, served or not."""
         with self._lock:
-            rows = [row.record for row in self._rows["site"].values() if row.live_at <= clock.now()]
-            return [(record["domain"], record["document_root"]) for record in rows]
+            rows = self._rows["site"].values()
+            return [row.record["document_root"] for row in rows if is_done(row)]
+
+    def live_sites(self) -> list[tuple[str, str]]:
+        """The domain and the directory of each site that the web server serves."""
+        with self._lock:
+            rows = self._rows["site"].items()
+            records = [r.record for id, r in rows if self.is_live("site", id)]
+            return [(r["domain"], r["document_root"]) for r in records if r["active"] == "y"]
 
     def can_log_in(self, client_id: int | str) -> bool:
         """Whether the client's own login at the panel works."""
@@ -699,9 +725,14 @@ class SandboxPanel:
             self._commit()
 
     def jobs_of_others(self, for_seconds: int) -> None:
-        """Let other customers' changes keep the queue busy."""
+        """Let other customers' changes keep the queue busy, and ours waiting behind them."""
         with self._lock:
-            self._jobs.append(clock.now() + for_seconds)
+            self._queue.add(for_seconds, self.run_seconds, "0")
+
+    def seconds_to_go(self) -> int:
+        """How long it takes until the queue is empty, if nothing comes."""
+        with self._lock:
+            return math.ceil(max(0, self._queue.ends_at() - clock.now()))
 
     def forget_sessions(self) -> None:
         """Let every session end before its time, as at a panel that was restored."""
@@ -716,7 +747,7 @@ class SandboxPanel:
     def snapshot(self) -> bytes:
         """All records and the queue as they are, for `go_back`."""
         with self._lock:
-            return pickle.dumps((self._rows, self._next_id, self._jobs))
+            return pickle.dumps((self._rows, self._next_id, self._queue))
 
     def go_back(self, snapshot: bytes, later: int = 0) -> None:
         """Have the records of then and nothing else: no session, no call noted, fair weather.
@@ -724,11 +755,11 @@ class SandboxPanel:
         As if it all was made so many seconds `later`. For a panel without a store.
         """
         with self._lock:
-            self._rows, self._next_id, jobs = pickle.loads(snapshot)
+            self._rows, self._next_id, self._queue = pickle.loads(snapshot)
             for rows in self._rows.values():
                 for row in rows.values():
-                    row.live_at += later
-            self._jobs = [due + later for due in jobs]
+                    row.live_at, row.run = row.live_at + later, row.run + later
+            self._queue.shift(later)
             self._sessions, self._failures, self.calls = {}, [], []
             self.maintenance, self.forbidden = False, set()
         self.faults.clear()
@@ -760,7 +791,8 @@ class SandboxPanel:
         for kind, id, text in db.execute("SELECT kind, id, json FROM rows ORDER BY kind, id"):
             if kind == "meta":
                 meta = json.loads(text)
-                self._next_id, self._jobs = meta["next_id"], meta["jobs"]
+                self._next_id = meta["next_id"]
+                self._queue = JobQueue.from_dict(meta.get("queue", {}))
             else:
                 self._rows[kind][id] = Row(**json.loads(text))
         return db
@@ -782,7 +814,7 @@ class SandboxPanel:
 
     def _commit(self) -> None:
         if self._db and self._db.in_transaction:
-            self._write("meta", 0, {"next_id": self._next_id, "jobs": self._jobs})
+            self._write("meta", 0, {"next_id": self._next_id, "queue": asdict(self._queue)})
             self._db.commit()
 
     def _new_id(self, table: str) -> int:
@@ -790,12 +822,10 @@ class SandboxPanel:
         self._next_id[table] = id + 1
         return id
 
-    def _queue(self) -> int:
-        """Queue one job and return when it will have been done."""
-        now = clock.now()
-        self._jobs = [due for due in self._jobs if due > now]
-        self._jobs.append(now + self.queue_seconds)
-        return self._jobs[-1]
+    def _queue_job(self, kind: str, record: dict) -> Job:
+        seconds = self.job_seconds.get(kind, self.queue_seconds)
+        server_id = record.get("server_id", "0")
+        return self._queue.add(seconds, self.run_seconds, server_id)
 
     def find(self, kind: str, id: int | str) -> Row | None:
         with self._lock:
@@ -1000,7 +1030,8 @@ class SandboxPanel:
         record = {kind.id_column: str(id)}
         record |= rights(**_names(owner), group="ru" if kind is SITE else "riud")
         record |= kind.columns | changes
-        row = Row(record, self._queue())
+        job = self._queue_job(kind.name, record)
+        row = Row(record, job.done_at, job.run)
         if kind.password:
             self._set_password(kind, row, changes.get(kind.password))
         if kind is SITE:
@@ -1049,8 +1080,9 @@ class SandboxPanel:
                 self._lay_out(row.record, client_id)
         if row.record == old:
             return 0
-        self._queue()
-        self._save(self._kind_in_table(kind, id), id, row)
+        name = self._kind_in_table(kind, id)
+        self._queue_job(name, row.record)
+        self._save(name, id, row)
         return 1
 
     def _set_status(self, params: dict) -> int:
@@ -1087,10 +1119,12 @@ class SandboxPanel:
             error = f"Unknown column '{text}' in 'WHERE'" if text else SQL_SYNTAX_ERROR
             raise Refusal(f"{error} {sql}")
         id = int(text)
-        if not self._row_in_table(kind, id):
+        row = self._row_in_table(kind, id)
+        if not row:
             return 0
-        self._forget(self._kind_in_table(kind, id), id)
-        self._queue()
+        name = self._kind_in_table(kind, id)
+        self._forget(name, id)
+        self._queue_job(name, row.record)
         if kind is DATABASE_USER:
             for database_id, row in self._rows["database"].items():
                 if row.record["database_user_id"] == text:
@@ -1236,7 +1270,7 @@ class SandboxPanel:
             return 0
         self._forget("client", id)
         self._remove_login(id)
-        self._queue()
+        self._queue_job("client", {})
         return 1
 
     def _client_delete_everything(self, params: dict) -> int:
@@ -1248,9 +1282,9 @@ class SandboxPanel:
             group = None
         for kind in OWNED:
             rows = self._rows[kind.name].items()
-            for owned in [i for i, row in rows if row.record["sys_groupid"] == group]:
+            for owned, row in [x for x in rows if x[1].record["sys_groupid"] == group]:
                 self._forget(kind.name, owned)
-                self._queue()
+                self._queue_job(kind.name, row.record)
         return self._client_delete(params)
 
     # The rest
@@ -1260,7 +1294,7 @@ class SandboxPanel:
         return [r for r in self.records("mail_domain") if domain and r["domain"] == domain.lower()]
 
     def _jobqueue_count(self, params: dict) -> str:
-        return str(sum(due > clock.now() for due in self._jobs))
+        return str(self._queue.waiting(php_text(params.get("server_id")) or "0"))
 
     def _php_versions(self, params: dict) -> list:
         """Rows with `get_full_data`, else a text each; neither was recorded."""

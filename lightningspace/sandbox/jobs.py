@@ -1,0 +1,80 @@
+"""The server's job queue: changes wait for its next run, which carries them out one by one.
+
+Nothing works here. When a job will be done is known as soon as it has come, and all else is
+computed from the clock.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from lightningspace import clock
+
+
+def next_run(since: float, run_seconds: float) -> float:
+    return math.ceil(since / run_seconds) * run_seconds if run_seconds else since
+
+
+@dataclass
+class Job:
+    """`run` is when its run begins."""
+
+    run: float
+    done_at: float
+    server_id: str
+
+
+@dataclass
+class JobQueue:
+    """Jobs in their order; those of the last run stay when they are done.
+
+    A run takes all jobs that are there when it begins.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+
+    def add(self, seconds: float, run_seconds: float, server_id: str) -> Job:
+        """Queue a job that takes so many `seconds`; runs begin by a clock, every `run_seconds`."""
+        self._forget_runs()
+        now = clock.now()
+        if self.jobs and self.jobs[-1].run >= now:  # a run that has not begun
+            run, begins_at = self.jobs[-1].run, self.jobs[-1].done_at
+        else:
+            run = begins_at = next_run(max(now, self.ends_at()), run_seconds)
+        self.jobs.append(Job(run, begins_at + seconds, server_id))
+        return self.jobs[-1]
+
+    def ends_at(self) -> float:
+        return self.jobs[-1].done_at if self.jobs else 0
+
+    def waiting(self, server_id: str = "0") -> int:
+        """How many jobs are not done, of this server or ("0") of all; some are for every server."""
+        now = clock.now()
+        servers = ("0", server_id)
+        return sum(
+            job.done_at > now and (server_id == "0" or job.server_id in servers)
+            for job in self.jobs
+        )
+
+    def has_ended(self, run: float) -> bool:
+        return run < self._first_open_run()
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> "JobQueue":
+        """As `asdict` gave it."""
+        jobs = [Job(**job) for job in stored.get("jobs", [])]
+        return cls(jobs)
+
+    def shift(self, seconds: int) -> None:
+        """As if it all had happened later."""
+        for job in self.jobs:
+            job.run += seconds
+            job.done_at += seconds
+
+    def _first_open_run(self) -> float:
+        now = clock.now()
+        return next((job.run for job in self.jobs if job.done_at > now), float("inf"))
+
+    def _forget_runs(self) -> None:
+        """All that have ended, but for the last."""
+        kept = min([self._first_open_run(), *(job.run for job in self.jobs[-1:])])
+        self.jobs = [job for job in self.jobs if job.run >= kept]
