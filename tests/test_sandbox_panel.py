@@ -311,6 +311,7 @@ WORLDS = {
     "mail_forward_update": with_records(SALES),
     "mail_forward_delete": with_records(SALES, ("forward", 3, 1, {})),
     "monitor_jobqueue_count": client_just_added,
+    "server_get": lambda shop: None,
     "server_get_php_versions": people_and_sites,
     "quota_get_by_user": people_and_sites,
     "databasequota_get_by_user": with_records(("database", 2, 1, {"remote_ips": ""})),
@@ -669,6 +670,18 @@ def test_each_change_queues_one_job_and_no_change_none(panel, shop, hands):
     assert shop.call("monitor_jobqueue_count") == "2"
 
 
+# What the server says of itself
+
+
+def test_server_says_what_its_web_server_is_set_to(panel, shop):
+    panel.web_config |= {"htaccess_allow_override": "None", "security_level": "10"}
+    web = shop.call("server_get", server_id=1, section="web")
+    assert (web["htaccess_allow_override"], web["security_level"]) == ("None", "10")
+    assert shop.call("server_get", server_id=1)["web"] == web
+    panel.forbidden = {"server_get"}
+    assert "permissions" in shop.answer("server_get", server_id=1)["message"]
+
+
 # The traps
 
 
@@ -734,12 +747,41 @@ def test_site_update_resets_the_pool_unless_it_is_sent_along(shop):
     assert (site["hd_quota"], site["php_fpm_use_socket"]) == ("200", "y")
 
 
-def test_new_site_has_the_servers_allow_override_and_an_update_its_own(shop):
+WALLS = {
+    "allow_override": "Limit",
+    "php_open_basedir": "/var/www/clients/client1/web1/web",
+    "apache_directives": "DirectoryIndex index.php",
+    "custom_php_ini": "memory_limit = 64M",
+}
+
+
+def walls_of(shop):
+    site = shop.get("site", 1)
+    return {column: site[column] for column in WALLS}
+
+
+def test_new_site_has_the_servers_walls_and_an_update_its_own(panel, shop):
+    panel.web_config["htaccess_allow_override"] = "None"
+    panel.web_config["php_open_basedir"] = "[website_path]/web:/usr/share/[website_domain]"
     people(shop)
-    shop.add("site", 1, allow_override="Limit")
-    assert shop.get("site", 1)["allow_override"] == "All"
-    shop.update("site", 1, allow_override="Limit")
-    assert shop.get("site", 1)["allow_override"] == "Limit"
+    shop.add("site", 1, **WALLS)
+    servers = {
+        "allow_override": "None",
+        "php_open_basedir": "/var/www/clients/client1/web1/web:/usr/share/site1.example",
+    }
+    assert walls_of(shop) == WALLS | servers
+    shop.update("site", 1, **WALLS)
+    shop.update("site", 1, hd_quota=200)
+    assert walls_of(shop) == WALLS
+
+
+def test_allow_override_longer_than_its_column_is_refused(shop):
+    people_and_sites(shop)
+    shop.update("site", 1, allow_override="x" * 255)
+    params = {"allow_override": "x" * 256}
+    refused = shop.answer("sites_web_domain_update", client_id=1, primary_id=1, params=params)
+    assert "Data too long for column 'allow_override'" in refused["message"]
+    assert shop.get("site", 1)["allow_override"] == "x" * 255
 
 
 def test_update_naming_another_client_moves_the_site(shop):

@@ -6,6 +6,7 @@ records that a real panel would build them from.
 """
 
 import base64
+import configparser
 import hashlib
 import json
 import logging
@@ -38,15 +39,13 @@ LOCKOUT_SECONDS = 300
 QUOTA_REFRESH_SECONDS = 300
 FRESH_SITE_KB = 28
 
-# What the server's own configuration puts on every new site, whatever the caller sent.
-SERVER_ALLOW_OVERRIDE = "All"
-PHP_OPEN_BASEDIR = (
-    "{root}/web:{root}/private:{root}/tmp:/var/www/{domain}/web:/srv/www/{domain}/web"
-    ":/usr/share/php5:/usr/share/php:/tmp:/usr/share/phpmyadmin:/etc/phpmyadmin"
-    ":/var/lib/phpmyadmin:/dev/random:/dev/urandom"
-)
+# What the server says of itself, by section.
+SERVER_INI = Path(__file__).parent / "server.ini"
 # The changes after which the web server is reloaded.
 OF_THE_WEB = ("site", "alias")
+# What MariaDB in its strict mode refuses to store longer.
+LONGEST = {"allow_override": 255}
+
 WEAK_PASSWORD = (
     "The chosen password does not match the security guidelines. "
     'It has to be at least 8 chars in length and have a strength of "Good".'
@@ -236,6 +235,15 @@ def shell_name_is_allowed(draft: Draft) -> str:
     return "" if allowed else custom("invalid_username_txt")
 
 
+def fits(draft: Draft) -> str:
+    long = (c for c, most in LONGEST.items() if len(draft.given.get(c) or "") > most)
+    verb = "INSERT INTO" if draft.id is None else "UPDATE"
+    return "".join(
+        f"Data too long for column '{column}' at row 1 {verb} `{draft.kind.table}`"
+        for column in long
+    )
+
+
 def database_name_is_free(draft: Draft) -> str:
     def place(values):
         return (values.get("server_id") or "0", (values.get("database_name") or "").casefold())
@@ -379,6 +387,7 @@ SITE = Kind(
         on_update(filled("system_group", "sysgroup_error_empty")),
         on_update(matches("system_group", r"client\d+", SYSTEM_NAMES, custom)),
         filled("allow_override", "allow_override_error_empty"),
+        fits,
         number("pm_max_children"),
         number("pm_start_servers"),
         number("pm_min_spare_servers"),
@@ -556,6 +565,12 @@ LOCKED_BY = {
 }
 
 
+def read_ini(path: Path) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(path.read_text(encoding="utf-8"))
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
 def is_done(row: Row) -> bool:
     return row.live_at <= clock.now()
 
@@ -587,7 +602,8 @@ class SandboxPanel:
     Switches for tests and demonstrations: `faults` (see faults.py; `refuse` also knows the
     messages "HTTP <status>", "garbage" and "dribble"), `before_call` (told of each method as its
     call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
-    (methods the remote user may not call), `disk_kb` (what quota_get_by_user says of a site),
+    (methods the remote user may not call), `web_config` (what the server says of its web server,
+    and what new sites get of it), `disk_kb` (what quota_get_by_user says of a site, by its id),
     `database_bytes` and `mail_bytes` (the same of databases and mailboxes) and `php_versions` (id
     and name of what the servers have beside their own PHP).
 
@@ -619,6 +635,8 @@ class SandboxPanel:
         self.database_bytes: dict[int, int] = {}
         self.mail_bytes: dict[int, int] = {}
         self.php_versions: list[tuple[int, str]] = []
+        self.server_config = read_ini(SERVER_INI)
+        self.web_config = self.server_config["web"]
 
         self._lock = threading.RLock()
         self._server: _Server | None = None
@@ -929,6 +947,7 @@ class SandboxPanel:
             "sites_web_domain_set_status": self._set_status,
             "mail_domain_get_by_domain": self._mail_domain_get_by_domain,
             "monitor_jobqueue_count": self._jobqueue_count,
+            "server_get": self._server_get,
             "server_get_php_versions": self._php_versions,
             "quota_get_by_user": lambda params: self._used_by_client("site", params),
             "databasequota_get_by_user": lambda params: self._used_by_client("database", params),
@@ -1035,7 +1054,7 @@ class SandboxPanel:
         if kind.password:
             self._set_password(kind, row, changes.get(kind.password))
         if kind is SITE:
-            record["allow_override"] = SERVER_ALLOW_OVERRIDE
+            record["allow_override"] = self.web_config["htaccess_allow_override"]
             self._lay_out(record, client_id)
         self._save(kind.name, id, row)
         return str(id)
@@ -1049,7 +1068,8 @@ class SandboxPanel:
         record["document_root"] = root
         record["system_user"] = f"web{record['domain_id']}"
         record["system_group"] = f"client{client_id}"
-        record["php_open_basedir"] = PHP_OPEN_BASEDIR.format(root=root, domain=record["domain"])
+        basedir = self.web_config["php_open_basedir"].replace("[website_path]", root)
+        record["php_open_basedir"] = basedir.replace("[website_domain]", record["domain"])
 
     def _check_mail_domain(self, given: dict) -> None:
         _, at, domain = php_text(given.get("email")).partition("@")
@@ -1295,6 +1315,16 @@ class SandboxPanel:
 
     def _jobqueue_count(self, params: dict) -> str:
         return str(self._queue.waiting(php_text(params.get("server_id")) or "0"))
+
+    def _server_get(self, params: dict) -> object:
+        section = php_text(params.get("section"))
+        if not params.get("server_id"):
+            return {"1": self._config_of(1, section)}
+        return self._config_of(params["server_id"], section)
+
+    def _config_of(self, server_id: object, section: str) -> object:
+        config = self.server_config if php_text(server_id) == "1" else {}
+        return config.get(section) if section else config or []
 
     def _php_versions(self, params: dict) -> list:
         """Rows with `get_full_data`, else a text each; neither was recorded."""
