@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from lightningspace import clock
-from lightningspace.sandbox.panel import MAINTENANCE, SandboxPanel
+from lightningspace.sandbox.panel import KINDS, MAINTENANCE, SandboxPanel
 from tests.contract import CONTRACTS, assert_same_shape, load
 
 PASSWORD = "ShopSecret1"
@@ -782,6 +782,28 @@ def test_allow_override_longer_than_its_column_is_refused(shop):
     refused = shop.answer("sites_web_domain_update", client_id=1, primary_id=1, params=params)
     assert "Data too long for column 'allow_override'" in refused["message"]
     assert shop.get("site", 1)["allow_override"] == "x" * 255
+
+
+@pytest.mark.parametrize("kind", ["ftp", "shell", "database_user", "mailbox"])
+def test_password_given_as_its_hash_opens_as_before(panel, shop, kind):
+    one_of_each(shop)
+    record, column = shop.get(kind, 1), KINDS[kind].password
+    shop.update(kind, 1, **{column: "An0ther secret"})
+    assert panel.password_of(kind, 1) == "An0ther secret"
+
+    shop.update(kind, 1, **{column: record[column], "_ispconfig_pw_crypted": 1})
+    assert shop.get(kind, 1)[column] == record[column]
+    assert panel.password_of(kind, 1) == GOOD
+
+    shop.delete(kind, 1)
+    shop.add(kind, 2, **{column: record[column], "_ispconfig_pw_crypted": 1})
+    assert panel.password_of(kind, 2) == GOOD
+
+
+def test_client_update_that_calls_its_password_hashed_keeps_the_login(panel, shop):
+    people(shop)
+    shop.call("client_update", client_id=2, params={"city": "x", "_ispconfig_pw_crypted": 1})
+    assert panel.can_log_in(2) and panel.password_of("client", 2) == GOOD
 
 
 def test_update_naming_another_client_moves_the_site(shop):

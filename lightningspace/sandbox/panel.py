@@ -575,6 +575,11 @@ def is_done(row: Row) -> bool:
     return row.live_at <= clock.now()
 
 
+def is_hashed(params: dict) -> bool:
+    """Whether the caller says that the password is a hash, to be stored as it is."""
+    return php_text(params.get("_ispconfig_pw_crypted")) == "1"
+
+
 def crypt_like(password: str) -> str:
     salt = secrets.token_hex(8)
     digest = hashlib.sha512((salt + password).encode()).digest()
@@ -647,6 +652,7 @@ class SandboxPanel:
         self._rows: dict[str, dict[int, Row]] = {name: {} for name in (*KINDS, "sys_user")}
         self._next_id: dict[str, int] = {}
         self._queue = JobQueue()
+        self._clear: dict[str, str] = {}  # what was hashed, by its hash
         self.races = False
         self._methods = self._make_methods()
         self._db = self._open(store) if store else None
@@ -812,7 +818,9 @@ class SandboxPanel:
                 self._next_id = meta["next_id"]
                 self._queue = JobQueue.from_dict(meta.get("queue", {}))
             else:
-                self._rows[kind][id] = Row(**json.loads(text))
+                row = self._rows[kind][id] = Row(**json.loads(text))
+                if kind in KINDS and row.password:
+                    self._clear[row.record[KINDS[kind].password]] = row.password
         return db
 
     def _save(self, kind: str, id: int, row: Row) -> None:
@@ -1034,7 +1042,9 @@ class SandboxPanel:
         return changes
 
     def _hash(self, kind: Kind, password: str) -> str:
-        return mysql_like(password) if kind is DATABASE_USER else crypt_like(password)
+        hashed = mysql_like(password) if kind is DATABASE_USER else crypt_like(password)
+        self._clear[hashed] = password
+        return hashed
 
     def _add(self, kind: Kind, params: dict) -> str:
         given = self._params(params)
@@ -1042,9 +1052,11 @@ class SandboxPanel:
         if kind is MAILBOX:
             self._check_mail_domain(given)
         changes = self._validate(kind, None, {}, kind.reset | given)
-        return self._insert(kind, client_id, owner, changes)
+        return self._insert(kind, client_id, owner, changes, is_hashed(given))
 
-    def _insert(self, kind: Kind, client_id: int, owner: dict, changes: dict) -> str:
+    def _insert(
+        self, kind: Kind, client_id: int, owner: dict, changes: dict, is_hashed: bool
+    ) -> str:
         id = self._new_id(kind.table)
         record = {kind.id_column: str(id)}
         record |= rights(**_names(owner), group="ru" if kind is SITE else "riud")
@@ -1052,16 +1064,18 @@ class SandboxPanel:
         job = self._queue_job(kind.name, record)
         row = Row(record, job.done_at, job.run)
         if kind.password:
-            self._set_password(kind, row, changes.get(kind.password))
+            self._set_password(kind, row, changes.get(kind.password), is_hashed)
         if kind is SITE:
             record["allow_override"] = self.web_config["htaccess_allow_override"]
             self._lay_out(record, client_id)
         self._save(kind.name, id, row)
         return str(id)
 
-    def _set_password(self, kind: Kind, row: Row, password: str | None) -> None:
-        row.password = password or None
-        row.record[kind.password] = self._hash(kind, password) if password else None
+    def _set_password(self, kind: Kind, row: Row, password: str | None, is_hashed: bool) -> None:
+        if password and not is_hashed:
+            password = self._hash(kind, password)
+        row.record[kind.password] = password or None
+        row.password = self._clear.get(password or "")
 
     def _lay_out(self, record: dict, client_id: int) -> None:
         root = f"/var/www/clients/client{client_id}/web{record['domain_id']}"
@@ -1093,7 +1107,7 @@ class SandboxPanel:
         password = changes.pop(kind.password, None) if kind.password else None
         row.record.update(changes)
         if password:
-            self._set_password(kind, row, password)
+            self._set_password(kind, row, password, is_hashed(given))
         if client_id and owner["sys_groupid"] != old["sys_groupid"]:
             row.record.update(owner)
             if kind is SITE:
@@ -1209,7 +1223,8 @@ class SandboxPanel:
         except Refusal as refusal:
             twice = self.login(php_text(given.get("username")))
             raise Refusal(refusal.args[0] + ("Duplicate username<br />" if twice else "")) from None
-        id = self._insert(CLIENT, 0, {"sys_userid": "1", "sys_groupid": "1"}, changes)
+        owner = {"sys_userid": "1", "sys_groupid": "1"}
+        id = self._insert(CLIENT, 0, owner, changes, is_hashed(given))
         row = self.find("client", id)
         row.record.update(
             created_at=str(clock.now()),
@@ -1246,7 +1261,7 @@ class SandboxPanel:
         if given.get("password"):
             row.login_broken = False
             login["passwort"] = record["password"]
-        elif "password" not in given and record["password"]:
+        elif "password" not in given and record["password"] and not is_hashed(given):
             # The stored hash is taken for a new password and hashed again.
             row.password, row.login_broken, changed = None, True, 1
             record["password"] = login["passwort"] = crypt_like(record["password"])
