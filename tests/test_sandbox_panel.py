@@ -1018,6 +1018,34 @@ def test_delays_are_slept_by_method(panel, shop):
     assert seconds(lambda: shop.call("client_get", client_id=1)) >= 0.3
 
 
+def connects(panel):
+    try:
+        socket.create_connection(("127.0.0.1", panel.port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_change_of_a_site_restarts_the_panel_too(panel, shop):
+    panel.queue_seconds, panel.restarts = 0, True
+    people(shop)
+    shop.add("site", 1)
+    with pytest.raises(requests.ConnectionError):
+        shop.get("site", 1)
+    wait_until(lambda: not connects(panel))
+    assert 0.3 < seconds(lambda: wait_until(lambda: connects(panel))) < 2
+    assert shop.get("site", 1)["domain"] == "site1.example"
+
+
+def test_call_on_a_connection_that_was_cut_is_not_done(panel, shop):
+    panel.queue_seconds, panel.restarts = 0, True
+    shop.add("client", 1)
+    shop.add("site", 1)
+    with pytest.raises(requests.ConnectionError):
+        shop.add("client", 2)
+    assert len(panel.records("client")) == 1
+
+
 def test_timings_follow_the_measured_ones(panel):
     panel.use_timings(CONTRACTS / "ispconfig" / "_timings.json")
     times = sorted(panel._delay("client_add") for _ in range(1000))

@@ -21,18 +21,21 @@ class Job:
     run: float
     done_at: float
     server_id: str
+    reloads: bool
 
 
 @dataclass
 class JobQueue:
     """Jobs in their order; those of the last run stay when they are done.
 
-    A run takes all jobs that are there when it begins.
+    A run takes all jobs that are there when it begins. If one of them changes sites, the web
+    server is reloaded, once, at the end of the run.
     """
 
     jobs: list[Job] = field(default_factory=list)
+    last_reload: float = 0
 
-    def add(self, seconds: float, run_seconds: float, server_id: str) -> Job:
+    def add(self, seconds: float, run_seconds: float, server_id: str, reloads: bool) -> Job:
         """Queue a job that takes so many `seconds`; runs begin by a clock, every `run_seconds`."""
         self._forget_runs()
         now = clock.now()
@@ -40,7 +43,7 @@ class JobQueue:
             run, begins_at = self.jobs[-1].run, self.jobs[-1].done_at
         else:
             run = begins_at = next_run(max(now, self.ends_at()), run_seconds)
-        self.jobs.append(Job(run, begins_at + seconds, server_id))
+        self.jobs.append(Job(run, begins_at + seconds, server_id, reloads))
         return self.jobs[-1]
 
     def ends_at(self) -> float:
@@ -58,14 +61,21 @@ class JobQueue:
     def has_ended(self, run: float) -> bool:
         return run < self._first_open_run()
 
+    def reloaded(self) -> float:
+        """The run that last reloaded the web server."""
+        first_open = self._first_open_run()
+        runs = [job.run for job in self.jobs if job.reloads and job.run < first_open]
+        return max([self.last_reload, *runs])
+
     @classmethod
     def from_dict(cls, stored: dict) -> "JobQueue":
         """As `asdict` gave it."""
         jobs = [Job(**job) for job in stored.get("jobs", [])]
-        return cls(jobs)
+        return cls(jobs, stored.get("last_reload", 0))
 
     def shift(self, seconds: int) -> None:
         """As if it all had happened later."""
+        self.last_reload += seconds
         for job in self.jobs:
             job.run += seconds
             job.done_at += seconds
@@ -76,5 +86,6 @@ class JobQueue:
 
     def _forget_runs(self) -> None:
         """All that have ended, but for the last."""
+        self.last_reload = self.reloaded()
         kept = min([self._first_open_run(), *(job.run for job in self.jobs[-1:])])
         self.jobs = [job for job in self.jobs if job.run >= kept]

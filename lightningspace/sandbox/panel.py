@@ -15,6 +15,7 @@ import pickle
 import random
 import re
 import secrets
+import socket
 import socketserver
 import sqlite3
 import statistics
@@ -39,6 +40,7 @@ LOCKOUT_SECONDS = 300
 QUOTA_REFRESH_SECONDS = 300
 FRESH_SITE_KB = 28
 
+RESTART_SECONDS = 0.5
 # What the server says of itself, by section.
 SERVER_INI = Path(__file__).parent / "server.ini"
 # The changes after which the web server is reloaded.
@@ -613,7 +615,10 @@ class SandboxPanel:
     and name of what the servers have beside their own PHP).
 
     The queue (see jobs.py): `queue_seconds` and, of one kind of record, `job_seconds` say how long
-    one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once).
+    one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once). With
+    `restarts`, a run that has changed sites restarts the web server, which is the panel's too:
+    connections that were open are cut when they are used again, and for half a second new ones
+    are refused.
     """
 
     def __init__(
@@ -634,6 +639,7 @@ class SandboxPanel:
         self.queue_seconds: float = 2
         self.job_seconds: dict[str, float] = {}
         self.run_seconds: float = 0
+        self.restarts = False
         self.maintenance = False
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
@@ -751,12 +757,17 @@ class SandboxPanel:
     def jobs_of_others(self, for_seconds: int) -> None:
         """Let other customers' changes keep the queue busy, and ours waiting behind them."""
         with self._lock:
-            self._queue.add(for_seconds, self.run_seconds, "0")
+            self._queue.add(for_seconds, self.run_seconds, "0", reloads=False)
 
     def seconds_to_go(self) -> int:
         """How long it takes until the queue is empty, if nothing comes."""
         with self._lock:
             return math.ceil(max(0, self._queue.ends_at() - clock.now()))
+
+    def reloaded(self) -> float:
+        """The run that last restarted the web server."""
+        with self._lock:
+            return self._queue.reloaded() if self.restarts else 0
 
     def forget_sessions(self) -> None:
         """Let every session end before its time, as at a panel that was restored."""
@@ -851,7 +862,7 @@ class SandboxPanel:
     def _queue_job(self, kind: str, record: dict) -> Job:
         seconds = self.job_seconds.get(kind, self.queue_seconds)
         server_id = record.get("server_id", "0")
-        return self._queue.add(seconds, self.run_seconds, server_id)
+        return self._queue.add(seconds, self.run_seconds, server_id, kind in OF_THE_WEB)
 
     def find(self, kind: str, id: int | str) -> Row | None:
         with self._lock:
@@ -1451,12 +1462,27 @@ class _Server(ThreadingHTTPServer):
         self.closing = threading.Event()
         self._open: set = set()
         self._open_lock = threading.Lock()
+        self._reloaded = panel.reloaded()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for our name, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
+        with socket.socket() as first:
+            # Only a port that was asked for by its number is kept while nobody listens.
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            first.bind(self.server_address)
+            self.server_address = first.getsockname()
+            # HTTPServer's own asks the name service for our name, which can take seconds.
+            socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
+
+    def service_actions(self) -> None:
+        """As the web server restarts, nobody listens for a moment."""
+        reloaded = self.panel.reloaded()
+        if reloaded != self._reloaded:
+            self._reloaded = reloaded
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.closing.wait(RESTART_SECONDS)
+            self.server_activate()
 
     def process_request(self, request, client_address) -> None:
         with self._open_lock:
@@ -1492,9 +1518,15 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     server: _Server
 
+    def setup(self) -> None:
+        super().setup()
+        self.reloaded = self.server.panel.reloaded()
+
     def do_POST(self) -> None:
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.panel.reloaded() != self.reloaded:
+            return self.hang_up()
         if url.path != "/remote/json.php":
             return self.reply(404, b"")
         method = re.split("[=&]", url.query)[0]
