@@ -1018,6 +1018,15 @@ def test_delays_are_slept_by_method(panel, shop):
     assert seconds(lambda: shop.call("client_get", client_id=1)) >= 0.3
 
 
+def test_other_calls_are_slower_while_a_client_is_added(panel, shop):
+    panel.delays, panel.slowed_seconds = {"client_add": 0.3}, 0.2
+    with ThreadPoolExecutor() as pool:
+        adding = pool.submit(shop.add, "client", 1)
+        wait_until(lambda: panel._delay("client_get") == 0.2)
+        adding.result()
+    assert panel._delay("client_get") == 0
+
+
 def connects(panel):
     try:
         socket.create_connection(("127.0.0.1", panel.port), timeout=1).close()

@@ -618,7 +618,7 @@ class SandboxPanel:
     one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once). With
     `restarts`, a run that has changed sites restarts the web server, which is the panel's too:
     connections that were open are cut when they are used again, and for half a second new ones
-    are refused.
+    are refused. While a client_add is under way, each other call takes `slowed_seconds` longer.
     """
 
     def __init__(
@@ -640,6 +640,7 @@ class SandboxPanel:
         self.job_seconds: dict[str, float] = {}
         self.run_seconds: float = 0
         self.restarts = False
+        self.slowed_seconds: float = 0
         self.maintenance = False
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
@@ -658,6 +659,7 @@ class SandboxPanel:
         self._rows: dict[str, dict[int, Row]] = {name: {} for name in (*KINDS, "sys_user")}
         self._next_id: dict[str, int] = {}
         self._queue = JobQueue()
+        self._adding_clients = 0
         self._clear: dict[str, str] = {}  # what was hashed, by its hash
         self.races = False
         self._methods = self._make_methods()
@@ -914,7 +916,7 @@ class SandboxPanel:
         return params if isinstance(params, dict) else {}
 
     def _perform(self, method: str, params: dict, races: bool) -> bytes:
-        time.sleep(self._delay(method))
+        self._take_time(method)
         with self._lock:
             if method not in ("login", "logout"):
                 self._check_session(params.get("session_id"))
@@ -927,8 +929,19 @@ class SandboxPanel:
             finally:
                 self._commit()
 
+    def _take_time(self, method: str) -> None:
+        is_client_add = method == "client_add"
+        seconds = self._delay(method)
+        with self._lock:
+            self._adding_clients += is_client_add
+        time.sleep(seconds)
+        with self._lock:
+            self._adding_clients -= is_client_add
+
     def _delay(self, method: str) -> float:
         seconds = self.delays.get(method, self.delays.get("*", 0.0))
+        if method != "client_add" and self._adding_clients:
+            seconds += self.slowed_seconds
         spread = self._timings.get(method, self._timings.get("*"))
         if spread:
             p50, p95, most = spread
