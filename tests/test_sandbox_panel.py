@@ -806,6 +806,46 @@ def test_client_update_that_calls_its_password_hashed_keeps_the_login(panel, sho
     assert panel.can_log_in(2) and panel.password_of("client", 2) == GOOD
 
 
+def stored_as(shop, kind, column, value):
+    shop.update(kind, 1, **{column: value})
+    return shop.get(kind, 1)[column]
+
+
+@pytest.mark.parametrize(
+    "kind, column, sent, stored",
+    [
+        ("forward", "destination", "Bob+x@Example.org", "bob+x@example.org"),
+        (
+            "forward",
+            "destination",
+            "Bob@BÜCHER.example\nA@b.org",
+            "bob@xn--bcher-kva.example\na@b.org",
+        ),
+        ("forward", "destination", "<b>bob</b>@example.org", "bob@example.org"),
+        ("forward", "source", "Sales@One.example", "sales@one.example"),
+        ("mailbox", "login", "Info@One.example", "info@one.example"),
+        ("mailbox", "name", "Bob <b>x</b>\n", "Bob x"),
+        ("mail_domain", "domain", "BÜCHER.example", "xn--bcher-kva.example"),
+        ("site", "domain", "BÜCHER.example", "xn--bcher-kva.example"),
+        ("shell", "dir", "/var/www//clients/client1/x/../web1", "/var/www/clients/client1/web1"),
+    ],
+)
+def test_forms_filter_what_is_sent(shop, kind, column, sent, stored):
+    one_of_each(shop)
+    assert stored_as(shop, kind, column, sent) == stored
+
+
+@pytest.mark.parametrize(
+    "password, opens", [("it's 9 Lives", "it\\'s 9 Lives"), ('a"B\\c123', 'a\\"B\\\\c123')]
+)
+def test_database_password_is_hashed_after_it_was_escaped(panel, shop, password, opens):
+    one_of_each(shop)
+    shop.update("database_user", 1, database_password=password)
+    shop.update("ftp", 1, password=password)
+    assert panel.password_of("database_user", 1) == opens
+    assert panel.password_of("ftp", 1) == password
+
+
 def test_update_naming_another_client_moves_the_site(shop):
     people_and_sites(shop)
     shop.update("site", 1, client_id=2)

@@ -99,6 +99,7 @@ class Draft:
 
 
 Rule = Callable[[Draft], str]
+Filter = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Kind:
     id_column: str
     columns: dict[str, str | None]
     rules: list[Rule]
+    filters: dict[str, list[Filter]] = field(default_factory=dict)
     password: str | None = None
     readonly: frozenset[str] = frozenset()
     # Written anew by every add and update that does not name them.
@@ -122,6 +124,8 @@ class Kind:
         if self.columns[column] in ("y", "n") and column != "php" and text not in ("y", "n"):
             # A checkbox knows 'y' alone: JSON true and 1 are stored as 'n', other words as ''.
             return "n" if text in ("", "1") else ""
+        for change in self.filters.get(column, ()):
+            text = change(text)
         return text
 
 
@@ -137,6 +141,61 @@ def columns(text: str) -> dict[str, str | None]:
     """`name=default` words; a name alone defaults to NULL."""
     pairs = (word.partition("=") for word in text.split())
     return {name: value if equals else None for name, equals, value in pairs}
+
+
+# Filters: what a form makes of a value before its rules see it.
+
+
+def ascii_domain(text: str) -> str:
+    """The domain in its DNS form, "" if it has none. A leading dot passes, as at the real one."""
+    labels = text.lower().split(".")
+    try:
+        labels = [x if x.isascii() else x.encode("idna").decode() for x in labels]
+    except UnicodeError:
+        return ""
+    if not all(labels[1:-1]) or any(len(x) > 63 or x.strip("-") != x for x in labels):
+        return ""
+    return ".".join(labels)
+
+
+def ascii_address(text: str) -> str:
+    """With its domain, or what is one all by itself, in the DNS form; line by line."""
+    split = (line.rpartition("@") for line in text.split("\n"))
+    return "\n".join(local + at + ascii_domain(domain) for local, at, domain in split)
+
+
+def without_tags(text: str) -> str:
+    without_scripts = re.sub(
+        r"<script[^>]*>.*?</script>", "", text, flags=re.IGNORECASE | re.DOTALL
+    )
+    return re.sub(r"<(?!\s)[^>]*(>|$)", "", without_scripts)
+
+
+def one_line(text: str) -> str:
+    return re.sub(r"[\r\n]", "", text)
+
+
+def without_spaces(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def plain_path(path: str) -> str:
+    parts: list[str] = []
+    for part in re.sub("//+", "/", path).split("/"):
+        if part != "..":
+            parts.append(part)
+        elif parts and parts[-1]:
+            parts.pop()
+    return "/".join(parts)
+
+
+ADDRESS: list[Filter] = [ascii_address, str.lower]
+LINE: list[Filter] = [without_tags, one_line]
+CODE: list[Filter] = [str.strip, str.upper, without_spaces, *LINE]
+
+
+def filtering(filters: list[Filter], names: str) -> dict[str, list[Filter]]:
+    return dict.fromkeys(names.split(), filters)
 
 
 # Rules: what a rule finds wrong, "" if nothing. The panel ends the messages of its own
@@ -187,18 +246,6 @@ def good_password(column: str) -> Rule:
 
 def on_update(rule: Rule) -> Rule:
     return lambda draft: rule(draft) if draft.id is not None else ""
-
-
-def ascii_domain(text: str) -> str:
-    """The domain in its DNS form, "" if it has none. A leading dot passes, as at the real one."""
-    labels = text.lower().split(".")
-    try:
-        labels = [x if x.isascii() else x.encode("idna").decode() for x in labels]
-    except UnicodeError:
-        return ""
-    if not all(labels[1:-1]) or any(len(x) > 63 or x.strip("-") != x for x in labels):
-        return ""
-    return ".".join(labels)
 
 
 def web_names(values: dict) -> set[str]:
@@ -349,6 +396,15 @@ CLIENT = Kind(
         filled("web_php_options", "web_php_options_notempty"),
         filled("ssh_chroot", "ssh_chroot_notempty"),
     ],
+    filters=filtering(ADDRESS, "email paypal_email")
+    | filtering(CODE, "vat_id bank_account_iban bank_account_swift")
+    | filtering([str.strip, *LINE], "contact_firstname contact_name")
+    | filtering([without_tags], "notes")
+    | filtering(
+        LINE,
+        "company_name company_id customer_no street zip city state telephone mobile fax internet"
+        " icq bank_account_owner bank_account_number bank_code bank_name added_by",
+    ),
     password="password",
     readonly=frozenset(
         {"can_use_api", "tmp_data", "id_rsa", "ssh_rsa", "created_at", "parent_client_id"}
@@ -400,6 +456,9 @@ SITE = Kind(
         number("https_port"),
         number("log_retention"),
     ],
+    filters=filtering(ADDRESS, "domain")
+    | filtering(LINE, "ssl_domain")
+    | filtering([without_tags], "ssl_key ssl_request ssl_cert ssl_bundle"),
     readonly=frozenset({"document_root", "system_user", "system_group"}),
     reset=SITE_RESET,
 )
@@ -419,6 +478,7 @@ ALIAS = Kind(
         log_retention=10
     """),
     WEB_NAME,
+    filters=filtering(ADDRESS, "domain"),
 )
 FTP = Kind(
     "ftp",
@@ -462,6 +522,7 @@ SHELL = Kind(
         matches("shell", r"/[a-zA-Z0-9/]{5,20}", "shell_error_regex"),
         *DIRECTORY,
     ],
+    filters=filtering([plain_path], "dir"),
     password="password",
 )
 DATABASE_USER = Kind(
@@ -511,6 +572,7 @@ MAIL_DOMAIN = Kind(
         unique("domain", "domain_error_unique"),
         matches("domain", WEB_DOMAIN, "domain_error_regex"),
     ],
+    filters=filtering(ADDRESS, "domain"),
 )
 MAILBOX = Kind(
     "mailbox",
@@ -535,6 +597,9 @@ MAILBOX = Kind(
         good_password("password"),
         matches("quota", r"-1|\d+", "quota_error_value"),
     ],
+    filters=filtering(ADDRESS, "email login cc sender_cc")
+    | filtering(LINE, "name maildir maildir_format homedir autoresponder_subject")
+    | filtering([without_tags], "autoresponder_text"),
     password="password",
 )
 FORWARD = Kind(
@@ -544,6 +609,7 @@ FORWARD = Kind(
     "forwarding_id",
     columns("server_id=0 source= destination= type= active=n allow_send_as=n greylisting=n"),
     [matches("source", EMAIL, "email_error_isemail")],
+    filters=filtering(ADDRESS, "source") | filtering([*ADDRESS, without_tags], "destination"),
 )
 OWNED = (SITE, ALIAS, FTP, SHELL, DATABASE_USER, DATABASE, MAIL_DOMAIN, MAILBOX, FORWARD)
 KINDS = {kind.name: kind for kind in (CLIENT, *OWNED)}
@@ -557,6 +623,9 @@ SYS_USER = columns("""
 """)
 # What is told of an additional PHP version without get_full_data.
 PHP_TEXT = ("name", "php_fpm_init_script", "php_fpm_ini_dir", "php_fpm_pool_dir")
+SQL_ESCAPES = str.maketrans(
+    {"\0": r"\0", "\n": r"\n", "\r": r"\r", "\x1a": r"\Z"} | {c: "\\" + c for c in "\\'\""}
+)
 # What the client lock switches off, and by which column.
 LOCKED_BY = {
     "site": "active",
@@ -586,6 +655,11 @@ def crypt_like(password: str) -> str:
     salt = secrets.token_hex(8)
     digest = hashlib.sha512((salt + password).encode()).digest()
     return f"$6$rounds=5000${salt}${base64.b64encode(digest, b'./').decode().rstrip('=')}"
+
+
+def sql_escaped(text: str) -> str:
+    """As the panel escapes a database password, before it hashes it: that opens it."""
+    return text.translate(SQL_ESCAPES)
 
 
 def mysql_like(password: str) -> str:
@@ -704,7 +778,10 @@ class SandboxPanel:
             return [dict(row.record) for row in self._rows[kind].values()]
 
     def password_of(self, kind: str, id: int | str) -> str | None:
-        """The password that opens it, None when it has none or a re-hash has broken it."""
+        """The password that opens it, None when it has none or a re-hash has broken it.
+
+        A database user's is not the one that was sent where that has quotes or backslashes.
+        """
         row = self.find(kind, id)
         return row.password if row else None
 
@@ -1057,8 +1134,6 @@ class SandboxPanel:
             for column, value in given.items()
             if column in kind.columns and column not in kind.readonly
         }
-        if changes.get("domain"):
-            changes["domain"] = ascii_domain(changes["domain"])
         draft = Draft(self, kind, id, changes, old | changes)
         errors = "".join(rule(draft) for rule in kind.rules)
         if errors:
@@ -1097,7 +1172,9 @@ class SandboxPanel:
 
     def _set_password(self, kind: Kind, row: Row, password: str | None, is_hashed: bool) -> None:
         if password and not is_hashed:
-            password = self._hash(kind, password)
+            password = self._hash(
+                kind, sql_escaped(password) if kind is DATABASE_USER else password
+            )
         row.record[kind.password] = password or None
         row.password = self._clear.get(password or "")
 
