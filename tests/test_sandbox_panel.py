@@ -945,6 +945,15 @@ def test_database_and_mail_use_are_what_the_test_says(panel, shop):
     assert shop.call("mailquota_get_by_user", client_id=2) == []
 
 
+def test_new_mailbox_holds_a_welcome_mail(shop, hands):
+    with_records(ONE, ONE_BOX)(shop)
+    (mailbox,) = shop.call("mailquota_get_by_user", client_id=1)
+    assert mailbox["used"] == 0
+    hands.now += 400
+    (mailbox,) = shop.call("mailquota_get_by_user", client_id=1)
+    assert 1024 <= mailbox["used"] == mailbox["used_raw"] < 10_000
+
+
 def test_php_versions_have_ids_in_the_full_answer_alone(panel, shop):
     panel.php_versions = [(3, "PHP 8.3")]
     asked = {"server_id": 1, "php": "php-fpm"}

@@ -39,6 +39,7 @@ LOCKOUT_FAILURES = 10
 LOCKOUT_SECONDS = 300
 QUOTA_REFRESH_SECONDS = 300
 FRESH_SITE_KB = 28
+WELCOME_MAIL_BYTES = 2048
 
 RESTART_SECONDS = 0.5
 # What the server says of itself, by section.
@@ -644,6 +645,11 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
 
 def is_done(row: Row) -> bool:
     return row.live_at <= clock.now()
+
+
+def is_counted(row: Row) -> bool:
+    """Whether the server has looked what space it uses, since it came live."""
+    return clock.now() >= row.live_at + QUOTA_REFRESH_SECONDS
 
 
 def is_hashed(params: dict) -> bool:
@@ -1474,7 +1480,8 @@ class SandboxPanel:
         }
 
     def _mail_usage(self, mailbox: Row) -> dict:
-        used = self.mail_bytes.get(int(mailbox.record["mailuser_id"]), 0)
+        welcome = WELCOME_MAIL_BYTES if is_counted(mailbox) else 0
+        used = self.mail_bytes.get(int(mailbox.record["mailuser_id"]), welcome)
         limit = int(mailbox.record["quota"])
         return {
             "last_access": mailbox.record["last_access"] or "Never or unknown",
@@ -1487,7 +1494,7 @@ class SandboxPanel:
     def _usage(self, site: Row) -> dict:
         kb = self.disk_kb.get(int(site.record["domain_id"]))
         if kb is None:
-            if clock.now() < site.live_at + QUOTA_REFRESH_SECONDS:
+            if not is_counted(site):
                 nothing = {"used": None, "soft": None, "hard": None, "files": None}
                 raw = {"used_raw": 0, "soft_raw": -1, "hard_raw": -1, "files_raw": None}
                 return nothing | raw | {"used_percentage": 0}
