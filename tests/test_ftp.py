@@ -1,5 +1,7 @@
 """An FTP session over real sockets: what it does, and that no server holds it up."""
 
+import ftplib
+import io
 import os
 import socket
 import threading
@@ -37,7 +39,7 @@ class OneSite:
         return self.directory if (username, password) == (USER, PASSWORD) else None
 
     def site_directories(self):
-        return [SITE]
+        return {SITE: False}
 
     def live_sites(self):
         return [("alice.shop.test", SITE)]
@@ -49,8 +51,8 @@ def certificate(tmp_path_factory):
 
 
 @contextmanager
-def serving(root, certificate, **options):
-    stand_in = SandboxFtp(root, OneSite(), certificate, **options)
+def serving(root, certificate, panel=None, **options):
+    stand_in = SandboxFtp(root, panel or OneSite(), certificate, **options)
     stand_in.start()
     try:
         yield stand_in
@@ -377,6 +379,59 @@ def test_data_port_that_is_closed_is_told(client, server):
 
     with pytest.raises(FtpError, match="passive ports"), client.session(USER, PASSWORD) as session:
         session.names()
+
+
+# -- the stand-in has the real server's modes ------------------------------------------------
+
+
+class OneJail(OneSite):
+    directory = SITE
+
+    def site_directories(self):
+        return {SITE: True}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A FTP user of a whole site, with ftplib alone."""
+    with serving(tmp_path / "www", None, OneJail()) as stand_in, ftplib.FTP() as raw:
+        raw.connect(stand_in.host, stand_in.port)
+        raw.login(USER, PASSWORD)
+        raw.site = stand_in.local(SITE)
+        yield raw
+
+
+def mode(path):
+    return f"{path.stat().st_mode & 0o7777:o}"
+
+
+def test_new_site_is_open_to_who_knows_a_path(raw):
+    modes = {name: mode(raw.site / name) for name in (".", "web", "private", "tmp", "log")}
+    assert modes == {".": "755", "web": "711", "private": "710", "tmp": "770", "log": "755"}
+    assert mode(raw.site / "web/robots.txt") == "644"
+
+
+def test_uploads_can_be_read_by_all_whatever_our_own_umask(raw):
+    umask = os.umask(0o077)
+    try:
+        raw.storbinary("STOR web/a.txt", io.BytesIO(b"alice"))
+        raw.mkd("web/a")
+    finally:
+        os.umask(umask)
+    assert (mode(raw.site / "web/a.txt"), mode(raw.site / "web/a")) == ("644", "755")
+
+
+def test_modes_can_be_changed_and_last(raw):
+    raw.storbinary("STOR web/a.txt", io.BytesIO(b"alice"))
+    for name, wanted in (("web", "710"), ("web/a.txt", "600")):
+        raw.voidcmd(f"SITE CHMOD {wanted} {name}")
+        assert mode(raw.site / name) == wanted
+    raw.storbinary("STOR web/a.txt", io.BytesIO(b"bob"))
+    assert mode(raw.site / "web/a.txt") == "600"
+
+
+def test_site_with_a_shell_user_holds_a_jail(raw):
+    assert {"web", "bin", "etc", "home", "lib64", "usr"} <= set(raw.nlst())
 
 
 # -- the servers of a shop -------------------------------------------------------------------

@@ -607,7 +607,7 @@ def test_site_is_served_when_the_run_that_made_it_has_ended(panel, shop, hands):
     shop.add("ftp", 1)
     directory = usual("ftp", 1, 1)["dir"]
     hands.now += 3  # the client is done, and the site in the next run
-    assert panel.site_directories() == [directory] and panel.live_sites() == []
+    assert panel.site_directories() == {directory: False} and panel.live_sites() == []
     assert panel.ftp_directory("ftp1", GOOD) is None
     hands.now += 2
     assert panel.ftp_directory("ftp1", GOOD) == directory
@@ -623,6 +623,17 @@ def test_site_is_not_served_before_what_came_with_it_is_done(panel, shop, hands)
     assert panel.site_directories() and not panel.is_live("site", 1)
     hands.now += 1
     assert panel.is_live("site", 1)
+
+
+def test_jail_is_in_the_site_once_its_shell_user_was_made(panel, shop, hands):
+    panel.queue_seconds, panel.job_seconds = 0, {"shell": 20}
+    people_and_sites(shop)
+    shop.add("shell", 1, chroot="no")
+    shop.add("shell", 2)
+    hands.now += 39
+    assert not any(panel.site_directories().values())
+    hands.now += 1
+    assert list(panel.site_directories().values()) == [True, False, False]
 
 
 def test_runs_begin_by_the_minute_and_take_what_is_there(panel, shop, hands):

@@ -26,7 +26,18 @@ logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
 # Without a handler it would set up logging by itself.
 logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
 
-SITE_DIRECTORIES = ("web", "log", "private", "tmp", "backup", "cgi-bin", "ssl")
+# What is in a new site, with its mode.
+SITE_DIRECTORIES = {
+    "web": 0o711,
+    "log": 0o755,
+    "private": 0o710,
+    "tmp": 0o770,
+    "backup": 0o755,
+    "cgi-bin": 0o755,
+    "ssl": 0o755,
+}
+JAIL_DIRECTORIES = ("bin", "dev", "etc", "home", "lib", "lib64", "usr", "var")
+NEW_FILE_MODE, NEW_DIRECTORY_MODE = 0o644, 0o755
 FRESH_SITE = {
     "standard_index.html": b"<html><body>Welcome to your website!</body></html>\n",
     "favicon.ico": b"",
@@ -96,16 +107,13 @@ class SandboxFtp:
     def lay_out(self) -> None:
         """Make the sites' directories, as the panel's queue does, and a link of each name."""
         with self._laying_out:
-            for document_root in self.panel.site_directories():
-                self._make_site(self.local(document_root))
+            for document_root, has_jail in self.panel.site_directories().items():
+                site = self.local(document_root)
+                if not site.exists():
+                    make_site(site)
+                for name in JAIL_DIRECTORIES if has_jail else ():
+                    (site / name).mkdir(exist_ok=True)
             self._link(dict(self.panel.live_sites()))
-
-    def _make_site(self, site: Path) -> None:
-        if not site.exists():
-            for name in SITE_DIRECTORIES:
-                (site / name).mkdir(parents=True)
-            for name, content in FRESH_SITE.items():
-                (site / "web" / name).write_bytes(content)
 
     def _link(self, served: dict[str, str]) -> None:
         sites = {
@@ -131,6 +139,17 @@ class SandboxFtp:
         while not self.stopping.is_set():
             server.serve_forever(timeout=0.05, blocking=False)
         server.close_all()
+
+
+def make_site(site: Path) -> None:
+    site.mkdir(parents=True)
+    site.chmod(NEW_DIRECTORY_MODE)
+    for name, mode in SITE_DIRECTORIES.items():
+        (site / name).mkdir()
+        (site / name).chmod(mode)
+    for name, content in FRESH_SITE.items():
+        (site / "web" / name).write_bytes(content)
+        (site / "web" / name).chmod(NEW_FILE_MODE)
 
 
 class _Server(ThreadedFTPServer):
@@ -180,8 +199,15 @@ class _Files(AbstractedFS):
     """A directory that nobody leaves, on a disk that may be full."""
 
     def open(self, filename, mode):
+        is_new = not os.path.exists(filename)
         file = super().open(filename, mode)
+        if is_new:
+            os.chmod(filename, NEW_FILE_MODE)
         return _Counted(file, self.cmd_channel.sandbox) if "w" in mode else file
+
+    def mkdir(self, path):
+        super().mkdir(path)
+        os.chmod(path, NEW_DIRECTORY_MODE)
 
 
 class _Counted:

@@ -811,11 +811,13 @@ class SandboxPanel:
                     return record["dir"] if is_there and record["active"] == "y" else None
         return None
 
-    def site_directories(self) -> list[str]:
-        """The directories of the sites that the queue has made, served or not."""
+    def site_directories(self) -> dict[str, bool]:
+        """The directories of the sites that the queue has made, and whether a jail is there too."""
         with self._lock:
-            rows = self._rows["site"].values()
-            return [row.record["document_root"] for row in rows if is_done(row)]
+            sites = [row.record for row in self._rows["site"].values() if is_done(row)]
+            shells = [row.record for row in self._rows["shell"].values() if is_done(row)]
+            jails = {shell["dir"] for shell in shells if shell["chroot"] == "jailkit"}
+            return {site["document_root"]: site["document_root"] in jails for site in sites}
 
     def live_sites(self) -> list[tuple[str, str]]:
         """The domain and the directory of each site that the web server serves."""
