@@ -292,8 +292,8 @@ def test_the_example_extends_when_ten_minutes_are_left_and_lets_the_last_hour_ru
     example = run_example(hours=3)
     eventually(lambda: Account.select().where(Account.ready_at.is_null(False)).exists())
     time_machine.forward(progress.LIVE_AT_LAST_SECONDS + 1)
-    ((site, _),) = panel.live_sites()
-    page = tmp_path / "www" / site / "web" / "index.html"
+    (site,) = panel.made_sites()
+    page = tmp_path / "www" / site.domain / "web" / "index.html"
     eventually(lambda: page.exists() and page.read_text() == "<h1>Paid by the hour</h1>")
 
     def left() -> int:

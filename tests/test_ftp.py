@@ -23,6 +23,7 @@ from lightningspace.ftp import (
 )
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
+from lightningspace.sandbox.panel import MadeSite
 
 pytestmark = pytest.mark.any_database
 
@@ -38,11 +39,8 @@ class OneSite:
     def ftp_directory(self, username, password):
         return self.directory if (username, password) == (USER, PASSWORD) else None
 
-    def site_directories(self):
-        return {SITE: False}
-
-    def live_sites(self):
-        return [("alice.shop.test", SITE)]
+    def made_sites(self):
+        return [MadeSite("alice.shop.test", SITE, is_served=True, has_jail=False)]
 
 
 @pytest.fixture(scope="module")
@@ -387,8 +385,8 @@ def test_data_port_that_is_closed_is_told(client, server):
 class OneJail(OneSite):
     directory = SITE
 
-    def site_directories(self):
-        return {SITE: True}
+    def made_sites(self):
+        return [MadeSite("alice.shop.test", SITE, is_served=True, has_jail=True)]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from lightningspace import clock
+from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.panel import KINDS, MAINTENANCE, SandboxPanel
 from tests.contract import CONTRACTS, assert_same_shape, load
 
@@ -607,11 +608,13 @@ def test_site_is_served_when_the_run_that_made_it_has_ended(panel, shop, hands):
     shop.add("ftp", 1)
     directory = usual("ftp", 1, 1)["dir"]
     hands.now += 3  # the client is done, and the site in the next run
-    assert panel.site_directories() == {directory: False} and panel.live_sites() == []
+    made = panel.made_sites()
+    assert [(site.directory, site.is_served) for site in made] == [(directory, False)]
     assert panel.ftp_directory("ftp1", GOOD) is None
     hands.now += 2
     assert panel.ftp_directory("ftp1", GOOD) == directory
-    assert panel.live_sites() == [("site1.example", directory)]
+    made = panel.made_sites()
+    assert [(site.domain, site.is_served) for site in made] == [("site1.example", True)]
 
 
 def test_site_is_not_served_before_what_came_with_it_is_done(panel, shop, hands):
@@ -620,7 +623,7 @@ def test_site_is_not_served_before_what_came_with_it_is_done(panel, shop, hands)
     shop.add("site", 1)
     shop.add("shell", 1)
     hands.now += 21
-    assert panel.site_directories() and not panel.is_live("site", 1)
+    assert panel.made_sites() and not panel.is_live("site", 1)
     hands.now += 1
     assert panel.is_live("site", 1)
 
@@ -631,9 +634,9 @@ def test_jail_is_in_the_site_once_its_shell_user_was_made(panel, shop, hands):
     shop.add("shell", 1, chroot="no")
     shop.add("shell", 2)
     hands.now += 39
-    assert not any(panel.site_directories().values())
+    assert not any(site.has_jail for site in panel.made_sites())
     hands.now += 1
-    assert list(panel.site_directories().values()) == [True, False, False]
+    assert [site.has_jail for site in panel.made_sites()] == [True, False, False]
 
 
 def test_runs_begin_by_the_minute_and_take_what_is_there(panel, shop, hands):
@@ -669,7 +672,8 @@ def test_queue_of_one_server_is_counted_with_what_is_for_all(shop):
 def test_queue_of_no_seconds_is_always_empty(panel, shop):
     panel.queue_seconds = 0
     people_and_sites(shop)
-    assert shop.call("monitor_jobqueue_count") == "0" and len(panel.live_sites()) == 3
+    assert shop.call("monitor_jobqueue_count") == "0"
+    assert [site.is_served for site in panel.made_sites()] == [True] * 3
 
 
 def test_each_change_queues_one_job_and_no_change_none(panel, shop, hands):
@@ -691,6 +695,28 @@ def test_server_says_what_its_web_server_is_set_to(panel, shop):
     assert shop.call("server_get", server_id=1)["web"] == web
     panel.forbidden = {"server_get"}
     assert "permissions" in shop.answer("server_get", server_id=1)["message"]
+
+
+# The web server
+
+
+def test_name_of_a_site_that_is_off_or_removed_is_served_no_more(panel, shop, tmp_path):
+    panel.queue_seconds = 0
+    people_and_sites(shop)
+    ftp = SandboxFtp(tmp_path, panel)
+    ftp.start()
+    try:
+        pages = tmp_path / "one.example" / "web"
+        wait_until(pages.is_dir)
+        shop.update("site", 3, active="n")
+        wait_until(lambda: not pages.exists())
+        shop.update("site", 3, active="y")
+        wait_until(pages.is_dir)
+        shop.delete("site", 3)
+        wait_until(lambda: not pages.exists())
+        assert (tmp_path / "bella.shop.test" / "web").is_dir()
+    finally:
+        ftp.stop()
 
 
 # The traps

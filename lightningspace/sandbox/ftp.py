@@ -19,7 +19,7 @@ from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_DTPHandler, TLS_FTPHa
 from pyftpdlib.servers import ThreadedFTPServer
 
 from lightningspace.sandbox.faults import Fault, Faults
-from lightningspace.sandbox.panel import SandboxPanel
+from lightningspace.sandbox.panel import MadeSite, SandboxPanel
 
 # Its lines hold names, and each connection that is cut is an error to it.
 logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
@@ -75,6 +75,7 @@ class SandboxFtp:
         self.panel = panel
         self.stopping = threading.Event()
         self._laying_out = threading.Lock()
+        self._laid_out: list[MadeSite] = []
         self._certificate = certificate
         self._serving: threading.Thread | None = None
 
@@ -107,18 +108,17 @@ class SandboxFtp:
     def lay_out(self) -> None:
         """Make the sites' directories, as the panel's queue does, and a link of each name."""
         with self._laying_out:
-            for document_root, has_jail in self.panel.site_directories().items():
-                site = self.local(document_root)
-                if not site.exists():
-                    make_site(site)
-                for name in JAIL_DIRECTORIES if has_jail else ():
-                    (site / name).mkdir(exist_ok=True)
-            self._link(dict(self.panel.live_sites()))
+            sites = self.panel.made_sites()
+            if sites != self._laid_out:
+                self._laid_out = sites
+                for site in sites:
+                    make_directories(self.local(site.directory), site.has_jail)
+                self._link([site for site in sites if site.is_served])
 
-    def _link(self, served: dict[str, str]) -> None:
+    def _link(self, served: list[MadeSite]) -> None:
         sites = {
-            self.root / name: self.local(directory).relative_to(self.root)
-            for name, directory in served.items()
+            self.root / site.domain: self.local(site.directory).relative_to(self.root)
+            for site in served
         }
         for link in [path for path in self.root.glob("*") if path.is_symlink()]:
             if link.readlink() != sites.get(link):
@@ -128,8 +128,9 @@ class SandboxFtp:
                 link.symlink_to(site)
 
     def site_of(self, file: Path) -> str | None:
-        links = (link for link in self.root.iterdir() if link.is_symlink())
-        return next((link.name for link in links if link.resolve() in file.parents), None)
+        sites = self.panel.made_sites()
+        inside = (s.domain for s in sites if self.local(s.directory).resolve() in file.parents)
+        return next(inside, None)
 
     def local(self, path: str) -> Path:
         """Where a path of the panel's is."""
@@ -138,18 +139,22 @@ class SandboxFtp:
     def _serve(self, server: "_Server") -> None:
         while not self.stopping.is_set():
             server.serve_forever(timeout=0.05, blocking=False)
+            self.lay_out()
         server.close_all()
 
 
-def make_site(site: Path) -> None:
-    site.mkdir(parents=True)
-    site.chmod(NEW_DIRECTORY_MODE)
-    for name, mode in SITE_DIRECTORIES.items():
-        (site / name).mkdir()
-        (site / name).chmod(mode)
-    for name, content in FRESH_SITE.items():
-        (site / "web" / name).write_bytes(content)
-        (site / "web" / name).chmod(NEW_FILE_MODE)
+def make_directories(site: Path, has_jail: bool) -> None:
+    if not site.exists():
+        site.mkdir(parents=True)
+        site.chmod(NEW_DIRECTORY_MODE)
+        for name, mode in SITE_DIRECTORIES.items():
+            (site / name).mkdir()
+            (site / name).chmod(mode)
+        for name, content in FRESH_SITE.items():
+            (site / "web" / name).write_bytes(content)
+            (site / "web" / name).chmod(NEW_FILE_MODE)
+    for name in JAIL_DIRECTORIES if has_jail else ():
+        (site / name).mkdir(exist_ok=True)
 
 
 class _Server(ThreadedFTPServer):

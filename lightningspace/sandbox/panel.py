@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from lightningspace import clock
@@ -83,6 +84,13 @@ class Row:
     run: float = 0
     password: str | None = None
     login_broken: bool = False
+
+
+class MadeSite(NamedTuple):
+    domain: str
+    directory: str
+    is_served: bool
+    has_jail: bool
 
 
 @dataclass
@@ -811,20 +819,17 @@ class SandboxPanel:
                     return record["dir"] if is_there and record["active"] == "y" else None
         return None
 
-    def site_directories(self) -> dict[str, bool]:
-        """The directories of the sites that the queue has made, and whether a jail is there too."""
+    def made_sites(self) -> list[MadeSite]:
+        """The sites that the queue has made."""
         with self._lock:
-            sites = [row.record for row in self._rows["site"].values() if is_done(row)]
             shells = [row.record for row in self._rows["shell"].values() if is_done(row)]
             jails = {shell["dir"] for shell in shells if shell["chroot"] == "jailkit"}
-            return {site["document_root"]: site["document_root"] in jails for site in sites}
+            rows = [row for row in self._rows["site"].values() if is_done(row)]
+            return [self._made_site(row, row.record["document_root"] in jails) for row in rows]
 
-    def live_sites(self) -> list[tuple[str, str]]:
-        """The domain and the directory of each site that the web server serves."""
-        with self._lock:
-            rows = self._rows["site"].items()
-            records = [r.record for id, r in rows if self.is_live("site", id)]
-            return [(r["domain"], r["document_root"]) for r in records if r["active"] == "y"]
+    def _made_site(self, row: Row, has_jail: bool) -> MadeSite:
+        is_served = row.record["active"] == "y" and self._queue.has_ended(row.run)
+        return MadeSite(row.record["domain"], row.record["document_root"], is_served, has_jail)
 
     def can_log_in(self, client_id: int | str) -> bool:
         """Whether the client's own login at the panel works."""

@@ -45,6 +45,7 @@ class Sandbox:
         self.panel = SandboxPanel(
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
+        self.panel.queue_seconds = 0.2  # somebody watches
         self.dns = SandboxDns(store=directory / "dns.json")
         self.mail = SandboxMail(show=print_mail)
         self.certificate = self_signed(directory / "ftp.pem", days=365)

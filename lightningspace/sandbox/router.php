@@ -1,5 +1,6 @@
 <?php
-// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost.
+// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost. Names
+// without one, never sold, removed or switched off, get the server's own page.
 
 $root = realpath($_SERVER['DOCUMENT_ROOT']);
 $host = strtolower(explode(':', $_SERVER['HTTP_HOST'] ?? '')[0]);
@@ -8,6 +9,12 @@ $pages = $site === '' || strpos($site, '..') !== false ? false : realpath("$root
 $asked = rawurldecode(parse_url($_SERVER["REQUEST_URI"], PHP_URL_PATH) ?: "/");
 $path = $pages && strpos($asked, "\0") === false ? realpath($pages . $asked) : false;
 
+if ($pages === false && $asked === '/') {
+    header('Content-Type: text/html; charset=utf-8');
+    exit("<!doctype html>\n<title>Default page</title>\n<h1>It works!</h1>\n"
+        . "<p>This is the server's own default page: there is no site of this name, or it is off. "
+        . "The sites of the sandbox are at http://&lt;site&gt;.localhost.</p>\n");
+}
 if ($path !== false && is_dir($path)) {
     $indexes = ['index.html', 'index.htm', 'index.php', 'standard_index.html'];
     $path = current(array_filter(array_map(fn ($name) => realpath("$path/$name"), $indexes)));
@@ -15,7 +22,7 @@ if ($path !== false && is_dir($path)) {
 if (!$path || strpos("$path/", "$pages/") !== 0) {
     http_response_code(404);
     header('Content-Type: text/plain');
-    exit("There is no such page. The sites of the sandbox are at http://<site>.localhost.\n");
+    exit("There is no such page.\n");
 }
 if (substr($path, -4) === '.php') {
     chdir(dirname($path));
