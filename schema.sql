@@ -8,7 +8,6 @@ CREATE TABLE servers (
   capacity_mb BIGINT NOT NULL CHECK (capacity_mb >= 0),
   held_mb     BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),    -- sold and unpaid together
   unpaid_mb   BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_mb >= 0),  -- of these: by orders not yet paid
-  queue_empty_at BIGINT,                                 -- when its job queue was last seen empty
   php_versions TEXT NOT NULL DEFAULT '[]',               -- JSON: [[id, name], …] beside its own PHP
   php_at       BIGINT                                    -- when the panel was asked for them
 );

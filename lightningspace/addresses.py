@@ -3,7 +3,7 @@
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import domains, orders, progress, wanted
+from lightningspace import domains, orders, wanted
 from lightningspace.control import (
     POLL_SECONDS,
     SLOW_POLL_SECONDS,
@@ -22,6 +22,7 @@ from lightningspace.forms import (
     QuotaForm,
 )
 from lightningspace.models import Domain, Service
+from lightningspace.progress import Progress
 from lightningspace.visitors import this_shop
 
 FORWARD = "forward-"  # before its fields' names: the page holds the mailbox's form as well
@@ -192,11 +193,12 @@ def _addresses() -> dict:
     """What the list of addresses shows."""
     account = this_account()
     rows = _rows(*wanted.ADDRESSES)
+    known = Progress(account, rows)
     there = [row for row in rows if not row.gone]
     return {
         "by_domain": _by_domain(rows),
         "no_mail": [row.name for row in _rows("mail_domain") if not (row.active or row.gone)],
-        "states": {(row.kind, row.name): progress.state(account, row) for row in rows},
+        "states": {(row.kind, row.name): known.state(row) for row in rows},
         "settings": {(row.kind, row.name): wanted.settings_of(row) for row in rows},
         "quotas": wanted.mailbox_quotas_mb(account.space_mb, rows),
         "passwords": _new_passwords(there),
@@ -232,8 +234,8 @@ def _mail_facts() -> dict:
 
 def _poll_seconds(rows: list[Service]) -> int | None:
     """When to look at them again; None when nothing of them changes by itself."""
-    account = this_account()
-    moving = [row for row in rows if progress.state(account, row) not in ("off", "live")]
+    known = Progress(this_account(), rows)
+    moving = [row for row in rows if known.state(row) not in ("off", "live")]
     if all(row.permanent for row in moving):
         return None
     return POLL_SECONDS if any(row.error is None for row in moving) else SLOW_POLL_SECONDS
@@ -370,7 +372,7 @@ def _domain_facts(row: Domain, services: list[Service], of_all: int) -> dict:
         "records": domains.records(this_shop(), this_account(), row),
         "alias": own.get("alias"),
         "mail": own.get("mail_domain"),
-        "state": lambda service: progress.state(this_account(), service),
+        "state": Progress(this_account(), services).state,
         "is_fine": is_fine,
         "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),
         "mail_ends_at": domains.mail_ends_at(row),

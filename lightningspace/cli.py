@@ -161,6 +161,7 @@ def _find(username: str) -> Account:
 def _print_account(found: Account) -> bool:
     """Whether all of it is applied."""
     rows = wanted.services_of(found.id)
+    known = progress.Progress(found, rows)
     click.echo(
         f"{found.username}: account {found.id}, {found.space_mb} MB on server {found.server_id}, "
         f"paid until {_time(found.expires_at)}"
@@ -176,7 +177,7 @@ def _print_account(found: Account) -> bool:
     for row in rows:
         id = f"id {row.panel_id}" if row.panel_id else "no id"
         click.echo(
-            f"  {row.kind:13} {row.name:30} {id:9} {progress.state(found, row):8} "
+            f"  {row.kind:13} {row.name:30} {id:9} {known.state(row):8} "
             f"revision {row.applied_revision} of {row.revision}"
         )
         if row.error:

@@ -163,30 +163,28 @@ def retry():
 
 def _status() -> dict:
     """What the status fragment shows of the services, and whether it looks again by itself."""
-    rows = wanted.beside_tip_jar(wanted.services_of(this_account().id))
+    every_row = wanted.services_of(this_account().id)
+    rows, known = wanted.beside_tip_jar(every_row), progress.Progress(this_account(), every_row)
     failing = [row for row in rows if row.error and not row.is_applied]
-    is_live = all(progress.is_live(this_account().server, row) for row in rows)
+    is_at_rest = known.is_at_rest(rows)
     is_stuck = any(row.permanent for row in failing)
     moves = [row for row in rows if not row.is_applied and row not in failing]
     poll_seconds = None
-    if moves or (not is_live and not failing):
+    if moves or (not is_at_rest and not failing):
         poll_seconds = POLL_SECONDS
     elif any(not row.permanent for row in failing):
         poll_seconds = SLOW_POLL_SECONDS
-    seen = [(row.kind, row.name, _state(row), row.permanent) for row in rows]
+    seen = [(row.kind, row.name, known.told_state(row), row.permanent) for row in rows]
     return {
         "rows": rows,
         "applied": sum(row.is_applied for row in rows),
-        "is_live": is_live,
+        "is_at_rest": is_at_rest,
+        "jobs_before": known.jobs_before(),
         "is_stuck": is_stuck,
         "failing": failing,
         "poll_seconds": poll_seconds,
         "seen": f"{zlib.crc32(repr(seen).encode()):x}",
     }
-
-
-def _state(row: Service) -> str:
-    return progress.told_state(this_account(), row)
 
 
 # -- the overview ---------------------------------------------------------------------
@@ -206,7 +204,7 @@ def overview():
         shown_mailboxes=shown,
         more_addresses=len(addresses) - len(shown),
         host=wanted.host(this_shop(), this_account()),
-        state=_state,
+        state=progress.Progress(account, rows).told_state,
         password=wanted.unsealed(shop, account.password_sealed),
         own_passwords={
             (row.kind, row.name): password

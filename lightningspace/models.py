@@ -100,7 +100,6 @@ class Server(Table):
     capacity_mb = BigIntegerField()
     held_mb = BigIntegerField(default=0)
     unpaid_mb = BigIntegerField(default=0)
-    queue_empty_at = BigIntegerField(null=True)
     php_versions = TextField(default="[]")
     php_at = BigIntegerField(null=True)
 

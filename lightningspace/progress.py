@@ -4,71 +4,116 @@ passwords are still to be seen.
 
 import logging
 
-from peewee import fn
-
 from lightningspace import wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Server, Service, transaction
-from lightningspace.panel import PanelError
+from lightningspace.jobs import Queue
+from lightningspace.models import Account, Fact, Server, Service, transaction
+from lightningspace.panel import Forbidden, PanelError
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 from lightningspace.wanted import this
 
 logger = logging.getLogger(__name__)
 
-LIVE_AT_LAST_SECONDS = 3 * 60
+# What is known of the job queue of each server.
+QUEUE = "job queue of server {id}"
+# Where the panel does not tell how many jobs wait, they are taken for done after that.
+UNTOLD_SECONDS = 3 * 60
+# What works only when the web server was restarted.
+SERVED = ("site", "alias")
 
 
-def state(account: Account, row: Service) -> str:
-    """What has become of a service.
+class Progress:
+    """What has become of the services of an account: `rows` are all that it has."""
 
-    going, waiting (to be made) or changing while it is not applied; off; applied; live.
-    """
-    if not row.is_applied:
-        if wanted.is_going(account, row):
-            return "going"
-        return "changing" if row.applied_at else "waiting"
-    if row.kind in wanted.SWITCHED and not wanted.is_on(account, row):
-        return "off"
-    return "live" if is_live(account.server, row) else "applied"
+    def __init__(self, account: Account, rows: list[Service]):
+        self._account = account
+        self._rows = rows
+        self._queue = queue_of(account.server_id)
+
+    def state(self, row: Service) -> str:
+        """going, waiting (to be made) or changing while it is not applied; then applied or
+        changing, until the server has carried it out; and live, or off.
+        """
+        if not row.is_applied:
+            if wanted.is_going(self._account, row):
+                return "going"
+            return "changing" if row.applied_at else "waiting"
+        if row.kind in wanted.SWITCHED and not wanted.is_on(self._account, row):
+            return "off" if self._is_carried_out(row) else "changing"
+        return "live" if self._is_live(row) else "applied"
+
+    def told_state(self, row: Service) -> str:
+        """As `state`, for its owner; or problem, when it could not be made or changed."""
+        known = self.state(row)
+        return "problem" if row.error and known in ("waiting", "changing") else known
+
+    def is_at_rest(self, rows: list[Service]) -> bool:
+        """Whether nothing of these is under way, at the panel or at the server."""
+        return all(self.state(row) in ("live", "off") for row in rows)
+
+    def jobs_before(self) -> int | None:
+        """How many jobs its server has still to do until all that is applied is carried out.
+
+        None: it is, or nobody has looked yet.
+        """
+        applied = [
+            row.applied_at for row in self._rows if row.is_applied and not self._is_carried_out(row)
+        ]
+        return self._queue.ahead_of(max(applied)) or None if applied else None
+
+    def _is_live(self, row: Service) -> bool:
+        return self._is_carried_out(row) and (row.kind != "ftp" or self._lets_in())
+
+    def _is_carried_out(self, row: Service) -> bool:
+        queue = self._queue
+        until = queue.restarted_until if row.kind in SERVED else queue.done_until
+        return row.is_applied and row.applied_at < until
+
+    def _lets_in(self) -> bool:
+        """Whether we got in by FTP once. Where we cannot (there is no upload, or the operator must
+        mend what it needs), nobody can say so.
+        """
+        upload = next((row for row in self._rows if row.kind == "tipjar"), None)
+        return upload is None or upload.applied_at is not None or upload.permanent
 
 
-def told_state(account: Account, row: Service) -> str:
-    """As `state`, for its owner; or problem, when it could not be made or changed."""
-    known = state(account, row)
-    return "problem" if row.error and known in ("waiting", "changing") else known
-
-
-def is_live(server: Server, row: Service) -> bool:
-    """Whether the server has carried out what was applied.
-
-    Its queue was empty once since then; it counts every customer's changes, so three minutes
-    are enough as well.
-    """
-    since = max(server.queue_empty_at or 0, now() - LIVE_AT_LAST_SECONDS)
-    return row.is_applied and row.applied_at < since
+def queue_of(server_id: int) -> Queue:
+    known = Fact.get_or_none(Fact.name == QUEUE.format(id=server_id))
+    return Queue.read(known.value if known else "")
 
 
 def look_at_queues(shop: Shop) -> None:
-    """Note when a server's job queue is empty, if something was applied that waits for it."""
-    moment = now()
-    newest = (
-        Service.select(Account.server, fn.MAX(Service.applied_at))
-        .join(Account)
-        .where(Service.applied_at.between(moment - LIVE_AT_LAST_SECONDS, moment))
-        .group_by(Account.server)
-    )
-    for server_id, applied_at in list(newest.tuples()):
-        server = Server.get_by_id(server_id)
-        if server.queue_empty_at is not None and server.queue_empty_at > applied_at:
-            continue
-        try:
-            is_empty = shop.panel.jobs_waiting(server_id) == 0
-        except PanelError as error:
-            logger.warning("the queue of server %d is not known: %s", server_id, error)
-            continue
-        if is_empty:
-            Server.update(queue_empty_at=moment).where(Server.id == server_id).execute()
+    """Look how many jobs each server has to do, if something that was applied waits for them."""
+    for server in list(Server.select(Server.id)):  # one that sells no more has accounts still
+        if _waits(server.id, queue_of(server.id).restarted_until):
+            _look_at_queue(shop, server.id)
+
+
+def _waits(server_id: int, since: int) -> bool:
+    if not 0 < since <= now():  # not looked at yet, or by a clock that was wrong
+        return True
+    rows = Service.select(Service.account).where(Service.applied_at >= since)
+    accounts = {row.account_id for row in rows.order_by(Service.applied_at.desc()).limit(1000)}
+    here = (Account.id << accounts) & (Account.server == server_id)
+    return bool(accounts) and Account.select().where(here).exists()
+
+
+def _look_at_queue(shop: Shop, server_id: int) -> None:
+    name, moment = QUEUE.format(id=server_id), now()
+    Fact.insert(name=name, value="").on_conflict_ignore().execute()
+    before = Fact.get_by_id(name).value
+    queue = Queue.read(before)
+    try:
+        queue.look(moment, shop.panel.jobs_waiting(server_id))
+    except Forbidden as error:
+        logger.warning("the queue of server %d is not known: %s", server_id, error)
+        queue.take_for_done(moment - UNTOLD_SECONDS)
+    except PanelError as error:
+        logger.warning("the queue of server %d is not known: %s", server_id, error)
+        return
+    # One look counts from the one before: not from that of another worker meanwhile.
+    Fact.update(value=str(queue)).where((Fact.name == name) & (Fact.value == before)).execute()
 
 
 def failing() -> list[Service]:

@@ -63,7 +63,12 @@ SETTINGS = {
     "destination": or_null(STRING),
 }
 CONNECTION = or_null(
-    record({"security": STRING, "database": STRING}, host=STRING, user=or_null(STRING), port=COUNT)
+    record(
+        {"security": STRING, "database": STRING, "host_over_ssh": STRING},
+        host=STRING,
+        user=or_null(STRING),
+        port=COUNT,
+    )
 )
 USED = record(used_mb=or_null(COUNT), mb=COUNT)
 PROBLEM = {
@@ -121,6 +126,11 @@ SCHEMAS = {
         state=one_of(*shown.STATES, "setting_up", "problem", "changing", "live"),
         notices=list_of(ref("Notice")),
         is_ready=BOOLEAN,
+        jobs_before=or_null(COUNT)
+        | {
+            "description": "jobs that the server does before all of this works; null: it does, or "
+            "that is not known yet"
+        },
         opened_at=or_null(TIME),
         ready_at=or_null(TIME),
         paid_until=or_null(TIME),

@@ -7,7 +7,7 @@ from lightningspace.clock import iso_time, now
 from lightningspace.forms import EXTRAS_MAX
 from lightningspace.models import Account, Domain, Order, Service
 from lightningspace.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
-from lightningspace.progress import is_live, told_state
+from lightningspace.progress import Progress
 from lightningspace.shop import Shop
 
 # Of what was paid, so much is told with the hosting itself.
@@ -74,20 +74,21 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     shown there.
     """
     rows = wanted.services_of(account.id)
-    banners = lifecycle.banners(shop, account)
+    banners, known = lifecycle.banners(shop, account), Progress(account, rows)
     return {
         "as_of": iso_time(now()),
         "username": account.username,
         "site": wanted.site_name(shop, account.username),
-        "state": _state(account, rows, [kind for kind, _ in banners]),
+        "state": _state(account, rows, known, [kind for kind, _ in banners]),
         "notices": [_notice(kind, facts) for kind, facts in banners],
         "is_ready": account.ready_at is not None,
+        "jobs_before": known.jobs_before(),
         **_times(account),
         "size": size(ledger.size(account)),
         "space": _space(account),
         "email": account.email if is_owner else None,
         "password": wanted.unsealed(shop, account.password_sealed) if is_owner else None,
-        "services": [service(shop, account, row, is_owner) for row in rows],
+        "services": [service(shop, row, known, is_owner) for row in rows],
         "connections": _connections(shop, account, rows),
         "may_send": wanted.may_send(shop, account),
         "php": _php(account, rows),
@@ -102,7 +103,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     }
 
 
-def _state(account: Account, rows: list[Service], told: list[str]) -> str:
+def _state(account: Account, rows: list[Service], known: Progress, told: list[str]) -> str:
     """One of STATES, or else setting_up, problem, changing or live."""
     if account.suspended_at:
         told = [*told, "suspended"]
@@ -111,10 +112,10 @@ def _state(account: Account, rows: list[Service], told: list[str]) -> str:
             return state
     if account.ready_at is None:
         return "setting_up"
-    rows = wanted.beside_tip_jar(rows)
-    if any(row.error and not row.is_applied for row in rows):
+    parts = wanted.beside_tip_jar(rows)
+    if any(row.error and not row.is_applied for row in parts):
         return "problem"
-    return "live" if all(is_live(account.server, row) for row in rows) else "changing"
+    return "live" if known.is_at_rest(parts) else "changing"
 
 
 def _notice(kind: str, facts: dict) -> dict:
@@ -156,7 +157,8 @@ def _php(account: Account, rows: list[Service]) -> dict:
 CONNECTIONS = {
     "ftp": ("ftp", {"port": 21, "security": "explicit TLS"}),
     "shell": ("ssh", {"port": 22}),
-    "database": ("database", {"host": "localhost", "port": 3306}),
+    # In the jail there is no socket, which `localhost` means to the database's own programs.
+    "database": ("database", {"host": "localhost", "host_over_ssh": "127.0.0.1", "port": 3306}),
     "mailbox": ("imap", {"port": 993, "security": "TLS"}),
 }
 
@@ -179,22 +181,22 @@ def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
 # -- services --------------------------------------------------------------------------
 
 
-def service(shop: Shop, account: Account, row: Service, is_owner: bool) -> dict:
+def service(shop: Shop, row: Service, known: Progress, is_owner: bool) -> dict:
     return {
         "kind": row.kind,
         "name": row.name,
         "is_on": row.active,
         "settings": wanted.settings_of(row),
         "password": _new_password(shop, row, is_owner),
-    } | _progress(account, row)
+    } | _progress(row, known)
 
 
-def _progress(account: Account, row: Service) -> dict:
+def _progress(row: Service, known: Progress) -> dict:
     """Its state; `trouble` null, or since when it fails and whether it waits for the operator."""
     trouble = None
     if row.error and not row.is_applied:
         trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
-    return {"state": told_state(account, row), "trouble": trouble}
+    return {"state": known.told_state(row), "trouble": trouble}
 
 
 def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
@@ -202,7 +204,7 @@ def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
 
 
 def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool) -> list[dict]:
-    quotas = wanted.mailbox_quotas_mb(account.space_mb, rows)
+    quotas, known = wanted.mailbox_quotas_mb(account.space_mb, rows), Progress(account, rows)
     return [
         {
             "address": row.name,
@@ -210,16 +212,17 @@ def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool)
             "own_quota_mb": wanted.settings_of(row)["quota_mb"],
             "password": _new_password(shop, row, is_owner),
         }
-        | _progress(account, row)
+        | _progress(row, known)
         for row in rows
         if row.kind == "mailbox"
     ]
 
 
 def forwards(account: Account, rows: list[Service]) -> list[dict]:
+    known = Progress(account, rows)
     return [
         {"address": row.name, "destination": wanted.settings_of(row)["destination"]}
-        | _progress(account, row)
+        | _progress(row, known)
         for row in rows
         if row.kind == "forward"
     ]
@@ -232,6 +235,7 @@ def domains(shop: Shop, account: Account, rows: list[Service]) -> list[dict]:
 def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -> dict:
     """`web` and `mail`: how far they are; null while the records do not allow them."""
     own = {row.kind: row for row in rows if row.name == domain.name and not row.gone}
+    known = Progress(account, rows)
     return {
         "name": domain.name,
         "wants_mail": domain.wants_mail,
@@ -247,8 +251,8 @@ def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -
             {"type": type, "name": name, "value": value, "purpose": purpose}
             for type, name, value, purpose in extra_domains.records(shop, account, domain)
         ],
-        "web": _progress(account, own["alias"]) if "alias" in own else None,
-        "mail": _progress(account, own["mail_domain"]) if "mail_domain" in own else None,
+        "web": _progress(own["alias"], known) if "alias" in own else None,
+        "mail": _progress(own["mail_domain"], known) if "mail_domain" in own else None,
     }
 
 

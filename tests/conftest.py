@@ -21,9 +21,19 @@ from werkzeug.routing import Rule
 from werkzeug.serving import make_server
 
 from app import create_app
-from lightningspace import clock, hosting, models, orders, passwords, payments, shop, wanted
+from lightningspace import (
+    clock,
+    hosting,
+    models,
+    orders,
+    passwords,
+    payments,
+    progress,
+    shop,
+    wanted,
+)
 from lightningspace.config import Config, from_env
-from lightningspace.models import Account, Order, Server, Service
+from lightningspace.models import Account, Fact, Order, Server, Service
 from lightningspace.prices import Terms
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
@@ -179,9 +189,9 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
     mail = {}
     if "mails" in request.fixturenames:
         mail["SMTP_URL"] = request.getfixturevalue("mails").url
-    jars = {"TIP_JARS": "false"}
+    jars = {"FTP_UPLOADS": "false"}
     if "ftp_server" in request.fixturenames:
-        jars["TIP_JARS"] = "true"
+        jars["FTP_UPLOADS"] = "true"
         jars["FTP_ADDRESSES"] = request.getfixturevalue("ftp_server").address
         jars["FTP_VERIFY_TLS"] = str(tmp_path / "ftp.pem")
     return {
@@ -335,8 +345,6 @@ OPENING = (
     "sites_web_domain_get",
     "sites_ftp_user_add",
     "sites_ftp_user_get",
-    "sites_shell_user_add",
-    "sites_shell_user_get",
     "sites_database_user_add",
     "sites_database_user_get",
     "sites_database_add",
@@ -345,6 +353,8 @@ OPENING = (
     "mail_domain_get",
     "mail_user_add",
     "mail_user_get",
+    "sites_shell_user_add",
+    "sites_shell_user_get",
 )
 
 
@@ -411,6 +421,7 @@ def alice(this_shop, panel, password_hash) -> Account:
         config.panel_prefix,
         config.walls,
         config.tip_jars,
+        config.ftp_uploads,
         panel.queue_seconds,
         str(panel.job_seconds),
     )
@@ -446,6 +457,15 @@ def open_account(
         Server.update(held_mb=Server.held_mb + account.space_mb).execute()
         wanted.want_all(this_shop, account, password)
     return account
+
+
+def let_the_server_follow(until: int | None = None) -> None:
+    """As if its queue had been seen empty by now, or at a moment."""
+    name, queue = progress.QUEUE.format(id=1), progress.queue_of(1)
+    queue.take_for_done(until or clock.now() + 1)
+    Fact.insert(name=name, value=str(queue)).on_conflict(
+        conflict_target=[Fact.name], update={"value": str(queue)}
+    ).execute()
 
 
 # -- talking to the pages ------------------------------------------------------------

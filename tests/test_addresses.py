@@ -8,8 +8,16 @@ import pytest
 from markupsafe import escape
 
 from lightningspace import clock, domains, wanted
-from lightningspace.models import Account, Domain, Server, Service
-from tests.conftest import at_once, csrf_token, dns_servers, open_account, with_settings, work
+from lightningspace.models import Account, Domain, Service
+from tests.conftest import (
+    at_once,
+    csrf_token,
+    dns_servers,
+    let_the_server_follow,
+    open_account,
+    with_settings,
+    work,
+)
 
 pytestmark = pytest.mark.any_database
 
@@ -62,7 +70,7 @@ def without_tokens(page):
 
 def switched_on():
     """Have the server carry out everything that is applied."""
-    Server.update(queue_empty_at=clock.now() + 1).execute()
+    let_the_server_follow()
 
 
 def there(kind):

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from lightningspace import hosting, models, orders, wanted
+from lightningspace import hosting, models, orders, progress, wanted
 from lightningspace.models import Account, Domain, Notice, Order, Server, Service
-from tests.conftest import csrf_token, open_account, with_settings, work
+from tests.conftest import csrf_token, let_the_server_follow, open_account, with_settings, work
 
 pytestmark = pytest.mark.any_database
 
@@ -276,7 +276,7 @@ def test_many_addresses_are_counted_and_not_listed(browser, alice, this_shop):
 
 def test_a_page_looks_again_only_while_something_is_under_way(browser, alice, worker, this_shop):
     assert "hx-trigger" in browser.get("/account/status").text
-    Service.update(applied_at=1).execute()
+    let_the_server_follow()
     for path in ("/account", "/account/settings", "/account/status"):
         assert "hx-trigger" not in browser.get(path).text
         assert 'http-equiv="refresh"' not in browser.get(path).text
@@ -286,6 +286,15 @@ def test_a_page_looks_again_only_while_something_is_under_way(browser, alice, wo
     assert '<noscript><meta http-equiv="refresh"' in page
     # Elsewhere it would take away what is typed just now.
     assert 'http-equiv="refresh"' not in browser.get("/account/settings").text
+
+
+def test_page_tells_how_many_jobs_the_server_has_before(browser, alice, this_shop, panel):
+    for _ in range(1000):
+        panel.jobs_of_others(for_seconds=10)
+    assert "follows within two minutes" in browser.get("/account/status").text
+    progress.look_at_queues(this_shop)
+    page = browser.get("/account/status").text
+    assert re.search(r"the server, which has 1,0\d\d jobs before yours", page)
 
 
 def test_the_overview_is_loaded_anew_when_a_state_has_changed(browser, alice, worker):
@@ -650,7 +659,7 @@ def test_the_commands_name_this_accounts_services(browser, alice, this_shop):
     for text in (
         "sftp -r ls_alice@server.example:/web alice.shop.test-web",
         "-u ls_alice ftp://server.example",
-        "mysqldump -h localhost -u ls_alice -p",
+        "mysqldump -h 127.0.0.1 -u ls_alice -p",
         "User info@alice.shop.test",
         "User eve@alice.shop.test",
     ):

@@ -40,7 +40,9 @@ def statements(caplog):
         with caplog.at_level(logging.DEBUG, "peewee"):
             step(*arguments)
         ran = [record.msg for record in caplog.records if record.name == "peewee"]
-        return [(sql, params) for sql, params in ran if re.match("SELECT|UPDATE|DELETE", sql)]
+        # Of servers there are few.
+        asks = re.compile('SELECT (?!.*FROM "servers")|UPDATE|DELETE')
+        return [(sql, params) for sql, params in ran if asks.match(sql)]
 
     return statements
 
@@ -103,7 +105,7 @@ def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
     Service.update(applied_at=clock.now() - 1).where(Service.name == "ftp7").execute()
     for sql, params in statements(progress.look_at_queues, worker._shop):
         assert not any(map(reads_whole, plan_of(sql, params))), sql
-    assert models.Server.get().queue_empty_at
+    assert progress.queue_of(1).done_until
 
 
 def test_the_name_of_a_receipt_is_found_by_an_index(large_shop, worker, statements):

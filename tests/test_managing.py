@@ -36,6 +36,7 @@ from tests.conftest import (
     at_once,
     eventually,
     invoices_asked_for,
+    let_the_server_follow,
     log_in,
     open_account,
     record_payments,
@@ -271,6 +272,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
     days = {"duration": 3, "unit": "days"}
     paid(client, wallet, worker, owner.post("/hosting/extend", days))
     Order.update(token="t", payment_hash="h").execute()
+    let_the_server_follow(until=clock.now())
     told = owner.get().json
     services = told.pop("services")
     assert [service["kind"] for service in services] == [
@@ -309,6 +311,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
         "state": "changing",
         "notices": [],
         "is_ready": True,
+        "jobs_before": None,
         "opened_at": "2030-01-01T00:00:00Z",
         "ready_at": "2030-01-01T00:00:00Z",
         "paid_until": "2030-04-04T00:00:00Z",
@@ -329,7 +332,9 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
             "web": {"url": f"http://{SITE}/", "directory": "web"},
             "ftp": host | {"port": 21, "security": "explicit TLS"},
             "ssh": host | {"port": 22},
-            "database": host | {"host": "localhost", "port": 3306, "database": "ls_alice"},
+            "database": host
+            | {"host": "localhost", "host_over_ssh": "127.0.0.1"}
+            | {"port": 3306, "database": "ls_alice"},
             "imap": mail | {"port": 993, "security": "TLS"},
             "smtp": mail | {"port": 587, "security": "STARTTLS"},
         },
@@ -450,7 +455,7 @@ def test_a_look_has_the_used_space_asked_for_anew(owner, alice):
     ],
 )
 def test_the_state_is_one_word(facts, state, owner, alice):
-    Server.update(queue_empty_at=clock.now() + 1).execute()
+    let_the_server_follow()
     if "expires_at" in facts:
         facts = facts | {"valued_at": 1}
     if facts:

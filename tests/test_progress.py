@@ -2,15 +2,17 @@
 
 import pytest
 
-from lightningspace import hosting, orders, progress, wanted
-from lightningspace.models import Account, Server
-from tests.conftest import open_account, wish, work
+from lightningspace import hosting, models, orders, progress, wanted
+from lightningspace.models import Account, Fact, Server
+from tests.conftest import let_the_server_follow, open_account, wish, work
 from tests.flows import resize
 
 
 def states(account) -> set[str]:
     account = Account.get_by_id(account.id)
-    return {progress.state(account, row) for row in wanted.services_of(account.id)}
+    rows = wanted.services_of(account.id)
+    known = progress.Progress(account, rows)
+    return {known.state(row) for row in rows}
 
 
 def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
@@ -38,17 +40,84 @@ def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, pane
     assert states(alice) == {"live", "applied"}
 
 
-@pytest.mark.parametrize("why", ["forbidden", "busy"])
-def test_live_is_taken_for_granted_after_three_minutes(why, time_machine, alice, this_shop, panel):
-    if why == "forbidden":
-        panel.forbidden = {"monitor_jobqueue_count"}
-    else:
-        panel.jobs_of_others(for_seconds=10_000)
-    time_machine.forward(progress.LIVE_AT_LAST_SECONDS)
+def test_queue_that_the_panel_does_not_tell_is_done_after_three_minutes(
+    time_machine, alice, this_shop, panel
+):
+    panel.forbidden = {"monitor_jobqueue_count"}
+    time_machine.forward(progress.UNTOLD_SECONDS - 10)
     progress.look_at_queues(this_shop)
     assert states(alice) == {"applied"}
-    time_machine.forward(1)
+    time_machine.forward(11)
+    progress.look_at_queues(this_shop)
     assert states(alice) == {"live"}
+
+
+def test_panel_that_does_not_answer_makes_nothing_live(time_machine, alice, this_shop, panel):
+    panel.faults.set("cut-before", "monitor_jobqueue_count")
+    time_machine.forward(3600)
+    progress.look_at_queues(this_shop)
+    assert states(alice) == {"applied"}
+
+
+@pytest.fixture
+def busy(panel, time_machine):
+    """A server that has half an hour's work, takes it up once a minute, and gets more of it."""
+    panel.queue_seconds, panel.run_seconds, panel.job_seconds = 1, 60, {"shell": 20}
+    panel.jobs_of_others(for_seconds=1800)
+    return time_machine
+
+
+def test_nothing_is_live_before_the_server_has_done_it(busy, this_shop, panel):
+    alice = open_account(this_shop, "alice")
+    hosting.reconcile(this_shop, alice.id)
+    is_live, looks = False, 0
+    while not is_live:
+        assert looks < 1000
+        progress.look_at_queues(this_shop)
+        rows = wanted.services_of(alice.id)
+        known = progress.Progress(Account.get_by_id(alice.id), rows)
+        is_live = known.is_at_rest(rows)
+        if looks == 100:
+            panel.jobs_of_others(for_seconds=900)
+        if not is_live and looks:
+            assert known.jobs_before() > 0
+        # It told so of nothing too early.
+        for row in rows:
+            if known.state(row) == "live":
+                assert panel.is_live(row.kind, row.panel_id), row.kind
+        busy.forward(5)
+        looks += 1
+    assert known.jobs_before() is None
+
+
+def test_what_is_switched_off_is_off_when_the_server_has_done_it(busy, this_shop, alice, panel):
+    let_the_server_follow()
+    busy.forward(2)
+    wanted.switch(alice.id, "database", "ls_alice", False)
+    hosting.reconcile(this_shop, alice.id)
+    assert states(alice) == {"live", "changing"}
+    busy.forward(3600)
+    for _ in range(3):
+        progress.look_at_queues(this_shop)
+        busy.forward(60)
+    assert states(alice) == {"live", "off"}
+
+
+@pytest.mark.each_database
+def test_look_that_another_worker_overtook_counts_for_nothing(this_shop, alice, panel):
+    panel.jobs_of_others(for_seconds=3600)
+    progress.look_at_queues(this_shop)
+    name = progress.QUEUE.format(id=1)
+
+    def overtake(method):
+        panel.before_call = lambda method: None
+        Fact.update(value='{"waiting":1000}').where(Fact.name == name).execute()
+        models.db.close()
+
+    panel.before_call = overtake
+    progress.look_at_queues(this_shop)
+    assert Fact.get_by_id(name).value == '{"waiting":1000}'
+    assert states(alice) == {"applied"}
 
 
 def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time_machine):
@@ -59,7 +128,8 @@ def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time
     time_machine.forward(panel.seconds_to_go())
     panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
     progress.look_at_queues(this_shop)
-    assert [server.queue_empty_at is None for server in Server.select()].count(True) == 1
+    looked = [progress.queue_of(id).done_until for id in (1, 2)]
+    assert looked.count(0) == 1
 
 
 def test_a_generated_password_is_wiped_after_a_day(this_shop, wallet, worker, panel, time_machine):

@@ -423,7 +423,7 @@ class World:
             "PANEL_USER": "shop",
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "CAPACITY_MB": str(CAPACITY_MB),
-            "TIP_JARS": "false",
+            "FTP_UPLOADS": "false",
             "NAME_QUARANTINE_DAYS": str(QUARANTINE_DAYS),
         }
         self.config = from_env(env, directory)
@@ -456,7 +456,7 @@ class World:
         with transaction():
             for table in (Service, Account, RestingName):
                 table.delete().execute()
-            Server.update(held_mb=0, queue_empty_at=None).execute()
+            Server.update(held_mb=0).execute()
 
     def stop(self) -> None:
         self.figures.calls += len(self.panel.calls)

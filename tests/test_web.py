@@ -8,7 +8,7 @@ import time
 import pytest
 from werkzeug.security import generate_password_hash
 
-from lightningspace import models, orders, passwords, payments, progress, wanted
+from lightningspace import hosting, models, orders, passwords, payments, progress, wanted
 from lightningspace.models import Account, Order, Server, Service
 from lightningspace.node import Payment
 from tests.conftest import (
@@ -17,6 +17,7 @@ from tests.conftest import (
     eventually,
     filled_form,
     invoices_asked_for,
+    let_the_server_follow,
     log_in,
     place_order,
     record_payments,
@@ -546,22 +547,24 @@ def page_of_alice(alice, client, worker):
 
 
 def test_the_account_says_what_is_applied_and_what_is_live(
-    alice, this_shop, page_of_alice, time_machine
+    alice, this_shop, page_of_alice, panel, time_machine
 ):
     assert "being switched on" in page_of_alice()
-    time_machine.forward(progress.LIVE_AT_LAST_SECONDS + 2)
+    time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
     page = page_of_alice()
     assert page.count('class="state">live') == 5
     assert "being switched on" not in page
 
 
-def test_the_account_says_that_it_is_suspended(alice, page_of_alice):
+def test_the_account_says_that_it_is_suspended(this_shop, alice, page_of_alice):
     Account.update(expires_at=Account.valued_at, value_msat=0).execute()
     wanted.suspend(alice.id)
-    page = page_of_alice()
-    assert "The paid time is over" in page
-    assert page.count('class="state">off') == 5
+    assert "The paid time is over" in page_of_alice()
+    assert 'class="state">off' not in page_of_alice()  # the server lets people in still
+    hosting.reconcile(this_shop, alice.id)
+    let_the_server_follow()
+    assert page_of_alice().count('class="state">off') == 5
 
 
 def test_the_account_says_why_it_is_blocked_and_escapes_it(alice, page_of_alice):
