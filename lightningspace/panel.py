@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 CALL_SECONDS = 60
 CONNECT_SECONDS = 5
 
+# Calls that change nothing. Each change of a site restarts the web server, which is the panel's
+# too and cuts connections: these are made again, once.
+READS = re.compile(r".*_get(_.*)?|server_get.*|monitor_jobqueue_count")
+
 # A session dies 1800 s after the login whatever its use.
 SESSION_SECONDS = 25 * 60
 # Ten failed logins in five minutes lock the shop out: one a minute never gets there.
@@ -80,6 +84,13 @@ USED = {
 }
 # What is one MB of a quota, in bytes. A mailbox's is set in bytes, by us.
 QUOTA_MB = {"site": 1024 * 1024, "database": 1000 * 1000, "mailbox": 1024 * 1024}
+
+
+class Hashed(str):
+    """A password as the panel keeps it: given back, it opens what the password itself opened."""
+
+    # As crypt(3) writes them; nothing else goes back.
+    FORM = re.compile(r"\$[a-z0-9]{1,2}\$[./A-Za-z0-9=,$-]{20,200}")
 
 
 class PanelError(Exception):
@@ -203,14 +214,14 @@ class Panel:
         A site needs an update: the add ignores allow_override, and knows no php_open_basedir.
         """
         method, column = f"{KINDS[kind].method}_add", KINDS[kind].password
-        params = fields | {column: _named(password or "")} if column else fields
+        params = fields | _as_password(column, password or "") if column else fields
         _named(fields[KINDS[kind].name])
         return self._int(method, client_id=int(client_id), params=params)
 
     def update(self, kind: str, id: int, fields: dict, password: str | None = None) -> None:
         """Set all `fields`, and the password unless it is None. May be called twice."""
         method, column = f"{KINDS[kind].method}_update", KINDS[kind].password
-        params = fields if password is None else fields | {column: _named(password)}
+        params = fields if password is None else fields | _as_password(column, password)
         _named(fields[KINDS[kind].name])
         # client_id 0 keeps the owner: another client's would move the record.
         self._call(method, client_id=0, primary_id=int(id), params=params)
@@ -345,19 +356,14 @@ class Panel:
                     self._no_login_before = time.monotonic() + LOGIN_PAUSE_SECONDS
 
     def _post(self, method: str, arguments: dict, deadline: float):
-        left = max(0.01, deadline - time.monotonic())
         try:
-            with time_limit(left):
-                answer = self._http().post(
-                    f"{self._url}?{method}",
-                    json=arguments,
-                    timeout=(min(CONNECT_SECONDS, left), left),
-                    allow_redirects=False,
-                )
+            answer = self._send(method, arguments, deadline)
+        except requests.ConnectionError as error:
+            if not READS.fullmatch(method) or time.monotonic() >= deadline:
+                raise _no_answer(method, error, deadline) from None
+            answer = self._send_on_a_fresh_connection(method, arguments, deadline)
         except requests.RequestException as error:
-            # Past it, a connection looks cut to requests, whoever has ended it.
-            reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
-            raise PanelError(f"the panel did not answer {method}: {reason}") from None
+            raise _no_answer(method, error, deadline) from None
         if answer.status_code != 200:
             raise PanelError(f"the panel answered {method} with HTTP {answer.status_code}")
         try:
@@ -372,6 +378,23 @@ class Panel:
                 self._locked_out_until = time.monotonic() + LOCKOUT_SECONDS
             raise _fault(method, str(message))
         return response
+
+    def _send_on_a_fresh_connection(self, method: str, arguments: dict, deadline: float):
+        self._http().close()
+        try:
+            return self._send(method, arguments, deadline)
+        except requests.RequestException as error:
+            raise _no_answer(method, error, deadline) from None
+
+    def _send(self, method: str, arguments: dict, deadline: float) -> requests.Response:
+        left = max(0.01, deadline - time.monotonic())
+        with time_limit(left):
+            return self._http().post(
+                f"{self._url}?{method}",
+                json=arguments,
+                timeout=(min(CONNECT_SECONDS, left), left),
+                allow_redirects=False,
+            )
 
     def _http(self) -> requests.Session:
         """This thread's connection, kept open between calls."""
@@ -413,6 +436,12 @@ def _fault(method: str, message: str) -> PanelError:
     return Refused(f"the panel refused {method}; ISPConfig's own log says why")
 
 
+def _no_answer(method: str, error: requests.RequestException, deadline: float) -> PanelError:
+    # Past it, a connection looks cut to requests, whoever has ended it.
+    reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
+    return PanelError(f"the panel did not answer {method}: {reason}")
+
+
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not accepted (PANEL_VERIFY_TLS)"
@@ -447,6 +476,11 @@ def _is_php_version(record: object) -> bool:
     return bool(record["name"].strip() and re.fullmatch(r"[1-9][0-9]{0,17}", id))
 
 
+def _as_password(column: str, password: str) -> dict:
+    flag = {"_ispconfig_pw_crypted": 1} if isinstance(password, Hashed) else {}
+    return {column: _named(password)} | flag
+
+
 def _named(value: str) -> str:
     """ISPConfig accepts an empty name or password without a word."""
     if not value:
@@ -459,6 +493,12 @@ def _named(value: str) -> str:
 
 def record_id(kind: str, record: dict) -> int:
     return int(record[KINDS[kind].id])
+
+
+def hash_of(kind: str, record: dict) -> Hashed | None:
+    """Of its password; None when it has none that could be given back."""
+    hashed = record.get(KINDS[kind].password) or ""
+    return Hashed(hashed) if Hashed.FORM.fullmatch(hashed) else None
 
 
 def differences(record: dict, fields: dict) -> list[str]:
@@ -503,7 +543,7 @@ def site_fields(
         "redirect_type": "R=301,L" if redirect_to else "",
         "redirect_path": redirect_to,
         "allow_override": walls.allow_override(walls_mode),
-        "apache_directives": walls.apache_directives(walls_mode, pretty_addresses),
+        "apache_directives": walls.apache_directives(walls_mode, pretty_addresses and php),
         "custom_php_ini": walls.php_ini(may_send),
         # Without the socket any customer's PHP can run code as any other. In a chroot it is no
         # safer, and databases, mail and time zones are out of its reach.
@@ -542,12 +582,6 @@ def ftp_fields(server_id: int, client_id: int, site_id: int, username: str, acti
         "gid": f"client{int(client_id)}",
         "active": _yes(active),
     }
-
-
-def uploader_fields(server_id: int, client_id: int, site_id: int, username: str) -> dict:
-    """An FTP user for the pages of a site alone."""
-    fields = ftp_fields(server_id, client_id, site_id, username, True)
-    return fields | {"dir": f"{fields['dir']}/web"}
 
 
 def shell_fields(server_id: int, client_id: int, site_id: int, username: str, ssh_key: str) -> dict:

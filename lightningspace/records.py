@@ -14,7 +14,7 @@ from lightningspace import panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service, transaction
-from lightningspace.panel import Refused
+from lightningspace.panel import Hashed, Refused
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
 from lightningspace.wanted import this
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 # Records that stand for one thing of their name on the server: deleting a double deletes the
 # thing itself.
 NAMED_THINGS = ("shell", "database_user", "database", "mail_domain", "mailbox")
+
+
+# Before a password that is kept as the panel has it: no typed one begins so.
+KEPT = "\0"
 
 
 class Outdated(Exception):
@@ -57,39 +61,53 @@ class Records:
     def make(self, row: Service) -> int:
         """The id of the record that is there now as wanted: found, put right, or created."""
         found = None if self.is_first else self._look(row)
-        added = None
+        added, password = None, None
         if found is None:
+            if row.kind in wanted.WITH_PASSWORD:
+                password = self._password(row)
             try:
-                added = self._create(row)
+                added = self._create(row, password)
             except Refused:
                 # Is it there already? By a race, or forgotten by a database restored from a backup.
                 found = self._look(row)
                 if found is None:
                     raise
-        fields = self._fields(row, panel.record_id(row.kind, found) if found else added)
+        id = panel.record_id(row.kind, found) if found else added
+        fields = self._fields(row, id)
         if found is not None:
-            id = panel.record_id(row.kind, found)
             if row.password_sealed is None and not panel.differences(found, fields):
                 return id
             password = self._password(row) if row.password_sealed else None
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
         elif row.kind == "site":
             # The add ignores walls between neighbours, and names its directory only now.
-            self.write(row, "walled", self.panel.update, row.kind, added, fields)
+            self.write(row, "walled", self.panel.update, row.kind, id, fields)
         found = self._look(row, added)
         if found is None:
             raise Refused("the panel has taken it and does not show it")
         different = panel.differences(found, fields)
         if different:
             raise Refused(f"the panel has not kept {', '.join(different)}")
-        return panel.record_id(row.kind, found)
+        id = panel.record_id(row.kind, found)
+        if isinstance(password, Hashed) and panel.hash_of(row.kind, found) != password:
+            # It was hashed once more: nobody has a password that opens it.
+            password = self._generate_password(row)
+            self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
+        return id
 
-    def _create(self, row: Service) -> int:
+    def _create(self, row: Service, password: str | None) -> int:
         if not self.is_first and "site" in wanted.HANGS_ON[row.kind]:
             self.check_site()
-        password = self._password(row) if row.kind in wanted.WITH_PASSWORD else None
         fields = self._fields(row)
         return self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
+
+    def put_away(self, row: Service) -> None:
+        """As `remove`, of what is made again later: with the same password, as the panel has it."""
+        for record in self.ours(row):
+            hashed = panel.hash_of(row.kind, record)
+            if hashed and row.password_sealed is None:
+                self._keep_password(row, KEPT + hashed)
+        self.remove(row)
 
     def remove(self, row: Service) -> None:
         """Delete what the panel has of the row, and look that it is gone."""
@@ -235,6 +253,18 @@ class Records:
         if row.panel_id != self.client_id:
             row.applied_revision = 0  # it is looked at before all that hangs on it
 
+    def know_client(self) -> None:
+        """As `meet_client`, unless it was met in this round. Raises Outdated when it is another by
+        now, or gone: then it is looked at before all that hangs on it.
+        """
+        if self.client_id is not None:
+            return
+        self.meet_client()
+        row = next((row for row in self.rows if row.kind == "client"), None)
+        if row is not None and not row.is_applied:
+            look_once_more(row)
+            raise Outdated
+
     def client_is(self, client_id: int | None) -> None:
         """Know it by what was made of it."""
         if client_id != self.client_id:
@@ -341,18 +371,34 @@ class Records:
         """The one that is wanted; when there is none, a generated one, kept before it is used."""
         if row.password_sealed:
             try:
-                return self.shop.vault.unseal(row.password_sealed)
+                password = self.shop.vault.unseal(row.password_sealed)
+                is_kept = password.startswith(KEPT)
+                return Hashed(password.removeprefix(KEPT)) if is_kept else password
             except Unreadable:
                 logger.error("account %s: a password cannot be read", row.account_id)
+        return self._generate_password(row)
+
+    def _generate_password(self, row: Service) -> str:
         logger.info("account %s: %s gets a generated password", row.account_id, row.kind)
         password = passwords.generate()
+        self._keep_password(row, password, is_shown=True)
+        return password
+
+    def _keep_password(self, row: Service, password: str, is_shown: bool = False) -> None:
+        """Until the panel has it; not over one that the customer has chosen meanwhile."""
         sealed = self.shop.vault.seal(password)
+        facts = {"password_sealed": sealed} | ({"own_password_sealed": sealed} if is_shown else {})
         as_it_was = fn.COALESCE(Service.password_sealed, "") == (row.password_sealed or "")
         with transaction():
             self.lease.extend()
-            # Not over one that the customer has chosen meanwhile.
-            Service.update(password_sealed=sealed, own_password_sealed=sealed).where(
-                this(row) & as_it_was
-            ).execute()
+            Service.update(facts).where(this(row) & as_it_was).execute()
         row.password_sealed = sealed
-        return password
+
+
+def look_once_more(row: Service) -> None:
+    """Have a row done again whose record may be another by now."""
+    with transaction():
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            Account.id == row.account_id
+        ).execute()
+        Service.update(revision=Service.revision + 1).where(this(row)).execute()

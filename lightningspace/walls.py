@@ -16,6 +16,13 @@ NARROW_DIRECTIVES = (
     "Redirect RedirectMatch RedirectPermanent RedirectTemp "
     "AddCharset AddDefaultCharset AddLanguage DefaultLanguage"
 )
+# Where there is no index.php a fallback would end in an error 500, for the first page as well.
+PRETTY_ADDRESSES = (
+    "DirectoryIndex index.php index.html index.htm standard_index.html",
+    "<If \"-f '%{DOCUMENT_ROOT}/index.php'\">",
+    "    FallbackResource /index.php",
+    "</If>",
+)
 # With PHP switched off ISPConfig serves a site by the link of its name, and not by its directory.
 DIRECTORIES = ("{DOCROOT}", "{DOCROOT_CLIENT}")
 
@@ -43,8 +50,7 @@ def apache_directives(mode: str, pretty_addresses: bool) -> str:
         lines.append(f"AllowOverride {NARROW_CLASSES}")
         lines.append(f"AllowOverrideList {NARROW_DIRECTIVES}")
     if pretty_addresses:
-        lines.append("DirectoryIndex index.php index.html")
-        lines.append("FallbackResource /index.php")
+        lines += PRETTY_ADDRESSES
     if not lines:
         return ""
     body = "".join(f"    {line}\n" for line in lines)

@@ -31,7 +31,12 @@ NARROW = (
     "AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp"
     " AddCharset AddDefaultCharset AddLanguage DefaultLanguage"
 )
-PRETTY = "    DirectoryIndex index.php index.html\n    FallbackResource /index.php\n"
+PRETTY = """\
+    DirectoryIndex index.php index.html index.htm standard_index.html
+    <If "-f '%{DOCUMENT_ROOT}/index.php'">
+        FallbackResource /index.php
+    </If>
+"""
 DAY = 24 * 60 * 60
 
 
@@ -264,7 +269,9 @@ class _Check:
             "redirect_type": "R=301,L" if settings.get("redirect_to") else "",
             "redirect_path": settings.get("redirect_to", ""),
             "allow_override": NARROW,
-            "apache_directives": directives(settings.get("pretty_addresses", False)),
+            "apache_directives": directives(
+                settings.get("pretty_addresses", False) and settings.get("php", True)
+            ),
             "custom_php_ini": "" if self._may_send() else "sendmail_path = /bin/false",
             "php_open_basedir": basedir(self.ids["client"], row.panel_id),
             "php_fpm_use_socket": "y",

@@ -8,7 +8,7 @@ import pytest
 from lightningspace import panel as panel_module
 from lightningspace.panel import Panel, PanelError, Refused
 from tests import contract
-from tests.conftest import PANEL_PASSWORD
+from tests.conftest import PANEL_PASSWORD, eventually
 
 
 @pytest.fixture
@@ -173,11 +173,52 @@ def test_odd_answers_are_errors_in_words_of_ours(ispconfig, panel, message, text
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
 def test_a_cut_connection_passes(ispconfig, panel, kind):
-    panel.faults.set(kind, "client_get", times=1)
+    panel.faults.set(kind, "client_delete_everything", times=1)
     with pytest.raises(PanelError, match="the connection was cut") as error:
-        ispconfig.find_clients("ls_1")
+        ispconfig.delete_client(1)
     assert not error.value.permanent
-    assert ispconfig.find_clients("ls_1") == []
+    ispconfig.delete_client(1)
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+def test_a_question_is_asked_once_more_when_the_connection_is_cut(ispconfig, panel, kind):
+    for method, ask in (
+        ("client_get", lambda: ispconfig.find_clients("ls_1")),
+        ("client_get_by_username", lambda: ispconfig.find_login("ls_1")),
+        ("client_get_groupid", lambda: ispconfig.group_id(1)),
+        ("sites_web_domain_get", lambda: ispconfig.find("site", "alice.shop.test")),
+        ("mailquota_get_by_user", lambda: ispconfig.used("mailbox", 1)),
+        ("monitor_jobqueue_count", lambda: ispconfig.jobs_waiting(1)),
+        ("server_get_php_versions", lambda: ispconfig.php_versions(1)),
+    ):
+        panel.faults.set(kind, method, times=1)
+        ask()
+        panel.faults.set(kind, method, times=2)
+        with pytest.raises(PanelError, match=f"did not answer {method}: the connection was cut"):
+            ask()
+        assert [called for called, _ in panel.calls].count(method) == 4
+
+
+def test_restarts_of_the_web_server_cut_no_question(ispconfig, panel):
+    """Its own keep-alive connections are cut at their next use."""
+    panel.restarts, panel.queue_seconds = True, 0
+    client = ispconfig.add_client("ls_1", "info@alice.shop.test")
+    fields = panel_module.site_fields(1, client, None, "alice.shop.test", 10, True)
+    site = ispconfig.add("site", client, fields)
+    eventually(lambda: _answers(ispconfig))
+    for quota in range(11, 16):
+        ispconfig.update("site", site, fields | {"hd_quota": quota})
+        eventually(lambda: _answers(ispconfig))
+        assert ispconfig.jobs_waiting(1) == 0
+
+
+def _answers(ispconfig) -> bool:
+    """Not while it restarts."""
+    try:
+        return ispconfig.jobs_waiting(1) is not None
+    except PanelError as error:
+        assert "refused" in str(error)
+        return False
 
 
 def test_a_panel_that_is_down_is_said_so_and_not_logged_in_to_less(ispconfig, panel):

@@ -5,7 +5,7 @@ from peewee import DataError
 
 from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace.models import Account, Order, RestingName, Server, Service
-from lightningspace.panel import KINDS
+from lightningspace.panel import KINDS, hash_of
 from lightningspace.prices import Terms
 from tests.conftest import wish, with_settings, work
 from tests.flows import NoRoom, resize
@@ -61,23 +61,71 @@ def test_a_shell_user_switched_off_is_removed(alice, panel, settle):
     assert Service.get(kind="shell").panel_id is None
 
 
-def test_a_shell_user_switched_on_again_has_a_new_password(alice, panel, settle, this_shop):
+def switch_shell_off_and_on(account, settle) -> None:
+    for active in (False, True):
+        wanted.switch(account.id, "shell", "ls_alice", active)
+        settle()
+
+
+def ssh_password(panel) -> str | None:
+    return panel.password_of("shell", the(panel, "shell")["shell_user_id"])
+
+
+def test_a_shell_user_switched_on_again_has_its_old_password(alice, panel, settle, this_shop):
+    switch_shell_off_and_on(alice, settle)
+    assert ssh_password(panel) == "correct horse"
+    row = Service.get(kind="shell")
+    assert (row.password_sealed, row.own_password_sealed) == (None, None)
+
+
+def test_a_password_set_while_it_was_off_is_its_new_one(alice, panel, settle, this_shop):
+    wanted.suspend(alice.id)
+    settle()
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "a new password")
+    wanted.resume(alice.id)
+    settle()
+    assert ssh_password(panel) == "a new password"
+
+
+def test_a_panel_that_hashes_a_hash_gets_a_password_that_is_shown(alice, panel, settle, this_shop):
+    add = this_shop.panel.add
+
+    def without_the_flag(kind, client_id, fields, password=None):
+        return add(kind, client_id, fields, password and str(password))
+
+    this_shop.panel.add = without_the_flag
+    switch_shell_off_and_on(alice, settle)
+    own = this_shop.vault.unseal(Service.get(kind="shell").own_password_sealed)
+    assert ssh_password(panel) == own != "correct horse"
+
+
+def test_a_shell_user_deleted_by_hand_comes_back_with_a_password_that_is_shown(
+    alice, panel, settle, this_shop
+):
     wanted.switch(alice.id, "shell", "ls_alice", False)
+    this_shop.panel.delete("shell", the(panel, "shell")["shell_user_id"])
     settle()
     wanted.switch(alice.id, "shell", "ls_alice", True)
     settle()
     own = this_shop.vault.unseal(Service.get(kind="shell").own_password_sealed)
-    assert panel.password_of("shell", the(panel, "shell")["shell_user_id"]) == own
-    assert own != "correct horse"
+    assert ssh_password(panel) == own != "correct horse"
 
 
-def test_the_password_of_a_removed_shell_user_is_shown_no_more(alice, settle, this_shop):
+@pytest.mark.parametrize("hashed", ["", "*", "!", "$6$x", "plain", "$6$" + "a" * 86 + "'"])
+def test_what_is_no_hash_is_not_given_back(hashed):
+    assert hash_of("shell", {"password": hashed}) is None
+
+
+def test_the_password_of_a_removed_shell_user_is_shown_when_it_is_back(alice, settle, this_shop):
     wanted.set_password(this_shop, alice.id, "shell", "ls_alice")
     settle()
-    assert Service.get(kind="shell").own_password_sealed
+    shown = wanted.new_password(this_shop, Service.get(kind="shell"))
     wanted.suspend(alice.id)
     settle()
-    assert Service.get(kind="shell").own_password_sealed is None
+    assert wanted.new_password(this_shop, Service.get(kind="shell")) is None
+    wanted.resume(alice.id)
+    settle()
+    assert wanted.new_password(this_shop, Service.get(kind="shell")) == shown
 
 
 def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, this_shop):
@@ -690,9 +738,9 @@ def test_an_account_goes_to_the_server_with_most_room_and_stays(
 
 
 def test_applied_and_live_are_two_things(time_machine, alice, this_shop, panel):
-    assert progress.state(alice, Service.get(kind="site")) == "applied"
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "applied"
     time_machine.forward(panel.seconds_to_go())
     progress.look_at_queues(this_shop)
-    assert progress.state(Account.get(), Service.get(kind="site")) == "live"
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "live"
     wanted.switch(alice.id, "site", "alice.shop.test", False)
-    assert progress.state(alice, Service.get(kind="site")) == "changing"
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "changing"

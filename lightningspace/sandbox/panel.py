@@ -874,7 +874,7 @@ class SandboxPanel:
     def snapshot(self) -> bytes:
         """All records and the queue as they are, for `go_back`."""
         with self._lock:
-            return pickle.dumps((self._rows, self._next_id, self._queue))
+            return pickle.dumps((self._rows, self._next_id, self._queue, self._clear))
 
     def go_back(self, snapshot: bytes, later: int = 0) -> None:
         """Have the records of then and nothing else: no session, no call noted, fair weather.
@@ -882,7 +882,7 @@ class SandboxPanel:
         As if it all was made so many seconds `later`. For a panel without a store.
         """
         with self._lock:
-            self._rows, self._next_id, self._queue = pickle.loads(snapshot)
+            self._rows, self._next_id, self._queue, self._clear = pickle.loads(snapshot)
             for rows in self._rows.values():
                 for row in rows.values():
                     row.live_at, row.run = row.live_at + later, row.run + later
