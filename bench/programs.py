@@ -110,7 +110,7 @@ class Stage:
             "PROXY_HOPS": "1",
             "ORDERS_LIMIT_OVERALL": "1000000 per minute",
             "CAPACITY_MB": "1000000000",
-            "TIP_JARS": "false",
+            "FTP_UPLOADS": "false",
             "SMTP_URL": "smtp://127.0.0.1:9",
         }
         self.flask("init-db")

@@ -74,6 +74,7 @@ class Config:
     tip_min_sats: int
     tip_max_sats: int
     tip_jars: bool
+    ftp_uploads: bool
     ftp_addresses: dict[int, tuple[str, int]]
     ftp_tls: bool
     ftp_verify_tls: bool | str
@@ -172,6 +173,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         tip_min_sats=least_tip,
         tip_max_sats=most_tip,
         tip_jars=read("TIP_JARS", _yes_or_no("true", "false"), "true"),
+        ftp_uploads=read("FTP_UPLOADS", _yes_or_no("true", "false"), "true"),
         ftp_addresses=dict(zip(servers, ftp_addresses, strict=True)) if ftp_addresses else {},
         ftp_tls=read("FTP_TLS", _yes_or_no("always", "never"), "always"),
         ftp_verify_tls=read("FTP_VERIFY_TLS", _verify_tls, "true"),

@@ -8,7 +8,6 @@ import ftplib
 import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ REST_SECONDS = 30
 # All that the server may say in one session beside that.
 SAID_MAX = 256 * 1024
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 NO_SPACE_WORDS = re.compile("quota exceeded|no space left|disk full", re.I)
 CONNECTION_ERRORS = (OSError, EOFError, ftplib.Error)
 
@@ -54,7 +53,7 @@ class LoginRefused(FtpError):
 
 
 class NotNow(FtpError):
-    """The server was not asked: it has enough to do, or did not answer a moment ago."""
+    """The server was not asked: it could not be reached a moment ago."""
 
     is_calm = True
 
@@ -79,8 +78,8 @@ class FtpServers:
     """The FTP servers of the shop, by the id of their server. They serve all threads.
 
     `addresses` are hosts and ports of their own, if they have some. `verify_tls` may be a CA file.
-    Of each server `at_once` sessions at most are open, and none for a while after it could not be
-    reached: the threads that would wait for it have other things to do.
+    None is asked for a while after it could not be reached: the threads that would wait for it
+    have other things to do.
     """
 
     def __init__(
@@ -88,22 +87,16 @@ class FtpServers:
         addresses: dict[int, tuple[str, int]],
         is_tls: bool = True,
         verify_tls: bool | str = True,
-        at_once: int = 2,
     ):
         self._addresses = addresses
         self._is_tls = is_tls
         self._verify_tls = verify_tls
-        self._at_once = at_once
-        self._lock = threading.Lock()
-        self._open: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
 
     @contextmanager
     def session(self, server_id: int, host: str, user: str, password: str) -> Iterator["Session"]:
         """As FtpServer's. `host` is where the server's customers reach it."""
-        with self._lock:
-            self.check(server_id)
-            self._open[server_id] = self._open.get(server_id, 0) + 1
+        self.check(server_id)
         try:
             address = self._addresses.get(server_id, (host, 21))
             server = FtpServer(*address, self._is_tls, self._verify_tls)
@@ -112,14 +105,9 @@ class FtpServers:
         except Unreachable:
             self._not_before[server_id] = time.monotonic() + REST_SECONDS
             raise
-        finally:
-            with self._lock:
-                self._open[server_id] -= 1
 
     def check(self, server_id: int) -> None:
         """Raise NotNow if no session may be opened."""
-        if self._open.get(server_id, 0) >= self._at_once:
-            raise NotNow("other uploads to the FTP server come first")
         if time.monotonic() < self._not_before.get(server_id, 0):
             raise NotNow("the FTP server could not be reached a moment ago")
 
@@ -170,6 +158,7 @@ class Session:
         self._user = user
         self._password = password
         self._ftp: _Connection | None = None
+        self._directory: str | None = None
         self._hanging: set[str] = set()
 
     def open(self) -> None:
@@ -183,6 +172,13 @@ class Session:
         if self._server.is_tls:
             _reply(ftp.prot_p)
         _reply(ftp.voidcmd, "TYPE I")
+        if self._directory:
+            _reply(ftp.cwd, self._directory)
+
+    def enter(self, directory: str) -> None:
+        """Go into a directory of the user's; from then on all names are of files there."""
+        _reply(self._connection().cwd, _plain(directory))
+        self._directory = directory
 
     def close(self) -> None:
         """Hang up. The server is not waited for."""
@@ -239,6 +235,21 @@ class Session:
 
     def delete(self, name: str) -> None:
         _reply(self._connection().delete, _plain(name))
+
+    def make_directory(self, name: str) -> None:
+        _reply(self._connection().mkd, _plain(name))
+
+    def set_mode(self, name: str, mode: int) -> None:
+        """Who else may read a file or enter a directory, as chmod says it."""
+        try:
+            _reply(self._connection().voidcmd, f"SITE CHMOD {mode:o} {_plain(name)}")
+        except Refused:
+            raise
+        except FtpError as error:
+            raise FtpError(
+                f"{error} to SITE CHMOD, by which neighbours are shut out: does it allow that?",
+                permanent=True,
+            ) from None
 
     # -- connections -------------------------------------------------------------
 
@@ -356,7 +367,7 @@ def _close(conn: socket.socket) -> None:
 
 
 def _plain(name: str) -> str:
-    if not NAME.fullmatch(name) or ".." in name:
+    if not NAME.fullmatch(name) or ".." in name or name == ".":
         raise AssertionError("not a name of ours")
     return name
 

@@ -30,7 +30,7 @@ from lightningspace.models import (
 )
 from lightningspace.panel import PanelError, Refused
 from lightningspace.prices import DAY
-from lightningspace.records import Outdated, Records
+from lightningspace.records import Outdated, Records, look_once_more
 from lightningspace.shop import Shop
 from lightningspace.wanted import this
 
@@ -38,25 +38,54 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 5 * 60
 DUE_AT_ONCE = 1000
+# What an account needs next: each kind of step has threads of its own in the worker.
+OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
+# So long a new hosting's SSH waits for others that are just being opened: the server makes its jail
+# for half a minute, and whatever is behind it in its queue stands still.
+SHELL_WAITS_SECONDS = 30
+SHELL_LOOKS_SECONDS = 2
+# What comes last in a round, whatever else there is, and in which order.
+LAST = {"shell": 1, "tipjar": 2}
 # So long it is no news that a tip jar waits for FTP.
 FTP_COMES_SECONDS = 10 * 60
 
 
-def due_accounts() -> list[str]:
-    """Accounts that want something of the panel now and that no worker holds."""
+def due_accounts() -> dict[str, str]:
+    """Accounts that want something of the panel now and that no worker holds, and what it is."""
     moment = now()
     at = Account.reconcile_at
     # What waits longer than anything may was put off by a clock that was wrong.
     is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
-    rows = Account.select(Account.id).where(is_due & is_free(moment)).order_by(at)
-    return [row.id for row in rows.limit(DUE_AT_ONCE)]
+    rows = Account.select(Account.id, Account.ready_at).where(is_due & is_free(moment)).order_by(at)
+    accounts = list(rows.limit(DUE_AT_ONCE))
+    if not accounts:
+        return {}
+    kinds: dict[str, set[str]] = {account.id: set() for account in accounts}
+    unapplied = Service.applied_revision < Service.revision
+    for row in Service.select().where((Service.account << list(kinds)) & unapplied):
+        if _is_due(row):
+            kinds[row.account_id].add(row.kind)
+    return {
+        account.id: UPLOAD
+        if kinds[account.id] == {"tipjar"}
+        else CHANGE
+        if account.ready_at
+        else OPENING
+        for account in accounts
+    }
 
 
-def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda: False) -> bool:
+def reconcile(
+    shop: Shop,
+    account_id: str,
+    stopping: Callable[[], bool] = lambda: False,
+    step: str | None = None,
+) -> bool:
     """Make the panel match what the account wants; what fails is noted and tried again later.
 
     Any worker may call it at any time: the lease lets one of them through, the others get
     False. It ends between two services when `stopping()` is true or something else is wanted.
+    `step`: do no more than what that is for, such as no upload while it is an OPENING.
     """
     lease = Lease(account_id)
     if not lease.take():
@@ -64,7 +93,7 @@ def reconcile(shop: Shop, account_id: str, stopping: Callable[[], bool] = lambda
     account, rows = _read(account_id)
     look_again = account.reconcile_at
     try:
-        look_again = _Round(shop, account, rows, lease, stopping).run()
+        look_again = _Round(shop, account, rows, lease, stopping, step).run()
     finally:
         lease.release(look_again, account.revision)
     return True
@@ -86,12 +115,21 @@ def _read(account_id: str) -> tuple[Account, list[Service]]:
 class _Round:
     """One walk over the services of an account, by the holder of its lease."""
 
-    def __init__(self, shop: Shop, account: Account, rows: list[Service], lease: Lease, stopping):
+    def __init__(
+        self,
+        shop: Shop,
+        account: Account,
+        rows: list[Service],
+        lease: Lease,
+        stopping: Callable[[], bool],
+        step: str | None,
+    ):
         self.shop = shop
         self.account = account
         self.rows = rows
         self.lease = lease
         self.stopping = stopping
+        self.step = step
         self.records = Records(shop, account, rows, lease)
 
     def run(self) -> int | None:
@@ -110,7 +148,7 @@ class _Round:
 
     def _walk(self) -> list[int]:
         """When to try again what could not be applied. Raises Lost and Outdated."""
-        due = [row for row in self.rows if _is_due(row)]
+        due = [row for row in self.rows if self._is_for_now(row) and row.kind != "tipjar"]
         if due and not self.records.is_first and self._try(due[0], self.records.meet_client):
             return self._waits()
         tried: list[Service] = []
@@ -129,19 +167,52 @@ class _Round:
         """What is to be removed from the last to the first, then the others in their order.
 
         What failed before comes last: it holds up nothing that can be done. Nor does what is
-        changed again and again, and a tip jar never.
+        changed again and again, and SSH and a tip jar never.
         """
         gone = [row for row in self.rows if row.gone]
         rows = gone[::-1] + [row for row in self.rows if not row.gone]
         if self.account.closing_at is None:  # then nothing changes any more
             rows.sort(key=lambda row: row.applied_at or 0)
         rows.sort(key=lambda row: row.tried_at if row.tries else 0)
-        rows.sort(key=lambda row: row.kind == "tipjar")
+        rows.sort(key=self._how_late)
         for row in rows:
             is_new = not any(row is each for each in tried)
-            if is_new and _is_due(row) and self._has_its_place(row):
+            if is_new and self._is_for_now(row) and self._has_its_place(row):
                 return row
         return None
+
+    def _how_late(self, row: Service) -> int:
+        # A shell that is to go is no hurdle: what is off must be off.
+        is_removed = row.kind == "shell" and not wanted.is_on(self.account, row)
+        return 0 if row.gone or is_removed else LAST.get(row.kind, 0)
+
+    def _is_for_now(self, row: Service) -> bool:
+        """Whether it is due, and for this step."""
+        if not _is_due(row) or (row.kind == "tipjar" and self.step in (OPENING, CHANGE)):
+            return False
+        return (row.kind == "tipjar" or self.step != UPLOAD) and not self._gives_way(row)
+
+    def _gives_way(self, row: Service) -> bool:
+        """Whether a new hosting's SSH waits until others have what the server makes at once."""
+        is_new = row.kind == "shell" and row.applied_at is None and not row.gone
+        if not is_new or self.account.opened_at <= now() - SHELL_WAITS_SECONDS:
+            return False
+        # What waits for SSH alone, or has failed, holds up nobody.
+        others = (
+            Service.select(Service.account)
+            .join(Account)
+            .where(
+                Service.applied_at.is_null()
+                & (Service.tries == 0)
+                & Service.kind.not_in(list(LAST))
+                & (Service.account != self.account)
+                & (Account.server == self.account.server_id)
+                & (Account.opened_at > now() - SHELL_WAITS_SECONDS)
+                & Account.ready_at.is_null()
+                & Account.closing_at.is_null()
+            )
+        )
+        return others.exists()
 
     def _try(self, row: Service, step: Callable[[], None]) -> Exception | None:
         """Take a step for a row, or note on it why not. Raises Lost and Outdated."""
@@ -165,22 +236,28 @@ class _Round:
                 self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
                 return error
         except Lost:
-            _look_once_more(row)
+            # Whoever holds the lease now may have made the thing as well.
+            look_once_more(row)
             raise
         return None
 
     def _waits(self) -> list[int]:
         """When what is not applied may be tried; what was left for lack of a panel waits too."""
         waiting = [row for row in self.rows if not row.is_applied]
-        if waiting and all(_is_due(row) for row in waiting):
+        if waiting and all(self._is_for_now(row) for row in waiting):
             self._note_failure(waiting[0], "what it hangs on is neither there nor under way", False)
-        return [_try_at(row) for row in waiting if not _is_due(row)]
+        return [self._again_at(row) for row in waiting if not self._is_for_now(row)]
+
+    def _again_at(self, row: Service) -> int:
+        if not _is_due(row):
+            return _try_at(row)
+        return now() + SHELL_LOOKS_SECONDS if self._gives_way(row) else now()
 
     def _has_its_place(self, row: Service) -> bool:
         """Whether what it hangs on is there, or what hangs on it is not there any more."""
         if row.gone:
             return not any(wanted.hangs_on(each, row) for each in self.rows)
-        if row.kind != "client" and self.records.client_id is None:
+        if row.kind not in ("client", "tipjar") and self.records.client_id is None:
             return False
         return all(each.panel_id for each in self.rows if wanted.hangs_on(row, each))
 
@@ -194,7 +271,7 @@ class _Round:
             self._note_removed(row)
         elif row.kind == "shell" and not wanted.is_on(self.account, row):
             # Switched off it would still open SSH with its password.
-            self.records.remove(row)
+            self.records.put_away(row)
             self._note_success(row, None)
         elif row.kind == "client":
             self._note_success(row, self.records.make_client(row))
@@ -207,7 +284,7 @@ class _Round:
         if row.kind == "client":
             self.records.remove_clients(row)
         elif row.kind == "tipjar":
-            jars.take_away(self.records, row)
+            jars.remove_uploader(self.records, row)
         else:
             self.records.remove(row)
 
@@ -226,7 +303,7 @@ class _Round:
                     this(row) & (Service.revision == row.revision)
                 ).execute()
             else:
-                # A shell user that is off: one that waits for it is kept, the one before is void.
+                # A shell user that is off: a password that waits for it is kept, others are void.
                 Service.update(own_password_sealed=None).where(
                     this(row) & Service.password_sealed.is_null()
                 ).execute()
@@ -305,8 +382,8 @@ class _Round:
                 )
                 .execute()
             )
-            if ready and self.shop.config.tip_jars:
-                wanted.want_tip_jar(self.shop, account)
+            if ready and self.shop.config.ftp_uploads:
+                wanted.want_uploads(self.shop, account)
             if ready:  # the receipts name the end as well
                 Order.update(ends_at=Order.ends_at + waited).where(
                     (Order.account == account.id) & Order.applied_at.is_null(False)
@@ -404,15 +481,6 @@ def _try_at(row: Service) -> int:
     at = row.tried_at + min(RETRY_SECONDS_MAX, wait)
     # As in due_accounts: the clock was wrong.
     return at if at <= now() + 2 * RETRY_SECONDS_MAX else 0
-
-
-def _look_once_more(row: Service) -> None:
-    """The lease was lost around a write: whoever holds it now may have made the thing as well."""
-    with transaction():
-        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-            Account.id == row.account_id
-        ).execute()
-        Service.update(revision=Service.revision + 1).where(this(row)).execute()
 
 
 def try_now(account_id: str) -> None:

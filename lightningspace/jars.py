@@ -1,12 +1,14 @@
-"""The tip jar of an account on its site: put there and taken away, over FTP.
+"""What the shop puts on an account's site, over FTP: its directory shut to neighbours, and the tip
+jar.
 
-For that it has an FTP user of its own at the panel, for a moment.
+For that it has an FTP user of its own at the panel, for a moment. While FTP does not work yet, it
+tries FTP and leaves the panel in peace.
 """
 
 from collections.abc import Callable
 
 from lightningspace import ftp, panel, passwords, tipjar, tips, wanted
-from lightningspace.ftp import FtpError
+from lightningspace.ftp import FtpError, Session
 from lightningspace.models import Account, Service, transaction
 from lightningspace.records import Records
 from lightningspace.shop import Shop
@@ -14,37 +16,35 @@ from lightningspace.wanted import this
 
 # After so many tries it is the customer's directory that does not take it.
 TRIES = 8
+# Where the pages are, and who may go in: the customer, and the web server by its group.
+PAGES, PAGES_MODE = "web", 0o710
 
 
 def put(records: Records, row: Service) -> str | None:
-    """Have it on the site; a note for its owner if it cannot be there. While the site is off,
-    nothing is done there. Raises FtpError, and what Records do.
+    """Have the site as it is to be; a note for its owner if the tip jar cannot be there. While the
+    site is off, nothing is done there. Raises FtpError, and what Records do.
     """
-    shop, account, note = records.shop, records.account, row.note
+    account, note = records.account, row.note
     if wanted.is_on(account, row):
-        content = settings_file(shop, account, row)
-        put_back = wanted.settings_of(row)["put_back"]
         try:
-            note = _at_site(records, row, "put", tipjar.put, content, put_back)
+            note = _at_site(records, row)
         except ftp.Refused:
             if row.tries < TRIES:
                 raise
             note = tipjar.NOT_TAKEN
-    records.remove(_uploader(records, row))
+    remove_uploader(records, row)
     return note
 
 
-def take_away(records: Records, row: Service) -> None:
-    """Take it off the site; when that goes as well, no more than the FTP user of it. Raises as
-    `put` does.
-    """
-    if records.account.closing_at is None and records.client_id and records.id_of("site"):
-        try:
-            _at_site(records, row, "taken away", tipjar.take_away)
-        except ftp.Refused:
-            if row.tries < TRIES:
-                raise
-    records.remove(_uploader(records, row))
+def _step(shop: Shop, account: Account, row: Service) -> Callable[[Session], str | None]:
+    """What is to be done in the directory of the pages."""
+    settings = wanted.settings_of(row)
+    if not settings["is_there"]:
+        return tipjar.take_away
+    content, page = settings_file(shop, account, row), None
+    if not wanted.has_php(account.id):
+        page = tipjar.page(row.name, tips.page_url(shop, account) if account.tips_page else None)
+    return lambda session: tipjar.put(session, content, settings["put_back"], page)
 
 
 def settings_file(shop: Shop, account: Account, row: Service) -> bytes:
@@ -71,24 +71,32 @@ def uploader_name(shop: Shop, account: Account) -> str:
     return f"{shop.config.panel_prefix}tip_{account.id}"
 
 
-def _at_site(records: Records, row: Service, what: str, step: Callable, *arguments):
-    """Take a step in the directory of the site's pages."""
+def _at_site(records: Records, row: Service) -> str | None:
     shop, account = records.shop, records.account
     server_id, host = account.server_id, wanted.host(shop, account)
     shop.ftp.check(server_id)
     uploader = _uploader(records, row)
-    password = _make_uploader(records, row, uploader)
+    password = _password(records, row) or _make_uploader(records, row, uploader)
+    step = _step(shop, account, row)
 
-    def upload():
+    def upload() -> str | None:
         with shop.ftp.session(server_id, host, uploader.name, password) as session:
-            return step(session, *arguments)
+            session.set_mode(PAGES, PAGES_MODE)
+            session.enter(PAGES)
+            return step(session)
 
     try:
-        return records.write(row, what, upload)
+        return records.write(row, "uploaded", upload)
     except FtpError as error:
         if error.permanent:  # a person must act first: until then it serves for nothing
-            records.remove(uploader)
+            remove_uploader(records, row)
         raise
+
+
+def remove_uploader(records: Records, row: Service) -> None:
+    """Leave no FTP user of ours at the panel."""
+    records.know_client()
+    records.remove(_uploader(records, row))
 
 
 def _uploader(records: Records, row: Service) -> Service:
@@ -97,23 +105,25 @@ def _uploader(records: Records, row: Service) -> Service:
     return Service(account=records.account, kind="ftp", name=name, gone=row.gone)
 
 
+def _password(records: Records, row: Service) -> str | None:
+    """Of the FTP user that was made already.
+
+    None now and then as well: after a restore of a backup it may be another.
+    """
+    is_stale = row.tries and row.tries % TRIES == 0
+    return None if is_stale else wanted.unsealed(records.shop, row.password_sealed)
+
+
 def _make_uploader(records: Records, row: Service, uploader: Service) -> str:
     """Its password; it is at the panel now."""
-    client, site = records.client_id, records.id_of("site")
-    fields = panel.uploader_fields(records.account.server_id, client, site, uploader.name)
-    found = records.ours(uploader)
-    password = wanted.unsealed(records.shop, row.password_sealed)
-    # Made anew now and then: its password may be another, after a restore of a backup.
-    is_stale = row.tries and row.tries % TRIES == 0
-    is_fit = len(found) == 1 and not panel.differences(found[0], fields)
-    if password and is_fit and not is_stale:
-        return password
-    records.remove(uploader)
+    remove_uploader(records, row)
     records.check_site()
+    client, site = records.client_id, records.id_of("site")
+    fields = panel.ftp_fields(records.account.server_id, client, site, uploader.name, True)
     password = passwords.generate()
+    records.write(row, "FTP user added", records.panel.add, "ftp", client, fields, password)
     row.password_sealed = records.shop.vault.seal(password)
     with transaction():
         records.lease.extend()
         Service.update(password_sealed=row.password_sealed).where(this(row)).execute()
-    records.write(row, "FTP user added", records.panel.add, "ftp", client, fields, password)
     return password

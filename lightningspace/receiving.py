@@ -40,6 +40,7 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
         "account/tips.html",
         status,
         jar_form=form,
+        can_have_jar=this_shop().config.ftp_uploads,
         **_jar_state(jar),
         received=received,
         received_msat=tips.received_msat(own.id),
@@ -110,7 +111,7 @@ def jar_state():
 def _jar_state(jar: Service | None) -> dict:
     return {
         "jar": jar,
-        "jar_state": progress.told_state(this_account(), jar) if jar else None,
+        "jar_state": progress.Progress(this_account(), [jar]).told_state(jar) if jar else None,
         "jar_moves": jar is not None and not jar.is_applied and not jar.permanent,
     }
 
@@ -118,28 +119,28 @@ def _jar_state(jar: Service | None) -> dict:
 @account.post("/tips/jar/put")
 def put_jar():
     """Put it on the site, or back there, whatever start page the site has."""
-    own, jar = this_account(), _jar()
-    if jar:
-        wanted.configure(own.id, "tipjar", jar.name, put_back=True)
-    else:
-        name = wanted.site_name(this_shop(), own.username)
-        wanted.add(this_shop(), own.id, "tipjar", name, put_back=True)
+    _change_jar(is_there=True, put_back=True)
     flash("The tip jar is being put on your site. That takes a minute.")
     return redirect(url_for("account.tips", _anchor="jar"), 303)
 
 
 @account.post("/tips/jar/remove")
 def remove_jar():
-    jar = _jar()
-    if jar:
-        wanted.remove(this_account().id, "tipjar", jar.name)
-        flash("The tip jar is being taken off your site.")
+    _change_jar(is_there=False, put_back=False)
+    flash("The tip jar is being taken off your site.")
     return redirect(url_for("account.tips", _anchor="jar"), 303)
 
 
+def _change_jar(**settings) -> None:
+    site = wanted.site_name(this_shop(), this_account().username)
+    wanted.configure(this_account().id, "tipjar", site, **settings)
+
+
 def _jar() -> Service | None:
-    own = (Service.account == this_account().id) & (Service.kind == "tipjar") & ~Service.gone
-    return Service.select().where(own).first()
+    """What stands for it; None: there is to be none."""
+    own = (Service.account == this_account().id) & (Service.kind == "tipjar")
+    row = Service.get_or_none(own)
+    return row if row and wanted.settings_of(row)["is_there"] else None
 
 
 def _jar_form(jar: Service, **kwargs) -> TipJarForm:

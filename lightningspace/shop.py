@@ -56,13 +56,7 @@ def build(config: Config) -> Shop:
             config.price_msat_per_domain_day,
         ),
         resolver=Resolver(config.dns_servers),
-        ftp=FtpServers(
-            config.ftp_addresses,
-            config.ftp_tls,
-            config.ftp_verify_tls,
-            # The other threads have other accounts' services to see to.
-            at_once=max(1, config.worker_threads // 2),
-        ),
+        ftp=FtpServers(config.ftp_addresses, config.ftp_tls, config.ftp_verify_tls),
         mailer=_mailer(config) if config.smtp_url else None,
     )
 

@@ -7,14 +7,13 @@ has otherwise, and of their account. `hosting.reconcile` then makes the panel ma
 import hashlib
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, lnurl, names, offers, passwords, tipjar
+from lightningspace import ledger, lnurl, names, offers, passwords, tipjar, walls
 from lightningspace.clock import now
 from lightningspace.models import Account, Domain, Fact, Server, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
@@ -54,7 +53,7 @@ WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
 # What is off while the account is suspended or blocked; a mail domain goes on receiving.
 SWITCHED = ("site", "alias", "ftp", "shell", "database", "mailbox", "forward", "tipjar")
 # What a customer may have more or less of.
-OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forward", "tipjar")
+OPTIONAL = ("alias", "ftp", "shell", "database", "mail_domain", "mailbox", "forward")
 
 # What can be set, and what it is at first. quota_mb None: its share of what the others leave.
 SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
@@ -69,7 +68,9 @@ SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
     "mailbox": {"quota_mb": None},
     "forward": {"destination": None},
     # Without a title or text of its owner's it has its own. put_back: over his start page, once.
+    # Where there is to be none, the row stands for what else is done to the site over FTP.
     "tipjar": {
+        "is_there": True,
         "title": "",
         "text": "",
         "amounts_sat": [100, 1000, 10000],
@@ -92,13 +93,14 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "amounts_sat": lambda value: isinstance(value, list) and _are_amounts(value),
     "mode": lambda value: value in ("site", "wallet"),
     "wallet_address": lambda value: value is None or lnurl.is_address(str(value)),
+    "is_there": lambda value: isinstance(value, bool),
     "put_back": lambda value: isinstance(value, bool),
 }
 
-# Which tip jars are on the sites.
-JAR_VERSION = "version of the tip jars"
-# So many seconds it may take to renew all of them.
-JARS_RENEWED_SECONDS = 9 * 60
+# What every site is told after an upgrade, by its kind: so many accounts in one pass, of which
+# there is one a minute.
+UP_TO_DATE = "{kind} up to date"
+UPGRADED_AT_ONCE = 50
 
 # What counts as an address of those that are included and paid for.
 ADDRESSES = ("mailbox", "forward")
@@ -322,9 +324,7 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
             password_sealed=sealed,
             own_password_sealed=sealed if is_generated else None,
         )
-    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-        Account.id == account.id
-    ).execute()
+    _look_now(account.id)
 
 
 def addresses_allowed(shop: Shop, account: Account) -> int:
@@ -395,9 +395,7 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
     if may_send(shop, account) != may_send(shop, after):
         kinds.update(("mailbox", "site"))  # and PHP's mail()
     if kinds:
-        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-            Account.id == account.id
-        ).execute()
+        _look_now(account.id)
         _raise_revisions(account.id, *kinds)
         if account.space_mb != after.space_mb:
             _raise_revisions(account.id, "tipjar", note=tipjar.FULL)
@@ -517,46 +515,90 @@ def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
 # -- the tip jar ---------------------------------------------------------------------
 
 
-def want_tip_jar(shop: Shop, account: Account) -> None:
-    """Within a transaction: want a tip jar on the site of an account that is ready by now."""
-    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-        Account.id == account.id
-    ).execute()
-    Service.create(account=account, kind="tipjar", name=site_name(shop, account.username))
+def want_uploads(shop: Shop, account: Account) -> None:
+    """Within a transaction: want on the site of an account what we put there over FTP."""
+    settings = json.dumps({"is_there": shop.config.tip_jars})
+    name = site_name(shop, account.username)
+    Service.insert(
+        account=account, kind="tipjar", name=name, settings=settings
+    ).on_conflict_ignore().execute()
+    _look_now(account.id)
+
+
+def has_php(account_id: str) -> bool:
+    site = Service.get_or_none((Service.account == account_id) & (Service.kind == "site"))
+    return site is not None and settings_of(site)["php"]
 
 
 def renew_tip_jar_within(account_id: str) -> None:
     """Within a transaction: what the jar says of the shop is otherwise."""
     if _raise_revisions(account_id, "tipjar"):
-        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-            Account.id == account_id
-        ).execute()
+        _look_now(account_id)
 
 
-def renew_tip_jars(shop: Shop) -> None:
-    """Have every tip jar looked at, once after what is written there has changed: the shop was
-    upgraded, or its settings are others.
+def _look_now(account_id: str) -> None:
+    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+        Account.id == account_id
+    ).execute()
+
+
+# -- after an upgrade ----------------------------------------------------------------
+
+
+def bring_up_to_date(shop: Shop) -> int:
+    """Bring sites and tip jars to what is written there by now, for the shop was upgraded or has
+    other settings; return how many accounts were taken up.
+
+    A few at a time, in the order of their ids: the panel has other things to do. Several workers
+    may do it at once.
     """
+    return sum(_bring_up_to_date(shop, kind, version) for kind, version in _versions(shop).items())
+
+
+def _versions(shop: Shop) -> dict[str, str]:
     config = shop.config
-    facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
-    version = hashlib.sha256(tipjar.program() + repr(facts).encode()).hexdigest()
+    written = {"site": [walls.allow_override(config.walls), walls.OPEN_BASEDIR, walls.NO_MAIL]}
+    written["site"] += [walls.apache_directives(config.walls, is_on) for is_on in (False, True)]
+    if config.ftp_uploads:
+        facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
+        written["tipjar"] = [tipjar.program(), tipjar.PAGE_TEXT, tipjar.MODES, facts]
+    return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
+
+
+def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
+    name = UP_TO_DATE.format(kind=kind)
     with transaction():
-        Fact.insert(name=JAR_VERSION, value="").on_conflict_ignore().execute()
-        is_another = (Fact.name == JAR_VERSION) & (Fact.value != version)
-        if not Fact.update(value=version).where(is_another).execute():
-            return
-        rows = Service.select(Service.account).where(Service.kind == "tipjar")
-        for row in list(rows):
-            _raise_revisions(row.account_id, "tipjar")
-            # Not all at once: other things are wanted as well.
-            at = now() + secrets.randbelow(JARS_RENEWED_SECONDS)
-            Account.update(
-                revision=Account.revision + 1, reconcile_at=fn.COALESCE(Account.reconcile_at, at)
-            ).where(Account.id == row.account_id).execute()
+        Fact.insert(name=name, value="").on_conflict_ignore().execute()
+        before = Fact.get_by_id(name).value
+        done, _, after = before.partition(" ")
+        if done != version:
+            after = ""
+        elif after == ALL_OF_THEM:
+            return 0
+        rows = Account.select(Account.id, Account.username).where(
+            Account.ready_at.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
+        )
+        taken = list(rows.order_by(Account.id).limit(UPGRADED_AT_ONCE))
+        last = taken[-1].id if len(taken) == UPGRADED_AT_ONCE else ALL_OF_THEM
+        moved = Fact.update(value=f"{version} {last}").where(
+            (Fact.name == name) & (Fact.value == before)
+        )
+        if not moved.execute():
+            return 0  # another worker was quicker
+        for account in taken:
+            if kind == "tipjar":
+                want_uploads(shop, account)
+            if _raise_revisions(account.id, kind):
+                _look_now(account.id)
+        return len(taken)
+
+
+# Behind every account's id, which is hexadecimal.
+ALL_OF_THEM = "~"
 
 
 def beside_tip_jar(rows: list[Service]) -> list[Service]:
-    """What a hosting is made of. Its tip jar comes later, and may have to wait for FTP."""
+    """What a hosting is made of. What is put on its site comes later, and may wait for FTP."""
     return [row for row in rows if row.kind != "tipjar"]
 
 
@@ -618,7 +660,7 @@ def remove(account_id: str, kind: str, name: str) -> None:
     with _change(account_id):
         row, rows = _find(account_id, kind, name), services_of(account_id)
         is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
-        if kind not in OPTIONAL or (is_of_site and kind != "tipjar"):
+        if kind not in OPTIONAL or is_of_site:
             raise ValueError(f"this {kind} goes with its account")
         _let_go(account_id, row)
 
@@ -652,6 +694,8 @@ def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
     Service.update(settings=changed).where(this(row)).execute()
     _raise_revisions(account_id, kind, name=name)
     _share_anew(account_id, kind)
+    if settings.get("php", settings_of(row).get("php")) != settings_of(row).get("php"):
+        _raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
 
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:

@@ -33,6 +33,7 @@ OFFERS_SECONDS = 2
 PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
+UPGRADE_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS_MAX = 30
 FAULT_SECONDS = 60
@@ -48,7 +49,14 @@ class Worker:
         self._busy: set[str] = set()
         self._not_before: dict[str, float] = {}  # after a fault of ours, by key
         self._busy_lock = threading.Lock()
-        self._accounts = ThreadPoolExecutor(shop.config.worker_threads, "account")
+        # Paid orders and new hostings have threads that nothing else may take.
+        threads = shop.config.worker_threads
+        sizes = {
+            hosting.OPENING: threads,
+            hosting.CHANGE: threads // 2,
+            hosting.UPLOAD: threads // 2,
+        }
+        self._pools = {step: ThreadPoolExecutor(max(1, size), step) for step, size in sizes.items()}
 
     def stop(self) -> None:
         """End between two steps. May be called twice, and from any thread but that of `run`."""
@@ -65,14 +73,17 @@ class Worker:
         self._repeat("mails", self._send_mails, MAIL_SECONDS)
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
+        self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
         self._until_done(lifecycle.wake)
-        self._until_done(wanted.renew_tip_jars, self._shop)
         while not self._stopping.is_set():
             self._guarded(self.look)
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
-        self._accounts.shutdown(cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown()
 
     # -- steps -------------------------------------------------------------------
 
@@ -80,9 +91,9 @@ class Worker:
         """Hand out what is due: paid orders that take effect, accounts that want changes."""
         for order in payments.due():
             # Not by its account: one that waits for a deletion must not hold that up.
-            self._start(order.token, self._open, order.token)
-        for account_id in hosting.due_accounts():
-            self._start(account_id, self._reconcile, account_id)
+            self._start(hosting.OPENING, order.token, self._open, order.token)
+        for account_id, step in hosting.due_accounts().items():
+            self._start(step, account_id, self._reconcile, account_id, step)
 
     def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
@@ -142,13 +153,13 @@ class Worker:
         while not self._stopping.is_set() and not self._guarded(step, *arguments):
             self._stopping.wait(LOOK_SECONDS)
 
-    def _start(self, key: str, step: Callable, *arguments) -> None:
-        """Run a step in the pool, unless one of that key runs already."""
+    def _start(self, pool: str, key: str, step: Callable, *arguments) -> None:
+        """Run a step in a pool, unless one of that key runs already."""
         with self._busy_lock:
             if key in self._busy or self._not_before.get(key, 0) > time.monotonic():
                 return
             self._busy.add(key)
-        self._accounts.submit(self._run, key, step, *arguments)
+        self._pools[pool].submit(self._run, key, step, *arguments)
 
     def _run(self, key: str, step: Callable, *arguments) -> None:
         went_well = self._guarded(step, *arguments)
@@ -161,10 +172,13 @@ class Worker:
     def _open(self, token: str) -> None:
         account_id = payments.apply(self._shop, token)
         if account_id:
-            self._reconcile(account_id)
+            self._reconcile(account_id, hosting.OPENING)
 
-    def _reconcile(self, account_id: str) -> None:
-        hosting.reconcile(self._shop, account_id, self._stopping.is_set)
+    def _reconcile(self, account_id: str, step: str) -> None:
+        hosting.reconcile(self._shop, account_id, self._stopping.is_set, step)
+
+    def _upgrade(self) -> None:
+        wanted.bring_up_to_date(self._shop)
 
     def _look_at_queues(self) -> None:
         progress.look_at_queues(self._shop)

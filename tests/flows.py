@@ -89,7 +89,7 @@ class World:
             "PANEL_USER": "shop",
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "CAPACITY_MB": "100000",
-            "TIP_JARS": "false",
+            "FTP_UPLOADS": "false",
         }
         self.config = from_env(env | settings, directory)
         models.open_database(self.config.database_url)

@@ -93,7 +93,7 @@ def test_a_block_ends_an_opening_and_leaves_nothing_on(this_shop, panel, method)
     hosting.reconcile(this_shop, account.id)
     assert [each for each, _ in panel.calls if each.endswith("_add")] == adds
     assert Account.get().ready_at is None
-    assert hosting.due_accounts() == [account.id]
+    assert list(hosting.due_accounts()) == [account.id]
 
     hosting.reconcile(this_shop, account.id)
     assert Account.get().reconcile_at is None
@@ -164,7 +164,7 @@ def test_a_retry_asked_for_during_a_round_is_not_lost(alice, this_shop, worker, 
     Service.update(tries=1).where(Service.kind == "ftp").execute()
     on_call(panel, "sites_shell_user_update", lambda: hosting.try_now(alice.id))
     work(worker)
-    assert hosting.due_accounts() == [alice.id]
+    assert list(hosting.due_accounts()) == [alice.id]
 
     panel.faults.clear()
     work(worker)
@@ -209,7 +209,7 @@ def test_a_failure_noted_a_year_ahead_holds_nothing_up_for_long(alice, worker, p
     panel.faults.set("cut-before", "sites_web_domain_update", times=2)
     work(worker)
     time_machine.forward(-YEAR)
-    assert hosting.due_accounts() == [alice.id]
+    assert list(hosting.due_accounts()) == [alice.id]
     work(worker)
     # Or the operator would not be told of it a day later.
     assert progress.failing()[0].failed_since <= time_machine.moment
@@ -226,6 +226,6 @@ def test_a_lease_of_a_box_ten_seconds_ahead_is_respected(alice, this_shop, panel
     assert Lease(alice.id).take()
     time_machine.forward(-10)
     before = len(panel.calls)
-    assert hosting.due_accounts() == []
+    assert list(hosting.due_accounts()) == []
     assert not hosting.reconcile(this_shop, alice.id)
     assert len(panel.calls) == before

@@ -112,6 +112,7 @@ WRONG = {
     "TIP_MIN_SATS": (*NO_NUMBERS, "0", "1000000001", "1000001"),
     "TIP_MAX_SATS": (*NO_NUMBERS, "0", "1000000001"),
     "TIP_JARS": ("", "yes", "True", "0"),
+    "FTP_UPLOADS": ("", "yes", "True", "0"),
     "FTP_ADDRESSES": (
         "x:y",
         "ftp.example:0",

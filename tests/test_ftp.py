@@ -210,6 +210,34 @@ def test_disk_that_fills_up_meanwhile_is_told_apart(client, server):
         session.store("a.txt", b"x" * 1_000_000)
 
 
+def test_directory_is_made_and_entered_and_stays_so_after_a_file_that_hangs(client, pages):
+    client.read_seconds = 0.2
+    with client.session(USER, PASSWORD) as session:
+        session.make_directory("inner")
+        session.enter("inner")
+        session.store(".htaccess", b"Options -Indexes")
+        os.mkfifo(pages / "inner" / "pipe")
+        assert session.read("pipe") is None
+        assert session.names() and session.read(".htaccess") == b"Options -Indexes"
+
+
+def test_mode_says_who_else_may_read(client, pages):
+    with client.session(USER, PASSWORD) as session:
+        session.store("secret", b"x")
+        for mode in (0o600, 0o640):
+            session.set_mode("secret", mode)
+            assert (pages / "secret").stat().st_mode & 0o777 == mode
+        with pytest.raises(Refused):
+            session.set_mode("none", 0o600)
+
+
+def test_server_that_shuts_nobody_out_is_the_operators(client, server):
+    server.faults.set("refuse", "SITE CHMOD", message="500 SITE CHMOD is an unknown extension")
+    with client.session(USER, PASSWORD) as session, pytest.raises(FtpError) as refused:
+        session.set_mode("web", 0o710)
+    assert refused.value.permanent and "SITE CHMOD" in str(refused.value)
+
+
 @pytest.mark.parametrize("call", ["rename", "delete"])
 def test_file_that_is_not_there_is_refused_and_the_session_goes_on(client, call):
     with client.session(USER, PASSWORD) as session:
@@ -219,7 +247,7 @@ def test_file_that_is_not_there_is_refused_and_the_session_goes_on(client, call)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "..", "../a", "a/b", ".htaccess", "a\r\nDELE b", "a b", "ä", "-/..", "a" * 101]
+    "name", ["", "..", "../a", "a/b", ".", "a\r\nDELE b", "a b", "ä", "-/..", "a" * 101]
 )
 def test_name_of_a_strange_form_never_reaches_the_server(client, server, name):
     with client.session(USER, PASSWORD) as session:
@@ -438,14 +466,7 @@ def test_site_with_a_shell_user_holds_a_jail(raw):
 @pytest.fixture
 def servers(server, certificate):
     addresses = {1: (server.host, server.port), 2: ("127.0.0.1", 9)}
-    return FtpServers(addresses, verify_tls=str(certificate), at_once=1)
-
-
-def test_server_has_so_many_sessions_at_once(servers):
-    with servers.session(1, "localhost", USER, PASSWORD), pytest.raises(NotNow):
-        servers.check(1)
-    with servers.session(1, "localhost", USER, PASSWORD) as session:
-        assert session.names()
+    return FtpServers(addresses, verify_tls=str(certificate))
 
 
 def test_server_that_cannot_be_reached_rests_and_others_do_not(servers):

@@ -50,7 +50,7 @@ class Stage:
             "PANEL_USER": "shop",
             "PANEL_PASSWORD": PANEL_PASSWORD,
             "CAPACITY_MB": "1000000",
-            "TIP_JARS": "false",
+            "FTP_UPLOADS": "false",
             "UNPAID_PER_CLIENT": "1000",
             "ORDERS_LIMIT": "10000 per minute",
             "ORDERS_LIMIT_OVERALL": "10000 per minute",

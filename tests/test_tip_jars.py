@@ -11,7 +11,7 @@ from lightningspace import hosting, ledger, progress, shown, tipjar, tips, wante
 from lightningspace.models import Account, Fact, Service
 from lightningspace.prices import Size
 from lightningspace.sandbox.ftp import FRESH_SITE
-from tests.conftest import at_once, eventually, open_account, with_settings
+from tests.conftest import at_once, eventually, let_the_server_follow, open_account, with_settings
 
 pytestmark = pytest.mark.any_database
 
@@ -104,21 +104,65 @@ def test_settings_are_those_that_were_agreed_on(alice, this_shop, pages, work):
     assert settings(pages)["qr"]["of"] == tips.lnurl(this_shop, alice)
 
 
-def test_ftp_user_is_made_for_the_pages_alone_and_removed_again(alice, panel, work):
+def test_ftp_user_is_made_and_removed_again(alice, panel, work):
     work(alice)
 
     calls = [(method, params) for method, params in panel.calls if "ftp_user" in method]
     added = [params["params"] for method, params in calls if method == "sites_ftp_user_add"][1]
     assert added["username"] == f"ls_tip_{alice.id}"
-    assert added["dir"].endswith("/web")
     assert uploaders(panel) == []
     assert [method for method, _ in calls][-2:] == ["sites_ftp_user_delete", "sites_ftp_user_get"]
 
 
+def mode(path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_neighbours_are_shut_out_of_the_pages_and_what_lies_there(alice, pages, work):
+    work(alice)
+    assert mode(pages.path) == 0o710
+    files = {name: mode(pages.path / name) for name in ("index.php", "tipjar.json")}
+    assert files == {"index.php": 0o640, "tipjar.json": 0o600}
+
+
 @with_settings(TIP_JARS="false")
-def test_shop_that_wants_none_puts_none(alice, ftp_server):
+def test_shop_that_wants_none_shuts_neighbours_out_all_the_same(alice, pages, work):
+    work(alice)
+    assert pages() == {} and mode(pages.path) == 0o710
+
+
+@with_settings(FTP_UPLOADS="false")
+def test_shop_that_cannot_reach_ftp_leaves_it_alone(alice, ftp_server):
     assert not Service.select().where(Service.kind == "tipjar").exists()
     assert not ftp_server.commands
+
+
+# -- while there is no PHP ---------------------------------------------------------------------
+
+
+def test_page_stands_in_for_the_jar_while_there_is_no_php(alice, pages, work):
+    work(alice)
+    wanted.configure(alice.id, "site", "alice.shop.test", php=False)
+    work(alice)
+    page = pages()["index.html"]
+    assert b"/tip/alice" in page and mode(pages.path / "index.html") == 0o640
+    tips.switch(alice.id, tips_page=False)
+    work(alice)
+    assert b"/tip/alice" not in pages()["index.html"]
+
+    wanted.configure(alice.id, "site", "alice.shop.test", php=True)
+    work(alice)
+    assert set(pages()) == {"index.php", "tipjar.json"}
+
+
+def test_page_that_its_owner_has_edited_is_his(alice, pages, work):
+    wanted.configure(alice.id, "site", "alice.shop.test", php=False)
+    work(alice)
+    edited = pages()["index.html"].replace(b"nothing here", b"something here")
+    (pages.path / "index.html").write_bytes(edited)
+    wanted.configure(alice.id, "site", "alice.shop.test", php=True)
+    work(alice)
+    assert pages()["index.html"] == edited and "index.html" in jar(alice).note
 
 
 # -- waiting for FTP -------------------------------------------------------------------------
@@ -139,7 +183,7 @@ def test_ftp_that_does_not_work_yet_is_waited_for_in_calm(
     while not jar(alice).is_applied:
         work(alice)
         assert jar(alice).error is None
-        assert progress.told_state(alice, jar(alice)) in ("waiting", "live", "applied")
+        assert progress.Progress(alice, []).told_state(jar(alice)) in ("waiting", "live", "applied")
         assert shown.hosting(this_shop, alice, True)["state"] in ("live", "changing")
         late.forward(1)
         tries += 1
@@ -200,6 +244,38 @@ def test_certificate_that_is_not_accepted_is_the_operators(time_machine, alice, 
         assert uploaders(panel) == []
         time_machine.forward(300)
     assert jar(alice).tries == 2
+
+
+def test_panel_is_left_in_peace_while_ftp_is_waited_for(late, alice, panel, work):
+    work(alice)
+    assert jar(alice).tries == 1
+    calls = len(panel.calls)
+    late.forward(30)
+    work(alice)
+    assert jar(alice).tries == 2 and len(panel.calls) == calls
+
+
+def ftp_state(alice) -> str:
+    rows = wanted.services_of(alice.id)
+    row = next(row for row in rows if row.kind == "ftp")
+    return progress.Progress(alice, rows).state(row)
+
+
+def test_ftp_is_live_when_somebody_got_in(late, alice, this_shop, panel, work):
+    while not jar(alice).is_applied:
+        late.forward(10)
+        let_the_server_follow()
+        assert ftp_state(alice) == "applied"
+        work(alice)
+    assert ftp_state(alice) == "live"
+
+
+@with_settings(FTP_VERIFY_TLS="true")
+def test_ftp_that_only_we_cannot_reach_is_as_live_as_the_rest(time_machine, alice, work):
+    work(alice)
+    time_machine.forward(1)
+    let_the_server_follow()
+    assert jar(alice).permanent and ftp_state(alice) == "live"
 
 
 # -- the customer's files --------------------------------------------------------------------
@@ -313,6 +389,7 @@ WRONG = [
     {"wallet_address": "me"},
     {"wallet_address": ""},
     {"put_back": 1},
+    {"is_there": None},
     {"colour": "red"},
 ]
 
@@ -323,32 +400,31 @@ def test_setting_that_may_not_be_is_refused(alice):
             wanted.configure(alice.id, "tipjar", "alice.shop.test", **wrong)
 
 
-def test_name_of_another_site_is_refused(alice, this_shop):
-    wanted.remove(alice.id, "tipjar", "alice.shop.test")
-    for name in ("bob.shop.test", "example.org", "../web"):
-        with pytest.raises(ValueError):
-            wanted.add(this_shop, alice.id, "tipjar", name)
-
-
-@pytest.mark.each_database
-def test_upgrade_renews_every_jar_once(alice, this_shop, pages, work, time_machine):
-    wanted.renew_tip_jars(this_shop)
+def test_upgrade_renews_every_jar_once(alice, this_shop, pages, work):
+    wanted.bring_up_to_date(this_shop)
     work(alice)
     (pages.path / "index.php").unlink()
-    wanted.renew_tip_jars(this_shop)
-    time_machine.forward(wanted.JARS_RENEWED_SECONDS)
+    assert wanted.bring_up_to_date(this_shop) == 0
     assert work(alice) == 0
 
-    Fact.update(value="another version").where(Fact.name == wanted.JAR_VERSION).execute()
-    wanted.renew_tip_jars(this_shop)
-    wanted.renew_tip_jars(this_shop)
-    time_machine.forward(wanted.JARS_RENEWED_SECONDS)
+    Fact.update(value="another version ~").where(Fact.name == "tipjar up to date").execute()
+    assert (wanted.bring_up_to_date(this_shop), wanted.bring_up_to_date(this_shop)) == (1, 0)
     assert work(alice) == 1
     assert pages()["index.php"] == tipjar.program()
 
 
-def test_worker_renews_them_at_its_start(alice, work, at_work):
-    eventually(lambda: Fact.get_or_none(Fact.name == wanted.JAR_VERSION))
+@with_settings(TIP_JARS="false")
+def test_upgrade_shuts_neighbours_out_of_older_sites(alice, this_shop, pages, work):
+    work(alice)
+    pages.path.chmod(0o711)
+    Service.delete().where(Service.kind == "tipjar").execute()
+    wanted.bring_up_to_date(this_shop)
+    work(alice)
+    assert mode(pages.path) == 0o710 and pages() == {}
+
+
+def test_worker_renews_them(alice, work, at_work):
+    eventually(lambda: Fact.get_or_none(Fact.name == "tipjar up to date"))
     eventually(lambda: jar(alice).is_applied)
 
 
@@ -357,20 +433,13 @@ def test_worker_renews_them_at_its_start(alice, work, at_work):
 
 def test_jar_that_its_owner_removes_is_taken_away(alice, panel, pages, work):
     work(alice)
-    wanted.remove(alice.id, "tipjar", "alice.shop.test")
+    wanted.configure(alice.id, "tipjar", "alice.shop.test", is_there=False)
     work(alice)
-
     assert pages() == {} and uploaders(panel) == []
-    assert not Service.select().where(Service.kind == "tipjar").exists()
 
-
-def test_jar_that_was_removed_can_be_had_again(alice, this_shop, pages, work):
-    for _ in range(2):
-        work(alice)
-        wanted.remove(alice.id, "tipjar", "alice.shop.test")
-        wanted.add(this_shop, alice.id, "tipjar", "alice.shop.test")
-        work(alice)
-        assert pages()["index.php"] == tipjar.program()
+    wanted.configure(alice.id, "tipjar", "alice.shop.test", is_there=True)
+    work(alice)
+    assert pages()["index.php"] == tipjar.program()
 
 
 @pytest.mark.parametrize("off", [wanted.suspend, lambda id: wanted.block(id, "no")])
@@ -479,7 +548,7 @@ def test_cut_after_any_call_a_repeat_completes_it(
         added = [method for method, _ in panel.calls if method == "sites_ftp_user_add"]
         assert len(added) <= 2
         if not was_hit:
-            assert index == {"panel": 8, "ftp": 20}[where]
+            assert index == {"panel": 7, "ftp": 24}[where]
             return
     raise AssertionError("more calls than expected")
 

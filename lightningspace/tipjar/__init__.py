@@ -12,21 +12,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from lightningspace import lnurl, qr
 from lightningspace.clock import now
 from lightningspace.ftp import NoSpace, Refused, Session
 
-PROGRAM, SETTINGS = "index.php", "tipjar.json"
+PROGRAM, SETTINGS, PAGE = "index.php", "tipjar.json", "index.html"
 # Settings first: a program without any would be no tip jar.
-FILES = (SETTINGS, PROGRAM)
+FILES = (SETTINGS, PROGRAM, PAGE)
+# Nobody but the site's own PHP reads the first two; the web server reads the page.
+MODES = {SETTINGS: 0o600, PROGRAM: 0o640, PAGE: 0o640}
 # What its owner may set: characters, and buttons. The program shows somewhat longer texts, for who
 # edits the file by hand.
 TITLE_MAX, TEXT_MAX, AMOUNTS_MAX = 80, 500, 6
 
 UNSTAMPED = b"// lightning-space tip jar UNSTAMPED\n"
 MARK_LINE = re.compile(rb"^// lightning-space tip jar ([0-9a-f]{64})\n", re.M)
+PAGE_MARK = re.compile(rb"<!-- lightning-space tip jar ([0-9a-f]{64}) -->\n\Z")
 # Names that are used again. Others in the customer's directory are looked at and no more.
 START_PAGE = re.compile(r"index(\.[A-Za-z0-9_-]{1,16}){1,3}")
 UPLOAD = re.compile(r"tipjar-upload-[0-9a-f]{16}\.tmp")
@@ -58,6 +62,35 @@ def is_our_program(content: bytes) -> bool:
         return False
     unmarked = content[: line.start()] + content[line.end() :]
     return hashlib.sha256(unmarked).hexdigest() == line[1].decode()
+
+
+def page(site: str, tip_page: str | None) -> bytes:
+    """What stands in for the jar while the site has no PHP; `tip_page` None: that door is off."""
+    link = f'<p><a href="{escape(tip_page)}">Tip this site</a></p>\n' if tip_page else ""
+    text = PAGE_TEXT.format(site=escape(site), link=link).encode()
+    return text + f"<!-- lightning-space tip jar {hashlib.sha256(text).hexdigest()} -->\n".encode()
+
+
+PAGE_TEXT = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{site}</title>
+<style>
+  body {{ font: 1.1em/1.5 system-ui, sans-serif; max-width: 34em }}
+  body {{ margin: 4em auto; padding: 0 1em }}
+</style>
+<h1>{site}</h1>
+<p>There is nothing here yet.</p>
+{link}"""
+
+
+def is_our_page(content: bytes) -> bool:
+    """Whether it is one that stood in for the jar, as we have put it there."""
+    mark = PAGE_MARK.search(content)
+    return bool(mark) and hashlib.sha256(content[: mark.start()]).hexdigest() == mark[1].decode()
 
 
 def settings_file(
@@ -107,14 +140,17 @@ def are_our_settings(content: bytes) -> bool:
     return bool(settings) and mark == _mark(settings)
 
 
-def put(session: Session, settings: bytes, put_back: bool = False) -> str | None:
+def put(
+    session: Session, settings: bytes, put_back: bool = False, page: bytes | None = None
+) -> str | None:
     """See to it that the jar is the site's start page, with these settings.
 
-    Gives a note for its owner if it is not, for the customer has a page of his own or no space
-    left. With `put_back` his page makes way, and is kept under another name. Raises FtpError;
-    whatever it has interrupted, another call completes.
+    `page`: stands in front of it, while there is no PHP. Gives a note for its owner if the jar is
+    not there, for the customer has a page of his own or no space left. With `put_back` his page
+    makes way, and is kept under another name. Raises FtpError; whatever it has interrupted,
+    another call completes.
     """
-    wanted = {PROGRAM: program(), SETTINGS: settings}
+    wanted = {PROGRAM: program(), SETTINGS: settings, PAGE: page}
     uploads: dict[str, str] = {}
     while True:
         found = _look(session, wanted)
@@ -139,14 +175,16 @@ def put(session: Session, settings: bytes, put_back: bool = False) -> str | None
             session.rename(old, _other_name(old, names))
         if name in missing:
             session.rename(uploads.pop(name), name)
-    for name in uploads.values():
+        if wanted[name] is not None:
+            session.set_mode(name, MODES[name])
+    for name in (*uploads.values(), *found.to_be_removed):
         session.delete(name)
     return None
 
 
 def take_away(session: Session) -> None:
     """Remove what is ours and unedited. Raises FtpError; another call completes it."""
-    for name, is_ours in ((PROGRAM, is_our_program), (SETTINGS, are_our_settings)):
+    for name, is_ours in IS_OURS.items():
         content = session.read(name)
         if content is not None and is_ours(content):
             session.delete(name)
@@ -164,29 +202,35 @@ class _Found:
     start_pages: list[str]  # the customer's
     in_the_way: dict[str, list[str]]  # of each file of ours: what is to make way for it
     to_be_written: list[str]
+    to_be_removed: list[str]
 
 
-def _look(session: Session, wanted: dict[str, bytes]) -> _Found:
+def _look(session: Session, wanted: dict[str, bytes | None]) -> _Found:
     names = session.names()
     if names is None:
-        return _Found(None, [], {}, [])
-    program, settings = (session.read(n) if n in names else b"" for n in (PROGRAM, SETTINGS))
-    has_own_program = PROGRAM in names and not (program and is_our_program(program))
+        return _Found(None, [], {}, [], [])
+    there = {name: session.read(name) if name in names else b"" for name in FILES}
+    ours = {name: bool(there[name]) and IS_OURS[name](there[name]) for name in FILES}
     start_pages = [
         name
         for name in names
-        if name.lower().startswith("index.")
-        and not KEPT.fullmatch(name)
-        and (name != PROGRAM or has_own_program)
+        if name.lower().startswith("index.") and not KEPT.fullmatch(name) and not ours.get(name)
     ]
-    to_be_written = [PROGRAM] if program != wanted[PROGRAM] else []
+    to_be_written = [name for name in (PROGRAM, PAGE) if wanted[name] not in (there[name], None)]
     edited = []
+    settings = there[SETTINGS]
     if settings != wanted[SETTINGS] and not _is_edited_from(settings, wanted[SETTINGS]):
         to_be_written.append(SETTINGS)
-        if SETTINGS in names and not (settings and are_our_settings(settings)):
+        if SETTINGS in names and not ours[SETTINGS]:
             edited.append(SETTINGS)
     in_the_way = [name for name in start_pages if START_PAGE.fullmatch(name)]
-    return _Found(names, start_pages, {SETTINGS: edited, PROGRAM: in_the_way}, to_be_written)
+    return _Found(
+        names,
+        start_pages,
+        {SETTINGS: edited, PROGRAM: in_the_way, PAGE: []},
+        to_be_written,
+        [PAGE] if ours[PAGE] and wanted[PAGE] is None else [],
+    )
 
 
 def _note(found: _Found, put_back: bool) -> str | None:
@@ -216,6 +260,10 @@ def _read_settings(content: bytes) -> dict:
     except (ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+# Whether each of our files is as we have put it there.
+IS_OURS = {PROGRAM: is_our_program, SETTINGS: are_our_settings, PAGE: is_our_page}
 
 
 # -- what is done --------------------------------------------------------------------
