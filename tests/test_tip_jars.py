@@ -170,8 +170,8 @@ def test_page_that_its_owner_has_edited_is_his(alice, pages, work):
 
 @pytest.fixture
 def late(panel, time_machine):
-    """The server takes a minute for each FTP user."""
-    panel.job_seconds = {"ftp": 60}
+    """The server takes half a minute for each of the two FTP users."""
+    panel.job_seconds = {"ftp": 30}
     return time_machine
 
 
