@@ -1,0 +1,3 @@
+from tests.rig.rig import Rig
+
+__all__ = ["Rig"]

@@ -1,0 +1,213 @@
+"""A machine of its own inside this one, for real daemons that must not touch the real one.
+
+Mounts, processes, host name, IPC and network are namespaces; the files are this machine's, and
+what is written to them goes to memory. All of it ends with the process that started it, however
+that ends.
+"""
+
+import io
+import os
+import shlex
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+import pytest
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+HOST_NAME = "box.test"
+
+# The last line waits for our end of its input to close. That happens whatever ends us, and with
+# the first process of the namespace all others of it are killed.
+FIRST_PROCESS = r"""
+set -e
+read -r pid _ < /proc/self/stat
+mount -t tmpfs -o mode=755 rig /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work rig /mnt/root
+cd /mnt/root
+mount -t proc proc proc
+mount -t tmpfs -o mode=755 dev dev
+mknod -m 666 dev/null c 1 3
+mknod -m 666 dev/zero c 1 5
+mknod -m 666 dev/full c 1 7
+mknod -m 666 dev/random c 1 8
+mknod -m 666 dev/urandom c 1 9
+mknod -m 666 dev/tty c 5 0
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+mount -t tmpfs -o mode=1777 shm dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+mount -t tmpfs -o mode=755 run run
+mount -t tmpfs -o mode=1777 tmp tmp
+pivot_root . mnt
+umount -l /mnt
+hostname {host_name}
+exec 3>&1 >/dev/null
+echo "$pid" >&3
+exec 3>&-
+while read -r _; do :; done
+"""
+NAMESPACES = ["--mount", "--pid", "--uts", "--ipc", "--net"]
+
+
+class BoxError(Exception):
+    """A command failed inside; its text is what it said."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A file to be written; a directory if it has no content; a link if it has a target."""
+
+    content: bytes | None = None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    target: str | None = None
+
+
+def file(text: str | bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Node:
+    return Node(text.encode() if isinstance(text, str) else text, mode, uid, gid)
+
+
+def directory(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Node:
+    return Node(None, mode, uid, gid)
+
+
+def link(target: str) -> Node:
+    return Node(target=target)
+
+
+@cache
+def why_not() -> str:
+    """What this machine lacks for a box, "" if nothing."""
+    if os.geteuid() != 0:
+        return "needs root"
+    probe = "mount -t tmpfs rig /mnt && mkdir /mnt/upper /mnt/work /mnt/root && " + (
+        "mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work rig /mnt/root"
+    )
+    command = ["unshare", *NAMESPACES, "--fork", "sh", "-c", probe]
+    tried = subprocess.run(command, capture_output=True, text=True)
+    return "" if tried.returncode == 0 else f"needs namespaces and overlay: {tried.stderr.strip()}"
+
+
+class Box:
+    """`with Box() as box:` its network has the one address `box.address`, which we reach."""
+
+    def __enter__(self):
+        if reason := why_not():
+            pytest.skip(reason)
+        script = FIRST_PROCESS.replace("{host_name}", HOST_NAME)
+        self._first = subprocess.Popen(
+            ["unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=ENVIRONMENT,
+        )
+        try:
+            self.pid = int(self._first.stdout.readline())
+            self.address, self.outside = self._connect()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self) -> None:
+        self._first.kill()
+        self._first.wait()
+        self._first.stdin.close()
+        self._first.stdout.close()
+
+    def _connect(self) -> tuple[str, str]:
+        """A cable between us and the box; its name is the lock on the network's number."""
+        for number in range(256):
+            cable = f"rig{number}"
+            peer = ["peer", "name", "eth0", "netns", str(self.pid)]
+            added = _ip("link", "add", cable, "type", "veth", *peer)
+            if added.returncode == 0:
+                break
+            if b"File exists" not in added.stderr:
+                pytest.skip(f"needs veth: {added.stderr.decode().strip()}")
+        inside, outside = f"10.77.{number}.2", f"10.77.{number}.1"
+        _ip("address", "add", f"{outside}/24", "dev", cable).check_returncode()
+        _ip("link", "set", cable, "up").check_returncode()
+        self.shell(f"ip link set lo up; ip address add {inside}/24 dev eth0; ip link set eth0 up")
+        return inside, outside
+
+    def enter(self, *command: str, user: str | None = None) -> list[str]:
+        """The command line that runs `command` inside."""
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--uts", "--ipc", "--net"]
+        if user:
+            # The name may be new, and unknown outside.
+            enter += ["setpriv", f"--reuid={user}", f"--regid={self.group_of(user)}"]
+            enter += ["--init-groups", "--reset-env"]
+        return [*enter, *command]
+
+    def group_of(self, user: str) -> str:
+        return self.run("id", "-g", user).stdout.decode().strip()
+
+    def run(
+        self,
+        *command: str,
+        user: str | None = None,
+        input: bytes | str = b"",
+        check: bool = True,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess:
+        """Run it inside, as root unless told otherwise, in the root directory."""
+        done = subprocess.run(
+            self.enter(*command, user=user),
+            input=input.encode() if isinstance(input, str) else input,
+            capture_output=True,
+            env=ENVIRONMENT,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            said = (done.stderr + done.stdout).decode(errors="replace").strip()
+            raise BoxError(f"{shlex.join(command)}: {said}")
+        return done
+
+    def shell(self, script: str, **options) -> str:
+        """What the script said; it ends at the first command that fails."""
+        return self.run("sh", "-ec", script, **options).stdout.decode(errors="replace")
+
+    def read(self, path: str) -> str:
+        return self.run("cat", "--", path).stdout.decode(errors="replace")
+
+    def write(self, nodes: dict[str, Node]) -> None:
+        """Never by a path from outside: what customers have linked there would lead out."""
+        if nodes:
+            self.run("tar", "-xpf", "-", "-C", "/", "--numeric-owner", input=_archive(nodes))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        self.run("rm", "-rf", "--", *paths)
+
+
+def _ip(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["ip", *words], capture_output=True, env=ENVIRONMENT)
+
+
+def _archive(nodes: dict[str, Node]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, node in nodes.items():
+            entry = tarfile.TarInfo(str(PurePosixPath(path).relative_to("/")))
+            entry.mode, entry.uid, entry.gid = node.mode, node.uid, node.gid
+            entry.mtime = time.time()
+            if node.target is not None:
+                entry.type, entry.linkname = tarfile.SYMTYPE, node.target
+            elif node.content is None:
+                entry.type = tarfile.DIRTYPE
+            else:
+                entry.size = len(node.content)
+            archive.addfile(entry, io.BytesIO(node.content or b""))
+    return packed.getvalue()

@@ -1,0 +1,203 @@
+"""A site as the server has it: what its record at the panel means there."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jinja2
+
+from tests.rig.box import Box, Node, directory, file, link
+
+# Users and groups begin there on a fresh Debian with ISPConfig, after its own.
+FIRST_UID, FIRST_GID = 5004, 5005
+PHP_FIRST_PORT = 9010
+SITE_LOGS = "/var/log/ispconfig/httpd"
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def template(name: str, **values: object) -> str:
+    return _templates.get_template(name).render(**values)
+
+
+def uid_of(user: str) -> int:
+    return FIRST_UID + int(user.removeprefix("web")) - 1
+
+
+def gid_of(group: str) -> int:
+    return FIRST_GID + int(group.removeprefix("client")) - 1
+
+
+@dataclass
+class Site:
+    """`record` is the panel's; `extra_domains` are the records of its alias domains."""
+
+    record: dict
+    extra_domains: list[dict]
+    php_sockets: str
+
+    @property
+    def key(self) -> str:
+        """What a change of makes it another site."""
+        return f"{self.root} {self.domain}"
+
+    @property
+    def domain(self) -> str:
+        return self.record["domain"]
+
+    @property
+    def user(self) -> str:
+        return self.record["system_user"]
+
+    @property
+    def group(self) -> str:
+        return self.record["system_group"]
+
+    @property
+    def uid(self) -> int:
+        return uid_of(self.user)
+
+    @property
+    def gid(self) -> int:
+        return gid_of(self.group)
+
+    @property
+    def root(self) -> str:
+        return self.record["document_root"]
+
+    @property
+    def client_root(self) -> str:
+        return f"/var/www/clients/{self.group}"
+
+    @property
+    def real_web(self) -> str:
+        return f"{self.root}/web"
+
+    @property
+    def linked_web(self) -> str:
+        return f"/var/www/{self.domain}/web"
+
+    @property
+    def log(self) -> str:
+        return f"{SITE_LOGS}/{self.domain}"
+
+    @property
+    def is_on(self) -> bool:
+        return self.record["active"] == "y"
+
+    @property
+    def has_php(self) -> bool:
+        return self.record["php"] == "php-fpm"
+
+    @property
+    def names(self) -> list[str]:
+        return [self.domain, *self.aliases]
+
+    @property
+    def aliases(self) -> list[str]:
+        names = [f"www.{self.domain}"] if self.record["subdomain"] == "www" else []
+        for extra in self.extra_domains:
+            if extra["active"] == "y":
+                names.append(extra["domain"])
+                names += [f"www.{extra['domain']}"] if extra["subdomain"] == "www" else []
+        return names
+
+    @property
+    def allow_override(self) -> str:
+        return self.record["allow_override"] or "All"
+
+    @property
+    def follow_links(self) -> str:
+        anybodys = self.record["disable_symlinknotowner"] == "y"
+        return "FollowSymLinks" if anybodys else "SymLinksIfOwnerMatch"
+
+    @property
+    def apache_directives(self) -> str:
+        text = (self.record["apache_directives"] or "").replace("\r\n", "\n").replace("\r", "\n")
+        # In one go, and the longest name first: each begins another.
+        for name, value in (
+            ("{DOCROOT_CLIENT}", self.real_web),
+            ("{DOCROOT}", self.linked_web),
+            ("{DOMAIN}", self.domain),
+        ):
+            text = text.replace(name, value)
+        return text
+
+    @property
+    def redirect_type(self) -> str:
+        return self.record["redirect_type"]
+
+    @property
+    def redirect_path(self) -> str:
+        """Where all requests are sent, "" if nowhere."""
+        path = self.record["redirect_path"] if self.redirect_type else ""
+        is_url = path.startswith(("http://", "https://"))
+        return path if not path or is_url or path.endswith("/") else f"{path}/"
+
+    @property
+    def php_socket(self) -> str:
+        is_used = self.record["php_fpm_use_socket"] == "y"
+        return f"{self.php_sockets}/{self.user}.sock" if is_used else ""
+
+    @property
+    def php_port(self) -> int:
+        return PHP_FIRST_PORT + int(self.record["domain_id"]) - 1
+
+    @property
+    def fastcgi_backend(self) -> str:
+        """As Apache names it."""
+        if self.php_socket:
+            return f"unix:{self.php_socket}|fcgi://localhost"
+        return f"fcgi://127.0.0.1:{self.php_port}"
+
+    @property
+    def fastcgi_pass(self) -> str:
+        """As nginx names it."""
+        return f"unix:{self.php_socket}" if self.php_socket else f"127.0.0.1:{self.php_port}"
+
+    @cached_property
+    def php_ini(self) -> dict[str, str]:
+        text = (self.record["custom_php_ini"] or "").replace("{WEBROOT}", self.real_web)
+        lines = (line.strip() for line in text.splitlines())
+        said = (line.partition("=") for line in lines if not line.startswith((";", "#", "//")))
+        pairs = {name.strip(): value.strip() for name, _, value in said}
+        return {name: value for name, value in pairs.items() if value}
+
+    def pool(self) -> str:
+        return template("pool.conf", site=self, record=self.record)
+
+    def lay_out(self, box: Box) -> None:
+        """Make the directories of a new site and what it begins with."""
+        root, web, uid, gid = self.root, self.real_web, self.uid, self.gid
+        own = {"uid": uid, "gid": gid}
+        nodes: dict[str, Node] = {
+            root: directory(),
+            web: directory(0o711, **own),
+            f"{root}/private": directory(0o710, **own),
+            f"{root}/tmp": directory(0o770, **own),
+            f"{root}/cgi-bin": directory(**own),
+            f"{root}/webdav": directory(0o710, **own),
+            f"{root}/ssl": directory(),
+            f"{root}/.ssh": directory(0o700, **own),
+            f"{root}/log": directory(),
+            self.log: directory(0o755, gid=gid),
+            f"{self.log}/error.log": file(""),
+            f"{web}/standard_index.html": file(f"<h1>Welcome to {self.domain}</h1>\n", **own),
+            f"{web}/favicon.ico": file(b"\0", **own),
+            f"{web}/robots.txt": file("User-agent: *\n", **own),
+            f"/var/www/{self.domain}": link(root),
+            f"{self.client_root}/{self.domain}": link(root),
+        }
+        box.shell(f"test -d {self.client_root} || mkdir -p -m 755 {self.client_root}")
+        box.write(nodes)
+        box.shell(f"mount --bind {self.log} {root}/log")
+
+    def clear_away(self, box: Box) -> None:
+        box.shell(f"pkill -KILL -u {self.uid} || true; umount -l {self.root}/log")
+        links = [f"/var/www/{self.domain}", f"{self.client_root}/{self.domain}"]
+        box.remove([self.root, self.log, *links])

@@ -1,0 +1,219 @@
+"""The web servers and PHP of a box: how each is set up, started and told of changes."""
+
+from pathlib import Path
+
+from tests.rig.box import Box, Node, file, link
+from tests.rig.sites import Site, template
+
+# As ISPConfig's installer enables them, but for suexec, which PHP-FPM does without.
+APACHE_MODULES = """
+    access_compat actions alias auth_basic auth_digest authn_core authn_file authz_core authz_host
+    authz_user autoindex cgi dav dav_fs deflate dir env filter headers include mime negotiation
+    proxy proxy_fcgi reqtimeout rewrite setenvif socache_shmcb ssl status
+""".split()
+APACHE_CONFIGURATIONS = ["charset", "localized-error-pages", "security"]
+# Enough for tests, and there in a moment.
+APACHE_FEW = """
+StartServers 1
+<IfModule mpm_prefork_module>
+    MinSpareServers 1
+    MaxSpareServers 4
+</IfModule>
+<IfModule mpm_event_module>
+    ThreadsPerChild 16
+    MinSpareThreads 1
+    MaxSpareThreads 32
+    MaxRequestWorkers 32
+</IfModule>
+"""
+
+
+def _sites_available(sites: list[Site], name: str) -> dict[str, Node]:
+    """What a web server is told of the sites, and which of them are on."""
+    nodes = {}
+    for site in sites:
+        nodes[f"sites-available/{site.domain}.vhost"] = file(template(name, site=site))
+        if site.is_on:
+            enabled = f"sites-enabled/100-{site.domain}.vhost"
+            nodes[enabled] = link(f"../sites-available/{site.domain}.vhost")
+    return nodes
+
+
+# What the scripts below have in common.
+WAITING = """
+until_so() {
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 500 ] || { echo "waited in vain for: $*" >&2; exit 1; }
+        sleep 0.01
+    done
+}
+listening() { awk '$4 == "0A" { print "socket:[" $10 "]" }' /proc/net/tcp /proc/net/tcp6; }
+is_deaf() { ! readlink /proc/$1/fd/* | grep -qF "$(listening)"; }
+says_more() { [ $(grep -c "$1" $2) -gt $3 ]; }
+"""
+APACHE_START = f"""{WAITING}
+. /etc/apache2/envvars
+# What is linked without being there: not every module has a configuration.
+find /etc/apache2/mods-enabled -xtype l -delete
+: > $APACHE_LOG_DIR/error.log
+apache2 -k start
+until_so [ -s $APACHE_PID_FILE ]
+until_so pgrep -P $(cat $APACHE_PID_FILE) >/dev/null
+"""
+# Returns when no child that knows the former configuration takes connections any more.
+APACHE_RELOAD = f"""{WAITING}
+. /etc/apache2/envvars
+log=$APACHE_LOG_DIR/error.log
+before=$(grep -c "resuming normal" $log)
+former=$(pgrep -P $(cat $APACHE_PID_FILE))
+apache2 -k graceful
+until_so says_more "resuming normal" $log $before
+for child in $former; do until_so is_deaf $child; done
+"""
+
+
+class Apache:
+    """`is_itk`: Apache serves each site with the rights of its customer."""
+
+    packages = {"/usr/sbin/apache2": "apache2", "/usr/bin/pgrep": "procps"}
+
+    def __init__(self, box: Box, is_itk: bool):
+        self._box = box
+        self._modules = ["mpm_prefork", "mpm_itk"] if is_itk else ["mpm_event"]
+        self._modules += APACHE_MODULES
+
+    def files(self, sites: list[Site]) -> dict[str, Node]:
+        nodes = {
+            "/etc/apache2/conf-enabled/few.conf": file(APACHE_FEW),
+            "/etc/apache2/sites-enabled/000-default.conf": link(
+                "../sites-available/000-default.conf"
+            ),
+            "/etc/apache2/sites-available/ispconfig.conf": file(template("ispconfig.conf")),
+            "/etc/apache2/sites-enabled/000-ispconfig.conf": link(
+                "../sites-available/ispconfig.conf"
+            ),
+        }
+        for name in APACHE_CONFIGURATIONS:
+            nodes[f"/etc/apache2/conf-enabled/{name}.conf"] = link(f"../conf-available/{name}.conf")
+        for name in self._modules:
+            for end in ("load", "conf"):
+                enabled = f"/etc/apache2/mods-enabled/{name}.{end}"
+                nodes[enabled] = link(f"../mods-available/{name}.{end}")
+        for site in sites:
+            available = f"sites-available/{site.domain}.vhost"
+            nodes[f"/etc/apache2/{available}"] = file(template("site.vhost", site=site))
+            if site.is_on:
+                nodes[f"/etc/apache2/sites-enabled/100-{site.domain}.vhost"] = link(
+                    f"../{available}"
+                )
+        return nodes
+
+    def prepare(self) -> None:
+        """Leave nothing of how this machine's own Apache is set up."""
+        self._box.shell(
+            "rm -rf /etc/apache2/*-enabled && cd /etc/apache2 &&"
+            " mkdir mods-enabled conf-enabled sites-enabled"
+            # The names of ISPConfig's files end otherwise than Debian's.
+            " && sed -i 's,sites-enabled/[*].conf,sites-enabled/,' apache2.conf"
+            " && mkdir -p /run/apache2 /run/lock/apache2 /var/log/apache2"
+        )
+
+    def start(self) -> None:
+        self._box.shell(APACHE_START)
+
+    def is_concerned(self, path: str) -> bool:
+        return path.startswith("/etc/apache2/") or path == "/etc/group"
+
+    def reload(self) -> None:
+        self._box.shell(APACHE_RELOAD)
+
+
+NGINX_RELOAD = f"""{WAITING}
+nginx -t -q
+former=$(pgrep -P $(cat /run/nginx.pid))
+nginx -s reload
+for child in $former; do until_so is_deaf $child; done
+"""
+
+
+class Nginx:
+    packages = {"/usr/sbin/nginx": "nginx-light"}
+
+    def __init__(self, box: Box):
+        self._box = box
+
+    def files(self, sites: list[Site]) -> dict[str, Node]:
+        nodes = {"sites-enabled/default": link("../sites-available/default")}
+        nodes |= _sites_available(sites, "site.nginx")
+        return {f"/etc/nginx/{path}": node for path, node in nodes.items()}
+
+    def prepare(self) -> None:
+        self._box.shell("rm -rf /etc/nginx/sites-enabled/* && mkdir -p /var/log/nginx")
+
+    def start(self) -> None:
+        self._box.shell("nginx")
+
+    def is_concerned(self, path: str) -> bool:
+        return path.startswith("/etc/nginx/") or path == "/etc/group"
+
+    def reload(self) -> None:
+        self._box.shell(NGINX_RELOAD)
+
+
+# Returns when PHP has read its configuration anew: it says so once more. It does not begin with one
+# that it cannot read, so that is tried first.
+PHP_RELOAD = """
+php-fpm$version --test 2>/dev/null || php-fpm$version --test
+before=$(grep -c "ready to handle" $log)
+kill -USR2 $(cat /run/php/php$version-fpm.pid)
+until_so says_more "ready to handle" $log $before
+"""
+# Debian's pool without the processes that it keeps for nobody.
+PHP_OWN_POOL = """[www]
+user = www-data
+group = www-data
+listen = /run/php/php{version}-fpm.sock
+listen.owner = www-data
+listen.group = www-data
+pm = ondemand
+pm.max_children = 2
+"""
+
+
+def _php_version() -> str:
+    """The version of Debian's PHP, "" if there is none."""
+    found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
+    return found[-1].name.removeprefix("php-fpm") if found else ""
+
+
+class Php:
+    packages = {f"/usr/sbin/php-fpm{_php_version()}": "php-fpm"}
+
+    def __init__(self, box: Box):
+        self._box = box
+        self._version = version = _php_version()
+        self._log = f"/var/log/php{version}-fpm.log"
+        self._pools = f"/etc/php/{version}/fpm/pool.d"
+        self.sockets = f"/var/lib/php{version}-fpm"
+
+    def files(self, sites: list[Site]) -> dict[str, Node]:
+        own = PHP_OWN_POOL.replace("{version}", self._version)
+        pools = {
+            f"{self._pools}/{site.user}.conf": file(site.pool()) for site in sites if site.has_php
+        }
+        return {f"{self._pools}/www.conf": file(own)} | pools
+
+    def prepare(self) -> None:
+        self._box.shell(f"rm -f {self._pools}/*; mkdir -p {self.sockets} /run/php; : > {self._log}")
+
+    def start(self) -> None:
+        self._box.shell(f"php-fpm{self._version} --daemonize 2>/dev/null || tail {self._log} >&2")
+
+    def is_concerned(self, path: str) -> bool:
+        return path.startswith(self._pools)
+
+    def reload(self) -> None:
+        names = f"version={self._version} log={self._log}"
+        self._box.shell(f"{WAITING}\n{names}\n{PHP_RELOAD}")
