@@ -1,22 +1,23 @@
 """The rig itself: that it is the server that the panel's records say, and nothing of ours."""
 
-import ftplib
 import io
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
 from lightningspace.panel import Panel
+from lightningspace.sandbox.panel import SandboxPanel
 from tests.conftest import PANEL_PASSWORD, eventually
 from tests.rig import Rig
 
 PASSWORD = "correct horse 9"
-# What a site is told as long as nobody has wished for more.
 SITE = {
     "server_id": 1,
     "ip_address": "*",
@@ -39,25 +40,30 @@ SITE = {
 
 
 class Customer:
-    """A client at the panel with a site and an FTP user."""
+    """A client at the panel with a site, an FTP user and, if wished, an SSH user."""
 
-    def __init__(self, rig: Rig, panel, name: str, **fields):
+    def __init__(self, rig: Rig, panel: SandboxPanel, name: str):
         self.name, self.domain = name, f"{name}.shop.test"
         self._rig = rig
         self.panel = Panel(panel.url, panel.user, PANEL_PASSWORD)
         self.client = self.panel.add_client(name, f"info@{self.domain}")
-        self.site = self.panel.add("site", self.client, SITE | {"domain": self.domain} | fields)
-        self.root = f"/var/www/clients/client{self.client}/web{self.site}"
-        self.own = {
+        self.site = self.panel.add("site", self.client, SITE | {"domain": self.domain})
+        self.user, self.group = f"web{self.site}", f"client{self.client}"
+        self.root = f"/var/www/clients/{self.group}/{self.user}"
+        self.of_site = {
             "server_id": 1,
             "parent_domain_id": self.site,
-            "username": name,
             "dir": self.root,
             "quota_size": -1,
             "active": "y",
         }
-        user = {"uid": f"web{self.site}", "gid": f"client{self.client}"}
-        self.ftp_user = self.panel.add("ftp", self.client, self.own | user, PASSWORD)
+        self.ftp_fields = {"username": name, "uid": self.user, "gid": self.group} | self.of_site
+        self.ftp = self.panel.add("ftp", self.client, self.ftp_fields, PASSWORD)
+
+    def add_shell(self, ssh_key: str = "") -> int:
+        fields = {"puser": self.user, "pgroup": self.group, "shell": "/bin/bash"}
+        fields |= {"username": f"{self.name}ssh", "chroot": "jailkit", "ssh_rsa": ssh_key}
+        return self.panel.add("shell", self.client, fields | self.of_site, PASSWORD)
 
     def change(self, **fields) -> None:
         """As an update does, which keeps what it does not name but for the numbers of processes."""
@@ -65,10 +71,15 @@ class Customer:
         self.panel.update("site", self.site, {"domain": self.domain} | processes | fields)
         self._rig.apply()
 
-    def get(self, path: str = "/", **options) -> requests.Response:
+    def remove(self) -> None:
+        for kind, id in (("ftp", self.ftp), ("site", self.site)):
+            self.panel.delete(kind, id)
+        self.panel.delete_client(self.client)
+
+    def get(self, path: str = "/", scheme: str = "http") -> requests.Response:
         headers = {"Host": self.domain, "Connection": "close"}
-        url = f"http://{self._rig.address}{path}"
-        return requests.get(url, headers=headers, allow_redirects=False, timeout=10, **options)
+        url = f"{scheme}://{self._rig.address}{path}"
+        return requests.get(url, headers=headers, allow_redirects=False, timeout=10)
 
     def put(self, path: str, text: str) -> None:
         with self._rig.ftp(self.name, PASSWORD) as session:
@@ -79,23 +90,77 @@ class Customer:
         self.put("web/run.php", f"<?php {php}")
         return self.get("/run.php").text
 
+    def ssh(self, *command: str, **options) -> str:
+        done = self._rig.ssh(f"{self.name}ssh", PASSWORD, *command, **options)
+        return done.stdout + done.stderr
 
-@pytest.fixture(params=["apache-event", "apache-itk", "nginx"])
-def rig(request, panel):
-    panel.queue_seconds = 0
-    with Rig(panel, web=request.param) as rig:
+
+Rigs = Callable[..., tuple[Rig, SandboxPanel]]
+
+
+@pytest.fixture(scope="module")
+def rigs() -> Iterator[Rigs]:
+    """Servers that tests share, and their panels: `rigs("nginx")`."""
+    with ExitStack() as running:
+        made = {}
+
+        def rig(web: str) -> tuple[Rig, SandboxPanel]:
+            if web not in made:
+                panel = SandboxPanel(password=PANEL_PASSWORD)
+                panel.start()
+                running.callback(panel.stop)
+                rig = running.enter_context(Rig(panel, web))
+                made[web] = rig, panel
+            return made[web]
+
         yield rig
 
 
+@pytest.fixture(params=["apache-event", "apache-itk", "nginx"])
+def web(request):
+    return request.param
+
+
 @pytest.fixture
-def alice(rig, panel):
-    alice = Customer(rig, panel, "alice")
+def rig(rigs, web):
+    return rigs(web)[0]
+
+
+@pytest.fixture
+def customer(rigs, rig, web):
+    """Make one by its name; the server is as it was when the test is over."""
+    panel = rigs(web)[1]
+    with ExitStack() as customers:
+
+        def make(name: str) -> Customer:
+            made = Customer(rig, panel, name)
+            customers.callback(made.remove)
+            return made
+
+        yield make
+    rig.apply()
+
+
+@pytest.fixture
+def alice(rig, customer):
+    alice = customer("alice")
     rig.apply()
     return alice
 
 
-only_apache = pytest.mark.parametrize("rig", ["apache-event", "apache-itk"], indirect=True)
-on_one_server = pytest.mark.parametrize("rig", ["apache-event"], indirect=True)
+@pytest.fixture
+def bob(rig, customer):
+    bob = customer("bob")
+    rig.apply()
+    return bob
+
+
+def on(*servers: str):
+    """A mark: the test is the same on the others."""
+    return pytest.mark.parametrize("web", servers)
+
+
+# -- what the records say ------------------------------------------------------------
 
 
 def test_fresh_site_shows_its_first_page(alice):
@@ -103,7 +168,8 @@ def test_fresh_site_shows_its_first_page(alice):
 
 
 def test_php_runs_as_the_customer(alice):
-    assert alice.run("system('id');").startswith("uid=5004(web1) gid=5005(client1) groups=5005")
+    assert f"({alice.user}) gid=" in alice.run("system('id');")
+    assert alice.run("system('id -Gn');") == f"{alice.group}\n"
 
 
 def test_php_opens_its_own_files_alone(alice):
@@ -112,6 +178,7 @@ def test_php_opens_its_own_files_alone(alice):
     assert said == "shut1"
 
 
+@on("apache-event")
 def test_line_of_php_ini_is_beyond_the_customer(alice):
     alice.change(custom_php_ini="memory_limit = 32M\nallow_url_fopen = 0")
 
@@ -119,7 +186,7 @@ def test_line_of_php_ini_is_beyond_the_customer(alice):
     assert alice.run(php + "echo ini_get('allow_url_fopen') ?: 'off';") == "32Moff"
 
 
-@only_apache
+@on("apache-event", "apache-itk")
 def test_htaccess_counts_as_far_as_the_record_says(alice):
     alice.put("web/.htaccess", "Redirect /old /new\nSetEnv SECRET told")
     assert alice.get("/old").status_code == 302
@@ -128,13 +195,23 @@ def test_htaccess_counts_as_far_as_the_record_says(alice):
     assert alice.get("/old").status_code == 404
 
 
-@only_apache
-def test_directives_win_over_allow_override(alice):
+@on("apache-event", "apache-itk")
+@pytest.mark.parametrize(("php", "block"), [("php-fpm", "{DOCROOT_CLIENT}"), ("no", "{DOCROOT}")])
+def test_directives_win_over_allow_override(alice, php, block):
     alice.put("web/.htaccess", "Redirect /old /new")
-    block = "<Directory {DOCROOT_CLIENT}>\nAllowOverride None\n</Directory>"
-    alice.change(apache_directives=block)
+    directives = f"<Directory {block}>\nAllowOverride None\n</Directory>"
+    alice.change(apache_directives=directives, php=php)
 
     assert alice.get("/old").status_code == 404
+
+
+@on("apache-event")
+def test_directives_for_the_directory_miss_a_site_without_php(alice):
+    alice.put("web/.htaccess", "Redirect /old /new")
+    directives = "<Directory {DOCROOT_CLIENT}>\nAllowOverride None\n</Directory>"
+    alice.change(apache_directives=directives, php="no")
+
+    assert alice.get("/old").status_code == 302
 
 
 def test_site_without_php_serves_the_rest(alice):
@@ -144,7 +221,7 @@ def test_site_without_php_serves_the_rest(alice):
     assert (alice.get("/run.php").status_code, alice.get("/robots.txt").status_code) == (403, 200)
 
 
-@only_apache
+@on("apache-event")
 def test_redirect_keeps_the_path(alice):
     alice.change(redirect_type="R=301,L", redirect_path="https://example.org/")
 
@@ -155,36 +232,39 @@ def test_redirect_keeps_the_path(alice):
     )
 
 
-def test_site_that_is_off_is_an_unknown_name(rig, alice):
+def test_site_that_is_off_is_an_unknown_name(alice):
     alice.change(active="n")
 
     assert "Welcome to alice" not in alice.get().text
 
 
-def test_site_that_is_removed_leaves_nothing(rig, alice):
-    alice.panel.delete("site", alice.site)
+def test_site_that_is_removed_leaves_nothing(rig, customer):
+    alice = customer("alice")
+    rig.apply()
+    alice.remove()
     rig.apply()
 
-    left = rig.box.shell("ls -d /var/www/*/* /var/log/ispconfig/httpd/* /etc/*/sites-*/* || true")
-    assert "alice" not in left and "web1" not in left
+    left = "ls -d /var/www/*/* /var/log/ispconfig/httpd/* /etc/*/sites-*/* /var/lib/php*/* || true"
+    said = rig.box.shell(left + "; cat /etc/passwd")
+    assert "alice" not in said and f"{alice.user}:" not in said
 
 
+@on("apache-event")
 def test_ftp_sees_the_site_from_above(rig, alice):
     with rig.ftp("alice", PASSWORD) as session:
         assert {"web", "private", "log", "tmp"} <= set(session.nlst())
 
 
-@on_one_server  # it makes whoever is refused wait for seconds
-def test_ftp_user_that_is_off_stays_outside(rig, alice):
-    user = alice.own | {"uid": "web1", "gid": "client1", "active": "n"}
-    alice.panel.update("ftp", alice.ftp_user, user)
+@on("apache-event")
+def test_ftp_user_that_is_off_is_none(rig, alice):
+    alice.panel.update("ftp", alice.ftp, alice.ftp_fields | {"active": "n"})
     rig.apply()
 
-    with pytest.raises(ftplib.error_perm, match="530"):
-        rig.ftp("alice", PASSWORD)
+    # Not by a login: whoever is refused waits for seconds.
+    assert "alice" not in rig.box.read("/etc/pure-ftpd/pureftpd.passwd")
 
 
-@on_one_server
+@on("apache-event")
 def test_mode_that_a_customer_chose_stays(rig, alice):
     with rig.ftp("alice", PASSWORD) as session:
         session.sendcmd("SITE CHMOD 710 web")
@@ -194,26 +274,62 @@ def test_mode_that_a_customer_chose_stays(rig, alice):
     assert alice.get().status_code == 200
 
 
-@on_one_server
-def test_neighbours_are_told_apart(rig, panel, alice):
-    bob = Customer(rig, panel, "bob")
+@on("apache-event")
+def test_ssh_lands_in_the_jail(rig, alice):
+    alice.add_shell()
     rig.apply()
 
+    assert alice.ssh("id -un; pwd; ls -d /web /var/www").splitlines() == [
+        "alicessh",
+        "/home/alicessh",
+        "/web",
+        "ls: cannot access '/var/www': No such file or directory",
+    ]
+
+
+@on("apache-event")
+def test_ssh_takes_the_customers_key(rig, alice, tmp_path):
+    make_key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")]
+    subprocess.run(make_key, check=True)
+    alice.add_shell((tmp_path / "key.pub").read_text())
+    rig.apply()
+
+    login, env = rig.ssh_login("alicessh", "a wrong one", "-i", str(tmp_path / "key"))
+    said = subprocess.run([*login, "id -un"], env=env, capture_output=True, text=True)
+    assert said.stdout == "alicessh\n"
+
+
+@on("apache-event")
+def test_shell_user_that_is_removed_is_out(rig, alice):
+    user = alice.add_shell()
+    rig.apply()
+    alice.panel.delete("shell", user)
+    rig.apply()
+
+    assert "alicessh" not in rig.box.read("/etc/passwd")
+    assert rig.box.shell(f"ls {alice.root}/home") == ""
+    assert alice.get().status_code == 200
+
+
+def test_neighbours_are_told_apart(alice, bob):
     assert bob.get().text != alice.get().text
-    assert bob.run("system('id -un');") == "web2\n"
+    assert bob.run("system('id -un');") == f"{bob.user}\n"
 
 
-@on_one_server
-def test_server_comes_after_the_panel_by_itself(rig, panel, alice):
+@on("apache-event")
+def test_server_comes_after_the_panel_by_itself(rig, customer):
     with rig.keep_up():
-        bob = Customer(rig, panel, "bob")
-        eventually(lambda: "Welcome to bob" in bob.get().text)
+        alice = customer("alice")
+        eventually(lambda: "Welcome to alice" in alice.get().text)
 
 
-@on_one_server
+# -- what it leaves of this machine --------------------------------------------------
+
+
+@on("apache-event")
 def test_nothing_of_this_machine_is_touched(rig, alice):
-    assert not Path("/var/www/clients").exists()
-    assert "web1:" not in Path("/etc/passwd").read_text()
+    assert not Path(alice.root).exists()
+    assert f"{alice.user}:" not in Path("/etc/passwd").read_text()
 
 
 KILLED = """
@@ -227,7 +343,7 @@ with Rig(SandboxPanel()) as rig:
 """
 
 
-@on_one_server
+@on("apache-event")
 def test_rig_ends_with_a_process_that_is_killed(rig):
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", KILLED]

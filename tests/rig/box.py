@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import pytest
 
@@ -22,14 +23,17 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 HOST_NAME = "box.test"
 
-# The last line waits for our end of its input to close. That happens whatever ends us, and with
-# the first process of the namespace all others of it are killed.
-FIRST_PROCESS = r"""
-set -e
-read -r pid _ < /proc/self/stat
+OVERLAY = """
 mount -t tmpfs -o mode=755 rig /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work rig /mnt/root
+"""
+# The last line waits for our end of its input to close. That happens whatever ends us, and with
+# the first process of the namespace all others of it are killed.
+FIRST_PROCESS = f"""
+set -e
+read -r pid _ < /proc/self/stat
+{OVERLAY}
 cd /mnt/root
 mount -t proc proc proc
 mount -t tmpfs -o mode=755 dev dev
@@ -48,7 +52,7 @@ mount -t tmpfs -o mode=755 run run
 mount -t tmpfs -o mode=1777 tmp tmp
 pivot_root . mnt
 umount -l /mnt
-hostname {host_name}
+hostname {HOST_NAME}
 exec 3>&1 >/dev/null
 echo "$pid" >&3
 exec 3>&-
@@ -89,10 +93,7 @@ def why_not() -> str:
     """What this machine lacks for a box, "" if nothing."""
     if os.geteuid() != 0:
         return "needs root"
-    probe = "mount -t tmpfs rig /mnt && mkdir /mnt/upper /mnt/work /mnt/root && " + (
-        "mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work rig /mnt/root"
-    )
-    command = ["unshare", *NAMESPACES, "--fork", "sh", "-c", probe]
+    command = ["unshare", *NAMESPACES, "--fork", "sh", "-ec", OVERLAY]
     tried = subprocess.run(command, capture_output=True, text=True)
     return "" if tried.returncode == 0 else f"needs namespaces and overlay: {tried.stderr.strip()}"
 
@@ -100,19 +101,20 @@ def why_not() -> str:
 class Box:
     """`with Box() as box:` its network has the one address `box.address`, which we reach."""
 
+    packages = {"/usr/sbin/ip": "iproute2", "/usr/bin/pkill": "procps"}
+
     def __enter__(self):
         if reason := why_not():
             pytest.skip(reason)
-        script = FIRST_PROCESS.replace("{host_name}", HOST_NAME)
         self._first = subprocess.Popen(
-            ["unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-c", script],
+            ["unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-c", FIRST_PROCESS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=ENVIRONMENT,
         )
         try:
             self.pid = int(self._first.stdout.readline())
-            self.address, self.outside = self._connect()
+            self.address = self._connect()
         except BaseException:
             self.stop()
             raise
@@ -127,8 +129,8 @@ class Box:
         self._first.stdin.close()
         self._first.stdout.close()
 
-    def _connect(self) -> tuple[str, str]:
-        """A cable between us and the box; its name is the lock on the network's number."""
+    def _connect(self) -> str:
+        """Lay a cable between us and the box; its name is the lock on the network's number."""
         for number in range(256):
             cable = f"rig{number}"
             peer = ["peer", "name", "eth0", "netns", str(self.pid)]
@@ -137,48 +139,50 @@ class Box:
                 break
             if b"File exists" not in added.stderr:
                 pytest.skip(f"needs veth: {added.stderr.decode().strip()}")
-        inside, outside = f"10.77.{number}.2", f"10.77.{number}.1"
-        _ip("address", "add", f"{outside}/24", "dev", cable).check_returncode()
+        inside = f"10.77.{number}.2"
+        _ip("address", "add", f"10.77.{number}.1/24", "dev", cable).check_returncode()
         _ip("link", "set", cable, "up").check_returncode()
         self.shell(f"ip link set lo up; ip address add {inside}/24 dev eth0; ip link set eth0 up")
-        return inside, outside
+        return inside
 
     def enter(self, *command: str, user: str | None = None) -> list[str]:
         """The command line that runs `command` inside."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--uts", "--ipc", "--net"]
-        if user:
-            # The name may be new, and unknown outside.
-            enter += ["setpriv", f"--reuid={user}", f"--regid={self.group_of(user)}"]
-            enter += ["--init-groups", "--reset-env"]
-        return [*enter, *command]
-
-    def group_of(self, user: str) -> str:
-        return self.run("id", "-g", user).stdout.decode().strip()
+        # Not every program knows a quicker way than to close each file that it might have open.
+        enter = ["prlimit", "--nofile=4096", "nsenter", f"--target={self.pid}", *NAMESPACES]
+        return [*enter, *(["runuser", "-u", user, "--"] if user else []), *command]
 
     def run(
         self,
         *command: str,
         user: str | None = None,
-        input: bytes | str = b"",
+        input: bytes | str | BinaryIO = b"",
+        output: BinaryIO | None = None,
         check: bool = True,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess:
-        """Run it inside, as root unless told otherwise, in the root directory."""
+        """Run it inside, as root unless told otherwise. Files may be its input and output."""
+        text = input.encode() if isinstance(input, str) else input
+        source = {"input": text} if isinstance(text, bytes) else {"stdin": text}
         done = subprocess.run(
             self.enter(*command, user=user),
-            input=input.encode() if isinstance(input, str) else input,
-            capture_output=True,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=ENVIRONMENT,
             timeout=timeout,
+            **source,
         )
         if check and done.returncode:
-            said = (done.stderr + done.stdout).decode(errors="replace").strip()
+            said = (done.stderr + (done.stdout or b"")).decode(errors="replace").strip()
             raise BoxError(f"{shlex.join(command)}: {said}")
         return done
 
     def shell(self, script: str, **options) -> str:
         """What the script said; it ends at the first command that fails."""
         return self.run("sh", "-ec", script, **options).stdout.decode(errors="replace")
+
+    def background(self, *command: str) -> None:
+        """Let it run until the box ends."""
+        self.run("sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1 &', "sh", *command)
 
     def read(self, path: str) -> str:
         return self.run("cat", "--", path).stdout.decode(errors="replace")
@@ -202,7 +206,8 @@ def _archive(nodes: dict[str, Node]) -> bytes:
         for path, node in nodes.items():
             entry = tarfile.TarInfo(str(PurePosixPath(path).relative_to("/")))
             entry.mode, entry.uid, entry.gid = node.mode, node.uid, node.gid
-            entry.mtime = time.time()
+            # Postfix waits until its configuration has been left alone for two seconds.
+            entry.mtime = time.time() - 10
             if node.target is not None:
                 entry.type, entry.linkname = tarfile.SYMTYPE, node.target
             elif node.content is None:

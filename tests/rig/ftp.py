@@ -1,10 +1,8 @@
 """pure-ftpd with the panel's FTP users."""
 
-from collections.abc import Callable
-
 from tests.rig.box import Box, Node, file, link
 from tests.rig.sites import gid_of, uid_of
-from tests.rig.users import Hashes
+from tests.rig.users import Hashes, PasswordOf
 
 USERS = "/etc/pure-ftpd/pureftpd.passwd"
 DATABASE = "/etc/pure-ftpd/pureftpd.pdb"
@@ -27,26 +25,25 @@ SETTINGS = {
 
 
 class Ftp:
-    packages = {"/usr/sbin/pure-ftpd": "pure-ftpd"}
+    packages = {"/usr/sbin/pure-ftpd": "pure-ftpd", "/usr/bin/openssl": "openssl"}
+    ports = (21,)
 
-    def __init__(self, box: Box, hashes: Hashes, certificate: bytes):
+    def __init__(self, box: Box, hashes: Hashes):
         self._box = box
         self._hashes = hashes
-        self._certificate = certificate
 
-    def files(self, records: list[dict], password_of: Callable) -> dict[str, Node]:
+    def files(self, records: list[dict], password_of: PasswordOf) -> dict[str, Node]:
         lines = [self._line(record, password_of) for record in records if record["active"] == "y"]
         return {USERS: file("".join(lines), 0o600)}
 
-    def settings(self) -> dict[str, Node]:
-        """Apart from the others: what the operator's document says may stand in their place."""
+    def settings(self, certificate: bytes) -> dict[str, Node]:
         conf = "/etc/pure-ftpd/conf"
         return {f"{conf}/{name}": file(f"{value}\n") for name, value in SETTINGS.items()} | {
             "/etc/pure-ftpd/auth/50puredb": link("../conf/PureDB"),
-            CERTIFICATE: file(self._certificate, 0o600),
+            CERTIFICATE: file(certificate, 0o600),
         }
 
-    def _line(self, record: dict, password_of: Callable) -> str:
+    def _line(self, record: dict, password_of: PasswordOf) -> str:
         password = password_of(record["ftp_user_id"])
         hash = self._hashes.of(password) if password else "*"
         ids = f"{uid_of(record['uid'])}:{gid_of(record['gid'])}"

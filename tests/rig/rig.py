@@ -1,17 +1,20 @@
 """The server behind ISPConfig, with real daemons, made from the records of a stand-in panel.
 
-    with Rig(panel, web="apache-itk", hardening=True) as rig:
+    with Rig(panel, web="apache-itk") as rig:
         rig.apply()
         requests.get(f"http://{rig.address}/", headers={"Host": "alice.shop.test"})
 
-What it lacks is skipped by name.
+Where this machine lacks something, the test is skipped and says what.
 """
 
 import ftplib
+import socket
 import ssl
+import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,44 +22,68 @@ import pytest
 
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.panel import SandboxPanel
-from tests.rig.box import HOST_NAME, Box, Node, directory, file
+from tests.rig.box import ENVIRONMENT, HOST_NAME, Box, Node, directory, file
 from tests.rig.ftp import Ftp
-from tests.rig.sites import Site
-from tests.rig.users import Hashes, Users
+from tests.rig.mail import Mail
+from tests.rig.neighbours import Neighbours
+from tests.rig.sites import SITE_LOGS, Site
+from tests.rig.ssh import Ssh
+from tests.rig.users import Hashes, PasswordOf, Users
 from tests.rig.web import Apache, Nginx, Php
 
 WEB_SERVERS = ("apache-event", "apache-itk", "nginx")
 KINDS = ("client", "site", "alias", "ftp", "shell")
 KEEP_UP_SECONDS = 0.05
+START_SECONDS = 20
+SSH_OPTIONS = """
+    -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
+    -o NumberOfPasswordPrompts=1 -o ConnectTimeout=10
+""".split()
+# ssh asks a program for the password where it has no terminal.
+ASKPASS = '#!/bin/sh\necho "$RIG_PASSWORD"\n'
 
 
 class Rig:
-    """`hardening`: what docs/hosting-server.md advises is done.
+    """`certificate` is a file that the FTP server's certificate may be held against.
 
-    `certificate` is a file that the FTP server's certificate may be held against; it is valid for
-    the name `host_name`.
+    That is valid for the name `host_name`.
     """
 
     host_name = HOST_NAME
 
-    def __init__(self, panel: SandboxPanel, web: str = "apache-event", hardening: bool = False):
+    def __init__(self, panel: SandboxPanel, web: str = "apache-event"):
         assert web in WEB_SERVERS, web
         self._panel = panel
-        self._web_name = web
-        self._hardening = hardening
         self._lock = threading.Lock()
-        self._records: dict[str, list[dict]] = {}
+        self._records: dict[str, list[dict]] = {kind: [] for kind in KINDS}
         self._written: dict[str, Node] = {}
+        # What has been written and not every daemon has read.
+        self._unread: set[str] = set()
         self._sites: dict[str, Site] = {}
         self.box = Box()
+        self._make_daemons(web)
+
+    def _make_daemons(self, web: str) -> None:
+        hashes = Hashes()
+        self._users = Users(hashes)
+        is_itk = web == "apache-itk"
+        self._web = Nginx(self.box) if web == "nginx" else Apache(self.box, is_itk)
+        self._php = Php(self.box)
+        self._ftp = Ftp(self.box, hashes)
+        self._ssh = Ssh(self.box)
+        self._mail = Mail(self.box)
+        # Those that follow the panel's records, and the others.
+        self._followers = (self._php, self._web, self._ftp)
+        self._daemons = (self._mail, *self._followers, self._ssh, Neighbours(self.box))
 
     def __enter__(self) -> "Rig":
-        self._need_programs()
+        self._need_packages()
         self.box.__enter__()
+        self._directory = tempfile.TemporaryDirectory()
         try:
             self._start()
         except BaseException:
-            self.box.stop()
+            self.__exit__()
             raise
         return self
 
@@ -70,43 +97,56 @@ class Rig:
 
     # Start
 
-    def _need_programs(self) -> None:
-        web = Nginx if self._web_name == "nginx" else Apache
-        needed = web.packages | Php.packages | Ftp.packages
-        if self._web_name == "apache-itk":
-            needed |= {"/usr/lib/apache2/modules/mpm_itk.so": "libapache2-mpm-itk"}
-        missing = sorted({name for path, name in needed.items() if not Path(path).exists()})
+    def _need_packages(self) -> None:
+        needed: dict[str, str] = {}
+        for part in (self.box, *self._daemons):
+            needed |= part.packages
+        missing = {name for path, name in needed.items() if not Path(path).exists()}
         if missing:
-            pytest.skip(f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}")
+            names = " ".join(sorted(missing))
+            pytest.skip(f"needs {names}: apt-get install {names}")
 
     def _start(self) -> None:
-        self._directory = tempfile.TemporaryDirectory()
-        self.certificate = self_signed(Path(self._directory.name) / "ftp.pem", HOST_NAME)
-        hashes = Hashes()
-        self._users = Users(*map(self.box.read, Users.FILES), hashes)
-        self._web = self._make_web()
-        self._php = Php(self.box)
-        self._ftp = Ftp(self.box, hashes, self.certificate.read_bytes())
-        self._daemons = (self._php, self._web, self._ftp)
+        ours = Path(self._directory.name)
+        self.certificate = self_signed(ours / "server.pem", HOST_NAME)
+        self._askpass = ours / "askpass"
+        self._askpass.write_text(ASKPASS)
+        self._askpass.chmod(0o700)
+
+        self._users.read(self.box)
         # Of this machine's own sites no more than Debian's page.
         self.box.shell("find /var/www -mindepth 1 -maxdepth 1 ! -name html -exec rm -rf {} +")
-        self.box.write(
-            {
-                "/etc/hosts": file(f"127.0.0.1 localhost\n{self.address} {HOST_NAME}\n"),
-                "/var/www/clients": directory(),
-            }
-        )
         for daemon in self._daemons:
             daemon.prepare()
-        self.box.write(self._ftp.settings())
-        self._put(self._files({kind: [] for kind in KINDS}))
+        self.box.write(self._settings())
+        self._put(self._files(self._records))
         for daemon in self._daemons:
             daemon.start()
+        for daemon in self._daemons:
+            for port in daemon.ports:
+                self._wait_for(port)
 
-    def _make_web(self) -> Apache | Nginx:
-        if self._web_name == "nginx":
-            return Nginx(self.box)
-        return Apache(self.box, is_itk=self._web_name == "apache-itk")
+    def _settings(self) -> dict[str, Node]:
+        """What is the same whatever the records say."""
+        certificate = self.certificate.read_bytes()
+        return {
+            "/etc/hosts": file(f"127.0.0.1 localhost\n{self.address} {HOST_NAME}\n"),
+            "/var/www/clients": directory(),
+            SITE_LOGS: directory(),
+            **self._ftp.settings(certificate),
+            **self._ssh.settings(),
+            **self._mail.settings(),
+        }
+
+    def _wait_for(self, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return socket.create_connection((self.address, port), timeout=1).close()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     # Following the panel
 
@@ -142,15 +182,18 @@ class Rig:
 
     def _apply(self, records: dict[str, list[dict]]) -> None:
         sites = {site.key: site for site in self._sites_of(records)}
+        self._ssh.end_sessions(_gone(self._records["shell"], records["shell"], "shell_user_id"))
         for key in self._sites.keys() - sites.keys():
             self._sites[key].clear_away(self.box)
         for key in sites.keys() - self._sites.keys():
             sites[key].lay_out(self.box)
         self._sites = sites
-        changed = self._put(self._files(records))
-        for daemon in self._daemons:
-            if any(map(daemon.is_concerned, changed)):
+        self._ssh.make_jails(list(sites.values()), records["shell"])
+        self._unread |= self._put(self._files(records))
+        for daemon in self._followers:
+            if any(map(daemon.is_concerned, self._unread)):
                 daemon.reload()
+        self._unread.clear()
 
     def _sites_of(self, records: dict[str, list[dict]]) -> list[Site]:
         return [
@@ -163,16 +206,16 @@ class Rig:
         ]
 
     def _files(self, records: dict[str, list[dict]]) -> dict[str, Node]:
-        sites = self._sites_of(records)
-        passwords = self._password_of
+        sites, shells = self._sites_of(records), records["shell"]
         return {
-            **self._users.files(sites, records["client"], records["shell"], passwords("shell")),
+            **self._users.files(sites, records["client"], shells, self._passwords("shell")),
             **self._web.files(sites),
             **self._php.files(sites),
-            **self._ftp.files(records["ftp"], passwords("ftp")),
+            **self._ftp.files(records["ftp"], self._passwords("ftp")),
+            **self._ssh.files(shells),
         }
 
-    def _password_of(self, kind: str) -> Callable[[str], str | None]:
+    def _passwords(self, kind: str) -> PasswordOf:
         return lambda id: self._panel.password_of(kind, id)
 
     def _put(self, nodes: dict[str, Node]) -> set[str]:
@@ -185,7 +228,11 @@ class Rig:
         self._written = nodes
         return gone | news.keys()
 
-    # As a customer
+    # What tests do with it
+
+    def restart_php(self) -> None:
+        """End what requests have left in PHP's processes."""
+        self._php.reload()
 
     def ftp(self, username: str, password: str) -> ftplib.FTP_TLS:
         """A session with TLS, at the directory that the user is let into."""
@@ -196,3 +243,25 @@ class Rig:
         session.login(username, password)
         session.prot_p()
         return session
+
+    def ssh(
+        self, username: str, password: str, *command: str, options: tuple[str, ...] = (), **run
+    ) -> subprocess.CompletedProcess:
+        """What ssh makes of it, as text; nothing is raised. With `options` of its command line."""
+        login, env = self.ssh_login(username, password, *options)
+        settings = {"input": "", "capture_output": True, "text": True, "timeout": 30}
+        return subprocess.run([*login, *command], env=env, **(settings | run))
+
+    def ssh_login(self, username: str, password: str, *options: str) -> tuple[list[str], dict]:
+        """A command line that logs in, and the environment that it needs."""
+        env = ENVIRONMENT | {
+            "SSH_ASKPASS": str(self._askpass),
+            "SSH_ASKPASS_REQUIRE": "force",
+            "RIG_PASSWORD": password,
+        }
+        return ["ssh", *SSH_OPTIONS, *options, f"{username}@{self.address}"], env
+
+
+def _gone(before: list[dict], now: list[dict], id: str) -> list[dict]:
+    left = {record[id] for record in now}
+    return [record for record in before if record[id] not in left]

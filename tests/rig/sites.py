@@ -1,5 +1,6 @@
 """A site as the server has it: what its record at the panel means there."""
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import jinja2
 from tests.rig.box import Box, Node, directory, file, link
 
 # Users and groups begin there on a fresh Debian with ISPConfig, after its own.
-FIRST_UID, FIRST_GID = 5004, 5005
+FIRST_UID, FIRST_GID = 5003, 5004
 PHP_FIRST_PORT = 9010
 SITE_LOGS = "/var/log/ispconfig/httpd"
 
@@ -23,6 +24,11 @@ _templates = jinja2.Environment(
 
 def template(name: str, **values: object) -> str:
     return _templates.get_template(name).render(**values)
+
+
+def _names(record: dict) -> list[str]:
+    www = [f"www.{record['domain']}"] if record["subdomain"] == "www" else []
+    return [record["domain"], *www]
 
 
 def uid_of(user: str) -> int:
@@ -95,17 +101,13 @@ class Site:
         return self.record["php"] == "php-fpm"
 
     @property
-    def names(self) -> list[str]:
-        return [self.domain, *self.aliases]
+    def own_names(self) -> list[str]:
+        return _names(self.record)
 
     @property
-    def aliases(self) -> list[str]:
-        names = [f"www.{self.domain}"] if self.record["subdomain"] == "www" else []
-        for extra in self.extra_domains:
-            if extra["active"] == "y":
-                names.append(extra["domain"])
-                names += [f"www.{extra['domain']}"] if extra["subdomain"] == "www" else []
-        return names
+    def names(self) -> list[str]:
+        extra = (_names(record) for record in self.extra_domains if record["active"] == "y")
+        return [*self.own_names, *itertools.chain.from_iterable(extra)]
 
     @property
     def allow_override(self) -> str:
@@ -119,14 +121,8 @@ class Site:
     @property
     def apache_directives(self) -> str:
         text = (self.record["apache_directives"] or "").replace("\r\n", "\n").replace("\r", "\n")
-        # In one go, and the longest name first: each begins another.
-        for name, value in (
-            ("{DOCROOT_CLIENT}", self.real_web),
-            ("{DOCROOT}", self.linked_web),
-            ("{DOMAIN}", self.domain),
-        ):
-            text = text.replace(name, value)
-        return text
+        text = text.replace("{DOCROOT}", self.linked_web).replace("{DOMAIN}", self.domain)
+        return text.replace("{DOCROOT_CLIENT}", self.real_web)
 
     @property
     def redirect_type(self) -> str:

@@ -1,11 +1,15 @@
 """The accounts of a box: its own, and those of customers."""
 
 import subprocess
+from collections.abc import Callable
+from typing import NamedTuple
 
-from tests.rig.box import Node, file
+from tests.rig.box import Box, Node, file
 from tests.rig.sites import Site, gid_of, uid_of
 
 NO_PASSWORD = "!"
+# Of a record, by its id; None if it has none.
+PasswordOf = Callable[[str], str | None]
 JAIL_SHELL = "/usr/sbin/jk_chrootsh"
 
 
@@ -30,39 +34,65 @@ def _crypt(password: str) -> str:
 class Users:
     """The files of accounts, with what this machine had there before."""
 
-    FILES = ("/etc/passwd", "/etc/group", "/etc/shadow")
-
-    def __init__(self, passwd: str, group: str, shadow: str, hashes: Hashes):
-        self._passwd, self._group, self._shadow = passwd, group, shadow
+    def __init__(self, hashes: Hashes):
         self._hashes = hashes
 
-    def files(self, sites: list[Site], clients: list[dict], shells: list[dict], password_of):
-        """`password_of` gives the password of a shell user by its id."""
-        passwd, shadow = [], []
+    def read(self, box: Box) -> None:
+        files = ("/etc/passwd", "/etc/group", "/etc/shadow")
+        self._passwd, self._group, self._shadow = map(box.read, files)
+
+    def files(
+        self, sites: list[Site], clients: list[dict], shells: list[dict], password_of: PasswordOf
+    ) -> dict[str, Node]:
         jailed = {record["puser"] for record in shells}
-        for site in sites:
-            home, shell = site.root, "/bin/false"
-            if site.user in jailed:
-                home, shell = f"{site.root}/./home/{site.user}", JAIL_SHELL
-            passwd.append(f"{site.user}:x:{site.uid}:{site.gid}::{home}:{shell}")
-            shadow.append(f"{site.user}:{NO_PASSWORD}:19000:0:99999:7:::")
+        accounts = [_of_site(site, site.user in jailed) for site in sites]
         for record in shells:
-            ids = f"{uid_of(record['puser'])}:{gid_of(record['pgroup'])}"
-            home = f"{record['dir']}/./home/{record['username']}"
-            shell = JAIL_SHELL if record["active"] == "y" else "/bin/false"
-            passwd.append(f"{record['username']}:x:{ids}::{home}:{shell}")
             password = password_of(record["shell_user_id"])
             hash = self._hashes.of(password) if password else NO_PASSWORD
-            shadow.append(f"{record['username']}:{hash}:19000:0:99999:7:::")
+            accounts.append(_of_shell(record, hash))
         groups = {f"client{record['client_id']}" for record in clients}
         groups |= {site.group for site in sites}
-        group = [f"{name}:x:{gid_of(name)}:www-data" for name in sorted(groups)]
         return {
-            "/etc/passwd": _with(self._passwd, passwd),
-            "/etc/group": _with(self._group, group),
-            "/etc/shadow": _with(self._shadow, shadow, mode=0o640, gid=42),
+            "/etc/passwd": _with(self._passwd, [account.passwd for account in accounts]),
+            "/etc/group": _with(self._group, [_group(name) for name in sorted(groups)]),
+            "/etc/shadow": _with(self._shadow, [account.shadow for account in accounts], 0o640, 42),
         }
 
 
-def _with(before: str, lines: list[str], **rights: int) -> Node:
-    return file("\n".join([before.rstrip("\n"), *lines, ""]), **rights)
+class Account(NamedTuple):
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+    hash: str = NO_PASSWORD
+
+    @property
+    def passwd(self) -> str:
+        return f"{self.name}:x:{self.uid}:{self.gid}::{self.home}:{self.shell}"
+
+    @property
+    def shadow(self) -> str:
+        return f"{self.name}:{self.hash}:19000:0:99999:7:::"
+
+
+def _of_site(site: Site, is_jailed: bool) -> Account:
+    home = f"{site.root}/./home/{site.user}" if is_jailed else site.root
+    shell = JAIL_SHELL if is_jailed else "/bin/false"
+    return Account(site.user, site.uid, site.gid, home, shell)
+
+
+def _of_shell(record: dict, hash: str) -> Account:
+    """Shell users are jailed: the shop asks for no others."""
+    home = f"{record['dir']}/./home/{record['username']}"
+    shell = JAIL_SHELL if record["active"] == "y" else "/bin/false"
+    ids = uid_of(record["puser"]), gid_of(record["pgroup"])
+    return Account(record["username"], *ids, home, shell, hash)
+
+
+def _group(name: str) -> str:
+    return f"{name}:x:{gid_of(name)}:www-data"
+
+
+def _with(before: str, lines: list[str], mode: int = 0o644, gid: int = 0) -> Node:
+    return file("\n".join([before.rstrip("\n"), *lines, ""]), mode, gid=gid)

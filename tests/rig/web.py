@@ -77,38 +77,30 @@ for child in $former; do until_so is_deaf $child; done
 class Apache:
     """`is_itk`: Apache serves each site with the rights of its customer."""
 
-    packages = {"/usr/sbin/apache2": "apache2", "/usr/bin/pgrep": "procps"}
+    packages = {"/usr/sbin/apache2": "apache2"}
+    ports = (80, 443)
 
     def __init__(self, box: Box, is_itk: bool):
         self._box = box
+        if is_itk:
+            itk = {"/usr/lib/apache2/modules/mpm_itk.so": "libapache2-mpm-itk"}
+            self.packages = self.packages | itk
         self._modules = ["mpm_prefork", "mpm_itk"] if is_itk else ["mpm_event"]
         self._modules += APACHE_MODULES
 
     def files(self, sites: list[Site]) -> dict[str, Node]:
         nodes = {
-            "/etc/apache2/conf-enabled/few.conf": file(APACHE_FEW),
-            "/etc/apache2/sites-enabled/000-default.conf": link(
-                "../sites-available/000-default.conf"
-            ),
-            "/etc/apache2/sites-available/ispconfig.conf": file(template("ispconfig.conf")),
-            "/etc/apache2/sites-enabled/000-ispconfig.conf": link(
-                "../sites-available/ispconfig.conf"
-            ),
+            "conf-enabled/few.conf": file(APACHE_FEW),
+            "sites-enabled/000-default.conf": link("../sites-available/000-default.conf"),
+            "sites-enabled/000-ispconfig.conf": file(template("ispconfig.conf")),
         }
         for name in APACHE_CONFIGURATIONS:
-            nodes[f"/etc/apache2/conf-enabled/{name}.conf"] = link(f"../conf-available/{name}.conf")
+            nodes[f"conf-enabled/{name}.conf"] = link(f"../conf-available/{name}.conf")
         for name in self._modules:
             for end in ("load", "conf"):
-                enabled = f"/etc/apache2/mods-enabled/{name}.{end}"
-                nodes[enabled] = link(f"../mods-available/{name}.{end}")
-        for site in sites:
-            available = f"sites-available/{site.domain}.vhost"
-            nodes[f"/etc/apache2/{available}"] = file(template("site.vhost", site=site))
-            if site.is_on:
-                nodes[f"/etc/apache2/sites-enabled/100-{site.domain}.vhost"] = link(
-                    f"../{available}"
-                )
-        return nodes
+                nodes[f"mods-enabled/{name}.{end}"] = link(f"../mods-available/{name}.{end}")
+        nodes |= _sites_available(sites, "site.vhost")
+        return {f"/etc/apache2/{path}": node for path, node in nodes.items()}
 
     def prepare(self) -> None:
         """Leave nothing of how this machine's own Apache is set up."""
@@ -140,6 +132,7 @@ for child in $former; do until_so is_deaf $child; done
 
 class Nginx:
     packages = {"/usr/sbin/nginx": "nginx-light"}
+    ports = (80,)
 
     def __init__(self, box: Box):
         self._box = box
@@ -162,10 +155,9 @@ class Nginx:
         self._box.shell(NGINX_RELOAD)
 
 
-# Returns when PHP has read its configuration anew: it says so once more. It does not begin with one
-# that it cannot read, so that is tried first.
+# Returns when PHP has read its configuration anew: it says so once more.
 PHP_RELOAD = """
-php-fpm$version --test 2>/dev/null || php-fpm$version --test
+trap "tail $log >&2" EXIT
 before=$(grep -c "ready to handle" $log)
 kill -USR2 $(cat /run/php/php$version-fpm.pid)
 until_so says_more "ready to handle" $log $before
@@ -190,6 +182,7 @@ def _php_version() -> str:
 
 class Php:
     packages = {f"/usr/sbin/php-fpm{_php_version()}": "php-fpm"}
+    ports = ()
 
     def __init__(self, box: Box):
         self._box = box
@@ -200,16 +193,15 @@ class Php:
 
     def files(self, sites: list[Site]) -> dict[str, Node]:
         own = PHP_OWN_POOL.replace("{version}", self._version)
-        pools = {
-            f"{self._pools}/{site.user}.conf": file(site.pool()) for site in sites if site.has_php
-        }
-        return {f"{self._pools}/www.conf": file(own)} | pools
+        pools = {"www": own} | {site.user: site.pool() for site in sites if site.has_php}
+        return {f"{self._pools}/{name}.conf": file(text) for name, text in pools.items()}
 
     def prepare(self) -> None:
         self._box.shell(f"rm -f {self._pools}/*; mkdir -p {self.sockets} /run/php; : > {self._log}")
 
     def start(self) -> None:
-        self._box.shell(f"php-fpm{self._version} --daemonize 2>/dev/null || tail {self._log} >&2")
+        daemon = f"php-fpm{self._version} --daemonize"
+        self._box.shell(f"{daemon} 2>/dev/null || {{ tail {self._log} >&2; exit 1; }}")
 
     def is_concerned(self, path: str) -> bool:
         return path.startswith(self._pools)

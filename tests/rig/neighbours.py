@@ -1,0 +1,31 @@
+"""What else listens on such a server: the database, the panel, its apps. Here they only say so."""
+
+from tests.rig.box import Box
+
+LISTENERS = r"""
+import socket, sys, threading
+
+def serve(port):
+    listening = socket.create_server(("", port))
+    while True:
+        with listening.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nreached port %d\n" % port)
+
+for port in map(int, sys.argv[1:]):
+    threading.Thread(target=serve, args=(port,)).start()
+"""
+
+
+class Neighbours:
+    packages = {"/usr/bin/python3": "python3"}
+    ports = (3306, 8080, 8081)
+
+    def __init__(self, box: Box):
+        self._box = box
+
+    def prepare(self) -> None:
+        """They need nothing."""
+
+    def start(self) -> None:
+        ports = map(str, self.ports)
+        self._box.background("/usr/bin/python3", "-ISc", LISTENERS, *ports)
