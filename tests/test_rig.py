@@ -1,8 +1,14 @@
-"""The rig itself: that it is the server that the panel's records say, and nothing of ours."""
+"""The rig itself: that it is the server that the panel's records say, and nothing of ours.
 
+And what docs/hosting-server.md advises, tried on it.
+"""
+
+import ftplib
 import io
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +18,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from lightningspace import walls
 from lightningspace.panel import Panel
 from lightningspace.sandbox.panel import SandboxPanel
 from tests.conftest import PANEL_PASSWORD, eventually
 from tests.rig import Rig
+from tests.rig.hardening import DOCUMENT, advice
 
 PASSWORD = "correct horse 9"
 SITE = {
@@ -100,20 +108,25 @@ Rigs = Callable[..., tuple[Rig, SandboxPanel]]
 
 @pytest.fixture(scope="module")
 def rigs() -> Iterator[Rigs]:
-    """Servers that tests share, and their panels: `rigs("nginx")`."""
+    """Servers that tests share, and their panels: `rigs("nginx", hardening=True)`."""
     with ExitStack() as running:
         made = {}
 
-        def rig(web: str) -> tuple[Rig, SandboxPanel]:
-            if web not in made:
+        def rig(web: str, hardening: bool = False) -> tuple[Rig, SandboxPanel]:
+            if (web, hardening) not in made:
                 panel = SandboxPanel(password=PANEL_PASSWORD)
                 panel.start()
                 running.callback(panel.stop)
-                rig = running.enter_context(Rig(panel, web))
-                made[web] = rig, panel
-            return made[web]
+                rig = running.enter_context(Rig(panel, web, hardening))
+                made[web, hardening] = rig, panel
+            return made[web, hardening]
 
         yield rig
+
+
+@pytest.fixture
+def hardening():
+    return False
 
 
 @pytest.fixture(params=["apache-event", "apache-itk", "nginx"])
@@ -122,14 +135,14 @@ def web(request):
 
 
 @pytest.fixture
-def rig(rigs, web):
-    return rigs(web)[0]
+def rig(rigs, web, hardening):
+    return rigs(web, hardening)[0]
 
 
 @pytest.fixture
-def customer(rigs, rig, web):
+def customer(rigs, rig, web, hardening):
     """Make one by its name; the server is as it was when the test is over."""
-    panel = rigs(web)[1]
+    panel = rigs(web, hardening)[1]
     with ExitStack() as customers:
 
         def make(name: str) -> Customer:
@@ -354,3 +367,196 @@ def test_rig_ends_with_a_process_that_is_killed(rig):
         os.kill(holder.pid, signal.SIGKILL)
 
     eventually(lambda: not first.exists(), seconds=5)
+
+
+# -- what docs/hosting-server.md advises ---------------------------------------------
+
+
+def seen(*values: object, web: tuple[str, ...] = ("apache-event",)):
+    """A mark: `seen` is the first on a server as it is installed, the second on a hardened one."""
+    as_installed, hardened = values
+    cases = [(server, False, as_installed) for server in web]
+    cases += [(server, True, hardened) for server in web]
+    return pytest.mark.parametrize(("web", "hardening", "seen"), cases)
+
+
+def hardened(*servers: str):
+    return pytest.mark.parametrize(("web", "hardening"), [(server, True) for server in servers])
+
+
+def connect_to(port: int) -> str:
+    """PHP that says whether it gets through."""
+    return f"echo @fsockopen('127.0.0.1', {port}, $no, $why, 3) ? 'through' : $why, ' ';"
+
+
+@seen("through through through ", "Connection refused Connection refused Connection refused ")
+def test_php_reaches_what_is_not_for_customers(alice, seen):
+    assert alice.run("".join(map(connect_to, (25, 8080, 8081)))) == seen
+
+
+@seen("through through ", "through through ")
+def test_php_reaches_what_is_for_customers(alice, seen):
+    assert alice.run("".join(map(connect_to, (80, 3306)))) == seen
+
+
+@seen("sent", "refused")
+def test_php_sends_mail_without_a_login(alice, seen):
+    assert alice.run("echo mail('root@box.test', 'x', 'x') ? 'sent' : 'refused';") == seen
+
+
+@hardened("apache-event")
+def test_mail_of_the_server_itself_goes(rig):
+    rig.box.run("sendmail", "root", input="Subject: from the server\n\nx\n")
+
+    eventually(lambda: "from the server" in rig.box.shell("cat /var/mail/root || true"))
+
+
+@seen("reached port 3306", "stdio forwarding failed")
+def test_ssh_tunnel(rig, alice, seen):
+    alice.add_shell()
+    rig.apply()
+
+    assert seen in alice.ssh(options=("-W", "127.0.0.1:3306"))
+
+
+@hardened("apache-event")
+def test_ssh_without_tunnels_works(rig, alice):
+    alice.add_shell()
+    rig.apply()
+
+    assert alice.ssh("cat /log/error.log; ulimit -u; echo here") == "100\nhere\n"
+
+
+@seen("* * * * * id", "not allowed to use this program (crontab)")
+def test_php_makes_a_crontab(alice, seen):
+    crontab = "(echo '* * * * * id' | crontab - && crontab -l) 2>&1"
+
+    assert seen in alice.run(f'system("{crontab}");')
+
+
+@seen("bob's", "")
+def test_php_runs_a_program_on_what_a_neighbour_uploads(alice, bob, seen):
+    bob.put("web/settings.txt", "bob's")
+
+    assert alice.run(f"system('cat {bob.root}/web/settings.txt');") == seen
+
+
+@seen("00", "11")
+def test_php_runs_a_program_on_a_neighbours_error_log(alice, bob, seen):
+    logs = (f"/var/log/ispconfig/httpd/{bob.domain}/error.log", f"{bob.root}/log/error.log")
+    php = (f"system('cat {log}', $failed); echo $failed;" for log in logs)
+
+    assert alice.run("".join(php)) == seen
+
+
+@seen(200, 404, web=("apache-event", "apache-itk", "nginx"))
+def test_name_that_is_nobodys(rig, seen):
+    headers = {"Host": "nobody.shop.test"}
+
+    assert requests.get(f"http://{rig.address}/", headers=headers).status_code == seen
+
+
+@hardened("apache-event", "nginx")
+def test_name_that_is_nobodys_has_no_page_under_https(rig, alice, web):
+    context = ssl._create_unverified_context()
+    try:
+        with (
+            socket.create_connection((rig.address, 443), timeout=10) as connection,
+            context.wrap_socket(connection, server_hostname="nobody.shop.test") as secured,
+        ):
+            secured.sendall(b"GET / HTTP/1.0\r\nHost: nobody.shop.test\r\n\r\n")
+            said = secured.recv(100).decode()
+    except ssl.SSLError as error:
+        said = error.reason
+
+    assert said.startswith(
+        {"apache-event": "HTTP/1.1 404", "nginx": "TLSV1_UNRECOGNIZED_NAME"}[web]
+    )
+
+
+@seen(True, False)
+def test_site_shows_what_neighbours_are_asked(alice, bob, seen):
+    alice.put("web/.htaccess", "SetHandler server-status")
+    bob.get("/secret-link")
+    page = alice.get("/status").text
+
+    assert "Server Version" in page
+    assert ("secret-link" in page) == seen
+
+
+@seen(150, 100)
+def test_fork_bomb(rig, alice, seen):
+    alice.run("for ($i = 0; $i < 150; $i++) exec('sleep 60 > /dev/null 2>&1 &');")
+    running = int(rig.box.shell(f"pgrep -c -u {alice.user} sleep"))
+
+    assert running == 150 if seen == 150 else running < 100
+
+
+@seen("230", "421")
+def test_ftp_login_without_tls(rig, alice, seen):
+    with ftplib.FTP(rig.address) as session:
+        try:
+            said = session.login("alice", PASSWORD)
+        except ftplib.Error as error:
+            said = str(error)
+
+    assert said.startswith(seen)
+
+
+@hardened("apache-itk")
+def test_htaccess_keeps_its_power_under_itk(alice):
+    alice.put("web/.htaccess", "RewriteEngine on\nRewriteRule ^old$ /robots.txt")
+
+    assert alice.get("/old").text == alice.get("/robots.txt").text
+
+
+@hardened("apache-event")
+def test_keys_that_the_panel_leaves_are_swept_away(rig):
+    old, new = "/tmp/65f0c1d2e3a4b1.23456789", "/tmp/65f0c1d2e3a4b1.23456789.pub"
+    rig.box.shell(f"touch -d '2 days ago' {old}; touch {new}")
+    if rig.box.run("which", "systemd-tmpfiles", check=False).returncode:
+        pytest.skip("needs systemd-tmpfiles: apt-get install systemd")
+    rig.box.shell("systemd-tmpfiles --clean /etc/tmpfiles.d/tmp.conf")
+
+    assert rig.box.shell("ls /tmp/*") == f"{new}\n"
+
+
+def test_document_says_what_the_shop_sends():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    first, second = walls.allow_override(walls.NARROW).splitlines()
+
+    assert f"    AllowOverride {first}\n    {second}\n" in text
+    assert f"| `{first}`, or `All` under mpm_itk |" in text
+    basedir = walls.open_basedir("[website_path]")
+    assert f"| `{basedir}` |" in text
+
+
+# What shows that a block is read as it was meant; the tests above show what it does.
+TRIED = {
+    "/etc/nftables.conf": "nft -c -f /etc/nftables.conf",
+    "/etc/ssh/sshd_config.d/customers.conf": "/usr/sbin/sshd -t",
+    "/etc/cron.allow": "crontab -l -u root 2>&1 | grep -q 'no crontab for'",
+    "/etc/security/limits.d/customers.conf": "grep -q nproc /etc/security/limits.d/customers.conf",
+    "/etc/systemd/system/php8.2-fpm.service.d/customers.conf": (
+        "grep -h '^Max processes *100 ' /proc/$(cat /run/php/php*-fpm.pid)/limits"
+    ),
+    "/etc/tmpfiles.d/tmp.conf": "test -s /etc/tmpfiles.d/tmp.conf",
+    "/usr/local/sbin/keep-customers-apart": "/usr/local/sbin/keep-customers-apart",
+    "/etc/cron.d/keep-customers-apart": "test $(stat -c %a /var/log/ispconfig/httpd) = 750",
+    "/etc/postfix/main.cf": 'postfix check; test -z "$(postconf -n 2>&1 >/dev/null)"',
+    "/etc/pure-ftpd/conf/TLS": "pure-ftpd-wrapper --show-options | grep -e '-Y 2'",
+    "/etc/pure-ftpd/conf/MaxClientsPerIP": "pure-ftpd-wrapper --show-options | grep -e '-C 10'",
+    "/etc/apache2/conf-available/customers.conf": ". /etc/apache2/envvars; apache2 -t",
+    "/etc/apache2/sites-available/000-default.conf": ". /etc/apache2/envvars; apache2 -t",
+    "/etc/nginx/sites-available/default": "nginx -t",
+}
+
+
+@hardened("apache-itk", "nginx")
+def test_each_file_of_the_document_is_tried(rig, web):
+    other = "/etc/apache2/" if web == "nginx" else "/etc/nginx/"
+    paths = [each.path for each in advice() if not each.path.startswith(other)]
+
+    for path in paths:
+        rig.box.shell(TRIED[path])
+    assert len(paths) > 10

@@ -1,6 +1,6 @@
 """The server behind ISPConfig, with real daemons, made from the records of a stand-in panel.
 
-    with Rig(panel, web="apache-itk") as rig:
+    with Rig(panel, web="apache-itk", hardening=True) as rig:
         rig.apply()
         requests.get(f"http://{rig.address}/", headers={"Host": "alice.shop.test"})
 
@@ -24,6 +24,7 @@ from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.panel import SandboxPanel
 from tests.rig.box import ENVIRONMENT, HOST_NAME, Box, Node, directory, file
 from tests.rig.ftp import Ftp
+from tests.rig.hardening import Hardening
 from tests.rig.mail import Mail
 from tests.rig.neighbours import Neighbours
 from tests.rig.sites import SITE_LOGS, Site
@@ -33,6 +34,7 @@ from tests.rig.web import Apache, Nginx, Php
 
 WEB_SERVERS = ("apache-event", "apache-itk", "nginx")
 KINDS = ("client", "site", "alias", "ftp", "shell")
+PANEL_CERTIFICATE = "/usr/local/ispconfig/interface/ssl/ispserver"
 KEEP_UP_SECONDS = 0.05
 START_SECONDS = 20
 SSH_OPTIONS = """
@@ -44,16 +46,24 @@ ASKPASS = '#!/bin/sh\necho "$RIG_PASSWORD"\n'
 
 
 class Rig:
-    """`certificate` is a file that the FTP server's certificate may be held against.
+    """`hardening`: what docs/hosting-server.md advises is done, but for the files in `without`.
 
-    That is valid for the name `host_name`.
+    `certificate` is a file that the FTP server's certificate may be held against; it is valid for
+    the name `host_name`.
     """
 
     host_name = HOST_NAME
 
-    def __init__(self, panel: SandboxPanel, web: str = "apache-event"):
+    def __init__(
+        self,
+        panel: SandboxPanel,
+        web: str = "apache-event",
+        hardening: bool = False,
+        without: tuple[str, ...] = (),
+    ):
         assert web in WEB_SERVERS, web
         self._panel = panel
+        self._hardening = Hardening(web, without) if hardening else None
         self._lock = threading.Lock()
         self._records: dict[str, list[dict]] = {kind: [] for kind in KINDS}
         self._written: dict[str, Node] = {}
@@ -68,7 +78,8 @@ class Rig:
         self._users = Users(hashes)
         is_itk = web == "apache-itk"
         self._web = Nginx(self.box) if web == "nginx" else Apache(self.box, is_itk)
-        self._php = Php(self.box)
+        processes = self._hardening.php_processes() if self._hardening else None
+        self._php = Php(self.box, processes)
         self._ftp = Ftp(self.box, hashes)
         self._ssh = Ssh(self.box)
         self._mail = Mail(self.box)
@@ -99,7 +110,7 @@ class Rig:
 
     def _need_packages(self) -> None:
         needed: dict[str, str] = {}
-        for part in (self.box, *self._daemons):
+        for part in (self.box, *self._daemons, *filter(None, [self._hardening])):
             needed |= part.packages
         missing = {name for path, name in needed.items() if not Path(path).exists()}
         if missing:
@@ -120,6 +131,8 @@ class Rig:
             daemon.prepare()
         self.box.write(self._settings())
         self._put(self._files(self._records))
+        if self._hardening:
+            self._hardening.write(self.box)
         for daemon in self._daemons:
             daemon.start()
         for daemon in self._daemons:
@@ -133,6 +146,8 @@ class Rig:
             "/etc/hosts": file(f"127.0.0.1 localhost\n{self.address} {HOST_NAME}\n"),
             "/var/www/clients": directory(),
             SITE_LOGS: directory(),
+            f"{PANEL_CERTIFICATE}.crt": file(certificate),
+            f"{PANEL_CERTIFICATE}.key": file(certificate, 0o400),
             **self._ftp.settings(certificate),
             **self._ssh.settings(),
             **self._mail.settings(),
@@ -190,6 +205,8 @@ class Rig:
         self._sites = sites
         self._ssh.make_jails(list(sites.values()), records["shell"])
         self._unread |= self._put(self._files(records))
+        if self._hardening:
+            self._hardening.run_cron_jobs(self.box)
         for daemon in self._followers:
             if any(map(daemon.is_concerned, self._unread)):
                 daemon.reload()

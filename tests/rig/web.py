@@ -184,8 +184,10 @@ class Php:
     packages = {f"/usr/sbin/php-fpm{_php_version()}": "php-fpm"}
     ports = ()
 
-    def __init__(self, box: Box):
+    def __init__(self, box: Box, processes: int | None):
+        """`processes`: how many each user may have, None for as many as he likes."""
         self._box = box
+        self._processes = processes
         self._version = version = _php_version()
         self._log = f"/var/log/php{version}-fpm.log"
         self._pools = f"/etc/php/{version}/fpm/pool.d"
@@ -200,7 +202,8 @@ class Php:
         self._box.shell(f"rm -f {self._pools}/*; mkdir -p {self.sockets} /run/php; : > {self._log}")
 
     def start(self) -> None:
-        daemon = f"php-fpm{self._version} --daemonize"
+        limit = f"prlimit --nproc={self._processes}" if self._processes else ""
+        daemon = f"{limit} php-fpm{self._version} --daemonize"
         self._box.shell(f"{daemon} 2>/dev/null || {{ tail {self._log} >&2; exit 1; }}")
 
     def is_concerned(self, path: str) -> bool:
