@@ -475,13 +475,17 @@ def test_name_that_is_nobodys_has_no_page_under_https(rig, alice, web):
 
 
 @seen(True, False)
-def test_site_shows_what_neighbours_are_asked(alice, bob, seen):
+def test_site_shows_what_neighbours_are_asked(rig, alice, bob, seen):
     alice.put("web/.htaccess", "SetHandler server-status")
-    bob.get("/secret-link")
-    page = alice.get("/status").text
+    bob.put("web/slow.php", "<?php sleep(30);")
 
-    assert "Server Version" in page
-    assert ("secret-link" in page) == seen
+    def status_meanwhile() -> str:
+        page = alice.get("/status").text
+        return page if "2 requests currently being processed" in page else ""
+
+    with socket.create_connection((rig.address, 80)) as visitor:
+        visitor.sendall(b"GET /slow.php?secret HTTP/1.0\r\nHost: bob.shop.test\r\n\r\n")
+        assert ("slow.php?secret" in eventually(status_meanwhile)) == seen
 
 
 @seen(150, 100)
@@ -531,11 +535,21 @@ def test_document_says_what_the_shop_sends():
     assert f"| `{basedir}` |" in text
 
 
+def test_every_block_of_the_document_is_a_files():
+    assert 2 * len(advice()) == DOCUMENT.read_text(encoding="utf-8").count("```")
+
+
+def test_file_of_the_document_can_be_left_out(panel):
+    path = "/etc/pure-ftpd/conf/MaxClientsPerIP"
+    with Rig(panel, hardening=True, without=(path,)) as rig:
+        assert rig.box.run("test", "-e", path, check=False).returncode == 1
+
+
 # What shows that a block is read as it was meant; the tests above show what it does.
 TRIED = {
     "/etc/nftables.conf": "nft -c -f /etc/nftables.conf",
     "/etc/ssh/sshd_config.d/customers.conf": "/usr/sbin/sshd -t",
-    "/etc/cron.allow": "crontab -l -u root 2>&1 | grep -q 'no crontab for'",
+    "/etc/cron.allow": "! crontab -l -u root 2>&1 | grep 'not allowed'",
     "/etc/security/limits.d/customers.conf": "grep -q nproc /etc/security/limits.d/customers.conf",
     "/etc/systemd/system/php8.2-fpm.service.d/customers.conf": (
         "grep -h '^Max processes *100 ' /proc/$(cat /run/php/php*-fpm.pid)/limits"

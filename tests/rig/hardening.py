@@ -1,6 +1,6 @@
 """The files that docs/hosting-server.md tells operators to write, read from there.
 
-A file is a fenced block under a line that begins with its path:
+A file is a fenced block under a paragraph that begins with its path:
 
     `/etc/cron.allow`: who may have a crontab.
 
@@ -16,7 +16,7 @@ import pytest
 from tests.rig.box import Box, Node, file, link
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "hosting-server.md"
-BLOCK = re.compile(r"^`(/[^`\n]+)`:([^\n]*)\n\n```[a-z]*\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^`(/[^`\n]+)`:((?:[^\n]*\n)(?:[^\n]+\n)*)\n```\n(.*?)^```$", re.M | re.S)
 CRON_LINE = re.compile(r"^(?:\S+ +){5}root +(\S.*)$", re.M)
 
 
