@@ -114,7 +114,8 @@ class Box:
         )
         try:
             self.pid = int(self._first.stdout.readline())
-            self.address = self._connect()
+            # No other box that runs has it.
+            self.number = self._connect()
         except BaseException:
             self.stop()
             raise
@@ -129,8 +130,12 @@ class Box:
         self._first.stdin.close()
         self._first.stdout.close()
 
-    def _connect(self) -> str:
-        """Lay a cable between us and the box; its name is the lock on the network's number."""
+    @property
+    def address(self) -> str:
+        return f"10.77.{self.number}.2"
+
+    def _connect(self) -> int:
+        """Lay a cable between us and the box; its name is the lock on the box's number."""
         for number in range(256):
             cable = f"rig{number}"
             peer = ["peer", "name", "eth0", "netns", str(self.pid)]
@@ -139,11 +144,11 @@ class Box:
                 break
             if b"File exists" not in added.stderr:
                 pytest.skip(f"needs veth: {added.stderr.decode().strip()}")
-        inside = f"10.77.{number}.2"
         _ip("address", "add", f"10.77.{number}.1/24", "dev", cable).check_returncode()
         _ip("link", "set", cable, "up").check_returncode()
-        self.shell(f"ip link set lo up; ip address add {inside}/24 dev eth0; ip link set eth0 up")
-        return inside
+        inside = f"10.77.{number}.2/24"
+        self.shell(f"ip link set lo up; ip address add {inside} dev eth0; ip link set eth0 up")
+        return number
 
     def enter(self, *command: str, user: str | None = None) -> list[str]:
         """The command line that runs `command` inside."""

@@ -46,7 +46,7 @@ class Ftp:
     def _line(self, record: dict, password_of: PasswordOf) -> str:
         password = password_of(record["ftp_user_id"])
         hash = self._hashes.of(password) if password else "*"
-        ids = f"{uid_of(record['uid'])}:{gid_of(record['gid'])}"
+        ids = f"{uid_of(self._box, record['uid'])}:{gid_of(self._box, record['gid'])}"
         return f"{record['username']}:{hash}:{ids}::{record['dir']}/./::::::::::::\n"
 
     def prepare(self) -> None:

@@ -75,7 +75,7 @@ class Rig:
 
     def _make_daemons(self, web: str) -> None:
         hashes = Hashes()
-        self._users = Users(hashes)
+        self._users = Users(self.box, hashes)
         is_itk = web == "apache-itk"
         self._web = Nginx(self.box) if web == "nginx" else Apache(self.box, is_itk)
         processes = self._hardening.php_processes() if self._hardening else None
@@ -124,7 +124,7 @@ class Rig:
         self._askpass.write_text(ASKPASS)
         self._askpass.chmod(0o700)
 
-        self._users.read(self.box)
+        self._users.read()
         # Of this machine's own sites no more than Debian's page.
         self.box.shell("find /var/www -mindepth 1 -maxdepth 1 ! -name html -exec rm -rf {} +")
         for daemon in self._daemons:
@@ -199,9 +199,9 @@ class Rig:
         sites = {site.key: site for site in self._sites_of(records)}
         self._ssh.end_sessions(_gone(self._records["shell"], records["shell"], "shell_user_id"))
         for key in self._sites.keys() - sites.keys():
-            self._sites[key].clear_away(self.box)
+            self._sites[key].clear_away()
         for key in sites.keys() - self._sites.keys():
-            sites[key].lay_out(self.box)
+            sites[key].lay_out()
         self._sites = sites
         self._ssh.make_jails(list(sites.values()), records["shell"])
         self._unread |= self._put(self._files(records))
@@ -215,6 +215,7 @@ class Rig:
     def _sites_of(self, records: dict[str, list[dict]]) -> list[Site]:
         return [
             Site(
+                self.box,
                 record,
                 [a for a in records["alias"] if a["parent_domain_id"] == record["domain_id"]],
                 self._php.sockets,

@@ -11,6 +11,8 @@ from tests.rig.box import Box, Node, directory, file, link
 
 # Users and groups begin there on a fresh Debian with ISPConfig, after its own.
 FIRST_UID, FIRST_GID = 5003, 5004
+# Each box has its own: a limit of processes counts all that a user has, wherever they are.
+USERS_IN_BOX = 200
 PHP_FIRST_PORT = 9010
 SITE_LOGS = "/var/log/ispconfig/httpd"
 
@@ -31,18 +33,19 @@ def _names(record: dict) -> list[str]:
     return [record["domain"], *www]
 
 
-def uid_of(user: str) -> int:
-    return FIRST_UID + int(user.removeprefix("web")) - 1
+def uid_of(box: Box, user: str) -> int:
+    return FIRST_UID + box.number * USERS_IN_BOX + int(user.removeprefix("web")) - 1
 
 
-def gid_of(group: str) -> int:
-    return FIRST_GID + int(group.removeprefix("client")) - 1
+def gid_of(box: Box, group: str) -> int:
+    return FIRST_GID + box.number * USERS_IN_BOX + int(group.removeprefix("client")) - 1
 
 
 @dataclass
 class Site:
     """`record` is the panel's; `extra_domains` are the records of its alias domains."""
 
+    box: Box
     record: dict
     extra_domains: list[dict]
     php_sockets: str
@@ -66,11 +69,11 @@ class Site:
 
     @property
     def uid(self) -> int:
-        return uid_of(self.user)
+        return uid_of(self.box, self.user)
 
     @property
     def gid(self) -> int:
-        return gid_of(self.group)
+        return gid_of(self.box, self.group)
 
     @property
     def root(self) -> str:
@@ -167,7 +170,7 @@ class Site:
     def pool(self) -> str:
         return template("pool.conf", site=self, record=self.record)
 
-    def lay_out(self, box: Box) -> None:
+    def lay_out(self) -> None:
         """Make the directories of a new site and what it begins with."""
         root, web, uid, gid = self.root, self.real_web, self.uid, self.gid
         own = {"uid": uid, "gid": gid}
@@ -189,11 +192,11 @@ class Site:
             f"/var/www/{self.domain}": link(root),
             f"{self.client_root}/{self.domain}": link(root),
         }
-        box.shell(f"test -d {self.client_root} || mkdir -p -m 755 {self.client_root}")
-        box.write(nodes)
-        box.shell(f"mount --bind {self.log} {root}/log")
+        self.box.shell(f"test -d {self.client_root} || mkdir -p -m 755 {self.client_root}")
+        self.box.write(nodes)
+        self.box.shell(f"mount --bind {self.log} {root}/log")
 
-    def clear_away(self, box: Box) -> None:
-        box.shell(f"pkill -KILL -u {self.uid} || true; umount -l {self.root}/log")
+    def clear_away(self) -> None:
+        self.box.shell(f"pkill -KILL -u {self.uid} || true; umount -l {self.root}/log")
         links = [f"/var/www/{self.domain}", f"{self.client_root}/{self.domain}"]
-        box.remove([self.root, self.log, *links])
+        self.box.remove([self.root, self.log, *links])

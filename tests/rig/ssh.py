@@ -81,18 +81,19 @@ class Ssh:
         nodes: dict[str, Node] = {}
         passwd = defaultdict(lambda: "root:x:0:0:root:/root:/bin/bash\n")
         for record in shells:
-            ids = {"uid": uid_of(record["puser"]), "gid": gid_of(record["pgroup"])}
+            uid, gid = uid_of(self._box, record["puser"]), gid_of(self._box, record["pgroup"])
+            own = {"uid": uid, "gid": gid}
             home = f"/home/{record['username']}"
             outside = f"{record['dir']}{home}"
-            line = f"{record['username']}:x:{ids['uid']}:{ids['gid']}::{home}:{record['shell']}\n"
+            line = f"{record['username']}:x:{uid}:{gid}::{home}:{record['shell']}\n"
             passwd[record["dir"]] += line
-            nodes[f"{record['dir']}/etc/group"] = file(f"{record['pgroup']}:x:{ids['gid']}:\n")
-            nodes[outside] = directory(0o750, **ids)
-            nodes[f"{outside}/.ssh"] = directory(0o755, **ids)
-            nodes[f"{outside}/.ssh/authorized_keys"] = file(f"{record['ssh_rsa']}\n", 0o600, **ids)
+            nodes[f"{record['dir']}/etc/group"] = file(f"{record['pgroup']}:x:{gid}:\n")
+            nodes[outside] = directory(0o750, **own)
+            nodes[f"{outside}/.ssh"] = directory(0o755, **own)
+            nodes[f"{outside}/.ssh/authorized_keys"] = file(f"{record['ssh_rsa']}\n", 0o600, **own)
         return nodes | {f"{root}/etc/passwd": file(text) for root, text in passwd.items()}
 
     def end_sessions(self, gone: list[dict]) -> None:
         """Of users that are no more. Others that share their number end with them."""
         for record in gone:
-            self._box.shell(f"pkill -u {uid_of(record['puser'])} || true")
+            self._box.shell(f"pkill -u {uid_of(self._box, record['puser'])} || true")

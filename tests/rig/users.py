@@ -34,12 +34,13 @@ def _crypt(password: str) -> str:
 class Users:
     """The files of accounts, with what this machine had there before."""
 
-    def __init__(self, hashes: Hashes):
+    def __init__(self, box: Box, hashes: Hashes):
+        self._box = box
         self._hashes = hashes
 
-    def read(self, box: Box) -> None:
+    def read(self) -> None:
         files = ("/etc/passwd", "/etc/group", "/etc/shadow")
-        self._passwd, self._group, self._shadow = map(box.read, files)
+        self._passwd, self._group, self._shadow = map(self._box.read, files)
 
     def files(
         self, sites: list[Site], clients: list[dict], shells: list[dict], password_of: PasswordOf
@@ -49,14 +50,24 @@ class Users:
         for record in shells:
             password = password_of(record["shell_user_id"])
             hash = self._hashes.of(password) if password else NO_PASSWORD
-            accounts.append(_of_shell(record, hash))
+            accounts.append(self._of_shell(record, hash))
         groups = {f"client{record['client_id']}" for record in clients}
         groups |= {site.group for site in sites}
         return {
             "/etc/passwd": _with(self._passwd, [account.passwd for account in accounts]),
-            "/etc/group": _with(self._group, [_group(name) for name in sorted(groups)]),
+            "/etc/group": _with(self._group, [self._line(name) for name in sorted(groups)]),
             "/etc/shadow": _with(self._shadow, [account.shadow for account in accounts], 0o640, 42),
         }
+
+    def _of_shell(self, record: dict, hash: str) -> "Account":
+        """Shell users are jailed: the shop asks for no others."""
+        home = f"{record['dir']}/./home/{record['username']}"
+        shell = JAIL_SHELL if record["active"] == "y" else "/bin/false"
+        ids = uid_of(self._box, record["puser"]), gid_of(self._box, record["pgroup"])
+        return Account(record["username"], *ids, home, shell, hash)
+
+    def _line(self, group: str) -> str:
+        return f"{group}:x:{gid_of(self._box, group)}:www-data"
 
 
 class Account(NamedTuple):
@@ -80,18 +91,6 @@ def _of_site(site: Site, is_jailed: bool) -> Account:
     home = f"{site.root}/./home/{site.user}" if is_jailed else site.root
     shell = JAIL_SHELL if is_jailed else "/bin/false"
     return Account(site.user, site.uid, site.gid, home, shell)
-
-
-def _of_shell(record: dict, hash: str) -> Account:
-    """Shell users are jailed: the shop asks for no others."""
-    home = f"{record['dir']}/./home/{record['username']}"
-    shell = JAIL_SHELL if record["active"] == "y" else "/bin/false"
-    ids = uid_of(record["puser"]), gid_of(record["pgroup"])
-    return Account(record["username"], *ids, home, shell, hash)
-
-
-def _group(name: str) -> str:
-    return f"{name}:x:{gid_of(name)}:www-data"
 
 
 def _with(before: str, lines: list[str], mode: int = 0o644, gid: int = 0) -> Node:
