@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import pytest
@@ -133,6 +133,10 @@ class Box:
     @property
     def address(self) -> str:
         return f"10.77.{self.number}.2"
+
+    def new_directory(self) -> Path:
+        """Inside, and gone with the box, by its path from outside."""
+        return Path(f"/proc/{self.pid}/root" + self.shell("mktemp -d /run/XXXXXX").strip())
 
     def _connect(self) -> int:
         """Lay a cable between us and the box; its name is the lock on the box's number."""

@@ -11,7 +11,6 @@ import ftplib
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -90,17 +89,15 @@ class Rig:
     def __enter__(self) -> "Rig":
         self._need_packages()
         self.box.__enter__()
-        self._directory = tempfile.TemporaryDirectory()
         try:
             self._start()
         except BaseException:
-            self.__exit__()
+            self.box.stop()
             raise
         return self
 
     def __exit__(self, *_) -> None:
         self.box.stop()
-        self._directory.cleanup()
 
     @property
     def address(self) -> str:
@@ -118,7 +115,7 @@ class Rig:
             pytest.skip(f"needs {names}: apt-get install {names}")
 
     def _start(self) -> None:
-        ours = Path(self._directory.name)
+        ours = self.box.new_directory()
         self.certificate = self_signed(ours / "server.pem", HOST_NAME)
         self._askpass = ours / "askpass"
         self._askpass.write_text(ASKPASS)
