@@ -1,15 +1,27 @@
 """The operator's commands: `flask --app wsgi …`."""
 
+import json
 import logging
 import signal
 import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import copying, hosting, lifecycle, models, outbox, payments, progress, wanted
+from lightningspace import (
+    attack,
+    copying,
+    hosting,
+    lifecycle,
+    models,
+    outbox,
+    payments,
+    progress,
+    wanted,
+)
 from lightningspace.models import Account, Order
 from lightningspace.worker import Worker, warn_of_autoclean
 
@@ -64,7 +76,8 @@ def worker():
 @with_appcontext
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
-    for line in lifecycle.problems(current_app.extensions["shop"]) + outbox.problems():
+    shop = current_app.extensions["shop"]
+    for line in [*lifecycle.problems(shop), *outbox.problems(), *attack.problems()]:
         click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
         click.echo(
@@ -79,6 +92,41 @@ def problems():
     for row in progress.problems():
         again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
         click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")
+
+
+@click.command("walls")
+@click.option("--server", "server_id", type=int, help="Which one; else the first that is sold on.")
+@click.option("--address", help="Where it is reached from here, if not by its customers' names.")
+@click.option("--race-seconds", default=attack.RACE_SECONDS, help="How long the race is tried.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each attack.")
+@with_appcontext
+def walls(server_id, address, race_seconds, as_json):
+    """Attack your own server as one customer would another, and print what holds.
+
+    Two hostings of the shop's own are made for it and removed again, which takes some minutes.
+    Exit code 1 when something is open, 2 when it could not be looked at.
+    """
+    shop = current_app.extensions["shop"]
+    server_id = server_id or next(iter(shop.config.capacity_mb))
+    if server_id not in shop.config.capacity_mb:
+        raise click.ClickException(f"server {server_id} is not among PANEL_SERVER_ID")
+    is_open = False
+    try:
+        for result in attack.check(shop, server_id, address, race_seconds):
+            is_open |= result.result == attack.OPEN
+            click.echo(json.dumps(asdict(result)) if as_json else _told(result))
+    except attack.CannotCheck as error:
+        click.echo(f"not checked: {error}", err=True)
+        raise SystemExit(2) from None
+    if is_open:
+        raise SystemExit(1)
+
+
+def _told(result: attack.Result) -> str:
+    line = f"{result.result:9} {result.attack}: {result.what}"
+    proof = f"\n          {result.proof}" if result.proof else ""
+    advice = f"\n          What closes it: {result.advice}" if result.advice else ""
+    return line + proof + advice
 
 
 @click.command("calendar")
@@ -193,6 +241,9 @@ def _time(moment: int) -> str:
 
 
 def register(app: Flask) -> None:
-    commands = (init_db, copy_database, worker, calendar, problems, account, retry, block, unblock)
+    commands = (
+        *(init_db, copy_database, worker, calendar, problems),
+        *(account, retry, block, unblock, walls),
+    )
     for command in commands:
         app.cli.add_command(command)

@@ -40,6 +40,7 @@ class Config:
     panel_verify_tls: bool | str
     panel_prefix: str
     walls: str
+    walls_check: str
     capacity_mb: dict[int, int]
     server_hosts: dict[int, str]
     space_sizes_mb: tuple[int, ...]
@@ -137,7 +138,8 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         panel_password=read.secret("PANEL_PASSWORD", _secret),
         panel_verify_tls=read("PANEL_VERIFY_TLS", _verify_tls, "true"),
         panel_prefix=read("PANEL_PREFIX", _panel_prefix, "ls_"),
-        walls=read("WALLS", _one_of(walls.NARROW, walls.MPM_ITK), walls.NARROW),
+        walls=read("WALLS", _one_of(*walls.MODES), walls.NARROW),
+        walls_check=read("WALLS_CHECK", _one_of("never", "weekly"), "never"),
         capacity_mb=dict(zip(servers, capacity, strict=True)),
         server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
         space_sizes_mb=sizes,
@@ -410,7 +412,7 @@ def _yes_or_no(yes: str, no: str) -> Callable[[str], bool]:
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in words:
-            raise ValueError(f"write {' or '.join(words)}")
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
         return value
 
     return parse

@@ -30,7 +30,6 @@ from lightningspace import (
     tips,
     usage,
     visitors,
-    walls,
     wanted,
 )
 from lightningspace.clock import now
@@ -373,8 +372,7 @@ def redirect_site():
 @account.get("/htaccess")
 def htaccess():
     """What a .htaccess may do on this shop's servers."""
-    mode = this_shop().config.walls
-    return page("account/htaccess.html", here="settings", is_narrow=mode == walls.NARROW)
+    return page("account/htaccess.html", here="settings", walls=this_shop().config.walls)
 
 
 @account.post("/settings/email")

@@ -176,9 +176,9 @@ class Session:
             _reply(ftp.cwd, self._directory)
 
     def enter(self, directory: str) -> None:
-        """Go into a directory of the user's; from then on all names are of files there."""
+        """Go into a directory that is there; from then on all names are of files in it."""
         _reply(self._connection().cwd, _plain(directory))
-        self._directory = directory
+        self._directory = f"{self._directory}/{directory}" if self._directory else directory
 
     def close(self) -> None:
         """Hang up. The server is not waited for."""

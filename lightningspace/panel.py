@@ -540,10 +540,11 @@ def site_fields(
         "server_php_id": int(php_version),
         "ssl": _yes(letsencrypt),
         "ssl_letsencrypt": _yes(letsencrypt),
-        "redirect_type": "R=301,L" if redirect_to else "",
+        "redirect_type": walls.redirect_type(walls_mode) if redirect_to else "",
         "redirect_path": redirect_to,
         "allow_override": walls.allow_override(walls_mode),
         "apache_directives": walls.apache_directives(walls_mode, pretty_addresses and php),
+        "nginx_directives": walls.nginx_directives(walls_mode, pretty_addresses and php),
         "custom_php_ini": walls.php_ini(may_send),
         # Without the socket any customer's PHP can run code as any other. In a chroot it is no
         # safer, and databases, mail and time zones are out of its reach.

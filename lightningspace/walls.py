@@ -3,18 +3,27 @@
 The texts are ours to the letter: nothing that a customer has typed becomes part of one.
 """
 
-# Whose rights Apache has when it serves a site. "narrow": its own, which open every site's files
-# and PHP sockets, so .htaccess may say next to nothing. "mpm_itk": the customer's.
-NARROW, MPM_ITK = "narrow", "mpm_itk"
+# What keeps sites apart. "narrow": Apache has rights of its own, which open every site's files and
+# PHP sockets, so .htaccess may say next to nothing. "mpm_itk": Apache has the customer's rights.
+# "nginx": there is no .htaccess.
+NARROW, MPM_ITK, NGINX = "narrow", "mpm_itk", "nginx"
+MODES = (NARROW, MPM_ITK, NGINX)
 
-# No FileInfo: SetHandler, AddType, RewriteRule [P] and SetEnv lead to a neighbour's PHP. No
-# AuthConfig: AuthUserFile names a neighbour's file. Nonfatal: what is forbidden is void and no
-# error 500, for programs bring a .htaccess along.
-NARROW_CLASSES = "Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews Nonfatal=Override"
-# Of FileInfo what names no handler, file or variable.
-NARROW_DIRECTIVES = (
-    "Redirect RedirectMatch RedirectPermanent RedirectTemp "
-    "AddCharset AddDefaultCharset AddLanguage DefaultLanguage"
+# Nonfatal: what a .htaccess may not say, or says wrong, is void and no error 500. Programs bring
+# one along. And it may be a link to a neighbour's file, or the server's: it is read with the web
+# server's rights (root's under mpm_itk), and what is no directive would stand in the error log.
+FULL_OVERRIDE = ("AllowOverride All Nonfatal=All",)
+# What a .htaccess may say, word by word: nothing that names a handler, a file, a variable or a
+# condition, for each of these leads to a neighbour's PHP or tells of his files. No class of
+# directives as a whole: with any of them come <If> and <IfFile>.
+NARROW_OVERRIDE = (
+    "AllowOverride Nonfatal=All",
+    "AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp"
+    " DirectoryIndex FallbackResource"
+    " IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet"
+    " AddDescription HeaderName ReadmeName"
+    " Order Allow Deny AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
+    "Options -FollowSymLinks +SymLinksIfOwnerMatch",
 )
 # Where there is no index.php a fallback would end in an error 500, for the first page as well.
 PRETTY_ADDRESSES = (
@@ -23,6 +32,7 @@ PRETTY_ADDRESSES = (
     "    FallbackResource /index.php",
     "</If>",
 )
+PRETTY_ADDRESSES_OF_NGINX = "location / {\n    try_files $uri $uri/ /index.php?$args;\n}"
 # With PHP switched off ISPConfig serves a site by the link of its name, and not by its directory.
 DIRECTORIES = ("{DOCROOT}", "{DOCROOT_CLIENT}")
 
@@ -34,10 +44,8 @@ NO_MAIL = "sendmail_path = /bin/false"
 
 
 def allow_override(mode: str) -> str:
-    """What stands behind AllowOverride for the site's directories, in at most 255 characters."""
-    if mode == MPM_ITK:
-        return "All"
-    return f"{NARROW_CLASSES}\nAllowOverrideList {NARROW_DIRECTIVES}"
+    """What stands behind AllowOverride for the site's directories, before `apache_directives`."""
+    return "All Nonfatal=All" if mode == MPM_ITK else "None"
 
 
 def apache_directives(mode: str, pretty_addresses: bool) -> str:
@@ -45,16 +53,21 @@ def apache_directives(mode: str, pretty_addresses: bool) -> str:
 
     When a site is added, `allow_override` is the server's own, whatever is sent: this wins over it.
     """
-    lines = []
-    if mode == NARROW:
-        lines.append(f"AllowOverride {NARROW_CLASSES}")
-        lines.append(f"AllowOverrideList {NARROW_DIRECTIVES}")
-    if pretty_addresses:
-        lines += PRETTY_ADDRESSES
-    if not lines:
+    if mode == NGINX:
         return ""
+    lines = NARROW_OVERRIDE if mode == NARROW else FULL_OVERRIDE
+    lines += PRETTY_ADDRESSES if pretty_addresses else ()
     body = "".join(f"    {line}\n" for line in lines)
     return "".join(f"<Directory {name}>\n{body}</Directory>\n" for name in DIRECTORIES).rstrip()
+
+
+def nginx_directives(mode: str, pretty_addresses: bool) -> str:
+    return PRETTY_ADDRESSES_OF_NGINX if pretty_addresses and mode == NGINX else ""
+
+
+def redirect_type(mode: str) -> str:
+    """What ISPConfig puts behind a redirect in the web server's configuration."""
+    return "permanent" if mode == NGINX else "R=301,L"
 
 
 def open_basedir(root: str) -> str:

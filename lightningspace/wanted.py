@@ -558,7 +558,8 @@ def bring_up_to_date(shop: Shop) -> int:
 def _versions(shop: Shop) -> dict[str, str]:
     config = shop.config
     written = {"site": [walls.allow_override(config.walls), walls.OPEN_BASEDIR, walls.NO_MAIL]}
-    written["site"] += [walls.apache_directives(config.walls, is_on) for is_on in (False, True)]
+    for directives in (walls.apache_directives, walls.nginx_directives):
+        written["site"] += [directives(config.walls, is_on) for is_on in (False, True)]
     if config.ftp_uploads:
         facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
         written["tipjar"] = [tipjar.program(), tipjar.PAGE_TEXT, tipjar.MODES, facts]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from lightningspace import (
+    attack,
     domains,
     hosting,
     lifecycle,
@@ -34,6 +35,7 @@ PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
+WALLS_SECONDS = 60 * 60
 PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS_MAX = 30
 FAULT_SECONDS = 60
@@ -74,6 +76,8 @@ class Worker:
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
+        if self._shop.config.walls_check == "weekly":
+            self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
         self._until_done(lifecycle.wake)
         while not self._stopping.is_set():
@@ -176,6 +180,9 @@ class Worker:
 
     def _reconcile(self, account_id: str, step: str) -> None:
         hosting.reconcile(self._shop, account_id, self._stopping.is_set, step)
+
+    def _check_walls(self) -> None:
+        attack.check_weekly(self._shop)
 
     def _upgrade(self) -> None:
         wanted.bring_up_to_date(self._shop)

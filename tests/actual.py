@@ -26,11 +26,14 @@ KINDS = {
     "forward": ("forwarding_id", "source"),
 }
 WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
-NARROW = (
-    "Indexes Limit Options=Indexes,SymLinksIfOwnerMatch,MultiViews Nonfatal=Override\n"
-    "AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp"
-    " AddCharset AddDefaultCharset AddLanguage DefaultLanguage"
-)
+NARROW = """\
+    AllowOverride Nonfatal=All
+    AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp \
+DirectoryIndex FallbackResource \
+IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet AddDescription HeaderName ReadmeName \
+Order Allow Deny AddCharset AddDefaultCharset AddLanguage DefaultLanguage
+    Options -FollowSymLinks +SymLinksIfOwnerMatch
+"""
 PRETTY = """\
     DirectoryIndex index.php index.html index.htm standard_index.html
     <If "-f '%{DOCUMENT_ROOT}/index.php'">
@@ -114,8 +117,7 @@ def _name(kind: str, record: dict) -> str:
 
 def directives(is_pretty: bool) -> str:
     """What stands at the end of a site's configuration."""
-    lines = f"    AllowOverride {NARROW.replace(chr(10), chr(10) + 4 * ' ')}\n"
-    lines += PRETTY * is_pretty
+    lines = NARROW + PRETTY * is_pretty
     blocks = [
         f"<Directory {{{name}}}>\n{lines}</Directory>" for name in ("DOCROOT", "DOCROOT_CLIENT")
     ]
@@ -268,10 +270,11 @@ class _Check:
             "ssl_letsencrypt": tls,
             "redirect_type": "R=301,L" if settings.get("redirect_to") else "",
             "redirect_path": settings.get("redirect_to", ""),
-            "allow_override": NARROW,
+            "allow_override": "None",
             "apache_directives": directives(
                 settings.get("pretty_addresses", False) and settings.get("php", True)
             ),
+            "nginx_directives": "",
             "custom_php_ini": "" if self._may_send() else "sendmail_path = /bin/false",
             "php_open_basedir": basedir(self.ids["client"], row.panel_id),
             "php_fpm_use_socket": "y",
@@ -406,7 +409,7 @@ def _faults_of(method: str, given: dict, used: set, may_send):
     if method.startswith("sites_web_domain_") and params.get("php_fpm_use_socket") != "y":
         yield "without the socket"
     if method.startswith("sites_web_domain_"):
-        if params.get("allow_override") != NARROW:
+        if params.get("allow_override") != "None":
             yield "with a wide allow_override"
         if params.get("apache_directives") not in (directives(False), directives(True)):
             yield "without the directives that are our own"

@@ -62,6 +62,7 @@ WRONG = {
     "PANEL_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
     "PANEL_PREFIX": ("", "ls", "LS_", "1_", "toolong_", "l-s_"),
     "WALLS": ("", "none", "Narrow", "mpm-itk"),
+    "WALLS_CHECK": ("", "daily", "true"),
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
     "CAPACITY_MB": (*NO_NUMBERS, "1,2"),

@@ -9,7 +9,7 @@ from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Service
 from lightningspace.prices import Terms
-from tests.actual import NARROW, directives
+from tests.actual import directives
 from tests.conftest import (
     eventually,
     open_account,
@@ -55,20 +55,32 @@ def test_names_at_the_panel_are_ours(alice, panel):
 def test_customers_are_walls_apart(alice, panel):
     site = panel.records("site")[0]
     assert site["php_fpm_use_socket"] == "y"
-    assert site["allow_override"] == NARROW
+    assert site["allow_override"] == "None"
     assert "/tmp" not in site["php_open_basedir"].split(":")
     assert panel.records("shell")[0]["chroot"] == "jailkit"
     for method, call in panel.calls:
         if method in ("sites_web_domain_add", "sites_web_domain_update"):
             assert call["params"]["php_fpm_use_socket"] == "y"
-            assert call["params"]["allow_override"] == NARROW
+            assert call["params"]["allow_override"] == "None"
             assert call["params"]["apache_directives"] == directives(is_pretty=False)
 
 
 @with_settings(WALLS="mpm_itk")
 def test_where_apache_runs_as_the_customer_htaccess_keeps_its_power(alice, panel):
     site = panel.records("site")[0]
-    assert (site["allow_override"], site["apache_directives"]) == ("All", "")
+    assert site["allow_override"] == "All Nonfatal=All"
+    assert site["apache_directives"].count("AllowOverride All Nonfatal=All\n</Directory>") == 2
+
+
+@with_settings(WALLS="nginx")
+def test_where_there_is_nginx_it_is_told_in_its_own_words(alice, this_shop, panel):
+    settings = {"pretty_addresses": True, "redirect_to": "https://example.org/"}
+    wanted.configure(alice.id, "site", "alice.shop.test", **settings)
+    hosting.reconcile(this_shop, alice.id)
+    site = panel.records("site")[0]
+    assert (site["allow_override"], site["apache_directives"]) == ("None", "")
+    assert site["nginx_directives"].startswith("location / {\n    try_files $uri")
+    assert (site["redirect_type"], site["redirect_path"]) == ("permanent", "https://example.org/")
 
 
 @pytest.mark.parametrize("days", [29, 30])

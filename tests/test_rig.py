@@ -527,10 +527,10 @@ def test_keys_that_the_panel_leaves_are_swept_away(rig):
 
 def test_document_says_what_the_shop_sends():
     text = DOCUMENT.read_text(encoding="utf-8")
-    first, second = walls.allow_override(walls.NARROW).splitlines()
 
-    assert f"    AllowOverride {first}\n    {second}\n" in text
-    assert f"| `{first}`, or `All` under mpm_itk |" in text
+    assert "".join(f"    {line}\n" for line in walls.NARROW_OVERRIDE) in text
+    first, second = map(walls.allow_override, (walls.NARROW, walls.MPM_ITK))
+    assert f"| `{first}`, or `{second}` under mpm_itk |" in text
     basedir = walls.open_basedir("[website_path]")
     assert f"| `{basedir}` |" in text
 

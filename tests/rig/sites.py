@@ -128,6 +128,10 @@ class Site:
         return text.replace("{DOCROOT_CLIENT}", self.real_web)
 
     @property
+    def nginx_directives(self) -> str:
+        return self.record["nginx_directives"] or ""
+
+    @property
     def redirect_type(self) -> str:
         return self.record["redirect_type"]
 

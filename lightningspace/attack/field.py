@@ -1,0 +1,235 @@
+"""What an attacker has in his hands: FTP, the web, SSH and mail of one hosting, and what he knows
+of his neighbour's.
+"""
+
+import os
+import secrets
+import shutil
+import smtplib
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lightningspace import panel, wanted
+from lightningspace.attack.hostings import Hosting, wait
+from lightningspace.deadline import http_session, time_limit
+from lightningspace.ftp import FtpError, Session
+from lightningspace.models import Account, Service
+from lightningspace.shop import Shop
+
+PROBE = (Path(__file__).parent / "probe.php").read_text(encoding="utf-8")
+ASK_SECONDS = 30
+SSH_SECONDS = 20
+BUSY_TRIES = 10
+
+
+class NotTried(Exception):
+    """An attack could not be made; its text says why."""
+
+
+class Site:
+    """One of the two hostings, as it lies on the server."""
+
+    def __init__(self, shop: Shop, of: Hosting):
+        self.shop = shop
+        self.account_id, self.username, self.password = of.account_id, of.username, of.password
+        account = Account.get_by_id(of.account_id)
+        self.server_id = account.server_id
+        self.host = wanted.host(shop, account)
+        self.name = wanted.site_name(shop, of.username)
+        self.user = shop.config.panel_prefix + of.username
+        ids = {row.kind: row.panel_id for row in wanted.services_of(of.account_id)}
+        self.number = ids["site"]
+        self.root = panel.site_directory(ids["client"], ids["site"])
+
+    def files(self):
+        """An FTP session of its owner's, in the directory that he is let into."""
+        return self.shop.ftp.session(self.server_id, self.host, self.user, self.password)
+
+
+class Field:
+    def __init__(
+        self,
+        shop: Shop,
+        annie: Hosting,
+        bobby: Hosting,
+        address: str | None,
+        race_seconds: int,
+    ):
+        self.shop = shop
+        self.walls = shop.config.walls
+        self.race_seconds = race_seconds
+        self.annie, self.bobby = Site(shop, annie), Site(shop, bobby)
+        self._annie = annie
+        self._address = address
+        self._key = secrets.token_hex(16)
+        self._probe = f"probe-{secrets.token_hex(6)}.php"
+        self._local = threading.local()
+        # In three files of bobby's: readable for all who get there, for his group, for himself.
+        self.secrets = {mode: secrets.token_hex(12) for mode in (0o644, 0o640, 0o600)}
+        self.sockets: list[str] = []
+
+    # -- what lies there -----------------------------------------------------------
+
+    def settle_in(self) -> None:
+        """Put the attacker's program and the neighbour's files where they belong."""
+        for mode, secret in self.secrets.items():
+            self.put(self.bobby, {self.secret_name(mode): secret}, mode=mode)
+        self.put(self.bobby, {"who.php": "<?php echo exec('id -un');"})
+        # Whoever is asked for it by the web server is let in with these.
+        hashed = "walls:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="  # "password"
+        self.put(self.bobby, {"passwords": hashed}, mode=0o640)
+        self.put(self.annie, {self._probe: PROBE.replace("THE KEY", self._key)})
+        if not self.ask("look").get("user"):
+            raise NotTried("PHP may start no program")
+
+    @staticmethod
+    def secret_name(mode: int) -> str:
+        return f"secret-{mode:o}.txt"
+
+    def path(self, mode: int) -> str:
+        """Of a secret of bobby's, on the server."""
+        return f"{self.bobby.root}/web/{self.secret_name(mode)}"
+
+    def put(
+        self, site: Site, files: dict[str, str], directory: str = "", mode: int | None = None
+    ) -> None:
+        """Upload files of its owner's below `web`, into a directory that is made if it is new."""
+        try:
+            with site.files() as session:
+                session.enter("web")
+                if directory:
+                    _enter_new(session, directory)
+                for name, text in files.items():
+                    session.store(name, text.encode())
+                    if mode is not None:
+                        session.set_mode(name, mode)
+        except FtpError as error:
+            raise NotTried(f"FTP: {error}") from None
+
+    # -- over the web --------------------------------------------------------------
+
+    def get(self, site: Site, path: str, **options) -> requests.Response:
+        """What a visitor gets. Raises NotTried when the server does not answer."""
+        try:
+            with time_limit(ASK_SECONDS):
+                return self._http().get(self._url(site, path), **self._options(site, options))
+        except requests.RequestException as error:
+            raise NotTried(f"the web server does not answer: {type(error).__name__}") from None
+
+    def ask(self, do: str, **facts) -> dict:
+        """Have annie's program do something on the server."""
+        options = {"json": {"key": self._key, "do": do} | facts}
+        for _ in range(BUSY_TRIES):
+            try:
+                with time_limit(2 * ASK_SECONDS):
+                    answer = self._http().post(
+                        self._url(self.annie, f"/{self._probe}"),
+                        **self._options(self.annie, options),
+                    )
+                if answer.status_code == 200:
+                    return answer.json()
+            except (requests.RequestException, ValueError) as error:
+                raise NotTried(f"the program of the check: {type(error).__name__}") from None
+            time.sleep(1)  # PHP is restarted with each change of a site
+        raise NotTried(f"the program of the check is answered with {answer.status_code}")
+
+    def run(self, command: str) -> str:
+        """What a command prints that annie's program runs."""
+        return self.ask("run", command=command).get("text", "")
+
+    def _url(self, site: Site, path: str) -> str:
+        return f"http://{self._address or site.name}{path}"
+
+    def _options(self, site: Site, options: dict) -> dict:
+        # Restarts cut connections that are kept open.
+        headers = {"Host": site.name, "Connection": "close"} | options.pop("headers", {})
+        return {"headers": headers, "timeout": ASK_SECONDS, "allow_redirects": False} | options
+
+    def _http(self) -> requests.Session:
+        if not hasattr(self._local, "http"):
+            self._local.http = http_session(True)
+        return self._local.http
+
+    # -- with SSH and mail -----------------------------------------------------------
+
+    def ssh(self, *arguments: str) -> subprocess.CompletedProcess:
+        """What `ssh` makes of it, logged in as annie; `arguments` are of its command line."""
+        if not hasattr(self, "_ssh_key"):
+            self._ssh_key = self._let_in_by_key()
+        host = self._address or self.annie.host
+        options = ["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        options += ["-o", "ConnectTimeout=10", "-o", "IdentitiesOnly=yes"]
+        command, destination = ["ssh", *options], f"{self.annie.user}@{host}"
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "key"
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(self._ssh_key)
+            try:
+                return subprocess.run(
+                    [*command, "-i", str(path), *_options_first(arguments, destination)],
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    input="",
+                    timeout=SSH_SECONDS,
+                )
+            except subprocess.TimeoutExpired:
+                raise NotTried("SSH does not answer in time") from None
+
+    def _let_in_by_key(self) -> str:
+        """The private key that opens annie's SSH by now."""
+        if shutil.which("ssh") is None:
+            raise NotTried("ssh is not installed here")
+        key = Ed25519PrivateKey.generate()
+        public = key.public_key().public_bytes(
+            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        )
+        self.change("shell", self.annie.user, ssh_key=public.decode())
+        return key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        ).decode()
+
+    def change(self, kind: str, name: str, **settings) -> None:
+        """Of annie's hosting, and wait until it works."""
+        wanted.configure(self.annie.account_id, kind, name, **settings)
+        wait(self.shop, self._annie)
+
+    def mail_login(self) -> smtplib.SMTP:
+        """A session with the mail server as annie's mailbox. Raises SMTPException, and NotTried."""
+        host = self._address or self.annie.host
+        try:
+            session = smtplib.SMTP(host, 587, timeout=ASK_SECONDS)
+            session.starttls()
+        except (OSError, smtplib.SMTPException) as error:
+            raise NotTried(f"port 587 does not answer: {type(error).__name__}") from None
+        session.login(f"info@{self.annie.name}", self.annie.password)
+        return session
+
+    def may_send(self) -> bool:
+        row = Service.get((Service.account == self.annie.account_id) & (Service.kind == "mailbox"))
+        return wanted.may_send(self.shop, row.account)
+
+
+def _enter_new(session: Session, directory: str) -> None:
+    try:
+        session.make_directory(directory)
+    except FtpError:
+        pass  # it is there already
+    session.enter(directory)
+
+
+def _options_first(arguments: tuple[str, ...], destination: str) -> list[str]:
+    """ssh's own options stand before the destination, a command behind it."""
+    if arguments and arguments[0].startswith("-"):
+        return [*arguments, destination]
+    return [destination, *arguments]
