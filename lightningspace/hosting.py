@@ -197,14 +197,15 @@ class _Round:
         is_new = row.kind == "shell" and row.applied_at is None and not row.gone
         if not is_new or self.account.opened_at <= now() - SHELL_WAITS_SECONDS:
             return False
-        # What waits for SSH alone, or has failed, holds up nobody.
+        # Who waits for SSH alone, or has met trouble, holds up nobody.
+        in_trouble = Service.select(Service.account).where(Service.failed_since.is_null(False))
         others = (
             Service.select(Service.account)
             .join(Account)
             .where(
                 Service.applied_at.is_null()
-                & (Service.tries == 0)
                 & Service.kind.not_in(list(LAST))
+                & Service.account.not_in(in_trouble)
                 & (Service.account != self.account)
                 & (Account.server == self.account.server_id)
                 & (Account.opened_at > now() - SHELL_WAITS_SECONDS)

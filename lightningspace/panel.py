@@ -250,6 +250,13 @@ class Panel:
         """How many changes wait to be carried out by a server, whoever made them."""
         return self._int("monitor_jobqueue_count", server_id=int(server_id))
 
+    def web_settings(self, server_id: int) -> dict[str, str]:
+        """What the panel has set a server to, as far as it serves sites."""
+        settings = self._call("server_get", server_id=int(server_id), section="web")
+        if not isinstance(settings, dict):
+            raise PanelError("the panel answered server_get without settings")
+        return {name: str(value or "") for name, value in settings.items()}
+
     def php_versions(self, server_id: int) -> list[tuple[int, str]]:
         """Id and name of each PHP that sites may have beside the server's own.
 

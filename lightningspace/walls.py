@@ -78,3 +78,28 @@ def open_basedir(root: str) -> str:
 def php_ini(may_send: bool) -> str:
     """What the site's PHP is told in lines of php.ini that it cannot change."""
     return "" if may_send else NO_MAIL
+
+
+def faults_of_server(mode: str, settings: dict[str, str]) -> list[str]:
+    """What of ISPConfig's server settings (section "web") keeps customers less apart than the shop
+    counts on, each as it is to be put right; see docs/hosting-server.md.
+    """
+    is_nginx = settings.get("server_type") == "nginx"
+    wrong = {
+        "it serves sites by nginx: set WALLS=nginx": is_nginx and mode != NGINX,
+        "it serves sites by Apache: WALLS=nginx is wrong": not is_nginx and mode == NGINX,
+        f"set “.htaccess AllowOverride” to {allow_override(mode)}": (
+            not is_nginx and settings.get("htaccess_allow_override") != allow_override(mode)
+        ),
+        "take /tmp out of “PHP open_basedir”": (
+            "/tmp" in settings.get("php_open_basedir", "").split(":")
+        ),
+        "set “Security level” to High": settings.get("security_level") != "20",
+        "switch “Set folder permissions on update” off: it opens what was shut": (
+            settings.get("set_folder_permissions_on_update") == "y"
+        ),
+        "switch “Test webserver configuration on restart” off: it stops Apache at each change": (
+            not is_nginx and settings.get("check_apache_config") == "y"
+        ),
+    }
+    return [fault for fault, is_so in wrong.items() if is_so]

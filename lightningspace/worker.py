@@ -16,11 +16,12 @@ from lightningspace import (
     payments,
     progress,
     usage,
+    walls,
     wanted,
 )
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
-from lightningspace.panel import PanelError
+from lightningspace.panel import Forbidden, PanelError
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,9 @@ class Worker:
     def run(self) -> None:
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
+        looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))
+        looks.daemon = True
+        looks.start()
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
         self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
@@ -235,3 +239,17 @@ def warn_of_autoclean(shop: Shop) -> None:
             )
     except NodeError as error:
         logger.warning("autoclean not checked: %s", error)
+
+
+def warn_of_settings(shop: Shop) -> None:
+    """Say what of the servers' settings lets customers at each other, as far as the panel tells."""
+    for server_id in shop.config.capacity_mb:
+        try:
+            settings = shop.panel.web_settings(server_id)
+        except Forbidden:
+            logger.info("the settings of server %d are not looked at: server_get", server_id)
+        except PanelError as error:
+            logger.warning("the settings of server %d are not known: %s", server_id, error)
+        else:
+            for fault in walls.faults_of_server(shop.config.walls, settings):
+                logger.error("server %d, Server Config, Web: %s", server_id, fault)

@@ -304,3 +304,37 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
             hosting.reconcile(this_shop, account_id)
         done |= set(due)
     assert done == accounts
+
+
+def test_ssh_gives_way_to_hostings_that_are_just_being_opened(this_shop, panel, time_machine):
+    """Its jail would hold up what is behind it in the server's queue."""
+    alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
+    hosting.reconcile(this_shop, alice.id)
+    assert at_panel(panel)["mailbox"] == 1 and not panel.records("shell")
+    assert alice.id not in hosting.due_accounts()
+    calls = len(panel.calls)
+    time_machine.forward(hosting.SHELL_LOOKS_SECONDS)
+    hosting.reconcile(this_shop, alice.id)
+    assert len(panel.calls) == calls  # nothing is asked meanwhile
+
+    hosting.reconcile(this_shop, bobby.id)
+    time_machine.forward(hosting.SHELL_LOOKS_SECONDS)
+    hosting.reconcile(this_shop, alice.id)
+    assert [record["username"] for record in panel.records("shell")] == ["ls_bobby", "ls_alice"]
+    assert Account.get_by_id(alice.id).ready_at
+
+
+def test_ssh_waits_for_others_half_a_minute_at_most(this_shop, panel, time_machine):
+    alice, _ = (open_account(this_shop, name) for name in ("alice", "bobby"))
+    hosting.reconcile(this_shop, alice.id)
+    time_machine.forward(hosting.SHELL_WAITS_SECONDS)
+    hosting.reconcile(this_shop, alice.id)
+    assert Account.get_by_id(alice.id).ready_at
+
+
+def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
+    alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
+    panel.faults.set("refuse", "client_add", times=1, message="no")
+    hosting.reconcile(this_shop, bobby.id)
+    hosting.reconcile(this_shop, alice.id)
+    assert Account.get_by_id(alice.id).ready_at

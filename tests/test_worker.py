@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from lightningspace import clock, orders, wanted
+from lightningspace import clock, hosting, orders, wanted
 from lightningspace.models import Account, Order
 from lightningspace.node import NodeError
-from lightningspace.worker import warn_of_autoclean
-from tests.conftest import eventually, wish
+from lightningspace.worker import warn_of_autoclean, warn_of_settings
+from tests.conftest import eventually, wish, with_settings
 
 
 @pytest.fixture
@@ -116,8 +116,73 @@ def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
     wanted.close(alice.id)
     Account.update(deleting_at=clock.now()).execute()
     busy = threading.Event()
-    for _ in range(this_shop.config.worker_threads):
-        worker._accounts.submit(busy.wait)
+    keep_busy(worker, busy, *worker._pools)
     worker.look()
     busy.set()
     eventually(lambda: Account.get_or_none(Account.id == alice.id) is None)
+
+
+def keep_busy(worker, until: threading.Event, *pools: str) -> None:
+    for name in pools:
+        for _ in range(worker._pools[name]._max_workers):
+            worker._pools[name].submit(until.wait)
+
+
+def test_paid_order_waits_for_no_change_and_no_upload(worker, order, wallet):
+    busy = threading.Event()
+    keep_busy(worker, busy, hosting.CHANGE, hosting.UPLOAD)
+    wallet.pay(order.bolt11)
+    worker.follow_payments(seconds=0)
+    worker.look()
+    try:
+        eventually(lambda: ready_accounts() == 1)
+    finally:
+        busy.set()
+
+
+def test_change_waits_for_no_upload(worker, alice, panel):
+    busy = threading.Event()
+    keep_busy(worker, busy, hosting.UPLOAD, hosting.OPENING)
+    wanted.suspend(alice.id)
+    worker.look()
+    try:
+        eventually(lambda: panel.records("site")[0]["active"] == "n")
+    finally:
+        busy.set()
+
+
+# -- the server's settings ------------------------------------------------------------------
+
+
+def warnings_of(this_shop, caplog) -> str:
+    caplog.clear()
+    warn_of_settings(this_shop)
+    return "\n".join(record.message for record in caplog.records)
+
+
+def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, caplog):
+    told = warnings_of(this_shop, caplog)
+    assert "set “.htaccess AllowOverride” to None" in told
+    assert "take /tmp out of “PHP open_basedir”" in told
+    assert "Test webserver configuration on restart" in told
+    assert "Security level" not in told and "nginx" not in told
+
+
+def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, panel, caplog):
+    panel.web_config |= {
+        "htaccess_allow_override": "None",
+        "php_open_basedir": "[website_path]/web:/usr/share/php",
+        "check_apache_config": "n",
+    }
+    assert warnings_of(this_shop, caplog) == ""
+
+
+@with_settings(WALLS="nginx")
+def test_other_web_server_than_the_shop_was_told_of_is_a_fault(this_shop, panel, caplog):
+    assert "WALLS=nginx is wrong" in warnings_of(this_shop, caplog)
+
+
+def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
+    panel.forbidden = {"server_get"}
+    caplog.set_level(logging.WARNING)
+    assert warnings_of(this_shop, caplog) == ""
