@@ -17,7 +17,7 @@ from pyln.client import LightningRpc, RpcError
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
-from lightningspace import domains, logs, models, orders, shop, visitors
+from lightningspace import domains, logs, models, orders, shop, visitors, walls
 from lightningspace.config import ConfigError, from_env
 from lightningspace.forms import Button
 from lightningspace.models import Order
@@ -46,6 +46,12 @@ class Sandbox:
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
         self.panel.queue_seconds = 0.2  # somebody watches
+        # As docs/hosting-server.md says.
+        self.panel.web_config |= {
+            "htaccess_allow_override": walls.allow_override(walls.NARROW),
+            "php_open_basedir": walls.open_basedir("[website_path]"),
+            "check_apache_config": "n",
+        }
         self.dns = SandboxDns(store=directory / "dns.json")
         self.mail = SandboxMail(show=print_mail)
         self.certificate = self_signed(directory / "ftp.pem", days=365)
