@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lightningspace import clock, progress, receipts
+from lightningspace import clock, receipts
 from lightningspace.models import Account, transaction
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
@@ -291,7 +291,7 @@ def test_the_example_extends_when_ten_minutes_are_left_and_lets_the_last_hour_ru
     (tmp_path / "index.html").write_text("<h1>Paid by the hour</h1>")
     example = run_example(hours=3)
     eventually(lambda: Account.select().where(Account.ready_at.is_null(False)).exists())
-    time_machine.forward(progress.LIVE_AT_LAST_SECONDS + 1)
+    time_machine.forward(panel.seconds_to_go() + 1)
     (site,) = panel.made_sites()
     page = tmp_path / "www" / site.domain / "web" / "index.html"
     eventually(lambda: page.exists() and page.read_text() == "<h1>Paid by the hour</h1>")

@@ -495,7 +495,7 @@ def test_a_killed_workers_lease_is_waited_for(this_shop, panel, start_worker):
     panel.faults.clear()
 
     looked_at = []
-    panel.before_call = lambda method: "_get" in method and looked_at.append(time.time())
+    panel.before_call = lambda method: "client_get" in method and looked_at.append(time.time())
     start_worker(), start_worker()
     until = int(time.time()) + 4
     Account.update(leased_until=until).execute()

@@ -452,7 +452,7 @@ def test_the_account_shows_every_credential(reach, client, panel):
     page = client.get(reach("ready"), follow_redirects=True).text
     name = Account.get().username
     assert page.count(panel.password_of("ftp", 1)) > 1
-    for text in (f"ls_{name}", f"info@{name}.shop.test", f"ssh ls_{name}@", "mysql -h localhost"):
+    for text in (f"ls_{name}", f"info@{name}.shop.test", f"ssh ls_{name}@", "mysql -h 127.0.0.1"):
         assert text in page
 
 

@@ -80,7 +80,7 @@ PAGE_TEXT = """\
 <title>{site}</title>
 <style>
   body {{ font: 1.1em/1.5 system-ui, sans-serif; max-width: 34em }}
-  body {{ margin: 4em auto; padding: 0 1em }}
+  body {{ margin: 4em auto; padding: 0 1em; overflow-wrap: anywhere }}
 </style>
 <h1>{site}</h1>
 <p>There is nothing here yet.</p>
