@@ -243,11 +243,16 @@ class _Round:
         return None
 
     def _waits(self) -> list[int]:
-        """When what is not applied may be tried; what was left for lack of a panel waits too."""
+        """When what is not applied may be tried; what was left for lack of a panel waits too.
+
+        Empty only when all is applied: each row is judged once, for a moment later it may be due.
+        """
         waiting = [row for row in self.rows if not row.is_applied]
-        if waiting and all(self._is_for_now(row) for row in waiting):
-            self._note_failure(waiting[0], "what it hangs on is neither there nor under way", False)
-        return [self._again_at(row) for row in waiting if not self._is_for_now(row)]
+        later = [row for row in waiting if not self._is_for_now(row)]
+        if waiting and not later:
+            later = waiting[:1]
+            self._note_failure(later[0], "what it hangs on is neither there nor under way", False)
+        return [self._again_at(row) for row in later]
 
     def _again_at(self, row: Service) -> int:
         if not _is_due(row):

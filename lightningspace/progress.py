@@ -63,19 +63,22 @@ class Progress:
         return self._queue.ahead_of(max(applied)) or None if applied else None
 
     def _is_live(self, row: Service) -> bool:
-        return self._is_carried_out(row) and (row.kind != "ftp" or self._lets_in())
+        if row.kind != "ftp":
+            return self._is_carried_out(row)
+        # Who got in after it was applied need not ask how long the queue is.
+        upload = next((each for each in self._rows if each.kind == "tipjar"), None)
+        let_in_at = upload.applied_at if upload else None
+        if let_in_at is not None and let_in_at > row.applied_at:
+            return True
+        # Where we cannot get in (there is no upload, or the operator must mend what it needs),
+        # nobody can say so.
+        is_let_in = upload is None or let_in_at is not None or upload.permanent
+        return is_let_in and self._is_carried_out(row)
 
     def _is_carried_out(self, row: Service) -> bool:
         queue = self._queue
         until = queue.restarted_until if row.kind in SERVED else queue.done_until
         return row.is_applied and row.applied_at < until
-
-    def _lets_in(self) -> bool:
-        """Whether we got in by FTP once. Where we cannot (there is no upload, or the operator must
-        mend what it needs), nobody can say so.
-        """
-        upload = next((row for row in self._rows if row.kind == "tipjar"), None)
-        return upload is None or upload.applied_at is not None or upload.permanent
 
 
 def queue_of(server_id: int) -> Queue:

@@ -1,10 +1,12 @@
 """Making the panel match: every service of a new account, once, and in any weather."""
 
 import threading
+import time
+from itertools import count
 
 import pytest
 
-from lightningspace import hosting, orders, payments, progress, wanted
+from lightningspace import clock, hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
 from lightningspace.models import Account, Service
@@ -338,3 +340,16 @@ def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     hosting.reconcile(this_shop, bobby.id)
     hosting.reconcile(this_shop, alice.id)
     assert Account.get_by_id(alice.id).ready_at
+
+
+@pytest.mark.parametrize("step", [0.2, 0.5, 1, 2])
+def test_what_becomes_due_in_the_last_moment_is_not_taken_for_done(this_shop, panel, step):
+    """Time passes at every look at the clock."""
+    moments = count(time.time(), step)
+    clock.set_source(lambda: next(moments))
+    panel.faults.set("refuse", "sites_shell_user_add", message="not now")
+    for number in range(10):
+        account = open_account(this_shop, f"alice{number}")
+        hosting.reconcile(this_shop, account.id)
+        account = Account.get_by_id(account.id)
+        assert account.ready_at is None and account.reconcile_at

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from lightningspace import clock, hosting, orders, wanted
-from lightningspace.models import Account, Order
+from lightningspace import clock, hosting, orders, progress, wanted
+from lightningspace.models import Account, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.worker import warn_of_autoclean, warn_of_settings
 from tests.conftest import eventually, wish, with_settings
@@ -34,6 +34,32 @@ def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet
     eventually(lambda: ready_accounts() == 12)
     assert len(panel.records("client")) == 12
     assert len(panel.records("mailbox")) == 12
+
+
+def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
+    panel, running, this_shop, wallet
+):
+    """As the real one under load: a slow client_add slows the others, and each site restarts it."""
+    panel.delays["client_add"], panel.slowed_seconds = 0.5, 0.1
+    panel.queue_seconds, panel.job_seconds = 0.02, {"shell": 0.2}
+    panel.run_seconds, panel.restarts = 1, True
+    for _ in range(6):
+        wallet.pay(orders.place(this_shop, wish()).bolt11)
+    eventually(lambda: ready_accounts() == 6)
+    for kind in ("client", "site", "ftp", "shell", "database", "mail_domain", "mailbox"):
+        assert len(panel.records(kind)) == 6, kind
+    assert progress.problems() == []
+
+    def are_live() -> bool:
+        rows = list(Service.select())
+        return all(
+            progress.Progress(account, rows).is_at_rest(wanted.services_of(account.id))
+            for account in Account.select()
+        )
+
+    eventually(are_live)
+    for row in Service.select():
+        assert panel.is_live(row.kind, row.panel_id)
 
 
 def test_unfinished_work_is_picked_up_at_the_start(order, wallet, worker, panel):
