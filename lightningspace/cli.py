@@ -77,7 +77,7 @@ def worker():
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
     shop = current_app.extensions["shop"]
-    for line in [*lifecycle.problems(shop), *outbox.problems(), *attack.problems()]:
+    for line in [*lifecycle.problems(shop), *outbox.problems(), *attack.problems(shop)]:
         click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
         click.echo(
@@ -104,22 +104,24 @@ def walls(server_id, address, race_seconds, as_json):
     """Attack your own server as one customer would another, and print what holds.
 
     Two hostings of the shop's own are made for it and removed again, which takes some minutes.
-    Exit code 1 when something is open, 2 when it could not be looked at.
+    Exit code 1 when something is open, 2 when something could not be tried.
     """
     shop = current_app.extensions["shop"]
     server_id = server_id or next(iter(shop.config.capacity_mb))
     if server_id not in shop.config.capacity_mb:
         raise click.ClickException(f"server {server_id} is not among PANEL_SERVER_ID")
-    is_open = False
+    found = set()
     try:
         for result in attack.check(shop, server_id, address, race_seconds):
-            is_open |= result.result == attack.OPEN
+            found.add(result.result)
             click.echo(json.dumps(asdict(result)) if as_json else _told(result))
     except attack.CannotCheck as error:
         click.echo(f"not checked: {error}", err=True)
         raise SystemExit(2) from None
-    if is_open:
+    if attack.OPEN in found:
         raise SystemExit(1)
+    if attack.NOT_TRIED in found:
+        raise SystemExit(2)
 
 
 def _told(result: attack.Result) -> str:

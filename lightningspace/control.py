@@ -260,7 +260,7 @@ def _settings_page(status: int = 200, **forms):
             _php_choices(site), formdata=None, version=usage.php_choice(site)
         ),
         "redirect_form": lambda: RedirectForm(
-            site.name if site else "", formdata=None, redirect_to=site_settings.get("redirect_to")
+            [], formdata=None, redirect_to=site_settings.get("redirect_to")
         ),
         "email_form": lambda: EmailForm(formdata=None, email=this_account().email),
         "login_form": lambda: _login_form(formdata=None),
@@ -273,6 +273,7 @@ def _settings_page(status: int = 200, **forms):
         site_row=site,
         sends_mail=bool(this_shop().config.smtp_url),
         site_settings=site_settings,
+        walls=this_shop().config.walls,
         **{name: forms.get(name) or make() for name, make in choices.items()},
     )
 
@@ -360,7 +361,7 @@ def pretty_addresses():
 @account.post("/settings/redirect")
 def redirect_site():
     row = _own_row("site", request.form.get("name"))
-    form = RedirectForm(row.name)
+    form = RedirectForm(wanted.redirected_names(this_shop(), _own_rows()))
     if not form.validate_on_submit():
         return _settings_page(400, redirect_form=form)
     target = form.redirect_to.data

@@ -701,9 +701,10 @@ class RedirectForm(Form):
         render_kw={"autocomplete": "off", "inputmode": "url", "autocapitalize": "none"},
     )
 
-    def __init__(self, site: str, **kwargs):
+    def __init__(self, redirected: list[str], **kwargs):
+        """`redirected`: the names that lead there."""
         super().__init__(**kwargs)
-        self._site = site
+        self._redirected = redirected
 
     def validate_redirect_to(self, field):
         try:
@@ -713,7 +714,7 @@ class RedirectForm(Form):
                 "Write an address such as https://example.org/: a host and perhaps directories, "
                 f"up to {names.WEB_ADDRESS_MAX} characters."
             ) from None
-        if urlsplit(field.data).hostname in (self._site, f"www.{self._site}"):
+        if urlsplit(field.data).hostname.removeprefix("www.") in self._redirected:
             raise ValidationError("This would send visitors round in a circle.")
 
 

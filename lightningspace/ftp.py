@@ -241,15 +241,19 @@ class Session:
 
     def set_mode(self, name: str, mode: int) -> None:
         """Who else may read a file or enter a directory, as chmod says it."""
+        command = f"SITE CHMOD {mode:o} {_plain(name)}"
         try:
-            _reply(self._connection().voidcmd, f"SITE CHMOD {mode:o} {_plain(name)}")
-        except Refused:
-            raise
-        except FtpError as error:
+            self._connection().voidcmd(command)
+        except ftplib.error_perm as error:
+            if _code(error) in ("550", "553"):
+                raise Refused(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
             raise FtpError(
-                f"{error} to SITE CHMOD, by which neighbours are shut out: does it allow that?",
+                f"the FTP server answered {_code(error)} to SITE CHMOD, by which neighbours are "
+                "shut out: allow it",
                 permanent=True,
             ) from None
+        except ftplib.error_temp as error:
+            raise FtpError(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
 
     # -- connections -------------------------------------------------------------
 

@@ -56,7 +56,8 @@ def due_accounts() -> dict[str, str]:
     at = Account.reconcile_at
     # What waits longer than anything may was put off by a clock that was wrong.
     is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
-    rows = Account.select(Account.id, Account.ready_at).where(is_due & is_free(moment)).order_by(at)
+    rows = Account.select(Account.id, Account.ready_at).where(is_due & is_free(moment))
+    rows = rows.order_by(Account.ready_at.is_null(False), at)
     accounts = list(rows.limit(DUE_AT_ONCE))
     if not accounts:
         return {}
@@ -326,6 +327,8 @@ class _Round:
         with transaction():
             self.lease.extend()
             facts = _applied(row) | {"note": note, "password_sealed": None}
+            if not wanted.is_on(self.account, row):  # nobody got in
+                facts["applied_at"] = row.applied_at or 0
             Service.update(facts).where(this(row)).execute()
             if is_done:
                 once = json.dumps(wanted.settings_of(row) | {"put_back": False})

@@ -81,7 +81,7 @@ def _at_site(records: Records, row: Service) -> str | None:
 
     def upload() -> str | None:
         with shop.ftp.session(server_id, host, uploader.name, password) as session:
-            session.set_mode(PAGES, PAGES_MODE)
+            _shut_neighbours_out(session)
             session.enter(PAGES)
             return step(session)
 
@@ -93,9 +93,23 @@ def _at_site(records: Records, row: Service) -> str | None:
         raise
 
 
+def _shut_neighbours_out(session: Session) -> None:
+    try:
+        session.set_mode(PAGES, PAGES_MODE)
+    except ftp.Refused as error:
+        # No customer can move that directory away: the server allows it to nobody.
+        text = f"{error}, by which neighbours are shut out: allow it (pure-ftpd: NoChmod off)"
+        raise FtpError(text, permanent=True) from None
+
+
 def remove_uploader(records: Records, row: Service) -> None:
-    """Leave no FTP user of ours at the panel."""
+    """Leave no FTP user of ours at the panel, nor a password of one that is gone."""
     records.know_client()
+    if row.password_sealed:
+        row.password_sealed = None
+        with transaction():
+            records.lease.extend()
+            Service.update(password_sealed=None).where(this(row)).execute()
     records.remove(_uploader(records, row))
 
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 
 # So many moments are told apart. Of more some are forgotten: what came before waits for the next.
 MOMENTS_MAX = 100
+# By how much the clocks of two boxes may differ.
+CLOCKS_DIFFER_SECONDS = 5 * 60
 
 
 @dataclass
@@ -40,14 +42,18 @@ class Queue:
 
     def look(self, moment: int, waiting: int) -> None:
         """Note that so many jobs wait; `moment` was before that was asked."""
+        if moment < self.done_until:
+            if self.done_until - moment < CLOCKS_DIFFER_SECONDS:
+                return  # another box has looked, and its clock is a bit ahead
+            self.looks, self.seen, self.done_until, self.restarted_until = [], [], 0, 0
         # New ones come between two looks: no fewer than this went.
         self.gone += max(0, self.waiting - waiting)
         self.waiting = waiting
         if waiting == 0:
-            self.take_for_done(moment)
+            # The last job is done, and the restart for it may be still to come.
+            self.looks, self.seen = [], []
+            self.done_until, self.restarted_until = moment, self.done_until
             return
-        if moment < self.done_until:  # a clock that was wrong
-            self.looks, self.seen, self.done_until, self.restarted_until = [], [], 0, 0
         self.looks = [look for look in self.looks if look[0] < moment]
         self.seen = [seen for seen in self.seen if seen[0] < moment]
         self.looks.append([moment, self.gone + waiting])
@@ -58,7 +64,7 @@ class Queue:
     def take_for_done(self, until: int) -> None:
         """Whatever was there before that moment."""
         self.looks, self.seen = [], []
-        self.done_until = self.restarted_until = until
+        self.done_until = self.restarted_until = max(self.done_until, until)
 
     def _note_done(self, moment: int) -> None:
         done = [at for at, until_gone in self.looks if until_gone <= self.gone]

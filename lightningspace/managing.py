@@ -246,8 +246,8 @@ def _pretty_addresses(setting: _Setting, value: bool):
 
 
 def _redirect_to(setting: _Setting, value: str | None):
-    site = setting.row("site").name
-    target = setting.checked(RedirectForm, "redirect_to", value, site) if value else ""
+    own = wanted.redirected_names(this_shop(), _rows(setting.account))
+    target = setting.checked(RedirectForm, "redirect_to", value, own) if value else ""
     return setting.configure("site", redirect_to=target)
 
 

@@ -42,7 +42,7 @@ ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{
 # It ends up in the web server's configuration: no sign of it means anything there.
 WEB_ADDRESS = re.compile(
     r"https?://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
-    r"(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*/"
+    r"(?P<port>:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*/"
 )
 WEB_ADDRESS_MAX = 200
 SSH_KEY = re.compile(
@@ -81,7 +81,8 @@ def is_web_address(text: str) -> bool:
     """Where a site may redirect to: an address that ends with a slash, for what was asked for is
     put behind it. A host's name is in A-labels; there is no query.
     """
-    return len(text) <= WEB_ADDRESS_MAX and WEB_ADDRESS.fullmatch(text) is not None
+    found = WEB_ADDRESS.fullmatch(text) if len(text) <= WEB_ADDRESS_MAX else None
+    return found is not None and int((found["port"] or ":80")[1:]) < 65536
 
 
 def as_web_address(typed: str) -> str:

@@ -366,7 +366,8 @@ class Panel:
         try:
             answer = self._send(method, arguments, deadline)
         except requests.ConnectionError as error:
-            if not READS.fullmatch(method) or time.monotonic() >= deadline:
+            is_away = isinstance(error, requests.ConnectTimeout)
+            if is_away or not READS.fullmatch(method) or time.monotonic() >= deadline:
                 raise _no_answer(method, error, deadline) from None
             answer = self._send_on_a_fresh_connection(method, arguments, deadline)
         except requests.RequestException as error:

@@ -58,22 +58,23 @@ class Progress:
         None: it is, or nobody has looked yet.
         """
         applied = [
-            row.applied_at for row in self._rows if row.is_applied and not self._is_carried_out(row)
+            row.applied_at
+            for row in wanted.beside_tip_jar(self._rows)
+            if row.is_applied and not self._is_carried_out(row)
         ]
         return self._queue.ahead_of(max(applied)) or None if applied else None
 
     def _is_live(self, row: Service) -> bool:
         if row.kind != "ftp":
             return self._is_carried_out(row)
-        # Who got in after it was applied need not ask how long the queue is.
         upload = next((each for each in self._rows if each.kind == "tipjar"), None)
-        let_in_at = upload.applied_at if upload else None
-        if let_in_at is not None and let_in_at > row.applied_at:
+        if upload is None:
+            return self._is_carried_out(row)
+        # Who got in after it was applied need not ask how long the queue is.
+        if (upload.applied_at or 0) > row.applied_at:
             return True
-        # Where we cannot get in (there is no upload, or the operator must mend what it needs),
-        # nobody can say so.
-        is_let_in = upload is None or let_in_at is not None or upload.permanent
-        return is_let_in and self._is_carried_out(row)
+        # Where we cannot get in, of which the operator knows, nobody can say so.
+        return self._is_carried_out(row) and bool(upload.applied_at or upload.error)
 
     def _is_carried_out(self, row: Service) -> bool:
         queue = self._queue
@@ -96,10 +97,9 @@ def look_at_queues(shop: Shop) -> None:
 def _waits(server_id: int, since: int) -> bool:
     if not 0 < since <= now():  # not looked at yet, or by a clock that was wrong
         return True
-    rows = Service.select(Service.account).where(Service.applied_at >= since)
-    accounts = {row.account_id for row in rows.order_by(Service.applied_at.desc()).limit(1000)}
-    here = (Account.id << accounts) & (Account.server == server_id)
-    return bool(accounts) and Account.select().where(here).exists()
+    rows = Service.select(Service.account).where(Service.applied_at >= since).distinct()
+    here = (Account.id << [row.account_id for row in rows]) & (Account.server == server_id)
+    return Account.select().where(here).exists()
 
 
 def _look_at_queue(shop: Shop, server_id: int) -> None:

