@@ -18,10 +18,11 @@ for port in map(int, sys.argv[1:]):
 
 class Neighbours:
     packages = {"/usr/bin/python3": "python3"}
-    ports = (3306, 8080, 8081)
 
-    def __init__(self, box: Box):
+    def __init__(self, box: Box, has_database: bool):
+        """`has_database`: there is a real one."""
         self._box = box
+        self.ports = (8080, 8081) if has_database else (3306, 8080, 8081)
 
     def prepare(self) -> None:
         """They need nothing."""

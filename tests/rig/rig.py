@@ -22,17 +22,22 @@ import pytest
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.panel import SandboxPanel
 from tests.rig.box import ENVIRONMENT, HOST_NAME, Box, Node, directory, file
+from tests.rig.database import Database
 from tests.rig.ftp import Ftp
 from tests.rig.hardening import Hardening
+from tests.rig.imap import Imap
 from tests.rig.mail import Mail
 from tests.rig.neighbours import Neighbours
 from tests.rig.sites import SITE_LOGS, Site
 from tests.rig.ssh import Ssh
+from tests.rig.terminal import Terminal
 from tests.rig.users import Hashes, PasswordOf, Users
 from tests.rig.web import Apache, Nginx, Php
 
 WEB_SERVERS = ("apache-event", "apache-itk", "nginx")
 KINDS = ("client", "site", "alias", "ftp", "shell")
+KINDS_OF_DATABASE = ("database", "database_user")
+KINDS_OF_IMAP = ("mailbox",)
 PANEL_CERTIFICATE = "/usr/local/ispconfig/interface/ssl/ispserver"
 KEEP_UP_SECONDS = 0.05
 START_SECONDS = 20
@@ -48,7 +53,7 @@ class Rig:
     """`hardening`: what docs/hosting-server.md advises is done, but for the files in `without`.
 
     `certificate` is a file that the FTP server's certificate may be held against; it is valid for
-    the name `host_name`.
+    the name `host_name`. `database` and `imap`: the server has a real MariaDB, and a real Dovecot.
     """
 
     host_name = HOST_NAME
@@ -59,20 +64,23 @@ class Rig:
         web: str = "apache-event",
         hardening: bool = False,
         without: tuple[str, ...] = (),
+        database: bool = False,
+        imap: bool = False,
     ):
         assert web in WEB_SERVERS, web
         self._panel = panel
         self._hardening = Hardening(web, without) if hardening else None
         self._lock = threading.Lock()
-        self._records: dict[str, list[dict]] = {kind: [] for kind in KINDS}
+        kinds = KINDS + KINDS_OF_DATABASE * database + KINDS_OF_IMAP * imap
+        self._records: dict[str, list[dict]] = {kind: [] for kind in kinds}
         self._written: dict[str, Node] = {}
         # What has been written and not every daemon has read.
         self._unread: set[str] = set()
         self._sites: dict[str, Site] = {}
         self.box = Box()
-        self._make_daemons(web)
+        self._make_daemons(web, database, imap)
 
-    def _make_daemons(self, web: str) -> None:
+    def _make_daemons(self, web: str, database: bool, imap: bool) -> None:
         hashes = Hashes()
         self._users = Users(self.box, hashes)
         is_itk = web == "apache-itk"
@@ -82,9 +90,15 @@ class Rig:
         self._ftp = Ftp(self.box, hashes)
         self._ssh = Ssh(self.box)
         self._mail = Mail(self.box)
+        self.database = Database(self.box) if database else None
+        self._imap = Imap(self.box, hashes) if imap else None
         # Those that follow the panel's records, and the others.
-        self._followers = (self._php, self._web, self._ftp)
-        self._daemons = (self._mail, *self._followers, self._ssh, Neighbours(self.box))
+        self._followers = (self._php, self._web, self._ftp, *self._optional())
+        neighbours = Neighbours(self.box, has_database=database)
+        self._daemons = (self._mail, *self._followers, self._ssh, neighbours)
+
+    def _optional(self) -> Iterator[Database | Imap]:
+        return filter(None, (self.database, self._imap))
 
     def __enter__(self) -> "Rig":
         self._need_packages()
@@ -148,6 +162,8 @@ class Rig:
             **self._ftp.settings(certificate),
             **self._ssh.settings(),
             **self._mail.settings(),
+            **(self.database.settings() if self.database else {}),
+            **(self._imap.settings(certificate) if self._imap else {}),
         }
 
     def _wait_for(self, port: int) -> None:
@@ -165,7 +181,7 @@ class Rig:
     def apply(self) -> None:
         """Make the server what the records say. It serves that when this returns."""
         with self._lock:
-            records = {kind: self._panel.records(kind) for kind in KINDS}
+            records = {kind: self._panel.records(kind) for kind in self._records}
             if records != self._records:
                 self._apply(records)
                 self._records = records
@@ -222,12 +238,18 @@ class Rig:
 
     def _files(self, records: dict[str, list[dict]]) -> dict[str, Node]:
         sites, shells = self._sites_of(records), records["shell"]
+        optional: dict[str, Node] = {}
+        if self.database:
+            optional |= self.database.files(*(records[kind] for kind in KINDS_OF_DATABASE))
+        if self._imap:
+            optional |= self._imap.files(records["mailbox"], self._passwords("mailbox"))
         return {
             **self._users.files(sites, records["client"], shells, self._passwords("shell")),
             **self._web.files(sites),
             **self._php.files(sites),
             **self._ftp.files(records["ftp"], self._passwords("ftp")),
             **self._ssh.files(shells),
+            **optional,
         }
 
     def _passwords(self, kind: str) -> PasswordOf:
@@ -266,6 +288,10 @@ class Rig:
         login, env = self.ssh_login(username, password, *options)
         settings = {"input": "", "capture_output": True, "text": True, "timeout": 30}
         return subprocess.run([*login, *command], env=env, **(settings | run))
+
+    def terminal(self) -> Terminal:
+        """A customer's computer, which knows the server by its name and trusts its certificate."""
+        return Terminal(self.box, self.certificate.read_bytes())
 
     def ssh_login(self, username: str, password: str, *options: str) -> tuple[list[str], dict]:
         """A command line that logs in, and the environment that it needs."""

@@ -14,8 +14,8 @@ TEMPLATE = "/var/lib/jail"
 # Much less than ISPConfig's 146 MB; the programs that customers get at each other with are there.
 SECTIONS = ["basicshell", "sftp"]
 PROGRAMS = """
-    curl env find head id mkfifo nohup perl php readlink sort ssh stat tail timeout tr wc whoami
-    xargs
+    curl env find head id mkfifo mysql mysqldump nohup perl php readlink sort ssh stat tail timeout
+    tr wc whoami xargs
 """.split()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.rig.box import Box, Node, file, link
 from tests.rig.sites import Site, template
+from tests.rig.waiting import UNTIL_SO
 
 # As ISPConfig's installer enables them, but for suexec, which PHP-FPM does without.
 APACHE_MODULES = """
@@ -40,18 +41,10 @@ def _sites_available(sites: list[Site], name: str) -> dict[str, Node]:
 
 
 # What the scripts below have in common.
-WAITING = """
-until_so() {
-    tries=0
-    until "$@"; do
-        tries=$((tries + 1))
-        [ $tries -lt 500 ] || { echo "waited in vain for: $*" >&2; exit 1; }
-        sleep 0.01
-    done
-}
-listening() { awk '$4 == "0A" { print "socket:[" $10 "]" }' /proc/net/tcp /proc/net/tcp6; }
-is_deaf() { ! readlink /proc/$1/fd/* | grep -qF "$(listening)"; }
-says_more() { [ $(grep -c "$1" $2) -gt $3 ]; }
+WAITING = f"""{UNTIL_SO}
+listening() {{ awk '$4 == "0A" {{ print "socket:[" $10 "]" }}' /proc/net/tcp /proc/net/tcp6; }}
+is_deaf() {{ ! readlink /proc/$1/fd/* | grep -qF "$(listening)"; }}
+says_more() {{ [ $(grep -c "$1" $2) -gt $3 ]; }}
 """
 APACHE_START = f"""{WAITING}
 . /etc/apache2/envvars

@@ -1,0 +1,76 @@
+"""A customer's own computer: a shell with a terminal, in the box only for its network."""
+
+import os
+import pty
+import select
+import subprocess
+import time
+from typing import NamedTuple
+
+from tests.rig.box import ENVIRONMENT, Box, file
+
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+# A server that is met for the first time.
+FIRST_TIME = (b"continue connecting (yes/no", "yes")
+
+
+class Done(NamedTuple):
+    status: int
+    said: str
+
+
+class Terminal:
+    """Its home is empty at first. It trusts `certificate`, and finds servers by the box's names."""
+
+    home = ENVIRONMENT["HOME"]
+    packages = {"/usr/bin/setsid": "util-linux"}
+
+    def __init__(self, box: Box, certificate: bytes):
+        self._box = box
+        # What this machine's own user has there stays out of it.
+        box.shell(f"mount -t tmpfs -o mode=700 home {self.home}")
+        box.write({TRUSTED: file(certificate)})
+
+    def run(self, command: str, *dialog: tuple[str, str], seconds: float = 30) -> Done:
+        """Type it into bash; when the first text of a pair is seen, type the second.
+
+        All of the dialog must take place, in its order.
+        """
+        ours, its = pty.openpty()
+        try:
+            program = subprocess.Popen(
+                ["setsid", "--ctty", *self._box.enter("bash", "-c", f"cd; {command}")],
+                stdin=its,
+                stdout=its,
+                stderr=its,
+                env=ENVIRONMENT | {"TERM": "dumb", "SSL_CERT_FILE": TRUSTED},
+            )
+            os.close(its)
+            said, left = _talk(ours, list(dialog), time.monotonic() + seconds)
+            if left:
+                program.kill()
+                raise AssertionError(f"“{left[0][0]}” was not asked for: {said}")
+            return Done(program.wait(seconds), said)
+        finally:
+            os.close(ours)
+
+
+def _talk(terminal: int, dialog: list[tuple[str, str]], deadline: float) -> tuple[str, list]:
+    """What was said until the program ended or was late, and what of the dialog is left."""
+    said = unanswered = b""
+    while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            heard = os.read(terminal, 4096)
+        except OSError:  # so the end is told
+            break
+        said += heard
+        unanswered += heard
+        if FIRST_TIME[0] in unanswered:
+            answer = FIRST_TIME[1]
+        elif dialog and dialog[0][0].encode() in unanswered:
+            answer = dialog.pop(0)[1]
+        else:
+            continue
+        os.write(terminal, f"{answer}\n".encode())
+        unanswered = b""
+    return said.decode(errors="replace"), dialog
