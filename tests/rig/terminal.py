@@ -23,7 +23,6 @@ class Terminal:
     """Its home is empty at first. It trusts `certificate`, and finds servers by the box's names."""
 
     home = ENVIRONMENT["HOME"]
-    packages = {"/usr/bin/setsid": "util-linux"}
 
     def __init__(self, box: Box, certificate: bytes):
         self._box = box
@@ -37,22 +36,22 @@ class Terminal:
         All of the dialog must take place, in its order.
         """
         ours, its = pty.openpty()
+        program = subprocess.Popen(
+            ["setsid", "--ctty", *self._box.enter("bash", "-c", f"cd; {command}")],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env=ENVIRONMENT | {"TERM": "dumb", "SSL_CERT_FILE": TRUSTED},
+        )
+        os.close(its)
         try:
-            program = subprocess.Popen(
-                ["setsid", "--ctty", *self._box.enter("bash", "-c", f"cd; {command}")],
-                stdin=its,
-                stdout=its,
-                stderr=its,
-                env=ENVIRONMENT | {"TERM": "dumb", "SSL_CERT_FILE": TRUSTED},
-            )
-            os.close(its)
             said, left = _talk(ours, list(dialog), time.monotonic() + seconds)
-            if left:
-                program.kill()
-                raise AssertionError(f"“{left[0][0]}” was not asked for: {said}")
+            assert not left, f"“{left[0][0]}” was not asked for: {said}"
             return Done(program.wait(seconds), said)
         finally:
-            os.close(ours)
+            os.close(ours)  # hangs up, which ends what still runs
+            program.kill()
+            program.wait()
 
 
 def _talk(terminal: int, dialog: list[tuple[str, str]], deadline: float) -> tuple[str, list]:
