@@ -127,7 +127,8 @@ def walls(server_id, address, race_seconds, as_json):
 def _told(result: attack.Result) -> str:
     line = f"{result.result:9} {result.attack}: {result.what}"
     proof = f"\n          {result.proof}" if result.proof else ""
-    advice = f"\n          What closes it: {result.advice}" if result.advice else ""
+    word = "What closes it" if result.result == attack.OPEN else "See"
+    advice = f"\n          {word}: {result.advice}" if result.advice else ""
     return line + proof + advice
 
 

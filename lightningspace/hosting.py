@@ -56,7 +56,8 @@ def due_accounts() -> dict[str, str]:
     at = Account.reconcile_at
     # What waits longer than anything may was put off by a clock that was wrong.
     is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
-    rows = Account.select(Account.id, Account.ready_at).where(is_due & is_free(moment))
+    columns = (Account.id, Account.ready_at, Account.closing_at)
+    rows = Account.select(*columns).where(is_due & is_free(moment))
     rows = rows.order_by(Account.ready_at.is_null(False), at)
     accounts = list(rows.limit(DUE_AT_ONCE))
     if not accounts:
@@ -66,14 +67,13 @@ def due_accounts() -> dict[str, str]:
     for row in Service.select().where((Service.account << list(kinds)) & unapplied):
         if _is_due(row):
             kinds[row.account_id].add(row.kind)
-    return {
-        account.id: UPLOAD
-        if kinds[account.id] == {"tipjar"}
-        else CHANGE
-        if account.ready_at
-        else OPENING
-        for account in accounts
-    }
+    return {account.id: _step(account, kinds[account.id]) for account in accounts}
+
+
+def _step(account: Account, due_kinds: set[str]) -> str:
+    if due_kinds == {"tipjar"} and account.closing_at is None:
+        return UPLOAD
+    return CHANGE if account.ready_at else OPENING
 
 
 def reconcile(
@@ -188,10 +188,11 @@ class _Round:
         return 0 if row.gone or is_removed else LAST.get(row.kind, 0)
 
     def _is_for_now(self, row: Service) -> bool:
-        """Whether it is due, and for this step."""
-        if not _is_due(row) or (row.kind == "tipjar" and self.step in (OPENING, CHANGE)):
+        """Whether it is due, and for this step. To remove what an upload has made is none."""
+        is_upload = row.kind == "tipjar" and not row.gone
+        if self.step is not None and is_upload != (self.step == UPLOAD):
             return False
-        return (row.kind == "tipjar" or self.step != UPLOAD) and not self._gives_way(row)
+        return _is_due(row) and not self._gives_way(row)
 
     def _gives_way(self, row: Service) -> bool:
         """Whether a new hosting's SSH waits until others have what the server makes at once."""

@@ -23,8 +23,7 @@ NARROW_OVERRIDE = (
     " <If <ElseIf <Else <Files <FilesMatch <Limit <LimitExcept"
     " Require <RequireAll <RequireAny <RequireNone Order Allow Deny"
     " Redirect RedirectMatch RedirectPermanent RedirectTemp"
-    " DirectoryIndex FallbackResource IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet"
-    " AddDescription HeaderName ReadmeName"
+    " DirectoryIndex FallbackResource"
     " AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
     "Options -FollowSymLinks +SymLinksIfOwnerMatch",
 )
@@ -35,7 +34,14 @@ PRETTY_ADDRESSES = (
     "    FallbackResource /index.php",
     "</If>",
 )
-PRETTY_ADDRESSES_OF_NGINX = "location / {\n    try_files $uri $uri/ /index.php?$args;\n}"
+# The first page apart: nginx may not open the directory `web`, and would not find it.
+PRETTY_ADDRESSES_OF_NGINX = """\
+location = / {
+    index index.php index.html index.htm standard_index.html;
+}
+location / {
+    try_files $uri $uri/ /index.php?$args;
+}"""
 # With PHP switched off ISPConfig serves a site by the link of its name, and not by its directory.
 DIRECTORIES = ("{DOCROOT}", "{DOCROOT_CLIENT}")
 

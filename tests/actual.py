@@ -32,8 +32,7 @@ NARROW = """\
 <If <ElseIf <Else <Files <FilesMatch <Limit <LimitExcept \
 Require <RequireAll <RequireAny <RequireNone Order Allow Deny \
 Redirect RedirectMatch RedirectPermanent RedirectTemp \
-DirectoryIndex FallbackResource IndexOptions IndexIgnore IndexOrderDefault IndexStyleSheet \
-AddDescription HeaderName ReadmeName AddCharset AddDefaultCharset AddLanguage DefaultLanguage
+DirectoryIndex FallbackResource AddCharset AddDefaultCharset AddLanguage DefaultLanguage
     Options -FollowSymLinks +SymLinksIfOwnerMatch
 """
 PRETTY = """\

@@ -657,7 +657,7 @@ def test_the_commands_name_this_accounts_services(browser, alice, this_shop):
     wanted.add(this_shop, alice.id, "mailbox", "eve@alice.shop.test")
     page = browser.get("/account/data").text
     for text in (
-        "sftp -r ls_alice@server.example:/web alice.shop.test-web",
+        "sftp -r ls_alice@server.example:/web/. alice.shop.test-web",
         "-u ls_alice ftp://server.example",
         "mysqldump -h 127.0.0.1 -u ls_alice -p",
         "User info@alice.shop.test",

@@ -40,8 +40,8 @@ def statements(caplog):
         with caplog.at_level(logging.DEBUG, "peewee"):
             step(*arguments)
         ran = [record.msg for record in caplog.records if record.name == "peewee"]
-        # Of servers there are few.
-        asks = re.compile('SELECT (?!.*FROM "servers")|UPDATE|DELETE')
+        # Of servers and facts there are few.
+        asks = re.compile('SELECT (?!.*FROM "(?:servers|facts)")|UPDATE|DELETE')
         return [(sql, params) for sql, params in ran if asks.match(sql)]
 
     return statements

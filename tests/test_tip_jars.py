@@ -475,6 +475,19 @@ def test_closing_does_not_wait_for_ftp(late, alice, this_shop, panel, ftp_server
     assert panel.records("ftp") == [] and panel.records("client") == []
 
 
+@pytest.mark.each_database
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_worker_closes_a_hosting_with_its_tip_jar(
+    alice, this_shop, panel, ftp_server, work, at_work, is_applied
+):
+    if not is_applied:
+        ftp_server.down()
+    eventually(lambda: jar(alice).tries or jar(alice).is_applied)
+    wanted.close(alice.id)
+    eventually(lambda: not Account.select().exists())
+    assert panel.records("ftp") == [] and panel.records("client") == []
+
+
 def meanwhile(ftp_server, command, change):
     """Let something happen while a command comes in, once."""
     take, changes = ftp_server.faults.take, [change]

