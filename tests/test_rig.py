@@ -182,7 +182,7 @@ def test_fresh_site_shows_its_first_page(alice):
 
 def test_php_runs_as_the_customer(alice):
     assert f"({alice.user}) gid=" in alice.run("system('id');")
-    assert alice.run("system('id -Gn');") == f"{alice.group}\n"
+    assert alice.run("system('id -Gn');") == f"{alice.group} sshusers\n"
 
 
 def test_php_opens_its_own_files_alone(alice):
@@ -533,6 +533,12 @@ def test_document_says_what_the_shop_sends():
     assert f"| `{first}`, or `{second}` under mpm_itk |" in text
     basedir = walls.open_basedir("[website_path]")
     assert f"| `{basedir}` |" in text
+
+
+@hardened("apache-event")
+def test_jail_is_made_after_the_customer_was_kept_apart(rig, alice):
+    """Jailkit makes none below what is not root's, its group included."""
+    rig.box.shell(f"jk_cp -j {alice.root} /usr/bin/id; {alice.root}/usr/bin/id")
 
 
 def test_every_block_of_the_document_is_a_files():

@@ -528,23 +528,28 @@ def crontab(field: Field) -> str | None:
     "Jailkit, which the shop asks for: is it installed, and chroot “jailkit” at the shell user?",
 )
 def jail(field: Field) -> str | None:
-    there = field.ssh("echo", "there")
-    if "there" not in there.stdout:
-        raise NotTried(f"no login by SSH: {there.stderr.strip()[:100]}")
+    _need_a_shell(field)
     paths = " ".join(map(field.path, field.secrets))
     return _found(field, field.ssh(f"cat {paths}").stdout, "cat over SSH")
 
 
 @attack("tunnels", "reach what listens inside the server over SSH", FIREWALL)
 def tunnels(field: Field) -> str | None:
-    if "there" not in field.ssh("echo", "there").stdout:
-        raise NotTried("no login by SSH")
+    _need_a_shell(field)
     for port in (8080, 8081, 25, 3306):
         through = field.ssh("-W", f"127.0.0.1:{port}")
         refused = "forwarding failed" in through.stderr or "prohibited" in through.stderr
         if not refused and (through.returncode == 0 or through.stdout):
             return f"127.0.0.1:{port}"
     return None
+
+
+def _need_a_shell(field: Field) -> None:
+    there = field.ssh("echo", "there")
+    if "there" not in there.stdout:
+        # Without a word where the jail is empty: Jailkit makes none below what is not root's.
+        guess = "it ends at once; does root own the client's directory?"
+        raise NotTried(f"no shell by SSH: {there.stderr.strip()[:100] or guess}")
 
 
 # -- last, for it changes the site -------------------------------------------------------------

@@ -39,7 +39,11 @@ def advice() -> list[Advice]:
 class Hardening:
     """What is advised for a box with this web server, but for the files in `without`."""
 
-    packages = {"/usr/sbin/nft": "nftables", "/usr/bin/crontab": "cron"}
+    packages = {
+        "/usr/sbin/nft": "nftables",
+        "/usr/bin/crontab": "cron",
+        "/usr/bin/setfacl": "acl",
+    }
 
     def __init__(self, web: str, without: tuple[str, ...]):
         other = "/etc/apache2/" if web == "nginx" else "/etc/nginx/"
