@@ -80,11 +80,6 @@ class _Watched:
         _running.limit.watch(sock)
         return sock
 
-    def request(self, *args, **kwargs):
-        if self.sock is not None:  # kept open from an earlier call
-            _running.limit.watch(self.sock)
-        return super().request(*args, **kwargs)
-
 
 class _HTTP(_Watched, HTTPConnection):
     pass
@@ -109,8 +104,13 @@ class _Adapter(HTTPAdapter):
 
 
 def http_session(verify_tls: bool | str) -> requests.Session:
-    """A session whose calls are made within `time_limit`. `verify_tls` may be a CA file."""
+    """A session whose calls are made within `time_limit`. `verify_tls` may be a CA file.
+
+    Each is made on a connection of its own: the panel's web server restarts for each site that
+    changes, and Apache with mpm_itk and mod_fcgid leaves what it kept open without an answer.
+    """
     session = requests.Session()
+    session.headers["Connection"] = "close"
     session.verify = verify_tls
     session.trust_env = False  # no proxy and no .netrc of the machine between us and the panel
     if verify_tls is False:  # as the operator has said: not once more at each call

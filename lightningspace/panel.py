@@ -369,7 +369,7 @@ class Panel:
             is_away = isinstance(error, requests.ConnectTimeout)
             if is_away or not READS.fullmatch(method) or time.monotonic() >= deadline:
                 raise _no_answer(method, error, deadline) from None
-            answer = self._send_on_a_fresh_connection(method, arguments, deadline)
+            answer = self._send_again(method, arguments, deadline)
         except requests.RequestException as error:
             raise _no_answer(method, error, deadline) from None
         if answer.status_code != 200:
@@ -387,8 +387,7 @@ class Panel:
             raise _fault(method, str(message))
         return response
 
-    def _send_on_a_fresh_connection(self, method: str, arguments: dict, deadline: float):
-        self._http().close()
+    def _send_again(self, method: str, arguments: dict, deadline: float):
         try:
             return self._send(method, arguments, deadline)
         except requests.RequestException as error:
@@ -405,7 +404,7 @@ class Panel:
             )
 
     def _http(self) -> requests.Session:
-        """This thread's connection, kept open between calls."""
+        """This thread's, for requests' sessions are not made to be shared."""
         if not hasattr(self._local, "http"):
             self._local.http = http_session(self._verify_tls)
         return self._local.http

@@ -112,8 +112,8 @@ def _look_at_queue(shop: Shop, server_id: int) -> None:
     except Forbidden as error:
         logger.warning("the queue of server %d is not known: %s", server_id, error)
         queue.take_for_done(moment - UNTOLD_SECONDS)
-    except PanelError as error:
-        logger.warning("the queue of server %d is not known: %s", server_id, error)
+    except PanelError as error:  # not worth a warning: as the web server restarts, it is away
+        logger.info("the queue of server %d is not known: %s", server_id, error)
         return
     # One look counts from the one before: not from that of another worker meanwhile.
     Fact.update(value=str(queue)).where((Fact.name == name) & (Fact.value == before)).execute()

@@ -161,8 +161,7 @@ class Field:
         return f"http://{self._address or site.name}{path}"
 
     def _options(self, site: Site, options: dict) -> dict:
-        # Restarts cut connections that are kept open.
-        headers = {"Host": site.name, "Connection": "close"} | options.pop("headers", {})
+        headers = {"Host": site.name} | options.pop("headers", {})
         return {"headers": headers, "timeout": ASK_SECONDS, "allow_redirects": False} | options
 
     def _http(self) -> requests.Session:

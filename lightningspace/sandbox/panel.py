@@ -706,7 +706,9 @@ class SandboxPanel:
     one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once). With
     `restarts`, a run that has changed sites restarts the web server, which is the panel's too:
     connections that were open are cut when they are used again, and for half a second new ones
-    are refused. While a client_add is under way, each other call takes `slowed_seconds` longer.
+    are refused. With `kept_hang` they are not cut, and get no answer, as where the panel's PHP is
+    mod_fcgid's and Apache's mpm_itk. While a client_add is under way, each other call takes
+    `slowed_seconds` longer.
     """
 
     def __init__(
@@ -728,6 +730,7 @@ class SandboxPanel:
         self.job_seconds: dict[str, float] = {}
         self.run_seconds: float = 0
         self.restarts = False
+        self.kept_hang = False
         self.slowed_seconds: float = 0
         self.maintenance = False
         self.forbidden: set[str] = set()
@@ -1630,6 +1633,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.server.panel.reloaded() != self.reloaded:
+            if self.server.panel.kept_hang:
+                self.server.closing.wait()
             return self.hang_up()
         if url.path != "/remote/json.php":
             return self.reply(404, b"")
@@ -1674,6 +1679,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(length))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
 
     def dribble(self, body: bytes) -> None:
