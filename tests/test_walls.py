@@ -196,6 +196,13 @@ def test_hostings_that_cannot_be_made_are_removed_and_told(this_shop, panel, run
     assert problem.startswith("walls of server 1: not checked at ") and "cannot be made" in problem
 
 
+def test_name_that_does_not_lead_to_the_server_is_told(runner, panel, ftp_server):
+    told = runner.invoke(args=["walls", "--address", "127.0.0.1:1"])
+    assert told.exit_code == 2
+    assert "not checked: " in told.output and "lead to the server (--address)" in told.output
+    assert not Account.select().exists() and not panel.records("client")
+
+
 @pytest.mark.parametrize("is_ready", [True, False])
 def test_what_a_killed_check_has_left_the_worker_removes(
     this_shop, panel, worker, time_machine, is_ready

@@ -148,8 +148,11 @@ class Field:
                     )
                 if answer.status_code == 200:
                     return answer.json()
-            except (requests.RequestException, ValueError) as error:
-                raise NotTried(f"the program of the check: {type(error).__name__}") from None
+            except requests.RequestException:
+                reason = "does its name lead to the server (--address)?"
+                raise NotTried(f"{self.annie.name} does not answer: {reason}") from None
+            except ValueError:
+                raise NotTried(f"{self.annie.name} answers, but not by our program") from None
             time.sleep(BUSY_SECONDS)
         raise NotTried(f"the program of the check is answered with {answer.status_code}")
 
