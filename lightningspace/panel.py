@@ -364,12 +364,7 @@ class Panel:
 
     def _post(self, method: str, arguments: dict, deadline: float):
         try:
-            answer = self._send(method, arguments, deadline)
-        except requests.ConnectionError as error:
-            is_away = isinstance(error, requests.ConnectTimeout)
-            if is_away or not READS.fullmatch(method) or time.monotonic() >= deadline:
-                raise _no_answer(method, error, deadline) from None
-            answer = self._send_again(method, arguments, deadline)
+            answer = self._send_until_answered(method, arguments, deadline)
         except requests.RequestException as error:
             raise _no_answer(method, error, deadline) from None
         if answer.status_code != 200:
@@ -387,11 +382,15 @@ class Panel:
             raise _fault(method, str(message))
         return response
 
-    def _send_again(self, method: str, arguments: dict, deadline: float):
+    def _send_until_answered(self, method: str, arguments: dict, deadline: float):
+        """Once more where the connection was cut and nothing can be done twice."""
         try:
             return self._send(method, arguments, deadline)
-        except requests.RequestException as error:
-            raise _no_answer(method, error, deadline) from None
+        except requests.ConnectionError as error:
+            is_away = isinstance(error, requests.ConnectTimeout)
+            if is_away or not READS.fullmatch(method) or time.monotonic() >= deadline:
+                raise
+        return self._send(method, arguments, deadline)
 
     def _send(self, method: str, arguments: dict, deadline: float) -> requests.Response:
         left = max(0.01, deadline - time.monotonic())
