@@ -398,7 +398,5 @@ class Records:
 def look_once_more(row: Service) -> None:
     """Have a row done again whose record may be another by now."""
     with transaction():
-        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
-            Account.id == row.account_id
-        ).execute()
+        wanted.look_now(row.account_id)
         Service.update(revision=Service.revision + 1).where(this(row)).execute()

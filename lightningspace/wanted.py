@@ -324,7 +324,7 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
             password_sealed=sealed,
             own_password_sealed=sealed if is_generated else None,
         )
-    _look_now(account.id)
+    look_now(account.id)
 
 
 def addresses_allowed(shop: Shop, account: Account) -> int:
@@ -395,7 +395,7 @@ def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = No
     if may_send(shop, account) != may_send(shop, after):
         kinds.update(("mailbox", "site"))  # and PHP's mail()
     if kinds:
-        _look_now(account.id)
+        look_now(account.id)
         _raise_revisions(account.id, *kinds)
         if account.space_mb != after.space_mb:
             _raise_revisions(account.id, "tipjar", note=tipjar.FULL)
@@ -518,7 +518,7 @@ def _raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
 def want_uploads(shop: Shop, account: Account) -> None:
     """Within a transaction: want on the site of a new account what we put there over FTP."""
     _want_uploads(shop, account, shop.config.tip_jars)
-    _look_now(account.id)
+    look_now(account.id)
 
 
 def _want_uploads(shop: Shop, account: Account, has_jar: bool) -> None:
@@ -544,10 +544,11 @@ def has_php(account_id: str) -> bool:
 def renew_tip_jar_within(account_id: str) -> None:
     """Within a transaction: what the jar says of the shop is otherwise."""
     if _raise_revisions(account_id, "tipjar"):
-        _look_now(account_id)
+        look_now(account_id)
 
 
-def _look_now(account_id: str) -> None:
+def look_now(account_id: str) -> None:
+    """Within a transaction: have an account reconciled, whatever has become of it."""
     Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
         Account.id == account_id
     ).execute()
@@ -609,7 +610,7 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
             if kind == "tipjar":
                 _take_up_uploads(shop, account)
             if _raise_revisions(account.id, kind):
-                _look_now(account.id)
+                look_now(account.id)
         return len(taken)
 
 
