@@ -456,12 +456,16 @@ def _removed_address(kind: str, address: str) -> Response:
 
 
 def _mailboxes(found: Holder) -> list[dict]:
-    account = account_now(found)
-    return shown.mailboxes(this_shop(), account, _rows(account), found.rights.are_whole)
+    return shown.mailboxes(this_shop(), _known(found), found.rights.are_whole)
 
 
 def _forwards(found: Holder) -> list[dict]:
-    return shown.forwards(account_now(found), _rows(found.account))
+    return shown.forwards(_known(found))
+
+
+def _known(found: Holder) -> progress.Progress:
+    account = account_now(found)
+    return progress.Progress(account, _rows(account))
 
 
 def _addresses_used(found: Holder) -> dict:
@@ -553,8 +557,7 @@ def _domain(found: Holder, name: str) -> Domain:
 
 
 def _domains(found: Holder) -> list[dict]:
-    account = account_now(found)
-    return shown.domains(this_shop(), account, _rows(account))
+    return shown.domains(this_shop(), _known(found))
 
 
 # -- orders ----------------------------------------------------------------------------

@@ -27,8 +27,8 @@ class Progress:
     """What has become of the services of an account: `rows` are all that it has."""
 
     def __init__(self, account: Account, rows: list[Service]):
-        self._account = account
-        self._rows = rows
+        self.account = account
+        self.rows = rows
         self._queue = queue_of(account.server_id)
 
     def state(self, row: Service) -> str:
@@ -36,10 +36,10 @@ class Progress:
         changing, until the server has carried it out; and live, or off.
         """
         if not row.is_applied:
-            if wanted.is_going(self._account, row):
+            if wanted.is_going(self.account, row):
                 return "going"
             return "changing" if row.applied_at else "waiting"
-        if row.kind in wanted.SWITCHED and not wanted.is_on(self._account, row):
+        if row.kind in wanted.SWITCHED and not wanted.is_on(self.account, row):
             return "off" if self._is_carried_out(row) else "changing"
         return "live" if self._is_live(row) else "applied"
 
@@ -59,7 +59,7 @@ class Progress:
         """
         applied = [
             row.applied_at
-            for row in wanted.beside_tip_jar(self._rows)
+            for row in wanted.beside_tip_jar(self.rows)
             if row.is_applied and not self._is_carried_out(row)
         ]
         return self._queue.ahead_of(max(applied)) or None if applied else None
@@ -67,7 +67,7 @@ class Progress:
     def _is_live(self, row: Service) -> bool:
         if row.kind != "ftp":
             return self._is_carried_out(row)
-        upload = next((each for each in self._rows if each.kind == "tipjar"), None)
+        upload = next((each for each in self.rows if each.kind == "tipjar"), None)
         if upload is None:
             return self._is_carried_out(row)
         # Who got in after it was applied need not ask how long the queue is.

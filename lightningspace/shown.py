@@ -92,10 +92,10 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "connections": _connections(shop, account, rows),
         "may_send": wanted.may_send(shop, account),
         "php": _php(account, rows),
-        "mailboxes": mailboxes(shop, account, rows, is_owner),
-        "forwards": forwards(account, rows),
+        "mailboxes": mailboxes(shop, known, is_owner),
+        "forwards": forwards(known),
         "addresses_allowed": wanted.addresses_allowed(shop, account),
-        "domains": domains(shop, account, rows),
+        "domains": domains(shop, known),
         "domains_allowed": wanted.domains_allowed(shop, account),
         "orders": [order(each) for each in orders.unpaid(account.id)],
         "payments": [order(each) for each in payments(account.id, PAYMENTS_SHOWN)],
@@ -203,8 +203,8 @@ def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
     return wanted.new_password(shop, row) if is_owner and not row.gone else None
 
 
-def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool) -> list[dict]:
-    quotas, known = wanted.mailbox_quotas_mb(account.space_mb, rows), Progress(account, rows)
+def mailboxes(shop: Shop, known: Progress, is_owner: bool) -> list[dict]:
+    quotas = wanted.mailbox_quotas_mb(known.account.space_mb, known.rows)
     return [
         {
             "address": row.name,
@@ -213,29 +213,27 @@ def mailboxes(shop: Shop, account: Account, rows: list[Service], is_owner: bool)
             "password": _new_password(shop, row, is_owner),
         }
         | _progress(row, known)
-        for row in rows
+        for row in known.rows
         if row.kind == "mailbox"
     ]
 
 
-def forwards(account: Account, rows: list[Service]) -> list[dict]:
-    known = Progress(account, rows)
+def forwards(known: Progress) -> list[dict]:
     return [
         {"address": row.name, "destination": wanted.settings_of(row)["destination"]}
         | _progress(row, known)
-        for row in rows
+        for row in known.rows
         if row.kind == "forward"
     ]
 
 
-def domains(shop: Shop, account: Account, rows: list[Service]) -> list[dict]:
-    return [_domain(shop, account, row, rows) for row in extra_domains.of(account.id)]
+def domains(shop: Shop, known: Progress) -> list[dict]:
+    return [_domain(shop, known, row) for row in extra_domains.of(known.account.id)]
 
 
-def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -> dict:
+def _domain(shop: Shop, known: Progress, domain: Domain) -> dict:
     """`web` and `mail`: how far they are; null while the records do not allow them."""
-    own = {row.kind: row for row in rows if row.name == domain.name and not row.gone}
-    known = Progress(account, rows)
+    own = {row.kind: row for row in known.rows if row.name == domain.name and not row.gone}
     return {
         "name": domain.name,
         "wants_mail": domain.wants_mail,
@@ -249,7 +247,7 @@ def _domain(shop: Shop, account: Account, domain: Domain, rows: list[Service]) -
         "problem": domain.problem,
         "records": [
             {"type": type, "name": name, "value": value, "purpose": purpose}
-            for type, name, value, purpose in extra_domains.records(shop, account, domain)
+            for type, name, value, purpose in extra_domains.records(shop, known.account, domain)
         ],
         "web": _progress(own["alias"], known) if "alias" in own else None,
         "mail": _progress(own["mail_domain"], known) if "mail_domain" in own else None,
