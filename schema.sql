@@ -2,21 +2,19 @@
 -- Times are Unix seconds (UTC), money is msat, space is MB. Facts are stored, states are computed:
 -- a *_at column that is NULL has not happened yet. Keys say NOT NULL: SQLite would allow NULL there.
 
--- servers: what may be sold on each ISPConfig server, and what is taken by sold and unpaid orders.
+-- servers: what may be sold on each ISPConfig server. What is sold, the accounts say.
 CREATE TABLE servers (
   id          BIGINT NOT NULL PRIMARY KEY,               -- ISPConfig's server_id
   capacity_mb BIGINT NOT NULL CHECK (capacity_mb >= 0),
-  held_mb     BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),    -- sold and unpaid together
-  unpaid_mb   BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_mb >= 0),  -- of these: by orders not yet paid
   php_versions TEXT NOT NULL DEFAULT '[]',               -- JSON: [[id, name], …] beside its own PHP
   php_at       BIGINT                                    -- when the panel was asked for them
 );
 
--- accounts: one row per hosting, from the moment an order reserves its name and space.
+-- accounts: one row per hosting, from the moment an order reserves its name.
 CREATE TABLE accounts (
   id                TEXT   NOT NULL PRIMARY KEY,         -- random, never used again
   username          TEXT   UNIQUE,                       -- NULL once released
-  server_id         BIGINT NOT NULL REFERENCES servers (id),
+  server_id         BIGINT NOT NULL REFERENCES servers (id),  -- chosen when it is paid
   space_mb          BIGINT NOT NULL CHECK (space_mb > 0),
   extra_addresses   BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),  -- beyond the included
   extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
@@ -74,6 +72,7 @@ CREATE TABLE accounts (
   CHECK (used_at IS NULL
     OR (used_site_mb IS NOT NULL AND used_database_mb IS NOT NULL AND used_mail_mb IS NOT NULL))
 );
+CREATE INDEX accounts_sold ON accounts (server_id, space_mb) WHERE opened_at IS NOT NULL;
 CREATE INDEX accounts_due ON accounts (reconcile_at) WHERE reconcile_at IS NOT NULL;
 CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NOT NULL;
 CREATE INDEX accounts_calendar ON accounts (calendar_at) WHERE calendar_at IS NOT NULL;
@@ -177,7 +176,6 @@ CREATE TABLE orders (
   space_mb       BIGINT CHECK (space_mb > 0),
   extra_addresses BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),
   extra_domains  BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
-  held_mb        BIGINT NOT NULL DEFAULT 0 CHECK (held_mb >= 0),  -- held for it beside its account's
   duration       BIGINT CHECK (duration > 0),
   unit           TEXT   CHECK (unit IN ('hours', 'days', 'months')),
   amount_msat    BIGINT CHECK (amount_msat > 0),
@@ -201,7 +199,6 @@ CREATE TABLE orders (
   bought_seconds BIGINT,                                 -- by how much the end moved
   ends_at        BIGINT,                                 -- the end that it led to
   bought_credit_msat BIGINT NOT NULL DEFAULT 0 CHECK (bought_credit_msat >= 0),  -- beyond the horizon
-  only_time      BOOLEAN NOT NULL DEFAULT FALSE,         -- the other size could not be had any more
   is_late        BOOLEAN NOT NULL DEFAULT FALSE,         -- its hosting was gone: it opened one anew
   door           TEXT   CHECK (door IN ('page', 'address', 'offer', 'owner')),  -- of a top-up
   message        TEXT,                                   -- from who has paid a top-up

@@ -19,7 +19,7 @@ from bench.measures import compare, goal, heading, say, throughput
 from bench.programs import Stage, Web, stage
 from lightningspace import clock, l402, models, payments, receipts
 from lightningspace.l402 import Keys, Macaroon
-from lightningspace.models import Account, Order, Server
+from lightningspace.models import Account, Order
 from lightningspace.node import WEB_CALLS_AT_ONCE
 from lightningspace.shop import Shop
 
@@ -181,8 +181,6 @@ def add_unpaid(count: int) -> None:
     account = Account.select().where(Account.id == order["account_id"]).dicts().get()
     account["server_id"] = account.pop("server")
     copy_unpaid_order(models.db.obj, order, account, count)
-    held_mb = count * account["space_mb"]
-    Server.update(held_mb=Server.held_mb + held_mb, unpaid_mb=Server.unpaid_mb + held_mb).execute()
 
 
 def clean_up(opened: Stage, shop: Shop, rows: dict) -> None:

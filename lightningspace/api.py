@@ -353,28 +353,14 @@ def resize():
 
 def sell_size(found: Holder, size: Size) -> Response | None:
     """402 for another size; None when nothing is to be paid, and the account has it now."""
-    own = found.order
-    if own and own.redeemed_at is None:
-        _check_had(own)
     order = placed(lambda: orders.resize(this_shop(), found.account.id, size, new_buyer(found)))
     if order is None:
         return None
     if order.paid_at is not None:
         if not wait_for(lambda: _is_applied(order.token)):
             raise _takes_effect()
-        _check_had(order)
         return None
     return payment_required(order, {"size": shown.size(size)}, found.rights)
-
-
-def _check_had(paid: Order) -> None:
-    if Order.select().where((Order.token == paid.token) & Order.only_time).exists():
-        orders.redeem(paid.token)
-        raise ApiError(
-            409,
-            "not_had",
-            "When this payment came the size could not be had any more: it has become time.",
-        )
 
 
 def sell_one_more(found: Holder, what: str) -> Response | None:

@@ -4,7 +4,7 @@ import logging
 
 from flask import flash, redirect, render_template, request, url_for
 
-from lightningspace import ledger, orders, tips, visitors, wanted
+from lightningspace import capacity, ledger, orders, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import (
@@ -193,7 +193,7 @@ def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
         status,
         form=form,
         problem=problem,
-        room_mb=orders.room_mb(account),
+        room_mb=capacity.larger_mb(shop, account),
         addresses_included=shop.config.addresses_included,
         domains_included=shop.config.domains_included,
         prices=shop.prices,
@@ -218,7 +218,7 @@ def _other_size(form: SizeForm) -> dict:
         return context | {"why_not": str(refused)}
     except orders.ResizeWaits as waits:
         return context | {"first": waits.token}
-    if size.space_mb > orders.room_mb(account):
+    if size.space_mb > capacity.larger_mb(shop, account):
         return context | {"why_not": "This much space is not free just now."}
     return context | {
         "offer": offer,

@@ -13,6 +13,7 @@ from flask.cli import with_appcontext
 
 from lightningspace import (
     attack,
+    capacity,
     copying,
     hosting,
     lifecycle,
@@ -77,7 +78,8 @@ def worker():
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
     shop = current_app.extensions["shop"]
-    for line in [*lifecycle.problems(shop), *outbox.problems(), *attack.problems(shop)]:
+    told = [*lifecycle.problems(shop), *capacity.problems(shop)]
+    for line in [*told, *outbox.problems(), *attack.problems(shop)]:
         click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
         click.echo(

@@ -42,6 +42,7 @@ class Config:
     walls: str
     walls_check: str
     capacity_mb: dict[int, int]
+    jail_mb: int
     server_hosts: dict[int, str]
     space_sizes_mb: tuple[int, ...]
     price_msat_per_day: int
@@ -141,6 +142,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         walls=read("WALLS", _one_of(*walls.MODES), walls.NARROW),
         walls_check=read("WALLS_CHECK", _one_of("never", "weekly"), "never"),
         capacity_mb=dict(zip(servers, capacity, strict=True)),
+        jail_mb=read("JAIL_MB", _whole(0, 10**6), "146"),
         server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
         space_sizes_mb=sizes,
         price_msat_per_day=price_msat_per_day,

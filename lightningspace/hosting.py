@@ -10,8 +10,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from peewee import fn
-
 from lightningspace import ftp, jars, outbox, wanted
 from lightningspace.clock import now
 from lightningspace.ftp import FtpError
@@ -23,7 +21,6 @@ from lightningspace.models import (
     Offer,
     Order,
     RestingName,
-    Server,
     Service,
     Token,
     transaction,
@@ -417,7 +414,7 @@ class _Round:
                 by_owner = last.last_call_at is None
                 outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
             self._let_name_rest(rest_until, last.receipt_epoch)
-            held_mb = self._forget_orders()
+            self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
             Token.delete().where(Token.account == account.id).execute()
             Offer.update(account=None).where(Offer.account == account.id).execute()
@@ -425,10 +422,6 @@ class _Round:
             is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
             Notice.delete().where(is_over).execute()
             Account.delete().where(Account.id == account.id).execute()
-            Server.update(
-                held_mb=Server.held_mb - account.space_mb - held_mb,
-                unpaid_mb=Server.unpaid_mb - held_mb,
-            ).where(Server.id == account.server_id).execute()
         logger.info("account %s: closed", account.id)
 
     def _let_name_rest(self, until: int, receipt_epoch: int) -> None:
@@ -449,22 +442,17 @@ class _Round:
             conflict_target=[RestingName.name_hash], update=facts
         ).execute()
 
-    def _forget_orders(self) -> int:
-        """Take its orders from the account; return the space that unpaid ones held for it.
+    def _forget_orders(self) -> None:
+        """Take its orders from the account.
 
         One that can still be paid keeps its name and browser, for the payment opens it anew.
         """
         its_own = Order.account == self.account.id
-        # First, for it locks them: one that is just being released gives its space back itself.
-        Order.update(attempt=None).where(its_own).execute()
-        held_mb = Order.select(fn.SUM(Order.held_mb)).where(its_own).scalar() or 0
         is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
         Order.update(username=None, browser=None, bolt11=None, asked=None).where(
             its_own & (is_over | Order.released_at.is_null(False))
         ).execute()
-        Order.update(message=None).where(its_own).execute()
-        Order.update(account=None, held_mb=0).where(its_own).execute()
-        return held_mb
+        Order.update(account=None, attempt=None, message=None).where(its_own).execute()
 
 
 def _applied(row: Service) -> dict:

@@ -98,8 +98,6 @@ class Table(Model):
 class Server(Table):
     id = BigIntegerField(primary_key=True)
     capacity_mb = BigIntegerField()
-    held_mb = BigIntegerField(default=0)
-    unpaid_mb = BigIntegerField(default=0)
     php_versions = TextField(default="[]")
     php_at = BigIntegerField(null=True)
 
@@ -247,7 +245,6 @@ class Order(Table):
     space_mb = BigIntegerField(null=True)
     extra_addresses = BigIntegerField(default=0)
     extra_domains = BigIntegerField(default=0)
-    held_mb = BigIntegerField(default=0)
     duration = BigIntegerField(null=True)
     unit = TextField(null=True)
     amount_msat = BigIntegerField(null=True)
@@ -270,7 +267,6 @@ class Order(Table):
     bought_seconds = BigIntegerField(null=True)
     ends_at = BigIntegerField(null=True)
     bought_credit_msat = BigIntegerField(default=0)
-    only_time = BooleanField(default=False)
     is_late = BooleanField(default=False)
     door = TextField(null=True)
     message = TextField(null=True)

@@ -1,6 +1,6 @@
 """What is ordered: a hosting, more time for it, another size, tips; what becomes of unpaid orders.
 
-An order reserves its name and space before its invoice is asked for. That it is paid, only the
+An order reserves its name before its invoice is asked for, and no space. That it is paid, only the
 node says: see payments.
 """
 
@@ -10,15 +10,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from peewee import IntegrityError, fn
+from peewee import IntegrityError
 
-from lightningspace import ledger, models, names, offers, wanted
+from lightningspace import capacity, ledger, models, names, offers, wanted
 from lightningspace.clock import now
 from lightningspace.models import (
     Account,
     Order,
     RestingName,
-    Server,
     lock_account,
     transaction,
 )
@@ -31,8 +30,6 @@ logger = logging.getLogger(__name__)
 # A lost race for a name or a place is run again; the reads of the next round say what is gone.
 RACES = 20
 TOKEN_LENGTH = 32
-# Unpaid orders hold at most this part of the space that is not sold.
-UNPAID_PART = 5
 # Unpaid orders that one account may have, and unpaid tips that it may be given: more than what one
 # address may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
 OPEN_ORDERS = 10
@@ -48,7 +45,7 @@ class NameTaken(Exception):
 
 
 class SoldOut(Exception):
-    """No server has the space left, or unpaid orders hold too much of it just now."""
+    """No server has the space left."""
 
 
 class TooManyUnpaid(Exception):
@@ -130,7 +127,7 @@ class Tip:
 
 
 def place(shop: Shop, wish: Wish) -> Order:
-    """Reserve name and space, then get an invoice. The same form again answers the same order.
+    """Reserve the name, then get an invoice. The same form again answers the same order.
 
     Raises NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
     """
@@ -202,10 +199,12 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     if wish.username and rests(shop, wish.username, wish.proof):
         raise NameTaken(None)
     terms = wish.terms
+    if terms.space_mb > capacity.largest_mb(shop):
+        raise SoldOut
     account = Account.create(
         id=secrets.token_hex(8),
         username=wish.username or free_name(shop),
-        server=_hold(terms.space_mb),
+        server=capacity.roomiest(shop),
         space_mb=terms.space_mb,
         held_by=_free_place(shop, wish.client),
         email=wish.email,
@@ -270,27 +269,6 @@ def _own_unpaid_order(wish: Wish) -> str | None:
     return order.token if order else None
 
 
-def _hold(space_mb: int) -> int:
-    """Take space on the server with the most unsold space, for an order not yet paid."""
-    left = Server.capacity_mb - Server.held_mb
-    for server in Server.select(Server.id).order_by(left.desc(), Server.id):
-        if _hold_on(server.id, space_mb):
-            return server.id
-    raise SoldOut
-
-
-def _hold_on(server_id: int, space_mb: int) -> bool:
-    held_by_unpaid = Server.unpaid_mb + space_mb
-    not_sold = Server.capacity_mb - Server.held_mb + Server.unpaid_mb
-    held = Server.update(held_mb=Server.held_mb + space_mb, unpaid_mb=held_by_unpaid).where(
-        (Server.id == server_id)
-        & (Server.held_mb + space_mb <= Server.capacity_mb)
-        # One order may always be open, however small the shop.
-        & ((held_by_unpaid * UNPAID_PART <= not_sold) | (Server.unpaid_mb == 0))
-    )
-    return held.execute() == 1
-
-
 def _free_place(shop: Shop, client: str) -> str:
     """One of the places for unpaid orders that each client address has."""
     owner = shop.vault.mac("client", client)
@@ -342,17 +320,13 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
         if size == ledger.size(account):
             return None, False
         amount_msat = resize_msat(shop, account, size)
+        if size.space_mb > capacity.larger_mb(shop, account):
+            raise SoldOut
         if not amount_msat:
-            if not wanted.take_space(account, size.space_mb):
-                raise SoldOut
             wanted.renew(shop, account, _resized(shop, account, size, 0), size)
             return None, False
-        more_mb = max(0, size.space_mb - account.space_mb)
-        if more_mb and not _hold_on(account.server_id, more_mb):
-            raise SoldOut
         facts = _of_owner(account, buyer, attempt) | _size_columns(size)
-        facts |= {"held_mb": more_mb, "amount_msat": amount_msat}
-        return create(shop, kind="resize", **facts), True
+        return create(shop, kind="resize", amount_msat=amount_msat, **facts), True
 
     return _place(shop, reserve)
 
@@ -451,12 +425,6 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     size = replace(size, **{extra: getattr(size, extra) + 1})
     offer = other_size(shop, account, size)
     return size, offer.msat, offer.ends_at
-
-
-def room_mb(account: Account) -> int:
-    """The largest size that its server has the space for."""
-    left = Server.select(Server.capacity_mb - Server.held_mb).where(Server.id == account.server_id)
-    return account.space_mb + max(0, left.scalar())
 
 
 def latest(paid, most: int, before: Order | None = None) -> list[Order]:
@@ -625,7 +593,7 @@ def redeem(token: str) -> bool:
 
 
 def give_up(token: str) -> bool:
-    """Free an order's name and space at once, if its invoice was shown to nobody."""
+    """Free an order's name at once, if its invoice was shown to nobody."""
     with transaction():
         given_up = (
             Order.update(cancelled_at=now())
@@ -715,12 +683,6 @@ def state(order: Order) -> str:
     return "unpaid"
 
 
-def space_left_mb() -> int:
-    """The most space that one order could get now, on one server."""
-    left = fn.MAX(Server.capacity_mb - Server.held_mb)
-    return max(0, Server.select(left).scalar() or 0)
-
-
 # -- releasing -----------------------------------------------------------------------
 
 
@@ -772,7 +734,7 @@ def _close_within(account: Account) -> bool:
 
 
 def release(token: str, **facts) -> bool:
-    """Free an order's name and space: the node has no invoice of it to pay any more."""
+    """Free an order's name: the node has no invoice of it to pay any more."""
     with transaction():
         released = (
             Order.update(released_at=now(), attempt=None, bolt11=None, **facts)
@@ -787,19 +749,9 @@ def release(token: str, **facts) -> bool:
 
 
 def _free(token: str) -> None:
-    """Within a transaction: give an unpaid order's space and name back to the shop."""
+    """Within a transaction: give an unpaid order's name back to the shop."""
     order = Order.get_by_id(token)
-    if order.account_id is None:
-        return
-    account = order.account
-    if order.kind != "open":
-        Order.update(held_mb=0, attempt=None).where(Order.token == token).execute()
-        Server.update(
-            held_mb=Server.held_mb - order.held_mb, unpaid_mb=Server.unpaid_mb - order.held_mb
-        ).where(Server.id == account.server_id).execute()
-        return
-    Order.update(account=None, attempt=None).where(Order.token == token).execute()
-    Account.delete().where(Account.id == account.id).execute()
-    Server.update(
-        held_mb=Server.held_mb - account.space_mb, unpaid_mb=Server.unpaid_mb - account.space_mb
-    ).where(Server.id == account.server_id).execute()
+    Order.update(attempt=None).where(Order.token == token).execute()
+    if order.kind == "open" and order.account_id is not None:
+        Order.update(account=None).where(Order.token == token).execute()
+        Account.delete().where(Account.id == order.account_id).execute()

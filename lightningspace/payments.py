@@ -9,12 +9,12 @@ import string
 
 from peewee import Case, IntegrityError
 
-from lightningspace import ledger, messages, offers, orders, outbox, passwords, wanted
+from lightningspace import capacity, ledger, messages, offers, orders, outbox, passwords, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Cursor, Order, Server, lock_account, transaction
+from lightningspace.models import Account, Cursor, Order, lock_account, transaction
 from lightningspace.node import Payment, Refused
 from lightningspace.orders import RACES, TOKEN_LENGTH, label
-from lightningspace.prices import DAY, Holding, Size
+from lightningspace.prices import DAY, Holding
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
 
@@ -185,6 +185,7 @@ def _open(shop: Shop, order: Order) -> str | None:
         if not _take_effect(order.token, holding.seconds, ends_at, holding.credit_msat):
             return None
         Account.update(
+            server=capacity.roomiest_within(shop),
             opened_at=moment,
             expires_at=ends_at,
             valued_at=moment,
@@ -196,26 +197,19 @@ def _open(shop: Shop, order: Order) -> str | None:
             password_sealed=shop.vault.seal(password) if is_generated else None,
             held_by=None,
         ).where(Account.id == order.account_id).execute()
-        Server.update(unpaid_mb=Server.unpaid_mb - order.space_mb).where(
-            Server.id == order.account.server_id
-        ).execute()
         wanted.want_all(shop, order.account, password, is_generated)
     logger.info("order %s: account %s opened", order.token[:8], order.account_id)
     return order.account_id
 
 
-def _take_effect(
-    token: str, seconds: int, ends_at: int, credit_msat: int, only_time: bool = False
-) -> bool:
+def _take_effect(token: str, seconds: int, ends_at: int, credit_msat: int) -> bool:
     applied = Order.update(
         applied_at=now(),
         bought_seconds=seconds,
         ends_at=ends_at,
         bought_credit_msat=credit_msat,
-        only_time=only_time,
         # A form that comes back is a new wish; a program sends the same key for the same order.
         attempt=Case(None, [(Order.browser.is_null(), Order.attempt)]),
-        held_mb=0,
     ).where((Order.token == token) & Order.applied_at.is_null())
     return applied.execute() == 1
 
@@ -229,12 +223,12 @@ def _renew(shop: Shop, token: str) -> str | None:
     if order.door == "offer" and order.received_msat < shop.config.tip_min_sats * 1000:
         return _keep_as_credit(account, order)
     before = ledger.holding(account)
-    size = _size_that_it_gets(shop, account, order)
+    # Whatever became of its server and of what it uses: what was paid for is given.
+    size = orders.size_of(order) if order.kind == "resize" else None
     after = orders.bought(shop, account, order, order.received_msat, size)
     ends_at = ledger.columns(account, after)["expires_at"]
     credit_msat = max(0, after.credit_msat - before.credit_msat)
-    only_time = order.kind == "resize" and size is None
-    if not _take_effect(token, after.seconds - before.seconds, ends_at, credit_msat, only_time):
+    if not _take_effect(token, after.seconds - before.seconds, ends_at, credit_msat):
         return None
     wanted.renew(shop, account, after, size)
     outbox.withdraw(account.id, *outbox.OF_THE_END)
@@ -256,19 +250,6 @@ def _keep_as_credit(account: Account, order: Order) -> str | None:
     return account.id
 
 
-def _size_that_it_gets(shop: Shop, account: Account, order: Order) -> Size | None:
-    """The size that was ordered, its space taken; None: only time, for it cannot have it."""
-    if order.kind != "resize":
-        return None
-    size = orders.size_of(order)
-    # More is used by now, or what was held for it was released and sold: nothing is taken away.
-    fits = not wanted.too_small(shop, account, size)
-    if fits and wanted.take_space(account, size.space_mb, order.held_mb):
-        return size
-    wanted.take_space(account, account.space_mb, order.held_mb)
-    return None
-
-
 def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
     """The password typed with the order, or a generated one (True)."""
     if account.password_sealed:
@@ -280,10 +261,10 @@ def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
 
 
 def _reserve_again(shop: Shop, token: str) -> None:
-    """A place for a paid order that has none: its name and space were released before.
+    """A place for a paid order that has none: its name was released before.
 
-    That takes a database or a node restored from a backup. The money is there, so it opens even
-    over the server's capacity, and under a generated name if its own is gone.
+    That takes a database or a node restored from a backup. The money is there, so it opens, and
+    under a generated name if its own is gone.
     """
     for _ in range(RACES):
         try:
@@ -298,17 +279,10 @@ def _reserve_again(shop: Shop, token: str) -> None:
                 rests = order.kind == "open" and name and orders.rests(shop, name)
                 if not name or rests or Account.get_or_none(username=name):
                     name = orders.free_name(shop)
-                left = Server.capacity_mb - Server.held_mb
-                for_sale = Server.select().where(Server.capacity_mb > 0)
-                server = for_sale.order_by(left.desc(), Server.id).get()
-                Server.update(
-                    held_mb=Server.held_mb + order.space_mb,
-                    unpaid_mb=Server.unpaid_mb + order.space_mb,
-                ).where(Server.id == server.id).execute()
                 account = Account.create(
                     id=secrets.token_hex(8),
                     username=name,
-                    server=server,
+                    server=capacity.roomiest(shop),
                     receipt_epoch=order.receipt_epoch,
                     **vars(orders.size_of(order)),
                 )

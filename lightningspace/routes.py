@@ -25,7 +25,6 @@ CODES = {
     "ordered": (409, "The order of this Idempotency-Key is paid: send its credential along."),
     "refused": (409, "Nothing is sold to this hosting as it is now; `detail` says why."),
     "size_waits": (409, "Another size is ordered already, and comes first: `order`."),
-    "not_had": (409, "When the payment came the size was sold out: it has become time."),
     "full": (409, "All that is included and paid for is used just now: send the same again."),
     "closing": (409, "The hosting is being closed: nothing of it can be changed."),
     "no_mail": (409, "This shop sends no mail."),
@@ -53,7 +52,7 @@ TITLES = {
     503: "Not now; send the same again soon",
 }
 SALE = ("ordered", "too_many_unpaid", "checking", "node_down")
-SIZE_SALE = ("refused", "sold_out", "size_waits", "not_had", "takes_effect", "setting_up")
+SIZE_SALE = ("refused", "sold_out", "size_waits", "takes_effect", "setting_up")
 PRICE_OF_TIME = (
     "The rate of its size (rate_msat_per_day) times the seconds, divided by 86400, rounded up to "
     "whole satoshi; at least one."

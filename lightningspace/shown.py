@@ -1,7 +1,7 @@
 """What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
 
+from lightningspace import capacity, ledger, lifecycle, offers, orders, usage, wanted
 from lightningspace import domains as extra_domains
-from lightningspace import ledger, lifecycle, offers, orders, usage, wanted
 from lightningspace import tips as of_tips
 from lightningspace.clock import iso_time, now
 from lightningspace.forms import EXTRAS_MAX
@@ -47,7 +47,7 @@ def prices(shop: Shop) -> dict:
         "invoice_minutes": config.invoice_minutes,
         "mail_send_min_days": config.mail_send_min_days,
         "grace_days": config.grace_days,
-        "space_left_mb": orders.space_left_mb(),
+        "space_left_mb": capacity.largest_mb(shop),
     }
 
 

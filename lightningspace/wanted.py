@@ -15,7 +15,7 @@ from peewee import IntegrityError, fn
 
 from lightningspace import ledger, lnurl, names, offers, passwords, tipjar, walls
 from lightningspace.clock import now
-from lightningspace.models import Account, Domain, Fact, Server, Service, transaction
+from lightningspace.models import Account, Domain, Fact, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
@@ -356,25 +356,10 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
     return None
 
 
-def take_space(account: Account, space_mb: int, held_mb: int = 0, must: bool = False) -> bool:
-    """Within a transaction: let the account's server hold `space_mb` for it.
-
-    `held_mb`: what an unpaid order holds of it already. False when the server has not that much
-    left, and nothing is taken, unless it `must`.
-    """
-    more_mb = space_mb - account.space_mb - held_mb
-    has_room = (Server.held_mb + more_mb <= Server.capacity_mb) | (more_mb <= 0) | must
-    taken = Server.update(
-        held_mb=Server.held_mb + more_mb, unpaid_mb=Server.unpaid_mb - held_mb
-    ).where((Server.id == account.server_id) & has_room)
-    return taken.execute() == 1
-
-
 def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = None) -> None:
     """Within a transaction that has locked it: give an account this holding, and this size.
 
-    With time left it is neither suspended nor closing any more. Its space at the server must be
-    taken before.
+    With time left it is neither suspended nor closing any more.
     """
     facts = ledger.columns(account, holding) | {"calendar_at": now(), "last_call_at": None}
     if holding.seconds:

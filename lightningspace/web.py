@@ -16,7 +16,7 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import orders, reminders, tips, visitors, wanted
+from lightningspace import capacity, orders, reminders, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import Button, OrderForm, PriceForm
 from lightningspace.models import Order
@@ -99,7 +99,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
     return render_template(
         "index.html",
         form=form,
-        left_mb=orders.space_left_mb(),
+        left_mb=capacity.largest_mb(this_shop()),
         price_list=[
             (size, shop.prices.rate(Size(size)), shop.prices.price_msat(Terms(size, 30, "days")))
             for size in shop.config.space_sizes_mb

@@ -33,7 +33,7 @@ from lightningspace import (
     wanted,
 )
 from lightningspace.config import Config, from_env
-from lightningspace.models import Account, Fact, Order, Server, Service
+from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.prices import Terms
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
@@ -391,7 +391,6 @@ class Opened:
     def __init__(self, panel):
         self._moment = clock.now()
         self._panel, self._calls = panel.snapshot(), list(panel.calls)
-        self._held_mb = Server.get().held_mb
         self._rows = {table: list(table.select().dicts()) for table in (Account, Service)}
 
     def repeat(self, this_shop, panel) -> None:
@@ -399,7 +398,6 @@ class Opened:
         panel.go_back(self._panel, later)
         this_shop.panel.jobs_waiting(1)  # logs in
         panel.calls = list(self._calls)
-        Server.update(held_mb=self._held_mb).execute()
         for table, rows in self._rows.items():
             table.insert_many([_shifted(row, later) for row in rows]).execute()
 
@@ -454,7 +452,6 @@ def open_account(
             value_msat=90 * 7000,
             calendar_at=clock.now(),
         )
-        Server.update(held_mb=Server.held_mb + account.space_mb).execute()
         wanted.want_all(this_shop, account, password)
     return account
 

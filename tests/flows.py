@@ -14,7 +14,7 @@ from lightningspace import clock, hosting, models, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace import shop as shops
 from lightningspace.config import from_env
-from lightningspace.models import Account, Order, Server, Service, transaction
+from lightningspace.models import Account, Order, Service, transaction
 from lightningspace.panel import Panel
 from lightningspace.prices import DAY
 from lightningspace.sandbox.panel import SandboxPanel
@@ -243,15 +243,9 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
     return panel.add(kind, client, fields, password)
 
 
-class NoRoom(Exception):
-    """The server has not that much space left."""
-
-
 def resize(account_id: str, space_mb: int) -> None:
     """Another size as far as the panel is concerned, whatever it costs."""
-    with wanted._change(account_id) as account:
-        if not wanted.take_space(account, space_mb):
-            raise NoRoom
+    with wanted._change(account_id):
         Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
         wanted._raise_revisions(account_id, *wanted.SPLIT_PERCENT)
 
@@ -272,7 +266,6 @@ def open_account(shop, days: int) -> None:
             calendar_at=moment,
             password_hash="not used here",
         )
-        Server.update(held_mb=Server.held_mb + 100).execute()
         Order.create(
             token="f" * 32,
             kind="open",

@@ -2,12 +2,11 @@
 
 import re
 import secrets
-import threading
 import time
 
 import pytest
 
-from lightningspace import hosting, ledger, models, orders, outbox, payments, wanted
+from lightningspace import capacity, hosting, ledger, models, orders, outbox, payments, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Order, Server, Service, transaction
 from lightningspace.node import NodeError
@@ -15,7 +14,6 @@ from lightningspace.prices import DAY, Size
 from tests.conftest import (
     at_once,
     csrf_token,
-    eventually,
     form_id,
     invoices_asked_for,
     open_account,
@@ -40,9 +38,9 @@ def reload(row):
     return type(row).get_by_id(row.get_id())
 
 
-def held() -> tuple[int, int]:
-    server = Server.get()
-    return server.held_mb, server.unpaid_mb
+def sold_mb() -> int:
+    """Without jails."""
+    return sum(account.space_mb for account in Account.select())
 
 
 @pytest.fixture
@@ -193,12 +191,12 @@ def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alic
     order = resize(500)
     # 15 sats a day instead of 7, for 90 days.
     assert order.amount_msat == 8 * 90 * 1000
-    assert held() == (500, 400)
+    assert sold_mb() == 100
     pay(order)
     after = reload(alice)
     assert after.space_mb == 500
     assert after.expires_at == alice.expires_at
-    assert held() == (500, 0)
+    assert sold_mb() == 500
     assert all(not row.is_applied for row in Service.select().where(Service.kind == "site"))
 
 
@@ -209,7 +207,7 @@ def test_a_smaller_size_is_had_at_once_and_lasts_longer(resize, pay, alice, node
     after = reload(alice)
     assert after.space_mb == 100
     assert after.expires_at - alice.ready_at == pytest.approx(90 * 15 / 7 * DAY, abs=60)
-    assert held() == (100, 0)
+    assert sold_mb() == 100
 
 
 def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this_shop):
@@ -277,7 +275,7 @@ def test_a_second_size_waits_for_the_first(resize, this_shop):
         resize(1000)
     assert waits.value.token == first.token
     orders.cancel(this_shop, first)
-    assert held() == (100, 0)
+    assert sold_mb() == 100
     assert resize(1000)
 
 
@@ -291,13 +289,12 @@ def test_two_sizes_at_once_are_one_order(resize, node):
     first, second = at_once(lambda: ask(500), lambda: ask(1000))
     assert first == second
     assert Order.select().where(Order.kind == "resize").count() == 1
-    assert held()[0] == reload(Order.get(Order.token == first)).space_mb
 
 
 def test_the_same_form_twice_is_one_other_size(resize, node):
     first, second = at_once(*2 * [lambda: resize(500, form_id="one")])
     assert first.token == second.token
-    assert held() == (500, 400)
+    assert sold_mb() == 100
 
 
 def test_a_paid_size_that_is_not_in_effect_yet_comes_first(resize, wallet, worker):
@@ -312,30 +309,44 @@ def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, no
     node.faults.set("refuse", "invoice", times=1)
     with pytest.raises(NodeError):
         resize(500)
-    assert held() == (100, 0)
+    assert sold_mb() == 100
     assert resize(500).bolt11
 
 
-@with_settings(CAPACITY_MB="499")
+@with_settings(CAPACITY_MB="645")  # with a jail of 146 MB
 def test_space_that_is_not_there_is_not_sold(resize, alice):
     with pytest.raises(orders.SoldOut):
         resize(500)
-    assert held() == (100, 0)
+    assert sold_mb() == 100
     assert resize(100, addresses=1)
 
 
-@with_settings(CAPACITY_MB="600")
-def test_space_that_was_sold_after_the_release_becomes_time(resize, alice, this_shop, worker):
+def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize, alice, this_shop):
     order = resize(500)
-    orders.cancel(this_shop, order)
-    Server.update(held_mb=500).execute()
+    Server.update(capacity_mb=200).execute()
     paid_late(order)
     payments.apply(this_shop, order.token)
-    after = reload(alice)
-    assert after.space_mb == 100
-    assert after.expires_at == pytest.approx(alice.expires_at + 720 / 7 * DAY, abs=1)
-    assert reload(order).only_time
-    assert held() == (500, 0)
+    assert sold_mb() == 500
+    assert "server 1: 446 MB are sold beyond CAPACITY_MB" in capacity.problems(this_shop)[0]
+    with pytest.raises(orders.SoldOut):
+        resize(1000)
+    uses(1)
+    assert resize(100) is None
+
+
+def test_a_size_that_is_paid_is_given_though_more_is_used_by_now(resize, pay, alice, this_shop):
+    pay(resize(500))
+    uses(1)
+    order = resize(400, domains=30)
+    uses(300)
+    paid_late(order)
+    payments.apply(this_shop, order.token)
+    assert (reload(alice).space_mb, reload(alice).extra_domains) == (400, 30)
+
+
+def uses(site_mb: int) -> None:
+    facts = {"used_site_mb": site_mb, "used_database_mb": 0, "used_mail_mb": 0}
+    Account.update(used_at=now(), **facts).execute()
 
 
 def paid_late(order) -> None:
@@ -852,37 +863,6 @@ def test_a_size_paid_too_late_opens_it_anew_with_that_size(
     assert Account.get().space_mb == 500
     assert client.get(link).location == "/account"
     assert "Opened anew 500 MB for 48 days" in client.get("/account/receipts").text
-
-
-# SQLite has one writer at a time: nothing can come between.
-@pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_space_is_given_back_once_when_an_order_is_released_while_its_hosting_goes(
-    resize, alice, this_shop
-):
-    order = resize(500)
-    # Others' orders: with none, a check of the schema would have it tried again.
-    Server.update(held_mb=Server.held_mb + 900, unpaid_mb=Server.unpaid_mb + 900).execute()
-    wanted.close(alice.id)
-
-    def waiting() -> int:
-        query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        return models.db.execute_sql(query).fetchone()[0]
-
-    def both_begin():
-        with transaction():
-            Server.update(held_mb=Server.held_mb).execute()  # and so its row is locked
-            for number, step in enumerate((release, close), 1):
-                step.start()
-                eventually(lambda number=number: waiting() == number)
-
-    release = threading.Thread(target=at_once, args=[lambda: orders.release(order.token)])
-    close = threading.Thread(target=at_once, args=[lambda: hosting.reconcile(this_shop, alice.id)])
-    before = held()
-    both_begin()
-    release.join()
-    close.join()
-    assert not Account.select().where(Account.id == alice.id).exists()
-    assert held() == (before[0] - 500, before[1] - 400)
 
 
 @of_pages

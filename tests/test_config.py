@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import create_app
-from lightningspace import models, orders, shop
+from lightningspace import capacity, models, orders, shop
 from lightningspace.config import ConfigError, from_env
 from lightningspace.models import Account, Fact
 from lightningspace.shop import WrongKey
@@ -66,6 +66,7 @@ WRONG = {
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
     "CAPACITY_MB": (*NO_NUMBERS, "1,2"),
+    "JAIL_MB": NO_NUMBERS,
     "SPACE_SIZES_MB": (*NO_NUMBERS, "9", "100,", "100,x"),
     "PRICE_MSAT_PER_DAY": NO_NUMBERS,
     "PRICE_MSAT_PER_GB_DAY": NO_NUMBERS,
@@ -368,8 +369,8 @@ def test_an_old_key_alone_does_not_start_once_there_is_a_new_one(app, env, tmp_p
 
 
 def test_a_server_that_left_the_settings_sells_nothing(app, env, tmp_path):
-    restart(env, tmp_path, PANEL_SERVER_ID="2", CAPACITY_MB="300")
-    assert orders.space_left_mb() == 300
+    after = restart(env, tmp_path, PANEL_SERVER_ID="2", CAPACITY_MB="300")
+    assert capacity.largest_mb(after) == 300 - 146
 
 
 def test_a_browser_keeps_its_orders_when_the_key_is_rotated(app, env, tmp_path):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import pytest
 
 from lightningspace import hosting, progress, wanted
-from lightningspace.models import Order, Server, Service
+from lightningspace.models import Order, Service
 from lightningspace.panel import KINDS
 from lightningspace.sandbox.certificate import self_signed
 from tests.conftest import DATABASE_KINDS
@@ -453,7 +453,6 @@ def test_a_closed_account_leaves_its_bare_orders(world):
     assert (order.account_id, order.username, order.browser, order.bolt11) == (None,) * 4
     assert (order.received_msat, order.payment_hash) == (7000, "0" * 64)
     assert Service.select().count() == 0
-    assert Server.get().held_mb == 0
 
 
 # -- never stuck without a word --------------------------------------------------------

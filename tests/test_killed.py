@@ -20,7 +20,7 @@ import requests
 from pyln.client import LightningRpc
 
 from lightningspace import clock, models, orders, payments, wanted
-from lightningspace.models import Account, Order, Server, Service
+from lightningspace.models import Account, Order, Service
 from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.conftest import (
     OPENING,
@@ -177,8 +177,6 @@ def assert_each_opened_once(panel, *usernames) -> None:
     assert [account.username for account in accounts] == sorted(usernames)
     assert all_ready()
     assert Order.select().where(Order.applied_at.is_null(False)).count() == len(usernames)
-    server = Server.get()
-    assert (server.held_mb, server.unpaid_mb) == (100 * len(usernames), 0)
 
     for kind, column in NAME_COLUMNS.items():
         rows = [row for row in Service.select().where(Service.kind == kind) if row.is_applied]
@@ -644,4 +642,3 @@ def test_three_workers_killed_again_and_again_lose_and_double_nothing(
     assert wrong_calls(panel, lambda address: True) == []
     open_accounts = list(Account.select())
     assert {account.id for account in open_accounts} == set(customers.ids)
-    assert Server.get().held_mb == sum(account.space_mb for account in open_accounts)

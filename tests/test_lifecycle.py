@@ -16,7 +16,7 @@ from lightningspace import (
     progress,
     wanted,
 )
-from lightningspace.models import Account, Fact, Notice, Order, Server, Service
+from lightningspace.models import Account, Fact, Notice, Order, Service
 from lightningspace.orders import Buyer
 from lightningspace.prices import DAY
 from tests.conftest import (
@@ -230,7 +230,6 @@ def test_a_life_is_told_day_by_day(this_shop, time, worker, panel):
     assert panel.records("site") == []
     assert told()[-1] == "deleted"
     assert Notice.get(Notice.kind == "deleted").recipient == "bob@example.org"
-    assert Server.get().held_mb == 0
     assert orders.rests(this_shop, "bob")
 
 

@@ -5,18 +5,19 @@ import threading
 
 import pytest
 
-from lightningspace import orders, payments, shop
+from lightningspace import capacity, orders, payments, shop, wanted
 from lightningspace.models import Account, Cursor, Order, Server
 from lightningspace.node import Node, NodeError, Payment
 from lightningspace.prices import Terms
-from tests.conftest import eventually, record_payments, wish, work
+from tests.conftest import eventually, record_payments, wish, with_settings, work
 
 YEAR = Terms(100, 12, "months")
 
 
 def held() -> tuple[int, int]:
-    server = Server.get()
-    return server.held_mb, server.unpaid_mb
+    """How many hostings are paid for, and how many names unpaid orders reserve."""
+    is_paid = Account.opened_at.is_null(False)
+    return Account.select().where(is_paid).count(), Account.select().where(~is_paid).count()
 
 
 def reload(order: Order) -> Order:
@@ -29,13 +30,18 @@ def pay_and_record(order, wallet, worker) -> Order:
     return reload(order)
 
 
+def pay(order, wallet, worker) -> None:
+    wallet.pay(order.bolt11)
+    work(worker)
+
+
 # -- placing -------------------------------------------------------------------------
 
 
 def test_an_order_reserves_name_and_space_and_has_an_invoice(order, node):
     assert orders.state(order) == "unpaid"
     assert order.account.username == "alice"
-    assert held() == (100, 100)
+    assert held() == (0, 1)
     assert order.bolt11.startswith("lnbcrt6300n1")
     assert order.amount_msat == 630_000
 
@@ -71,7 +77,7 @@ def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
         thread.join()
     assert len(tokens) == 6
     assert len(set(tokens)) == 1
-    assert held() == (100, 100)
+    assert held() == (0, 1)
 
 
 def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, node):
@@ -92,7 +98,7 @@ def test_a_name_goes_to_one_of_two(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", browser="bob's browser"))
     assert taken.value.token is None
-    assert held() == (100, 100)
+    assert held() == (0, 1)
 
 
 def test_who_holds_a_name_is_led_to_the_own_order(this_shop, order):
@@ -119,33 +125,59 @@ def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
     for thread in threads:
         thread.join()
     assert sorted(results) == ["placed"] + ["taken"] * 7
-    assert held() == (100, 100)
+    assert held() == (0, 1)
 
 
-def test_space_that_is_not_there_is_not_sold(this_shop):
-    Server.update(capacity_mb=150).execute()
-    orders.place(this_shop, wish())
+@with_settings(CAPACITY_MB="392", JAIL_MB="146")
+def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
+    pay(orders.place(this_shop, wish()), wallet, worker)
+    assert capacity.largest_mb(this_shop) == 0
     with pytest.raises(orders.SoldOut):
         orders.place(this_shop, wish())
-    assert held() == (100, 100)
-
-
-def test_unpaid_orders_hold_a_fifth_of_what_is_free(this_shop, wallet, worker):
-    Server.update(capacity_mb=1000).execute()
-    first = orders.place(this_shop, wish())
-    orders.place(this_shop, wish())
-    with pytest.raises(orders.SoldOut):
-        orders.place(this_shop, wish())
-    wallet.pay(first.bolt11)
-    work(worker)
-    assert held() == (200, 100)
-    with pytest.raises(orders.SoldOut):
-        orders.place(this_shop, wish())
-
-
-def test_a_small_shop_can_always_sell_one_place(this_shop):
-    Server.update(capacity_mb=100).execute()
+    Server.update(capacity_mb=492).execute()
+    assert capacity.largest_mb(this_shop) == 100
     assert orders.place(this_shop, wish()).bolt11
+
+
+@with_settings(CAPACITY_MB="10000", UNPAID_PER_CLIENT="100")
+def test_unpaid_orders_hold_no_space(this_shop):
+    for _ in range(10):
+        orders.place(this_shop, wish(terms=Terms(5000, 1, "months")))
+    assert capacity.largest_mb(this_shop) == 10000 - 146
+    assert orders.place(this_shop, wish()).bolt11
+
+
+@with_settings(CAPACITY_MB="300", JAIL_MB="0", UNPAID_PER_CLIENT="5")
+def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, wallet, worker):
+    placed = [orders.place(this_shop, wish()) for _ in range(5)]
+    for order in placed:
+        pay(order, wallet, worker)
+    assert held() == (5, 0)
+    assert capacity.largest_mb(this_shop) == 0
+    with pytest.raises(orders.SoldOut):
+        orders.place(this_shop, wish())
+    assert "server 1: 200 MB are sold beyond CAPACITY_MB" in capacity.problems(this_shop)[0]
+    for order in placed[:3]:
+        wanted.close(reload(order).account_id)
+        work(worker)
+    assert capacity.problems(this_shop) == []
+    assert orders.place(this_shop, wish()).bolt11
+
+
+@with_settings(PANEL_SERVER_ID="1,2,3", CAPACITY_MB="200,200,0", JAIL_MB="0", UNPAID_PER_CLIENT="5")
+def test_a_payment_opens_where_the_most_is_left(this_shop, wallet, worker):
+    placed = [orders.place(this_shop, wish()) for _ in range(5)]
+    assert {order.account.server_id for order in placed} == {1}
+    for order in placed:
+        pay(order, wallet, worker)
+    assert [reload(order).account.server_id for order in placed] == [1, 2, 1, 2, 1]
+
+
+@with_settings(CAPACITY_MB="300")
+def test_a_shop_that_has_ended_its_sale_still_opens_what_is_paid(this_shop, order, wallet, worker):
+    Server.update(capacity_mb=0).execute()
+    pay(order, wallet, worker)
+    assert held() == (1, 0)
 
 
 def test_the_server_with_the_most_unsold_space_is_taken(this_shop):
@@ -252,7 +284,7 @@ def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
     account = Account.get()
     assert account.expires_at - account.opened_at == 90 * 86400
     assert account.value_msat == order.amount_msat
-    assert held() == (100, 0)
+    assert held() == (1, 0)
 
 
 def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, this_shop):
@@ -267,7 +299,7 @@ def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, thi
     for thread in threads:
         thread.join()
     assert sorted(opened, key=str) == sorted([order.account_id, *[None] * 4], key=str)
-    assert held() == (100, 0)
+    assert held() == (1, 0)
 
 
 def test_an_unpaid_order_takes_no_effect(order, this_shop):
@@ -345,7 +377,7 @@ def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, th
     for thread in threads:
         thread.join()
     assert Account.select().count() == 1
-    assert held() == (100, 0)
+    assert held() == (1, 0)
 
 
 def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, time_machine):
@@ -391,7 +423,7 @@ def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
     node.down()
     with pytest.raises(NodeError):
         worker.tidy()
-    assert held() == (100, 100)
+    assert held() == (0, 1)
     node.up()
     worker.tidy()
     assert orders.state(reload(order)) == "expired"
@@ -404,7 +436,7 @@ def test_an_order_whose_cancelling_was_killed_after_the_node_is_released_at_its_
 ):
     this_shop.node.delete_unpaid_invoice(orders.label(this_shop, order))
     worker.tidy()
-    assert held() == (100, 100)
+    assert held() == (0, 1)
     time_machine.forward(16 * 60)
     worker.tidy()
     assert orders.state(reload(order)) == "expired"
@@ -442,7 +474,7 @@ def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, wo
     account = Account.get()
     assert account.username == "alice"
     assert account.ready_at is not None
-    assert held() == (100, 0)
+    assert held() == (1, 0)
 
 
 def test_a_name_that_is_gone_meanwhile_is_replaced(order, this_shop, worker):

@@ -29,7 +29,7 @@ from lightningspace import clock, hosting, ledger, models, progress, shop, wante
 from lightningspace import panel as ispconfig
 from lightningspace.config import from_env
 from lightningspace.lease import LEASE_SECONDS, Lease
-from lightningspace.models import TABLES, Account, RestingName, Server, Service, transaction
+from lightningspace.models import TABLES, Account, RestingName, Service, transaction
 from lightningspace.prices import DAY
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.jobs import JobQueue
@@ -37,7 +37,7 @@ from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.wanted import Closed, Full, NotReady, Taken, Unknown
 from tests.actual import KINDS, WITH_PASSWORD, assert_panel_matches, everything, wrong_calls
 from tests.conftest import PANEL_PASSWORD, SetClock
-from tests.flows import NoRoom, resize
+from tests.flows import resize
 
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
@@ -260,9 +260,6 @@ class Hosting:
 
     def resize(self, space_mb: int) -> None:
         self._is_there()
-        more_mb = space_mb - self.space_mb
-        if more_mb > 0 and Server.get().held_mb + more_mb > CAPACITY_MB:
-            raise NoRoom
         self.space_mb = space_mb
 
     def add(self, kind: str, name: str, password: str | None, **settings) -> None:
@@ -456,7 +453,6 @@ class World:
         with transaction():
             for table in (Service, Account, RestingName):
                 table.delete().execute()
-            Server.update(held_mb=0).execute()
 
     def stop(self) -> None:
         self.figures.calls += len(self.panel.calls)
@@ -545,12 +541,9 @@ class Lives(RuleBasedStateMachine):
         rests = RestingName.get_or_none(name_hash=self.shop.vault.mac("name", who))
         if Account.get_or_none(username=who) or rests:
             return
-        if Server.get().held_mb + space_mb > CAPACITY_MB:
-            return
         self.opened += 1
         id, moment, password = f"{self.opened:016x}", clock.now(), password or "made for all"
         with transaction():
-            Server.update(held_mb=Server.held_mb + space_mb).execute()
             account = Account.create(
                 id=id,
                 username=who,
@@ -825,7 +818,6 @@ class Lives(RuleBasedStateMachine):
     def all_is_well(self) -> None:
         self._nobody_else_is_touched()
         self._the_rows_say_what_is_wanted()
-        self._space_is_held_for_who_is_there()
         self._clients_are_updated_once()
         self._nothing_fails_by_our_own_fault()
         self._calls_stay_within_the_walls()
@@ -850,10 +842,6 @@ class Lives(RuleBasedStateMachine):
                 turned = (account.suspended_at is not None, account.blocked_at is not None)
                 assert turned == (each.suspended, each.blocked)
                 assert account.space_mb == each.space_mb
-
-    def _space_is_held_for_who_is_there(self):
-        held_mb = sum(each.space_mb for each in self.each() if not each.is_gone)
-        assert Server.get().held_mb == held_mb
 
     def _clients_are_updated_once(self):
         self.world.check_client_updates()
@@ -916,7 +904,6 @@ class Lives(RuleBasedStateMachine):
         self.all_is_well()
         assert everything(self.panel) == self.world.others
         assert wrong_calls(self.panel, may_send=lambda address: True) == []
-        assert Server.get().held_mb == 0
 
     def _settle(self) -> None:
         for _ in range(20):
@@ -962,7 +949,7 @@ class Lives(RuleBasedStateMachine):
         change = resize if what == "resize" else getattr(wanted, what)
         try:
             getattr(each, what)(*arguments, **named)
-        except (Closed, Full, Taken, Unknown, NoRoom, NotReady, ValueError) as refusal:
+        except (Closed, Full, Taken, Unknown, NotReady, ValueError) as refusal:
             self._step(f"  refused: {type(refusal).__name__}")
             before = all_rows()
             with pytest.raises(type(refusal)):

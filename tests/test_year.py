@@ -27,7 +27,7 @@ from lightningspace import (
     tips,
     wanted,
 )
-from lightningspace.models import Account, Order, Server, Service
+from lightningspace.models import Account, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.orders import Buyer, Tip, Wish
 from lightningspace.prices import DAY, UNIT_SECONDS, Prices, Size, Terms
@@ -423,17 +423,13 @@ class Year:
     # -- what holds ------------------------------------------------------------------
 
     def check(self) -> None:
-        held_mb, moment = 0, int(self.clock.moment)
+        moment = int(self.clock.moment)
         for account in Account.select():
-            held_mb += account.space_mb
             if account.opened_at is None or account.closing_at is not None:
                 continue
             is_over = account.ready_at is not None and account.expires_at <= moment
             assert (account.suspended_at is not None) == is_over
             assert account.expires_at + (GRACE_DAYS * 24 + 6) * HOUR > moment
-        unpaid = Order.paid_at.is_null() & Order.released_at.is_null()
-        held_mb += sum(order.held_mb for order in Order.select().where(unpaid))
-        assert Server.get().held_mb == held_mb
         for customer in self.customers:
             if customer.account_id:
                 self.check_money(customer, moment)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lightningspace import hosting, names, passwords, progress, wanted
 from lightningspace.clock import now
-from lightningspace.models import Account, Fact, Server, transaction
+from lightningspace.models import Account, Fact, transaction
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,6 @@ def _open(shop: Shop, server_id: int) -> Hosting:
             tips_address=False,
             tips_offer=False,
         )
-        # Over the server's capacity, if need be: it is for minutes.
-        Server.update(held_mb=Server.held_mb + space_mb).where(Server.id == server_id).execute()
         wanted.want_all(shop, account, password)
         Fact.create(name=MADE + account_id, value=str(moment))
     logger.info("account %s: opened to try the walls", account_id)
