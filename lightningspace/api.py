@@ -386,10 +386,15 @@ def _takes_effect() -> ApiError:
     return ApiError(503, "takes_effect", detail, retry_after=2)
 
 
+NOT_READY = ApiError(
+    *(503, "setting_up", "The hosting is still being set up. Send the same again soon."),
+    retry_after=3,
+)
+
+
 def check_opened(found: Holder) -> None:
     if found.account.ready_at is None:
-        detail = "The hosting is still being set up. Send the same again soon."
-        raise ApiError(503, "setting_up", detail, retry_after=3)
+        raise NOT_READY
 
 
 # -- selling ---------------------------------------------------------------------------

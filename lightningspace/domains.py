@@ -143,9 +143,9 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
 
 
 def remove(account_id: str, name: str) -> None:
-    """Give a domain up, with its mailboxes and their mails. Raises Closed and Unknown."""
+    """Give a domain up, with its mailboxes and their mails. Raises Closed, NotReady and Unknown."""
     with transaction():
-        wanted.touch(account_id)
+        wanted.change_within(account_id)
         row = _find(account_id, name)
         if _service(row, "alias"):
             wanted.let_domain_go(account_id, name)
@@ -158,7 +158,7 @@ def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
     Raises Closed and Unknown.
     """
     with transaction():
-        account = wanted.touch(account_id)
+        account = wanted.change_within(account_id)
         row = _find(account_id, name)
         if row.wants_mail == wants_mail:
             return
@@ -399,17 +399,17 @@ def _make_so(shop: Shop, account: Account, row: Domain) -> None:
     alias, mail = _service(row, "alias"), _service(row, "mail_domain")
     if row.verified_at is None:
         if alias:
-            wanted.touch(account.id)
+            wanted.change_within(account.id)
             wanted.let_domain_go(account.id, row.name)
         return
     if not alias:
-        wanted.want_domain(shop, wanted.touch(account.id), "alias", row.name)
+        wanted.want_domain(shop, wanted.change_within(account.id), "alias", row.name)
     has_mail = _has_mail(row, mail is not None and mail.active)
     if mail and mail.active != has_mail:
-        wanted.touch(account.id)
+        wanted.change_within(account.id)
         wanted.switch_within(account.id, "mail_domain", row.name, has_mail)
     elif has_mail and not mail:
-        wanted.want_domain(shop, wanted.touch(account.id), "mail_domain", row.name)
+        wanted.want_domain(shop, wanted.change_within(account.id), "mail_domain", row.name)
 
 
 def _has_mail(row: Domain, has_it_now: bool) -> bool:

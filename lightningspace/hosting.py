@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from peewee import fn
+
 from lightningspace import ftp, jars, outbox, wanted
 from lightningspace.clock import now
 from lightningspace.ftp import FtpError
@@ -134,15 +136,14 @@ class _Round:
         """When to look at the account again; None when everything is applied."""
         try:
             again = self._walk()
-        except (Lost, Outdated):
+        except Lost:
             return self.account.reconcile_at
-        if again:
-            return min(again)
-        if self.account.closing_at:
+        except Outdated:
+            again = [self.account.reconcile_at]
+        self._note_ready()
+        if not again and self.account.closing_at:
             self._note_closed()
-        else:
-            self._note_ready()
-        return None
+        return min(again, default=None)
 
     def _walk(self) -> list[int]:
         """When to try again what could not be applied. Raises Lost and Outdated."""
@@ -182,7 +183,12 @@ class _Round:
     def _how_late(self, row: Service) -> int:
         # A shell that is to go is no hurdle: what is off must be off.
         is_removed = row.kind == "shell" and not wanted.is_on(self.account, row)
-        return 0 if row.gone or is_removed else LAST.get(row.kind, 0)
+        # Nor is a new one late for ever, whatever else is wanted again and again.
+        has_waited = row.kind == "shell" and row.applied_at is None and not self._is_young()
+        return 0 if row.gone or is_removed or has_waited else LAST.get(row.kind, 0)
+
+    def _is_young(self) -> bool:
+        return self.account.opened_at > now() - SHELL_WAITS_SECONDS
 
     def _is_for_now(self, row: Service) -> bool:
         """Whether it is due, and for this step. To remove what an upload has made is none."""
@@ -194,7 +200,7 @@ class _Round:
     def _gives_way(self, row: Service) -> bool:
         """Whether a new hosting's SSH waits until others have what the server makes at once."""
         is_new = row.kind == "shell" and row.applied_at is None and not row.gone
-        if not is_new or self.account.opened_at <= now() - SHELL_WAITS_SECONDS:
+        if not is_new or not self._is_young():
             return False
         # Who waits for SSH alone, or has met trouble, holds up nobody.
         in_trouble = Service.select(Service.account).where(Service.failed_since.is_null(False))
@@ -370,9 +376,17 @@ class _Round:
         )
 
     def _note_ready(self) -> None:
-        """The paid time starts when everything is there, however long that took."""
+        """The paid time starts when each of the first services was applied once.
+
+        However long that took, and whatever of them is to be otherwise by now.
+        """
         moment, account = now(), self.account
+        if account.ready_at or account.closing_at:
+            return
         waited = moment - account.opened_at
+        waits = Service.select().where(
+            (Service.account == account.id) & Service.applied_at.is_null()
+        )
         with transaction():
             ready = (
                 Account.update(
@@ -384,8 +398,9 @@ class _Round:
                 )
                 .where(
                     (Account.id == account.id)
-                    & (Account.revision == account.revision)
                     & Account.ready_at.is_null()
+                    & Account.closing_at.is_null()
+                    & ~fn.EXISTS(waits)
                 )
                 .execute()
             )

@@ -29,6 +29,7 @@ from lightningspace import (
 )
 from lightningspace.answers import ApiError, success
 from lightningspace.api import (
+    NOT_READY,
     account_now,
     api,
     check,
@@ -95,6 +96,7 @@ PAYMENTS_AT_ONCE = 100
 REFUSALS = {
     wanted.Unknown: ApiError(404, "unknown", "There is nothing of this name in this hosting."),
     wanted.Closed: ApiError(409, "closing", "This hosting is being closed."),
+    wanted.NotReady: NOT_READY,
     wanted.Full: ApiError(409, "full", "All that is paid for is used. Send the same to buy more."),
     wanted.Taken: ApiError(409, "taken", "This hosting has this address already."),
 }
@@ -102,6 +104,7 @@ REFUSALS = {
 
 @api.errorhandler(wanted.Unknown)
 @api.errorhandler(wanted.Closed)
+@api.errorhandler(wanted.NotReady)
 @api.errorhandler(wanted.Full)
 @api.errorhandler(wanted.Taken)
 def refusal(error):
@@ -178,7 +181,7 @@ def change_hosting():
         # A password is hashed for long enough to be revoked meanwhile.
         check_still(found)
         if body.keys() - OWNER_FIELDS.keys():
-            wanted.touch(found.account.id)
+            wanted.change_within(found.account.id)
         for step in steps:
             step()
     if body.get("email"):
@@ -371,7 +374,7 @@ def change_mailbox(address):
         check(_form(QuotaForm, {"quota_mb": quota_mb}, left_mb=_left_mb(found, row)))
     if body:
         with transaction():
-            wanted.touch(row.account_id)
+            wanted.change_within(row.account_id)
             if "password" in body:
                 wanted.set_password_within(
                     this_shop(), row.account_id, row.kind, row.name, password

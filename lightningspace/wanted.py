@@ -413,13 +413,16 @@ def resume_within(account_id: str) -> None:
 def block(account_id: str, reason: str) -> None:
     """Switch everything off, whatever is paid; the customer is shown the reason."""
     facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
-    with _change(account_id, calendar_at=now(), **facts):
-        _raise_revisions(account_id, *SWITCHED)
-        offers.recheck(account_id)
+    _block(account_id, facts)
 
 
 def unblock(account_id: str) -> None:
-    with _change(account_id, calendar_at=now(), blocked_at=None, blocked_reason=None):
+    _block(account_id, {"blocked_at": None, "blocked_reason": None})
+
+
+def _block(account_id: str, facts: dict) -> None:
+    with transaction():
+        touch(account_id, calendar_at=now(), **facts)
         _raise_revisions(account_id, *SWITCHED)
         offers.recheck(account_id)
 
@@ -472,10 +475,21 @@ def check(account_id: str) -> None:
 
 
 @contextmanager
-def _change(account_id: str, **facts) -> Iterator[Account]:
-    """One transaction that changes an account and has it reconciled now. Raises Closed."""
+def _change(account_id: str) -> Iterator[Account]:
+    """One transaction of `change_within`. Raises Closed and NotReady."""
     with transaction():
-        yield touch(account_id, **facts)
+        yield change_within(account_id)
+
+
+def change_within(account_id: str) -> Account:
+    """Within a transaction: as `touch`, for what its owner wants. Raises Closed and NotReady.
+
+    What fails, or is changed over and over, would put off the start of the paid time.
+    """
+    account = touch(account_id)
+    if account.ready_at is None:
+        raise NotReady
+    return account
 
 
 def touch(account_id: str, **facts) -> Account:
@@ -636,7 +650,7 @@ def add(
 
 
 def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
-    """Within a transaction that has touched the account: add its alias or mail_domain.
+    """Within a transaction of `change_within`: add its alias or mail_domain.
 
     Raises as `add` does, and IntegrityError when another account has the name.
     """
@@ -645,7 +659,6 @@ def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
 
 
 def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
-    _check_ready(account)
     there = [each for each in services_of(account.id) if not each.gone]
     if row.kind not in OPTIONAL or not is_ours(shop, account, row, there):
         raise ValueError(f"not a name for this account's {row.kind}")
@@ -661,14 +674,11 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     _share_anew(account.id, row.kind)
 
 
-def _check_ready(account: Account) -> None:
-    if account.ready_at is None:
-        # What fails, or is changed over and over, would put off the start of the paid time.
-        raise NotReady
-
-
 def remove(account_id: str, kind: str, name: str) -> None:
-    """Want a service no more, nor what hangs on it. Raises Closed, Unknown and ValueError."""
+    """Want a service no more, nor what hangs on it.
+
+    Raises Closed, NotReady, Unknown and ValueError.
+    """
     with _change(account_id):
         row, rows = _find(account_id, kind, name), services_of(account_id)
         is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
@@ -694,13 +704,12 @@ def _let_go(account_id: str, row: Service) -> None:
 
 def configure(account_id: str, kind: str, name: str, **settings) -> None:
     """Change some settings. Raises Closed, NotReady, Unknown, and ValueError for a wrong one."""
-    with _change(account_id) as account:
-        _check_ready(account)
+    with _change(account_id):
         configure_within(account_id, kind, name, **settings)
 
 
 def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
-    """As `configure`, within a transaction that has touched the account, which is ready."""
+    """As `configure`, within a transaction of `change_within`."""
     row = _find(account_id, kind, name)
     changed = _checked(kind, settings_of(row) | settings)
     Service.update(settings=changed).where(this(row)).execute()
@@ -714,13 +723,12 @@ def switch(account_id: str, kind: str, name: str, active: bool) -> None:
     """Switch one service off or on. Raises Closed, NotReady and Unknown."""
     if kind not in (*SWITCHED, "mail_domain"):
         raise ValueError(f"a {kind} has no switch")
-    with _change(account_id) as account:
-        _check_ready(account)
+    with _change(account_id):
         switch_within(account_id, kind, name, active)
 
 
 def switch_within(account_id: str, kind: str, name: str, active: bool) -> None:
-    """Within a transaction that has touched the account: switch one service off or on."""
+    """As `switch`, within a transaction of `change_within`."""
     row = _find(account_id, kind, name)
     Service.update(active=active).where(this(row)).execute()
     _raise_revisions(account_id, kind, name=name)
@@ -729,7 +737,10 @@ def switch_within(account_id: str, kind: str, name: str, active: bool) -> None:
 def set_password(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
 ) -> None:
-    """Change a password; None: a generated one, to be shown. Raises Closed and Unknown."""
+    """Change a password; None: a generated one, to be shown.
+
+    Raises Closed, NotReady and Unknown.
+    """
     if kind not in WITH_PASSWORD:
         raise ValueError(f"a {kind} has no password")
     with _change(account_id):
@@ -739,18 +750,21 @@ def set_password(
 def set_password_within(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
 ) -> None:
-    """As `set_password`, within a transaction that has touched the account."""
+    """As `set_password`, within a transaction of `change_within`."""
     _set(_find(account_id, kind, name), _sealed(shop, password))
 
 
 def set_every_password(shop: Shop, account_id: str, password: str | None = None) -> None:
-    """Give all services the same password; None: a generated one, to be shown. Raises Closed."""
+    """Give all services the same password; None: a generated one, to be shown.
+
+    Raises Closed and NotReady.
+    """
     with _change(account_id):
         set_every_password_within(shop, account_id, password)
 
 
 def set_every_password_within(shop: Shop, account_id: str, password: str | None = None) -> None:
-    """As `set_every_password`, within a transaction that has touched the account."""
+    """As `set_every_password`, within a transaction of `change_within`."""
     facts = _sealed(shop, password)
     for row in services_of(account_id):
         if row.kind in WITH_PASSWORD and not row.gone:

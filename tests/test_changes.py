@@ -143,6 +143,34 @@ def test_who_changes_something_all_the_time_is_blocked_all_the_same(
     assert panel.records("mailbox")[0]["disableimap"] == "y"
 
 
+def test_who_wants_a_password_all_the_time_puts_the_paid_time_off_no_more(this_shop, panel):
+    account = open_account(this_shop, "alice")
+
+    def before_call(method):
+        with pytest.raises(wanted.NotReady):
+            wanted.set_password(this_shop, account.id, "mailbox", "info@alice.shop.test")
+        models.db.close()
+
+    panel.before_call = before_call
+    hosting.reconcile(this_shop, account.id)
+    assert Account.get_by_id(account.id).ready_at
+
+
+def test_an_account_is_ready_when_each_service_was_applied_once(this_shop, panel, time_machine):
+    account = open_account(this_shop, "alice")
+
+    def before_call(method):
+        wanted.check(account.id)
+        models.db.close()
+
+    panel.before_call = before_call
+    for _ in range(20):
+        time_machine.forward(2)
+        hosting.reconcile(this_shop, account.id)
+    assert Account.get_by_id(account.id).ready_at
+    assert not all(row.is_applied for row in wanted.services_of(account.id))
+
+
 def test_nothing_is_added_before_an_account_is_ready(this_shop):
     account = open_account(this_shop, "alice")
     with pytest.raises(wanted.NotReady):

@@ -68,6 +68,74 @@ def forms_to_send(app):
             yield rule
 
 
+# What each form that changes services sends.
+SITE_ROW = {"kind": "site", "name": "alice.shop.test"}
+INFO = {"address": "info@alice.shop.test"}
+OF_SERVICES = {
+    "service_password": {"service": "all", "password": GOOD},
+    "switch": {"kind": "ftp", "name": "ls_alice", "active": "off"},
+    "ssh_key": {"name": "ls_alice", "ssh_key": KEY},
+    "php": SITE_ROW | {"version": "off"},
+    "https": SITE_ROW | {"active": "on"},
+    "pretty_addresses": SITE_ROW | {"active": "on"},
+    "redirect_site": SITE_ROW | {"redirect_to": "https://alice.example/"},
+    "add_mailbox": {"local_part": "bob", "domain": "alice.shop.test"},
+    "add_forward": {
+        **{"forward-local_part": "eve", "forward-domain": "alice.shop.test"},
+        "forward-destination": "eve@example.org",
+    },
+    "set_mail_password": INFO | {"password": GOOD},
+    "set_quota": INFO | {"quota_mb": "5"},
+    "set_destination": {"address": "out@alice.shop.test", "destination": "eve@example.org"},
+    "remove_address": {"address": "out@alice.shop.test"},
+    "add_domain": {"name": "other.example"},
+    "switch_domain_mail": {"name": "alice.example", "wants_mail": "yes"},
+    "remove_domain": {"name": "alice.example"},
+    "change_jar": {"title": "Thanks", "text": "", "amounts": "1 2 3", "mode": "site"},
+    "put_jar": {},
+    "remove_jar": {},
+}
+# Of money, the login and who gets in; the panel has nothing to do with them. A hosting may be
+# closed at any time, and what fails tried again.
+NOT_OF_SERVICES = set(
+    """
+    order_extension order_top_up order_size renew_receipt let_wallet_recover hand_out_token
+    revoke_token switch_tips hide_tip retry noted email remove_email change_password end_sessions
+    close_for_good check_domain
+    """.split()
+)
+
+
+@with_settings(DOMAINS_INCLUDED="2", CHANGES_LIMIT="10000 per minute")
+def test_no_form_changes_services_before_they_are_ready(app, browser, this_shop, alice):
+    wanted.add(this_shop, alice.id, "forward", "out@alice.shop.test", destination="a@example.org")
+    Domain.create(account=alice, name="alice.example", added_at=1, look_at=1)
+    with models.transaction():
+        wanted.want_uploads(this_shop, alice)
+    seen = set()
+    for rule in sorted(forms_to_send(app), key=lambda rule: "remove" in rule.endpoint):
+        name = rule.endpoint.partition(".")[2]
+        seen.add(name)
+        if name in NOT_OF_SERVICES:
+            continue
+        fields = dict(OF_SERVICES[name])
+        path = rule.rule.removeprefix("/account")
+        for argument in rule.arguments:
+            path = path.replace(f"<{argument}>", fields.pop(argument))
+        for ready_at, changes in ((None, False), (1, True)):
+            Account.update(ready_at=ready_at).execute()
+            before = services(alice)
+            answer = send(browser, path, **fields)
+            assert answer.status_code in (303, 400), name
+            assert (services(alice) != before) == changes, (name, ready_at, answer.text)
+    assert seen == OF_SERVICES.keys() | NOT_OF_SERVICES
+
+
+def services(alice) -> list:
+    rows = [list(table.select().order_by(table.name).tuples()) for table in (Service, Domain)]
+    return [*rows, Account.get_by_id(alice.id).revision]
+
+
 def test_every_page_needs_a_login(app, client, alice):
     for path in pages(app):
         assert client.get(path).location.startswith("/login"), path
