@@ -29,8 +29,11 @@ CREATE TABLE accounts (
   valued_at         BIGINT,                              -- when the end was last set; from then on
   value_msat        BIGINT CHECK (value_msat >= 0),      -- this melts away evenly until expires_at
   credit_msat       BIGINT NOT NULL DEFAULT 0 CHECK (credit_msat >= 0),  -- paid beyond the horizon
+  paid_msat         BIGINT NOT NULL DEFAULT 0 CHECK (paid_msat >= 0),  -- for it, all together
   unpaid_seconds    BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_seconds >= 0),  -- between an end and
                                                          -- the payment after it, all together
+  began_at          BIGINT,                              -- from here to the end is what was bought
+                                                         -- since it was last over; NULL: never was
   calendar_at       BIGINT,                              -- when the calendar looks at it; NULL: never
   last_call_at      BIGINT,                              -- no more invoices: the calendar closes it
   suspended_at      BIGINT,                              -- everything is off: the paid time is over

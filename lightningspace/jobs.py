@@ -10,10 +10,10 @@ then the run has ended.
 import json
 from dataclasses import asdict, dataclass, field
 
+from lightningspace.clock import CLOCKS_DIFFER_SECONDS
+
 # So many moments are told apart. Of more some are forgotten: what came before waits for the next.
 MOMENTS_MAX = 100
-# By how much the clocks of two boxes may differ.
-CLOCKS_DIFFER_SECONDS = 5 * 60
 
 
 @dataclass

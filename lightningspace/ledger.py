@@ -17,30 +17,73 @@ def rate(shop: Shop, account: Account) -> int:
     return shop.prices.rate(size(account))
 
 
-def holding(account: Account) -> Holding:
-    """What is left now of what was paid. Before everything is set up nothing melts away."""
-    begins = _begins_at(account)
+def holding(account: Account, at: int | None = None) -> Holding:
+    """What is left of what was paid, now or at a moment.
+
+    Before everything is set up nothing melts away.
+    """
+    begins = _begins_at(account, at)
     left = account.expires_at - min(begins, account.expires_at)
     whole = account.expires_at - account.valued_at
     value_msat = account.value_msat * left // whole if left else 0
     return Holding(left, value_msat, account.credit_msat)
 
 
-def columns(account: Account, holding: Holding) -> dict:
-    """The account's columns that say: from now on it has this holding."""
-    begins = _begins_at(account)
+def columns(
+    account: Account, after: Holding, at: int | None = None, has_other_size: bool = False
+) -> dict:
+    """The account's columns that say: from now on, or from a moment on, it has this holding."""
+    begins = _begins_at(account, at)
     return {
         "valued_at": begins,
-        "expires_at": begins + holding.seconds,
-        "value_msat": holding.value_msat,
-        "credit_msat": holding.credit_msat,
+        "expires_at": begins + after.seconds,
+        "value_msat": after.value_msat,
+        "credit_msat": after.credit_msat,
         "unpaid_seconds": account.unpaid_seconds + max(0, begins - account.expires_at),
+        "began_at": _began_at(account, after, begins, has_other_size),
     }
 
 
-def _begins_at(account: Account) -> int:
+def ends_at(account: Account, after: Holding, at: int | None = None) -> int:
+    """When its time is over, if it has this holding from now on, or from a moment on."""
+    return _begins_at(account, at) + after.seconds
+
+
+def _begins_at(account: Account, at: int | None = None) -> int:
     # Never before: the clock may have gone back.
-    return max(now(), account.valued_at) if account.ready_at else account.valued_at
+    at = now() if at is None else at
+    return max(at, account.valued_at) if account.ready_at else account.valued_at
+
+
+def _began_at(account: Account, after: Holding, begins: int, has_other_size: bool) -> int | None:
+    """A larger size shortens what was bought as it shortens the time that is left of it."""
+    whole = account.expires_at - account.valued_at
+    if begins >= account.expires_at:
+        return begins
+    if not has_other_size or not after.value_msat:
+        return account.began_at
+    more_msat = after.value_msat - holding(account, begins).value_msat
+    bought_msat = term_seconds(account) * account.value_msat // whole + more_msat
+    return begins + after.seconds - bought_msat * after.seconds // after.value_msat
+
+
+def set_back(account: Account, moment: int, ended_at: int) -> dict:
+    """The columns of an account that was valued by a clock that was ahead, as of `moment`.
+
+    `ended_at`: its end before that. What of it seemed to be over is given back.
+    """
+    seconds = account.expires_at - account.valued_at
+    is_over = (account.began_at or 0) > moment
+    seemed_over = max(0, ended_at - moment) if is_over and seconds else 0
+    value_msat = account.value_msat
+    return {
+        "opened_at": min(account.opened_at, moment),
+        "ready_at": account.ready_at and min(account.ready_at, moment),
+        "valued_at": moment,
+        "expires_at": moment + seconds + seemed_over,
+        "value_msat": value_msat + (value_msat * seemed_over // seconds if seconds else 0),
+        "began_at": moment if is_over else account.began_at,
+    }
 
 
 def paid_seconds(account: Account) -> int:
@@ -49,15 +92,23 @@ def paid_seconds(account: Account) -> int:
     return account.expires_at - begun_at - account.unpaid_seconds
 
 
+def term_seconds(account: Account) -> int:
+    """What was bought since its time was last over, as time of the size that it has."""
+    return account.expires_at - (account.began_at or account.ready_at or account.opened_at)
+
+
 def grace_seconds(shop: Shop, account: Account) -> int:
-    """How long it is kept after its end: as long as was paid, within bounds."""
-    return min(shop.config.grace_days * DAY, max(paid_seconds(account), SHORTEST_SECONDS))
+    """How long it is kept after its end: as long as its term, within bounds.
+
+    Were it as long as all that was ever paid, a sat a fortnight would keep a hosting for ever.
+    """
+    return min(shop.config.grace_days * DAY, max(term_seconds(account), SHORTEST_SECONDS))
 
 
 def grace_in_sql(shop: Shop):
     """`grace_seconds` as an expression for a query."""
     longest = shop.config.grace_days * DAY
     shortest = min(SHORTEST_SECONDS, longest)
-    begun_at = fn.COALESCE(Account.ready_at, Account.opened_at)
-    paid = Account.expires_at - begun_at - Account.unpaid_seconds
-    return Case(None, [(paid >= longest, longest), (paid <= shortest, shortest)], paid)
+    begun_at = fn.COALESCE(Account.began_at, Account.ready_at, Account.opened_at)
+    term = Account.expires_at - begun_at
+    return Case(None, [(term >= longest, longest), (term <= shortest, shortest)], term)

@@ -10,11 +10,12 @@ from when a pass came to it: a clock that jumps does nothing twice.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from peewee import Case
+from peewee import Case, fn
 
 from lightningspace import ledger, offers, outbox, receipts, wanted
-from lightningspace.clock import clock_time, now
+from lightningspace.clock import CLOCKS_DIFFER_SECONDS, clock_time, now
 from lightningspace.models import Account, Fact, Order, Service, lock_account, transaction
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
@@ -32,9 +33,7 @@ DELETION_LEAD = DAY
 
 # Passes further apart than this leave a gap: nobody is closed by what the clock says after it.
 GAP_SECONDS = HOUR
-# By how much the clocks of two boxes may differ.
-CLOCKS_DIFFER_SECONDS = 5 * 60
-# So many closings at once need no asking, however small the shop.
+# So many accounts may be closed in an hour, however small the shop.
 SWEEP_LEAST = 10
 AT_ONCE = 1000
 LOOK_AGAIN_SECONDS = 60
@@ -43,11 +42,12 @@ PASSED = "calendar passed"
 UNBROKEN = "calendar unbroken since"
 APPROVED = "calendar approved"
 HELD = "calendar held"
+SWEPT = "calendar closings of an hour"
 
 
 @dataclass
 class Pass:
-    """What one pass has done. `held`: why it has closed nobody."""
+    """What one pass has done. `held`: why not all was closed that is to be."""
 
     notices: int = 0
     suspended: int = 0
@@ -83,12 +83,12 @@ COUNTED = {
 class _Rules:
     """What a pass goes by. `unbroken_since`: no earlier time counts towards a grace period.
 
-    `approved_at`: what was given its last call until then, the operator wants closed.
+    `sweep` None: any number may be closed. `is_held`: this hour's have been.
     """
 
     moment: int
     unbroken_since: int
-    approved_at: int
+    sweep: "_Sweep | None" = None
     is_held: bool = False
 
 
@@ -102,10 +102,10 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
     moment = now()
     if yes:
         _approve(moment)
-    rules = _rules(moment)
-    passed = Pass(held=None if yes else _sweep(shop, rules))
-    _tell_of_sweep(passed.held)
-    rules = replace(rules, is_held=passed.held is not None)
+    sweep = None if yes else _Sweep(shop, moment)
+    is_held = sweep is not None and sweep.is_used_up()
+    rules = replace(_rules(moment), sweep=sweep, is_held=is_held)
+    passed = Pass()
     for some in _due(shop, rules):
         for account_id in some:
             if stopping():
@@ -116,6 +116,8 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
                 logger.exception("account %s: the calendar failed", account_id)
         if wake():
             break  # it was asleep for hours within: what it goes by is out of date
+    passed.held = _why_held(shop, rules)
+    _tell_of_sweep(passed.held)
     return passed
 
 
@@ -137,6 +139,8 @@ def wake() -> bool:
             _look_again_at_suspended(moment)
             if last:
                 _take_closings_back()
+            if last > moment:
+                _take_time_back(moment)
     if is_gap and last:
         logger.error(
             "the calendar last ran at %s, and now it is %s: nobody is closed before a whole grace "
@@ -168,40 +172,82 @@ def _take_closings_back() -> None:
         wanted.reopen_within(account.id)
 
 
+def _take_time_back(moment: int) -> None:
+    """Within a transaction: of what was paid or set up while the clock was ahead."""
+    ahead = Account.select().where(Account.valued_at > moment + CLOCKS_DIFFER_SECONDS)
+    for account in list(ahead):
+        own = (Order.account == account.id) & (Order.applied_at <= moment)
+        before = Order.select(Order.ends_at).where(own).order_by(Order.applied_at.desc()).first()
+        facts = ledger.set_back(account, moment, before.ends_at if before else moment)
+        Account.update(facts | {"calendar_at": moment}).where(Account.id == account.id).execute()
+        logger.error("account %s: paid or set up by a clock that was ahead", account.id)
+
+
 def _rules(moment: int) -> _Rules:
-    approved_at = _fact(APPROVED)
-    return _Rules(moment, 0 if approved_at else _fact(UNBROKEN), approved_at)
+    return _Rules(moment, 0 if _fact(APPROVED) else _fact(UNBROKEN))
 
 
-def _sweep(shop: Shop, rules: _Rules) -> str | None:
-    """Why nobody may be closed in this pass, for the operator; None: they may."""
-    closings = Account.select().where(_ends_grace(shop, rules)).count()
-    if closings <= SWEEP_LEAST:
+class _Sweep:
+    """How much may be closed in an hour: SWEEP_LEAST accounts, or SWEEP_LIMIT percent of all.
+
+    They weigh what was paid for them: nobody can buy many small ones to hold up the others'.
+    """
+
+    def __init__(self, shop: Shop, moment: int):
+        self._limit = shop.config.sweep_limit
+        self._moment = moment
+
+    @cached_property
+    def _most_msat(self) -> int:
+        paid = Account.select(fn.SUM(Account.paid_msat)).where(Account.closing_at.is_null())
+        return int(paid.scalar() or 0) * self._limit // 100
+
+    def is_used_up(self) -> bool:
+        _, count, msat = self._swept()
+        return count >= SWEEP_LEAST and msat >= self._most_msat
+
+    def take(self, account: Account) -> bool:
+        """Within a transaction: whether it may be closed in this hour, too."""
+        Fact.insert(name=SWEPT, value="0 0 0").on_conflict_ignore().execute()
+        # Written, so that another worker waits here.
+        Fact.update(value=Fact.value).where(Fact.name == SWEPT).execute()
+        if self.is_used_up():
+            return False
+        since, count, msat = self._swept()
+        _set_fact(SWEPT, f"{since} {count + 1} {msat + account.paid_msat}")
+        return True
+
+    def _swept(self) -> tuple[int, int, int]:
+        """When this hour began, how many got their last call in it, and what was paid for them."""
+        fact = Fact.get_or_none(Fact.name == SWEPT)
+        since, count, msat = map(int, fact.value.split()) if fact else (0, 0, 0)
+        if not self._moment - HOUR < since <= self._moment:
+            return self._moment, 0, 0
+        return since, count, msat
+
+
+def _why_held(shop: Shop, rules: _Rules) -> str | None:
+    """Why not all was closed that is to be, for the operator."""
+    if rules.sweep is None or not rules.sweep.is_used_up():
         return None
-    # So many accounts are enough; a large shop need not count all of its own. What is not paid is
-    # held by somebody: an index finds the others.
-    enough = -(-closings * 100 // shop.config.sweep_limit)
-    accounts = Account.select(Account.id).where(Account.held_by.is_null()).limit(enough).count()
-    if accounts >= enough:
+    waiting = Account.select().where(_ends_grace(shop, rules)).count()
+    if not waiting:
         return None
     return (
-        f"{closings} of {accounts} accounts would be closed at once, more than SWEEP_LIMIT "
-        f"({shop.config.sweep_limit} %): nobody is closed; if the time of all of them is really "
-        "over, run `flask --app wsgi calendar --yes`"
+        f"{waiting} accounts wait to be closed, for as many were in this hour as SWEEP_LIMIT "
+        f"({shop.config.sweep_limit} %) allows; the earliest go first; if the time of all of them "
+        "is really over, run `flask --app wsgi calendar --yes`"
     )
 
 
 def _ends_grace(shop: Shop, rules: _Rules):
-    """What is due and comes to its last call or closing in this pass, as a condition.
-
-    What the operator has approved does not count.
-    """
+    """What is due and comes to its last call in this pass, as a condition."""
     return (
         (Account.calendar_at <= rules.moment)
         & (_last_call_in_sql(shop, rules) <= rules.moment)
         & Account.ready_at.is_null(False)
         & Account.closing_at.is_null()
-        & (Account.last_call_at.is_null() | (Account.last_call_at > rules.approved_at))
+        & Account.last_call_at.is_null()
     )
 
 
@@ -360,11 +406,10 @@ class _Look:
         if moment < last_call:
             self._set_last_call(None)
             return last_call
-        called_at = account.last_call_at
-        is_approved = called_at is not None and called_at <= self.rules.approved_at
-        if self.rules.is_held and not is_approved:
-            return last_call
+        called_at, sweep = account.last_call_at, self.rules.sweep
         if called_at is None or called_at > moment:
+            if sweep and not sweep.take(account):
+                return last_call
             self._set_last_call(moment)
             self.done.last_calls += 1
             called_at = moment

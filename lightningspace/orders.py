@@ -444,32 +444,33 @@ def receipts(account_id: str) -> list[Order]:
 
 def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
     """What an unpaid order of an account that is there would do now."""
-    size = size_of(order) if order.kind == "resize" else None
-    return _offer(account, order.amount_msat, bought(shop, account, order, order.amount_msat, size))
+    return _offer(account, order.amount_msat, bought(shop, account, order, order.amount_msat))
 
 
-def bought(shop: Shop, account: Account, order: Order, msat: int, size: Size | None) -> Holding:
-    """What an account has once so much is paid for an order; None: it is for time alone."""
-    if size:
-        return _resized(shop, account, size, msat)
+def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
+    """What an account has once so much is paid for an order, now or at a moment."""
+    if order.kind == "resize":
+        return _resized(shop, account, size_of(order), msat, at)
     terms = terms_of(order)
     # What was priced for a smaller size buys what it is worth.
     is_as_priced = terms and ledger.size(account).fits_in(size_of(order))
-    return _extended(shop, account, msat, terms.seconds if is_as_priced else 0)
+    return _extended(shop, account, msat, terms.seconds if is_as_priced else 0, at)
 
 
-def _extended(shop: Shop, account: Account, msat: int, least_seconds: int) -> Holding:
+def _extended(
+    shop: Shop, account: Account, msat: int, least_seconds: int, at: int | None = None
+) -> Holding:
     rate, horizon = ledger.rate(shop, account), shop.config.horizon_seconds
-    return ledger.holding(account).buy(msat, rate, horizon, least_seconds)
+    return ledger.holding(account, at).buy(msat, rate, horizon, least_seconds)
 
 
-def _resized(shop: Shop, account: Account, size: Size, msat: int) -> Holding:
+def _resized(shop: Shop, account: Account, size: Size, msat: int, at: int | None = None) -> Holding:
     rate, horizon = shop.prices.rate(size), shop.config.horizon_seconds
-    return ledger.holding(account).resize(msat, rate, horizon)
+    return ledger.holding(account, at).resize(msat, rate, horizon)
 
 
 def _offer(account: Account, msat: int, after: Holding) -> Offer:
-    return Offer(msat, ledger.columns(account, after)["expires_at"], after.credit_msat)
+    return Offer(msat, ledger.ends_at(account, after), after.credit_msat)
 
 
 def check_may_buy(account: Account) -> None:

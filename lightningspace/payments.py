@@ -191,6 +191,7 @@ def _open(shop: Shop, order: Order) -> str | None:
             valued_at=moment,
             value_msat=holding.value_msat,
             credit_msat=holding.credit_msat,
+            paid_msat=order.received_msat,
             calendar_at=moment,
             password_hash=password_hash,
             # A generated password stays readable until the customer has noted it.
@@ -222,15 +223,18 @@ def _renew(shop: Shop, token: str) -> str | None:
         return None
     if order.door == "offer" and order.received_msat < shop.config.tip_min_sats * 1000:
         return _keep_as_credit(account, order)
-    before = ledger.holding(account)
+    # Not when we come to it: our clock may be ahead just now, and would give that time away.
+    at = min(now(), order.paid_at)
+    before = ledger.holding(account, at)
     # Whatever became of its server and of what it uses: what was paid for is given.
     size = orders.size_of(order) if order.kind == "resize" else None
-    after = orders.bought(shop, account, order, order.received_msat, size)
-    ends_at = ledger.columns(account, after)["expires_at"]
+    after = orders.bought(shop, account, order, order.received_msat, at)
+    ends_at = ledger.ends_at(account, after, at)
     credit_msat = max(0, after.credit_msat - before.credit_msat)
     if not _take_effect(token, after.seconds - before.seconds, ends_at, credit_msat):
         return None
-    wanted.renew(shop, account, after, size)
+    _count(order)
+    wanted.renew(shop, account, after, size, at)
     outbox.withdraw(account.id, *outbox.OF_THE_END)
     logger.info("order %s: account %s %s", token[:8], account.id, order.kind)
     return account.id
@@ -244,10 +248,16 @@ def _keep_as_credit(account: Account, order: Order) -> str | None:
     msat = order.received_msat
     if not _take_effect(order.token, 0, account.expires_at, msat):
         return None
+    _count(order)
     facts = {"credit_msat": Account.credit_msat + msat, "calendar_at": now()}
     Account.update(facts).where(Account.id == account.id).execute()
     logger.info("order %s: account %s credited", order.token[:8], account.id)
     return account.id
+
+
+def _count(order: Order) -> None:
+    paid_msat = Account.paid_msat + order.received_msat
+    Account.update(paid_msat=paid_msat).where(Account.id == order.account_id).execute()
 
 
 def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:

@@ -356,13 +356,20 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
     return None
 
 
-def renew(shop: Shop, account: Account, holding: Holding, size: Size | None = None) -> None:
+def renew(
+    shop: Shop,
+    account: Account,
+    holding: Holding,
+    size: Size | None = None,
+    at: int | None = None,
+) -> None:
     """Within a transaction that has locked it: give an account this holding, and this size.
 
-    With time left it is neither suspended nor closing any more.
+    From now on, or from a moment on. With time left it is neither suspended nor closing any more.
     """
-    facts = ledger.columns(account, holding) | {"calendar_at": now(), "last_call_at": None}
-    if holding.seconds:
+    facts = ledger.columns(account, holding, at, has_other_size=size is not None)
+    facts |= {"calendar_at": now(), "last_call_at": None}
+    if facts["expires_at"] > now():
         facts |= {"suspended_at": None, "closing_at": None}
     if size:
         facts |= vars(size)

@@ -44,6 +44,7 @@ class Life:
         times = dict.fromkeys(("opened_at", "ready_at", "valued_at", "expires_at"), NOON)
         self.account = Account(**times, **vars(size))
         self.paid = PRICES.cost_msat(size, hours * 3600)
+        self.term_paid, self.dearest = self.paid, 0  # since its time was last over
         self.rounded = 0  # msat that whole numbers may have taken from what is left
         self.keep(Holding().buy(self.paid, self.rate, HORIZON, hours * 3600))
 
@@ -56,7 +57,8 @@ class Life:
         return ledger.holding(self.account)
 
     def keep(self, holding: Holding, size: Size | None = None) -> None:
-        facts = ledger.columns(self.account, holding) | (vars(size) if size else {})
+        facts = ledger.columns(self.account, holding, has_other_size=size is not None)
+        facts |= vars(size) if size else {}
         for name, value in facts.items():
             setattr(self.account, name, value)
 
@@ -90,9 +92,10 @@ class Life:
         order, before = self.orders.pop(number % len(self.orders)), self.holding
         msat = order.amount_msat + overpaid_msat if order.amount_msat else 0
         size = orders.size_of(order) if order.kind == "resize" else None
-        after = orders.bought(SHOP, self.account, order, msat, size)
+        after = orders.bought(SHOP, self.account, order, msat)
         assert after.worth_msat == before.worth_msat + msat
         self.paid += msat
+        self.term_paid = msat + (self.term_paid if before.seconds else before.credit_msat)
         was_small = ledger.size(self.account).fits_in(orders.size_of(order))
         self.keep(after, size)
         assert self.holding == after
@@ -108,6 +111,7 @@ class Life:
         before = self.holding
         after = before.use_credit(self.rate, HORIZON)
         assert (after.worth_msat, after.seconds >= before.seconds) == (before.worth_msat, True)
+        self.term_paid = self.term_paid if before.seconds else before.credit_msat
         self.keep(after)
 
     def wait(self, seconds: int) -> None:
@@ -121,6 +125,11 @@ class Life:
         assert held.value_msat + self.rounded >= left
         assert self.paid + self.rounded >= self.used + left + held.credit_msat
         assert held.worth_msat <= self.paid
+        # So what is kept after the end, too, is no more than that would have bought.
+        self.dearest = max(self.dearest, self.rate)
+        a_second_each = self.rounded * (1 + self.dearest // DAY)
+        term = Fraction(self.rate * ledger.term_seconds(self.account), DAY)
+        assert self.term_paid + a_second_each >= term
 
 
 @many
@@ -183,7 +192,7 @@ def test_nothing_melts_before_everything_is_set_up():
     clock.set_source(lambda: moment + 7200)
     assert ledger.holding(account) == Holding(DAY, 7000, 0)
     after = ledger.holding(account).buy(7000, 7000, HORIZON)
-    assert ledger.columns(account, after)["expires_at"] == moment + 2 * DAY
+    assert ledger.ends_at(account, after) == moment + 2 * DAY
 
 
 def test_a_clock_that_went_back_gives_no_time():

@@ -18,7 +18,7 @@ from lightningspace import (
 )
 from lightningspace.models import Account, Fact, Notice, Order, Service
 from lightningspace.orders import Buyer
-from lightningspace.prices import DAY
+from lightningspace.prices import DAY, Size
 from tests.conftest import (
     at_once,
     eventually,
@@ -620,77 +620,75 @@ def test_many_wrongly_suspended_are_all_resumed(this_shop, look, time_machine, m
 # -- too many at once --------------------------------------------------------------------
 
 
-def many(shop, count, term=DAY):
-    return [hosted(shop, f"bob{number}", term, email=None) for number in range(count)]
+def many(shop, count, term=DAY, paid_msat=98_000):
+    facts = {"email": None, "paid_msat": paid_msat}
+    first = Account.select().count()
+    return [hosted(shop, f"bob{first + n}", term, **facts) for n in range(count)]
 
 
 @pytest.mark.each_database
-def test_a_sweep_is_held_until_the_operator_agrees(this_shop, look, time, caplog):
-    many(this_shop, 11)
-    time(DAY)
-    assert look().suspended == 11
-    time(DAY - INVOICE)
+def test_a_sweep_closes_ten_an_hour_or_all_once_the_operator_agrees(this_shop, look, time, caplog):
+    earliest = [many(this_shop, 1, DAY + n)[0] for n in range(22)]
+    time(DAY + 22)
+    assert look().suspended == 22
+    time(DAY + 22 - INVOICE)
+    assert look().last_calls == 10
+    assert [each.id for each in earliest if fresh(each).last_call_at] == [
+        each.id for each in earliest[:10]
+    ]
     assert look().last_calls == 0
-    look()
-    assert caplog.text.count("11 of 11 accounts would be closed at once") == 1
-    assert "11 of 11 accounts" in lifecycle.problems(this_shop)[0]
-    assert look(yes=True).last_calls == 11
+    assert caplog.text.count("12 accounts wait to be closed") == 1
+    assert "12 accounts wait to be closed" in lifecycle.problems(this_shop)[0]
+    time(INVOICE)
+    assert look().closing == 10
+    time(HOUR - INVOICE)
+    assert look().last_calls == 10
+    assert look(yes=True).last_calls == 2
     assert lifecycle.problems(this_shop) == []
     time(INVOICE)
-    assert look().closing == 11
+    assert look().closing == 12
 
 
 @pytest.mark.each_database
-@pytest.mark.parametrize(
-    ("due", "others", "is_held"),
-    [(10, 0, False), (11, 99, False), (11, 98, True)],
-)
-def test_a_sweep_is_more_than_ten_and_more_than_the_share(
-    this_shop, look, time, due, others, is_held
-):
-    many(this_shop, due)
-    moment = clock.now()
-    rows = [
-        {"id": f"id{n}", "username": f"name{n}", "server": 1, "space_mb": 1} for n in range(999)
-    ]
-    facts = {"password_hash": "x", "opened_at": moment, "expires_at": moment + MONTHS}
-    facts |= {"valued_at": moment, "value_msat": 1}
-    if others:
-        Account.insert_many([row | facts for row in rows[:others]]).execute()
-    # What is not paid is no account.
-    Account.insert_many([row | {"held_by": row["id"]} for row in rows[500:700]]).execute()
+@pytest.mark.parametrize(("cheap", "dear", "called"), [(11, 40, 11), (60, 40, 60), (0, 150, 15)])
+def test_a_sweep_weighs_what_was_paid(this_shop, look, time, cheap, dear, called):
+    """Many hostings of a sat hold up nobody's closing."""
+    stay = many(this_shop, dear, MONTHS)
+    due = many(this_shop, cheap, DAY, 1000)
+    if not due:
+        due = stay
+        Account.update(expires_at=clock.now() + DAY).execute()
     time(DAY)
     look()
     time(DAY - INVOICE)
-    passed = look()
-    assert bool(passed.held) == is_held
-    assert passed.last_calls == (0 if is_held else due)
+    assert look().last_calls == called
 
 
-def test_what_was_called_in_small_numbers_is_not_closed_as_a_sweep(this_shop, look, time):
-    some = [hosted(this_shop, f"bob{n}", DAY + n % 2 * 60, email=None) for n in range(20)]
+def test_what_an_hour_allows_is_counted_over_all_passes_and_workers(this_shop, look, time):
+    for n in range(20):
+        many(this_shop, 1, DAY + n % 2 * 60)
     time(DAY + 60)
     look()
     time(DAY - INVOICE - 60)
     assert look().last_calls == 10
     time(120)
+    assert look().last_calls == 0
+    time(HOUR - 120)
     assert look().last_calls == 10
-    time(INVOICE)
-    assert look().held
-    assert not any(fresh(each).closing_at for each in some)
 
 
 @pytest.mark.each_database
-def test_the_rest_goes_on_while_closings_are_held(this_shop, look, time):
-    many(this_shop, 11)
+def test_the_rest_goes_on_while_closings_wait(this_shop, look, time):
+    many(this_shop, 21)
     time(DAY)
     look()
     bob = hosted(this_shop, "bob", DAY - INVOICE)
     time(DAY - INVOICE)
-    assert str(look()) == "1 notices written, 1 suspended"
+    assert str(look()) == "1 notices written, 1 suspended, 10 about to be closed"
     time(60)
-    wanted.block(Account.get(Account.username == "bob3").id, "spam")
-    Account.update(email="bob3@example.org").where(Account.username == "bob3").execute()
+    waits = Account.get(Account.last_call_at.is_null() & (Account.username != "bob"))
+    wanted.block(waits.id, "spam")
+    Account.update(email="waits@example.org").where(Account.id == waits.id).execute()
     assert str(look()) == "1 notices written"
     assert str(look()) == "nothing was due"
     assert fresh(bob).suspended_at
@@ -703,19 +701,116 @@ def test_a_sweep_that_is_over_is_told_no_more(this_shop, look, time):
     time(DAY - INVOICE)
     assert look().held
     Account.update(expires_at=clock.now() + DAY, calendar_at=clock.now()).where(
-        Account.username == "bob1"
+        Account.last_call_at.is_null()
     ).execute()
-    assert look().last_calls == 10
+    look()
     assert lifecycle.problems(this_shop) == []
 
 
 @with_settings(GRACE_DAYS="0")
 def test_a_sweep_without_grace_is_suspended_all_the_same(this_shop, look, time):
-    many(this_shop, 11)
+    many(this_shop, 21)
     time(DAY)
     passed = look()
-    assert passed.held and passed.suspended == 11
+    assert (passed.suspended, passed.last_calls) == (21, 10)
     assert str(look()) == "nothing was due"
+
+
+# -- what one sat buys -------------------------------------------------------------------
+
+
+def test_a_sat_a_fortnight_keeps_no_large_hosting(this_shop, look, time):
+    """Two weeks of 100 MB, 5 GB in the last ten minutes, and then tips of a sat."""
+    bob = hosted(this_shop, "bob", 14 * DAY, value_msat=98_000)
+    time(14 * DAY - 600)
+    renew(this_shop, bob, lambda held: held.resize(1000, 105_000, 1095 * DAY), Size(5000))
+    left = fresh(bob).expires_at - clock.now()
+    assert left < HOUR
+    # 99 sat are less than a day of 5 GB.
+    assert ledger.grace_seconds(this_shop, fresh(bob)) < DAY
+    for _ in range(3):
+        time(left)
+        look()
+        time(ledger.grace_seconds(this_shop, fresh(bob)) - INVOICE - 1)
+        look()
+        renew(this_shop, bob, lambda held: held.buy(1000, 105_000, 1095 * DAY))
+        left = fresh(bob).expires_at - clock.now()
+        assert ledger.grace_seconds(this_shop, fresh(bob)) == HOUR
+
+
+def test_a_tip_of_a_sat_is_a_grace_of_its_own_length(this_shop, look, time):
+    bob = hosted(this_shop, "bob", 90 * DAY)
+    time(90 * DAY + DAY)
+    renew(this_shop, bob, lambda held: held.buy(1000, 7000, 1095 * DAY))
+    assert ledger.grace_seconds(this_shop, fresh(bob)) == DAY // 7
+    renew(this_shop, bob, lambda held: held.buy(7000, 7000, 1095 * DAY))
+    assert ledger.grace_seconds(this_shop, fresh(bob)) == DAY // 7 + DAY
+
+
+def renew(shop, account, buy, size=None) -> None:
+    with models.transaction():
+        holding = buy(ledger.holding(fresh(account)))
+        wanted.renew(shop, fresh(account), holding, size)
+
+
+# -- a clock that is ahead ---------------------------------------------------------------
+
+
+AHEAD = 200 * DAY
+
+
+def test_a_payment_counts_from_when_the_node_had_it(this_shop, alice, wallet, worker, time_machine):
+    order = extend(this_shop, alice, 1)
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    time_machine.forward(AHEAD)
+    payments.apply(this_shop, order.token)
+    assert fresh(alice).expires_at == alice.expires_at + DAY
+
+
+@pytest.mark.each_database
+@pytest.mark.parametrize("term", [MONTHS, DAY])
+def test_what_was_paid_while_the_clock_was_ahead_counts_from_now(
+    this_shop, look, wallet, worker, time_machine, term
+):
+    bob = hosted(this_shop, "bob", term, value_msat=term // DAY * 7000)
+    paid_before(bob)
+    time_machine.forward(2 * DAY)
+    is_over = term == DAY
+    time_machine.forward(AHEAD)
+    look()
+    order = extend(this_shop, bob, 1)
+    wallet.pay(order.bolt11)  # the node has our clock
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    time_machine.forward(-AHEAD)
+    look()
+    end = clock.now() + DAY if is_over else bob.expires_at + DAY
+    assert abs(fresh(bob).expires_at - end) <= 1
+    assert ledger.holding(fresh(bob)).value_msat == pytest.approx(
+        (end - clock.now()) * 7000 / DAY, rel=0.01
+    )
+    assert fresh(bob).suspended_at is None
+
+
+def paid_before(account) -> None:
+    moment = clock.now()
+    facts = {"placed_at": moment, "expires_at": moment, "paid_at": moment, "applied_at": moment}
+    facts |= {"bought_seconds": 1, "ends_at": account.expires_at, "node_id": "02", "pay_index": 1}
+    facts |= {"payment_hash": "0" * 64, "received_msat": 1, "amount_msat": 1, "space_mb": 100}
+    Order.create(token="f" * 32, kind="open", account=account, **facts)
+
+
+def test_what_was_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, time_machine):
+    account = open_account(this_shop, "carol")
+    time_machine.forward(AHEAD)
+    look()
+    hosting.reconcile(this_shop, account.id)
+    time_machine.forward(-AHEAD)
+    look()
+    carol = fresh(account)
+    assert carol.ready_at == carol.valued_at == clock.now()
+    assert carol.expires_at == clock.now() + MONTHS
 
 
 # -- blocked -----------------------------------------------------------------------------

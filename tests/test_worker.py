@@ -5,11 +5,13 @@ import threading
 
 import pytest
 
-from lightningspace import clock, hosting, orders, progress, wanted
-from lightningspace.models import Account, Order, Service
+from lightningspace import clock, hosting, lifecycle, orders, progress, wanted
+from lightningspace.clock import STEP_LASTS_SECONDS, Steps
+from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.node import NodeError
+from lightningspace.prices import DAY
 from lightningspace.worker import warn_of_autoclean, warn_of_settings
-from tests.conftest import eventually, wish, with_settings
+from tests.conftest import SetClock, eventually, wish, with_settings
 
 
 @pytest.fixture
@@ -97,8 +99,8 @@ def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
 ):
     wallet.pay(order.bolt11)
     worker.follow_payments(seconds=0)
-    # Time that no clock of ours can hold: taking effect fails.
-    Order.update(space_mb=10**6).where(Order.token == order.token).execute()
+    # Who has made it, nobody knows: taking effect fails.
+    Service.create(account=order.account, kind="site", name="alice.shop.test")
     worker.look()
     eventually(lambda: "_open failed" in caplog.text)
     eventually(lambda: not worker._busy)
@@ -212,3 +214,51 @@ def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
     panel.forbidden = {"server_get"}
     caplog.set_level(logging.WARNING)
     assert warnings_of(this_shop, caplog) == ""
+
+
+# -- a clock that is set -------------------------------------------------------------
+
+
+def test_money_waits_while_the_clock_is_ahead(
+    this_shop, order, wallet, worker, time_machine, caplog
+):
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        eventually(lambda: Fact.get_or_none(Fact.name == lifecycle.PASSED))
+        worker._wake.set()
+        eventually(lambda: not worker._wake.is_set())
+        time_machine.forward(200 * DAY)
+        eventually(lambda: "the clock was set forward" in caplog.text)
+        # The node's clock is right.
+        time_machine.forward(-200 * DAY)
+        wallet.pay(order.bolt11)
+        time_machine.forward(200 * DAY)
+        eventually(lambda: Order.get().paid_at)
+        assert Order.get().applied_at is None
+        time_machine.forward(-200 * DAY)
+        eventually(lambda: Account.get().ready_at)
+        assert Order.get().applied_at == Account.get().ready_at == clock.now()
+    finally:
+        worker.stop()
+        thread.join(20)
+
+
+def test_a_clock_that_was_set_forward_is_believed_after_a_while(time_machine):
+    uptime, start = SetClock(1000), time_machine.moment
+    steps = Steps(lambda: uptime.moment)
+    for moves, seconds, is_right in (
+        (0, 100 * DAY, True),  # time that has passed
+        (299, 2, True),
+        (-1000, 2, True),
+        (299, 2, True),
+        (301, 2, False),
+        (0, STEP_LASTS_SECONDS - 1, False),
+        (-302, 0, True),
+        (200 * DAY, 2, False),
+        (0, STEP_LASTS_SECONDS, True),
+        (0, 2, True),
+    ):
+        uptime.forward(seconds)
+        time_machine.forward(seconds + moves)
+        assert steps.is_right() == is_right, (moves, time_machine.moment - start)
