@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import idna
+
 from lightningspace import clock
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.jobs import Job, JobQueue
@@ -135,7 +137,8 @@ class Kind:
             return "n" if text in ("", "1") else ""
         for change in self.filters.get(column, ()):
             text = change(text)
-        return text
+        # Its tables hold three bytes a character.
+        return text if column == self.password else re.sub("[^\0-\uffff]", "????", text)
 
 
 def php_text(value: object) -> str:
@@ -157,9 +160,8 @@ def columns(text: str) -> dict[str, str | None]:
 
 def ascii_domain(text: str) -> str:
     """The domain in its DNS form, "" if it has none. A leading dot passes, as at the real one."""
-    labels = text.lower().split(".")
     try:
-        labels = [x if x.isascii() else x.encode("idna").decode() for x in labels]
+        labels = [ascii_label(x) for x in idna.uts46_remap(text, std3_rules=False).split(".")]
     except UnicodeError:
         return ""
     if not all(labels[1:-1]) or any(len(x) > 63 or x.strip("-") != x for x in labels):
@@ -167,10 +169,23 @@ def ascii_domain(text: str) -> str:
     return ".".join(labels)
 
 
+def ascii_label(label: str) -> str:
+    """In its DNS form. Raises UnicodeError for what looks like one and is none."""
+    if label.startswith("xn--"):
+        label[4:].encode().decode("punycode")
+    elif label[2:4] == "--":
+        raise UnicodeError("hyphens in the third and fourth place")
+    return label if label.isascii() else "xn--" + label.encode("punycode").decode()
+
+
 def ascii_address(text: str) -> str:
     """With its domain, or what is one all by itself, in the DNS form; line by line."""
     split = (line.rpartition("@") for line in text.split("\n"))
     return "\n".join(local + at + ascii_domain(domain) for local, at, domain in split)
+
+
+def ascii_lower(text: str) -> str:
+    return re.sub("[A-Z]+", lambda found: found[0].lower(), text)
 
 
 def without_tags(text: str) -> str:
@@ -198,7 +213,7 @@ def plain_path(path: str) -> str:
     return "/".join(parts)
 
 
-ADDRESS: list[Filter] = [ascii_address, str.lower]
+ADDRESS: list[Filter] = [ascii_address, ascii_lower]
 LINE: list[Filter] = [without_tags, one_line]
 CODE: list[Filter] = [str.strip, str.upper, without_spaces, *LINE]
 
@@ -317,7 +332,13 @@ def limits_are_numbers(draft: Draft) -> str:
 
 
 WEB_DOMAIN = r"[\w.\-]{1,255}\.[a-zA-Z0-9\-]{2,63}"
-EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}"
+ISDOMAIN = r"([a-zA-Z0-9\-]{1,63}\.)*[a-zA-Z0-9\-]{2,63}"
+EMAIL = r"[!-?A-~]+@[!-?A-~]+\.[!-?A-~]{2,}"
+OWN_EMAIL = rf"(?!.*\+){EMAIL}"
+REDIRECT = (
+    r"([\[]scheme[\]]|ftp|https?)://[\w.\-]+(:\d+)?(/[\w/.,\-+?~!:%]*(\?\S+)?)?(#\S*)?"
+    r"|/(?!.*\.\.)[\w/.\-]{1,255}/"
+)
 QUOTA = r"-1|\d{1,10}"
 NUMBER = r"\d{1,11}"
 SYSTEM_NAMES = "invalid_system_user_or_group_txt"
@@ -453,6 +474,7 @@ SITE = Kind(
         on_update(matches("system_user", r"web\d+", SYSTEM_NAMES, custom)),
         on_update(filled("system_group", "sysgroup_error_empty")),
         on_update(matches("system_group", r"client\d+", SYSTEM_NAMES, custom)),
+        matches("redirect_path", REDIRECT, "redirect_error_regex", optional=True),
         filled("allow_override", "allow_override_error_empty"),
         fits,
         number("pm_max_children"),
@@ -579,7 +601,7 @@ MAIL_DOMAIN = Kind(
     [
         filled("domain", "domain_error_empty"),
         unique("domain", "domain_error_unique"),
-        matches("domain", WEB_DOMAIN, "domain_error_regex"),
+        matches("domain", ISDOMAIN, "domain_error_regex"),
     ],
     filters=filtering(ADDRESS, "domain"),
 )
@@ -599,7 +621,7 @@ MAILBOX = Kind(
         backup_copies=0 imap_prefix=
     """),
     [
-        matches("email", EMAIL, "email_error_isemail"),
+        matches("email", OWN_EMAIL, "email_error_isemail"),
         unique("email", "email_error_unique"),
         matches("login", r"[_a-zA-Z0-9][\w.\-+@]{0,63}", "login_error_regex"),
         unique("login", "login_error_unique"),
@@ -617,7 +639,7 @@ FORWARD = Kind(
     "mail_forwarding",
     "forwarding_id",
     columns("server_id=0 source= destination= type= active=n allow_send_as=n greylisting=n"),
-    [matches("source", EMAIL, "email_error_isemail")],
+    [matches("source", OWN_EMAIL, "email_error_isemail")],
     filters=filtering(ADDRESS, "source") | filtering([*ADDRESS, without_tags], "destination"),
 )
 OWNED = (SITE, ALIAS, FTP, SHELL, DATABASE_USER, DATABASE, MAIL_DOMAIN, MAILBOX, FORWARD)
