@@ -81,14 +81,6 @@ def _lower(value):
     return value.lower() if isinstance(value, str) else value
 
 
-def _lower_domain(value):
-    """Before the @ capitals may mean something to whoever gets the mail."""
-    if not isinstance(value, str):
-        return value
-    local, at, domain = value.rpartition("@")
-    return local + at + domain.lower()
-
-
 def _on_one_line(value):
     return messages.on_one_line(value) if isinstance(value, str) else value
 
@@ -429,15 +421,19 @@ class DestinationForm(Form):
 
     destination = StringField(
         "Goes to",
-        filters=[_stripped, _lower_domain],
+        filters=[_stripped],
         validators=[InputRequired("Write the address that its mail goes to.")],
         render_kw={"autocomplete": "off", "inputmode": "email", "autocapitalize": "none"},
     )
 
     def validate_destination(self, field):
-        if not names.is_address(field.data):
-            raise ValidationError("This is no e-mail address that mail can be forwarded to.")
-        if field.data.lower() == self.address:
+        try:
+            field.data = names.as_address(field.data)
+        except ValueError:
+            raise ValidationError(
+                "This is no e-mail address that mail can be forwarded to."
+            ) from None
+        if field.data == self.address:
             raise ValidationError("This would send its mail round in a circle.")
 
 

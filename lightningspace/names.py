@@ -39,6 +39,14 @@ ADDRESS_MAX = 64
 LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 LOCAL_PART_IN_WORDS = "letters a to z and digits, with single . _ or - between them"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+)*")
+# With what comes along when it is copied from a mail or a link.
+PASTED_ADDRESS = re.compile(
+    r"([^<>]*<)?\s*(mailto:)?(?P<local>[^\s<>]+)@(?P<domain>[^\s<>@?,;]+)(\?[^\s<>]*)?[\s>,;]*",
+    re.I,
+)
+PASTED_MAX = 1000
+# Signs without a width, and marks of the direction of writing.
+UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 # It ends up in the web server's configuration: no sign of it means anything there.
 WEB_ADDRESS = re.compile(
     r"https?://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
@@ -73,8 +81,27 @@ def is_local_part(text: str) -> bool:
 
 def is_address(text: str) -> bool:
     """One address that mail can be forwarded to: no list, no quotes, no spaces."""
-    local, _, domain = text.rpartition("@")
-    return len(text) <= 254 and bool(ADDRESS.fullmatch(local)) and bool(DOMAIN.fullmatch(domain))
+    try:
+        return as_address(text) == text
+    except ValueError:
+        return False
+
+
+def as_address(typed: str) -> str:
+    """The address that somebody means, as the panel keeps it: in small letters, its domain in
+    A-labels. Raises ValueError.
+    """
+    text = UNSEEN.sub("", typed) if len(typed) <= PASTED_MAX else ""
+    found = PASTED_ADDRESS.fullmatch(text.strip())
+    if found is None or not ADDRESS.fullmatch(found["local"]):
+        raise ValueError("no address")
+    name = found["domain"].removesuffix(".")
+    # The panel drops a domain that this refuses, and keeps what stands before it.
+    domain = idna.encode(name, uts46=True, std3_rules=True).decode()
+    address = f"{found['local']}@{domain}".lower()
+    if len(address) > 254 or not is_domain(domain):
+        raise ValueError("no address")
+    return address
 
 
 def is_web_address(text: str) -> bool:

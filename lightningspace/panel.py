@@ -671,7 +671,7 @@ def forward_fields(server_id: int, source: str, destination: str, active: bool) 
     return {
         "server_id": int(server_id),
         "source": source,
-        "destination": destination,
+        "destination": destination.lower(),  # as the panel does; rows once had it as typed
         "type": "forward",
         "active": _yes(active),
     }

@@ -96,6 +96,8 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "is_there": lambda value: isinstance(value, bool),
     "put_back": lambda value: isinstance(value, bool),
 }
+# What may be written in more than one way is stored as the panel keeps it.
+AS_KEPT: dict[str, Callable[[str], str]] = {"destination": names.as_address}
 
 # What every site is told after an upgrade, by its kind: so many accounts in one pass, of which
 # there is one a minute.
@@ -792,10 +794,17 @@ def _find(account_id: str, kind: str, name: str) -> Service:
 
 def _checked(kind: str, settings: dict) -> str:
     """The settings as they are stored. Raises ValueError for one that may not be."""
-    for name, value in settings.items():
-        if name not in SETTINGS[kind] or not MAY_BE[name](value):
-            raise ValueError(f"not a setting of a {kind}: {name}")
-    return json.dumps(settings)
+    return json.dumps({name: _kept(kind, name, value) for name, value in settings.items()})
+
+
+def _kept(kind: str, name: str, value: object) -> object:
+    try:
+        kept = AS_KEPT[name](value) if name in AS_KEPT and isinstance(value, str) else value
+    except ValueError:
+        kept = None
+    if name not in SETTINGS[kind] or not MAY_BE[name](kept):
+        raise ValueError(f"not a setting of a {kind}: {name}")
+    return kept
 
 
 def _sealed(shop: Shop, password: str | None) -> dict:

@@ -757,8 +757,10 @@ def test_a_forward_is_added_changed_and_removed(owner, worker):
     assert (answer.status_code, answer.headers["Location"]) == (201, f"{API}{FORWARD}")
     assert answer.json == {"address": EVE, "state": "waiting", "trouble": None} | TO_ALICE
     work(worker)
-    changed = owner.patch(FORWARD, {"destination": "Bob@Example.org"}).json
-    assert (changed["destination"], changed["state"]) == ("Bob@example.org", "changing")
+    changed = owner.patch(FORWARD, {"destination": "Bob <Bob@Tüst.de>"}).json
+    assert (changed["destination"], changed["state"]) == ("bob@xn--tst-hoa.de", "changing")
+    work(worker)
+    assert owner.get(FORWARD).json["state"] == "applied"
     used = owner.get("/hosting/forwards").json
     assert (used["addresses_used"], used["addresses_allowed"]) == (2, 5)
     assert owner.delete(FORWARD).status_code == 202

@@ -257,6 +257,20 @@ def test_a_forward_is_added_changed_and_removed(alice, panel, settle, this_shop)
     assert Service.get_or_none(kind="forward") is None
 
 
+def test_a_forward_is_wanted_as_the_panel_keeps_it(alice, panel, settle, this_shop):
+    source = "sales@alice.shop.test"
+    wanted.add(this_shop, alice.id, "forward", source, destination="Alice.Smith@gmail.com")
+    settle()
+    assert the(panel, "forward")["destination"] == "alice.smith@gmail.com"
+    # As it was stored once.
+    Service.update(settings='{"destination": "Bob@example.org"}', revision=9).where(
+        Service.kind == "forward"
+    ).execute()
+    hosting.try_now(alice.id)
+    settle()
+    assert the(panel, "forward")["destination"] == "bob@example.org"
+
+
 def test_an_extra_domain_takes_its_mail_along(alice, panel, settle, this_shop):
     wanted.add(this_shop, alice.id, "alias", "alice.example")
     wanted.add(this_shop, alice.id, "mail_domain", "alice.example")

@@ -7,6 +7,7 @@ import pytest
 
 from lightningspace import names, passwords, qr
 from lightningspace.prices import DAY, LONGEST_SECONDS, Holding, Prices, Size, Terms
+from lightningspace.sandbox.panel import FORWARD
 from lightningspace.vault import Unreadable, Vault
 
 # -- names -----------------------------------------------------------------------------
@@ -52,6 +53,43 @@ def test_generated_names_keep_the_rule_and_differ():
     assert all(re.fullmatch("[a-z]{3}[0-9]{5}", name) for name in made)
     assert not any(names.is_reserved(name) for name in made)
     assert len(set(made)) == 200
+
+
+PASTED_ADDRESSES = {
+    "alice.smith@gmail.com": ["Alice.Smith@gmail.com", "mailto:Alice.Smith@Gmail.com"],
+    "a+b@example.org": [" a+b@example.org\r\n", "<a+b@example.org>", "Al B. <a+b@example.org>"],
+    "a@example.org": [
+        *("\ufeffa@example.org\u200b", "\xa0a@example.org", "a@example.org,", "a@example.org."),
+        *('"Smith, A." <a@example.org>;', "mailto:a@example.org?subject=x", "a@example。org"),
+        "<mailto:a@example.org>",
+    ],
+    "test@xn--tst-hoa.de": ["test@tüst.de", "Test@TÜST.de", "test@xn--tst-hoa.de"],
+    "a@xn--strae-oqa.de": ["a@straße.de"],
+    "o'b|c@example.org": ["o'b|c@example.org"],
+}
+
+
+@pytest.mark.parametrize("address", PASTED_ADDRESSES)
+def test_an_address_is_read_as_the_panel_keeps_it(address):
+    assert FORWARD.stored("destination", address) == address
+    for pasted in PASTED_ADDRESSES[address]:
+        assert names.as_address(pasted) == address
+        assert names.is_address(pasted) == (pasted == address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "@", "a@b", "a b@example.org", "<b>a</b>@example.org", "a@example.org b@c.org"),
+        *("a@example.org,b@c.org", "a@b@c.org", "ä@example.org", "\u212a@example.org", "a@1.2.3.4"),
+        # Of these the panel would keep "a@".
+        *("a@ab--cd.example", "a@xn--zzzzzzz99.de", "a@-x.example", f"a@{'x' * 64}.example"),
+        *("a@\ud800.org", f"{'a' * 250}@b.org", "a@b.org " * 10**5, "<" * 10**6),
+    ],
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(ValueError):
+        names.as_address(text)
 
 
 # -- prices ------------------------------------------------------------------------------
