@@ -372,8 +372,10 @@ class Records:
         if row.password_sealed:
             try:
                 password = self.shop.vault.unseal(row.password_sealed)
-                is_kept = password.startswith(KEPT)
-                return Hashed(password.removeprefix(KEPT)) if is_kept else password
+                if password.startswith(KEPT):
+                    return Hashed(password.removeprefix(KEPT))
+                if passwords.is_good(password):  # as each is, but for what was typed once
+                    return password
             except Unreadable:
                 logger.error("account %s: a password cannot be read", row.account_id)
         return self._generate_password(row)

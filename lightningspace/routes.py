@@ -83,7 +83,7 @@ class Route:
 
 # -- what fields may be ----------------------------------------------------------------
 
-PASSWORD = {"pattern": r"^[\x20-\x7e]{9,64}$", "description": passwords.RULE_IN_WORDS}
+PASSWORD = {"pattern": f"^{passwords.SIGNS}{{9,64}}$", "description": passwords.RULE_IN_WORDS}
 EMAIL = {"format": "email", "maxLength": 254}
 
 

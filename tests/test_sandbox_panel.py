@@ -864,15 +864,21 @@ def test_a_path_is_made_plain(shop):
     assert shop.get("shell", 1)["dir"] == "/var/www/clients/client1/web1"
 
 
-@pytest.mark.parametrize(
-    "password, opens", [("it's 9 Lives", "it\\'s 9 Lives"), ('a"B\\c123', 'a\\"B\\\\c123')]
-)
-def test_database_password_is_hashed_after_it_was_escaped(panel, shop, password, opens):
+def taken_and_opened(panel, shop, password):
+    """Whether the panel takes a password, and what it then opens."""
+    kinds = ("ftp", "shell", "mailbox", "database_user")
+    for kind in kinds:
+        method, params = f"{METHODS[kind]}_update", {KINDS[kind].password: password}
+        if shop.answer(method, client_id=1, primary_id=1, params=params)["code"] != "ok":
+            return {"taken": False}
+    opens = [kind for kind in kinds if panel.password_of(kind, 1) == password]
+    return {"taken": True, "opens": opens}
+
+
+def test_passwords_are_taken_and_open_as_at_the_real_server(panel, shop):
     one_of_each(shop)
-    shop.update("database_user", 1, database_password=password)
-    shop.update("ftp", 1, password=password)
-    assert panel.password_of("database_user", 1) == opens
-    assert panel.password_of("ftp", 1) == password
+    for case in load("ispconfig", "passwords"):
+        assert case | taken_and_opened(panel, shop, case["password"]) == case
 
 
 def test_update_naming_another_client_moves_the_site(shop):

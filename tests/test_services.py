@@ -7,6 +7,7 @@ from lightningspace import hosting, orders, payments, progress, wanted
 from lightningspace.models import Account, Order, RestingName, Service
 from lightningspace.panel import KINDS, hash_of
 from lightningspace.prices import Terms
+from lightningspace.wanted import this
 from tests.conftest import wish, with_settings, work
 from tests.flows import resize
 
@@ -126,6 +127,19 @@ def test_the_password_of_a_removed_shell_user_is_shown_when_it_is_back(alice, se
     wanted.resume(alice.id)
     settle()
     assert wanted.new_password(this_shop, Service.get(kind="shell")) == shown
+
+
+@pytest.mark.parametrize("typed", ["abcd123\\", "it's 9 lives!"])
+def test_a_password_that_would_open_nothing_is_made_anew(typed, alice, panel, settle, this_shop):
+    """As orders took them once."""
+    row = Service.get(kind="database_user")
+    Service.update(
+        password_sealed=this_shop.vault.seal(typed), revision=Service.revision + 1
+    ).where(this(row)).execute()
+    hosting.try_now(alice.id)
+    settle()
+    made = wanted.new_password(this_shop, Service.get(kind="database_user"))
+    assert made != typed and panel.password_of("database_user", row.panel_id) == made
 
 
 def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, this_shop):

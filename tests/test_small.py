@@ -1,13 +1,15 @@
 """The small modules: names, prices, passwords, the vault and QR codes."""
 
+import random
 import re
+import string
 import time
 
 import pytest
 
 from lightningspace import names, passwords, qr
 from lightningspace.prices import DAY, LONGEST_SECONDS, Holding, Prices, Size, Terms
-from lightningspace.sandbox.panel import FORWARD
+from lightningspace.sandbox.panel import FORWARD, is_strong
 from lightningspace.vault import Unreadable, Vault
 
 # -- names -----------------------------------------------------------------------------
@@ -179,11 +181,31 @@ def test_good_passwords(password):
     "password",
     [
         *("", "Abcd1!x", "abcdefgh", "abcdefg1", "ABCDEFG1", "1234567!", " " * 8, "a" * 65),
+        *("it's 9 lives!", 'a "quoted" one', "back\\slash 9A", "abcd123\\", "Abcdef1\\"),
         *("pässwörter!", "password\n", "password\0x", "password\x7f", "\ttabulator", "пароль12345"),
     ],
 )
 def test_bad_passwords(password):
     assert not passwords.is_good(password)
+
+
+def made_up_passwords(count):
+    """Around the length that matters, of few kinds of signs or many."""
+    letters, digits = string.ascii_lowercase, string.digits
+    signs = string.punctuation + " "
+    alphabets = [letters, digits, signs, letters + digits, letters + signs, digits + signs]
+    alphabets += [string.printable[:95], letters.upper() + digits, letters + letters.upper()]
+    chance = random.Random(1)
+    for _ in range(count):
+        length = chance.choice((6, 7, 8, 8, 8, 8, 9, 10, 64, 65))
+        yield "".join(chance.choices(chance.choice(alphabets), k=length))
+
+
+def test_passwords_are_judged_as_the_panel_does():
+    opened = re.compile(r"""[^'"\\]{1,64}""")
+    for password in made_up_passwords(60_000):
+        takes = is_strong(password) and opened.fullmatch(password) is not None
+        assert passwords.is_good(password) == takes, password
 
 
 def test_generated_passwords_are_good_and_differ():

@@ -260,12 +260,19 @@ def unique(column: str, message: str) -> Rule:
 def good_password(column: str) -> Rule:
     def rule(draft: Draft) -> str:
         text = draft.given.get(column, "")
-        classes = (r"[a-z]", r"[A-Z]", r"[0-9]", r"""[`~!@#$%^&*()_+|\\=\-\[\]}{';:/?.>,<" ]""")
-        variety = sum(bool(re.search(each, text)) for each in classes)
-        good = len(text) > 8 or (len(text) == 8 and variety >= 3)
-        return WEAK_PASSWORD if text and not good else ""
+        return WEAK_PASSWORD if text and not is_strong(text) else ""
 
     return rule
+
+
+def is_strong(password: str) -> bool:
+    """Whether its strength is "Good". To the panel a backslash is no sign, as nothing beyond ASCII
+    is, of which it counts the bytes.
+    """
+    classes = (r"[a-z]", r"[A-Z]", r"[0-9]", r"""[`~!@#$%^&*()_+|=\-\[\]}{';:/?.>,<" ]""")
+    variety = sum(bool(re.search(each, password)) for each in classes)
+    length = len(password.encode())
+    return length > 8 or (length == 8 and variety >= 3)
 
 
 def on_update(rule: Rule) -> Rule:
@@ -693,9 +700,13 @@ def crypt_like(password: str) -> str:
     return f"$6$rounds=5000${salt}${base64.b64encode(digest, b'./').decode().rstrip('=')}"
 
 
-def sql_escaped(text: str) -> str:
-    """As the panel escapes a database password, before it hashes it: that opens it."""
-    return text.translate(SQL_ESCAPES)
+def as_hashed(kind: Kind, password: str) -> str:
+    """What the panel makes of a password before it hashes it: that opens it."""
+    if kind is DATABASE_USER:
+        return password.translate(SQL_ESCAPES)
+    if kind is MAILBOX:
+        return password.encode("latin-1", "replace").decode(errors="replace")
+    return password
 
 
 def mysql_like(password: str) -> str:
@@ -819,7 +830,8 @@ class SandboxPanel:
     def password_of(self, kind: str, id: int | str) -> str | None:
         """The password that opens it, None when it has none or a re-hash has broken it.
 
-        A database user's is not the one that was sent where that has quotes or backslashes.
+        A database user's is not the one that was sent where that has quotes or backslashes, nor
+        a mailbox's where it goes beyond ASCII.
         """
         row = self.find(kind, id)
         return row.password if row else None
@@ -1210,9 +1222,7 @@ class SandboxPanel:
 
     def _set_password(self, kind: Kind, row: Row, password: str | None, is_hashed: bool) -> None:
         if password and not is_hashed:
-            password = self._hash(
-                kind, sql_escaped(password) if kind is DATABASE_USER else password
-            )
+            password = self._hash(kind, as_hashed(kind, password))
         row.record[kind.password] = password or None
         row.password = self._clear.get(password or "")
 
