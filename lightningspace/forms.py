@@ -167,7 +167,7 @@ class PriceForm(TermsForm):
 
 class OrderForm(TermsForm):
     username = StringField(
-        "Name", filters=[_stripped], validators=[Optional()], render_kw=BROWSER_REMEMBERS
+        "Name", filters=[_stripped, _lower], validators=[Optional()], render_kw=BROWSER_REMEMBERS
     )
     email = StringField(
         "E-mail",

@@ -255,7 +255,7 @@ def test_a_request_waits_three_seconds_in_all(program, worker):
 def test_the_receipt_of_a_closed_hosting_has_its_name_again(
     program, worker, time_machine, node, this_shop
 ):
-    wish = WISH | {"username": "anna"}
+    wish = WISH | {"username": " Anna"}
     old = program.buys(body=wish)
     narrower, _, preimage = old.rpartition(":")
     narrower = l402.read(narrower.partition(" ")[2]).narrowed("lightning-space_capabilities=pay")

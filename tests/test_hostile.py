@@ -559,7 +559,7 @@ BODIES = {
     "array for a name": Sent(400, body=wishes(username=["anna"])),
     "reserved": Sent(400, body=wishes(username="postmaster")),
     "taken": Sent(409, body=wishes(username="bob0")),
-    "capitals": Sent(400, body=wishes(username="Anna")),
+    "capitals": Sent(402, body=wishes(username="Anna")),
     "markup": Sent(400, body=wishes(username="<script>alert(1)</script>")),
     "long name": Sent(400, body=wishes(username="a" * 60_000)),
     "weak": Sent(400, body=wishes(password="secret")),
