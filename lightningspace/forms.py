@@ -30,7 +30,7 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from lightningspace import authorization, l402, lnurl, messages, names, passwords, tipjar
+from lightningspace import authorization, l402, lnurl, messages, names, passwords, ssh_keys, tipjar
 from lightningspace.clock import now
 from lightningspace.prices import (
     DAY,
@@ -49,7 +49,7 @@ SATS_AT_FIRST = 1000
 # The choice of a select that is no service.
 EVERY_SERVICE = "all"
 # What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
-PRIVATE_KEY = re.compile("PRIVATE KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
+PRIVATE_KEY = re.compile(r"PRIVATE\s+KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 TYPED_AS_IT_IS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
@@ -666,18 +666,12 @@ class SshKeyForm(Form):
                 "This is a private key. Nobody may have it but you: we did not keep it. Paste the "
                 "public one, from the file that ends in .pub."
             )
-        # A terminal may have wrapped the line.
-        pasted = "".join(typed.splitlines())
-        if names.PUBLIC_KEY_BEGINS.match(pasted):
+        if ssh_keys.BEGINS.search(typed):
             field.data = typed
-        if len(names.PUBLIC_KEY_BEGINS.findall(typed)) > 1:
-            raise ValidationError("Paste one key only.")
-        if not names.is_ssh_key(pasted):
-            raise ValidationError(
-                "This is no public key as ssh-keygen writes it: one line that begins with "
-                "ssh-ed25519, ssh-rsa or ecdsa-sha2-…"
-            )
-        field.data = pasted
+        try:
+            field.data = ssh_keys.read(typed)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
 class PhpForm(Form):

@@ -1,6 +1,5 @@
 """Usernames: the rule, the reserved ones, and generated ones."""
 
-import base64
 import re
 import secrets
 import string
@@ -53,12 +52,6 @@ WEB_ADDRESS = re.compile(
     r"(?P<port>:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*/"
 )
 WEB_ADDRESS_MAX = 200
-SSH_KEY = re.compile(
-    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)"
-    r"@openssh\.com) [A-Za-z0-9+/]{40,4000}={0,3}( [\x21-\x7e]([\x20-\x7e]{0,98}[\x21-\x7e])?)?"
-)
-
-PUBLIC_KEY_BEGINS = re.compile(r"^\s*(ssh-|ecdsa-|sk-)", re.M)
 
 
 def is_domain(name: str) -> bool:
@@ -123,20 +116,6 @@ def as_web_address(typed: str) -> str:
     if not is_web_address(address):
         raise ValueError
     return address
-
-
-def is_ssh_key(text: str) -> bool:
-    """One public key on one line, as ssh-keygen writes it; it names its type a second time."""
-    if SSH_KEY.fullmatch(text) is None:
-        return False
-    kind, encoded = text.split(" ")[:2]
-    try:
-        key = base64.b64decode(encoded, validate=True)
-    except ValueError:
-        return False
-    # Python reads too much padding as well.
-    is_exact = base64.b64encode(key).decode() == encoded
-    return is_exact and key.startswith(len(kind).to_bytes(4, "big") + kind.encode())
 
 
 def is_reserved(name: str) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
-from lightningspace import ledger, lnurl, names, offers, passwords, tipjar, walls
+from lightningspace import ledger, lnurl, names, offers, passwords, ssh_keys, tipjar, walls
 from lightningspace.clock import now
 from lightningspace.models import Account, Domain, Fact, Service, transaction
 from lightningspace.prices import DAY, Holding, Size
@@ -85,7 +85,7 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "letsencrypt": lambda value: isinstance(value, bool),
     "pretty_addresses": lambda value: isinstance(value, bool),
     "redirect_to": lambda value: value == "" or names.is_web_address(str(value)),
-    "ssh_key": lambda value: value == "" or names.is_ssh_key(str(value)),
+    "ssh_key": lambda value: value == "" or ssh_keys.is_kept(str(value)),
     "quota_mb": lambda value: value is None or (type(value) is int and 0 < value < 10**9),
     "destination": lambda value: names.is_address(str(value)),
     "title": lambda value: _is_text(value, tipjar.TITLE_MAX),
@@ -97,7 +97,10 @@ MAY_BE: dict[str, Callable[[object], bool]] = {
     "put_back": lambda value: isinstance(value, bool),
 }
 # What may be written in more than one way is stored as the panel keeps it.
-AS_KEPT: dict[str, Callable[[str], str]] = {"destination": names.as_address}
+AS_KEPT: dict[str, Callable[[str], str]] = {
+    "ssh_key": ssh_keys.read,
+    "destination": names.as_address,
+}
 
 # What every site is told after an upgrade, by its kind: so many accounts in one pass, of which
 # there is one a minute.
@@ -799,7 +802,7 @@ def _checked(kind: str, settings: dict) -> str:
 
 def _kept(kind: str, name: str, value: object) -> object:
     try:
-        kept = AS_KEPT[name](value) if name in AS_KEPT and isinstance(value, str) else value
+        kept = AS_KEPT[name](str(value)) if name in AS_KEPT and value else value
     except ValueError:
         kept = None
     if name not in SETTINGS[kind] or not MAY_BE[name](kept):

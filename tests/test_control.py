@@ -549,6 +549,7 @@ PASTED = {
     f"{KEY} alice@example": f"{KEY} alice@example",
     f"  {KEY} alice\r\n": f"{KEY} alice",
     f"{KEY[:40]}\r\n{KEY[40:]} alice\n\n": f"{KEY} alice",
+    f"{KEY} José Müller (laptop)": f"{KEY} Jose Muller (laptop)",
     "": "",
     " \r\n ": "",
 }
@@ -598,6 +599,7 @@ PRIVATE = [
     f"b3BlbnNzaC1rZXktdjEA{SECRET}",
     f"ssh-ed25519 {SECRET}\n-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
     f"{KEY} alice\n-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}",
+    f"{KEY} alice\n-----BEGIN RSA PRIVATE\xa0KEY-----\n{SECRET}",
     f"{SECRET}\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----",
     f"{SECRET}\n{SECRET}",
 ]

@@ -514,7 +514,7 @@ def test_a_wrong_question_for_a_price_says_so(query, fields, stranger):
         ({"pretty_addresses": True}, "site", {"pretty_addresses": True}),
         ({"redirect_to": "Example.org/blog"}, "site", {"redirect_to": "https://example.org/blog/"}),
         ({"redirect_to": None}, "site", {"redirect_to": ""}),
-        ({"ssh_key": f" {KEY}\n"}, "shell", {"ssh_key": KEY}),
+        ({"ssh_key": f" {KEY} é\n"}, "shell", {"ssh_key": f"{KEY} e"}),
         ({"ssh_key": None}, "shell", {"ssh_key": ""}),
     ],
 )
@@ -578,6 +578,7 @@ WRONG_SETTINGS = [
     ("php", ""),
     ("ssh_key", "no key"),
     ("ssh_key", f"{KEY}\n{KEY}"),
+    ("ssh_key", f"no-pty {KEY}"),
     ("ssh_key", "-----BEGIN OPENSSH PRIVATE KEY-----"),
     ("services_password", ""),
     ("ftp_password", "short"),
