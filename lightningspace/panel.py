@@ -40,6 +40,7 @@ FORBIDDEN = "You do not have the permissions to access this function."
 NO_CLIENT = "Invalid client_id"
 NO_LOGIN = "There is no user account for this user name."
 NO_GROUP = "There is no group for this client ID."
+WEAK_PASSWORD = "password does not match the security guidelines"
 WRONG_PASSWORD = "The login failed. Username or password wrong."
 LOCKOUTS = (
     "The login failure limit has been reached.",
@@ -435,6 +436,11 @@ def _fault(method: str, message: str) -> PanelError:
         return Refused("the remote user may not log in from this address: allow it in ISPConfig")
     if MAINTENANCE in message:
         return PanelError("the panel is under maintenance")
+    if WEAK_PASSWORD in message:
+        text = (
+            f'the panel refused {method}: it asks for a stronger password than 8 signs and "Good"'
+        )
+        return Refused(text, True)
     keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]
     if keys and all(map(LANGUAGE_KEY.fullmatch, keys)):
         return Refused(f"the panel refused {method}: {', '.join(keys)}", True)

@@ -297,6 +297,13 @@ def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
     assert str(refused.value) == "the panel refused client_get: domain_error_empty, quota_error"
 
 
+def test_a_panel_that_asks_for_stronger_passwords_is_told_of(ispconfig):
+    fields = panel_module.ftp_fields(1, 1, 1, "ls_alice", True)
+    with pytest.raises(Refused, match='stronger password than 8 signs and "Good"') as refused:
+        ispconfig.add("ftp", 0, fields, "short")
+    assert refused.value.permanent and "short" not in str(refused.value)
+
+
 # -- what the panel knows ------------------------------------------------------------
 
 
