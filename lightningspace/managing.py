@@ -16,6 +16,7 @@ from lightningspace import (
     bodies,
     clock,
     domains,
+    names,
     orders,
     passwords,
     progress,
@@ -433,12 +434,19 @@ def remove_forward(address):
 
 def _address_form(kind: Callable, found: Holder, body: dict, **kwargs):
     """The checked form of a new address, which the API has as a whole."""
-    local_part, _, domain = body.pop("address", "").strip().rpartition("@")
-    fields = body | {"local_part": local_part, "domain": domain.lower()}
+    local_part, _, domain = _as_address(body.pop("address", "")).rpartition("@")
+    fields = body | {"local_part": local_part, "domain": domain}
     own = wanted.mail_domains(this_shop(), found.account, _rows(found.account))
     form = _form(kind, fields, own, **kwargs)
     _check_as(form, local_part="address", domain="address")
     return form
+
+
+def _as_address(typed: str) -> str:
+    try:
+        return names.as_address(typed)
+    except ValueError:
+        return typed.strip()  # the form says what is wrong with it
 
 
 def _wanted(found: Holder, kind: str, address: str, password: str | None = None, **settings):

@@ -726,7 +726,9 @@ FORWARD = f"/hosting/forwards/{EVE}"
 
 
 def test_a_mailbox_is_added_changed_and_removed(owner, worker):
-    answer = owner.post("/hosting/mailboxes", {"address": f"Eve@{SITE.upper()}", "quota_mb": 4})
+    answer = owner.post(
+        "/hosting/mailboxes", {"address": f"Eve <Eve@{SITE.upper()}>", "quota_mb": 4}
+    )
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"{API}{MAILBOX}"
     told = answer.json
