@@ -374,7 +374,8 @@ def renew(
     """
     facts = ledger.columns(account, holding, at, has_other_size=size is not None)
     facts |= {"calendar_at": now(), "last_call_at": None}
-    if facts["expires_at"] > now():
+    # Before it is ready nothing melts away, whatever its end says.
+    if holding.seconds and (account.ready_at is None or facts["expires_at"] > now()):
         facts |= {"suspended_at": None, "closing_at": None}
     if size:
         facts |= vars(size)

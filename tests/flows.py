@@ -245,7 +245,8 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
 
 def resize(account_id: str, space_mb: int) -> None:
     """Another size as far as the panel is concerned, whatever it costs."""
-    with wanted._change(account_id):
+    with transaction():
+        wanted.touch(account_id)
         Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
         wanted._raise_revisions(account_id, *wanted.SPLIT_PERCENT)
 

@@ -291,6 +291,7 @@ class Hosting:
             self.known[kind, name] = password
 
     def remove(self, kind: str, name: str) -> None:
+        self._is_ready()
         self._has(kind, name)
         site = f"{self.username}.shop.test"
         if kind in ("client", "site", "database_user") or name == site:
@@ -320,6 +321,7 @@ class Hosting:
     def set_password(self, kind: str, name: str, password: str | None) -> None:
         if kind not in WITH_PASSWORD:
             raise ValueError
+        self._is_ready()
         self._has(kind, name)
         if password:
             self.known[kind, name] = password
@@ -634,7 +636,8 @@ class Lives(RuleBasedStateMachine):
             if account:
                 each.pay(account.deleting_at is not None)
             if account and account.deleting_at is None:
-                wanted.renew(self.shop, account, ledger.holding(account))
+                paid = ledger.holding(account).buy(7000, 7000, 1000 * DAY)
+                wanted.renew(self.shop, account, paid)
         self._worker(worker)
 
     @rule(who=WHO)
