@@ -249,8 +249,10 @@ CREATE INDEX resting_names_of_payment ON resting_names (payment_hash);
 
 -- cursors: the last payment recorded, for each node by its id (a new node counts from 1).
 CREATE TABLE cursors (
-  node_id   TEXT NOT NULL PRIMARY KEY,
-  pay_index BIGINT NOT NULL CHECK (pay_index >= 0)
+  node_id      TEXT   NOT NULL PRIMARY KEY,
+  pay_index    BIGINT NOT NULL CHECK (pay_index >= 0),
+  payment_hash TEXT,                                     -- of that payment: a restored node has another
+  CHECK (pay_index = 0 OR payment_hash IS NOT NULL)
 );
 
 -- facts: single values of the whole shop, such as the fingerprint of its secret key.

@@ -18,6 +18,7 @@ from lightningspace import (
     hosting,
     lifecycle,
     models,
+    node_problems,
     outbox,
     payments,
     progress,
@@ -78,7 +79,7 @@ def worker():
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
     shop = current_app.extensions["shop"]
-    told = [*lifecycle.problems(shop), *capacity.problems(shop)]
+    told = [*lifecycle.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
     for line in [*told, *outbox.problems(), *attack.problems(shop)]:
         click.echo(line)
     for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):

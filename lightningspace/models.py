@@ -327,6 +327,7 @@ class RestingName(Table):
 class Cursor(Table):
     node_id = TextField(primary_key=True)
     pay_index = BigIntegerField()
+    payment_hash = TextField(null=True)
 
     class Meta:
         table_name = "cursors"

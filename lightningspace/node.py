@@ -182,13 +182,18 @@ class Node:
             raise
         return _payment(answer)
 
+    def has_payment(self, pay_index: int, payment_hash: str) -> bool:
+        """Whether its payment with this pay_index is this one, as it was when we were told of it.
+
+        A node restored from an older copy gives the number again; what was deleted has none.
+        """
+        found = self.wait_for_payment(pay_index - 1, 0)
+        return found is not None and (found.pay_index, found.payment_hash) == (
+            *(pay_index, payment_hash),
+        )
+
     def node_id(self) -> str:
         return self._call("getinfo")["id"]
-
-    def last_pay_index(self) -> int:
-        """The newest pay_index that the node has given; 0 before the first."""
-        rows = self._call("sql", query="SELECT max(pay_index) FROM invoices")["rows"]
-        return rows[0][0] or 0
 
     def deletes_paid_invoices(self) -> bool:
         """Whether autoclean is set to delete paid invoices, perhaps before we have seen them."""

@@ -176,5 +176,10 @@ def _is_recorded(shop: Shop) -> bool:
     """Whether all payments that the node has so far are recorded: what comes later is none of an
     offer that is off.
     """
-    cursor = Cursor.get_or_none(Cursor.node_id == shop.node.node_id())
-    return shop.node.last_pay_index() <= (cursor.pay_index if cursor else 0)
+    last = Cursor.get_or_none(Cursor.node_id == shop.node.node_id())
+    if last is None or not last.pay_index:
+        return shop.node.wait_for_payment(0, 0) is None
+    # One that was restored counts from below the cursor: that is to be seen first.
+    if not shop.node.has_payment(last.pay_index, last.payment_hash):
+        return False
+    return shop.node.wait_for_payment(last.pay_index, 0) is None

@@ -9,7 +9,17 @@ import string
 
 from peewee import Case, IntegrityError
 
-from lightningspace import capacity, ledger, messages, offers, orders, outbox, passwords, wanted
+from lightningspace import (
+    capacity,
+    ledger,
+    messages,
+    node_problems,
+    offers,
+    orders,
+    outbox,
+    passwords,
+    wanted,
+)
 from lightningspace.clock import now
 from lightningspace.models import Account, Cursor, Order, lock_account, transaction
 from lightningspace.node import Payment, Refused
@@ -33,10 +43,23 @@ class _SomebodyWasFaster(Exception):
 # -- recording -----------------------------------------------------------------------
 
 
-def cursor(node_id: str) -> int:
-    """The pay_index of the last payment recorded from this node; 0 before the first."""
-    found = Cursor.get_or_none(Cursor.node_id == node_id)
-    return found.pay_index if found else 0
+def cursor(node_id: str) -> Cursor:
+    """The last payment recorded from this node; its pay_index is 0 before the first."""
+    return Cursor.get_or_none(Cursor.node_id == node_id) or Cursor(node_id=node_id, pay_index=0)
+
+
+def checked_cursor(shop: Shop, node_id: str) -> int:
+    """After which pay_index to follow this node: after the cursor's, if it has that payment still.
+
+    Else after 0, for it counts anew: what was recorded before is known by its payment hash. Raises
+    NodeError.
+    """
+    last = cursor(node_id)
+    if not last.pay_index or shop.node.has_payment(last.pay_index, last.payment_hash):
+        return last.pay_index
+    if follow_from_start(last):
+        logger.error("%s; all its payments are read again", node_problems.LOST_PAYMENT)
+    return 0
 
 
 def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
@@ -56,7 +79,8 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
         new = is_ours and _record(token, node_id, payment)
         new |= is_tip and _record_tip(shop, node_id, payment, tipped)
         Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
-        Cursor.update(pay_index=payment.pay_index).where(
+        moved = {"pay_index": payment.pay_index, "payment_hash": payment.payment_hash}
+        Cursor.update(moved).where(
             (Cursor.node_id == node_id) & (Cursor.pay_index == after)
         ).execute()
     return new
@@ -125,11 +149,15 @@ def _keep_lost(token: str, facts: dict) -> None:
     logger.error("payment %s has no order: see `flask problems`", facts["payment_hash"][:8])
 
 
-def follow_from_start(node_id: str) -> None:
-    """Read the node's payments again from the first: it was restored and counts backwards."""
+def follow_from_start(last: Cursor) -> bool:
+    """Read the node's payments again from the first; False: another was faster."""
+    as_read = (Cursor.node_id == last.node_id) & (Cursor.payment_hash == last.payment_hash)
     with transaction():
-        Cursor.update(pay_index=0).where(Cursor.node_id == node_id).execute()
+        if not Cursor.update(pay_index=0, payment_hash=None).where(as_read).execute():
+            return False
+        node_problems.note_lost_payment()
         offers.recheck_all()
+    return True
 
 
 def due() -> list[Order]:

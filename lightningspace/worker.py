@@ -119,10 +119,13 @@ class Worker:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
         node = self._shop.node
         node_id = node.node_id()
-        after = payments.cursor(node_id)
+        after = payments.checked_cursor(self._shop, node_id)
         payment = node.wait_for_payment(after, seconds)
         if payment is None:
             return False
+        # Restored since, it may have counted beyond the cursor: others would be passed over.
+        if payments.checked_cursor(self._shop, node_id) != after:
+            return True
         if payments.record(self._shop, node_id, payment, after):
             self._wake.set()
         return True
@@ -135,17 +138,10 @@ class Worker:
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):
             self._wake.set()
-        self._check_cursor(node_id)
+        payments.checked_cursor(self._shop, node_id)
 
     def mind_calendar(self) -> None:
         lifecycle.run_pass(self._shop, stopping=self._stopping.is_set)
-
-    def _check_cursor(self, node_id: str) -> None:
-        # The cursor first: it may move while the node is asked.
-        recorded = payments.cursor(node_id)
-        if self._shop.node.last_pay_index() < recorded:
-            logger.error("the node counts payments backwards: was it restored? Reading all again")
-            payments.follow_from_start(node_id)
 
     # -- threads -----------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from lightningspace import (
 )
 from lightningspace.config import Config, from_env
 from lightningspace.models import Account, Fact, Order, Service
+from lightningspace.node import Node
 from lightningspace.prices import Terms
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
@@ -362,6 +363,14 @@ def record_payments(worker: Worker) -> None:
     """Everything that the node has been paid so far."""
     while worker.follow_payments(seconds=0):
         pass
+
+
+def last_pay_index(node: Node) -> int:
+    """The newest that the node has given; 0 before the first."""
+    last = 0
+    while payment := node.wait_for_payment(last, 0):
+        last = payment.pay_index
+    return last
 
 
 def work(worker: Worker) -> None:

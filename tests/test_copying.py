@@ -79,7 +79,7 @@ def full(app):
         )
         Offer.create(id=name, account=account, bolt12=text, is_active=number % 2)
         RestingName.create(name_hash=name, until=number)
-        Cursor.create(node_id=name, pay_index=LARGEST)
+        Cursor.create(node_id=name, pay_index=LARGEST, payment_hash=name)
         Fact.create(name=name, value=text)
     rows = all_rows()
     assert all(rows.values())
@@ -187,7 +187,7 @@ def test_what_is_written_meanwhile_is_left_out(app, target, there):
             copied = pool.submit(copy)
             waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'facts'::regclass"
             eventually(lambda: there.execute_sql(waits).fetchone())
-            Cursor.create(node_id="node", pay_index=1)
+            Cursor.create(node_id="node", pay_index=0)
         assert copied.result()["cursors"] == 0
 
 
@@ -227,7 +227,7 @@ def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
     [
         ("CREATE TABLE notes (line TEXT)", "notes.line"),
         ("ALTER TABLE accounts ADD COLUMN phone TEXT", "accounts.phone"),
-        ("DROP TABLE cursors", "cursors.node_id, cursors.pay_index"),
+        ("DROP TABLE cursors", "cursors.node_id, cursors.pay_index, cursors.payment_hash"),
     ],
 )
 def test_a_shop_of_another_version_is_refused(app, runner, target, there, change, odd):

@@ -75,7 +75,7 @@ def test_transactions_are_never_nested(database):
 
 
 def test_threads_that_read_then_write_do_not_lock_each_other_out(database):
-    Cursor.create(node_id="node", pay_index=0)
+    Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
 
     def count():
         for _ in range(20):

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from pyln.client import LightningRpc
 
 from lightningspace.node import Node, NodeError
 from tests.conftest import eventually
@@ -68,10 +69,15 @@ def test_a_paid_invoice_is_never_deleted(lightning, wallet):
     assert lightning.find_payment("label").received_msat == 1000
 
 
-def test_the_newest_pay_index_is_told(lightning, wallet):
-    assert lightning.last_pay_index() == 0
-    wallet.pay(lightning.create_invoice("label", 1000, "x", 600).bolt11)
-    assert lightning.last_pay_index() == 1
+def test_a_payment_is_known_by_its_index_and_its_hash(lightning, wallet, node):
+    first, second = (lightning.create_invoice(label, 1000, "x", 600) for label in ("a", "b"))
+    assert not lightning.has_payment(1, first.payment_hash)
+    wallet.pay(first.bolt11)
+    assert lightning.has_payment(1, first.payment_hash)
+    assert not lightning.has_payment(1, second.payment_hash)
+    wallet.pay(second.bolt11)
+    LightningRpc(str(node._node.path)).delinvoice("a", "paid")
+    assert not lightning.has_payment(1, first.payment_hash)
 
 
 def test_autoclean_of_paid_invoices_is_off_by_default(lightning):

@@ -4,7 +4,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace import clock, hosting, lifecycle, offers, orders, payments, tips, wanted
-from lightningspace.models import Account, Fact, Offer, Order
+from lightningspace.models import Account, Fact, Offer, Order, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from tests.conftest import at_once, eventually, open_account, record_payments, work
@@ -36,6 +36,12 @@ def pay(wallet, bolt12, msat=1000 * SAT, note=None):
         {"offer": bolt12, "amount_msat": msat} | ({"payer_note": note} if note else {}),
     )
     return wallet.pay(fetched["invoice"])
+
+
+def recheck_all() -> None:
+    """As when the node was restored."""
+    with transaction():
+        offers.recheck_all()
 
 
 def is_on(node) -> bool:
@@ -78,7 +84,7 @@ def test_it_can_be_paid_again_and_each_payment_counts_once(
     for _ in range(2):
         pay(wallet, offer, 7 * SAT)
     record_payments(worker)
-    payments.follow_from_start(node.id)
+    payments.follow_from_start(payments.cursor(node.id))
     work(worker)
     assert len(tips.received(alice.id)) == 2
     assert fresh(alice).expires_at == alice.expires_at + 2 * DAY
@@ -105,7 +111,7 @@ def test_the_offer_of_another_program_only_moves_the_cursor(this_shop, alice, wa
     )
     pay(wallet, foreign["bolt12"])
     record_payments(worker)
-    assert payments.cursor(node.id) == 1
+    assert payments.cursor(node.id).pay_index == 1
     assert Order.select().count() == 0
 
 
@@ -148,7 +154,7 @@ def test_a_label_that_only_begins_as_ours_is_another_programs(
     foreign = LightningRpc(str(node._node.path)).call("offer", asked)
     pay(wallet, foreign["bolt12"])
     record_payments(worker)
-    assert payments.cursor(node.id) == 1
+    assert payments.cursor(node.id).pay_index == 1
     assert Order.select().count() == 0
 
 
@@ -237,10 +243,10 @@ def test_one_made_while_its_owner_closes_is_never_shown(this_shop, alice, node):
 
 
 def test_one_that_is_to_be_on_again_meanwhile_is_not_closed_over(this_shop, alice, offer, node):
-    node.faults.set("slow", "sql", times=1, seconds=0.5)
+    node.faults.set("slow", "waitanyinvoice", times=1, seconds=0.5)
 
     def switch_on():
-        eventually(lambda: any(method == "sql" for method, _ in node.calls))
+        eventually(lambda: any(method == "waitanyinvoice" for method, _ in node.calls))
         tips.switch(alice.id, tips_offer=True)
 
     closed, _ = at_once(lambda: orders.close_account(this_shop, alice), switch_on)
@@ -406,7 +412,7 @@ def test_one_that_the_node_does_not_know_holds_no_closing_up(this_shop, alice, o
 
 def test_one_that_the_node_does_not_know_is_replaced(this_shop, alice, offer, node, wallet, worker):
     node.forget_offer(offers.of(alice.id).id)
-    payments.follow_from_start(node.id)
+    recheck_all()
     offers.match(this_shop)
     anew = tips.offer(this_shop, alice)
     assert anew != offer
@@ -419,7 +425,7 @@ def test_one_that_a_restored_node_has_on_again_is_switched_off(this_shop, alice,
     wanted.block(alice.id, "spam")
     offers.match(this_shop)
     LightningRpc(str(node._node.path)).call("enableoffer", {"offer_id": offers.of(alice.id).id})
-    payments.follow_from_start(node.id)
+    recheck_all()
     offers.match(this_shop)
     assert not is_on(node)
 

@@ -54,7 +54,7 @@ def test_what_is_reported_and_applied_twice_counts_once(this_shop, alice, tip, n
     order = tip()
     node.settle(order.payment_hash)
     record_payments(worker)
-    payments.follow_from_start(node.id)
+    payments.follow_from_start(payments.cursor(node.id))
     record_payments(worker)
     at_once(*[lambda: payments.apply(this_shop, order.token)] * 2)
     assert fresh(alice).expires_at == alice.expires_at + fresh(order).bought_seconds

@@ -4,14 +4,15 @@ import logging
 import threading
 
 import pytest
+from pyln.client import LightningRpc
 
-from lightningspace import clock, hosting, lifecycle, orders, progress, wanted
+from lightningspace import clock, hosting, lifecycle, node_problems, orders, progress, wanted
 from lightningspace.clock import STEP_LASTS_SECONDS, Steps
 from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
-from lightningspace.worker import warn_of_autoclean, warn_of_settings
-from tests.conftest import SetClock, eventually, wish, with_settings
+from lightningspace.worker import Worker, warn_of_autoclean, warn_of_settings
+from tests.conftest import SetClock, eventually, record_payments, wish, with_settings
 
 
 @pytest.fixture
@@ -80,6 +81,65 @@ def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, cap
     node.up()
     wallet.pay(order.bolt11)
     eventually(lambda: ready_accounts() == 1)
+
+
+def pay_orders(this_shop, wallet, count: int) -> None:
+    for _ in range(count):
+        wallet.pay(orders.place(this_shop, wish()).bolt11)
+
+
+def paid_orders() -> int:
+    return Order.select().where(Order.paid_at.is_null(False)).count()
+
+
+def restore(node, copy, worker, caplog) -> None:
+    node.restore(copy)
+
+
+def restart_restored(node, copy, worker, caplog) -> None:
+    node.down()
+    eventually(lambda: "payments: the node" in caplog.text)
+    node.restore(copy)
+    node.up()
+
+
+def restore_while_it_is_down(node, copy, worker, caplog) -> None:
+    worker.stop()
+    node.restore(copy)
+
+
+@pytest.mark.parametrize("restoring", [restore, restart_restored, restore_while_it_is_down])
+def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
+    restoring, running, this_shop, node, wallet, caplog
+):
+    pay_orders(this_shop, wallet, 2)
+    copy = node.copied()
+    pay_orders(this_shop, wallet, 2)
+    eventually(lambda: paid_orders() == 4)
+    restoring(node, copy, running, caplog)
+    pay_orders(this_shop, wallet, 4)
+    if restoring is restore_while_it_is_down:
+        record_payments(Worker(this_shop))
+    eventually(lambda: paid_orders() == 8)
+    assert caplog.text.count("restored from an older copy") == 1
+    [told] = node_problems.problems(this_shop)
+    assert "compare with `lightning-cli bkpr-listincome`" in told
+
+
+def test_paid_invoices_that_were_cleaned_away_are_told_once(
+    this_shop, node, wallet, worker, caplog
+):
+    pay_orders(this_shop, wallet, 2)
+    record_payments(worker)
+    for invoice in LightningRpc(this_shop.config.lightning_rpc).listinvoices()["invoices"]:
+        LightningRpc(this_shop.config.lightning_rpc).delinvoice(invoice["label"], "paid")
+    for _ in range(2):
+        worker.tidy()
+        record_payments(worker)
+    assert caplog.text.count("paid invoices were cleaned away") == 1
+    pay_orders(this_shop, wallet, 1)
+    record_payments(worker)
+    assert paid_orders() == 3
 
 
 def test_a_frozen_panel_does_not_keep_payments_from_being_recorded(

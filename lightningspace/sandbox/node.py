@@ -34,7 +34,6 @@ UNKNOWN_HINT = (
 WEEK = 7 * 24 * 3600
 WALLET_CAPACITY_MSAT = 10_000_000_000
 
-MAX_PAY_INDEX = re.compile(r"\s*select\s+max\s*\(\s*pay_index\s*\)\s+from\s+invoices\s*;?\s*", re.I)
 AMOUNT = re.compile(r"([0-9]{1,20})(msat|sat)?|([0-9]{1,10})(?:\.([0-9]{1,11}))?btc")
 
 # Their JSON would need a \u escape, which lightningd does not read.
@@ -102,6 +101,15 @@ class Offer:
         return self.shown() | ({} if description is None else {"description": description})
 
 
+@dataclass
+class Copy:
+    """A backup of the node."""
+
+    counters: dict
+    invoices: list[dict]
+    offers: list[dict]
+
+
 class SandboxNode:
     """The shop's node at `path`, and a customer's wallet at `wallet_path`.
 
@@ -136,7 +144,6 @@ class SandboxNode:
                 "listinvoices": self._listinvoices,
                 "listoffers": self._listoffers,
                 "offer": self._offer,
-                "sql": self._sql,
                 "waitanyinvoice": self._waitanyinvoice,
             },
             self.faults,
@@ -238,6 +245,35 @@ class SandboxNode:
             self._counters["pay"] = pay_index
             self._save()
 
+    def copied(self) -> Copy:
+        """What a backup of now has."""
+        with self._changed:
+            return Copy(
+                dict(self._counters),
+                [dict(vars(invoice)) for invoice in self._by_hash.values()],
+                [dict(vars(offer)) for offer in self._offers.values()],
+            )
+
+    def restore(self, copy: Copy) -> None:
+        """Be restored from a backup: nothing since then ever happened here.
+
+        The wallet knows what it has paid; the node is the same one, and counts from there.
+        """
+        with self._changed:
+            for kind, known in (("invoice", self._by_label), ("offer", self._offers)):
+                for name in known:
+                    self._records.remove(kind, name)
+            self._counters = dict(copy.counters)
+            self._know(
+                [Offer(**record) for record in copy.offers],
+                [Invoice(**record) for record in copy.invoices],
+            )
+            for offer in self._offers.values():
+                self._records.put("offer", offer.offer_id, vars(offer))
+            for invoice in self._by_label.values():
+                self._records.put("invoice", invoice.label, vars(invoice))
+            self._save()
+
     def forget_offer(self, offer_id: str) -> None:
         """Be restored from a backup made before that offer: all that came of it is lost too."""
         with self._changed:
@@ -266,17 +302,20 @@ class SandboxNode:
             "pay": 0,
         }
         self._payments = self._records.all("payment")
-        offers = self._records.all("offer")
-        self._offers = {offer_id: Offer(**record) for offer_id, record in offers.items()}
+        self._know(
+            [Offer(**record) for record in self._records.all("offer").values()],
+            [Invoice(**record) for record in self._records.all("invoice").values()],
+        )
+        self._save()
 
-        invoices = [Invoice(**record) for record in self._records.all("invoice").values()]
+    def _know(self, offers: list[Offer], invoices: list[Invoice]) -> None:
+        self._offers = {offer.offer_id: offer for offer in offers}
         invoices.sort(key=lambda invoice: invoice.created_index)
         self._by_label = {invoice.label: invoice for invoice in invoices}
         self._by_hash = {invoice.payment_hash: invoice for invoice in invoices}
         self._paid = sorted((i for i in invoices if i.status == "paid"), key=_by_pay_index)
         self._expiring = [(i.expires_at, i.label) for i in invoices if i.status == "unpaid"]
         heapq.heapify(self._expiring)
-        self._save()
 
     def _save(self, changed: Invoice | Offer | None = None) -> None:
         if isinstance(changed, Invoice):
@@ -640,12 +679,6 @@ class SandboxNode:
         if subsystem is not None and subsystem not in status:
             raise _invalid("subsystem", "should be a subsystem")
         return {"autoclean": {k: v for k, v in status.items() if subsystem in (None, k)}}
-
-    def _sql(self, query) -> dict:
-        if not isinstance(query, str) or not MAX_PAY_INDEX.fullmatch(query):
-            raise RpcFailure(-1, "The sandbox answers only SELECT max(pay_index) FROM invoices")
-        with self._changed:
-            return {"rows": [[self._paid[-1].pay_index if self._paid else None]]}
 
     # What the wallet answers
 

@@ -1,0 +1,52 @@
+"""What the operator must know of the Lightning node: how it is set, and what it has lost."""
+
+from lightningspace.clock import clock_time, now
+from lightningspace.models import Fact
+from lightningspace.node import NodeError
+from lightningspace.prices import DAY
+from lightningspace.shop import Shop
+
+LOST_AT = "payment lost by the node at"
+LOST_PAYMENT = (
+    "the node does not have the payment any more that was recorded last: it was restored from an "
+    "older copy, or paid invoices were cleaned away there (autoclean, delinvoice)"
+)
+TOLD_SECONDS = 7 * DAY
+
+
+def note_lost_payment() -> None:
+    """Within a transaction: the node has lost what the cursor stands at."""
+    _set_fact(LOST_AT, str(now()))
+
+
+def problems(shop: Shop) -> list[str]:
+    """What is wrong with the node now, and what went wrong lately; empty when all is well."""
+    told = []
+    lost = Fact.get_or_none(Fact.name == LOST_AT)
+    if lost and int(lost.value) > now() - TOLD_SECONDS:
+        told.append(
+            f"{clock_time(int(lost.value))}: {LOST_PAYMENT}; what it has was read again, and what "
+            "was cleaned away before it was recorded is not in it: compare with `lightning-cli "
+            "bkpr-listincome`"
+        )
+    try:
+        return told + faults(shop)
+    except NodeError as error:
+        return [*told, str(error)]
+
+
+def faults(shop: Shop) -> list[str]:
+    """What of its settings can cost a payment. Raises NodeError."""
+    told = []
+    if shop.node.deletes_paid_invoices():
+        told.append(
+            "the node's autoclean deletes paid invoices: a payment could be lost; switch "
+            "autoclean-paidinvoices off"
+        )
+    return told
+
+
+def _set_fact(name: str, value: str) -> None:
+    Fact.insert(name=name, value=value).on_conflict(
+        conflict_target=[Fact.name], update={Fact.value: value}
+    ).execute()
