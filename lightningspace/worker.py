@@ -39,7 +39,9 @@ CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
 WALLS_SECONDS = 60 * 60
 PAYMENT_WAIT_SECONDS = 30
-NODE_RETRY_SECONDS_MAX = 30
+# A refused connection costs nothing, and who has paid waits.
+NODE_RETRY_SECONDS = 0.25
+NODE_RETRY_SECONDS_MAX = 2
 FAULT_SECONDS = 60
 
 
@@ -146,15 +148,16 @@ class Worker:
     # -- threads -----------------------------------------------------------------
 
     def _watch(self) -> None:
-        wait = 1
+        wait, told = NODE_RETRY_SECONDS, None
         while not self._stopping.is_set():
             try:
                 self.follow_payments()
-                wait = 1
+                wait, told = NODE_RETRY_SECONDS, None
             except Exception as error:
                 if self._stopping.is_set():
                     return
-                self._report("payments", error)
+                self._report("payments", error, is_news=str(error) != told)
+                told = str(error)
                 self._stopping.wait(wait)
                 wait = min(NODE_RETRY_SECONDS_MAX, wait * 2)
 
@@ -229,10 +232,10 @@ class Worker:
             return False
         return True
 
-    def _report(self, what: str, error: Exception) -> None:
-        if isinstance(error, NodeError | PanelError):
+    def _report(self, what: str, error: Exception, is_news: bool = True) -> None:
+        if is_news and isinstance(error, NodeError | PanelError):
             logger.warning("%s: %s", what, error)
-        else:
+        elif is_news:
             logger.error("%s failed", what, exc_info=error)
         if not db.in_transaction():
             drop_broken_connection()

@@ -83,6 +83,17 @@ def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, cap
     eventually(lambda: ready_accounts() == 1)
 
 
+@pytest.mark.any_database
+def test_a_node_that_is_away_is_asked_every_two_seconds_and_told_of_once(worker, node, caplog):
+    node.faults.set("refuse", "getinfo")
+    watcher = threading.Thread(target=worker._watch)
+    watcher.start()
+    eventually(lambda: len(node.calls) == 5)  # after 0.25, 0.5, 1 and 2 seconds
+    worker.stop()
+    watcher.join(5)
+    assert caplog.text.count("payments: the node refused getinfo") == 1
+
+
 def pay_orders(this_shop, wallet, count: int) -> None:
     for _ in range(count):
         wallet.pay(orders.place(this_shop, wish()).bolt11)
