@@ -25,7 +25,7 @@ from lightningspace import (
     wanted,
 )
 from lightningspace.models import Account, Order
-from lightningspace.worker import Worker, warn_of_autoclean
+from lightningspace.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,6 @@ def worker():
     working = threading.Thread(target=runner.run, name="worker")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
-    warn_of_autoclean(shop)
     logger.info("worker started")
     working.start()
     # Not for ever: a signal that comes while all threads start may be seen only when this one runs

@@ -22,6 +22,10 @@ TIMED_OUT = 904
 UNKNOWN_INVOICE = 905
 WRONG_STATUS = 906
 OFFER_EXISTS = 1000
+UNKNOWN_COMMAND = -32601
+
+# The last second that the node's bookkeeper can name.
+END_OF_TIME = 2**32 - 1
 
 # pyln-client writes whole payloads, preimages included, at DEBUG.
 _silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
@@ -197,8 +201,28 @@ class Node:
 
     def deletes_paid_invoices(self) -> bool:
         """Whether autoclean is set to delete paid invoices, perhaps before we have seen them."""
-        status = self._call("autoclean-status").get("autoclean", {}).get("paidinvoices", {})
+        try:
+            status = self._call("autoclean-status")["autoclean"].get("paidinvoices", {})
+        except Refused as refused:
+            if refused.code != UNKNOWN_COMMAND:
+                raise
+            return False
         return bool(status.get("enabled"))
+
+    def makes_offers(self) -> bool:
+        """Whether it has the plugin for that. Asked without an amount, it makes none."""
+        return self._knows("offer")
+
+    def keeps_books(self) -> bool:
+        """Whether it has the plugin that knows what was paid to invoices which are deleted."""
+        return self._knows("bkpr-listincome", start_time=END_OF_TIME)
+
+    def _knows(self, method: str, **params) -> bool:
+        try:
+            self._call(method, **params)
+        except Refused as refused:
+            return refused.code != UNKNOWN_COMMAND
+        return True
 
     def _entry(self, label: str) -> dict | None:
         entries = self._call("listinvoices", label=label)["invoices"]

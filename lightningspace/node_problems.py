@@ -36,13 +36,20 @@ def problems(shop: Shop) -> list[str]:
 
 
 def faults(shop: Shop) -> list[str]:
-    """What of its settings can cost a payment. Raises NodeError."""
+    """What of its settings can cost something. Raises NodeError."""
     told = []
     if shop.node.deletes_paid_invoices():
         told.append(
             "the node's autoclean deletes paid invoices: a payment could be lost; switch "
             "autoclean-paidinvoices off"
         )
+    if not shop.node.keeps_books():
+        told.append(
+            "the node has no plugin `bookkeeper`: of an invoice that it does not know any more, "
+            "nobody can say whether it was paid"
+        )
+    if not shop.node.makes_offers():
+        told.append("the node has no plugin `offers`: hostings have no BOLT 12 offers")
     return told
 
 

@@ -11,6 +11,7 @@ from lightningspace import (
     domains,
     hosting,
     lifecycle,
+    node_problems,
     offers,
     outbox,
     payments,
@@ -55,6 +56,7 @@ class Worker:
         self._busy: set[str] = set()
         self._not_before: dict[str, float] = {}  # after a fault of ours, by key
         self._busy_lock = threading.Lock()
+        self._told_of_node: list[str] = []
         # Paid orders and new hostings have threads that nothing else may take.
         threads = shop.config.worker_threads
         sizes = {
@@ -141,9 +143,18 @@ class Worker:
         if payments.tidy(self._shop, node_id):
             self._wake.set()
         payments.checked_cursor(self._shop, node_id)
+        self._look_at_node()
 
     def mind_calendar(self) -> None:
         lifecycle.run_pass(self._shop, stopping=self._stopping.is_set)
+
+    def _look_at_node(self) -> None:
+        """It can be set otherwise while it runs."""
+        faults = node_problems.faults(self._shop)
+        for fault in faults:
+            if fault not in self._told_of_node:
+                logger.error("%s", fault)
+        self._told_of_node = faults
 
     # -- threads -----------------------------------------------------------------
 
@@ -239,18 +250,6 @@ class Worker:
             logger.error("%s failed", what, exc_info=error)
         if not db.in_transaction():
             drop_broken_connection()
-
-
-def warn_of_autoclean(shop: Shop) -> None:
-    """Say so when the node deletes paid invoices: one may be gone before it was seen."""
-    try:
-        if shop.node.deletes_paid_invoices():
-            logger.error(
-                "the node's autoclean deletes paid invoices: a payment could be lost; "
-                "switch autoclean-paidinvoices off"
-            )
-    except NodeError as error:
-        logger.warning("autoclean not checked: %s", error)
 
 
 def warn_of_settings(shop: Shop) -> None:

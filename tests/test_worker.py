@@ -11,7 +11,7 @@ from lightningspace.clock import STEP_LASTS_SECONDS, Steps
 from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
-from lightningspace.worker import Worker, warn_of_autoclean, warn_of_settings
+from lightningspace.worker import Worker, warn_of_settings
 from tests.conftest import SetClock, eventually, record_payments, wish, with_settings
 
 
@@ -180,12 +180,34 @@ def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
     assert caplog.text.count("_open failed") == 1
 
 
-def test_autoclean_of_paid_invoices_is_told_to_the_operator(this_shop, node, caplog):
-    warn_of_autoclean(this_shop)
-    assert caplog.text == ""
+def autoclean(node) -> None:
     node.autocleans_paid_invoices = True
-    warn_of_autoclean(this_shop)
-    assert "autoclean deletes paid invoices" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (autoclean, "autoclean deletes paid invoices"),
+        (lambda node: node.lose_plugin("bookkeeper"), "no plugin `bookkeeper`"),
+        (lambda node: node.lose_plugin("offers"), "no plugin `offers`"),
+        (lambda node: node.lose_plugin("autoclean"), None),
+    ],
+)
+def test_what_is_changed_at_a_running_node_is_told_once_and_listed(
+    change, fault, worker, node, runner, caplog
+):
+    worker.tidy()
+    assert runner.invoke(args=["problems"]).output == ""
+    change(node)
+    for _ in range(2):
+        worker.tidy()
+    assert [fault in line for line in caplog.messages] == ([True] if fault else [])
+    assert (fault or "") in runner.invoke(args=["problems"]).output
+
+
+def test_a_node_that_does_not_answer_is_listed(node, runner):
+    node.down()
+    assert "Connection refused" in runner.invoke(args=["problems"]).output
 
 
 def test_a_node_that_is_down_is_a_fault_in_words(worker, node):

@@ -36,6 +36,13 @@ WALLET_CAPACITY_MSAT = 10_000_000_000
 
 AMOUNT = re.compile(r"([0-9]{1,20})(msat|sat)?|([0-9]{1,10})(?:\.([0-9]{1,11}))?btc")
 
+# Commands that lightningd has of plugins, without which it runs.
+PLUGINS = {
+    "autoclean": ("autoclean-status",),
+    "bookkeeper": ("bkpr-listincome",),
+    "offers": ("offer", "decode"),
+}
+
 # Their JSON would need a \u escape, which lightningd does not read.
 UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
@@ -106,6 +113,7 @@ class Copy:
     """A backup of the node."""
 
     counters: dict
+    income: dict[str, dict]
     invoices: list[dict]
     offers: list[dict]
 
@@ -135,6 +143,7 @@ class SandboxNode:
             Path(path),
             {
                 "autoclean-status": self._autoclean_status,
+                "bkpr-listincome": self._listincome,
                 "decode": self._decode,
                 "delinvoice": self._delinvoice,
                 "disableoffer": self._disableoffer,
@@ -184,6 +193,13 @@ class SandboxNode:
     def up(self) -> None:
         self._node.open()
 
+    def lose_plugin(self, name: str) -> None:
+        """Run without this plugin from now on: its commands are unknown."""
+        self._node.unknown |= set(PLUGINS[name])
+
+    def load_plugin(self, name: str) -> None:
+        self._node.unknown -= set(PLUGINS[name])
+
     @property
     def waiting(self) -> int:
         """How many calls of waitanyinvoice are blocked right now."""
@@ -216,6 +232,7 @@ class SandboxNode:
             invoice.amount_received_msat = received_msat
             invoice.paid_at = clock.now()
             self._paid.append(invoice)
+            self._keep_books(invoice)
             self._save(invoice)
             if invoice.local_offer_id in self._offers:
                 self._use(self._offers[invoice.local_offer_id])
@@ -250,6 +267,7 @@ class SandboxNode:
         with self._changed:
             return Copy(
                 dict(self._counters),
+                dict(self._income),
                 [dict(vars(invoice)) for invoice in self._by_hash.values()],
                 [dict(vars(offer)) for offer in self._offers.values()],
             )
@@ -260,10 +278,13 @@ class SandboxNode:
         The wallet knows what it has paid; the node is the same one, and counts from there.
         """
         with self._changed:
-            for kind, known in (("invoice", self._by_label), ("offer", self._offers)):
-                for name in known:
+            known = {"invoice": self._by_label, "offer": self._offers, "income": self._income}
+            for kind, names in known.items():
+                for name in names:
                     self._records.remove(kind, name)
-            self._counters = dict(copy.counters)
+            self._counters, self._income = dict(copy.counters), dict(copy.income)
+            for payment_hash, event in self._income.items():
+                self._records.put("income", payment_hash, event)
             self._know(
                 [Offer(**record) for record in copy.offers],
                 [Invoice(**record) for record in copy.invoices],
@@ -302,6 +323,8 @@ class SandboxNode:
             "pay": 0,
         }
         self._payments = self._records.all("payment")
+        # What the bookkeeper plugin knows, of deleted invoices too.
+        self._income = self._records.all("income")
         self._know(
             [Offer(**record) for record in self._records.all("offer").values()],
             [Invoice(**record) for record in self._records.all("invoice").values()],
@@ -680,6 +703,30 @@ class SandboxNode:
             raise _invalid("subsystem", "should be a subsystem")
         return {"autoclean": {k: v for k, v in status.items() if subsystem in (None, k)}}
 
+    def _listincome(self, consolidate_fees=True, start_time=0, end_time=2**32 - 1) -> dict:
+        _boolean("consolidate_fees", consolidate_fees)
+        start, end = _unsigned("start_time", start_time), _unsigned("end_time", end_time)
+        with self._changed:
+            return {
+                "income_events": [
+                    event for event in self._income.values() if start < event["timestamp"] <= end
+                ]
+            }
+
+    def _keep_books(self, invoice: Invoice) -> None:
+        event = {
+            "account": hashlib.sha256(self.id.encode()).hexdigest(),  # its channel
+            "tag": "invoice",
+            "credit_msat": invoice.amount_received_msat,
+            "debit_msat": 0,
+            "currency": "bcrt",
+            "timestamp": invoice.paid_at,
+            "description": invoice.description or "",
+            "payment_id": invoice.payment_hash,
+        }
+        self._income[invoice.payment_hash] = event
+        self._records.put("income", invoice.payment_hash, event)
+
     # What the wallet answers
 
     def _fetchinvoice(
@@ -963,6 +1010,7 @@ class _Endpoint:
         self.path = path
         self.calls: list[tuple[str, dict | list]] = []
         self.closing = threading.Event()
+        self.unknown: set[str] = set()
         self._methods = methods
         self._faults = faults
         self._listener: socket.socket | None = None
@@ -1070,7 +1118,7 @@ class _Endpoint:
 
     def _call(self, method: str, params: dict | list) -> dict:
         answer = self._methods.get(method)
-        if answer is None:
+        if answer is None or method in self.unknown:
             raise RpcFailure(-32601, f"Unknown command '{method}'")
         return answer(**_named(answer, params))
 
