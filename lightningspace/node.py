@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyln.client import LightningRpc, RpcError
 
@@ -24,6 +24,8 @@ WRONG_STATUS = 906
 OFFER_EXISTS = 1000
 UNKNOWN_COMMAND = -32601
 
+# The one warning with an invoice that wallets can pay all the same.
+IN_PARTS = "warning_mpp"
 # The last second that the node's bookkeeper can name.
 END_OF_TIME = 2**32 - 1
 
@@ -37,10 +39,13 @@ class NodeError(Exception):
 
 @dataclass(frozen=True)
 class Invoice:
+    """`warnings`: why few wallets or none can pay it, as the node said when it made it."""
+
     label: str
     bolt11: str
     payment_hash: str
     expires_at: int
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,14 @@ class Node:
             if found is None:
                 raise NodeError("the node knows the label and does not find its invoice") from None
             return found
-        return Invoice(label, answer["bolt11"], answer["payment_hash"], answer["expires_at"])
+        warnings = sorted(each for each in answer if each.startswith("warning_"))
+        return Invoice(
+            label,
+            answer["bolt11"],
+            answer["payment_hash"],
+            answer["expires_at"],
+            tuple(each for each in warnings if each != IN_PARTS),
+        )
 
     def find_invoice(self, label: str) -> Invoice | None:
         entry = self._entry(label)

@@ -12,11 +12,31 @@ LOST_PAYMENT = (
     "older copy, or paid invoices were cleaned away there (autoclean, delinvoice)"
 )
 TOLD_SECONDS = 7 * DAY
+# Of the smallest invoice lately with a warning: when, how much, and which.
+WARNED = "node warned"
 
 
 def note_lost_payment() -> None:
     """Within a transaction: the node has lost what the cursor stands at."""
     _set_fact(LOST_AT, str(now()))
+
+
+def note_warnings(msat: int, warnings: tuple[str, ...]) -> None:
+    """Within a transaction: what the node said when it made an invoice of so much."""
+    known = _warned()
+    if not warnings:
+        if known and msat >= known[1]:
+            Fact.delete().where(Fact.name == WARNED).execute()
+    elif known is None or msat <= known[1] or known[0] <= now() - DAY:
+        _set_fact(WARNED, f"{now()} {msat} {' '.join(warnings)}")
+
+
+def _warned() -> tuple[int, int, str] | None:
+    fact = Fact.get_or_none(Fact.name == WARNED)
+    if fact is None:
+        return None
+    at, msat, warnings = fact.value.split(" ", 2)
+    return int(at), int(msat), warnings
 
 
 def problems(shop: Shop) -> list[str]:
@@ -28,6 +48,12 @@ def problems(shop: Shop) -> list[str]:
             f"{clock_time(int(lost.value))}: {LOST_PAYMENT}; what it has was read again, and what "
             "was cleaned away before it was recorded is not in it: compare with `lightning-cli "
             "bkpr-listincome`"
+        )
+    warned = _warned()
+    if warned and warned[0] > now() - DAY:
+        told.append(
+            f"{clock_time(warned[0])}: few wallets or none can pay {warned[1] // 1000} sat and "
+            f"more, the node says ({warned[2]}): it needs channels through which so much can come"
         )
     try:
         return told + faults(shop)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from peewee import IntegrityError
 
-from lightningspace import capacity, ledger, models, names, offers, wanted
+from lightningspace import capacity, ledger, models, names, node_problems, offers, wanted
 from lightningspace.clock import now
 from lightningspace.models import (
     Account,
@@ -552,13 +552,14 @@ def _ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:
         shop.config.invoice_minutes * 60,
         only_hash=metadata is not None,
     )
-    if not _keep_invoice(order.token, invoice):
+    if not _keep_invoice(order, invoice):
         raise NodeError("the order was given up before its invoice came")
     logger.info("order %s: placed, %d msat", order.token[:8], order.amount_msat)
 
 
-def _keep_invoice(token: str, invoice: Invoice) -> bool:
+def _keep_invoice(order: Order, invoice: Invoice) -> bool:
     with transaction():
+        node_problems.note_warnings(order.amount_msat, invoice.warnings)
         kept = (
             Order.update(
                 bolt11=invoice.bolt11,
@@ -567,7 +568,7 @@ def _keep_invoice(token: str, invoice: Invoice) -> bool:
                 expires_at=invoice.expires_at,
             )
             .where(
-                (Order.token == token)
+                (Order.token == order.token)
                 & Order.cancelled_at.is_null()
                 & (Order.bolt11.is_null() | (Order.bolt11 == invoice.bolt11))
             )

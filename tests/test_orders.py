@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lightningspace import capacity, orders, payments, shop, wanted
+from lightningspace import capacity, node_problems, orders, payments, shop, wanted
 from lightningspace.models import Account, Cursor, Order, Server
 from lightningspace.node import Node, NodeError, Payment
 from lightningspace.prices import Terms
@@ -243,6 +243,20 @@ def test_an_invoice_that_comes_after_the_order_was_given_up_is_shown_to_nobody(t
     assert failed
     assert Order.get_by_id(token).bolt11 is None
     assert held() == (0, 0)
+
+
+def test_what_few_wallets_can_pay_is_a_problem_until_they_can(this_shop, node, time_machine):
+    def told() -> list[str]:
+        orders.place(this_shop, wish())
+        return node_problems.problems(this_shop)
+
+    node.warnings = {"warning_mpp": "in parts"}
+    assert told() == []
+    node.warnings = {"warning_deadends": "dead ends", "warning_offline": "away"}
+    [line] = told()
+    assert "pay 630 sat and more, the node says (warning_deadends warning_offline)" in line
+    node.warnings = {}
+    assert told() == []
 
 
 # -- payments ------------------------------------------------------------------------

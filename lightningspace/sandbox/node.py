@@ -135,6 +135,7 @@ class SandboxNode:
         self.faults = faults or Faults()
         self.wallet_faults = Faults()
         self.autocleans_paid_invoices = False  # told, not done
+        self.warnings: dict[str, str] = {}  # told with each new invoice
         self._changed = threading.Condition(threading.RLock())
         self._waiters: list[list[Invoice]] = []
         self._records = _Records(store)
@@ -463,7 +464,7 @@ class SandboxNode:
             "bolt11": invoice.bolt11,
             "payment_secret": payment_secret,
             "created_index": invoice.created_index,
-            "warning_deadends": "Insufficient incoming capacity, once dead-end peers were excluded",
+            **self.warnings,
         }
 
     def _listinvoices(self, label=None, invstring=None, payment_hash=None, offer_id=None) -> dict:
