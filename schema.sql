@@ -192,7 +192,9 @@ CREATE TABLE orders (
                                                          -- or a token's id; NULL: nobody's
   receipt_epoch  BIGINT NOT NULL DEFAULT 0,              -- of the account when it was placed
   redeemed_at    BIGINT,                                 -- its token was shown for what it bought
-  cancelled_at   BIGINT,
+  cancelled_at   BIGINT,                                 -- the wish: the node may not know of it yet
+  missing_at     BIGINT,                                 -- the node did not know its invoice; if it
+                                                         -- is released as well, it may have been paid
   released_at    BIGINT,                                 -- the node has no invoice to pay any more
   paid_at        BIGINT,
   node_id        TEXT,

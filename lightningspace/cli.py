@@ -91,6 +91,11 @@ def problems():
             f"payment {order.payment_hash}: {order.received_msat} msat, a tip for a hosting that "
             f"was gone when it came (order {order.token[:8]})"
         )
+    for order in payments.doubtful():
+        click.echo(
+            f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say "
+            f"whether they came, for it lost the invoice (order {order.token[:8]})"
+        )
     for row in progress.problems():
         again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
         click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")

@@ -498,6 +498,12 @@ def close_for_good():
         logger.warning("account %s: not closed: %s", account.id, error)
         problem = "Our Lightning node does not answer. Nothing was closed. Please try again."
         return _close_page(form, 503, problem=problem)
+    except orders.NotCertain:
+        problem = (
+            "An order or a tip for this hosting may just be being paid. Nothing was closed: please "
+            "try again in a minute."
+        )
+        return _close_page(form, 503, problem=problem)
     if not is_closed:
         problem = (
             "A payment for this hosting has just arrived, or its end has moved. Nothing was "

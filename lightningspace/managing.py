@@ -602,9 +602,11 @@ def cancel_order(token):
         try:
             orders.cancel(this_shop(), order)
         except NodeError as error:
-            logger.warning("order %s: not cancelled: %s", token[:8], error)
-            detail = "Our Lightning node does not answer: the order stands. Try again soon."
+            logger.warning("order %s: not cancelled yet: %s", token[:8], error)
+            detail = "Our Lightning node does not answer: it is cancelled as soon as it does."
             raise ApiError(503, "node_down", detail, retry_after=10) from None
+        except orders.NotCertain:
+            pass  # its state says so
         order = Order.get_by_id(order.token)
     if orders.state(order) in ("preparing", "checking"):
         detail = "This order is being prepared or looked at just now. Send the same again soon."
@@ -668,6 +670,9 @@ def close_hosting():
         logger.warning("account %s: not closed: %s", found.account.id, error)
         detail = "Our Lightning node does not answer. Nothing was closed. Try again soon."
         raise ApiError(503, "node_down", detail, retry_after=10) from None
+    except orders.NotCertain:
+        detail = "An order or a tip may just be being paid. Nothing was closed. Try again soon."
+        raise ApiError(503, "checking", detail, retry_after=10) from None
     if not is_closed:
         detail = "A payment for this hosting has just arrived. Nothing was closed."
         raise ApiError(409, "just_paid", detail)

@@ -125,20 +125,22 @@ class Node:
             return None
         return Invoice(label, entry["bolt11"], entry["payment_hash"], entry["expires_at"])
 
-    def find_payment(self, label: str) -> Payment | None:
-        """The payment of the invoice with `label`; None while it is unpaid or unknown."""
+    def look_up(self, label: str) -> tuple[bool, Payment | None]:
+        """Whether the node knows an invoice with `label`, and its payment; None: it is unpaid."""
         entry = self._entry(label)
-        return _payment(entry) if entry and entry["status"] == "paid" else None
+        is_paid = entry is not None and entry["status"] == "paid"
+        return entry is not None, _payment(entry) if is_paid else None
 
     def find_preimage(self, label: str) -> str | None:
         """The preimage of the paid invoice with `label`, which its payer has; None: none is."""
         entry = self._entry(label)
         return entry["payment_preimage"] if entry and entry["status"] == "paid" else None
 
-    def delete_unpaid_invoice(self, label: str) -> bool:
-        """Delete an invoice that nobody has paid: True when the node has none of that label now.
+    def delete_unpaid_invoice(self, label: str) -> bool | None:
+        """Delete an invoice that nobody has paid. False: it is paid. None: the node knows none.
 
-        False: it is paid. The node decides in the moment of the call, so a payment cannot be lost.
+        The node decides in the moment of the call, so a payment cannot be lost. What it does not
+        know it may have been paid and lost.
         """
         status = "unpaid"
         for _ in range(3):  # it may expire between two of these calls
@@ -147,13 +149,37 @@ class Node:
                 return True
             except Refused as refused:
                 if refused.code == UNKNOWN_INVOICE:
-                    return True
+                    return None
                 if refused.code != WRONG_STATUS:
                     raise
                 status = refused.data.get("current_status")
                 if status == "paid":
                     return False
         raise NodeError("the node does not say what has become of an invoice")
+
+    def income(self, since: int) -> dict[str, tuple[int, int]] | None:
+        """What came in since then: msat and when, by payment hash, of deleted invoices too.
+
+        None: the node keeps no books.
+        """
+        try:
+            answer = self._call(
+                "bkpr-listincome",
+                consolidate_fees=False,
+                start_time=_bounded(max(0, since), 0, END_OF_TIME),
+            )
+        except Refused as refused:
+            if refused.code != UNKNOWN_COMMAND:
+                raise
+            return None
+        received: dict[str, tuple[int, int]] = {}
+        for event in answer["income_events"]:
+            if event["tag"] == "invoice" and event["credit_msat"]:
+                # A payment in parts has several.
+                msat, at = received.get(event["payment_id"], (0, 0))
+                together = msat + event["credit_msat"], max(at, event["timestamp"])
+                received[event["payment_id"]] = together
+        return received
 
     def create_offer(self, label: str, description: str, issuer: str) -> Offer:
         """A new offer of any amount. Asking again makes another one."""

@@ -56,6 +56,10 @@ class Refused(Exception):
     """Nothing is sold to this account now; the text says why, to its owner."""
 
 
+class NotCertain(Exception):
+    """Whether something is being paid just now is to be found out first: in a minute it is."""
+
+
 class ResizeWaits(Exception):
     """`token`: the unpaid order of another size, which comes first."""
 
@@ -521,8 +525,10 @@ def _unpaid(account_id: str):
 
 
 def _stands():
-    # One that was given up without an invoice is cancelled first and released later.
-    return Order.released_at.is_null() & Order.cancelled_at.is_null()
+    # One that was given up without an invoice is cancelled first and released later. One with an
+    # invoice is cancelled when the node has deleted that.
+    is_given_up = Order.cancelled_at.is_null(False) & Order.bolt11.is_null()
+    return Order.released_at.is_null() & ~is_given_up
 
 
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
@@ -674,32 +680,50 @@ def state(order: Order) -> str:
         return "closed"
     if order.paid_at is not None:
         return "paid"
-    if order.cancelled_at is not None:
-        return "cancelled"
-    if order.released_at is not None:
-        return "expired"
-    if order.expires_at <= now():
+    if is_certain(order):
+        return "expired" if order.cancelled_at is None else "cancelled"
+    if order.cancelled_at or order.missing_at or order.expires_at <= now():
         return "checking"
     if order.bolt11 is None:
         return "preparing"
     return "unpaid"
 
 
+def is_certain(order: Order) -> bool:
+    """Whether nobody has paid an unpaid order, and nobody can any more."""
+    if order.released_at is None:  # else it was given up: its invoice was shown to nobody
+        return order.cancelled_at is not None and order.bolt11 is None
+    return order.missing_at is None
+
+
 # -- releasing -----------------------------------------------------------------------
 
 
 def cancel(shop: Shop, order: Order) -> bool:
-    """Withdraw an unpaid order; False when the node says that it is paid. Raises NodeError."""
-    if not shop.node.delete_unpaid_invoice(label(shop, order)):
+    """Withdraw an unpaid order; False when the node says that it is paid: then it stands.
+
+    Raises NodeError, and NotCertain when the node does not know its invoice: `payments.tidy` finds
+    out then whether it was paid, and else ends it.
+    """
+    unpaid_one = (Order.token == order.token) & Order.paid_at.is_null()
+    unpaid_one &= Order.released_at.is_null()
+    # First: a node that does not answer may do it later, when it wakes.
+    wishes = Order.update(cancelled_at=now()).where(unpaid_one & Order.cancelled_at.is_null())
+    wishes.execute()
+    is_deleted = shop.node.delete_unpaid_invoice(label(shop, order))
+    if is_deleted is False:
+        Order.update(cancelled_at=None).where(unpaid_one & Order.bolt11.is_null(False)).execute()
         return False
-    return release(order.token, cancelled_at=now())
+    if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
+        raise NotCertain
+    return release(order.token)
 
 
 def close_account(shop: Shop, account: Account) -> bool:
     """Close an account once none of its invoices can be paid any more.
 
     False, and nothing is closed, when a payment came or its end has moved since `account` was
-    read. Raises NodeError; what was cancelled before stays so. Twice is once.
+    read. Raises NotCertain and NodeError; what was cancelled before stays so. Twice is once.
     """
     unpaid_ones = list(_unpaid(account.id))
     for _ in range(RACES):
@@ -710,14 +734,16 @@ def close_account(shop: Shop, account: Account) -> bool:
         unpaid_ones = list(_unpaid(account.id).where(is_of_others()))
         if not unpaid_ones:
             break
-    if not offers.turn_off(shop, account.id):
-        offers.recheck(account.id)
-        return False
-    with transaction():
-        if _close_within(account):
-            return True
-        offers.recheck(account.id)
-    return False
+    is_closed = False
+    try:
+        if not offers.turn_off(shop, account.id):
+            raise NotCertain
+        with transaction():
+            is_closed = _close_within(account)
+    finally:
+        if not is_closed:
+            offers.recheck(account.id)
+    return is_closed
 
 
 def _close_within(account: Account) -> bool:
@@ -726,20 +752,23 @@ def _close_within(account: Account) -> bool:
         return True
     paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
     arrives = Order.select().where((Order.account == account.id) & paid)
-    # The first: ordered meanwhile.
-    if _unpaid(account.id).exists() or arrives.exists() or not offers.is_off(account.id):
+    if arrives.exists() or locked.expires_at != account.expires_at:
         return False
-    if locked.expires_at != account.expires_at:
-        return False
+    # Ordered, or switched on, meanwhile.
+    if _unpaid(account.id).exists() or not offers.is_off(account.id):
+        raise NotCertain
     wanted.close_within(account.id)
     return True
 
 
-def release(token: str, **facts) -> bool:
-    """Free an order's name: the node has no invoice of it to pay any more."""
+def release(token: str, missing_at: int | None = None) -> bool:
+    """Free an order's name: the node has no invoice of it to pay any more.
+
+    `missing_at`: since when it has none, if nobody can say whether it was paid before.
+    """
     with transaction():
         released = (
-            Order.update(released_at=now(), attempt=None, bolt11=None, **facts)
+            Order.update(released_at=now(), attempt=None, bolt11=None, missing_at=missing_at)
             .where((Order.token == token) & Order.paid_at.is_null() & Order.released_at.is_null())
             .execute()
         )

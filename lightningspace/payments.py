@@ -6,6 +6,8 @@ Recording depends on no business rule; taking effect is separate and retried.
 import logging
 import secrets
 import string
+from collections.abc import Callable
+from functools import cache
 
 from peewee import Case, IntegrityError
 
@@ -34,6 +36,10 @@ logger = logging.getLogger(__name__)
 INTERRUPTED_SECONDS = 60
 # Released orders stay for "order again", with what was typed in them, for this long.
 KEPT_SECONDS = DAY
+# Those of which it is not certain, for so long: the operator is to see them.
+DOUBTFUL_SECONDS = 30 * DAY
+# An invoice that the node does not know is looked for once more, so much later.
+LOOK_AGAIN_SECONDS = 30
 
 
 class _SomebodyWasFaster(Exception):
@@ -80,9 +86,8 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
         new |= is_tip and _record_tip(shop, node_id, payment, tipped)
         Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
         moved = {"pay_index": payment.pay_index, "payment_hash": payment.payment_hash}
-        Cursor.update(moved).where(
-            (Cursor.node_id == node_id) & (Cursor.pay_index == after)
-        ).execute()
+        is_there = (Cursor.node_id == node_id) & (Cursor.pay_index == after)
+        Cursor.update(moved).where(is_there).execute()
     return new
 
 
@@ -348,28 +353,71 @@ def tidy(shop: Shop, node_id: str) -> bool:
     Return whether a payment was found that the watcher had not seen. Raises NodeError.
     """
     found = False
-    open_orders = Order.select().where(Order.paid_at.is_null() & Order.released_at.is_null())
-    for order in list(open_orders):
+    is_open = Order.paid_at.is_null() & Order.released_at.is_null()
+    open_orders = list(Order.select().where(is_open).order_by(Order.placed_at))
+    # Asked once for all of them, and only if there is need; a day more, for a clock that was wrong.
+    since = open_orders[0].placed_at - DAY if open_orders else 0
+    income = cache(lambda: shop.node.income(since))
+    for order in open_orders:
         try:
-            found |= _look_up(shop, node_id, order)
+            found |= _look_up(shop, node_id, order, income)
         except Refused as refused:  # of this order: the others go on
             logger.error("order %s: %s", order.token[:8], refused)
+    is_kept = Order.missing_at.is_null(False) & (Order.released_at > now() - DOUBTFUL_SECONDS)
     Order.delete().where(
-        Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS)
+        Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS) & ~is_kept
     ).execute()
     return found
 
 
-def _look_up(shop: Shop, node_id: str, order: Order) -> bool:
+def doubtful() -> list[Order]:
+    """Released orders of which nobody can say whether they were paid; the longest first."""
+    doubts = Order.paid_at.is_null() & Order.released_at.is_null(False)
+    doubts &= Order.missing_at.is_null(False)
+    return list(Order.select().where(doubts).order_by(Order.released_at))
+
+
+def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
     interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
     given_up = interrupted and orders.give_up(order.token)
     is_over = given_up or order.cancelled_at or order.expires_at <= now()
     if is_over and shop.node.delete_unpaid_invoice(label(shop, order)):
         orders.release(order.token)
         return False
-    payment = shop.node.find_payment(label(shop, order))
+    is_known, payment = shop.node.look_up(label(shop, order))
+    if not is_known and order.payment_hash is None:
+        if is_over:  # its invoice was shown to nobody
+            orders.release(order.token)
+        return False
+    if not is_known:
+        payment = _find_out(shop, order, income())
+    elif order.missing_at:  # it is restored once more
+        Order.update(missing_at=None).where(Order.token == order.token).execute()
     if payment is None:
         return False
     # The cursor stays: payments before this one may still be on their way to the watcher.
     with transaction():
         return _record(order.token, node_id, payment)
+
+
+def _find_out(shop: Shop, order: Order, income: dict | None) -> Payment | None:
+    """The payment of an order whose invoice the node does not know any more, if its books have one.
+
+    At the second look without one it is released. If we had not asked the node to delete it, it was
+    restored or cleaned, and may have lost the payment.
+    """
+    if income and order.payment_hash in income:
+        received_msat, at = income[order.payment_hash]
+        logger.error("order %s: paid, and its invoice cleaned away at the node", order.token[:8])
+        return Payment(label(shop, order), order.payment_hash, 0, at, received_msat)
+    if order.missing_at is None:
+        still = (Order.token == order.token) & Order.released_at.is_null()
+        Order.update(missing_at=now()).where(still).execute()
+    elif order.missing_at <= now() - LOOK_AGAIN_SECONDS:
+        is_certain = income is not None and order.cancelled_at is not None
+        if orders.release(order.token, None if is_certain else order.missing_at) and not is_certain:
+            logger.error(
+                "order %s: the node does not know its invoice any more; it may have been paid",
+                order.token[:8],
+            )
+    return None

@@ -103,7 +103,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
 
 def _may_count_soon(order: Order) -> bool:
     if order.paid_at is None:
-        return order.released_at is None and order.cancelled_at is None
+        return not orders.is_certain(order)
     # What it opens is about to be opened: anew, where it was gone when the payment came. Of a lost
     # order the operator knows.
     return order.applied_at is None and (order.account_id is None or order.kind == "open")

@@ -38,7 +38,7 @@ CODES = {
     "checking": (503, "The order is being prepared, or we find out whether it was paid in time."),
     "takes_effect": (503, "It is paid, and takes effect in a moment."),
     "setting_up": (503, "The hosting is still being set up."),
-    "node_down": (503, "Our Lightning node does not answer. Nothing was charged or changed."),
+    "node_down": (503, "Our Lightning node does not answer. Nothing was charged."),
     "service_unavailable": (503, "We cannot answer just now. Nothing is lost."),
 }
 TITLES = {
@@ -187,7 +187,7 @@ ROUTES = {
         "Close the hosting",
         {202: "Closing"},
         capability="close",
-        codes=("setting_up", "just_paid", "node_down"),
+        codes=("setting_up", "just_paid", "checking", "node_down"),
         note="Everything in it is deleted, and nothing is paid back.",
     ),
     "POST /hosting/extend": Route(

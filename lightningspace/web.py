@@ -153,9 +153,11 @@ def cancel_order(token):
         try:
             orders.cancel(this_shop(), found)
         except NodeError as error:
-            logger.warning("order %s: not cancelled: %s", token[:8], error)
-            problem = "Our Lightning node does not answer: the order stands. Please try again."
-            return _order_page(found, status=503, problem=problem)
+            logger.warning("order %s: not cancelled yet: %s", token[:8], error)
+            problem = "Our Lightning node does not answer. This is cancelled as soon as it does."
+            return _order_page(_order(token), status=503, problem=problem)
+        except orders.NotCertain:
+            pass  # its page says so
     return redirect(url_for("web.order", token=token), 303)
 
 
@@ -227,7 +229,7 @@ def _if_paid(order: Order) -> orders.Offer | None:
 def _status(order: Order) -> dict:
     state = orders.state(order)
     status = {"order": order, "state": state, "is_mine": _is_mine(order), "waits": True}
-    if state in ("preparing", "cancelled", "expired", "closed"):
+    if state in ("preparing", "cancelled", "expired", "closed") or order.released_at:
         status["waits"] = False
     elif orders.was_renewed(order):
         status |= {"state": "renewed", "waits": False}

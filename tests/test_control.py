@@ -849,7 +849,8 @@ def test_what_is_ordered_in_the_moment_of_closing_stops_it(
         return take(method)
 
     monkeypatch.setattr(node.faults, "take", order_meanwhile)
-    assert orders.close_account(this_shop, alice) is False
+    with pytest.raises(orders.NotCertain):
+        orders.close_account(this_shop, alice)
     assert Account.get_by_id(alice.id).closing_at is None
     assert orders.close_account(this_shop, alice) is True
 

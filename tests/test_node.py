@@ -7,6 +7,7 @@ import time
 import pytest
 from pyln.client import LightningRpc
 
+from lightningspace import clock
 from lightningspace.node import Node, NodeError
 from tests.conftest import eventually
 
@@ -53,7 +54,7 @@ def test_no_payment_in_time_is_none(lightning):
 def test_an_unpaid_invoice_is_deleted_and_stays_deleted(lightning):
     lightning.create_invoice("label", 1000, "x", 600)
     assert lightning.delete_unpaid_invoice("label")
-    assert lightning.delete_unpaid_invoice("label")
+    assert lightning.delete_unpaid_invoice("label") is None
     assert lightning.find_invoice("label") is None
 
 
@@ -65,8 +66,23 @@ def test_an_expired_invoice_is_deleted_as_well(lightning, time_machine):
 
 def test_a_paid_invoice_is_never_deleted(lightning, wallet):
     wallet.pay(lightning.create_invoice("label", 1000, "x", 600).bolt11)
-    assert not lightning.delete_unpaid_invoice("label")
-    assert lightning.find_payment("label").received_msat == 1000
+    assert lightning.delete_unpaid_invoice("label") is False
+    is_known, payment = lightning.look_up("label")
+    assert (is_known, payment.received_msat) == (True, 1000)
+
+
+def test_what_came_in_is_known_of_deleted_invoices_too(lightning, wallet, node):
+    invoice = lightning.create_invoice("label", 1000, "x", 600)
+    wallet.pay(invoice.bolt11)
+    LightningRpc(str(node._node.path)).delinvoice("label", "paid")
+    paid_at = clock.now()
+    assert lightning.look_up("label") == (False, None)
+    [(payment_hash, (msat, at))] = lightning.income(paid_at - 60).items()
+    assert (payment_hash, msat) == (invoice.payment_hash, 1000)
+    assert paid_at - 60 < at <= paid_at
+    assert lightning.income(paid_at + 60) == {}
+    node.lose_plugin("bookkeeper")
+    assert lightning.income(0) is None
 
 
 def test_a_payment_is_known_by_its_index_and_its_hash(lightning, wallet, node):

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import pytest
+from pyln.client import LightningRpc
 
 from lightningspace import capacity, node_problems, orders, payments, shop, wanted
 from lightningspace.models import Account, Cursor, Order, Server
@@ -398,7 +399,7 @@ def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, tim
     stale = reload(order)
     stale.bolt11 = None
     time_machine.forward(payments.INTERRUPTED_SECONDS + 1)
-    payments._look_up(this_shop, "node", stale)
+    payments._look_up(this_shop, "node", stale, dict)
     assert this_shop.node.find_invoice(orders.label(this_shop, order))
     assert orders.state(reload(order)) == "unpaid"
 
@@ -437,16 +438,93 @@ def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
     assert Account.select().count() == 0
 
 
-def test_an_order_whose_cancelling_was_killed_after_the_node_is_released_at_its_end(
-    order, this_shop, worker, time_machine
+def look_twice(worker, time_machine) -> None:
+    worker.tidy()
+    time_machine.forward(60)
+    worker.tidy()
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after", "late"])
+def test_what_the_node_was_told_to_cancel_is_cancelled_whenever_it_does_it(
+    kind, order, this_shop, worker, node, time_machine, tmp_path, runner
 ):
-    this_shop.node.delete_unpaid_invoice(orders.label(this_shop, order))
-    worker.tidy()
-    assert held() == (0, 1)
-    time_machine.forward(16 * 60)
-    worker.tidy()
-    assert orders.state(reload(order)) == "expired"
+    node.faults.set(kind, "delinvoice", times=1)
+    impatient = dataclasses.replace(this_shop, node=Node(str(tmp_path / "lightning-rpc"), 0.2))
+    with pytest.raises(NodeError):
+        orders.cancel(impatient, order)
+    assert orders.state(reload(order)) == "checking"
+    node.faults.clear()
+    if kind == "late":
+        eventually(lambda: this_shop.node.find_invoice(orders.label(this_shop, order)) is None)
+    look_twice(worker, time_machine)
+    assert orders.state(reload(order)) == "cancelled"
     assert held() == (0, 0)
+    assert runner.invoke(args=["problems"]).output == ""
+
+
+def test_what_is_paid_while_it_is_being_cancelled_counts(order, this_shop, worker, node, wallet):
+    node.faults.set("cut-before", "delinvoice", times=1)
+    with pytest.raises(NodeError):
+        orders.cancel(this_shop, order)
+    wallet.pay(order.bolt11)
+    worker.tidy()
+    assert orders.state(reload(order)) == "paid"
+
+
+@pytest.mark.parametrize("end", ["none", "cancelled", "expired"])
+def test_a_payment_that_was_cleaned_away_is_found_in_the_nodes_books(
+    end, order, this_shop, worker, wallet, time_machine
+):
+    wallet.pay(order.bolt11)
+    rpc = LightningRpc(this_shop.config.lightning_rpc)
+    rpc.delinvoice(orders.label(this_shop, order), "paid")
+    if end == "cancelled":
+        with pytest.raises(orders.NotCertain):
+            orders.cancel(this_shop, order)
+    if end == "expired":
+        time_machine.forward(16 * 60)
+    worker.tidy()
+    assert reload(order).received_msat == order.amount_msat
+    work(worker)
+    assert Account.get().ready_at is not None
+
+
+@pytest.mark.parametrize("lacks_books", [False, True])
+def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
+    lacks_books, this_shop, worker, node, time_machine, runner
+):
+    copy = node.copied()
+    order = orders.place(this_shop, wish())
+    node.settle(order.payment_hash)  # nobody was told
+    node.restore(copy)
+    if lacks_books:
+        node.lose_plugin("bookkeeper")
+    worker.tidy()
+    assert orders.state(reload(order)) == "checking"
+    assert held() == (0, 1)
+    time_machine.forward(60)
+    worker.tidy()
+    assert orders.state(reload(order)) == "checking"
+    assert held() == (0, 0)
+    time_machine.forward(86401)
+    worker.tidy()
+    listed = f"payment {order.payment_hash}: 630000 msat, and the node cannot say whether they came"
+    assert listed in runner.invoke(args=["problems"]).output
+    time_machine.forward(payments.DOUBTFUL_SECONDS)
+    worker.tidy()
+    assert Order.select().count() == 0
+
+
+def test_an_order_that_the_node_knows_again_can_be_paid(this_shop, worker, node):
+    older = node.copied()
+    order = orders.place(this_shop, wish())
+    newer = node.copied()
+    node.restore(older)
+    worker.tidy()
+    assert orders.state(reload(order)) == "checking"
+    node.restore(newer)
+    worker.tidy()
+    assert orders.state(reload(order)) == "unpaid"
 
 
 def test_a_payment_in_the_last_second_wins_over_the_expiry(order, wallet, worker, time_machine):

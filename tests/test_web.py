@@ -182,7 +182,7 @@ def reach(client, wallet, worker, this_shop, node, panel, time_machine):
 
 WAITING = {
     "unpaid": "Waiting for your payment",
-    "checking": "no payment is under way",
+    "checking": "whether a payment is under way",
     "paid": "Paid. Setting up",
     "failing": "Last try",
 }
@@ -883,16 +883,33 @@ def test_cancelling_twice_is_cancelling_once(client):
     assert [answer.status_code for answer in answers] == [303, 303]
 
 
-def test_an_order_stands_while_the_node_cannot_cancel_it(client, node):
+def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker):
     link = place_order(client).location
     node.down()
     answer = send(client, f"{link}/cancel", page=link)
     assert answer.status_code == 503
-    assert "the order stands" in answer.text
-    assert "Waiting for your payment" in client.get(link).text
+    assert "This is cancelled as soon as it does" in answer.text
+    for page in (answer.text, client.get(link).text):
+        assert "Please pay this invoice no more" in page
+        assert "lnbc" not in page
     node.up()
-    send(client, f"{link}/cancel", page=link)
+    worker.tidy()
     assert "Cancelled" in client.get(link).text
+
+
+def test_an_invoice_that_the_node_has_lost_is_not_said_to_be_unpaid(
+    client, node, worker, time_machine
+):
+    copy = node.copied()
+    link = place_order(client).location
+    node.restore(copy)
+    worker.tidy()
+    time_machine.forward(60)
+    worker.tidy()
+    page = client.get(link).text
+    assert "cannot say whether it was paid" in page and Order.get().payment_hash in page
+    assert "Nothing was charged" not in page
+    assert "hx-trigger" not in page and "Order again" in page
 
 
 # -- links -----------------------------------------------------------------------------

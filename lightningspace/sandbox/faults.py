@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-KINDS = ("slow", "frozen", "refuse", "cut-before", "cut-after", "twice")
+KINDS = ("slow", "frozen", "late", "refuse", "cut-before", "cut-after", "twice")
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Fault:
 class Faults:
     """The switches of one server. Every call asks `take(method)` once, from any thread.
 
-    `frozen` calls wait on `thawed` and are never answered; the server sets it
-    when it is closed or when the weather clears, and then drops them.
+    `frozen` and `late` calls wait on `thawed`; the server sets it when it is closed or when the
+    weather clears, and then drops the former.
     """
 
     def __init__(self):
@@ -43,6 +43,7 @@ class Faults:
         The first `passes` of them go well, then `times` go wrong (None: all).
         `slow` waits `seconds`, then answers; `refuse` answers an error saying `message`;
         `cut-before` and `cut-after` close the connection before or after doing the work.
+        `late` does the work only when the weather clears (the node alone).
         `twice` does the work of two such calls that came in the same instant (the panel alone).
         """
         if kind not in KINDS:

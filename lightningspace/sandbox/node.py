@@ -258,6 +258,7 @@ class SandboxNode:
                 invoice.status = "unpaid"
                 invoice.pay_index = invoice.amount_received_msat = invoice.paid_at = None
                 heapq.heappush(self._expiring, (invoice.expires_at, invoice.label))
+                self._forget_income(invoice)
                 self._records.put("invoice", invoice.label, vars(invoice))
             del self._paid[kept:]
             self._counters["pay"] = pay_index
@@ -303,6 +304,7 @@ class SandboxNode:
             self._records.remove("offer", offer_id)
             for invoice in [i for i in self._by_hash.values() if i.local_offer_id == offer_id]:
                 del self._by_label[invoice.label], self._by_hash[invoice.payment_hash]
+                self._forget_income(invoice)
                 self._records.remove("invoice", invoice.label)
             self._paid = [invoice for invoice in self._paid if invoice.local_offer_id != offer_id]
             self._save()
@@ -714,6 +716,10 @@ class SandboxNode:
                 ]
             }
 
+    def _forget_income(self, invoice: Invoice) -> None:
+        if self._income.pop(invoice.payment_hash, None):
+            self._records.remove("income", invoice.payment_hash)
+
     def _keep_books(self, invoice: Invoice) -> None:
         event = {
             "account": hashlib.sha256(self.id.encode()).hexdigest(),  # its channel
@@ -1110,6 +1116,10 @@ class _Endpoint:
         elif fault.kind == "frozen":
             self._faults.thawed.wait()
             raise HungUp
+        elif fault.kind == "late":
+            self._faults.thawed.wait()
+            if self.closing.is_set():
+                raise HungUp
         elif fault.kind == "refuse":
             # "205: no route" says which code the error has.
             parsed = re.fullmatch(r"(?:(-?[0-9]+): *)?(.*)", fault.message, re.S)
