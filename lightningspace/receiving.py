@@ -9,7 +9,7 @@ from lightningspace import progress, tips, wanted
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import Button, TipJarForm
 from lightningspace.models import Service
-from lightningspace.node import NodeError
+from lightningspace.node import NodeError, Refused
 from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
@@ -54,9 +54,12 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
 
 
 def _offer() -> dict:
-    """The offer's text; None while there is none, or (`no_answer`) the node says nothing."""
+    """The offer's text; None while there is none, or the node says nothing (`no_answer`) or no."""
     try:
         return {"offer": tips.offer(this_shop(), this_account()), "no_answer": False}
+    except Refused as refused:
+        logger.warning("no offer: %s", refused)
+        return {"offer": None, "is_refused": True}
     except NodeError as error:
         logger.warning("no offer: %s", error)
         return {"offer": None, "no_answer": True}

@@ -7,7 +7,7 @@ from lightningspace import clock, hosting, lifecycle, offers, orders, payments, 
 from lightningspace.models import Account, Fact, Offer, Order, transaction
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
-from tests.conftest import at_once, eventually, open_account, record_payments, work
+from tests.conftest import at_once, eventually, log_in, open_account, record_payments, work
 
 pytestmark = pytest.mark.any_database
 SAT = 1000
@@ -388,6 +388,20 @@ def test_one_that_the_node_refuses_does_not_hold_up_the_others(
     assert offers.match(this_shop) == 0
     time_machine.forward(offers.HELD_SECONDS)
     assert offers.match(this_shop) == 1
+
+
+def test_a_node_without_the_plugin_makes_none_and_closes_all_the_same(
+    this_shop, alice, node, client
+):
+    bob = open_account(this_shop, "bob")
+    tips.offer(this_shop, bob)
+    node.lose_plugin("offers")
+    log_in(client, "alice", "correct horse")
+    page = client.get("/account/tips").text
+    assert "makes no offers just now" in page and "does not answer" not in page
+    for account in (alice, bob):
+        assert orders.close_account(this_shop, fresh(account))
+    assert not is_on(node)
 
 
 def test_an_owner_does_not_close_while_the_node_is_silent(this_shop, alice, offer, node):
