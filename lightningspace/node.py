@@ -363,8 +363,21 @@ def _payment(entry: dict) -> Payment:
         paid_at=entry["paid_at"],
         received_msat=entry["amount_received_msat"],
         offer_id=entry.get("local_offer_id"),
-        payer_note=entry.get("invreq_payer_note"),
+        payer_note=_as_typed(entry.get("invreq_payer_note")),
     )
+
+
+def _as_typed(note: str | None) -> str | None:
+    r"""A payer's lightningd sends a note as JSON has it, `"` as `\"`; other wallets as it is.
+
+    What no JSON can have stays: a note with `\o/` or a bare `"` in it was not written so.
+    """
+    if note is None or "\\" not in note:
+        return note
+    try:
+        return json.loads(f'"{note}"')
+    except ValueError:
+        return note
 
 
 def _offer(entry: dict) -> Offer:

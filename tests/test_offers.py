@@ -78,6 +78,24 @@ def test_what_is_paid_to_it_is_a_tip_with_the_payers_note(this_shop, alice, offe
     assert fresh(alice).expires_at == alice.expires_at + 1000 * SAT * DAY // RATE
 
 
+@pytest.mark.parametrize(
+    ("sent", "typed"),
+    [
+        (r"say \"hi\",\tand \u26a1 \ud83d\ude00", 'say "hi", and ⚡ 😀'),
+        (r"a typed \\n and \\\"", r"a typed \n and \""),
+        (r"\o/", r"\o/"),
+        (r'she said "hi\"', r'she said "hi\"'),
+        ("two\nlines, one \\n", "two lines, one \\n"),
+        ("\\", "\\"),
+        (r"half \ud83d", "half"),
+    ],
+)
+def test_a_note_is_kept_as_it_was_typed(sent, typed, alice, offer, wallet, worker):
+    pay(wallet, offer, 1000 * SAT, sent)
+    record_payments(worker)
+    assert Order.get().message == typed
+
+
 def test_it_can_be_paid_again_and_each_payment_counts_once(
     this_shop, alice, offer, wallet, worker, node
 ):
