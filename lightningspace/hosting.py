@@ -93,7 +93,8 @@ def reconcile(
     account, rows = _read(account_id)
     look_again = account.reconcile_at
     try:
-        look_again = _Round(shop, account, rows, lease, stopping, step).run()
+        with lease.renewed():
+            look_again = _Round(shop, account, rows, lease, stopping, step).run()
     finally:
         lease.release(look_again, account.revision)
     return True

@@ -7,12 +7,12 @@ from itertools import cycle
 
 import pytest
 
-from lightningspace import hosting, models, progress, records, wanted
+from lightningspace import clock, hosting, models, progress, records, wanted
 from lightningspace import panel as ispconfig
-from lightningspace.lease import LEASE_SECONDS
+from lightningspace.lease import LEASE_SECONDS, SILENT_SECONDS, Lease, Lost
 from lightningspace.models import Account, Service
 from lightningspace.shop import build
-from tests.conftest import OPENING, at_once, open_account
+from tests.conftest import OPENING, at_once, eventually, open_account
 from tests.flows import resize
 
 # In the order in which an opening makes them.
@@ -166,6 +166,34 @@ def test_who_comes_second_calls_nothing_until_the_first_is_through(account, firs
     assert len(panel.calls) == seen
     hanging.go_on()
     assert_open(panel, account.id)
+
+
+def held_until() -> int:
+    return Account.get().leased_until
+
+
+@pytest.mark.any_database
+def test_a_lease_is_renewed_while_its_holder_gives_signs_of_life(account, time_machine):
+    lease, other = Lease(account.id, renew_seconds=0.02), Lease(account.id)
+    assert lease.take()
+    with lease.renewed():
+        for _ in range(SILENT_SECONDS // 30):
+            eventually(lambda: held_until() == clock.now() + LEASE_SECONDS)
+            time_machine.forward(30)
+        assert not other.take()
+        lease.check()
+        eventually(lambda: held_until() == clock.now() + LEASE_SECONDS)
+        time_machine.forward(SILENT_SECONDS)  # it hangs
+        eventually(lambda: time_machine.forward(1) or other.take())
+        with pytest.raises(Lost):
+            lease.check()
+
+
+def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine):
+    assert Lease(account.id).take()
+    time_machine.forward(60)
+    assert account.id in hosting.due_accounts()
+    assert Lease(account.id).take()
 
 
 # -- one after the other, while the first one's call hangs ---------------------------
