@@ -193,6 +193,7 @@ CREATE TABLE orders (
   receipt_epoch  BIGINT NOT NULL DEFAULT 0,              -- of the account when it was placed
   redeemed_at    BIGINT,                                 -- its token was shown for what it bought
   cancelled_at   BIGINT,                                 -- the wish: the node may not know of it yet
+  withdrawn_at   BIGINT,                                 -- the node was told to delete its invoice
   missing_at     BIGINT,                                 -- the node did not know its invoice; if it
                                                          -- is released as well, it may have been paid
   released_at    BIGINT,                                 -- the node has no invoice to pay any more

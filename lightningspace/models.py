@@ -260,6 +260,7 @@ class Order(Table):
     receipt_epoch = BigIntegerField(default=0)
     redeemed_at = BigIntegerField(null=True)
     cancelled_at = BigIntegerField(null=True)
+    withdrawn_at = BigIntegerField(null=True)
     missing_at = BigIntegerField(null=True)
     released_at = BigIntegerField(null=True)
     paid_at = BigIntegerField(null=True)

@@ -174,11 +174,12 @@ class Node:
             return None
         received: dict[str, tuple[int, int]] = {}
         for event in answer["income_events"]:
-            if event["tag"] == "invoice" and event["credit_msat"]:
+            payment_hash = event.get("payment_id")
+            if event["tag"] == "invoice" and event["credit_msat"] and payment_hash:
                 # A payment in parts has several.
-                msat, at = received.get(event["payment_id"], (0, 0))
+                msat, at = received.get(payment_hash, (0, 0))
                 together = msat + event["credit_msat"], max(at, event["timestamp"])
-                received[event["payment_id"]] = together
+                received[payment_hash] = together
         return received
 
     def create_offer(self, label: str, description: str, issuer: str) -> Offer:
@@ -216,7 +217,7 @@ class Node:
                 "waitanyinvoice",
                 lastpay_index=_bounded(after, 0, 2**62),
                 timeout=seconds,
-                time_limit=seconds + WORKER_SECONDS,
+                time_limit=seconds + self._seconds,
             )
         except Refused as refused:
             if refused.code == TIMED_OUT:
@@ -253,7 +254,7 @@ class Node:
 
     def keeps_books(self) -> bool:
         """Whether it has the plugin that knows what was paid to invoices which are deleted."""
-        return self._knows("bkpr-listincome", start_time=END_OF_TIME)
+        return self._knows("bkpr-listincome", consolidate_fees=False, start_time=END_OF_TIME)
 
     def _knows(self, method: str, **params) -> bool:
         try:

@@ -705,18 +705,29 @@ def cancel(shop: Shop, order: Order) -> bool:
     Raises NodeError, and NotCertain when the node does not know its invoice: `payments.tidy` finds
     out then whether it was paid, and else ends it.
     """
-    unpaid_one = (Order.token == order.token) & Order.paid_at.is_null()
-    unpaid_one &= Order.released_at.is_null()
-    # First: a node that does not answer may do it later, when it wakes.
-    wishes = Order.update(cancelled_at=now()).where(unpaid_one & Order.cancelled_at.is_null())
-    wishes.execute()
-    is_deleted = shop.node.delete_unpaid_invoice(label(shop, order))
-    if is_deleted is False:
-        Order.update(cancelled_at=None).where(unpaid_one & Order.bolt11.is_null(False)).execute()
-        return False
+    is_deleted = withdraw(shop, order, cancelled_at=now())
     if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
         raise NotCertain
-    return release(order.token)
+    return is_deleted is not False and release(order.token)
+
+
+def withdraw(shop: Shop, order: Order, **facts) -> bool | None:
+    """Have the node delete an unpaid order's invoice: its answer. Raises NodeError.
+
+    That is noted first, with the facts: a node that does not answer may do it later. It is taken
+    back when it was paid, or when the node did not know it though nobody had told it to delete it.
+    """
+    unpaid_one = (Order.token == order.token) & Order.paid_at.is_null()
+    unpaid_one &= Order.released_at.is_null()
+    told = Order.update(withdrawn_at=now(), **facts)
+    is_first = told.where(unpaid_one & Order.withdrawn_at.is_null()).execute()
+    is_deleted = shop.node.delete_unpaid_invoice(label(shop, order))
+    if is_deleted is False:
+        stands = unpaid_one & Order.bolt11.is_null(False)
+        Order.update(withdrawn_at=None, cancelled_at=None).where(stands).execute()
+    if is_deleted is None and is_first:
+        Order.update(withdrawn_at=None).where(unpaid_one).execute()
+    return is_deleted
 
 
 def close_account(shop: Shop, account: Account) -> bool:

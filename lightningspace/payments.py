@@ -381,7 +381,7 @@ def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
     interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
     given_up = interrupted and orders.give_up(order.token)
     is_over = given_up or order.cancelled_at or order.expires_at <= now()
-    if is_over and shop.node.delete_unpaid_invoice(label(shop, order)):
+    if is_over and orders.withdraw(shop, order):
         orders.release(order.token)
         return False
     is_known, payment = shop.node.look_up(label(shop, order))
@@ -403,8 +403,8 @@ def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
 def _find_out(shop: Shop, order: Order, income: dict | None) -> Payment | None:
     """The payment of an order whose invoice the node does not know any more, if its books have one.
 
-    At the second look without one it is released. If we had not asked the node to delete it, it was
-    restored or cleaned, and may have lost the payment.
+    At the second look without one it is released. If we had not told the node to delete it, that
+    was restored or cleaned, and may have lost the payment.
     """
     if income and order.payment_hash in income:
         received_msat, at = income[order.payment_hash]
@@ -414,7 +414,7 @@ def _find_out(shop: Shop, order: Order, income: dict | None) -> Payment | None:
         still = (Order.token == order.token) & Order.released_at.is_null()
         Order.update(missing_at=now()).where(still).execute()
     elif order.missing_at <= now() - LOOK_AGAIN_SECONDS:
-        is_certain = income is not None and order.cancelled_at is not None
+        is_certain = income is not None and order.withdrawn_at is not None
         if orders.release(order.token, None if is_certain else order.missing_at) and not is_certain:
             logger.error(
                 "order %s: the node does not know its invoice any more; it may have been paid",

@@ -1124,6 +1124,16 @@ def test_a_payment_on_its_way_keeps_a_hosting_open(owner, alice, wallet):
     assert Account.get_by_id(alice.id).closing_at is None
 
 
+def test_while_it_is_not_certain_that_nobody_pays_a_hosting_is_closed_a_moment_later(
+    owner, alice, wallet, this_shop, worker
+):
+    tips.offer(this_shop, alice)
+    wallet.pay(this_shop.node.create_invoice("another program's", 1000, "x", 600).bolt11)
+    assert problem(owner.delete()) == (503, "checking")
+    record_payments(worker)
+    assert owner.delete().status_code == 202
+
+
 def test_without_the_node_nothing_is_closed(owner, alice, node):
     owner.post("/hosting/extend", HOUR)
     node.stop()

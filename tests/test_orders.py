@@ -444,6 +444,19 @@ def look_twice(worker, time_machine) -> None:
     worker.tidy()
 
 
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+def test_an_expired_order_is_released_whether_the_node_heard_it_or_not(
+    kind, order, worker, node, time_machine, runner
+):
+    node.faults.set(kind, "delinvoice", times=1)
+    time_machine.forward(16 * 60)
+    with pytest.raises(NodeError):
+        worker.tidy()
+    look_twice(worker, time_machine)
+    assert orders.state(reload(order)) == "expired"
+    assert runner.invoke(args=["problems"]).output == ""
+
+
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after", "late"])
 def test_what_the_node_was_told_to_cancel_is_cancelled_whenever_it_does_it(
     kind, order, this_shop, worker, node, time_machine, tmp_path, runner
@@ -489,9 +502,11 @@ def test_a_payment_that_was_cleaned_away_is_found_in_the_nodes_books(
     assert Account.get().ready_at is not None
 
 
-@pytest.mark.parametrize("lacks_books", [False, True])
+@pytest.mark.parametrize(
+    ("end", "lacks_books"), [("none", False), ("none", True), ("expired", False), ("cancel", False)]
+)
 def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
-    lacks_books, this_shop, worker, node, time_machine, runner
+    end, lacks_books, this_shop, worker, node, time_machine, runner
 ):
     copy = node.copied()
     order = orders.place(this_shop, wish())
@@ -499,6 +514,11 @@ def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
     node.restore(copy)
     if lacks_books:
         node.lose_plugin("bookkeeper")
+    if end == "expired":
+        time_machine.forward(16 * 60)
+    if end == "cancel":
+        with pytest.raises(orders.NotCertain):
+            orders.cancel(this_shop, order)
     worker.tidy()
     assert orders.state(reload(order)) == "checking"
     assert held() == (0, 1)
