@@ -53,7 +53,14 @@ def connect_to(url: str) -> Database:
         return SqliteDatabase(
             path, pragmas=SQLITE_PRAGMAS, timeout=SQLITE_BUSY_SECONDS, lock_type="IMMEDIATE"
         )
-    return connect(url, unquote_user=True, unquote_password=True, prefer_psycopg3=True)
+    return connect(
+        url,
+        unquote_user=True,
+        unquote_password=True,
+        prefer_psycopg3=True,
+        # A statement that is prepared on one connection of PgBouncer's is missing on the next.
+        prepare_threshold=None,
+    )
 
 
 @contextmanager
