@@ -459,7 +459,7 @@ def new_buyer(found: Holder) -> orders.Buyer:
     if key:
         # Of a newer receipt it is another key: the older order's token would be void.
         return orders.Buyer(None, f"key {found.source} {epoch} {key}", found.source, epoch)
-    paid = len(orders.receipts(found.account.id))
+    paid = orders.times_paid(found.account.id)
     return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
 
 

@@ -259,7 +259,6 @@ def _problem(error: Exception) -> tuple[int, str]:
 
 @account.get("/receipts")
 def receipts():
-    received, older_tips = tips.listed(this_account().id)
-    paid = [*orders.receipts(this_account().id), *received]
-    paid.sort(key=lambda order: (order.paid_at, order.placed_at), reverse=True)
-    return page("account/receipts.html", receipts=paid, older_tips=older_tips)
+    before, doors = request.args.get("before"), (*orders.OWN_DOORS, *orders.TIP_DOORS)
+    paid, older = orders.listed(this_account().id, doors, before)
+    return page("account/receipts.html", receipts=paid, before=before, older=older)

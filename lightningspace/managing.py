@@ -88,8 +88,6 @@ DOMAIN_FIELDS = {"name": TEXT, "wants_mail": YES_NO}
 DOMAIN_CHANGES = {"wants_mail": YES_NO}
 TIP_CHANGES = {"hidden": YES_NO}
 
-PAYMENTS_AT_ONCE = 100
-
 
 # -- why not ---------------------------------------------------------------------------
 
@@ -579,16 +577,12 @@ def order_list():
     """Those that can be paid, and what was paid: the latest first, after the order `before`."""
     found = holder("read")
     before = request.args.get("before")
-    last = _order(found, before) if before is not None else None
-    if last is not None and last.paid_at is None:
-        raise wanted.Unknown
-    paid = shown.payments(found.account.id, PAYMENTS_AT_ONCE + 1, last)
-    here = paid[:PAYMENTS_AT_ONCE]
+    paid, next_before = orders.listed(found.account.id, orders.OWN_DOORS, before)
     return success(
         {
             "orders": [shown.order(each) for each in orders.unpaid(found.account.id)],
-            "payments": [shown.order(each) for each in here],
-            "next_before": here[-1].token if len(paid) > len(here) else None,
+            "payments": [shown.order(each) for each in paid],
+            "next_before": next_before,
         }
     )
 
@@ -631,7 +625,8 @@ def _order(found: Holder, token: str) -> Order:
 def tip_list():
     """What others gave, hidden ones too: the latest first, after the tip `before`."""
     account = holder("read").account
-    received, next_before = tips.listed(account.id, request.args.get("before"))
+    before = request.args.get("before")
+    received, next_before = orders.listed(account.id, tips.DOORS, before)
     return success(
         {
             "tips": [shown.tip(each) for each in received],

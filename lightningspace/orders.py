@@ -34,6 +34,11 @@ TOKEN_LENGTH = 32
 # address may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
 OPEN_ORDERS = 10
 OPEN_TIPS = 1000
+# By which doors (see `Order.door`) an account is paid for: by its owner, and by others.
+OWN_DOORS = (None, "owner")
+TIP_DOORS = ("page", "address", "offer")
+# So many paid orders are listed at once.
+LISTED = 50
 
 
 class NameTaken(Exception):
@@ -431,19 +436,50 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     return size, offer.msat, offer.ends_at
 
 
-def latest(paid, most: int, before: Order | None = None) -> list[Order]:
-    """Of paid orders (a condition) so many, the latest first; `before`: those behind this one."""
+def listed(
+    account_id: str, doors: tuple[str | None, ...], before: str | None = None
+) -> tuple[list[Order], str | None]:
+    """What was paid for an account by these doors: so many orders as are listed at once, the latest
+    first or those before the one of a token; and the token that the next ones come before.
+
+    Raises wanted.Unknown.
+    """
+    last = find(before) if before is not None else None
+    is_one = last and last.account_id == account_id and last.paid_at and last.door in doors
+    if before is not None and not is_one:
+        raise wanted.Unknown
+    found = latest(account_id, doors, LISTED + 1, last)
+    return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
+
+
+def latest(
+    account_id: str, doors: tuple[str | None, ...], most: int, before: Order | None = None
+) -> list[Order]:
+    """So many of the orders that were paid by these doors; `before`: those behind this one."""
+    # A query for each door: one for all would read and sort all that was ever paid.
+    found = [order for door in doors for order in _latest(account_id, door, most, before)]
+    found.sort(key=lambda order: (order.paid_at, order.token), reverse=True)
+    return found[:most]
+
+
+def _latest(account_id: str, door: str | None, most: int, before: Order | None) -> list[Order]:
+    paid = _paid(account_id, door)
     if before:
-        is_same_second = (Order.paid_at == before.paid_at) & (Order.token < before.token)
-        paid &= (Order.paid_at < before.paid_at) | is_same_second
-    found = Order.select().where(paid).order_by(Order.paid_at.desc(), Order.token.desc())
-    return list(found.limit(most))
+        is_earlier = (Order.paid_at < before.paid_at) | (Order.token < before.token)
+        paid = paid.where((Order.paid_at <= before.paid_at) & is_earlier)
+    # The door as well: PostgreSQL does not see that NULL is the same door.
+    latest_first = (Order.door.desc(), Order.paid_at.desc(), Order.token.desc())
+    return list(paid.order_by(*latest_first).limit(most))
 
 
-def receipts(account_id: str) -> list[Order]:
-    """What its owner has paid for an account, the latest first; tips of others: `tips.received`."""
-    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~is_of_others()
-    return list(Order.select().where(paid).order_by(Order.paid_at.desc(), Order.placed_at.desc()))
+def times_paid(account_id: str) -> int:
+    """How often its owner has paid for an account."""
+    return sum(_paid(account_id, door).count() for door in OWN_DOORS)
+
+
+def _paid(account_id: str, door: str | None):
+    by_door = (Order.account == account_id) & (Order.door == door)
+    return Order.select().where(by_door & Order.paid_at.is_null(False))
 
 
 def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
@@ -505,18 +541,21 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
 
 def unpaid(account_id: str):
     """What the account's owner has ordered and can pay, or of which that is not certain."""
-    return _unpaid(account_id).where(~is_of_others())
+    return _unpaid(account_id).where(_is_of_owner())
 
 
 def is_tip(order: Order) -> bool:
     """Whether it is money that others give: its payer may be anybody."""
-    return order.kind == "topup" and order.door != "owner"
+    return order.door in TIP_DOORS
 
 
 def is_of_others():
     """As `is_tip`, for a query."""
-    # The kind as well: of what is no top-up the door is NULL, and so were its opposite.
-    return (Order.kind == "topup") & (Order.door != "owner")
+    return Order.door << TIP_DOORS
+
+
+def _is_of_owner():
+    return Order.door.is_null() | (Order.door == "owner")
 
 
 def _unpaid(account_id: str):

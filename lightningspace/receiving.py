@@ -5,7 +5,7 @@ import logging
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import progress, tips, wanted
+from lightningspace import orders, progress, tips, wanted
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import Button, TipJarForm
 from lightningspace.models import Service
@@ -35,7 +35,7 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
     shop, own, jar = this_shop(), this_account(), _jar()
     form = jar_form or (_jar_form(jar, formdata=None) if jar else None)
     before = request.args.get("before")
-    received, older = tips.listed(own.id, before)
+    received, older = orders.listed(own.id, tips.DOORS, before)
     return page(
         "account/tips.html",
         status,

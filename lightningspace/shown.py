@@ -98,7 +98,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "domains": domains(shop, known),
         "domains_allowed": wanted.domains_allowed(shop, account),
         "orders": [order(each) for each in orders.unpaid(account.id)],
-        "payments": [order(each) for each in payments(account.id, PAYMENTS_SHOWN)],
+        "payments": [order(each) for each in _payments(account.id)],
         "tips": tips(shop, account),
     }
 
@@ -257,10 +257,8 @@ def _domain(shop: Shop, known: Progress, domain: Domain) -> dict:
 # -- orders ----------------------------------------------------------------------------
 
 
-def payments(account_id: str, most: int, before: Order | None = None) -> list[Order]:
-    """What its owner has paid for an account, the latest first; `before` one of these."""
-    paid = (Order.account == account_id) & Order.paid_at.is_null(False) & ~orders.is_of_others()
-    return orders.latest(paid, most, before)
+def _payments(account_id: str) -> list[Order]:
+    return orders.latest(account_id, orders.OWN_DOORS, PAYMENTS_SHOWN)
 
 
 def order(of: Order) -> dict:

@@ -17,9 +17,8 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 # The doors that an owner can close; by each a top-up comes in (see `Order.door`).
-DOORS = ("page", "address", "offer")
+DOORS = orders.TIP_DOORS
 SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
-LISTED = 200
 
 
 def taker(username: str, door: str) -> Account | None:
@@ -100,20 +99,9 @@ def offer_if_told(shop: Shop, account: Account) -> str | None:
 # -- for the owner ---------------------------------------------------------------------
 
 
-def received(account_id: str, most: int = LISTED, before: Order | None = None) -> list[Order]:
-    """What others gave, hidden ones too, the latest first; `before` one of these."""
-    return orders.latest(_received(account_id), most, before)
-
-
-def listed(account_id: str, before: str | None = None) -> tuple[list[Order], str | None]:
-    """So many of them as are listed at once, the latest first or those before the one of a token;
-    and the token that the next ones come before. Raises wanted.Unknown.
-    """
-    last = find(account_id, before) if before is not None else None
-    if before is not None and last is None:
-        raise wanted.Unknown
-    found = received(account_id, LISTED + 1, last)
-    return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
+def received(account_id: str, most: int = orders.LISTED) -> list[Order]:
+    """What others gave, hidden ones too, the latest first."""
+    return orders.latest(account_id, DOORS, most)
 
 
 def received_msat(account_id: str) -> int:

@@ -123,7 +123,8 @@ def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_
         account = reload(alice)
         time_machine.moment = account.expires_at + ledger.grace_seconds(this_shop, account) - 1
         pay(extend(1, "hours"))
-        bought = sum(order.bought_seconds for order in orders.receipts(alice.id))
+        own = orders.latest(alice.id, orders.OWN_DOORS, 10)
+        bought = sum(order.bought_seconds for order in own)
         assert ledger.paid_seconds(reload(alice)) == paid + bought
 
 
@@ -914,3 +915,26 @@ def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this
     page = stranger.get("/account/receipts").text
     assert paid.payment_hash not in page
     assert "Nothing was paid yet" in page
+
+
+@of_pages
+def test_payments_are_listed_in_parts(client, stranger, alice, this_shop):
+    """What the owner has paid and what others gave, each once, the latest first."""
+    facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1, "node_id": "n"}
+    facts |= {"expires_at": 2, "pay_index": 1, "received_msat": 1000, "duration": 1}
+    own, topped_up = facts | {"kind": "extend", "unit": "hours"}, facts | {"kind": "topup"}
+    topped_up |= {"duration": None}
+    several = (own, topped_up | {"door": "owner"}, topped_up | {"door": "address"})
+    hashes = [f"{n:064x}" for n in range(2 * orders.LISTED + 1)]
+    for n, payment_hash in enumerate(hashes):
+        paid = {"token": payment_hash[32:], "payment_hash": payment_hash, "paid_at": 9 + n // 4}
+        Order.create(**several[n % 3], **paid)
+    seen, link = [], "/account/receipts"
+    while link:
+        page = client.get(link).text
+        seen += re.findall("<code>([0-9a-f]{64})</code>", page)
+        older = re.search('<a href="([^"]*)">Older payments', page)
+        link = older and older[1]
+    assert seen == hashes[::-1]
+    enter(stranger, open_account(this_shop, "bobby"))
+    assert stranger.get(f"/account/receipts?before={hashes[7][32:]}").status_code == 404

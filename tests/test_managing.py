@@ -1009,8 +1009,8 @@ def test_without_the_node_an_order_is_cancelled_later(owner, node):
 @pytest.mark.parametrize(
     "what, listed, most, facts",
     [
-        ("orders", "payments", 100, {"kind": "extend", "duration": 1, "unit": "hours"}),
-        ("tips", "tips", 200, {"kind": "topup", "door": "page"}),
+        ("orders", "payments", 50, {"kind": "extend", "duration": 1, "unit": "hours"}),
+        ("tips", "tips", 50, {"kind": "topup", "door": "page"}),
     ],
 )
 def test_many_payments_come_in_parts(owner, alice, what, listed, most, facts):

@@ -490,17 +490,17 @@ def test_the_owner_sees_what_came_in_and_what_it_bought(client, owner, tip, pay,
 
 
 def test_no_flood_of_tips_pushes_the_older_ones_off(owner, alice):
-    facts = {"kind": "topup", "door": "page", "account": alice, "space_mb": 100}
+    facts = {"kind": "topup", "account": alice, "space_mb": 100}
     facts |= {"amount_msat": 1000, "placed_at": 1, "expires_at": 1, "node_id": "n"}
     facts |= {"received_msat": 1000, "pay_index": 1}
-    Order.insert_many(
+    many = [
         facts | {"token": f"{n:032x}", "payment_hash": f"{n}", "paid_at": n, "message": f"no. {n};"}
-        for n in range(1, tips.LISTED + 2)
-    ).execute()
+        for n in range(1, orders.LISTED + 2)
+    ]
+    Order.insert_many(order | {"door": tips.DOORS[n % 3]} for n, order in enumerate(many)).execute()
     latest = owner.get("/account/tips").text
     assert "no. 2;" in latest and "no. 1;" not in latest
     link = re.search(r'<a href="([^"]*)">Older tips', latest)[1]
-    assert f'<a href="{link}">Older tips' in owner.get("/account/receipts").text
     older = owner.get(link).text
     assert "no. 1;" in older and "no. 2;" not in older and "Older tips" not in older
     token = f"{1:032x}"
