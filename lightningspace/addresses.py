@@ -306,7 +306,7 @@ def _added_domain(form: DomainForm) -> str | None:
 @account.get("/domains/<name>/status")
 def domain_status(name):
     row, of_all = _domain(name), len(domains.of(this_account().id))
-    facts = _domain_facts(row, _rows("alias", "mail_domain"), of_all)
+    facts = _domain_facts(row, _known_of_domains(), of_all)
     return render_template("account/_domain.html", facts=facts, button=Button())
 
 
@@ -350,20 +350,24 @@ def _domain(name: str) -> Domain:
 
 
 def _domains_page(status: int = 200, form: DomainForm | None = None):
-    rows, services = domains.of(this_account().id), _rows("alias", "mail_domain")
+    rows, known = domains.of(this_account().id), _known_of_domains()
     return page(
         "account/domains.html",
         status,
         form=form or DomainForm(formdata=None),
-        domains=[_domain_facts(row, services, len(rows)) for row in rows],
+        domains=[_domain_facts(row, known, len(rows)) for row in rows],
         used=len(rows),
         allowed=wanted.domains_allowed(this_shop(), this_account()),
     )
 
 
-def _domain_facts(row: Domain, services: list[Service], of_all: int) -> dict:
+def _known_of_domains() -> Progress:
+    return Progress(this_account(), _rows("alias", "mail_domain"))
+
+
+def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:
     """What the fragment of one domain shows, of so many on the page."""
-    own = {each.kind: each for each in services if each.name == row.name and not each.gone}
+    own = {each.kind: each for each in known.rows if each.name == row.name and not each.gone}
     is_proven = row.verified_at is not None and row.missing_at is None
     is_fine = is_proven and "alias" in own and (row.has_mx or not row.wants_mail)
     poll_seconds = _poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS
@@ -372,7 +376,7 @@ def _domain_facts(row: Domain, services: list[Service], of_all: int) -> dict:
         "records": domains.records(this_shop(), this_account(), row),
         "alias": own.get("alias"),
         "mail": own.get("mail_domain"),
-        "state": Progress(this_account(), services).state,
+        "state": known.state,
         "is_fine": is_fine,
         "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),
         "mail_ends_at": domains.mail_ends_at(row),

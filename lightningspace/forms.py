@@ -42,8 +42,9 @@ from lightningspace.prices import (
 )
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
-# Of mailboxes and forwards, or of domains, beyond the included.
-EXTRAS_MAX = 1000
+# Of mailboxes and forwards, or of domains, beyond the included: every page of the control center
+# reads all that an account has.
+EXTRAS_MAX = 50
 # The amount that a form for money begins with, within its bounds.
 SATS_AT_FIRST = 1000
 # The choice of a select that is no service.
