@@ -222,9 +222,10 @@ CREATE TABLE orders (
   CHECK ((applied_at IS NULL) = (bought_seconds IS NULL)),
   CHECK ((applied_at IS NULL) = (ends_at IS NULL))
 );
-CREATE INDEX orders_open ON orders (expires_at) WHERE paid_at IS NULL AND released_at IS NULL;
+CREATE INDEX orders_open ON orders (account_id) WHERE paid_at IS NULL AND released_at IS NULL;
 CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND released_at IS NOT NULL;
-CREATE INDEX orders_to_apply ON orders (paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
+CREATE INDEX orders_to_apply ON orders (account_id, paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
+CREATE UNIQUE INDEX orders_opening ON orders (account_id) WHERE kind = 'open';
 CREATE INDEX orders_of_account ON orders (account_id, door, paid_at, token, received_msat);
 
 -- offers: the BOLT 12 offer of each account that has one, at the node. Whether it is to be active

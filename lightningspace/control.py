@@ -26,6 +26,7 @@ from lightningspace import (
     orders,
     passwords,
     progress,
+    receipts,
     reminders,
     tips,
     usage,
@@ -45,7 +46,7 @@ from lightningspace.forms import (
     ServicePasswordForm,
     SshKeyForm,
 )
-from lightningspace.models import Account, Domain, Order, Service
+from lightningspace.models import Account, Domain, Service
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from lightningspace.visitors import login_manager, this_shop
@@ -194,7 +195,7 @@ def overview():
     shop, account = this_shop(), this_account()
     usage.opened(account)
     rows = wanted.services_of(account.id)
-    order = Order.select().where((Order.account == account) & (Order.kind == "open")).first()
+    order = receipts.opening_order(account)
     addresses = [row for row in rows if row.kind in wanted.ADDRESSES]
     shown = [row for row in addresses if row.kind == "mailbox"][:1]
     shown += [row for row in addresses if row.own_password_sealed and row not in shown]

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from peewee import Case, fn
 
-from lightningspace import ledger, offers, outbox, receipts, wanted
+from lightningspace import ledger, offers, orders, outbox, receipts, wanted
 from lightningspace.clock import CLOCKS_DIFFER_SECONDS, clock_time, now
 from lightningspace.models import Account, Fact, Order, Service, lock_account, transaction
 from lightningspace.prices import DAY
@@ -483,12 +483,7 @@ def _may_be_paid(account: Account) -> bool:
     """
     if not offers.is_off(account.id):
         return True
-    is_open = Order.released_at.is_null() | Order.paid_at.is_null(False)
-    return (
-        Order.select()
-        .where((Order.account == account.id) & Order.applied_at.is_null() & is_open)
-        .exists()
-    )
+    return orders.payable(account.id).exists() or orders.arriving(account.id).exists()
 
 
 # -- what people are shown -----------------------------------------------------------

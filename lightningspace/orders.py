@@ -272,6 +272,7 @@ def _own_unpaid_order(wish: Wish) -> str | None:
             (Account.username == wish.username)
             & (Order.browser == wish.browser)
             & Order.paid_at.is_null()
+            & Order.released_at.is_null()
         )
         .first()
     )
@@ -387,14 +388,9 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
 def resize_msat(shop: Shop, account: Account, size: Size) -> int:
     """What another size costs now; 0: nothing. Raises as `resize` does."""
     # Paid and not in effect yet is no time for another, either.
-    waiting = Order.select().where(
-        (Order.account == account.id)
-        & (Order.kind == "resize")
-        & Order.applied_at.is_null()
-        & _stands()
-    )
-    if waiting := waiting.first():
-        raise ResizeWaits(waiting.token)
+    for some in (_unpaid(account.id), arriving(account.id)):
+        if waiting := some.where(Order.kind == "resize").first():
+            raise ResizeWaits(waiting.token)
     if account.ready_at is None:
         raise Refused("The hosting is still being set up. Please wait until that is done.")
     holding = ledger.holding(account)
@@ -559,15 +555,22 @@ def _is_of_owner():
 
 
 def _unpaid(account_id: str):
-    ordered = (Order.account == account_id) & Order.paid_at.is_null() & _stands()
-    return Order.select().where(ordered).order_by(Order.placed_at)
-
-
-def _stands():
     # One that was given up without an invoice is cancelled first and released later. One with an
     # invoice is cancelled when the node has deleted that.
     is_given_up = Order.cancelled_at.is_null(False) & Order.bolt11.is_null()
-    return Order.released_at.is_null() & ~is_given_up
+    return payable(account_id).where(~is_given_up).order_by(Order.placed_at)
+
+
+def payable(account_id: str):
+    """What the node may still have an unpaid invoice of."""
+    its_own = Order.account == account_id
+    return Order.select().where(its_own & Order.paid_at.is_null() & Order.released_at.is_null())
+
+
+def arriving(account_id: str):
+    """What is paid for an account and has not taken effect."""
+    its_own = Order.account == account_id
+    return Order.select().where(its_own & Order.paid_at.is_null(False) & Order.applied_at.is_null())
 
 
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
@@ -800,9 +803,7 @@ def _close_within(account: Account) -> bool:
     locked = lock_account(account.id)
     if locked is None or locked.closing_at:
         return True
-    paid = Order.paid_at.is_null(False) & Order.applied_at.is_null()
-    arrives = Order.select().where((Order.account == account.id) & paid)
-    if arrives.exists() or locked.expires_at != account.expires_at:
+    if arriving(account.id).exists() or locked.expires_at != account.expires_at:
         return False
     # Ordered, or switched on, meanwhile.
     if _unpaid(account.id).exists() or not offers.is_off(account.id):

@@ -182,8 +182,11 @@ def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | Non
 
 def opening_order(account: Account) -> Order | None:
     """The order that opened the account."""
-    opening = (Order.account == account.id) & (Order.kind == "open")
-    return Order.select().where(opening).first()
+    return Order.select().where(_opens(account.id)).first()
+
+
+def _opens(account_id: str):
+    return (Order.account == account_id) & (Order.kind == "open")
 
 
 def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroon:
@@ -260,8 +263,12 @@ def end_sessions_within(account_id: str, **facts) -> None:
     Account.update(session_epoch=Account.session_epoch + 1, **facts).where(
         Account.id == account_id
     ).execute()
-    # The browser that ordered is another session as well.
-    Order.update(browser=None).where(Order.account == account_id).execute()
+    forget_browser(account_id)
+
+
+def forget_browser(account_id: str) -> None:
+    """The browser that ordered the account is a session as well, by the link of that order."""
+    Order.update(browser=None).where(_opens(account_id)).execute()
 
 
 # -- recovery from the wallet's history ------------------------------------------------

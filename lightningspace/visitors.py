@@ -190,7 +190,7 @@ def showed_receipt() -> bool:
 def log_out() -> None:
     """End the session, and the right of this browser to enter by its order's link."""
     if current_user.is_authenticated:
-        Order.update(browser=None).where(Order.account == current_user.account).execute()
+        receipts.forget_browser(current_user.account.id)
     _new_session()
 
 
