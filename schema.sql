@@ -50,6 +50,8 @@ CREATE TABLE accounts (
   tips_address      BOOLEAN NOT NULL DEFAULT TRUE,
   tips_offer        BOOLEAN NOT NULL DEFAULT TRUE,
   tips_show_end     BOOLEAN NOT NULL DEFAULT TRUE,       -- whoever may tip sees until when it is paid
+  small_tips        BIGINT NOT NULL DEFAULT 0 CHECK (small_tips >= 0),  -- below the least that is a
+  small_tips_msat   BIGINT NOT NULL DEFAULT 0 CHECK (small_tips_msat >= 0),  -- tip: credit, unlisted
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
   leased_by         TEXT,                                -- the worker that reconciles it just now

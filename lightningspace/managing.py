@@ -630,7 +630,9 @@ def tip_list():
     return success(
         {
             "tips": [shown.tip(each) for each in received],
-            "received_msat": tips.received_msat(account.id),
+            "received_msat": tips.received_msat(account),
+            "small_tips": account.small_tips,
+            "small_tips_msat": account.small_tips_msat,
             "next_before": next_before,
         }
     )

@@ -149,6 +149,8 @@ class Account(Table):
     tips_address = BooleanField(default=True)
     tips_offer = BooleanField(default=True)
     tips_show_end = BooleanField(default=True)
+    small_tips = BigIntegerField(default=0)
+    small_tips_msat = BigIntegerField(default=0)
     revision = BigIntegerField(default=0)
     reconcile_at = BigIntegerField(null=True)
     leased_by = TextField(null=True)

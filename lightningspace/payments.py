@@ -120,22 +120,47 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
         return False
     facts = _facts(node_id, payment)
     account = account_id and Account.get_or_none(Account.id == account_id)
-    if not account:
+    taken = account and _taken(shop, account, payment)
+    if not taken:
         _keep_lost(payment.payment_hash, facts)
         return True
     order = orders.create(
         shop,
         kind="topup",
-        account=account,
         door="offer",
         offer_id=payment.offer_id,
-        message=messages.cleaned(payment.payer_note),
         amount_msat=payment.received_msat,
         **vars(ledger.size(account)),
+        **taken,
         **facts,
     )
     logger.info("order %s: a tip of %d msat", order.token[:8], payment.received_msat)
     return True
+
+
+def _taken(shop: Shop, account: Account, payment: Payment) -> dict | None:
+    """Within a transaction: what its order says of a payment to the account's offer. None: it is
+    too small for a hosting that is being closed.
+
+    An offer takes any amount. One below the least is credit at once, changes no end and is counted
+    alone: else a thousandth of a sat a fortnight would keep the space of a suspended hosting for
+    ever, and whoever likes would fill its owner's lists for nothing.
+    """
+    moment, msat = now(), payment.received_msat
+    if msat >= shop.config.tip_min_sats * 1000:
+        return {"account": account, "message": messages.cleaned(payment.payer_note)}
+    kept = Account.update(
+        credit_msat=Account.credit_msat + msat,
+        paid_msat=Account.paid_msat + msat,
+        small_tips=Account.small_tips + 1,
+        small_tips_msat=Account.small_tips_msat + msat,
+        calendar_at=moment,
+    ).where((Account.id == account.id) & Account.closing_at.is_null())
+    if not kept.execute():
+        return None
+    # Of no account, as the orders of one that is closed; by its hash the payment is known again.
+    in_effect = {"applied_at": moment, "bought_seconds": 0, "ends_at": account.expires_at}
+    return in_effect | {"bought_credit_msat": msat}
 
 
 def _facts(node_id: str, payment: Payment) -> dict:
@@ -254,8 +279,6 @@ def _renew(shop: Shop, token: str) -> str | None:
     order = Order.get_by_id(token)  # again: who held the account's row may have been faster
     if account is None or order.applied_at is not None or orders.is_too_late(order):
         return None
-    if order.door == "offer" and order.received_msat < shop.config.tip_min_sats * 1000:
-        return _keep_as_credit(account, order)
     # Not when we come to it: our clock may be ahead just now, and would give that time away.
     at = min(now(), order.paid_at)
     before = ledger.holding(account, at)
@@ -270,21 +293,6 @@ def _renew(shop: Shop, token: str) -> str | None:
     wanted.renew(shop, account, after, size, at)
     outbox.withdraw(account.id, *outbox.OF_THE_END)
     logger.info("order %s: account %s %s", token[:8], account.id, order.kind)
-    return account.id
-
-
-def _keep_as_credit(account: Account, order: Order) -> str | None:
-    """Within a transaction: an offer takes any amount, and one below the least changes no end.
-
-    Else a thousandth of a sat a fortnight would keep the space of a suspended hosting for ever.
-    """
-    msat = order.received_msat
-    if not _take_effect(order.token, 0, account.expires_at, msat):
-        return None
-    _count(order)
-    facts = {"credit_msat": Account.credit_msat + msat, "calendar_at": now()}
-    Account.update(facts).where(Account.id == account.id).execute()
-    logger.info("order %s: account %s credited", order.token[:8], account.id)
     return account.id
 
 

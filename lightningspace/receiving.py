@@ -43,7 +43,7 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
         can_have_jar=this_shop().config.ftp_uploads,
         **_jar_state(jar),
         received=received,
-        received_msat=tips.received_msat(own.id),
+        received_msat=tips.received_msat(own),
         before=before,
         older=older,
         address=tips.lightning_address(shop, own),

@@ -327,8 +327,8 @@ ROUTES = {
         capability="read",
         query={"before": TEXT},
         codes=("unknown",),
-        note="The latest first; `before` is the `next_before` of the answer before. Doors are "
-        "switched by PATCH /hosting.",
+        note="The latest first; `before` is the `next_before` of the answer before. What was below "
+        "the least that is a tip is counted in small_tips. Doors are switched by PATCH /hosting.",
     ),
     "PATCH /hosting/tips/{token}": Route(
         "Hide the message of a tip, or show it again",

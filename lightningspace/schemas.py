@@ -233,7 +233,13 @@ SCHEMAS = {
         hidden=BOOLEAN,
         paid_at=TIME,
     ),
-    "Tips": record(tips=list_of(ref("TipReceived")), received_msat=COUNT, next_before=NEXT_BEFORE),
+    "Tips": record(
+        tips=list_of(ref("TipReceived")),
+        received_msat=COUNT,
+        small_tips=COUNT,
+        small_tips_msat=COUNT,
+        next_before=NEXT_BEFORE,
+    ),
     "TipTaker": record(
         username=STRING,
         site=STRING,

@@ -294,7 +294,7 @@ def tips(shop: Shop, account: Account) -> dict:
         "page_url": of_tips.page_url(shop, account),
         "lightning_address": of_tips.lightning_address(shop, account),
         "offer": offer and offer.bolt12,
-        "received_msat": of_tips.received_msat(account.id),
+        "received_msat": of_tips.received_msat(account),
     }
 
 

@@ -104,10 +104,11 @@ def received(account_id: str, most: int = orders.LISTED) -> list[Order]:
     return orders.latest(account_id, DOORS, most)
 
 
-def received_msat(account_id: str) -> int:
-    """What all tips of others come to."""
+def received_msat(account: Account) -> int:
+    """What all tips of others come to, with those that are too small to be listed."""
+    listed = Order.select(fn.SUM(Order.received_msat)).where(_received(account.id)).scalar()
     # PostgreSQL's sum is a Decimal, which is no number in JSON.
-    return int(Order.select(fn.SUM(Order.received_msat)).where(_received(account_id)).scalar() or 0)
+    return int(listed or 0) + account.small_tips_msat
 
 
 def find(account_id: str, token: str) -> Order | None:

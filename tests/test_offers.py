@@ -194,14 +194,42 @@ def test_less_than_a_tip_keeps_no_suspended_hosting_for_ever(
     after = fresh(alice)
     assert (after.expires_at, after.credit_msat) == (alice.expires_at, 999)
     assert after.suspended_at
-    [tip] = tips.received(alice.id)
-    assert (tip.bought_seconds, tip.bought_credit_msat) == (0, 999)
+    assert tips.received(alice.id) == []
     pay(wallet, offer, 1)
     work(worker)
     look(this_shop)
     after = fresh(alice)
     assert (after.expires_at, after.credit_msat) == (clock.now() + SAT * DAY // RATE, 0)
     assert not after.suspended_at
+
+
+@pytest.mark.each_database
+def test_what_is_less_than_a_tip_is_counted_once_and_not_listed(
+    this_shop, alice, offer, wallet, worker, node
+):
+    for _ in range(3):
+        pay(wallet, offer, 500, "hello")
+    pay(wallet, offer, 7 * SAT)
+    record_payments(worker)
+    payments.follow_from_start(node.id)
+    work(worker)
+    after = fresh(alice)
+    assert (after.small_tips, after.small_tips_msat, after.credit_msat) == (3, 1500, 1500)
+    assert [each.received_msat for each in tips.received(alice.id)] == [7 * SAT]
+    assert tips.received_msat(after) == 1500 + 7 * SAT
+    small = Order.select().where(Order.received_msat == 500)
+    assert {(each.account_id, each.message, each.bought_credit_msat) for each in small} == {
+        (None, None, 500)
+    }
+    assert (small.count(), payments.due(), payments.late_tips()) == (3, [], [])
+
+
+def test_what_is_less_than_a_tip_undoes_no_closing(this_shop, alice, offer, wallet, worker):
+    pay(wallet, offer, 500)
+    wanted.close(alice.id)
+    record_payments(worker)
+    assert (Order.get().kind, fresh(alice).credit_msat) == ("lost", 0)
+    assert fresh(alice).closing_at
 
 
 def test_less_than_a_tip_is_time_at_the_end_of_the_day(

@@ -509,6 +509,14 @@ def test_no_flood_of_tips_pushes_the_older_ones_off(owner, alice):
         assert owner.get(f"/account/tips?before={nonsense}").status_code == 404
 
 
+def test_what_is_less_than_a_tip_is_told_in_one_line(owner, alice):
+    small = {"small_tips": 200_000, "small_tips_msat": 200_999}
+    Account.update(small).execute()
+    said = in_words(owner.get("/account/tips").text)
+    assert "Others have given 200 sat" in said and "Nobody has given" not in said
+    assert "200 000 of these were too small to be listed: 200 sat in all" in said
+
+
 def test_a_message_is_hidden_and_shown_again(client, owner, tip, pay):
     pay(tip)
     for hidden in ("on", "off", "off", "on", "on"):

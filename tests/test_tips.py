@@ -281,7 +281,7 @@ def test_the_owner_sees_paid_tips_of_others_and_hides_them(this_shop, alice, tip
         node.settle(order.payment_hash)
     work(worker)
     assert {each.message for each in tips.received(alice.id)} == {"first", "second"}
-    total = tips.received_msat(alice.id)
+    total = tips.received_msat(alice)
     assert (total, type(total)) == (3 * SAT, int)  # as JSON has it
     assert orders.latest(alice.id, orders.OWN_DOORS, 10) == [own]
     assert tips.hide(alice.id, first.token)
