@@ -4,8 +4,10 @@ import json
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 from flask import Flask, current_app
@@ -24,10 +26,13 @@ from lightningspace import (
     progress,
     wanted,
 )
-from lightningspace.models import Account, Order
+from lightningspace.models import Account, Order, Service, Table
 from lightningspace.worker import Worker
 
 logger = logging.getLogger(__name__)
+
+# Of one kind of problem, so many are printed.
+PRINTED = 100
 
 
 @click.command("init-db")
@@ -81,24 +86,36 @@ def problems():
     told = [*lifecycle.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
     for line in [*told, *outbox.problems(), *attack.problems(shop)]:
         click.echo(line)
-    for order in Order.select().where(Order.kind == "lost").order_by(Order.paid_at):
-        click.echo(
-            f"payment {order.payment_hash}: {order.received_msat} msat, and no order waits for it "
-            f"(order {order.token[:8]})"
-        )
-    for order in payments.late_tips():
-        click.echo(
-            f"payment {order.payment_hash}: {order.received_msat} msat, a tip for a hosting that "
-            f"was gone when it came (order {order.token[:8]})"
-        )
-    for order in payments.doubtful():
-        click.echo(
-            f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say "
-            f"whether they came, for it lost the invoice (order {order.token[:8]})"
-        )
-    for row in progress.problems():
-        again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
-        click.echo(f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})")
+    _print(payments.lost(), partial(_told_of_payment, "and no order waits for it"))
+    late = "a tip for a hosting that was gone when it came"
+    _print(payments.late_tips(), partial(_told_of_payment, late))
+    _print(payments.doubtful(), _told_of_doubt)
+    _print(progress.problems(), _told_of_failure)
+
+
+def _print(rows: list, told: Callable[[Table], str]) -> None:
+    """As many as can be read, and how many more there are."""
+    for row in rows[:PRINTED]:
+        click.echo(told(row))
+    if len(rows) > PRINTED:
+        click.echo(f"and {len(rows) - PRINTED} more like that")
+
+
+def _told_of_payment(why: str, order: Order) -> str:
+    paid = f"payment {order.payment_hash}: {order.received_msat} msat"
+    return f"{paid}, {why} (order {order.token[:8]})"
+
+
+def _told_of_doubt(order: Order) -> str:
+    return (
+        f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say whether "
+        f"they came, for it lost the invoice (order {order.token[:8]})"
+    )
+
+
+def _told_of_failure(row: Service) -> str:
+    again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
+    return f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})"
 
 
 @click.command("walls")

@@ -198,10 +198,19 @@ def due() -> list[Order]:
     )
 
 
+def lost() -> list[Order]:
+    """Payments that no order waited for; the longest first."""
+    return _without_account(Order.kind == "lost")
+
+
 def late_tips() -> list[Order]:
     """Tips that came when their hosting was gone; the longest first."""
-    waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & _too_late()
-    return list(Order.select().where(waits).order_by(Order.paid_at))
+    return _without_account(_too_late())
+
+
+def _without_account(which) -> list[Order]:
+    waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & Order.account.is_null()
+    return list(Order.select().where(waits & which).order_by(Order.paid_at))
 
 
 def _too_late():

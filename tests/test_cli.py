@@ -2,10 +2,10 @@
 
 import pytest
 
-from lightningspace import lifecycle, wanted
+from lightningspace import cli, lifecycle, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease
-from lightningspace.models import Account, Fact, Service
+from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.prices import DAY
 from tests.conftest import open_account, work
 
@@ -116,6 +116,16 @@ def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel
     output = flask("problems").output
     assert "alice: client ls_" in output
     assert "the panel refused client_add: email_error_isemail (no retry cures it)" in output
+
+
+def test_problems_prints_no_endless_list(flask):
+    facts = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
+    facts |= {"received_msat": 1000, "paid_at": 1}
+    tokens = [f"{n:032}" for n in range(cli.PRINTED + 2)]
+    Order.insert_many(facts | {"token": each, "payment_hash": each} for each in tokens).execute()
+    lines = flask("problems").output.splitlines()
+    assert len(lines) == cli.PRINTED + 1
+    assert "no order waits for it" in lines[0] and lines[-1] == "and 2 more like that"
 
 
 def test_problems_lists_what_has_failed_for_a_day(
