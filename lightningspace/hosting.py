@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 5 * 60
 DUE_AT_ONCE = 1000
+FORGOTTEN_AT_ONCE = 500
+# What an order says of its customer, once it can bring nothing any more.
+OF_CUSTOMER = ("username", "browser", "bolt11", "asked")
 # What an account needs next: each kind of step has threads of its own in the worker.
 OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
 # So long a new hosting's SSH waits for others that are just being opened: the server makes its jail
@@ -420,6 +423,8 @@ class _Round:
         What stays are its payments, with amounts, dates and hashes.
         """
         account = self.account
+        while forget_some(account.id, self.lease):
+            continue
         rest_until = now() + self.shop.config.name_quarantine_days * DAY
         with transaction():
             self.lease.extend()
@@ -465,10 +470,25 @@ class _Round:
         """
         its_own = Order.account == self.account.id
         is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
-        Order.update(username=None, browser=None, bolt11=None, asked=None).where(
+        Order.update(dict.fromkeys(OF_CUSTOMER)).where(
             its_own & (is_over | Order.released_at.is_null(False))
         ).execute()
         Order.update(account=None, attempt=None, message=None).where(its_own).execute()
+
+
+def forget_some(account_id: str, lease: Lease) -> int:
+    """Take some orders that are over from an account that is being deleted; how many that were.
+
+    All at once hold up everybody who wants to write, for seconds. The one that opened it stays.
+    """
+    is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
+    its_own = (Order.account == account_id) & (Order.kind != "open")
+    some = Order.select(Order.token).where(its_own & is_over).limit(FORGOTTEN_AT_ONCE)
+    with transaction():
+        lease.extend()
+        tokens = [order.token for order in some]
+        facts = dict.fromkeys(("account", "attempt", "message", *OF_CUSTOMER))
+        return Order.update(facts).where(its_own & (Order.token << tokens)).execute()
 
 
 def _applied(row: Service) -> dict:

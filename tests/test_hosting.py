@@ -9,7 +9,7 @@ import pytest
 from lightningspace import clock, hosting, orders, payments, progress, wanted
 from lightningspace import panel as ispconfig
 from lightningspace.lease import LEASE_SECONDS, Lease
-from lightningspace.models import Account, Service
+from lightningspace.models import Account, Order, Service
 from lightningspace.prices import Terms
 from tests.actual import directives
 from tests.conftest import (
@@ -235,6 +235,30 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
     assert panel.records("shell") == []
     assert Service.get(kind="ftp").applied_at is None
     assert Account.get().leased_by == other.holder
+
+
+def test_what_was_paid_is_forgotten_a_part_at_a_time(this_shop, alice):
+    """Or whoever paid often would hold up everybody when it closes."""
+    facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1}
+    facts |= {"expires_at": 2, "browser": "alice's", "message": "hello", "paid_at": 1}
+    facts |= {"node_id": "n", "pay_index": 1, "received_msat": 1000, "duration": 1, "unit": "hours"}
+    facts |= {"applied_at": 1, "bought_seconds": 1, "ends_at": 1}
+    kinds = ["open", *["extend"] * (hosting.FORGOTTEN_AT_ONCE + 1)]
+    Order.insert_many(
+        facts | {"kind": kind, "token": f"{n:032x}", "payment_hash": f"{n}"}
+        for n, kind in enumerate(kinds)
+    ).execute()
+    lease = Lease(alice.id)
+    assert lease.take()
+    parts = [hosting.forget_some(alice.id, lease) for _ in range(3)]
+    assert parts == [hosting.FORGOTTEN_AT_ONCE, 1, 0]
+    [kept] = Order.select().where(Order.account == alice.id)
+    assert (kept.kind, Order.select().where(Order.message.is_null(False)).count()) == ("open", 1)
+    lease.release(None, alice.revision)
+    wanted.close(alice.id)
+    hosting.reconcile(this_shop, alice.id)
+    assert Account.select().count() == 0
+    assert Order.select().where(Order.browser.is_null(False)).count() == 0
 
 
 def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):
