@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from flask import Flask, render_template, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
-from limits.errors import ConfigurationError
 from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -38,6 +37,7 @@ from lightningspace.clock import clock_time, iso_time, now, span
 from lightningspace.config import Config, ConfigError
 from lightningspace.control import account
 from lightningspace.discovery import discovery
+from lightningspace.limits import Limits, Unusable
 from lightningspace.lnurl_pay import lnurl_pay
 from lightningspace.web import stop_reminders, web
 
@@ -76,15 +76,12 @@ def create_app(config: Config) -> Flask:
         # The strict check wants a Referer, which Tor Browser and others never send.
         WTF_CSRF_SSL_STRICT=False,
         MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
-        RATELIMIT_STORAGE_URI=config.rate_limit_storage,
     )
     if config.proxy_hops:
         hops = config.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
 
     app.session_interface = Sessions()
-    # Its lines name the client's address, which is never logged.
-    logging.getLogger("flask-limiter").setLevel(logging.ERROR)
     warn_of_shared_domain(config)
     models.open_database(config.database_url)
     app.extensions["shop"] = shop.build(config)
@@ -95,10 +92,11 @@ def create_app(config: Config) -> Flask:
     csrf.exempt(api)
     answers.init_app(app)
     try:
-        visitors.limiter.init_app(app)
-    except ConfigurationError as error:
+        app.extensions["limits"] = Limits(config.rate_limit_storage)
+    except Unusable as error:
         raise ConfigError(
-            f"RATE_LIMIT_STORAGE is not usable: write memory:// or another storage ({error})"
+            "RATE_LIMIT_STORAGE is not usable: write memory://, or redis://host:6379 and "
+            "`pip install redis`"
         ) from error
     visitors.login_manager.init_app(app, add_context_processor=False)
     app.register_blueprint(web)

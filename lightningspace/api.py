@@ -222,7 +222,7 @@ def _wish() -> orders.Wish:
         email=form.email.data or None,
         password=form.password.data or None,
         browser=None,
-        client=visitors.client_address(),
+        client=visitors.network(),
         form_id=idempotency_key() or visitors.new_form_id(),
         proof=_proof(),
     )

@@ -165,7 +165,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         name_quarantine_days=read("NAME_QUARANTINE_DAYS", _whole(0, 36_500), "365"),
         worker_threads=read("WORKER_THREADS", _whole(1, 64), "10"),
         proxy_hops=read("PROXY_HOPS", _whole(0, 10), "0"),
-        rate_limit_storage=read("RATE_LIMIT_STORAGE", _text, "memory://"),
+        rate_limit_storage=read("RATE_LIMIT_STORAGE", _limit_storage, "memory://"),
         orders_limit=read("ORDERS_LIMIT", _limit, "20 per minute"),
         orders_limit_overall=read("ORDERS_LIMIT_OVERALL", _limit, "300 per minute"),
         logins_limit=read("LOGINS_LIMIT", _limit, "10 per minute"),
@@ -423,6 +423,13 @@ def _one_of(*words: str) -> Callable[[str], str]:
 def _limit(value: str) -> str:
     if not LIMIT.fullmatch(value):
         raise ValueError("write a limit such as 20 per minute")
+    return value
+
+
+def _limit_storage(value: str) -> str:
+    if value != "memory://" and not re.fullmatch(r"(redis|rediss|redis\+unix)://\S+", value):
+        # Not the value: it may hold a password.
+        raise ValueError("write memory:// or a Redis, such as redis://localhost:6379")
     return value
 
 

@@ -42,11 +42,11 @@ def tip_taker(username):
 
 
 @api.post("/tips/<username>")
-@visitors.limited_tips(lambda response: g.get("asked_node", False))
+@visitors.limited("tips", lambda response: g.get("asked_node", False))
 def give_tip(username):
     account, asked, key = _taker(username), _asked(), idempotency_key()
-    # Another client's key is another one.
-    form_id = f"{key} of {visitors.client_address()}" if key else visitors.new_form_id()
+    # Another network's key is another one.
+    form_id = f"{key} of {visitors.network()}" if key else visitors.new_form_id()
     order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, form_id))
     location = url_for("api.tip", username=username, order=order.token)
     return success(_tip(order, account), 201, Location=location)

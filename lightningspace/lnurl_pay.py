@@ -18,8 +18,6 @@ from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
 lnurl_pay = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
-# Wallets get an invoice by GET.
-visitors.MINTING.add("lnurl_pay.callback")
 
 # At most 144 characters (LUD-09).
 THANKS = "Thank you for keeping this site on line!"
@@ -54,7 +52,7 @@ def pay_request(username):
 
 
 @lnurl_pay.get("/<username>/invoice")
-@visitors.limited_tips(lambda response: g.get("asked_node", False))
+@visitors.limited("tips", lambda response: g.get("asked_node", False))
 def callback(username):
     """An invoice of exactly so many millisatoshi; each request makes another one."""
     account = _taker(username)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 RACES = 20
 TOKEN_LENGTH = 32
 # Unpaid orders that one account may have, and unpaid tips that it may be given: more than what one
-# address may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
+# network may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
 OPEN_ORDERS = 10
 OPEN_TIPS = 1000
 # By which doors (see `Order.door`) an account is paid for: by its owner, and by others.

@@ -30,7 +30,7 @@ def tip(username):
 
 
 @web.post("/tip/<username>")
-@visitors.limited_tips(lambda response: response.status_code in (303, 503))
+@visitors.limited("tips", lambda response: response.status_code in (303, 503))
 def give_tip(username):
     account, form = _taker(username), TipForm(tips.bounds(this_shop()))
     if account.last_call_at or not form.validate_on_submit():

@@ -3,20 +3,20 @@
 import ipaddress
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 
-from flask import Response, current_app, request, session
-from flask_limiter import Limiter
+from flask import Response, after_this_request, current_app, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
-from limits import parse
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace import names, passwords, receipts
 from lightningspace.clock import now
+from lightningspace.limits import Exceeded, Limits
 from lightningspace.models import Account, Order, lock_account, transaction
 from lightningspace.shop import Shop
 
-MAILS_TO_ONE = parse("10 per day")
-limiter = Limiter(key_func=lambda: client_address())
+MAILS_TO_ONE = "10 per day"
 login_manager = LoginManager()
 login_manager.login_view = "web.login"
 login_manager.login_message = None
@@ -42,7 +42,11 @@ def this_shop() -> Shop:
     return current_app.extensions["shop"]
 
 
-STRANGERS = "all"
+def these_limits() -> Limits:
+    return current_app.extensions["limits"]
+
+
+STRANGERS = "strangers"
 # The length of the IPv6 prefixes that providers give to one customer, at most.
 PROVIDED = 48
 
@@ -54,55 +58,44 @@ def customers() -> str:
 
 
 def limited(what: str, counts: Callable[[Response], bool], among: Callable[[], str] = customers):
-    """Limit a view by the settings <what>_limit (for each client) and <what>_limit_overall.
+    """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
 
     Only requests whose response `counts` are counted: orders placed, logins failed, changes.
-    `among`: who shares the overall one, STRANGERS or one customer.
+    `among`: who shares them, STRANGERS or one customer.
     """
-
-    def client() -> str:
-        # Strangers may have a customer's address, as at an exit of Tor.
-        who = among()
-        return client_address() if who == STRANGERS else f"{who} at {client_address()}"
-
-    each = limited_each(what, counts, client)
-    overall = limiter.shared_limit(
-        _setting(f"{what}_limit_overall"), what, key_func=among, deduct_when=counts
-    )
-    return lambda view: each(overall(view))
+    return _limited(what, counts, among, f"{what}_limit_overall")
 
 
-def limited_each(
-    what: str, counts: Callable[[Response], bool], client: Callable[[], str] | None = None
+def limited_each(what: str, counts: Callable[[Response], bool]):
+    """As `limited`, for each network alone: where nothing can be guessed."""
+    return _limited(what, counts, customers, None)
+
+
+def _limited(
+    what: str, counts: Callable[[Response], bool], among: Callable[[], str], overall: str | None
 ):
-    """As `limited`, for each client alone: where nothing can be guessed."""
-    return limiter.shared_limit(
-        _setting(f"{what}_limit"), what, key_func=client, deduct_when=counts
-    )
+    def decorate(view):
+        @wraps(view)
+        def within_limits(*args, **kwargs):
+            config = this_shop().config
+            each = getattr(config, f"{what}_limit")
+            of_all = getattr(config, overall) if overall else None
+            try:
+                give_back = these_limits().take(f"{what} of {among()}", network(), each, of_all)
+            except Exceeded as exceeded:
+                raise TooManyRequests(retry_after=exceeded.seconds) from None
 
+            @after_this_request
+            def settle(response):
+                if not counts(response):
+                    give_back()
+                return response
 
-def limited_tips(counts: Callable[[Response], bool]):
-    """Limit a view of tips for a <username>: each client for each hosting, and all together.
+            return view(*args, **kwargs)
 
-    Of IPv6 a client is all that one customer of a provider has at most: with the addresses of few
-    he could use up what all together may ask for. One of a GET that asks for an invoice is to be
-    named in MINTING as well.
-    """
+        return within_limits
 
-    def to_whom() -> str:
-        username = request.view_args["username"]
-        known = username if names.RULE.fullmatch(username) else "nobody"
-        return f"{known} from {client_address(PROVIDED)}"
-
-    each = limited_each("tips", counts, to_whom)
-    overall = limiter.shared_limit(
-        _setting("tips_limit_overall"), "tips", key_func=lambda: STRANGERS, deduct_when=counts
-    )
-    return lambda view: each(overall(view))
-
-
-def _setting(name: str) -> Callable[[], str]:
-    return lambda: getattr(this_shop().config, name)
+    return decorate
 
 
 def may_mail(address: str) -> bool:
@@ -110,28 +103,16 @@ def may_mail(address: str) -> bool:
 
     Accounts are cheap, and the address may be a stranger's.
     """
-    return limiter.limiter.test(MAILS_TO_ONE, _mailed(address))
+    return not these_limits().is_used_up("mails", _mailed(address), MAILS_TO_ONE)
 
 
 def note_mail(address: str) -> None:
-    limiter.limiter.hit(MAILS_TO_ONE, _mailed(address))
+    with suppress(Exceeded):
+        these_limits().take("mails", _mailed(address), MAILS_TO_ONE, None)
 
 
 def _mailed(address: str) -> str:
     return this_shop().vault.mac("mailed", address.lower())
-
-
-# The endpoints whose GET asks for an invoice, as wallets do; they are limited like forms.
-MINTING: set[str] = set()
-
-
-@limiter.request_filter
-def _is_no_form() -> bool:
-    # An empty form is always served, and a waiting page's polls do not pay for limits that they
-    # never meet: this is asked first.
-    if request.method in ("GET", "HEAD"):
-        return request.endpoint not in MINTING
-    return request.method == "OPTIONS"
 
 
 @login_manager.user_loader
@@ -249,8 +230,8 @@ def kept_proof() -> tuple[str, int] | None:
     return tuple(session["proof"]) if "proof" in session else None
 
 
-def client_address(prefix: int = 64) -> str:
-    """The client's network address; of IPv6 the part that names its network."""
+def network() -> str:
+    """Where the request comes from: an IPv4 address, or of IPv6 all that one customer has."""
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -259,5 +240,5 @@ def client_address(prefix: int = 64) -> str:
         # What a server that listens on [::] says of an IPv4 client.
         return str(address.ipv4_mapped)
     if address.version == 6:
-        return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
+        return str(ipaddress.ip_network((address, PROVIDED), strict=False).network_address)
     return str(address)

@@ -88,7 +88,7 @@ def _wish(form: OrderForm) -> orders.Wish:
         email=form.email.data or None,
         password=form.password.data or None,
         browser=visitors.browser_id(),
-        client=visitors.client_address(),
+        client=visitors.network(),
         form_id=form.form_id.data or "",
         proof=visitors.kept_proof(),
     )

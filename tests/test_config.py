@@ -102,7 +102,7 @@ WRONG = {
     "NAME_QUARANTINE_DAYS": NO_NUMBERS,
     "WORKER_THREADS": (*NO_NUMBERS, "0", "65"),
     "PROXY_HOPS": (*NO_NUMBERS, "11"),
-    "RATE_LIMIT_STORAGE": ("",),
+    "RATE_LIMIT_STORAGE": ("", "nonsense", "memory", "redis://", "memcached://x", "redis:// x"),
     "ORDERS_LIMIT": NO_LIMITS,
     "ORDERS_LIMIT_OVERALL": NO_LIMITS,
     "LOGINS_LIMIT": NO_LIMITS,

@@ -342,12 +342,27 @@ def test_what_orders_nothing_is_not_counted(client):
     assert place_order(client).status_code == 303
 
 
-@with_settings(ORDERS_LIMIT_OVERALL="1 per day")
-def test_orders_are_limited_overall(client, other):
-    assert place_order(client).status_code == 303
-    form = filled_form(other)
-    answer = other.post("/orders", data=form, environ_base={"REMOTE_ADDR": "192.0.2.7"})
-    assert answer.status_code == 429
+@pytest.mark.parametrize("network", ["2001:db8:{:x}:1::1", "192.0.2.{}"])
+@with_settings(ORDERS_LIMIT_OVERALL="6 per day", ORDERS_LIMIT="3 per day")
+def test_who_orders_most_is_refused_and_nobody_else(network, client):
+    def order(number):
+        peer = {"REMOTE_ADDR": network.format(number)}
+        return client.post("/orders", data=filled_form(client), environ_base=peer).status_code
+
+    assert [order(number) for number in (1, 1, 1, 1, 2, 2, 2, 2)] == 2 * [303, 303, 303, 429]
+    assert [order(number) for number in (1, 3, 3, 3, 2, 4, 4, 4)] == (
+        [429, 303, 303, 429, 429, 303, 303, 429]
+    )
+
+
+@with_settings(ORDERS_LIMIT="3 per day", UNPAID_PER_CLIENT="3")
+def test_all_that_a_provider_gives_to_one_customer_is_one_network(client):
+    orders = []
+    for number in range(4):
+        peer = {"REMOTE_ADDR": f"2001:db8:1:{number}::1"}
+        orders.append(client.post("/orders", data=filled_form(client), environ_base=peer))
+    assert [order.status_code for order in orders] == [303, 303, 303, 429]
+    assert 0 < int(orders[-1].headers["Retry-After"]) <= 24 * 60 * 60
 
 
 # -- the node and the panel in bad weather ---------------------------------------------

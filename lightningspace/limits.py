@@ -1,0 +1,110 @@
+"""How often something may be done: by each network, and by all of them, of whom none is shut out.
+
+The spans that are counted in begin for everybody at once: a minute when the clock begins one.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, storage_from_string
+
+from lightningspace.clock import now
+
+logger = logging.getLogger(__name__)
+
+MEMORY = "memory://"
+# A storage elsewhere is waited for so long, and left alone for a while when it has failed.
+ANSWER_SECONDS = 1
+LEFT_ALONE_SECONDS = 30
+
+
+class Unusable(Exception):
+    """There can be no such storage here."""
+
+
+class Exceeded(Exception):
+    """It was done too often; in `seconds` it may be done again."""
+
+    def __init__(self, seconds: int):
+        super().__init__(f"not for another {seconds} seconds")
+        self.seconds = seconds
+
+
+class Limits:
+    """Counts in `storage`, its URI; in this process while that does not answer."""
+
+    def __init__(self, storage: str):
+        self._own = MemoryStorage()
+        self._shared = None if storage == MEMORY else _shared(storage)
+        self._left_alone_until = 0.0
+
+    def take(self, what: str, network: str, each: str, overall: str | None) -> Callable[[], None]:
+        """Count one more, and return what takes that back. Raises Exceeded, and nothing is counted.
+
+        `each`: what one network may do, such as "20 per minute". `overall`: what all may; once that
+        is used up, a network still has what is below its share, `overall` by those that had any.
+        """
+        with ExitStack() as taken:
+            own = _Count(self, parse(each), what, network)
+            taken.callback(own.add, -1)
+            if own.add() > own.most:
+                raise Exceeded(own.seconds_left)
+            if overall is not None:
+                self._take_of_all(what, network, parse(overall), taken)
+            return taken.pop_all().close
+
+    def _take_of_all(self, what: str, network: str, overall: RateLimitItem, taken: ExitStack):
+        all_of_them = _Count(self, overall, what, "all")
+        networks = _Count(self, overall, what, "networks")
+        own = _Count(self, overall, what, "all", network)
+
+        @taken.callback
+        def give_back():
+            if own.add(-1) == 0:
+                networks.add(-1)
+
+        had = own.add() - 1
+        seen = networks.add(0 if had else 1)
+        taken.callback(all_of_them.add, -1)
+        if all_of_them.add() > overall.amount and had * seen >= overall.amount:
+            raise Exceeded(all_of_them.seconds_left)
+
+    def is_used_up(self, what: str, whose: str, each: str) -> bool:
+        count = _Count(self, parse(each), what, whose)
+        return count.add(0) >= count.most
+
+    def add(self, key: str, seconds: int, amount: int) -> int:
+        """Count so many more, and return how many there are."""
+        if self._shared and time.monotonic() >= self._left_alone_until:
+            try:
+                return self._shared.incr(key, seconds, amount)
+            except StorageError as error:
+                kind = type(error.storage_error).__name__
+                logger.error("RATE_LIMIT_STORAGE fails (%s): each process counts alone", kind)
+                self._left_alone_until = time.monotonic() + LEFT_ALONE_SECONDS
+        return self._own.incr(key, seconds, amount)
+
+
+class _Count:
+    """What is counted in the present span of a limit, and stays of it when that is over."""
+
+    def __init__(self, limits: Limits, limit: RateLimitItem, *of: str):
+        self._limits, self._seconds, self.most = limits, limit.get_expiry(), limit.amount
+        number, over = divmod(now(), self._seconds)
+        self._key = "/".join((*of, f"{number} of {self._seconds}"))
+        self.seconds_left = self._seconds - over
+
+    def add(self, amount: int = 1) -> int:
+        return self._limits.add(self._key, self._seconds, amount)
+
+
+def _shared(storage: str):
+    waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    try:
+        return storage_from_string(storage, wrap_exceptions=True, **waits)
+    except (ConfigurationError, ValueError) as error:
+        raise Unusable from error
