@@ -79,7 +79,8 @@ def create_app(config: Config) -> Flask:
     )
     if config.proxy_hops:
         hops = config.proxy_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
+        # Whom they have noted, visitors.network finds.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops)
 
     app.session_interface = Sessions()
     warn_of_shared_domain(config)

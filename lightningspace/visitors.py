@@ -1,10 +1,11 @@
 """Who sends a request: which browser, from where, logged in to what, and how often."""
 
 import ipaddress
+import logging
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 
 from flask import Response, after_this_request, current_app, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
@@ -15,6 +16,8 @@ from lightningspace.clock import now
 from lightningspace.limits import Exceeded, Limits
 from lightningspace.models import Account, Order, lock_account, transaction
 from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
 
 MAILS_TO_ONE = "10 per day"
 login_manager = LoginManager()
@@ -49,6 +52,7 @@ def these_limits() -> Limits:
 STRANGERS = "strangers"
 # The length of the IPv6 prefixes that providers give to one customer, at most.
 PROVIDED = 48
+UNKNOWN = "unknown"
 
 
 def customers() -> str:
@@ -231,14 +235,41 @@ def kept_proof() -> tuple[str, int] | None:
 
 
 def network() -> str:
-    """Where the request comes from: an IPv4 address, or of IPv6 all that one customer has."""
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    if address.version == 6 and address.ipv4_mapped:
-        # What a server that listens on [::] says of an IPv4 client.
-        return str(address.ipv4_mapped)
+    """Where the request comes from: an IPv4 address, or of IPv6 all that one customer has.
+
+    What PROXY_HOPS web servers in front have noted counts, and nothing that was there before. If
+    the first of them tells no address, it is the nearest that is known on the way.
+    """
+    hops = this_shop().config.proxy_hops
+    noted = [each for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
+    for text in (*noted[max(0, len(noted) - hops) :], request.remote_addr or ""):
+        if address := _address(text):
+            break
+    else:
+        _tell_operator()
+        return UNKNOWN
     if address.version == 6:
         return str(ipaddress.ip_network((address, PROVIDED), strict=False).network_address)
     return str(address)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """As proxies write it: with or without a port, brackets, quotes, a zone."""
+    text = text.strip(' \t"')
+    for bare in (text, text.rpartition(":")[0]):
+        try:
+            address = ipaddress.ip_address(bare.strip("[]").partition("%")[0])
+        except ValueError:
+            continue
+        # The first: what a server that listens on [::] says of an IPv4 client.
+        return getattr(address, "ipv4_mapped", None) or address
+    return None
+
+
+@cache
+def _tell_operator() -> None:
+    """Once: everybody who comes so shares the limits of one network."""
+    logger.error(
+        "a request came without its sender's address: let the web server in front send "
+        "X-Forwarded-For, and set PROXY_HOPS"
+    )

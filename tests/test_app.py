@@ -303,6 +303,49 @@ def test_a_client_is_an_address_or_a_network(app, remote, client_is):
         assert visitors.network() == client_is
 
 
+@pytest.mark.parametrize(
+    ("noted", "client_is"),
+    [
+        ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("203.0.113.7:51234,10.0.0.1:80", "203.0.113.7"),
+        ("2001:db8:1:2::3, 10.0.0.1", "2001:db8:1::"),
+        ("[2001:db8:1:2::3], 10.0.0.1", "2001:db8:1::"),
+        ('"[2001:db8:1:2::3]:51234", 10.0.0.1', "2001:db8:1::"),
+        ("2001:db8:1:2:3:4:5:6:51234, 10.0.0.1", "2001:db8:1::"),
+        ("[fe80::1%eth0]:51234, 10.0.0.1", "fe80::"),
+        ("::ffff:203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("[::ffff:203.0.113.7]:51234, 10.0.0.1", "203.0.113.7"),
+        (' \t"203.0.113.7" ,, \t10.0.0.1 ,', "203.0.113.7"),
+        # What was there before them is not believed, however it is written.
+        ("9.9.9.9, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ('"9.9.9.9, 203.0.113.7, 10.0.0.1', "203.0.113.7"),
+        ("9.9.9.9\\, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        (",,,203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        # The nearest that is known.
+        ("unknown, 10.0.0.1", "10.0.0.1"),
+        ("_hidden:80, 10.0.0.1", "10.0.0.1"),
+        ("9.9.9.9, \xe9\0, 10.0.0.1", "10.0.0.1"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("unknown, unix:", "192.0.2.1"),
+        (":, []", "192.0.2.1"),
+        ("", "192.0.2.1"),
+    ],
+)
+@with_settings(PROXY_HOPS="2")
+def test_who_comes_through_proxies_is_known_however_they_note_it(app, noted, client_is):
+    environ = {"REMOTE_ADDR": "192.0.2.1", "HTTP_X_FORWARDED_FOR": noted}
+    with app.test_request_context(environ_base=environ):
+        assert visitors.network() == client_is
+
+
+def test_the_operator_is_told_of_visitors_without_an_address(app, caplog):
+    visitors._tell_operator.cache_clear()
+    for _ in range(2):
+        with app.test_request_context(environ_base={"REMOTE_ADDR": ""}):
+            assert visitors.network() == "unknown"
+    assert caplog.text.count("PROXY_HOPS") == 1
+
+
 @with_settings(UNPAID_PER_CLIENT="1", PROXY_HOPS="2")
 def test_the_clients_address_comes_through_as_many_proxies_as_there_are(client):
     for seen, status in (
