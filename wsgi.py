@@ -3,12 +3,22 @@
 import logging
 import os
 import sys
+from typing import NoReturn
 
-from peewee import OperationalError
+from peewee import PeeweeException
 
 from app import INSTANCE, create_app
 from lightningspace import logs, models, shop
 from lightningspace.config import ConfigError, from_env
+
+# With this code gunicorn ends as well; with another it would start its workers again for ever.
+NO_START = 4
+
+
+def stop(why: str) -> NoReturn:
+    print(why, file=sys.stderr, flush=True)
+    sys.exit(NO_START)
+
 
 logs.install()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -21,9 +31,9 @@ try:
             shop.settle_in(app.extensions["shop"])
         models.db.close()  # gunicorn may fork after this, and a connection is not for two
     elif "init-db" not in sys.argv:
-        sys.exit("The database has no tables: run `flask --app wsgi init-db` first.")
+        stop("The database has no tables: run `flask --app wsgi init-db` first.")
 except (ConfigError, shop.WrongKey) as error:
-    sys.exit(f"The shop does not start: {error}")
-except OperationalError as error:
+    stop(f"The shop does not start: {error}")
+except PeeweeException as error:
     reason = str(error).partition("\n")[0]
-    sys.exit(f"The shop does not start: the database of DATABASE_URL does not open: {reason}")
+    stop(f"The shop does not start: the database of DATABASE_URL does not open: {reason}")

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from lightningspace import authorization, l402, logs
-from tests.conftest import eventually, work
+from tests.conftest import eventually, with_settings, work
 from tests.test_logs import CREDENTIAL, PREIMAGE, TOKEN, assert_says_nothing
 
 pytestmark = pytest.mark.any_database
@@ -19,35 +19,55 @@ pytestmark = pytest.mark.any_database
 ROOT = Path(__file__).parent.parent
 
 
+GUNICORN = (sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "2")
+
+
 @pytest.fixture
-def served(app, env, tmp_path):
-    """The shop behind gunicorn, with its access log: its address and what it has said."""
-    output = tmp_path / "gunicorn"
+def serve(app, env, tmp_path):
+    """Start the shop behind gunicorn, with its access log: what gives what it has said."""
+    processes, output = [], tmp_path / "gunicorn"
+
+    def serve(address):
+        host = ":".join(map(str, address)) if isinstance(address, tuple) else f"unix:{address}"
+        command = [*GUNICORN, "--bind", host, "--access-logfile", "-", "--log-level", "debug"]
+        with output.open("wb") as file:
+            own = {**env, "HOME": str(tmp_path)}
+            options = {"cwd": ROOT, "env": own, "stdout": file, "stderr": subprocess.STDOUT}
+            processes.append(subprocess.Popen(command, **options))
+
+        def is_open() -> bool:
+            assert processes[0].poll() is None, output.read_text()
+            with _socket(address) as probe:
+                return probe.connect_ex(address) == 0
+
+        eventually(is_open)
+        return output.read_text
+
+    yield serve
+    for process in processes:
+        process.terminate()
+        process.wait(10)
+    print(output.read_text())
+
+
+def _socket(address) -> socket.socket:
+    return socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+
+
+@pytest.fixture
+def served(serve):
+    """The address of the shop behind gunicorn, and what it has said."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "2"]
-    command += ["--bind", f"127.0.0.1:{port}", "--access-logfile", "-", "--log-level", "debug"]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**env}, stdout=file, stderr=subprocess.STDOUT
-        )
-
-    def is_open() -> bool:
-        assert process.poll() is None, output.read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    eventually(is_open)
-    yield ("127.0.0.1", port), output.read_text
-    process.terminate()
-    process.wait(10)
-    print(output.read_text())
+        address = probe.getsockname()
+    return address, serve(address)
 
 
 def sent(address, *lines: str, body: str = "") -> bytes:
     """What the server answers to a request of these lines."""
-    with socket.create_connection(address, timeout=10) as connection:
+    with _socket(address) as connection:
+        connection.settimeout(10)
+        connection.connect(address)
         text = "\r\n".join([*lines, "Host: localhost", "Connection: close", "", body])
         connection.sendall(text.encode("latin-1"))
         answer = b""
@@ -107,3 +127,32 @@ def test_a_receipt_counts_among_lines_that_the_server_joins(served, wallet, work
         assert bought.startswith(b"HTTP/1.1 201"), bought
     long = f"Authorization: L402 {l402.read(macaroon).narrowed('note=' + 'n' * 3500)}:{preimage}"
     assert sent(address, "GET /api/v1/hosting HTTP/1.1", long).startswith(b"HTTP/1.1 200")
+
+
+WISH = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
+
+
+@with_settings(PROXY_HOPS="1", ORDERS_LIMIT="1 per day")
+def test_over_a_unix_socket_visitors_are_told_apart(serve, tmp_path):
+    address = str(tmp_path / "socket")
+    said = serve(address)
+
+    def asked(noted: str) -> bytes:
+        lines = "POST /api/v1/hosting HTTP/1.1", f"Content-Length: {len(WISH)}"
+        return sent(address, *lines, f"X-Forwarded-For: {noted}", body=WISH)[9:12]
+
+    seen = "203.0.113.7:51234", "203.0.113.7:51235", "[2001:db8::1]:51234", "203.0.113.8"
+    assert [asked(noted) for noted in seen] == [b"402", b"429", b"402", b"402"]
+    assert "X-Forwarded-For" not in said()  # nobody came without
+    # Nothing of gunicorn's own listens beside it.
+    assert not (tmp_path / ".gunicorn").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"CAPACITY_MB": "x"}, {"DATABASE_URL": "sqlite:////etc/passwd"}])
+def test_what_does_not_start_ends_and_is_not_started_again(env, tmp_path, wrong):
+    command = [*GUNICORN, "--workers", "3", "--bind", f"unix:{tmp_path}/socket"]
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60}
+    ended = subprocess.run(command, env=env | wrong, **options)
+    assert ended.returncode == 4
+    assert ended.stderr.count("The shop does not start: ") == 1
+    assert "Traceback" not in ended.stderr
