@@ -13,12 +13,12 @@ CREATE TABLE servers (
 -- accounts: one row per hosting, from the moment an order reserves its name.
 CREATE TABLE accounts (
   id                TEXT   NOT NULL PRIMARY KEY,         -- random, never used again
-  username          TEXT   UNIQUE,                       -- NULL once released
+  username          TEXT   UNIQUE,                       -- NULL: released, or not held for its order
   server_id         BIGINT NOT NULL REFERENCES servers (id),  -- chosen when it is paid
   space_mb          BIGINT NOT NULL CHECK (space_mb > 0),
   extra_addresses   BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),  -- beyond the included
   extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
-  held_by           TEXT   UNIQUE,                       -- one unpaid place of a client; NULL once paid
+  held_by           TEXT   UNIQUE,                       -- a network's place for a name; NULL once paid
   email             TEXT,                                -- for reminders
   email_epoch       BIGINT NOT NULL DEFAULT 0,           -- links to confirm of an older one are over
   password_sealed   TEXT,                                -- typed: until opened; generated: until noted
@@ -178,6 +178,8 @@ CREATE TABLE orders (
   attempt        TEXT   UNIQUE,                          -- one submitted form makes one order
   browser        TEXT,                                   -- keyed hash of the browser that ordered
   username       TEXT,                                   -- as asked for; NULL: any
+  held_name      TEXT,                                   -- keyed hash of it and the network that it was
+                                                         -- held for, until paid; one day's memory
   space_mb       BIGINT CHECK (space_mb > 0),
   extra_addresses BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),
   extra_domains  BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
@@ -229,6 +231,7 @@ CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND r
 CREATE INDEX orders_to_apply ON orders (account_id, paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
 CREATE UNIQUE INDEX orders_opening ON orders (account_id) WHERE kind = 'open';
 CREATE INDEX orders_of_account ON orders (account_id, door, paid_at, token, received_msat);
+CREATE INDEX orders_held_name ON orders (held_name) WHERE held_name IS NOT NULL;
 
 -- offers: the BOLT 12 offer of each account that has one, at the node. Whether it is to be active
 -- there is a rule (see offers.py); its revision is raised when that may have changed.

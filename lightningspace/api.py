@@ -207,7 +207,8 @@ def buy():
         return _bought(found, wish)
     order = placed(lambda: orders.place(this_shop(), wish))
     size = Size(wish.terms.space_mb)
-    return payment_required(order, {"size": shown.size(size), "time": shown.time(wish.terms)})
+    sale = {"size": shown.size(size), "time": shown.time(wish.terms)}
+    return payment_required(order, sale | {"name_is_held": not orders.lacks_name(order)})
 
 
 def _wish() -> orders.Wish:
@@ -410,7 +411,10 @@ def placed(place: Callable):
     except orders.SoldOut:
         raise ApiError(409, "sold_out", "This much space is not free just now.") from None
     except orders.TooManyUnpaid:
-        detail = "There are several unpaid orders already. Pay one, or wait until they are over."
+        detail = (
+            "There are several unpaid orders already. Pay one, or wait until they are over; a new "
+            "hosting can be ordered without a username."
+        )
         raise ApiError(429, "too_many_unpaid", detail, retry_after=60) from None
     except orders.ResizeWaits as waits:
         detail = "Another size is ordered already: pay that order, or cancel it."

@@ -253,6 +253,7 @@ class Order(Table):
     attempt = TextField(null=True, unique=True)
     browser = TextField(null=True)
     username = TextField(null=True)
+    held_name = TextField(null=True)
     space_mb = BigIntegerField(null=True)
     extra_addresses = BigIntegerField(default=0)
     extra_domains = BigIntegerField(default=0)

@@ -22,7 +22,7 @@ from lightningspace.models import (
     transaction,
 )
 from lightningspace.node import Invoice, NodeError
-from lightningspace.prices import Holding, Size, Terms
+from lightningspace.prices import DAY, Holding, Size, Terms
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class SoldOut(Exception):
 
 
 class TooManyUnpaid(Exception):
-    """The client, or the account, has as many unpaid orders as it may."""
+    """The network holds as many names, or the account has as many unpaid orders, as it may."""
 
 
 class Refused(Exception):
@@ -75,7 +75,7 @@ class ResizeWaits(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What one submitted form asks for. `client` is the client's network address.
+    """What one submitted form asks for. `client` is the network that it comes from.
 
     `browser` None: a program's, which comes back with its receipt. `proof`: the receipt (payment
     hash and epoch) of a closed hosting, whose holder may have its resting name again.
@@ -138,6 +138,8 @@ class Tip:
 def place(shop: Shop, wish: Wish) -> Order:
     """Reserve the name, then get an invoice. The same form again answers the same order.
 
+    A name that this network has had reserved today is not reserved: who pays first has it.
+
     Raises NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
     """
     attempt = _attempt(shop, wish)
@@ -198,6 +200,8 @@ def _retried(reserve: Callable):
 
 def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     """Within a transaction: the order of this attempt, and whether it was made just now."""
+    # Before the name: who has just taken it holds it, and so it is taken.
+    is_held = wish.username is not None and _may_hold(shop, wish)
     taken = wish.username and Account.get_or_none(Account.username == wish.username)
     # After the name: a double click's other half may have committed between the two.
     twin = Order.get_or_none(Order.attempt == attempt)
@@ -210,12 +214,13 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     terms = wish.terms
     if terms.space_mb > capacity.largest_mb(shop):
         raise SoldOut
+    is_free = wish.username is not None and not is_held
     account = Account.create(
         id=secrets.token_hex(8),
-        username=wish.username or free_name(shop),
+        username=None if is_free else wish.username or free_name(shop),
         server=capacity.roomiest(shop),
         space_mb=terms.space_mb,
-        held_by=_free_place(shop, wish.client),
+        held_by=_free_place(shop, wish.client) if is_held else None,
         email=wish.email,
         password_sealed=shop.vault.seal(wish.password) if wish.password else None,
     )
@@ -227,6 +232,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         asked=shop.vault.mac("asked", *_typed(wish)),
         browser=wish.browser,
         username=wish.username,
+        held_name=_held_names(shop, wish)[0] if is_held else None,
         space_mb=terms.space_mb,
         duration=terms.duration,
         unit=terms.unit,
@@ -264,6 +270,29 @@ def free_name(shop: Shop) -> str:
     return name
 
 
+def name_or_another(shop: Shop, username: str) -> str:
+    """The name, or a generated one if it is somebody else's by now."""
+    is_gone = rests(shop, username) or Account.get_or_none(Account.username == username)
+    return free_name(shop) if is_gone else username
+
+
+def lacks_name(order: Order) -> bool:
+    """Whether the name that was ordered is not kept for it: others may have it first."""
+    return order.account is not None and order.account.username is None
+
+
+def _may_hold(shop: Shop, wish: Wish) -> bool:
+    """Not a name that the network has had today and has not paid: it could keep it like that."""
+    if rests(shop, wish.username):  # nobody else may have it anyway
+        return True
+    had = (Order.held_name << _held_names(shop, wish)) & (Order.placed_at > now() - DAY)
+    return not Order.select().where(had).exists()
+
+
+def _held_names(shop: Shop, wish: Wish) -> list[str]:
+    return shop.vault.macs("held name", wish.client, wish.username)
+
+
 def _own_unpaid_order(wish: Wish) -> str | None:
     order = (
         Order.select(Order.token)
@@ -280,7 +309,7 @@ def _own_unpaid_order(wish: Wish) -> str | None:
 
 
 def _free_place(shop: Shop, client: str) -> str:
-    """One of the places for unpaid orders that each client address has."""
+    """One of the places for names without payment that each network has."""
     owner = shop.vault.mac("client", client)
     places = [f"{owner}:{number}" for number in range(shop.config.unpaid_per_client)]
     taken = {a.held_by for a in Account.select(Account.held_by).where(Account.held_by << places)}
@@ -646,7 +675,7 @@ def give_up(token: str) -> bool:
     """Free an order's name at once, if its invoice was shown to nobody."""
     with transaction():
         given_up = (
-            Order.update(cancelled_at=now())
+            Order.update(cancelled_at=now(), held_name=None)
             .where(
                 (Order.token == token)
                 & Order.bolt11.is_null()

@@ -251,8 +251,11 @@ def _open(shop: Shop, order: Order) -> str | None:
         ends_at = moment + holding.seconds
         if not _take_effect(order.token, holding.seconds, ends_at, holding.credit_msat):
             return None
+        if orders.lacks_name(order):
+            order.account.username = orders.name_or_another(shop, order.username)
         Account.update(
             server=capacity.roomiest_within(shop),
+            username=order.account.username,
             opened_at=moment,
             expires_at=ends_at,
             valued_at=moment,
@@ -278,6 +281,7 @@ def _take_effect(token: str, seconds: int, ends_at: int, credit_msat: int) -> bo
         bought_credit_msat=credit_msat,
         # A form that comes back is a new wish; a program sends the same key for the same order.
         attempt=Case(None, [(Order.browser.is_null(), Order.attempt)]),
+        held_name=None,
     ).where((Order.token == token) & Order.applied_at.is_null())
     return applied.execute() == 1
 

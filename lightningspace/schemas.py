@@ -99,7 +99,15 @@ SCHEMAS = {
         macaroon=text("base64, as in the header"),
         order=STRING,
         order_url=PAGE,
-        sale=record({"size": ref("Size"), "time": ref("Time"), "paid_until": TIME}),
+        sale=record(
+            {
+                "size": ref("Size"),
+                "time": ref("Time"),
+                "paid_until": TIME,
+                "name_is_held": BOOLEAN
+                | {"description": "false: whoever pays first has the name, and you another one"},
+            }
+        ),
     ),
     "Size": record(**dict.fromkeys(Size.__annotations__, COUNT)),
     "Time": record(duration=COUNT, unit=one_of(*UNIT_SECONDS), seconds=COUNT),

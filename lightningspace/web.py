@@ -67,7 +67,10 @@ def place_order():
         form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
         return _front_page(form, status=400)
     except orders.TooManyUnpaid:
-        problem = "Your network has several unpaid orders. Pay or cancel one of them first."
+        problem = (
+            "Your network holds several names that are not paid. Leave the name empty and we "
+            "choose one, or pay or cancel one of those orders first."
+        )
         return _front_page(form, status=429, problem=problem)
     except NodeError as error:
         logger.warning("no invoice: %s", error)
@@ -180,6 +183,8 @@ def _enters(order: Order) -> bool:
     # Who has neither typed a password nor noted ours is out as soon as this browser is closed, but
     # for the wallet's history.
     visitors.log_in(order.account, is_at_home=order.account.password_sealed is None)
+    if order.username and order.username != order.account.username:
+        flash(f"The name {order.username} was taken when you paid, so you have another one.")
     return True
 
 

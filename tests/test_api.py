@@ -724,13 +724,22 @@ def test_nor_does_one_from_his_own_address(program, token, node):
 
 
 @with_settings(UNPAID_PER_CLIENT="2")
-def test_a_client_may_have_so_many_unpaid(program, node):
-    assert [program.asks().status_code for _ in range(2)] == [402, 402]
-    refused = program.asks()
+def test_a_network_may_hold_so_many_names(program, node):
+    bodies = [WISH | {"username": f"alice{n}"} for n in range(3)]
+    assert [program.asks(body=body).status_code for body in bodies[:2]] == [402, 402]
+    refused = program.asks(body=bodies[2])
     assert refused.json["code"] == "too_many_unpaid"
     assert_slows_down(refused, node, 2)
-    assert program.asks(address="192.0.2.2").status_code == 402
-    assert program.asks(address="2001:db8::1").status_code == 402
+    assert program.asks().json["sale"]["name_is_held"] is True
+    other = program.asks(body=bodies[2], address="2001:db8::1")
+    assert other.json["sale"]["name_is_held"] is True
+
+
+def test_a_name_is_held_once(program, this_shop):
+    body = WISH | {"username": "alice"}
+    first = program.asks(body=body)
+    orders.cancel(this_shop, Order.get_by_id(first.json["order"]))
+    assert program.asks(body=body).json["sale"]["name_is_held"] is False
 
 
 def test_a_hosting_may_have_so_many_unpaid(program, token, node):

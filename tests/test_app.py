@@ -346,7 +346,7 @@ def test_the_operator_is_told_of_visitors_without_an_address(app, caplog):
     assert caplog.text.count("PROXY_HOPS") == 1
 
 
-@with_settings(UNPAID_PER_CLIENT="1", PROXY_HOPS="2")
+@with_settings(ORDERS_LIMIT="1 per day", PROXY_HOPS="2")
 def test_the_clients_address_comes_through_as_many_proxies_as_there_are(client):
     for seen, status in (
         ("203.0.113.1, 198.51.100.1", 303),

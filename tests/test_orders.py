@@ -1,6 +1,7 @@
 """Orders: placed, paid, recorded, applied, released; each once, in any order of events."""
 
 import dataclasses
+import re
 import threading
 
 import pytest
@@ -190,18 +191,64 @@ def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
     this_shop = dataclasses.replace(
         this_shop, config=dataclasses.replace(this_shop.config, unpaid_per_client=2)
     )
-    first = orders.place(this_shop, wish())
-    orders.place(this_shop, wish())
+    first = orders.place(this_shop, wish(username="alice"))
+    orders.place(this_shop, wish(username="bobby"))
     with pytest.raises(orders.TooManyUnpaid):
-        orders.place(this_shop, wish())
-    assert orders.place(this_shop, wish(client="192.0.2.2"))
+        orders.place(this_shop, wish(username="carol"))
+    assert orders.place(this_shop, wish())  # what holds no name is no matter
+    assert orders.place(this_shop, wish(username="carol", client="192.0.2.2"))
     wallet.pay(first.bolt11)
     work(worker)
-    assert orders.place(this_shop, wish())
+    assert orders.place(this_shop, wish(username="david"))
+
+
+@pytest.fixture
+def expire(this_shop, worker, time_machine):
+    def expire():
+        time_machine.forward(this_shop.config.invoice_minutes * 60 + 1)
+        worker.tidy()
+
+    return expire
+
+
+def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machine):
+    expire()
+    again = orders.place(this_shop, wish(username="alice"))
+    assert again.account.username is None
+    bobs = orders.place(this_shop, wish(username="alice", client="192.0.2.2"))
+    assert bobs.account.username == "alice"
+    expire()
+    # Nor is it forgotten when the order is cancelled, or the network comes in by another browser.
+    third = orders.place(this_shop, wish(username="alice", browser="bob's"))
+    assert orders.cancel(this_shop, third)
+    assert orders.place(this_shop, wish(username="alice")).account.username is None
+    time_machine.forward(24 * 60 * 60)
+    assert orders.place(this_shop, wish(username="alice")).account.username == "alice"
+
+
+def test_who_pays_a_name_that_is_not_held_has_it_while_it_is_free(
+    this_shop, order, expire, wallet, worker
+):
+    expire()
+    first, second = (orders.place(this_shop, wish(username="alice")) for _ in range(2))
+    for each in (second, first):
+        wallet.pay(each.bolt11)
+        work(worker)
+    names = [Order.get_by_id(each.token).account.username for each in (second, first)]
+    assert names[0] == "alice"
+    assert re.fullmatch("[a-z]{3}[0-9]{5}", names[1])
+    assert not Order.select().where(Order.held_name.is_null(False), Order.paid_at > 0).exists()
+
+
+def test_a_name_whose_invoice_could_not_be_made_was_not_held(this_shop, node):
+    node.faults.set("refuse", "invoice", times=1)
+    with pytest.raises(NodeError):
+        orders.place(this_shop, wish(username="alice"))
+    assert orders.place(this_shop, wish(username="alice")).account.username == "alice"
 
 
 def test_the_clients_address_is_not_stored(this_shop, order):
-    assert "192.0.2.1" not in Account.get().held_by
+    assert "192.0.2.1" not in Account.get().held_by + order.held_name
 
 
 def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
@@ -583,7 +630,7 @@ def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, wo
 
 def test_a_name_that_is_gone_meanwhile_is_replaced(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
-    orders.place(this_shop, wish(username="alice", browser="bob's browser"))
+    orders.place(this_shop, wish(username="alice", client="192.0.2.2"))
     work(worker)
     opened = Account.get(Account.opened_at.is_null(False))
     assert opened.username != "alice"

@@ -309,19 +309,36 @@ def test_a_size_that_is_sold_out_is_refused_beside_the_field(client, node):
 
 
 @with_settings(UNPAID_PER_CLIENT="1")
-def test_too_many_unpaid_orders_of_one_address_are_refused(client, other):
-    place_order(client)
+def test_too_many_names_that_one_network_has_not_paid_are_refused(client, other):
+    place_order(client, username="bobby")
     answer = place_order(other, username="alice")
     assert answer.status_code == 429
-    assert "several unpaid orders" in answer.text
+    assert "several names that are not paid" in answer.text
     assert 'value="alice"' in answer.text
+    assert place_order(other).status_code == 303
 
 
 @with_settings(UNPAID_PER_CLIENT="1")
 def test_a_cancelled_order_leaves_its_place_to_the_next(client):
-    link = place_order(client).location
+    link = place_order(client, username="bobby").location
     send(client, f"{link}/cancel")
-    assert place_order(client).status_code == 303
+    assert place_order(client, username="alice").status_code == 303
+
+
+def test_a_name_that_is_not_reserved_again_is_said_to_be_so(client, other, wallet, worker):
+    link = place_order(client, username="alice").location
+    assert "not reserved" not in client.get(link).text
+    send(client, f"{link}/cancel")
+    link = place_order(client, username="alice").location
+    assert "The name alice is not reserved" in client.get(link).text
+    peer = {"REMOTE_ADDR": "192.0.2.9"}
+    form = filled_form(other, username="alice")
+    faster = other.post("/orders", data=form, environ_base=peer).location
+    for paid in (faster, link):
+        wallet.pay(Order.get_by_id(paid.rpartition("/")[2]).bolt11)
+        work(worker)
+    assert client.get(link).location == "/account"
+    assert "The name alice was taken when you paid" in client.get("/account").text
 
 
 @with_settings(ORDERS_LIMIT="2 per day")
