@@ -13,22 +13,37 @@ RULE_IN_WORDS = "3 to 16 lower-case letters and digits, a letter first"
 # refused are names that a visitor, a mail server or the system would take for somebody else's.
 RESERVED = frozenset(
     """
-    abuse account accounts admin administrator administrators apache api app autoconfig
-    autodiscover backup billing bin bitcoin blog cdn client clients contact control cpanel
-    daemon dashboard data database dbispconfig demo dev dns docs domain email example ftp ftps
-    games gateway git gnats guest help helpdesk host hosting hostmaster http https imap imaps
-    info informationschema invoice invoices irc ispapps ispconfig lightning list lists lnurl
-    local localhost login lsat mail mailer mailerdaemon mailman mails manager marketing master
-    me messagebus mobile mta mx my mysql mysqld nagios news nobody noc node noreply ns null
-    office official operator owner panel payment payments php phpmyadmin pma pop pop3 pop3s
-    postfix postgres postmaster proftpd proxy puma pureftpd root sales secure security server
-    service services setup sftp shell shop site sites smtp smtps spam sql ssh sshd ssl staff
-    static stats status store support sync sys sysadmin syslog system systemd terms test tip
-    tips tls tor update usenet user users uucp vmail vpn web webadmin webmail webmaster
-    webserver welcome wellknown whois wpad www wwwdata
+    abuse account accounts administrator administrators autoconfig autodiscover bin blog contact
+    daemon dbispconfig docs domain example games gnats guest help helpdesk hosting hostmaster info
+    informationschema invoice invoices ispapps lists lnurl local localhost lsat mailerdaemon
+    mailman mails manager marketing me messagebus mobile my mysqld news nobody noc noreply null
+    official operator owner payment payments php pma pop3s postfix postmaster puma sales secure
+    security service services setup shell site sites ssl support sync sys sysadmin terms tip tips
+    tls update usenet user users uucp vmail webadmin webmaster wellknown whois wpad wwwdata
     """.split()
 )
-RESERVED_SHAPES = re.compile(r"(web|client|www|ns|mx|mail|smtp|imap|pop|ftp|root|admin)[0-9]+")
+# What people call hosts of their own, which are often told apart by a number: "vps", "vps3".
+HOSTS = frozenset(
+    """
+    admin apache api app apps assets auth backup backups bak bastion beta billing bitcoin bitcoind
+    box btc btcpay build buy cache caldav carddav cdn ci client clients cln cloud cluster console
+    control core cpanel cron dashboard data database db dedi demo deploy dev devel dhcp dns docker
+    download downloads edge electrs electrum electrumx email explorer files firewall ftp ftps
+    fulcrum fw gate gateway git gitea gitlab grafana gw haproxy home host hosts http https hv
+    hypervisor idp image images imap imaps img internal intranet irc ispconfig jabber jenkins jump
+    kube kvm lan lb ldap lightning lightningd list ln lnbits lnd loadbalancer login logs mail
+    mailer mailgate mailhost mailin mailout mailserver mariadb master matrix media memcached
+    mempool metrics mgmt minio mirror mon mongo monit monitor monitoring mta munin mx mysql nagios
+    nameserver nas nextcloud nfs nginx node nodes notify ns ntp office onion out panel pay pgsql
+    phpmyadmin pop postgres preprod primary prod production proftpd prometheus proxmox proxy
+    pureftpd pve queue rabbitmq rdns redis relay relays replica repo resolver root rootserver
+    router rpc rspamd runner san sandbox secondary server servers sftp shop sip slave smtp smtpd
+    smtps spam sql srv ssh sshd sso staff stage staging standby static stats status storage store
+    stun svn syslog system systemd test testing tests tmp tor turn upload uploads vhost vm vpn vps
+    vserver wallet wan web webhost webmail webserver welcome wg whm wireguard worker www xen xmpp
+    zabbix
+    """.split()
+)
 
 DOMAIN = re.compile(
     r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])"
@@ -119,7 +134,8 @@ def as_web_address(typed: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    return name in RESERVED or RESERVED_SHAPES.fullmatch(name) is not None
+    """Whether no shop sells it; what its operator reserves beside it: `wanted.is_reserved`."""
+    return name in RESERVED or name.rstrip(string.digits) in HOSTS
 
 
 def generate() -> str:
