@@ -406,6 +406,9 @@ def placed(place: Callable):
     g.asked_node = True
     try:
         return place()
+    except orders.NameReserved:
+        wrong = ["This name is reserved. Choose another one."]
+        raise BadBody(WRONG, {"username": wrong}) from None
     except orders.NameTaken:
         raise ApiError(409, "name_taken", "This name is taken.") from None
     except orders.SoldOut:

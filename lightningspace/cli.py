@@ -84,7 +84,8 @@ def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
     shop = current_app.extensions["shop"]
     told = [*lifecycle.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
-    for line in [*told, *outbox.problems(), *attack.problems(shop)]:
+    told += [*outbox.problems(), *wanted.problems(shop), *attack.problems(shop)]
+    for line in told:
         click.echo(line)
     _print(payments.lost(), partial(_told_of_payment, "and no order waits for it"))
     late = "a tip for a hosting that was gone when it came"

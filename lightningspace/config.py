@@ -44,6 +44,7 @@ class Config:
     capacity_mb: dict[int, int]
     jail_mb: int
     server_hosts: dict[int, str]
+    reserved_names: tuple[str, ...]
     space_sizes_mb: tuple[int, ...]
     price_msat_per_day: int
     price_msat_per_gb_day: int
@@ -88,6 +89,15 @@ class Config:
     @property
     def horizon_seconds(self) -> int:
         return self.horizon_days * DAY
+
+    @property
+    def hosts(self) -> set[str]:
+        """The hosts that any setting names: the operator's own, and those that he uses."""
+        urls = (self.public_url, self.panel_url, self.smtp_url, self.database_url)
+        hosts = {urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)}
+        hosts |= {self.mail_from.rpartition("@")[2].lower(), *self.server_hosts.values()}
+        hosts |= {host for host, _ in self.ftp_addresses.values()}
+        return {host.rstrip(".") for host in hosts} - {""}
 
     def __repr__(self):
         return "<Config>"  # it holds secrets
@@ -144,6 +154,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         capacity_mb=dict(zip(servers, capacity, strict=True)),
         jail_mb=read("JAIL_MB", _whole(0, 10**6), "146"),
         server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
+        reserved_names=read("RESERVED_NAMES", _list_of(_matching("[a-z0-9-]{1,63}")), ""),
         space_sizes_mb=sizes,
         price_msat_per_day=price_msat_per_day,
         price_msat_per_gb_day=price_msat_per_gb_day,

@@ -188,8 +188,6 @@ class OrderForm(TermsForm):
     def validate_username(self, field):
         if not names.RULE.fullmatch(field.data):
             raise ValidationError(f"A name has {names.RULE_IN_WORDS}.")
-        if names.is_reserved(field.data):
-            raise ValidationError("This name is reserved. Choose another one.")
 
     def validate_password(self, field):
         _check_password(field)

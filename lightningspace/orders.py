@@ -49,6 +49,10 @@ class NameTaken(Exception):
         self.token = token
 
 
+class NameReserved(Exception):
+    """Nobody may order the name."""
+
+
 class SoldOut(Exception):
     """No server has the space left."""
 
@@ -140,7 +144,7 @@ def place(shop: Shop, wish: Wish) -> Order:
 
     A name that this network has had reserved today is not reserved: who pays first has it.
 
-    Raises NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
+    Raises NameReserved, NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
     """
     attempt = _attempt(shop, wish)
     return _place(shop, lambda: _reserve(shop, wish, attempt))
@@ -207,6 +211,8 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     twin = Order.get_or_none(Order.attempt == attempt)
     if twin:
         return twin, False
+    if wish.username and wanted.is_reserved(shop, wish.username):
+        raise NameReserved
     if taken:
         raise NameTaken(_own_unpaid_order(wish))
     if wish.username and rests(shop, wish.username, wish.proof):
@@ -265,7 +271,8 @@ def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bo
 
 
 def free_name(shop: Shop) -> str:
-    while rests(shop, name := names.generate()):
+    """A generated one, that an account may have all the same."""
+    while rests(shop, name := names.generate()) or wanted.is_reserved(shop, name):
         continue
     return name
 

@@ -341,7 +341,8 @@ def _reserve_again(shop: Shop, token: str) -> None:
                 name = order.username
                 # The name of a hosting that was closed rests, but not for who paid for it.
                 rests = order.kind == "open" and name and orders.rests(shop, name)
-                if not name or rests or Account.get_or_none(username=name):
+                is_reserved = name and wanted.is_reserved(shop, name)
+                if not name or rests or is_reserved or Account.get_or_none(username=name):
                     name = orders.free_name(shop)
                 account = Account.create(
                     id=secrets.token_hex(8),

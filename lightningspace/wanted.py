@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from peewee import IntegrityError, fn
 
@@ -290,14 +289,37 @@ def is_the_shops(shop: Shop, domain: str) -> bool:
 
     Who had the domain above could receive the shop's own mail on its server.
     """
-    config = shop.config
-    addresses = (config.public_url, config.panel_url)
-    hosts = {config.base_domain, *config.server_hosts.values()}
-    hosts |= {urlsplit(address).hostname or "" for address in addresses}
-    hosts.add(config.mail_from.rpartition("@")[2].lower())
     return any(
-        f".{domain}".endswith(f".{host}") or f".{host}".endswith(f".{domain}") for host in hosts
+        f".{domain}".endswith(f".{host}") or f".{host}".endswith(f".{domain}")
+        for host in {shop.config.base_domain, *shop.config.hosts}
     )
+
+
+def is_reserved(shop: Shop, username: str) -> bool:
+    """Whether nobody may have the name; who has it already keeps it."""
+    return names.is_reserved(username) or username in _operators_names(shop)
+
+
+def _operators_names(shop: Shop) -> set[str]:
+    """What the operator reserves, and below BASE_DOMAIN the names that his hosts have.
+
+    A site lies above the hosts below its name as well: it could have their mail, and a certificate.
+    """
+    below = f".{shop.config.base_domain}"
+    hosts = [host.removesuffix(below) for host in shop.config.hosts if host.endswith(below)]
+    return {*shop.config.reserved_names, *(host.rpartition(".")[2] for host in hosts)}
+
+
+def problems(shop: Shop) -> list[str]:
+    """For the operator: hostings that have had a name of his since before he took it."""
+    taken = Account.select(Account.username).where(
+        (Account.username << _operators_names(shop)) & Account.opened_at.is_null(False)
+    )
+    return [
+        f"account {account.username}: its site {site_name(shop, account.username)} has the name "
+        "of a host in your settings, or one of RESERVED_NAMES: name that host otherwise"
+        for account in taken.order_by(Account.username)
+    ]
 
 
 # -- the account as a whole ----------------------------------------------------------

@@ -60,6 +60,9 @@ def place_order():
 
     try:
         order = orders.place(this_shop(), _wish(form))
+    except orders.NameReserved:
+        form.username.errors = ["This name is reserved. Choose another one."]
+        return _front_page(form, status=400)
     except orders.NameTaken as taken:
         form.username.errors = ["This name is taken."]
         return _front_page(form, status=400, own_order=taken.token)

@@ -65,6 +65,7 @@ WRONG = {
     "WALLS_CHECK": ("", "daily", "true"),
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
+    "RESERVED_NAMES": ("Server1", "server1.shop.example", "a b", "a,,b", "a" * 64),
     "CAPACITY_MB": (*NO_NUMBERS, "1,2"),
     "JAIL_MB": NO_NUMBERS,
     "SPACE_SIZES_MB": (*NO_NUMBERS, "9", "100,", "100,x"),

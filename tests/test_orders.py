@@ -8,6 +8,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace import capacity, node_problems, orders, payments, shop, wanted
+from lightningspace.config import from_env
 from lightningspace.models import Account, Cursor, Order, Server
 from lightningspace.node import Node, NodeError, Payment
 from lightningspace.prices import Terms
@@ -305,6 +306,66 @@ def test_what_few_wallets_can_pay_is_a_problem_until_they_can(this_shop, node, t
     assert "pay 630 sat and more, the node says (warning_deadends warning_offline)" in line
     node.warnings = {}
     assert told() == []
+
+
+OPERATORS = {
+    "PUBLIC_URL": "https://kiosk.shop.test",
+    "PANEL_URL": "https://cp.eu.shop.test:8080",
+    "SERVER_HOSTS": "oak.shop.test",
+    "MAIL_FROM": "hosting@Letters.shop.test",
+    "SMTP_URL": "smtp://user:password@carrier.shop.test:587",
+    "FTP_ADDRESSES": "up.shop.test:2121",
+    "RATE_LIMIT_STORAGE": "redis://counts.shop.test/1",
+    "RESERVED_NAMES": "mine, other",
+}
+OPERATORS_NAMES = ("kiosk", "eu", "oak", "letters", "carrier", "counts", "mine", "other")
+
+
+@pytest.fixture
+def with_hosts(env, this_shop, tmp_path):
+    """The shop whose operator has hosts of his own below BASE_DOMAIN."""
+    return dataclasses.replace(this_shop, config=from_env(env | OPERATORS, tmp_path))
+
+
+@pytest.mark.parametrize("name", [*OPERATORS_NAMES, "www", "vps3"])
+def test_a_name_of_the_operators_is_not_sold(with_hosts, this_shop, name):
+    with pytest.raises(orders.NameReserved):
+        orders.place(with_hosts, wish(username=name))
+    assert Account.select().count() == 0
+
+
+@pytest.mark.parametrize("name", ["cp", "shop2x", "beech"])
+def test_what_no_host_of_his_is_called_is_sold(with_hosts, name):
+    assert orders.place(with_hosts, wish(username=name)).account.username == name
+
+
+def test_a_form_that_comes_again_is_answered_though_its_name_is_reserved_since(
+    this_shop, with_hosts
+):
+    asked = wish(username="letters")
+    assert orders.place(this_shop, asked) == orders.place(with_hosts, asked)
+
+
+def test_who_has_a_name_that_is_reserved_since_keeps_it_and_the_operator_is_told(
+    this_shop, with_hosts, wallet, worker
+):
+    order = orders.place(this_shop, wish(username="letters"))
+    orders.place(this_shop, wish(username="mine"))  # is not paid
+    pay_and_record(order, wallet, worker)
+    payments.apply(with_hosts, order.token)
+    assert Account.get(Account.opened_at.is_null(False)).username == "letters"
+    [told] = wanted.problems(with_hosts)
+    assert told.startswith("account letters: its site letters.shop.test has ")
+    assert wanted.problems(this_shop) == []
+
+
+def test_a_payment_that_comes_late_gets_no_name_that_is_reserved_since(
+    this_shop, with_hosts, worker
+):
+    order = orders.place(this_shop, wish(username="letters"))
+    released_and_paid(order, this_shop, worker)
+    payments.apply(with_hosts, order.token)
+    assert re.fullmatch("[a-z]{3}[0-9]{5}", Account.get().username)
 
 
 # -- payments ------------------------------------------------------------------------

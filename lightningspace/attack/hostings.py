@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lightningspace import hosting, names, passwords, progress, wanted
+from lightningspace import hosting, orders, passwords, progress, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Fact, transaction
 from lightningspace.shop import Shop
@@ -76,7 +76,7 @@ def _open(shop: Shop, server_id: int) -> Hosting:
     with transaction():
         account = Account.create(
             id=account_id,
-            username=_free_name(),
+            username=_free_name(shop),
             server=server_id,
             space_mb=space_mb,
             password_hash=password_hash,
@@ -96,8 +96,8 @@ def _open(shop: Shop, server_id: int) -> Hosting:
     return Hosting(account_id, account.username, password)
 
 
-def _free_name() -> str:
-    while Account.get_or_none(Account.username == (name := names.generate())):
+def _free_name(shop: Shop) -> str:
+    while Account.get_or_none(Account.username == (name := orders.free_name(shop))):
         pass
     return name
 
