@@ -19,8 +19,9 @@ CREATE TABLE accounts (
   extra_addresses   BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),  -- beyond the included
   extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
   held_by           TEXT   UNIQUE,                       -- a network's place for a name; NULL once paid
-  email             TEXT,                                -- for reminders
-  email_epoch       BIGINT NOT NULL DEFAULT 0,           -- links to confirm of an older one are over
+  email             TEXT,                                -- for reminders; its owner has confirmed it
+  email_waits       TEXT,                                -- asked for, and not confirmed yet
+  email_epoch       BIGINT NOT NULL DEFAULT 0,           -- counts what was asked for after the order
   password_sealed   TEXT,                                -- typed: until opened; generated: until noted
   password_hash     TEXT,
   opened_at         BIGINT,
@@ -168,6 +169,16 @@ CREATE TABLE notices (
   CHECK (try_at IS NULL OR (recipient IS NOT NULL AND subject IS NOT NULL AND body IS NOT NULL))
 );
 CREATE INDEX notices_due ON notices (try_at) WHERE try_at IS NOT NULL;
+
+-- mail_places: how many mails one recipient and one account may have within a day: each takes a
+-- place, for a day. They are deleted when that is over.
+CREATE TABLE mail_places (
+  for_whom TEXT   NOT NULL,                              -- keyed hash: of recipient or account, and kind
+  number   BIGINT NOT NULL,
+  taken_at BIGINT NOT NULL,
+  PRIMARY KEY (for_whom, number)
+);
+CREATE INDEX mail_places_taken ON mail_places (taken_at);
 
 -- orders: one row per purchase, with its one invoice. Payments that no order waits for are
 -- recorded here too (kind 'lost'), for the operator.

@@ -455,7 +455,10 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
         for number in range(rounds):
             some = Account.id << [f"id{n * (accounts // DUE) + number}" for n in range(DUE)]
             for what, facts in {
-                "suspensions and a mail": {"expires_at": now() - 1, "email": "a@example.org"},
+                "suspensions and a mail": {
+                    "expires_at": now() - 1,
+                    "email": Account.username.concat("@example.org"),
+                },
                 "last calls": {"expires_at": now() - 15 * DAY, "email": None},
                 "closings": {"last_call_at": now() - DAY},
             }.items():

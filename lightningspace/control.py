@@ -212,6 +212,7 @@ def overview():
             if (password := wanted.new_password(shop, row))
         },
         may_send=wanted.may_send(shop, account),
+        sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
         is_new=bool(account.password_sealed) or now() < account.opened_at + NEW_SECONDS,
@@ -273,6 +274,7 @@ def _settings_page(status: int = 200, **forms):
         shell=shell,
         site_row=site,
         sends_mail=bool(this_shop().config.smtp_url),
+        link_ends_at=reminders.link_ends_at(this_account()),
         site_settings=site_settings,
         walls=this_shop().config.walls,
         **{name: forms.get(name) or make() for name, make in choices.items()},
@@ -384,23 +386,26 @@ def email():
     if not form.validate_on_submit():
         return _settings_page(400, email_form=form)
     try:
-        if not visitors.may_mail(form.email.data):
-            raise reminders.TooMany
         is_sent = reminders.request_change(this_shop(), this_account(), form.email.data)
     except reminders.TooMany:
-        form.email.errors = ["You have asked for several mails today. Please try again tomorrow."]
+        form.email.errors = [
+            "A link was mailed to this address today already, or several to others. Please try "
+            "again tomorrow."
+        ]
         return _settings_page(429, email_form=form)
     if not is_sent:
         raise NotFound  # the form is not on the page where no mail is sent
-    visitors.note_mail(form.email.data)
-    flash("We mail a link to the new address. Reminders go there once you have opened it.")
+    if form.email.data == this_account().email:
+        flash("Reminders go to this address.")
+    else:
+        flash("We mail a link to the new address. Reminders go there once you have opened it.")
     return redirect(url_for("account.settings"), 303)
 
 
 @account.post("/settings/email/remove")
 def remove_email():
-    reminders.remove(this_account().id)
-    flash("Your address is deleted here, and no reminders are sent any more.")
+    reminders.remove(this_account().id, request.form.get("address"))
+    flash("The address is deleted here, and nothing is sent there any more.")
     return redirect(url_for("account.settings"), 303)
 
 

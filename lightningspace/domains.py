@@ -453,7 +453,6 @@ def _warn(shop: Shop, account: Account, row: Domain, was: tuple) -> None:
 
 
 def _write(shop: Shop, account: Account, row: Domain, record: str, at: int, until: int) -> None:
-    # Of each record once a day: whoever makes it come and go has not confirmed the address. Several
-    # may go missing on one.
+    # Of each record once a day, however often it comes and goes. Several may go missing on one.
     about = (at // DAY << 20) + zlib.crc32(f"{record} {row.name}".encode()) % (1 << 20)
     outbox.write(shop, account, "domain", about, name=row.name, record=record, until=until)

@@ -439,6 +439,7 @@ class _Round:
             Domain.delete().where(Domain.account == account.id).execute()
             Token.delete().where(Token.account == account.id).execute()
             Offer.update(account=None).where(Offer.account == account.id).execute()
+            outbox.withdraw(account.id, "confirm")
             # What is still to be sent, such as that it is deleted, the outbox deletes.
             is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
             Notice.delete().where(is_over).execute()

@@ -73,10 +73,6 @@ class Limits:
         if all_of_them.add() > overall.amount and had * seen >= overall.amount:
             raise Exceeded(all_of_them.seconds_left)
 
-    def is_used_up(self, what: str, whose: str, each: str) -> bool:
-        count = _Count(self, parse(each), what, whose)
-        return count.add(0) >= count.most
-
     def add(self, key: str, seconds: int, amount: int) -> int:
         """Count so many more, and return how many there are."""
         if self._shared and time.monotonic() >= self._left_alone_until:

@@ -121,6 +121,7 @@ class Account(Table):
     extra_domains = BigIntegerField(default=0)
     held_by = TextField(null=True, unique=True)
     email = TextField(null=True)
+    email_waits = TextField(null=True)
     email_epoch = BigIntegerField(default=0)
     password_sealed = TextField(null=True)
     password_hash = TextField(null=True)
@@ -246,6 +247,16 @@ class Notice(Table):
         primary_key = CompositeKey("account_id", "kind", "about", "channel")
 
 
+class MailPlace(Table):
+    for_whom = TextField()
+    number = BigIntegerField()
+    taken_at = BigIntegerField()
+
+    class Meta:
+        table_name = "mail_places"
+        primary_key = CompositeKey("for_whom", "number")
+
+
 class Order(Table):
     token = TextField(primary_key=True)
     kind = TextField()
@@ -354,6 +365,6 @@ class Fact(Table):
 
 
 TABLES = (
-    *(Server, Account, Token, Service, Domain, Notice),
+    *(Server, Account, Token, Service, Domain, Notice, MailPlace),
     *(Order, Offer, RestingName, Cursor, Fact),
 )

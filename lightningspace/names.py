@@ -3,6 +3,7 @@
 import re
 import secrets
 import string
+import unicodedata
 
 import idna
 
@@ -110,6 +111,19 @@ def as_address(typed: str) -> str:
     if len(address) > 254 or not is_domain(domain):
         raise ValueError("no address")
     return address
+
+
+def mailbox_of(address: str) -> str:
+    """One text for all addresses that lead to the same mailbox: providers pass over capitals and
+    what follows a plus, the largest of them over dots as well.
+    """
+    local, _, domain = address.rpartition("@")
+    try:
+        domain = idna.encode(domain, uts46=True).decode()
+    except UnicodeError:
+        domain = domain.lower()
+    local = unicodedata.normalize("NFKC", local).casefold().partition("+")[0]
+    return f"{local.replace('.', '')}@{domain}"
 
 
 def is_web_address(text: str) -> bool:

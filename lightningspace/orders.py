@@ -227,7 +227,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         server=capacity.roomiest(shop),
         space_mb=terms.space_mb,
         held_by=_free_place(shop, wish.client) if is_held else None,
-        email=wish.email,
+        email_waits=wish.email,
         password_sealed=shop.vault.seal(wish.password) if wish.password else None,
     )
     order = create(

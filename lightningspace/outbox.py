@@ -9,10 +9,18 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from peewee import fn
 
-from lightningspace import clock, ledger, wanted
+from lightningspace import clock, ledger, names, wanted
 from lightningspace.clock import now
 from lightningspace.mail import MailError, Refused
-from lightningspace.models import Account, Notice, Service, db, lock_account, transaction
+from lightningspace.models import (
+    Account,
+    MailPlace,
+    Notice,
+    Service,
+    db,
+    lock_account,
+    transaction,
+)
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
@@ -24,12 +32,12 @@ REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
 # What these say is not true any more once the end has moved.
 OF_THE_END = ("ending", "suspended", "deletion")
 
-# What customers can bring about as often as they like, to an address that nobody has confirmed;
-# and strangers, whose tip of a sat moves the end by minutes.
-AT_WILL = ("ending", "suspended", "domain", "recovery")
-# No other mails keep an owner from being told of these.
-COUNTED_ALONE = ("recovery", "suspended")
-AT_WILL_PER_DAY = 20
+# So many mails go to one recipient in a day, over all accounts and kinds, and beside them so many
+# of each kind that no others may keep an owner from being told of. Of these one account brings
+# about fewer: strangers do so as often as they like, whose tips of a sat move its end by minutes.
+PER_DAY = 20
+KEPT_PER_DAY = {"confirm": 1, "recovery": 5, "suspended": 5, "deletion": 5}
+OF_ONE_ACCOUNT = {"confirm": 5, "recovery": 2, "suspended": 2, "deletion": 2}
 
 AT_ONCE = 1000
 # Who sends has this long to say that it is done, much longer than a mail can take.
@@ -70,9 +78,9 @@ def write(
     the others of one end date.
 
     Each is written once for what it is about, such as an end date; False when it was, or when too
-    many were today. False as well without a recipient (which is the account's address, or for the
-    channel "mailbox" its first mailbox) and where the shop sends no mail. `facts` are what the
-    template asks for beside what the account itself tells.
+    many were today. False as well without a recipient (which is the account's confirmed address,
+    or for the channel "mailbox" its first mailbox) and where the shop sends no mail. `facts` are
+    what the template asks for beside what the account itself tells.
     """
     if not db.in_transaction():
         raise RuntimeError("a mail is written in the transaction of what it speaks of")
@@ -80,16 +88,14 @@ def write(
     if not recipient or not shop.config.smtp_url:
         return False
     unsubscribe, template = None, _template(kind)
-    if template in AT_WILL and _written_today(account, channel, template) >= AT_WILL_PER_DAY:
+    key = {"account_id": account.id, "kind": kind, "about": about, "channel": channel}
+    if Notice.get_or_none(**key) or not _takes_place(shop, template, recipient, account, channel):
         return False
     if template in REMINDERS and channel == "email":
         unsubscribe = unsubscribe_url(shop, account.id, recipient)
     subject, body = _render(template, _facts(shop, account) | facts | {"unsubscribe": unsubscribe})
     row = Notice.insert(
-        account_id=account.id,
-        kind=kind,
-        about=about,
-        channel=channel,
+        **key,
         recipient=recipient,
         subject=subject,
         body=body,
@@ -104,11 +110,38 @@ def _template(kind: str) -> str:
     return kind.partition("-")[0]
 
 
-def _written_today(account: Account, channel: str, template: str) -> int:
-    of_it = (Notice.account_id == account.id) & (Notice.channel == channel)
-    if template in COUNTED_ALONE:
-        of_it &= Notice.kind == template
-    return Notice.select().where(of_it & (Notice.written_at > now() - DAY)).count()
+def _takes_place(shop: Shop, template: str, recipient: str, account: Account, channel: str) -> bool:
+    """Within a transaction: whether one more such mail may be written today; it is counted."""
+    mailbox = names.mailbox_of(recipient)
+    if template not in KEPT_PER_DAY:
+        return _take(shop.vault.mac("mails to", mailbox), PER_DAY)
+    of_account = shop.vault.mac("mails of", account.id, channel, template)
+    to_mailbox = shop.vault.mac("mails to", mailbox, template)
+    has_place = _take(of_account, OF_ONE_ACCOUNT[template])
+    return has_place and _take(to_mailbox, KEPT_PER_DAY[template])
+
+
+def _take(for_whom: str, places: int) -> bool:
+    moment, at = now(), MailPlace.taken_at
+    # One of more than a day to come was taken by a clock that was wrong.
+    is_free = (at <= moment - DAY) | (at > moment + DAY)
+    held = MailPlace.select(MailPlace.number).where((MailPlace.for_whom == for_whom) & ~is_free)
+    # What is asked first saves tries; the one that writes decides.
+    for number in sorted(set(range(places)) - {place.number for place in held}):
+        place = MailPlace.insert(for_whom=for_whom, number=number, taken_at=moment)
+        taken = place.on_conflict(
+            conflict_target=[MailPlace.for_whom, MailPlace.number],
+            update={at: moment},
+            where=is_free,
+        )
+        if taken.as_rowcount().execute() == 1:
+            return True
+    return False
+
+
+def forget_places() -> None:
+    """Nothing is kept of whom we wrote to longer than it counts."""
+    MailPlace.delete().where(MailPlace.taken_at <= now() - DAY).execute()
 
 
 def withdraw(account_id: str, *templates: str) -> None:

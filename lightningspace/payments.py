@@ -20,6 +20,7 @@ from lightningspace import (
     orders,
     outbox,
     passwords,
+    reminders,
     wanted,
 )
 from lightningspace.clock import now
@@ -269,6 +270,7 @@ def _open(shop: Shop, order: Order) -> str | None:
             held_by=None,
         ).where(Account.id == order.account_id).execute()
         wanted.want_all(shop, order.account, password, is_generated)
+        reminders.mail_link(shop, Account.get_by_id(order.account_id))
     logger.info("order %s: account %s opened", order.token[:8], order.account_id)
     return order.account_id
 

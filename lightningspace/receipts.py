@@ -9,6 +9,8 @@ import hmac
 import logging
 from dataclasses import dataclass
 
+from peewee import Case
+
 from lightningspace import l402, orders, outbox, passwords
 from lightningspace.clock import now
 from lightningspace.l402 import Macaroon, Rights, Void
@@ -259,8 +261,12 @@ def renew_within(account_id: str, epoch: int | None = None) -> None:
 
 
 def end_sessions_within(account_id: str, **facts) -> None:
-    """Within a transaction: log every browser out, and change these `facts` of the account."""
-    Account.update(session_epoch=Account.session_epoch + 1, **facts).where(
+    """Within a transaction: log every browser out, and change these `facts` of the account.
+
+    An address that one of them asked for waits no more to be confirmed; one of the order's does.
+    """
+    waits = Case(None, [(Account.email_epoch == 0, Account.email_waits)])
+    Account.update(session_epoch=Account.session_epoch + 1, email_waits=waits, **facts).where(
         Account.id == account_id
     ).execute()
     forget_browser(account_id)

@@ -33,7 +33,7 @@ CODES = {
     "request_entity_too_large": (413, "The body has more than 64 KiB."),
     "too_many_unpaid": (429, "Too many unpaid orders: pay one, or wait until they are over."),
     "too_many_requests": (429, "Too many orders or changes in a short time."),
-    "too_many_mails": (429, "Several mails were asked for today."),
+    "too_many_mails": (429, "The address was mailed a link today, or several others were."),
     "not_settled": (503, "The payment is on its way into our books. Pay nothing twice."),
     "checking": (503, "The order is being prepared, or we find out whether it was paid in time."),
     "takes_effect": (503, "It is paid, and takes effect in a moment."),
@@ -130,7 +130,7 @@ SETTINGS = {
     },
     "ssh_key": {"description": "one public key; null: none"},
     "login_password": PASSWORD,
-    "email": EMAIL | {"description": "a link is mailed there; null: no more reminders"},
+    "email": EMAIL | {"description": "a link to open is mailed there; null: no more reminders"},
     "noted_as_of": {
         "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
         "description": "`as_of` of an answer: the passwords that it showed are not shown any more",
@@ -164,7 +164,8 @@ ROUTES = {
         codes=("name_taken", "sold_out", "changed"),
         note="Without a credential, or with one of a hosting that is no more, 402 sells a new one. "
         "With its credential and the same body, the hosting is answered, however often it is sent. "
-        "Name and password are made up when they are not sent; an e-mail address gets reminders.",
+        "Name and password are made up when they are not sent; an e-mail address is mailed a link "
+        "when it is paid, and reminders once that was opened.",
     ),
     "GET /hosting": Route(
         "All that there is to know of the hosting",

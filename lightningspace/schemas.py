@@ -148,6 +148,7 @@ SCHEMAS = {
         size=ref("Size"),
         space=record(site=USED, database=USED, mail=USED, as_of=or_null(TIME)),
         email=or_null(STRING),
+        email_waits=or_null(STRING) | {"description": "nothing goes there before it is confirmed"},
         password=PASSWORD,
         services=list_of(ref("Service")),
         connections=record(

@@ -70,7 +70,7 @@ def time(of: Terms) -> dict:
 def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     """All that the control center shows of a hosting that was opened.
 
-    `is_owner`: with its address for reminders, and with generated passwords as long as they are
+    `is_owner`: with its addresses for reminders, and with generated passwords as long as they are
     shown there.
     """
     rows = wanted.services_of(account.id)
@@ -87,6 +87,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "size": size(ledger.size(account)),
         "space": _space(account),
         "email": account.email if is_owner else None,
+        "email_waits": account.email_waits if is_owner else None,
         "password": wanted.unsealed(shop, account.password_sealed) if is_owner else None,
         "services": [service(shop, row, known, is_owner) for row in rows],
         "connections": _connections(shop, account, rows),

@@ -4,7 +4,6 @@ import ipaddress
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, wraps
 
 from flask import Response, after_this_request, current_app, request, session
@@ -19,7 +18,6 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-MAILS_TO_ONE = "10 per day"
 login_manager = LoginManager()
 login_manager.login_view = "web.login"
 login_manager.login_message = None
@@ -100,23 +98,6 @@ def _limited(
         return within_limits
 
     return decorate
-
-
-def may_mail(address: str) -> bool:
-    """Whether somebody may have one more mail sent there today, whoever asked for the others.
-
-    Accounts are cheap, and the address may be a stranger's.
-    """
-    return not these_limits().is_used_up("mails", _mailed(address), MAILS_TO_ONE)
-
-
-def note_mail(address: str) -> None:
-    with suppress(Exceeded):
-        these_limits().take("mails", _mailed(address), MAILS_TO_ONE, None)
-
-
-def _mailed(address: str) -> str:
-    return this_shop().vault.mac("mailed", address.lower())
 
 
 @login_manager.user_loader

@@ -138,6 +138,7 @@ class Worker:
         """What is done every minute. Raises NodeError."""
         progress.wipe_shown_passwords()
         hosting.forget_rested_names()
+        outbox.forget_places()
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

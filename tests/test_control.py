@@ -678,6 +678,7 @@ def test_a_new_address_gets_a_link_first(browser, alice):
     browser.post(link, data={"csrf_token": csrf_token(page.text)})
     assert Account.get_by_id(alice.id).email == "eve@example.org"
     assert "Reminders go to eve@example.org" in browser.get("/account/settings").text
+    assert "waits for" not in browser.get("/account/settings").text
     assert send(browser, "/settings/email/remove").location == "/account/settings"
     assert Account.get_by_id(alice.id).email is None
 
@@ -693,8 +694,25 @@ def test_what_is_no_address_is_refused_beside_its_field(browser, alice):
 
 
 @sends_mail
+def test_what_waits_to_be_confirmed_is_shown_and_can_be_removed(browser, alice, time_machine):
+    Account.update(email="alice@example.org").execute()
+    send(browser, "/settings/email", email="eve@example.org")
+    page = browser.get("/account/settings").text
+    assert "eve@example.org waits for you" in page and "Mail the link" not in page
+    assert "eve@example.org" in browser.get("/account").text
+    time_machine.forward(86400)
+    assert "Mail the link" in browser.get("/account/settings").text
+    send(browser, "/settings/email", email="eve@example.org")
+    assert Notice.select().count() == 1 and Notice.get().written_at == int(time_machine.moment)
+    send(browser, "/settings/email/remove", address="eve@example.org")
+    page = browser.get("/account/settings").text
+    assert "eve@" not in page and "Reminders go to alice@example.org" in page
+
+
+@sends_mail
 def test_so_many_mails_are_sent_a_day_and_not_more(browser, alice):
-    answers = [send(browser, "/settings/email", email="eve@example.org") for _ in range(6)]
+    emails = [f"eve{number}@example.org" for number in range(6)]
+    answers = [send(browser, "/settings/email", email=email) for email in emails]
     assert [answer.status_code for answer in answers] == [303] * 5 + [429]
     assert 'id="email-error"' in answers[-1].text
 
@@ -704,9 +722,9 @@ def test_many_accounts_send_no_more_to_one_address(app, this_shop):
     statuses = []
     for name in ("alice", "bobby", "carol"):
         browser = enter(app.test_client(), open_account(this_shop, name))
-        for email in ("Eve@example.org", "eve@Example.org") * 2:
+        for email in ("Eve@example.org", "eve@Example.org"):
             statuses.append(send(browser, "/settings/email", email=email).status_code)
-    assert statuses == [303] * 10 + [429] * 2
+    assert statuses == [303] + [429] * 5
     assert send(browser, "/settings/email", email="carol@example.org").status_code == 303
 
 

@@ -17,6 +17,7 @@ from lightningspace.models import (
     Cursor,
     Domain,
     Fact,
+    MailPlace,
     Notice,
     Offer,
     Order,
@@ -69,6 +70,7 @@ def full(app):
             body=text,
             written_at=number,
         )
+        MailPlace.create(for_whom=name, number=-number, taken_at=LARGEST)
         Order.create(
             token=name,
             kind="lost",

@@ -326,6 +326,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
             "as_of": "2030-01-01T00:00:00Z",
         },
         "email": "alice@example.org",
+        "email_waits": None,
         "password": None,
         "connections": {
             "host": SITE,
@@ -684,13 +685,16 @@ def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
 def test_a_new_address_is_mailed_a_link_first(mails, owner, alice):
     answer = owner.patch("/hosting", {"email": " new@example.org"})
     assert (answer.status_code, answer.json["email"]) == (200, None)
+    assert answer.json["email_waits"] == "new@example.org"
     notice = Notice.get()
     assert (notice.kind, notice.recipient) == ("confirm", "new@example.org")
 
 
 def test_no_address_means_no_reminders(owner, alice):
     clean(alice, email="alice@example.org")
-    assert owner.patch("/hosting", {"email": None}).json["email"] is None
+    Account.update(email_waits="new@example.org").execute()
+    answer = owner.patch("/hosting", {"email": None}).json
+    assert answer["email"] is answer["email_waits"] is None
     assert Account.get_by_id(alice.id).email is None
 
 
@@ -710,13 +714,12 @@ def test_the_sixth_mail_of_a_day_changes_nothing(mails, owner):
     assert not settings("site")["letsencrypt"]
 
 
-def test_one_address_gets_ten_mails_a_day_from_all(mails, client, this_shop, owner, bob):
-    carol = program(client, this_shop, open_account(this_shop, "carol"))
-    hosting.reconcile(this_shop, Account.get(Account.username == "carol").id)
-    for who in [owner] * 5 + [bob] * 5:
-        assert who.patch("/hosting", {"email": "victim@example.org"}).status_code == 200
-    answer = carol.patch("/hosting", {"email": "victim@example.org"})
+def test_one_address_gets_one_link_a_day_from_all(mails, owner, bob):
+    for _ in range(2):  # the second is the same request
+        assert owner.patch("/hosting", {"email": "victim@example.org"}).status_code == 200
+    answer = bob.patch("/hosting", {"email": "Victim+x@example.org"})
     assert problem(answer) == (429, "too_many_mails")
+    assert Notice.select().count() == 1
 
 
 # -- mailboxes and forwards ------------------------------------------------------------

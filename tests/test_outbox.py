@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from lightningspace import clock, hosting, models, outbox, wanted
-from lightningspace.models import Account, Notice, Service, transaction
+from lightningspace.models import Account, MailPlace, Notice, Service, transaction
 from lightningspace.worker import Worker
 from tests.conftest import at_once, eventually, open_account
 
@@ -67,14 +67,73 @@ def test_a_mail_is_undone_with_what_it_speaks_of(this_shop, alice):
 
 @pytest.mark.each_database
 def test_what_customers_can_bring_about_is_told_so_often_a_day(this_shop, alice, time_machine):
-    assert sum(write(this_shop, alice, about=about) for about in range(30)) == 20
+    assert sum(write(this_shop, alice, about=about) for about in range(30)) == outbox.PER_DAY
     assert not write(this_shop, alice, "domain", name="x", record="MX", until=clock.now())
-    ends = (write(this_shop, alice, "suspended", about) for about in range(30))
-    assert sum(ends) == 20  # as often as strangers tip a sat, and never kept off by others
-    assert write(this_shop, alice, "deletion")
     assert write(this_shop, with_email(open_account(this_shop, "bob")))
-    time_machine.forward(86400)
+    time_machine.forward(86399)
+    assert not write(this_shop, alice, about=30)
+    time_machine.forward(1)
     assert write(this_shop, alice, about=30)
+
+
+@pytest.mark.each_database
+def test_one_recipient_gets_so_many_mails_a_day_from_all_accounts_at_once(this_shop):
+    accounts = [open_account(this_shop, f"bob{number}") for number in range(4)]
+    Account.update(expires_at=ENDS).execute()
+
+    def write_some(account, address):
+        ordinary = [("ending", about) for about in range(8)]
+        kept = [(kind, about) for kind in outbox.KEPT_PER_DAY for about in range(8)]
+        return sum(
+            write(this_shop, account, kind, about, recipient=address, **FACTS[kind])
+            for kind, about in ordinary + kept
+        )
+
+    addresses = ("eve@example.org", "EVE@example.org", "e.ve@example.org", "eve+x@example.org")
+    accounts = [Account.get_by_id(account.id) for account in accounts]
+    each = [
+        lambda account=account, address=address: write_some(account, address)
+        for account, address in zip(accounts, addresses, strict=True)
+    ]
+    assert sum(at_once(*each)) == outbox.PER_DAY + sum(outbox.KEPT_PER_DAY.values())
+    counts = {kind: Notice.select().where(Notice.kind == kind).count() for kind in FACTS}
+    assert {kind: counts[kind] for kind in outbox.KEPT_PER_DAY} == outbox.KEPT_PER_DAY
+
+
+@pytest.mark.parametrize("kind", ["suspended", "deletion", "recovery"])
+def test_no_other_mails_keep_an_owner_from_being_told(this_shop, alice, kind):
+    """Neither a stranger's many tips for another hosting of his, nor what else is written."""
+    bob = with_email(open_account(this_shop, "bob"))
+    to = {"recipient": "alice@example.org"}
+    for about in range(30):
+        for each in FACTS:
+            write(this_shop, alice, each, about, **FACTS[each], **to)
+    assert write(this_shop, bob, kind, **FACTS[kind], **to)
+
+
+def test_what_was_written_before_takes_no_place(this_shop, alice):
+    for about in [1] * 30 + [2]:
+        write(this_shop, alice, "suspended", about)
+    assert Notice.select().count() == 2
+
+
+def test_whom_we_wrote_to_is_kept_for_a_day_and_as_a_hash(this_shop, alice, time_machine):
+    write(this_shop, alice)
+    assert "example" not in MailPlace.get().for_whom
+    time_machine.forward(86399)
+    outbox.forget_places()
+    assert MailPlace.select().count() == 1
+    time_machine.forward(1)
+    outbox.forget_places()
+    assert MailPlace.select().count() == 0
+
+
+def test_places_that_a_wrong_clock_took_are_free(this_shop, alice, time_machine):
+    time_machine.forward(10 * 365 * 86400)
+    for about in range(30):
+        write(this_shop, alice, about=about)
+    time_machine.forward(-10 * 365 * 86400)
+    assert write(this_shop, alice)
 
 
 def test_who_gave_no_address_gets_no_mail(this_shop, alice):
@@ -111,7 +170,7 @@ def test_what_is_not_kept_after_its_end_is_not_said_to_be(this_shop, alice):
 def test_every_mail_is_plain_text_with_a_subject(this_shop, alice, kind):
     assert write(this_shop, alice, kind, **FACTS[kind])
     mail = Notice.get()
-    assert "alice" in mail.subject and len(mail.subject) < 78
+    assert ("alice" in mail.subject) == (kind != "confirm") and len(mail.subject) < 78
     assert mail.body.startswith("Hello,\n\n")
     assert not any(len(line) > 78 for line in mail.body.splitlines() if "http" not in line)
     assert "\n\n\n" not in mail.body and "&" not in mail.body

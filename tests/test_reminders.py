@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from lightningspace import outbox, reminders, visitors, wanted
+from lightningspace import lifecycle, orders, outbox, reminders, visitors, wanted
 from lightningspace.models import Account, Notice, Service, transaction
 from lightningspace.vault import Vault
-from tests.conftest import at_once, csrf_token, open_account
+from tests.conftest import at_once, csrf_token, open_account, wish, work
 
 pytestmark = pytest.mark.any_database
 
@@ -34,6 +34,17 @@ def with_email(account: Account, email: str | None) -> Account:
 
 def email_of(account: Account) -> str | None:
     return Account.get_by_id(account.id).email
+
+
+def waits(account: Account) -> str | None:
+    return Account.get_by_id(account.id).email_waits
+
+
+def asks_for(shop, account, email) -> bool:
+    try:
+        return reminders.request_change(shop, account, email)
+    except reminders.TooMany:
+        return False
 
 
 def asked(shop, account, email=NEW) -> str:
@@ -95,7 +106,7 @@ def test_a_link_is_over_when_the_address_was_changed_since(this_shop, alice):
     reminders.confirm(this_shop, token(second))
     with pytest.raises(reminders.Unknown, match="was changed"):
         reminders.confirm(this_shop, token(first))
-    third = asked(this_shop, Account.get_by_id(alice.id))
+    third = asked(this_shop, alice, "alice@newest.example")
     reminders.remove(alice.id)
     with pytest.raises(reminders.Unknown):
         reminders.confirm(this_shop, token(third))
@@ -109,7 +120,7 @@ def test_a_link_that_was_used_is_over_once_the_address_is_gone_again(this_shop, 
     with pytest.raises(reminders.Unknown, match="was changed"):
         reminders.confirm(this_shop, token(path))
 
-    path = asked(this_shop, Account.get_by_id(alice.id))
+    path = asked(this_shop, alice, "alice@newer.example")
     reminders.confirm(this_shop, token(path))
     reminders.unsubscribe(this_shop, token(reminded(this_shop, Account.get_by_id(alice.id))))
     with pytest.raises(reminders.Unknown, match="was changed"):
@@ -175,13 +186,41 @@ def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
 
 @pytest.mark.each_database
 def test_five_mails_a_day_are_enough_for_who_asks_all_at_once(this_shop, alice):
-    def ask():
-        try:
-            return reminders.request_change(this_shop, alice, NEW)
-        except reminders.TooMany:
-            return False
+    asks = [lambda n=n: asks_for(this_shop, alice, f"alice{n}@example.org") for n in range(8)]
+    assert sum(at_once(*asks)) == 5
 
-    assert sum(at_once(*[ask] * 8)) == 5
+
+@pytest.mark.each_database
+def test_a_mailbox_gets_one_link_a_day_whoever_asks_at_once(this_shop, time_machine):
+    accounts = [open_account(this_shop, f"bob{n}") for n in range(4)]
+    ways = ("eve@example.org", "Eve@Example.ORG", "e.v.e@example.org", "eve+bob@example.org")
+    asks = [
+        lambda account=account, way=way: asks_for(this_shop, account, way)
+        for account, way in zip(accounts, ways, strict=True)
+    ]
+    assert sum(at_once(*asks)) == Notice.select().count() == 1
+    time_machine.forward(86399)
+    assert not asks_for(this_shop, open_account(this_shop, "carol"), ways[0])
+    time_machine.forward(1)
+    assert sum(at_once(*asks[1:])) == 1
+
+
+def test_who_asks_again_while_the_link_counts_is_mailed_no_other(this_shop, alice, time_machine):
+    path = asked(this_shop, alice)
+    assert reminders.request_change(this_shop, alice, NEW)
+    assert Notice.select().count() == 1
+    reminders.confirm(this_shop, token(path))
+    assert reminders.request_change(this_shop, alice, NEW)  # goes there already
+    assert (waits(alice), email_of(alice)) == (None, NEW)
+
+
+def test_an_address_that_is_refused_waits_without_a_link(this_shop, alice, mails):
+    mails.refused[NEW] = "550 5.1.1 unknown"
+    asked(this_shop, alice)
+    assert reminders.link_ends_at(Account.get_by_id(alice.id))
+    outbox.send_due(this_shop)
+    assert reminders.link_ends_at(Account.get_by_id(alice.id)) is None
+    assert waits(alice) == NEW
 
 
 def test_confirmations_that_are_over_are_forgotten(this_shop, alice, mails, time_machine):
@@ -190,6 +229,85 @@ def test_confirmations_that_are_over_are_forgotten(this_shop, alice, mails, time
     time_machine.forward(86400)
     asked(this_shop, alice)
     assert Notice.select().count() == 1
+
+
+# -- the address of an order -------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(this_shop):
+    """An order with an address: the name is what somebody wants the other to read."""
+    return orders.place(this_shop, wish(username="callnow5551234", email=NEW))
+
+
+def opened(order, wallet, worker) -> Account:
+    wallet.pay(order.bolt11)
+    work(worker)
+    return Account.get_by_id(order.account_id)
+
+
+def test_the_address_of_an_order_gets_a_link_when_it_is_paid_and_nothing_else_before_it_is_opened(
+    this_shop, ordered, wallet, worker, time_machine
+):
+    assert Notice.select().count() == 0
+    account = opened(ordered, wallet, worker)
+    assert (waits(account), email_of(account)) == (NEW, None)
+    link = Notice.get()
+    assert (link.kind, link.recipient) == ("confirm", NEW)
+    wanted.block(account.id, "call now 555 1234")
+    time_machine.moment = account.expires_at
+    lifecycle.run_pass(this_shop)
+    assert {row.recipient for row in Notice.select()} == {NEW}
+    time_machine.moment = account.ready_at
+    reminders.confirm(this_shop, token(re.search(r"/reminders/confirm/\S+", link.body)[0]))
+    assert (waits(account), email_of(account)) == (None, NEW)
+    lifecycle.run_pass(this_shop)
+    assert [row.kind for row in Notice.select() if row.kind != "confirm"] == ["blocked"]
+
+
+def test_a_mail_with_a_link_says_nothing_that_the_orderer_chose(ordered, wallet, worker):
+    opened(ordered, wallet, worker)
+    mail = Notice.get()
+    assert not re.search("callnow|alice", mail.subject + mail.body)
+
+
+def test_an_order_that_nobody_pays_leaves_no_address(this_shop, ordered):
+    orders.cancel(this_shop, ordered)
+    assert Account.select().count() == Notice.select().count() == 0
+
+
+def test_a_second_hosting_of_the_day_waits_until_its_owner_asks(
+    this_shop, ordered, wallet, worker, time_machine
+):
+    asked(this_shop, open_account(this_shop, "bob"))
+    account = opened(ordered, wallet, worker)
+    assert reminders.link_ends_at(account) is None
+    with pytest.raises(reminders.TooMany):
+        reminders.request_change(this_shop, account, NEW)
+    time_machine.forward(86400)
+    reminders.confirm(this_shop, token(asked(this_shop, account)))
+    assert email_of(account) == NEW
+
+
+def test_what_an_order_asked_for_outlives_its_sessions_and_what_a_session_did_does_not(
+    app, this_shop, ordered, wallet, worker
+):
+    account = opened(ordered, wallet, worker)
+    path = re.search(r"/reminders/confirm/\S+", Notice.get().body)[0]
+    with app.test_request_context():
+        visitors.log_out_everywhere(account)
+    reminders.confirm(this_shop, token(path))
+    asked(this_shop, account, "thief@example.org")
+    with app.test_request_context():
+        visitors.log_out_everywhere(Account.get_by_id(account.id))
+    assert (waits(account), email_of(account)) == (None, NEW)
+
+
+def test_a_closed_hostings_link_is_not_mailed(this_shop, ordered, wallet, worker, mails):
+    account = opened(ordered, wallet, worker)
+    wanted.close(account.id)
+    work(worker)
+    assert Account.select().count() == Notice.select().count() == 0
 
 
 # -- no more of them ---------------------------------------------------------------------
@@ -212,6 +330,23 @@ def test_the_link_of_an_old_address_leaves_the_new_one_alone(this_shop, alice, m
     assert email_of(alice) == NEW
     assert outbox.send_due(this_shop) == 1
     assert mails.received[0].recipient == NEW
+
+
+def test_the_link_in_a_reminder_ends_what_waits_for_the_same_address(this_shop, alice):
+    path = reminded(this_shop, alice)
+    asked(this_shop, alice, "alice@old.example".upper())
+    reminders.unsubscribe(this_shop, token(path))
+    assert (waits(alice), email_of(alice)) == ("ALICE@OLD.EXAMPLE", None)
+    Account.update(email_waits="alice@old.example").execute()
+    reminders.unsubscribe(this_shop, token(path))
+    assert waits(alice) is None
+
+
+def test_one_of_two_addresses_is_removed(this_shop, alice):
+    asked(this_shop, alice)
+    reminders.remove(alice.id, NEW)
+    assert (waits(alice), email_of(alice)) == (None, "alice@old.example")
+    assert Notice.get().try_at is None  # it is not sent
 
 
 def test_one_accounts_link_leaves_others_alone(this_shop, alice):

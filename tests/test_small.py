@@ -98,6 +98,23 @@ def test_what_is_no_address_is_refused(text):
         names.as_address(text)
 
 
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        ("eve@example.org", "eve@example.org"),
+        ("E.v.E+a+b@Example.ORG", "eve@example.org"),
+        ("ｅve@ｅxample.org", "eve@example.org"),
+        ("eve@MÜLLER.example", "eve@xn--mller-kva.example"),
+        ("jean-luc@example.org", "jean-luc@example.org"),
+        ("+@example.org", "@example.org"),
+        ("eve@-", "eve@-"),
+        ("", "@"),
+    ],
+)
+def test_many_addresses_lead_to_one_mailbox(address, mailbox):
+    assert names.mailbox_of(address) == mailbox
+
+
 # -- prices ------------------------------------------------------------------------------
 
 SHOP = Prices(5000, 20000)
