@@ -195,6 +195,7 @@ def test_the_mailbox_gets_the_same_text_without_a_way_to_end_it(this_shop, alice
 
 
 def test_an_account_without_a_mailbox_gets_nothing_there(this_shop, alice):
+    Account.update(ready_at=clock.now()).execute()
     wanted.remove(alice.id, "mailbox", "info@alice.shop.test")
     assert not write(this_shop, alice, channel="mailbox")
 
