@@ -124,11 +124,17 @@ def warn_of_shared_domain(config: Config) -> None:
 
 
 def check_origin() -> None:
-    """Refuse a form that a page of another site has sent, where the browser tells."""
+    """Refuse a form that a page of another site has sent, where the browser tells.
+
+    Under "Referrer-Policy: no-referrer", as web servers add it, no page's origin is told, but that
+    it is ours.
+    """
     origin = request.headers.get("Origin")
     if answers.is_for_programs(request.path):  # no cookie counts there
         return
     if request.method != "POST" or origin is None or request.endpoint == "web.stop_reminders":
+        return
+    if origin == "null" and request.headers.get("Sec-Fetch-Site") == "same-origin":
         return
     ours = request.host_url.rstrip("/")
     if origin not in (ours, visitors.this_shop().config.public_url):

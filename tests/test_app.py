@@ -237,6 +237,21 @@ def test_forms_of_other_sites_are_refused(secure_client):
     assert Order.select().count() == 0
 
 
+@https
+def test_forms_work_where_a_web_server_hides_the_origin(secure_client):
+    """As nginx does with `add_header Referrer-Policy no-referrer`."""
+    form = filled_form(secure_client)
+    sites = {"same-origin": 303, "same-site": 400, "cross-site": 400, "none": 400, "": 400}
+    for site, status in sites.items():
+        headers = {"Origin": "null", "Sec-Fetch-Site": site}
+        assert secure_client.post("/orders", data=form, headers=headers).status_code == status
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"}
+    assert secure_client.post("/orders", data=form, headers=headers).status_code == 400
+    del form["csrf_token"]
+    headers["Origin"] = "null"
+    assert secure_client.post("/orders", data=form, headers=headers).status_code == 400
+
+
 @with_settings(PUBLIC_URL="https://shop.example", PROXY_HOPS="1")
 def test_our_origin_is_known_behind_a_proxy(client):
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
