@@ -265,6 +265,8 @@ def _open(shop: Shop, order: Order) -> str | None:
             paid_msat=order.received_msat,
             calendar_at=moment,
             password_hash=password_hash,
+            # Who has typed one has a way in that lasts.
+            entered_at=None if is_generated else moment,
             # A generated password stays readable until the customer has noted it.
             password_sealed=shop.vault.seal(password) if is_generated else None,
             held_by=None,

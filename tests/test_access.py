@@ -394,6 +394,10 @@ def test_who_has_a_way_in_that_lasts_is_asked_first(way, app, client, worker, wa
     assert recover(app.test_client(), bought).status_code == 202
 
 
+def test_who_has_typed_a_password_with_the_order_has_one_though_nobody_came_in(client, buy):
+    assert recover(client, buy(password="correct horse")).status_code == 202
+
+
 def buys_here(client, worker, wallet, **typed) -> Bought:
     token = place_order(client, **typed).location.rpartition("/")[2]
     order = Order.get_by_id(token)
