@@ -28,6 +28,7 @@ from lightningspace import (
     names,
     orders,
     qr,
+    sessions,
     shop,
     visitors,
     wanted,
@@ -44,7 +45,6 @@ from lightningspace.web import stop_reminders, web
 ROOT = Path(__file__).parent
 INSTANCE = ROOT / "instance"
 BODY_BYTES_MAX = 64 * 1024
-SESSION_SECONDS = 31 * 24 * 60 * 60
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -71,7 +71,7 @@ def create_app(config: Config) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
+        PERMANENT_SESSION_LIFETIME=sessions.LASTS_SECONDS,
         WTF_CSRF_TIME_LIMIT=None,
         # The strict check wants a Referer, which Tor Browser and others never send.
         WTF_CSRF_SSL_STRICT=False,

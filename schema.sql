@@ -42,7 +42,7 @@ CREATE TABLE accounts (
   blocked_reason    TEXT,                                -- shown to the customer
   closing_at        BIGINT,                              -- to be removed; the row goes when it is
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
-  session_epoch     BIGINT NOT NULL DEFAULT 0,           -- sessions of an older epoch are logged out
+  session_epoch     BIGINT NOT NULL DEFAULT 0,           -- counts how often every session was ended
   receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of another epoch are void
   entered_at        BIGINT,                              -- somebody has a way in that lasts
   wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
@@ -96,6 +96,18 @@ CREATE TABLE tokens (
   made_at      BIGINT NOT NULL
 );
 CREATE INDEX tokens_of_account ON tokens (account_id);
+
+-- sessions: the browsers that are logged in to each account. A row that is gone is logged out.
+CREATE TABLE sessions (
+  id         TEXT    NOT NULL PRIMARY KEY,               -- SHA-256 of what the cookie holds
+  account_id TEXT    NOT NULL REFERENCES accounts (id),
+  begun_at   BIGINT  NOT NULL,
+  used_at    BIGINT  NOT NULL,                           -- to the hour; a month later it is over
+  proved_at  BIGINT  NOT NULL,                           -- password or receipt was given, or bought
+  by_receipt BOOLEAN NOT NULL DEFAULT FALSE              -- it was the receipt
+);
+CREATE INDEX sessions_of_account ON sessions (account_id);
+CREATE INDEX sessions_used ON sessions (used_at);
 
 -- services: what an account has at the panel: wanted (name, settings, active, gone, revision) and
 -- applied. A row that is gone is deleted once the panel has nothing of it.

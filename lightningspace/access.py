@@ -1,4 +1,4 @@
-"""The control center's page of who gets in: the receipt, the wallet's history, tokens."""
+"""The control center's page of who gets in: sessions, the receipt, the wallet's history, tokens."""
 
 import logging
 import re
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 
 from flask import Response, flash, redirect, request, url_for
+from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import l402, receipts, visitors, wanted
+from lightningspace import l402, receipts, sessions, visitors, wanted
 from lightningspace.control import account, page, this_account
 from lightningspace.forms import CAPABILITIES_IN_WORDS, TokenForm
 from lightningspace.models import Token
 from lightningspace.node import NodeError
+from lightningspace.prices import DAY
 from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,10 @@ def _access_page(status: int = 200, form: TokenForm | None = None, found: dict |
         form=form or TokenForm(formdata=None),
         tokens=receipts.handed_out(this_account().id),
         words=CAPABILITIES_IN_WORDS,
+        sessions=sessions.of_account(this_account().id),
+        own=current_user.session,
+        noted_seconds=sessions.NOTED_SECONDS,
+        lasts_days=sessions.LASTS_SECONDS // DAY,
         **(found or _receipt()),
     )
 
@@ -42,6 +48,28 @@ def _receipt(epoch: int | None = None) -> dict:
         logger.warning("no receipt: %s", error)
         return {"receipt": None, "no_answer": True}
     return {"receipt": text, "no_answer": False}
+
+
+# -- sessions --------------------------------------------------------------------------
+
+
+@account.post("/access/sessions")
+def end_sessions():
+    visitors.log_out_everywhere()
+    flash("Every other browser is logged out.")
+    return redirect(url_for("account.access", _anchor="sessions"), 303)
+
+
+@account.post("/access/sessions/<session_id>/end")
+def end_session(session_id):
+    if session_id not in [row.id for row in sessions.of_account(this_account().id)]:
+        raise NotFound
+    if session_id == current_user.session.id:
+        visitors.log_out()
+        return redirect(url_for("web.index"), 303)
+    sessions.end(this_account().id, session_id)
+    flash("That browser is logged out.")
+    return redirect(url_for("account.access", _anchor="sessions"), 303)
 
 
 # -- the receipt -----------------------------------------------------------------------
@@ -77,7 +105,7 @@ def renew_receipt():
     if epoch is None or after != this_account().receipt_epoch:
         return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
     renew = partial(receipts.renew_within, this_account().id, epoch)
-    visitors.log_out_everywhere(this_account(), renew, wallet_recovers=False)
+    visitors.log_out_everywhere(renew, wallet_recovers=False)
     logger.info("account %s: a new receipt", this_account().id)
     flash("The new receipt counts from now on, and nothing that was handed out before.")
     return redirect(url_for("account.access"), 303)
@@ -167,7 +195,7 @@ def revoke_token(token_id):
     row = _own_token(token_id)
     revoke = partial(receipts.revoke, this_account().id, row.id)
     if receipts.rights_of(row).are_whole:
-        visitors.log_out_everywhere(this_account(), revoke)
+        visitors.log_out_everywhere(revoke)
         flash(
             f"“{row.name}” is revoked, and every other browser is logged out. Who had it could see "
             "your receipt: should it be in wrong hands, make a new one."

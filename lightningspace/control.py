@@ -28,6 +28,7 @@ from lightningspace import (
     progress,
     receipts,
     reminders,
+    sessions,
     tips,
     usage,
     visitors,
@@ -105,7 +106,7 @@ def not_ready(error):
     return redirect(url_for("account.overview"), 303)
 
 
-@account.errorhandler(visitors.SessionOver)
+@account.errorhandler(sessions.Over)
 def session_over(error):
     return login_manager.unauthorized()
 
@@ -419,21 +420,15 @@ def change_password():
     if form.current and visitors.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
-    visitors.log_out_everywhere(account, password_hash=passwords.make_hash(form.new.data))
+    password_hash = passwords.make_hash(form.new.data)
+    visitors.log_out_everywhere(proved=bool(form.current), password_hash=password_hash)
     flash("Your login password is changed, and every other browser is logged out.")
     return redirect(url_for("account.settings"), 303)
 
 
 def _login_form(**kwargs) -> NewPasswordForm:
-    """Who came with the receipt may never have had a password."""
+    """Who has just shown the receipt may never have had a password."""
     return (NewPasswordForm if visitors.showed_receipt() else PasswordForm)(**kwargs)
-
-
-@account.post("/settings/sessions")
-def end_sessions():
-    visitors.log_out_everywhere(this_account())
-    flash("Every other browser is logged out.")
-    return redirect(url_for("account.settings"), 303)
 
 
 def _own_rows() -> list[Service]:

@@ -24,6 +24,7 @@ from lightningspace.models import (
     Order,
     RestingName,
     Service,
+    Session,
     Token,
     transaction,
 )
@@ -438,6 +439,7 @@ class _Round:
             self._forget_orders()
             Domain.delete().where(Domain.account == account.id).execute()
             Token.delete().where(Token.account == account.id).execute()
+            Session.delete().where(Session.account == account.id).execute()
             Offer.update(account=None).where(Offer.account == account.id).execute()
             outbox.withdraw(account.id, "confirm")
             # What is still to be sent, such as that it is deleted, the outbox deletes.

@@ -3,7 +3,7 @@
 from flask import Response, redirect, render_template, url_for
 from werkzeug.exceptions import TooManyRequests
 
-from lightningspace import l402, passwords, receipts, visitors, wanted
+from lightningspace import l402, passwords, receipts, sessions, visitors, wanted
 from lightningspace.authorization import Credential
 from lightningspace.forms import LoginForm, ReceiptForm, RecoveryForm
 from lightningspace.visitors import this_shop
@@ -19,6 +19,12 @@ def _has_failed(response: Response) -> bool:
 def _login_page(status: int = 200, **context):
     forms = {name: kind(formdata=None) for name, kind in FORMS.items() if name not in context}
     return render_template("login.html", **forms, **context), status
+
+
+@web.errorhandler(sessions.Over)
+def over(error):
+    """What let in does so no more: the password, say, was changed meanwhile."""
+    return visitors.login_manager.unauthorized()
 
 
 @web.get("/login")

@@ -20,8 +20,8 @@ from lightningspace import (
     orders,
     passwords,
     progress,
-    receipts,
     reminders,
+    sessions,
     shown,
     tips,
     usage,
@@ -278,7 +278,7 @@ def _every_password(setting: _Setting, value: str | None):
 
 def _login_password(setting: _Setting, value: str):
     hashed = _hash_of(setting.checked(NewPasswordForm, "new", value))
-    return partial(receipts.end_sessions_within, setting.account.id, password_hash=hashed)
+    return partial(sessions.end_all_within, setting.account.id, password_hash=hashed)
 
 
 def _email(setting: _Setting, value: str | None):

@@ -179,6 +179,18 @@ class Token(Table):
         table_name = "tokens"
 
 
+class Session(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", backref="sessions")
+    begun_at = BigIntegerField()
+    used_at = BigIntegerField()
+    proved_at = BigIntegerField()
+    by_receipt = BooleanField(default=False)
+
+    class Meta:
+        table_name = "sessions"
+
+
 class Service(Table):
     account = ForeignKeyField(Account, column_name="account_id", backref="services")
     kind = TextField()
@@ -365,6 +377,6 @@ class Fact(Table):
 
 
 TABLES = (
-    *(Server, Account, Token, Service, Domain, Notice, MailPlace),
+    *(Server, Account, Token, Session, Service, Domain, Notice, MailPlace),
     *(Order, Offer, RestingName, Cursor, Fact),
 )

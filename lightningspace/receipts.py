@@ -9,9 +9,7 @@ import hmac
 import logging
 from dataclasses import dataclass
 
-from peewee import Case
-
-from lightningspace import l402, orders, outbox, passwords
+from lightningspace import l402, orders, outbox, passwords, sessions
 from lightningspace.clock import now
 from lightningspace.l402 import Macaroon, Rights, Void
 from lightningspace.models import (
@@ -184,11 +182,8 @@ def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | Non
 
 def opening_order(account: Account) -> Order | None:
     """The order that opened the account."""
-    return Order.select().where(_opens(account.id)).first()
-
-
-def _opens(account_id: str):
-    return (Order.account == account_id) & (Order.kind == "open")
+    opening = (Order.account == account.id) & (Order.kind == "open")
+    return Order.select().where(opening).first()
 
 
 def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroon:
@@ -260,23 +255,6 @@ def renew_within(account_id: str, epoch: int | None = None) -> None:
     Token.delete().where(Token.account == account_id).execute()
 
 
-def end_sessions_within(account_id: str, **facts) -> None:
-    """Within a transaction: log every browser out, and change these `facts` of the account.
-
-    An address that one of them asked for waits no more to be confirmed; one of the order's does.
-    """
-    waits = Case(None, [(Account.email_epoch == 0, Account.email_waits)])
-    Account.update(session_epoch=Account.session_epoch + 1, email_waits=waits, **facts).where(
-        Account.id == account_id
-    ).execute()
-    forget_browser(account_id)
-
-
-def forget_browser(account_id: str) -> None:
-    """The browser that ordered the account is a session as well, by the link of that order."""
-    Order.update(browser=None).where(_opens(account_id)).execute()
-
-
 # -- recovery from the wallet's history ------------------------------------------------
 
 
@@ -301,7 +279,7 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
         opens_at = _opens_at(shop, account, moment)
         if opens_at <= moment:
             # What is sealed stays until it is noted: it opens the services, and may be unseen.
-            end_sessions_within(account.id, password_hash=password_hash)
+            sessions.end_all_within(account.id, password_hash=password_hash)
             renew_within(account.id)
             # As if its week ended just now: it may come in once more, and nobody is told of it.
             Account.update(

@@ -10,10 +10,10 @@ from flask import Response, after_this_request, current_app, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from werkzeug.exceptions import TooManyRequests
 
-from lightningspace import names, passwords, receipts
+from lightningspace import models, names, passwords, sessions
 from lightningspace.clock import now
 from lightningspace.limits import Exceeded, Limits
-from lightningspace.models import Account, Order, lock_account, transaction
+from lightningspace.models import Account, Order, Session
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -25,18 +25,12 @@ login_manager.login_message = None
 login_manager.session_protection = None
 
 
-class SessionOver(Exception):
-    """The session of this request was ended while it was under way."""
-
-
 class User(UserMixin):
-    """A logged-in account. Its sessions end when the account's session epoch rises."""
+    """A logged-in account, and the session that it is logged in by."""
 
-    def __init__(self, account: Account):
+    def __init__(self, account: Account, session: Session):
         self.account = account
-
-    def get_id(self) -> str:
-        return f"{self.account.id}.{self.account.session_epoch}"
+        self.session = session
 
 
 def this_shop() -> Shop:
@@ -101,13 +95,15 @@ def _limited(
 
 
 @login_manager.user_loader
-def load_user(user_id: str) -> User | None:
-    account_id, _, epoch = user_id.partition(".")
-    # The check first: PostgreSQL fails on a NUL.
-    account = Account.get_or_none(Account.id == account_id) if account_id.isalnum() else None
-    if account is None or account.opened_at is None or str(account.session_epoch) != epoch:
+def load_user(secret: str) -> User | None:
+    found = sessions.find(secret)
+    account = found and models.find(Account.id, found.account_id)
+    if account is None:
         return None
-    return User(account)
+    # A page that waits is not used by anybody.
+    if "HX-Request" not in request.headers and sessions.note_use(found):
+        session.modified = True  # its cookie lasts as long from now
+    return User(account, found)
 
 
 def account_of(username: str, password: str) -> Account | None:
@@ -123,18 +119,34 @@ def account_of(username: str, password: str) -> Account | None:
     return account if right else None
 
 
-def log_in(account: Account, is_at_home: bool = True, by_receipt: bool = False) -> None:
+def log_in(
+    account: Account,
+    is_at_home: bool = True,
+    by_receipt: bool = False,
+    proved_at: int | None = None,
+    may: Callable[[], bool] = lambda: True,
+) -> None:
     """Begin a session of this account; of the one before only the browser's identity stays.
 
-    `is_at_home`: whoever comes has a way in that lasts (see `note_entry`).
+    `is_at_home`: whoever comes has a way in that lasts (see `note_entry`). `proved_at`: not now
+    but then. `may`: as in `sessions.begin`, which raises sessions.Over.
     """
+    before = current_user.session if current_user.is_authenticated else None
+    proved_at = now() if proved_at is None else proved_at
+    begun = sessions.begin(account, proved_at, by_receipt, before, may)
     if is_at_home:
         note_entry(account)
     _new_session()
-    login_user(User(account))
-    if by_receipt:
-        session["by_receipt"] = True
+    _enter(account, *begun)
+
+
+def _enter(account: Account, secret: str, begun: Session) -> None:
+    """The browser's cookie holds this session from now on, as long as that lasts."""
+    user = User(account, begun)
+    user.id = secret
+    login_user(user)
     session.pop("_id", None)  # a hash of the client's address, which we neither need nor keep
+    session.permanent = True
 
 
 def note_entry(account: Account) -> None:
@@ -148,34 +160,36 @@ def note_entry(account: Account) -> None:
         ).execute()
 
 
+def has_proved() -> bool:
+    """Whether password or receipt was given in this session just now, or it has just ordered."""
+    return sessions.has_proved(current_user.session)
+
+
 def showed_receipt() -> bool:
-    """Whether this session was begun with a receipt: it may set a password without the old one."""
-    return "by_receipt" in session
+    """Whether that was the receipt: it may set a password without the old one."""
+    return has_proved() and current_user.session.by_receipt
 
 
 def log_out() -> None:
     """End the session, and the right of this browser to enter by its order's link."""
     if current_user.is_authenticated:
-        receipts.forget_browser(current_user.account.id)
+        sessions.end(current_user.account.id, current_user.session.id)
     _new_session()
 
 
 def log_out_everywhere(
-    account: Account, also: Callable[[], object] = lambda: None, **facts
+    also: Callable[[], object] = lambda: None, proved: bool = False, **facts
 ) -> None:
-    """End every session of the account but this one, which was begun as `account` is, and change
-    these `facts` of it with that; and do what `also` does, within that transaction.
+    """End every session of the account but this one, and change these `facts` of it with that; and
+    do what `also` does, within that transaction. `proved`: the password was given for it.
 
-    Raises SessionOver, and nothing is changed, when another one was faster in ending this one.
+    Raises sessions.Over, and nothing is changed, when another one was faster in ending this one.
     """
-    with transaction():
-        locked = lock_account(account.id)
-        if locked is None or locked.session_epoch != account.session_epoch:
-            raise SessionOver
-        also()
-        receipts.end_sessions_within(account.id, **facts)
-        account = Account.get_by_id(account.id)
-    log_in(account)
+    account, own = current_user.account, current_user.session
+    left = sessions.end_others(own, also, now() if proved else own.proved_at, **facts)
+    note_entry(account)
+    _new_session()
+    _enter(account, *left)
 
 
 def _new_session() -> None:

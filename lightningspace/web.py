@@ -16,7 +16,7 @@ from flask import (
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
-from lightningspace import capacity, orders, reminders, tips, visitors, wanted
+from lightningspace import capacity, orders, reminders, sessions, tips, visitors, wanted
 from lightningspace.clock import clock_time
 from lightningspace.forms import Button, OrderForm, PriceForm
 from lightningspace.models import Order
@@ -180,13 +180,22 @@ def _enters(order: Order) -> bool:
     # Who pays for an extension gets no more than that.
     if order.kind != "open" or not _is_ready(order) or not visitors.placed(order):
         return False
-    # Again, after its account was read: sessions that end meanwhile do not begin anew.
-    if not visitors.placed(Order.get_by_id(order.token)):
+    if _is_owners(order):
+        return True
+    account = order.account
+    try:
+        visitors.log_in(
+            account,
+            # Who has neither typed a password nor noted ours is out as soon as this browser is
+            # closed, but for the wallet's history.
+            is_at_home=account.password_sealed is None,
+            proved_at=account.ready_at,
+            # Sessions that end meanwhile do not begin anew.
+            may=lambda: visitors.placed(Order.get_by_id(order.token)),
+        )
+    except sessions.Over:
         return False
-    # Who has neither typed a password nor noted ours is out as soon as this browser is closed, but
-    # for the wallet's history.
-    visitors.log_in(order.account, is_at_home=order.account.password_sealed is None)
-    if order.username and order.username != order.account.username:
+    if order.username and order.username != account.username:
         flash(f"The name {order.username} was taken when you paid, so you have another one.")
     return True
 

@@ -16,6 +16,7 @@ from lightningspace import (
     outbox,
     payments,
     progress,
+    sessions,
     usage,
     walls,
     wanted,
@@ -139,6 +140,7 @@ class Worker:
         progress.wipe_shown_passwords()
         hosting.forget_rested_names()
         outbox.forget_places()
+        sessions.tidy()
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

@@ -13,6 +13,7 @@ from tests.conftest import (
     at_once,
     csrf_token,
     dns_servers,
+    enter,
     let_the_server_follow,
     open_account,
     with_settings,
@@ -22,13 +23,6 @@ from tests.conftest import (
 pytestmark = pytest.mark.any_database
 
 SITE = "alice.shop.test"
-
-
-def enter(client, account):
-    """Log in without the password, which takes long to check."""
-    with client.session_transaction() as session:
-        session["_user_id"] = f"{account.id}.{account.session_epoch}"
-    return client
 
 
 @pytest.fixture

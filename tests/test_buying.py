@@ -14,6 +14,7 @@ from lightningspace.prices import DAY, Size
 from tests.conftest import (
     at_once,
     csrf_token,
+    enter,
     form_id,
     invoices_asked_for,
     open_account,
@@ -406,13 +407,6 @@ def test_a_size_paid_after_the_end_is_what_the_money_is_worth(resize, pay, alice
 # -- pages ---------------------------------------------------------------------------------
 
 
-def enter(client, account) -> None:
-    """Log in, without the second that checking a password takes on a busy machine."""
-    client.get("/")
-    with client.session_transaction() as session:
-        session["_user_id"] = f"{account.id}.{account.session_epoch}"
-
-
 @pytest.fixture
 def client(client, alice):
     """Alice's browser, logged in."""
@@ -787,6 +781,7 @@ def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
 def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
     time_machine.moment = alice.expires_at + DAY
     wanted.suspend(alice.id)
+    enter(client, alice)
     page = client.get("/account/extend?duration=30&unit=days").text
     assert "counts from the moment you pay" in page
     assert day(alice.expires_at + 31 * DAY) in page

@@ -22,6 +22,7 @@ from tests.conftest import (
     PANEL_PASSWORD,
     csrf_token,
     debian_program,
+    enter,
     eventually,
     let_the_server_follow,
     open_account,
@@ -62,9 +63,7 @@ class Hosting:
         app = create_app(config)
         app.extensions["shop"] = self._shop
         self._open()
-        self._browser = app.test_client()
-        with self._browser.session_transaction() as session:
-            session["_user_id"] = f"{self._account.id}.{self._account.session_epoch}"
+        self._browser = enter(app.test_client(), self._account)
 
     def _settings(self, mode: str, tmp_path: Path) -> dict[str, str]:
         return {

@@ -9,20 +9,20 @@ import pytest
 
 from lightningspace import hosting, models, orders, progress, wanted
 from lightningspace.models import Account, Domain, Notice, Order, Server, Service
-from tests.conftest import csrf_token, let_the_server_follow, open_account, with_settings, work
+from tests.conftest import (
+    csrf_token,
+    enter,
+    let_the_server_follow,
+    open_account,
+    with_settings,
+    work,
+)
 
 pytestmark = pytest.mark.any_database
 
 GOOD = "battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq"
 no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 per minute")
-
-
-def enter(client, account: Account):
-    """Log in by the session: a password takes as long as everything else here."""
-    with client.session_transaction() as session:
-        session["_user_id"] = f"{account.id}.{account.session_epoch}"
-    return client
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ NOT_OF_SERVICES = set(
     """
     order_extension order_top_up order_size renew_receipt let_wallet_recover hand_out_token
     revoke_token switch_tips hide_tip retry noted email remove_email change_password end_sessions
-    close_for_good check_domain
+    end_session close_for_good check_domain
     """.split()
 )
 
@@ -275,7 +275,7 @@ class Forms(HTMLParser):
 
 
 WORST = ["al\0ice", "\ud800\udfff", "x" * 10_000, '"><script>alert(1)</script>']
-HARMLESS = ("/logout", "/account/settings/sessions")
+HARMLESS = ("/logout", "/account/access/sessions")
 
 
 @pytest.mark.each_database
@@ -654,7 +654,7 @@ def test_logging_out_everywhere_leaves_this_browser_alone(app, browser, alice):
         token="a" * 32, kind="open", account=alice, space_mb=100, amount_msat=1000, placed_at=1,
         expires_at=1, browser="the browser that ordered",
     )  # fmt: skip
-    assert send(browser, "/settings/sessions").location == "/account/settings"
+    assert send(browser, "/access/sessions").location == "/account/access#sessions"
     assert browser.get("/account").status_code == 200
     assert elsewhere.get("/account").status_code == 302
     assert Order.get().browser is None

@@ -24,6 +24,7 @@ from lightningspace.models import (
     RestingName,
     Server,
     Service,
+    Session,
     Token,
 )
 from lightningspace.worker import Worker
@@ -58,6 +59,7 @@ def full(app):
         name = text[:100]  # an index takes no more than 2700 bytes
         account = Account.create(id=name, server=LARGEST, space_mb=1, email=text)
         Token.create(id=name, account=account, name=text, capabilities="", made_at=-number)
+        Session.create(id=name, account=account, begun_at=-number, used_at=LARGEST, proved_at=0)
         Service.create(
             account=account, kind="site", name=name, error=text, permanent=number % 2 == 0
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightningspace import lifecycle, orders, outbox, reminders, visitors, wanted
+from lightningspace import lifecycle, orders, outbox, reminders, sessions, wanted
 from lightningspace.models import Account, Notice, Service, transaction
 from lightningspace.vault import Vault
 from tests.conftest import at_once, csrf_token, open_account, wish, work
@@ -128,10 +128,10 @@ def test_a_link_that_was_used_is_over_once_the_address_is_gone_again(this_shop, 
     assert email_of(alice) is None
 
 
-def test_a_link_is_over_for_who_was_logged_out_everywhere(app, this_shop, alice):
+def test_a_link_is_over_for_who_was_logged_out_everywhere(this_shop, alice):
     path = asked(this_shop, alice, "thief@example.org")
-    with app.test_request_context():
-        visitors.log_out_everywhere(alice)
+    with transaction():
+        sessions.end_all_within(alice.id)
     with pytest.raises(reminders.Unknown, match="logged out"):
         reminders.confirm(this_shop, token(path))
     assert email_of(alice) == "alice@old.example"
@@ -290,16 +290,16 @@ def test_a_second_hosting_of_the_day_waits_until_its_owner_asks(
 
 
 def test_what_an_order_asked_for_outlives_its_sessions_and_what_a_session_did_does_not(
-    app, this_shop, ordered, wallet, worker
+    this_shop, ordered, wallet, worker
 ):
     account = opened(ordered, wallet, worker)
     path = re.search(r"/reminders/confirm/\S+", Notice.get().body)[0]
-    with app.test_request_context():
-        visitors.log_out_everywhere(account)
+    with transaction():
+        sessions.end_all_within(account.id)
     reminders.confirm(this_shop, token(path))
     asked(this_shop, account, "thief@example.org")
-    with app.test_request_context():
-        visitors.log_out_everywhere(Account.get_by_id(account.id))
+    with transaction():
+        sessions.end_all_within(account.id)
     assert (waits(account), email_of(account)) == (None, NEW)
 
 

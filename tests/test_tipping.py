@@ -13,6 +13,7 @@ from lightningspace.prices import DAY
 from tests.conftest import (
     at_once,
     csrf_token,
+    enter,
     form_id,
     invoices_asked_for,
     open_account,
@@ -53,12 +54,6 @@ def pay(this_shop, wallet, worker):
         return reload(order)
 
     return pay
-
-
-def enter(client, account: Account):
-    with client.session_transaction() as session:
-        session["_user_id"] = f"{account.id}.{account.session_epoch}"
-    return client
 
 
 def reload(row):
