@@ -3,21 +3,46 @@
 import logging
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, wraps
 
 from flask import Response, flash, redirect, request, url_for
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
 from lightningspace import l402, receipts, sessions, visitors, wanted
+from lightningspace.authorization import Credential
 from lightningspace.control import account, page, this_account
-from lightningspace.forms import CAPABILITIES_IN_WORDS, TokenForm
+from lightningspace.forms import CAPABILITIES_IN_WORDS, ProofForm, ReceiptForm, TokenForm
 from lightningspace.models import Token
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from lightningspace.visitors import this_shop
 
 logger = logging.getLogger(__name__)
+
+
+def proof_first(then: str | None = None):
+    """A view for who has just given password or receipt: another one does first, and is led back.
+
+    `then`: the page to lead to, if not to the same.
+    """
+
+    def guard(view):
+        @wraps(view)
+        def guarded(**args):
+            if visitors.has_proved():
+                return view(**args)
+            return _to_proof(url_for(then) if then else request.path)
+
+        return guarded
+
+    return guard
+
+
+def _to_proof(then: str):
+    if request.method == "POST":
+        flash("Nothing is changed yet: give your password first, then do it once more.", "problem")
+    return redirect(url_for("account.prove", then=then), 303)
 
 
 @account.get("/access")
@@ -36,7 +61,8 @@ def _access_page(status: int = 200, form: TokenForm | None = None, found: dict |
         own=current_user.session,
         noted_seconds=sessions.NOTED_SECONDS,
         lasts_days=sessions.LASTS_SECONDS // DAY,
-        **(found or _receipt()),
+        has_proved=visitors.has_proved(),
+        **(found or (_receipt() if visitors.has_proved() else {})),
     )
 
 
@@ -48,6 +74,59 @@ def _receipt(epoch: int | None = None) -> dict:
         logger.warning("no receipt: %s", error)
         return {"receipt": None, "no_answer": True}
     return {"receipt": text, "no_answer": False}
+
+
+# -- who may see it --------------------------------------------------------------------
+
+
+@account.get("/prove")
+def prove():
+    return _proof_page()
+
+
+@account.post("/prove")
+@visitors.limited("logins", lambda response: True)
+def prove_by_password():
+    form = ProofForm()
+    if not form.validate_on_submit():
+        return _proof_page(400, form=form)
+    if visitors.account_of(this_account().username, form.password.data) is None:
+        form.password.errors = ["This is not your password."]
+        return _proof_page(400, form=form)
+    visitors.prove()
+    return redirect(_then(), 303)
+
+
+@account.post("/prove/receipt")
+@visitors.limited("logins", lambda response: True)
+def prove_by_receipt():
+    form = ReceiptForm()
+    if form.validate_on_submit() and _is_receipt(form.credential):
+        visitors.prove(by_receipt=True)
+        return redirect(_then(), 303)
+    form.receipt.errors = form.receipt.errors or ["This is no receipt of this hosting."]
+    return _proof_page(400, receipt_form=form)
+
+
+def _is_receipt(shown: Credential) -> bool:
+    """Whether it is one of this hosting, or a token that may do as much."""
+    try:
+        found = receipts.holder(this_shop(), shown.macaroon, shown.preimage)
+    except (l402.Invalid, receipts.NotSettled):
+        return False
+    return found.rights.are_whole and found.account.id == this_account().id
+
+
+def _proof_page(status: int = 200, **forms):
+    choices = {"form": ProofForm, "receipt_form": ReceiptForm}
+    shown = {name: forms.get(name) or kind(formdata=None) for name, kind in choices.items()}
+    return page("account/prove.html", status, here="access", then=_then(), **shown)
+
+
+def _then() -> str:
+    """Where one was going: a page of the control center."""
+    path = request.args.get("then", "")
+    return path if re.fullmatch("(/account)(/[a-z0-9-]+){1,3}", path) else url_for("account.access")
 
 
 # -- sessions --------------------------------------------------------------------------
@@ -76,6 +155,7 @@ def end_session(session_id):
 
 
 @account.get("/receipt")
+@proof_first(then="account.access")
 def receipt_file():
     found = _receipt()
     if found["receipt"]:
@@ -84,12 +164,14 @@ def receipt_file():
 
 
 @account.get("/access/receipt")
+@proof_first()
 def next_receipt():
     """The next receipt, to be kept before it ends the others."""
     return _next_receipt_page()
 
 
 @account.get("/access/receipt/file")
+@proof_first(then="account.next_receipt")
 def next_receipt_file():
     epoch = _epoch(request.args)
     if epoch is None:
@@ -99,6 +181,7 @@ def next_receipt_file():
 
 
 @account.post("/access/receipt")
+@proof_first()
 def renew_receipt():
     # The one that the page showed: a form that is sent twice makes one, and no other tab's ends.
     epoch, after = _epoch(request.form), request.form.get("after", -1, int)
@@ -150,7 +233,9 @@ def _file(found: dict) -> Response | None:
 @account.post("/access/wallet")
 def let_wallet_recover():
     may = request.form.get("active") == "on"
-    receipts.let_wallet_recover(this_account().id, may)
+    if may and not visitors.has_proved():
+        return _to_proof(url_for("account.access"))
+    receipts.let_wallet_recover(this_account().id, may, visitors.check_still)
     flash(
         "Your wallet’s history may log in." if may else "Your wallet’s history opens nothing now."
     )
@@ -161,12 +246,15 @@ def let_wallet_recover():
 
 
 @account.post("/access/tokens")
+@proof_first(then="account.access")
 def hand_out_token():
     form = TokenForm()
     if not form.validate_on_submit():
         return _access_page(400, form)
     try:
-        token = receipts.hand_out(this_shop(), this_account().id, form.name.data, form.rights())
+        token = receipts.hand_out(
+            this_shop(), this_account().id, form.name.data, form.rights(), visitors.check_still
+        )
     except receipts.NameTaken:
         form.name.errors = ["You have a token of this name, which may do something else."]
         return _access_page(400, form)
@@ -179,6 +267,7 @@ def hand_out_token():
 
 
 @account.get("/access/tokens/<token_id>")
+@proof_first()
 def token(token_id):
     row = _own_token(token_id)
     try:

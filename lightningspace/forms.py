@@ -307,6 +307,14 @@ class TokenForm(Form):
         return l402.Rights(frozenset(self.capabilities.data), self.valid_until)
 
 
+class ProofForm(Form):
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Write your password here."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
 class NewPasswordForm(Form):
     current = None
 

@@ -7,6 +7,7 @@ holder's program places carry the rights that it had then; the owner hands out o
 import hashlib
 import hmac
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightningspace import l402, orders, outbox, passwords, sessions
@@ -191,16 +192,24 @@ def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroo
     return shop.keys.mint(bytes.fromhex(order.payment_hash), token_id, rights)
 
 
-def hand_out(shop: Shop, account_id: str, name: str, rights: Rights) -> Token:
+def hand_out(
+    shop: Shop,
+    account_id: str,
+    name: str,
+    rights: Rights,
+    check_within: Callable[[], None] = lambda: None,
+) -> Token:
     """A token of these rights, to be revoked by itself; the same again answers the same one.
 
-    Raises TooMany, NameTaken, and l402.Void when the hosting is being closed.
+    `check_within`: raises what forbids it, once nobody else changes the account. Raises TooMany,
+    NameTaken, and l402.Void when the hosting is being closed.
     """
     capabilities = ",".join(l402.in_order(rights.capabilities))
     with transaction():
         account = lock_account(account_id)
         if account is None or account.closing_at:
             raise Void("this hosting is being closed")
+        check_within()
         twin = Token.get_or_none((Token.account == account_id) & (Token.name == name))
         if twin and (twin.capabilities, twin.valid_until) == (capabilities, rights.valid_until):
             return twin
@@ -314,11 +323,16 @@ def recovery_opens_at(account: Account) -> int | None:
     return asked_at + RECOVERY_SECONDS
 
 
-def let_wallet_recover(account_id: str, may: bool) -> None:
-    """Whether the wallet's history may log in; an attempt that waits is over."""
-    Account.update(wallet_recovers=may, recovery_asked_at=None).where(
-        Account.id == account_id
-    ).execute()
+def let_wallet_recover(
+    account_id: str, may: bool, check_within: Callable[[], None] = lambda: None
+) -> None:
+    """Whether the wallet's history may log in; an attempt that waits is over. As `hand_out`."""
+    with transaction():
+        lock_account(account_id)
+        check_within()
+        Account.update(wallet_recovers=may, recovery_asked_at=None).where(
+            Account.id == account_id
+        ).execute()
 
 
 def _recoverable(account_id: str) -> Account:

@@ -76,6 +76,16 @@ def begin(
         return _begin(account.id, now(), proved_at, by_receipt)
 
 
+def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
+    """Password or receipt was given again in it: as it goes on, without any copy of its cookie.
+
+    Raises Over.
+    """
+    with transaction():
+        _end_own(session)
+        return _begin(session.account_id, session.begun_at, now(), by_receipt)
+
+
 def end_others(
     session: Session, also: Callable[[], object], proved_at: int, **facts
 ) -> tuple[str, Session]:
@@ -131,6 +141,12 @@ def of_account(account_id: str) -> list[Session]:
 
 def tidy() -> None:
     Session.delete().where(Session.used_at <= now() - LASTS_SECONDS).execute()
+
+
+def check_within(session: Session) -> None:
+    """Within a transaction that has locked the account: raise Over if it was ended meanwhile."""
+    if not Session.select().where(Session.id == session.id).exists():
+        raise Over
 
 
 def _end_own(session: Session) -> None:

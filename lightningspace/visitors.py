@@ -170,6 +170,19 @@ def showed_receipt() -> bool:
     return has_proved() and current_user.session.by_receipt
 
 
+def prove(by_receipt: bool = False) -> None:
+    """Password or receipt was given again in this session. Raises sessions.Over."""
+    account = current_user.account
+    proved = sessions.prove(current_user.session, by_receipt)
+    note_entry(account)
+    _enter(account, *proved)
+
+
+def check_still() -> None:
+    """Within a transaction: raise sessions.Over if this session was ended meanwhile."""
+    sessions.check_within(current_user.session)
+
+
 def log_out() -> None:
     """End the session, and the right of this browser to enter by its order's link."""
     if current_user.is_authenticated:

@@ -20,9 +20,10 @@ from lightningspace import (
     passwords,
     payments,
     receipts,
+    sessions,
     wanted,
 )
-from lightningspace.models import Account, Notice, Order, Token
+from lightningspace.models import Account, Notice, Order, Session, Token
 from lightningspace.prices import DAY
 from lightningspace.sandbox import bolt11
 from tests.conftest import (
@@ -691,6 +692,103 @@ def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
     kept = re.search(r'<code id="receipt">([^<]+)', other.get("/account/access/receipt").text)[1]
     renew(browser)
     assert "counts no more" in problem(show(app.test_client(), unescape(kept)))
+
+
+# -- who may see it --------------------------------------------------------------------
+
+
+@pytest.fixture
+def later(browser, bought, password_hash, time_machine):
+    """The owner's browser, ten minutes after he came in. His password is "correct horse"."""
+    Account.update(password_hash=password_hash).execute()
+    time_machine.forward(sessions.PROVED_SECONDS)
+    return browser
+
+
+def prove(browser, then="/account/access", password="correct horse"):
+    return send(browser, f"/account/prove?then={then}", password=password)
+
+
+def test_the_receipt_is_shown_once_more_to_who_gives_his_password(later, receipt, time_machine):
+    for _ in range(2):
+        assert receipt not in unescape(later.get("/account/access").text)
+        assert later.get("/account/receipt").location == "/account/prove?then=/account/access"
+        assert prove(later, password="wrong password").status_code == 400
+        assert receipt not in unescape(later.get("/account/access").text)
+        assert prove(later).location == "/account/access"
+        assert receipt in unescape(later.get("/account/access").text)
+        assert later.get("/account/receipt").text == receipt + "\n"
+        time_machine.forward(sessions.PROVED_SECONDS)
+
+
+def test_or_to_who_gives_a_receipt_of_this_hosting(later, receipt, buy, this_shop):
+    bobs = receipts.receipt(this_shop, buy(username="bobby").account)
+    for text in ("", "nonsense", bobs, narrow(receipt, "lightning-space_capabilities=read")):
+        answer = send(later, "/account/prove/receipt", receipt=text)
+        assert (answer.status_code, bool(problem(answer))) == (400, True), text
+    assert later.get("/account/receipt").status_code == 303
+    assert send(later, "/account/prove/receipt", receipt=receipt).location == "/account/access"
+    assert later.get("/account/receipt").status_code == 200
+
+
+def test_a_copy_of_the_cookie_sees_nothing_by_it(app, later, bought):
+    thief = app.test_client()
+    thief.set_cookie("session", later.get_cookie("session").value)
+    assert is_in(thief, bought)
+    prove(later)
+    assert thief.get("/account/receipt").location.startswith("/login")
+    assert is_in(later, bought)
+
+
+def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, this_shop):
+    whole = receipts.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
+    receipts.let_wallet_recover(bought.account.id, False)
+    before = bought.account
+    pages = ("/account/access/receipt", f"/account/access/tokens/{whole.id}")
+    for path in pages:
+        assert later.get(path).location == f"/account/prove?then={path}"
+        assert prove(later, path).location == path
+        assert later.get(path).status_code == 200
+        Session.update(proved_at=0).execute()
+    for path, fields in (
+        ("/account/access/receipt", {"epoch": "1", "after": "0"}),
+        ("/account/access/tokens", {"name": "mine", "capabilities": ["mail"], "until": ""}),
+        ("/account/access/wallet", {"active": "on"}),
+    ):
+        assert send(later, path, **fields).location.startswith("/account/prove")
+    assert later.get("/account/access/receipt/file?epoch=1").location.startswith("/account/prove")
+    assert "Current password" in later.get("/account/settings").text
+    assert send(later, "/account/password", new="a thief's password").status_code == 400
+    assert bought.account == before
+    assert Token.select().count() == 1
+
+
+def test_to_refuse_and_to_revoke_needs_no_proof(later, bought, this_shop):
+    row = receipts.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
+    send(later, "/account/access/wallet", active="off")
+    send(later, f"/account/access/tokens/{row.id}/revoke")
+    assert not bought.account.wallet_recovers
+    assert not Token.select().exists()
+
+
+@no_limits
+def test_the_proof_leads_nowhere_else(later):
+    for then in (
+        "https://evil.example/",
+        "//evil.example",
+        "/orders/x",
+        "/account/%2e%2e//x",
+        "\0",
+    ):
+        assert prove(later, then).location == "/account/access"
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_to_guess_there_is_limited_as_logins_are(later, other, receipt):
+    for _ in range(2):
+        assert prove(later, password="wrong password").status_code == 400
+    assert prove(later).status_code == 429
+    assert send(later, "/account/prove/receipt", receipt=receipt).status_code == 429
 
 
 def under_way(request):

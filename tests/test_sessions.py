@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from lightningspace import clock, models, passwords, sessions
-from lightningspace.models import Account, Order, Session
+from lightningspace import clock, l402, models, passwords, receipts, sessions
+from lightningspace.models import Account, Order, Session, Token
 from lightningspace.prices import DAY
 from tests.conftest import (
     csrf_token,
@@ -18,7 +18,7 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.any_database
 
-HOUR = 60 * 60
+HOUR, MINUTE = 60 * 60, 60
 
 
 def copied(app, client):
@@ -150,7 +150,7 @@ def test_of_one_account_there_are_only_so_many(time_machine, browser, alice):
 
 
 @pytest.mark.each_database
-def test_what_let_in_must_count_still(alice):
+def test_what_let_in_must_count_still(this_shop, alice):
     """A password is hashed for long enough to be changed meanwhile."""
     with models.transaction():
         sessions.end_all_within(alice.id)
@@ -159,10 +159,18 @@ def test_what_let_in_must_count_still(alice):
     _, row = sessions.begin(Account.get_by_id(alice.id), clock.now())
     sessions.end(alice.id, row.id)
 
-    for change in (lambda: sessions.end_others(row, lambda: None, 0, password_hash="a thief's"),):
+    def still():
+        sessions.check_within(row)
+
+    for change in (
+        lambda: sessions.prove(row, by_receipt=False),
+        lambda: sessions.end_others(row, lambda: None, 0, password_hash="a thief's"),
+        lambda: receipts.hand_out(this_shop, alice.id, "mine", l402.WHOLE, still),
+    ):
         with pytest.raises(sessions.Over):
             change()
     assert not Session.select().exists()
+    assert not Token.select().exists()
     assert Account.get_by_id(alice.id).password_hash == alice.password_hash
 
 
@@ -193,3 +201,23 @@ def test_a_session_that_is_ended_from_elsewhere_does_not_begin_again(app, buyer)
     send(elsewhere, re.search(r"/account/access/sessions/\w+/end", page)[0])
     assert browser.get(link).status_code == 200
     assert not is_in(browser)
+
+
+def test_right_after_the_purchase_the_receipt_is_shown(buyer, time_machine):
+    browser, link = buyer
+    assert browser.get("/account/receipt").status_code == 200
+    time_machine.forward(10 * MINUTE)
+    assert browser.get("/account/receipt").location.startswith("/account/prove")
+
+
+def test_who_comes_by_the_orders_link_later_proves_first(app, wallet, worker, time_machine):
+    browser = app.test_client()
+    link = place_order(browser, username="carol").location
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    time_machine.forward(10 * MINUTE)
+    assert browser.get(link).location == "/account"
+    assert "/account/prove" in browser.get("/account/receipt").location
+    password = re.search(r'id="password">([^<]+)<', browser.get("/account").text)[1]
+    send(browser, "/account/prove", password=password)
+    assert browser.get("/account/receipt").status_code == 200
