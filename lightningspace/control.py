@@ -5,6 +5,7 @@ Other modules add pages of theirs to `account`: whoever asks for one is logged i
 
 import logging
 import zlib
+from functools import partial
 
 from flask import (
     Blueprint,
@@ -420,10 +421,16 @@ def change_password():
     if form.current and visitors.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
-    password_hash = passwords.make_hash(form.new.data)
-    visitors.log_out_everywhere(proved=bool(form.current), password_hash=password_hash)
-    flash("Your login password is changed, and every other browser is logged out.")
-    return redirect(url_for("account.settings"), 303)
+    facts = {"password_hash": passwords.make_hash(form.new.data)}
+    if not form.ends_receipt.data:
+        visitors.log_out_everywhere(proved=bool(form.current), **facts)
+        flash("Your login password is changed, and every other browser is logged out.")
+        return redirect(url_for("account.settings"), 303)
+    renew = partial(receipts.renew_within, account.id)
+    visitors.log_out_everywhere(renew, bool(form.current), wallet_recovers=False, **facts)
+    logger.info("account %s: a new receipt", account.id)
+    flash("Your login password is changed, and nothing else from before gets in. Keep the receipt.")
+    return redirect(url_for("account.access"), 303)
 
 
 def _login_form(**kwargs) -> NewPasswordForm:

@@ -323,6 +323,7 @@ class NewPasswordForm(Form):
         validators=[InputRequired("Write a new password.")],
         render_kw={"autocomplete": "new-password"},
     )
+    ends_receipt = BooleanField("Make a new receipt, too")
 
     def validate_new(self, field):
         _check_password(field)

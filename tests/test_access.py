@@ -791,6 +791,23 @@ def test_to_guess_there_is_limited_as_logins_are(later, other, receipt):
     assert send(later, "/account/prove/receipt", receipt=receipt).status_code == 429
 
 
+def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, receipt):
+    fields = {"current": "correct horse", "new": "battery staple", "ends_receipt": "y"}
+    assert send(later, "/account/password", **fields).location == "/account/access"
+    assert receipt not in unescape(later.get("/account/access").text)
+    assert "counts no more" in problem(show(other, receipt))
+    new = later.get("/account/receipt").text.strip()
+    assert show(other, new).location == "/account"
+    assert log_in(app.test_client(), bought.account.username, "battery staple").status_code == 303
+    assert not bought.account.wallet_recovers
+
+
+def test_without_that_it_goes_on(later, other, receipt):
+    assert "Make a new receipt, too" in later.get("/account/settings").text
+    send(later, "/account/password", current="correct horse", new="battery staple")
+    assert show(other, receipt).location == "/account"
+
+
 def under_way(request):
     """Begin a request that has to hash a password, and which ends when `finish` is called."""
     for _ in range(2):
