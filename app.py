@@ -9,7 +9,7 @@ from flask import Flask, render_template, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 from peewee import InterfaceError, OperationalError
-from werkzeug.exceptions import BadRequest, HTTPException, default_exceptions
+from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import lightningspace.access  # noqa: F401 (adds its pages to `account`)
@@ -27,6 +27,7 @@ from lightningspace import (
     models,
     names,
     orders,
+    passwords,
     qr,
     sessions,
     shop,
@@ -202,6 +203,7 @@ def register_errors(app: Flask) -> None:
         models.drop_broken_connection()
         return error_page(default_exceptions[503]())
 
+    app.register_error_handler(passwords.Busy, lambda error: error_page(TooManyRequests()))
     app.register_error_handler(OperationalError, database_fault)
     app.register_error_handler(InterfaceError, database_fault)
 

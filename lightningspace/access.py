@@ -85,7 +85,7 @@ def prove():
 
 
 @account.post("/prove")
-@visitors.limited("logins", lambda response: True)
+@visitors.limited("logins")
 def prove_by_password():
     form = ProofForm()
     if not form.validate_on_submit():
@@ -98,7 +98,7 @@ def prove_by_password():
 
 
 @account.post("/prove/receipt")
-@visitors.limited("logins", lambda response: True)
+@visitors.limited("logins")
 def prove_by_receipt():
     form = ReceiptForm()
     if form.validate_on_submit() and _is_receipt(form.credential):

@@ -412,7 +412,7 @@ def remove_email():
 
 
 @account.post("/password")
-@visitors.limited("logins", lambda response: True)
+@visitors.limited("logins")
 def change_password():
     form = _login_form()
     account = this_account()
@@ -421,7 +421,7 @@ def change_password():
     if form.current and visitors.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
-    facts = {"password_hash": passwords.make_hash(form.new.data)}
+    facts = {"password_hash": passwords.make_hash(form.new.data, visitors.place(is_known=True))}
     if not form.ends_receipt.data:
         visitors.log_out_everywhere(proved=bool(form.current), **facts)
         flash("Your login password is changed, and every other browser is logged out.")

@@ -1,9 +1,8 @@
 """The ways in: name and password, a receipt, or the history of the wallet that paid."""
 
 from flask import Response, redirect, render_template, url_for
-from werkzeug.exceptions import TooManyRequests
 
-from lightningspace import l402, passwords, receipts, sessions, visitors, wanted
+from lightningspace import l402, receipts, sessions, visitors, wanted
 from lightningspace.authorization import Credential
 from lightningspace.forms import LoginForm, ReceiptForm, RecoveryForm
 from lightningspace.visitors import this_shop
@@ -33,7 +32,7 @@ def login():
 
 
 @web.post("/login")
-@visitors.limited("logins", _has_failed)
+@visitors.limited("logins", among=visitors.those_known)
 def log_in():
     form = LoginForm()
     if not form.validate_on_submit():
@@ -99,14 +98,15 @@ def _had_a_hosting(credential: Credential) -> bool:
 
 
 @web.post("/login/recover")
-@visitors.limited_each("logins", lambda response: True)
+@visitors.limited_each("logins")
 def recover():
     form = RecoveryForm()
     if not form.validate_on_submit():
         return _login_page(400, recovery_form=form)
     try:
         preimage = l402.read_preimage(form.preimage.data)
-        account, password = receipts.recover(this_shop(), form.invoice.data, preimage)
+        place = visitors.place()
+        account, password = receipts.recover(this_shop(), form.invoice.data, preimage, place)
     except receipts.RecoveryWaits as waits:
         return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
     except receipts.NotRecovered:
@@ -115,8 +115,6 @@ def recover():
             "is still being set up, or its owner does not let them in."
         ]
         return _login_page(400, recovery_form=form)
-    except passwords.Busy:
-        raise TooManyRequests from None
     visitors.log_in(account, is_at_home=False)
     site = wanted.site_name(this_shop(), account.username)
     return render_template("recovered.html", account=account, password=password, site=site)

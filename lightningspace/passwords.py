@@ -1,10 +1,10 @@
-"""Login passwords: hashed and checked two at a time, because scrypt takes 32 MB for each."""
+"""Login passwords: hashed and checked a few at a time, because scrypt takes 32 MB for each."""
 
 import re
 import secrets
 import string
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -19,9 +19,6 @@ CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 
 # For each hash 32 MB and, on a machine of these years, 60 ms.
 METHOD = "scrypt:32768:8:1"
-_hashing = threading.BoundedSemaphore(2)
-# Those who wait hold a thread of the web server each: a flood of logins may not take them all.
-_waiting = threading.BoundedSemaphore(4)
 
 # What an unknown user's password is checked against, so that it takes as long as a known one's.
 _NOBODY = generate_password_hash(secrets.token_hex(16), METHOD)
@@ -29,6 +26,38 @@ _NOBODY = generate_password_hash(secrets.token_hex(16), METHOD)
 
 class Busy(Exception):
     """Too many passwords are being checked just now."""
+
+
+class Lane:
+    """A queue before the hashing: so many hash `at_once`, and so many have `places` in it at all.
+
+    Those who wait hold a thread of the web server each: a flood of logins may not take them all.
+    """
+
+    def __init__(self, at_once: int, places: int):
+        self.turn = threading.BoundedSemaphore(at_once)
+        self._places = places
+        self._networks: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, network: str):
+        """The one that a network may have, and its turn. Raises Busy."""
+        with self._lock:
+            if len(self._networks) == self._places or network in self._networks:
+                raise Busy
+            self._networks.add(network)
+        try:
+            with self.turn:
+                yield
+        finally:
+            with self._lock:
+                self._networks.remove(network)
+
+
+STRANGERS = Lane(at_once=2, places=3)
+# Of those who were logged in to the account before: they do not wait behind a flood of others.
+KNOWN = Lane(at_once=1, places=3)
 
 
 def is_good(password: str) -> bool:
@@ -48,24 +77,16 @@ def generate() -> str:
             return password
 
 
-def make_hash(password: str, at_once: bool = False) -> str:
-    """With `at_once` it raises Busy where too many wait; else it waits behind them."""
-    with _a_place_in_the_queue() if at_once else nullcontext(), _hashing:
+def make_hash(password: str, place: AbstractContextManager | None = None) -> str:
+    """In a place of a lane, which raises Busy; without one it waits for its turn."""
+    with place or STRANGERS.turn:
         return generate_password_hash(password, METHOD)
 
 
-def matches(password_hash: str | None, password: str) -> bool:
-    """Check a login; None stands for an unknown user and takes as long. Raises Busy."""
-    with _a_place_in_the_queue(), _hashing:
+def matches(
+    password_hash: str | None, password: str, place: AbstractContextManager | None = None
+) -> bool:
+    """Check a login, as `make_hash`; None stands for an unknown user and takes as long."""
+    with place or STRANGERS.turn:
         right = check_password_hash(password_hash or _NOBODY, password[: LENGTH_MAX + 1])
     return right and password_hash is not None
-
-
-@contextmanager
-def _a_place_in_the_queue():
-    if not _waiting.acquire(blocking=False):
-        raise Busy
-    try:
-        yield
-    finally:
-        _waiting.release()

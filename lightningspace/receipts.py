@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from lightningspace import l402, orders, outbox, passwords, sessions
@@ -267,13 +268,15 @@ def renew_within(account_id: str, epoch: int | None = None) -> None:
 # -- recovery from the wallet's history ------------------------------------------------
 
 
-def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
+def recover(
+    shop: Shop, bolt11: str, preimage: bytes, place: AbstractContextManager | None = None
+) -> tuple[Account, str]:
     """The account that was opened by paying this invoice, and the new password of its login.
 
     The text as a whole, and only the receiver's node can have signed it: nodes on the payment's
     way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
-    token and session ends. Raises NotRecovered, RecoveryWaits where somebody is at home, and
-    passwords.Busy.
+    token and session ends. `place`: as for `passwords.make_hash`. Raises NotRecovered,
+    RecoveryWaits where somebody is at home, and passwords.Busy.
     """
     payment_hash = hashlib.sha256(preimage).hexdigest()
     order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
@@ -281,7 +284,7 @@ def recover(shop: Shop, bolt11: str, preimage: bytes) -> tuple[Account, str]:
     if not is_it or not hmac.compare_digest(order.invoice_hash, orders.hash_of(bolt11)):
         raise NotRecovered
     password = passwords.generate()
-    password_hash = passwords.make_hash(password, at_once=True)
+    password_hash = passwords.make_hash(password, place)
     moment = now()
     with transaction():
         account = _recoverable(order.account_id)

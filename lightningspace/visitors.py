@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, wraps
 
 from flask import Response, after_this_request, current_app, request, session
@@ -18,6 +19,8 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
+# Of accounts that had a session in one browser.
+KNOWN_MAX = 8
 login_manager = LoginManager()
 login_manager.login_view = "web.login"
 login_manager.login_message = None
@@ -53,22 +56,37 @@ def customers() -> str:
     return current_user.account.id if is_at_home else STRANGERS
 
 
-def limited(what: str, counts: Callable[[Response], bool], among: Callable[[], str] = customers):
+def those_known() -> str:
+    """As `customers`, of a login: whom this browser knows does not wait behind strangers."""
+    if "known" not in session:
+        return STRANGERS
+    account = _named(request.form.get("username", "").strip().lower())
+    return account.id if account and _is_known(account) else STRANGERS
+
+
+def limited(
+    what: str,
+    counts: Callable[[Response], bool] | None = None,
+    among: Callable[[], str] = customers,
+):
     """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
 
-    Only requests whose response `counts` are counted: orders placed, logins failed, changes.
+    Only requests whose response `counts` are counted, such as orders placed; None: all are.
     `among`: who shares them, STRANGERS or one customer.
     """
     return _limited(what, counts, among, f"{what}_limit_overall")
 
 
-def limited_each(what: str, counts: Callable[[Response], bool]):
+def limited_each(what: str, counts: Callable[[Response], bool] | None = None):
     """As `limited`, for each network alone: where nothing can be guessed."""
     return _limited(what, counts, customers, None)
 
 
 def _limited(
-    what: str, counts: Callable[[Response], bool], among: Callable[[], str], overall: str | None
+    what: str,
+    counts: Callable[[Response], bool] | None,
+    among: Callable[[], str],
+    overall: str | None,
 ):
     def decorate(view):
         @wraps(view)
@@ -83,7 +101,7 @@ def _limited(
 
             @after_this_request
             def settle(response):
-                if not counts(response):
+                if counts and not counts(response):
                     give_back()
                 return response
 
@@ -107,16 +125,42 @@ def load_user(secret: str) -> User | None:
 
 
 def account_of(username: str, password: str) -> Account | None:
-    """The account of a right name and password; an unknown name takes as long as a wrong one."""
-    # The rule first: PostgreSQL fails on a NUL.
-    account = names.RULE.fullmatch(username) and Account.get_or_none(
-        (Account.username == username) & Account.opened_at.is_null(False)
-    )
-    try:
-        right = passwords.matches(account and account.password_hash, password)
-    except passwords.Busy:
-        raise TooManyRequests from None
+    """The account of a right name and password; an unknown name takes as long as a wrong one.
+
+    Raises passwords.Busy.
+    """
+    account = _named(username)
+    its_place = place(is_known=account is not None and _is_known(account))
+    right = passwords.matches(account and account.password_hash, password, its_place)
     return account if right else None
+
+
+def place(is_known: bool = False) -> AbstractContextManager:
+    """The place that this request's network has before the hashing: that of who is known here does
+    not wait behind strangers.
+    """
+    lane = passwords.KNOWN if is_known else passwords.STRANGERS
+    return lane.place(network())
+
+
+def _named(username: str) -> Account | None:
+    # The rule first: PostgreSQL fails on a NUL.
+    if not names.RULE.fullmatch(username):
+        return None
+    account = models.find(Account.username, username)
+    return account if account and account.opened_at is not None else None
+
+
+def _is_known(account: Account) -> bool:
+    """Whether this browser has had a session of the account."""
+    vault = this_shop().vault
+    return any(vault.is_mac(known, "known", account.id) for known in session.get("known", ()))
+
+
+def _note_known(account: Account) -> None:
+    mac = this_shop().vault.mac("known", account.id)
+    others = [known for known in session.get("known", ()) if known != mac]
+    session["known"] = [mac, *others][:KNOWN_MAX]
 
 
 def log_in(
@@ -147,6 +191,7 @@ def _enter(account: Account, secret: str, begun: Session) -> None:
     login_user(user)
     session.pop("_id", None)  # a hash of the client's address, which we neither need nor keep
     session.permanent = True
+    _note_known(account)
 
 
 def note_entry(account: Account) -> None:
@@ -206,10 +251,11 @@ def log_out_everywhere(
 
 
 def _new_session() -> None:
-    browser = session.get("browser")
+    """Orders of this browser may still wait for their payment, and logins behind a flood."""
+    kept = {name: session[name] for name in ("browser", "known") if name in session}
     session.clear()
-    if browser:  # orders of this browser may still wait for their payment
-        session["browser"] = browser
+    if kept:
+        session.update(kept)
         session.permanent = True
 
 

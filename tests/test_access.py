@@ -586,12 +586,8 @@ def test_where_nobody_came_in_nobody_is_told(mails, client, buy):
 
 
 def test_a_flood_of_recoveries_is_turned_away(client, bought):
-    for _ in range(4):
-        passwords._waiting.acquire()
-    try:
+    with passwords.STRANGERS.place("127.0.0.1"):
         assert recover(client, bought).status_code == 429
-    finally:
-        passwords._waiting.release(4)
     assert bought.account.receipt_epoch == 0
 
 
@@ -810,14 +806,13 @@ def test_without_that_it_goes_on(later, other, receipt):
 
 def under_way(request):
     """Begin a request that has to hash a password, and which ends when `finish` is called."""
-    for _ in range(2):
-        passwords._hashing.acquire()
+    passwords.KNOWN.turn.acquire()
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(request)
-    eventually(lambda: passwords._waiting._value < 4)
+    eventually(lambda: passwords.KNOWN._networks)
 
     def finish():
-        passwords._hashing.release(2)
+        passwords.KNOWN.turn.release()
         pool.shutdown()
         return answer.result()
 

@@ -254,14 +254,13 @@ def test_a_longer_password_never_matches_a_long_one():
 
 
 def test_those_who_would_wait_too_long_are_turned_away():
-    for _ in range(4):
-        assert passwords._waiting.acquire(blocking=False)
-    try:
-        with pytest.raises(passwords.Busy):
-            passwords.matches(None, "correct horse")
-    finally:
-        passwords._waiting.release(4)
-    assert not passwords.matches(None, "correct horse")
+    lane = passwords.Lane(at_once=3, places=2)
+    with lane.place("192.0.2.1"):
+        with pytest.raises(passwords.Busy):  # a network has one place
+            passwords.matches(None, "correct horse", lane.place("192.0.2.1"))
+        with lane.place("192.0.2.2"), pytest.raises(passwords.Busy):
+            passwords.make_hash("correct horse", lane.place("192.0.2.3"))
+    assert not passwords.matches(None, "correct horse", lane.place("192.0.2.1"))
 
 
 # -- the vault --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import re
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from werkzeug.security import generate_password_hash
@@ -19,6 +20,7 @@ from tests.conftest import (
     invoices_asked_for,
     let_the_server_follow,
     log_in,
+    open_account,
     place_order,
     record_payments,
     wish,
@@ -702,15 +704,68 @@ def test_hostile_logins_are_refused_politely(alice, client):
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
-def test_failed_logins_are_limited_and_right_ones_not_counted(alice, client, other):
-    for _ in range(3):
-        assert log_in(client, "alice", "correct horse").status_code == 303
-    for _ in range(2):
-        assert log_in(other, "alice", "wrong password").status_code == 400
+def test_logins_are_limited_right_ones_too(alice, app, other):
+    assert log_in(app.test_client(), "alice", "correct horse").status_code == 303
+    assert log_in(other, "alice", "wrong password").status_code == 400
     answer = log_in(other, "alice", "correct horse")
     assert answer.status_code == 429
     assert "<h1>Slow down</h1>" in answer.text
     assert other.get("/login").status_code == 200
+
+
+@pytest.fixture
+def known(alice, app):
+    """A browser in which alice was logged in before."""
+    browser = app.test_client()
+    log_in(browser, "alice", "correct horse", environ_base={"REMOTE_ADDR": "192.0.2.9"})
+    send(browser, "/logout")
+    return browser
+
+
+def from_network(number: int) -> dict:
+    return {"environ_base": {"REMOTE_ADDR": f"192.0.2.{number}"}}
+
+
+@with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="3 per day")
+def test_who_was_logged_in_before_shares_no_limit_with_strangers(known, alice, app, this_shop):
+    open_account(this_shop, "bobby", password_hash=alice.password_hash)
+    other = app.test_client()
+    statuses = [
+        log_in(other, "alice", "wrong password", **from_network(number)).status_code
+        for number in (1, 1, 1, 2, 2)
+    ]
+    assert statuses == [400, 400, 429, 429, 429]  # one was the first login of this browser
+    assert log_in(known, "bobby", "correct horse", **from_network(1)).status_code == 429
+    # His own is limited as well, at each network.
+    statuses = [
+        log_in(known, "alice", "wrong password", **from_network(1)).status_code for _ in range(3)
+    ]
+    assert statuses == [400, 400, 429]
+    assert log_in(known, " Alice", "correct horse", **from_network(3)).status_code == 303
+
+
+def test_who_was_logged_in_before_does_not_wait_behind_strangers(known, app):
+    flood, is_over = passwords.STRANGERS, threading.Event()
+
+    def hash_long(network):
+        with flood.place(network):
+            is_over.wait()
+
+    with ThreadPoolExecutor() as pool:
+        for number in range(3):
+            pool.submit(hash_long, f"192.0.2.{number}")
+        eventually(lambda: len(flood._networks) == 3)
+        stranger = log_in(app.test_client(), "alice", "correct horse", **from_network(5))
+        entered = log_in(known, "alice", "correct horse", **from_network(1))
+        is_over.set()
+    assert (stranger.status_code, entered.status_code) == (429, 303)
+
+
+def test_of_one_network_one_waits_at_a_time(alice, client):
+    with passwords.STRANGERS.place("192.0.2.1"):
+        assert log_in(client, "alice", "correct horse", **from_network(1)).status_code == 429
+        assert log_in(client, "alice", "correct horse", **from_network(2)).status_code == 303
+    assert log_in(client, "alice", "correct horse", **from_network(1)).status_code == 303
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
@@ -722,12 +777,8 @@ def test_guessing_the_current_password_is_limited_too(alice, client):
 
 
 def test_a_flood_of_logins_is_turned_away(alice, client):
-    for _ in range(4):
-        passwords._waiting.acquire()
-    try:
+    with passwords.STRANGERS.place("127.0.0.1"):
         assert log_in(client, "alice", "correct horse").status_code == 429
-    finally:
-        passwords._waiting.release(4)
 
 
 @with_settings(PROXY_HOPS="1", LOGINS_LIMIT="1 per day")
