@@ -19,6 +19,7 @@ from lightningspace import (
     copying,
     hosting,
     lifecycle,
+    messages,
     models,
     node_problems,
     outbox,
@@ -205,9 +206,10 @@ def retry(username, check):
 @with_appcontext
 def block(username, reason):
     """Switch an account off whatever is paid. Its customer reads the REASON."""
-    if not reason.strip():
+    reason = messages.on_one_line(reason)
+    if not reason:
         raise click.ClickException("write a reason: the customer reads it")
-    _change(wanted.block, username, reason.strip())
+    _change(wanted.block, username, reason)
     click.echo(f"{username} is blocked; the worker switches everything off")
 
 

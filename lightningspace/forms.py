@@ -274,7 +274,7 @@ class TokenForm(Form):
 
     name = StringField(
         "Name",
-        filters=[_stripped],
+        filters=[_on_one_line],
         validators=[DataRequired("Give it a name, to know it again.")],
         render_kw={"maxlength": str(TOKEN_NAME_MAX), "autocomplete": "off"},
     )
@@ -286,8 +286,8 @@ class TokenForm(Form):
     )
 
     def validate_name(self, field):
-        if not field.data.isprintable() or len(field.data) > TOKEN_NAME_MAX:
-            raise ValidationError(f"A name has up to {TOKEN_NAME_MAX} signs, in one line.")
+        if len(field.data) > TOKEN_NAME_MAX:
+            raise ValidationError(f"A name has up to {TOKEN_NAME_MAX} characters.")
 
     def validate_capabilities(self, field):
         if not field.data or not set(field.data) <= CAPABILITIES_IN_WORDS.keys():

@@ -86,7 +86,7 @@ def test_retry_closes_what_is_closing(alice, flask):
 
 
 def test_block_switches_off_and_keeps_the_reason(alice, worker, panel, flask, client):
-    result = flask("block", "alice", "It sent spam.")
+    result = flask("block", "alice", "It sent\udcff\nspam.")
     assert (result.exit_code, result.output[:16]) == (0, "alice is blocked")
     work(worker)
     assert panel.records("site")[0]["active"] == "n"
@@ -98,7 +98,8 @@ def test_block_switches_off_and_keeps_the_reason(alice, worker, panel, flask, cl
 
 
 def test_block_wants_a_reason(alice, flask):
-    assert flask("block", "alice", " ").exit_code == 1
+    for nothing in (" ", "\N{ZERO WIDTH SPACE}"):
+        assert flask("block", "alice", nothing).exit_code == 1
     assert Account.get().blocked_at is None
 
 

@@ -1,6 +1,8 @@
 """Tips: money of anybody becomes time of a hosting, exactly once, and nothing else."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightningspace import clock, hosting, ledger, messages, orders, payments, tips, wanted
 from lightningspace.models import Account, Order
@@ -313,6 +315,11 @@ def test_nobody_hides_the_tips_of_another(this_shop, tip, node, worker):
         ("a\u202edcba\u2066", "adcba"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),
         ("👩\u200d💻 ⚡ räksmörgås", "👩\u200d💻 ⚡ räksmörgås"),
+        ("a" * 139 + "👩\u200d💻", "a" * 139),
+        ("👩\u200d" * 100, "👩\u200d" * 70),
+        ("\u200d\ufe0f\U000e0061\u3164\u2800", None),
+        ("hi\U000e0068\U000e0069 \U0001f3f4\U000e0067", "hi 🏴"),
+        ("Z" + "\u0301\u200d" * 100 + "o", "Z" + "\u0301\u200d" * 8 + "o"),
         ("\u2028x\u00a0y\u3000", "x y"),
         ("x" * 141, "x" * 140),
         ("\0" * 10**6 + "x", None),
@@ -320,6 +327,33 @@ def test_nobody_hides_the_tips_of_another(this_shop, tip, node, worker):
 )
 def test_a_message_is_kept_as_one_line_of_text(written, kept):
     assert messages.cleaned(written) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zapped! 🩷",  # newer than Python 3.11
+        "\U0001fa8d \U0003abcd \ue000",  # of this year, of no year yet, and for private use
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 🇺🇦 🏳️\u200d🌈",
+        "👨\u200d👩\u200d👧\u200d👦 👁️\u200d🗨️ 1️⃣ 👍🏽",
+        "می\u200cخواهم",
+        "क्\u200dष ශ්\u200dරී",
+        "ᠮᠣᠩᠭᠣᠯ\u180e\u180bᠠ",
+        "שלום \u200eC++\u200f, ok?",
+        "ཧྐྵྨླྺྼྻྂ",
+        "葛\U000e0100城 ไทย\u200bไทย",
+        "₿ + ⚡ = ❤️",
+    ],
+)
+def test_what_people_write_stays_as_it_is(text):
+    assert messages.cleaned(text) == text
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_what_is_kept_is_kept_by_any_reader(text):
+    kept = messages.cleaned(text)
+    assert messages.cleaned(kept) == kept
+    assert kept is None or kept.encode() and messages.on_one_line(kept) == kept
 
 
 @pytest.mark.each_database
