@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import idna
 from peewee import IntegrityError, fn
 
 from lightningspace import names, outbox, wanted
@@ -47,7 +46,15 @@ THREADS = 10
 # A longer time in which nobody looked does not count as missing.
 UNSEEN_SECONDS = 2 * DAY
 
+# What is left around a domain that was copied out of a text, and where an address begins.
+AROUND = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff<>()[]\"'`“”„‘’«»,;"
+URL_BEGINS = re.compile(r"^([a-z][a-z0-9+.-]*:)?/+", re.IGNORECASE)
+PORT = re.compile(r":[0-9]{0,5}$")
+
 NO_DOMAIN = "Write a domain, such as example.org."
+MAIL_ADDRESS = "Write a domain alone, such as example.org: this is an e-mail address."
+WILDCARD = "Write a domain without the “*.”: each name below it is a domain of its own here."
+HYPHENS = "Write a domain without “--” as its third and fourth sign: the server takes no such name."
 OF_THE_SHOP = "This name is the shop's own. Write a domain of yours."
 MINE_ALREADY = "You have this domain already."
 TAKEN = (
@@ -64,14 +71,21 @@ REFUSED = "This domain cannot be used here."
 
 def normalise(typed: str) -> str:
     """The domain that somebody means, in A-labels. Raises ValueError with a text for them."""
-    text = typed.strip() if len(typed) <= TYPED_MAX else ""
-    text = re.sub(r"^[a-z]+://", "", text, flags=re.IGNORECASE)
-    text = re.split(r"[/?#]", text)[0].strip().removesuffix(".")
+    text = typed.strip(AROUND) if len(typed) <= TYPED_MAX else ""
+    is_url, text = URL_BEGINS.match(text), URL_BEGINS.sub("", text)
+    host = re.split(r"[/?#\\]", text)[0].strip(AROUND)
+    if "@" in host and not is_url:
+        raise ValueError(MAIL_ADDRESS)
+    host = PORT.sub("", host.rpartition("@")[2]).removesuffix(".")
+    if host.startswith("*"):
+        raise ValueError(WILDCARD)
     try:
-        name = idna.encode(text, uts46=True, std3_rules=True).decode()
+        name = names.in_a_labels(host)
     except UnicodeError:
-        raise ValueError(NO_DOMAIN) from None
-    name = name.removeprefix("www.")
+        is_odd = any(label[2:4] == "--" for label in host.split("."))
+        raise ValueError(HYPHENS if is_odd else NO_DOMAIN) from None
+    above = name.removeprefix("www.")
+    name = above if names.is_domain(above) else name
     if not names.is_domain(name):
         raise ValueError(NO_DOMAIN)
     if len(name) > NAME_MAX:

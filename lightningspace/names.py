@@ -72,7 +72,34 @@ WEB_ADDRESS_MAX = 200
 
 def is_domain(name: str) -> bool:
     """A domain in lower-case A-labels, without the www. that the panel puts before it as well."""
-    return DOMAIN.fullmatch(name) is not None and not name.startswith("www.")
+    is_below = name.startswith("www.") and name.count(".") > 1
+    return DOMAIN.fullmatch(name) is not None and not is_below
+
+
+def in_a_labels(name: str) -> str:
+    """A host's name as the DNS has it. Raises UnicodeError."""
+    # UTS 46 makes small letters of capitals, and the one dot of the others.
+    return ".".join(map(_a_label, idna.uts46_remap(name, std3_rules=True).split(".")))
+
+
+def _a_label(label: str) -> str:
+    if len(label) > 63:
+        raise UnicodeError("a label is too long")
+    try:
+        return idna.alabel(label).decode()
+    except idna.InvalidCodepoint:
+        # Such as emoji: IDNA forbids them by now, and there are domains of them.
+        return _as_before(label)
+
+
+def _as_before(label: str) -> str:
+    """As `idna.alabel`, for what it takes no more: as ISPConfig's PHP, by UTS 46 alone."""
+    if not label.isascii():
+        return f"xn--{label.encode('punycode').decode()}"
+    shown = label.removeprefix("xn--").encode().decode("punycode")
+    if idna.uts46_remap(shown, std3_rules=True) != shown or _as_before(shown) != label:
+        raise UnicodeError("no A-label")
+    return label
 
 
 def in_unicode(domain: str) -> str:
@@ -139,9 +166,8 @@ def as_web_address(typed: str) -> str:
     scheme, _, rest = typed.rpartition("://")
     host, _, path = rest.partition("/")
     name, colon, port = host.partition(":")
-    # uts46 makes small letters of capitals.
-    name = idna.encode(name, uts46=True, std3_rules=True).decode()
-    address = f"{(scheme or 'https').lower()}://{name}{colon}{port}/{path}".rstrip("/") + "/"
+    address = f"{(scheme or 'https').lower()}://{in_a_labels(name)}{colon}{port}/{path}"
+    address = address.rstrip("/") + "/"
     if not is_web_address(address):
         raise ValueError
     return address

@@ -1,5 +1,6 @@
 """Extra domains: nobody has one that is not theirs, and what is proven works."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -303,6 +304,22 @@ def test_a_suspended_account_has_its_domain_switched_off(shop, dns, alice, panel
         ("例え。example", "xn--r8jz45g.example"),
         ("shop.example.co.uk", "shop.example.co.uk"),
         ("пример.рф", "xn--e1afmkfd.xn--p1ai"),
+        ("xn--sw8hj0a.ws", "xn--sw8hj0a.ws"),
+        ("XN--SW8HJ0A.WS.", "xn--sw8hj0a.ws"),
+        ("https://🍕.ws/", "xn--vi8h.ws"),
+        ("i❤️.ws", "xn--i-7iq.ws"),
+        ("🩷.ws", "xn--1z9h.ws"),
+        ("ａｂｃ。example", "abc.example"),
+        ("\u200bexample.org\u00a0", "example.org"),
+        ("<http://example.org>,", "example.org"),
+        ("“example.org”", "example.org"),
+        ("http:/example.org", "example.org"),
+        ("//example.org\\", "example.org"),
+        ("https://me:secret@www.example.org:8443/a@b", "example.org"),
+        ("example.org:8080", "example.org"),
+        ("www.com", "www.com"),
+        ("WWW.www.com", "www.com"),
+        ("163.com", "163.com"),
     ],
 )
 def test_what_is_meant_is_understood(typed, name):
@@ -310,10 +327,25 @@ def test_what_is_meant_is_understood(typed, name):
 
 
 WORST = [
-    *("", " ", ".", "..", "a..b", ".example.org", "example", "localhost", "www.com", "com"),
+    *("", " ", ".", "..", "a..b", ".example.org", "example", "localhost", "www", "com"),
     *("\0", "a\0.example", "a\nb.example", "a b.example", "*.example.org", "_dmarc.example.org"),
-    *("192.0.2.1", "[2001:db8::1]", "::1", "example.1", "info@example.org", "example.org:8080"),
-    *("💩.example", "xn--.example", "xn--a.example", "xn--\0.example", "xn--zz-.example"),
+    *(
+        "192.0.2.1",
+        "[2001:db8::1]",
+        "::1",
+        "example.1",
+        "info@example.org",
+        "mailto:info@example.org",
+    ),
+    *(
+        "ab--cd.example",
+        "xn--0.example",
+        "xn--a-ecp.example",
+        "xn--.example",
+        "xn--a.example",
+        "xn--\0.example",
+        "xn--zz-.example",
+    ),
     *("-a.example", "a-.example", "a--.-b.example", "\u202eexample.org", "exam\u200dple.org"),
     *("x" * 64 + ".example", "x." * 127 + "example", "x" * 10_000, "." * 10_000, "ü" * 10_000),
     *(
@@ -331,6 +363,21 @@ def test_nonsense_is_refused_with_a_word_for_who_typed_it(typed):
     with pytest.raises(ValueError, match="^(Write a domain|We can use)") as refused:
         domains.normalise(typed)
     assert type(refused.value) is ValueError
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("info@example.org", domains.MAIL_ADDRESS),
+        ("mailto:info@example.org", domains.MAIL_ADDRESS),
+        ("*.example.org", domains.WILDCARD),
+        ("ab--cd.example", domains.HYPHENS),
+        ("example", domains.NO_DOMAIN),
+    ],
+)
+def test_what_is_no_domain_is_told_what_it_is(typed, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        domains.normalise(typed)
 
 
 @settings(max_examples=200, deadline=None)
@@ -362,12 +409,13 @@ def test_a_domain_is_read_in_its_own_script():
     assert names.in_unicode("example.org") == "example.org"
 
 
-def test_a_domain_of_another_script_works(shop, dns, alice, panel):
-    name = domains.add(shop, alice.id, "bücher.example", False)
+@pytest.mark.parametrize("name", ["xn--bcher-kva.example", "xn--sw8hj0a.example"])
+def test_a_domain_of_another_script_works(shop, dns, alice, panel, name):
+    assert domains.add(shop, alice.id, name, False) == name
     prove(dns, alice, name)
     domains.look(shop)
     hosting.reconcile(shop, alice.id)
-    assert [alias["domain"] for alias in panel.records("alias")] == ["xn--bcher-kva.example"]
+    assert [alias["domain"] for alias in panel.records("alias")] == [name]
 
 
 # -- what is lost, and what is not ---------------------------------------------------
