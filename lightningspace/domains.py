@@ -11,11 +11,11 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peewee import IntegrityError, fn
 
-from lightningspace import names, outbox, wanted
+from lightningspace import messages, names, outbox, wanted
 from lightningspace.clock import now
 from lightningspace.dns import DnsError
 from lightningspace.models import Account, Domain, Service, lock_account, transaction
@@ -39,10 +39,14 @@ WAITS = ((10 * 60, 60), (DAY, 10 * 60), (8 * DAY, 60 * 60))
 UNKNOWN_SECONDS = 10 * 60
 CHECK_SECONDS = 10  # at most so often, whoever presses the button
 # Longer than one pass takes.
-ASKING_SECONDS = 3 * 60
+ASKING_SECONDS = 7 * 60
 ASKED_AT_ONCE = 50
 SILENT_AT_ONCE = 20  # beside them, of those that nobody answered for the last time
 THREADS = 10
+# Zones that may have been added to a record's name, the longest first.
+STRAYED_MAX = 3
+# Of what was found instead, so much is shown.
+TEXTS_SHOWN, TEXT_SHOWN_MAX = 3, 100
 # A longer time in which nobody looked does not count as missing.
 UNSEEN_SECONDS = 2 * DAY
 
@@ -105,6 +109,27 @@ def proof(account_id: str) -> str:
 
 def proof_name(name: str) -> str:
     return f"{PROOF_LABEL}.{name}"
+
+
+def is_proof(account_id: str, text: str) -> bool:
+    """Whether a TXT record's text is the proof, or what a form has made of it: in quotes of its
+    own, with the name or the whole line of the zone before it, or without what the value begins
+    with.
+    """
+    bare = re.sub(r"""[\\"'`“”„‘’\u200b\ufeff]|&quot;""", "", text).strip(" \t\r\n\xa0.,;")
+    before = rf"({PROOF_LABEL}[^\s=:]*[\s=:]+)?(\d+\s+)?(IN\s+)?(TXT\s+)?(lightning-space\s*=\s*)?"
+    return re.fullmatch(before + token(account_id), bare) is not None
+
+
+def strayed(name: str) -> Iterator[tuple[str, str]]:
+    """Where else the proof's record may have been written, and the name to be written there
+    instead: forms add the zone to a name by themselves.
+    """
+    yield name, proof_name(name)
+    labels = name.split(".")
+    for above in range(min(len(labels) - 1, STRAYED_MAX)):
+        zone = ".".join(labels[above:])
+        yield f"{proof_name(name)}.{zone}", ".".join([PROOF_LABEL, *labels[:above]])
 
 
 def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str, str, str]]:
@@ -240,7 +265,8 @@ class Answer:
     """What a domain's records say; None: nobody knows, or nobody asked."""
 
     has_token: bool | None
-    has_other_text: bool = False
+    texts: tuple[str, ...] = ()
+    strayed: tuple[str, str] | None = None  # where the token is instead, and its name to be written
     mx: list[str] | None = None
     is_whole: bool = False
 
@@ -304,14 +330,26 @@ def _ask(shop: Shop, row: Domain, stopping: Callable[[], bool]) -> Answer | None
     except DnsError as error:
         logger.info("account %s: a domain is not known: %s", row.account_id, error)
         return Answer(None)
-    has_token = proof(row.account_id) in [text.strip() for text in texts]
+    has_token = any(is_proof(row.account_id, text) for text in texts)
+    found = Answer(has_token, tuple(sorted(texts)), None if has_token else _strayed(shop, row))
     if not row.wants_mail:
-        return Answer(has_token, bool(texts), is_whole=True)
+        return replace(found, is_whole=True)
     try:
-        return Answer(has_token, bool(texts), shop.resolver.mx(row.name), is_whole=True)
+        return replace(found, mx=shop.resolver.mx(row.name), is_whole=True)
     except DnsError as error:
         logger.info("account %s: an MX is not known: %s", row.account_id, error)
-        return Answer(has_token, bool(texts))
+        return found
+
+
+def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
+    """Where the proof stands instead: to be told, for below another's zone anybody may write."""
+    try:
+        for place, to_write in strayed(row.name):
+            if any(is_proof(row.account_id, text) for text in shop.resolver.txt(place)):
+                return place, to_write
+    except DnsError:
+        pass
+    return None
 
 
 def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
@@ -390,12 +428,7 @@ def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str |
     if row.verified_at is None and (row.problem or "").startswith(LOST):
         found.append(LOST)
     if not answer.has_token:
-        at = proof_name(row.name)
-        found.append(
-            f"The TXT record at {at} has another value."
-            if answer.has_other_text
-            else f"We found no TXT record at {at}."
-        )
+        found.append(_instead_of_proof(row, answer))
     if row.wants_mail and answer.mx is not None and not row.has_mx:
         host = wanted.host(shop, account)
         found.append(
@@ -406,6 +439,17 @@ def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str |
     elif row.wants_mail and not row.has_mx:
         found.append("Its name servers do not tell us its MX.")
     return " ".join(found) or None
+
+
+def _instead_of_proof(row: Domain, answer: Answer) -> str:
+    at = proof_name(row.name)
+    if answer.strayed:
+        place, to_write = answer.strayed
+        return f"We found your TXT record at {place}, not at {at}: write {to_write} as its name."
+    lines = [messages.on_one_line(text[:TEXT_SHOWN_MAX]) for text in answer.texts[:TEXTS_SHOWN]]
+    if lines:
+        return f"The TXT record at {at} has another value: {', '.join(f'“{x}”' for x in lines)}."
+    return f"We found no TXT record at {at}."
 
 
 def _make_so(shop: Shop, account: Account, row: Domain) -> None:

@@ -126,6 +126,62 @@ def test_a_proof_is_compared_as_a_whole(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     domains.look(shop)
     assert not wants(alice)
+    found = (f"{proof.upper()}", f"{proof} {proof}", f"{proof}x")
+    assert f": {', '.join(f'“{text}”' for text in found)}." in claim(alice).problem
+
+
+MANGLED = [
+    '"{proof}"',
+    "'{proof}'",
+    '\\"{proof}\\"',
+    "“{proof}”",
+    "&quot;{proof}&quot;",
+    "{proof}.",
+    " {proof};",
+    "\N{NO-BREAK SPACE}{proof}\N{ZERO WIDTH SPACE}",
+    "lightning-space = {token}",
+    "lightning-space\\={token}",
+    "{token}",
+    'TXT "{proof}"',
+    "_lightning-space={proof}",
+    "_lightning-space.alice.example: {proof}",
+    '_lightning-space.alice.example. 300 IN TXT "{proof}"',
+]
+
+
+@pytest.mark.parametrize("mangled", MANGLED)
+def test_a_proof_is_known_as_forms_write_it(shop, dns, alice, mangled):
+    text = mangled.format(proof=domains.proof(alice.id), token=domains.token(alice.id))
+    dns.publish_text(domains.proof_name(NAME), text)
+    domains.add(shop, alice.id, NAME, False)
+    domains.look(shop)
+    assert wants(alice)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "to_write"),
+    [
+        (NAME, f"_lightning-space.{NAME}.{NAME}", "_lightning-space"),
+        (NAME, NAME, f"_lightning-space.{NAME}"),
+        (f"shop.{NAME}", f"_lightning-space.shop.{NAME}.{NAME}", "_lightning-space.shop"),
+    ],
+)
+def test_a_proof_at_the_wrong_name_is_told(shop, dns, alice, name, place, to_write):
+    dns.publish_text(place, f'"{domains.proof(alice.id)}"')
+    domains.add(shop, alice.id, name, False)
+    domains.look(shop)
+    assert not wants(alice, name=name)
+    at = domains.proof_name(name)
+    told = f"We found your TXT record at {place}, not at {at}: write {to_write} as its name."
+    assert claim(alice, name).problem == told
+
+
+@pytest.mark.each_database
+def test_what_was_found_is_shown_in_a_line_of_text(shop, dns, alice):
+    dns.publish(domains.proof_name(NAME), "TXT", '"<b>\\000\\226\\128\\174"', f'"{"x" * 250}"')
+    domains.add(shop, alice.id, NAME, False)
+    domains.look(shop)
+    assert claim(alice).problem.endswith(f"another value: “<b>”, “{'x' * 100}”.")
 
 
 def test_the_proofs_of_several_stand_beside_each_other(shop, dns, alice, bob):
@@ -175,7 +231,7 @@ def test_of_two_with_a_proof_one_has_it_until_they_lose_it(shop, dns, alice, bob
 
 @pytest.mark.each_database
 def test_of_two_in_the_same_moment_one_gets_it(shop, alice, bob):
-    yes = domains.Answer(True, True, is_whole=True)
+    yes = domains.Answer(True, is_whole=True)
     for each in (alice, bob):
         domains.add(shop, each.id, NAME, False)
     at_once(
@@ -688,7 +744,7 @@ def test_another_may_have_it_once_it_is_removed(shop, dns, alice, bob, proven, t
 def test_two_workers_look_once(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     assert sum(at_once(lambda: domains.look(shop), lambda: domains.look(shop))) == 1
-    assert len(dns.questions) == 1
+    assert dns.questions.count((domains.proof_name(NAME), "TXT")) == 1
 
 
 def test_a_worker_that_was_killed_while_it_asked_is_followed_by_another(
