@@ -4,6 +4,7 @@ Clients were found to differ, so what is read is wide and what is written is nar
 two lines is one that all of them understand.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ OURS = re.compile(r"(?:L402|LSAT)\b(.*)", re.IGNORECASE)
 ANOTHER_SCHEME = re.compile(r"[A-Za-z0-9_-]+\s+[^\s:]")
 # The gRPC way: the macaroon alone, in hex, with the preimage among its caveats.
 HEX_HEADERS = ("HTTP_MACAROON", "HTTP_GRPC_METADATA_MACAROON")
+# Of a preimage that a person pastes.
+AROUND_PREIMAGE = re.compile("""[\\s"'`“”,;\u200b\ufeff]""")
+IN_BASE64 = re.compile("[A-Za-z0-9+/_-]{43}=?")
+URL_SAFE = str.maketrans("-_", "+/")
 # What a person pastes: as in the header, or without its scheme.
 PASTED = re.compile(r"\s*(?:Authorization\s*:)?\s*(?:(?:L402|LSAT)\s+)?(.*)", re.I | re.S)
 
@@ -67,6 +72,16 @@ def pasted(text: str) -> Credential:
     """What somebody has typed or chosen as a file, wrapped or not. Raises l402.Invalid."""
     macaroon, _, preimage = "".join(PASTED.fullmatch(text)[1].split()).rpartition(":")
     return _read(macaroon, preimage)
+
+
+def pasted_preimage(text: str) -> bytes:
+    """In hex, or as LND shows it in base64; with the blanks and signs around it that wallets and
+    JSON have. Raises l402.Invalid.
+    """
+    bare = AROUND_PREIMAGE.sub("", text.rpartition(":")[2])
+    if IN_BASE64.fullmatch(bare):
+        return base64.b64decode(bare.rstrip("=").translate(URL_SAFE) + "=")
+    return l402.read_preimage(re.sub("^0[xX]", "", bare))
 
 
 def _pairs(header: str) -> Iterator[tuple[str, str]]:

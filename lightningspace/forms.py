@@ -74,10 +74,6 @@ def _stripped(value):
     return value.strip() if isinstance(value, str) else value
 
 
-def _without_blanks(value):
-    return "".join(value.split()) if isinstance(value, str) else value
-
-
 def _lower(value):
     return value.lower() if isinstance(value, str) else value
 
@@ -248,6 +244,10 @@ class ReceiptForm(Form):
 
 
 class RecoveryForm(Form):
+    """`secret`: the preimage, once it can be read."""
+
+    secret: bytes | None = None
+
     invoice = SecretAreaField(
         "Invoice",
         validators=[InputRequired("Paste the invoice that you paid."), Length(max=INVOICE_MAX)],
@@ -255,16 +255,17 @@ class RecoveryForm(Form):
     )
     preimage = SecretAreaField(
         "Preimage",
-        filters=[_without_blanks],
         validators=[InputRequired("Paste the preimage of its payment.")],
         render_kw={"rows": "2"} | TYPED_AS_IT_IS,
     )
 
     def validate_preimage(self, field):
         try:
-            l402.read_preimage(field.data)
+            self.secret = authorization.pasted_preimage(field.data)
         except l402.Invalid:
-            raise ValidationError("A preimage has 64 signs, 0 to 9 and a to f.") from None
+            raise ValidationError(
+                "A preimage has 64 signs, 0 to 9 and a to f, or 44 in base64."
+            ) from None
 
 
 class TokenForm(Form):

@@ -104,9 +104,8 @@ def recover():
     if not form.validate_on_submit():
         return _login_page(400, recovery_form=form)
     try:
-        preimage = l402.read_preimage(form.preimage.data)
-        place = visitors.place()
-        account, password = receipts.recover(this_shop(), form.invoice.data, preimage, place)
+        place, invoice = visitors.place(), form.invoice.data
+        account, password = receipts.recover(this_shop(), invoice, form.secret, place)
     except receipts.RecoveryWaits as waits:
         return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
     except receipts.NotRecovered:

@@ -662,12 +662,8 @@ def _keep_invoice(order: Order, invoice: Invoice) -> bool:
 
 
 def hash_of(bolt11: str) -> str:
-    """What is kept of an invoice: who has its text as a whole can be told, and nobody else.
-
-    A wallet may show it in capitals, or as a link.
-    """
-    text = "".join(bolt11.split()).lower().removeprefix("lightning:")
-    return hashlib.sha256(text.encode()).hexdigest()
+    """What is kept of an invoice: who has its text as a whole can be told, and nobody else."""
+    return hashlib.sha256(bolt11.lower().encode()).hexdigest()
 
 
 def redeem(token: str) -> bool:

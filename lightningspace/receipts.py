@@ -7,6 +7,7 @@ holder's program places carry the rights that it had then; the owner hands out o
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ TOKENS_MAX = 50
 RECOVERY_SECONDS = DAY
 RECOVERY_OPEN_SECONDS = 7 * DAY
 RECOVERY_AGAIN_SECONDS = 10 * 60
+INVOICE = re.compile("ln(?:bcrt|bc|tbs|tb)[0-9]*[munp]?1[02-9ac-hj-np-z]+")  # in small letters
+UNSEEN_BREAKS = re.compile("[\\s\u200b\ufeff]")
 
 
 class NotSettled(Exception):
@@ -269,11 +272,12 @@ def renew_within(account_id: str, epoch: int | None = None) -> None:
 
 
 def recover(
-    shop: Shop, bolt11: str, preimage: bytes, place: AbstractContextManager | None = None
+    shop: Shop, typed: str, preimage: bytes, place: AbstractContextManager | None = None
 ) -> tuple[Account, str]:
-    """The account that was opened by paying this invoice, and the new password of its login.
+    """The account that was opened by paying the invoice that was typed, and the new password of
+    its login.
 
-    The text as a whole, and only the receiver's node can have signed it: nodes on the payment's
+    Its text as a whole, and only the receiver's node can have signed it: nodes on the payment's
     way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
     token and session ends. `place`: as for `passwords.make_hash`. Raises NotRecovered,
     RecoveryWaits where somebody is at home, and passwords.Busy.
@@ -281,7 +285,8 @@ def recover(
     payment_hash = hashlib.sha256(preimage).hexdigest()
     order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
     is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
-    if not is_it or not hmac.compare_digest(order.invoice_hash, orders.hash_of(bolt11)):
+    hashes = map(orders.hash_of, _invoices_in(typed))
+    if not is_it or not any(hmac.compare_digest(order.invoice_hash, each) for each in hashes):
         raise NotRecovered
     password = passwords.generate()
     password_hash = passwords.make_hash(password, place)
@@ -301,6 +306,12 @@ def recover(
         raise RecoveryWaits(opens_at)
     logger.info("account %s: recovered from the wallet's history", account.id)
     return Account.get_by_id(account.id), password
+
+
+def _invoices_in(typed: str) -> set[str]:
+    """In a link of any scheme, in capitals, or among other words; or wrapped."""
+    text = typed.lower()
+    return {*INVOICE.findall(text), *INVOICE.findall(UNSEEN_BREAKS.sub("", text))}
 
 
 def _opens_at(shop: Shop, account: Account, moment: int) -> int:

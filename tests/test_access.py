@@ -363,14 +363,33 @@ COPIES = {
     "capitals": str.upper,
     "a link": lambda text: f"lightning:{text}",
     "wrapped": lambda text: "\r\n".join(re.findall(".{1,40}", text)) + " ",
+    "a link in capitals": lambda text: f"LIGHTNING:{text.upper()}",
+    "a link of a browser": lambda text: f"lightning://{text}",
+    "a unified link": lambda text: f"bitcoin:BC1QXYZ?amount=0.0001&LIGHTNING={text.upper()}&x=1",
+    "a link in a link": lambda text: f"https://wallet.example/#lightning%3A{text}",
+    "a wallet's own link": lambda text: f"phoenix:lightning:{text}",
+    "among words": lambda text: f'Invoice: "{text}" Amount: 21 sat',
+}
+PREIMAGES = {
+    "capitals": str.upper,
+    "0x": lambda text: f"0X{text}",
+    "LND": lambda text: base64.b64encode(bytes.fromhex(text)).decode(),
+    "url-safe": lambda text: base64.urlsafe_b64encode(bytes.fromhex(text)).decode().rstrip("="),
+    "JSON": lambda text: (
+        f' "payment_preimage": "{base64.b64encode(bytes.fromhex(text)).decode()}",'
+    ),
+    "wrapped": lambda text: f"{text[:32]}\r\n{text[32:]}\u200b",
 }
 
 
+@no_limits
 def test_the_wallets_history_gets_in_where_nobody_did(app, bought):
-    for name, copy in COPIES.items():
+    typed = [{"invoice": copy(bought.invoice)} for copy in COPIES.values()]
+    typed += [{"preimage": copy(bought.preimage)} for copy in PREIMAGES.values()]
+    for fields in typed:
         client = app.test_client()
-        answer = recover(client, bought, invoice=copy(bought.invoice))
-        assert answer.status_code == 200, name
+        answer = recover(client, bought, **fields)
+        assert answer.status_code == 200, fields
         assert answer.headers["Cache-Control"] == "no-store"
         assert is_in(client, bought)
     assert bought.account.entered_at is None
