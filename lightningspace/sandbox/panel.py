@@ -86,6 +86,9 @@ class Row:
     run: float = 0
     password: str | None = None
     login_broken: bool = False
+    # When the server takes its ssl_letsencrypt back, and its ssl with that or not.
+    taken_back_at: float | None = None
+    ssl_before: str = "n"
 
 
 class MadeSite(NamedTuple):
@@ -689,6 +692,10 @@ def is_counted(row: Row) -> bool:
     return clock.now() >= row.live_at + QUOTA_REFRESH_SECONDS
 
 
+def _has_certificate(site: dict) -> bool:
+    return (site["ssl"], site["ssl_letsencrypt"]) == ("y", "y")
+
+
 def is_hashed(params: dict) -> bool:
     """Whether the caller says that the password is a hash, to be stored as it is."""
     return php_text(params.get("_ispconfig_pw_crypted")) == "1"
@@ -732,8 +739,9 @@ class SandboxPanel:
     call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
     (methods the remote user may not call), `web_config` (what the server says of its web server,
     and what new sites get of it), `disk_kb` (what quota_get_by_user says of a site, by its id),
-    `database_bytes` and `mail_bytes` (the same of databases and mailboxes) and `php_versions` (id
-    and name of what the servers have beside their own PHP).
+    `database_bytes` and `mail_bytes` (the same of databases and mailboxes), `php_versions` (id
+    and name of what the servers have beside their own PHP) and `no_certificates` (Let's Encrypt
+    gives none; `certificates_asked` has the names of each that the server was to fetch).
 
     The queue (see jobs.py): `queue_seconds` and, of one kind of record, `job_seconds` say how long
     one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once). With
@@ -771,6 +779,8 @@ class SandboxPanel:
         self.database_bytes: dict[int, int] = {}
         self.mail_bytes: dict[int, int] = {}
         self.php_versions: list[tuple[int, str]] = []
+        self.no_certificates = False
+        self.certificates_asked: list[list[str]] = []
         self.server_config = read_ini(SERVER_INI)
         self.web_config = self.server_config["web"]
 
@@ -825,6 +835,7 @@ class SandboxPanel:
 
     def records(self, kind: str) -> list[dict]:
         with self._lock:
+            self._take_back()
             return [dict(row.record) for row in self._rows[kind].values()]
 
     def password_of(self, kind: str, id: int | str) -> str | None:
@@ -1050,6 +1061,7 @@ class SandboxPanel:
                 if method in self.forbidden:
                     raise Refusal("You do not have the permissions to access this function.")
             self.races = races
+            self._take_back()
             try:
                 response = self._methods[method](params)
                 return json.dumps({"code": "ok", "message": "", "response": response}).encode()
@@ -1218,6 +1230,7 @@ class SandboxPanel:
             record["allow_override"] = self.web_config["htaccess_allow_override"]
             self._lay_out(record, client_id)
         self._save(kind.name, id, row)
+        self._ask_for_certificate(kind.name, {}, record, job)
         return str(id)
 
     def _set_password(self, kind: Kind, row: Row, password: str | None, is_hashed: bool) -> None:
@@ -1264,9 +1277,39 @@ class SandboxPanel:
         if row.record == old:
             return 0
         name = self._kind_in_table(kind, id)
-        self._queue_job(name, row.record)
+        job = self._queue_job(name, row.record)
         self._save(name, id, row)
+        self._ask_for_certificate(name, old, row.record, job)
         return 1
+
+    def _ask_for_certificate(self, name: str, old: dict, new: dict, job: Job) -> None:
+        """A site asks when it is told to have one anew, and when an alias of it changes."""
+        if name not in OF_THE_WEB:
+            return
+        site = self.find("site", new["parent_domain_id"] if name == "alias" else new["domain_id"])
+        before = (old.get("ssl", "n"), old.get("ssl_letsencrypt", "n")) if name == "site" else None
+        if site is None or not _has_certificate(site.record) or before == ("y", "y"):
+            return
+        aliases = [row.record for row in self._rows["alias"].values()]
+        names = [site.record["domain"]] + [
+            alias["domain"]
+            for alias in aliases
+            if alias["parent_domain_id"] == site.record["domain_id"]
+            and (alias["active"], alias["ssl_letsencrypt_exclude"]) == ("y", "n")
+        ]
+        self.certificates_asked.append(names)
+        if self.no_certificates:
+            site.taken_back_at = job.done_at
+            site.ssl_before = before[0] if before else "y"
+            self._save("site", int(site.record["domain_id"]), site)
+
+    def _take_back(self) -> None:
+        """What the server does when its job has failed."""
+        for id, row in self._rows["site"].items():
+            if row.taken_back_at is not None and row.taken_back_at <= clock.now():
+                row.record |= {"ssl": row.ssl_before, "ssl_letsencrypt": "n"}
+                row.taken_back_at = None
+                self._save("site", id, row)
 
     def _set_status(self, params: dict) -> int:
         active = {"active": "y", "inactive": "n"}.get(params.get("status"))
@@ -1307,7 +1350,7 @@ class SandboxPanel:
             return 0
         name = self._kind_in_table(kind, id)
         self._forget(name, id)
-        self._queue_job(name, row.record)
+        self._ask_for_certificate(name, row.record, row.record, self._queue_job(name, row.record))
         if kind is DATABASE_USER:
             for database_id, row in self._rows["database"].items():
                 if row.record["database_user_id"] == text:
