@@ -132,6 +132,8 @@ CREATE TABLE services (
   tries            BIGINT  NOT NULL DEFAULT 0,           -- since the last success or change
   tried_at         BIGINT,
   failed_since     BIGINT,
+  certificate_asked_at BIGINT,                           -- of a site: when the server was told last
+  certificate_asks BIGINT  NOT NULL DEFAULT 0,           -- to fetch one, and how often in a row
   PRIMARY KEY (account_id, kind, name),
   UNIQUE (kind, name),
   CHECK (applied_revision <= revision),

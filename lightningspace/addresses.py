@@ -3,7 +3,7 @@
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace import domains, orders, wanted
+from lightningspace import certificates, domains, orders, wanted
 from lightningspace.control import (
     POLL_SECONDS,
     SLOW_POLL_SECONDS,
@@ -362,12 +362,14 @@ def _domains_page(status: int = 200, form: DomainForm | None = None):
 
 
 def _known_of_domains() -> Progress:
-    return Progress(this_account(), _rows("alias", "mail_domain"))
+    return Progress(this_account(), _rows("site", "alias", "mail_domain"))
 
 
 def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:
     """What the fragment of one domain shows, of so many on the page."""
     own = {each.kind: each for each in known.rows if each.name == row.name and not each.gone}
+    site = next((each for each in known.rows if each.kind == "site"), None)
+    has_place = "alias" in own and wanted.settings_of(own["alias"])["letsencrypt"]
     is_proven = row.verified_at is not None and row.missing_at is None
     is_fine = is_proven and "alias" in own and (row.has_mx or not row.wants_mail)
     poll_seconds = _poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS
@@ -376,6 +378,8 @@ def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:
         "records": domains.records(this_shop(), this_account(), row),
         "alias": own.get("alias"),
         "mail": own.get("mail_domain"),
+        "host": wanted.host(this_shop(), this_account()),
+        "waits_for_certificate": certificates.is_wanted(site) and not has_place,
         "state": known.state,
         "is_fine": is_fine,
         "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),

@@ -21,6 +21,7 @@ from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
 from lightningspace import (
+    certificates,
     hosting,
     ledger,
     lifecycle,
@@ -275,6 +276,7 @@ def _settings_page(status: int = 200, **forms):
         switches=[row for row in rows if row.kind in SWITCHES],
         shell=shell,
         site_row=site,
+        certificate_at=certificates.next_turn(site) if site else 0,
         sends_mail=bool(this_shop().config.smtp_url),
         link_ends_at=reminders.link_ends_at(this_account()),
         site_settings=site_settings,
@@ -347,7 +349,7 @@ def https():
     active = request.form.get("active") == "on"
     wanted.configure(this_account().id, "site", row.name, letsencrypt=active)
     flash(
-        "The server is asked to fetch a certificate. That takes some minutes."
+        "The server is asked to fetch a certificate when it is your turn. That takes some minutes."
         if active
         else "HTTPS is being switched off."
     )

@@ -48,6 +48,10 @@ class Resolver:
         hosts = [each.exchange.to_text(omit_final_dot=True).lower() for each in records]
         return [host for host in hosts if host not in (".", "@", "")]  # "." says: no mail at all
 
+    def addresses(self, name: str) -> set[str]:
+        """The addresses that a name leads to, of both kinds."""
+        return {each.address for kind in ("A", "AAAA") for each in self._ask(name, kind)}
+
     def _ask(self, name: str, kind: str) -> list:
         try:
             # Absolute: the machine's search domains are not asked.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from peewee import IntegrityError, fn
 
-from lightningspace import messages, names, outbox, wanted
+from lightningspace import certificates, messages, names, outbox, wanted
 from lightningspace.clock import now
 from lightningspace.dns import DnsError
 from lightningspace.models import Account, Domain, Service, lock_account, transaction
@@ -268,6 +268,7 @@ class Answer:
     texts: tuple[str, ...] = ()
     strayed: tuple[str, str] | None = None  # where the token is instead, and its name to be written
     mx: list[str] | None = None
+    leads_here: bool | None = None
     is_whole: bool = False
 
 
@@ -281,7 +282,9 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
         return 0
     # Only the questions are asked side by side: one server that is silent holds up no others.
     with ThreadPoolExecutor(min(THREADS, len(asked)), "dns") as pool:
-        answers = [pool.submit(_ask, shop, row, stopping) for row in asked]
+        answers = [
+            pool.submit(_ask, shop, row, wanted.host(shop, row.account), stopping) for row in asked
+        ]
         for row, answer in zip(asked, answers, strict=True):
             try:
                 if answer.result() is not None:
@@ -318,11 +321,15 @@ def _due(moment: int) -> list[Domain]:
     return [
         row
         for which, at_once in due
-        for row in Domain.select().where(which).order_by(at).limit(at_once)
+        for row in Domain.select(Domain, Account)
+        .join(Account)
+        .where(which)
+        .order_by(at)
+        .limit(at_once)
     ]
 
 
-def _ask(shop: Shop, row: Domain, stopping: Callable[[], bool]) -> Answer | None:
+def _ask(shop: Shop, row: Domain, host: str, stopping: Callable[[], bool]) -> Answer | None:
     if stopping():
         return None
     try:
@@ -331,7 +338,11 @@ def _ask(shop: Shop, row: Domain, stopping: Callable[[], bool]) -> Answer | None
         logger.info("account %s: a domain is not known: %s", row.account_id, error)
         return Answer(None)
     has_token = any(is_proof(row.account_id, text) for text in texts)
-    found = Answer(has_token, tuple(sorted(texts)), None if has_token else _strayed(shop, row))
+    found = Answer(has_token, tuple(sorted(texts)))
+    if has_token:
+        found = replace(found, leads_here=_leads_here(shop, row, host))
+    else:
+        found = replace(found, strayed=_strayed(shop, row))
     if not row.wants_mail:
         return replace(found, is_whole=True)
     try:
@@ -339,6 +350,14 @@ def _ask(shop: Shop, row: Domain, stopping: Callable[[], bool]) -> Answer | None
     except DnsError as error:
         logger.info("account %s: an MX is not known: %s", row.account_id, error)
         return found
+
+
+def _leads_here(shop: Shop, row: Domain, host: str) -> bool | None:
+    try:
+        return certificates.lead_here(shop, host, row.name)
+    except DnsError as error:
+        logger.info("account %s: an address is not known: %s", row.account_id, error)
+        return None
 
 
 def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
@@ -388,6 +407,7 @@ def _note_answer(shop: Shop, account: Account, row: Domain, answer: Answer) -> N
     row.looked_at = moment
     row.problem = _problem(shop, account, row, answer)
     _make_so(shop, account, row)
+    _follow_address(account, row, answer.leads_here)
     _warn(shop, account, row, was)
 
 
@@ -470,6 +490,19 @@ def _make_so(shop: Shop, account: Account, row: Domain) -> None:
         wanted.want_domain(shop, wanted.change_within(account.id), "mail_domain", row.name)
 
 
+def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> None:
+    """Within a transaction that holds the account: have it in the site's certificate, or no more.
+
+    One name that leads elsewhere would end the certificate of all of them.
+    """
+    alias = _service(row, "alias")
+    if alias is None or leads_here in (None, wanted.settings_of(alias)["letsencrypt"]):
+        return
+    if certificates.may_change(account.id):
+        wanted.touch(account.id)
+        wanted.configure_within(account.id, "alias", row.name, letsencrypt=leads_here)
+
+
 def _has_mail(row: Domain, has_it_now: bool) -> bool:
     """Whether mail for it is taken: it begins with an MX of ours, and outlasts it for days."""
     if not row.wants_mail:
@@ -489,7 +522,15 @@ def _wait(row: Domain, is_known: bool) -> int:
         return wait
     if not is_known:
         return min(wait, UNKNOWN_SECONDS)
-    return wait if row.problem else DAY
+    if row.problem:
+        return wait
+    return wanted.ADDRESS_SECONDS if _waits_for_certificate(row) else DAY
+
+
+def _waits_for_certificate(row: Domain) -> bool:
+    alias = _service(row, "alias")
+    is_without = alias is not None and not wanted.settings_of(alias)["letsencrypt"]
+    return is_without and certificates.is_wanted(certificates.of_site(row.account_id))
 
 
 def _note_refusal(asked: Domain, text: str) -> None:

@@ -210,6 +210,8 @@ class Service(Table):
     tries = BigIntegerField(default=0)
     tried_at = BigIntegerField(null=True)
     failed_since = BigIntegerField(null=True)
+    certificate_asked_at = BigIntegerField(null=True)
+    certificate_asks = BigIntegerField(default=0)
 
     class Meta:
         table_name = "services"

@@ -507,6 +507,10 @@ def record_id(kind: str, record: dict) -> int:
     return int(record[KINDS[kind].id])
 
 
+# What the server takes back by itself where it could fetch no certificate.
+OF_CERTIFICATE = ("ssl", "ssl_letsencrypt")
+
+
 def hash_of(kind: str, record: dict) -> Hashed | None:
     """Of its password; None when it has none that could be given back."""
     hashed = record.get(KINDS[kind].password) or ""
@@ -575,8 +579,10 @@ def site_fields(
     return fields
 
 
-def alias_fields(server_id: int, site_id: int, domain: str, active: bool) -> dict:
-    """An extra domain that shows the site."""
+def alias_fields(
+    server_id: int, site_id: int, domain: str, active: bool, letsencrypt: bool = False
+) -> dict:
+    """An extra domain that shows the site. `letsencrypt`: it is in the site's certificate."""
     return {
         "server_id": int(server_id),
         "parent_domain_id": int(site_id),
@@ -585,6 +591,7 @@ def alias_fields(server_id: int, site_id: int, domain: str, active: bool) -> dic
         "redirect_type": "",
         "redirect_path": "",
         "subdomain": "www",
+        "ssl_letsencrypt_exclude": _yes(not letsencrypt),
         "active": _yes(active),
     }
 

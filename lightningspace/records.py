@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from peewee import fn
 
-from lightningspace import panel, passwords, wanted
+from lightningspace import certificates, panel, passwords, wanted
 from lightningspace.clock import now
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service, transaction
@@ -73,7 +73,7 @@ class Records:
                 if found is None:
                     raise
         id = panel.record_id(row.kind, found) if found else added
-        fields = self._fields(row, id)
+        fields = self._fields(row, id, found)
         if found is not None:
             if row.password_sealed is None and not panel.differences(found, fields):
                 return id
@@ -85,9 +85,11 @@ class Records:
         found = self._look(row, added)
         if found is None:
             raise Refused("the panel has taken it and does not show it")
-        different = panel.differences(found, fields)
+        different = set(panel.differences(found, fields))
+        if fields.get("ssl") == "y":
+            different -= {*panel.OF_CERTIFICATE}  # the server may have failed by now
         if different:
-            raise Refused(f"the panel has not kept {', '.join(different)}")
+            raise Refused(f"the panel has not kept {', '.join(sorted(different))}")
         id = panel.record_id(row.kind, found)
         if isinstance(password, Hashed) and panel.hash_of(row.kind, found) != password:
             # It was hashed once more: nobody has a password that opens it.
@@ -332,8 +334,8 @@ class Records:
     def id_of(self, kind: str) -> int | None:
         return next((row.panel_id for row in self.rows if row.kind == kind), None)
 
-    def _fields(self, row: Service, id: int | None = None) -> dict:
-        """`id`: the record's, if it is there."""
+    def _fields(self, row: Service, id: int | None = None, found: dict | None = None) -> dict:
+        """`id`: the record's, if it is there; `found`: as it was before."""
         server, name, is_on = self.account.server_id, row.name, wanted.is_on(self.account, row)
         client, site, settings = self.client_id, self.id_of("site"), wanted.settings_of(row)
         if row.kind in wanted.SPLIT_PERCENT:
@@ -341,11 +343,10 @@ class Records:
         match row.kind:
             case "site":
                 facts = {"walls_mode": self.shop.config.walls, "may_send": self._may_send()}
-                return panel.site_fields(
-                    server, client, id, name, quota_mb, is_on, **facts, **settings
-                )
+                facts |= settings | {"letsencrypt": self._has_certificate(row, id, found)}
+                return panel.site_fields(server, client, id, name, quota_mb, is_on, **facts)
             case "alias":
-                return panel.alias_fields(server, site, name, is_on)
+                return panel.alias_fields(server, site, name, is_on, **settings)
             case "ftp":
                 return panel.ftp_fields(server, client, site, name, is_on)
             case "shell":
@@ -363,6 +364,19 @@ class Records:
             case "forward":
                 return panel.forward_fields(server, name, settings["destination"], is_on)
         raise ValueError(row.kind)
+
+    def _has_certificate(self, row: Service, id: int | None, found: dict | None) -> bool:
+        """Whether the site goes on having one, or asks for one now: each time counts."""
+        if not certificates.is_wanted(row) or id is None:  # it is not served yet
+            return False
+        has_one = found is not None and found.get("ssl_letsencrypt") == "y"
+        if not has_one and not wanted.is_on(self.account, row):
+            return False
+        with transaction():
+            self.lease.extend()
+            has_one = has_one or certificates.take_turn(row)
+            Service.update(note=None if has_one else certificates.NONE).where(this(row)).execute()
+        return has_one
 
     def _may_send(self) -> bool:
         return wanted.may_send(self.shop, self.account)

@@ -179,6 +179,7 @@ SCHEMAS = {
         kind=one_of("closing", "recovery", "blocked", "last_call", "suspended", "ending", "credit"),
     ),
     "Service": record(
+        {"note": text("why it is otherwise than its settings say, while it is")},
         kind=one_of(*wanted.KINDS),
         name=STRING,
         is_on=BOOLEAN,

@@ -188,6 +188,7 @@ def service(shop: Shop, row: Service, known: Progress, is_owner: bool) -> dict:
         "name": row.name,
         "is_on": row.active,
         "settings": wanted.settings_of(row),
+        **({"note": row.note} if row.note else {}),
         "password": _new_password(shop, row, is_owner),
     } | _progress(row, known)
 

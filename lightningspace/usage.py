@@ -1,4 +1,5 @@
-"""What the panel knows of customers' hostings: the space that is used, the PHP versions to choose.
+"""What the panel knows of customers' hostings: the space that is used, whether there is a
+certificate, the PHP versions to choose.
 
 The worker asks every hour, and every five minutes while the account's pages are opened; pages
 show what is stored.
@@ -9,7 +10,7 @@ import logging
 
 from peewee import fn
 
-from lightningspace import wanted
+from lightningspace import certificates, wanted
 from lightningspace.clock import now
 from lightningspace.models import Account, Server, Service
 from lightningspace.panel import QUOTA_MB, USED, Forbidden, PanelError, Refused
@@ -76,6 +77,7 @@ def _set(account: Account, **facts) -> bool:
 
 def _ask(shop: Shop, account: Account) -> None:
     try:
+        certificates.look(shop, account)
         used = _used_mb(shop, account)
     except PanelError as error:
         _put_off(account)

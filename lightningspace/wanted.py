@@ -63,6 +63,7 @@ SETTINGS: dict[str, dict] = dict.fromkeys(KINDS, {}) | {
         "pretty_addresses": False,  # what is no file is for index.php, as WordPress wants it
         "redirect_to": "",
     },
+    "alias": {"letsencrypt": False},  # whether it is in the site's certificate
     "shell": {"ssh_key": ""},
     "mailbox": {"quota_mb": None},
     "forward": {"destination": None},
@@ -110,6 +111,8 @@ UPGRADED_AT_ONCE = 50
 ADDRESSES = ("mailbox", "forward")
 # So long a figure of the space used is good for, should the panel not tell a newer one.
 USE_KNOWN_SECONDS = 2 * 60 * 60
+# How often it is looked whether a domain leads here by now, if its site has a certificate.
+ADDRESS_SECONDS = 60 * 60
 # How the space of an account is split.
 SPLIT_PERCENT = {"site": 70, "database": 10, "mailbox": 20}
 
@@ -747,11 +750,23 @@ def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
     """As `configure`, within a transaction of `change_within`."""
     row = _find(account_id, kind, name)
     changed = _checked(kind, settings_of(row) | settings)
-    Service.update(settings=changed).where(this(row)).execute()
+    # What was said of a certificate was of the one that was wanted before.
+    facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
+    Service.update(settings=changed, **facts).where(this(row)).execute()
     _raise_revisions(account_id, kind, name=name)
     _share_anew(account_id, kind)
+    if kind == "site" and settings.get("letsencrypt"):
+        _look_for_addresses(account_id)
     if settings.get("php", settings_of(row).get("php")) != settings_of(row).get("php"):
         _raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
+
+
+def _look_for_addresses(account_id: str) -> None:
+    """Whether its domains lead here matters from now on."""
+    moment = now()
+    Domain.update(look_at=moment).where(
+        (Domain.account == account_id) & (Domain.look_at > moment + ADDRESS_SECONDS)
+    ).execute()
 
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:

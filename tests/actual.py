@@ -257,7 +257,8 @@ class _Check:
         return f"/var/www/clients/client{self.ids['client']}/web{self.ids['site']}"
 
     def _site(self, row, settings):
-        tls = "y" if settings.get("letsencrypt") else "n"
+        has_certificate = settings.get("letsencrypt") and row.note is None
+        tls = "y" if has_certificate else "n"
         return {
             "type": "vhost",
             "vhost_type": "name",
@@ -267,8 +268,6 @@ class _Check:
             "traffic_quota": -1,
             "php": "php-fpm" if settings.get("php", True) else "no",
             "server_php_id": settings.get("php_version", 0),
-            "ssl": tls,
-            "ssl_letsencrypt": tls,
             "redirect_type": "R=301,L" if settings.get("redirect_to") else "",
             "redirect_path": settings.get("redirect_to", ""),
             "allow_override": "None",
@@ -287,11 +286,13 @@ class _Check:
             "system_user": f"web{row.panel_id}",
             "system_group": f"client{self.ids['client']}",
             "active": self._yes(row),
-        }
+        } | ({"ssl": tls, "ssl_letsencrypt": tls} if self._yes(row) == "y" else {})
 
     def _alias(self, row, settings):
         parent = {"type": "alias", "parent_domain_id": self.ids["site"], "subdomain": "www"}
-        return parent | {"redirect_type": "", "redirect_path": "", "active": self._yes(row)}
+        exclude = "n" if settings.get("letsencrypt") else "y"
+        parent |= {"redirect_type": "", "redirect_path": "", "ssl_letsencrypt_exclude": exclude}
+        return parent | {"active": self._yes(row)}
 
     def _ftp(self, row, settings):
         return {

@@ -40,6 +40,14 @@ def test_mail_hosts_come_with_the_best_first_in_lower_case_and_without_dot(dns, 
     assert resolver.mx("alice.example") == ["c.example", "a.example", "b.example"]
 
 
+def test_a_name_has_the_addresses_of_where_it_leads(dns, resolver):
+    dns.publish("www.alice.example", "CNAME", "alice.example.")
+    dns.publish("alice.example", "A", "192.0.2.1")
+    dns.publish("alice.example", "AAAA", "2001:db8::1")
+    assert resolver.addresses("www.alice.example") == {"192.0.2.1", "2001:db8::1"}
+    assert resolver.addresses("bob.example") == set()
+
+
 def test_a_null_mx_is_none(dns, resolver):
     dns.publish("alice.example", "MX", "0 .")
     assert resolver.mx("alice.example") == []

@@ -144,6 +144,9 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
                 dns.publish_text(name, value)
             elif kind == "MX":
                 dns.publish(name, kind, value)
+            else:  # both lead to the one server that there is
+                dns.publish(name, "A", HOST)
+                dns.publish(value, "A", HOST)
         domains.check_now(account.id, domain)
         return redirect(f"/account/domains#{domain}", 303)
 
