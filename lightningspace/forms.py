@@ -528,7 +528,7 @@ class TipJarForm(Form):
     mode = RadioField("What visitors give", validate_choice=False)
     wallet_address = StringField(
         "Lightning Address of your wallet",
-        filters=[_stripped, _lower],
+        filters=[_stripped],
         render_kw=TYPED_AS_IT_IS | {"inputmode": "email", "placeholder": "you@wallet.example"},
     )
     title = StringField(
@@ -558,8 +558,14 @@ class TipJarForm(Form):
     def validate_wallet_address(self, field):
         if self.mode.data == "wallet" and not field.data:
             raise ValidationError("Write the Lightning Address of your wallet.")
-        if field.data and not lnurl.is_address(field.data):
-            raise ValidationError("This is no Lightning Address, such as you@wallet.example.")
+        if not field.data:
+            return
+        try:
+            field.data = lnurl.as_address(field.data)
+        except ValueError:
+            raise ValidationError(
+                "This is no Lightning Address, such as you@wallet.example."
+            ) from None
 
     def validate_title(self, field):
         if len(field.data or "") > tipjar.TITLE_MAX:

@@ -12,6 +12,9 @@ from lightningspace import names
 # Where a wallet asks for an invoice to a name (LUD-16).
 PATH = "/.well-known/lnurlp"
 USER = re.compile(r"[a-z0-9._+-]{1,64}")
+# What is copied along with an address: of links, and of names by DNS (BIP 353) and profiles.
+SCHEME = re.compile("^(lightning|lnurlp?|bitcoin):/*", re.IGNORECASE)
+SIGNS = "₿⚡\ufe0f \t\r\n"
 
 
 def encode(url: str) -> str:
@@ -23,6 +26,15 @@ def is_address(text: str) -> bool:
     """Whether it has the form of a Lightning Address, in lower case and with A-labels."""
     user, _, host = text.partition("@")
     return bool(USER.fullmatch(user) and names.DOMAIN.fullmatch(host))
+
+
+def as_address(typed: str) -> str:
+    """The Lightning Address that somebody means, as `is_address` wants it. Raises ValueError."""
+    text = names.UNSEEN.sub("", typed).strip(SIGNS)
+    address = names.as_address(SCHEME.sub("", text).lstrip(SIGNS))
+    if not is_address(address):
+        raise ValueError("no Lightning Address")
+    return address
 
 
 def url_of_address(address: str) -> str:

@@ -133,9 +133,9 @@ def as_address(typed: str) -> str:
         raise ValueError("no address")
     name = found["domain"].removesuffix(".")
     # The panel drops a domain that this refuses, and keeps what stands before it.
-    domain = idna.encode(name, uts46=True, std3_rules=True).decode()
+    domain = in_a_labels(name)
     address = f"{found['local']}@{domain}".lower()
-    if len(address) > 254 or not is_domain(domain):
+    if len(address) > 254 or not DOMAIN.fullmatch(domain):
         raise ValueError("no address")
     return address
 

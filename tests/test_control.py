@@ -507,6 +507,7 @@ def test_pretty_addresses_are_switched_on_and_off(browser, alice):
         ("https://example.org/", "https://example.org/"),
         (" Example.ORG ", "https://example.org/"),
         ("http://müller.example:8080/a/b_c", "http://xn--mller-kva.example:8080/a/b_c/"),
+        ("https://xn--sw8hj0a.ws/", "https://xn--sw8hj0a.ws/"),
         ("", ""),
     ],
 )

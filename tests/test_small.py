@@ -69,6 +69,8 @@ PASTED_ADDRESSES = {
         *('"Smith, A." <a@example.org>;', "mailto:a@example.org?subject=x", "a@example。org"),
         "<mailto:a@example.org>",
     ],
+    "test@xn--sw8hj0a.ws": ["test@🛡️🔼.ws"],
+    "test@www.example.org": ["Test@www.Example.org"],
     "test@xn--tst-hoa.de": ["test@tüst.de", "Test@TÜST.de", "test@xn--tst-hoa.de"],
     "a@xn--strae-oqa.de": ["a@straße.de"],
     "o'b|c@example.org": ["o'b|c@example.org"],

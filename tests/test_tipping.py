@@ -617,16 +617,28 @@ def jar_form(app, **fields):
         return form
 
 
+MINE = (
+    *(" Me@W.Example ", "₿me@w.example", "lightning:me@w.example", "LIGHTNING://ME@W.EXAMPLE"),
+    *(
+        "mailto:me@w.example",
+        "lightning:₿me@w.example",
+        "\u200b⚡me@w.example ⚡️",
+        "<me@w.example>",
+    ),
+)
 RIGHT_JARS = [
     ({"title": " Coffee\u202e\0 for  me "}, {"title": "Coffee for me"}),
     ({"title": "ü" * 80, "text": "ü" * 500}, {"title": "ü" * 80, "text": "ü" * 500}),
     ({"text": "one\r\n\r\ntwo\r\n"}, {"text": "one\n\ntwo"}),
     ({"text": "<script>❤️‍🔥"}, {"text": "<script>❤️‍🔥"}),
     ({"amounts": "5, 21; 5\n21000"}, {"amounts_sat": [5, 21, 21000]}),
-    ({"mode": "wallet", "wallet_address": " Me@W.Example "}, {"wallet_address": "me@w.example"}),
+    *(({"wallet_address": typed}, {"wallet_address": "me@w.example"}) for typed in MINE),
+    ({"wallet_address": "⚡️ test@tüst.de"}, {"wallet_address": "test@xn--tst-hoa.de"}),
+    ({"wallet_address": "me@xn--sw8hj0a.ws"}, {"wallet_address": "me@xn--sw8hj0a.ws"}),
 ]
 WRONG_AMOUNTS = ("", "0", "1000001", "-5", "1.5", "1,000", "x", "1 2 3 4 5 6 7")
 WRONG_ADDRESSES = ("me", "me@", "@x.example", "me@localhost", "a b@x.example", "me@127.0.0.1")
+WRONG_ADDRESSES += ("lnurl1dp68gurn8ghj7", "lightning:", "₿", "me#1@x.example", "⚡" * 1000)
 WRONG_JARS = [
     *({"title": "x" * size} for size in (81, 10_000)),
     *({"text": "x" * size} for size in (501, 60_000)),
