@@ -94,8 +94,9 @@ def _limited(
             config = this_shop().config
             each = getattr(config, f"{what}_limit")
             of_all = getattr(config, overall) if overall else None
+            whose = this_shop().vault.mac("network", network())  # it may be stored
             try:
-                give_back = these_limits().take(f"{what} of {among()}", network(), each, of_all)
+                give_back = these_limits().take(f"{what} of {among()}", whose, each, of_all)
             except Exceeded as exceeded:
                 raise TooManyRequests(retry_after=exceeded.seconds) from None
 

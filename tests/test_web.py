@@ -374,6 +374,12 @@ def test_who_orders_most_is_refused_and_nobody_else(network, client):
     )
 
 
+def test_no_address_is_kept_where_limits_are_counted(app, client):
+    place_order(client)
+    counted = app.extensions["limits"]._own.storage
+    assert counted and "127.0.0.1" not in " ".join(counted)
+
+
 @with_settings(ORDERS_LIMIT="3 per day", UNPAID_PER_CLIENT="3")
 def test_all_that_a_provider_gives_to_one_customer_is_one_network(client):
     orders = []
