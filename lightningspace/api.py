@@ -387,10 +387,8 @@ def _takes_effect() -> ApiError:
     return ApiError(503, "takes_effect", detail, retry_after=2)
 
 
-NOT_READY = ApiError(
-    *(503, "setting_up", "The hosting is still being set up. Send the same again soon."),
-    retry_after=3,
-)
+SETTING_UP = "The hosting is still being set up. Send the same again soon."
+NOT_READY = ApiError(503, "setting_up", SETTING_UP, retry_after=3)
 
 
 def check_opened(found: Holder) -> None:

@@ -234,9 +234,9 @@ def _why_held(shop: Shop, rules: _Rules) -> str | None:
     if not waiting:
         return None
     return (
-        f"{waiting} accounts wait to be closed, for as many were in this hour as SWEEP_LIMIT "
-        f"({shop.config.sweep_limit} %) allows; the earliest go first; if the time of all of them "
-        "is really over, run `flask --app wsgi calendar --yes`"
+        f"accounts that wait to be closed: {waiting}; as many as SWEEP_LIMIT "
+        f"({shop.config.sweep_limit} %) allows were in this hour, and the earliest go first; if the "
+        "time of all of them is really over, run `flask --app wsgi calendar --yes`"
     )
 
 

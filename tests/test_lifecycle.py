@@ -637,8 +637,8 @@ def test_a_sweep_closes_ten_an_hour_or_all_once_the_operator_agrees(this_shop, l
         each.id for each in earliest[:10]
     ]
     assert look().last_calls == 0
-    assert caplog.text.count("12 accounts wait to be closed") == 1
-    assert "12 accounts wait to be closed" in lifecycle.problems(this_shop)[0]
+    assert caplog.text.count("accounts that wait to be closed: 12") == 1
+    assert "accounts that wait to be closed: 12" in lifecycle.problems(this_shop)[0]
     time(INVOICE)
     assert look().closing == 10
     time(HOUR - INVOICE)
