@@ -235,8 +235,8 @@ def _why_held(shop: Shop, rules: _Rules) -> str | None:
         return None
     return (
         f"accounts that wait to be closed: {waiting}; as many as SWEEP_LIMIT "
-        f"({shop.config.sweep_limit} %) allows were in this hour, and the earliest go first; if the "
-        "time of all of them is really over, run `flask --app wsgi calendar --yes`"
+        f"({shop.config.sweep_limit} %) allows were in this hour, and the earliest go first; if "
+        "the time of all of them is really over, run `flask --app wsgi calendar --yes`"
     )
 
 

@@ -14,10 +14,11 @@ from lightningspace import (
     outbox,
     payments,
     receipts,
+    sessions,
     wanted,
 )
 from lightningspace.forms import EXTRAS_MAX
-from lightningspace.models import Account, Domain, Notice, Offer, Order, Service, Token
+from lightningspace.models import Account, Domain, Notice, Offer, Order, Service, Session, Token
 from lightningspace.orders import Tip
 from tests.conftest import csrf_token, log_in, place_order, record_payments, work
 
@@ -29,7 +30,7 @@ CPU_SECONDS = 0.1
 TRIES = 5
 # How many rows an account has at least; of the others it can have no more.
 ROWS = {Order: MANY, Notice: MANY, Token: receipts.TOKENS_MAX, Offer: 1}
-ROWS |= {Domain: EXTRAS_MAX, Service: 3 * EXTRAS_MAX}
+ROWS |= {Domain: EXTRAS_MAX, Service: 3 * EXTRAS_MAX, Session: sessions.SESSIONS_MAX}
 
 
 @pytest.fixture
@@ -62,6 +63,8 @@ def crowded(this_shop, alice, mails) -> Account:
         insert(token, receipts.TOKENS_MAX - 1, id="'id' || n", name="'name' || n")
         told = {"account_id": alice.id, "kind": "ending-7d", "channel": "mailbox", "about": 0}
         insert(Notice(**told, written_at=moment - 86400, sent_at=moment), about="n")
+        begun = Session(account=alice, begun_at=moment, used_at=moment, proved_at=1)
+        insert(begun, sessions.SESSIONS_MAX, id="'session' || n")
         Offer.create(id="offer", account=alice, bolt12="lno1", is_active=True, is_due=False)
         insert(Domain(account=alice, name="", added_at=1, look_at=moment), domains, name=name)
         live = Service(account=alice, kind="", name="", applied_revision=1, applied_at=1)
