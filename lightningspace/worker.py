@@ -21,7 +21,6 @@ from lightningspace import (
     walls,
     wanted,
 )
-from lightningspace.clock import Steps
 from lightningspace.models import db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import Forbidden, PanelError
@@ -90,12 +89,8 @@ class Worker:
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
         self._until_done(lifecycle.wake)
-        steps = Steps()
         while not self._stopping.is_set():
-            # Money that takes effect while the clock is ahead would give away that time.
-            if steps.is_right():
-                self._guarded(self._open_paid)
-            self._guarded(self._reconcile_due)
+            self._guarded(self._look_awake)
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
         for pool in self._pools.values():
@@ -107,18 +102,18 @@ class Worker:
 
     def look(self) -> None:
         """Hand out what is due: paid orders that take effect, accounts that want changes."""
-        self._open_paid()
-        self._reconcile_due()
-
-    def _open_paid(self) -> None:
         for order in payments.due():
             # Not by its account: one that waits for a deletion must not hold that up.
             self._start(hosting.OPENING, order.token, self._open, order.token)
-
-    def _reconcile_due(self) -> None:
         for account_id, step in hosting.due_accounts().items():
             # What waits for a thread of its kind holds up no other step of the account.
             self._start(step, f"{step} {account_id}", self._reconcile, account_id, step)
+
+    def _look_awake(self) -> None:
+        """As `look`. A clock that has jumped is noticed before money counts by it."""
+        if payments.due():
+            lifecycle.wake()
+        self.look()
 
     def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""

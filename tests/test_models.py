@@ -148,7 +148,7 @@ def _opens(url: str) -> bool:
 def test_a_pool_of_connections_may_be_between(through_pgbouncer):
     models.open_database(through_pgbouncer)
     models.init_db()
-    Cursor.create(node_id="node", pay_index=0)
+    Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
 
     def count():
         for _ in range(20):

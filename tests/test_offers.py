@@ -211,7 +211,7 @@ def test_what_is_less_than_a_tip_is_counted_once_and_not_listed(
         pay(wallet, offer, 500, "hello")
     pay(wallet, offer, 7 * SAT)
     record_payments(worker)
-    payments.follow_from_start(node.id)
+    payments.follow_from_start(payments.cursor(node.id))
     work(worker)
     after = fresh(alice)
     assert (after.small_tips, after.small_tips_msat, after.credit_msat) == (3, 1500, 1500)

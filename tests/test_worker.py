@@ -7,12 +7,11 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace import clock, hosting, lifecycle, node_problems, orders, progress, wanted
-from lightningspace.clock import STEP_LASTS_SECONDS, Steps
 from lightningspace.models import Account, Fact, Order, Service
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from lightningspace.worker import Worker, warn_of_settings
-from tests.conftest import SetClock, eventually, record_payments, wish, with_settings
+from tests.conftest import eventually, record_payments, wish, with_settings
 
 
 @pytest.fixture
@@ -309,49 +308,18 @@ def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
     assert warnings_of(this_shop, caplog) == ""
 
 
-# -- a clock that is set -------------------------------------------------------------
-
-
-def test_money_waits_while_the_clock_is_ahead(
-    this_shop, order, wallet, worker, time_machine, caplog
+def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
+    time_machine, alice, running, this_shop, wallet
 ):
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        eventually(lambda: Fact.get_or_none(Fact.name == lifecycle.PASSED))
-        worker._wake.set()
-        eventually(lambda: not worker._wake.is_set())
-        time_machine.forward(200 * DAY)
-        eventually(lambda: "the clock was set forward" in caplog.text)
-        # The node's clock is right.
-        time_machine.forward(-200 * DAY)
-        wallet.pay(order.bolt11)
-        time_machine.forward(200 * DAY)
-        eventually(lambda: Order.get().paid_at)
-        assert Order.get().applied_at is None
-        time_machine.forward(-200 * DAY)
-        eventually(lambda: Account.get().ready_at)
-        assert Order.get().applied_at == Account.get().ready_at == clock.now()
-    finally:
-        worker.stop()
-        thread.join(20)
-
-
-def test_a_clock_that_was_set_forward_is_believed_after_a_while(time_machine):
-    uptime, start = SetClock(1000), time_machine.moment
-    steps = Steps(lambda: uptime.moment)
-    for moves, seconds, is_right in (
-        (0, 100 * DAY, True),  # time that has passed
-        (299, 2, True),
-        (-1000, 2, True),
-        (299, 2, True),
-        (301, 2, False),
-        (0, STEP_LASTS_SECONDS - 1, False),
-        (-302, 0, True),
-        (200 * DAY, 2, False),
-        (0, STEP_LASTS_SECONDS, True),
-        (0, 2, True),
-    ):
-        uptime.forward(seconds)
-        time_machine.forward(seconds + moves)
-        assert steps.is_right() == is_right, (moves, time_machine.moment - start)
+    ends_at = alice.expires_at
+    eventually(lambda: Fact.get_or_none(Fact.name == lifecycle.PASSED))
+    time_machine.forward(200 * DAY)
+    lifecycle.wake()
+    # As if it had been set up then.
+    ahead = {"valued_at": alice.valued_at + 200 * DAY, "expires_at": ends_at + 200 * DAY}
+    Account.update(ahead).execute()
+    time_machine.forward(-200 * DAY)
+    order = orders.extend(this_shop, alice.id, 1, "days", orders.Buyer("browser", "form"))
+    wallet.pay(order.bolt11)
+    eventually(lambda: Order.get_by_id(order.token).applied_at)
+    assert Account.get().expires_at == pytest.approx(ends_at + DAY, abs=2)
