@@ -44,7 +44,7 @@ from lightningspace.prices import (
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # Of mailboxes and forwards, or of domains, beyond the included: every page of the control center
 # reads all that an account has.
-EXTRAS_MAX = 50
+EXTRAS_MAX = 100
 # The amount that a form for money begins with, within its bounds.
 SATS_AT_FIRST = 1000
 # The choice of a select that is no service.

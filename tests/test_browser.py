@@ -585,7 +585,7 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     for path in ("mail", f"mail/{address}", "domains", f"domains/c{domain}/remove"):
         page.goto(f"/account/{path}")
         assert_fits(address if "mail" in path else f"c{domain}")
-    for path in ("extend", "size?space_mb=5000&extra_addresses=50&extra_domains=50"):
+    for path in ("extend", "size?space_mb=5000&extra_addresses=100&extra_domains=100"):
         page.goto(f"/account/{path}")
         page.get_by_role("button", name="Order and pay").click()
         assert_fits("Paid then")
