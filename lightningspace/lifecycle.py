@@ -16,7 +16,15 @@ from peewee import Case, fn
 
 from lightningspace import ledger, offers, orders, outbox, receipts, wanted
 from lightningspace.clock import CLOCKS_DIFFER_SECONDS, clock_time, now
-from lightningspace.models import Account, Fact, Order, Service, lock_account, transaction
+from lightningspace.models import (
+    Account,
+    Fact,
+    Order,
+    Service,
+    lock_account,
+    set_fact,
+    transaction,
+)
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
@@ -132,9 +140,9 @@ def wake() -> bool:
     with transaction():
         moment, last = now(), _fact(PASSED)
         is_gap = not moment - GAP_SECONDS <= last <= moment + CLOCKS_DIFFER_SECONDS
-        _set_fact(PASSED, moment)
+        set_fact(PASSED, moment)
         if is_gap:
-            _set_fact(UNBROKEN, moment)
+            set_fact(UNBROKEN, moment)
             Fact.delete().where(Fact.name == APPROVED).execute()
             _look_again_at_suspended(moment)
             if last:
@@ -153,7 +161,7 @@ def wake() -> bool:
 
 def _approve(moment: int) -> None:
     with transaction():
-        _set_fact(APPROVED, moment)
+        set_fact(APPROVED, moment)
         _look_again_at_suspended(moment)
 
 
@@ -214,7 +222,7 @@ class _Sweep:
         if self.is_used_up():
             return False
         since, count, msat = self._swept()
-        _set_fact(SWEPT, f"{since} {count + 1} {msat + account.paid_msat}")
+        set_fact(SWEPT, f"{since} {count + 1} {msat + account.paid_msat}")
         return True
 
     def _swept(self) -> tuple[int, int, int]:
@@ -255,7 +263,7 @@ def _tell_of_sweep(held: str | None) -> None:
     with transaction():
         was_held = Fact.delete().where(Fact.name == HELD).execute()
         if held:
-            _set_fact(HELD, held)
+            set_fact(HELD, held)
     if held and not was_held:
         logger.error("%s", held)
 
@@ -263,12 +271,6 @@ def _tell_of_sweep(held: str | None) -> None:
 def _fact(name: str) -> int:
     fact = Fact.get_or_none(Fact.name == name)
     return int(fact.value) if fact else 0
-
-
-def _set_fact(name: str, value: int | str) -> None:
-    Fact.insert(name=name, value=str(value)).on_conflict(
-        conflict_target=[Fact.name], update={Fact.value: str(value)}
-    ).execute()
 
 
 # -- what is due ---------------------------------------------------------------------

@@ -378,6 +378,12 @@ class Fact(Table):
         table_name = "facts"
 
 
+def set_fact(name: str, value: int | str) -> None:
+    Fact.insert(name=name, value=str(value)).on_conflict(
+        conflict_target=[Fact.name], update={Fact.value: str(value)}
+    ).execute()
+
+
 TABLES = (
     *(Server, Account, Token, Session, Service, Domain, Notice, MailPlace),
     *(Order, Offer, RestingName, Cursor, Fact),

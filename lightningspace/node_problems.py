@@ -1,7 +1,7 @@
 """What the operator must know of the Lightning node: how it is set, and what it has lost."""
 
 from lightningspace.clock import clock_time, now
-from lightningspace.models import Fact
+from lightningspace.models import Fact, set_fact
 from lightningspace.node import NodeError
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
@@ -18,7 +18,7 @@ WARNED = "node warned"
 
 def note_lost_payment() -> None:
     """Within a transaction: the node has lost what the cursor stands at."""
-    _set_fact(LOST_AT, str(now()))
+    set_fact(LOST_AT, now())
 
 
 def note_warnings(msat: int, warnings: tuple[str, ...]) -> None:
@@ -28,7 +28,7 @@ def note_warnings(msat: int, warnings: tuple[str, ...]) -> None:
         if known and msat >= known[1]:
             Fact.delete().where(Fact.name == WARNED).execute()
     elif known is None or msat <= known[1] or known[0] <= now() - DAY:
-        _set_fact(WARNED, f"{now()} {msat} {' '.join(warnings)}")
+        set_fact(WARNED, f"{now()} {msat} {' '.join(warnings)}")
 
 
 def _warned() -> tuple[int, int, str] | None:
@@ -77,9 +77,3 @@ def faults(shop: Shop) -> list[str]:
     if not shop.node.makes_offers():
         told.append("the node has no plugin `offers`: hostings have no BOLT 12 offers")
     return told
-
-
-def _set_fact(name: str, value: str) -> None:
-    Fact.insert(name=name, value=value).on_conflict(
-        conflict_target=[Fact.name], update={Fact.value: value}
-    ).execute()

@@ -15,7 +15,7 @@ from lightningspace.attack.attacks import ATTACKS, Attack, NotTried
 from lightningspace.attack.field import Field
 from lightningspace.attack.hostings import CannotCheck, close_left_over, neighbours
 from lightningspace.clock import clock_time, now
-from lightningspace.models import Fact
+from lightningspace.models import Fact, set_fact
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 
@@ -99,10 +99,7 @@ def _try(field: Field, attack: Attack) -> Result:
 def _note(server_id: int, results: list[Result], trouble: str | None) -> None:
     found = [asdict(result) for result in results if result.result in (OPEN, NOT_TRIED)]
     value = json.dumps({"at": now(), "found": found, "trouble": trouble})
-    name = FOUND.format(id=server_id)
-    Fact.insert(name=name, value=value).on_conflict(
-        conflict_target=[Fact.name], update={"value": value}
-    ).execute()
+    set_fact(FOUND.format(id=server_id), value)
 
 
 def problems(shop: Shop) -> list[str]:
