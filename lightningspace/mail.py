@@ -15,8 +15,7 @@ from email.utils import format_datetime
 from io import BytesIO
 from urllib.parse import unquote, urlsplit
 
-import idna
-
+from lightningspace import names
 from lightningspace.clock import now
 from lightningspace.deadline import WatchedSMTP, WatchedSMTPS, time_limit
 
@@ -233,8 +232,8 @@ def _ascii_host(recipient: str) -> str:
     local, host = match.groups()
     if not host.isascii():
         try:
-            host = idna.encode(host, uts46=True).decode()
-        except idna.IDNAError:
+            host = names.in_a_labels(host)
+        except UnicodeError:
             raise Refused("this is no host that a mail can go to", permanent=True) from None
     return f"{local}@{host}"
 

@@ -146,7 +146,7 @@ def mailbox_of(address: str) -> str:
     """
     local, _, domain = address.rpartition("@")
     try:
-        domain = idna.encode(domain, uts46=True).decode()
+        domain = in_a_labels(domain)
     except UnicodeError:
         domain = domain.lower()
     local = unicodedata.normalize("NFKC", local).casefold().partition("+")[0]

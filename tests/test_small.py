@@ -107,6 +107,7 @@ def test_what_is_no_address_is_refused(text):
         ("E.v.E+a+b@Example.ORG", "eve@example.org"),
         ("ｅve@ｅxample.org", "eve@example.org"),
         ("eve@MÜLLER.example", "eve@xn--mller-kva.example"),
+        ("eve@🎈.ws", "eve@xn--ck8h.ws"),
         ("jean-luc@example.org", "jean-luc@example.org"),
         ("+@example.org", "@example.org"),
         ("eve@-", "eve@-"),
