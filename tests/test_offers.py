@@ -273,6 +273,12 @@ def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
         pay(wallet, offer)
 
 
+def test_a_hosting_is_closed_twice_while_the_worker_is_at_its_offer(this_shop, alice, offer):
+    assert orders.close_account(this_shop, alice)
+    Offer.update(held_until=clock.now() + 10, is_due=True).execute()
+    assert orders.close_account(this_shop, alice)
+
+
 def test_no_two_hostings_have_offers_of_the_same_words(this_shop, alice, offer, node, worker):
     # Of these alone a public node makes the offer: the same again is the same one, and off.
     orders.close_account(this_shop, alice)
