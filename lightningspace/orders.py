@@ -277,10 +277,13 @@ def free_name(shop: Shop) -> str:
     return name
 
 
-def name_or_another(shop: Shop, username: str) -> str:
-    """The name, or a generated one if it is somebody else's by now."""
-    is_gone = rests(shop, username) or Account.get_or_none(Account.username == username)
-    return free_name(shop) if is_gone else username
+def name_or_another(shop: Shop, order: Order) -> str:
+    """The name that was ordered, or a generated one if none was or nobody may have it by now."""
+    name = order.username
+    if name is None or wanted.is_reserved(shop, name) or Account.get_or_none(username=name):
+        return free_name(shop)
+    # The name of a hosting that was closed rests, but not for who paid for it.
+    return free_name(shop) if order.kind == "open" and rests(shop, name) else name
 
 
 def lacks_name(order: Order) -> bool:

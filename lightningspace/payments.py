@@ -253,7 +253,7 @@ def _open(shop: Shop, order: Order) -> str | None:
         if not _take_effect(order.token, holding.seconds, ends_at, holding.credit_msat):
             return None
         if orders.lacks_name(order):
-            order.account.username = orders.name_or_another(shop, order.username)
+            order.account.username = orders.name_or_another(shop, order)
         Account.update(
             server=capacity.roomiest_within(shop),
             username=order.account.username,
@@ -342,15 +342,9 @@ def _reserve_again(shop: Shop, token: str) -> None:
                 if not Order.update(placed_at=Order.placed_at).where(alone).execute():
                     return
                 order = Order.get_by_id(token)
-                name = order.username
-                # The name of a hosting that was closed rests, but not for who paid for it.
-                rests = order.kind == "open" and name and orders.rests(shop, name)
-                is_reserved = name and wanted.is_reserved(shop, name)
-                if not name or rests or is_reserved or Account.get_or_none(username=name):
-                    name = orders.free_name(shop)
                 account = Account.create(
                     id=secrets.token_hex(8),
-                    username=name,
+                    username=orders.name_or_another(shop, order),
                     server=capacity.roomiest(shop),
                     receipt_epoch=order.receipt_epoch,
                     **vars(orders.size_of(order)),

@@ -229,6 +229,7 @@ def _order_page(order: Order, status: int = 200, **context):
         "order.html",
         button=Button(),
         if_paid=_if_paid(order) if facts.get("tells_end", True) else None,
+        lacks_name=orders.lacks_name(order),
         message=order.message if visitors.placed(order) else None,
         sandbox_pays="sandbox" in current_app.blueprints,
         **facts,

@@ -368,6 +368,14 @@ def test_a_payment_that_comes_late_gets_no_name_that_is_reserved_since(
     assert re.fullmatch("[a-z]{3}[0-9]{5}", Account.get().username)
 
 
+def test_who_holds_no_name_gets_none_that_is_reserved_since(this_shop, with_hosts, wallet, worker):
+    orders.cancel(this_shop, orders.place(this_shop, wish(username="letters")))
+    order = orders.place(this_shop, wish(username="letters"))
+    pay_and_record(order, wallet, worker)
+    payments.apply(with_hosts, order.token)
+    assert re.fullmatch("[a-z]{3}[0-9]{5}", Account.get().username)
+
+
 # -- payments ------------------------------------------------------------------------
 
 
