@@ -23,7 +23,7 @@ HOUR = 60 * 60
 # The panel itself measures every five minutes.
 FRESH_SECONDS = 5 * 60
 RETRY_SECONDS = 60
-# Longer than the three calls that follow may take together.
+# Longer than the four calls that follow may take together, and what is asked of the DNS.
 CLAIM_SECONDS = 5 * 60
 AT_ONCE = 100
 
