@@ -92,13 +92,8 @@ def _limited(
         @wraps(view)
         def within_limits(*args, **kwargs):
             config = this_shop().config
-            each = getattr(config, f"{what}_limit")
             of_all = getattr(config, overall) if overall else None
-            whose = this_shop().vault.mac("network", network())  # it may be stored
-            try:
-                give_back = these_limits().take(f"{what} of {among()}", whose, each, of_all)
-            except Exceeded as exceeded:
-                raise TooManyRequests(retry_after=exceeded.seconds) from None
+            give_back = _take(f"{what} of {among()}", getattr(config, f"{what}_limit"), of_all)
 
             @after_this_request
             def settle(response):
@@ -111,6 +106,15 @@ def _limited(
         return within_limits
 
     return decorate
+
+
+def _take(what: str, each: str, overall: str | None) -> Callable[[], None]:
+    """Count one more of this network's, and return what takes that back. Raises TooManyRequests."""
+    whose = this_shop().vault.mac("network", network())  # it may be stored
+    try:
+        return these_limits().take(what, whose, each, overall)
+    except Exceeded as exceeded:
+        raise TooManyRequests(retry_after=exceeded.seconds) from None
 
 
 @login_manager.user_loader
@@ -128,7 +132,7 @@ def load_user(secret: str) -> User | None:
 def account_of(username: str, password: str) -> Account | None:
     """The account of a right name and password; an unknown name takes as long as a wrong one.
 
-    Raises passwords.Busy.
+    Raises passwords.Busy and TooManyRequests.
     """
     account = _named(username)
     its_place = place(is_known=account is not None and _is_known(account))
@@ -138,10 +142,14 @@ def account_of(username: str, password: str) -> Account | None:
 
 def place(is_known: bool = False) -> AbstractContextManager:
     """The place that this request's network has before the hashing: that of who is known here does
-    not wait behind strangers.
+    not wait behind strangers. Raises TooManyRequests.
     """
-    lane = passwords.KNOWN if is_known else passwords.STRANGERS
-    return lane.place(network())
+    if not is_known:
+        return passwords.STRANGERS.place(network())
+    # Over all accounts: three networks with many of a sat would have every place here for ever.
+    config = this_shop().config
+    _take("hashes of those known", config.logins_limit, config.logins_limit_overall)
+    return passwords.KNOWN.place(network())
 
 
 def _named(username: str) -> Account | None:

@@ -751,6 +751,19 @@ def test_who_was_logged_in_before_shares_no_limit_with_strangers(known, alice, a
     assert log_in(known, " Alice", "correct horse", **from_network(3)).status_code == 303
 
 
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_a_network_with_many_hostings_has_one_limit_for_all_of_them(known, alice, this_shop):
+    for name in ("mallory", "malloryb"):
+        open_account(this_shop, name, password_hash=alice.password_hash)
+        log_in(known, name, "correct horse", **from_network(len(name)))
+    statuses = [
+        log_in(known, name, "correct horse", **from_network(1)).status_code
+        for name in ("mallory", "malloryb", "mallory")
+    ]
+    assert statuses == [303, 303, 429]
+    assert log_in(known, "alice", "correct horse", **from_network(2)).status_code == 303
+
+
 def test_who_was_logged_in_before_does_not_wait_behind_strangers(known, app):
     flood, is_over = passwords.STRANGERS, threading.Event()
 
