@@ -60,6 +60,17 @@ PASTED_ADDRESS = re.compile(
     re.I,
 )
 PASTED_MAX = 1000
+# Of providers whose mailboxes have an address in each of several domains.
+SAME_DOMAINS = {
+    same: known
+    for known, others in {
+        "gmail.com": "googlemail.com",
+        "icloud.com": "me.com mac.com",
+        "proton.me": "protonmail.com pm.me",
+        "yandex.com": "yandex.ru yandex.by yandex.kz yandex.ua ya.ru",
+    }.items()
+    for same in others.split()
+}
 # Signs without a width, and marks of the direction of writing.
 UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 # It ends up in the web server's configuration: no sign of it means anything there.
@@ -142,7 +153,7 @@ def as_address(typed: str) -> str:
 
 def mailbox_of(address: str) -> str:
     """One text for all addresses that lead to the same mailbox: providers pass over capitals and
-    what follows a plus, the largest of them over dots as well.
+    what follows a plus, the largest of them over dots as well, and have more than one domain.
     """
     local, _, domain = address.rpartition("@")
     try:
@@ -150,7 +161,7 @@ def mailbox_of(address: str) -> str:
     except UnicodeError:
         domain = domain.lower()
     local = unicodedata.normalize("NFKC", local).casefold().partition("+")[0]
-    return f"{local.replace('.', '')}@{domain}"
+    return f"{local.replace('.', '')}@{SAME_DOMAINS.get(domain, domain)}"
 
 
 def is_web_address(text: str) -> bool:

@@ -109,6 +109,8 @@ def test_what_is_no_address_is_refused(text):
         ("eve@MÜLLER.example", "eve@xn--mller-kva.example"),
         ("eve@🎈.ws", "eve@xn--ck8h.ws"),
         ("jean-luc@example.org", "jean-luc@example.org"),
+        ("e.ve+a@GoogleMail.com", "eve@gmail.com"),
+        ("eve@pm.me", "eve@proton.me"),
         ("+@example.org", "@example.org"),
         ("eve@-", "eve@-"),
         ("", "@"),
