@@ -94,7 +94,8 @@ class Config:
     def hosts(self) -> set[str]:
         """The hosts that any setting names: the operator's own, and those that he uses."""
         urls = (self.public_url, self.panel_url, self.smtp_url, self.database_url)
-        hosts = {urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)}
+        named = [urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)]
+        hosts = {host for several in named for host in several.split(",")}  # of PostgreSQL
         hosts |= {self.mail_from.rpartition("@")[2].lower(), *self.server_hosts.values()}
         hosts |= {host for host, _ in self.ftp_addresses.values()}
         return {host.rstrip(".") for host in hosts} - {""}

@@ -310,15 +310,16 @@ def test_what_few_wallets_can_pay_is_a_problem_until_they_can(this_shop, node, t
 
 OPERATORS = {
     "PUBLIC_URL": "https://kiosk.shop.test",
-    "PANEL_URL": "https://cp.eu.shop.test:8080",
+    "PANEL_URL": "https://ivy.eu.shop.test:8080",
     "SERVER_HOSTS": "oak.shop.test",
     "MAIL_FROM": "hosting@Letters.shop.test",
     "SMTP_URL": "smtp://user:password@carrier.shop.test:587",
+    "DATABASE_URL": "postgresql://user:password@tables1.shop.test,tables2.shop.test/shop",
     "FTP_ADDRESSES": "up.shop.test:2121",
     "RATE_LIMIT_STORAGE": "redis://counts.shop.test/1",
     "RESERVED_NAMES": "mine, other",
 }
-OPERATORS_NAMES = ("kiosk", "eu", "oak", "letters", "carrier", "counts", "mine", "other")
+OPERATORS_NAMES = ("kiosk", "eu", "oak", "letters", "carrier", "counts", "tables1", "mine", "other")
 
 
 @pytest.fixture
@@ -334,7 +335,7 @@ def test_a_name_of_the_operators_is_not_sold(with_hosts, this_shop, name):
     assert Account.select().count() == 0
 
 
-@pytest.mark.parametrize("name", ["cp", "shop2x", "beech"])
+@pytest.mark.parametrize("name", ["ivy", "shop2x", "beech"])
 def test_what_no_host_of_his_is_called_is_sold(with_hosts, name):
     assert orders.place(with_hosts, wish(username=name)).account.username == name
 
