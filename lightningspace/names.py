@@ -14,35 +14,37 @@ RULE_IN_WORDS = "3 to 16 lower-case letters and digits, a letter first"
 # refused are names that a visitor, a mail server or the system would take for somebody else's.
 RESERVED = frozenset(
     """
-    abuse account accounts administrator administrators autoconfig autodiscover bin blog contact
-    daemon dbispconfig docs domain example games gnats guest help helpdesk hosting hostmaster info
-    informationschema invoice invoices ispapps lists lnurl local localhost lsat mailerdaemon
-    mailman mails manager marketing me messagebus mobile my mysqld news nobody noc noreply null
-    official operator owner payment payments php pma pop3s postfix postmaster puma sales secure
-    security service services setup shell site sites ssl support sync sys sysadmin terms tip tips
-    tls update usenet user users uucp vmail webadmin webmaster wellknown whois wpad wwwdata
+    abuse account accounts administrator administrators autoconfig autodiscover bin blog checkout
+    contact customer customers daemon dbispconfig domain example games gnats guest help helpdesk
+    hostmaster info informationschema invoice invoices isatap ispapps lists lnurl local localhost
+    lsat lyncdiscover mailerdaemon mailman mails manager marketing me messagebus mobile msoid my
+    mysqld news nobody noc noreply null official openpgpkey operator order orders owner payment
+    payments php plesk pma pop3s postfix postmaster puma register sales secure security service
+    services setup shell signin signup site sites ssl sync sys sysadmin terms tip tips tls update
+    usenet user users uucp vmail webadmin webmaster wellknown whois wpad wwwdata
     """.split()
 )
 # What people call hosts of their own, which are often told apart by a number: "vps", "vps3".
 HOSTS = frozenset(
     """
     admin apache api app apps assets auth backup backups bak bastion beta billing bitcoin bitcoind
-    box btc btcpay build buy cache caldav carddav cdn ci client clients cln cloud cluster console
-    control core cpanel cron dashboard data database db dedi demo deploy dev devel dhcp dns docker
-    download downloads edge electrs electrum electrumx email explorer files firewall ftp ftps
-    fulcrum fw gate gateway git gitea gitlab grafana gw haproxy home host hosts http https hv
-    hypervisor idp image images imap imaps img internal intranet irc ispconfig jabber jenkins jump
-    kube kvm lan lb ldap lightning lightningd list ln lnbits lnd loadbalancer login logs mail
-    mailer mailgate mailhost mailin mailout mailserver mariadb master matrix media memcached
-    mempool metrics mgmt minio mirror mon mongo monit monitor monitoring mta munin mx mysql nagios
-    nameserver nas nextcloud nfs nginx node nodes notify ns ntp office onion out panel pay pgsql
+    bkp bmc box btc btcpay build buy cache caldav carddav cdn ci client clients cln cloud cluster
+    console control core cp cpanel cron dashboard data database db dedi demo deploy dev devel dhcp
+    dns docker docs download downloads edge elastic electrs electrum electrumx email es esx esxi
+    explorer files firewall ftp ftps fulcrum fw gate gateway git gitea gitlab grafana gw haproxy
+    home host hosting hosts http https hv hypervisor idp idrac ilo image images imap imaps img
+    internal intranet ipmi irc ispconfig jabber jenkins jump k3s k8s kibana kube kvm lan lb ldap
+    lightning lightningd list ln lnbits lnd loadbalancer log login logs mail mailer mailgate
+    mailhost mailin mailout mailserver mariadb master matrix media memcached mempool metrics mgmt
+    minio mirror mon mongo monit monitor monitoring mta munin mx mysql nagios nameserver nas
+    nextcloud nfs nginx node nodes notify ns ntp office onion opnsense out panel pay pfsense pgsql
     phpmyadmin pop postgres preprod primary prod production proftpd prometheus proxmox proxy
-    pureftpd pve queue rabbitmq rdns redis relay relays replica repo resolver root rootserver
-    router rpc rspamd runner san sandbox secondary server servers sftp shop sip slave smtp smtpd
-    smtps spam sql srv ssh sshd sso staff stage staging standby static stats status storage store
-    stun svn syslog system systemd test testing tests tmp tor turn upload uploads vhost vm vpn vps
-    vserver wallet wan web webhost webmail webserver welcome wg whm wireguard worker www xen xmpp
-    zabbix
+    pureftpd pve queue rabbitmq rdns redis registry relay relays replica repo resolver root
+    rootserver router rpc rspamd runner san sandbox secondary server servers sftp shop sip slave
+    smtp smtpd smtps spam sql srv ssh sshd sso staff stage staging standby static stats status
+    storage store stun support svn switch syslog system systemd test testing tests tmp tor turn
+    upload uploads vault vcenter vhost vm vpn vps vserver wallet wan web webhost webmail webserver
+    welcome wg whm wireguard worker www xen xmpp zabbix
     """.split()
 )
 

@@ -35,6 +35,7 @@ def test_anything_else_is_no_name(name):
         *("web1", "web99", "client5", "ns1", "mx2", "smtp1", "autoconfig", "autodiscover", "wpad"),
         *("localhost", "info", "noreply", "mailerdaemon", "phpmyadmin", "dbispconfig", "imap"),
         *("host", "host2", "vps", "vps12345", "server01", "panel3", "relay1", "node6", "srv10"),
+        *("cp1", "hosting2", "esxi3", "ipmi1", "openpgpkey", "isatap", "orders", "checkout"),
         *("gw1", "db4", "lb2", "cdn1", "img3", "api2", "dev1", "staging", "git", "vpn1", "lnd2"),
     ],
 )
