@@ -21,7 +21,7 @@ ANOTHER_SCHEME = re.compile(r"[A-Za-z0-9_-]+\s+[^\s:]")
 # The gRPC way: the macaroon alone, in hex, with the preimage among its caveats.
 HEX_HEADERS = ("HTTP_MACAROON", "HTTP_GRPC_METADATA_MACAROON")
 # Of a preimage that a person pastes.
-AROUND_PREIMAGE = re.compile("""[\\s"'`“”,;\u200b\ufeff]""")
+AROUND_PREIMAGE = re.compile("""[\\s"'`“”,;.(){}<>\\[\\]\u200b\ufeff]""")
 IN_BASE64 = re.compile("[A-Za-z0-9+/_-]{43}=?")
 URL_SAFE = str.maketrans("-_", "+/")
 # What a person pastes: as in the header, or without its scheme.

@@ -379,6 +379,8 @@ PREIMAGES = {
         f' "payment_preimage": "{base64.b64encode(bytes.fromhex(text)).decode()}",'
     ),
     "wrapped": lambda text: f"{text[:32]}\r\n{text[32:]}\u200b",
+    "an object": lambda text: f'{{"preimage":"{text}"}}',
+    "a sentence": lambda text: f"Preimage: {text}.",
 }
 
 
