@@ -5,6 +5,7 @@ import re
 import unicodedata
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from lightningspace.names import UNSEEN
@@ -34,6 +35,12 @@ NO_KEY = (
 ONE_ONLY = "Paste one key only."
 NOTHING_BEFORE = "Begin with ssh-…: what stands before the key, such as options, is not taken."
 NO_DSA = "DSA keys open no server any more. Make another one: ssh-keygen -t ed25519"
+# Of others OpenSSH takes none.
+RSA_BITS = range(1024, 16384 + 1)
+NO_RSA = (
+    f"OpenSSH takes RSA keys of {RSA_BITS[0]} to {RSA_BITS[-1]} bits. Make another one: "
+    "ssh-keygen -t ed25519"
+)
 TO_CONVERT = "Paste it as ssh-keygen writes it, on one line: ssh-keygen -i {}-f FILE"
 
 
@@ -73,9 +80,12 @@ def _is_key(kind: str, encoded: str) -> bool:
     try:
         # Python reads too much padding as well.
         is_exact = base64.b64encode(base64.b64decode(encoded, validate=True)).decode() == encoded
-        return is_exact and load_ssh_public_key(f"{kind} {encoded}".encode()) is not None
+        key = load_ssh_public_key(f"{kind} {encoded}".encode()) if is_exact else None
     except (ValueError, UnsupportedAlgorithm):
         return False
+    if isinstance(key, RSAPublicKey) and key.key_size not in RSA_BITS:
+        raise ValueError(NO_RSA)
+    return key is not None
 
 
 def _comment(words: list[str]) -> str:

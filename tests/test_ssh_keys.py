@@ -29,6 +29,10 @@ SSH2 = "\n".join(
 )
 
 
+def of_bits(bits: int) -> str:
+    return line_of(rsa.RSAPublicNumbers(65537, (1 << bits) - 1).public_key())
+
+
 def of_a_token(kind: str, *fields: bytes) -> str:
     parts = (kind.encode(), *fields)
     encoded = base64.b64encode(b"".join(len(part).to_bytes(4) + part for part in parts))
@@ -87,6 +91,7 @@ def as_pem(format) -> str:
         (f"{KEY} {KEY}", ssh_keys.ONE_ONLY),
         (SSH2 + SSH2, ssh_keys.ONE_ONLY),
         ("ssh-dss AAAAB3NzaC1kc3MAAACBAM", ssh_keys.NO_DSA),
+        *((of_bits(bits), ssh_keys.NO_RSA) for bits in (512, 1023, 16385)),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nnothing", "ssh-keygen -i -f FILE"),
         (as_pem(PublicFormat.SubjectPublicKeyInfo), "ssh-keygen -i -m PKCS8 -f FILE"),
         (as_pem(PublicFormat.PKCS1), "ssh-keygen -i -m PEM -f FILE"),
