@@ -47,6 +47,8 @@ def these_limits() -> Limits:
 STRANGERS = "strangers"
 # The length of the IPv6 prefixes that providers give to one customer, at most.
 PROVIDED = 48
+# What an IPv6 server behind a translator sees of all IPv4 (RFC 6052).
+TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 UNKNOWN = "unknown"
 
 
@@ -324,6 +326,8 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
             address = ipaddress.ip_address(bare.strip("[]").partition("%")[0])
         except ValueError:
             continue
+        if address in TRANSLATED:
+            return ipaddress.IPv4Address(address.packed[-4:])
         # The first: what a server that listens on [::] says of an IPv4 client.
         return getattr(address, "ipv4_mapped", None) or address
     return None

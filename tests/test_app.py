@@ -308,6 +308,7 @@ def test_a_session_of_a_closed_account_is_over(client, alice, app):
         ("192.0.2.1", "192.0.2.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "192.0.2.1"),
         ("fe80::1%eth0", "fe80::"),
         ("", "unknown"),
         ("nonsense", "unknown"),
