@@ -385,9 +385,10 @@ class _Round:
 
         However long that took, and whatever of them is to be otherwise by now.
         """
-        moment, account = now(), self.account
+        account = self.account
         if account.ready_at or account.closing_at:
             return
+        moment = max(now(), account.opened_at)  # the clock may have gone back
         waited = moment - account.opened_at
         waits = Service.select().where(
             (Service.account == account.id) & Service.applied_at.is_null()

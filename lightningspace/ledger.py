@@ -74,14 +74,18 @@ def set_back(account: Account, moment: int, ended_at: int) -> dict:
     """
     seconds = account.expires_at - account.valued_at
     is_over = (account.began_at or 0) > moment
-    seemed_over = max(0, ended_at - moment) if is_over and seconds else 0
+    seemed_over = max(0, ended_at - moment) if is_over else account.valued_at - moment
+    if not seconds or account.ready_at is None or account.ready_at > moment:
+        seemed_over = 0  # it began ahead
     value_msat = account.value_msat
+    unpaid = max(0, account.began_at - moment - seemed_over) if is_over else 0
     return {
         "opened_at": min(account.opened_at, moment),
         "ready_at": account.ready_at and min(account.ready_at, moment),
         "valued_at": moment,
         "expires_at": moment + seconds + seemed_over,
         "value_msat": value_msat + (value_msat * seemed_over // seconds if seconds else 0),
+        "unpaid_seconds": max(0, account.unpaid_seconds - unpaid),
         "began_at": moment if is_over else account.began_at,
     }
 

@@ -47,6 +47,10 @@ AT_ONCE = 1000
 LOOK_AGAIN_SECONDS = 60
 
 PASSED = "calendar passed"
+# The latest moment that a pass came at, and the longest leap of it lately: from where to where.
+LATEST = "calendar latest"
+LEAPT = "calendar leapt"
+LEAP_KNOWN_SECONDS = 7 * DAY
 UNBROKEN = "calendar unbroken since"
 APPROVED = "calendar approved"
 HELD = "calendar held"
@@ -147,8 +151,8 @@ def wake() -> bool:
             _look_again_at_suspended(moment)
             if last:
                 _take_closings_back()
-            if last > moment:
-                _take_time_back(moment)
+        if not _is_behind(moment):
+            _take_time_back(moment)
     if is_gap and last:
         logger.error(
             "the calendar last ran at %s, and now it is %s: nobody is closed before a whole grace "
@@ -159,9 +163,36 @@ def wake() -> bool:
     return is_gap
 
 
+def _is_behind(moment: int) -> bool:
+    """Within a transaction: whether the clock is behind what a pass has seen, and note the latest.
+
+    It was ahead if it is back where it leapt from. Else it is a box that starts without the time,
+    and by its clock all that was ever paid would be paid ahead.
+    """
+    last, fact = _fact(LATEST), Fact.get_or_none(Fact.name == LEAPT)
+    left, came = map(int, fact.value.split()) if fact else (0, 0)
+    if moment < last - CLOCKS_DIFFER_SECONDS:
+        if not left - CLOCKS_DIFFER_SECONDS <= moment < came:
+            return True
+        Fact.delete().where(Fact.name == LEAPT).execute()
+        last = moment
+    leap, is_old = moment - last, came < last - LEAP_KNOWN_SECONDS
+    if last and leap > CLOCKS_DIFFER_SECONDS and (is_old or leap > came - left):
+        set_fact(LEAPT, f"{last} {moment}")
+    set_fact(LATEST, max(moment, last))
+    return False
+
+
+def latest() -> int | None:
+    """When a pass came last, if the clock is behind that; what began now would be over too soon."""
+    last = _fact(LATEST)
+    return last if now() < last - CLOCKS_DIFFER_SECONDS else None
+
+
 def _approve(moment: int) -> None:
     with transaction():
         set_fact(APPROVED, moment)
+        set_fact(LATEST, moment)
         _look_again_at_suspended(moment)
 
 
@@ -183,10 +214,14 @@ def _take_closings_back() -> None:
 def _take_time_back(moment: int) -> None:
     """Within a transaction: of what was paid or set up while the clock was ahead."""
     ahead = Account.select().where(Account.valued_at > moment + CLOCKS_DIFFER_SECONDS)
-    for account in list(ahead):
+    for account in filter(None, map(lock_account, [account.id for account in ahead])):
         own = (Order.account == account.id) & (Order.applied_at <= moment)
         before = Order.select(Order.ends_at).where(own).order_by(Order.applied_at.desc()).first()
         facts = ledger.set_back(account, moment, before.ends_at if before else moment)
+        end = facts["expires_at"]
+        Order.update(ends_at=end).where(
+            (Order.account == account.id) & (Order.ends_at > end)
+        ).execute()
         Account.update(facts | {"calendar_at": moment}).where(Account.id == account.id).execute()
         logger.error("account %s: paid or set up by a clock that was ahead", account.id)
 
@@ -524,6 +559,11 @@ def problems(shop: Shop) -> list[str]:
     """What the calendar holds up, for the operator; empty when all is well."""
     told = []
     moment, last = now(), _fact(PASSED)
+    if behind := latest():
+        told.append(
+            f"the clock says {clock_time(moment)}, and said {clock_time(behind)} before: set it; "
+            "if it is right now, run `flask --app wsgi calendar --yes`"
+        )
     if last and last < moment - GAP_SECONDS:
         told.append(f"the calendar has not run since {clock_time(last)}: is the worker running?")
     held = Fact.get_or_none(Fact.name == HELD)

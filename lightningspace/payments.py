@@ -14,6 +14,7 @@ from peewee import Case, IntegrityError
 from lightningspace import (
     capacity,
     ledger,
+    lifecycle,
     messages,
     node_problems,
     offers,
@@ -247,7 +248,7 @@ def _open(shop: Shop, order: Order) -> str | None:
     terms, rate = orders.terms_of(order), shop.prices.rate(orders.size_of(order))
     horizon = shop.config.horizon_seconds
     holding = Holding().buy(order.received_msat, rate, horizon, terms.seconds if terms else 0)
-    moment = now()
+    moment = lifecycle.latest() or now()
     with transaction():
         ends_at = moment + holding.seconds
         if not _take_effect(order.token, holding.seconds, ends_at, holding.credit_msat):
@@ -297,7 +298,7 @@ def _renew(shop: Shop, token: str) -> str | None:
     if account is None or order.applied_at is not None or orders.is_too_late(order):
         return None
     # Not when we come to it: our clock may be ahead just now, and would give that time away.
-    at = min(now(), order.paid_at)
+    at = lifecycle.latest() or min(now(), order.paid_at)
     before = ledger.holding(account, at)
     # Whatever became of its server and of what it uses: what was paid for is given.
     size = orders.size_of(order) if order.kind == "resize" else None

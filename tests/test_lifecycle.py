@@ -24,6 +24,7 @@ from tests.conftest import (
     eventually,
     open_account,
     record_payments,
+    wish,
     with_settings,
     work,
 )
@@ -811,6 +812,113 @@ def test_what_was_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, t
     carol = fresh(account)
     assert carol.ready_at == carol.valued_at == clock.now()
     assert carol.expires_at == clock.now() + MONTHS
+
+
+def test_a_long_time_keeps_its_end_though_the_clock_was_ahead(
+    this_shop, look, wallet, worker, time_machine
+):
+    bob = hosted(this_shop, "bob", 730 * DAY, value_msat=730 * 7000)
+    paid_before(bob)
+    time_machine.forward(AHEAD)
+    look()
+    order = extend(this_shop, bob, 1)
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    time_machine.forward(-AHEAD)
+    look()
+    after = fresh(bob)
+    assert after.expires_at == Order.get_by_id(order.token).ends_at == bob.expires_at + DAY
+    assert after.value_msat == pytest.approx(731 * 7000, rel=0.01)
+
+
+def test_what_was_over_by_a_clock_that_was_ahead_was_not_unpaid(
+    this_shop, bob, look, wallet, worker, time_machine
+):
+    paid_before(bob)
+    time_machine.forward(AHEAD)
+    look()
+    order = extend(this_shop, bob, 1)
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    time_machine.forward(-AHEAD)
+    look()
+    assert ledger.paid_seconds(fresh(bob)) == MONTHS + DAY
+
+
+def test_what_was_set_up_between_two_passes_by_a_clock_ahead_begins_now(
+    this_shop, look, wallet, worker, time_machine
+):
+    order = orders.place(this_shop, wish(username="carol"))
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    time_machine.forward(AHEAD)
+    hosting.reconcile(this_shop, Account.get().id)
+    time_machine.forward(-AHEAD)
+    look()
+    assert Order.get().ends_at == Account.get().expires_at == clock.now() + MONTHS
+
+
+# -- a clock that is behind --------------------------------------------------------------
+
+
+BEHIND = 40 * DAY
+
+
+@pytest.mark.each_database
+def test_a_box_that_starts_without_the_time_takes_nobody_his(this_shop, look, time, time_machine):
+    bob = hosted(this_shop, "bob", 30 * DAY)
+    paid_before(bob)
+    for days_off in (0, 1, 1):
+        time(DAY)
+        look()
+        time_machine.forward(-BEHIND)
+        look()
+        time_machine.forward(BEHIND + days_off * DAY)
+        look()
+    assert (fresh(bob).expires_at, fresh(bob).suspended_at) == (bob.expires_at, None)
+    assert not lifecycle.latest()
+
+
+def test_what_is_set_up_by_a_clock_behind_begins_when_it_was_opened(this_shop, look, time_machine):
+    account = open_account(this_shop, "carol")
+    time_machine.forward(-BEHIND)
+    hosting.reconcile(this_shop, account.id)
+    time_machine.forward(BEHIND)
+    look()
+    assert fresh(account).expires_at == clock.now() + MONTHS
+
+
+def test_what_is_paid_while_the_clock_is_behind_counts_from_when_it_was_right(
+    this_shop, bob, look, time, wallet, worker, time_machine
+):
+    time(MONTHS + 3 * DAY)
+    look()
+    time_machine.forward(-200 * DAY)
+    look()
+    # The node has our clock.
+    renewed = extend(this_shop, bob, 1)
+    opened = orders.place(this_shop, wish(username="carol"))
+    for order in (renewed, opened):
+        wallet.pay(order.bolt11)
+    work(worker)
+    assert "if it is right now" in lifecycle.problems(this_shop)[0]
+    time_machine.forward(200 * DAY)
+    look()
+    carol = Account.get(username="carol")
+    assert (fresh(bob).expires_at, fresh(bob).suspended_at) == (clock.now() + DAY, None)
+    assert carol.ready_at == clock.now()
+    assert carol.expires_at == clock.now() + MONTHS
+
+
+def test_the_operator_may_say_that_the_clock_was_ahead_from_the_start(look, time_machine):
+    time_machine.forward(-BEHIND)
+    look()
+    assert lifecycle.latest()
+    look(yes=True)
+    assert not lifecycle.latest()
 
 
 # -- blocked -----------------------------------------------------------------------------

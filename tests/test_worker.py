@@ -316,7 +316,8 @@ def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
     time_machine.forward(200 * DAY)
     lifecycle.wake()
     # As if it had been set up then.
-    ahead = {"valued_at": alice.valued_at + 200 * DAY, "expires_at": ends_at + 200 * DAY}
+    names = ("ready_at", "valued_at", "expires_at")
+    ahead = {name: getattr(alice, name) + 200 * DAY for name in names}
     Account.update(ahead).execute()
     time_machine.forward(-200 * DAY)
     order = orders.extend(this_shop, alice.id, 1, "days", orders.Buyer("browser", "form"))
