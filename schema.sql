@@ -35,6 +35,7 @@ CREATE TABLE accounts (
                                                          -- the payment after it, all together
   began_at          BIGINT,                              -- from here to the end is what was bought
                                                          -- since it was last over; NULL: never was
+  kept_until        BIGINT,                              -- paid when it was over: kept till then anyway
   calendar_at       BIGINT,                              -- when the calendar looks at it; NULL: never
   last_call_at      BIGINT,                              -- no more invoices: the calendar closes it
   suspended_at      BIGINT,                              -- everything is off: the paid time is over

@@ -87,6 +87,7 @@ def set_back(account: Account, moment: int, ended_at: int) -> dict:
         "value_msat": value_msat + (value_msat * seemed_over // seconds if seconds else 0),
         "unpaid_seconds": max(0, account.unpaid_seconds - unpaid),
         "began_at": moment if is_over else account.began_at,
+        "kept_until": None if is_over else account.kept_until,
     }
 
 
@@ -116,3 +117,26 @@ def grace_in_sql(shop: Shop):
     begun_at = fn.COALESCE(Account.began_at, Account.ready_at, Account.opened_at)
     term = Account.expires_at - begun_at
     return Case(None, [(term >= longest, longest), (term <= shortest, shortest)], term)
+
+
+def closes_at(shop: Shop, account: Account, since: int = 0) -> int:
+    """Until when it is kept, should nothing more be paid. `since`: no earlier time counts."""
+    kept_until = max(account.expires_at, since) + grace_seconds(shop, account)
+    return max(kept_until, account.kept_until or 0)
+
+
+def closes_at_in_sql(shop: Shop, since: int):
+    """`closes_at` as an expression for a query."""
+    ends = Account.expires_at
+    at = Case(None, [(ends < since, since)], ends) + grace_in_sql(shop)
+    return Case(None, [(at < Account.kept_until, Account.kept_until)], at)
+
+
+def kept_until(shop: Shop, account: Account, begins: int, has_other_size: bool) -> int | None:
+    """The column of an account that is paid for: a stranger's sat has it deleted no sooner.
+
+    Not in another size, which would be kept at the price of the smaller.
+    """
+    if has_other_size:
+        return None
+    return closes_at(shop, account) if begins >= account.expires_at else account.kept_until

@@ -425,8 +425,8 @@ class _Look:
             wanted.suspend_within(account.id)
             self.done.suspended += 1
         self._tell("suspended", account.expires_at)
-        deletion = _closes_at(self.shop, account, self.rules.unbroken_since) - DELETION_LEAD
-        has_notice = ledger.grace_seconds(self.shop, account) >= 2 * DELETION_LEAD
+        deletion = ledger.closes_at(self.shop, account, self.rules.unbroken_since) - DELETION_LEAD
+        has_notice = deletion - account.expires_at >= DELETION_LEAD
         if has_notice and moment < deletion:
             self._set_last_call(None)
             return deletion
@@ -437,7 +437,7 @@ class _Look:
     def _close(self) -> int | None:
         """Last call, and then the closing; when to look again."""
         account, moment = self.account, self.rules.moment
-        closes_at = _closes_at(self.shop, account, self.rules.unbroken_since)
+        closes_at = ledger.closes_at(self.shop, account, self.rules.unbroken_since)
         invoice = _invoice_seconds(self.shop)
         last_call = _last_call(self.shop, account, self.rules)
         if moment < last_call:
@@ -468,7 +468,7 @@ class _Look:
         account = self.account
         if account.blocked_at and kind != "blocked":
             return  # it gets the operator's reason and nothing else
-        facts["closes_at"] = _closes_at(self.shop, account, self.rules.unbroken_since)
+        facts["closes_at"] = ledger.closes_at(self.shop, account, self.rules.unbroken_since)
         self.done.notices += outbox.write(self.shop, account, kind, about, **facts)
 
     def _tell_mailbox(self, kind: str) -> None:
@@ -490,20 +490,15 @@ def _leads(account: Account) -> dict[str, int]:
     return {}
 
 
-def _closes_at(shop: Shop, account: Account, unbroken_since: int) -> int:
-    return max(account.expires_at, unbroken_since) + ledger.grace_seconds(shop, account)
-
-
 def _last_call(shop: Shop, account: Account, rules: _Rules) -> int:
     """From when on nothing is sold to it; who has time left may always buy more."""
-    closes_at = _closes_at(shop, account, rules.unbroken_since)
+    closes_at = ledger.closes_at(shop, account, rules.unbroken_since)
     return max(account.expires_at, closes_at - _invoice_seconds(shop))
 
 
 def _last_call_in_sql(shop: Shop, rules: _Rules):
-    ends, since = Account.expires_at, rules.unbroken_since
-    begins = Case(None, [(ends < since, since)], ends)
-    last_call = begins + ledger.grace_in_sql(shop) - _invoice_seconds(shop)
+    ends = Account.expires_at
+    last_call = ledger.closes_at_in_sql(shop, rules.unbroken_since) - _invoice_seconds(shop)
     return Case(None, [(last_call < ends, ends)], last_call)
 
 
@@ -542,7 +537,7 @@ def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
         return [*shown, ("blocked", {"reason": account.blocked_reason})]
     if account.ready_at is None:
         return shown
-    closes_at = _closes_at(shop, account, _rules(now()).unbroken_since)
+    closes_at = ledger.closes_at(shop, account, _rules(now()).unbroken_since)
     if account.last_call_at:
         closes_at = max(closes_at, account.last_call_at + _invoice_seconds(shop))
         shown.append(("last_call", {"closes_at": closes_at}))
@@ -582,15 +577,13 @@ def problems(shop: Shop) -> list[str]:
 
 
 def _held_up_by_gap(shop: Shop, rules: _Rules) -> int:
-    grace = ledger.grace_in_sql(shop)
     return (
         Account.select()
         .where(
             Account.suspended_at.is_null(False)
             & Account.closing_at.is_null()
-            & (Account.expires_at + grace <= rules.moment)
-            & (Account.expires_at < rules.unbroken_since)
-            & (rules.unbroken_since + grace > rules.moment)
+            & (ledger.closes_at_in_sql(shop, 0) <= rules.moment)
+            & (ledger.closes_at_in_sql(shop, rules.unbroken_since) > rules.moment)
         )
         .count()
     )

@@ -134,6 +134,7 @@ class Account(Table):
     paid_msat = BigIntegerField(default=0)
     unpaid_seconds = BigIntegerField(default=0)
     began_at = BigIntegerField(null=True)
+    kept_until = BigIntegerField(null=True)
     calendar_at = BigIntegerField(null=True)
     last_call_at = BigIntegerField(null=True)
     suspended_at = BigIntegerField(null=True)

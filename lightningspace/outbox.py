@@ -186,7 +186,7 @@ def _facts(shop: Shop, account: Account) -> dict:
         "shop_host": urlsplit(shop.config.public_url).hostname,
         "site": wanted.site_name(shop, account.username),
         "expires_at": account.expires_at,
-        "closes_at": account.expires_at + ledger.grace_seconds(shop, account),
+        "closes_at": ledger.closes_at(shop, account),
         "reason": account.blocked_reason,
         "now": now(),
     }

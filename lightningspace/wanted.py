@@ -398,7 +398,8 @@ def renew(
     From now on, or from a moment on. With time left it is neither suspended nor closing any more.
     """
     facts = ledger.columns(account, holding, at, has_other_size=size is not None)
-    facts |= {"calendar_at": now(), "last_call_at": None}
+    kept_until = ledger.kept_until(shop, account, facts["valued_at"], size is not None)
+    facts |= {"calendar_at": now(), "last_call_at": None, "kept_until": kept_until}
     # Before it is ready nothing melts away, whatever its end says.
     if holding.seconds and (account.ready_at is None or facts["expires_at"] > now()):
         facts |= {"suspended_at": None, "closing_at": None}

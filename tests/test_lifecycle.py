@@ -748,6 +748,33 @@ def test_a_tip_of_a_sat_is_a_grace_of_its_own_length(this_shop, look, time):
     assert ledger.grace_seconds(this_shop, fresh(bob)) == DAY // 7 + DAY
 
 
+def test_a_strangers_sat_has_nothing_deleted_sooner(this_shop, look, time):
+    bob = hosted(this_shop, "bob", 365 * DAY, value_msat=365 * 105_000, space_mb=5000)
+    closes_at = bob.expires_at + GRACE
+    time(365 * DAY + HOUR)
+    look()
+    for _ in range(2):
+        renew(this_shop, bob, lambda held: held.buy(1000, 105_000, 1095 * DAY))
+        assert ledger.closes_at(this_shop, fresh(bob)) == closes_at
+        time(DAY)
+        look()
+        assert fresh(bob).suspended_at
+    time(closes_at - clock.now() - INVOICE)
+    assert look().last_calls == 1
+    renew(this_shop, bob, lambda held: held.buy(1000, 105_000, 1095 * DAY))
+    time(2 * HOUR)
+    assert look().last_calls == 1
+
+
+def test_what_is_kept_is_not_kept_in_a_larger_size(this_shop, look, time):
+    bob = hosted(this_shop, "bob", 14 * DAY, value_msat=98_000)
+    time(14 * DAY + HOUR)
+    look()
+    renew(this_shop, bob, lambda held: held.buy(1000, 7000, 1095 * DAY))
+    renew(this_shop, bob, lambda held: held.resize(1000, 105_000, 1095 * DAY), Size(5000))
+    assert ledger.closes_at(this_shop, fresh(bob)) <= clock.now() + 2 * HOUR
+
+
 def renew(shop, account, buy, size=None) -> None:
     with models.transaction():
         holding = buy(ledger.holding(fresh(account)))
@@ -1138,3 +1165,8 @@ def test_the_database_knows_the_same_grace(this_shop, bob, grace_days):
         Account.update(expires_at=bob.ready_at + term).execute()
         known = Account.select(ledger.grace_in_sql(shop)).scalar()
         assert known == ledger.grace_seconds(shop, fresh(bob)), term
+        for kept_until in (None, bob.ready_at + DAY):
+            Account.update(kept_until=kept_until).execute()
+            for since in (0, bob.ready_at + 3 * HOUR):
+                known = Account.select(ledger.closes_at_in_sql(shop, since)).scalar()
+                assert known == ledger.closes_at(shop, fresh(bob), since), (term, kept_until, since)
