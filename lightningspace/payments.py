@@ -6,8 +6,6 @@ Recording depends on no business rule; taking effect is separate and retried.
 import logging
 import secrets
 import string
-from collections.abc import Callable
-from functools import cache
 
 from peewee import Case, IntegrityError
 
@@ -26,7 +24,7 @@ from lightningspace import (
 )
 from lightningspace.clock import now
 from lightningspace.models import Account, Cursor, Order, lock_account, transaction
-from lightningspace.node import Payment, Refused
+from lightningspace.node import NodeError, Payment, Refused
 from lightningspace.orders import RACES, TOKEN_LENGTH, label
 from lightningspace.prices import DAY, Holding
 from lightningspace.shop import Shop
@@ -373,17 +371,16 @@ def tidy(shop: Shop, node_id: str) -> bool:
 
     Return whether a payment was found that the watcher had not seen. Raises NodeError.
     """
-    found = False
+    found, unknown = False, []
     is_open = Order.paid_at.is_null() & Order.released_at.is_null()
     open_orders = list(Order.select().where(is_open).order_by(Order.placed_at))
-    # Asked once for all of them, and only if there is need; a day more, for a clock that was wrong.
-    since = open_orders[0].placed_at - DAY if open_orders else 0
-    income = cache(lambda: shop.node.income(since))
     for order in open_orders:
         try:
-            found |= _look_up(shop, node_id, order, income)
+            found |= _look_up(shop, node_id, order, unknown)
         except Refused as refused:  # of this order: the others go on
             logger.error("order %s: %s", order.token[:8], refused)
+    if unknown:
+        found |= _find_out(shop, node_id, unknown)
     is_kept = Order.missing_at.is_null(False) & (Order.released_at > now() - DOUBTFUL_SECONDS)
     Order.delete().where(
         Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS) & ~is_kept
@@ -398,7 +395,8 @@ def doubtful() -> list[Order]:
     return list(Order.select().where(doubts).order_by(Order.released_at))
 
 
-def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
+def _look_up(shop: Shop, node_id: str, order: Order, unknown: list[Order]) -> bool:
+    """Whether it was found to be paid; one whose invoice the node does not know is put to those."""
     interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
     given_up = interrupted and orders.give_up(order.token)
     is_over = given_up or order.cancelled_at or order.expires_at <= now()
@@ -411,7 +409,7 @@ def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
             orders.release(order.token)
         return False
     if not is_known:
-        payment = _find_out(shop, order, income())
+        unknown.append(order)
     elif order.missing_at:  # it is restored once more
         Order.update(missing_at=None).where(Order.token == order.token).execute()
     if payment is None:
@@ -421,7 +419,24 @@ def _look_up(shop: Shop, node_id: str, order: Order, income: Callable) -> bool:
         return _record(order.token, node_id, payment)
 
 
-def _find_out(shop: Shop, order: Order, income: dict | None) -> Payment | None:
+def _find_out(shop: Shop, node_id: str, unknown: list[Order]) -> bool:
+    """Whether some were paid, by the node's books; these may be slow: they come last."""
+    found = False
+    try:
+        # A day more, for a clock that was wrong.
+        income = shop.node.income(unknown[0].placed_at - DAY)
+    except NodeError as error:
+        logger.warning("orders whose invoices the node does not know wait: %s", error)
+        return False
+    for order in unknown:
+        payment = _payment_in(shop, order, income)
+        if payment:
+            with transaction():
+                found |= _record(order.token, node_id, payment)
+    return found
+
+
+def _payment_in(shop: Shop, order: Order, income: dict | None) -> Payment | None:
     """The payment of an order whose invoice the node does not know any more, if its books have one.
 
     At the second look without one it is released. If we had not told the node to delete it, that

@@ -652,6 +652,22 @@ def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
     assert Order.select().count() == 0
 
 
+def test_books_that_do_not_open_hold_no_other_order_up(
+    order, this_shop, worker, node, time_machine
+):
+    rpc = LightningRpc(this_shop.config.lightning_rpc)
+    rpc.delinvoice(orders.label(this_shop, order), "unpaid")
+    time_machine.forward(1)
+    other = orders.place(this_shop, wish())
+    node.faults.set("cut-before", "bkpr-listincome")
+    time_machine.forward(16 * 60)
+    payments.tidy(this_shop, this_shop.node.node_id())
+    assert [orders.state(reload(each)) for each in (order, other)] == ["checking", "expired"]
+    node.faults.clear()
+    look_twice(worker, time_machine)
+    assert reload(order).released_at is not None
+
+
 def test_an_order_that_the_node_knows_again_can_be_paid(this_shop, worker, node):
     older = node.copied()
     order = orders.place(this_shop, wish())
