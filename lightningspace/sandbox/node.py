@@ -198,9 +198,6 @@ class SandboxNode:
         """Run without this plugin from now on: its commands are unknown."""
         self._node.unknown |= set(PLUGINS[name])
 
-    def load_plugin(self, name: str) -> None:
-        self._node.unknown -= set(PLUGINS[name])
-
     @property
     def waiting(self) -> int:
         """How many calls of waitanyinvoice are blocked right now."""
