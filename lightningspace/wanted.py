@@ -292,9 +292,11 @@ def is_the_shops(shop: Shop, domain: str) -> bool:
 
     Who had the domain above could receive the shop's own mail on its server.
     """
+    # A host of the local net has one label: to others it may be what their domains end with.
+    hosts = [host for host in shop.config.hosts if "." in host]
     return any(
         f".{domain}".endswith(f".{host}") or f".{host}".endswith(f".{domain}")
-        for host in {shop.config.base_domain, *shop.config.hosts}
+        for host in [shop.config.base_domain, *hosts]
     )
 
 

@@ -259,6 +259,11 @@ def test_a_name_of_the_shop_is_refused(shop, alice):
     assert domains.add(shop, alice.id, "letters-mail.example", False)
 
 
+@with_settings(SMTP_URL="smtp://email:25")
+def test_a_host_of_the_local_net_takes_no_domain_away(shop, alice):
+    assert domains.add(shop, alice.id, "example.email", False)
+
+
 def test_a_name_that_has_become_the_shops_is_not_given(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
