@@ -13,7 +13,7 @@ from peewee import fn
 from lightningspace import wanted
 from lightningspace.clock import now
 from lightningspace.dns import DnsError
-from lightningspace.models import Account, Service, transaction
+from lightningspace.models import Account, Service, lock_account, transaction
 from lightningspace.prices import DAY
 from lightningspace.shop import Shop
 from lightningspace.wanted import this
@@ -103,6 +103,7 @@ def look(shop: Shop, account: Account) -> None:
         Service.update(note=note).where(as_read).execute()
     if note and now() >= next_turn(site) and _may_lead_here(shop, account, site):
         with transaction():
+            lock_account(account.id)  # before its rows, as everybody does
             if Service.update(revision=Service.revision + 1).where(as_read).execute():
                 wanted.look_now(account.id)
 

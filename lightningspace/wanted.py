@@ -14,7 +14,7 @@ from peewee import IntegrityError, fn
 
 from lightningspace import ledger, lnurl, names, offers, passwords, ssh_keys, tipjar, walls
 from lightningspace.clock import now
-from lightningspace.models import Account, Domain, Fact, Service, transaction
+from lightningspace.models import Account, Domain, Fact, Service, lock_account, transaction
 from lightningspace.prices import DAY, Holding, Size
 from lightningspace.shop import Shop
 from lightningspace.vault import Unreadable
@@ -647,6 +647,7 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
         if not moved.execute():
             return 0  # another worker was quicker
         for account in taken:
+            lock_account(account.id)  # before its rows, as everybody does
             if kind == "tipjar":
                 _take_up_uploads(shop, account)
             if _raise_revisions(account.id, kind):

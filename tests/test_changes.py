@@ -1,11 +1,13 @@
 """Changes of what is wanted, once found to be lost or stuck on their way to the panel."""
 
+import threading
+
 import pytest
 
 from lightningspace import hosting, models, progress, wanted
 from lightningspace.lease import Lease
 from lightningspace.models import Account, Service
-from tests.conftest import open_account, work
+from tests.conftest import eventually, open_account, work
 
 pytestmark = pytest.mark.any_database  # in one thread, whatever the database
 
@@ -217,6 +219,30 @@ def test_a_correction_during_the_failing_call_is_tried_at_once(alice, this_shop,
 
     work(worker)
     assert panel.records("forward")[0]["destination"] == "right@example.org"
+
+
+@pytest.mark.each_database
+def test_an_upgrade_and_a_change_wait_for_each_other(alice, this_shop, database_kind):
+    """PostgreSQL ends one of two that have what the other waits for."""
+    upgrade = threading.Thread(target=in_its_own_connection(wanted.bring_up_to_date, this_shop))
+    with models.transaction():
+        wanted.touch(alice.id)
+        upgrade.start()
+        if database_kind == "postgresql":
+            blocked = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            eventually(lambda: models.db.execute_sql(blocked).fetchone())
+        wanted.suspend_within(alice.id)
+    upgrade.join()
+    site = Service.get(Service.kind == "site")
+    assert site.revision == site.applied_revision + 2
+
+
+def in_its_own_connection(step, *arguments):
+    def run():
+        step(*arguments)
+        models.db.close()
+
+    return run
 
 
 # -- a clock that was wrong ------------------------------------------------------------
