@@ -83,6 +83,7 @@ CREATE INDEX accounts_sold ON accounts (server_id, space_mb) WHERE opened_at IS 
 CREATE INDEX accounts_due ON accounts (reconcile_at) WHERE reconcile_at IS NOT NULL;
 CREATE INDEX accounts_to_wipe ON accounts (ready_at) WHERE password_sealed IS NOT NULL;
 CREATE INDEX accounts_calendar ON accounts (calendar_at) WHERE calendar_at IS NOT NULL;
+CREATE INDEX accounts_valued ON accounts (valued_at) WHERE opened_at IS NOT NULL;
 CREATE INDEX accounts_suspended ON accounts (expires_at) WHERE suspended_at IS NOT NULL;
 CREATE INDEX accounts_usage ON accounts (usage_at) WHERE usage_at IS NOT NULL;
 
