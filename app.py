@@ -80,7 +80,7 @@ def create_app(config: Config) -> Flask:
     )
     if config.proxy_hops:
         hops = config.proxy_hops
-        # Whom they have noted, visitors.network finds.
+        # Whose address they have noted, visitors.network reads.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops)
 
     app.session_interface = Sessions()

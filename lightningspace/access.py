@@ -126,7 +126,7 @@ def _proof_page(status: int = 200, **forms):
 def _then() -> str:
     """Where one was going: a page of the control center."""
     path = request.args.get("then", "")
-    return path if re.fullmatch("(/account)(/[a-z0-9-]+){1,3}", path) else url_for("account.access")
+    return path if re.fullmatch("/account(/[a-z0-9-]+){1,3}", path) else url_for("account.access")
 
 
 # -- sessions --------------------------------------------------------------------------

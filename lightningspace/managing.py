@@ -309,8 +309,10 @@ def _mail_link(account_id: str, email: str) -> None:
     try:
         is_sent = reminders.request_change_within(this_shop(), account_id, email)
     except reminders.TooMany:
-        detail = "A link was mailed to this address today already, or several to others. Nothing "
-        detail += "was changed; try again tomorrow."
+        detail = (
+            "A link was mailed to this address today already, or several to others. Nothing was "
+            "changed; try again tomorrow."
+        )
         raise ApiError(429, "too_many_mails", detail, retry_after=DAY) from None
     if not is_sent:
         raise ApiError(409, "no_mail", "This shop sends no mail. Nothing was changed.")

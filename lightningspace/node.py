@@ -231,9 +231,8 @@ class Node:
         A node restored from an older copy gives the number again; what was deleted has none.
         """
         found = self.wait_for_payment(pay_index - 1, 0)
-        return found is not None and (found.pay_index, found.payment_hash) == (
-            *(pay_index, payment_hash),
-        )
+        known = (pay_index, payment_hash)
+        return found is not None and (found.pay_index, found.payment_hash) == known
 
     def node_id(self) -> str:
         return self._call("getinfo")["id"]
