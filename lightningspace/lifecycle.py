@@ -214,8 +214,8 @@ def _take_closings_back() -> None:
 def _take_time_back(moment: int) -> None:
     """Within a transaction: of what was paid or set up while the clock was ahead."""
     is_ahead = Account.valued_at > moment + CLOCKS_DIFFER_SECONDS
-    ahead = Account.select().where(is_ahead & Account.opened_at.is_null(False)).order_by(Account.id)
-    for account in filter(None, map(lock_account, [account.id for account in ahead])):
+    ahead = Account.select(Account.id).where(is_ahead & Account.opened_at.is_null(False))
+    for account in filter(None, map(lock_account, sorted(account.id for account in ahead))):
         own = (Order.account == account.id) & (Order.applied_at <= moment)
         before = Order.select(Order.ends_at).where(own).order_by(Order.applied_at.desc()).first()
         facts = ledger.set_back(account, moment, before.ends_at if before else moment)

@@ -90,8 +90,9 @@ def _is_key(kind: str, encoded: str) -> bool:
 
 def _comment(words: list[str]) -> str:
     plain = unicodedata.normalize("NFKD", " ".join(words)).encode("ascii", "ignore").decode()
-    comment = " ".join(CONTROLS.sub("", plain).split())
-    return comment[:COMMENT_MAX].rstrip()
+    if CONTROLS.search(plain):
+        raise ValueError(NO_KEY)
+    return " ".join(plain.split())[:COMMENT_MAX].rstrip()
 
 
 def _of_ssh2(text: str) -> str:

@@ -64,7 +64,6 @@ def test_a_key_stays_as_it_is(key):
         (f"{KEY}\nalice@laptop", f"{KEY} alice@laptop"),
         # With the signature of the mail that it came in.
         (f"{KEY} alice\n\n-- \n{'Alice, ' * 30}", f"{KEY} alice -- {'Alice, ' * 13}".rstrip()),
-        (f"{KEY} a\0l\x1b[2Jice\0", f"{KEY} al[2Jice"),
         ("\r\n".join(["ssh-rsa", *WRAPPED, "alice"]), f"{RSA} alice"),
         ("\n".join(f"> {line}" for line in ("ssh-rsa", *WRAPPED)), RSA),
         (SSH2, RSA),
@@ -97,7 +96,7 @@ def as_pem(format) -> str:
         (as_pem(PublicFormat.PKCS1), "ssh-keygen -i -m PEM -f FILE"),
         *((text, ssh_keys.NO_KEY) for text in ("", "x", "ssh-ed25519", f"{KEY}=", f"{KEY}AAAA")),
         *((f"ssh-rsa {part}", ssh_keys.NO_KEY) for part in (KEY.split()[1], "A" * 60, "AAAA" * 9)),
-        (f"{KEY} {'x' * 10**6}", ssh_keys.NO_KEY),
+        *((f"{KEY} {end}", ssh_keys.NO_KEY) for end in ("\0", "\x1b[2J", "x" * 10**6)),
         ("ssh-rsa " + "AAAA " * 3000, ssh_keys.NO_KEY),
         (f"ssh-ed25519-cert-v01@openssh.com {KEY.split()[1]}", ssh_keys.NO_KEY),
     ],
