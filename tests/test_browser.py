@@ -215,6 +215,7 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
 
     def fill_in(link, fill, price):
         page.get_by_role("link", name=link, exact=True).click()
+        page.wait_for_url(f"**/account/{link.lower()}")  # loaded: its script hears what is typed
         fill()
         if not script:
             page.get_by_role("button", name="Show price").click()
