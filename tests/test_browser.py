@@ -225,10 +225,7 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
         page.get_by_role("button", name="Order and pay").click()
         page.get_by_role("button", name="Pay from the sandbox wallet").click()
         done = page.get_by_role("button", name="To your hosting")
-        if not script:
-            eventually(lambda: order_of(page).applied_at)
-            page.reload()  # as it does by itself every five seconds
-        # Unless the worker was faster than the page, a poll leads on.
+        # Unless the worker was faster than the page, a poll leads on; without script it loads anew.
         eventually(lambda: page.url.endswith("/account") or done.is_visible())
         if not page.url.endswith("/account"):
             done.click()
