@@ -21,7 +21,7 @@ from lightningspace import (
     walls,
     wanted,
 )
-from lightningspace.models import db, drop_broken_connection
+from lightningspace.models import Order, db, drop_broken_connection
 from lightningspace.node import NodeError
 from lightningspace.panel import Forbidden, PanelError
 from lightningspace.shop import Shop
@@ -102,18 +102,22 @@ class Worker:
 
     def look(self) -> None:
         """Hand out what is due: paid orders that take effect, accounts that want changes."""
-        for order in payments.due():
+        self._hand_out(payments.due())
+
+    def _look_awake(self) -> None:
+        """As `look`. A clock that has jumped is noticed before money counts by it."""
+        due = payments.due()
+        if due:
+            lifecycle.wake()
+        self._hand_out(due)
+
+    def _hand_out(self, paid: list[Order]) -> None:
+        for order in paid:
             # Not by its account: one that waits for a deletion must not hold that up.
             self._start(hosting.OPENING, order.token, self._open, order.token)
         for account_id, step in hosting.due_accounts().items():
             # What waits for a thread of its kind holds up no other step of the account.
             self._start(step, f"{step} {account_id}", self._reconcile, account_id, step)
-
-    def _look_awake(self) -> None:
-        """As `look`. A clock that has jumped is noticed before money counts by it."""
-        if payments.due():
-            lifecycle.wake()
-        self.look()
 
     def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
         """Record the node's next payment; False when none came in `seconds`. Raises NodeError."""
