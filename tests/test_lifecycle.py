@@ -796,23 +796,32 @@ def test_a_payment_counts_from_when_the_node_had_it(this_shop, alice, wallet, wo
     assert fresh(alice).expires_at == alice.expires_at + DAY
 
 
+@pytest.fixture
+def paid_ahead(this_shop, look, wallet, worker, time_machine):
+    """Pay for a day more of an account while the clock is ahead, of which the calendar knows."""
+
+    def pay(account, days_later=0) -> Order:
+        paid_before(account)
+        time_machine.forward(days_later * DAY)
+        time_machine.forward(AHEAD)
+        look()
+        order = extend(this_shop, account, 1)
+        wallet.pay(order.bolt11)  # the node has our clock
+        record_payments(worker)
+        payments.apply(this_shop, order.token)
+        time_machine.forward(-AHEAD)
+        look()
+        return order
+
+    return pay
+
+
 @pytest.mark.each_database
 @pytest.mark.parametrize("term", [MONTHS, DAY])
-def test_what_was_paid_while_the_clock_was_ahead_counts_from_now(
-    this_shop, look, wallet, worker, time_machine, term
-):
+def test_what_was_paid_while_the_clock_was_ahead_counts_from_now(this_shop, paid_ahead, term):
     bob = hosted(this_shop, "bob", term, value_msat=term // DAY * 7000)
-    paid_before(bob)
-    time_machine.forward(2 * DAY)
     is_over = term == DAY
-    time_machine.forward(AHEAD)
-    look()
-    order = extend(this_shop, bob, 1)
-    wallet.pay(order.bolt11)  # the node has our clock
-    record_payments(worker)
-    payments.apply(this_shop, order.token)
-    time_machine.forward(-AHEAD)
-    look()
+    paid_ahead(bob, days_later=2)
     end = clock.now() + DAY if is_over else bob.expires_at + DAY
     assert abs(fresh(bob).expires_at - end) <= 1
     assert ledger.holding(fresh(bob)).value_msat == pytest.approx(
@@ -841,36 +850,16 @@ def test_what_was_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, t
     assert carol.expires_at == clock.now() + MONTHS
 
 
-def test_a_long_time_keeps_its_end_though_the_clock_was_ahead(
-    this_shop, look, wallet, worker, time_machine
-):
+def test_a_long_time_keeps_its_end_though_the_clock_was_ahead(this_shop, paid_ahead):
     bob = hosted(this_shop, "bob", 730 * DAY, value_msat=730 * 7000)
-    paid_before(bob)
-    time_machine.forward(AHEAD)
-    look()
-    order = extend(this_shop, bob, 1)
-    wallet.pay(order.bolt11)
-    record_payments(worker)
-    payments.apply(this_shop, order.token)
-    time_machine.forward(-AHEAD)
-    look()
+    order = paid_ahead(bob)
     after = fresh(bob)
     assert after.expires_at == Order.get_by_id(order.token).ends_at == bob.expires_at + DAY
     assert after.value_msat == pytest.approx(731 * 7000, rel=0.01)
 
 
-def test_what_was_over_by_a_clock_that_was_ahead_was_not_unpaid(
-    this_shop, bob, look, wallet, worker, time_machine
-):
-    paid_before(bob)
-    time_machine.forward(AHEAD)
-    look()
-    order = extend(this_shop, bob, 1)
-    wallet.pay(order.bolt11)
-    record_payments(worker)
-    payments.apply(this_shop, order.token)
-    time_machine.forward(-AHEAD)
-    look()
+def test_what_was_over_by_a_clock_that_was_ahead_was_not_unpaid(bob, paid_ahead):
+    paid_ahead(bob)
     assert ledger.paid_seconds(fresh(bob)) == MONTHS + DAY
 
 
