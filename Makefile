@@ -21,12 +21,12 @@ clients: $(CLIENTS:%=.clients/%/ready)
 # Many generated lives of accounts against the sandbox's panel, other ones at each run; about one
 # a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
 soak: $(VENV)/ready
-	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/test_stateful.py
+	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_stateful.py
 
 # A simulated year of 300 customers, with faults and restarts, hour by hour; it prints the table of
 # what became of them and their money. SEED=n makes up another one.
 year: $(VENV)/ready
-	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/test_year.py
+	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
 
 # Made anew when the pinned versions change.
 $(VENV)/ready: requirements.txt

@@ -12,36 +12,18 @@ from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-import lightningspace.access  # noqa: F401 (adds its pages to `account`)
-import lightningspace.addresses  # noqa: F401
-import lightningspace.buying  # noqa: F401
-import lightningspace.giving  # noqa: F401 (adds its routes to `api`)
-import lightningspace.login  # noqa: F401 (adds its pages to `web`)
-import lightningspace.managing  # noqa: F401
-import lightningspace.receiving  # noqa: F401
-import lightningspace.tipping  # noqa: F401
-from lightningspace import (
-    answers,
-    cli,
-    forms,
-    models,
-    names,
-    orders,
-    passwords,
-    qr,
-    sessions,
-    shop,
-    visitors,
-    wanted,
-)
-from lightningspace.api import api
-from lightningspace.clock import clock_time, iso_time, now, span
-from lightningspace.config import Config, ConfigError
-from lightningspace.control import account
-from lightningspace.discovery import discovery
-from lightningspace.limits import Limits, Unusable
-from lightningspace.lnurl_pay import lnurl_pay
-from lightningspace.web import stop_reminders, web
+from lightningspace import cli, pages, shop
+from lightningspace.api import answers
+from lightningspace.api.discovery import discovery
+from lightningspace.api.lnurl import lnurl_pay
+from lightningspace.api.selling import api
+from lightningspace.base import models, names, passwords, qr
+from lightningspace.base.clock import clock_time, iso_time, now, span
+from lightningspace.base.config import Config, ConfigError
+from lightningspace.pages.reminders import stop_reminders
+from lightningspace.rules import order_book, services, sessions
+from lightningspace.visitors import forms, logins
+from lightningspace.visitors.limits import Limits, Unusable
 
 ROOT = Path(__file__).parent
 INSTANCE = ROOT / "instance"
@@ -80,7 +62,7 @@ def create_app(config: Config) -> Flask:
     )
     if config.proxy_hops:
         hops = config.proxy_hops
-        # Whose address they have noted, visitors.network reads.
+        # Whose address they have noted, networks.network reads.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops)
 
     app.session_interface = Sessions()
@@ -100,9 +82,9 @@ def create_app(config: Config) -> Flask:
             "RATE_LIMIT_STORAGE is not usable: write memory://, or redis://host:6379 and "
             "`pip install redis`"
         ) from error
-    visitors.login_manager.init_app(app, add_context_processor=False)
-    app.register_blueprint(web)
-    app.register_blueprint(account)
+    logins.login_manager.init_app(app, add_context_processor=False)
+    for part in pages.PARTS:
+        app.register_blueprint(part.blueprint)
     app.register_blueprint(api)
     app.register_blueprint(discovery)
     app.register_blueprint(lnurl_pay)
@@ -133,12 +115,12 @@ def check_origin() -> None:
     origin = request.headers.get("Origin")
     if answers.is_for_programs(request.path):  # no cookie counts there
         return
-    if request.method != "POST" or origin is None or request.endpoint == "web.stop_reminders":
+    if request.method != "POST" or origin is None or request.endpoint == "reminders.stop_reminders":
         return
     if origin == "null" and request.headers.get("Sec-Fetch-Site") == "same-origin":
         return
     ours = request.host_url.rstrip("/")
-    if origin not in (ours, visitors.this_shop().config.public_url):
+    if origin not in (ours, shop.this_shop().config.public_url):
         raise BadRequest("This form was sent from another site.")
 
 
@@ -231,12 +213,12 @@ ERRORS = {
 
 def register_template_tools(app: Flask) -> None:
     app.add_template_global(now)
-    app.add_template_global(wanted.SERVICE_NAMES, "SERVICE_NAMES")
+    app.add_template_global(services.SERVICE_NAMES, "SERVICE_NAMES")
     app.add_template_filter(qr.svg, "qr")
     app.add_template_filter(forms.size_in_words, "size")
     app.add_template_filter(names.in_unicode)
     app.add_template_filter(sats)
-    app.add_template_filter(orders.terms_of, "terms")
+    app.add_template_filter(order_book.terms_of, "terms")
     app.add_template_filter(lambda msat: sats(msat - 999), "sats_down")
     app.add_template_filter(iso_time)
     app.add_template_filter(clock_time)

@@ -8,8 +8,9 @@ from typing import NoReturn
 from peewee import PeeweeException
 
 from app import INSTANCE, create_app
-from lightningspace import logs, models, shop
-from lightningspace.config import ConfigError, from_env
+from lightningspace import shop
+from lightningspace.base import logs, models
+from lightningspace.base.config import ConfigError, from_env
 
 # With this code gunicorn ends as well; with another it would start its workers again for ever.
 NO_START = 4

@@ -14,7 +14,7 @@ MEASURES = {
     "memory": measures.memory,
     "opening": measures.opening,
     "idle": measures.idle,
-    "calendar": measures.calendar,
+    "calendar": measures.calendar_passes,
     "l402": tokens.measure,
 }
 

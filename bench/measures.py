@@ -19,9 +19,11 @@ import psycopg
 from bench.customers import Browser, Pollers, crowd, fetch, pay
 from bench.filling import fill
 from bench.programs import ROOT, Program, Stage, stage
-from lightningspace import hosting, lifecycle, models, names, progress, wanted
-from lightningspace.clock import now
-from lightningspace.models import Account, Fact
+from lightningspace.base import models, names
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Fact
+from lightningspace.panel import reconcile
+from lightningspace.rules import calendar, clock_watch, progress, wanted
 from lightningspace.shop import Shop
 
 TIMINGS = ROOT / "tests" / "contracts" / "ispconfig" / "_timings.json"
@@ -303,7 +305,7 @@ SIDE_BY_SIDE = (("ftp",), ("shell",), ("database_user", "database"), ("mail_doma
 
 
 def opening(count: int = 40) -> None:
-    heading("opening: hosting.reconcile of a new account, against a panel as fast as the real one")
+    heading("opening: reconcile.account of a new account, against a panel as fast as the real one")
     with stage() as opened:
         shop = opened.shop()
         first = reconciled(shop, opened)
@@ -348,7 +350,7 @@ def reconciled(shop: Shop, opened: Stage) -> Reconciled:
     """Open one account more."""
     account_id = a_new_account(shop)
     cpu = time.process_time()
-    seconds = seconds_of(hosting.reconcile, shop, account_id)
+    seconds = seconds_of(reconcile.reconcile, shop, account_id)
     cpu = time.process_time() - cpu
     if Account.get_by_id(account_id).ready_at is None:
         raise RuntimeError(f"not opened: {[row.error for row in progress.failing()]}")
@@ -394,7 +396,7 @@ def critical_path(calls: list[tuple[str, float]]) -> float:
 
 
 def nothing_to_do(shop: Shop, opened: Stage, account_id: str) -> None:
-    seconds = [seconds_of(hosting.reconcile, shop, account_id) for _ in range(100)]
+    seconds = [seconds_of(reconcile.reconcile, shop, account_id) for _ in range(100)]
     calls = len(opened.stand_ins.panel_calls())
     goal(f"with nothing to do: {calls} panel calls (0), {in_ms(seconds, 50, 99)}", calls == 0)
 
@@ -427,7 +429,7 @@ DAY = 86400
 DUE = 1000
 
 
-def calendar(few: int = 10_000, many: int = 1_000_000) -> None:
+def calendar_passes(few: int = 10_000, many: int = 1_000_000) -> None:
     heading(f"calendar: a pass with {DUE} accounts due, among {few} and among {many}")
     kinds = {"SQLite": None}
     if os.environ.get("TEST_POSTGRESQL_URL"):
@@ -450,8 +452,8 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
         took = seconds_of(fill, models.db.obj, accounts, now())
         if url:
             models.db.execute_sql("VACUUM ANALYZE")  # or autovacuum does it meanwhile
-        lifecycle.run_pass(shop)
-        Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+        calendar.run_pass(shop)
+        Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
         for number in range(rounds):
             some = Account.id << [f"id{n * (accounts // DUE) + number}" for n in range(DUE)]
             for what, facts in {
@@ -464,10 +466,10 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
             }.items():
                 Account.update(facts | {"calendar_at": now() - 1}).where(some).execute()
                 cpu = time.process_time()
-                taken.setdefault(what, []).append(seconds_of(lifecycle.run_pass, shop))
+                taken.setdefault(what, []).append(seconds_of(calendar.run_pass, shop))
                 cpus.setdefault(what, []).append(time.process_time() - cpu)
         if Account.select().where(Account.closing_at.is_null(False)).count() != rounds * DUE:
-            raise RuntimeError(f"not closed: {lifecycle.problems(shop)}")
+            raise RuntimeError(f"not closed: {calendar.problems(shop)}")
     medians = {what: statistics.median(seconds) for what, seconds in taken.items()}
     figures = ", ".join(
         f"{what} {seconds:.2f} s (CPU time {statistics.median(cpus[what]):.2f} s)"

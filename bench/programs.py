@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.stand_ins import PANEL_PASSWORD, StandIns
-from lightningspace import models, shop
-from lightningspace.config import from_env
+from lightningspace import shop
+from lightningspace.base import models
+from lightningspace.base.config import from_env
 from lightningspace.shop import Shop
 
 ROOT = Path(__file__).parent.parent

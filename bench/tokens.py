@@ -17,10 +17,12 @@ from bench.customers import challenge, fetch, pay
 from bench.filling import copy_unpaid_order
 from bench.measures import compare, goal, heading, say, throughput
 from bench.programs import Stage, Web, stage
-from lightningspace import clock, l402, models, payments, receipts
-from lightningspace.l402 import Keys, Macaroon
-from lightningspace.models import Account, Order
-from lightningspace.node import WEB_CALLS_AT_ONCE
+from lightningspace.base import clock, models
+from lightningspace.base.models import Account, Order
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import Keys, Macaroon
+from lightningspace.outside.node import WEB_CALLS_AT_ONCE
+from lightningspace.rules import payments, tokens
 from lightningspace.shop import Shop
 
 UNPAID = 50_000
@@ -34,7 +36,7 @@ def measure() -> None:
         web = opened.web()
         credential = buy(opened, web)
         shop = opened.shop()
-        check = partial(receipts.holder, shop, *read(credential))
+        check = partial(tokens.holder, shop, *read(credential))
         requests(opened, web, credential, check)
         rows = all_rows()
         challenges(opened, web)

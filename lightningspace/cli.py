@@ -13,21 +13,22 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from lightningspace import (
-    attack,
+from lightningspace import attack
+from lightningspace.base import copying, messages, models
+from lightningspace.base.models import Account, Order, Service, Table
+from lightningspace.panel import reconcile
+from lightningspace.rules import (
+    accounts,
+    calendar,
     capacity,
-    copying,
-    hosting,
-    lifecycle,
-    messages,
-    models,
+    hostnames,
     node_problems,
     outbox,
     payments,
     progress,
+    services,
     wanted,
 )
-from lightningspace.models import Account, Order, Service, Table
 from lightningspace.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,8 @@ def worker():
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
     shop = current_app.extensions["shop"]
-    told = [*lifecycle.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
-    told += [*outbox.problems(), *wanted.problems(shop), *attack.problems(shop)]
+    told = [*calendar.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
+    told += [*outbox.problems(), *hostnames.problems(shop), *attack.problems(shop)]
     for line in told:
         click.echo(line)
     _print(payments.lost(), partial(_told_of_payment, "and no order waits for it"))
@@ -161,17 +162,17 @@ def _told(result: attack.Result) -> str:
 @click.command("calendar")
 @click.option("--yes", is_flag=True, help="The dates are right: hold nothing up this time.")
 @with_appcontext
-def calendar(yes):
+def run_calendar(yes):
     """Run one pass of the calendar, as the worker does each minute, and print what it did."""
     shop = current_app.extensions["shop"]
-    passed = lifecycle.run_pass(shop, yes)
+    passed = calendar.run_pass(shop, yes)
     click.echo(str(passed))
     if passed.last_calls:
         click.echo(
             f"what is about to be closed is not sold any more, and closed in "
             f"{shop.config.invoice_minutes} minutes (by the worker, or by this command)"
         )
-    for line in lifecycle.problems(shop):
+    for line in calendar.problems(shop):
         click.echo(line)
 
 
@@ -190,8 +191,8 @@ def account(username):
 def retry(username, check):
     """Try now what could not be applied; exit code 1 when something still is not."""
     found = _find(username)
-    (wanted.check if check else hosting.try_now)(found.id)
-    if not hosting.reconcile(current_app.extensions["shop"], found.id):
+    (accounts.check if check else reconcile.try_now)(found.id)
+    if not reconcile.reconcile(current_app.extensions["shop"], found.id):
         raise click.ClickException("a worker is at this account just now: look again in a moment")
     found = Account.get_or_none(Account.id == found.id)
     if found is None:
@@ -209,7 +210,7 @@ def block(username, reason):
     reason = messages.on_one_line(reason)
     if not reason:
         raise click.ClickException("write a reason: the customer reads it")
-    _change(wanted.block, username, reason)
+    _change(accounts.block, username, reason)
     click.echo(f"{username} is blocked; the worker switches everything off")
 
 
@@ -218,7 +219,7 @@ def block(username, reason):
 @with_appcontext
 def unblock(username):
     """Take a block back."""
-    _change(wanted.unblock, username)
+    _change(accounts.unblock, username)
     click.echo(f"{username} is not blocked; the worker switches on what is paid for")
 
 
@@ -238,7 +239,7 @@ def _find(username: str) -> Account:
 
 def _print_account(found: Account) -> bool:
     """Whether all of it is applied."""
-    rows = wanted.services_of(found.id)
+    rows = services.of_account(found.id)
     known = progress.Progress(found, rows)
     click.echo(
         f"{found.username}: account {found.id}, {found.space_mb} MB on server {found.server_id}, "
@@ -272,7 +273,7 @@ def _time(moment: int) -> str:
 
 def register(app: Flask) -> None:
     commands = (
-        *(init_db, copy_database, worker, calendar, problems),
+        *(init_db, copy_database, worker, run_calendar, problems),
         *(account, retry, block, unblock, walls),
     )
     for command in commands:

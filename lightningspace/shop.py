@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, replace
 
-from lightningspace import node as lightning
-from lightningspace.config import Config
-from lightningspace.dns import Resolver
-from lightningspace.ftp import FtpServers
-from lightningspace.l402 import Keys
-from lightningspace.mail import Mailer
-from lightningspace.models import Fact, Server, transaction
-from lightningspace.node import Node
-from lightningspace.panel import Panel
-from lightningspace.prices import Prices
-from lightningspace.vault import Vault
+from flask import current_app
+
+from lightningspace.base.config import Config
+from lightningspace.base.models import Fact, Server, transaction
+from lightningspace.base.prices import Prices
+from lightningspace.base.vault import Vault
+from lightningspace.outside import node as lightning
+from lightningspace.outside.dns import Resolver
+from lightningspace.outside.ftp import FtpServers
+from lightningspace.outside.ispconfig import Panel
+from lightningspace.outside.l402 import Keys
+from lightningspace.outside.mail import Mailer
+from lightningspace.outside.node import Node
 
 KEY_FINGERPRINT = "key fingerprint"
 
@@ -87,3 +89,7 @@ def settle_in(shop: Shop) -> None:
         # A server that is no longer in the settings sells nothing; its accounts stay.
         gone = Server.id.not_in(list(shop.config.capacity_mb))
         Server.update(capacity_mb=0).where(gone).execute()
+
+
+def this_shop() -> Shop:
+    return current_app.extensions["shop"]

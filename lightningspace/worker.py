@@ -6,24 +6,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import (
-    attack,
-    domains,
-    hosting,
-    lifecycle,
+from lightningspace import attack
+from lightningspace.base import walls
+from lightningspace.base.models import Order, db, drop_broken_connection
+from lightningspace.outside.ispconfig import Forbidden, PanelError
+from lightningspace.outside.node import NodeError
+from lightningspace.panel import reconcile
+from lightningspace.rules import (
+    calendar,
+    clock_watch,
+    domain_checks,
     node_problems,
     offers,
     outbox,
     payments,
     progress,
     sessions,
+    upgrades,
     usage,
-    walls,
-    wanted,
 )
-from lightningspace.models import Order, db, drop_broken_connection
-from lightningspace.node import NodeError
-from lightningspace.panel import Forbidden, PanelError
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -60,9 +61,9 @@ class Worker:
         # Paid orders and new hostings have threads that nothing else may take.
         threads = shop.config.worker_threads
         sizes = {
-            hosting.OPENING: threads,
-            hosting.CHANGE: threads // 2,
-            hosting.UPLOAD: threads // 2,
+            reconcile.OPENING: threads,
+            reconcile.CHANGE: threads // 2,
+            reconcile.UPLOAD: threads // 2,
         }
         self._pools = {step: ThreadPoolExecutor(max(1, size), step) for step, size in sizes.items()}
 
@@ -88,7 +89,7 @@ class Worker:
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Until that is known, nothing is deleted: what a gap overtook is taken back first.
-        self._until_done(lifecycle.wake)
+        self._until_done(clock_watch.wake)
         while not self._stopping.is_set():
             self._guarded(self._look_awake)
             self._wake.wait(LOOK_SECONDS)
@@ -108,14 +109,14 @@ class Worker:
         """As `look`. A clock that has jumped is noticed before money counts by it."""
         due = payments.due()
         if due:
-            lifecycle.wake()
+            clock_watch.wake()
         self._hand_out(due)
 
     def _hand_out(self, paid: list[Order]) -> None:
         for order in paid:
             # Not by its account: one that waits for a deletion must not hold that up.
-            self._start(hosting.OPENING, order.token, self._open, order.token)
-        for account_id, step in hosting.due_accounts().items():
+            self._start(reconcile.OPENING, order.token, self._open, order.token)
+        for account_id, step in reconcile.due_accounts().items():
             # What waits for a thread of its kind holds up no other step of the account.
             self._start(step, f"{step} {account_id}", self._reconcile, account_id, step)
 
@@ -137,7 +138,7 @@ class Worker:
     def tidy(self) -> None:
         """What is done every minute. Raises NodeError."""
         progress.wipe_shown_passwords()
-        hosting.forget_rested_names()
+        reconcile.forget_rested_names()
         outbox.forget_places()
         sessions.tidy()
         attack.close_left_over()
@@ -148,7 +149,7 @@ class Worker:
         self._look_at_node()
 
     def mind_calendar(self) -> None:
-        lifecycle.run_pass(self._shop, stopping=self._stopping.is_set)
+        calendar.run_pass(self._shop, stopping=self._stopping.is_set)
 
     def _look_at_node(self) -> None:
         """It can be set otherwise while it runs."""
@@ -205,22 +206,22 @@ class Worker:
     def _open(self, token: str) -> None:
         account_id = payments.apply(self._shop, token)
         if account_id:
-            self._reconcile(account_id, hosting.OPENING)
+            self._reconcile(account_id, reconcile.OPENING)
 
     def _reconcile(self, account_id: str, step: str) -> None:
-        hosting.reconcile(self._shop, account_id, self._stopping.is_set, step)
+        reconcile.reconcile(self._shop, account_id, self._stopping.is_set, step)
 
     def _check_walls(self) -> None:
         attack.check_weekly(self._shop)
 
     def _upgrade(self) -> None:
-        wanted.bring_up_to_date(self._shop)
+        upgrades.bring_up_to_date(self._shop)
 
     def _look_at_queues(self) -> None:
         progress.look_at_queues(self._shop)
 
     def _look_at_domains(self) -> None:
-        domains.look(self._shop, self._stopping.is_set)
+        domain_checks.look(self._shop, self._stopping.is_set)
 
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)

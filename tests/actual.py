@@ -11,7 +11,7 @@ It shares no line with hosting.py: names, numbers and walls are written out here
 import json
 from collections import defaultdict
 
-from lightningspace.models import Account, Order, Service
+from lightningspace.base.models import Account, Order, Service
 
 KINDS = {
     "client": ("client_id", "username"),

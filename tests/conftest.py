@@ -21,22 +21,14 @@ from werkzeug.routing import Rule
 from werkzeug.serving import make_server
 
 from app import create_app
-from lightningspace import (
-    clock,
-    hosting,
-    models,
-    orders,
-    passwords,
-    payments,
-    progress,
-    sessions,
-    shop,
-    wanted,
-)
-from lightningspace.config import Config, from_env
-from lightningspace.models import Account, Fact, Order, Service
-from lightningspace.node import Node
-from lightningspace.prices import Terms
+from lightningspace import shop
+from lightningspace.base import clock, models, passwords
+from lightningspace.base.config import Config, from_env
+from lightningspace.base.models import Account, Fact, Order, Service
+from lightningspace.base.prices import Terms
+from lightningspace.outside.node import Node
+from lightningspace.panel import reconcile
+from lightningspace.rules import orders, payments, progress, sessions, wanted
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.ftp import SandboxFtp
@@ -379,8 +371,8 @@ def work(worker: Worker) -> None:
     record_payments(worker)
     for due in payments.due():
         payments.apply(worker._shop, due.token)
-    for account_id in hosting.due_accounts():
-        hosting.reconcile(worker._shop, account_id)
+    for account_id in reconcile.due_accounts():
+        reconcile.reconcile(worker._shop, account_id)
 
 
 @pytest.fixture(scope="session")
@@ -439,7 +431,7 @@ def alice(this_shop, panel, password_hash) -> Account:
         opened.repeat(this_shop, panel)
         return Account.get()
     account = open_account(this_shop, "alice", password_hash=password_hash)
-    hosting.reconcile(this_shop, account.id)
+    reconcile.reconcile(this_shop, account.id)
     if is_bare and Account.get_by_id(account.id).ready_at:
         Opened.kept[key] = Opened(panel)
     return Account.get_by_id(account.id)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-from lightningspace import clock, hosting, models, progress, wanted
-from lightningspace import panel as ispconfig
 from lightningspace import shop as shops
-from lightningspace.config import from_env
-from lightningspace.models import Account, Order, Service, transaction
-from lightningspace.panel import Panel
-from lightningspace.prices import DAY
+from lightningspace.base import clock, models
+from lightningspace.base.config import from_env
+from lightningspace.base.models import Account, Order, Service, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.outside import ispconfig_records
+from lightningspace.outside.ispconfig import Panel
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, progress, services, wanted
 from lightningspace.sandbox.panel import SandboxPanel
 from tests import actual
 from tests.conftest import PANEL_PASSWORD, SetClock
@@ -177,8 +179,8 @@ class World:
 
     def round(self) -> None:
         """What the worker does when the account is due, or nothing."""
-        for account_id in hosting.due_accounts():
-            hosting.reconcile(self.shop, account_id)
+        for account_id in reconcile.due_accounts():
+            reconcile.reconcile(self.shop, account_id)
 
     def wait(self) -> None:
         """Until the account is due."""
@@ -208,7 +210,7 @@ def make_bystander(panel: Panel) -> None:
     """Somebody else's client with one record of every kind."""
     client = panel.add_client("stranger", "stranger@stranger.test")
     panel.close_client_login(client)
-    for kind in ispconfig.KINDS:
+    for kind in ispconfig_records.KINDS:
         add_foreign(panel, kind)
 
 
@@ -229,17 +231,17 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
     """A record by this name that the shop has not made; the stranger's unless told otherwise."""
     name = name or FOREIGN_NAMES[kind]
     fields = {
-        "site": lambda: ispconfig.site_fields(1, client, None, name, 33, True, php=False),
-        "alias": lambda: ispconfig.alias_fields(1, site, name, True),
-        "ftp": lambda: ispconfig.ftp_fields(1, client, site, name, True),
-        "shell": lambda: ispconfig.shell_fields(1, client, site, name, ""),
-        "database_user": lambda: ispconfig.database_user_fields(1, name),
-        "database": lambda: ispconfig.database_fields(1, site, name, 1, 33, True),
-        "mail_domain": lambda: ispconfig.mail_domain_fields(1, name, True),
-        "mailbox": lambda: ispconfig.mailbox_fields(1, name, 33, True, True),
-        "forward": lambda: ispconfig.forward_fields(1, name, "stranger@example.org", True),
+        "site": lambda: ispconfig_records.site_fields(1, client, None, name, 33, True, php=False),
+        "alias": lambda: ispconfig_records.alias_fields(1, site, name, True),
+        "ftp": lambda: ispconfig_records.ftp_fields(1, client, site, name, True),
+        "shell": lambda: ispconfig_records.shell_fields(1, client, site, name, ""),
+        "database_user": lambda: ispconfig_records.database_user_fields(1, name),
+        "database": lambda: ispconfig_records.database_fields(1, site, name, 1, 33, True),
+        "mail_domain": lambda: ispconfig_records.mail_domain_fields(1, name, True),
+        "mailbox": lambda: ispconfig_records.mailbox_fields(1, name, 33, True, True),
+        "forward": lambda: ispconfig_records.forward_fields(1, name, "stranger@example.org", True),
     }[kind]()
-    password = "a stranger's password" if kind in wanted.WITH_PASSWORD else None
+    password = "a stranger's password" if kind in services.WITH_PASSWORD else None
     return panel.add(kind, client, fields, password)
 
 
@@ -248,7 +250,7 @@ def resize(account_id: str, space_mb: int) -> None:
     with transaction():
         wanted.touch(account_id)
         Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
-        wanted._raise_revisions(account_id, *wanted.SPLIT_PERCENT)
+        wanted.raise_revisions(account_id, *services.SPLIT_PERCENT)
 
 
 def open_account(shop, days: int) -> None:
@@ -317,9 +319,9 @@ FLOWS = {
     "opening": lambda shop: None,
     "growing": add_mailbox,  # what `changing` takes away
     "changing": change,
-    "suspending": lambda shop: wanted.suspend(ID),
-    "resuming": lambda shop: wanted.resume(ID),
-    "closing": lambda shop: wanted.close(ID),
+    "suspending": lambda shop: accounts.suspend(ID),
+    "resuming": lambda shop: accounts.resume(ID),
+    "closing": lambda shop: accounts.close(ID),
     "resting": lambda shop: None,
 }
 STARTS_AFTER = {

@@ -7,9 +7,11 @@ from flask import abort
 from werkzeug.exceptions import default_exceptions
 
 from app import sats
-from lightningspace import models, orders, visitors
-from lightningspace.clock import clock_time, iso_time, span
-from lightningspace.models import Account, Order
+from lightningspace.base import models
+from lightningspace.base.clock import clock_time, iso_time, span
+from lightningspace.base.models import Account, Order
+from lightningspace.rules import orders
+from lightningspace.visitors import logins, networks
 from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
 pytestmark = pytest.mark.any_database
@@ -295,7 +297,7 @@ def test_a_session_of_a_closed_account_is_over(client, alice, app):
         for spoiled in ("", ".", "x", f"{alice.id}", f"{alice.id}.1", f"{alice.id}.0.0", "\0.0"):
             session["_user_id"] = spoiled
             with app.test_request_context():
-                assert visitors.load_user(spoiled) is None
+                assert logins.load_user(spoiled) is None
     assert client.get("/account").status_code == 302
 
 
@@ -316,7 +318,7 @@ def test_a_session_of_a_closed_account_is_over(client, alice, app):
 )
 def test_a_client_is_an_address_or_a_network(app, remote, client_is):
     with app.test_request_context(environ_base={"REMOTE_ADDR": remote}):
-        assert visitors.network() == client_is
+        assert networks.network() == client_is
 
 
 @pytest.mark.parametrize(
@@ -351,14 +353,14 @@ def test_a_client_is_an_address_or_a_network(app, remote, client_is):
 def test_who_comes_through_proxies_is_known_however_they_note_it(app, noted, client_is):
     environ = {"REMOTE_ADDR": "192.0.2.1", "HTTP_X_FORWARDED_FOR": noted}
     with app.test_request_context(environ_base=environ):
-        assert visitors.network() == client_is
+        assert networks.network() == client_is
 
 
 def test_the_operator_is_told_of_visitors_without_an_address(app, caplog):
-    visitors._tell_operator.cache_clear()
+    networks._tell_operator.cache_clear()
     for _ in range(2):
         with app.test_request_context(environ_base={"REMOTE_ADDR": ""}):
-            assert visitors.network() == "unknown"
+            assert networks.network() == "unknown"
     assert caplog.text.count("PROXY_HOPS") == 1
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from lightningspace import cli, lifecycle, wanted
-from lightningspace.clock import now
-from lightningspace.lease import Lease
-from lightningspace.models import Account, Fact, Order, Service
-from lightningspace.prices import DAY
+from lightningspace import cli
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Fact, Order, Service
+from lightningspace.base.prices import DAY
+from lightningspace.panel.lease import Lease
+from lightningspace.rules import accounts, clock_watch, services
 from tests.conftest import open_account, work
 
 pytestmark = pytest.mark.any_database
@@ -24,7 +25,7 @@ def test_account_prints_a_line_for_each_service(alice, flask):
     assert result.exit_code == 0
     assert lines[0].startswith(f"alice: account {alice.id}, 100 MB on server 1, paid until 2")
     assert [line.split()[0] for line in lines[1:]] == [
-        row.kind for row in wanted.services_of(alice.id)
+        row.kind for row in services.of_account(alice.id)
     ]
     assert "ftp" in lines[3] and "ls_alice" in lines[3] and "id 1" in lines[3]
     assert lines[3].endswith("revision 1 of 1")
@@ -81,7 +82,7 @@ def test_retry_says_when_a_worker_is_at_it(alice, flask):
 
 
 def test_retry_closes_what_is_closing(alice, flask):
-    wanted.close(alice.id)
+    accounts.close(alice.id)
     assert flask("retry", "alice").output == "alice is closed\n"
 
 
@@ -104,7 +105,7 @@ def test_block_wants_a_reason(alice, flask):
 
 
 def test_a_closing_account_is_not_blocked(alice, flask):
-    wanted.close(alice.id)
+    accounts.close(alice.id)
     result = flask("block", "alice", "too late")
     assert result.exit_code == 1
     assert "is being closed" in result.output
@@ -174,7 +175,7 @@ def test_calendar_says_what_a_gap_holds_up_and_yes_goes_on(alice, flask):
 def test_calendar_says_that_too_many_would_be_closed(this_shop, flask):
     end_of(*[open_account(this_shop, f"bob{number}") for number in range(11)])
     flask("calendar")
-    Fact.update(value="0").where(Fact.name == lifecycle.UNBROKEN).execute()
+    Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
     Account.update(calendar_at=now()).execute()
     lines = flask("calendar").output.splitlines()
     assert lines[0] == "10 about to be closed"

@@ -6,10 +6,12 @@ import threading
 import pytest
 from pyln.client import LightningRpc
 
-from lightningspace import clock, hosting, lifecycle, node_problems, orders, progress, wanted
-from lightningspace.models import Account, Fact, Order, Service
-from lightningspace.node import NodeError
-from lightningspace.prices import DAY
+from lightningspace.base import clock
+from lightningspace.base.models import Account, Fact, Order, Service
+from lightningspace.base.prices import DAY
+from lightningspace.outside.node import NodeError
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, clock_watch, node_problems, orders, progress, services
 from lightningspace.worker import Worker, warn_of_settings
 from tests.conftest import eventually, record_payments, wish, with_settings
 
@@ -55,7 +57,7 @@ def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
     def are_live() -> bool:
         rows = list(Service.select())
         return all(
-            progress.Progress(account, rows).is_at_rest(wanted.services_of(account.id))
+            progress.Progress(account, rows).is_at_rest(services.of_account(account.id))
             for account in Account.select()
         )
 
@@ -233,7 +235,7 @@ def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
     buyer = orders.Buyer("alice's browser", "a form")
     wallet.pay(orders.extend(this_shop, alice.id, 30, "days", buyer).bolt11)
     worker.follow_payments(seconds=0)
-    wanted.close(alice.id)
+    accounts.close(alice.id)
     Account.update(deleting_at=clock.now()).execute()
     busy = threading.Event()
     keep_busy(worker, busy, *worker._pools)
@@ -250,7 +252,7 @@ def keep_busy(worker, until: threading.Event, *pools: str) -> None:
 
 def test_paid_order_waits_for_no_change_and_no_upload(worker, order, wallet):
     busy = threading.Event()
-    keep_busy(worker, busy, hosting.CHANGE, hosting.UPLOAD)
+    keep_busy(worker, busy, reconcile.CHANGE, reconcile.UPLOAD)
     wallet.pay(order.bolt11)
     worker.follow_payments(seconds=0)
     worker.look()
@@ -262,8 +264,8 @@ def test_paid_order_waits_for_no_change_and_no_upload(worker, order, wallet):
 
 def test_change_waits_for_no_upload(worker, alice, panel):
     busy = threading.Event()
-    keep_busy(worker, busy, hosting.UPLOAD, hosting.OPENING)
-    wanted.suspend(alice.id)
+    keep_busy(worker, busy, reconcile.UPLOAD, reconcile.OPENING)
+    accounts.suspend(alice.id)
     worker.look()
     try:
         eventually(lambda: panel.records("site")[0]["active"] == "n")
@@ -312,9 +314,9 @@ def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
     time_machine, alice, running, this_shop, wallet
 ):
     ends_at = alice.expires_at
-    eventually(lambda: Fact.get_or_none(Fact.name == lifecycle.PASSED))
+    eventually(lambda: Fact.get_or_none(Fact.name == clock_watch.PASSED))
     time_machine.forward(200 * DAY)
-    lifecycle.wake()
+    clock_watch.wake()
     # As if it had been set up then.
     names = ("ready_at", "valued_at", "expires_at")
     ahead = {name: getattr(alice, name) + 200 * DAY for name in names}

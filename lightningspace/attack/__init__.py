@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from lightningspace.attack.attacks import ATTACKS, Attack, NotTried
 from lightningspace.attack.field import Field
 from lightningspace.attack.hostings import CannotCheck, close_left_over, neighbours
-from lightningspace.clock import clock_time, now
-from lightningspace.models import Fact, set_fact
-from lightningspace.prices import DAY
+from lightningspace.base.clock import clock_time, now
+from lightningspace.base.models import Fact, set_fact
+from lightningspace.base.prices import DAY
 from lightningspace.shop import Shop
 
 __all__ = ["CannotCheck", "Result", "check", "check_weekly", "close_left_over", "problems"]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lightningspace import walls
 from lightningspace.attack.field import Field, NotTried
+from lightningspace.base import walls
 
 __all__ = ["ATTACKS", "Attack", "NotTried"]
 

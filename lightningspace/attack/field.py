@@ -17,12 +17,13 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lightningspace import panel, wanted
 from lightningspace.attack.hostings import Hosting, wait
-from lightningspace.deadline import http_session, time_limit
-from lightningspace.ftp import FtpError, Session
-from lightningspace.models import Account, transaction
-from lightningspace.prices import DAY
+from lightningspace.base.models import Account, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.outside import ispconfig_records
+from lightningspace.outside.deadline import http_session, time_limit
+from lightningspace.outside.ftp import FtpError, Session
+from lightningspace.rules import accounts, hostnames, services, wanted
 from lightningspace.shop import Shop
 
 PROBE = (Path(__file__).parent / "probe.php").read_text(encoding="utf-8")
@@ -44,12 +45,12 @@ class Site:
         self.account_id, self.username, self.password = of.account_id, of.username, of.password
         account = Account.get_by_id(of.account_id)
         self.server_id = account.server_id
-        self.host = wanted.host(shop, account)
-        self.name = wanted.site_name(shop, of.username)
+        self.host = hostnames.host(shop, account)
+        self.name = hostnames.site_name(shop, of.username)
         self.user = shop.config.panel_prefix + of.username
-        ids = {row.kind: row.panel_id for row in wanted.services_of(of.account_id)}
+        ids = {row.kind: row.panel_id for row in services.of_account(of.account_id)}
         self.number = ids["site"]
-        self.root = panel.site_directory(ids["client"], ids["site"])
+        self.root = ispconfig_records.site_directory(ids["client"], ids["site"])
 
     def files(self):
         """An FTP session of its owner's, in the directory that he is let into."""
@@ -231,7 +232,7 @@ class Field:
         return session
 
     def may_send(self) -> bool:
-        return wanted.may_send(self.shop, Account.get_by_id(self.annie.account_id))
+        return accounts.may_send(self.shop, Account.get_by_id(self.annie.account_id))
 
     def let_annie_send(self) -> None:
         """As if she had paid for long enough. It is removed with her hosting all the same."""
@@ -240,7 +241,7 @@ class Field:
             Account.update(expires_at=Account.opened_at + (days + 1) * DAY).where(
                 Account.id == self.annie.account_id
             ).execute()
-        wanted.check(self.annie.account_id)
+        accounts.check(self.annie.account_id)
         wait(self.shop, self._hosting)
 
     def patiently(self, look: Callable[[], str | None]) -> str | None:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lightningspace import hosting, orders, passwords, progress, wanted
-from lightningspace.clock import now
-from lightningspace.models import Account, Fact, transaction
+from lightningspace.base import passwords
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Fact, transaction
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, hostnames, progress, services, wanted
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
         _close([each.account_id for each in made])
         for each in made:
             try:
-                hosting.reconcile(shop, each.account_id)
+                reconcile.reconcile(shop, each.account_id)
             except Exception:  # the worker goes on with it
                 logger.exception("account %s: not removed at once", each.account_id)
 
@@ -63,7 +65,7 @@ def close_left_over() -> None:
 def _close(account_ids: list[str]) -> None:
     """The worker removes them, unless somebody else is quicker."""
     for account_id in account_ids:
-        wanted.close(account_id)
+        accounts.close(account_id)
         if not Account.get_or_none(Account.id == account_id):
             Fact.delete().where(Fact.name == MADE + account_id).execute()
 
@@ -97,7 +99,7 @@ def _open(shop: Shop, server_id: int) -> Hosting:
 
 
 def _free_name(shop: Shop) -> str:
-    while Account.get_or_none(Account.username == (name := orders.free_name(shop))):
+    while Account.get_or_none(Account.username == (name := hostnames.free_name(shop))):
         pass
     return name
 
@@ -122,8 +124,8 @@ def _trouble(shop: Shop, of: Hosting) -> str | None:
     """What its hosting waits for; None: it is live."""
     account = Account.get_by_id(of.account_id)
     if account.reconcile_at is not None and account.reconcile_at <= now():
-        hosting.reconcile(shop, of.account_id)
-    account, rows = Account.get_by_id(of.account_id), wanted.services_of(of.account_id)
+        reconcile.reconcile(shop, of.account_id)
+    account, rows = Account.get_by_id(of.account_id), services.of_account(of.account_id)
     failing = [row for row in rows if row.error and not row.is_applied]
     told = "; ".join(f"{row.kind}: {row.error}" for row in failing)
     if any(row.permanent for row in failing):

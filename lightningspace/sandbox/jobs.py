@@ -7,7 +7,7 @@ computed from the clock.
 import math
 from dataclasses import dataclass, field
 
-from lightningspace import clock
+from lightningspace.base import clock
 
 
 def next_run(since: float, run_seconds: float) -> float:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from coincurve import PrivateKey
 
-from lightningspace import clock
+from lightningspace.base import clock
 from lightningspace.sandbox import bolt11, bolt12
 from lightningspace.sandbox.faults import Fault, Faults
 

@@ -1,7 +1,7 @@
 """A stand-in ISPConfig 3.2.12: its remote/json.php over HTTP, and the traps behind it.
 
 What it answers is held against the real server's recorded answers by
-tests/test_sandbox_panel.py. It serves no sites and no mail: it keeps the
+tests/sandbox/test_panel.py. It serves no sites and no mail: it keeps the
 records that a real panel would build them from.
 """
 
@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 import idna
 
-from lightningspace import clock
+from lightningspace.base import clock
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.jobs import Job, JobQueue
 

@@ -17,16 +17,18 @@ from pyln.client import LightningRpc, RpcError
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
-from lightningspace import domains, logs, models, orders, shop, visitors, walls
-from lightningspace.config import ConfigError, from_env
-from lightningspace.forms import Button
-from lightningspace.models import Order
+from lightningspace import shop
+from lightningspace.base import logs, models, walls
+from lightningspace.base.config import ConfigError, from_env
+from lightningspace.base.models import Order
+from lightningspace.rules import domains, order_book
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.mail import Mail, SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
+from lightningspace.visitors.forms import Button
 from lightningspace.worker import Worker
 
 HOST, PORT, SITES_PORT = "127.0.0.1", 5000, 5001
@@ -122,14 +124,14 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
         order = Order.get_or_none(Order.token == token)
         if order is None or not Button().validate_on_submit():
             raise NotFound
-        if orders.state(order) == "unpaid":
+        if order_book.state(order) == "unpaid":
             try:
                 LightningRpc(str(wallet_path)).pay(order.bolt11)
             except RpcError as error:
                 text = f"The sandbox wallet says: {error.error.get('message')}"
                 page = render_template("error.html", title="Not paid", text=text, code=503)
                 return page, 503
-        return redirect(url_for("web.order", token=token), 303)
+        return redirect(url_for("orders.order", token=token), 303)
 
     @sandbox.post("/sandbox/publish/<domain>")
     @login_required
@@ -139,7 +141,7 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
         row = next((row for row in domains.of(account.id) if row.name == domain), None)
         if dns is None or row is None or not Button().validate_on_submit():
             raise NotFound
-        for kind, name, value, _ in domains.records(visitors.this_shop(), account, row):
+        for kind, name, value, _ in domains.records(shop.this_shop(), account, row):
             if kind == "TXT":
                 dns.publish_text(name, value)
             elif kind == "MX":

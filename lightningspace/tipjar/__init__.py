@@ -15,9 +15,10 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from lightningspace import lnurl, qr
-from lightningspace.clock import now
-from lightningspace.ftp import NoSpace, Refused, Session
+from lightningspace.base import qr
+from lightningspace.base.clock import now
+from lightningspace.outside import lnurl
+from lightningspace.outside.ftp import NoSpace, Refused, Session
 
 PROGRAM, SETTINGS, PAGE = "index.php", "tipjar.json", "index.html"
 # Settings first: a program without any would be no tip jar.

@@ -1,0 +1,140 @@
+"""How the API answers: JSON with problems as RFC 9457 has them, HTML only to a browser."""
+
+import json
+from http import HTTPStatus
+
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from lightningspace.api import bodies
+from lightningspace.base import clock
+from lightningspace.outside import lnurl
+
+# What programs ask for lies below these; no cookie counts there, so any site may call it.
+PATHS = ("/api/", f"{lnurl.PATH}/", "/.well-known/l402.json", "/llms.txt")
+PROBLEM = "application/problem+json"
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Content-Type, Authorization, Idempotency-Key, Accept-Authenticate, WWW-Authenticate, "
+        "Macaroon, Grpc-Metadata-Macaroon, Payment-Receipt"
+    ),
+    "Access-Control-Expose-Headers": "WWW-Authenticate, Retry-After, Location, Payment-Receipt",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+# What Flask and its kind refuse, in words for programs.
+DETAILS = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    405: "This address takes other methods: those that Allow names.",
+    413: "The body has more than 64 KiB.",
+    429: "Too many requests in a short time. Send the same again later.",
+}
+
+
+class ApiError(Exception):
+    """An answer other than success: `code` is for programs, `detail` for people.
+
+    `facts` are further members of its body.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: int = 0, **facts):
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.retry_after, self.facts = retry_after, facts
+
+
+def is_for_programs(path: str) -> bool:
+    return path == "/api" or path.startswith(PATHS)
+
+
+def success(body: dict, status: int = 200, **headers: str) -> Response:
+    """Underscores in the headers' names stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(json.dumps(body), status, named, mimetype="application/json")
+
+
+def problem(status: int, code: str, detail: str, title: str = "", **facts) -> Response:
+    title = title or HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "code": code}
+    return Response(json.dumps(body | {"detail": detail} | facts), status, mimetype=PROBLEM)
+
+
+def of_api_error(error: ApiError) -> Response:
+    response = problem(error.status, error.code, error.detail, **error.facts)
+    if error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def of_bad_body(error: bodies.BadBody) -> Response:
+    return problem(400, "bad_request", str(error), errors=error.errors)
+
+
+def of_http_error(error: HTTPException, detail: str, retry_after: str | None) -> Response:
+    """What Flask and its kind refuse, in our form; `detail` is what people are told."""
+    code = HTTPStatus(error.code).phrase.lower().replace(" ", "_")
+    response = problem(error.code, code, DETAILS.get(error.code, detail))
+    for name, value in error.get_headers()[1:]:  # such as Allow
+        response.headers[name] = value
+    if retry_after:
+        response.headers.setdefault("Retry-After", retry_after)
+    return response
+
+
+# -- every answer ----------------------------------------------------------------------
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(answer_preflight)
+    app.after_request(finish)
+
+
+def answer_preflight() -> Response | None:
+    """A browser asks whether a page of another site may call us: it may, with its own token."""
+    if request.method == "OPTIONS" and is_for_programs(request.path):
+        return Response(status=200)
+    return None
+
+
+def finish(response: Response) -> Response:
+    if not is_for_programs(request.path):
+        return response
+    response.headers.update(CORS)
+    response.vary.update(("Accept", "Authorization"))
+    is_json = response.mimetype in ("application/json", PROBLEM)
+    # Wallets read JSON alone, whatever they say in Accept.
+    if is_json and not request.path.startswith(lnurl.PATH) and _is_for_a_browser():
+        _as_page(response)
+    return response
+
+
+def _is_for_a_browser() -> bool:
+    """Only a browser would rather have text/html; programs ask for JSON, for anything, or for
+    nothing.
+    """
+    accepted = request.accept_mimetypes
+    html = max((quality for kind, quality in accepted if kind == "text/html"), default=0)
+    json_kinds = ("application/json", PROBLEM)
+    other = max(accepted[kind] for kind in json_kinds)
+    if any(kind in json_kinds for kind, _ in accepted):
+        return html > other
+    return 0 < html >= other
+
+
+def _as_page(response: Response) -> None:
+    body, is_problem = response.get_json(), response.mimetype == PROBLEM
+    page = render_template(
+        "api.html",
+        body=body,
+        is_problem=is_problem,
+        text=json.dumps(body, indent=2, ensure_ascii=False),
+        until=clock.from_iso(body["expires_at"]) if is_problem and "invoice" in body else None,
+    )
+    # Names in a body may have half a character, which no page can.
+    response.set_data(page.encode(errors="backslashreplace"))
+    response.mimetype = "text/html"

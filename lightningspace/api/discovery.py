@@ -1,0 +1,69 @@
+"""What a program reads first: what is sold here, and how to buy it. Reading mints nothing."""
+
+from flask import Blueprint, Response, render_template
+
+from lightningspace.api import openapi
+from lightningspace.api.answers import success
+from lightningspace.api.routes import ROUTES, Route
+from lightningspace.outside import l402
+from lightningspace.shop import this_shop
+
+discovery = Blueprint("discovery", __name__)
+
+
+@discovery.get(f"{openapi.PREFIX}/openapi.json")
+def openapi_json():
+    return success(openapi.document(this_shop()))
+
+
+@discovery.get("/.well-known/l402.json")
+def manifest():
+    """As the draft of L402's discovery has it.
+
+    It has no quote endpoint: the POSTs that sell are the only ones that make invoices. Nor the key
+    of the node: a wrong one, after the node was changed, would keep everybody from paying.
+    """
+    shop = this_shop()
+    sold = [route for route in ROUTES.items() if route[1].sells]
+    return success(
+        {
+            "version": openapi.MANIFEST_VERSION,
+            "provider": {"name": openapi.TITLE, "uri": shop.config.public_url},
+            "currencies": ["msat"],
+            "macaroon_versions": [l402.IDENTIFIER_VERSION],
+            "payment_methods": ["bolt11"],
+            "openapi": f"{openapi.PREFIX}/openapi.json",
+            "services": [
+                {
+                    "name": l402.SERVICE,
+                    "description": openapi.SUMMARY,
+                    "tiers": [{"tier": 0}],
+                    "capabilities": list(l402.CAPABILITIES),
+                    "resources": [_resource(name, route) for name, route in sold],
+                }
+            ],
+            "caveats": openapi.CAVEATS,
+        }
+    )
+
+
+def _resource(name: str, route: Route) -> dict:
+    method, path = name.split()
+    return {
+        "path": f"{openapi.PREFIX}{path}",
+        "method": method,
+        "capability": route.capability,
+        "pricing": openapi.pricing(this_shop(), route),
+    }
+
+
+@discovery.get("/llms.txt")
+def llms_txt():
+    shop = this_shop()
+    text = render_template(
+        "llms.txt",
+        address=shop.config.public_url,
+        size_mb=shop.config.space_sizes_mb[0],
+        costs=openapi.smallest_sat(shop),
+    )
+    return Response(text, mimetype="text/plain")

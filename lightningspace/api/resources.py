@@ -1,0 +1,325 @@
+"""What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
+
+from lightningspace.base.clock import iso_time, now
+from lightningspace.base.models import Account, Domain, Order, Service
+from lightningspace.base.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
+from lightningspace.rules import (
+    accounts,
+    calendar,
+    capacity,
+    hostnames,
+    ledger,
+    offers,
+    order_book,
+    services,
+    usage,
+)
+from lightningspace.rules import domains as extra_domains
+from lightningspace.rules import tips as of_tips
+from lightningspace.rules.progress import Progress
+from lightningspace.shop import Shop
+from lightningspace.visitors.forms import EXTRAS_MAX
+
+# Of what was paid, so much is told with the hosting itself.
+PAYMENTS_SHOWN = 10
+# What says more of a hosting than that it is live, the first that is true.
+STATES = ("blocked", "closing", "last_call", "suspended")
+# What is told to those who may not read, when they have paid or changed something.
+TERMS = ("as_of", "state", "is_ready", "paid_until", "left_seconds", "credit_msat", "size")
+
+
+# -- prices ----------------------------------------------------------------------------
+
+
+def prices(shop: Shop) -> dict:
+    config = shop.config
+    return {
+        "sizes": [
+            {
+                "space_mb": size,
+                "rate_msat_per_day": shop.prices.rate(Size(size)),
+                "price_msat_of_30_days": shop.prices.price_msat(Terms(size, 30, "days")),
+            }
+            for size in config.space_sizes_mb
+        ],
+        "included": {"addresses": config.addresses_included, "domains": config.domains_included},
+        "extra": {
+            "address_msat_per_day": config.price_msat_per_address_day,
+            "domain_msat_per_day": config.price_msat_per_domain_day,
+            "most_of_each": EXTRAS_MAX,
+        },
+        "time": {
+            "unit_seconds": UNIT_SECONDS,
+            "shortest_seconds": SHORTEST_SECONDS,
+            "longest_seconds": LONGEST_SECONDS,
+            "horizon_seconds": config.horizon_seconds,
+        },
+        "invoice_minutes": config.invoice_minutes,
+        "mail_send_min_days": config.mail_send_min_days,
+        "grace_days": config.grace_days,
+        "space_left_mb": capacity.largest_mb(shop),
+    }
+
+
+def price(shop: Shop, terms: Terms) -> dict:
+    """Of a new hosting."""
+    return {"space_mb": terms.space_mb, "time": time(terms), "msat": shop.prices.price_msat(terms)}
+
+
+def size(of: Size) -> dict:
+    return vars(of)
+
+
+def time(of: Terms) -> dict:
+    return {"duration": of.duration, "unit": of.unit, "seconds": of.seconds}
+
+
+# -- a hosting -------------------------------------------------------------------------
+
+
+def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
+    """All that the control center shows of a hosting that was opened.
+
+    `is_owner`: with its addresses for reminders, and with generated passwords as long as they are
+    shown there.
+    """
+    rows = services.of_account(account.id)
+    banners, known = calendar.banners(shop, account), Progress(account, rows)
+    return {
+        "as_of": iso_time(now()),
+        "username": account.username,
+        "site": hostnames.site_name(shop, account.username),
+        "state": _state(account, rows, known, [kind for kind, _ in banners]),
+        "notices": [_notice(kind, facts) for kind, facts in banners],
+        "is_ready": account.ready_at is not None,
+        "jobs_before": known.jobs_before(),
+        **_times(account),
+        "size": size(ledger.size(account)),
+        "space": _space(account),
+        "email": account.email if is_owner else None,
+        "email_waits": account.email_waits if is_owner else None,
+        "password": services.unsealed(shop, account.password_sealed) if is_owner else None,
+        "services": [service(shop, row, known, is_owner) for row in rows],
+        "connections": _connections(shop, account, rows),
+        "may_send": accounts.may_send(shop, account),
+        "php": _php(account, rows),
+        "mailboxes": mailboxes(shop, known, is_owner),
+        "forwards": forwards(known),
+        "addresses_allowed": services.addresses_allowed(shop, account),
+        "domains": domains(shop, known),
+        "domains_allowed": services.domains_allowed(shop, account),
+        "orders": [order(each) for each in order_book.unpaid(account.id)],
+        "payments": [order(each) for each in _payments(account.id)],
+        "tips": tips(shop, account),
+    }
+
+
+def _state(account: Account, rows: list[Service], known: Progress, told: list[str]) -> str:
+    """One of STATES, or else setting_up, problem, changing or live."""
+    if account.suspended_at:
+        told = [*told, "suspended"]
+    for state in STATES:
+        if state in told:
+            return state
+    if account.ready_at is None:
+        return "setting_up"
+    parts = services.beside_tip_jar(rows)
+    if any(row.error and not row.is_applied for row in parts):
+        return "problem"
+    return "live" if known.is_at_rest(parts) else "changing"
+
+
+def _notice(kind: str, facts: dict) -> dict:
+    told = {name: _time(fact) if name.endswith("_at") else fact for name, fact in facts.items()}
+    return {"kind": kind} | told
+
+
+def _times(account: Account) -> dict:
+    return {
+        "opened_at": _time(account.opened_at),
+        "ready_at": _time(account.ready_at),
+        "paid_until": _time(account.expires_at),
+        "left_seconds": max(0, account.expires_at - now()),
+        "paid_seconds": ledger.paid_seconds(account),
+        "credit_msat": account.credit_msat,
+    }
+
+
+def _space(account: Account) -> dict:
+    """Each part with the MB used (null: not known yet) and bought."""
+    names = {"site": "site", "database": "database", "mailbox": "mail"}
+    parts = {
+        names[kind]: {"used_mb": used_mb, "mb": mb}
+        for kind, (used_mb, mb) in services.space_mb(account).items()
+    }
+    return parts | {"as_of": _time(account.used_at)}
+
+
+def _php(account: Account, rows: list[Service]) -> dict:
+    site = next((row for row in rows if row.kind == "site"), None)
+    choices = usage.php_choices(account, site)
+    return {
+        "choice": usage.php_choice(site),
+        "choices": [{"id": id, "name": name} for id, name in choices],
+    }
+
+
+# What the overview says of how to connect. A mailbox's user is its address.
+CONNECTIONS = {
+    "ftp": ("ftp", {"port": 21, "security": "explicit TLS"}),
+    "shell": ("ssh", {"port": 22}),
+    # In the jail there is no socket, which `localhost` means to the database's own programs.
+    "database": ("database", {"host": "localhost", "host_over_ssh": "127.0.0.1", "port": 3306}),
+    "mailbox": ("imap", {"port": 993, "security": "TLS"}),
+}
+
+
+def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
+    host = hostnames.host(shop, account)
+    first = {row.kind: row.name for row in reversed(rows) if not row.gone}
+    web = f"http://{hostnames.site_name(shop, account.username)}/"
+    told: dict = {"host": host, "web": {"url": web, "directory": "web"}}
+    for kind, (name, facts) in CONNECTIONS.items():
+        user = first.get("database_user" if kind == "database" else kind)
+        told[name] = {"host": host, "user": user} | facts if kind in first else None
+    if told["database"]:
+        told["database"]["database"] = first["database"]
+    mail = told["imap"]
+    told["smtp"] = mail and mail | {"port": 587, "security": "STARTTLS"}
+    return told
+
+
+# -- services --------------------------------------------------------------------------
+
+
+def service(shop: Shop, row: Service, known: Progress, is_owner: bool) -> dict:
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "is_on": row.active,
+        "settings": services.settings_of(row),
+        **({"note": row.note} if row.note else {}),
+        "password": _new_password(shop, row, is_owner),
+    } | _progress(row, known)
+
+
+def _progress(row: Service, known: Progress) -> dict:
+    """Its state; `trouble` null, or since when it fails and whether it waits for the operator."""
+    trouble = None
+    if row.error and not row.is_applied:
+        trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
+    return {"state": known.told_state(row), "trouble": trouble}
+
+
+def _new_password(shop: Shop, row: Service, is_owner: bool) -> str | None:
+    return services.new_password(shop, row) if is_owner and not row.gone else None
+
+
+def mailboxes(shop: Shop, known: Progress, is_owner: bool) -> list[dict]:
+    quotas = services.mailbox_quotas_mb(known.account.space_mb, known.rows)
+    return [
+        {
+            "address": row.name,
+            "quota_mb": quotas.get(row.name),
+            "own_quota_mb": services.settings_of(row)["quota_mb"],
+            "password": _new_password(shop, row, is_owner),
+        }
+        | _progress(row, known)
+        for row in known.rows
+        if row.kind == "mailbox"
+    ]
+
+
+def forwards(known: Progress) -> list[dict]:
+    return [
+        {"address": row.name, "destination": services.settings_of(row)["destination"]}
+        | _progress(row, known)
+        for row in known.rows
+        if row.kind == "forward"
+    ]
+
+
+def domains(shop: Shop, known: Progress) -> list[dict]:
+    return [_domain(shop, known, row) for row in extra_domains.of(known.account.id)]
+
+
+def _domain(shop: Shop, known: Progress, domain: Domain) -> dict:
+    """`web` and `mail`: how far they are; null while the records do not allow them."""
+    own = {row.kind: row for row in known.rows if row.name == domain.name and not row.gone}
+    return {
+        "name": domain.name,
+        "wants_mail": domain.wants_mail,
+        "added_at": _time(domain.added_at),
+        "looked_at": _time(domain.looked_at),
+        "verified_at": _time(domain.verified_at),
+        "missing_at": _time(domain.missing_at),
+        "mx_missing_at": _time(domain.mx_missing_at),
+        "mail_ends_at": _time(extra_domains.mail_ends_at(domain)),
+        "ends_at": _time(extra_domains.ends_at(domain)),
+        "problem": domain.problem,
+        "records": [
+            {"type": type, "name": name, "value": value, "purpose": purpose}
+            for type, name, value, purpose in extra_domains.records(shop, known.account, domain)
+        ],
+        "web": _progress(own["alias"], known) if "alias" in own else None,
+        "mail": _progress(own["mail_domain"], known) if "mail_domain" in own else None,
+    }
+
+
+# -- orders ----------------------------------------------------------------------------
+
+
+def _payments(account_id: str) -> list[Order]:
+    return order_book.latest(account_id, order_book.OWN_DOORS, PAYMENTS_SHOWN)
+
+
+def order(of: Order) -> dict:
+    """Never the preimage, and no invoice: the page of the order shows that while it can be paid."""
+    terms = order_book.terms_of(of)
+    return {
+        "order": of.token,
+        "kind": of.kind,
+        "state": order_book.state(of),
+        "price_msat": of.amount_msat,
+        "received_msat": of.received_msat,
+        "size": size(order_book.size_of(of)) if of.space_mb else None,
+        "time": time(terms) if terms else None,
+        "placed_at": _time(of.placed_at),
+        "expires_at": _time(of.expires_at),
+        "paid_at": _time(of.paid_at),
+        "applied_at": _time(of.applied_at),
+        "ends_at": _time(of.ends_at),
+        "bought_seconds": of.bought_seconds,
+        "credit_msat": of.bought_credit_msat,
+        "payment_hash": of.payment_hash,
+    }
+
+
+# -- tips ------------------------------------------------------------------------------
+
+
+def tips(shop: Shop, account: Account) -> dict:
+    """The doors, open or closed, and what others gave by them; `offer` None: it was not made."""
+    offer = offers.of(account.id)
+    return {
+        **{name: getattr(account, name) for name in of_tips.SWITCHES},
+        "page_url": of_tips.page_url(shop, account),
+        "lightning_address": of_tips.lightning_address(shop, account),
+        "offer": offer and offer.bolt12,
+        "received_msat": of_tips.received_msat(account),
+    }
+
+
+def tip(of: Order) -> dict:
+    return {
+        "order": of.token,
+        "door": of.door,
+        "received_msat": of.received_msat,
+        "message": of.message,
+        "hidden": of.hidden_at is not None,
+        "paid_at": _time(of.paid_at),
+    }
+
+
+def _time(seconds: int | None) -> str | None:
+    return None if seconds is None else iso_time(seconds)

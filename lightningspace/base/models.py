@@ -1,0 +1,391 @@
+"""The tables as peewee classes, and the connection to them."""
+
+import re
+import threading
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from peewee import (
+    BigIntegerField,
+    BooleanField,
+    CompositeKey,
+    Database,
+    DatabaseProxy,
+    Field,
+    ForeignKeyField,
+    Model,
+    SqliteDatabase,
+    TextField,
+)
+from playhouse.db_url import connect
+
+SCHEMA = Path(__file__).parents[2] / "schema.sql"
+
+# Money is in it: every commit reaches the disk, and what was wiped is overwritten.
+SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "secure_delete": 1,
+}
+SQLITE_BUSY_SECONDS = 30
+
+db = DatabaseProxy()
+_sqlite_writer = threading.Lock()
+
+
+def open_database(url: str) -> Database:
+    """Point the models at the database of `url` (sqlite:///… or postgresql://…).
+
+    Connections are opened when first used, one per thread, and kept.
+    """
+    database = connect_to(url)
+    db.initialize(database)
+    return database
+
+
+def connect_to(url: str) -> Database:
+    """The database of `url`, while the models stay with theirs."""
+    if url.startswith("sqlite:"):
+        # BEGIN IMMEDIATE: a plain BEGIN that reads first answers "database is locked" when
+        # another thread has written meanwhile, whatever the busy timeout.
+        path = url.removeprefix("sqlite:///")
+        return SqliteDatabase(
+            path, pragmas=SQLITE_PRAGMAS, timeout=SQLITE_BUSY_SECONDS, lock_type="IMMEDIATE"
+        )
+    return connect(
+        url,
+        unquote_user=True,
+        unquote_password=True,
+        prefer_psycopg3=True,
+        # A statement that is prepared on one connection of PgBouncer's is missing on the next.
+        prepare_threshold=None,
+    )
+
+
+@contextmanager
+def transaction():
+    """All or nothing, and one writer at a time on SQLite. Never nest it."""
+    if db.in_transaction():
+        raise RuntimeError("a transaction is open already")
+    # SQLite's own queue between threads is a sleep that doubles: ours wakes the next at once.
+    with _sqlite_writer if isinstance(db.obj, SqliteDatabase) else nullcontext(), db.atomic():
+        yield
+
+
+def init_db() -> bool:
+    """Create the tables of schema.sql; False when they were there. Safe to call twice."""
+    with transaction():
+        if db.table_exists("facts"):
+            return False
+        create_tables(db)
+    return True
+
+
+def create_tables(database: Database) -> None:
+    """Run schema.sql, in a transaction of the caller's."""
+    text = re.sub(r"--.*", "", SCHEMA.read_text())
+    for statement in text.split(";"):
+        if statement.strip():
+            database.execute_sql(statement)
+
+
+def drop_broken_connection() -> None:
+    """Close this thread's connection if the server has gone away; the next query opens another."""
+    if not db.is_closed() and not db.is_connection_usable():
+        db.close()
+
+
+class Table(Model):
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+class Server(Table):
+    id = BigIntegerField(primary_key=True)
+    capacity_mb = BigIntegerField()
+    php_versions = TextField(default="[]")
+    php_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "servers"
+
+
+class Account(Table):
+    id = TextField(primary_key=True)
+    username = TextField(null=True, unique=True)
+    server = ForeignKeyField(Server, column_name="server_id")
+    space_mb = BigIntegerField()
+    extra_addresses = BigIntegerField(default=0)
+    extra_domains = BigIntegerField(default=0)
+    held_by = TextField(null=True, unique=True)
+    email = TextField(null=True)
+    email_waits = TextField(null=True)
+    email_epoch = BigIntegerField(default=0)
+    password_sealed = TextField(null=True)
+    password_hash = TextField(null=True)
+    opened_at = BigIntegerField(null=True)
+    ready_at = BigIntegerField(null=True)
+    expires_at = BigIntegerField(null=True)
+    valued_at = BigIntegerField(null=True)
+    value_msat = BigIntegerField(null=True)
+    credit_msat = BigIntegerField(default=0)
+    paid_msat = BigIntegerField(default=0)
+    unpaid_seconds = BigIntegerField(default=0)
+    began_at = BigIntegerField(null=True)
+    kept_until = BigIntegerField(null=True)
+    calendar_at = BigIntegerField(null=True)
+    last_call_at = BigIntegerField(null=True)
+    suspended_at = BigIntegerField(null=True)
+    blocked_at = BigIntegerField(null=True)
+    blocked_reason = TextField(null=True)
+    closing_at = BigIntegerField(null=True)
+    deleting_at = BigIntegerField(null=True)
+    session_epoch = BigIntegerField(default=0)
+    receipt_epoch = BigIntegerField(default=0)
+    entered_at = BigIntegerField(null=True)
+    wallet_recovers = BooleanField(default=True)
+    recovery_asked_at = BigIntegerField(null=True)
+    tips_page = BooleanField(default=True)
+    tips_address = BooleanField(default=True)
+    tips_offer = BooleanField(default=True)
+    tips_show_end = BooleanField(default=True)
+    small_tips = BigIntegerField(default=0)
+    small_tips_msat = BigIntegerField(default=0)
+    revision = BigIntegerField(default=0)
+    reconcile_at = BigIntegerField(null=True)
+    leased_by = TextField(null=True)
+    leased_until = BigIntegerField(null=True)
+    leases = BigIntegerField(default=0)
+    used_site_mb = BigIntegerField(null=True)
+    used_database_mb = BigIntegerField(null=True)
+    used_mail_mb = BigIntegerField(null=True)
+    used_at = BigIntegerField(null=True)
+    usage_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "accounts"
+
+
+class Token(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", backref="tokens")
+    name = TextField()
+    capabilities = TextField()
+    valid_until = BigIntegerField(null=True)
+    made_at = BigIntegerField()
+
+    class Meta:
+        table_name = "tokens"
+
+
+class Session(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", backref="sessions")
+    begun_at = BigIntegerField()
+    used_at = BigIntegerField()
+    proved_at = BigIntegerField()
+    by_receipt = BooleanField(default=False)
+
+    class Meta:
+        table_name = "sessions"
+
+
+class Service(Table):
+    account = ForeignKeyField(Account, column_name="account_id", backref="services")
+    kind = TextField()
+    name = TextField()
+    settings = TextField(default="{}")
+    active = BooleanField(default=True)
+    gone = BooleanField(default=False)
+    password_sealed = TextField(null=True)
+    own_password_sealed = TextField(null=True)
+    revision = BigIntegerField(default=1)
+    applied_revision = BigIntegerField(default=0)
+    applied_at = BigIntegerField(null=True)
+    panel_id = BigIntegerField(null=True)
+    error = TextField(null=True)
+    note = TextField(null=True)
+    permanent = BooleanField(default=False)
+    tries = BigIntegerField(default=0)
+    tried_at = BigIntegerField(null=True)
+    failed_since = BigIntegerField(null=True)
+    certificate_asked_at = BigIntegerField(null=True)
+    certificate_asks = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "services"
+        primary_key = CompositeKey("account", "kind", "name")
+
+    @property
+    def is_applied(self) -> bool:
+        return self.applied_revision == self.revision
+
+
+class Domain(Table):
+    account = ForeignKeyField(Account, column_name="account_id", backref="domains")
+    name = TextField()
+    added_at = BigIntegerField()
+    look_at = BigIntegerField()
+    asked_at = BigIntegerField(null=True)
+    looked_at = BigIntegerField(null=True)
+    verified_at = BigIntegerField(null=True)
+    missing_at = BigIntegerField(null=True)
+    wants_mail = BooleanField(default=False)
+    has_mx = BooleanField(default=False)
+    mx_missing_at = BigIntegerField(null=True)
+    problem = TextField(null=True)
+
+    class Meta:
+        table_name = "domains"
+        primary_key = CompositeKey("account", "name")
+
+
+class Notice(Table):
+    account_id = TextField()
+    kind = TextField()
+    about = BigIntegerField()
+    channel = TextField()
+    recipient = TextField(null=True)
+    subject = TextField(null=True)
+    body = TextField(null=True)
+    unsubscribe = TextField(null=True)
+    written_at = BigIntegerField()
+    try_at = BigIntegerField(null=True)
+    tries = BigIntegerField(default=0)
+    sent_at = BigIntegerField(null=True)
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "notices"
+        primary_key = CompositeKey("account_id", "kind", "about", "channel")
+
+
+class MailPlace(Table):
+    for_whom = TextField()
+    number = BigIntegerField()
+    taken_at = BigIntegerField()
+
+    class Meta:
+        table_name = "mail_places"
+        primary_key = CompositeKey("for_whom", "number")
+
+
+class Order(Table):
+    token = TextField(primary_key=True)
+    kind = TextField()
+    account = ForeignKeyField(Account, column_name="account_id", null=True, backref="orders")
+    attempt = TextField(null=True, unique=True)
+    browser = TextField(null=True)
+    username = TextField(null=True)
+    held_name = TextField(null=True)
+    space_mb = BigIntegerField(null=True)
+    extra_addresses = BigIntegerField(default=0)
+    extra_domains = BigIntegerField(default=0)
+    duration = BigIntegerField(null=True)
+    unit = TextField(null=True)
+    amount_msat = BigIntegerField(null=True)
+    placed_at = BigIntegerField()
+    expires_at = BigIntegerField()
+    bolt11 = TextField(null=True)
+    payment_hash = TextField(null=True, unique=True)
+    invoice_hash = TextField(null=True)
+    asked = TextField(null=True)
+    holder = TextField(null=True)
+    receipt_epoch = BigIntegerField(default=0)
+    redeemed_at = BigIntegerField(null=True)
+    cancelled_at = BigIntegerField(null=True)
+    withdrawn_at = BigIntegerField(null=True)
+    missing_at = BigIntegerField(null=True)
+    released_at = BigIntegerField(null=True)
+    paid_at = BigIntegerField(null=True)
+    node_id = TextField(null=True)
+    pay_index = BigIntegerField(null=True)
+    received_msat = BigIntegerField(null=True)
+    applied_at = BigIntegerField(null=True)
+    bought_seconds = BigIntegerField(null=True)
+    ends_at = BigIntegerField(null=True)
+    bought_credit_msat = BigIntegerField(default=0)
+    is_late = BooleanField(default=False)
+    door = TextField(null=True)
+    message = TextField(null=True)
+    hidden_at = BigIntegerField(null=True)
+    offer_id = TextField(null=True)
+
+    class Meta:
+        table_name = "orders"
+
+
+def lock_account(account_id: str) -> Account | None:
+    """Within a transaction: the account, which nobody else changes until its end."""
+    locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()
+    return Account.get_by_id(account_id) if locked else None
+
+
+def find(field: Field, value: str) -> Table | None:
+    """The row with this value in a unique field, by SQL written out: for what every poll of every
+    waiting page asks, and every request with a token.
+
+    Building the query and its result takes ten times as long as running it (`bench status`).
+    """
+    fields = field.model._meta.sorted_fields
+    columns = ", ".join(each.column_name for each in fields)
+    query = f"SELECT {columns} FROM {field.model._meta.table_name}"
+    row = db.execute_sql(f"{query} WHERE {field.column_name} = {db.param}", (value,)).fetchone()
+    if row is None:
+        return None
+    found = zip(fields, row, strict=True)
+    return field.model(**{each.column_name: each.python_value(told) for each, told in found})
+
+
+class Offer(Table):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id", null=True, unique=True)
+    bolt12 = TextField()
+    is_active = BooleanField()
+    is_due = BooleanField(default=True)
+    revision = BigIntegerField(default=1)
+    held_until = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "offers"
+
+
+class RestingName(Table):
+    name_hash = TextField(primary_key=True)
+    until = BigIntegerField()
+    payment_hash = TextField(null=True)
+    receipt_epoch = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "resting_names"
+
+
+class Cursor(Table):
+    node_id = TextField(primary_key=True)
+    pay_index = BigIntegerField()
+    payment_hash = TextField(null=True)
+
+    class Meta:
+        table_name = "cursors"
+
+
+class Fact(Table):
+    name = TextField(primary_key=True)
+    value = TextField()
+
+    class Meta:
+        table_name = "facts"
+
+
+def set_fact(name: str, value: int | str) -> None:
+    Fact.insert(name=name, value=str(value)).on_conflict(
+        conflict_target=[Fact.name], update={Fact.value: str(value)}
+    ).execute()
+
+
+TABLES = (
+    *(Server, Account, Token, Session, Service, Domain, Notice, MailPlace),
+    *(Order, Offer, RestingName, Cursor, Fact),
+)

@@ -1,0 +1,423 @@
+"""One site's files over FTP (ftplib), with TLS unless told otherwise. Plain values in and out.
+
+What is there is the customer's, and may be anything: names and contents are looked at with bounds
+in size and time, and a name is used again only by whoever has recognised it as his own.
+"""
+
+import ftplib
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lightningspace.outside.deadline import TimeLimit, WatchedFTP, time_limit
+
+# A session ends after this time, whatever the server does. A lease lasts more than three times
+# as long, and the account's other changes wait for it.
+SESSION_SECONDS = 45
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 20
+# So much of a file or a listing is read, in so much time.
+READ_SECONDS = 10
+READ_MAX = 64 * 1024
+# After a server could not be reached.
+REST_SECONDS = 30
+# All that the server may say in one session beside that.
+SAID_MAX = 256 * 1024
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+NO_SPACE_WORDS = re.compile("quota exceeded|no space left|disk full", re.I)
+CONNECTION_ERRORS = (OSError, EOFError, ftplib.Error)
+
+
+class FtpError(Exception):
+    """The server did not do it, or did not say whether it did.
+
+    Its text is for the operator and holds no name, no password and no word of the server's.
+    `permanent`: no retry cures it. `is_calm`: it is to be expected, and passes by itself.
+    """
+
+    is_calm = False
+
+    def __init__(self, text: str, permanent: bool = False):
+        super().__init__(text)
+        self.permanent = permanent
+
+
+class LoginRefused(FtpError):
+    """The server does not know the user, or does not know him yet."""
+
+    is_calm = True
+
+
+class NotNow(FtpError):
+    """The server was not asked: it could not be reached a moment ago."""
+
+    is_calm = True
+
+
+class Unreachable(FtpError):
+    """There is no way to the server, or none as it is set up."""
+
+
+class Refused(FtpError):
+    """The server does not do this with this file: as its owner has it, it may be impossible."""
+
+
+class NoSpace(FtpError):
+    """The site's space is full."""
+
+
+class _TooSlow(FtpError):
+    """What was to be read did not come in time."""
+
+
+class FtpServers:
+    """The FTP servers of the shop, by the id of their server. They serve all threads.
+
+    `addresses` are hosts and ports of their own, if they have some. `verify_tls` may be a CA file.
+    None is asked for a while after it could not be reached: the threads that would wait for it
+    have other things to do.
+    """
+
+    def __init__(
+        self,
+        addresses: dict[int, tuple[str, int]],
+        is_tls: bool = True,
+        verify_tls: bool | str = True,
+    ):
+        self._addresses = addresses
+        self._is_tls = is_tls
+        self._verify_tls = verify_tls
+        self._not_before: dict[int, float] = {}
+
+    @contextmanager
+    def session(self, server_id: int, host: str, user: str, password: str) -> Iterator["Session"]:
+        """As FtpServer's. `host` is where the server's customers reach it."""
+        self.check(server_id)
+        try:
+            address = self._addresses.get(server_id, (host, 21))
+            server = FtpServer(*address, self._is_tls, self._verify_tls)
+            with server.session(user, password) as session:
+                yield session
+        except Unreachable:
+            self._not_before[server_id] = time.monotonic() + REST_SECONDS
+            raise
+
+    def check(self, server_id: int) -> None:
+        """Raise NotNow if no session may be opened."""
+        if time.monotonic() < self._not_before.get(server_id, 0):
+            raise NotNow("the FTP server could not be reached a moment ago")
+
+
+class FtpServer:
+    """One server. `verify_tls` may be a CA file."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 21,
+        is_tls: bool = True,
+        verify_tls: bool | str = True,
+        seconds: float = SESSION_SECONDS,
+        read_seconds: float = READ_SECONDS,
+    ):
+        self.host = host
+        self.port = port
+        self.is_tls = is_tls
+        self.read_seconds = read_seconds
+        self.context = _tls_context(verify_tls)
+        self._seconds = seconds
+
+    @contextmanager
+    def session(self, user: str, password: str) -> Iterator["Session"]:
+        """Log in, and be in the user's directory for a while. Raises FtpError, as what is done
+        there does; Unreachable if it was not even asked for the user.
+        """
+        with time_limit(self._seconds) as limit:
+            session = Session(self, limit, user, password)
+            try:
+                session.open()
+                yield session
+            except CONNECTION_ERRORS as error:
+                kind = FtpError if session.is_known else Unreachable
+                raise _told(error, limit, kind) from None
+            finally:
+                session.close()
+
+
+class Session:
+    """One user's directory, meanwhile."""
+
+    def __init__(self, server: FtpServer, limit: TimeLimit, user: str, password: str):
+        self.is_known = False
+        self._server = server
+        self._limit = limit
+        self._user = user
+        self._password = password
+        self._ftp: _Connection | None = None
+        self._directory: str | None = None
+        self._hanging: set[str] = set()
+
+    def open(self) -> None:
+        # Latin-1 reads any byte that the server may say.
+        self._ftp = ftp = _Connection(context=self._server.context, encoding="latin-1")
+        _reply(ftp.connect, self._server.host, self._server.port, CONNECT_SECONDS)
+        ftp.sock.settimeout(ANSWER_SECONDS)
+        if self._server.is_tls:
+            self._start_tls(ftp)
+        self._log_in(ftp)
+        if self._server.is_tls:
+            _reply(ftp.prot_p)
+        _reply(ftp.voidcmd, "TYPE I")
+        if self._directory:
+            _reply(ftp.cwd, self._directory)
+
+    def enter(self, directory: str) -> None:
+        """Go into a directory that is there; from then on all names are of files in it."""
+        _reply(self._connection().cwd, _plain(directory))
+        self._directory = f"{self._directory}/{directory}" if self._directory else directory
+
+    def close(self) -> None:
+        """Hang up. The server is not waited for."""
+        if self._ftp:
+            self._ftp.close()
+            self._ftp = None
+
+    def names(self) -> list[str] | None:
+        """What is in the directory; None if that is too much to be looked at. Bytes beyond ASCII
+        come as some letters or other.
+        """
+        listing = self._bounded("NLST")
+        if listing is None:
+            return None
+        return [line for line in listing.decode("latin-1").splitlines() if line]
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content.
+
+        None if there is none that could be had whole: it is no file, it is too long, it may not
+        be read, or it is a FIFO that nobody writes into.
+        """
+        size = self._size(name)
+        if name in self._hanging or size is None or size > READ_MAX:
+            return None
+        try:
+            return self._bounded(f"RETR {_plain(name)}")
+        except Refused:
+            return None
+        except _TooSlow:
+            self._hanging.add(name)
+            return None
+
+    def store(self, name: str, content: bytes) -> None:
+        """Write a file, whole: a name that nobody else uses yet."""
+        ftp = self._connection()
+        conn = self._transfer(ftp, f"STOR {_plain(name)}")
+        broken = None
+        try:
+            conn.sendall(content)
+        except OSError as error:
+            broken = error  # such as: the server has said meanwhile that its disk is full
+        finally:
+            _end(conn)
+        _reply(ftp.voidresp)
+        if broken:
+            raise broken
+        if self._size(name) != len(content):
+            raise FtpError("the FTP server has kept a file in part only")
+
+    def rename(self, name: str, new_name: str) -> None:
+        """What has the new name is replaced, and never written through if it is a link."""
+        _reply(self._connection().rename, _plain(name), _plain(new_name))
+
+    def delete(self, name: str) -> None:
+        _reply(self._connection().delete, _plain(name))
+
+    def make_directory(self, name: str) -> None:
+        _reply(self._connection().mkd, _plain(name))
+
+    def set_mode(self, name: str, mode: int) -> None:
+        """Who else may read a file or enter a directory, as chmod says it."""
+        command = f"SITE CHMOD {mode:o} {_plain(name)}"
+        try:
+            self._connection().voidcmd(command)
+        except ftplib.error_perm as error:
+            if _code(error) in ("550", "553"):
+                raise Refused(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
+            raise FtpError(
+                f"the FTP server answered {_code(error)} to SITE CHMOD, by which neighbours are "
+                "shut out: allow it",
+                permanent=True,
+            ) from None
+        except ftplib.error_temp as error:
+            raise FtpError(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
+
+    # -- connections -------------------------------------------------------------
+
+    def _connection(self) -> "_Connection":
+        """The one that is open, or another if that was given up."""
+        if self._ftp is None:
+            self.open()
+        return self._ftp
+
+    def _start_tls(self, ftp: "_Connection") -> None:
+        try:
+            ftp.auth()
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            raise Unreachable(
+                f"the FTP server answered {_code(error)} to AUTH TLS: it needs a certificate"
+                " (pure-ftpd: /etc/ssl/private/pure-ftpd.pem), or set FTP_TLS=never",
+                permanent=True,
+            ) from None
+
+    def _log_in(self, ftp: "_Connection") -> None:
+        try:
+            if ftp.sendcmd(f"USER {self._user}").startswith("3"):
+                ftp.voidcmd(f"PASS {self._password}")
+            self.is_known = True
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            hint = "" if self._server.is_tls else " (does it want TLS? FTP_TLS=always)"
+            # pure-ftpd says 421 as long as there is no such directory.
+            raise LoginRefused(
+                f"the FTP server answered {_code(error)} to our login{hint}"
+            ) from None
+
+    def _size(self, name: str) -> int | None:
+        """None: it is no file. Who asks for one that is a FIFO is never answered."""
+        try:
+            return _reply(self._connection().size, _plain(name))
+        except Refused:
+            return None
+
+    def _bounded(self, command: str) -> bytes | None:
+        """What the server sends; None if it is too much. Raises _TooSlow if it does not come.
+
+        Then the connection is given up: the server may be hanging in it for good.
+        """
+        ftp = self._connection()
+        with time_limit(self._server.read_seconds) as limit:
+            limit.watch(ftp.sock)
+            try:
+                content = _receive(self._transfer(ftp, command))
+                if content is None:
+                    self.close()
+                else:
+                    _reply(ftp.voidresp)
+                return content
+            except (*CONNECTION_ERRORS, FtpError):
+                if not limit.is_over or self._limit.is_over:
+                    raise
+                self.close()
+                raise _TooSlow("the FTP server took too long") from None
+
+    def _transfer(self, ftp: "_Connection", command: str) -> socket.socket:
+        ftp.timeout = CONNECT_SECONDS
+        try:
+            conn = _reply(ftp.transfercmd, command)
+        except (ConnectionRefusedError, TimeoutError):
+            raise FtpError(
+                "no data connection with the FTP server: are its passive ports open?"
+            ) from None
+        conn.settimeout(ANSWER_SECONDS)
+        return conn
+
+
+class _Connection(WatchedFTP):
+    """It listens to a bounded number of words."""
+
+    said = 0
+
+    def getline(self):
+        line = super().getline()
+        self.said += len(line)
+        if self.said > SAID_MAX:
+            raise ftplib.error_proto("that is enough")
+        return line
+
+
+def _receive(conn: socket.socket) -> bytes | None:
+    content = bytearray()
+    try:
+        while len(content) <= READ_MAX:
+            received = conn.recv(READ_MAX)
+            if not received:
+                return bytes(content)
+            content += received
+        return None
+    finally:
+        _close(conn)
+
+
+def _end(conn: socket.socket) -> None:
+    """Say that this was all."""
+    try:
+        if isinstance(conn, ssl.SSLSocket):
+            conn.unwrap()
+    except (OSError, ValueError):
+        pass  # what the server says of the transfer counts
+    _close(conn)
+
+
+def _close(conn: socket.socket) -> None:
+    # A duplicate of it is watched: to close this one is not enough.
+    try:
+        conn.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    conn.close()
+
+
+def _plain(name: str) -> str:
+    if not NAME.fullmatch(name) or ".." in name or name == ".":
+        raise AssertionError("not a name of ours")
+    return name
+
+
+def _reply(call: Callable, *args):
+    """What the call gives, with a refusal of the server's as an FtpError."""
+    try:
+        return call(*args)
+    except (ftplib.error_perm, ftplib.error_temp) as error:
+        code = _code(error)
+        if code in ("452", "552") or NO_SPACE_WORDS.search(str(error)):
+            raise NoSpace("the space of the site is full") from None
+        text = f"the FTP server answered {code}"
+        raise (Refused if code in ("450", "550", "553") else FtpError)(text) from None
+    except OSError:
+        raise
+    except (ValueError, OverflowError):
+        raise ftplib.error_proto("no such number") from None
+
+
+def _code(error: Exception) -> str:
+    code = str(error)[:3]
+    return code if code.isdecimal() and code.isascii() else "no code"
+
+
+def _tls_context(verify_tls: bool | str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=verify_tls if isinstance(verify_tls, str) else None)
+    if verify_tls is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _told(error: Exception, limit: TimeLimit, kind: type[FtpError]) -> FtpError:
+    # Past it, a connection looks cut, whoever has ended it.
+    if limit.is_over or isinstance(error, TimeoutError):
+        return kind("the FTP server took too long")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = "the FTP server's certificate is not accepted (FTP_VERIFY_TLS)"
+        return kind(text, permanent=True)
+    if isinstance(error, socket.gaierror):
+        return kind("the FTP server's name is not found")
+    if isinstance(error, ConnectionRefusedError):
+        return kind("the FTP server refuses the connection")
+    if isinstance(error, EOFError | ConnectionError | ssl.SSLEOFError):
+        return kind("the FTP server cut the connection")
+    if isinstance(error, ssl.SSLError):
+        return kind("no TLS with the FTP server")
+    return kind(f"the FTP server does not speak FTP as it should ({type(error).__name__})")

@@ -1,0 +1,473 @@
+"""ISPConfig's remote API (requests): one method per kind of record, plain values in and out.
+
+Names, quotas and permissions are the caller's duty: the API applies no prefix, enforces no
+limit and knows no reserved name.
+"""
+
+import logging
+import re
+import secrets
+import threading
+import time
+from contextlib import contextmanager
+
+import requests
+
+from lightningspace.outside import ispconfig_records
+from lightningspace.outside.deadline import http_session, time_limit
+
+logger = logging.getLogger(__name__)
+
+# Every call ends after this time, answered or not. A lease lasts more than three times as long.
+CALL_SECONDS = 60
+CONNECT_SECONDS = 5
+
+# Calls that change nothing. Each change of a site restarts the web server, which is the panel's
+# too and cuts connections: these are made again, once.
+READS = re.compile(r".*_get(_.*)?|server_get.*|monitor_jobqueue_count")
+
+# A session dies 1800 s after the login whatever its use.
+SESSION_SECONDS = 25 * 60
+# Ten failed logins in five minutes lock the shop out: one a minute never gets there.
+LOGIN_PAUSE_SECONDS = 60
+LOCKOUT_SECONDS = 5 * 60
+# Unused for longer, a session may be dead before its time (a restored panel, a suspended box).
+PAUSE_SECONDS = 30
+
+SESSION_GONE = "The Session is expired or does not exist."
+FORBIDDEN = "You do not have the permissions to access this function."
+NO_CLIENT = "Invalid client_id"
+NO_LOGIN = "There is no user account for this user name."
+NO_GROUP = "There is no group for this client ID."
+WEAK_PASSWORD = "password does not match the security guidelines"
+WRONG_PASSWORD = "The login failed. Username or password wrong."
+LOCKOUTS = (
+    "The login failure limit has been reached.",
+    "The Session failure limit has been reached.",
+)
+LOCKED_OUT = "the panel has locked us out for five minutes"
+MAINTENANCE = "under maintenance"
+LOGIN_ADDRESS = "The login is not allowed from"
+LANGUAGE_KEY = re.compile(r"[a-z]+(_[a-z]+)+")
+
+# Where the panel says what is used: the method, the column, and how many bytes it counts in. A
+# site's used_raw is 0 as well where its `used` says that nothing is known.
+USED = {
+    "site": ("quota_get_by_user", "used", 1024),
+    "database": ("databasequota_get_by_user", "used_raw", 1),
+    "mailbox": ("mailquota_get_by_user", "used_raw", 1),
+}
+# What is one MB of a quota, in bytes. A mailbox's is set in bytes, by us.
+QUOTA_MB = {"site": 1024 * 1024, "database": 1000 * 1000, "mailbox": 1024 * 1024}
+
+
+class PanelError(Exception):
+    """The panel did not do it, or did not say whether it did.
+
+    Its text is for the operator and holds no secret. `permanent`: no retry cures it.
+    """
+
+    def __init__(self, text: str, permanent: bool = False):
+        super().__init__(text)
+        self.permanent = permanent
+
+
+class Refused(PanelError):
+    """The panel has answered: this one thing is not so, whatever it says to others."""
+
+
+class Forbidden(Refused):
+    """The remote user may not call this function, whatever it is asked."""
+
+
+class Panel:
+    """One ISPConfig panel. A Panel serves all threads and keeps one session for them."""
+
+    def __init__(self, url: str, user: str, password: str, verify_tls: bool | str = True):
+        self._url = url
+        self._user = user
+        self._password = password
+        self._verify_tls = verify_tls
+        self._local = threading.local()
+        self._login_lock = threading.Lock()
+        self._probe_lock = threading.Lock()
+        self._answered_at = float("-inf")
+        self._locked_out_until = 0.0
+        self._session_id: str | None = None
+        self._known_session: str | None = None  # the last one that the panel has accepted
+        self._session_until = 0.0
+        self._no_login_before = 0.0
+
+    # -- clients -----------------------------------------------------------------
+
+    def find_clients(self, username: str) -> list[dict]:
+        """The clients called `username`, the oldest first: half-made ones and doubles too.
+
+        Of what the panel tells of each only {"id": int, "is_closed": bool} is kept: the rest
+        holds a password hash and a private key.
+        """
+        found = self._list("client_get", client_id={"username": _named(username)})
+        clients = ({"id": int(c["client_id"]), "is_closed": c["canceled"] == "y"} for c in found)
+        return sorted(clients, key=lambda client: client["id"])
+
+    def find_login(self, username: str) -> tuple[int, int] | None:
+        """The id of the client of this name, and its group: the sys_groupid of all it owns.
+
+        None when there is no such client, or one that was made half-way.
+        """
+        try:
+            login = self._call("client_get_by_username", username=_named(username))
+            return int(login["client_id"]), int(login["default_group"])
+        except _NoSuchClient:
+            return None
+        except (KeyError, TypeError, ValueError):
+            raise PanelError("the panel answered client_get_by_username without a client") from None
+
+    def add_client(self, username: str, email: str) -> int:
+        params = {
+            "contact_name": username,
+            "username": username,
+            "email": email,
+            "language": "en",
+            "web_php_options": "no,php-fpm",
+            "ssh_chroot": "jailkit",
+            "limit_cron_type": "url",
+            # Nobody ever logs in with it, see close_client_login; "Aa1" makes it strong enough.
+            "password": "Aa1" + secrets.token_hex(24),
+        }
+        return self._int("client_add", reseller_id=0, params=params)
+
+    def close_client_login(self, client_id: int) -> None:
+        """Keep a new client out of the panel. The one client_update there may be.
+
+        Later ones switch services on that had been switched off one by one.
+        """
+        # Without 'password': '' ISPConfig hashes the stored hash once more.
+        self._call(
+            "client_update",
+            client_id=int(client_id),
+            reseller_id=0,
+            params={"canceled": "y", "password": ""},
+        )
+
+    def group_id(self, client_id: int) -> int | None:
+        """The client's group: the sys_groupid of every record that is the client's.
+
+        None when there is no such client, or one that was made half-way.
+        """
+        try:
+            return self._int("client_get_groupid", client_id=int(client_id))
+        except _NoSuchClient:
+            return None
+
+    def delete_client(self, client_id: int) -> None:
+        """Delete a client with everything of its group that is left. May be called twice."""
+        self._call("client_delete_everything", client_id=int(client_id))
+
+    # -- records of clients: sites, users, databases, mail -------------------------
+
+    def find(self, kind: str, name: str) -> list[dict]:
+        """The records of this name, the oldest first, whoever owns them."""
+        # A '%' would make it a LIKE; none of our names has one.
+        called = ispconfig_records.KINDS[kind]
+        found = self._list(f"{called.method}_get", primary_id={called.name: _named(name)})
+        return sorted(found, key=lambda record: ispconfig_records.record_id(kind, record))
+
+    def get(self, kind: str, id: int) -> dict | None:
+        return self._call(f"{ispconfig_records.KINDS[kind].method}_get", primary_id=int(id)) or None
+
+    def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
+        """Create a record of this client, and return its id.
+
+        A site needs an update: the add ignores allow_override, and knows no php_open_basedir.
+        """
+        method, column = (
+            f"{ispconfig_records.KINDS[kind].method}_add",
+            ispconfig_records.KINDS[kind].password,
+        )
+        params = fields | _as_password(column, password or "") if column else fields
+        _named(fields[ispconfig_records.KINDS[kind].name])
+        return self._int(method, client_id=int(client_id), params=params)
+
+    def update(self, kind: str, id: int, fields: dict, password: str | None = None) -> None:
+        """Set all `fields`, and the password unless it is None. May be called twice."""
+        method, column = (
+            f"{ispconfig_records.KINDS[kind].method}_update",
+            ispconfig_records.KINDS[kind].password,
+        )
+        params = fields if password is None else fields | _as_password(column, password)
+        _named(fields[ispconfig_records.KINDS[kind].name])
+        # client_id 0 keeps the owner: another client's would move the record.
+        self._call(method, client_id=0, primary_id=int(id), params=params)
+
+    def delete(self, kind: str, id: int) -> None:
+        """Delete a record. May be called twice."""
+        self._call(f"{ispconfig_records.KINDS[kind].method}_delete", primary_id=int(id))
+
+    def used(self, kind: str, client_id: int) -> dict[str, int | None]:
+        """How many bytes a client's sites, databases or mailboxes use, each by its name.
+
+        None: not measured yet. A database or mailbox that was not measured yet counts as 0 there.
+        """
+        method, column, unit = USED[kind]
+        used = {}
+        for record in self._list(method, client_id=int(client_id)):
+            try:
+                used[record[ispconfig_records.KINDS[kind].name]] = _bytes(record.get(column), unit)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise PanelError(f"the panel answered {method} otherwise than known") from None
+        return used
+
+    # -- the server behind it ----------------------------------------------------
+
+    def jobs_waiting(self, server_id: int) -> int:
+        """How many changes wait to be carried out by a server, whoever made them."""
+        return self._int("monitor_jobqueue_count", server_id=int(server_id))
+
+    def web_settings(self, server_id: int) -> dict[str, str]:
+        """What the panel has set a server to, as far as it serves sites."""
+        settings = self._call("server_get", server_id=int(server_id), section="web")
+        if not isinstance(settings, dict):
+            raise PanelError("the panel answered server_get without settings")
+        return {name: str(value or "") for name, value in settings.items()}
+
+    def php_versions(self, server_id: int) -> list[tuple[int, str]]:
+        """Id and name of each PHP that sites may have beside the server's own.
+
+        ISPConfig tells the ids since it knows get_full_data; what has none cannot be offered.
+        """
+        method = "server_get_php_versions"
+        asked = {"server_id": int(server_id), "php": "php-fpm", "get_full_data": True}
+        answer = self._call(method, **asked) or []
+        records = answer if isinstance(answer, list) else [answer]
+        if not all(map(_is_php_version, records)):
+            logger.warning("the panel answered %s with versions that cannot be chosen", method)
+        return [
+            (int(record["server_php_id"]), record["name"].strip())
+            for record in records
+            if _is_php_version(record) and record.get("active") != "n"
+        ]
+
+    # -- the protocol ------------------------------------------------------------
+
+    def _int(self, method: str, **arguments) -> int:
+        answer = self._call(method, **arguments)
+        if not re.fullmatch(r"[0-9]{1,18}", str(answer)):
+            raise PanelError(f"the panel answered {method} without a number")
+        return int(answer)
+
+    def _list(self, method: str, **arguments) -> list[dict]:
+        answer = self._call(method, **arguments) or []
+        if not isinstance(answer, list):
+            raise PanelError(f"the panel answered {method} without a list")
+        return answer
+
+    def _call(self, method: str, **arguments):
+        """What the panel answers to `method`, within CALL_SECONDS in all. Raises PanelError."""
+        deadline = time.monotonic() + CALL_SECONDS
+        if time.monotonic() < self._locked_out_until:
+            raise PanelError(LOCKED_OUT)
+        with self._first_after_a_pause(deadline):
+            for _ in range(2):
+                session_id = self._session(deadline)
+                try:
+                    answer = self._post(method, {"session_id": session_id, **arguments}, deadline)
+                except _SessionGone:
+                    # The call was not carried out.
+                    self._forget(session_id, deadline)
+                    continue
+                except Refused:
+                    self._known_session = session_id
+                    raise
+                self._known_session = session_id
+                return answer
+        raise PanelError("the panel does not know the session that it has just given us")
+
+    @contextmanager
+    def _first_after_a_pause(self, deadline: float):
+        """Let one call go ahead when the session has not been used for a while.
+
+        It may be dead, and ten calls at once with a dead session lock us out.
+        """
+        if self._is_session_fresh():
+            yield
+            return
+        with self._held(self._probe_lock, deadline):
+            if not self._is_session_fresh():
+                yield
+                return
+        yield
+
+    def _is_session_fresh(self) -> bool:
+        """Whether the panel has known the session a moment ago, or the next call logs in."""
+        is_new = self._session_id is None
+        return is_new or time.monotonic() - self._answered_at < PAUSE_SECONDS
+
+    @contextmanager
+    def _held(self, lock: threading.Lock, deadline: float):
+        if not lock.acquire(timeout=max(0, deadline - time.monotonic())):
+            raise PanelError("the panel did not answer an earlier call in time")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _session(self, deadline: float) -> str:
+        with self._held(self._login_lock, deadline):
+            clock = time.monotonic()
+            if self._session_id and clock < self._session_until:
+                return self._session_id
+            if clock < self._no_login_before:
+                raise PanelError("the last login was in vain; the next one is within a minute")
+            try:
+                login = {"username": self._user, "password": self._password}
+                self._session_id = self._post("login", login, deadline)
+            except Refused as refused:
+                self._no_login_before = clock + LOGIN_PAUSE_SECONDS
+                # Not of the call that the login was for: all of them fail now.
+                raise PanelError(str(refused), refused.permanent) from None
+            self._session_until = clock + SESSION_SECONDS
+            return self._session_id
+
+    def _forget(self, session_id: str, deadline: float) -> None:
+        with self._held(self._login_lock, deadline):
+            if self._session_id == session_id:
+                self._session_id = None
+                if self._known_session != session_id:
+                    self._no_login_before = time.monotonic() + LOGIN_PAUSE_SECONDS
+
+    def _post(self, method: str, arguments: dict, deadline: float):
+        try:
+            answer = self._send_until_answered(method, arguments, deadline)
+        except requests.RequestException as error:
+            raise _no_answer(method, error, deadline) from None
+        if answer.status_code != 200:
+            raise PanelError(f"the panel answered {method} with HTTP {answer.status_code}")
+        try:
+            body = answer.json()
+            code, message, response = body["code"], body["message"], body["response"]
+        except (ValueError, KeyError, TypeError):
+            raise PanelError(f"the panel's answer to {method} is no JSON of ISPConfig") from None
+        if message != SESSION_GONE:
+            self._answered_at = time.monotonic()
+        if code != "ok":
+            if message in LOCKOUTS:
+                self._locked_out_until = time.monotonic() + LOCKOUT_SECONDS
+            raise _fault(method, str(message))
+        return response
+
+    def _send_until_answered(self, method: str, arguments: dict, deadline: float):
+        """Once more where the connection was cut and nothing can be done twice."""
+        try:
+            return self._send(method, arguments, deadline)
+        except requests.ConnectionError as error:
+            is_away = isinstance(error, requests.ConnectTimeout)
+            if is_away or not READS.fullmatch(method) or time.monotonic() >= deadline:
+                raise
+        return self._send(method, arguments, deadline)
+
+    def _send(self, method: str, arguments: dict, deadline: float) -> requests.Response:
+        left = max(0.01, deadline - time.monotonic())
+        with time_limit(left):
+            return self._http().post(
+                f"{self._url}?{method}",
+                json=arguments,
+                timeout=(min(CONNECT_SECONDS, left), left),
+                allow_redirects=False,
+            )
+
+    def _http(self) -> requests.Session:
+        """This thread's, for requests' sessions are not made to be shared."""
+        if not hasattr(self._local, "http"):
+            self._local.http = http_session(self._verify_tls)
+        return self._local.http
+
+
+class _SessionGone(Refused):
+    pass
+
+
+class _NoSuchClient(Refused):
+    pass
+
+
+def _fault(method: str, message: str) -> PanelError:
+    """The panel's words as ours: some repeat whole SQL statements with password hashes."""
+    if message == SESSION_GONE:
+        return _SessionGone("the panel does not know our session")
+    if message in (NO_GROUP, NO_LOGIN):
+        return _NoSuchClient("the panel has no such client")
+    if NO_CLIENT in message:
+        return Refused("the client is gone from the panel: retry --check makes it again", True)
+    if message == FORBIDDEN:
+        return Forbidden(f"the remote user may not call {method}: allow it in ISPConfig", True)
+    if message in LOCKOUTS:
+        return PanelError(LOCKED_OUT)
+    if message == WRONG_PASSWORD:
+        return Refused("the panel refuses PANEL_USER's password")
+    if LOGIN_ADDRESS in message:
+        return Refused("the remote user may not log in from this address: allow it in ISPConfig")
+    if MAINTENANCE in message:
+        return PanelError("the panel is under maintenance")
+    if WEAK_PASSWORD in message:
+        text = (
+            f'the panel refused {method}: it asks for a stronger password than 8 signs and "Good"'
+        )
+        return Refused(text, True)
+    keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]
+    if keys and all(map(LANGUAGE_KEY.fullmatch, keys)):
+        return Refused(f"the panel refused {method}: {', '.join(keys)}", True)
+    # Such as SQL faults of the panel's database, which mostly pass.
+    return Refused(f"the panel refused {method}; ISPConfig's own log says why")
+
+
+def _no_answer(method: str, error: requests.RequestException, deadline: float) -> PanelError:
+    # Past it, a connection looks cut to requests, whoever has ended it.
+    reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
+    return PanelError(f"the panel did not answer {method}: {reason}")
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not accepted (PANEL_VERIFY_TLS)"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "it took too long"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        if "NameResolutionError" in repr(error):
+            return "its name is not found"
+        if "refused" in str(error):
+            return "connection refused"
+        return "the connection was cut"
+    return type(error).__name__
+
+
+def _bytes(value: object, unit: int) -> int | None:
+    """A number that comes as a string or not. Raises ValueError when it is none."""
+    if value is None:
+        return None
+    number = re.fullmatch(r"(-?[0-9]{1,15})(\.[0-9]+)?", str(value))
+    if not number:
+        raise ValueError("not a number")
+    # Mail servers add up differences, which can end below zero.
+    return max(0, int(number[1]) * unit)
+
+
+def _is_php_version(record: object) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        return False
+    id = str(record.get("server_php_id"))
+    return bool(record["name"].strip() and re.fullmatch(r"[1-9][0-9]{0,17}", id))
+
+
+def _as_password(column: str, password: str) -> dict:
+    flag = {"_ispconfig_pw_crypted": 1} if isinstance(password, ispconfig_records.Hashed) else {}
+    return {column: _named(password)} | flag
+
+
+def _named(value: str) -> str:
+    """ISPConfig accepts an empty name or password without a word."""
+    if not value:
+        raise ValueError("an empty name or password")
+    return value

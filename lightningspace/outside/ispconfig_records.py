@@ -1,0 +1,229 @@
+"""What the records of ISPConfig look like."""
+
+import re
+from dataclasses import dataclass
+
+from lightningspace.base import walls
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of record is called: its methods' prefix and its columns."""
+
+    method: str
+    id: str
+    name: str
+    password: str | None = None
+
+
+KINDS = {
+    "site": Kind("sites_web_domain", "domain_id", "domain"),
+    "alias": Kind("sites_web_aliasdomain", "domain_id", "domain"),
+    "ftp": Kind("sites_ftp_user", "ftp_user_id", "username", "password"),
+    "shell": Kind("sites_shell_user", "shell_user_id", "username", "password"),
+    "database_user": Kind(
+        "sites_database_user", "database_user_id", "database_user", "database_password"
+    ),
+    "database": Kind("sites_database", "database_id", "database_name"),
+    "mail_domain": Kind("mail_domain", "domain_id", "domain"),
+    "mailbox": Kind("mail_user", "mailuser_id", "email", "password"),
+    "forward": Kind("mail_forward", "forwarding_id", "source"),
+}
+
+
+class Hashed(str):
+    """A password as the panel keeps it: given back, it opens what the password itself opened."""
+
+    # As crypt(3) writes them; nothing else goes back.
+    FORM = re.compile(r"\$[a-z0-9]{1,2}\$[./A-Za-z0-9=,$-]{20,200}")
+
+
+def record_id(kind: str, record: dict) -> int:
+    return int(record[KINDS[kind].id])
+
+
+# What the server takes back by itself where it could fetch no certificate.
+OF_CERTIFICATE = ("ssl", "ssl_letsencrypt")
+
+
+def hash_of(kind: str, record: dict) -> Hashed | None:
+    """Of its password; None when it has none that could be given back."""
+    hashed = record.get(KINDS[kind].password) or ""
+    return Hashed(hashed) if Hashed.FORM.fullmatch(hashed) else None
+
+
+def differences(record: dict, fields: dict) -> list[str]:
+    """The names of the fields that the panel's record has otherwise: it answers in strings."""
+    return [name for name, value in fields.items() if (record.get(name) or "") != str(value)]
+
+
+def site_fields(
+    server_id: int,
+    client_id: int,
+    site_id: int | None,
+    domain: str,
+    quota_mb: int,
+    active: bool,
+    *,
+    walls_mode: str = walls.NARROW,
+    may_send: bool = False,
+    php: bool = True,
+    php_version: int = 0,
+    letsencrypt: bool = False,
+    pretty_addresses: bool = False,
+    redirect_to: str = "",
+) -> dict:
+    """A site. `site_id` None: it is to be added. `walls_mode`: as in `walls`. `may_send`: its PHP
+    may. `php_version`: 0 for the server's own, else an id that the panel offers.
+    """
+    fields = {
+        "server_id": int(server_id),
+        "domain": domain,
+        "ip_address": "*",
+        "type": "vhost",
+        "vhost_type": "name",
+        "hd_quota": int(quota_mb),
+        "traffic_quota": -1,
+        "subdomain": "www",
+        "http_port": 80,
+        "https_port": 443,
+        "php": "php-fpm" if php else "no",
+        "server_php_id": int(php_version),
+        "ssl": _yes(letsencrypt),
+        "ssl_letsencrypt": _yes(letsencrypt),
+        "redirect_type": walls.redirect_type(walls_mode) if redirect_to else "",
+        "redirect_path": redirect_to,
+        "allow_override": walls.allow_override(walls_mode),
+        "apache_directives": walls.apache_directives(walls_mode, pretty_addresses and php),
+        "nginx_directives": walls.nginx_directives(walls_mode, pretty_addresses and php),
+        "custom_php_ini": walls.php_ini(may_send),
+        # Without the socket any customer's PHP can run code as any other. In a chroot it is no
+        # safer, and databases, mail and time zones are out of its reach.
+        "php_fpm_use_socket": "y",
+        "php_fpm_chroot": "n",
+        # From here on: what an update resets unless it is sent.
+        "pm": "ondemand",
+        "pm_max_children": 4,
+        "pm_process_idle_timeout": 10,
+        "pm_max_requests": 0,
+        "log_retention": 30,
+        "active": _yes(active),
+    }
+    if site_id is not None:  # an add overwrites it
+        fields["php_open_basedir"] = walls.open_basedir(site_directory(client_id, site_id))
+    return fields
+
+
+def alias_fields(
+    server_id: int, site_id: int, domain: str, active: bool, letsencrypt: bool = False
+) -> dict:
+    """An extra domain that shows the site. `letsencrypt`: it is in the site's certificate."""
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "domain": domain,
+        "type": "alias",
+        "redirect_type": "",
+        "redirect_path": "",
+        "subdomain": "www",
+        "ssl_letsencrypt_exclude": _yes(not letsencrypt),
+        "active": _yes(active),
+    }
+
+
+def ftp_fields(server_id: int, client_id: int, site_id: int, username: str, active: bool) -> dict:
+    return _site_user(server_id, client_id, site_id, username) | {
+        "uid": f"web{int(site_id)}",
+        "gid": f"client{int(client_id)}",
+        "active": _yes(active),
+    }
+
+
+def shell_fields(server_id: int, client_id: int, site_id: int, username: str, ssh_key: str) -> dict:
+    """A shell user. It is never switched off: its password would still open SSH."""
+    return _site_user(server_id, client_id, site_id, username) | {
+        "puser": f"web{int(site_id)}",
+        "pgroup": f"client{int(client_id)}",
+        "shell": "/bin/bash",
+        "chroot": "jailkit",  # with 'no' every other customer's files can be read
+        "ssh_rsa": ssh_key,
+        "active": "y",
+    }
+
+
+def _site_user(server_id: int, client_id: int, site_id: int, username: str) -> dict:
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "username": username,
+        "quota_size": -1,
+        "dir": site_directory(client_id, site_id),
+    }
+
+
+def site_directory(client_id: int, site_id: int) -> str:
+    """Where ISPConfig keeps a site, above the directory `web` of its pages."""
+    return f"/var/www/clients/client{int(client_id)}/web{int(site_id)}"
+
+
+def database_user_fields(server_id: int, username: str) -> dict:
+    return {"server_id": int(server_id), "database_user": username}
+
+
+def database_fields(
+    server_id: int, site_id: int, name: str, user_id: int, quota_mb: int, active: bool
+) -> dict:
+    return {
+        "server_id": int(server_id),
+        "parent_domain_id": int(site_id),
+        "type": "mysql",
+        "database_name": name,
+        "database_quota": int(quota_mb),
+        "database_user_id": int(user_id),
+        "database_ro_user_id": 0,
+        "database_charset": "utf8mb4",
+        "remote_access": "n",
+        "remote_ips": "",
+        "active": _yes(active),
+    }
+
+
+def mail_domain_fields(server_id: int, domain: str, active: bool) -> dict:
+    return {"server_id": int(server_id), "domain": domain, "active": _yes(active)}
+
+
+def mailbox_fields(
+    server_id: int, email: str, quota_mb: int, may_read: bool, may_send: bool
+) -> dict:
+    """A mailbox. It receives in any case."""
+    local, domain = email.split("@")
+    return {
+        "server_id": int(server_id),
+        "email": email,
+        "login": email,
+        "quota": int(quota_mb) * 1024 * 1024,
+        "name": local,
+        "maildir": f"/var/vmail/{domain}/{local}",
+        "homedir": "/var/vmail",
+        "move_junk": "n",
+        "purge_trash_days": 0,
+        "purge_junk_days": 0,
+        "postfix": "y",
+        "disablesmtp": _yes(not may_send),  # a mailbox may send as anybody
+        "disableimap": _yes(not may_read),
+        "disablepop3": _yes(not may_read),
+    }
+
+
+def forward_fields(server_id: int, source: str, destination: str, active: bool) -> dict:
+    return {
+        "server_id": int(server_id),
+        "source": source,
+        "destination": destination.lower(),  # as the panel does; rows once had it as typed
+        "type": "forward",
+        "active": _yes(active),
+    }
+
+
+def _yes(is_so: bool) -> str:
+    return "y" if is_so else "n"

@@ -1,0 +1,166 @@
+"""The control center: the pages of a logged-in account, and what they change.
+
+Other modules add pages of theirs to `account`: whoever asks for one is logged in.
+"""
+
+import logging
+
+from flask import redirect, request, url_for
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Domain
+from lightningspace.base.prices import DAY
+from lightningspace.outside.node import NodeError
+from lightningspace.pages import control
+from lightningspace.rules import (
+    accounts,
+    hostnames,
+    invoices,
+    ledger,
+    progress,
+    services,
+    tips,
+    tokens,
+    usage,
+)
+from lightningspace.shop import this_shop
+from lightningspace.visitors import limits, logins
+from lightningspace.visitors.forms import CloseForm
+
+logger = logging.getLogger(__name__)
+blueprint = control.part("account")
+# How long it offers the receipt by itself.
+NEW_SECONDS = DAY
+# How long it says that a payment came too late for the hosting before.
+ANEW_SECONDS = 7 * DAY
+
+
+# -- the overview ---------------------------------------------------------------------
+
+
+@blueprint.get("")
+def overview():
+    shop, account = this_shop(), control.this_account()
+    usage.opened(account)
+    rows = services.of_account(account.id)
+    order = tokens.opening_order(account)
+    addresses = [row for row in rows if row.kind in services.ADDRESSES]
+    shown = [row for row in addresses if row.kind == "mailbox"][:1]
+    shown += [row for row in addresses if row.own_password_sealed and row not in shown]
+    return control.page(
+        "account/overview.html",
+        shown_mailboxes=shown,
+        more_addresses=len(addresses) - len(shown),
+        host=hostnames.host(this_shop(), control.this_account()),
+        state=progress.Progress(account, rows).told_state,
+        password=services.unsealed(shop, account.password_sealed),
+        own_passwords={
+            (row.kind, row.name): password
+            for row in rows
+            if (password := services.new_password(shop, row))
+        },
+        may_send=accounts.may_send(shop, account),
+        sends_mail=bool(shop.config.smtp_url),
+        asked_name=order.username if order else None,
+        is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
+        is_new=bool(account.password_sealed) or now() < account.opened_at + NEW_SECONDS,
+        left_seconds=max(0, account.expires_at - now()),
+        paid_seconds=ledger.paid_seconds(account),
+        space=_space(account),
+        last_tip=next(iter(tips.received(account.id, 1)), None),
+    )
+
+
+@blueprint.post("/noted")
+def noted():
+    # Not what was made since that page was shown; no number that the database cannot hold.
+    seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
+    progress.forget_passwords(control.this_account().id, seen_at)
+    logins.note_entry(control.this_account())
+    return redirect(url_for("account.overview"), 303)
+
+
+def _space(account: Account) -> list[tuple[str, int | None, int]]:
+    """Of each part of the space: its name, the MB used (None: not known yet) and bought."""
+    titles = {"site": "Web site", "database": "Database", "mailbox": "Mail"}
+    return [
+        (titles[kind], used_mb, bought_mb)
+        for kind, (used_mb, bought_mb) in services.space_mb(account).items()
+    ]
+
+
+# -- taking the data along ------------------------------------------------------------
+
+
+@blueprint.get("/data")
+def data():
+    rows, site = (
+        control.own_rows(),
+        hostnames.site_name(this_shop(), control.this_account().username),
+    )
+    one = {row.kind: row for row in rows}
+    mailboxes = [row for row in rows if row.kind == "mailbox"]
+    return control.page(
+        "account/data.html",
+        host=hostnames.host(this_shop(), control.this_account()),
+        ftp=one.get("ftp"),
+        shell=one.get("shell"),
+        database=one.get("database"),
+        database_user=one.get("database_user"),
+        mailboxes=mailboxes,
+        directories=" ".join(f"~/{site}-mail/{row.name}" for row in mailboxes),
+    )
+
+
+# -- closing --------------------------------------------------------------------------
+
+
+@blueprint.get("/close")
+def close():
+    return _close_page(CloseForm(formdata=None))
+
+
+@blueprint.post("/close")
+@limits.limited("logins", lambda response: response.status_code == 400)
+def close_for_good():
+    form, account = CloseForm(), control.this_account()
+    if form.username.data != account.username:
+        form.username.errors = [f"Write {account.username} here to close this hosting."]
+        return _close_page(form, 400)
+    try:
+        # The end that the page showed: what has been paid since is not closed away.
+        is_seen = account.closing_at or form.ends.data == str(account.expires_at)
+        is_closed = is_seen and accounts.close_account(this_shop(), account)
+    except NodeError as error:
+        logger.warning("account %s: not closed: %s", account.id, error)
+        problem = "Our Lightning node does not answer. Nothing was closed. Please try again."
+        return _close_page(form, 503, problem=problem)
+    except invoices.NotCertain:
+        problem = (
+            "An order or a tip for this hosting may just be being paid. Nothing was closed: please "
+            "try again in a minute."
+        )
+        return _close_page(form, 503, problem=problem)
+    if not is_closed:
+        problem = (
+            "A payment for this hosting has just arrived, or its end has moved. Nothing was "
+            "closed: look at what is left now, and close it again if you still want to."
+        )
+        return _close_page(form, 409, problem=problem)
+    logins.log_out()
+    return redirect(url_for("orders.goodbye"), 303)
+
+
+def _close_page(form: CloseForm, status: int = 200, **context):
+    account = control.this_account()
+    form.ends.data = account.expires_at
+    return control.page(
+        "account/close.html",
+        status,
+        here="close",
+        form=form,
+        holding=ledger.holding(account),
+        domains=Domain.select().where(Domain.account == account).count(),
+        services=control.own_rows(),
+        **context,
+    )

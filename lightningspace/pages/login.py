@@ -1,0 +1,122 @@
+"""The ways in: name and password, a receipt, or the history of the wallet that paid."""
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+
+from lightningspace.outside import l402
+from lightningspace.rules import hostnames, sessions, tokens
+from lightningspace.shop import this_shop
+from lightningspace.visitors import browsers, limits, logins
+from lightningspace.visitors.authorization import Credential
+from lightningspace.visitors.forms import LoginForm, ReceiptForm, RecoveryForm
+
+blueprint = Blueprint("login", __name__)
+
+FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
+
+
+def _has_failed(response: Response) -> bool:
+    return response.status_code == 400
+
+
+def _login_page(status: int = 200, **context):
+    forms = {name: kind(formdata=None) for name, kind in FORMS.items() if name not in context}
+    return render_template("login.html", **forms, **context), status
+
+
+@blueprint.errorhandler(sessions.Over)
+def over(error):
+    """What let in does so no more: the password, say, was changed meanwhile."""
+    return logins.login_manager.unauthorized()
+
+
+@blueprint.get("/login")
+def login():
+    return _login_page()
+
+
+@blueprint.post("/login")
+@limits.limited("logins", among=limits.those_known)
+def log_in():
+    form = LoginForm()
+    if not form.validate_on_submit():
+        return _login_page(400, form=form)
+    account = logins.account_of(form.username.data.lower(), form.password.data)
+    if account is None:
+        form.password.errors = ["This name and password do not belong together."]
+        return _login_page(400, form=form)
+    logins.log_in(account)
+    return redirect(url_for("account.overview"), 303)
+
+
+@blueprint.post("/logout")
+def logout():
+    logins.log_out()
+    return redirect(url_for("orders.index"), 303)
+
+
+# -- by receipt ------------------------------------------------------------------------
+
+
+@blueprint.post("/login/receipt")
+@limits.limited_each("logins", _has_failed)
+def log_in_by_receipt():
+    form = ReceiptForm()
+    if not form.validate_on_submit():
+        return _login_page(400, receipt_form=form)
+    shown = form.credential
+    try:
+        found = tokens.holder(this_shop(), shown.macaroon, shown.preimage)
+    except tokens.NotSettled:
+        problem = "Its payment has not taken effect yet. Nothing is lost: try again in a minute."
+    except l402.Void:
+        if _had_a_hosting(shown):
+            return redirect(url_for("orders.index"), 303)
+        problem = "It counts no more: there is a newer receipt, or its time or hosting is over."
+    except l402.Invalid:
+        problem = "This is no receipt of a hosting here. Is it complete?"
+    else:
+        if found.rights.are_whole:
+            logins.log_in(found.account, by_receipt=True)
+            return redirect(url_for("account.overview"), 303)
+        problem = (
+            "This token is for programs: it may not do everything, or it has an end. To log in "
+            "takes the receipt itself."
+        )
+    form.receipt.errors = [problem]
+    return _login_page(400, receipt_form=form)
+
+
+def _had_a_hosting(credential: Credential) -> bool:
+    """Whether it was the receipt of a closed hosting, whose name this browser may order now."""
+    try:
+        proof = tokens.last_hosting(this_shop(), credential.macaroon, credential.preimage)
+    except l402.Invalid:
+        return False
+    if proof:
+        browsers.keep_proof(proof)
+    return proof is not None
+
+
+# -- by the wallet's history ----------------------------------------------------------
+
+
+@blueprint.post("/login/recover")
+@limits.limited_each("logins")
+def recover():
+    form = RecoveryForm()
+    if not form.validate_on_submit():
+        return _login_page(400, recovery_form=form)
+    try:
+        place, invoice = logins.place(), form.invoice.data
+        account, password = tokens.recover(this_shop(), invoice, form.secret, place)
+    except tokens.RecoveryWaits as waits:
+        return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
+    except tokens.NotRecovered:
+        form.invoice.errors = [
+            "These two do not open a hosting here: they are not of the payment that opened it, it "
+            "is still being set up, or its owner does not let them in."
+        ]
+        return _login_page(400, recovery_form=form)
+    logins.log_in(account, is_at_home=False)
+    site = hostnames.site_name(this_shop(), account.username)
+    return render_template("recovered.html", account=account, password=password, site=site)

@@ -1,0 +1,267 @@
+"""The control center's pages of money: more time, another size, receipts."""
+
+import logging
+
+from flask import flash, redirect, render_template, request, url_for
+
+from lightningspace.base.clock import clock_time
+from lightningspace.base.models import Account
+from lightningspace.base.prices import Terms
+from lightningspace.outside.node import NodeError
+from lightningspace.pages import control
+from lightningspace.pages.control import page, this_account
+from lightningspace.rules import capacity, ledger, order_book, orders, quotes, services, tips
+from lightningspace.shop import this_shop
+from lightningspace.visitors import browsers, limits
+from lightningspace.visitors.forms import (
+    AmountForm,
+    ExtendForm,
+    PrefilledAmountForm,
+    PrefilledSizeForm,
+    PrefilledTimeForm,
+    ResizeForm,
+    SizeForm,
+    TimeForm,
+    TopUpForm,
+)
+
+logger = logging.getLogger(__name__)
+blueprint = control.part("money")
+
+# What is offered at a click; any other time can be typed.
+TIMES = ((1, "hours"), (1, "days"), (7, "days"), (1, "months"), (3, "months"), (12, "months"))
+
+
+# -- more time -------------------------------------------------------------------------
+
+
+@blueprint.get("/extend")
+def extend():
+    form, prefill = ExtendForm(formdata=None), PrefilledTimeForm(formdata=request.args)
+    if request.args and prefill.validate():
+        form.duration.data, form.unit.data = prefill.duration.data, prefill.unit.data
+    top_up, amount = _amount_form(TopUpForm, None), _amount_form(PrefilledAmountForm, request.args)
+    if amount.validate():
+        top_up.sats.data = amount.sats.data
+    return _extend_page(form, top_up=top_up)
+
+
+@blueprint.get("/extend/price")
+def extend_price():
+    form = PrefilledTimeForm(formdata=request.args)
+    form.validate()
+    return render_template("account/_extension.html", account=this_account(), **_extension(form))
+
+
+@blueprint.post("/extend")
+@limits.limited("orders", lambda response: response.status_code in (303, 503))
+def order_extension():
+    form = ExtendForm()
+    if request.form.get("show") == "price":
+        return _extend_page(form, 200 if form.time_is_valid() else 400)
+    if not form.validate_on_submit():
+        return _extend_page(form, 400)
+    try:
+        order = orders.extend(
+            this_shop(), this_account().id, form.duration.data, form.unit.data, _buyer(form)
+        )
+    except (quotes.Refused, orders.TooManyUnpaid, NodeError) as error:
+        return _extend_page(form, *_problem(error))
+    return redirect(url_for("orders.order", token=order.token), 303)
+
+
+@blueprint.get("/extend/top-up/price")
+def top_up_price():
+    form = _amount_form(PrefilledAmountForm, request.args)
+    form.validate()
+    horizon_days = this_shop().config.horizon_days
+    return render_template("account/_top_up.html", horizon_days=horizon_days, **_top_up(form))
+
+
+@blueprint.post("/extend/top-up")
+@limits.limited("orders", lambda response: response.status_code in (303, 503))
+def order_top_up():
+    form, time_form = _amount_form(TopUpForm, request.form), ExtendForm(formdata=None)
+    is_valid = form.validate_on_submit()
+    if not is_valid or request.form.get("show") == "price":
+        return _extend_page(time_form, 200 if is_valid else 400, top_up=form)
+    tip = orders.Tip(form.sats.data * 1000, "owner")
+    try:
+        order = orders.top_up(
+            this_shop(), this_account().id, tip, browsers.browser_id(), form.form_id.data or ""
+        )
+    except (quotes.Refused, orders.TooManyUnpaid, NodeError) as error:
+        return _extend_page(time_form, *_problem(error), top_up=form)
+    return redirect(url_for("orders.order", token=order.token), 303)
+
+
+def _amount_form(kind: type[AmountForm], typed) -> AmountForm:
+    return kind(tips.bounds(this_shop()), formdata=typed)
+
+
+def _extend_page(
+    form: ExtendForm,
+    status: int = 200,
+    problem: str | None = None,
+    top_up: TopUpForm | None = None,
+):
+    account = this_account()
+    top_up = top_up or _amount_form(TopUpForm, None)
+    return page(
+        "account/extend.html",
+        status,
+        form=form,
+        problem=problem,
+        times=[
+            (Terms(account.space_mb, *time), quotes.extension(this_shop(), account, *time).msat)
+            for time in TIMES
+        ],
+        top_up=top_up,
+        **_extension(form),
+        **_top_up(top_up),
+        **_selling(),
+    )
+
+
+def _top_up(form: AmountForm) -> dict:
+    """What the amount in the form does; None while it names none that is taken."""
+    try:
+        form.validate_sats(form.sats)
+    except ValueError:
+        return {"bought": None}
+    return {"bought": quotes.topped_up(this_shop(), this_account(), form.sats.data * 1000)}
+
+
+def _extension(form: TimeForm) -> dict:
+    """What the time in the form costs and does; None while it names none that is sold."""
+    shop, account = this_shop(), this_account()
+    context = {"offer": None, "horizon_days": shop.config.horizon_days}
+    try:
+        form.validate_duration(form.duration)
+    except ValueError:
+        return context
+    if form.duration.errors or form.unit.errors or form.unit.data not in form.unit.choices:
+        return context
+    terms = Terms(account.space_mb, form.duration.data, form.unit.data)
+    offer = quotes.extension(shop, account, terms.duration, terms.unit)
+    return context | {"terms": terms, "offer": offer}
+
+
+# -- another size ------------------------------------------------------------------------
+
+
+@blueprint.get("/size")
+def size():
+    form = _size_form(PrefilledSizeForm, formdata=request.args)
+    return _size_page(form, 200 if form.validate() else 400)
+
+
+@blueprint.get("/size/price")
+def size_price():
+    form = _size_form(PrefilledSizeForm, formdata=request.args)
+    form.validate()
+    return render_template("account/_other_size.html", account=this_account(), **_other_size(form))
+
+
+@blueprint.post("/size")
+@limits.limited("orders", lambda response: response.status_code in (303, 503))
+def order_size():
+    form = _size_form(ResizeForm)
+    if not form.validate_on_submit():
+        return _size_page(form, 400)
+    try:
+        order = orders.resize(this_shop(), this_account().id, form.size(), _buyer(form))
+    except (quotes.Refused, quotes.ResizeWaits):
+        return _size_page(form, 400)  # which says so where the price would be
+    except orders.SoldOut:
+        form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
+        return _size_page(form, 400)
+    except (orders.TooManyUnpaid, NodeError) as error:
+        return _size_page(form, *_problem(error))
+    if order:
+        return redirect(url_for("orders.order", token=order.token), 303)
+    changed = Account.get_by_id(this_account().id)
+    flash(f"Your hosting has its new size, and is paid until {clock_time(changed.expires_at)}.")
+    return redirect(url_for("account.overview"), 303)
+
+
+def _size_form(kind: type[SizeForm], **kwargs) -> SizeForm:
+    return kind(this_shop().config.space_sizes_mb, ledger.size(this_account()), **kwargs)
+
+
+def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
+    shop, account = this_shop(), this_account()
+    return page(
+        "account/size.html",
+        status,
+        form=form,
+        problem=problem,
+        room_mb=capacity.larger_mb(shop, account),
+        addresses_included=shop.config.addresses_included,
+        domains_included=shop.config.domains_included,
+        prices=shop.prices,
+        split=services.SPLIT_PERCENT,
+        **_other_size(form),
+        **_selling(),
+    )
+
+
+def _other_size(form: SizeForm) -> dict:
+    """What the size in the form costs and does, or why it cannot be had."""
+    shop, account = this_shop(), this_account()
+    context = {"offer": None, "horizon_days": shop.config.horizon_days}
+    if form.errors:
+        return context
+    size = form.size()
+    if size == ledger.size(account):
+        return context | {"is_same": True}
+    try:
+        offer = quotes.other_size(shop, account, size)
+    except quotes.Refused as refused:
+        return context | {"why_not": str(refused)}
+    except quotes.ResizeWaits as waits:
+        return context | {"first": waits.token}
+    if size.space_mb > capacity.larger_mb(shop, account):
+        return context | {"why_not": "This much space is not free just now."}
+    return context | {
+        "offer": offer,
+        "size": size,
+        "confirm": _size_form(ResizeForm, formdata=None),
+    }
+
+
+# -- both --------------------------------------------------------------------------------
+
+
+def _buyer(form: ExtendForm | ResizeForm) -> orders.Buyer:
+    return orders.Buyer(browsers.browser_id(), form.form_id.data or "")
+
+
+def _selling() -> dict:
+    """Why nothing is sold to this account now, if so, and what it may still pay."""
+    context = {"refusal": None, "unpaid": list(order_book.unpaid(this_account().id))}
+    try:
+        quotes.check_may_buy(this_account())
+    except quotes.Refused as refused:
+        context["refusal"] = str(refused)
+    return context
+
+
+def _problem(error: Exception) -> tuple[int, str]:
+    """What a customer reads who cannot order now."""
+    if isinstance(error, quotes.Refused):
+        return 400, str(error)
+    if isinstance(error, orders.TooManyUnpaid):
+        return 429, "This hosting has many unpaid orders. Pay or cancel one of them first."
+    logger.warning("no invoice: %s", error)
+    return 503, "Our Lightning node does not answer. Nothing was charged. Please try again."
+
+
+# -- receipts ----------------------------------------------------------------------------
+
+
+@blueprint.get("/payments")
+def payments():
+    before, doors = request.args.get("before"), (*order_book.OWN_DOORS, *order_book.TIP_DOORS)
+    paid, older = order_book.listed(this_account().id, doors, before)
+    return page("account/payments.html", receipts=paid, before=before, older=older)

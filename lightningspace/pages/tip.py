@@ -1,0 +1,85 @@
+"""The public page of a hosting, where whoever likes its site pays for more of its time."""
+
+import logging
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.exceptions import NotFound
+
+from lightningspace.base import messages
+from lightningspace.base.models import Account
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import hostnames, orders, quotes, tips
+from lightningspace.shop import this_shop
+from lightningspace.visitors import browsers, limits
+from lightningspace.visitors.forms import PrefilledAmountForm, TipForm
+
+logger = logging.getLogger(__name__)
+blueprint = Blueprint("tip", __name__)
+
+# What is offered at a click, in sat, within the bounds; any other amount can be typed.
+AMOUNTS = (100, 1_000, 5_000, 21_000, 100_000)
+
+
+@blueprint.get("/tip/<username>")
+def tip(username):
+    account = _taker(username)
+    browsers.browser_id()
+    form = TipForm(tips.bounds(this_shop()), formdata=None)
+    prefill = PrefilledAmountForm(tips.bounds(this_shop()), formdata=request.args)
+    if request.args and prefill.validate():
+        form.sats.data = prefill.sats.data
+    return _tip_page(account, form)
+
+
+@blueprint.post("/tip/<username>")
+@limits.limited("tips", lambda response: response.status_code in (303, 503))
+def give_tip(username):
+    account, form = _taker(username), TipForm(tips.bounds(this_shop()))
+    if account.last_call_at or not form.validate_on_submit():
+        return _tip_page(account, form, 409 if account.last_call_at else 400)
+    given = orders.Tip(form.sats.data * 1000, "page", messages.cleaned(form.message.data))
+    try:
+        order = orders.top_up(
+            this_shop(), account.id, given, browsers.browser_id(), form.form_id.data or ""
+        )
+    except quotes.Refused:  # it is closed or blocked, or had its last call, since we looked
+        return _tip_page(_taker(username), form, 409)
+    except orders.TooManyUnpaid:
+        problem = "Many tips for this site are being paid just now. Please try again in a while."
+        return _tip_page(account, form, 429, problem)
+    except NodeError as error:
+        logger.warning("no invoice: %s", error)
+        problem = "Our Lightning node does not answer. Nothing was charged. Please try again."
+        return _tip_page(account, form, 503, problem)
+    return redirect(url_for("orders.order", token=order.token), 303)
+
+
+def _taker(username: str) -> Account:
+    account = tips.taker(username, "page")
+    if account is None:
+        raise NotFound
+    return account
+
+
+def _tip_page(account: Account, form: TipForm, status: int = 200, problem: str | None = None):
+    shop = this_shop()
+    least, most = tips.bounds(shop)
+    amounts = [(each, tips.seconds_for(shop, account, each * 1000)) for each in AMOUNTS]
+    return render_template(
+        "tip.html",
+        username=account.username,
+        site=hostnames.site_name(shop, account.username),
+        is_over=account.last_call_at is not None,
+        paid_until=tips.paid_until(account),
+        amounts=[
+            (amount, seconds)
+            for amount, seconds in amounts
+            if least <= amount <= most and seconds <= shop.config.horizon_seconds
+        ],
+        form=form,
+        problem=problem,
+        address=tips.lightning_address(shop, account) if account.tips_address else None,
+        lnurl=tips.lnurl(shop, account),
+        # A node that has just not answered is not waited for once more.
+        offer=tips.offer_if_told(shop, account) if status != 503 else None,
+    ), status

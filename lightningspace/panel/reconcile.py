@@ -1,0 +1,537 @@
+"""Making the panel match what is wanted.
+
+The database says what should be. `reconcile` walks the rows of an account that are not applied,
+does each at the panel (see `records`), and notes it at once. So it can be repeated, and killed
+anywhere, without harm.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from peewee import fn
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import (
+    Account,
+    Domain,
+    Notice,
+    Offer,
+    Order,
+    RestingName,
+    Service,
+    Session,
+    Token,
+    transaction,
+)
+from lightningspace.base.prices import DAY
+from lightningspace.outside import ftp
+from lightningspace.outside.ftp import FtpError
+from lightningspace.outside.ispconfig import PanelError, Refused
+from lightningspace.panel import upload
+from lightningspace.panel.lease import Lease, Lost, is_free
+from lightningspace.panel.records import Outdated, Records, look_once_more
+from lightningspace.rules import outbox, services, wanted
+from lightningspace.rules.services import this
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS_MAX = 5 * 60
+DUE_AT_ONCE = 1000
+FORGOTTEN_AT_ONCE = 500
+# What an order says of its customer, once it can bring nothing any more.
+OF_CUSTOMER = ("username", "browser", "bolt11", "asked")
+# What an account needs next: each kind of step has threads of its own in the worker.
+OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
+# So long a new hosting's SSH waits for others that are just being opened: the server makes its jail
+# for half a minute, and whatever is behind it in its queue stands still.
+SHELL_WAITS_SECONDS = 30
+SHELL_LOOKS_SECONDS = 2
+# What comes last in a round, whatever else there is, and in which order.
+LAST = {"shell": 1, "tipjar": 2}
+# So long it is no news that a tip jar waits for FTP.
+FTP_COMES_SECONDS = 10 * 60
+
+
+def due_accounts() -> dict[str, str]:
+    """Accounts that want something of the panel now and that no worker holds, and what it is."""
+    moment = now()
+    at = Account.reconcile_at
+    # What waits longer than anything may was put off by a clock that was wrong.
+    is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
+    columns = (Account.id, Account.ready_at, Account.closing_at)
+    rows = Account.select(*columns).where(is_due & is_free(moment))
+    rows = rows.order_by(Account.ready_at.is_null(False), at)
+    accounts = list(rows.limit(DUE_AT_ONCE))
+    if not accounts:
+        return {}
+    kinds: dict[str, set[str]] = {account.id: set() for account in accounts}
+    unapplied = Service.applied_revision < Service.revision
+    for row in Service.select().where((Service.account << list(kinds)) & unapplied):
+        if _is_due(row):
+            kinds[row.account_id].add(row.kind)
+    return {account.id: _step(account, kinds[account.id]) for account in accounts}
+
+
+def _step(account: Account, due_kinds: set[str]) -> str:
+    if due_kinds == {"tipjar"} and account.closing_at is None:
+        return UPLOAD
+    return CHANGE if account.ready_at else OPENING
+
+
+def reconcile(
+    shop: Shop,
+    account_id: str,
+    stopping: Callable[[], bool] = lambda: False,
+    step: str | None = None,
+) -> bool:
+    """Make the panel match what the account wants; what fails is noted and tried again later.
+
+    Any worker may call it at any time: the lease lets one of them through, the others get
+    False. It ends between two services when `stopping()` is true or something else is wanted.
+    `step`: do no more than what that is for, such as no upload while it is an OPENING.
+    """
+    lease = Lease(account_id)
+    if not lease.take():
+        return False
+    account, rows = _read(account_id)
+    look_again = account.reconcile_at
+    try:
+        with lease.renewed():
+            look_again = _Round(shop, account, rows, lease, stopping, step).run()
+    finally:
+        lease.release(look_again, account.revision)
+    return True
+
+
+def _read(account_id: str) -> tuple[Account, list[Service]]:
+    """An account and its services as they are together: no change lies between the two."""
+    account = Account.get_by_id(account_id)
+    while True:
+        rows = services.of_account(account_id)
+        before, account = account, Account.get_by_id(account_id)
+        if account.revision == before.revision:
+            break
+    for row in rows:
+        row.gone = services.is_going(account, row)
+    return account, rows
+
+
+class _Round:
+    """One walk over the services of an account, by the holder of its lease."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        account: Account,
+        rows: list[Service],
+        lease: Lease,
+        stopping: Callable[[], bool],
+        step: str | None,
+    ):
+        self.shop = shop
+        self.account = account
+        self.rows = rows
+        self.lease = lease
+        self.stopping = stopping
+        self.step = step
+        self.records = Records(shop, account, rows, lease)
+
+    def run(self) -> int | None:
+        """When to look at the account again; None when everything is applied."""
+        try:
+            again = self._walk()
+        except Lost:
+            return self.account.reconcile_at
+        except Outdated:
+            again = [self.account.reconcile_at]
+        self._note_ready()
+        if not again and self.account.closing_at:
+            self._note_closed()
+        return min(again, default=None)
+
+    def _walk(self) -> list[int]:
+        """When to try again what could not be applied. Raises Lost and Outdated."""
+        due = [row for row in self.rows if self._is_for_now(row) and row.kind != "tipjar"]
+        if due and not self.records.is_first and self._try(due[0], self.records.meet_client):
+            return self._waits()
+        tried: list[Service] = []
+        while row := self._next(tried):
+            if self.stopping():
+                raise Outdated
+            if tried:  # one step at least: a customer who never rests holds up no block
+                self.records.check_wanted()
+            tried.append(row)
+            failure = self._try(row, partial(self._settle, row))
+            if isinstance(failure, PanelError) and not isinstance(failure, Refused):
+                break  # the others would meet the same
+        return self._waits()
+
+    def _next(self, tried: list[Service]) -> Service | None:
+        """What is to be removed from the last to the first, then the others in their order.
+
+        What failed before comes last: it holds up nothing that can be done. Nor does what is
+        changed again and again, and SSH and a tip jar never.
+        """
+        gone = [row for row in self.rows if row.gone]
+        rows = gone[::-1] + [row for row in self.rows if not row.gone]
+        if self.account.closing_at is None:  # then nothing changes any more
+            rows.sort(key=lambda row: row.applied_at or 0)
+        rows.sort(key=lambda row: row.tried_at if row.tries else 0)
+        rows.sort(key=self._how_late)
+        for row in rows:
+            is_new = not any(row is each for each in tried)
+            if is_new and self._is_for_now(row) and self._has_its_place(row):
+                return row
+        return None
+
+    def _how_late(self, row: Service) -> int:
+        # A shell that is to go is no hurdle: what is off must be off.
+        is_removed = row.kind == "shell" and not services.is_on(self.account, row)
+        # Nor is a new one late for ever, whatever else is wanted again and again.
+        has_waited = row.kind == "shell" and row.applied_at is None and not self._is_young()
+        return 0 if row.gone or is_removed or has_waited else LAST.get(row.kind, 0)
+
+    def _is_young(self) -> bool:
+        return self.account.opened_at > now() - SHELL_WAITS_SECONDS
+
+    def _is_for_now(self, row: Service) -> bool:
+        """Whether it is due, and for this step. To remove what an upload has made is none."""
+        is_upload = row.kind == "tipjar" and not row.gone
+        if self.step is not None and is_upload != (self.step == UPLOAD):
+            return False
+        return _is_due(row) and not self._gives_way(row)
+
+    def _gives_way(self, row: Service) -> bool:
+        """Whether a new hosting's SSH waits until others have what the server makes at once."""
+        is_new = row.kind == "shell" and row.applied_at is None and not row.gone
+        if not is_new or not self._is_young():
+            return False
+        # Who waits for SSH alone, or has met trouble, holds up nobody.
+        in_trouble = Service.select(Service.account).where(Service.failed_since.is_null(False))
+        others = (
+            Service.select(Service.account)
+            .join(Account)
+            .where(
+                Service.applied_at.is_null()
+                & Service.kind.not_in(list(LAST))
+                & Service.account.not_in(in_trouble)
+                & (Service.account != self.account)
+                & (Account.server == self.account.server_id)
+                & (Account.opened_at > now() - SHELL_WAITS_SECONDS)
+                & Account.ready_at.is_null()
+                & Account.closing_at.is_null()
+            )
+        )
+        return others.exists()
+
+    def _try(self, row: Service, step: Callable[[], None]) -> Exception | None:
+        """Take a step for a row, or note on it why not. Raises Lost and Outdated."""
+        try:
+            try:
+                step()
+            except (Lost, Outdated):
+                raise
+            except PanelError as error:
+                self._note_failure(row, str(error), error.permanent)
+                return error
+            except ftp.NotNow as error:
+                # What was wrong when it was tried last is still so.
+                self._note_failure(row, row.error or str(error), row.permanent, is_calm=True)
+                return error
+            except FtpError as error:
+                self._note_failure(row, str(error), error.permanent, error.is_calm)
+                return error
+            except Exception as error:
+                logger.exception("account %s: %s", self.account.id, row.kind)
+                self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
+                return error
+        except Lost:
+            # Whoever holds the lease now may have made the thing as well.
+            look_once_more(row)
+            raise
+        return None
+
+    def _waits(self) -> list[int]:
+        """When what is not applied may be tried; what was left for lack of a panel waits too.
+
+        Empty only when all is applied: each row is judged once, for a moment later it may be due.
+        """
+        waiting = [row for row in self.rows if not row.is_applied]
+        later = [row for row in waiting if not self._is_for_now(row)]
+        if waiting and not later:
+            later = waiting[:1]
+            self._note_failure(later[0], "what it hangs on is neither there nor under way", False)
+        return [self._again_at(row) for row in later]
+
+    def _again_at(self, row: Service) -> int:
+        if not _is_due(row):
+            return _try_at(row)
+        return now() + SHELL_LOOKS_SECONDS if self._gives_way(row) else now()
+
+    def _has_its_place(self, row: Service) -> bool:
+        """Whether what it hangs on is there, or what hangs on it is not there any more."""
+        if row.gone:
+            return not any(services.hangs_on(each, row) for each in self.rows)
+        if row.kind not in ("client", "tipjar") and self.records.client_id is None:
+            return False
+        return all(each.panel_id for each in self.rows if services.hangs_on(row, each))
+
+    def _settle(self, row: Service) -> None:
+        if not self.records.may_use_its_name(row):
+            raise Refused("its name is none that we may use: nothing was done", True)
+        if row.gone:
+            self._remove(row)
+            # If the panel had nothing of it, its row goes all the same.
+            self.records.begin_deleting()
+            self._note_removed(row)
+        elif row.kind == "shell" and not services.is_on(self.account, row):
+            # Switched off it would still open SSH with its password.
+            self.records.put_away(row)
+            self._note_success(row, None)
+        elif row.kind == "client":
+            self._note_success(row, self.records.make_client(row))
+        elif row.kind == "tipjar":
+            self._note_tip_jar(row, upload.put(self.records, row))
+        else:
+            self._note_success(row, self.records.make(row))
+
+    def _remove(self, row: Service) -> None:
+        if row.kind == "client":
+            self.records.remove_clients(row)
+        elif row.kind == "tipjar":
+            upload.remove_uploader(self.records, row)
+        else:
+            self.records.remove(row)
+
+    # -- recording ---------------------------------------------------------------
+
+    def _note_success(self, row: Service, panel_id: int | None) -> None:
+        facts = _applied(row) | {"panel_id": panel_id}
+        is_another = row.panel_id is not None and row.panel_id != panel_id
+        hanging = [each for each in self.rows if is_another and services.hangs_on(each, row)]
+        with transaction():
+            self.lease.extend()
+            Service.update(facts).where(this(row)).execute()
+            if panel_id is not None:
+                # A password that was changed meanwhile is wanted still.
+                Service.update(password_sealed=None).where(
+                    this(row) & (Service.revision == row.revision)
+                ).execute()
+            else:
+                # A shell user that is off: a password that waits for it is kept, others are void.
+                Service.update(own_password_sealed=None).where(
+                    this(row) & Service.password_sealed.is_null()
+                ).execute()
+            for each in hanging:
+                Service.update(revision=Service.revision + 1).where(this(each)).execute()
+        row.panel_id, row.applied_revision = panel_id, row.revision
+        if row.kind == "client":
+            self.records.client_is(panel_id)
+        for each in hanging:
+            each.revision += 1
+
+    def _note_tip_jar(self, row: Service, note: str | None) -> None:
+        is_done = note is None and services.is_on(self.account, row)
+        with transaction():
+            self.lease.extend()
+            facts = _applied(row) | {"note": note, "password_sealed": None}
+            if not services.is_on(self.account, row):  # nobody got in
+                facts["applied_at"] = row.applied_at or 0
+            Service.update(facts).where(this(row)).execute()
+            if is_done:
+                once = json.dumps(services.settings_of(row) | {"put_back": False})
+                Service.update(settings=once).where(
+                    this(row) & (Service.revision == row.revision)
+                ).execute()
+        row.applied_revision = row.revision
+
+    def _note_removed(self, row: Service) -> None:
+        with transaction():
+            self.lease.extend()
+            removed = Service.delete().where(this(row) & (Service.revision == row.revision))
+            if not removed.execute():  # wanted again meanwhile
+                Service.update(panel_id=None).where(this(row)).execute()
+        self.rows.remove(row)
+
+    def _note_failure(
+        self, row: Service, text: str, permanent: bool, is_calm: bool = False
+    ) -> None:
+        """`is_calm`: at first it is nothing to speak of."""
+        row.tries, row.tried_at, row.permanent = row.tries + 1, now(), permanent
+        # The earlier: the clock may have been wrong.
+        row.failed_since = min(row.failed_since or row.tried_at, row.tried_at)
+        is_news = not is_calm or row.failed_since <= now() - FTP_COMES_SECONDS
+        level = logging.ERROR if permanent else logging.WARNING
+        with transaction():
+            self.lease.extend()
+            Service.update(
+                error=text if is_news else row.error,
+                permanent=permanent,
+                tries=row.tries,
+                tried_at=row.tried_at,
+                failed_since=row.failed_since,
+            ).where(this(row) & (Service.revision == row.revision)).execute()
+        logger.log(
+            level if is_news else logging.INFO,
+            "account %s: %s not applied: %s",
+            row.account_id,
+            row.kind,
+            text,
+        )
+
+    def _note_ready(self) -> None:
+        """The paid time starts when each of the first services was applied once.
+
+        However long that took, and whatever of them is to be otherwise by now.
+        """
+        account = self.account
+        if account.ready_at or account.closing_at:
+            return
+        moment = max(now(), account.opened_at)  # the clock may have gone back
+        waited = moment - account.opened_at
+        waits = Service.select().where(
+            (Service.account == account.id) & Service.applied_at.is_null()
+        )
+        with transaction():
+            ready = (
+                Account.update(
+                    ready_at=moment,
+                    valued_at=Account.valued_at + waited,
+                    expires_at=Account.expires_at + waited,
+                    calendar_at=moment,
+                    usage_at=moment,
+                )
+                .where(
+                    (Account.id == account.id)
+                    & Account.ready_at.is_null()
+                    & Account.closing_at.is_null()
+                    & ~fn.EXISTS(waits)
+                )
+                .execute()
+            )
+            if ready and self.shop.config.ftp_uploads:
+                wanted.want_uploads(self.shop, account)
+            if ready:  # the receipts name the end as well
+                Order.update(ends_at=Order.ends_at + waited).where(
+                    (Order.account == account.id) & Order.applied_at.is_null(False)
+                ).execute()
+        if ready:
+            logger.info("account %s: ready, %d s after it was opened", account.id, waited)
+
+    def _note_closed(self) -> None:
+        """The panel has nothing of it any more: free its space, let its name rest, forget it.
+
+        What stays are its payments, with amounts, dates and hashes.
+        """
+        account = self.account
+        while forget_some(account.id, self.lease):
+            continue
+        rest_until = now() + self.shop.config.name_quarantine_days * DAY
+        with transaction():
+            self.lease.extend()
+            last = Account.get_by_id(account.id)
+            if last.revision != account.revision:
+                return  # rows that were done are to be looked at once more
+            if last.blocked_at is None:
+                by_owner = last.last_call_at is None
+                outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
+            self._let_name_rest(rest_until, last.receipt_epoch)
+            self._forget_orders()
+            Domain.delete().where(Domain.account == account.id).execute()
+            Token.delete().where(Token.account == account.id).execute()
+            Session.delete().where(Session.account == account.id).execute()
+            Offer.update(account=None).where(Offer.account == account.id).execute()
+            outbox.withdraw(account.id, "confirm")
+            # What is still to be sent, such as that it is deleted, the outbox deletes.
+            is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
+            Notice.delete().where(is_over).execute()
+            Account.delete().where(Account.id == account.id).execute()
+        logger.info("account %s: closed", account.id)
+
+    def _let_name_rest(self, until: int, receipt_epoch: int) -> None:
+        """The receipt of the hosting that had it may have it again before."""
+        account = self.account
+        opening = (Order.account == account.id) & (Order.kind == "open")
+        order = Order.select(Order.payment_hash).where(opening).first()
+        facts = {
+            "until": until,
+            "payment_hash": order.payment_hash if order else None,
+            "receipt_epoch": receipt_epoch,
+        }
+        # Nor may that of one before, which is noted by an older key.
+        of_older_keys = self.shop.vault.macs("name", account.username)[1:]
+        RestingName.delete().where(RestingName.name_hash << of_older_keys).execute()
+        name_hash = self.shop.vault.mac("name", account.username)
+        RestingName.insert(name_hash=name_hash, **facts).on_conflict(
+            conflict_target=[RestingName.name_hash], update=facts
+        ).execute()
+
+    def _forget_orders(self) -> None:
+        """Take its orders from the account.
+
+        One that can still be paid keeps its name and browser, for the payment opens it anew.
+        """
+        its_own = Order.account == self.account.id
+        is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
+        Order.update(dict.fromkeys(OF_CUSTOMER)).where(
+            its_own & (is_over | Order.released_at.is_null(False))
+        ).execute()
+        Order.update(account=None, attempt=None, message=None).where(its_own).execute()
+
+
+def forget_some(account_id: str, lease: Lease) -> int:
+    """Take some orders that are over from an account that is being deleted; how many that were.
+
+    All at once hold up everybody who wants to write, for seconds. The one that opened it stays.
+    """
+    is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
+    its_own = (Order.account == account_id) & (Order.kind != "open")
+    some = Order.select(Order.token).where(its_own & is_over).limit(FORGOTTEN_AT_ONCE)
+    with transaction():
+        lease.extend()
+        tokens = [order.token for order in some]
+        facts = dict.fromkeys(("account", "attempt", "message", *OF_CUSTOMER))
+        return Order.update(facts).where(its_own & (Order.token << tokens)).execute()
+
+
+def _applied(row: Service) -> dict:
+    """What is noted of a row that is as it is wanted."""
+    return {
+        "applied_revision": row.revision,
+        "applied_at": now(),
+        "error": None,
+        "permanent": False,
+        "tries": 0,
+        "failed_since": None,
+    }
+
+
+def _is_due(row: Service) -> bool:
+    return not row.is_applied and _try_at(row) <= now()
+
+
+def _try_at(row: Service) -> int:
+    """When a row that failed may be tried again: after seconds first, after minutes later."""
+    if not row.tries:
+        return 0
+    wait = RETRY_SECONDS_MAX if row.permanent else 2 ** min(row.tries, 10)
+    at = row.tried_at + min(RETRY_SECONDS_MAX, wait)
+    # As in due_accounts: the clock was wrong.
+    return at if at <= now() + 2 * RETRY_SECONDS_MAX else 0
+
+
+def try_now(account_id: str) -> None:
+    """Let what failed be tried again at once, and not only after its wait."""
+    with transaction():
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            (Account.id == account_id) & Account.opened_at.is_null(False)
+        ).execute()
+        Service.update(tries=0).where(Service.account == account_id).execute()
+
+
+def forget_rested_names() -> None:
+    """Let names be taken again whose time of rest is over."""
+    RestingName.delete().where(RestingName.until <= now()).execute()

@@ -1,0 +1,427 @@
+"""What the panel has of an account's services: found, put right, created, deleted.
+
+Look first, create, update or delete second, look again. So a call may be repeated, and killed
+anywhere, without harm.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from peewee import fn
+
+from lightningspace.base import passwords
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Service, transaction
+from lightningspace.base.vault import Unreadable
+from lightningspace.outside import ispconfig_records
+from lightningspace.outside.ispconfig import Refused
+from lightningspace.outside.ispconfig_records import Hashed
+from lightningspace.panel.lease import Lease
+from lightningspace.rules import accounts, certificates, hostnames, services, wanted
+from lightningspace.rules.services import this
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# Records that stand for one thing of their name on the server: deleting a double deletes the
+# thing itself.
+NAMED_THINGS = ("shell", "database_user", "database", "mail_domain", "mailbox")
+
+
+# Before a password that is kept as the panel has it: no typed one begins so.
+KEPT = "\0"
+
+
+class Outdated(Exception):
+    """Something else is wanted by now, or the worker is to end."""
+
+
+class Records:
+    """Those of one account, for the holder of its lease. What is done to them raises PanelError,
+    Lost, and Outdated before something would be deleted that is wanted again.
+    """
+
+    def __init__(self, shop: Shop, account: Account, rows: list[Service], lease: Lease):
+        self.shop = shop
+        self.panel = shop.panel
+        self.account = account
+        self.rows = rows
+        self.lease = lease
+        # Nobody has called the panel for this account before, so none of its records is ours.
+        self.is_first = account.leases == 1 and account.closing_at is None
+        self.client_id: int | None = None
+        self._group_id: int | None = None
+
+    def may_use_its_name(self, row: Service) -> bool:
+        # One that is or was there (a shell user that is off) keeps it when the settings change, and
+        # nothing that is not our client's is ever deleted.
+        was_there = row.panel_id is not None or row.applied_at is not None
+        return row.gone or was_there or services.is_ours(self.shop, self.account, row, self.rows)
+
+    # -- one record --------------------------------------------------------------
+
+    def make(self, row: Service) -> int:
+        """The id of the record that is there now as wanted: found, put right, or created."""
+        found = None if self.is_first else self._look(row)
+        added, password = None, None
+        if found is None:
+            if row.kind in services.WITH_PASSWORD:
+                password = self._password(row)
+            try:
+                added = self._create(row, password)
+            except Refused:
+                # Is it there already? By a race, or forgotten by a database restored from a backup.
+                found = self._look(row)
+                if found is None:
+                    raise
+        id = ispconfig_records.record_id(row.kind, found) if found else added
+        fields = self._fields(row, id, found)
+        if found is not None:
+            if row.password_sealed is None and not ispconfig_records.differences(found, fields):
+                return id
+            password = self._password(row) if row.password_sealed else None
+            self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
+        elif row.kind == "site":
+            # The add ignores walls between neighbours, and names its directory only now.
+            self.write(row, "walled", self.panel.update, row.kind, id, fields)
+        found = self._look(row, added)
+        if found is None:
+            raise Refused("the panel has taken it and does not show it")
+        different = set(ispconfig_records.differences(found, fields))
+        if fields.get("ssl") == "y":
+            different -= {*ispconfig_records.OF_CERTIFICATE}  # the server may have failed by now
+        if different:
+            raise Refused(f"the panel has not kept {', '.join(sorted(different))}")
+        id = ispconfig_records.record_id(row.kind, found)
+        if isinstance(password, Hashed) and ispconfig_records.hash_of(row.kind, found) != password:
+            # It was hashed once more: nobody has a password that opens it.
+            password = self._generate_password(row)
+            self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
+        return id
+
+    def _create(self, row: Service, password: str | None) -> int:
+        if not self.is_first and "site" in services.HANGS_ON[row.kind]:
+            self.check_site()
+        fields = self._fields(row)
+        return self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
+
+    def put_away(self, row: Service) -> None:
+        """As `remove`, of what is made again later: with the same password, as the panel has it."""
+        for record in self.ours(row):
+            hashed = ispconfig_records.hash_of(row.kind, record)
+            if hashed and row.password_sealed is None:
+                self._keep_password(row, KEPT + hashed)
+        self.remove(row)
+
+    def remove(self, row: Service) -> None:
+        """Delete what the panel has of the row, and look that it is gone."""
+        if self.client_id or row.panel_id:  # else nothing was ever made
+            records = self.ours(row)
+            for record in records:
+                self._delete(row, record)
+            if records and self.ours(row):
+                raise Refused("the panel has deleted it and still shows it")
+
+    def _delete(self, row: Service, record: dict) -> None:
+        if row.gone or services.is_on(self.account, row):
+            self.check_wanted()  # again: what is deleted does not come back
+        self.begin_deleting()
+        id = ispconfig_records.record_id(row.kind, record)
+        self.write(row, "deleted", self.panel.delete, row.kind, id)
+
+    def check_wanted(self) -> None:
+        """Raise Outdated when the account was changed since it was read."""
+        as_read = (Account.id == self.account.id) & (Account.revision == self.account.revision)
+        if not Account.select(Account.id).where(as_read).exists():
+            raise Outdated
+
+    def begin_deleting(self) -> None:
+        """From the first deletion of a closing on, no payment takes it back."""
+        if self.account.closing_at is None or self.account.deleting_at is not None:
+            return
+        moment = now()
+        with transaction():
+            self.lease.extend()
+            begun = Account.update(deleting_at=moment).where(
+                (Account.id == self.account.id) & (Account.revision == self.account.revision)
+            )
+            if not begun.execute():
+                raise Outdated
+        self.account.deleting_at = moment
+
+    def write(self, row: Service, what: str, call: Callable, *arguments):
+        """One change at the panel or on the site: none after another worker has taken over."""
+        self.lease.check()
+        started = time.monotonic()
+        answer = call(*arguments)
+        milliseconds = (time.monotonic() - started) * 1000
+        logger.info("account %s: %s %s, %.0f ms", row.account_id, row.kind, what, milliseconds)
+        return answer
+
+    # -- what the panel has of it ------------------------------------------------
+
+    def _look(self, row: Service, added: int | None = None) -> dict | None:
+        """The record of ours, and one only; None when there is none.
+
+        `added`: the id of the one that was just created.
+        """
+        ours = self.ours(row, added)
+        if len(ours) < 2:
+            return ours[0] if ours else None
+        ids = [ispconfig_records.record_id(row.kind, record) for record in ours]
+        kept = ours[ids.index(row.panel_id) if row.panel_id in ids else 0]
+        doubles = [record for record in ours if record is not kept]
+        self._report_doubles(row, doubles)
+        if row.kind in NAMED_THINGS:
+            # Nobody has it yet, if it was added just now or in a try that did not come to its end.
+            is_unfinished = row.failed_since is not None or self.account.ready_at is None
+            is_fresh = added in ids or (row.applied_at is None and is_unfinished)
+            if row.panel_id in ids or not is_fresh:
+                raise Refused(
+                    f"the panel has it {len(ids)} times (ids {', '.join(map(str, ids))}), and with "
+                    "any of them goes what the customer has in it: make it one by hand",
+                    True,
+                )
+            # The thing goes with the double: all of it is made anew.
+            for record in doubles + [kept]:
+                self._delete(row, record)
+            raise Refused("the panel had it twice: it is made anew")
+        for record in doubles:
+            self._delete(row, record)
+        return kept
+
+    def _report_doubles(self, row: Service, doubles: list) -> None:
+        logger.error(
+            "account %s: the panel had %s %d times, by a race or by hand",
+            row.account_id,
+            row.kind,
+            len(doubles) + 1,
+        )
+
+    def ours(self, row: Service, added: int | None = None) -> list[dict]:
+        """The records of this row that are our client's, the oldest first.
+
+        Raises Refused when the name is another client's alone, or our record has become another's.
+        """
+        records = self.panel.find(row.kind, row.name)
+        ids = [ispconfig_records.record_id(row.kind, record) for record in records]
+        if self._group_id is None and self.client_id:
+            if added in ids:
+                self._group_id = int(records[ids.index(added)]["sys_groupid"])
+            elif records or row.panel_id:
+                self._group_id = self.panel.group_id(self.client_id)
+        ours = [record for record in records if self._is_ours(record)]
+        others = [id for id, record in zip(ids, records, strict=True) if record not in ours]
+        if row.panel_id in others:
+            raise Refused(
+                f"the one that we made (id {row.panel_id}) is another client's now: give it back "
+                "or delete it by hand",
+                True,
+            )
+        if row.panel_id and row.panel_id not in ids:
+            renamed = self.panel.get(row.kind, row.panel_id)
+            # After a restore of the panel its number may be another's.
+            if renamed and self._is_ours(renamed):
+                return [renamed, *ours]
+        if others and not ours and not row.gone:
+            raise Refused(
+                f"its name exists at the panel and is another client's (id {others[0]})", True
+            )
+        return ours
+
+    def _is_ours(self, record: dict) -> bool:
+        return self._group_id is not None and int(record["sys_groupid"]) == self._group_id
+
+    def check_site(self) -> None:
+        """Nothing is hung on a site of another: after a restore its number may be anybody's."""
+        site = next(row for row in self.rows if row.kind == "site")
+        records = self.ours(site)
+        if site.panel_id not in [ispconfig_records.record_id("site", record) for record in records]:
+            raise Refused("its site is gone from the panel: retry --check makes it again", True)
+
+    # -- the client --------------------------------------------------------------
+
+    def meet_client(self) -> None:
+        """Know our client by its name. Its number may be another's after a restore of the panel."""
+        row = next((row for row in self.rows if row.kind == "client"), None)
+        if row is None or not self.may_use_its_name(row):
+            return
+        login = self.panel.find_login(row.name)
+        if login:
+            self.client_id, self._group_id = login
+        elif row.panel_id and self._has_our_site(row.panel_id):
+            # Everything is that one's: a second client could not even close the account.
+            raise Refused(
+                f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
+            )
+        if row.panel_id != self.client_id:
+            row.applied_revision = 0  # it is looked at before all that hangs on it
+
+    def know_client(self) -> None:
+        """As `meet_client`, unless it was met in this round. Raises Outdated when it is another by
+        now, or gone: then it is looked at before all that hangs on it.
+        """
+        if self.client_id is not None:
+            return
+        self.meet_client()
+        row = next((row for row in self.rows if row.kind == "client"), None)
+        if row is not None and not row.is_applied:
+            look_once_more(row)
+            raise Outdated
+
+    def client_is(self, client_id: int | None) -> None:
+        """Know it by what was made of it."""
+        if client_id != self.client_id:
+            self.client_id, self._group_id = client_id, None
+
+    def _has_our_site(self, client_id: int) -> bool:
+        group_id = self.panel.group_id(client_id)
+        names = [row.name for row in self.rows if row.kind == "site"]
+        records = self.panel.find("site", names[0]) if names and group_id else []
+        return any(int(record["sys_groupid"]) == group_id for record in records)
+
+    def make_client(self, row: Service) -> int:
+        client = None if self.is_first else self._look_for_client(row)
+        if client is None:
+            # ISPConfig asks for an address of each client: it gets the hosting's own mailbox.
+            email = f"info@{hostnames.site_name(self.shop, self.account.username)}"
+            try:
+                self.client_id = self.write(row, "added", self.panel.add_client, row.name, email)
+                client = {"id": self.client_id, "is_closed": False}
+            except Refused:
+                client = self._look_for_client(row)  # is it there already?
+                if client is None:
+                    raise
+        if client["is_closed"]:
+            return client["id"]
+        if client["id"] == row.panel_id:
+            raise Refused(
+                "the client may log in to the panel: cancel it there by hand (a change of ours "
+                "would switch its services on)",
+                True,
+            )
+        self.write(row, "closed", self.panel.close_client_login, client["id"])
+        client = self._look_for_client(row)
+        if client is None or not client["is_closed"]:
+            raise Refused("the panel has taken the client and does not show it closed")
+        return client["id"]
+
+    def _look_for_client(self, row: Service) -> dict | None:
+        """The whole client of ours; what was made half-way or twice is removed."""
+        whole = []
+        for client in self.panel.find_clients(row.name):
+            if client["id"] == self.client_id or self.panel.group_id(client["id"]) is not None:
+                whole.append(client)
+            else:
+                self.write(row, "half made, deleted", self.panel.delete_client, client["id"])
+        if not whole:
+            return None
+        kept = next((each for each in whole if each["id"] == row.panel_id), whole[0])
+        doubles = [each for each in whole if each is not kept]
+        if doubles:
+            self._report_doubles(row, doubles)
+        for double in doubles:
+            self.write(row, "double, deleted", self.panel.delete_client, double["id"])
+        return kept
+
+    def remove_clients(self, row: Service) -> None:
+        self.begin_deleting()
+        for client in self.panel.find_clients(row.name):
+            self.write(row, "deleted", self.panel.delete_client, client["id"])
+        if self.panel.find_clients(row.name):
+            raise Refused("the panel has deleted the client and still shows it")
+
+    # -- what a record is to be --------------------------------------------------
+
+    def id_of(self, kind: str) -> int | None:
+        return next((row.panel_id for row in self.rows if row.kind == kind), None)
+
+    def _fields(self, row: Service, id: int | None = None, found: dict | None = None) -> dict:
+        """`id`: the record's, if it is there; `found`: as it was before."""
+        server, name, is_on = self.account.server_id, row.name, services.is_on(self.account, row)
+        client, site, settings = self.client_id, self.id_of("site"), services.settings_of(row)
+        if row.kind in services.SPLIT_PERCENT:
+            quota_mb = services.quota_mb(self.account.space_mb, row, self.rows)
+        match row.kind:
+            case "site":
+                facts = {"walls_mode": self.shop.config.walls, "may_send": self._may_send()}
+                facts |= settings | {"letsencrypt": self._has_certificate(row, id, found)}
+                return ispconfig_records.site_fields(
+                    server, client, id, name, quota_mb, is_on, **facts
+                )
+            case "alias":
+                return ispconfig_records.alias_fields(server, site, name, is_on, **settings)
+            case "ftp":
+                return ispconfig_records.ftp_fields(server, client, site, name, is_on)
+            case "shell":
+                return ispconfig_records.shell_fields(
+                    server, client, site, name, settings["ssh_key"]
+                )
+            case "database_user":
+                return ispconfig_records.database_user_fields(server, name)
+            case "database":
+                user = self.id_of("database_user")
+                return ispconfig_records.database_fields(server, site, name, user, quota_mb, is_on)
+            case "mail_domain":
+                return ispconfig_records.mail_domain_fields(server, name, row.active)
+            case "mailbox":
+                may_send = is_on and self._may_send()
+                return ispconfig_records.mailbox_fields(server, name, quota_mb, is_on, may_send)
+            case "forward":
+                return ispconfig_records.forward_fields(
+                    server, name, settings["destination"], is_on
+                )
+        raise ValueError(row.kind)
+
+    def _has_certificate(self, row: Service, id: int | None, found: dict | None) -> bool:
+        """Whether the site goes on having one, or asks for one now: each time counts."""
+        if not certificates.is_wanted(row) or id is None:  # it is not served yet
+            return False
+        has_one = found is not None and found.get("ssl_letsencrypt") == "y"
+        if not has_one and not services.is_on(self.account, row):
+            return False
+        with transaction():
+            self.lease.extend()
+            has_one = has_one or certificates.take_turn(row)
+            Service.update(note=None if has_one else certificates.NONE).where(this(row)).execute()
+        return has_one
+
+    def _may_send(self) -> bool:
+        return accounts.may_send(self.shop, self.account)
+
+    def _password(self, row: Service) -> str:
+        """The one that is wanted; when there is none, a generated one, kept before it is used."""
+        if row.password_sealed:
+            try:
+                password = self.shop.vault.unseal(row.password_sealed)
+                if password.startswith(KEPT):
+                    return Hashed(password.removeprefix(KEPT))
+                if passwords.is_good(password):  # as each is, but for what was typed once
+                    return password
+            except Unreadable:
+                logger.error("account %s: a password cannot be read", row.account_id)
+        return self._generate_password(row)
+
+    def _generate_password(self, row: Service) -> str:
+        logger.info("account %s: %s gets a generated password", row.account_id, row.kind)
+        password = passwords.generate()
+        self._keep_password(row, password, is_shown=True)
+        return password
+
+    def _keep_password(self, row: Service, password: str, is_shown: bool = False) -> None:
+        """Until the panel has it; not over one that the customer has chosen meanwhile."""
+        sealed = self.shop.vault.seal(password)
+        facts = {"password_sealed": sealed} | ({"own_password_sealed": sealed} if is_shown else {})
+        as_it_was = fn.COALESCE(Service.password_sealed, "") == (row.password_sealed or "")
+        with transaction():
+            self.lease.extend()
+            Service.update(facts).where(this(row) & as_it_was).execute()
+        row.password_sealed = sealed
+
+
+def look_once_more(row: Service) -> None:
+    """Have a row done again whose record may be another by now."""
+    with transaction():
+        wanted.look_now(row.account_id)
+        Service.update(revision=Service.revision + 1).where(this(row)).execute()

@@ -1,0 +1,148 @@
+"""What the shop puts on an account's site, over FTP: its directory shut to neighbours, and the tip
+jar.
+
+For that it has an FTP user of its own at the panel, for a moment. While FTP does not work yet, it
+tries FTP and leaves the panel in peace.
+"""
+
+from collections.abc import Callable
+
+from lightningspace import tipjar
+from lightningspace.base import passwords
+from lightningspace.base.models import Account, Service, transaction
+from lightningspace.outside import ftp, ispconfig_records
+from lightningspace.outside.ftp import FtpError, Session
+from lightningspace.panel.records import Records
+from lightningspace.rules import hostnames, services, tips
+from lightningspace.rules.services import this
+from lightningspace.shop import Shop
+
+# After so many tries it is the customer's directory that does not take it.
+TRIES = 8
+# Where the pages are, and who may go in: the customer, and the web server by its group.
+PAGES, PAGES_MODE = "web", 0o710
+
+
+def put(records: Records, row: Service) -> str | None:
+    """Have the site as it is to be; a note for its owner if the tip jar cannot be there. While the
+    site is off, nothing is done there. Raises FtpError, and what Records do.
+    """
+    account, note = records.account, row.note
+    if services.is_on(account, row):
+        try:
+            note = _at_site(records, row)
+        except ftp.Refused:
+            if row.tries < TRIES:
+                raise
+            note = tipjar.NOT_TAKEN
+    remove_uploader(records, row)
+    return note
+
+
+def _step(shop: Shop, account: Account, row: Service) -> Callable[[Session], str | None]:
+    """What is to be done in the directory of the pages."""
+    settings = services.settings_of(row)
+    if not settings["is_there"]:
+        return tipjar.take_away
+    content, page = settings_file(shop, account, row), None
+    if not services.has_php(account.id):
+        page = tipjar.page(row.name, tips.page_url(shop, account) if account.tips_page else None)
+    return lambda session: tipjar.put(session, content, settings["put_back"], page)
+
+
+def settings_file(shop: Shop, account: Account, row: Service) -> bytes:
+    """What it is to say."""
+    settings = services.settings_of(row)
+    least, most = tips.bounds(shop)
+    return tipjar.settings_file(
+        shop=shop.config.public_url,
+        username=account.username,
+        site=row.name,
+        mode=settings["mode"],
+        title=settings["title"] or None,
+        text=settings["text"] or None,
+        amounts_sat=settings["amounts_sat"],
+        min_sat=least,
+        max_sat=most,
+        lightning_address=tips.lightning_address(shop, account) if account.tips_address else None,
+        wallet_address=settings["wallet_address"],
+    )
+
+
+def uploader_name(shop: Shop, account: Account) -> str:
+    """The FTP user that puts it there: no customer's has such a name."""
+    return f"{shop.config.panel_prefix}tip_{account.id}"
+
+
+def _at_site(records: Records, row: Service) -> str | None:
+    shop, account = records.shop, records.account
+    server_id, host = account.server_id, hostnames.host(shop, account)
+    shop.ftp.check(server_id)
+    uploader = _uploader(records, row)
+    password = _password(records, row) or _make_uploader(records, row, uploader)
+    step = _step(shop, account, row)
+
+    def upload() -> str | None:
+        with shop.ftp.session(server_id, host, uploader.name, password) as session:
+            _shut_neighbours_out(session)
+            session.enter(PAGES)
+            return step(session)
+
+    try:
+        return records.write(row, "uploaded", upload)
+    except FtpError as error:
+        if error.permanent:  # a person must act first: until then it serves for nothing
+            remove_uploader(records, row)
+        raise
+
+
+def _shut_neighbours_out(session: Session) -> None:
+    try:
+        session.set_mode(PAGES, PAGES_MODE)
+    except ftp.Refused as error:
+        # No customer can move that directory away: the server allows it to nobody.
+        text = f"{error}, by which neighbours are shut out: allow it (pure-ftpd: NoChmod off)"
+        raise FtpError(text, permanent=True) from None
+
+
+def remove_uploader(records: Records, row: Service) -> None:
+    """Leave no FTP user of ours at the panel, nor a password of one that is gone."""
+    records.know_client()
+    if row.password_sealed:
+        row.password_sealed = None
+        with transaction():
+            records.lease.extend()
+            Service.update(password_sealed=None).where(this(row)).execute()
+    records.remove(_uploader(records, row))
+
+
+def _uploader(records: Records, row: Service) -> Service:
+    """Its FTP user, as if it was wanted: the database has none."""
+    name = uploader_name(records.shop, records.account)
+    return Service(account=records.account, kind="ftp", name=name, gone=row.gone)
+
+
+def _password(records: Records, row: Service) -> str | None:
+    """Of the FTP user that was made already.
+
+    None now and then as well: after a restore of a backup it may be another.
+    """
+    is_stale = row.tries and row.tries % TRIES == 0
+    return None if is_stale else services.unsealed(records.shop, row.password_sealed)
+
+
+def _make_uploader(records: Records, row: Service, uploader: Service) -> str:
+    """Its password; it is at the panel now."""
+    remove_uploader(records, row)
+    records.check_site()
+    client, site = records.client_id, records.id_of("site")
+    fields = ispconfig_records.ftp_fields(
+        records.account.server_id, client, site, uploader.name, True
+    )
+    password = passwords.generate()
+    records.write(row, "FTP user added", records.panel.add, "ftp", client, fields, password)
+    row.password_sealed = records.shop.vault.seal(password)
+    with transaction():
+        records.lease.extend()
+        Service.update(password_sealed=row.password_sealed).where(this(row)).execute()
+    return password

@@ -1,0 +1,211 @@
+"""An account as a whole: its time and size, suspended, blocked, closed."""
+
+from peewee import fn
+
+from lightningspace import tipjar
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Domain, Order, lock_account, transaction
+from lightningspace.base.prices import DAY, Holding, Size
+from lightningspace.rules import accounts, invoices, ledger, offers, order_book, services, wanted
+from lightningspace.shop import Shop
+
+# So long a figure of the space used is good for, should the panel not tell a newer one.
+USE_KNOWN_SECONDS = 2 * 60 * 60
+
+
+def may_send(shop: Shop, account: Account) -> bool:
+    """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
+    return ledger.paid_seconds(account) >= shop.config.mail_send_min_days * DAY
+
+
+def too_small(shop: Shop, account: Account, size: Size) -> str | None:
+    """Why the account cannot have this size, for its owner: more is in use. None: it can."""
+    if size.space_mb < account.space_mb:
+        if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
+            return "We do not know yet how much space is used. Please try again in five minutes."
+        for kind, (used_mb, _) in services.space_mb(account).items():
+            part = size.space_mb * services.SPLIT_PERCENT[kind] // 100
+            if (used_mb or 0) > part:
+                what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
+                return f"Your {what} uses {used_mb} MB, and would have {part} MB of that size."
+    rows = [row for row in services.of_account(account.id) if not row.gone]
+    addresses = sum(row.kind in services.ADDRESSES for row in rows)
+    if addresses > shop.config.addresses_included + size.extra_addresses:
+        return f"You have {addresses} mailboxes and forwards. Remove some first."
+    domains = Domain.select().where(Domain.account == account.id).count()
+    if domains > shop.config.domains_included + size.extra_domains:
+        return f"You have {domains} domains. Remove some first."
+    return None
+
+
+def renew(
+    shop: Shop,
+    account: Account,
+    holding: Holding,
+    size: Size | None = None,
+    at: int | None = None,
+) -> None:
+    """Within a transaction that has locked it: give an account this holding, and this size.
+
+    From now on, or from a moment on. With time left it is neither suspended nor closing any more.
+    """
+    facts = ledger.columns(account, holding, at, has_other_size=size is not None)
+    kept_until = ledger.kept_until(shop, account, facts["valued_at"], size is not None)
+    facts |= {"calendar_at": now(), "last_call_at": None, "kept_until": kept_until}
+    # Before it is ready nothing melts away, whatever its end says.
+    if holding.seconds and (account.ready_at is None or facts["expires_at"] > now()):
+        facts |= {"suspended_at": None, "closing_at": None}
+    if size:
+        facts |= vars(size)
+    Account.update(facts).where(Account.id == account.id).execute()
+    if account.last_call_at or account.closing_at:
+        offers.recheck(account.id)
+    after = Account.get_by_id(account.id)
+    kinds: set[str] = set()
+    if account.closing_at and not after.closing_at:
+        kinds.update(services.KINDS)
+    if account.suspended_at and not after.suspended_at:
+        kinds.update(services.SWITCHED)
+    if account.space_mb != after.space_mb:
+        kinds.update(services.SPLIT_PERCENT)
+    if may_send(shop, account) != may_send(shop, after):
+        kinds.update(("mailbox", "site"))  # and PHP's mail()
+    if kinds:
+        wanted.look_now(account.id)
+        wanted.raise_revisions(account.id, *kinds)
+        if account.space_mb != after.space_mb:
+            wanted.raise_revisions(account.id, "tipjar", note=tipjar.FULL)
+
+
+def suspend(account_id: str) -> None:
+    """Switch everything off, until `resume`. Twice is once."""
+    with transaction():
+        suspend_within(account_id)
+
+
+def suspend_within(account_id: str) -> None:
+    """As `suspend`, within a transaction of the caller's."""
+    wanted.touch(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now()))
+    wanted.raise_revisions(account_id, *services.SWITCHED)
+
+
+def resume(account_id: str) -> None:
+    """Switch on again what the customer had on. Twice is once."""
+    with transaction():
+        resume_within(account_id)
+
+
+def resume_within(account_id: str) -> None:
+    """As `resume`, within a transaction of the caller's."""
+    wanted.touch(account_id, suspended_at=None)
+    wanted.raise_revisions(account_id, *services.SWITCHED)
+
+
+def block(account_id: str, reason: str) -> None:
+    """Switch everything off, whatever is paid; the customer is shown the reason."""
+    facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
+    _block(account_id, facts)
+
+
+def unblock(account_id: str) -> None:
+    _block(account_id, {"blocked_at": None, "blocked_reason": None})
+
+
+def _block(account_id: str, facts: dict) -> None:
+    with transaction():
+        wanted.touch(account_id, calendar_at=now(), **facts)
+        wanted.raise_revisions(account_id, *services.SWITCHED)
+        offers.recheck(account_id)
+
+
+def close(account_id: str) -> None:
+    """Want nothing of the account any more. Twice is once.
+
+    A payment takes it back, until the moment when the panel is told to delete.
+    """
+    try:
+        with transaction():
+            close_within(account_id)
+    except wanted.Closed:
+        pass
+
+
+def close_within(account_id: str, by_calendar: bool = False) -> None:
+    """As `close`, within a transaction of the caller's. Raises Closed.
+
+    What the calendar closes has had its last call: that tells it from what its owner closes.
+    """
+    wanted.touch(account_id, closing_at=now(), **({} if by_calendar else {"last_call_at": None}))
+    wanted.raise_revisions(account_id, *services.KINDS)
+    offers.recheck(account_id)
+
+
+def reopen_within(account_id: str) -> bool:
+    """Within a transaction: take the calendar's closing back, unless it has begun to delete."""
+    facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
+    reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
+        (Account.id == account_id)
+        & Account.closing_at.is_null(False)
+        & Account.last_call_at.is_null(False)
+        & Account.deleting_at.is_null()
+    )
+    if not reopened.execute():
+        return False
+    wanted.raise_revisions(account_id, *services.KINDS)
+    offers.recheck(account_id)
+    return True
+
+
+def check(account_id: str) -> None:
+    """Have every service looked at again, and put right what the panel has otherwise."""
+    with transaction():
+        Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+            (Account.id == account_id) & Account.opened_at.is_null(False)
+        ).execute()
+        wanted.raise_revisions(account_id, *services.KINDS)
+
+
+# A lost race for a name or a place is run again; the reads of the next round say what is gone.
+RACES = 20
+
+
+def close_account(shop: Shop, account: Account) -> bool:
+    """Close an account once none of its invoices can be paid any more.
+
+    False, and nothing is closed, when a payment came or its end has moved since `account` was
+    read. Raises NotCertain and NodeError; what was cancelled before stays so. Twice is once.
+    """
+    if not Account.get_or_none(Account.id == account.id, Account.closing_at.is_null()):
+        return True
+    unpaid_ones = list(order_book.unpaid_by_all(account.id))
+    for _ in range(RACES):
+        for order in unpaid_ones:
+            if not invoices.cancel(shop, order) and not Order.get_by_id(order.token).released_at:
+                return False
+        # Strangers go on asking for invoices of tips meanwhile; what its owner orders stops it.
+        unpaid_ones = list(order_book.unpaid_by_all(account.id).where(order_book.is_of_others()))
+        if not unpaid_ones:
+            break
+    is_closed = False
+    try:
+        if not offers.turn_off(shop, account.id):
+            raise invoices.NotCertain
+        with transaction():
+            is_closed = _close_within(account)
+    finally:
+        if not is_closed:
+            offers.recheck(account.id)
+    return is_closed
+
+
+def _close_within(account: Account) -> bool:
+    locked = lock_account(account.id)
+    if locked is None or locked.closing_at:
+        return True
+    if order_book.arriving(account.id).exists() or locked.expires_at != account.expires_at:
+        return False
+    # Ordered, or switched on, meanwhile.
+    if order_book.unpaid_by_all(account.id).exists() or not offers.is_off(account.id):
+        raise invoices.NotCertain
+    accounts.close_within(account.id)
+    return True

@@ -1,0 +1,61 @@
+"""The space of the servers: what is sold of it, and where there is room.
+
+What nobody has paid for holds nothing. What was paid for is given, if need be beyond the capacity:
+then that server sells no more until it is back below.
+"""
+
+from peewee import fn
+
+from lightningspace.base.models import Account, Server
+from lightningspace.shop import Shop
+
+
+def left_mb(shop: Shop) -> dict[int, int]:
+    """How much of each server is not sold; below 0 it is over its capacity.
+
+    Of a hosting counts what a customer buys and the jail of its SSH, which its quota leaves out and
+    which stays when SSH is switched off.
+    """
+    each = fn.SUM(Account.space_mb + shop.config.jail_mb)
+    is_paid = Account.opened_at.is_null(False)
+    sold = Account.select(Account.server, each).where(is_paid).group_by(Account.server)
+    # PostgreSQL's sum is a Decimal.
+    sold_mb = {server_id: int(space_mb) for server_id, space_mb in sold.tuples()}
+    servers = Server.select(Server.id, Server.capacity_mb).tuples()
+    return {id: capacity_mb - sold_mb.get(id, 0) for id, capacity_mb in servers}
+
+
+def largest_mb(shop: Shop) -> int:
+    """The largest new hosting that can be sold now."""
+    return max(0, max(left_mb(shop).values(), default=0) - shop.config.jail_mb)
+
+
+def larger_mb(shop: Shop, account: Account) -> int:
+    """The largest size that can be sold to an account now: it stays on its server."""
+    return account.space_mb + max(0, left_mb(shop)[account.server_id])
+
+
+def roomiest(shop: Shop) -> int:
+    """The server with the most left, of those that sell."""
+    left, sells = left_mb(shop), Server.select(Server.id).where(Server.capacity_mb > 0)
+    # Where none sells any more, what was paid for has to go somewhere.
+    ids = [server.id for server in sells] or list(left)
+    return max(sorted(ids), key=left.get)
+
+
+def roomiest_within(shop: Shop) -> int:
+    """As `roomiest`, within a transaction: others wait for what this one takes."""
+    Server.update(capacity_mb=Server.capacity_mb).execute()
+    return roomiest(shop)
+
+
+def problems(shop: Shop) -> list[str]:
+    """For the operator: which servers are over their capacity, and by how much."""
+    left = left_mb(shop)
+    sells = [server.id for server in Server.select(Server.id).where(Server.capacity_mb > 0)]
+    return [
+        f"server {id}: {-left[id]} MB are sold beyond CAPACITY_MB, for payments came that found no "
+        "room any more: nothing is sold there until that is back below"
+        for id in sorted(sells)
+        if left[id] < 0
+    ]

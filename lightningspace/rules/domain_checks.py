@@ -1,0 +1,308 @@
+"""What the records of customers' own domains say, and what follows: the worker's part."""
+
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from peewee import IntegrityError, fn
+
+from lightningspace.base import messages
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Domain, lock_account, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.outside.dns import DnsError
+from lightningspace.rules import certificates, domains, hostnames, outbox, services, wanted
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# How often something that is not as it should be is looked up: often while somebody is at it.
+WAITS = ((10 * 60, 60), (DAY, 10 * 60), (8 * DAY, 60 * 60))
+UNKNOWN_SECONDS = 10 * 60
+# Longer than one pass takes.
+ASKING_SECONDS = 7 * 60
+ASKED_AT_ONCE = 50
+SILENT_AT_ONCE = 20  # beside them, of those that nobody answered for the last time
+THREADS = 10
+# Of what was found instead, so much is shown.
+TEXTS_SHOWN, TEXT_SHOWN_MAX = 3, 100
+# A longer time in which nobody looked does not count as missing.
+UNSEEN_SECONDS = 2 * DAY
+UNKNOWN = "Its name servers do not answer our questions."
+LOST = "Its TXT record was missing for two weeks, so the domain was removed from your site."
+REFUSED = "This domain cannot be used here."
+
+
+# -- what the worker does ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a domain's records say; None: nobody knows, or nobody asked."""
+
+    has_token: bool | None
+    texts: tuple[str, ...] = ()
+    strayed: tuple[str, str] | None = None  # where the token is instead, and its name to be written
+    mx: list[str] | None = None
+    leads_here: bool | None = None
+    is_whole: bool = False
+
+
+def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
+    """Look up what is due, and let the services follow. Return how many domains that were.
+
+    Once `stopping()` is true, nothing more is asked.
+    """
+    asked = list(_take_due())
+    if not asked:
+        return 0
+    # Only the questions are asked side by side: one server that is silent holds up no others.
+    with ThreadPoolExecutor(min(THREADS, len(asked)), "dns") as pool:
+        answers = [
+            pool.submit(_ask, shop, row, hostnames.host(shop, row.account), stopping)
+            for row in asked
+        ]
+        for row, answer in zip(asked, answers, strict=True):
+            try:
+                if answer.result() is not None:
+                    _note(shop, row, answer.result())
+            except Exception:
+                logger.exception("account %s: a domain", row.account_id)
+    return len(asked)
+
+
+def _take_due() -> Iterator[Domain]:
+    """Domains that no other worker looks at meanwhile."""
+    moment = now()
+    for row in _due(moment):
+        until = moment + ASKING_SECONDS
+        taken = Domain.update(look_at=until, asked_at=moment).where(
+            domains.this(row) & (Domain.look_at == row.look_at)
+        )
+        if taken.execute():
+            row.look_at = until
+            yield row
+
+
+def _due(moment: int) -> list[Domain]:
+    at = Domain.look_at
+    # Each of these takes seconds: thousands at a dead server must not be before all others.
+    is_silent = fn.COALESCE(Domain.asked_at, 0) > fn.COALESCE(Domain.looked_at, 0)
+    # What waits longer than anything may was put off by a clock that was wrong. A query for each:
+    # in one of all SQLite reads the whole table.
+    due = (
+        ((at <= moment) & ~is_silent, ASKED_AT_ONCE),
+        ((at <= moment) & is_silent, SILENT_AT_ONCE),
+        (at > moment + 2 * DAY, ASKED_AT_ONCE),
+    )
+    return [
+        row
+        for which, at_once in due
+        for row in Domain.select(Domain, Account)
+        .join(Account)
+        .where(which)
+        .order_by(at)
+        .limit(at_once)
+    ]
+
+
+def _ask(shop: Shop, row: Domain, host: str, stopping: Callable[[], bool]) -> Answer | None:
+    if stopping():
+        return None
+    try:
+        texts = shop.resolver.txt(domains.proof_name(row.name))
+    except DnsError as error:
+        logger.info("account %s: a domain is not known: %s", row.account_id, error)
+        return Answer(None)
+    has_token = any(domains.is_proof(row.account_id, text) for text in texts)
+    found = Answer(has_token, tuple(sorted(texts)))
+    if has_token:
+        found = replace(found, leads_here=_leads_here(shop, row, host))
+    else:
+        found = replace(found, strayed=_strayed(shop, row))
+    if not row.wants_mail:
+        return replace(found, is_whole=True)
+    try:
+        return replace(found, mx=shop.resolver.mx(row.name), is_whole=True)
+    except DnsError as error:
+        logger.info("account %s: an MX is not known: %s", row.account_id, error)
+        return found
+
+
+def _leads_here(shop: Shop, row: Domain, host: str) -> bool | None:
+    try:
+        return certificates.lead_here(shop, host, row.name)
+    except DnsError as error:
+        logger.info("account %s: an address is not known: %s", row.account_id, error)
+        return None
+
+
+def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
+    """Where the proof stands instead: to be told, for below another's zone anybody may write."""
+    try:
+        for place, to_write in domains.strayed(row.name):
+            if any(domains.is_proof(row.account_id, text) for text in shop.resolver.txt(place)):
+                return place, to_write
+    except DnsError:
+        pass
+    return None
+
+
+def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
+    """Write down what was found, and what follows from it, all or nothing."""
+    try:
+        with transaction():
+            account = lock_account(asked.account_id)
+            row = Domain.get_or_none(domains.this(asked))
+            if account is None or row is None or account.closing_at is not None:
+                return
+            if answer.has_token is not None:
+                _note_answer(shop, account, row, answer)
+            elif row.verified_at is None:
+                row.problem = UNKNOWN
+            if row.look_at == asked.look_at:  # else somebody wants another look
+                row.look_at = now() + _wait(row, answer.is_whole)
+            domains.save(row)
+    except (IntegrityError, wanted.Taken):
+        _note_refusal(asked, domains.TAKEN)
+    except ValueError:
+        _note_refusal(asked, REFUSED)
+    except wanted.NotReady:
+        pass  # it is looked at again in minutes
+
+
+def _note_answer(shop: Shop, account: Account, row: Domain, answer: Answer) -> None:
+    moment = now()
+    was = row.verified_at is not None and row.missing_at is None, row.has_mx
+    _note_token(row, answer, moment)
+    if row.verified_at is None and moment - row.added_at >= domains.CLAIM_SECONDS:
+        row.delete_instance()
+        logger.info("account %s: a claim without proof is forgotten", account.id)
+        return
+    if row.wants_mail and answer.mx is not None:
+        _note_mx(shop, account, row, answer.mx, moment)
+    row.looked_at = moment
+    row.problem = _problem(shop, account, row, answer)
+    domains.let_services_follow(shop, account, row)
+    _follow_address(account, row, answer.leads_here)
+    _warn(shop, account, row, was)
+
+
+def _note_token(row: Domain, answer: Answer, moment: int) -> None:
+    if answer.has_token:
+        if row.verified_at is None:
+            logger.info("account %s: a domain is proven", row.account_id)
+            row.verified_at = moment
+        row.missing_at = None
+    elif row.verified_at is not None:
+        row.missing_at = _missing_since(row.missing_at, row.looked_at, moment)
+        if moment - row.missing_at >= domains.LOST_SECONDS:
+            logger.info("account %s: a domain is lost", row.account_id)
+            # The claim stays as one of today, so that its owner sees why.
+            row.verified_at = row.missing_at = None
+            row.added_at, row.problem = moment, LOST
+
+
+def _note_mx(shop: Shop, account: Account, row: Domain, hosts: list[str], moment: int) -> None:
+    ours = {hostnames.host(shop, account), hostnames.site_name(shop, account.username)}
+    row.has_mx = not ours.isdisjoint(hosts)
+    row.mx_missing_at = (
+        None if row.has_mx else _missing_since(row.mx_missing_at, row.looked_at, moment)
+    )
+
+
+def _missing_since(missing_at: int | None, looked_at: int | None, moment: int) -> int:
+    """Time in which nobody looked is not counted: it may have been there."""
+    if missing_at is None:
+        return moment
+    unseen = moment - (looked_at or moment)
+    return min(moment, missing_at + (unseen if unseen > UNSEEN_SECONDS else 0))
+
+
+def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str | None:
+    """What was found instead, for the customer."""
+    found = []
+    if row.verified_at is None and (row.problem or "").startswith(LOST):
+        found.append(LOST)
+    if not answer.has_token:
+        found.append(_instead_of_proof(row, answer))
+    if row.wants_mail and answer.mx is not None and not row.has_mx:
+        host = hostnames.host(shop, account)
+        found.append(
+            f"Its MX is {', '.join(answer.mx[:3])}, not {host}."
+            if answer.mx
+            else f"It has no MX record; {host} is to be its MX."
+        )
+    elif row.wants_mail and not row.has_mx:
+        found.append("Its name servers do not tell us its MX.")
+    return " ".join(found) or None
+
+
+def _instead_of_proof(row: Domain, answer: Answer) -> str:
+    at = domains.proof_name(row.name)
+    if answer.strayed:
+        place, to_write = answer.strayed
+        return f"We found your TXT record at {place}, not at {at}: write {to_write} as its name."
+    lines = [messages.on_one_line(text[:TEXT_SHOWN_MAX]) for text in answer.texts[:TEXTS_SHOWN]]
+    if lines:
+        return f"The TXT record at {at} has another value: {', '.join(f'“{x}”' for x in lines)}."
+    return f"We found no TXT record at {at}."
+
+
+def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> None:
+    """Within a transaction that holds the account: have it in the site's certificate, or no more.
+
+    One name that leads elsewhere would end the certificate of all of them.
+    """
+    alias = domains.service_of(row, "alias")
+    if alias is None or leads_here in (None, services.settings_of(alias)["letsencrypt"]):
+        return
+    if certificates.may_change(account.id):
+        wanted.touch(account.id)
+        wanted.configure_within(account.id, "alias", row.name, letsencrypt=leads_here)
+
+
+def _wait(row: Domain, is_known: bool) -> int:
+    """How long until it is looked up again."""
+    since = max(row.added_at, row.verified_at or 0, row.missing_at or 0, row.mx_missing_at or 0)
+    age = now() - since
+    wait = next((seconds for until, seconds in WAITS if age < until), DAY)
+    if row.verified_at is None:
+        return wait
+    if not is_known:
+        return min(wait, UNKNOWN_SECONDS)
+    if row.problem:
+        return wait
+    return wanted.ADDRESS_SECONDS if _waits_for_certificate(row) else DAY
+
+
+def _waits_for_certificate(row: Domain) -> bool:
+    alias = domains.service_of(row, "alias")
+    is_without = alias is not None and not services.settings_of(alias)["letsencrypt"]
+    return is_without and certificates.is_wanted(certificates.of_site(row.account_id))
+
+
+def _note_refusal(asked: Domain, text: str) -> None:
+    with transaction():
+        row = Domain.get_or_none(domains.this(asked))
+        if row is not None:
+            row.looked_at, row.problem = now(), text
+            row.look_at = now() + _wait(row, is_known=True)
+            domains.save(row)
+
+
+def _warn(shop: Shop, account: Account, row: Domain, was: tuple) -> None:
+    """Tell the owner what has gone missing, while there is time to write it again."""
+    had_token, had_mx = was
+    if row.missing_at is not None and had_token:
+        _write(shop, account, row, "TXT", row.missing_at, domains.ends_at(row))
+    elif row.mx_missing_at is not None and had_mx:
+        _write(shop, account, row, "MX", row.mx_missing_at, domains.mail_ends_at(row))
+
+
+def _write(shop: Shop, account: Account, row: Domain, record: str, at: int, until: int) -> None:
+    # Of each record once a day, however often it comes and goes. Several may go missing on one.
+    about = (at // DAY << 20) + zlib.crc32(f"{record} {row.name}".encode()) % (1 << 20)
+    outbox.write(shop, account, "domain", about, name=row.name, record=record, until=until)

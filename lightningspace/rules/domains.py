@@ -1,0 +1,264 @@
+"""Extra domains: what customers claim, the proof that it is theirs, and what hangs on that.
+
+A claim is a row of `domains`. Once a TXT record with its account's token was seen, the domain is
+an alias among the services; with an MX that points here it has mail. Both are looked at again
+each day. Nothing is ever taken away for an answer that nobody gave.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+
+from lightningspace.base import names
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Domain, Service, lock_account, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.rules import hostnames, services, wanted
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+PROOF_LABEL = "_lightning-space"
+# The proof's name must be one that can be written.
+NAME_MAX = 253 - len(PROOF_LABEL) - 1
+TYPED_MAX = 1000
+
+# Without its proof, or without its MX, a domain's mail is switched off; later it is lost.
+MAIL_OFF_SECONDS = 3 * DAY
+LOST_SECONDS = 14 * DAY
+CLAIM_SECONDS = 30 * DAY  # then one without proof is forgotten
+CHECK_SECONDS = 10  # at most so often, whoever presses the button
+# Zones that may have been added to a record's name, the longest first.
+STRAYED_MAX = 3
+
+# What is left around a domain that was copied out of a text, and where an address begins.
+AROUND = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff<>()[]\"'`“”„‘’«»,;"
+URL_BEGINS = re.compile(r"^([a-z][a-z0-9+.-]*:)?/+", re.IGNORECASE)
+PORT = re.compile(r":[0-9]{0,5}$")
+
+NO_DOMAIN = "Write a domain, such as example.org."
+MAIL_ADDRESS = "Write a domain alone, such as example.org: this is an e-mail address."
+WILDCARD = "Write a domain without the “*.”: each name below it is a domain of its own here."
+HYPHENS = "Write a domain without “--” as its third and fourth sign: the server takes no such name."
+OF_THE_SHOP = "This name is the shop's own. Write a domain of yours."
+MINE_ALREADY = "You have this domain already."
+TAKEN = (
+    "Another customer here has this domain. Once its TXT record does not name them any more, it "
+    "becomes free within two weeks."
+)
+
+
+# -- names ---------------------------------------------------------------------------
+
+
+def normalise(typed: str) -> str:
+    """The domain that somebody means, in A-labels. Raises ValueError with a text for them."""
+    text = typed.strip(AROUND) if len(typed) <= TYPED_MAX else ""
+    is_url, text = URL_BEGINS.match(text), URL_BEGINS.sub("", text)
+    host = re.split(r"[/?#\\]", text)[0].strip(AROUND)
+    if "@" in host and not is_url:
+        raise ValueError(MAIL_ADDRESS)
+    host = PORT.sub("", host.rpartition("@")[2]).removesuffix(".")
+    if host.startswith("*"):
+        raise ValueError(WILDCARD)
+    try:
+        name = names.in_a_labels(host)
+    except UnicodeError:
+        is_odd = any(label[2:4] == "--" for label in host.split("."))
+        raise ValueError(HYPHENS if is_odd else NO_DOMAIN) from None
+    above = name.removeprefix("www.")
+    name = above if names.is_domain(above) else name
+    if not names.is_domain(name):
+        raise ValueError(NO_DOMAIN)
+    if len(name) > NAME_MAX:
+        raise ValueError(f"We can use domains of up to {NAME_MAX} characters.")
+    return name
+
+
+def token(account_id: str) -> str:
+    """What a domain's TXT record must name. It is no secret: every account has another."""
+    return hashlib.sha256(f"lightning-space domain of {account_id}".encode()).hexdigest()[:32]
+
+
+def proof(account_id: str) -> str:
+    """The text of the TXT record."""
+    return f"lightning-space={token(account_id)}"
+
+
+def proof_name(name: str) -> str:
+    return f"{PROOF_LABEL}.{name}"
+
+
+def is_proof(account_id: str, text: str) -> bool:
+    """Whether a TXT record's text is the proof, or what a form has made of it: in quotes of its
+    own, with the name or the whole line of the zone before it, or without what the value begins
+    with.
+    """
+    bare = re.sub(r"""[\\"'`“”„‘’\u200b\ufeff]|&quot;""", "", text).strip(" \t\r\n\xa0.,;")
+    before = rf"({PROOF_LABEL}[^\s=:]*[\s=:]+)?(\d+\s+)?(IN\s+)?(TXT\s+)?(lightning-space\s*=\s*)?"
+    return re.fullmatch(before + token(account_id), bare) is not None
+
+
+def strayed(name: str) -> Iterator[tuple[str, str]]:
+    """Where else the proof's record may have been written, and the name to be written there
+    instead: forms add the zone to a name by themselves.
+    """
+    yield name, proof_name(name)
+    labels = name.split(".")
+    for above in range(min(len(labels) - 1, STRAYED_MAX)):
+        zone = ".".join(labels[above:])
+        yield f"{proof_name(name)}.{zone}", ".".join([PROOF_LABEL, *labels[:above]])
+
+
+def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str, str, str]]:
+    """The DNS records that make it work, each as (type, name, value, what it is for)."""
+    name, host = domain.name, hostnames.host(shop, account)
+    # A name with a CNAME can have no MX, and the top of a zone no CNAME.
+    kind = "ALIAS" if name.count(".") == 1 or domain.wants_mail else "CNAME"
+    why = f"shows your site; where it cannot be written: A and AAAA with the addresses of {host}"
+    return [
+        ("TXT", proof_name(name), proof(account.id), "shows that it is yours; it must stay there"),
+        (kind, name, host, why),
+        ("CNAME", f"www.{name}", host, "shows your site there too, if you like"),
+    ] + [("MX", name, f"10 {host}.", "brings its mail here")] * domain.wants_mail
+
+
+# -- what the customer does ----------------------------------------------------------
+
+
+def of(account_id: str) -> list[Domain]:
+    rows = Domain.select().where(Domain.account == account_id)
+    return list(rows.order_by(Domain.name))
+
+
+def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
+    """Claim a domain; it works once it is proven. Return its name.
+
+    Raises ValueError, Taken and Full, with texts for the customer, NotReady and Closed.
+    """
+    name = normalise(typed)
+    if hostnames.is_the_shops(shop, name):
+        raise ValueError(OF_THE_SHOP)
+    with transaction():
+        account = lock_account(account_id)
+        if account is None or account.opened_at is None or account.closing_at is not None:
+            raise wanted.Closed
+        if account.ready_at is None:
+            raise wanted.NotReady
+        there = of(account_id)
+        if any(each.name == name for each in there):
+            raise wanted.Taken(MINE_ALREADY)
+        if len(there) >= services.domains_allowed(shop, account):
+            raise wanted.Full("You have as many domains as you pay for.")
+        if _is_anothers(account_id, name):
+            raise wanted.Taken(TAKEN)
+        moment = now()
+        Domain.create(
+            account=account_id, name=name, added_at=moment, look_at=moment, wants_mail=wants_mail
+        )
+    return name
+
+
+def remove(account_id: str, name: str) -> None:
+    """Give a domain up, with its mailboxes and their mails. Raises Closed, NotReady and Unknown."""
+    with transaction():
+        wanted.change_within(account_id)
+        row = _find(account_id, name)
+        if service_of(row, "alias"):
+            wanted.let_domain_go(account_id, name)
+        row.delete_instance()
+
+
+def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
+    """Have mail for a domain, or have it no more: its mailboxes and their mails are kept.
+
+    Raises Closed and Unknown.
+    """
+    with transaction():
+        account = wanted.change_within(account_id)
+        row = _find(account_id, name)
+        if row.wants_mail == wants_mail:
+            return
+        row.wants_mail, row.has_mx, row.mx_missing_at, row.look_at = wants_mail, False, None, now()
+        let_services_follow(shop, account, row)
+        save(row)
+
+
+def check_now(account_id: str, name: str) -> None:
+    """Look its records up within seconds. Raises Unknown."""
+    row = _find(account_id, name)
+    moment = now()
+    at = max(moment, min(row.asked_at or 0, moment) + CHECK_SECONDS)
+    Domain.update(look_at=at).where(this(row) & (Domain.look_at > at)).execute()
+
+
+def mail_ends_at(row: Domain) -> int | None:
+    """When its mail is (or was) switched off, if nothing changes."""
+    missing = [at for at in (row.missing_at, row.mx_missing_at) if at is not None]
+    return min(missing) + MAIL_OFF_SECONDS if missing else None
+
+
+def ends_at(row: Domain) -> int | None:
+    """When it is removed, if its TXT record stays away."""
+    return row.missing_at + LOST_SECONDS if row.missing_at is not None else None
+
+
+def _is_anothers(account_id: str, name: str) -> bool:
+    """Whether another account has it by now; a claim alone holds up nobody."""
+    theirs = (Service.kind == "alias") & (Service.name == name) & (Service.account != account_id)
+    return Service.select().where(theirs & ~Service.gone).exists()
+
+
+def this(row: Domain):
+    return (Domain.account == row.account_id) & (Domain.name == row.name)
+
+
+def _find(account_id: str, name: str) -> Domain:
+    row = None
+    if names.is_domain(name):  # or it may be a text that the database does not take
+        row = Domain.get_or_none((Domain.account == account_id) & (Domain.name == name))
+    if row is None:
+        raise wanted.Unknown
+    return row
+
+
+def save(row: Domain) -> None:
+    if row.dirty_fields:  # else it would write all of them, and somebody's wish for a look away
+        row.save(only=row.dirty_fields)
+
+
+def service_of(row: Domain, kind: str) -> Service | None:
+    """The account's service of this domain, unless it is to be removed."""
+    found = Service.get_or_none(
+        services.this(Service(account=row.account_id, kind=kind, name=row.name))
+    )
+    return None if found is None or found.gone else found
+
+
+def let_services_follow(shop: Shop, account: Account, row: Domain) -> None:
+    """Within a transaction that holds the account: let its services follow from the claim."""
+    alias, mail = service_of(row, "alias"), service_of(row, "mail_domain")
+    if row.verified_at is None:
+        if alias:
+            wanted.change_within(account.id)
+            wanted.let_domain_go(account.id, row.name)
+        return
+    if not alias:
+        wanted.want_domain(shop, wanted.change_within(account.id), "alias", row.name)
+    has_mail = _has_mail(row, mail is not None and mail.active)
+    if mail and mail.active != has_mail:
+        wanted.change_within(account.id)
+        wanted.switch_within(account.id, "mail_domain", row.name, has_mail)
+    elif has_mail and not mail:
+        wanted.want_domain(shop, wanted.change_within(account.id), "mail_domain", row.name)
+
+
+def _has_mail(row: Domain, has_it_now: bool) -> bool:
+    """Whether mail for it is taken: it begins with an MX of ours, and outlasts it for days."""
+    if not row.wants_mail:
+        return False
+    ends = mail_ends_at(row)
+    if has_it_now:
+        return ends is None or now() < ends
+    return ends is None and row.has_mx

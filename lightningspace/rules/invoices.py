@@ -1,0 +1,130 @@
+"""An order's invoice at the node: asked for, withdrawn, released."""
+
+import logging
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, transaction
+from lightningspace.outside.node import Invoice, NodeError
+from lightningspace.rules import node_problems, order_book
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+
+class NotCertain(Exception):
+    """Whether something is being paid just now is to be found out first: in a minute it is."""
+
+
+# -- its invoice ---------------------------------------------------------------------
+
+
+def ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:
+    invoice = shop.node.create_invoice(
+        order_book.label(shop, order),
+        order.amount_msat,
+        metadata or order_book.describe(order),
+        shop.config.invoice_minutes * 60,
+        only_hash=metadata is not None,
+    )
+    if not _keep_invoice(order, invoice):
+        raise NodeError("the order was given up before its invoice came")
+    logger.info("order %s: placed, %d msat", order.token[:8], order.amount_msat)
+
+
+def _keep_invoice(order: Order, invoice: Invoice) -> bool:
+    with transaction():
+        node_problems.note_warnings(order.amount_msat, invoice.warnings)
+        kept = (
+            Order.update(
+                bolt11=invoice.bolt11,
+                payment_hash=invoice.payment_hash,
+                invoice_hash=order_book.hash_of(invoice.bolt11),
+                expires_at=invoice.expires_at,
+            )
+            .where(
+                (Order.token == order.token)
+                & Order.cancelled_at.is_null()
+                & (Order.bolt11.is_null() | (Order.bolt11 == invoice.bolt11))
+            )
+            .execute()
+        )
+    return kept == 1
+
+
+def give_up(token: str) -> bool:
+    """Free an order's name at once, if its invoice was shown to nobody."""
+    with transaction():
+        given_up = (
+            Order.update(cancelled_at=now(), held_name=None)
+            .where(
+                (Order.token == token)
+                & Order.bolt11.is_null()
+                & Order.paid_at.is_null()
+                & Order.cancelled_at.is_null()
+            )
+            .execute()
+        )
+        if given_up:
+            _free(token)
+    return given_up == 1
+
+
+# -- releasing -----------------------------------------------------------------------
+
+
+def cancel(shop: Shop, order: Order) -> bool:
+    """Withdraw an unpaid order; False when the node says that it is paid: then it stands.
+
+    Raises NodeError, and NotCertain when the node does not know its invoice: `payments.tidy` finds
+    out then whether it was paid, and else ends it.
+    """
+    is_deleted = withdraw(shop, order, cancelled_at=now())
+    if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
+        raise NotCertain
+    return is_deleted is not False and release(order.token)
+
+
+def withdraw(shop: Shop, order: Order, **facts) -> bool | None:
+    """Have the node delete an unpaid order's invoice: its answer. Raises NodeError.
+
+    That is noted first, with the facts: a node that does not answer may do it later. It is taken
+    back when it was paid, or when the node did not know it though nobody had told it to delete it.
+    """
+    unpaid_one = (Order.token == order.token) & Order.paid_at.is_null()
+    unpaid_one &= Order.released_at.is_null()
+    told = Order.update(withdrawn_at=now(), **facts)
+    is_first = told.where(unpaid_one & Order.withdrawn_at.is_null()).execute()
+    is_deleted = shop.node.delete_unpaid_invoice(order_book.label(shop, order))
+    if is_deleted is False:
+        stands = unpaid_one & Order.bolt11.is_null(False)
+        Order.update(withdrawn_at=None, cancelled_at=None).where(stands).execute()
+    if is_deleted is None and is_first:
+        Order.update(withdrawn_at=None).where(unpaid_one).execute()
+    return is_deleted
+
+
+def release(token: str, missing_at: int | None = None) -> bool:
+    """Free an order's name: the node has no invoice of it to pay any more.
+
+    `missing_at`: since when it has none, if nobody can say whether it was paid before.
+    """
+    with transaction():
+        released = (
+            Order.update(released_at=now(), attempt=None, bolt11=None, missing_at=missing_at)
+            .where((Order.token == token) & Order.paid_at.is_null() & Order.released_at.is_null())
+            .execute()
+        )
+        if released:
+            _free(token)
+    if released:
+        logger.info("order %s: released", token[:8])
+    return released == 1
+
+
+def _free(token: str) -> None:
+    """Within a transaction: give an unpaid order's name back to the shop."""
+    order = Order.get_by_id(token)
+    Order.update(attempt=None).where(Order.token == token).execute()
+    if order.kind == "open" and order.account_id is not None:
+        Order.update(account=None).where(Order.token == token).execute()
+        Account.delete().where(Account.id == order.account_id).execute()

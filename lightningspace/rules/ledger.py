@@ -1,0 +1,142 @@
+"""What an account has paid for: its size, the time that is left, and what that is worth."""
+
+from peewee import Case, fn
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account
+from lightningspace.base.prices import DAY, SHORTEST_SECONDS, Holding, Size
+from lightningspace.shop import Shop
+
+
+def size(account: Account) -> Size:
+    return Size(account.space_mb, account.extra_addresses, account.extra_domains)
+
+
+def rate(shop: Shop, account: Account) -> int:
+    """Today's price of what it holds, in msat per day."""
+    return shop.prices.rate(size(account))
+
+
+def holding(account: Account, at: int | None = None) -> Holding:
+    """What is left of what was paid, now or at a moment.
+
+    Before everything is set up nothing melts away.
+    """
+    begins = _begins_at(account, at)
+    left = account.expires_at - min(begins, account.expires_at)
+    whole = account.expires_at - account.valued_at
+    value_msat = account.value_msat * left // whole if left else 0
+    return Holding(left, value_msat, account.credit_msat)
+
+
+def columns(
+    account: Account, after: Holding, at: int | None = None, has_other_size: bool = False
+) -> dict:
+    """The account's columns that say: from now on, or from a moment on, it has this holding."""
+    begins = _begins_at(account, at)
+    return {
+        "valued_at": begins,
+        "expires_at": begins + after.seconds,
+        "value_msat": after.value_msat,
+        "credit_msat": after.credit_msat,
+        "unpaid_seconds": account.unpaid_seconds + max(0, begins - account.expires_at),
+        "began_at": _began_at(account, after, begins, has_other_size),
+    }
+
+
+def ends_at(account: Account, after: Holding, at: int | None = None) -> int:
+    """When its time is over, if it has this holding from now on, or from a moment on."""
+    return _begins_at(account, at) + after.seconds
+
+
+def _begins_at(account: Account, at: int | None = None) -> int:
+    # Never before: the clock may have gone back.
+    at = now() if at is None else at
+    return max(at, account.valued_at) if account.ready_at else account.valued_at
+
+
+def _began_at(account: Account, after: Holding, begins: int, has_other_size: bool) -> int | None:
+    """A larger size shortens what was bought as it shortens the time that is left of it."""
+    whole = account.expires_at - account.valued_at
+    if begins >= account.expires_at:
+        return begins
+    if not has_other_size or not after.value_msat:
+        return account.began_at
+    more_msat = after.value_msat - holding(account, begins).value_msat
+    bought_msat = term_seconds(account) * account.value_msat // whole + more_msat
+    return begins + after.seconds - bought_msat * after.seconds // after.value_msat
+
+
+def set_back(account: Account, moment: int, ended_at: int) -> dict:
+    """The columns of an account that was valued by a clock that was ahead, as of `moment`.
+
+    `ended_at`: its end before that. What of it seemed to be over is given back.
+    """
+    seconds = account.expires_at - account.valued_at
+    is_over = (account.began_at or 0) > moment
+    seemed_over = max(0, ended_at - moment) if is_over else account.valued_at - moment
+    if not seconds or account.ready_at is None or account.ready_at > moment:
+        seemed_over = 0  # it began ahead
+    value_msat = account.value_msat
+    unpaid = max(0, account.began_at - moment - seemed_over) if is_over else 0
+    return {
+        "opened_at": min(account.opened_at, moment),
+        "ready_at": account.ready_at and min(account.ready_at, moment),
+        "valued_at": moment,
+        "expires_at": moment + seconds + seemed_over,
+        "value_msat": value_msat + (value_msat * seemed_over // seconds if seconds else 0),
+        "unpaid_seconds": max(0, account.unpaid_seconds - unpaid),
+        "began_at": moment if is_over else account.began_at,
+        "kept_until": None if is_over else account.kept_until,
+    }
+
+
+def paid_seconds(account: Account) -> int:
+    """All the time from its beginning to its end that was paid."""
+    begun_at = account.ready_at or account.opened_at
+    return account.expires_at - begun_at - account.unpaid_seconds
+
+
+def term_seconds(account: Account) -> int:
+    """What was bought since its time was last over, as time of the size that it has."""
+    return account.expires_at - (account.began_at or account.ready_at or account.opened_at)
+
+
+def grace_seconds(shop: Shop, account: Account) -> int:
+    """How long it is kept after its end: as long as its term, within bounds.
+
+    Were it as long as all that was ever paid, a sat a fortnight would keep a hosting for ever.
+    """
+    return min(shop.config.grace_days * DAY, max(term_seconds(account), SHORTEST_SECONDS))
+
+
+def grace_in_sql(shop: Shop):
+    """`grace_seconds` as an expression for a query."""
+    longest = shop.config.grace_days * DAY
+    shortest = min(SHORTEST_SECONDS, longest)
+    begun_at = fn.COALESCE(Account.began_at, Account.ready_at, Account.opened_at)
+    term = Account.expires_at - begun_at
+    return Case(None, [(term >= longest, longest), (term <= shortest, shortest)], term)
+
+
+def closes_at(shop: Shop, account: Account, since: int = 0) -> int:
+    """Until when it is kept, should nothing more be paid. `since`: no earlier time counts."""
+    kept_until = max(account.expires_at, since) + grace_seconds(shop, account)
+    return max(kept_until, account.kept_until or 0)
+
+
+def closes_at_in_sql(shop: Shop, since: int):
+    """`closes_at` as an expression for a query."""
+    ends = Account.expires_at
+    at = Case(None, [(ends < since, since)], ends) + grace_in_sql(shop)
+    return Case(None, [(at < Account.kept_until, Account.kept_until)], at)
+
+
+def kept_until(shop: Shop, account: Account, begins: int, has_other_size: bool) -> int | None:
+    """The column of an account that is paid for: a stranger's sat has it deleted no sooner.
+
+    Not in another size, which would be kept at the price of the smaller.
+    """
+    if has_other_size:
+        return None
+    return closes_at(shop, account) if begins >= account.expires_at else account.kept_until

@@ -1,0 +1,391 @@
+"""What is ordered: a hosting, more time for it, another size, tips; what becomes of unpaid orders.
+
+An order reserves its name before its invoice is asked for, and no space. That it is paid, only the
+node says: see payments.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from peewee import IntegrityError
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, lock_account, transaction
+from lightningspace.base.prices import DAY, Size, Terms
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import accounts, capacity, hostnames, invoices, ledger, order_book, quotes
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+# Unpaid orders that one account may have, and unpaid tips that it may be given: more than what one
+# network may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
+OPEN_ORDERS = 10
+OPEN_TIPS = 1000
+
+
+class NameTaken(Exception):
+    """`token`: the unpaid order of the same browser that holds the name, if it is that."""
+
+    def __init__(self, token: str | None):
+        super().__init__("the name is taken")
+        self.token = token
+
+
+class NameReserved(Exception):
+    """Nobody may order the name."""
+
+
+class SoldOut(Exception):
+    """No server has the space left."""
+
+
+class TooManyUnpaid(Exception):
+    """The network holds as many names, or the account has as many unpaid orders, as it may."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one submitted form asks for. `client` is the network that it comes from.
+
+    `browser` None: a program's, which comes back with its receipt. `proof`: the receipt (payment
+    hash and epoch) of a closed hosting, whose holder may have its resting name again.
+    """
+
+    terms: Terms
+    username: str | None
+    email: str | None
+    password: str | None
+    browser: str | None
+    client: str
+    form_id: str
+    proof: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Who orders for an account: its owner's browser or program, and the form that was sent.
+
+    Of a program: `holder`, whose rights the order's token will carry (see `Order.holder`), and the
+    epoch of the receipts that they were checked against, so that a token which is revoked meanwhile
+    gets none of the new ones.
+    """
+
+    browser: str | None
+    form_id: str
+    holder: str | None = None
+    receipt_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Tip:
+    """What somebody wants to pay for a hosting, of which it gives him nothing.
+
+    `door`: by which it comes, as in `Order.door`; `message`: cleaned, for the owner; `metadata`:
+    the text whose hash the invoice carries instead of our description (LUD-06).
+    """
+
+    msat: int
+    door: str
+    message: str | None = None
+    metadata: str | None = None
+
+
+# -- a new hosting -------------------------------------------------------------------
+
+
+def place(shop: Shop, wish: Wish) -> Order:
+    """Reserve the name, then get an invoice. The same form again answers the same order.
+
+    A name that this network has had reserved today is not reserved: who pays first has it.
+
+    Raises NameReserved, NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
+    """
+    attempt = _attempt(shop, wish)
+    return _place(shop, lambda: _reserve(shop, wish, attempt))
+
+
+def _place(
+    shop: Shop, reserve: Callable[[], tuple[Order | None, bool]], metadata: str | None = None
+) -> Order | None:
+    """Get an invoice for what `reserve` has reserved; it also says whether that was just now.
+
+    `metadata`: as in `Tip`. None when it says that there is nothing to pay.
+    """
+    order, is_new = _retried(reserve)
+    if order is None:
+        return None
+    if order.bolt11 is None and order.cancelled_at is None and order.paid_at is None:
+        try:
+            invoices.ask_for_invoice(shop, order, metadata)
+        except NodeError:
+            # Not another's: the other half of a double click may be about to get its invoice.
+            if is_new:
+                invoices.give_up(order.token)
+            raise
+    return Order.get_by_id(order.token)
+
+
+def _attempt(shop: Shop, wish: Wish) -> str:
+    who = wish.browser or f"a program at {wish.client}"
+    return shop.vault.mac("attempt", who, wish.form_id, *_typed(wish))
+
+
+def _typed(wish: Wish) -> list[str]:
+    terms = wish.terms
+    typed = (terms.space_mb, terms.duration, terms.unit, wish.username, wish.email, wish.password)
+    return [str(part) for part in typed]
+
+
+def is_as_asked(shop: Shop, order: Order, wish: Wish, by_owner: bool) -> bool:
+    """Whether the order of a new hosting was placed with just this wish.
+
+    Of who is not its owner password and address are passed over: he could guess until they fit.
+    """
+    if not by_owner:
+        return (order_book.terms_of(order), order.username) == (wish.terms, wish.username)
+    return order.asked is not None and shop.vault.is_mac(order.asked, "asked", *_typed(wish))
+
+
+def _retried(reserve: Callable):
+    for _ in range(accounts.RACES):
+        try:
+            with transaction():
+                return reserve()
+        except IntegrityError:
+            continue
+    raise SoldOut
+
+
+def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
+    """Within a transaction: the order of this attempt, and whether it was made just now."""
+    # Before the name: who has just taken it holds it, and so it is taken.
+    is_held = wish.username is not None and _may_hold(shop, wish)
+    taken = wish.username and Account.get_or_none(Account.username == wish.username)
+    # After the name: a double click's other half may have committed between the two.
+    twin = Order.get_or_none(Order.attempt == attempt)
+    if twin:
+        return twin, False
+    if wish.username and hostnames.is_reserved(shop, wish.username):
+        raise NameReserved
+    if taken:
+        raise NameTaken(_own_unpaid_order(wish))
+    if wish.username and hostnames.rests(shop, wish.username, wish.proof):
+        raise NameTaken(None)
+    terms = wish.terms
+    if terms.space_mb > capacity.largest_mb(shop):
+        raise SoldOut
+    is_free = wish.username is not None and not is_held
+    account = Account.create(
+        id=secrets.token_hex(8),
+        username=None if is_free else wish.username or hostnames.free_name(shop),
+        server=capacity.roomiest(shop),
+        space_mb=terms.space_mb,
+        held_by=_free_place(shop, wish.client) if is_held else None,
+        email_waits=wish.email,
+        password_sealed=shop.vault.seal(wish.password) if wish.password else None,
+    )
+    order = create(
+        shop,
+        kind="open",
+        account=account,
+        attempt=attempt,
+        asked=shop.vault.mac("asked", *_typed(wish)),
+        browser=wish.browser,
+        username=wish.username,
+        held_name=_held_names(shop, wish)[0] if is_held else None,
+        space_mb=terms.space_mb,
+        duration=terms.duration,
+        unit=terms.unit,
+        amount_msat=shop.prices.price_msat(terms),
+    )
+    return order, True
+
+
+def create(shop: Shop, **facts) -> Order:
+    """Within a transaction: a new order, with a token and the time that its invoice has."""
+    moment = now()
+    return Order.create(
+        token=secrets.token_hex(order_book.TOKEN_LENGTH // 2),
+        placed_at=moment,
+        expires_at=moment + shop.config.invoice_minutes * 60,
+        **facts,
+    )
+
+
+def name_or_another(shop: Shop, order: Order) -> str:
+    """The name that was ordered, or a generated one if none was or nobody may have it by now."""
+    name = order.username
+    if name is None or hostnames.is_reserved(shop, name) or Account.get_or_none(username=name):
+        return hostnames.free_name(shop)
+    # The name of a hosting that was closed rests, but not for who paid for it.
+    return (
+        hostnames.free_name(shop) if order.kind == "open" and hostnames.rests(shop, name) else name
+    )
+
+
+def _may_hold(shop: Shop, wish: Wish) -> bool:
+    """Not a name that the network has had today and has not paid: it could keep it like that."""
+    if hostnames.rests(shop, wish.username):  # nobody else may have it anyway
+        return True
+    had = (Order.held_name << _held_names(shop, wish)) & (Order.placed_at > now() - DAY)
+    return not Order.select().where(had).exists()
+
+
+def _held_names(shop: Shop, wish: Wish) -> list[str]:
+    return shop.vault.macs("held name", wish.client, wish.username)
+
+
+def _own_unpaid_order(wish: Wish) -> str | None:
+    order = (
+        Order.select(Order.token)
+        .join(Account)
+        .where(
+            (Account.username == wish.username)
+            & (Order.browser == wish.browser)
+            & Order.paid_at.is_null()
+            & Order.released_at.is_null()
+        )
+        .first()
+    )
+    return order.token if order else None
+
+
+def _free_place(shop: Shop, client: str) -> str:
+    """One of the places for names without payment that each network has."""
+    owner = shop.vault.mac("client", client)
+    places = [f"{owner}:{number}" for number in range(shop.config.unpaid_per_client)]
+    taken = {a.held_by for a in Account.select(Account.held_by).where(Account.held_by << places)}
+    for place in places:
+        if place not in taken:
+            return place
+    raise TooManyUnpaid
+
+
+# -- more time, another size ---------------------------------------------------------
+
+
+def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) -> Order:
+    """Order more time for an account at today's price of its size; it counts when it is paid.
+
+    The same form again answers the same order. Raises Refused, TooManyUnpaid and NodeError.
+    """
+    attempt = shop.vault.mac("extend", account_id, buyer.form_id, str(duration), unit)
+
+    def reserve():
+        account, twin = _customer(account_id, attempt)
+        if twin:
+            return twin, False
+        offer = quotes.extension(shop, account, duration, unit)
+        facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
+        size = order_book.size_columns(ledger.size(account))
+        return create(shop, kind="extend", amount_msat=offer.msat, **facts, **size), True
+
+    return _place(shop, reserve)
+
+
+def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | None:
+    """Give an account another size; what is paid becomes time at today's price of it.
+
+    A larger one costs the difference until the end: return the order to be paid. None: what is
+    paid is enough, and the account has this size now. Raises Refused (for a size below what is
+    used, too), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
+    """
+    attempt = shop.vault.mac(
+        "resize", account_id, buyer.form_id, *map(str, order_book.size_columns(size).values())
+    )
+
+    def reserve():
+        account, twin = _customer(account_id, attempt)
+        if twin:
+            return twin, False
+        if size == ledger.size(account):
+            return None, False
+        amount_msat = quotes.resize_msat(shop, account, size)
+        if size.space_mb > capacity.larger_mb(shop, account):
+            raise SoldOut
+        if not amount_msat:
+            accounts.renew(shop, account, quotes.resized(shop, account, size, 0), size)
+            return None, False
+        facts = _of_owner(account, buyer, attempt) | order_book.size_columns(size)
+        return create(shop, kind="resize", amount_msat=amount_msat, **facts), True
+
+    return _place(shop, reserve)
+
+
+def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: str) -> Order:
+    """Order time for as much money as somebody wants to give, whoever it is.
+
+    The same form of the same browser again answers the same order. Raises Refused, TooManyUnpaid
+    and NodeError.
+    """
+    attempt = shop.vault.mac(
+        *("topup", account_id, browser or "", form_id, str(tip.msat), tip.message or "")
+    )
+
+    def reserve():
+        account = lock_account(account_id)
+        twin = Order.get_or_none(Order.attempt == attempt)
+        if twin:
+            return twin, False
+        _check_takes(shop, account, tip)
+        order = create(
+            shop,
+            kind="topup",
+            account=account,
+            attempt=attempt,
+            browser=browser,
+            door=tip.door,
+            message=tip.message,
+            amount_msat=tip.msat,
+            **order_book.size_columns(ledger.size(account)),
+        )
+        return order, True
+
+    return _place(shop, reserve, tip.metadata)
+
+
+def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
+    if account is None:
+        raise quotes.Refused("This hosting is closed.")
+    quotes.check_may_buy(account)
+    if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
+        raise quotes.Refused("This amount is below or above what is taken here.")
+    of_owner = tip.door == "owner"
+    open_ones = (
+        order_book.unpaid(account.id)
+        if of_owner
+        else order_book.unpaid_by_all(account.id).where(order_book.is_of_others())
+    )
+    if open_ones.count() >= (OPEN_ORDERS if of_owner else OPEN_TIPS):
+        raise TooManyUnpaid
+
+
+def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
+    """Within a transaction: an account that may buy, and its order of this attempt if there is."""
+    account = lock_account(account_id)
+    if account is None:
+        raise quotes.Refused("This hosting is closed.")
+    twin = Order.get_or_none(Order.attempt == attempt)
+    if twin is None:
+        quotes.check_may_buy(account)
+        if order_book.unpaid(account_id).count() >= OPEN_ORDERS:
+            raise TooManyUnpaid
+    return account, twin
+
+
+def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
+    # The name: should the hosting be gone when the payment comes, it is opened anew under it.
+    facts = {"account": account, "username": account.username}
+    epoch = account.receipt_epoch if buyer.holder is None else buyer.receipt_epoch
+    facts |= {"holder": buyer.holder, "receipt_epoch": epoch}
+    return facts | {"browser": buyer.browser, "attempt": attempt}
+
+
+def redeem(token: str) -> bool:
+    """Note that a paid order's token was shown for what it bought; False when it was before."""
+    first = Order.update(redeemed_at=now()).where(
+        (Order.token == token) & Order.redeemed_at.is_null()
+    )
+    return first.execute() == 1

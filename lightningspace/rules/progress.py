@@ -1,0 +1,171 @@
+"""What has become of what is wanted: how far each service is, what fails, and which generated
+passwords are still to be seen.
+"""
+
+import logging
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Fact, Server, Service, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.outside.ispconfig import Forbidden, PanelError
+from lightningspace.rules import services
+from lightningspace.rules.job_queue import Queue
+from lightningspace.rules.services import this
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# What is known of the job queue of each server.
+QUEUE = "job queue of server {id}"
+# Where the panel does not tell how many jobs wait, they are taken for done after that.
+UNTOLD_SECONDS = 3 * 60
+# What works only when the web server was restarted.
+SERVED = ("site", "alias")
+
+
+class Progress:
+    """What has become of the services of an account: `rows` are all that it has."""
+
+    def __init__(self, account: Account, rows: list[Service]):
+        self.account = account
+        self.rows = rows
+        self._queue = queue_of(account.server_id)
+
+    def state(self, row: Service) -> str:
+        """going, waiting (to be made) or changing while it is not applied; then applied or
+        changing, until the server has carried it out; and live, or off.
+        """
+        if not row.is_applied:
+            if services.is_going(self.account, row):
+                return "going"
+            return "changing" if row.applied_at else "waiting"
+        if row.kind in services.SWITCHED and not services.is_on(self.account, row):
+            return "off" if self._is_carried_out(row) else "changing"
+        return "live" if self._is_live(row) else "applied"
+
+    def told_state(self, row: Service) -> str:
+        """As `state`, for its owner; or problem, when it could not be made or changed."""
+        known = self.state(row)
+        return "problem" if row.error and known in ("waiting", "changing") else known
+
+    def is_at_rest(self, rows: list[Service]) -> bool:
+        """Whether nothing of these is under way, at the panel or at the server."""
+        return all(self.state(row) in ("live", "off") for row in rows)
+
+    def jobs_before(self) -> int | None:
+        """How many jobs its server has still to do until all that is applied is carried out.
+
+        None: it is, or nobody has looked yet.
+        """
+        applied = [
+            row.applied_at
+            for row in services.beside_tip_jar(self.rows)
+            if row.is_applied and not self._is_carried_out(row)
+        ]
+        return self._queue.ahead_of(max(applied)) or None if applied else None
+
+    def _is_live(self, row: Service) -> bool:
+        if row.kind != "ftp":
+            return self._is_carried_out(row)
+        upload = next((each for each in self.rows if each.kind == "tipjar"), None)
+        if upload is None:
+            return self._is_carried_out(row)
+        # Who got in after it was applied need not ask how long the queue is.
+        if (upload.applied_at or 0) > row.applied_at:
+            return True
+        # Where we cannot get in, of which the operator knows, nobody can say so.
+        return self._is_carried_out(row) and bool(upload.applied_at or upload.error)
+
+    def _is_carried_out(self, row: Service) -> bool:
+        queue = self._queue
+        until = queue.restarted_until if row.kind in SERVED else queue.done_until
+        return row.is_applied and row.applied_at < until
+
+
+def queue_of(server_id: int) -> Queue:
+    known = Fact.get_or_none(Fact.name == QUEUE.format(id=server_id))
+    return Queue.read(known.value if known else "")
+
+
+def look_at_queues(shop: Shop) -> None:
+    """Look how many jobs each server has to do, if something that was applied waits for them."""
+    for server in list(Server.select(Server.id)):  # one that sells no more has accounts still
+        if _waits(server.id, queue_of(server.id).restarted_until):
+            _look_at_queue(shop, server.id)
+
+
+def _waits(server_id: int, since: int) -> bool:
+    if not 0 < since <= now():  # not looked at yet, or by a clock that was wrong
+        return True
+    rows = Service.select(Service.account).where(Service.applied_at >= since).distinct()
+    here = (Account.id << [row.account_id for row in rows]) & (Account.server == server_id)
+    return Account.select().where(here).exists()
+
+
+def _look_at_queue(shop: Shop, server_id: int) -> None:
+    name, moment = QUEUE.format(id=server_id), now()
+    Fact.insert(name=name, value="").on_conflict_ignore().execute()
+    before = Fact.get_by_id(name).value
+    queue = Queue.read(before)
+    try:
+        queue.look(moment, shop.panel.jobs_waiting(server_id))
+    except Forbidden as error:
+        logger.warning("the queue of server %d is not known: %s", server_id, error)
+        queue.take_for_done(moment - UNTOLD_SECONDS)
+    except PanelError as error:  # not worth a warning: as the web server restarts, it is away
+        logger.info("the queue of server %d is not known: %s", server_id, error)
+        return
+    # One look counts from the one before: not from that of another worker meanwhile.
+    Fact.update(value=str(queue)).where((Fact.name == name) & (Fact.value == before)).execute()
+
+
+def failing() -> list[Service]:
+    """What the panel has refused or not answered; the longest first."""
+    since = Service.failed_since.is_null(False)
+    return list(Service.select().where(since).order_by(Service.failed_since))
+
+
+def problems() -> list[Service]:
+    """Of what fails: what no retry cures, and what has failed for a day."""
+    return [row for row in failing() if row.permanent or row.failed_since <= now() - DAY]
+
+
+# -- generated passwords -------------------------------------------------------------
+
+
+def wipe_shown_passwords() -> None:
+    """Forget generated passwords a day after they opened something."""
+    seen = now() - DAY
+    initial = Account.select(Account.id).where(
+        Account.password_sealed.is_null(False) & (Account.ready_at <= seen)
+    )
+    for account in list(initial):
+        Account.update(password_sealed=None).where(Account.id == account.id).execute()
+    own = Service.select().where(
+        Service.own_password_sealed.is_null(False)
+        & Service.password_sealed.is_null()
+        & (Service.applied_at <= seen)
+    )
+    for row in list(own):
+        Service.update(own_password_sealed=None).where(
+            this(row) & (Service.own_password_sealed == row.own_password_sealed)
+        ).execute()
+
+
+def forget_passwords(account_id: str, seen_at: int) -> None:
+    """Wipe the generated passwords that a page of `seen_at` could show: they were noted."""
+    with transaction():
+        forget_passwords_within(account_id, seen_at)
+
+
+def forget_passwords_within(account_id: str, seen_at: int) -> None:
+    """As `forget_passwords`, within a transaction of the caller's."""
+    is_ready = Account.update(password_sealed=None).where(
+        (Account.id == account_id) & (Account.ready_at <= seen_at)
+    )
+    if is_ready.execute():
+        Service.update(own_password_sealed=None).where(
+            (Service.account == account_id)
+            & Service.password_sealed.is_null()
+            & (Service.applied_at <= seen_at)
+        ).execute()

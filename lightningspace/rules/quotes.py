@@ -1,0 +1,123 @@
+"""What it costs now, and what the account would have once that is paid."""
+
+from dataclasses import dataclass, replace
+
+from lightningspace.base.models import Account, Order
+from lightningspace.base.prices import Holding, Size, Terms
+from lightningspace.rules import accounts, ledger, order_book
+from lightningspace.shop import Shop
+
+
+class Refused(Exception):
+    """Nothing is sold to this account now; the text says why, to its owner."""
+
+
+class ResizeWaits(Exception):
+    """`token`: the unpaid order of another size, which comes first."""
+
+    def __init__(self, token: str):
+        super().__init__("another size is ordered already")
+        self.token = token
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What it costs now, and what the account would have once that is paid.
+
+    `credit_msat`: what would be paid for time beyond the horizon.
+    """
+
+    msat: int
+    ends_at: int
+    credit_msat: int
+
+
+def resize_msat(shop: Shop, account: Account, size: Size) -> int:
+    """What another size costs now; 0: nothing. Raises as `resize` does."""
+    # Paid and not in effect yet is no time for another, either.
+    for some in (order_book.unpaid_by_all(account.id), order_book.arriving(account.id)):
+        if waiting := some.where(Order.kind == "resize").first():
+            raise ResizeWaits(waiting.token)
+    if account.ready_at is None:
+        raise Refused("The hosting is still being set up. Please wait until that is done.")
+    holding = ledger.holding(account)
+    if not holding.seconds:
+        raise Refused("The paid time is over. Extend the hosting first, then change its size.")
+    too_small = accounts.too_small(shop, account, size)
+    if too_small:
+        raise Refused(too_small)
+    return holding.growth_msat(shop.prices.rate(size))
+
+
+def extension(shop: Shop, account: Account, duration: int, unit: str) -> Offer:
+    """So much more time for the size that it has."""
+    size, terms = ledger.size(account), Terms(account.space_mb, duration, unit)
+    msat = shop.prices.cost_msat(size, terms.seconds)
+    return _offer(account, msat, _extended(shop, account, msat, terms.seconds))
+
+
+def topped_up(shop: Shop, account: Account, msat: int) -> Offer:
+    """As much more time as so much money buys."""
+    return _offer(account, msat, _extended(shop, account, msat, 0))
+
+
+def other_size(shop: Shop, account: Account, size: Size) -> Offer:
+    """Raises as `resize` does, except that the size may turn out to be sold."""
+    check_may_buy(account)
+    msat = resize_msat(shop, account, size)
+    return _offer(account, msat, resized(shop, account, size, msat))
+
+
+def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
+    """The size with one more of "addresses" or "domains", its price now and the end it leads to.
+
+    Raises Refused and ResizeWaits.
+    """
+    size, extra = ledger.size(account), f"extra_{what}"
+    size = replace(size, **{extra: getattr(size, extra) + 1})
+    offer = other_size(shop, account, size)
+    return size, offer.msat, offer.ends_at
+
+
+def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
+    """What an unpaid order of an account that is there would do now."""
+    return _offer(account, order.amount_msat, bought(shop, account, order, order.amount_msat))
+
+
+def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
+    """What an account has once so much is paid for an order, now or at a moment."""
+    if order.kind == "resize":
+        return resized(shop, account, order_book.size_of(order), msat, at)
+    terms = order_book.terms_of(order)
+    # What was priced for a smaller size buys what it is worth.
+    is_as_priced = terms and ledger.size(account).fits_in(order_book.size_of(order))
+    return _extended(shop, account, msat, terms.seconds if is_as_priced else 0, at)
+
+
+def _extended(
+    shop: Shop, account: Account, msat: int, least_seconds: int, at: int | None = None
+) -> Holding:
+    rate, horizon = ledger.rate(shop, account), shop.config.horizon_seconds
+    return ledger.holding(account, at).buy(msat, rate, horizon, least_seconds)
+
+
+def resized(shop: Shop, account: Account, size: Size, msat: int, at: int | None = None) -> Holding:
+    rate, horizon = shop.prices.rate(size), shop.config.horizon_seconds
+    return ledger.holding(account, at).resize(msat, rate, horizon)
+
+
+def _offer(account: Account, msat: int, after: Holding) -> Offer:
+    return Offer(msat, ledger.ends_at(account, after), after.credit_msat)
+
+
+def check_may_buy(account: Account) -> None:
+    """Raise Refused when nothing is sold to this account now."""
+    if account.closing_at or account.opened_at is None:
+        raise Refused("This hosting is being closed.")
+    if account.blocked_at:
+        raise Refused("This hosting is blocked.")
+    if account.last_call_at:
+        raise Refused(
+            "This hosting is about to be deleted: nothing is sold for it any more, so that nobody "
+            "pays for what goes."
+        )

@@ -1,0 +1,176 @@
+"""The browsers that are logged in: a row for each, found by what its cookie alone holds.
+
+Whether a session is over is decided by its row: what a request under way began with may be gone.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+
+from peewee import Case
+
+from lightningspace.base import models
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, Session, lock_account, transaction
+from lightningspace.base.prices import DAY
+
+# How long it lasts without use, and how exactly it is noted when it was used last.
+LASTS_SECONDS = 31 * DAY
+NOTED_SECONDS = 60 * 60
+# How long it may see and change what is as good as the whole hosting, once password or receipt
+# was given.
+PROVED_SECONDS = 10 * 60
+# Of one account: then that goes which was not used for the longest time.
+SESSIONS_MAX = 50
+
+
+class Over(Exception):
+    """The session, or every one of the account, was ended while this was under way."""
+
+
+def find(secret: str) -> Session | None:
+    """The session of a cookie; None: it is over."""
+    session = models.find(Session.id, _id(secret))
+    if session is None or session.used_at <= now() - LASTS_SECONDS:
+        return None
+    return session
+
+
+def note_use(session: Session) -> bool:
+    """Note that it is used; False: that was noted not long ago.
+
+    One of a moment to come was noted by a clock that was wrong.
+    """
+    moment = now()
+    if session.used_at <= moment < session.used_at + NOTED_SECONDS:
+        return False
+    noted = Session.update(used_at=moment).where(
+        (Session.id == session.id) & (Session.used_at == session.used_at)
+    )
+    return noted.execute() == 1
+
+
+def has_proved(session: Session) -> bool:
+    """Whether password or receipt was given in it just now, by the clock of any box."""
+    return abs(now() - session.proved_at) < PROVED_SECONDS
+
+
+def begin(
+    account: Account,
+    proved_at: int,
+    by_receipt: bool = False,
+    instead_of: Session | None = None,
+    may: Callable[[], bool] = lambda: True,
+) -> tuple[str, Session]:
+    """A new session of the account, and what its cookie holds.
+
+    `instead_of`: the one that the browser had, of any account. `may`: asked within the transaction.
+    Raises Over when all were ended since `account` was read: what let in may count no more.
+    """
+    with transaction():
+        locked = lock_account(account.id)
+        if locked is None or locked.session_epoch != account.session_epoch or not may():
+            raise Over
+        if instead_of:
+            Session.delete().where(Session.id == instead_of.id).execute()
+        return _begin(account.id, now(), proved_at, by_receipt)
+
+
+def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
+    """Password or receipt was given again in it: as it goes on, without any copy of its cookie.
+
+    Raises Over.
+    """
+    with transaction():
+        _end_own(session)
+        return _begin(session.account_id, session.begun_at, now(), by_receipt)
+
+
+def end_others(
+    session: Session, also: Callable[[], object], proved_at: int, **facts
+) -> tuple[str, Session]:
+    """As `end_all_within`, with what `also` does; this one goes on, without a copy of its cookie.
+
+    Raises Over, and nothing is changed, when another one was faster in ending this one.
+    """
+    with transaction():
+        _end_own(session)
+        also()
+        end_all_within(session.account_id, **facts)
+        # Who has come in by the receipt may set a password without the old one, once.
+        return _begin(session.account_id, session.begun_at, proved_at, by_receipt=False)
+
+
+def end_all_within(account_id: str, **facts) -> None:
+    """Within a transaction: log every browser out, and change these `facts` of the account.
+
+    An address that one of them asked for waits no more to be confirmed; one of the order's does.
+    """
+    waits = Case(None, [(Account.email_epoch == 0, Account.email_waits)])
+    Account.update(session_epoch=Account.session_epoch + 1, email_waits=waits, **facts).where(
+        Account.id == account_id
+    ).execute()
+    Session.delete().where(Session.account == account_id).execute()
+    _forget_browser(account_id)
+
+
+def _forget_browser(account_id: str) -> None:
+    """The browser that ordered the account is a session as well, by the link of that order."""
+    opening = (Order.account == account_id) & (Order.kind == "open")
+    Order.update(browser=None).where(opening).execute()
+
+
+def end(account_id: str, id: str) -> None:
+    """End one session, and the right of the browser that ordered to begin another by its link.
+
+    Nobody knows whether that was this one.
+    """
+    with transaction():
+        lock_account(account_id)
+        own = (Session.account == account_id) & (Session.id == id)
+        Session.delete().where(own).execute()
+        _forget_browser(account_id)
+
+
+def of_account(account_id: str) -> list[Session]:
+    """The last used first."""
+    lasting = Session.used_at > now() - LASTS_SECONDS
+    own = Session.select().where((Session.account == account_id) & lasting)
+    return list(own.order_by(Session.used_at.desc(), Session.begun_at.desc(), Session.id))
+
+
+def tidy() -> None:
+    Session.delete().where(Session.used_at <= now() - LASTS_SECONDS).execute()
+
+
+def check_within(session: Session) -> None:
+    """Within a transaction that has locked the account: raise Over if it was ended meanwhile."""
+    if not Session.select().where(Session.id == session.id).exists():
+        raise Over
+
+
+def _end_own(session: Session) -> None:
+    """Within a transaction. Raises Over."""
+    lock_account(session.account_id)
+    if not Session.delete().where(Session.id == session.id).execute():
+        raise Over
+
+
+def _begin(account_id: str, begun_at: int, proved_at: int, by_receipt: bool) -> tuple[str, Session]:
+    """Within a transaction that has locked the account."""
+    for old in of_account(account_id)[SESSIONS_MAX - 1 :]:
+        Session.delete().where(Session.id == old.id).execute()
+    secret = secrets.token_hex(16)
+    begun = Session.create(
+        id=_id(secret),
+        account=account_id,
+        begun_at=begun_at,
+        used_at=now(),
+        proved_at=proved_at,
+        by_receipt=by_receipt,
+    )
+    return secret, begun
+
+
+def _id(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

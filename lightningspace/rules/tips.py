@@ -1,0 +1,149 @@
+"""Tips: who takes them by which door, what a wallet is told, and what the owner sees of them."""
+
+import json
+import logging
+from urllib.parse import urlsplit
+
+from peewee import fn
+
+from lightningspace.base import names
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, lock_account, transaction
+from lightningspace.base.prices import DAY
+from lightningspace.outside.lnurl import PATH, encode
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import hostnames, ledger, offers, order_book, wanted
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# The doors that an owner can close; by each a top-up comes in (see `Order.door`).
+DOORS = order_book.TIP_DOORS
+SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
+
+
+def taker(username: str, door: str) -> Account | None:
+    """The account of this name that takes tips by this door.
+
+    None: there is none, or it is closing or blocked, or its owner has closed the door: nobody can
+    tell which. In its last minutes it is there still, and `orders.top_up` says no.
+    """
+    # The rule first: PostgreSQL fails on a NUL.
+    account = names.RULE.fullmatch(username) and Account.get_or_none(
+        (Account.username == username)
+        & Account.opened_at.is_null(False)
+        & Account.closing_at.is_null()
+        & Account.blocked_at.is_null()
+    )
+    return account if account and getattr(account, f"tips_{door}") else None
+
+
+def paid_until(account: Account) -> int | None:
+    """What whoever may tip sees of its end; None: the owner shows it to nobody."""
+    return account.expires_at if account.tips_show_end else None
+
+
+def lightning_address(shop: Shop, account: Account) -> str:
+    """As wallets take it (LUD-16): the name at the host of the shop."""
+    return f"{account.username}@{urlsplit(shop.config.public_url).netloc}"
+
+
+def lnurl(shop: Shop, account: Account) -> str:
+    """Where a wallet asks for an invoice to it, as wallets scan it (LUD-01)."""
+    return encode(f"{shop.config.public_url}{PATH}/{account.username}")
+
+
+def seconds_for(shop: Shop, account: Account, msat: int) -> int:
+    """How much time of it so much money is today."""
+    return msat * DAY // ledger.rate(shop, account)
+
+
+def page_url(shop: Shop, account: Account) -> str:
+    """Where people tip; nobody does while that door is closed."""
+    return f"{shop.config.public_url}/tip/{account.username}"
+
+
+def bounds(shop: Shop) -> tuple[int, int]:
+    """The least and the most that an invoice is made for, in sat."""
+    return shop.config.tip_min_sats, shop.config.tip_max_sats
+
+
+def bounds_msat(shop: Shop) -> tuple[int, int]:
+    least, most = bounds(shop)
+    return least * 1000, most * 1000
+
+
+def metadata(shop: Shop, account: Account) -> str:
+    """What a wallet shows of whom it pays (LUD-06); the invoice carries the hash of this text."""
+    text = f"Keep {hostnames.site_name(shop, account.username)} on line"
+    identifier = lightning_address(shop, account)
+    return json.dumps([["text/plain", text], ["text/identifier", identifier]])
+
+
+def offer(shop: Shop, account: Account) -> str | None:
+    """Its BOLT 12 offer, made at the first call; None: it takes none now. Raises NodeError."""
+    if not offers.is_wanted(account):
+        return None
+    made = offers.make(shop, account, hostnames.site_name(shop, account.username))
+    return made.bolt12 if made else None
+
+
+def offer_if_told(shop: Shop, account: Account) -> str | None:
+    """As `offer`, for strangers; None as well while the node says nothing."""
+    try:
+        return offer(shop, account)
+    except NodeError as error:
+        logger.warning("no offer: %s", error)
+        return None
+
+
+# -- for the owner ---------------------------------------------------------------------
+
+
+def received(account_id: str, most: int = order_book.LISTED) -> list[Order]:
+    """What others gave, hidden ones too, the latest first."""
+    return order_book.latest(account_id, DOORS, most)
+
+
+def received_msat(account: Account) -> int:
+    """What all tips of others come to, with those that are too small to be listed."""
+    listed = Order.select(fn.SUM(Order.received_msat)).where(_received(account.id)).scalar()
+    # PostgreSQL's sum is a Decimal, which is no number in JSON.
+    return int(listed or 0) + account.small_tips_msat
+
+
+def find(account_id: str, token: str) -> Order | None:
+    """One of them, by the token of its order."""
+    order = order_book.find(token)
+    is_one = order and order.account_id == account_id and order_book.is_tip(order) and order.paid_at
+    return order if is_one else None
+
+
+def _received(account_id: str):
+    paid = Order.paid_at.is_null(False)
+    return (Order.account == account_id) & order_book.is_of_others() & paid
+
+
+def hide(account_id: str, token: str, hidden: bool = True) -> bool:
+    """Do not show one tip's message any more, or show it again; False: there is none such."""
+    if not token.isalnum():  # PostgreSQL fails on a NUL
+        return False
+    hides = Order.update(hidden_at=now() if hidden else None)
+    return hides.where(_received(account_id) & (Order.token == token)).execute() == 1
+
+
+def switch(account_id: str, **switches: bool) -> None:
+    """Open and close doors; `tips_show_end`: whether others see until when it is paid."""
+    with transaction():
+        switch_within(account_id, **switches)
+
+
+def switch_within(account_id: str, **switches: bool) -> None:
+    """Within a transaction: as `switch`."""
+    unknown = switches.keys() - set(SWITCHES)
+    if unknown:
+        raise ValueError(f"no switches of tips: {unknown}")
+    if lock_account(account_id):
+        Account.update(switches).where(Account.id == account_id).execute()
+        offers.recheck(account_id)
+        wanted.renew_tip_jar_within(account_id)

@@ -1,0 +1,358 @@
+"""Who holds what: from a token and its preimage to a hosting and the rights over it.
+
+The token of the order that opened a hosting is its receipt and gives control of it. Orders that a
+holder's program places carry the rights that it had then; the owner hands out others.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from lightningspace.base import passwords
+from lightningspace.base.clock import now
+from lightningspace.base.models import (
+    Account,
+    Order,
+    RestingName,
+    Token,
+    find,
+    lock_account,
+    transaction,
+)
+from lightningspace.base.prices import DAY
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import Macaroon, Rights, Void
+from lightningspace.rules import order_book, outbox, sessions
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# Whose rights the token of an order carries, if not a handed-out token's.
+RECEIPT = "receipt"
+# Tokens that one account may have handed out.
+TOKENS_MAX = 50
+# How long the wallet's history waits where somebody is at home, and how long it may then come in;
+# and for how long it may once more, because the answer was lost or the form was sent twice.
+RECOVERY_SECONDS = DAY
+RECOVERY_OPEN_SECONDS = 7 * DAY
+RECOVERY_AGAIN_SECONDS = 10 * 60
+INVOICE = re.compile("ln(?:bcrt|bc|tbs|tb)[0-9]*[munp]?1[02-9ac-hj-np-z]+")  # in small letters
+UNSEEN_BREAKS = re.compile("[\\s\u200b\ufeff]")
+
+
+class NotSettled(Exception):
+    """The token is right, and counts as soon as its payment is recorded and has a hosting."""
+
+
+class NotRecovered(Exception):
+    """This is no invoice of a hosting here with its preimage, or the owner does not allow it."""
+
+
+class RecoveryWaits(Exception):
+    """Somebody is at home: the owner is told, and may refuse until `at`.
+
+    From then on it may be tried again, until `closes_at`.
+    """
+
+    def __init__(self, at: int):
+        super().__init__("the wallet's history does not log in at once")
+        self.at = at
+        self.closes_at = at + RECOVERY_OPEN_SECONDS
+
+
+class NameTaken(Exception):
+    """The account has a token of this name, with other rights."""
+
+
+class TooMany(Exception):
+    """The account has handed out as many tokens as it may."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has shown a good token. `order` None: it is one that the owner has handed out."""
+
+    account: Account
+    rights: Rights
+    order: Order | None
+    source: str  # RECEIPT, or the id of the handed-out token that these rights come from
+    mark: str  # tells this token, narrowed as it is, from every other; no secret
+
+
+# -- tokens that come in ---------------------------------------------------------------
+
+
+def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
+    """Whoever shows this token. Raises l402.Invalid for what nobody here has made, l402.Void for
+    what is good no more (or for its payment alone), and NotSettled.
+    """
+    shop.keys.check(macaroon, preimage)
+    rights = l402.rights(macaroon, now())
+    order = find(Order.payment_hash, macaroon.payment_hash.hex())
+    if order is None:
+        account_id, source = _of_handed_out(macaroon.token_id.hex())
+    elif _may_count_soon(order):
+        raise NotSettled
+    else:
+        account_id, source = _of_order(order)
+    account = find(Account.id, account_id) if account_id else None
+    if account is None:
+        raise Void("this token is revoked, its hosting is closed, or it stood for a payment alone")
+    if l402.epoch(macaroon) != account.receipt_epoch:
+        raise Void("this token is revoked: there is a newer receipt")
+    mark = shop.vault.mac("holder", macaroon.signature.hex())
+    return Holder(account, rights, order, source, mark)
+
+
+def _may_count_soon(order: Order) -> bool:
+    if order.paid_at is None:
+        return not order_book.is_certain(order)
+    # What it opens is about to be opened: anew, where it was gone when the payment came. Of a lost
+    # order the operator knows.
+    return order.applied_at is None and (order.account_id is None or order.kind == "open")
+
+
+def _of_order(order: Order) -> tuple[str | None, str]:
+    """Whose account its token is for, and where its rights come from; None: nobody's."""
+    if order.paid_at is None:
+        return None, ""
+    if order.kind == "open" or order.holder == RECEIPT:
+        return order.account_id, RECEIPT
+    if order.holder is None:
+        return None, ""
+    account_id, source = _of_handed_out(order.holder)
+    return (account_id, source) if account_id == order.account_id else (None, "")
+
+
+def _of_handed_out(token_id: str) -> tuple[str | None, str]:
+    token = find(Token.id, token_id)
+    if token is None or (token.valid_until is not None and now() >= token.valid_until):
+        return None, ""
+    return token.account_id, token.id
+
+
+def check_within(found: Holder) -> None:
+    """Within a transaction: have nobody else change the account until its end.
+
+    Raises l402.Void when the token was revoked since it was shown.
+    """
+    account = lock_account(found.account.id)
+    # Written, so that who revokes it waits as well.
+    given = Token.update(name=Token.name).where(Token.id == found.source)
+    is_there = found.source == RECEIPT or given.execute() == 1
+    if account is None or account.receipt_epoch != found.account.receipt_epoch or not is_there:
+        raise Void("this token is revoked")
+
+
+def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, int] | None:
+    """The proof (see `orders.Wish`) that a token was the receipt of a hosting whose name rests.
+
+    None: it was not. Raises l402.Invalid.
+    """
+    shop.keys.check(macaroon, preimage)
+    if not l402.rights(macaroon, now()).are_whole:
+        return None
+    proof = macaroon.payment_hash.hex(), l402.epoch(macaroon)
+    its_own = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
+    rests = its_own & (RestingName.until > now())
+    return proof if RestingName.select().where(rests).exists() else None
+
+
+# -- tokens that go out ----------------------------------------------------------------
+
+
+def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon:
+    """The token of an unpaid order, the same each time; `rights`: those of who asks for it.
+
+    It is worth nothing without the preimage that its payer gets.
+    """
+    return _of_payment(shop, order, order.receipt_epoch, rights)
+
+
+def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:
+    """The account's receipt, as text: the token and its preimage.
+
+    `epoch`: of one that may be the next. None: the node does not know the payment any more.
+    Raises NodeError.
+    """
+    epoch = account.receipt_epoch if epoch is None else epoch
+    order = opening_order(account)
+    preimage = order and shop.node.find_preimage(order_book.label(shop, order))
+    if not preimage:
+        return None
+    return f"{_of_payment(shop, order, epoch, l402.WHOLE)}:{preimage}"
+
+
+def opening_order(account: Account) -> Order | None:
+    """The order that opened the account."""
+    opening = (Order.account == account.id) & (Order.kind == "open")
+    return Order.select().where(opening).first()
+
+
+def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroon:
+    token_id = shop.keys.token_id(epoch, order.token.encode())
+    return shop.keys.mint(bytes.fromhex(order.payment_hash), token_id, rights)
+
+
+def hand_out(
+    shop: Shop,
+    account_id: str,
+    name: str,
+    rights: Rights,
+    check_within: Callable[[], None] = lambda: None,
+) -> Token:
+    """A token of these rights, to be revoked by itself; the same again answers the same one.
+
+    `check_within`: raises what forbids it, once nobody else changes the account. Raises TooMany,
+    NameTaken, and l402.Void when the hosting is being closed.
+    """
+    capabilities = ",".join(l402.in_order(rights.capabilities))
+    with transaction():
+        account = lock_account(account_id)
+        if account is None or account.closing_at:
+            raise Void("this hosting is being closed")
+        check_within()
+        twin = Token.get_or_none((Token.account == account_id) & (Token.name == name))
+        if twin and (twin.capabilities, twin.valid_until) == (capabilities, rights.valid_until):
+            return twin
+        if twin:
+            raise NameTaken
+        if Token.select().where(Token.account == account_id).count() >= TOKENS_MAX:
+            raise TooMany
+        return Token.create(
+            id=shop.keys.token_id(account.receipt_epoch).hex(),
+            account=account_id,
+            name=name,
+            capabilities=capabilities,
+            valid_until=rights.valid_until,
+            made_at=now(),
+        )
+
+
+def handed_out(account_id: str) -> list[Token]:
+    """The newest first."""
+    own = Token.select().where(Token.account == account_id)
+    return list(own.order_by(Token.made_at.desc(), Token.id))
+
+
+def text_of(shop: Shop, token: Token) -> str:
+    """A handed-out token as it is used: with a preimage of its own, which no payment has.
+
+    So whoever has it cannot make the receipt of a challenge that he has seen. Raises l402.Void when
+    the key that it was made with is gone.
+    """
+    token_id = bytes.fromhex(token.id)
+    preimage = shop.keys.secret(token_id)
+    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, rights_of(token))
+    return f"{macaroon}:{preimage.hex()}"
+
+
+def rights_of(token: Token) -> Rights:
+    return Rights(frozenset(token.capabilities.split(",")), token.valid_until)
+
+
+def revoke(account_id: str, token_id: str) -> bool:
+    """End one token, and those of orders placed with it. False: there is none such."""
+    own = Token.delete().where((Token.account == account_id) & (Token.id == token_id))
+    return own.execute() == 1
+
+
+def renew_within(account_id: str, epoch: int | None = None) -> None:
+    """Within a transaction: make every receipt and token of the account void, for a new one."""
+    epoch = l402.new_epoch() if epoch is None else epoch
+    Account.update(receipt_epoch=epoch, recovery_asked_at=None).where(
+        Account.id == account_id
+    ).execute()
+    Token.delete().where(Token.account == account_id).execute()
+
+
+# -- recovery from the wallet's history ------------------------------------------------
+
+
+def recover(
+    shop: Shop, typed: str, preimage: bytes, place: AbstractContextManager | None = None
+) -> tuple[Account, str]:
+    """The account that was opened by paying the invoice that was typed, and the new password of
+    its login.
+
+    Its text as a whole, and only the receiver's node can have signed it: nodes on the payment's
+    way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
+    token and session ends. `place`: as for `passwords.make_hash`. Raises NotRecovered,
+    RecoveryWaits where somebody is at home, and passwords.Busy.
+    """
+    payment_hash = hashlib.sha256(preimage).hexdigest()
+    order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
+    is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
+    hashes = map(order_book.hash_of, _invoices_in(typed))
+    if not is_it or not any(hmac.compare_digest(order.invoice_hash, each) for each in hashes):
+        raise NotRecovered
+    password = passwords.generate()
+    password_hash = passwords.make_hash(password, place)
+    moment = now()
+    with transaction():
+        account = _recoverable(order.account_id)
+        opens_at = _opens_at(shop, account, moment)
+        if opens_at <= moment:
+            # What is sealed stays until it is noted: it opens the services, and may be unseen.
+            sessions.end_all_within(account.id, password_hash=password_hash)
+            renew_within(account.id)
+            # As if its week ended just now: it may come in once more, and nobody is told of it.
+            Account.update(
+                recovery_asked_at=moment - RECOVERY_SECONDS - RECOVERY_OPEN_SECONDS
+            ).where(Account.id == account.id).execute()
+    if opens_at > moment:
+        raise RecoveryWaits(opens_at)
+    logger.info("account %s: recovered from the wallet's history", account.id)
+    return Account.get_by_id(account.id), password
+
+
+def _invoices_in(typed: str) -> set[str]:
+    """In a link of any scheme, in capitals, or among other words; or wrapped."""
+    text = typed.lower()
+    return {*INVOICE.findall(text), *INVOICE.findall(UNSEEN_BREAKS.sub("", text))}
+
+
+def _opens_at(shop: Shop, account: Account, moment: int) -> int:
+    """From when on its wallet's history logs in; where somebody is at home, tell of the attempt."""
+    if account.entered_at is None:
+        return moment
+    asked_at, lasts = account.recovery_asked_at, RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS
+    # One of a moment to come was noted by a clock that was wrong.
+    if asked_at is not None and asked_at <= moment < asked_at + lasts + RECOVERY_AGAIN_SECONDS:
+        return asked_at + RECOVERY_SECONDS
+    opens_at = moment + RECOVERY_SECONDS
+    Account.update(recovery_asked_at=moment).where(Account.id == account.id).execute()
+    for channel in ("email", "mailbox"):
+        outbox.write(shop, account, "recovery", moment, channel=channel, opens_at=opens_at)
+    return opens_at
+
+
+def recovery_opens_at(account: Account) -> int | None:
+    """From when on the wallet's history, which was tried, logs in; None: no attempt waits."""
+    asked_at = account.recovery_asked_at
+    if asked_at is None or now() >= asked_at + RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS:
+        return None
+    return asked_at + RECOVERY_SECONDS
+
+
+def let_wallet_recover(
+    account_id: str, may: bool, check_within: Callable[[], None] = lambda: None
+) -> None:
+    """Whether the wallet's history may log in; an attempt that waits is over. As `hand_out`."""
+    with transaction():
+        lock_account(account_id)
+        check_within()
+        Account.update(wallet_recovers=may, recovery_asked_at=None).where(
+            Account.id == account_id
+        ).execute()
+
+
+def _recoverable(account_id: str) -> Account:
+    account = lock_account(account_id)
+    if account is None or account.opened_at is None or not account.wallet_recovers:
+        raise NotRecovered
+    return account

@@ -1,0 +1,172 @@
+"""What the panel knows of customers' hostings: the space that is used, whether there is a
+certificate, the PHP versions to choose.
+
+The worker asks every hour, and every five minutes while the account's pages are opened; pages
+show what is stored.
+"""
+
+import json
+import logging
+
+from peewee import fn
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Server, Service
+from lightningspace.outside.ispconfig import QUOTA_MB, USED, Forbidden, PanelError, Refused
+from lightningspace.rules import certificates, services
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+NO_PHP = "off"  # the choice that is no version
+HOUR = 60 * 60
+# The panel itself measures every five minutes.
+FRESH_SECONDS = 5 * 60
+RETRY_SECONDS = 60
+# Longer than the four calls that follow may take together, and what is asked of the DNS.
+CLAIM_SECONDS = 5 * 60
+AT_ONCE = 100
+
+COLUMNS = {"site": "used_site_mb", "database": "used_database_mb", "mailbox": "used_mail_mb"}
+
+
+def look(shop: Shop) -> int:
+    """Ask the panel for the accounts that are due; return how many were asked for.
+
+    Any number of workers may do so. Raises PanelError when the others would meet the same.
+    """
+    asked = 0
+    for account in _due():
+        if _claim(account):
+            _ask(shop, account)
+            asked += 1
+    return asked
+
+
+def opened(account: Account) -> None:
+    """A page of the account was opened: ask again as soon as there may be something new."""
+    # Only what is due by the hour is brought forward: after a failure there is a reason to wait.
+    if account.used_at is None or account.usage_at != account.used_at + HOUR:
+        return
+    _set(account, usage_at=account.used_at + FRESH_SECONDS)
+
+
+def _due() -> list[Account]:
+    """The longest due first. What waits longer than anything may was put off by a wrong clock."""
+    moment, found = now(), []
+    for is_due in (Account.usage_at <= moment, Account.usage_at > moment + 2 * HOUR):
+        # Two queries, for one with an OR reads and sorts all that is due.
+        rows = Account.select().where(is_due & Account.closing_at.is_null())
+        found.extend(rows.order_by(Account.usage_at).limit(AT_ONCE))
+    return found
+
+
+def _claim(account: Account) -> bool:
+    """Take the account for a while; False when another worker was faster."""
+    return _set(account, usage_at=now() + CLAIM_SECONDS)
+
+
+def _set(account: Account, **facts) -> bool:
+    """Change an account unless somebody has asked, or is asking, for it meanwhile."""
+    as_read = (Account.id == account.id) & (Account.usage_at == account.usage_at)
+    done = Account.update(facts).where(as_read).execute() == 1
+    if done:
+        account.usage_at = facts["usage_at"]
+    return done
+
+
+def _ask(shop: Shop, account: Account) -> None:
+    try:
+        certificates.look(shop, account)
+        used = _used_mb(shop, account)
+    except PanelError as error:
+        _put_off(account)
+        if isinstance(error, Forbidden) or not isinstance(error, Refused):
+            raise
+        logger.warning("account %s: the space used is not known: %s", account.id, error)
+        return
+    if used is None:
+        _put_off(account)
+        return
+    moment = now()
+    _set(account, **used, used_at=moment, usage_at=moment + HOUR)
+
+
+def _put_off(account: Account) -> None:
+    """Keep the figures, and ask again: the longer they are not known, the later."""
+    moment = now()
+    known_at = account.used_at or account.ready_at or moment
+    wait = min(HOUR, max(RETRY_SECONDS, moment - known_at))
+    _set(account, usage_at=moment + wait)
+
+
+def _used_mb(shop: Shop, account: Account) -> dict | None:
+    """The columns with what is used, in MB as the quotas count them, rounded up.
+
+    None while it is not all known. Raises PanelError.
+    """
+    rows = services.of_account(account.id)
+    client_id = next((row.panel_id for row in rows if row.kind == "client"), None)
+    sites = [row.name for row in rows if row.kind == "site"]
+    if client_id is None or not sites:
+        return None
+    used: dict[str, dict] = {}
+    for kind in USED:
+        used[kind] = shop.panel.used(kind, client_id)
+        # After a restore of the panel the client's number may be a stranger's.
+        if kind == "site" and sites[0] not in used[kind]:
+            raise Refused(f"client {client_id} of the panel does not have the site {sites[0]}")
+    if any(None in each.values() for each in used.values()):
+        return None
+    return {COLUMNS[kind]: -(-sum(used[kind].values()) // QUOTA_MB[kind]) for kind in USED}
+
+
+# -- PHP versions --------------------------------------------------------------------
+
+
+def look_at_php(shop: Shop) -> None:
+    """Ask the panel hourly which PHP versions its servers have. Raises PanelError."""
+    moment = now()
+    asked_at = fn.COALESCE(Server.php_at, 0)
+    for server in Server.select().where((asked_at <= moment - HOUR) | (asked_at > moment)):
+        this = (Server.id == server.id) & (asked_at == (server.php_at or 0))
+        if not Server.update(php_at=moment).where(this).execute():
+            continue  # another worker does
+        try:
+            versions = shop.panel.php_versions(server.id)
+        except Forbidden as error:
+            logger.info("only the server's own PHP is offered: %s", error)
+            versions = []
+        except PanelError:
+            soon = moment - HOUR + FRESH_SECONDS
+            Server.update(php_at=soon).where(Server.id == server.id).execute()
+            raise
+        Server.update(php_versions=json.dumps(versions)).where(Server.id == server.id).execute()
+
+
+def php_versions(server: Server) -> list[tuple[int, str]]:
+    """Id and name of each PHP that sites may have beside the server's own."""
+    try:
+        return [(int(id), str(name)) for id, name in json.loads(server.php_versions)]
+    except (TypeError, ValueError):  # changed by hand
+        return []
+
+
+def php_choices(account: Account, site: Service | None) -> list[tuple[str, str]]:
+    """What its site may have, the present one too: each choice and what people call it."""
+    versions = {str(id): name for id, name in php_versions(account.server)}
+    choices = {"0": "the server's own"} | versions
+    current = php_choice(site)
+    if current != NO_PHP and current not in choices:
+        choices[current] = "the present one (no longer offered)"
+    return [*choices.items(), (NO_PHP, "no PHP")]
+
+
+def php_choice(site: Service | None) -> str:
+    settings = services.settings_of(site) if site else services.SETTINGS["site"]
+    return str(settings["php_version"]) if settings["php"] else NO_PHP
+
+
+def php_settings(choice: str) -> dict:
+    """The settings of the site that a choice stands for."""
+    return {"php": False} if choice == NO_PHP else {"php": True, "php_version": int(choice)}

@@ -1,0 +1,324 @@
+"""What should be: the services that an account owns, and every change of them.
+
+Each change is rows in one transaction: it raises the revision of the rows that the panel now
+has otherwise, and of their account. `reconcile.account` then makes the panel match.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peewee import IntegrityError
+
+from lightningspace.base import passwords
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Domain, Service, transaction
+from lightningspace.rules import hostnames, services
+from lightningspace.shop import Shop
+
+# How often it is looked whether a domain leads here by now, if its site has a certificate.
+ADDRESS_SECONDS = 60 * 60
+
+
+class Closed(Exception):
+    """The account is closed or closing: nothing can be wanted of it any more."""
+
+
+class Taken(Exception):
+    """The name is in use, by this account or another."""
+
+
+class Unknown(Exception):
+    """The account has no such service."""
+
+
+class NotReady(Exception):
+    """The account is still being set up; its paid time has not begun."""
+
+
+class Full(Exception):
+    """The account has as many of these as are included and paid for."""
+
+
+# -- the account as a whole ----------------------------------------------------------
+
+
+def want_all(shop: Shop, account: Account, password: str, is_generated: bool = False) -> None:
+    """Within a transaction: want every service of a new account, with one password for all.
+
+    A generated one is shown beside each service.
+    """
+    prefixed = shop.config.panel_prefix + account.username
+    site = hostnames.site_name(shop, account.username)
+    wanted = {
+        "client": shop.config.panel_prefix + account.id,
+        "site": site,
+        "ftp": prefixed,
+        "shell": prefixed,
+        "database_user": prefixed,
+        "database": prefixed,
+        "mail_domain": site,
+        "mailbox": f"info@{site}",
+    }
+    for kind, name in wanted.items():
+        sealed = shop.vault.seal(password) if kind in services.WITH_PASSWORD else None
+        Service.create(
+            account=account,
+            kind=kind,
+            name=name,
+            password_sealed=sealed,
+            own_password_sealed=sealed if is_generated else None,
+        )
+    look_now(account.id)
+
+
+@contextmanager
+def _change(account_id: str) -> Iterator[Account]:
+    """One transaction of `change_within`. Raises Closed and NotReady."""
+    with transaction():
+        yield change_within(account_id)
+
+
+def change_within(account_id: str) -> Account:
+    """Within a transaction: as `touch`, for what its owner wants. Raises Closed and NotReady.
+
+    What fails, or is changed over and over, would put off the start of the paid time.
+    """
+    account = touch(account_id)
+    if account.ready_at is None:
+        raise NotReady
+    return account
+
+
+def touch(account_id: str, **facts) -> Account:
+    """Within a transaction: change an account and have it reconciled now. Raises Closed."""
+    changed = Account.update(revision=Account.revision + 1, reconcile_at=now(), **facts).where(
+        (Account.id == account_id) & Account.opened_at.is_null(False) & Account.closing_at.is_null()
+    )
+    if not changed.execute():
+        raise Closed
+    return Account.get_by_id(account_id)
+
+
+def raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
+    """How many rows are to be looked at again, with no wait for what failed before."""
+    rows = (Service.account == account_id) & (Service.kind << kinds)
+    for column, value in which.items():
+        rows &= getattr(Service, column) == value
+    changes = {"revision": Service.revision + 1, "tries": 0, "permanent": False}
+    return Service.update(changes).where(rows).execute()
+
+
+# -- the tip jar ---------------------------------------------------------------------
+
+
+def want_uploads(shop: Shop, account: Account) -> None:
+    """Within a transaction: want on the site of a new account what we put there over FTP."""
+    want_upload_row(shop, account, shop.config.tip_jars)
+    look_now(account.id)
+
+
+def want_upload_row(shop: Shop, account: Account, has_jar: bool) -> None:
+    Service.insert(
+        account=account.id,
+        kind="tipjar",
+        name=hostnames.site_name(shop, account.username),
+        settings=json.dumps({"is_there": has_jar}),
+    ).on_conflict_ignore().execute()
+
+
+def renew_tip_jar_within(account_id: str) -> None:
+    """Within a transaction: what the jar says of the shop is otherwise."""
+    if raise_revisions(account_id, "tipjar"):
+        look_now(account_id)
+
+
+def look_now(account_id: str) -> None:
+    """Within a transaction: have an account reconciled, whatever has become of it."""
+    Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
+        Account.id == account_id
+    ).execute()
+
+
+# -- single services -----------------------------------------------------------------
+
+
+def add(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None, **settings
+) -> None:
+    """Want one more service. A domain (alias) must have been proven to be the customer's before.
+
+    `password` None: one is generated and shown. Raises Taken, Full, Closed and NotReady, and
+    ValueError for a name or setting that may not be.
+    """
+    facts = {
+        "settings": services.checked(kind, services.SETTINGS[kind] | settings),
+        "active": True,
+        "gone": False,
+    }
+    if kind in services.WITH_PASSWORD:
+        facts |= _sealed(shop, password)
+    try:
+        with _change(account_id) as account:
+            _want(shop, account, Service(account=account_id, kind=kind, name=name), facts)
+    except IntegrityError:
+        raise Taken from None
+
+
+def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
+    """Within a transaction of `change_within`: add its alias or mail_domain.
+
+    Raises as `add` does, and IntegrityError when another account has the name.
+    """
+    facts = {"settings": services.checked(kind, {}), "active": True, "gone": False}
+    _want(shop, account, Service(account=account.id, kind=kind, name=name), facts)
+
+
+def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
+    there = [each for each in services.of_account(account.id) if not each.gone]
+    if row.kind not in services.OPTIONAL or not services.is_ours(shop, account, row, there):
+        raise ValueError(f"not a name for this account's {row.kind}")
+    if any(services.excludes(each, row) for each in there):
+        raise Taken
+    addresses = sum(each.kind in services.ADDRESSES for each in there)
+    if row.kind in services.ADDRESSES and addresses >= services.addresses_allowed(shop, account):
+        raise Full
+    if not raise_revisions(account.id, row.kind, name=row.name):
+        Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
+    # One that was to be removed is wanted again.
+    Service.update(facts).where(services.this(row)).execute()
+    _share_anew(account.id, row.kind)
+
+
+def remove(account_id: str, kind: str, name: str) -> None:
+    """Want a service no more, nor what hangs on it.
+
+    Raises Closed, NotReady, Unknown and ValueError.
+    """
+    with _change(account_id):
+        row, rows = _find(account_id, kind, name), services.of_account(account_id)
+        is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
+        if kind not in services.OPTIONAL or is_of_site:
+            raise ValueError(f"this {kind} goes with its account")
+        _let_go(account_id, row)
+
+
+def let_domain_go(account_id: str, name: str) -> None:
+    """Within a transaction that has touched the account: remove its alias, and mail with it."""
+    _let_go(account_id, _find(account_id, "alias", name))
+
+
+def _let_go(account_id: str, row: Service) -> None:
+    for each in services.of_account(account_id):
+        if services.goes_along(each, row):
+            raise_revisions(account_id, each.kind, name=each.name)
+            Service.update(gone=True, password_sealed=None, own_password_sealed=None).where(
+                services.this(each)
+            ).execute()
+    _share_anew(account_id, "mailbox")
+
+
+def configure(account_id: str, kind: str, name: str, **settings) -> None:
+    """Change some settings. Raises Closed, NotReady, Unknown, and ValueError for a wrong one."""
+    with _change(account_id):
+        configure_within(account_id, kind, name, **settings)
+
+
+def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
+    """As `configure`, within a transaction of `change_within`."""
+    row = _find(account_id, kind, name)
+    changed = services.checked(kind, services.settings_of(row) | settings)
+    # What was said of a certificate was of the one that was wanted before.
+    facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
+    Service.update(settings=changed, **facts).where(services.this(row)).execute()
+    raise_revisions(account_id, kind, name=name)
+    _share_anew(account_id, kind)
+    if kind == "site" and settings.get("letsencrypt"):
+        _look_for_addresses(account_id)
+    if settings.get("php", services.settings_of(row).get("php")) != services.settings_of(row).get(
+        "php"
+    ):
+        raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
+
+
+def _look_for_addresses(account_id: str) -> None:
+    """Whether its domains lead here matters from now on."""
+    moment = now()
+    Domain.update(look_at=moment).where(
+        (Domain.account == account_id) & (Domain.look_at > moment + ADDRESS_SECONDS)
+    ).execute()
+
+
+def switch(account_id: str, kind: str, name: str, active: bool) -> None:
+    """Switch one service off or on. Raises Closed, NotReady and Unknown."""
+    if kind not in (*services.SWITCHED, "mail_domain"):
+        raise ValueError(f"a {kind} has no switch")
+    with _change(account_id):
+        switch_within(account_id, kind, name, active)
+
+
+def switch_within(account_id: str, kind: str, name: str, active: bool) -> None:
+    """As `switch`, within a transaction of `change_within`."""
+    row = _find(account_id, kind, name)
+    Service.update(active=active).where(services.this(row)).execute()
+    raise_revisions(account_id, kind, name=name)
+
+
+def set_password(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
+) -> None:
+    """Change a password; None: a generated one, to be shown.
+
+    Raises Closed, NotReady and Unknown.
+    """
+    if kind not in services.WITH_PASSWORD:
+        raise ValueError(f"a {kind} has no password")
+    with _change(account_id):
+        set_password_within(shop, account_id, kind, name, password)
+
+
+def set_password_within(
+    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
+) -> None:
+    """As `set_password`, within a transaction of `change_within`."""
+    _set(_find(account_id, kind, name), _sealed(shop, password))
+
+
+def set_every_password(shop: Shop, account_id: str, password: str | None = None) -> None:
+    """Give all services the same password; None: a generated one, to be shown.
+
+    Raises Closed and NotReady.
+    """
+    with _change(account_id):
+        set_every_password_within(shop, account_id, password)
+
+
+def set_every_password_within(shop: Shop, account_id: str, password: str | None = None) -> None:
+    """As `set_every_password`, within a transaction of `change_within`."""
+    facts = _sealed(shop, password)
+    for row in services.of_account(account_id):
+        if row.kind in services.WITH_PASSWORD and not row.gone:
+            _set(row, facts)
+
+
+def _set(row: Service, facts: dict) -> None:
+    Service.update(facts).where(services.this(row)).execute()
+    raise_revisions(row.account_id, row.kind, name=row.name)
+
+
+def _find(account_id: str, kind: str, name: str) -> Service:
+    row = Service.get_or_none(services.this(Service(account=account_id, kind=kind, name=name)))
+    if row is None or row.gone:
+        raise Unknown
+    return row
+
+
+def _sealed(shop: Shop, password: str | None) -> dict:
+    sealed = shop.vault.seal(password or passwords.generate())
+    return {"password_sealed": sealed, "own_password_sealed": None if password else sealed}
+
+
+def _share_anew(account_id: str, kind: str) -> None:
+    """Mailboxes share the space for mail: one more or less changes the quota of each."""
+    if kind == "mailbox":
+        raise_revisions(account_id, "mailbox")

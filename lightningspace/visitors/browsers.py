@@ -1,0 +1,61 @@
+"""Which browser a request comes from, and what it has ordered, shown and been logged in to."""
+
+import secrets
+
+from flask import session
+
+from lightningspace.base import models, names
+from lightningspace.base.models import Account, Order
+from lightningspace.shop import this_shop
+
+# Of accounts that had a session in one browser.
+KNOWN_MAX = 8
+
+
+def named(username: str) -> Account | None:
+    # The rule first: PostgreSQL fails on a NUL.
+    if not names.RULE.fullmatch(username):
+        return None
+    account = models.find(Account.username, username)
+    return account if account and account.opened_at is not None else None
+
+
+def is_known(account: Account) -> bool:
+    """Whether this browser has had a session of the account."""
+    vault = this_shop().vault
+    return any(vault.is_mac(known, "known", account.id) for known in session.get("known", ()))
+
+
+def note_known(account: Account) -> None:
+    mac = this_shop().vault.mac("known", account.id)
+    others = [known for known in session.get("known", ()) if known != mac]
+    session["known"] = [mac, *others][:KNOWN_MAX]
+
+
+def browser_id() -> str:
+    """A keyed hash that knows this browser again; the first call gives it its cookie."""
+    if "browser" not in session:
+        session["browser"] = secrets.token_hex(16)
+        session.permanent = True
+    return this_shop().vault.mac("browser", session["browser"])
+
+
+def new_form_id() -> str:
+    """For a form that is sent once."""
+    return secrets.token_hex(8)
+
+
+def placed(order: Order) -> bool:
+    """Whether this browser has placed the order."""
+    if order.browser is None or "browser" not in session:
+        return False
+    return this_shop().vault.is_mac(order.browser, "browser", session["browser"])
+
+
+def keep_proof(proof: tuple[str, int]) -> None:
+    """Note that this browser has shown the receipt of a closed hosting (see orders.Wish)."""
+    session["proof"] = proof
+
+
+def kept_proof() -> tuple[str, int] | None:
+    return tuple(session["proof"]) if "proof" in session else None

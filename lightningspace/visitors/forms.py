@@ -1,0 +1,771 @@
+"""The shape of what people type; what is wrong is said beside the field."""
+
+import re
+import secrets
+from calendar import timegm
+from datetime import date
+from urllib.parse import urlsplit
+
+from flask import request
+from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
+from wtforms import (
+    BooleanField,
+    FileField,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+from wtforms.validators import DataRequired, Email, InputRequired, Length, Optional, ValidationError
+
+from lightningspace import tipjar
+from lightningspace.base import messages, names, passwords, ssh_keys
+from lightningspace.base.clock import now
+from lightningspace.base.prices import (
+    DAY,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    UNIT_SECONDS,
+    Size,
+    Terms,
+)
+from lightningspace.outside import l402, lnurl
+from lightningspace.visitors import authorization
+
+TERMS_FIELDS = ("space_mb", "duration", "unit")
+# Of mailboxes and forwards, or of domains, beyond the included: every page of the control center
+# reads all that an account has.
+EXTRAS_MAX = 100
+# The amount that a form for money begins with, within its bounds.
+SATS_AT_FIRST = 1000
+# The choice of a select that is no service.
+EVERY_SERVICE = "all"
+# What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
+PRIVATE_KEY = re.compile(r"PRIVATE\s+KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
+BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+TYPED_AS_IT_IS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+RECEIPT_BYTES_MAX = 16 * 1024
+INVOICE_MAX = 4000
+# Tokens that are handed out.
+CAPABILITIES_IN_WORDS = {
+    "read": "see the hosting, but no passwords",
+    "mail": "change mailboxes and forwards",
+    "domains": "add and remove domains",
+    "settings": "change settings",
+    "pay": "order more time or another size",
+    "close": "close and delete the hosting",
+}
+TOKEN_NAME_MAX = 40
+TIP_MODES = {"site": "keeps this site on line", "wallet": "goes to my own wallet"}
+TOKEN_DAYS_MAX = 10 * 366
+
+
+def _stripped(value):
+    return value.strip() if isinstance(value, str) else value
+
+
+def _lower(value):
+    return value.lower() if isinstance(value, str) else value
+
+
+def _on_one_line(value):
+    return messages.on_one_line(value) if isinstance(value, str) else value
+
+
+def _in_lines(value):
+    """Browsers send each line's end as two characters, and count it as one."""
+    if not isinstance(value, str):
+        return value
+    return "\n".join(map(messages.on_one_line, value.splitlines())).strip()
+
+
+def _whole(typed) -> int:
+    """Plain digits; int() alone also reads "1_0" and the digits of every other script."""
+    if not re.fullmatch("[0-9]{1,9}", str(typed).strip()):
+        raise ValueError("no whole number")
+    return int(typed)
+
+
+class WholeNumberField(IntegerField):
+    def process_formdata(self, valuelist):
+        try:
+            self.data = _whole(valuelist[0]) if valuelist else self.data
+        except ValueError:
+            self.data = None  # the form's own check says it in our words
+
+
+class Form(FlaskForm):
+    class Meta(FlaskForm.Meta):
+        def wrap_formdata(self, form, formdata):
+            # Typed text alone: FlaskForm would also take uploaded files and JSON of any type.
+            if formdata is None or isinstance(formdata, MultiDict):
+                return formdata
+            return request.form if form.is_submitted() else None
+
+
+class TimeForm(Form):
+    duration = WholeNumberField(
+        "Duration", default=3, validators=[InputRequired("Write a whole number, such as 3.")]
+    )
+    unit = SelectField(
+        "Unit",
+        choices=list(UNIT_SECONDS),
+        default="months",
+        validators=[InputRequired("Choose hours, days or months.")],
+    )
+
+    def validate_duration(self, field):
+        if field.data is None:
+            raise ValidationError("Write a whole number, such as 3.")
+        if self.unit.data not in UNIT_SECONDS:
+            return  # said beside the unit
+        seconds = field.data * UNIT_SECONDS[self.unit.data]
+        if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+            raise ValidationError("Choose from one hour to two years (24 months or 730 days).")
+
+
+class TermsForm(TimeForm):
+    """Space and time; the sizes offered come from the settings."""
+
+    space_mb = RadioField(
+        "Space",
+        coerce=_whole,
+        validate_choice=False,
+        validators=[InputRequired("Choose a size.")],
+    )
+
+    def __init__(self, sizes_mb: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.space_mb.choices = [(size, size_in_words(size)) for size in sizes_mb]
+        if self.space_mb.data is None and not self.is_submitted():
+            self.space_mb.data = sizes_mb[0]
+
+    def validate_space_mb(self, field):
+        _check_size(field)
+
+    def terms(self) -> Terms:
+        return Terms(self.space_mb.data, self.duration.data, self.unit.data)
+
+
+class PriceForm(TermsForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+
+class OrderForm(TermsForm):
+    username = StringField(
+        "Name", filters=[_stripped, _lower], validators=[Optional()], render_kw=BROWSER_REMEMBERS
+    )
+    email = StringField(
+        "E-mail",
+        filters=[_stripped],
+        validators=[Optional(), Length(max=254), Email("This is no e-mail address.")],
+        render_kw={"autocomplete": "email", "inputmode": "email"},
+    )
+    password = PasswordField(
+        "Password",
+        # Blanks are a password like any other, to be checked: it is used as it was typed.
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+    # One rendered form makes one order, however often it is sent.
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+    def validate_username(self, field):
+        if not names.RULE.fullmatch(field.data):
+            raise ValidationError(f"A name has {names.RULE_IN_WORDS}.")
+
+    def validate_password(self, field):
+        _check_password(field)
+
+    def terms_are_valid(self) -> bool:
+        """Check space and time alone, for who only asks for the price."""
+        return _are_valid(self, TERMS_FIELDS)
+
+
+class LoginForm(Form):
+    username = StringField(
+        "Name",
+        filters=[_stripped],
+        validators=[InputRequired("Write your name here."), Length(max=64)],
+        render_kw=BROWSER_REMEMBERS,
+    )
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Write your password here."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
+class SecretAreaField(TextAreaField):
+    """What is typed here is secret, and does not come back in a page."""
+
+    def _value(self):
+        return ""
+
+
+class ReceiptForm(Form):
+    """`credential`: what was pasted, or else is in the file, once that can be read."""
+
+    credential: authorization.Credential | None = None
+
+    receipt = SecretAreaField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
+    file = FileField("Or the file that you saved")
+
+    def validate_receipt(self, field):
+        text = field.data if field.data and field.data.strip() else self._in_file()
+        try:
+            self.credential = authorization.pasted(text)
+        except l402.Invalid:
+            raise ValidationError(
+                "This is no receipt. It is one long text with a colon near its end: paste it all, "
+                "or choose the file that holds it."
+            ) from None
+
+    def _in_file(self) -> str:
+        chosen = request.files.get(self.file.name)
+        if not chosen:
+            raise ValidationError("Paste your receipt, or choose the file that holds it.")
+        held = chosen.stream.read(RECEIPT_BYTES_MAX + 1)
+        if len(held) > RECEIPT_BYTES_MAX:
+            raise ValidationError("This file is too large to be a receipt.")
+        # What is no text is no receipt, either.
+        return held.decode("utf-8-sig", "replace")
+
+
+class RecoveryForm(Form):
+    """`secret`: the preimage, once it can be read."""
+
+    secret: bytes | None = None
+
+    invoice = SecretAreaField(
+        "Invoice",
+        validators=[InputRequired("Paste the invoice that you paid."), Length(max=INVOICE_MAX)],
+        render_kw={"rows": "4", "placeholder": "lnbc…"} | TYPED_AS_IT_IS,
+    )
+    preimage = SecretAreaField(
+        "Preimage",
+        validators=[InputRequired("Paste the preimage of its payment.")],
+        render_kw={"rows": "2"} | TYPED_AS_IT_IS,
+    )
+
+    def validate_preimage(self, field):
+        try:
+            self.secret = authorization.pasted_preimage(field.data)
+        except l402.Invalid:
+            raise ValidationError(
+                "A preimage has 64 signs, 0 to 9 and a to f, or 44 in base64."
+            ) from None
+
+
+class TokenForm(Form):
+    """What a token to hand out may do. `valid_until`: the moment of its end, None for none."""
+
+    valid_until: int | None = None
+
+    name = StringField(
+        "Name",
+        filters=[_on_one_line],
+        validators=[DataRequired("Give it a name, to know it again.")],
+        render_kw={"maxlength": str(TOKEN_NAME_MAX), "autocomplete": "off"},
+    )
+    capabilities = SelectMultipleField(
+        "It may", choices=list(CAPABILITIES_IN_WORDS), validate_choice=False
+    )
+    until = StringField(
+        "Until the end of", filters=[_stripped], validators=[Optional()], render_kw={"type": "date"}
+    )
+
+    def validate_name(self, field):
+        if len(field.data) > TOKEN_NAME_MAX:
+            raise ValidationError(f"A name has up to {TOKEN_NAME_MAX} characters.")
+
+    def validate_capabilities(self, field):
+        if not field.data or not set(field.data) <= CAPABILITIES_IN_WORDS.keys():
+            raise ValidationError("Choose what it may do.")
+
+    def validate_until(self, field):
+        try:
+            day = date.fromisoformat(field.data)
+        except ValueError:
+            raise ValidationError("Write a day such as 2030-12-31, or nothing.") from None
+        ends = timegm(day.timetuple()) + DAY
+        if not now() < ends <= now() + TOKEN_DAYS_MAX * DAY:
+            raise ValidationError("Choose a day from today on, within ten years.")
+        self.valid_until = ends
+
+    def rights(self) -> l402.Rights:
+        return l402.Rights(frozenset(self.capabilities.data), self.valid_until)
+
+
+class ProofForm(Form):
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Write your password here."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
+class NewPasswordForm(Form):
+    current = None
+
+    new = PasswordField(
+        "New password",
+        validators=[InputRequired("Write a new password.")],
+        render_kw={"autocomplete": "new-password"},
+    )
+    ends_receipt = BooleanField("Make a new receipt, too")
+
+    def validate_new(self, field):
+        _check_password(field)
+
+
+class PasswordForm(NewPasswordForm):
+    current = PasswordField(
+        "Current password",
+        validators=[InputRequired("Write your current password.")],
+        render_kw={"autocomplete": "current-password"},
+    )
+
+
+# -- mail and domains ----------------------------------------------------------------
+
+
+class QuotaField(WholeNumberField):
+    """MB, or nothing for a share of what the others leave."""
+
+    def __init__(self, label="Space in MB", **kwargs):
+        super().__init__(label, validators=[Optional()], **kwargs)
+
+
+class MailForm(Form):
+    """Of a mailbox: `left_mb` is what its quota may be at most."""
+
+    def __init__(self, left_mb: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self._left_mb = left_mb
+
+    def validate_quota_mb(self, field):
+        if not field.data:
+            raise ValidationError("Write a whole number of MB, such as 10, or leave it empty.")
+        if field.data > self._left_mb:
+            raise ValidationError(
+                f"At most {self._left_mb} MB are left for it of your space for mail."
+            )
+
+    def validate_password(self, field):
+        _check_password(field)
+
+
+class QuotaForm(MailForm):
+    quota_mb = QuotaField()
+
+
+class MailPasswordForm(MailForm):
+    password = PasswordField(
+        "New password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+class AddressForm(MailForm):
+    """A new address of one of the account's domains."""
+
+    more: dict | None = None  # what one more costs, for who has them all
+
+    local_part = StringField(
+        "Address",
+        filters=[_stripped, _lower],
+        validators=[InputRequired("Write what stands before the @.")],
+        render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
+    )
+    domain = SelectField("Domain", validate_choice=False)
+
+    def __init__(self, domains: list[str], **kwargs):
+        super().__init__(**kwargs)
+        self.domain.choices = [(domain, names.in_unicode(domain)) for domain in domains]
+
+    def validate_local_part(self, field):
+        if "@" in field.data:
+            raise ValidationError("Write only what stands before the @, and choose the domain.")
+        if not names.is_local_part(field.data):
+            raise ValidationError(f"Write {names.LOCAL_PART_IN_WORDS}.")
+        if len(self.address) > names.ADDRESS_MAX:
+            raise ValidationError(
+                f"An address has at most {names.ADDRESS_MAX} characters, "
+                f"and this one would have {len(self.address)}."
+            )
+
+    def validate_domain(self, field):
+        if field.data not in dict(field.choices):
+            raise ValidationError("Choose one of your domains with mail.")
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part.data}@{self.domain.data}"
+
+
+class MailboxForm(AddressForm):
+    password = PasswordField(
+        "Password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+    quota_mb = QuotaField()
+
+
+class DestinationForm(Form):
+    address: str | None = None  # whose mail goes there
+
+    destination = StringField(
+        "Goes to",
+        filters=[_stripped],
+        validators=[InputRequired("Write the address that its mail goes to.")],
+        render_kw={"autocomplete": "off", "inputmode": "email", "autocapitalize": "none"},
+    )
+
+    def validate_destination(self, field):
+        try:
+            field.data = names.as_address(field.data)
+        except ValueError:
+            raise ValidationError(
+                "This is no e-mail address that mail can be forwarded to."
+            ) from None
+        if field.data == self.address:
+            raise ValidationError("This would send its mail round in a circle.")
+
+
+class ForwardForm(AddressForm, DestinationForm):
+    pass
+
+
+class DomainForm(Form):
+    more: dict | None = None  # what one more costs, for who has them all
+
+    name = StringField(
+        "Domain",
+        filters=[_stripped],
+        validators=[InputRequired("Write the name of your domain, such as example.org.")],
+        render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
+    )
+    wants_mail = BooleanField("Receive mail for it here, too")
+
+
+# -- more time, another size ---------------------------------------------------------
+
+
+class PrefilledTimeForm(TimeForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+
+class ExtendForm(TimeForm):
+    # One rendered form makes one order, however often it is sent.
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+    def time_is_valid(self) -> bool:
+        """Check the time alone, for who only asks for the price."""
+        return _are_valid(self, ("duration", "unit"))
+
+
+class AmountForm(Form):
+    """Money for as much time as it buys. `bounds`: the least and the most that is taken, in sat."""
+
+    sats = WholeNumberField("Amount in sat")
+
+    def __init__(self, bounds: tuple[int, int], **kwargs):
+        least, most = self.bounds = bounds
+        super().__init__(**kwargs)
+        if self.sats.raw_data is None:
+            self.sats.data = min(max(SATS_AT_FIRST, least), most)
+
+    def validate_sats(self, field):
+        least, most = self.bounds
+        if field.data is None or not least <= field.data <= most:
+            raise ValidationError(f"Write a whole number of sat from {least} to {most}.")
+
+
+class PrefilledAmountForm(AmountForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking what it buys changes nothing
+
+
+class TopUpForm(AmountForm):
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+
+class TipForm(TopUpForm):
+    message = StringField(
+        "Message",
+        validators=[Optional()],
+        render_kw={"maxlength": str(messages.LONGEST), "autocomplete": "off"},
+    )
+
+    def validate_message(self, field):
+        if len(field.data) > messages.LONGEST:
+            raise ValidationError(f"A message has up to {messages.LONGEST} characters.")
+
+
+class TipJarForm(Form):
+    """What the tip jar on a site says and takes. `bounds`: as of AmountForm.
+
+    What is left empty the jar says in words of its own.
+    """
+
+    amounts_sat: list[int]
+
+    mode = RadioField("What visitors give", validate_choice=False)
+    wallet_address = StringField(
+        "Lightning Address of your wallet",
+        filters=[_stripped],
+        render_kw=TYPED_AS_IT_IS | {"inputmode": "email", "placeholder": "you@wallet.example"},
+    )
+    title = StringField(
+        "Title",
+        filters=[_on_one_line],
+        render_kw={"maxlength": str(tipjar.TITLE_MAX), "autocomplete": "off"},
+    )
+    text = TextAreaField(
+        "Text",
+        filters=[_in_lines],
+        render_kw={"maxlength": str(tipjar.TEXT_MAX), "rows": "4"},
+    )
+    amounts = StringField(
+        "Amounts in sat", filters=[_stripped], render_kw=TYPED_AS_IT_IS | {"inputmode": "text"}
+    )
+
+    def __init__(self, bounds: tuple[int, int], settings: dict, **kwargs):
+        self._bounds = bounds
+        amounts = " ".join(map(str, settings["amounts_sat"]))
+        super().__init__(data=settings | {"amounts": amounts}, **kwargs)
+        self.mode.choices = list(TIP_MODES.items())
+
+    def validate_mode(self, field):
+        if field.data not in TIP_MODES:
+            raise ValidationError("Choose where it goes.")
+
+    def validate_wallet_address(self, field):
+        if self.mode.data == "wallet" and not field.data:
+            raise ValidationError("Write the Lightning Address of your wallet.")
+        if not field.data:
+            return
+        try:
+            field.data = lnurl.as_address(field.data)
+        except ValueError:
+            raise ValidationError(
+                "This is no Lightning Address, such as you@wallet.example."
+            ) from None
+
+    def validate_title(self, field):
+        if len(field.data or "") > tipjar.TITLE_MAX:
+            raise ValidationError(f"A title has up to {tipjar.TITLE_MAX} characters.")
+
+    def validate_text(self, field):
+        if len(field.data or "") > tipjar.TEXT_MAX:
+            raise ValidationError(f"The text has up to {tipjar.TEXT_MAX} characters.")
+
+    def validate_amounts(self, field):
+        least, most = self._bounds
+        amounts = dict.fromkeys(re.split(r"[,;]?\s+", field.data or ""))  # each once
+        try:
+            self.amounts_sat = [_whole(each) for each in amounts]
+        except ValueError:
+            raise ValidationError("Write whole numbers with blanks between them.") from None
+        if len(amounts) > tipjar.AMOUNTS_MAX:
+            raise ValidationError(f"Write up to {tipjar.AMOUNTS_MAX} amounts.")
+        if not all(least <= amount <= most for amount in self.amounts_sat):
+            raise ValidationError(f"Write amounts from {least} to {most} sat.")
+
+    def settings(self) -> dict:
+        kept = {name: self[name].data for name in ("mode", "title", "text")}
+        return kept | {
+            "wallet_address": self.wallet_address.data or None,
+            "amounts_sat": self.amounts_sat,
+        }
+
+
+class SizeForm(Form):
+    """What an account may have instead of its `size`, which it shows at first.
+
+    The size that it has can be kept, even when it is not on offer any more.
+    """
+
+    space_mb = RadioField("Space", coerce=_whole, validate_choice=False)
+    extra_addresses = WholeNumberField("Mailboxes and forwards")
+    extra_domains = WholeNumberField("Domains of your own")
+
+    def __init__(self, sizes_mb: tuple[int, ...], size: Size, **kwargs):
+        super().__init__(data=vars(size), **kwargs)
+        sizes = sorted({*sizes_mb, size.space_mb})
+        self.space_mb.choices = [(each, size_in_words(each)) for each in sizes]
+
+    def validate_space_mb(self, field):
+        _check_size(field)
+
+    def validate_extra_addresses(self, field):
+        _check_extras(field)
+
+    def validate_extra_domains(self, field):
+        _check_extras(field)
+
+    def size(self) -> Size:
+        return Size(self.space_mb.data, self.extra_addresses.data, self.extra_domains.data)
+
+
+class PrefilledSizeForm(SizeForm):
+    class Meta(Form.Meta):
+        csrf = False  # asking for a price changes nothing
+
+
+class ResizeForm(SizeForm):
+    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+
+
+class ServicePasswordForm(Form):
+    """`services`: (value, title) of those that may be chosen."""
+
+    service = SelectField("Service", default=EVERY_SERVICE)
+    password = PasswordField(
+        "New password",
+        validators=[Optional(strip_whitespace=False)],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+    def __init__(self, services: list[tuple[str, str]], **kwargs):
+        super().__init__(**kwargs)
+        self.service.choices = [(EVERY_SERVICE, "All of them"), *services]
+
+    @property
+    def makes_one(self) -> bool:
+        """Whether the button was pressed that has us make one up."""
+        return "make" in request.form
+
+    def validate(self, extra_validators=None):
+        is_valid = super().validate(extra_validators)
+        if self.makes_one or self.password.errors:
+            return is_valid
+        if not self.password.data:
+            self.password.errors = ["Write a password, or let us make one up."]
+            return False
+        return is_valid
+
+    def validate_password(self, field):
+        if not self.makes_one:
+            _check_password(field)
+
+
+class SshKeyForm(Form):
+    ssh_key = TextAreaField(
+        "Public key",
+        default="",
+        filters=[_stripped],
+        validators=[Optional()],
+        render_kw={"rows": "4", "spellcheck": "false", "autocapitalize": "none"},
+    )
+
+    def validate_ssh_key(self, field):
+        typed, field.data = field.data, None  # nothing that may be secret comes back in the page
+        if PRIVATE_KEY.search(typed):
+            raise ValidationError(
+                "This is a private key. Nobody may have it but you: we did not keep it. Paste the "
+                "public one, from the file that ends in .pub."
+            )
+        if ssh_keys.BEGINS.search(typed):
+            field.data = typed
+        try:
+            field.data = ssh_keys.read(typed)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class PhpForm(Form):
+    version = SelectField("PHP")
+
+    def __init__(self, versions: list[tuple[str, str]], **kwargs):
+        super().__init__(**kwargs)
+        self.version.choices = versions
+
+
+class RedirectForm(Form):
+    redirect_to = StringField(
+        "Redirect to",
+        default="",
+        filters=[_stripped],
+        validators=[Optional()],
+        render_kw={"autocomplete": "off", "inputmode": "url", "autocapitalize": "none"},
+    )
+
+    def __init__(self, redirected: list[str], **kwargs):
+        """`redirected`: the names that lead there."""
+        super().__init__(**kwargs)
+        self._redirected = redirected
+
+    def validate_redirect_to(self, field):
+        try:
+            field.data = names.as_web_address(field.data)
+        except (ValueError, UnicodeError):
+            raise ValidationError(
+                "Write an address such as https://example.org/: a host and perhaps directories, "
+                f"up to {names.WEB_ADDRESS_MAX} characters."
+            ) from None
+        if urlsplit(field.data).hostname.removeprefix("www.") in self._redirected:
+            raise ValidationError("This would send visitors round in a circle.")
+
+
+class EmailForm(Form):
+    email = StringField(
+        "E-mail",
+        filters=[_stripped],
+        validators=[
+            InputRequired("Write your address here."),
+            Length(max=254, message="This is no e-mail address."),
+            Email("This is no e-mail address."),
+        ],
+        render_kw={"autocomplete": "email", "inputmode": "email"},
+    )
+
+
+class CloseForm(Form):
+    username = StringField("Name", filters=[_stripped], render_kw={"autocomplete": "off"})
+    ends = HiddenField()
+
+
+class Button(Form):
+    """A form that is only a button: it carries the CSRF token."""
+
+
+def size_in_words(size_mb: int) -> str:
+    return f"{size_mb} MB" if size_mb < 1000 else f"{size_mb / 1000:g} GB"
+
+
+def _check_password(field):
+    if not passwords.is_good(field.data):
+        raise ValidationError(f"A password has {passwords.RULE_IN_WORDS}.")
+
+
+def _check_size(field):
+    sizes = dict(field.choices)
+    if field.process_errors or field.data not in sizes:
+        field.errors.clear()  # the library's words
+        raise ValidationError(f"Choose one of these sizes: {', '.join(sizes.values())}.")
+
+
+def _check_extras(field):
+    if field.data is None or field.data > EXTRAS_MAX:
+        raise ValidationError(f"Write a whole number from 0 to {EXTRAS_MAX}.")
+
+
+def _are_valid(form: Form, fields: tuple[str, ...]) -> bool:
+    return all([form[name].validate(form, _inline(form, name)) for name in fields])
+
+
+def _inline(form, name):
+    inline = getattr(type(form), f"validate_{name}", None)
+    return [inline] if inline else []

@@ -1,0 +1,186 @@
+"""How often something may be done: by each network, and by all of them, of whom none is shut out.
+
+The spans that are counted in begin for everybody at once: a minute when the clock begins one.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+
+from flask import Response, after_this_request, current_app, request, session
+from flask_login import current_user
+from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from werkzeug.exceptions import TooManyRequests
+
+from lightningspace.base.clock import now
+from lightningspace.shop import this_shop
+from lightningspace.visitors import browsers, networks
+
+logger = logging.getLogger(__name__)
+
+MEMORY = "memory://"
+# A storage elsewhere is waited for so long, and left alone for a while when it has failed.
+ANSWER_SECONDS = 1
+LEFT_ALONE_SECONDS = 30
+
+
+class Unusable(Exception):
+    """There can be no such storage here."""
+
+
+class Exceeded(Exception):
+    """It was done too often; in `seconds` it may be done again."""
+
+    def __init__(self, seconds: int):
+        super().__init__(f"not for another {seconds} seconds")
+        self.seconds = seconds
+
+
+class Limits:
+    """Counts in `storage`, its URI; in this process while that does not answer."""
+
+    def __init__(self, storage: str):
+        self._own = MemoryStorage()
+        self._shared = None if storage == MEMORY else _shared(storage)
+        self._left_alone_until = 0.0
+
+    def take(self, what: str, network: str, each: str, overall: str | None) -> Callable[[], None]:
+        """Count one more, and return what takes that back. Raises Exceeded, and nothing is counted.
+
+        `each`: what one network may do, such as "20 per minute". `overall`: what all may; once that
+        is used up, a network still has what is below its share, `overall` by those that had any.
+        """
+        with ExitStack() as taken:
+            own = _Count(self, parse(each), what, network)
+            taken.callback(own.add, -1)
+            if own.add() > own.most:
+                raise Exceeded(own.seconds_left)
+            if overall is not None:
+                self._take_of_all(what, network, parse(overall), taken)
+            return taken.pop_all().close
+
+    def _take_of_all(self, what: str, network: str, overall: RateLimitItem, taken: ExitStack):
+        all_of_them = _Count(self, overall, what, "all")
+        count_of_networks = _Count(self, overall, what, "networks")
+        own = _Count(self, overall, what, "all", network)
+
+        @taken.callback
+        def give_back():
+            if own.add(-1) == 0:
+                count_of_networks.add(-1)
+
+        had = own.add() - 1
+        seen = count_of_networks.add(0 if had else 1)
+        taken.callback(all_of_them.add, -1)
+        if all_of_them.add() > overall.amount and had * seen >= overall.amount:
+            raise Exceeded(all_of_them.seconds_left)
+
+    def add(self, key: str, seconds: int, amount: int) -> int:
+        """Count so many more, and return how many there are."""
+        if self._shared and time.monotonic() >= self._left_alone_until:
+            try:
+                return self._shared.incr(key, seconds, amount)
+            except StorageError as error:
+                kind = type(error.storage_error).__name__
+                logger.error("RATE_LIMIT_STORAGE fails (%s): each process counts alone", kind)
+                self._left_alone_until = time.monotonic() + LEFT_ALONE_SECONDS
+        return self._own.incr(key, seconds, amount)
+
+
+class _Count:
+    """What is counted in the present span of a limit, and stays of it when that is over."""
+
+    def __init__(self, limits: Limits, limit: RateLimitItem, *of: str):
+        self._limits, self._seconds, self.most = limits, limit.get_expiry(), limit.amount
+        number, over = divmod(now(), self._seconds)
+        self._key = "/".join((*of, f"{number} of {self._seconds}"))
+        self.seconds_left = self._seconds - over
+
+    def add(self, amount: int = 1) -> int:
+        return self._limits.add(self._key, self._seconds, amount)
+
+
+def _shared(storage: str):
+    waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    try:
+        return storage_from_string(storage, wrap_exceptions=True, **waits)
+    except (ConfigurationError, ValueError) as error:
+        raise Unusable from error
+
+
+def these_limits() -> Limits:
+    return current_app.extensions["limits"]
+
+
+STRANGERS = "strangers"
+
+
+def customers() -> str:
+    """Strangers share one limit: a flood of them keeps nobody from his own pages."""
+    is_at_home = request.path.startswith("/account") and current_user.is_authenticated
+    return current_user.account.id if is_at_home else STRANGERS
+
+
+def those_known() -> str:
+    """As `customers`, of a login: whom this browser knows does not wait behind strangers."""
+    if "known" not in session:
+        return STRANGERS
+    account = browsers.named(request.form.get("username", "").strip().lower())
+    return account.id if account and browsers.is_known(account) else STRANGERS
+
+
+def limited(
+    what: str,
+    counts: Callable[[Response], bool] | None = None,
+    among: Callable[[], str] = customers,
+):
+    """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
+
+    Only requests whose response `counts` are counted, such as orders placed; None: all are.
+    `among`: who shares them, STRANGERS or one customer.
+    """
+    return _limited(what, counts, among, f"{what}_limit_overall")
+
+
+def limited_each(what: str, counts: Callable[[Response], bool] | None = None):
+    """As `limited`, for each network alone: where nothing can be guessed."""
+    return _limited(what, counts, customers, None)
+
+
+def _limited(
+    what: str,
+    counts: Callable[[Response], bool] | None,
+    among: Callable[[], str],
+    overall: str | None,
+):
+    def decorate(view):
+        @wraps(view)
+        def within_limits(*args, **kwargs):
+            config = this_shop().config
+            of_all = getattr(config, overall) if overall else None
+            give_back = take(f"{what} of {among()}", getattr(config, f"{what}_limit"), of_all)
+
+            @after_this_request
+            def settle(response):
+                if counts and not counts(response):
+                    give_back()
+                return response
+
+            return view(*args, **kwargs)
+
+        return within_limits
+
+    return decorate
+
+
+def take(what: str, each: str, overall: str | None) -> Callable[[], None]:
+    """Count one more of this network's, and return what takes that back. Raises TooManyRequests."""
+    whose = this_shop().vault.mac("network", networks.network())  # it may be stored
+    try:
+        return these_limits().take(what, whose, each, overall)
+    except Exceeded as exceeded:
+        raise TooManyRequests(retry_after=exceeded.seconds) from None

@@ -1,0 +1,123 @@
+"""Libraries of real wallets pay a hosting's Lightning Address, and its end moves once."""
+
+import hashlib
+import json
+import os
+import subprocess
+
+import pytest
+
+from lightningspace.base.models import Account, Order
+from lightningspace.rules import tips
+from tests.conftest import ROOT, client_program, eventually, opened, with_settings
+
+pytestmark = pytest.mark.any_database
+
+CLIENTS = ROOT / "tests" / "clients"
+SHOP = "shop.example"
+SAT = 1000
+
+
+@pytest.fixture
+def env(env, port, request):
+    return env | {"PUBLIC_URL": f"http://127.0.0.1:{port}"} | getattr(request, "param", {})
+
+
+@pytest.fixture
+def start(app, port, alice, at_work):
+    """Start a wallet's program by its command, beside an open shop; ask it with its answer."""
+    started = []
+
+    def start(*command, **env):
+        program = subprocess.Popen(
+            command,
+            env=os.environ | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(program)
+
+        def ask(**what):
+            program.stdin.write(json.dumps(what) + "\n")
+            program.stdin.flush()
+            line = program.stdout.readline()
+            assert line, "it has ended"
+            return json.loads(line)
+
+        return ask
+
+    with opened(app, port):
+        yield start
+    for program in started:
+        program.kill()
+        program.communicate()
+
+
+@pytest.fixture
+def lnurl(start):
+    return start(client_program("lnurl") / "bin" / "python", CLIENTS / "lnurl" / "client.py")
+
+
+@pytest.fixture
+def lightning_tools(start, port):
+    modules = client_program("lightning-tools") / "node_modules"
+    program = CLIENTS / "lightning-tools" / "address.cjs"
+    return start("node", program, SHOP, f"http://127.0.0.1:{port}", NODE_PATH=str(modules))
+
+
+def assert_tipped_once(alice, msat: int, message: str) -> None:
+    [order] = Order.select().where(Order.kind == "topup")
+    assert (order.door, order.received_msat, order.message) == ("address", msat, message)
+    assert Account.get_by_id(alice.id).expires_at == alice.expires_at + order.bought_seconds
+
+
+def is_applied() -> bool:
+    return Order.select().where(Order.kind == "topup", Order.applied_at.is_null(False)).exists()
+
+
+def test_lnurl_asks_pays_and_verifies(lnurl, this_shop, alice, wallet, node):
+    address = tips.lnurl(this_shop, alice)
+    told = lnurl(lnurl=address, msat=21_001, comment="Thank you")
+    assert told["metadata"][1] == ["text/identifier", tips.lightning_address(this_shop, alice)]
+    assert (told["msat"], told["is_of_metadata"], told["disposable"]) == (21_001, True, False)
+    unpaid = {"status": "OK", "pr": told["pr"], "settled": False, "preimage": None}
+    assert lnurl(verify=told["verify"]) == unpaid
+    wallet.pay(told["pr"])
+    eventually(is_applied)
+    assert lnurl(verify=told["verify"]) == unpaid | {"settled": True}
+    assert_tipped_once(alice, 21_001, "Thank you")
+
+
+def test_lnurl_is_told_why_not(lnurl, this_shop, alice, node):
+    address = tips.lnurl(this_shop, alice)
+    assert "not in range" in lnurl(lnurl=address, msat=999, comment="")["error"]
+    node.stop()
+    down = "Our Lightning node does not answer. Please try again soon."
+    assert lnurl(lnurl=address, msat=SAT, comment="")["error"].endswith(down)
+    tips.switch(alice.id, tips_address=False)
+    nobody = "Nobody of this name takes payments here."
+    assert lnurl(lnurl=address, msat=SAT, comment="")["error"] == nobody
+
+
+@with_settings(PUBLIC_URL=f"https://{SHOP}")
+def test_lightning_tools_asks_pays_and_verifies(lightning_tools, this_shop, alice, wallet):
+    address = tips.lightning_address(this_shop, alice)
+    assert address == f"alice@{SHOP}"
+    told = lightning_tools(address=address, satoshi=21, comment="Thank you")
+    assert (told["min"], told["max"], told["commentAllowed"]) == (SAT, 1_000_000 * SAT, 140)
+    assert (told["identifier"], told["satoshi"]) == (address, 21)
+    metadata = tips.metadata(this_shop, alice).encode()
+    assert told["metadataHash"] == hashlib.sha256(metadata).hexdigest()
+    assert told["action"]["tag"] == "message"
+    assert lightning_tools() == {"paid": False, "preimage": None}
+    wallet.pay(told["pr"])
+    eventually(is_applied)
+    assert lightning_tools() == {"paid": True, "preimage": None}
+    assert_tipped_once(alice, 21 * SAT, "Thank you")
+
+
+@with_settings(PUBLIC_URL=f"https://{SHOP}")
+def test_lightning_tools_takes_a_name_that_is_none_for_none(lightning_tools):
+    told = lightning_tools(address=f"bob@{SHOP}", satoshi=21)
+    assert told == {"error": "Invalid pay service params"}

@@ -1,0 +1,397 @@
+"""The settings: a wrong one stops the start naming itself, and the key is made once."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import create_app
+from lightningspace import shop
+from lightningspace.base import models
+from lightningspace.base.config import ConfigError, from_env
+from lightningspace.base.models import Account, Fact
+from lightningspace.rules import capacity, orders
+from lightningspace.shop import WrongKey
+from tests.conftest import place_order, wish
+
+ROOT = Path(__file__).parents[2]
+
+NEEDED = {
+    "PUBLIC_URL": "https://shop.example",
+    "BASE_DOMAIN": "space.example",
+    "LIGHTNING_RPC": "/run/lightning-rpc",
+    "PANEL_URL": "https://panel.example:8080",
+    "PANEL_USER": "shop",
+    "PANEL_PASSWORD": "panel-password",
+    "CAPACITY_MB": "1000",
+    "SECRET_KEY": "a key of the tests that is long enough",
+}
+
+NO_NUMBERS = ("", "x", "-1", "1.5", "1e3", "٣", "1_0", "9" * 13, "9" * 5000, "0x10")
+NO_LIMITS = (
+    "",
+    "x",
+    "20",
+    "per minute",
+    "20 per year",
+    "-1 per minute",
+    "20/minute",
+    "1.5 per day",
+)
+
+WRONG = {
+    "PUBLIC_URL": (
+        *("", "shop.example", "ftp://shop.example", "https://", "https://shop.example/a"),
+        *("http://shop.example", "http://192.168.1.2", "http://[fd00::1]", "http://onion"),
+    ),
+    "BASE_DOMAIN": ("", "localhost", "Shop.Example", "shop.example.", "a b.example", "-a.example"),
+    "DATABASE_URL": (
+        *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
+        *("postgresql://shop:secret@db.example", "postgresql://shop:1?secret@db.example/shop"),
+        "postgresql://shop:1/secret@db.example/shop",
+    ),
+    "SECRET_KEY": ("", "short", "        "),
+    "SECRET_KEY_FALLBACKS": ("short", "long enough,short", "long enough,"),
+    "LIGHTNING_RPC": ("", " "),
+    "LABEL_PREFIX": ("", "x", "A-", "a b-", "a" * 41 + "-"),
+    "PANEL_URL": ("", "panel.example", "ftp://panel.example", "https://"),
+    "PANEL_USER": ("",),
+    "PANEL_PASSWORD": ("", "short"),
+    "PANEL_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
+    "PANEL_PREFIX": ("", "ls", "LS_", "1_", "toolong_", "l-s_"),
+    "WALLS": ("", "none", "Narrow", "mpm-itk"),
+    "WALLS_CHECK": ("", "daily", "true"),
+    "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
+    "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
+    "RESERVED_NAMES": ("Server1", "server1.shop.example", "a b", "a,,b", "a" * 64),
+    "CAPACITY_MB": (*NO_NUMBERS, "1,2"),
+    "JAIL_MB": NO_NUMBERS,
+    "SPACE_SIZES_MB": (*NO_NUMBERS, "9", "100,", "100,x"),
+    "PRICE_MSAT_PER_DAY": NO_NUMBERS,
+    "PRICE_MSAT_PER_GB_DAY": NO_NUMBERS,
+    "ADDRESSES_INCLUDED": (*NO_NUMBERS, "0", "10001"),
+    "PRICE_MSAT_PER_ADDRESS_DAY": (*NO_NUMBERS, "1000000001"),
+    "DOMAINS_INCLUDED": (*NO_NUMBERS, "10001"),
+    "PRICE_MSAT_PER_DOMAIN_DAY": (*NO_NUMBERS, "1000000001"),
+    "DNS_SERVERS": (
+        *("x", "dns.example", "9.9.9", "9.9.9.9:", "9.9.9.9:0", "9.9.9.9:65536", "9.9.9.9:x"),
+        *("9.9.9.9:53:53", "[::1]:53", "9.9.9.9,", ",9.9.9.9", "9.9.9.9 1.1.1.1", ":53", "::1#53"),
+    ),
+    "SMTP_URL": (
+        *("mail.example", "http://mail.example", "smtp://", "smtp://:25", "smtp://mail.example/x"),
+        *("smtp://mail.example:0", "smtp://mail.example:x", "smtp://mail.example:65536"),
+        *("smtp://mail.example?x", "smtp://mail.example#x", "smtp://mail example"),
+        *("smtp://shop:pa/ss@mail.example", "smtp://shop:pa#ss@mail.example"),
+    ),
+    "SMTP_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__, "/"),
+    "MAIL_FROM": (
+        *("", "hosting", "@shop.example", "hosting@", "Shop <hosting@shop.example>"),
+        *(
+            "a@b@shop.example",
+            "hosting@shop.example, x@shop.example",
+            "hosting@shop.example\nBcc: x",
+        ),
+    ),
+    "GRACE_DAYS": (*NO_NUMBERS, "3651"),
+    "HORIZON_DAYS": (*NO_NUMBERS, "759", "36501"),
+    "SWEEP_LIMIT": (*NO_NUMBERS, "0", "101"),
+    "INVOICE_MINUTES": (*NO_NUMBERS, "0", "1", "1441"),
+    "UNPAID_PER_CLIENT": (*NO_NUMBERS, "0"),
+    "MAIL_SEND_MIN_DAYS": NO_NUMBERS,
+    "NAME_QUARANTINE_DAYS": NO_NUMBERS,
+    "WORKER_THREADS": (*NO_NUMBERS, "0", "65"),
+    "PROXY_HOPS": (*NO_NUMBERS, "11"),
+    "RATE_LIMIT_STORAGE": ("", "nonsense", "memory", "redis://", "memcached://x", "redis:// x"),
+    "ORDERS_LIMIT": NO_LIMITS,
+    "ORDERS_LIMIT_OVERALL": NO_LIMITS,
+    "LOGINS_LIMIT": NO_LIMITS,
+    "LOGINS_LIMIT_OVERALL": NO_LIMITS,
+    "CHANGES_LIMIT": NO_LIMITS,
+    "CHANGES_LIMIT_OVERALL": NO_LIMITS,
+    "TIPS_LIMIT": NO_LIMITS,
+    "TIPS_LIMIT_OVERALL": NO_LIMITS,
+    "TIP_MIN_SATS": (*NO_NUMBERS, "0", "1000000001", "1000001"),
+    "TIP_MAX_SATS": (*NO_NUMBERS, "0", "1000000001"),
+    "TIP_JARS": ("", "yes", "True", "0"),
+    "FTP_UPLOADS": ("", "yes", "True", "0"),
+    "FTP_ADDRESSES": (
+        "x:y",
+        "ftp.example:0",
+        "ftp.example:65536",
+        "Ftp.Example",
+        "a:21,b:21",
+        "a b",
+    ),
+    "FTP_TLS": ("", "true", "Always", "no"),
+    "FTP_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
+}
+
+
+def read(tmp_path, **changes):
+    """The settings with some changed; None leaves one out."""
+    env = {name: value for name, value in (NEEDED | changes).items() if value is not None}
+    return from_env(env, tmp_path)
+
+
+def test_what_is_needed_is_enough(tmp_path):
+    config = read(tmp_path)
+    assert config.panel_url == "https://panel.example:8080/remote/json.php"
+    assert config.is_https
+    assert config.capacity_mb == {1: 1000}
+
+
+@pytest.mark.parametrize("name", [name for name in NEEDED if name != "SECRET_KEY"])
+def test_a_missing_setting_names_itself_and_says_what_to_write(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"^{name} .*(write|needs)"):
+        read(tmp_path, **{name: None})
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_names_itself_and_says_what_to_write(tmp_path, name):
+    for value in WRONG[name]:
+        with pytest.raises(ConfigError, match=f"^{name} .*(write|needs)") as refused:
+            read(tmp_path, **{name: value})
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD", "SMTP_URL"]
+)
+def test_a_refused_secret_is_not_repeated(tmp_path, name):
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path, **{name: "hush"})
+    assert "hush" not in str(refused.value)
+
+
+def test_every_setting_is_tested_for_wrong_values():
+    source = (ROOT / "lightningspace" / "base" / "config.py").read_text()
+    settings = set(re.findall(r"""read(?:\.secret)?\(\s*"([A-Z_]+)\"""", source))
+    assert settings == set(WRONG)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUBLIC_URL", "https://shop.example:port"),
+        ("PUBLIC_URL", "https://user@shop.example"),
+        ("PUBLIC_URL", "https://shop.example?x=y"),
+        ("PUBLIC_URL", "https://Shop.Example"),
+        ("PANEL_URL", "https://panel.example:port"),
+        ("ORDERS_LIMIT", "٣ per minute"),
+        ("ORDERS_LIMIT", "0 per minute"),
+        ("SPACE_SIZES_MB", "100,100"),
+    ],
+)
+def test_more_wrong_settings_name_themselves(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=f"^{name} "):
+        read(tmp_path, **{name: value})
+
+
+def without_key():
+    return {name: value for name, value in NEEDED.items() if name != "SECRET_KEY"}
+
+
+def test_a_price_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="PRICE_MSAT_PER_DAY or PRICE_MSAT_PER_GB_DAY"):
+        read(tmp_path, PRICE_MSAT_PER_DAY="0", PRICE_MSAT_PER_GB_DAY="0")
+
+
+def test_each_server_has_its_capacity_and_host(tmp_path):
+    config = read(
+        tmp_path,
+        PANEL_SERVER_ID="1, 3",
+        CAPACITY_MB="100, 200",
+        SERVER_HOSTS="a.example, b.example",
+    )
+    assert config.capacity_mb == {1: 100, 3: 200}
+    assert config.server_hosts == {1: "a.example", 3: "b.example"}
+
+
+def test_settings_do_not_show_their_secrets(tmp_path):
+    assert "panel-password" not in f"{read(tmp_path)!r} {read(tmp_path)}"
+
+
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1", "shop.localhost", "shop2x.onion"])
+def test_shop_without_tls_is_for_this_machine_and_onions(tmp_path, host):
+    assert read(tmp_path, PUBLIC_URL=f"http://{host}").public_url == f"http://{host}"
+
+
+def test_mail_comes_from_the_shops_host_unless_told_otherwise(tmp_path):
+    assert read(tmp_path).mail_from == "hosting@shop.example"
+    assert read(tmp_path, MAIL_FROM="hi@mail.example").mail_from == "hi@mail.example"
+    assert read(tmp_path, PUBLIC_URL="http://[::1]:5000").mail_from == "hosting@localhost"
+
+
+def test_a_mail_server_may_come_from_a_file(tmp_path):
+    assert read(tmp_path).smtp_url == ""
+    url = "smtps://shop:pa%2Fss@mail.example:465"
+    (tmp_path / "secret").write_text(f"{url}\n")
+    assert read(tmp_path, SMTP_URL_FILE=str(tmp_path / "secret")).smtp_url == url
+    (tmp_path / "secret").write_text("smtp://shop:pa/ss@mail.example")
+    with pytest.raises(ConfigError, match="^SMTP_URL_FILE") as refused:
+        read(tmp_path, SMTP_URL_FILE=str(tmp_path / "secret"))
+    assert "pa/ss" not in str(refused.value)
+
+
+# -- secrets in files ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "PANEL_PASSWORD"])
+def test_a_secret_may_come_from_a_file(tmp_path, name):
+    secret = "from the file and long enough to be one"
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    config = read(tmp_path, **{name: None, f"{name}_FILE": str(tmp_path / "secret")})
+    assert getattr(config, name.lower()) == secret
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "PANEL_PASSWORD"])
+@pytest.mark.parametrize("content", [None, b"", b"short", b"\n\n", b"\xff" * 20])
+def test_a_file_without_a_secret_names_its_setting(tmp_path, name, content):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{name}_FILE .*{path}"):
+        read(tmp_path, **{name: None, f"{name}_FILE": str(path)})
+
+
+def test_a_key_is_made_at_the_first_start_for_our_eyes_only(tmp_path):
+    made = read(tmp_path / "instance", SECRET_KEY=None).secret_key
+    path = tmp_path / "instance" / "secret-key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert re.fullmatch("[0-9a-f]{64}", made)
+    assert read(tmp_path / "instance", SECRET_KEY=None).secret_key == made
+
+
+def test_programs_that_start_together_make_one_key(tmp_path):
+    script = (
+        "import os, pathlib, sys; from lightningspace.base.config import from_env\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "print(from_env(os.environ, pathlib.Path(sys.argv[1])).secret_key)"
+    )
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "instance")],
+            env=without_key(),
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    for program in programs:
+        program.stdout.readline()
+    for program in programs:
+        program.stdin.write("\n")
+        program.stdin.flush()
+    keys = {program.communicate()[0] for program in programs}
+    assert len(keys) == 1
+    assert [path.name for path in (tmp_path / "instance").iterdir()] == ["secret-key"]
+
+
+# -- the start ---------------------------------------------------------------------------
+
+
+def start(tmp_path, **changes):
+    """Import wsgi as gunicorn does."""
+    env = NEEDED | {"DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"} | changes
+    return subprocess.run(
+        [sys.executable, "-c", "import wsgi"],
+        env={**env, "PATH": os.environ["PATH"]},
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
+
+
+def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
+    started = start(tmp_path, CAPACITY_MB="much")
+    assert started.returncode == 4  # see wsgi.py
+    assert started.stderr.splitlines() == [
+        "The shop does not start: CAPACITY_MB is not usable: "
+        "write a whole number from 0 to 1000000000000"
+    ]
+
+
+def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
+    started = start(tmp_path, DATABASE_URL=database_url)
+    assert started.returncode == 4  # see wsgi.py
+    assert started.stderr.splitlines() == [
+        "The database has no tables: run `flask --app wsgi init-db` first."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////proc/version"),
+        ("DATABASE_URL", "postgresql://shop@127.0.0.1:1/shop"),
+        ("RATE_LIMIT_STORAGE", "nonsense"),
+        ("RATE_LIMIT_STORAGE", "redis://127.0.0.1:1"),
+    ],
+)
+def test_the_start_stops_with_one_line_when_something_is_out_of_reach(tmp_path, name, value):
+    started = start(tmp_path, **{name: value})
+    assert started.returncode == 4  # see wsgi.py
+    assert re.fullmatch(f"The shop does not start: .*{name}.*\n", started.stderr)
+
+
+def restart(env, tmp_path, **changes):
+    app = create_app(from_env(env | changes, tmp_path))
+    shop.settle_in(app.extensions["shop"])
+    return app.extensions["shop"]
+
+
+def test_another_key_does_not_start(app, env, tmp_path):
+    with pytest.raises(WrongKey, match="SECRET_KEY_FALLBACKS"):
+        restart(env, tmp_path, SECRET_KEY="another key that is long enough as well")
+
+
+def test_a_new_key_starts_beside_the_old_one_and_reads_what_that_has_sealed(order, env, tmp_path):
+    keys = {
+        "SECRET_KEY": "another key that is long enough as well",
+        "SECRET_KEY_FALLBACKS": f"a third key that is long enough as well,{NEEDED['SECRET_KEY']}",
+    }
+    after = restart(env, tmp_path, **keys)
+    assert after.vault.unseal(Account.get().password_sealed) == "correct horse"
+    assert Fact.get().value == after.vault.fingerprints()[0]
+
+
+def test_an_old_key_alone_does_not_start_once_there_is_a_new_one(app, env, tmp_path):
+    new = {
+        "SECRET_KEY": "another key that is long enough as well",
+        "SECRET_KEY_FALLBACKS": "a key of the tests that is long enough",
+    }
+    restart(env, tmp_path, **new)
+    with pytest.raises(WrongKey):
+        restart(env, tmp_path)
+
+
+def test_a_server_that_left_the_settings_sells_nothing(app, env, tmp_path):
+    after = restart(env, tmp_path, PANEL_SERVER_ID="2", CAPACITY_MB="300")
+    assert capacity.largest_mb(after) == 300 - 146
+
+
+def test_a_browser_keeps_its_orders_when_the_key_is_rotated(app, env, tmp_path):
+    client = app.test_client()
+    link = place_order(client).location
+    keys = {
+        "SECRET_KEY": "another key that is long enough as well",
+        "SECRET_KEY_FALLBACKS": "a key of the tests that is long enough",
+    }
+    rotated = create_app(from_env(env | keys, tmp_path))
+    shop.settle_in(rotated.extensions["shop"])
+    again = rotated.test_client()
+    again.set_cookie("session", client.get_cookie("session").value)
+    assert "Cancel the order" in again.get(link).text
+
+
+def test_the_same_wish_is_the_same_order_after_a_restart(app, env, tmp_path):
+    asked = wish()
+    first = orders.place(app.extensions["shop"], asked)
+    assert orders.place(restart(env, tmp_path), asked).token == first.token
+    models.db.close()

@@ -1,0 +1,160 @@
+"""The tables: one schema for SQLite and PostgreSQL, mirrored by the models."""
+
+import os
+import re
+import subprocess
+import threading
+from urllib.parse import parse_qsl, urlsplit
+
+import psycopg
+import pytest
+
+from lightningspace.base import models
+from lightningspace.base.models import Account, Cursor, Server, db, transaction
+from tests.conftest import at_once, debian_program, eventually
+
+
+@pytest.fixture
+def database(database_url):
+    """An empty database of each kind with our tables."""
+    models.open_database(database_url)
+    models.init_db()
+    yield
+    db.close()
+
+
+@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
+def test_each_model_has_the_columns_of_its_table(database, table):
+    name = table._meta.table_name
+    in_schema = {column.name: (column.null, column.primary_key) for column in db.get_columns(name)}
+    keys = table._meta.primary_key
+    key_fields = getattr(keys, "field_names", None) or [keys.name]
+    key_columns = {table._meta.fields[field].column_name for field in key_fields}
+    in_model = {
+        field.column_name: (field.null, field.column_name in key_columns)
+        for field in table._meta.sorted_fields
+    }
+    assert in_model == in_schema
+
+
+def test_every_table_has_its_model(database):
+    assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in models.TABLES)
+
+
+@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
+def test_each_model_says_what_is_unique(database, table):
+    indexes = db.get_indexes(table._meta.table_name)
+    in_schema = {tuple(index.columns) for index in indexes if index.unique}
+    single = {(field.column_name,) for field in table._meta.sorted_fields if field.unique}
+    assert single <= in_schema
+
+
+def test_the_schema_says_what_each_table_is_for():
+    text = models.SCHEMA.read_text()
+    for name in re.findall(r"CREATE TABLE (\w+)", text):
+        assert f"-- {name}: " in text
+
+
+def test_creating_the_tables_twice_does_nothing(database):
+    assert models.init_db() is False
+
+
+def test_a_row_is_found_as_a_query_finds_it(database):
+    Server.create(id=1, capacity_mb=1)
+    Account.create(id="id", username="alice", server=1, space_mb=1, wallet_recovers=False)
+    found = models.find(Account.username, "alice")
+    assert (found, found.__data__) == (Account.get(), Account.get().__data__)
+    assert models.find(Account.username, "bob") is None
+
+
+def test_a_transaction_is_all_or_nothing(database):
+    with pytest.raises(RuntimeError), transaction():
+        Server.create(id=1, capacity_mb=1)
+        raise RuntimeError
+    assert Server.select().count() == 0
+
+
+def test_transactions_are_never_nested(database):
+    with pytest.raises(RuntimeError, match="open already"), transaction(), transaction():
+        pass
+
+
+def test_threads_that_read_then_write_do_not_lock_each_other_out(database):
+    Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
+
+    def count():
+        for _ in range(20):
+            with transaction():
+                Cursor.get()
+                Cursor.update(pay_index=Cursor.pay_index + 1).execute()
+        db.close()
+
+    threads = [threading.Thread(target=count) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Cursor.get().pay_index == 120
+
+
+def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path):
+    models.open_database(f"sqlite:///{tmp_path / 'shop.sqlite3'}")
+    pragmas = {
+        name: db.execute_sql(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+    }
+    db.close()
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+    }
+
+
+@pytest.fixture
+def through_pgbouncer(empty_postgresql, tmp_path, port):
+    """The URL of an empty database, where each transaction may get another connection."""
+    program = debian_program("pgbouncer", "pgbouncer")
+    direct = urlsplit(empty_postgresql("pooled"))
+    where = {"user": direct.username, "password": direct.password}
+    where |= {"host": direct.hostname, "port": direct.port, **dict(parse_qsl(direct.query))}
+    server = " ".join(f"{name}={value}" for name, value in where.items() if value)
+    settings = tmp_path / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = {server}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+        + ("user = postgres\n" if os.getuid() == 0 else "")  # it refuses to run as root
+    )
+    with subprocess.Popen([program, settings], stderr=subprocess.DEVNULL) as running:
+        try:
+            url = f"postgresql://{direct.username}@127.0.0.1:{port}{direct.path}"
+            eventually(lambda: _opens(url))
+            yield url
+            db.close()
+        finally:
+            running.terminate()
+
+
+def _opens(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_a_pool_of_connections_may_be_between(through_pgbouncer):
+    models.open_database(through_pgbouncer)
+    models.init_db()
+    Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
+
+    def count():
+        for _ in range(20):
+            with transaction():
+                Cursor.update(pay_index=Cursor.pay_index + 1).execute()
+                Cursor.get()
+
+    at_once(*[count] * 6)
+    assert Cursor.get().pay_index == 120

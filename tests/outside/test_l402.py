@@ -1,0 +1,463 @@
+"""L402 tokens: the test vector, another library, caveats, keys, and everything that is no token."""
+
+import base64
+import hashlib
+import random
+
+import pytest
+from pymacaroons import MACAROON_V1, MACAROON_V2, Verifier
+from pymacaroons import Macaroon as TheirMacaroon
+from pymacaroons.exceptions import MacaroonInvalidSignatureException
+from pymacaroons.serializers import JsonSerializer
+
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import WHOLE, Invalid, Keys, Macaroon, Rights, Void
+
+NOW = 1_800_000_000
+HERE = "lightning-space"
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+# The same bytes come from pymacaroons, from js-macaroon and from Go's macaroon.v2.
+VECTOR = (
+    "AgEEbHNhdAJCAADFoGraWbtfniivONeh36aV2iqR+upeiohG/Nqxs1eAOscRecI7de06Hs/B4VruGohsVodUGx3+7EKV"
+    "7B5/RosPAAIUc2VydmljZXM9d2ViOjAsYXBpOjEAAht3ZWJfY2FwYWJpbGl0aWVzPXJlYWQsd3JpdGUAAhp3ZWJfdmFs"
+    "aWRfdW50aWw9MjAwMDAwMDAwMAAABiCAIKPkvZ34mMBe4wf0AGEpSEIaMV4cmm332v2I92lZoA=="
+)
+ROOT = sha256(b"root")
+PREIMAGE = sha256(b"pre")
+IDENTIFIER = l402.IDENTIFIER.pack(0, sha256(PREIMAGE), sha256(b"tid"))
+CAVEATS = ("services=web:0,api:1", "web_capabilities=read,write", "web_valid_until=2000000000")
+
+
+@pytest.fixture
+def keys():
+    return Keys([b"a master key"])
+
+
+@pytest.fixture
+def receipt(keys):
+    return keys.mint(sha256(PREIMAGE), keys.token_id(epoch=0))
+
+
+# -- the vector, and another library ---------------------------------------------------
+
+
+def test_the_vector_is_minted_byte_for_byte():
+    assert str(l402.mint(ROOT, IDENTIFIER, *CAVEATS)) == VECTOR
+
+
+def test_the_vector_is_read():
+    macaroon = l402.read(VECTOR)
+    assert macaroon == l402.mint(ROOT, IDENTIFIER, *CAVEATS)
+    assert macaroon.payment_hash == sha256(PREIMAGE)
+    assert macaroon.token_id == sha256(b"tid")
+    l402.check_signature(macaroon, ROOT)
+
+
+def theirs(*caveats: str, version=MACAROON_V2, identifier=IDENTIFIER) -> TheirMacaroon:
+    macaroon = TheirMacaroon("lsat", identifier, ROOT, version=version)
+    for caveat in caveats:
+        macaroon.add_first_party_caveat(caveat)
+    return macaroon
+
+
+def read_by_them(macaroon: Macaroon) -> TheirMacaroon:
+    return TheirMacaroon.deserialize(base64.urlsafe_b64encode(macaroon.packed()).decode())
+
+
+def verify_by_them(macaroon: TheirMacaroon) -> bool:
+    verifier = Verifier()
+    verifier.satisfy_general(lambda caveat: True)
+    return verifier.verify(macaroon, ROOT)
+
+
+# Lengths around those where a varint gets longer.
+SETS_OF_CAVEATS = [(), CAVEATS, *[("x" * length, "ü=ö") for length in (0, 1, 127, 128, 129, 3500)]]
+
+
+@pytest.mark.parametrize("caveats", SETS_OF_CAVEATS, ids=range(len(SETS_OF_CAVEATS)))
+def test_pymacaroons_writes_the_same_bytes(caveats):
+    ours = l402.mint(ROOT, IDENTIFIER, *caveats)
+    assert l402.read(theirs(*caveats).serialize()).packed() == ours.packed()
+
+
+@pytest.mark.parametrize("caveats", SETS_OF_CAVEATS, ids=range(len(SETS_OF_CAVEATS)))
+def test_each_accepts_what_the_other_has_made(caveats):
+    l402.check_signature(l402.read(theirs(*caveats).serialize()), ROOT)
+    assert verify_by_them(read_by_them(l402.mint(ROOT, IDENTIFIER, *caveats)))
+
+
+def test_each_accepts_what_the_other_has_narrowed():
+    ours = read_by_them(l402.mint(ROOT, IDENTIFIER, "services=web:0"))
+    ours.add_first_party_caveat("web_capabilities=read")
+    l402.check_signature(l402.read(ours.serialize()), ROOT)
+    narrowed = l402.read(theirs("services=web:0").serialize()).narrowed("web_capabilities=read")
+    assert verify_by_them(read_by_them(narrowed))
+    assert narrowed.packed() == l402.read(ours.serialize()).packed()
+
+
+def test_neither_accepts_a_caveat_that_is_taken_away():
+    whole = l402.mint(ROOT, IDENTIFIER, *CAVEATS)
+    widened = Macaroon(whole.identifier, whole.caveats[:-1], whole.signature)
+    with pytest.raises(Invalid):
+        l402.check_signature(widened, ROOT)
+    with pytest.raises(MacaroonInvalidSignatureException):
+        verify_by_them(read_by_them(widened))
+
+
+# -- reading ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        VECTOR.rstrip("="),
+        VECTOR.replace("+", "-").replace("/", "_"),
+        VECTOR.replace("+", "-").replace("/", "_").rstrip("="),
+    ],
+)
+def test_base64_is_read_in_all_its_spellings(spelled):
+    assert str(l402.read(spelled)) == VECTOR
+
+
+def test_the_location_is_not_signed_and_may_be_missing():
+    packed = base64.b64decode(VECTOR)
+    assert l402.unpack(packed[:1] + packed[7:]).location == b""
+    assert l402.unpack(packed[:1] + packed[7:]).packed() == packed[:1] + packed[7:]
+
+
+PACKED = base64.b64decode(VECTOR)
+ID_FIELD = b"\x02\x42" + IDENTIFIER
+SIGNATURE_FIELD = PACKED[-34:]
+THIRD_PARTY = theirs()
+THIRD_PARTY.add_third_party_caveat("https://auth.example", "a key", "an identifier")
+
+NO_TOKENS = {
+    "nothing": b"",
+    "only a version": b"\x02",
+    "version 1": base64.urlsafe_b64decode(
+        theirs(version=MACAROON_V1, identifier="an identifier").serialize() + "=="
+    ),
+    "version 3": b"\x03" + PACKED[1:],
+    "JSON": theirs().serialize(serializer=JsonSerializer()).encode(),
+    "a third party's caveat": base64.urlsafe_b64decode(THIRD_PARTY.serialize() + "=="),
+    "a byte after it": PACKED + b"\0",
+    "another token after it": PACKED * 2,
+    "a location twice": PACKED[:7] + PACKED[1:],
+    "a location after the identifier": b"\x02" + ID_FIELD + PACKED[1:7] + b"\0\0" + SIGNATURE_FIELD,
+    "no identifier": b"\x02\0\0" + SIGNATURE_FIELD,
+    "two identifiers": b"\x02" + ID_FIELD * 2 + b"\0\0" + SIGNATURE_FIELD,
+    "no end of the identifier": b"\x02" + ID_FIELD + b"\0" + SIGNATURE_FIELD,
+    "no end of a caveat": b"\x02" + ID_FIELD + b"\0\x02\x01a\0" + SIGNATURE_FIELD,
+    "no signature": b"\x02" + ID_FIELD + b"\0\0",
+    "two signatures": b"\x02" + ID_FIELD + b"\0\0" + SIGNATURE_FIELD * 2,
+    "a short signature": b"\x02" + ID_FIELD + b"\0\0\x06\x1f" + SIGNATURE_FIELD[3:],
+    "a long signature": b"\x02" + ID_FIELD + b"\0\0\x06\x21" + SIGNATURE_FIELD[1:],
+    "an unknown field": b"\x02" + ID_FIELD + b"\x07\x01a" + b"\0\0" + SIGNATURE_FIELD,
+    "a short identifier": b"\x02\x02\x41" + IDENTIFIER[1:] + b"\0\0" + SIGNATURE_FIELD,
+    "an identifier of version 1": (
+        b"\x02\x02\x42\x00\x01" + IDENTIFIER[2:] + b"\0\0" + SIGNATURE_FIELD
+    ),
+    "a length longer than it needs": (b"\x02\x02\xc2\x00" + IDENTIFIER + b"\0\0" + SIGNATURE_FIELD),
+    "a length of three bytes": b"\x02" + ID_FIELD + b"\0\x02\x81\x80\x01a\0\0" + SIGNATURE_FIELD,
+    "a length cut off": b"\x02\x02\xc2",
+    "a length of 10 bytes": b"\x02\x02" + b"\xff" * 9 + b"\x01" + IDENTIFIER,
+}
+
+
+@pytest.mark.parametrize("packed", NO_TOKENS.values(), ids=NO_TOKENS)
+def test_what_is_no_token_is_refused(packed):
+    with pytest.raises(Invalid) as refused:
+        l402.unpack(packed)
+    assert refused.type is Invalid
+
+
+def test_a_token_cut_off_anywhere_is_refused():
+    for length in range(len(PACKED)):
+        with pytest.raises(Invalid):
+            l402.unpack(PACKED[:length])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "=", "A", "%", "AgE\n", " " + VECTOR, VECTOR[:40] + "=" + VECTOR[40:], "ä" * 8]
+)
+def test_what_is_no_base64_is_refused(text):
+    with pytest.raises(Invalid):
+        l402.read(text)
+
+
+def test_a_token_has_4096_bytes_at_most():
+    empty = len(l402.mint(ROOT, IDENTIFIER, "").packed()) + 1  # a length of two bytes
+    largest = l402.mint(ROOT, IDENTIFIER, "x" * (l402.MACAROON_BYTES_MAX - empty))
+    assert len(largest.packed()) == l402.MACAROON_BYTES_MAX
+    assert l402.read(str(largest)) == largest
+    larger = l402.mint(ROOT, IDENTIFIER, "x" * (l402.MACAROON_BYTES_MAX - empty + 1))
+    for refuse in (lambda: l402.read(str(larger)), lambda: l402.unpack(larger.packed())):
+        with pytest.raises(Invalid, match="too long"):
+            refuse()
+
+
+def test_a_token_has_32_caveats_at_most():
+    most = l402.mint(ROOT, IDENTIFIER, *["a=b"] * l402.CAVEATS_MAX)
+    assert l402.read(str(most)) == most
+    with pytest.raises(Invalid, match="too many"):
+        l402.read(str(most.narrowed("a=b")))
+
+
+@pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "0x" + "ab" * 31, "g" * 64, "٣" * 64])
+def test_a_preimage_is_64_hex_digits(text):
+    assert l402.read_preimage("aB" * 32) == b"\xab" * 32
+    with pytest.raises(Invalid):
+        l402.read_preimage(text)
+
+
+def test_the_last_preimage_in_a_token_counts():
+    macaroon = l402.mint(ROOT, IDENTIFIER, "preimage=" + "ab" * 32, "preimage=" + "CD" * 32, "a=b")
+    assert l402.preimage_in(macaroon) == b"\xcd" * 32
+    assert l402.preimage_in(l402.mint(ROOT, IDENTIFIER, "a=preimage=1")) is None
+    with pytest.raises(Invalid):
+        l402.preimage_in(macaroon.narrowed("preimage=ü"))
+
+
+def test_a_token_is_not_shown_whole_where_it_is_only_named(receipt):
+    assert repr(receipt) == f"<Macaroon of {sha256(PREIMAGE)[:4].hex()}>"
+
+
+# -- caveats ---------------------------------------------------------------------------
+
+OURS = f"services={HERE}:0"
+CAN = f"{HERE}_capabilities="
+UNTIL = f"{HERE}_valid_until="
+NONE = Rights(frozenset(), None)
+
+
+def able(capabilities: str, valid_until: int | None = None) -> Rights:
+    return Rights(frozenset(capabilities.split()), valid_until)
+
+
+OUTCOMES = [
+    # Which service.
+    ([], Void),
+    ([OURS], NONE),
+    (["services=other:0", CAN + "read"], Void),
+    (["services="], Void),
+    (["services"], Void),
+    ([OURS, "services", "services"], NONE),
+    ([f"services=other:1,{HERE}:7,a.b-c_d:0"], NONE),
+    ([f"services=other:1,{HERE}:7", OURS], NONE),
+    ([f"services=other:1,{HERE}:7", "services=other:1"], Void),
+    ([OURS, "services="], Void),
+    ([OURS, "services=other:0"], Invalid),
+    ([OURS, f"services={HERE}:0,other:0"], Invalid),
+    (["services=other:0", OURS], Invalid),
+    ([f"services={HERE}"], Invalid),
+    ([f"services={HERE}:"], Invalid),
+    ([f"services={HERE}:-1"], Invalid),
+    ([f"services={HERE}:0:0"], Invalid),
+    ([f"services={HERE}:0,"], Invalid),
+    ([f"services= {HERE}:0"], Invalid),
+    ([f"services={HERE}:0\n"], Invalid),
+    ([f"services={HERE}:٣"], Invalid),
+    (["services=ü:0"], Invalid),
+    # What it may do.
+    ([OURS, CAN + "read,mail"], able("read mail")),
+    ([OURS, CAN + "mail,read,mail"], able("read mail")),
+    ([OURS, CAN], NONE),
+    ([OURS, CAN + "read,fly"], able("read")),
+    ([OURS, CAN + "Read"], NONE),
+    ([OURS, CAN + "read,mail", CAN + "mail"], able("mail")),
+    ([OURS, CAN + "read,mail", CAN + "mail", CAN + "mail"], able("mail")),
+    ([OURS, CAN + "read,mail", CAN], NONE),
+    ([OURS, CAN + "read", CAN + "read,mail"], Invalid),
+    ([OURS, CAN + "read", CAN + "fly"], Invalid),
+    ([OURS, CAN + "read", CAN + "", CAN + "read"], Invalid),
+    ([CAN + "read", OURS], able("read")),
+    ([OURS, "other_capabilities=pay", CAN + "read"], able("read")),
+    ([OURS, CAN + "read,"], Invalid),
+    ([OURS, CAN + "read, mail"], Invalid),
+    ([OURS, CAN + "read=mail"], Invalid),
+    ([OURS, CAN + "réad"], Invalid),
+    # Until when: `now < valid_until`.
+    ([OURS, CAN + "read", UNTIL + str(NOW + 1)], able("read", NOW + 1)),
+    ([OURS, UNTIL + str(NOW)], Void),
+    ([OURS, UNTIL + "0"], Void),
+    ([OURS, UNTIL + "-5"], Void),
+    ([OURS, UNTIL + f"+{NOW + 1}"], able("", NOW + 1)),
+    ([OURS, UNTIL + f"000{NOW + 1}"], able("", NOW + 1)),
+    ([OURS, UNTIL + str(2**63 - 1)], able("", 2**63 - 1)),
+    ([OURS, UNTIL + str(NOW + 9), UNTIL + str(NOW + 9)], able("", NOW + 9)),
+    ([OURS, UNTIL + str(NOW + 9), UNTIL + str(NOW + 1)], able("", NOW + 1)),
+    ([OURS, UNTIL + str(NOW + 9), UNTIL + str(NOW - 1)], Void),
+    ([OURS, UNTIL + str(NOW + 1), UNTIL + str(NOW + 9)], Invalid),
+    ([OURS, UNTIL + str(NOW - 1), UNTIL + str(NOW + 9)], Invalid),
+    ([OURS, UNTIL + str(2**63)], Invalid),
+    ([OURS, UNTIL + "9" * 3000], Invalid),
+    ([OURS, UNTIL], Invalid),
+    ([OURS, UNTIL + "1_900_000_000"], Invalid),
+    ([OURS, UNTIL + f" {NOW + 1}"], Invalid),
+    ([OURS, UNTIL + f"{NOW + 1}\n"], Invalid),
+    ([OURS, UNTIL + f"{NOW + 1}.0"], Invalid),
+    ([OURS, UNTIL + "0x7fffffff"], Invalid),
+    ([OURS, UNTIL + "٣"], Invalid),
+    ([OURS, UNTIL + "never"], Invalid),
+    # What is unknown is skipped.
+    ([OURS, "ip=192.0.2.1", "=", "", "x", "a=b=c", "preimage=" + "ab" * 32, "ü=1"], NONE),
+    ([OURS, "Services=other:0", " services=other:0", "other_valid_until=1"], NONE),
+]
+
+
+@pytest.mark.parametrize(
+    ("caveats", "outcome"),
+    OUTCOMES,
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_what_caveats_leave(caveats, outcome):
+    macaroon = l402.mint(ROOT, IDENTIFIER, *caveats)
+    if isinstance(outcome, Rights):
+        assert l402.rights(macaroon, NOW) == outcome
+        return
+    with pytest.raises(Invalid) as refused:
+        l402.rights(macaroon, NOW)
+    assert refused.type is outcome
+
+
+def test_caveats_need_not_be_text():
+    signed = Macaroon(IDENTIFIER, (OURS.encode(), b"\xff\xfe=\x00", b"\x80"), bytes(32))
+    assert l402.rights(signed, NOW) == NONE
+    with pytest.raises(Invalid):
+        l402.rights(Macaroon(IDENTIFIER, (b"services=\xff:0",), bytes(32)), NOW)
+
+
+@pytest.mark.parametrize(
+    "rights", [WHOLE, NONE, able("read"), able("mail settings close", NOW + 60)]
+)
+def test_a_token_gives_the_rights_that_it_was_minted_for(keys, rights):
+    macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), rights)
+    assert l402.rights(l402.read(str(macaroon)), NOW) == rights
+
+
+def test_a_receipt_has_no_end_and_two_caveats(receipt):
+    assert [caveat.decode() for caveat in receipt.caveats] == [
+        f"services={HERE}:0",
+        f"{HERE}_capabilities=read,mail,domains,settings,pay,close",
+    ]
+    assert WHOLE.are_whole and not able("read").are_whole
+    assert not Rights(WHOLE.capabilities, NOW).are_whole
+
+
+# -- keys ------------------------------------------------------------------------------
+
+
+def test_a_token_counts_with_its_preimage_alone(keys, receipt):
+    keys.check(receipt, PREIMAGE)
+    for other in (sha256(b"another"), b"", PREIMAGE[:31], sha256(PREIMAGE)):
+        with pytest.raises(Invalid) as refused:
+            keys.check(receipt, other)
+        assert refused.type is Invalid
+
+
+def test_a_narrowed_token_is_as_good_and_a_forged_one_is_not(keys, receipt):
+    keys.check(receipt.narrowed(CAN + "read", "anything"), PREIMAGE)
+    for forged in (
+        Macaroon(receipt.identifier, receipt.caveats[:1], receipt.signature),
+        Macaroon(receipt.identifier, receipt.caveats[::-1], receipt.signature),
+        Macaroon(receipt.identifier, (*receipt.caveats, b"a"), receipt.signature),
+        Macaroon(receipt.identifier, receipt.caveats, bytes(32)),
+        l402.mint(b"", receipt.identifier),
+    ):
+        with pytest.raises(Invalid) as refused:
+            keys.check(forged, PREIMAGE)
+        assert refused.type is Invalid
+
+
+def test_each_bit_of_the_identifier_is_signed(keys, receipt):
+    for bit in range(16 + 256, l402.IDENTIFIER.size * 8):
+        identifier = bytearray(receipt.identifier)
+        identifier[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(Invalid):
+            keys.check(Macaroon(bytes(identifier), receipt.caveats, receipt.signature), PREIMAGE)
+
+
+def test_a_token_of_an_older_key_is_good_while_that_is_named(keys, receipt):
+    Keys([b"a new one", b"another", b"a master key"]).check(receipt, PREIMAGE)
+    with pytest.raises(Void):
+        Keys([b"a new one"]).check(receipt, PREIMAGE)
+
+
+def test_a_new_key_mints_with_itself(keys):
+    rotated = Keys([b"a new one", b"a master key"])
+    token_id = rotated.token_id(epoch=7)
+    minted = rotated.mint(sha256(PREIMAGE), token_id)
+    assert l402.epoch(minted) == 7
+    Keys([b"a new one"]).check(minted, PREIMAGE)
+    with pytest.raises(Void):
+        keys.check(minted, PREIMAGE)
+    with pytest.raises(Void):
+        keys.mint(sha256(PREIMAGE), token_id)
+
+
+def test_token_ids_are_random_or_follow_from_a_seed(keys):
+    assert keys.token_id(0) != keys.token_id(0)
+    assert keys.token_id(0, b"a seed") == keys.token_id(0, b"a seed")
+    assert len({keys.token_id(0, b"a"), keys.token_id(0, b"b"), keys.token_id(1, b"a")}) == 3
+    assert Keys([b"another key"]).token_id(0, b"a seed")[8:] != keys.token_id(0, b"a seed")[8:]
+
+
+def test_a_secret_belongs_to_its_token_id_and_key(keys):
+    token_id = keys.token_id(0)
+    rotated = Keys([b"a new one", b"a master key"])
+    assert rotated.secret(token_id) == keys.secret(token_id) != keys.secret(keys.token_id(0))
+    with pytest.raises(Void):
+        Keys([b"a new one"]).secret(token_id)
+
+
+# -- everything else -------------------------------------------------------------------
+
+
+def noise(rng: random.Random) -> str:
+    """A text as long as a token may be, or not much longer."""
+    packed = rng.randbytes(rng.choice((3, 60, 200, 4200)) * rng.randrange(10) // 9)
+    start = rng.choice((b"", b"\x02", b"\x02" + ID_FIELD + b"\0", PACKED[: rng.randrange(200)]))
+    return base64.b64encode(start + packed).decode()
+
+
+def mutated(rng: random.Random, packed: bytes) -> str:
+    """A good token with a few bytes changed, put in, left out, or doubled."""
+    changed = bytearray(packed)
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
+        at, size = rng.randrange(len(changed)), rng.choice((0, 1, 1, 2, 34))
+        some = rng.choice((rng.randbytes(size), bytes(changed[at : at + size]) * 2, b""))
+        changed[at : at + size] = some or bytes([changed[at] ^ 1 << rng.randrange(8)])
+    text = base64.b64encode(changed).decode()
+    if rng.random() < 0.1:
+        at = rng.randrange(len(text))
+        text = text[:at] + rng.choice(("", "=", "ü", "\0", ",", ":", "\udc80")) + text[at + 1 :]
+    return text
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
+    rng = random.Random(part)
+    narrowed = receipt.narrowed(UNTIL + str(NOW + 60), CAN + "read,mail", "preimage=" + "ab" * 32)
+    passed = 0
+    for number in range(25_000):
+        text = mutated(rng, narrowed.packed()) if number % 5 else noise(rng)
+        try:
+            macaroon = l402.read(text)
+            l402.preimage_in(macaroon)
+            l402.rights(macaroon, NOW)
+            keys.check(macaroon, PREIMAGE)
+        except Invalid:
+            continue
+        passed += 1
+        # Only the location is not signed.
+        assert (macaroon.identifier, macaroon.caveats, macaroon.signature) == (
+            narrowed.identifier,
+            narrowed.caveats,
+            narrowed.signature,
+        )
+    assert 0 < passed < 5000

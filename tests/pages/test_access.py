@@ -1,0 +1,1043 @@
+"""Who gets in, and with what: a receipt, a token, the wallet's history; and who does not."""
+
+import base64
+import io
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from html import unescape
+
+import pytest
+from coincurve import PrivateKey
+
+from lightningspace.base import clock, models, passwords
+from lightningspace.base.models import Account, Notice, Order, Session, Token
+from lightningspace.base.prices import DAY
+from lightningspace.outside import l402
+from lightningspace.rules import accounts, orders, outbox, payments, sessions, tokens
+from lightningspace.sandbox import bolt11
+from tests.conftest import (
+    csrf_token,
+    eventually,
+    filled_form,
+    log_in,
+    place_order,
+    record_payments,
+    with_settings,
+    work,
+)
+
+pytestmark = pytest.mark.any_database
+no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 per minute")
+
+
+@dataclass
+class Bought:
+    """A hosting, and what the wallet that paid for it keeps."""
+
+    order: Order
+    invoice: str
+    preimage: str
+
+    @property
+    def account(self) -> Account:
+        """As it is now."""
+        return Order.get_by_id(self.order.token).account
+
+
+@pytest.fixture
+def pay(app, wallet):
+    """Order with a browser that is never used again, and pay: `pay(username="alice")`."""
+
+    def pay(**fields) -> Bought:
+        token = place_order(app.test_client(), **fields).location.rpartition("/")[2]
+        order = Order.get_by_id(token)
+        return Bought(order, order.bolt11, wallet.pay(order.bolt11)["payment_preimage"])
+
+    return pay
+
+
+@pytest.fixture
+def buy(pay, worker):
+    """The same, until it is ready."""
+
+    def buy(**fields) -> Bought:
+        bought = pay(**fields)
+        work(worker)
+        return bought
+
+    return buy
+
+
+@pytest.fixture
+def bought(buy) -> Bought:
+    return buy()
+
+
+@pytest.fixture
+def receipt(bought, this_shop) -> str:
+    return tokens.receipt(this_shop, bought.account)
+
+
+@pytest.fixture
+def other(app):
+    """Somebody else's browser."""
+    return app.test_client()
+
+
+def send(client, path, **fields):
+    return client.post(path, data={"csrf_token": csrf_token(client.get("/login").text)} | fields)
+
+
+def show(client, text="", **fields):
+    """Log in by a receipt."""
+    return send(client, "/login/receipt", receipt=text, **fields)
+
+
+def choose(client, content: bytes, text=""):
+    """The same with a file."""
+    token = csrf_token(client.get("/login").text)
+    fields = {"csrf_token": token, "receipt": text, "file": (io.BytesIO(content), "receipt.txt")}
+    return client.post("/login/receipt", data=fields, content_type="multipart/form-data")
+
+
+def recover(client, bought, **fields):
+    return send(
+        client,
+        "/login/recover",
+        **{"invoice": bought.invoice, "preimage": bought.preimage} | fields,
+    )
+
+
+def is_in(client, bought) -> bool:
+    page = client.get("/account")
+    return page.status_code == 200 and f">{bought.account.username}<" in page.text
+
+
+def problem(answer) -> str:
+    """What is said beside the fields of a refused form."""
+    return unescape(" ".join(re.findall(r'<small class="error"[^>]*>([^<]*)', answer.text)))
+
+
+def narrow(receipt: str, *caveats: str) -> str:
+    macaroon, _, preimage = receipt.partition(":")
+    return f"{l402.read(macaroon).narrowed(*caveats)}:{preimage}"
+
+
+# -- by receipt ------------------------------------------------------------------------
+
+SPELLINGS = {
+    "as it is": lambda text: text,
+    "with its scheme": lambda text: f"L402 {text}",
+    "as a header": lambda text: f"authorization: lsat {text}",
+    "wrapped": lambda text: "  L402\r\n" + "\r\n".join(re.findall(".{1,60}", text)) + "\n",
+    "capital hex": lambda text: text.rpartition(":")[0] + ":" + text.rpartition(":")[2].upper(),
+    "url-safe": lambda text: re.sub("=+:", ":", text).replace("+", "-").replace("/", "_"),
+}
+
+
+def test_a_pasted_receipt_logs_in(app, bought, receipt):
+    for name, spelling in SPELLINGS.items():
+        client = app.test_client()
+        assert show(client, spelling(receipt)).location == "/account", name
+        assert is_in(client, bought)
+    assert bought.account.entered_at
+
+
+def test_a_chosen_file_logs_in(app, bought, receipt):
+    for before in (b"", b"\xef\xbb\xbfL402 "):
+        client = app.test_client()
+        assert choose(client, before + receipt.encode() + b"\r\n").location == "/account"
+        assert is_in(client, bought)
+
+
+@no_limits
+def test_what_is_no_receipt_is_refused_and_does_not_come_back(client, bought, receipt, buy, node):
+    macaroon, _, preimage = receipt.partition(":")
+    bobs = buy(username="bobby")
+    strange = base64.b64encode(base64.b64decode(macaroon)[:-1] + b"x").decode()
+    refused = [
+        "",
+        " ",
+        ":",
+        "\0",
+        f"{receipt}\0",
+        macaroon,
+        preimage,
+        f"{macaroon}:",
+        f":{preimage}",
+        f"{macaroon}:{bobs.preimage}",
+        f"{macaroon}:{preimage[:-1]}",
+        f"{macaroon}:{preimage}{preimage}",
+        f"{strange}:{preimage}",
+        f"{macaroon[:-8]}:{preimage}",
+        f"{macaroon}x:{preimage}",
+        f"{macaroon}{macaroon}:{preimage}",
+        "AgE" + "A" * 20_000 + f":{preimage}",
+        "Zürich:" + "é" * 64,
+        f"Basic {receipt}",
+        narrow(receipt, "lightning-space_capabilities=read,mail,domains,settings,pay,close,more"),
+        narrow(receipt, "services=other:0"),
+        narrow(receipt, "lightning-space_valid_until=1_0"),
+        narrow(receipt, "lightning-space_valid_until=1"),
+    ]
+    for text in refused:
+        answer = show(client, text)
+        assert answer.status_code == 400, text
+        assert problem(answer), text
+        assert client.get("/account").status_code == 302, text
+        for secret in (macaroon, preimage, bobs.preimage):
+            assert secret not in answer.text
+
+
+@no_limits
+def test_a_file_that_is_no_receipt_is_refused(client, bought, receipt):
+    for content in (b"", b"\0" * 100, bytes(range(256)) * 20, b"\xff\xfe" + receipt.encode()):
+        answer = choose(client, content)
+        assert answer.status_code == 400
+        assert problem(answer)
+    answer = choose(client, b"x" * 17_000)
+    assert (answer.status_code, problem(answer)) == (400, "This file is too large to be a receipt.")
+    assert choose(client, b"x" * 70_000).status_code == 413
+    assert client.get("/account").status_code == 302
+
+
+def test_what_is_pasted_counts_more_than_a_file(client, bought, receipt):
+    assert choose(client, b"an old one", receipt).location == "/account"
+
+
+def test_a_receipt_lets_in_to_its_own_hosting_alone(client, bought, buy, this_shop):
+    bobs = buy(username="bobby")
+    show(client, tokens.receipt(this_shop, bobs.account))
+    assert is_in(client, bobs)
+    assert not is_in(client, bought)
+
+
+def test_a_narrowed_receipt_is_for_programs(client, bought, receipt):
+    for caveat in ("capabilities=mail", "valid_until=9999999999"):
+        answer = show(client, narrow(receipt, f"lightning-space_{caveat}"))
+        assert answer.status_code == 400
+        assert "for programs" in problem(answer)
+    assert bought.account.entered_at is None
+
+
+def test_a_handed_out_token_logs_in_if_it_may_everything(client, other, bought, this_shop):
+    def handed_out(name, rights):
+        token = tokens.hand_out(this_shop, bought.account.id, name, rights)
+        return tokens.text_of(this_shop, token)
+
+    part = l402.Rights(frozenset(["mail"]), None)
+    assert "for programs" in problem(show(client, handed_out("part", part)))
+    assert show(client, handed_out("all", l402.WHOLE)).location == "/account"
+
+
+def test_a_receipt_waits_for_its_payment_to_take_effect(client, pay, this_shop, worker):
+    bought = pay()
+    text = f"{tokens.challenge(this_shop, bought.order)}:{bought.preimage}"
+
+    def open_it():
+        payments.apply(this_shop, bought.order.token)
+
+    for then in (lambda: record_payments(worker), open_it):
+        answer = show(client, text)
+        assert answer.status_code == 400
+        assert "Nothing is lost" in problem(answer)
+        then()
+    assert show(client, text).location == "/account"
+    assert is_in(client, bought)  # while it is being set up
+
+
+def test_an_extension_paid_by_a_browser_is_no_receipt(client, bought, this_shop, wallet, worker):
+    buyer = orders.Buyer("a browser", "form")
+    order = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
+    preimage = wallet.pay(order.bolt11)["payment_preimage"]
+    work(worker)
+    answer = show(client, f"{tokens.challenge(this_shop, order)}:{preimage}")
+    assert answer.status_code == 400
+    assert "counts no more" in problem(answer)
+
+
+def test_who_had_a_closed_hosting_may_have_its_name_again(client, other, buy, this_shop, worker):
+    bought = buy(username="alice")
+    text = tokens.receipt(this_shop, bought.account)
+    accounts.close(bought.account.id)
+    work(worker)
+    assert bought.account is None
+    assert place_order(other, username="alice").status_code == 400
+
+    assert show(client, text).location == "/"
+    page = client.get("/").text
+    assert "The hosting of your receipt is closed" in page
+    assert place_order(client, username="alice").status_code == 303
+    assert Account.get(username="alice")
+    assert "The hosting of your receipt is closed" not in other.get("/").text
+
+
+@with_settings(NAME_QUARANTINE_DAYS="0")
+def test_a_receipt_of_a_hosting_whose_name_does_not_rest_is_refused(
+    client, bought, receipt, worker
+):
+    accounts.close(bought.account.id)
+    work(worker)
+    assert "counts no more" in problem(show(client, receipt))
+
+
+def test_who_came_with_the_receipt_sets_a_password_without_the_old_one(app, bought, receipt):
+    client = app.test_client()
+    show(client, receipt)
+    page = client.get("/account/settings").text
+    assert "Current password" not in page
+    fields = {"csrf_token": csrf_token(page), "new": "staple battery"}
+    assert client.post("/account/password", data=fields).status_code == 303
+    assert is_in(client, bought)
+    assert log_in(app.test_client(), bought.account.username, "staple battery").status_code == 303
+    # This session goes on, but a stolen one may not go round in circles.
+    assert "Current password" in client.get("/account/settings").text
+
+
+@with_settings(LOGINS_LIMIT="3 per day")
+def test_failures_of_all_kinds_are_limited_together(client, other, bought, receipt):
+    assert log_in(client, "alice", "wrong password").status_code == 400
+    assert show(client, "nonsense").status_code == 400
+    assert recover(client, bought, preimage="0" * 64).status_code == 400
+    assert show(client, receipt).status_code == 429
+    assert recover(client, bought).status_code == 429
+    assert log_in(client, "alice", "wrong password").status_code == 429
+
+
+@with_settings(LOGINS_LIMIT_OVERALL="3 per day", ORDERS_LIMIT_OVERALL="3 per day")
+def test_a_flood_of_strangers_keeps_nobody_from_what_is_his(client, other, app, bought, receipt):
+    show(client, receipt)
+    for number in (1, 2, 3, 1):
+        peer = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        form = filled_form(other)
+        answers = [other.post("/orders", data=form, environ_base=peer)]
+        form = {"csrf_token": form["csrf_token"], "username": "alice", "password": "wrong"}
+        answers.append(other.post("/login", data=form, environ_base=peer))
+    assert [answer.status_code for answer in answers] == [429, 429]
+    order = send(client, "/account/extend", duration="1", unit="days", form_id="a form")
+    assert order.location.startswith("/orders/")
+    assert send(client, "/account/password", new="battery staple").status_code == 303
+    assert show(app.test_client(), receipt).location == "/account"
+    assert recover(app.test_client(), bought).status_code == 202
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_good_receipts_are_not_counted(client, bought, receipt):
+    for _ in range(4):
+        assert show(client, receipt).status_code == 303
+
+
+def test_of_the_session_before_only_the_browser_stays(client, bought, receipt, buy):
+    place_order(client, username="bobby")
+    with client.session_transaction() as session:
+        browser = session["browser"]
+        session["left over"] = "something"
+    show(client, receipt)
+    with client.session_transaction() as session:
+        assert session["browser"] == browser
+        assert "left over" not in session
+
+
+def test_the_forms_need_their_token(client, bought, receipt):
+    assert client.post("/login/receipt", data={"receipt": receipt}).status_code == 400
+    fields = {"invoice": bought.invoice, "preimage": bought.preimage}
+    assert client.post("/login/recover", data=fields).status_code == 400
+    assert client.get("/account").status_code == 302
+
+
+# -- the wallet's history --------------------------------------------------------------
+
+COPIES = {
+    "as it is": lambda text: text,
+    "capitals": str.upper,
+    "a link": lambda text: f"lightning:{text}",
+    "wrapped": lambda text: "\r\n".join(re.findall(".{1,40}", text)) + " ",
+    "a link in capitals": lambda text: f"LIGHTNING:{text.upper()}",
+    "a link of a browser": lambda text: f"lightning://{text}",
+    "a unified link": lambda text: f"bitcoin:BC1QXYZ?amount=0.0001&LIGHTNING={text.upper()}&x=1",
+    "a link in a link": lambda text: f"https://wallet.example/#lightning%3A{text}",
+    "a wallet's own link": lambda text: f"phoenix:lightning:{text}",
+    "among words": lambda text: f'Invoice: "{text}" Amount: 21 sat',
+}
+PREIMAGES = {
+    "capitals": str.upper,
+    "0x": lambda text: f"0X{text}",
+    "LND": lambda text: base64.b64encode(bytes.fromhex(text)).decode(),
+    "url-safe": lambda text: base64.urlsafe_b64encode(bytes.fromhex(text)).decode().rstrip("="),
+    "JSON": lambda text: (
+        f' "payment_preimage": "{base64.b64encode(bytes.fromhex(text)).decode()}",'
+    ),
+    "wrapped": lambda text: f"{text[:32]}\r\n{text[32:]}\u200b",
+    "an object": lambda text: f'{{"preimage":"{text}"}}',
+    "a sentence": lambda text: f"Preimage: {text}.",
+}
+
+
+@no_limits
+def test_the_wallets_history_gets_in_where_nobody_did(app, bought):
+    typed = [{"invoice": copy(bought.invoice)} for copy in COPIES.values()]
+    typed += [{"preimage": copy(bought.preimage)} for copy in PREIMAGES.values()]
+    for fields in typed:
+        client = app.test_client()
+        answer = recover(client, bought, **fields)
+        assert answer.status_code == 200, fields
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert is_in(client, bought)
+    assert bought.account.entered_at is None
+
+
+def test_it_gets_in_at_once_where_a_browser_was_closed(app, client, worker, wallet):
+    """With neither name nor password, and nothing noted: the wallet alone is left."""
+    bought = buys_here(client, worker, wallet)
+    assert client.get(f"/orders/{bought.order.token}").location == "/account"
+    assert recover(app.test_client(), bought).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["notes", "saves", "chose"])
+def test_who_has_a_way_in_that_lasts_is_asked_first(way, app, client, worker, wallet):
+    typed = {"password": "correct horse"} if way == "chose" else {}
+    bought = buys_here(client, worker, wallet, **typed)
+    page = client.get(f"/orders/{bought.order.token}", follow_redirects=True).text
+    if way == "notes":
+        client.post("/account/noted", data={"csrf_token": csrf_token(page)})
+    if way == "saves":
+        assert client.get("/account/receipt").status_code == 200
+    assert recover(app.test_client(), bought).status_code == 202
+
+
+def test_who_has_typed_a_password_with_the_order_has_one_though_nobody_came_in(client, buy):
+    assert recover(client, buy(password="correct horse")).status_code == 202
+
+
+def buys_here(client, worker, wallet, **typed) -> Bought:
+    token = place_order(client, **typed).location.rpartition("/")[2]
+    order = Order.get_by_id(token)
+    bought = Bought(order, order.bolt11, wallet.pay(order.bolt11)["payment_preimage"])
+    work(worker)
+    return bought
+
+
+def test_the_new_password_is_shown_once_and_the_only_one(client, other, bought, receipt):
+    typed = Order.get_by_id(bought.order.token).account.password_sealed
+    assert typed
+    page = recover(client, bought).text
+    password = re.search(r'id="password">([^<]+)<', page)[1]
+    assert bought.account.username in page
+    assert password not in client.get("/account").text
+    assert log_in(other, bought.account.username, password).location == "/account"
+    assert bought.preimage not in page
+    assert "counts no more" in problem(show(other, receipt))
+    new = client.get("/account/receipt").text.strip()
+    assert new != receipt
+    assert show(other, new).location == "/account"
+
+
+def test_it_ends_every_other_session_and_token(client, app, bought, receipt, this_shop):
+    browser = app.test_client()
+    show(browser, receipt)
+    Account.update(entered_at=None).execute()
+    tokens.hand_out(this_shop, bought.account.id, "all", l402.WHOLE)
+    assert recover(client, bought).status_code == 200
+    assert not is_in(browser, bought)
+    assert Token.select().count() == 0
+
+
+def test_again_it_makes_another_password(client, other, bought):
+    shown = {
+        re.search(r'id="password">([^<]+)<', recover(browser, bought).text)[1]
+        for browser in (client, other)
+    }
+    assert len(shown) == 2
+    assert is_in(other, bought)
+    assert not is_in(client, bought)
+
+
+def lookalike(bought, **changes) -> str:
+    """What a node on the payment's way could sign: the same hash and secret, another key."""
+    seen = bolt11.decode(bought.invoice)
+    told = {
+        "payment_hash": seen["payment_hash"],
+        "payment_secret": seen["payment_secret"],
+        "created_at": seen["created_at"],
+        "expiry": seen["expiry"],
+        "amount_msat": seen["amount_msat"],
+        "description": seen["description"],
+        "min_final_cltv_expiry": seen["min_final_cltv_expiry"],
+    }
+    return bolt11.encode(PrivateKey(b"k" * 32), **told | changes)
+
+
+@no_limits
+def test_nothing_less_than_both_gets_in(client, bought, buy, wallet, this_shop, worker):
+    buyer = orders.Buyer("a browser", "form")
+    extension = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
+    paid = wallet.pay(extension.bolt11)["payment_preimage"]
+    work(worker)
+    bobs, seen = buy(username="bobby"), bolt11.decode(bought.invoice)
+    refused = [
+        {"invoice": lookalike(bought)},
+        {"invoice": bobs.invoice},
+        {"preimage": bobs.preimage},
+        {"preimage": seen["payment_hash"]},
+        {"preimage": seen["payment_secret"]},
+        {"invoice": seen["payment_hash"]},
+        {"invoice": bought.invoice[:-1]},
+        {"invoice": bought.invoice + "q"},
+        {"invoice": "\0"},
+        {"invoice": extension.bolt11, "preimage": paid},
+        {"invoice": "ünïcode"},
+    ]
+    said = set()
+    for fields in refused:
+        answer = recover(client, bought, **fields)
+        assert answer.status_code == 400, fields
+        said.add(problem(answer))
+        assert bought.invoice not in answer.text
+        assert bought.preimage not in answer.text
+    assert len(said) == 1
+    for preimage in ("", "\0", "x" * 64, bought.preimage[:-1], bought.preimage * 2, "é" * 64):
+        assert recover(client, bought, preimage=preimage).status_code == 400
+    for invoice in ("", " ", "lnbc" * 2000):
+        assert recover(client, bought, invoice=invoice).status_code == 400
+    assert client.get("/account").status_code == 302
+    assert bought.account.receipt_epoch == 0
+
+
+def test_an_owner_who_forbids_it_is_safe(client, bought):
+    tokens.let_wallet_recover(bought.account.id, False)
+    assert recover(client, bought).status_code == 400
+
+
+def test_where_somebody_is_at_home_it_waits_a_day(client, other, bought, receipt, time_machine):
+    show(other, receipt)
+    answer = recover(client, bought)
+    assert answer.status_code == 202
+    begins = bought.account.recovery_asked_at + tokens.RECOVERY_SECONDS
+    assert clock.clock_time(begins) in answer.text
+    assert clock.clock_time(begins + 7 * DAY) in answer.text
+    assert "Somebody has shown" in other.get("/account").text
+
+    time_machine.forward(tokens.RECOVERY_SECONDS - 1)
+    assert recover(client, bought).status_code == 202
+    time_machine.forward(1)
+    assert recover(client, bought).status_code == 200
+    assert is_in(client, bought)
+    assert "Somebody has shown" not in client.get("/account").text
+
+
+def test_a_recovery_whose_answer_was_lost_may_be_repeated(client, other, bought, time_machine):
+    Account.update(entered_at=1).execute()
+    recover(client, bought)
+    time_machine.forward(tokens.RECOVERY_SECONDS)
+    assert recover(client, bought).status_code == 200
+    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS - 1)
+    assert recover(other, bought).status_code == 200
+    assert is_in(other, bought)
+    assert "Somebody has shown" not in other.get("/account").text
+    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    assert recover(client, bought).status_code == 202
+
+
+def test_an_attempt_does_not_stay_open(client, bought, time_machine):
+    Account.update(entered_at=1).execute()
+    recover(client, bought)
+    time_machine.forward(tokens.RECOVERY_SECONDS + tokens.RECOVERY_OPEN_SECONDS)
+    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    assert recover(client, bought).status_code == 202
+    assert bought.account.recovery_asked_at == clock.now()
+
+
+def test_the_owner_refuses_by_the_banners_button(client, other, bought, receipt, time_machine):
+    show(other, receipt)
+    recover(client, bought)
+    send(other, "/account/access/wallet", active="off")
+    assert "Somebody has shown" not in other.get("/account").text
+    time_machine.forward(tokens.RECOVERY_SECONDS)
+    assert recover(client, bought).status_code == 400
+    assert bought.account.recovery_asked_at is None
+
+
+def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_machine):
+    bought = buy(username="alice")
+    Account.update(entered_at=1, email="alice@example.org").execute()
+    for _ in range(2):
+        recover(client, bought)
+        time_machine.forward(60)
+    told = list(Notice.select().where(Notice.kind == "recovery").order_by(Notice.channel))
+    assert [row.recipient for row in told] == ["alice@example.org", "info@alice.shop.test"]
+    assert {row.about for row in told} == {bought.account.recovery_asked_at}
+    for row in told:
+        assert "/account/access" in row.body
+        assert bought.preimage not in row.body
+
+
+def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
+    mails, buy, this_shop, time_machine
+):
+    bought = buy(username="alice")
+    Account.update(entered_at=1, email="victim@example.org").execute()
+    with models.transaction():
+        for number in range(30):
+            outbox.write(this_shop, bought.account, "ending-7d", number, closes_at=number)
+    for _ in range(30):
+        with pytest.raises(tokens.RecoveryWaits):
+            tokens.recover(this_shop, bought.invoice, bytes.fromhex(bought.preimage))
+        tokens.let_wallet_recover(bought.account.id, True)
+        time_machine.forward(1)
+    told = Notice.select().where((Notice.kind == "recovery") & (Notice.channel == "email"))
+    assert told.count() == outbox.OF_ONE_ACCOUNT["recovery"]
+
+
+def test_where_nobody_came_in_nobody_is_told(mails, client, buy):
+    bought = buy()
+    Account.update(email="alice@example.org").execute()
+    assert recover(client, bought).status_code == 200
+    assert not Notice.select().where(Notice.kind == "recovery").exists()
+
+
+def test_a_flood_of_recoveries_is_turned_away(client, bought):
+    with passwords.STRANGERS.place("127.0.0.1"):
+        assert recover(client, bought).status_code == 429
+    assert bought.account.receipt_epoch == 0
+
+
+def renew(browser, page=None):
+    """Press the button of the page with the next receipt."""
+    page = page or browser.get("/account/access/receipt").text
+    fields = re.findall(r'name="(epoch|after)" value="(\d+)"', page)
+    return send(browser, "/account/access/receipt", **dict(fields))
+
+
+# -- the receipt in the control center -------------------------------------------------
+
+
+@pytest.fixture
+def browser(client, bought, receipt):
+    """The owner's, logged in."""
+    show(client, receipt)
+    return client
+
+
+def test_a_new_hosting_offers_its_receipt_without_asking_the_node(
+    browser, bought, receipt, node, time_machine
+):
+    asked = len(node.calls)
+    page = browser.get("/account").text
+    assert 'id="welcome"' in page
+    assert 'href="/account/receipt"' in page
+    assert bought.preimage not in page
+    assert len(node.calls) == asked
+    Account.update(password_sealed=None).execute()
+    time_machine.forward(DAY + 1)
+    assert 'id="welcome"' not in browser.get("/account").text
+
+
+def test_the_receipt_is_shown_and_saved(browser, other, bought, receipt):
+    assert receipt in unescape(browser.get("/account/access").text)
+    saved = browser.get("/account/receipt")
+    assert saved.text == receipt + "\n"
+    assert saved.mimetype == "text/plain"
+    assert saved.headers["Cache-Control"] == "no-store"
+    name = f"{bought.account.username}-receipt.txt"
+    assert saved.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert choose(other, saved.data).location == "/account"
+
+
+def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, this_shop):
+    tokens.hand_out(this_shop, Account.get().id, "my script", l402.WHOLE)
+    node.down()
+    for path, shown in (("", "my script"), ("/receipt", "A new receipt")):
+        page = browser.get(f"/account/access{path}")
+        assert page.status_code == 200
+        assert "does not answer just now" in page.text
+        assert shown in page.text
+    for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
+        assert browser.get(file).status_code == 503
+
+
+def test_a_node_that_does_not_know_the_payment_is_no_fault_of_the_page(browser, node, bought):
+    node.forget_newer_than(0)
+    for path in ("/account/access", "/account/access/receipt"):
+        page = browser.get(path)
+        assert page.status_code == 200
+        assert "does not know the payment any more" in page.text
+    for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
+        assert browser.get(file).status_code == 404
+
+
+def test_a_new_receipt_is_kept_first_and_then_ends_the_others(
+    browser, other, app, bought, receipt, this_shop
+):
+    show(other, receipt)
+    token = tokens.hand_out(this_shop, bought.account.id, "my script", l402.WHOLE)
+    handed_out = tokens.text_of(this_shop, token)
+    page = browser.get("/account/access/receipt").text
+    file = re.search(r'"(/account/access/receipt/file[^"]+)', page)[1]
+    new = browser.get(file).text.strip()
+    assert new in unescape(page)
+    assert receipt not in unescape(page)
+    stranger = app.test_client()
+    assert show(stranger, new).status_code == 400
+
+    done = renew(browser, page)
+    assert done.location == "/account/access"
+    assert is_in(browser, bought)
+    assert not is_in(other, bought)
+    for old in (receipt, handed_out):
+        assert "counts no more" in problem(show(stranger, old))
+    assert show(stranger, new).location == "/account"
+    assert browser.get("/account/receipt").text.strip() == new
+    assert not bought.account.wallet_recovers
+    assert recover(app.test_client(), bought).status_code == 400
+
+
+def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
+    browser, other, app, bought, receipt
+):
+    show(other, receipt)
+    kept = re.search(r'<code id="receipt">([^<]+)', other.get("/account/access/receipt").text)[1]
+    renew(browser)
+    assert "counts no more" in problem(show(app.test_client(), unescape(kept)))
+
+
+# -- who may see it --------------------------------------------------------------------
+
+
+@pytest.fixture
+def later(browser, bought, password_hash, time_machine):
+    """The owner's browser, ten minutes after he came in. His password is "correct horse"."""
+    Account.update(password_hash=password_hash).execute()
+    time_machine.forward(sessions.PROVED_SECONDS)
+    return browser
+
+
+def prove(browser, then="/account/access", password="correct horse"):
+    return send(browser, f"/account/prove?then={then}", password=password)
+
+
+def test_the_receipt_is_shown_once_more_to_who_gives_his_password(later, receipt, time_machine):
+    for _ in range(2):
+        assert receipt not in unescape(later.get("/account/access").text)
+        assert later.get("/account/receipt").location == "/account/prove?then=/account/access"
+        assert prove(later, password="wrong password").status_code == 400
+        assert receipt not in unescape(later.get("/account/access").text)
+        assert prove(later).location == "/account/access"
+        assert receipt in unescape(later.get("/account/access").text)
+        assert later.get("/account/receipt").text == receipt + "\n"
+        time_machine.forward(sessions.PROVED_SECONDS)
+
+
+def test_or_to_who_gives_a_receipt_of_this_hosting(later, receipt, buy, this_shop):
+    bobs = tokens.receipt(this_shop, buy(username="bobby").account)
+    for text in ("", "nonsense", bobs, narrow(receipt, "lightning-space_capabilities=read")):
+        answer = send(later, "/account/prove/receipt", receipt=text)
+        assert (answer.status_code, bool(problem(answer))) == (400, True), text
+    assert later.get("/account/receipt").status_code == 303
+    assert send(later, "/account/prove/receipt", receipt=receipt).location == "/account/access"
+    assert later.get("/account/receipt").status_code == 200
+
+
+def test_a_copy_of_the_cookie_sees_nothing_by_it(app, later, bought):
+    thief = app.test_client()
+    thief.set_cookie("session", later.get_cookie("session").value)
+    assert is_in(thief, bought)
+    prove(later)
+    assert thief.get("/account/receipt").location.startswith("/login")
+    assert is_in(later, bought)
+
+
+def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, this_shop):
+    whole = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
+    tokens.let_wallet_recover(bought.account.id, False)
+    before = bought.account
+    pages = ("/account/access/receipt", f"/account/access/tokens/{whole.id}")
+    for path in pages:
+        assert later.get(path).location == f"/account/prove?then={path}"
+        assert prove(later, path).location == path
+        assert later.get(path).status_code == 200
+        Session.update(proved_at=0).execute()
+    for path, fields in (
+        ("/account/access/receipt", {"epoch": "1", "after": "0"}),
+        ("/account/access/tokens", {"name": "mine", "capabilities": ["mail"], "until": ""}),
+        ("/account/access/wallet", {"active": "on"}),
+    ):
+        assert send(later, path, **fields).location.startswith("/account/prove")
+    assert later.get("/account/access/receipt/file?epoch=1").location.startswith("/account/prove")
+    assert "Current password" in later.get("/account/settings").text
+    assert send(later, "/account/password", new="a thief's password").status_code == 400
+    assert bought.account == before
+    assert Token.select().count() == 1
+
+
+def test_to_refuse_and_to_revoke_needs_no_proof(later, bought, this_shop):
+    row = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
+    send(later, "/account/access/wallet", active="off")
+    send(later, f"/account/access/tokens/{row.id}/revoke")
+    assert not bought.account.wallet_recovers
+    assert not Token.select().exists()
+
+
+@no_limits
+def test_the_proof_leads_nowhere_else(later):
+    for then in (
+        "https://evil.example/",
+        "//evil.example",
+        "/orders/x",
+        "/account/%2e%2e//x",
+        "\0",
+    ):
+        assert prove(later, then).location == "/account/access"
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_to_guess_there_is_limited_as_logins_are(later, other, receipt):
+    for _ in range(2):
+        assert prove(later, password="wrong password").status_code == 400
+    assert prove(later).status_code == 429
+    assert send(later, "/account/prove/receipt", receipt=receipt).status_code == 429
+
+
+def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, receipt):
+    fields = {"current": "correct horse", "new": "battery staple", "ends_receipt": "y"}
+    assert send(later, "/account/password", **fields).location == "/account/access"
+    assert receipt not in unescape(later.get("/account/access").text)
+    assert "counts no more" in problem(show(other, receipt))
+    new = later.get("/account/receipt").text.strip()
+    assert show(other, new).location == "/account"
+    assert log_in(app.test_client(), bought.account.username, "battery staple").status_code == 303
+    assert not bought.account.wallet_recovers
+
+
+def test_without_that_it_goes_on(later, other, receipt):
+    assert "Make a new receipt, too" in later.get("/account/settings").text
+    send(later, "/account/password", current="correct horse", new="battery staple")
+    assert show(other, receipt).location == "/account"
+
+
+def under_way(request):
+    """Begin a request that has to hash a password, and which ends when `finish` is called."""
+    passwords.KNOWN.turn.acquire()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(request)
+    eventually(lambda: passwords.KNOWN._networks)
+
+    def finish():
+        passwords.KNOWN.turn.release()
+        pool.shutdown()
+        return answer.result()
+
+    return finish
+
+
+@pytest.mark.each_database
+def test_a_request_of_a_session_that_is_ended_meanwhile_changes_nothing(browser, other, bought):
+    password = "a thief's password"
+    Account.update(password_hash=passwords.make_hash(password)).execute()
+    log_in(other, bought.account.username, password)
+    fields = {"current": password, "new": "for ever and ever"}
+    finish = under_way(lambda: send(other, "/account/password", **fields))
+    before = bought.account.password_hash
+    assert renew(browser).location == "/account/access"
+    assert finish().location.startswith("/login")
+    assert not is_in(other, bought)
+    assert is_in(browser, bought)
+    assert bought.account.password_hash == before
+
+
+def test_only_the_receipt_that_counts_is_followed_by_another(browser, bought):
+    for after in ("", "1", "x", "9" * 40):
+        answer = send(browser, "/account/access/receipt", epoch="1", after=after)
+        assert answer.status_code == 409
+    assert bought.account.receipt_epoch == 0
+
+
+def test_no_new_receipt_is_of_an_epoch_that_cannot_be(browser, bought):
+    for epoch in ("", "0", "x", "-1", "1_0", str(2**63), "9" * 5000):
+        assert send(browser, "/account/access/receipt", epoch=epoch, after="0").status_code == 409
+        assert browser.get(f"/account/access/receipt/file?epoch={epoch}").status_code == 404
+    assert bought.account.receipt_epoch == 0
+
+
+def test_a_form_sent_twice_makes_one_new_receipt(browser, bought):
+    page = browser.get("/account/access/receipt").text
+    assert renew(browser, page).status_code == 303
+    epoch = bought.account.receipt_epoch
+    assert renew(browser, page).status_code == 409
+    assert bought.account.receipt_epoch == epoch
+
+
+def test_the_wallets_history_is_a_switch(browser, bought):
+    assert "Forbid it" in browser.get("/account/access").text
+    send(browser, "/account/access/wallet", active="off")
+    assert not bought.account.wallet_recovers
+    assert "Allow it" in browser.get("/account/access").text
+    send(browser, "/account/access/wallet", active="on")
+    assert bought.account.wallet_recovers
+
+
+def test_the_paying_page_says_what_it_means_to_pay(client, bought, this_shop):
+    opening = place_order(client, username="alice").location
+    assert "who pays this can take over" in client.get(opening).text
+    buyer = orders.Buyer("a browser", "form")
+    order = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
+    assert "take over" not in client.get(f"/orders/{order.token}").text
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+def make_token(browser, **fields):
+    made = {"name": "my script", "capabilities": ["mail"], "until": ""} | fields
+    return send(browser, "/account/access/tokens", **made)
+
+
+def friday() -> str:
+    return clock.iso_time(clock.now() + 3 * DAY)[:10]
+
+
+def test_a_token_for_mailboxes_until_friday(browser, client, bought, time_machine):
+    until = friday()
+    made = make_token(browser, until=until)
+    page = browser.get(made.location).text
+    text = unescape(re.search(r'<code id="token">([^<]+)', page)[1])
+    row = Token.get()
+    assert (row.name, row.capabilities) == ("my script", "mail")
+    assert clock.iso_time(row.valid_until - 1) == f"{until}T23:59:59Z"
+    assert "my script" in browser.get("/account/access").text
+
+    header = {"Authorization": f"L402 {text}"}
+    assert client.get("/api/v1/hosting", headers=header).status_code == 403  # it is known
+    time_machine.moment = row.valid_until
+    assert client.get("/api/v1/hosting", headers=header).status_code == 401
+    assert "over since" in browser.get("/account/access").text
+
+
+def test_a_revoked_token_opens_nothing(browser, client, bought, this_shop):
+    location = make_token(browser, capabilities=["read"]).location
+    header = {"Authorization": f"L402 {tokens.text_of(this_shop, Token.get())}"}
+    assert client.get("/api/v1/hosting", headers=header).status_code == 200
+    assert send(browser, f"{location}/revoke").location == "/account/access"
+    assert client.get("/api/v1/hosting", headers=header).status_code == 401
+    assert browser.get(location).status_code == 404
+    assert send(browser, f"{location}/revoke").status_code == 404
+
+
+def test_who_logged_in_by_a_token_is_out_when_it_is_revoked(
+    browser, other, client, bought, this_shop
+):
+    location = make_token(browser, capabilities=list(l402.CAPABILITIES)).location
+    show(other, tokens.text_of(this_shop, Token.get()))
+    assert is_in(other, bought)
+    send(browser, f"{location}/revoke")
+    assert not is_in(other, bought)
+    page = browser.get("/account/access").text
+    assert "make a new one" in page
+
+
+def test_a_form_sent_twice_makes_one_token(browser):
+    assert make_token(browser).location == make_token(browser).location
+    assert Token.select().count() == 1
+    answer = make_token(browser, capabilities=["read"])
+    assert answer.status_code == 400
+    assert "a token of this name" in problem(answer)
+
+
+WRONG_TOKENS = [
+    {"name": ""},
+    {"name": "  "},
+    {"name": "x" * 41},
+    {"name": "\0\N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH JOINER}"},
+    {"capabilities": []},
+    {"capabilities": ["mail", "everything"]},
+    {"capabilities": ["mail,close"]},
+    {"capabilities": ["\0"]},
+    {"until": "tomorrow"},
+    {"until": "2020-01-01"},
+    {"until": "9999-12-31"},
+    {"until": "2099-01-01"},
+    {"until": "2026-02-30"},
+    {"until": "\0"},
+    {"until": "٢٠٣٠-٠١-٠١"},
+]
+
+
+def test_a_wrong_token_is_said_beside_its_field(browser):
+    for fields in WRONG_TOKENS:
+        answer = make_token(browser, **fields)
+        assert answer.status_code == 400, fields
+        assert problem(answer), fields
+    assert Token.select().count() == 0
+
+
+def test_a_token_may_end_today_and_have_any_name(browser):
+    today = clock.iso_time(clock.now())[:10]
+    make_token(browser, until=today, name='<b>"Zoë & Œ"</b>')
+    assert Token.get().valid_until > clock.now()
+    assert "<b>" not in browser.get("/account/access").text
+    make_token(browser, name="two\nlines of \N{RIGHT-TO-LEFT OVERRIDE}👨\u200d👩\u200d👧 🩷")
+    assert "two lines of 👨\u200d👩\u200d👧 🩷" in [token.name for token in Token.select()]
+
+
+def test_there_are_only_so_many_tokens(browser, bought, this_shop):
+    for number in range(tokens.TOKENS_MAX):
+        tokens.hand_out(this_shop, bought.account.id, f"token {number}", l402.WHOLE)
+    answer = make_token(browser)
+    assert answer.status_code == 400
+    assert f"There are {tokens.TOKENS_MAX} tokens" in problem(answer)
+
+
+def test_tokens_of_others_are_out_of_reach(browser, other, buy, this_shop):
+    bobs = buy(username="bobby")
+    token = tokens.hand_out(this_shop, bobs.account.id, "bobby's", l402.WHOLE)
+    path = f"/account/access/tokens/{token.id}"
+    assert browser.get(path).status_code == 404
+    assert send(browser, f"{path}/revoke").status_code == 404
+    assert browser.get("/account/access/tokens/%00").status_code == 404
+    assert "bobby" not in browser.get("/account/access").text
+    assert Token.select().count() == 1
+
+
+def test_a_token_of_a_key_that_is_gone_is_said_to_be_dead(browser, bought, this_shop):
+    keys = l402.Keys([b"k" * 32])
+    token = Token.create(
+        id=keys.token_id(0).hex(),
+        account=bought.account,
+        name="old",
+        capabilities="mail",
+        made_at=1,
+    )
+    page = browser.get(f"/account/access/tokens/{token.id}")
+    assert page.status_code == 200
+    assert "a key that we do not use any more" in page.text
+
+
+def test_a_hosting_that_is_being_closed_hands_out_nothing(browser, bought):
+    accounts.close(bought.account.id)
+    assert make_token(browser).location == "/account"
+    assert Token.select().count() == 0
+
+
+# -- who sees what ---------------------------------------------------------------------
+
+
+def test_no_stranger_and_no_log_sees_a_preimage(app, client, other, buy, receipt, bought, caplog):
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "lightningspace")
+    bobs = buy(username="bobby")
+    recover(other, bobs)
+    show(client, receipt)
+    recover(client, bought, preimage="0" * 64)
+    show(client, receipt.replace("A", "B"))
+    for path in ("/account/access", "/account/access/receipt", "/account/receipt"):
+        client.get(path)
+    secrets = [bought.preimage, bobs.preimage, receipt.partition(":")[0], bought.invoice]
+    for secret in secrets:
+        assert secret not in caplog.text
+    paths = [rule.rule for rule in app.url_map.iter_rules() if "GET" in rule.methods]
+    for path in paths:
+        token = bought.order.token
+        seen = other.get(re.sub("<[^>]*>", token, path)).text
+        for secret in (bought.preimage, bought.invoice, receipt.partition(":")[0]):
+            assert secret not in seen, path

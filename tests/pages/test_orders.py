@@ -1,0 +1,1060 @@
+"""The pages, as browsers see them: ordering, paying, the login and the account."""
+
+import re
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from werkzeug.security import generate_password_hash
+
+from lightningspace.base import models, passwords
+from lightningspace.base.models import Account, Order, Service
+from lightningspace.outside.node import Payment
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, order_book, orders, payments, progress, wanted
+from tests.conftest import (
+    at_once,
+    csrf_token,
+    eventually,
+    filled_form,
+    invoices_asked_for,
+    let_the_server_follow,
+    log_in,
+    open_account,
+    place_order,
+    record_payments,
+    wish,
+    with_settings,
+    work,
+)
+
+pytestmark = pytest.mark.any_database
+
+
+@pytest.fixture
+def other(app):
+    """A browser of somebody else."""
+    return app.test_client()
+
+
+def same_browser(app, client):
+    """A second window of the same browser, for another thread."""
+    window = app.test_client()
+    window.set_cookie("session", client.get_cookie("session").value)
+    return window
+
+
+def send(client, path, page="/login", **fields):
+    """Press a button: a POST with the CSRF token of `page`."""
+    token = csrf_token(client.get(page).text)
+    return client.post(path, data={"csrf_token": token} | fields)
+
+
+# -- the front page --------------------------------------------------------------------
+
+
+@pytest.mark.each_database
+def test_the_front_page_shows_prices_and_what_is_left(client):
+    page = client.get("/").text
+    assert "99.85 GB left to sell" in page  # with a jail
+    for size, day, month in (("100 MB", 7, 210), ("5 GB", 105, "3\u202f150")):
+        row = rf'<th scope="row">{size}</th><td>{day} sat</td><td>{month} sat</td>'
+        assert re.search(row, page)
+
+
+def test_the_order_form_can_be_filled_in_by_a_link(client):
+    page = client.get("/?space_mb=500&duration=12&unit=days").text
+    assert 'value="500" checked' in page
+    assert 'value="12"' in page
+    assert '<option selected value="days">' in page
+    assert "for 500 MB, 12 days" in page
+
+
+@pytest.mark.parametrize(
+    "query", ["space_mb=7", "space_mb=100&duration=0&unit=days", "duration=%FF%00&unit[]=x", "a=b"]
+)
+def test_a_link_with_nonsense_shows_the_form_as_it_is(client, query):
+    answer = client.get(f"/?{query}")
+    assert answer.status_code == 200
+    assert 'value="100" checked' in answer.text
+    assert 'role="alert"' not in answer.text
+
+
+def test_asking_for_the_price_answers_it_and_mints_nothing(client, node):
+    answer = client.get("/price?space_mb=1000&duration=30&unit=days")
+    assert "<strong>750 sat</strong> <span>for 1 GB, 30 days</span>" in answer.text
+    assert node.calls == []
+    assert Order.select().count() == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "space_mb=1&duration=1&unit=days",
+        "space_mb=100&duration=731&unit=days",
+        "space_mb=100&duration=1_0&unit=days",
+        "space_mb=100&duration=3&unit=weeks",
+        "space_mb=100&unit=days",
+        "space_mb=%00&duration=%FF&unit=%ED%A0%80",
+    ],
+)
+def test_what_is_not_sold_has_no_price(client, query):
+    answer = client.get(f"/price?{query}")
+    assert answer.status_code == 200
+    assert "sat" not in answer.text
+    assert "Choose a size" in answer.text
+
+
+def test_show_price_keeps_what_was_typed_except_the_password(client, node):
+    typed = {"username": "alice", "email": "a@example.org", "password": "correct horse"}
+    terms = {"space_mb": "500", "duration": "12", "unit": "days"}
+    page = place_order(client, show="price", **typed, **terms)
+    assert page.status_code == 200
+    assert "<strong>180 sat</strong> <span>for 500 MB, 12 days</span>" in page.text
+    assert 'value="alice"' in page.text
+    assert 'value="a@example.org"' in page.text
+    assert "correct horse" not in page.text
+    assert node.calls == []
+    assert Order.select().count() == 0
+
+
+def test_show_price_of_nothing_says_so_beside_the_field(client):
+    page = place_order(client, show="price", duration="0")
+    assert page.status_code == 400
+    assert 'id="duration-error"' in page.text
+
+
+# -- ordering --------------------------------------------------------------------------
+
+
+def test_an_order_leads_to_its_page(client):
+    answer = place_order(client)
+    assert answer.status_code == 303
+    assert answer.location == f"/orders/{Order.get().token}"
+
+
+def test_the_order_page_shows_amount_and_invoice(client):
+    page = place_order(client, follow_redirects=True).text
+    order = Order.get()
+    assert "Pay 630 sat" in page
+    assert "100 MB, 3 months" in page
+    assert f">{order.bolt11}</textarea>" in page
+    assert re.search(rf'<a class="qr" href="lightning:{order.bolt11}"[^>]*><svg', page)
+    assert "T" in page and f'<time datetime="{time_of(order.expires_at)}">' in page
+
+
+def time_of(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def test_only_the_browser_that_ordered_sees_the_name_and_the_cancel_button(client, other):
+    link = place_order(client, username="alice").location
+    assert "Cancel the order" in client.get(link).text
+    assert "alice" in client.get(link).text
+    assert "Cancel the order" not in other.get(link).text
+    assert "Cancel the order" not in other.get(f"{link}/status").text
+    assert "alice" not in other.get(link).text
+
+
+@pytest.fixture
+def reach(client, wallet, worker, this_shop, node, panel, time_machine):
+    """Bring an order of `client` into a state, and return its link."""
+
+    def reach(state):
+        link = place_order(client).location
+        order = Order.get()
+        if state == "cancelled":
+            send(client, f"{link}/cancel")
+        if state in ("checking", "expired"):
+            time_machine.forward(16 * 60)
+        if state == "expired":
+            payments.tidy(this_shop, node.id)
+        if state == "failing":
+            panel.down()
+        if state in ("paid", "failing", "ready"):
+            wallet.pay(order.bolt11)
+            record_payments(worker)
+        if state in ("failing", "ready"):
+            work(worker)
+        return link
+
+    return reach
+
+
+WAITING = {
+    "unpaid": "Waiting for your payment",
+    "checking": "whether a payment is under way",
+    "paid": "Paid. Setting up",
+    "failing": "Last try",
+}
+OVER = {"cancelled": "Cancelled", "expired": "Expired", "ready": "Ready"}
+
+
+@pytest.mark.parametrize("state", [*WAITING, *OVER])
+def test_page_and_fragment_say_what_has_become_of_the_order(state, reach, other):
+    link = reach(state)
+    for path in (link, f"{link}/status"):
+        answer = other.get(path)
+        assert answer.status_code == 200
+        assert (WAITING | OVER)[state] in answer.text
+
+
+@pytest.mark.parametrize("state", WAITING)
+def test_a_page_with_something_to_wait_for_asks_again(state, reach, other):
+    link = reach(state)
+    status = other.get(f"{link}/status").text
+    assert f'hx-get="{link}/status"' in status
+    assert 'hx-trigger="every 2s"' in status
+    assert '<noscript><meta http-equiv="refresh"' in other.get(link).text
+
+
+@pytest.mark.parametrize("state", OVER)
+def test_a_final_page_asks_no_more(state, reach, other):
+    link = reach(state)
+    for path in (link, f"{link}/status"):
+        assert "hx-get" not in other.get(path).text
+        assert "refresh" not in other.get(path).text
+
+
+@pytest.mark.parametrize("state", [s for s in (*WAITING, *OVER) if s != "unpaid"])
+def test_an_invoice_is_shown_only_while_it_can_be_paid(state, reach, other):
+    bolt11 = []
+    link = reach(state)
+    bolt11.extend(o.bolt11 for o in Order.select() if o.bolt11)
+    page = other.get(link).text
+    assert "lightning:ln" not in page
+    assert not any(text in page for text in bolt11)
+    assert "<svg" not in page
+
+
+@pytest.mark.parametrize("state", ["cancelled", "expired"])
+def test_what_is_over_can_be_ordered_again(state, reach, client):
+    page = client.get(reach(state)).text
+    again = re.search(r'href="([^"]+)">Order again', page)[1].replace("&amp;", "&")
+    assert 'value="100" checked' in client.get(again).text
+    assert "for 100 MB, 3 months" in client.get(again).text
+
+
+def test_the_same_form_twice_makes_one_order(client, node):
+    form = filled_form(client, username="alice", password="correct horse")
+    first, second = (client.post("/orders", data=form) for _ in range(2))
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.location == second.location
+    assert Order.select().count() == invoices_asked_for(node) == 1
+
+
+@pytest.mark.each_database
+def test_the_same_form_twice_at_once_makes_one_order(app, client, node):
+    form = filled_form(client, username="alice")
+    windows = [same_browser(app, client) for _ in range(2)]
+    answers = at_once(*[lambda w=w: w.post("/orders", data=form) for w in windows])
+    assert [a.status_code for a in answers] == [303, 303]
+    assert len({a.location for a in answers}) == 1
+    assert Order.select().count() == invoices_asked_for(node) == 1
+
+
+def test_going_back_and_choosing_another_size_makes_a_second_order(client):
+    form = filled_form(client)
+    first = client.post("/orders", data=form)
+    second = client.post("/orders", data=form | {"space_mb": "500"})
+    assert first.location != second.location
+    assert sorted(o.space_mb for o in Order.select()) == [100, 500]
+
+
+def test_the_form_of_another_browser_makes_another_order(client, other):
+    form = filled_form(client)
+    client.post("/orders", data=form)
+    other.post("/orders", data=form | {"csrf_token": filled_form(other)["csrf_token"]})
+    assert Order.select().count() == 2
+
+
+def test_a_name_that_the_browser_holds_itself_is_explained_with_a_link(client, other):
+    link = place_order(client, username="alice").location
+    again = place_order(client, username="alice", duration="4")
+    assert again.status_code == 400
+    assert f'<a href="{link}">' in again.text
+    assert link not in place_order(other, username="alice").text
+
+
+def test_a_taken_name_is_said_beside_the_field(alice, client):
+    answer = place_order(client, username="alice")
+    assert answer.status_code == 400
+    assert re.search(r'id="username-error"[^>]*>This name is taken', answer.text)
+    assert 'value="alice"' in answer.text
+
+
+@pytest.mark.each_database
+def test_of_two_who_order_a_name_in_the_same_instant_one_gets_it(app, node):
+    for number in range(5):
+        browsers = [app.test_client() for _ in range(2)]
+        forms = [filled_form(browser, username=f"alice{number}") for browser in browsers]
+        answers = at_once(
+            *[
+                lambda b=browser, f=form: b.post("/orders", data=f)
+                for browser, form in zip(browsers, forms, strict=True)
+            ]
+        )
+        assert sorted(answer.status_code for answer in answers) == [303, 400]
+        assert "taken" in max(answers, key=lambda answer: answer.status_code).text
+    assert Order.select().count() == invoices_asked_for(node) == 5
+
+
+@with_settings(CAPACITY_MB="400")
+def test_a_size_that_is_sold_out_is_refused_beside_the_field(client, node):
+    assert "sold out" in client.get("/").text
+    answer = place_order(client, space_mb="500", username="alice")
+    assert answer.status_code == 400
+    assert 'id="space_mb-error"' in answer.text
+    assert 'value="alice"' in answer.text
+    assert invoices_asked_for(node) == Account.select().count() == 0
+
+
+@with_settings(UNPAID_PER_CLIENT="1")
+def test_too_many_names_that_one_network_has_not_paid_are_refused(client, other):
+    place_order(client, username="bobby")
+    answer = place_order(other, username="alice")
+    assert answer.status_code == 429
+    assert "several names that are not paid" in answer.text
+    assert 'value="alice"' in answer.text
+    assert place_order(other).status_code == 303
+
+
+@with_settings(UNPAID_PER_CLIENT="1")
+def test_a_cancelled_order_leaves_its_place_to_the_next(client):
+    link = place_order(client, username="bobby").location
+    send(client, f"{link}/cancel")
+    assert place_order(client, username="alice").status_code == 303
+
+
+def test_a_name_that_is_not_reserved_again_is_said_to_be_so(client, other, wallet, worker):
+    link = place_order(client, username="alice").location
+    assert "not reserved" not in client.get(link).text
+    send(client, f"{link}/cancel")
+    link = place_order(client, username="alice").location
+    assert "The name alice is not reserved" in client.get(link).text
+    peer = {"REMOTE_ADDR": "192.0.2.9"}
+    form = filled_form(other, username="alice")
+    faster = other.post("/orders", data=form, environ_base=peer).location
+    for paid in (faster, link):
+        wallet.pay(Order.get_by_id(paid.rpartition("/")[2]).bolt11)
+        work(worker)
+    assert client.get(link).location == "/account"
+    assert "The name alice was taken when you paid" in client.get("/account").text
+
+
+@with_settings(ORDERS_LIMIT="2 per day")
+def test_orders_are_limited_with_a_page_of_ours(client):
+    for _ in range(2):
+        assert place_order(client).status_code == 303
+    answer = place_order(client)
+    assert answer.status_code == 429
+    assert "<h1>Slow down</h1>" in answer.text
+    assert Order.select().count() == 2
+
+
+@with_settings(ORDERS_LIMIT="1 per day")
+def test_what_orders_nothing_is_not_counted(client):
+    for _ in range(3):
+        assert place_order(client, duration="0").status_code == 400
+        assert place_order(client, show="price").status_code == 200
+    assert place_order(client).status_code == 303
+
+
+@pytest.mark.parametrize("network", ["2001:db8:{:x}:1::1", "192.0.2.{}"])
+@with_settings(ORDERS_LIMIT_OVERALL="6 per day", ORDERS_LIMIT="3 per day")
+def test_who_orders_most_is_refused_and_nobody_else(network, client):
+    def order(number):
+        peer = {"REMOTE_ADDR": network.format(number)}
+        return client.post("/orders", data=filled_form(client), environ_base=peer).status_code
+
+    assert [order(number) for number in (1, 1, 1, 1, 2, 2, 2, 2)] == 2 * [303, 303, 303, 429]
+    assert [order(number) for number in (1, 3, 3, 3, 2, 4, 4, 4)] == (
+        [429, 303, 303, 429, 429, 303, 303, 429]
+    )
+
+
+def test_no_address_is_kept_where_limits_are_counted(app, client):
+    place_order(client)
+    counted = app.extensions["limits"]._own.storage
+    assert counted and "127.0.0.1" not in " ".join(counted)
+
+
+@with_settings(ORDERS_LIMIT="3 per day", UNPAID_PER_CLIENT="3")
+def test_all_that_a_provider_gives_to_one_customer_is_one_network(client):
+    orders = []
+    for number in range(4):
+        peer = {"REMOTE_ADDR": f"2001:db8:1:{number}::1"}
+        orders.append(client.post("/orders", data=filled_form(client), environ_base=peer))
+    assert [order.status_code for order in orders] == [303, 303, 303, 429]
+    assert 0 < int(orders[-1].headers["Retry-After"]) <= 24 * 60 * 60
+
+
+# -- the node and the panel in bad weather ---------------------------------------------
+
+
+def test_a_node_that_is_down_charges_nothing_and_holds_nothing(client, node):
+    node.down()
+    form = filled_form(client, username="alice", email="a@example.org", password="correct horse")
+    answer = client.post("/orders", data=form)
+    assert answer.status_code == 503
+    assert "Nothing was charged" in answer.text
+    assert 'value="alice"' in answer.text
+    assert "correct horse" not in answer.text
+    assert Account.select().count() == 0
+
+    node.up()
+    assert client.post("/orders", data=form).status_code == 303
+
+
+@pytest.mark.parametrize("weather", ["cut-before", "cut-after", "refuse"])
+def test_a_node_that_fails_is_a_503_and_the_next_try_works(weather, client, node):
+    node.faults.set(weather, "invoice", times=1)
+    form = filled_form(client, username="alice")
+    assert client.post("/orders", data=form).status_code == 503
+    assert client.post("/orders", data=form).status_code == 303
+
+
+def test_a_frozen_node_is_answered_for_in_time_and_holds_up_nobody_else(app, client, node):
+    node.faults.set("frozen", "invoice")
+    form = filled_form(client)
+    answers = []
+
+    def order():
+        answers.append(client.post("/orders", data=form))
+        models.db.close()
+
+    ordering = threading.Thread(target=order)
+    started = time.monotonic()
+    ordering.start()
+    eventually(lambda: invoices_asked_for(node))
+    assert app.test_client().get("/").status_code == 200
+    assert ordering.is_alive()
+    ordering.join(10)
+    assert answers[0].status_code == 503
+    assert time.monotonic() - started < 7
+    node.faults.clear()
+
+
+def test_a_panel_that_is_down_after_the_payment_is_told(reach, other, panel, worker, time_machine):
+    link = reach("failing")
+    page = other.get(link).text
+    assert "Your payment is recorded" in page
+    assert f'Last try: <time datetime="{time_of(time_machine.moment)}">' in page
+
+    panel.up()
+    time_machine.forward(3600)
+    work(worker)
+    assert "Ready" in other.get(link).text
+
+
+def test_progress_is_true(client, other, wallet, worker, panel):
+    panel.forbidden = {"sites_shell_user_add"}
+    link = place_order(client).location
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    applied = int(re.search(r'<progress value="(\d+)" max="8"', other.get(link).text)[1])
+    assert applied == sum(row.is_applied for row in models.Service.select())
+    assert 0 < applied < 8
+
+
+# -- ready -----------------------------------------------------------------------------
+
+
+def test_the_browser_that_ordered_is_logged_in_and_taken_to_its_account(reach, client):
+    answer = client.get(reach("ready"))
+    assert (answer.status_code, answer.location) == (303, "/account")
+    assert f"{Account.get().username}.shop.test" in client.get("/account").text
+
+
+def test_the_fragment_takes_the_browser_that_ordered_to_its_account(reach, client):
+    answer = client.get(f"{reach('ready')}/status")
+    assert answer.headers["HX-Redirect"] == "/account"
+    assert client.get("/account").status_code == 200
+
+
+def test_another_browser_sees_that_it_is_ready_and_no_more(reach, other, this_shop):
+    page = other.get(reach("ready")).text
+    account = Account.get()
+    assert "Ready" in page
+    assert account.username not in page
+    assert this_shop.vault.unseal(account.password_sealed) not in page
+    assert other.get("/account").location.startswith("/login")
+
+
+def test_the_account_shows_every_credential(reach, client, panel):
+    page = client.get(reach("ready"), follow_redirects=True).text
+    name = Account.get().username
+    assert page.count(panel.password_of("ftp", 1)) > 1
+    for text in (f"ls_{name}", f"info@{name}.shop.test", f"ssh ls_{name}@", "mysql -h 127.0.0.1"):
+        assert text in page
+
+
+def test_a_noted_password_is_wiped(reach, client, panel):
+    client.get(reach("ready"))
+    seen_at = re.search(r'name="seen_at" value="(\d+)"', client.get("/account").text)[1]
+    assert send(client, "/account/noted", page="/account", seen_at=seen_at).status_code == 303
+    assert Account.get().password_sealed is None
+    assert panel.password_of("ftp", 1) not in client.get("/account").text
+
+
+def test_a_password_made_since_the_page_was_shown_is_not_noted(
+    alice, this_shop, page_of_alice, client, time_machine
+):
+    page_of_alice()
+    seen_at = int(time_machine.moment)
+    time_machine.forward(5)
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    page = page_of_alice()
+    for odd in (seen_at, 0, -1, "x", ""):
+        send(client, "/account/noted", page="/account", seen_at=odd)
+    own = this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed)
+    assert own in page
+    send(client, "/account/noted", page="/account", seen_at=10**30)
+    assert Service.get(kind="ftp").own_password_sealed is None
+
+
+def test_a_password_that_does_not_open_yet_is_not_shown(alice, this_shop, page_of_alice, panel):
+    panel.faults.set("refuse", "sites_ftp_user_update", message="HTTP 500")
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    page = page_of_alice()
+    assert this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed) not in page
+
+
+def test_beside_a_service_with_a_chosen_password_no_other_is_shown(
+    reach, client, this_shop, worker
+):
+    client.get(reach("ready"))
+    account = Account.get()
+    wanted.set_password(this_shop, account.id, "ftp", f"ls_{account.username}", "another horse")
+    work(worker)
+    page = client.get("/account").text
+    made = this_shop.vault.unseal(account.password_sealed)
+    assert page.count(made) == 4  # above, and beside three of four services
+    assert "another horse" not in page
+
+
+def test_a_made_password_no_longer_claims_to_log_in_once_that_was_changed(reach, client, panel):
+    client.get(reach("ready"))
+    assert "It opens the login here" in client.get("/account").text
+    change_password(client, current=panel.password_of("ftp", 1))
+    page = client.get("/account").text
+    assert panel.password_of("ftp", 1) in page
+    assert "It opens the login here" not in page
+
+
+def test_a_password_that_was_typed_is_never_shown(client, wallet, worker):
+    link = place_order(client, password="correct horse").location
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    assert "correct horse" not in client.get(link, follow_redirects=True).text
+
+
+def test_nobody_sees_an_account_without_a_login(alice, client):
+    answer = client.get("/account")
+    assert (answer.status_code, answer.location) == (302, "/login?next=%2Faccount")
+    assert send(client, "/account/noted").location.startswith("/login")
+    assert send(client, "/account/password").location.startswith("/login")
+
+
+def test_each_sees_the_own_account_only(alice, this_shop, wallet, worker, client):
+    bob = orders.place(this_shop, wish(username="bobby", password="battery staple"))
+    wallet.pay(bob.bolt11)
+    work(worker)
+    log_in(client, "bobby", "battery staple")
+    page = client.get("/account").text
+    assert "bobby.shop.test" in page
+    assert "alice" not in page
+
+
+@pytest.fixture
+def page_of_alice(alice, client, worker):
+    """What alice reads, after the worker has done what is due."""
+
+    def page():
+        work(worker)
+        if client.get("/account").status_code == 302:
+            log_in(client, "alice", "correct horse")
+        return client.get("/account").text
+
+    return page
+
+
+def test_the_account_says_what_is_applied_and_what_is_live(
+    alice, this_shop, page_of_alice, panel, time_machine
+):
+    assert "being switched on" in page_of_alice()
+    for _ in range(2):
+        time_machine.forward(panel.seconds_to_go() + 5)
+        progress.look_at_queues(this_shop)
+    page = page_of_alice()
+    assert page.count('class="state">live') == 5
+    assert "being switched on" not in page
+
+
+def test_the_account_says_that_it_is_suspended(this_shop, alice, page_of_alice):
+    Account.update(expires_at=Account.valued_at, value_msat=0).execute()
+    accounts.suspend(alice.id)
+    assert "The paid time is over" in page_of_alice()
+    assert 'class="state">off' not in page_of_alice()  # the server lets people in still
+    reconcile.reconcile(this_shop, alice.id)
+    let_the_server_follow()
+    assert page_of_alice().count('class="state">off') == 5
+
+
+def test_the_account_says_why_it_is_blocked_and_escapes_it(alice, page_of_alice):
+    accounts.block(alice.id, "It sent <b>spam</b>")
+    assert "The reason: It sent &lt;b&gt;spam&lt;/b&gt;" in page_of_alice()
+
+
+def test_the_account_says_that_it_is_being_closed(alice, page_of_alice, panel):
+    panel.forbidden = {"sites_web_domain_delete"}
+    accounts.close(alice.id)
+    page = page_of_alice()
+    assert "This hosting is being closed" in page
+    assert "being removed" in page
+
+
+def test_what_waits_for_the_operator_is_said_to_be_known(alice, page_of_alice, panel):
+    panel.forbidden = {"sites_ftp_user_update"}
+    wanted.switch(alice.id, "ftp", "ls_alice", False)
+    page = page_of_alice()
+    assert "we know and are on it" in page
+    assert "sites_ftp_user_update" not in page
+
+
+def test_the_account_shows_new_passwords_and_leads_to_the_rest(alice, this_shop, page_of_alice):
+    wanted.add(this_shop, alice.id, "alias", "alice.example")
+    wanted.add(this_shop, alice.id, "mailbox", "eve@alice.shop.test")
+    wanted.add(this_shop, alice.id, "forward", "a@alice.shop.test", destination="b@example.org")
+    page = page_of_alice()
+    assert "<code>eve@alice.shop.test</code>" in page
+    assert "alice.example</span>" in page
+    assert "2 more mailboxes or forwards:" in page
+    own = Service.get(name="eve@alice.shop.test").own_password_sealed
+    assert this_shop.vault.unseal(own) in page
+
+
+def test_a_service_that_is_gone_does_not_break_the_page(alice, page_of_alice):
+    wanted.remove(alice.id, "ftp", "ls_alice")
+    assert "<h3>FTP</h3>" not in page_of_alice()
+
+
+# -- login -----------------------------------------------------------------------------
+
+
+def test_name_and_password_open_the_account(alice, client):
+    answer = log_in(client, "alice", "correct horse")
+    assert (answer.status_code, answer.location) == (303, "/account")
+    assert "alice.shop.test" in client.get("/account").text
+
+
+def test_the_name_may_be_written_in_capitals_and_with_blanks(alice, client):
+    assert log_in(client, " Alice ", "correct horse").status_code == 303
+
+
+def without_tokens(page):
+    return re.sub(r'name="csrf_token"[^>]*>', "", page)
+
+
+def test_unknown_user_and_wrong_password_look_the_same(alice, client):
+    wrong = log_in(client, "alice", "wrong password")
+    unknown = log_in(client, "nobob", "wrong password")
+    assert wrong.status_code == unknown.status_code == 400
+    same = without_tokens(wrong.text).replace("alice", "nobob") == without_tokens(unknown.text)
+    assert same
+    assert "wrong password" not in wrong.text
+
+
+def test_an_order_not_paid_yet_is_no_login(order, client):
+    assert log_in(client, "alice", "correct horse").status_code == 400
+
+
+@with_settings(LOGINS_LIMIT="1000 per minute")
+def test_unknown_user_and_wrong_password_take_the_same_time(alice, client):
+    # At its full cost, as that of nobody.
+    hashed = generate_password_hash("correct horse", passwords._NOBODY.partition("$")[0])
+    Account.update(password_hash=hashed).execute()
+    token = csrf_token(client.get("/login").text)
+    taken = {"alice": [], "nobob": [], "no user !": []}
+    for _ in range(9):
+        for name, times in taken.items():
+            # Of this thread alone: what else the machine does is not measured.
+            start = time.thread_time()
+            typed = {"csrf_token": token, "username": name, "password": "wrong password"}
+            client.post("/login", data=typed)
+            times.append(time.thread_time() - start)
+    medians = [statistics.median(times) for times in taken.values()]
+    assert max(medians) < 1.2 * min(medians)
+
+
+HOSTILE_LOGINS = [
+    ("\0", "correct horse"),
+    ("al\0ice", "correct horse"),
+    ("a" * 65, "correct horse"),
+    ("' OR 1=1 --", "correct horse"),
+    ("", "correct horse"),
+    ("alice", "\0"),
+    ("alice", "correct horse" * 1000),
+    ("alice", "ünïcode"),
+    ("alice", ""),
+]
+
+
+@with_settings(LOGINS_LIMIT="1000 per minute")
+def test_hostile_logins_are_refused_politely(alice, client):
+    for username, password in HOSTILE_LOGINS:
+        answer = log_in(client, username, password)
+        assert answer.status_code == 400
+        assert "<h1>Log in</h1>" in answer.text
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_logins_are_limited_right_ones_too(alice, app, other):
+    assert log_in(app.test_client(), "alice", "correct horse").status_code == 303
+    assert log_in(other, "alice", "wrong password").status_code == 400
+    answer = log_in(other, "alice", "correct horse")
+    assert answer.status_code == 429
+    assert "<h1>Slow down</h1>" in answer.text
+    assert other.get("/login").status_code == 200
+
+
+@pytest.fixture
+def known(alice, app):
+    """A browser in which alice was logged in before."""
+    browser = app.test_client()
+    log_in(browser, "alice", "correct horse", environ_base={"REMOTE_ADDR": "192.0.2.9"})
+    send(browser, "/logout")
+    return browser
+
+
+def from_network(number: int) -> dict:
+    return {"environ_base": {"REMOTE_ADDR": f"192.0.2.{number}"}}
+
+
+@with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="3 per day")
+def test_who_was_logged_in_before_shares_no_limit_with_strangers(known, alice, app, this_shop):
+    open_account(this_shop, "bobby", password_hash=alice.password_hash)
+    other = app.test_client()
+    statuses = [
+        log_in(other, "alice", "wrong password", **from_network(number)).status_code
+        for number in (1, 1, 1, 2, 2)
+    ]
+    # One was the first login of this browser; that of another network has its share.
+    assert statuses == [400, 400, 429, 400, 429]
+    assert log_in(known, "bobby", "correct horse", **from_network(1)).status_code == 429
+    # His own is limited as well, at each network.
+    statuses = [
+        log_in(known, "alice", "wrong password", **from_network(1)).status_code for _ in range(3)
+    ]
+    assert statuses == [400, 400, 429]
+    assert log_in(known, " Alice", "correct horse", **from_network(3)).status_code == 303
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_a_network_with_many_hostings_has_one_limit_for_all_of_them(known, alice, this_shop):
+    for name in ("mallory", "malloryb"):
+        open_account(this_shop, name, password_hash=alice.password_hash)
+        log_in(known, name, "correct horse", **from_network(len(name)))
+    statuses = [
+        log_in(known, name, "correct horse", **from_network(1)).status_code
+        for name in ("mallory", "malloryb", "mallory")
+    ]
+    assert statuses == [303, 303, 429]
+    assert log_in(known, "alice", "correct horse", **from_network(2)).status_code == 303
+
+
+def test_who_was_logged_in_before_does_not_wait_behind_strangers(known, app):
+    flood, is_over = passwords.STRANGERS, threading.Event()
+
+    def hash_long(network):
+        with flood.place(network):
+            is_over.wait()
+
+    with ThreadPoolExecutor() as pool:
+        for number in range(3):
+            pool.submit(hash_long, f"192.0.2.{number}")
+        eventually(lambda: len(flood._networks) == 3)
+        stranger = log_in(app.test_client(), "alice", "correct horse", **from_network(5))
+        entered = log_in(known, "alice", "correct horse", **from_network(1))
+        is_over.set()
+    assert (stranger.status_code, entered.status_code) == (429, 303)
+
+
+def test_of_one_network_one_waits_at_a_time(alice, client):
+    with passwords.STRANGERS.place("192.0.2.1"):
+        assert log_in(client, "alice", "correct horse", **from_network(1)).status_code == 429
+        assert log_in(client, "alice", "correct horse", **from_network(2)).status_code == 303
+    assert log_in(client, "alice", "correct horse", **from_network(1)).status_code == 303
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
+def test_guessing_the_current_password_is_limited_too(alice, client):
+    log_in(client, "alice", "correct horse")
+    for _ in range(2):
+        assert change_password(client, current="wrong guess").status_code == 400
+    assert change_password(client).status_code == 429
+
+
+def test_a_flood_of_logins_is_turned_away(alice, client):
+    with passwords.STRANGERS.place("127.0.0.1"):
+        assert log_in(client, "alice", "correct horse").status_code == 429
+
+
+@with_settings(PROXY_HOPS="1", LOGINS_LIMIT="1 per day")
+def test_behind_a_proxy_each_client_has_a_limit_of_its_own(alice, client):
+    statuses = [
+        log_in(client, "alice", "wrong", headers={"X-Forwarded-For": seen}).status_code
+        for seen in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.99, 192.0.2.1")
+    ]
+    assert statuses == [400, 400, 429, 429]
+
+
+@with_settings(LOGINS_LIMIT="1 per day")
+def test_without_a_proxy_nobody_can_claim_an_address(alice, client):
+    statuses = [
+        log_in(client, "alice", "wrong", headers={"X-Forwarded-For": seen}).status_code
+        for seen in ("192.0.2.1", "192.0.2.2")
+    ]
+    assert statuses == [400, 429]
+
+
+def test_logging_in_keeps_of_the_session_before_only_whose_orders_wait(alice, client):
+    link = place_order(client).location
+    with client.session_transaction() as session:
+        session["left over"] = "something"
+    log_in(client, "alice", "correct horse")
+    assert "Cancel the order" in client.get(link).text
+    with client.session_transaction() as session:
+        assert "left over" not in session
+        assert "_id" not in session
+
+
+def test_an_order_whose_invoice_is_being_made_says_so_and_looks_again(client):
+    link = place_order(client).location
+    Order.update(bolt11=None).execute()
+    page = client.get(link).text
+    assert "Your invoice is being made" in page
+    assert '<meta http-equiv="refresh" content="3">' in page
+    assert "Cancel the order" not in page
+
+
+@with_settings(LOGINS_LIMIT="1 per day")
+def test_a_limit_that_is_reached_logs_no_address(client, caplog):
+    caplog.set_level("INFO")
+    log_in(client, "alice", "wrong password")
+    assert log_in(client, "alice", "wrong password").status_code == 429
+    assert "127.0.0.1" not in caplog.text
+
+
+def test_a_waiting_order_is_entered_after_a_login_to_another_hosting(alice, client, wallet, worker):
+    link = place_order(client).location
+    log_in(client, "alice", "correct horse")
+    wallet.pay(Order.get_by_id(link.rpartition("/")[2]).bolt11)
+    work(worker)
+    assert client.get(link).location == "/account"
+    assert "We made this password for you" in client.get("/account").text
+
+
+def test_logging_out_ends_the_right_to_enter_by_the_orders_link(client, wallet, worker):
+    link = place_order(client).location
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    assert client.get(link).status_code == 303
+    send(client, "/logout")
+    assert client.get(link).status_code == 200
+    assert client.get("/account").location.startswith("/login")
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/orders/x"])
+def test_a_login_leads_nowhere_else(alice, client, target):
+    token = csrf_token(client.get("/login", query_string={"next": target}).text)
+    typed = {"username": "alice", "password": "correct horse", "next": target}
+    answer = client.post(
+        "/login", query_string={"next": target}, data=typed | {"csrf_token": token}
+    )
+    assert answer.location == "/account"
+
+
+def test_logging_out_takes_a_form(alice, client):
+    log_in(client, "alice", "correct horse")
+    assert client.get("/logout").status_code == 405
+    assert client.get("/account").status_code == 200
+    assert send(client, "/logout").location == "/"
+    assert client.get("/account").status_code == 302
+
+
+def test_logging_out_ends_the_right_to_enter_by_the_order(reach, client):
+    link = reach("ready")
+    client.get(link)
+    send(client, "/logout")
+    assert client.get(link).status_code == 200
+
+
+# -- the login password ----------------------------------------------------------------
+
+
+def change_password(client, current="correct horse", new="battery staple"):
+    return send(client, "/account/password", page="/account", current=current, new=new)
+
+
+def test_a_changed_password_is_the_one_that_logs_in(alice, client, other):
+    log_in(client, "alice", "correct horse")
+    assert change_password(client).location == "/account/settings"
+    assert client.get("/account").status_code == 200
+    assert log_in(other, "alice", "correct horse").status_code == 400
+    assert log_in(other, "alice", "battery staple").status_code == 303
+
+
+def test_changing_the_password_logs_other_sessions_out(alice, client, other):
+    log_in(client, "alice", "correct horse")
+    log_in(other, "alice", "correct horse")
+    change_password(client)
+    assert other.get("/account").status_code == 302
+
+
+def test_changing_the_password_ends_the_ordering_browsers_right_to_enter(
+    client, other, wallet, worker
+):
+    link = place_order(client, username="alice", password="correct horse").location
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    assert client.get(link).location == "/account"
+    log_in(other, "alice", "correct horse")
+    change_password(other)
+    assert client.get("/account").status_code == 302
+    assert client.get(link).status_code == 200
+    assert client.get("/account").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("field", "typed"),
+    [
+        ("current", {"current": "wrong password"}),
+        ("current", {"current": ""}),
+        ("new", {"new": ""}),
+        ("new", {"new": "short"}),
+        ("new", {"new": "        "}),
+        ("new", {"new": "p" * 65}),
+        ("new", {"new": "pässword word"}),
+    ],
+)
+def test_a_password_is_changed_only_by_who_knows_it_and_to_a_good_one(alice, client, field, typed):
+    log_in(client, "alice", "correct horse")
+    answer = change_password(client, **typed)
+    assert answer.status_code == 400
+    assert f'id="{field}-error"' in answer.text
+    assert Account.get_by_id(alice.id).password_hash == alice.password_hash
+    assert not any(f'value="{value}"' in answer.text for value in typed.values() if value)
+
+
+# -- cancelling ------------------------------------------------------------------------
+
+
+def test_cancelling_frees_name_and_space_and_deletes_the_invoice(client, this_shop):
+    link = place_order(client, username="alice").location
+    order = Order.get()
+    answer = send(client, f"{link}/cancel", page=link)
+    assert (answer.status_code, answer.location) == (303, link)
+    assert this_shop.node.find_invoice(order_book.label(this_shop, order)) is None
+    assert place_order(client, username="alice").status_code == 303
+
+
+def test_only_the_browser_that_ordered_may_cancel(client, other, alice):
+    link = place_order(client).location
+    assert send(other, f"{link}/cancel").status_code == 404
+    log_in(other, "alice", "correct horse")
+    assert send(other, f"{link}/cancel", page="/account").status_code == 404
+    assert "Waiting for your payment" in client.get(link).text
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_cancelling_a_paid_order_does_nothing(client, wallet, worker, is_recorded):
+    link = place_order(client).location
+    wallet.pay(Order.get().bolt11)
+    if is_recorded:
+        record_payments(worker)
+    send(client, f"{link}/cancel")
+    assert Order.get().cancelled_at is None
+    work(worker)
+    assert Account.get().ready_at is not None
+
+
+def test_cancelling_twice_is_cancelling_once(client):
+    link = place_order(client).location
+    answers = [send(client, f"{link}/cancel") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 303]
+
+
+def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker):
+    link = place_order(client).location
+    node.down()
+    answer = send(client, f"{link}/cancel", page=link)
+    assert answer.status_code == 503
+    assert "This is cancelled as soon as it does" in answer.text
+    for page in (answer.text, client.get(link).text):
+        assert "Please pay this invoice no more" in page
+        assert "lnbc" not in page
+    node.up()
+    worker.tidy()
+    assert "Cancelled" in client.get(link).text
+
+
+def test_an_invoice_that_the_node_has_lost_is_not_said_to_be_unpaid(
+    client, node, worker, time_machine
+):
+    copy = node.copied()
+    link = place_order(client).location
+    node.restore(copy)
+    worker.tidy()
+    time_machine.forward(60)
+    worker.tidy()
+    page = client.get(link).text
+    assert "cannot say whether it was paid" in page and Order.get().payment_hash in page
+    assert "Nothing was charged" not in page
+    assert "hx-trigger" not in page and "Order again" in page
+
+
+# -- links -----------------------------------------------------------------------------
+
+
+HOSTILE_TOKENS = ["x", "..%2F..%2Fetc", "0" * 32, "0" * 10_000, "%00", "%FF", "'%20OR%201=1"]
+
+
+@pytest.mark.parametrize("token", HOSTILE_TOKENS, ids=range(len(HOSTILE_TOKENS)))
+def test_an_unknown_link_is_a_404(client, token):
+    place_order(client)
+    assert client.get(f"/orders/{token}").status_code == 404
+    assert client.get(f"/orders/{token}/status").status_code == 404
+    assert send(client, f"/orders/{token}/cancel").status_code == 404
+
+
+def test_no_link_at_all_is_a_404(client):
+    assert client.get("/orders/").status_code == 404
+    assert client.get("/orders/../account").status_code in (302, 404)
+
+
+def test_a_payment_without_an_order_has_no_page(client, this_shop):
+    label = this_shop.config.label_prefix + "f" * 32
+    payments.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
+    assert Order.get().kind == "lost"
+    assert client.get(f"/orders/{Order.get().token}").status_code == 404
+    assert client.get(f"/orders/{Order.get().token}/status").status_code == 404
+
+
+def test_nothing_pays_from_a_sandbox_here(app, client):
+    link = place_order(client).location
+    assert "sandbox" not in client.get(link).text
+    assert not any("sandbox" in str(rule) for rule in app.url_map.iter_rules())
+    assert send(client, f"/sandbox/pay/{Order.get().token}").status_code == 404
+
+
+@pytest.mark.each_database
+def test_nul_characters_do_no_harm(client):
+    assert client.get("/orders/%00").status_code == 404
+    assert log_in(client, "al\0ice", "\0").status_code == 400
+    for field in ("username", "email", "password", "duration", "space_mb", "unit"):
+        assert place_order(client, **{field: "al\0ice"}).status_code == 400
+    assert place_order(client, form_id="\0").status_code == 303

@@ -1,0 +1,198 @@
+"""HTTPS: what the server could not get is noticed, told, and asked for again in its time."""
+
+from dataclasses import replace
+from itertools import groupby
+
+import pytest
+
+from lightningspace.api import resources
+from lightningspace.base.models import Account, Domain, Service
+from lightningspace.outside.dns import Resolver
+from lightningspace.panel import reconcile
+from lightningspace.rules import (
+    accounts,
+    certificates,
+    domain_checks,
+    domains,
+    progress,
+    services,
+    usage,
+    wanted,
+)
+from tests.conftest import log_in
+
+pytestmark = pytest.mark.any_database
+
+HOUR, DAY = 3600, 86400
+SITE, NAME = "alice.shop.test", "alice.example"
+
+
+@pytest.fixture
+def shop(this_shop, dns):
+    dns.publish(SITE, "A", "192.0.2.1")
+    dns.publish(SITE, "AAAA", "2001:db8::1")
+    return replace(this_shop, resolver=Resolver((dns.address,), seconds=5))
+
+
+@pytest.fixture
+def alice(shop, time_machine, alice):
+    return alice
+
+
+@pytest.fixture
+def after(shop, alice, time_machine):
+    """Let time pass, with all that the worker does: `after(seconds)`."""
+
+    def after(seconds: int, step: int = 30 * 60) -> None:
+        for _ in range(-(-seconds // step)):
+            time_machine.forward(step)
+            domain_checks.look(shop)
+            usage.look(shop)
+            reconcile.reconcile(shop, alice.id)
+
+    return after
+
+
+def switch(alice, active: bool) -> None:
+    wanted.configure(alice.id, "site", SITE, letsencrypt=active)
+
+
+def site() -> Service:
+    return Service.get(kind="site")
+
+
+def https(client) -> str:
+    page = client.get("/account/settings").text
+    return page.partition("<span>HTTPS <small>")[2].partition("<")[0]
+
+
+def claim(shop, dns, alice) -> None:
+    domains.add(shop, alice.id, NAME, False)
+    dns.publish_text(domains.proof_name(NAME), domains.proof(alice.id))
+
+
+def test_a_certificate_that_is_refused_is_noticed_told_and_asked_for_again(
+    client, shop, alice, panel, after
+):
+    log_in(client, "alice", "correct horse")
+    panel.no_certificates = True
+    switch(alice, True)
+    after(1, step=1)
+    assert site().is_applied and https(client) == "on"  # as far as anybody knows
+    after(5 * 60, step=5 * 60)
+    assert panel.records("site")[0]["ssl"] == "n"
+    assert https(client) == "no certificate yet"
+    known = progress.Progress(alice, services.of_account(alice.id))
+    assert resources.service(shop, site(), known, True)["note"] == certificates.NONE
+    page = client.get("/account/settings").text
+    assert "Let’s Encrypt has given none so far. We ask again" in page
+
+    panel.no_certificates = False
+    after(HOUR)
+    assert https(client) == "on" and site().note is None
+    assert panel.records("site")[0]["ssl_letsencrypt"] == "y"
+    assert panel.certificates_asked == [[SITE]] * 2
+
+
+def test_it_is_asked_for_ever_more_rarely(alice, panel, after):
+    panel.no_certificates = True
+    switch(alice, True)
+    after(DAY)
+    assert len(panel.certificates_asked) == 5
+    after(6 * DAY, step=6 * HOUR)
+    assert len(panel.certificates_asked) <= 11
+
+
+def test_it_is_not_asked_for_while_the_name_leads_elsewhere(this_shop, dns, alice, panel, after):
+    panel.no_certificates = True
+    switch(alice, True)
+    for kind in ("A", "AAAA"):
+        dns.publish(SITE, kind)
+    after(DAY)
+    assert len(panel.certificates_asked) == 1
+    dns.publish(SITE, "A", "192.0.2.1")
+    after(HOUR)
+    assert len(panel.certificates_asked) == 2
+
+
+def test_whoever_presses_the_switch_it_waits_for_its_turn(client, alice, panel, after):
+    log_in(client, "alice", "correct horse")
+    panel.no_certificates = True
+    for number in range(20):
+        switch(alice, number % 2 == 1)
+        wanted.configure(alice.id, "site", SITE, php=number % 2 == 1)
+        after(2 * 60, step=2 * 60)
+    assert len(panel.certificates_asked) <= 3
+    assert https(client) == "no certificate yet"
+    switch(alice, False)
+    after(1, step=1)
+    assert https(client) == "off"
+
+
+@pytest.mark.each_database
+def test_of_two_in_the_same_moment_one_takes_the_turn(alice):
+    first, second = site(), site()
+    assert certificates.take_turn(first)
+    assert not certificates.take_turn(second) and not certificates.take_turn(first)
+    assert site().certificate_asks == 1
+
+
+def test_what_is_off_asks_for_none(alice, panel, after):
+    accounts.suspend(alice.id)
+    switch(alice, True)
+    after(HOUR)
+    assert panel.certificates_asked == []
+    accounts.resume(alice.id)
+    after(1, step=1)
+    assert panel.certificates_asked == [[SITE]]
+
+
+def test_a_domain_comes_to_the_certificate_when_it_leads_here(
+    client, shop, dns, alice, panel, after
+):
+    log_in(client, "alice", "correct horse")
+    switch(alice, True)
+    claim(shop, dns, alice)
+    dns.publish(NAME, "A", "198.51.100.7")
+    after(HOUR)
+    assert {tuple(names) for names in panel.certificates_asked} == {(SITE,)}
+    assert (
+        f"HTTPS comes once its addresses are those of {SITE}" in client.get("/account/domains").text
+    )
+
+    dns.publish(NAME, "A")
+    dns.publish(NAME, "CNAME", f"{SITE}.")
+    after(2 * HOUR)
+    assert panel.certificates_asked[-1] == [SITE, NAME]
+    assert "HTTPS comes" not in client.get("/account/domains").text
+
+
+def test_a_domain_that_comes_and_goes_costs_few_certificates(shop, dns, alice, panel, after):
+    switch(alice, True)
+    claim(shop, dns, alice)
+    for number in range(24):
+        dns.publish(NAME, "A", "192.0.2.1" if number % 2 else "198.51.100.7")
+        Domain.update(look_at=0).execute()
+        after(HOUR, step=HOUR)
+    sets = [names for names, _ in groupby(panel.certificates_asked)]
+    assert 2 <= len(sets) <= 6
+
+
+def test_a_domain_whose_address_nobody_tells_stays_where_it_is(shop, dns, alice, panel, after):
+    claim(shop, dns, alice)
+    dns.publish(NAME, "A", "192.0.2.1")
+    after(5 * 60, step=5 * 60)
+    dns.fault = "servfail"
+    Domain.update(look_at=0).execute()
+    after(5 * 60, step=5 * 60)
+    assert panel.records("alias")[0]["ssl_letsencrypt_exclude"] == "n"
+
+
+def test_a_record_that_is_another_sites_says_nothing(shop, alice, panel, after):
+    switch(alice, True)
+    after(1, step=1)
+    record = panel.find("site", site().panel_id).record
+    record.update(domain="bobs.shop.test", ssl_letsencrypt="n")
+    Account.update(usage_at=0).execute()
+    usage.look(shop)
+    assert site().note is None and site().is_applied

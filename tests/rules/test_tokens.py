@@ -1,0 +1,747 @@
+"""Receipts and tokens: who holds what, for how long, and who gets in from a wallet's history."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+
+import pytest
+from coincurve import PrivateKey
+
+from lightningspace.base import models
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, RestingName, Token
+from lightningspace.base.prices import Terms
+from lightningspace.base.vault import Vault
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import WHOLE, Invalid, Keys, Macaroon, Rights, Void
+from lightningspace.outside.node import Node, NodeError
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, hostnames, invoices, order_book, orders, payments, tokens
+from lightningspace.rules.orders import Buyer
+from lightningspace.rules.tokens import RECEIPT, NotRecovered, NotSettled, RecoveryWaits
+from lightningspace.sandbox import bolt11 as bolt11s
+from tests.conftest import at_once, log_in, record_payments, wish, work
+
+pytestmark = pytest.mark.any_database
+
+HOUR, DAY = 3600, 86400
+ABLE_TO_PAY = Rights(frozenset({"read", "pay"}), None)
+
+
+@dataclass
+class Paid:
+    """A paid order as its payer has it: token and preimage, and what the wallet keeps."""
+
+    order: Order
+    macaroon: Macaroon
+    preimage: bytes
+    bolt11: str
+
+    @property
+    def account(self) -> Account:
+        return Account.get_by_id(Order.get_by_id(self.order.token).account_id)
+
+    def holder(self, shop) -> tokens.Holder:
+        return tokens.holder(shop, self.macaroon, self.preimage)
+
+
+@pytest.fixture
+def settle(this_shop, worker):
+    """Record what is paid, and let it take effect; the panel has no part in that."""
+
+    def settle():
+        record_payments(worker)
+        for due in payments.due():
+            payments.apply(this_shop, due.token)
+
+    return settle
+
+
+@pytest.fixture
+def pay(this_shop, wallet, settle):
+    """Pay an order and let it take effect."""
+
+    def pay(order, rights=WHOLE, then=settle) -> Paid:
+        macaroon = tokens.challenge(this_shop, order, rights)
+        preimage = bytes.fromhex(wallet.pay(order.bolt11)["payment_preimage"])
+        then()
+        return Paid(order, macaroon, preimage, order.bolt11)
+
+    return pay
+
+
+@pytest.fixture
+def bought(this_shop, pay) -> Paid:
+    """alice's hosting, bought by a program."""
+    return pay(orders.place(this_shop, wish(username="alice", browser=None)))
+
+
+@pytest.fixture
+def extend(this_shop, pay):
+    """Buy a day more as the holder of some token; None: in a browser."""
+
+    def extend(account, holder=None, **kwargs) -> Paid:
+        buyer = Buyer("alice's browser", secrets.token_hex(8))
+        if holder:
+            epoch = holder.account.receipt_epoch
+            buyer = Buyer(None, secrets.token_hex(8), holder.source, epoch)
+        order = orders.extend(this_shop, account.id, 1, "days", buyer)
+        return pay(order, holder.rights if holder else WHOLE, **kwargs)
+
+    return extend
+
+
+@pytest.fixture
+def hand_out(this_shop):
+    """Hand out a token: its row, and what somebody else gets."""
+
+    def hand_out(account, rights=ABLE_TO_PAY):
+        token = tokens.hand_out(this_shop, account.id, "for bob", rights)
+        return token, *read(tokens.text_of(this_shop, token))
+
+    return hand_out
+
+
+def read(text: str) -> tuple[Macaroon, bytes]:
+    macaroon, _, preimage = text.rpartition(":")
+    return l402.read(macaroon), l402.read_preimage(preimage)
+
+
+def renew(account: Account) -> None:
+    with models.transaction():
+        tokens.renew_within(account.id)
+
+
+def close(account: Account, this_shop, worker) -> None:
+    """To the end: nothing is left of it."""
+    with models.transaction():
+        accounts.close_within(account.id)
+    for _ in range(3):
+        reconcile.reconcile(this_shop, account.id)
+        if not Account.select().where(Account.id == account.id).exists():
+            return
+    raise AssertionError("it is still there")
+
+
+def refusal(call, *arguments) -> type[Exception]:
+    with pytest.raises((Invalid, NotSettled)) as refused:
+        call(*arguments)
+    return refused.type
+
+
+# -- the receipt -----------------------------------------------------------------------
+
+
+@pytest.mark.each_database
+def test_the_token_of_the_order_that_opened_it_gives_control(bought, this_shop):
+    held = bought.holder(this_shop)
+    assert (held.account, held.rights, held.source) == (bought.account, WHOLE, RECEIPT)
+    assert held.order == bought.order
+
+
+def test_it_goes_on_counting_when_more_is_paid(bought, extend, this_shop):
+    extend(bought.account)
+    assert bought.holder(this_shop).rights == WHOLE
+
+
+def test_narrowed_it_is_worth_less_and_has_another_mark(bought, this_shop):
+    narrowed = bought.macaroon.narrowed("lightning-space_capabilities=read")
+    held = tokens.holder(this_shop, narrowed, bought.preimage)
+    assert (held.rights, held.source) == (Rights(frozenset({"read"}), None), RECEIPT)
+    assert held.mark != bought.holder(this_shop).mark == bought.holder(this_shop).mark
+
+
+def test_narrowed_in_time_it_ends(bought, this_shop, time_machine):
+    narrowed = bought.macaroon.narrowed(f"lightning-space_valid_until={now() + HOUR}")
+    assert not tokens.holder(this_shop, narrowed, bought.preimage).rights.are_whole
+    time_machine.forward(HOUR)
+    assert refusal(tokens.holder, this_shop, narrowed, bought.preimage) is Void
+
+
+def test_another_orders_preimage_does_not_do(bought, pay, this_shop):
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    assert refusal(tokens.holder, this_shop, bought.macaroon, bobs.preimage) is Invalid
+
+
+def test_of_another_shop_it_is_worth_nothing_here(bought, this_shop):
+    other = replace(this_shop, keys=Keys([b"of another shop"]))
+    assert refusal(bought.holder, other) is Void
+
+
+def test_it_lasts_while_its_key_is_among_the_older_ones(bought, this_shop):
+    masters = this_shop.vault.token_masters()
+    rotated = replace(this_shop, keys=Keys([b"a new one", *masters]))
+    assert bought.holder(rotated).rights == WHOLE
+    anew = read(tokens.receipt(rotated, bought.account))
+    assert tokens.holder(rotated, *anew).rights == WHOLE
+    assert refusal(tokens.holder, this_shop, *anew) is Void
+
+
+def test_until_its_payment_is_recorded_it_is_not_settled(this_shop, wallet, pay, settle):
+    paid = pay(orders.place(this_shop, wish()), then=lambda: None)
+    assert refusal(paid.holder, this_shop) is NotSettled
+    settle()
+    assert paid.holder(this_shop).rights == WHOLE
+
+
+def unpaid(this_shop, node, order) -> Paid:
+    """What its payer would have: nobody else knows the preimage before."""
+    preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
+    return Paid(order, tokens.challenge(this_shop, order), preimage, order.bolt11)
+
+
+def test_of_an_order_that_was_cancelled_it_is_void(this_shop, node, order):
+    never_paid = unpaid(this_shop, node, order)
+    assert refusal(never_paid.holder, this_shop) is NotSettled
+    invoices.cancel(this_shop, order)
+    assert refusal(never_paid.holder, this_shop) is Void
+
+
+def test_of_an_order_that_is_over_it_is_void_and_then_forgotten(
+    this_shop, node, order, worker, time_machine
+):
+    never_paid = unpaid(this_shop, node, order)
+    time_machine.forward(HOUR)
+    worker.tidy()
+    assert refusal(never_paid.holder, this_shop) is Void
+    time_machine.forward(DAY)
+    worker.tidy()
+    assert not Order.select().exists()
+    assert refusal(never_paid.holder, this_shop) is Void
+
+
+@pytest.mark.each_database
+def test_a_new_receipt_ends_every_token(bought, extend, hand_out, this_shop):
+    _, *handed_out = hand_out(bought.account)
+    extended = extend(bought.account, bought.holder(this_shop))
+    by_bob = extend(bought.account, tokens.holder(this_shop, *handed_out))
+    renew(bought.account)
+    assert refusal(bought.holder, this_shop) is Void
+    assert refusal(extended.holder, this_shop) is Void
+    assert refusal(by_bob.holder, this_shop) is Void
+    assert refusal(tokens.holder, this_shop, *handed_out) is Void
+    assert not Token.select().exists()
+
+
+def test_the_new_receipt_counts_and_so_does_what_is_bought_with_it(bought, extend, this_shop):
+    renew(bought.account)
+    anew = read(tokens.receipt(this_shop, bought.account))
+    held = tokens.holder(this_shop, *anew)
+    assert (held.rights, held.source) == (WHOLE, RECEIPT)
+    assert extend(bought.account, held).holder(this_shop).rights == WHOLE
+
+
+@pytest.mark.parametrize("when", ["before it", "by a request that was under way"])
+def test_an_order_of_an_older_receipt_buys_time_and_no_control(
+    bought, extend, settle, this_shop, when
+):
+    held, before = bought.holder(this_shop), bought.account.expires_at
+    if when == "before it":
+        extended = extend(bought.account, held, then=lambda: renew(bought.account))
+        settle()
+    else:
+        renew(bought.account)
+        extended = extend(bought.account, held)
+    assert bought.account.expires_at == before + DAY
+    assert refusal(extended.holder, this_shop) is Void
+
+
+@pytest.mark.each_database
+def test_of_a_closed_hosting_it_is_void_and_whoever_has_the_name_next_is_safe(
+    bought, hand_out, extend, pay, this_shop, worker, time_machine
+):
+    _, *handed_out = hand_out(bought.account)
+    extended = extend(bought.account, bought.holder(this_shop))
+    close(bought.account, this_shop, worker)
+    assert not Token.select().exists()
+    time_machine.forward(365 * DAY)
+    again = pay(orders.place(this_shop, wish(username="alice")))
+    assert again.account.username == "alice"
+    for macaroon, preimage in (
+        (bought.macaroon, bought.preimage),
+        (extended.macaroon, extended.preimage),
+        handed_out,
+    ):
+        assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
+    with pytest.raises(NotRecovered):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+
+
+# -- orders of who holds something already ---------------------------------------------
+
+
+def test_an_extension_by_the_receipt_carries_control(bought, extend, this_shop):
+    extended = extend(bought.account, bought.holder(this_shop))
+    held = extended.holder(this_shop)
+    assert (held.account, held.rights, held.source) == (bought.account, WHOLE, RECEIPT)
+    assert held.order == extended.order
+
+
+def test_so_does_one_by_an_extension(bought, extend, this_shop):
+    first = extend(bought.account, bought.holder(this_shop))
+    second = extend(bought.account, first.holder(this_shop))
+    assert second.holder(this_shop).rights == WHOLE
+
+
+def test_an_extension_in_a_browser_gives_nobody_control(bought, extend, this_shop):
+    extended = extend(bought.account)
+    assert refusal(extended.holder, this_shop) is Void
+
+
+@pytest.mark.parametrize("rights", [ABLE_TO_PAY, WHOLE, replace(ABLE_TO_PAY, valid_until=2**40)])
+def test_an_extension_by_a_handed_out_token_carries_its_rights_and_dies_with_it(
+    bought, extend, hand_out, this_shop, rights
+):
+    token, *handed_out = hand_out(bought.account, rights)
+    bobs = tokens.holder(this_shop, *handed_out)
+    extended = extend(bought.account, bobs)
+    held = extended.holder(this_shop)
+    assert (held.account, held.rights, held.source) == (bought.account, rights, token.id)
+    again = extend(bought.account, held)
+    assert again.holder(this_shop).rights == rights
+    assert tokens.revoke(bought.account.id, token.id)
+    assert refusal(extended.holder, this_shop) is Void
+    assert refusal(again.holder, this_shop) is Void
+    assert bought.holder(this_shop).rights == WHOLE
+
+
+def test_it_ends_with_the_time_of_the_handed_out_token(
+    bought, extend, hand_out, this_shop, time_machine
+):
+    token, *handed_out = hand_out(bought.account, Rights(WHOLE.capabilities, now() + HOUR))
+    extended = extend(bought.account, tokens.holder(this_shop, *handed_out))
+    # Even one that says nothing of that itself.
+    endless = replace(extended, macaroon=tokens.challenge(this_shop, extended.order, WHOLE))
+    for each in (extended, endless):
+        assert each.holder(this_shop).source == token.id
+    time_machine.forward(HOUR)
+    for each in (extended, endless):
+        assert refusal(each.holder, this_shop) is Void
+
+
+def test_an_extension_by_a_narrowed_receipt_carries_what_was_left(bought, extend, this_shop):
+    narrowed = bought.macaroon.narrowed("lightning-space_capabilities=read,pay")
+    held = tokens.holder(this_shop, narrowed, bought.preimage)
+    assert extend(bought.account, held).holder(this_shop).rights == ABLE_TO_PAY
+
+
+def test_a_token_handed_out_for_another_hosting_lends_it_no_rights(
+    bought, extend, hand_out, pay, this_shop
+):
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    token, *_ = hand_out(bobs.account, WHOLE)
+    stolen = tokens.Holder(bought.account, WHOLE, None, token.id, "mark")
+    assert refusal(extend(bought.account, stolen).holder, this_shop) is Void
+
+
+def test_an_extension_that_is_not_paid_gives_nothing(bought, node, this_shop):
+    buyer = Buyer(None, "a key", RECEIPT)
+    order = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
+    never_paid = unpaid(this_shop, node, order)
+    assert refusal(never_paid.holder, this_shop) is NotSettled
+    invoices.cancel(this_shop, order)
+    assert refusal(never_paid.holder, this_shop) is Void
+
+
+# -- a payment that comes late ---------------------------------------------------------
+
+
+def test_an_extension_paid_too_late_gives_control_of_what_it_opens(
+    bought, extend, this_shop, worker, settle
+):
+    renew(bought.account)
+    held = tokens.holder(this_shop, *read(tokens.receipt(this_shop, bought.account)))
+    late = extend(bought.account, held, then=lambda: close(bought.account, this_shop, worker))
+    record_payments(worker)
+    # It is about to be opened anew: whoever paid need not pay again.
+    assert refusal(late.holder, this_shop) is NotSettled
+    settle()
+    anew = late.holder(this_shop)
+    assert (anew.account.username, anew.rights, anew.source) == ("alice", WHOLE, RECEIPT)
+    assert anew.account.receipt_epoch == l402.epoch(late.macaroon) != 0
+    assert refusal(bought.holder, this_shop) is Void
+
+
+def test_an_order_paid_after_its_release_gives_control(this_shop, node, order, settle, worker):
+    late = unpaid(this_shop, node, order)
+    # A database restored from a backup knows of a release that the node undid.
+    invoices.release(order.token)
+    node.settle(order.payment_hash)
+    record_payments(worker)
+    assert refusal(late.holder, this_shop) is NotSettled
+    settle()
+    assert late.holder(this_shop).rights == WHOLE
+
+
+# -- the receipt as text ---------------------------------------------------------------
+
+
+def test_the_receipt_as_text_is_the_token_that_was_paid_for(bought, this_shop):
+    text = tokens.receipt(this_shop, bought.account)
+    assert read(text) == (bought.macaroon, bought.preimage)
+
+
+def test_a_node_that_does_not_answer_is_no_node_that_does_not_know(bought, node, this_shop):
+    node.faults.set("refuse", "listinvoices", message="-1: no")
+    with pytest.raises(NodeError):
+        tokens.receipt(this_shop, bought.account)
+    node.down()
+    with pytest.raises(NodeError):
+        tokens.receipt(this_shop, bought.account)
+
+
+def test_a_frozen_node_does_not_hold_it_up(bought, node, this_shop, tmp_path):
+    node.faults.set("frozen")
+    impatient = replace(this_shop, node=Node(str(tmp_path / "lightning-rpc"), 0.2))
+    with pytest.raises(NodeError):
+        tokens.receipt(impatient, bought.account)
+
+
+def test_without_its_invoice_there_is_no_receipt(bought, node, this_shop):
+    node.forget_newer_than(0)
+    assert tokens.receipt(this_shop, bought.account) is None
+    this_shop.node.delete_unpaid_invoice(order_book.label(this_shop, bought.order))
+    assert tokens.receipt(this_shop, bought.account) is None
+
+
+# -- handed out ------------------------------------------------------------------------
+
+
+@pytest.mark.each_database
+def test_a_handed_out_token_carries_its_rights_and_no_more(bought, hand_out, this_shop):
+    token, *handed_out = hand_out(bought.account)
+    held = tokens.holder(this_shop, *handed_out)
+    assert (held.account, held.rights, held.order) == (bought.account, ABLE_TO_PAY, None)
+    assert held.source == token.id
+    assert tokens.handed_out(bought.account.id) == [token]
+    assert read(tokens.text_of(this_shop, token)) == tuple(handed_out)
+
+
+def test_its_preimage_is_that_of_no_payment(bought, hand_out, this_shop):
+    _, macaroon, preimage = hand_out(bought.account, WHOLE)
+    assert preimage != bought.preimage
+    assert not Order.select().where(Order.payment_hash == macaroon.payment_hash.hex()).exists()
+    # So it makes no receipt of the challenge that everybody may have seen.
+    assert refusal(tokens.holder, this_shop, bought.macaroon, preimage) is Invalid
+    assert refusal(tokens.holder, this_shop, macaroon, bought.preimage) is Invalid
+
+
+def test_it_ends_when_it_is_said_to(bought, hand_out, this_shop, time_machine):
+    token, *handed_out = hand_out(bought.account, replace(ABLE_TO_PAY, valid_until=now() + HOUR))
+    assert tokens.holder(this_shop, *handed_out).rights.valid_until == now() + HOUR
+    time_machine.forward(HOUR)
+    assert refusal(tokens.holder, this_shop, *handed_out) is Void
+    assert tokens.handed_out(bought.account.id) == [token]
+
+
+def test_only_its_owner_revokes_it_and_only_once(bought, hand_out, pay, this_shop):
+    token, *handed_out = hand_out(bought.account)
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    assert not tokens.revoke(bobs.account.id, token.id)
+    assert tokens.holder(this_shop, *handed_out)
+    assert tokens.revoke(bought.account.id, token.id)
+    assert not tokens.revoke(bought.account.id, token.id)
+    assert refusal(tokens.holder, this_shop, *handed_out) is Void
+    assert bought.holder(this_shop)
+
+
+def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
+    account_id = bought.account.id
+
+    def hand_out():
+        try:
+            return tokens.hand_out(this_shop, account_id, secrets.token_hex(4), WHOLE).id
+        except tokens.TooMany:
+            return None
+
+    for _ in range(tokens.TOKENS_MAX - 1):
+        assert hand_out()
+    assert sorted(map(bool, at_once(*[hand_out] * 3))) == [False, False, True]
+    assert len(tokens.handed_out(account_id)) == tokens.TOKENS_MAX
+
+
+def test_a_form_that_is_sent_twice_hands_out_one(bought, hand_out, this_shop):
+    assert hand_out(bought.account) == hand_out(bought.account)
+    with pytest.raises(tokens.NameTaken):
+        hand_out(bought.account, WHOLE)
+    assert len(tokens.handed_out(bought.account.id)) == 1
+
+
+def test_a_hosting_that_is_closing_hands_out_none(bought, this_shop):
+    with models.transaction():
+        accounts.close_within(bought.account.id)
+    with pytest.raises(Void):
+        tokens.hand_out(this_shop, bought.account.id, "", WHOLE)
+    with pytest.raises(Void):
+        tokens.hand_out(this_shop, "of nobody", "", WHOLE)
+
+
+def test_without_its_key_it_is_void_and_no_text(bought, hand_out, this_shop):
+    token, *handed_out = hand_out(bought.account)
+    other = replace(this_shop, keys=Keys([b"of another shop"]))
+    assert refusal(tokens.holder, other, *handed_out) is Void
+    assert refusal(tokens.text_of, other, token) is Void
+
+
+# -- a name that rests -----------------------------------------------------------------
+
+
+@pytest.fixture
+def resting(bought, this_shop, worker) -> tuple[Paid, Paid]:
+    """The name of a closed hosting rests; its older receipt, and the one it had in the end."""
+    renew(bought.account)
+    macaroon, preimage = read(tokens.receipt(this_shop, bought.account))
+    last = replace(bought, macaroon=macaroon, preimage=preimage)
+    close(bought.account, this_shop, worker)
+    return bought, last
+
+
+@pytest.mark.each_database
+def test_the_last_receipt_may_have_its_resting_name_again(resting, this_shop):
+    _, last = resting
+    proof = tokens.last_hosting(this_shop, last.macaroon, last.preimage)
+    again = orders.place(this_shop, wish(username="alice", proof=proof))
+    assert again.username == "alice"
+
+
+def test_nobody_else_may(resting, this_shop, pay):
+    older, last = resting
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    narrowed = last.macaroon.narrowed("lightning-space_capabilities=read,pay")
+    for macaroon, preimage in (
+        (older.macaroon, older.preimage),
+        (bobs.macaroon, bobs.preimage),
+        (narrowed, last.preimage),
+    ):
+        proof = tokens.last_hosting(this_shop, macaroon, preimage)
+        assert proof is None
+        with pytest.raises(orders.NameTaken):
+            orders.place(this_shop, wish(username="alice", proof=proof))
+    assert refusal(tokens.last_hosting, this_shop, last.macaroon, bobs.preimage) is Invalid
+
+
+def test_once_it_was_anothers_under_a_new_key_it_is_his_alone(resting, pay, this_shop, worker):
+    _, seller = resting
+    of_seller = tokens.last_hosting(this_shop, seller.macaroon, seller.preimage)
+    anew = replace(this_shop, vault=Vault("another key", (this_shop.config.secret_key,)))
+    again = pay(orders.place(this_shop, wish(username="alice", proof=of_seller)))
+    renew(again.account)
+    close(again.account, anew, worker)
+    assert hostnames.rests(anew, "alice", of_seller)
+    of_buyer = again.order.payment_hash, RestingName.get().receipt_epoch
+    assert not hostnames.rests(anew, "alice", of_buyer)
+
+
+def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
+    bought, this_shop, worker, panel
+):
+    reconcile.reconcile(this_shop, bought.account.id)
+
+    renewed = []
+
+    def before_call(method):
+        if method.endswith("_delete") and not renewed:
+            renew(bought.account)
+            renewed.append(bought.account.receipt_epoch)
+            models.db.close()
+
+    panel.before_call = before_call
+    close(bought.account, this_shop, worker)
+    assert renewed
+    assert RestingName.get().receipt_epoch == renewed[0]
+
+
+# -- the wallet's history --------------------------------------------------------------
+
+
+def entered(account: Account) -> None:
+    Account.update(entered_at=now()).where(Account.id == account.id).execute()
+
+
+def dressed(text: str) -> list[str]:
+    """As wallets show an invoice, and as it is copied from a mail."""
+    return [
+        text,
+        text.upper(),
+        f"lightning:{text}",
+        f"LIGHTNING:{text.upper()}",
+        f"  {text[:40]}\r\n  {text[40:]}\t\n",
+    ]
+
+
+@pytest.mark.each_database
+def test_the_wallets_history_sets_a_new_password_and_ends_all_else(
+    bought, extend, hand_out, client, this_shop
+):
+    hand_out(bought.account)
+    Order.update(browser="alice's browser").execute()
+    Account.update(session_epoch=4, password_sealed="sealed").execute()
+    account, password = tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    assert account == bought.account
+    assert account.session_epoch == 5 and account.receipt_epoch != 0
+    assert (account.password_sealed, account.entered_at) == ("sealed", None)
+    assert not Token.select().exists()
+    assert Order.get().browser is None
+    assert refusal(bought.holder, this_shop) is Void
+    assert tokens.holder(this_shop, *read(tokens.receipt(this_shop, account)))
+    assert log_in(client, "alice", password).status_code == 303
+
+
+@pytest.mark.parametrize("spelling", range(5))
+def test_the_invoice_is_taken_as_wallets_show_it(bought, this_shop, spelling):
+    text = dressed(bought.bolt11)[spelling]
+    assert tokens.recover(this_shop, text, bought.preimage)
+
+
+def look_alike(text: str) -> str:
+    """An invoice of the same hash, secret, amount and words, by another node."""
+    terms = bolt11s.decode(text)
+    names = ("payment_hash", "payment_secret", "created_at", "expiry", "amount_msat", "description")
+    same = {name: terms[name] for name in names}
+    cltv, features = terms["min_final_cltv_expiry"], terms["features"]
+    return bolt11s.encode(
+        PrivateKey(), min_final_cltv_expiry=cltv, features=features.zfill(8), **same
+    )
+
+
+def test_a_look_alike_of_a_node_on_the_way_is_refused(bought, node, this_shop):
+    """It knows hash, secret and preimage; what it lacks is the receiver's key."""
+    forged = look_alike(bought.bolt11)
+    ours, theirs = bolt11s.decode(bought.bolt11), bolt11s.decode(forged)
+    assert theirs.pop("payee") != ours.pop("payee")
+    assert theirs.pop("signature") != ours.pop("signature")
+    assert ours == theirs
+    with pytest.raises(NotRecovered):
+        tokens.recover(this_shop, forged, bought.preimage)
+    assert bought.account.receipt_epoch == 0
+
+
+def test_anything_else_is_refused(bought, extend, pay, this_shop):
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    extended = extend(bought.account)
+    for text, preimage in (
+        (bobs.bolt11, bought.preimage),
+        (bought.bolt11, bobs.preimage),
+        (bought.bolt11, bytes(32)),
+        (bought.bolt11[:-1], bought.preimage),
+        (bought.bolt11 + "q", bought.preimage),
+        (bought.order.payment_hash, bought.preimage),
+        ("", bought.preimage),
+        ("\0ü\U0001f329", bought.preimage),
+        (extended.bolt11, extended.preimage),
+        (hashlib.sha256(bought.bolt11.encode()).hexdigest(), bought.preimage),
+    ):
+        with pytest.raises(NotRecovered):
+            tokens.recover(this_shop, text, preimage)
+    assert {account.receipt_epoch for account in Account.select()} == {0}
+
+
+def test_an_order_that_is_not_paid_or_not_open_yet_is_none(this_shop, node, order, wallet, worker):
+    preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
+    for step in (lambda: None, lambda: wallet.pay(order.bolt11), lambda: record_payments(worker)):
+        step()
+        with pytest.raises(NotRecovered):
+            tokens.recover(this_shop, order.bolt11, preimage)
+
+
+@pytest.mark.each_database
+def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
+    bought, this_shop, time_machine
+):
+    entered(bought.account)
+
+    def recover():
+        return tokens.recover(this_shop, bought.bolt11, bought.preimage)
+
+    def waits() -> int:
+        with pytest.raises(RecoveryWaits) as waiting:
+            recover()
+        return waiting.value.at - now()
+
+    assert waits() == DAY
+    time_machine.forward(DAY - 1)
+    assert waits() == 1
+    time_machine.forward(1 + 7 * DAY)
+    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    assert waits() == DAY  # it was not used: a new one begins
+    time_machine.forward(DAY + 7 * DAY - 1)
+    assert recover()
+
+
+def test_an_answer_that_was_lost_is_given_again_for_a_while(
+    bought, client, this_shop, time_machine
+):
+    entered(bought.account)
+    with pytest.raises(RecoveryWaits) as waiting:
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    assert waiting.value.closes_at == waiting.value.at + 7 * DAY
+    time_machine.forward(DAY)
+    for _ in range(2):
+        _, password = tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        assert tokens.recovery_opens_at(bought.account) is None
+    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    assert log_in(client, "alice", password).status_code == 303
+
+
+def test_an_attempt_of_a_clock_that_was_wrong_is_none(bought, this_shop, time_machine):
+    entered(bought.account)
+    time_machine.forward(365 * DAY)
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    time_machine.forward(-365 * DAY)
+    with pytest.raises(RecoveryWaits) as waits:
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    assert waits.value.at == now() + DAY
+
+
+def test_who_enters_for_the_first_time_ends_what_waits(bought, client, this_shop):
+    log_in(client, "alice", tokens.recover(this_shop, bought.bolt11, bought.preimage)[1])
+    assert bought.account.entered_at is not None
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+
+
+def test_switched_off_it_is_refused_even_while_it_waits(bought, this_shop, time_machine):
+    entered(bought.account)
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    Account.update(wallet_recovers=False).execute()
+    time_machine.forward(DAY)
+    with pytest.raises(NotRecovered):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+
+
+def test_a_new_receipt_begins_the_wait_anew(bought, this_shop, time_machine):
+    entered(bought.account)
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    time_machine.forward(DAY)
+    renew(bought.account)
+    with pytest.raises(RecoveryWaits):
+        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+
+
+def test_two_at_once_both_get_in_one_after_the_other(bought, this_shop, client):
+    def recover():
+        return tokens.recover(this_shop, bought.bolt11, bought.preimage)[1]
+
+    passwords = at_once(recover, recover)
+    answers = sorted(log_in(client, "alice", each).status_code for each in passwords)
+    assert answers[0] == 303 and answers[1] != 303
+
+
+def test_an_hours_hosting_is_recovered_like_any_other(this_shop, pay):
+    paid = pay(orders.place(this_shop, wish(terms=Terms(100, 1, "hours"), browser=None)))
+    assert tokens.recover(this_shop, paid.bolt11, paid.preimage)[0] == paid.account
+
+
+def test_the_text_of_a_paid_invoice_is_not_kept(bought):
+    assert Order.get().bolt11 is None
+    assert Order.get().invoice_hash == order_book.hash_of(bought.bolt11)
+
+
+def test_the_worker_opens_it_as_ever(bought, worker):
+    work(worker)
+    assert bought.account.ready_at is not None

@@ -1,0 +1,764 @@
+"""Every service, its whole life: what is wanted of it, the panel is then asked for."""
+
+import pytest
+from peewee import DataError
+
+from lightningspace.base.models import Account, Order, RestingName, Service
+from lightningspace.base.prices import Terms
+from lightningspace.outside.ispconfig_records import KINDS, hash_of
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, orders, payments, progress, services, wanted
+from lightningspace.rules.services import this
+from tests.conftest import open_account, wish, with_settings, work
+from tests.flows import resize
+
+pytestmark = pytest.mark.any_database  # what the worker makes of rows, the same wherever they are
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq alice"
+
+
+@pytest.fixture
+def settle(worker):
+    """Let the worker do what is due, and make sure that nothing is left."""
+
+    def settle():
+        work(worker)
+        assert [row.error for row in progress.failing()] == []
+        assert not Service.select().where(Service.revision > Service.applied_revision).exists()
+
+    return settle
+
+
+def the(panel, kind: str, **where) -> dict:
+    """The one record of this kind (with these values)."""
+    found = [r for r in panel.records(kind) if all(r[name] == x for name, x in where.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+def since(panel, calls: int) -> list[str]:
+    return [method for method, _ in panel.calls[calls:]]
+
+
+# -- single services -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("site", "alice.shop.test"), ("ftp", "ls_alice"), ("database", "ls_alice")],
+)
+def test_switched_off_and_on_by_its_own_switch(kind, name, alice, panel, settle):
+    wanted.switch(alice.id, kind, name, False)
+    settle()
+    assert the(panel, kind)["active"] == "n"
+    wanted.switch(alice.id, kind, name, True)
+    settle()
+    assert the(panel, kind)["active"] == "y"
+
+
+def test_a_shell_user_switched_off_is_removed(alice, panel, settle):
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    settle()
+    assert panel.records("shell") == []
+    assert Service.get(kind="shell").panel_id is None
+
+
+def switch_shell_off_and_on(account, settle) -> None:
+    for active in (False, True):
+        wanted.switch(account.id, "shell", "ls_alice", active)
+        settle()
+
+
+def ssh_password(panel) -> str | None:
+    return panel.password_of("shell", the(panel, "shell")["shell_user_id"])
+
+
+def test_a_shell_user_switched_on_again_has_its_old_password(alice, panel, settle, this_shop):
+    switch_shell_off_and_on(alice, settle)
+    assert ssh_password(panel) == "correct horse"
+    row = Service.get(kind="shell")
+    assert (row.password_sealed, row.own_password_sealed) == (None, None)
+
+
+def test_a_password_set_while_it_was_off_is_its_new_one(alice, panel, settle, this_shop):
+    accounts.suspend(alice.id)
+    settle()
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "a new password")
+    accounts.resume(alice.id)
+    settle()
+    assert ssh_password(panel) == "a new password"
+
+
+def test_a_panel_that_hashes_a_hash_gets_a_password_that_is_shown(alice, panel, settle, this_shop):
+    add = this_shop.panel.add
+
+    def without_the_flag(kind, client_id, fields, password=None):
+        return add(kind, client_id, fields, password and str(password))
+
+    this_shop.panel.add = without_the_flag
+    switch_shell_off_and_on(alice, settle)
+    own = this_shop.vault.unseal(Service.get(kind="shell").own_password_sealed)
+    assert ssh_password(panel) == own != "correct horse"
+
+
+def test_a_shell_user_deleted_by_hand_comes_back_with_a_password_that_is_shown(
+    alice, panel, settle, this_shop
+):
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    this_shop.panel.delete("shell", the(panel, "shell")["shell_user_id"])
+    settle()
+    wanted.switch(alice.id, "shell", "ls_alice", True)
+    settle()
+    own = this_shop.vault.unseal(Service.get(kind="shell").own_password_sealed)
+    assert ssh_password(panel) == own != "correct horse"
+
+
+@pytest.mark.parametrize("hashed", ["", "*", "!", "$6$x", "plain", "$6$" + "a" * 86 + "'"])
+def test_what_is_no_hash_is_not_given_back(hashed):
+    assert hash_of("shell", {"password": hashed}) is None
+
+
+def test_the_password_of_a_removed_shell_user_is_shown_when_it_is_back(alice, settle, this_shop):
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice")
+    settle()
+    shown = services.new_password(this_shop, Service.get(kind="shell"))
+    accounts.suspend(alice.id)
+    settle()
+    assert services.new_password(this_shop, Service.get(kind="shell")) is None
+    accounts.resume(alice.id)
+    settle()
+    assert services.new_password(this_shop, Service.get(kind="shell")) == shown
+
+
+@pytest.mark.parametrize("typed", ["abcd123\\", "it's 9 lives!"])
+def test_a_password_that_would_open_nothing_is_made_anew(typed, alice, panel, settle, this_shop):
+    """As orders took them once."""
+    row = Service.get(kind="database_user")
+    Service.update(
+        password_sealed=this_shop.vault.seal(typed), revision=Service.revision + 1
+    ).where(this(row)).execute()
+    reconcile.try_now(alice.id)
+    settle()
+    made = services.new_password(this_shop, Service.get(kind="database_user"))
+    assert made != typed and panel.password_of("database_user", row.panel_id) == made
+
+
+def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, this_shop):
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "another horse")
+    settle()
+    wanted.switch(alice.id, "shell", "ls_alice", True)
+    settle()
+    assert panel.password_of("shell", the(panel, "shell")["shell_user_id"]) == "another horse"
+    assert Service.get(kind="shell").password_sealed is None
+
+
+def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
+    panel.faults.set("refuse", "sites_ftp_user_update", message="quota_size_error_empty<br />\r\n")
+    accounts.suspend(alice.id)
+    work(worker)
+    assert [row.kind for row in progress.failing()] == ["ftp"]
+    assert the(panel, "database")["active"] == "n"
+    assert the(panel, "mailbox")["disableimap"] == "y"
+
+
+def test_what_waits_for_nothing_is_noted(alice, worker):
+    """No change of ours leads there: a database changed by hand might."""
+    Service.update(gone=True, revision=2).where(Service.kind == "mail_domain").execute()
+    Account.update(reconcile_at=0).execute()
+    work(worker)
+    assert [row.kind for row in progress.failing()] == ["mail_domain"]
+    assert Account.get().reconcile_at is not None
+
+
+def test_a_mailbox_switched_off_still_receives(alice, panel, settle):
+    wanted.switch(alice.id, "mailbox", "info@alice.shop.test", False)
+    settle()
+    box = the(panel, "mailbox")
+    assert (box["disableimap"], box["disablepop3"], box["disablesmtp"]) == ("y", "y", "y")
+    assert (box["postfix"], box["disabledeliver"]) == ("y", "n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("ftp", "ls_alice"),
+        ("shell", "ls_alice"),
+        ("database_user", "ls_alice"),
+        ("mailbox", "info@alice.shop.test"),
+    ],
+)
+def test_a_changed_password_opens_and_is_wiped(kind, name, alice, panel, settle, this_shop):
+    wanted.set_password(this_shop, alice.id, kind, name, "another horse")
+    settle()
+    assert panel.password_of(kind, Service.get(kind=kind).panel_id) == "another horse"
+    assert Service.get(kind=kind).password_sealed is None
+
+
+def test_a_password_that_nobody_typed_is_made_and_shown(alice, panel, settle, this_shop):
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    settle()
+    own = this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed)
+    assert panel.password_of("ftp", 1) == own
+
+
+def test_a_generated_password_is_shown_for_a_day_after_it_opens(
+    alice, settle, this_shop, time_machine
+):
+    time_machine.forward(10 * 86400)
+    wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
+    progress.wipe_shown_passwords()
+    settle()
+    progress.wipe_shown_passwords()
+    assert Service.get(kind="ftp").own_password_sealed
+    time_machine.forward(86400)
+    progress.wipe_shown_passwords()
+    assert Service.get(kind="ftp").own_password_sealed is None
+
+
+def test_a_sites_php_and_certificate_are_set(alice, panel, settle):
+    wanted.configure(alice.id, "site", "alice.shop.test", letsencrypt=True, php_version=3)
+    settle()
+    site = the(panel, "site")
+    assert (site["ssl"], site["ssl_letsencrypt"], site["server_php_id"]) == ("y", "y", "3")
+    wanted.configure(alice.id, "site", "alice.shop.test", letsencrypt=False, php=False)
+    settle()
+    site = the(panel, "site")
+    assert (site["ssl"], site["ssl_letsencrypt"], site["php"]) == ("n", "n", "no")
+
+
+def test_a_site_update_resets_nothing(alice, panel, settle):
+    before = the(panel, "site")
+    wanted.switch(alice.id, "site", "alice.shop.test", False)
+    settle()
+    assert the(panel, "site") == before | {"active": "n"}
+    assert before["pm_max_children"] == "4"
+
+
+def test_an_ssh_key_opens_the_shell(alice, panel, settle):
+    wanted.configure(alice.id, "shell", "ls_alice", ssh_key=ED25519)
+    settle()
+    assert the(panel, "shell")["ssh_rsa"] == ED25519
+    assert panel.password_of("shell", 1) == "correct horse"
+
+
+def test_mailboxes_share_the_space_for_mail(alice, panel, settle, this_shop):
+    wanted.add(this_shop, alice.id, "mailbox", "bob@alice.shop.test", "bobs password", quota_mb=5)
+    wanted.add(this_shop, alice.id, "mailbox", "eve@alice.shop.test")
+    settle()
+    quotas = {box["email"]: int(box["quota"]) / 1024 / 1024 for box in panel.records("mailbox")}
+    assert quotas == {
+        "info@alice.shop.test": 7,
+        "bob@alice.shop.test": 5,
+        "eve@alice.shop.test": 7,
+    }
+    wanted.remove(alice.id, "mailbox", "eve@alice.shop.test")
+    settle()
+    assert the(panel, "mailbox", email="info@alice.shop.test")["quota"] == str(15 * 1024 * 1024)
+    assert Service.select().where(Service.kind == "mailbox").count() == 2
+
+
+def test_a_forward_is_added_changed_and_removed(alice, panel, settle, this_shop):
+    source = "sales@alice.shop.test"
+    wanted.add(this_shop, alice.id, "forward", source, destination="alice@example.org")
+    settle()
+    assert the(panel, "forward")["destination"] == "alice@example.org"
+    wanted.configure(alice.id, "forward", source, destination="bob@example.org")
+    settle()
+    assert the(panel, "forward")["destination"] == "bob@example.org"
+    wanted.remove(alice.id, "forward", source)
+    settle()
+    assert panel.records("forward") == []
+    assert Service.get_or_none(kind="forward") is None
+
+
+def test_a_forward_is_wanted_as_the_panel_keeps_it(alice, panel, settle, this_shop):
+    source = "sales@alice.shop.test"
+    wanted.add(this_shop, alice.id, "forward", source, destination="Alice.Smith@gmail.com")
+    settle()
+    assert the(panel, "forward")["destination"] == "alice.smith@gmail.com"
+    # As it was stored once.
+    Service.update(settings='{"destination": "Bob@example.org"}', revision=9).where(
+        Service.kind == "forward"
+    ).execute()
+    reconcile.try_now(alice.id)
+    settle()
+    assert the(panel, "forward")["destination"] == "bob@example.org"
+
+
+def test_an_extra_domain_takes_its_mail_along(alice, panel, settle, this_shop):
+    wanted.add(this_shop, alice.id, "alias", "alice.example")
+    wanted.add(this_shop, alice.id, "mail_domain", "alice.example")
+    wanted.add(this_shop, alice.id, "mailbox", "me@alice.example", "a password")
+    settle()
+    assert the(panel, "alias")["parent_domain_id"] == the(panel, "site")["domain_id"]
+    assert the(panel, "mailbox", email="me@alice.example")["maildir"].endswith("alice.example/me")
+    wanted.remove(alice.id, "alias", "alice.example")
+    settle()
+    assert panel.records("alias") == []
+    assert the(panel, "mail_domain")["domain"] == "alice.shop.test"
+    assert the(panel, "mailbox")["email"] == "info@alice.shop.test"
+
+
+def test_a_service_removed_and_wanted_again_is_there(alice, panel, settle, this_shop):
+    wanted.remove(alice.id, "ftp", "ls_alice")
+    settle()
+    assert panel.records("ftp") == []
+    wanted.add(this_shop, alice.id, "ftp", "ls_alice", "another horse")
+    settle()
+    assert panel.password_of("ftp", the(panel, "ftp")["ftp_user_id"]) == "another horse"
+
+
+def test_wanted_again_before_it_was_removed_stays(alice, panel, settle, this_shop):
+    wanted.remove(alice.id, "ftp", "ls_alice")
+    wanted.add(this_shop, alice.id, "ftp", "ls_alice", "another horse")
+    settle()
+    assert the(panel, "ftp")["ftp_user_id"] == "1"
+    assert panel.password_of("ftp", 1) == "another horse"
+
+
+def test_what_is_as_it_should_be_is_not_written(alice, panel, worker):
+    calls = len(panel.calls)
+    accounts.check(alice.id)
+    work(worker)
+    methods = since(panel, calls)
+    assert len(methods) == 9  # a look at each, and the client's group
+    assert all("get" in method for method in methods)
+
+
+# -- the account as a whole ----------------------------------------------------------
+
+
+def test_a_resize_changes_the_three_quotas(alice, panel, settle):
+    resize(alice.id, 1000)
+    settle()
+    assert the(panel, "site")["hd_quota"] == "700"
+    assert the(panel, "database")["database_quota"] == "100"
+    assert the(panel, "mailbox")["quota"] == str(200 * 1024 * 1024)
+
+
+def switches(panel) -> dict:
+    box = the(panel, "mailbox")
+    return {
+        "site": the(panel, "site")["active"],
+        "ftp": the(panel, "ftp")["active"],
+        "database": the(panel, "database")["active"],
+        "shell": len(panel.records("shell")),
+        "imap": box["disableimap"],
+        "pop": box["disablepop3"],
+        "smtp": box["disablesmtp"],
+        "mail domain": the(panel, "mail_domain")["active"],
+    }
+
+
+ALL_ON = {
+    "site": "y",
+    "ftp": "y",
+    "database": "y",
+    "shell": 1,
+    "imap": "n",
+    "pop": "n",
+    "smtp": "n",
+    "mail domain": "y",
+}
+ALL_OFF = {
+    "site": "n",
+    "ftp": "n",
+    "database": "n",
+    "shell": 0,
+    "imap": "y",
+    "pop": "y",
+    "smtp": "y",
+    "mail domain": "y",
+}
+
+
+def test_suspended_everything_is_off_and_mail_is_still_received(alice, panel, settle):
+    accounts.suspend(alice.id)
+    settle()
+    assert switches(panel) == ALL_OFF
+
+
+def test_resumed_everything_is_on_again(alice, panel, settle):
+    accounts.suspend(alice.id)
+    settle()
+    accounts.resume(alice.id)
+    settle()
+    assert switches(panel) == ALL_ON
+
+
+def test_suspending_twice_is_suspending_once(alice, panel, settle, time_machine):
+    accounts.suspend(alice.id)
+    settle()
+    suspended_at = Account.get().suspended_at
+    time_machine.forward(60)
+    accounts.suspend(alice.id)
+    settle()
+    assert Account.get().suspended_at == suspended_at
+    accounts.resume(alice.id)
+    settle()
+    assert switches(panel) == ALL_ON
+
+
+def test_what_the_customer_had_off_stays_off_after_the_resume(alice, panel, settle):
+    wanted.switch(alice.id, "ftp", "ls_alice", False)
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    accounts.suspend(alice.id)
+    settle()
+    accounts.resume(alice.id)
+    settle()
+    assert switches(panel) == ALL_ON | {"ftp": "n", "shell": 0}
+
+
+def test_a_service_added_while_suspended_is_off(alice, panel, settle, this_shop):
+    accounts.suspend(alice.id)
+    wanted.add(this_shop, alice.id, "forward", "a@alice.shop.test", destination="b@example.org")
+    settle()
+    assert the(panel, "forward")["active"] == "n"
+
+
+def test_a_block_beats_a_resume(alice, panel, settle):
+    accounts.block(alice.id, "phishing")
+    accounts.suspend(alice.id)
+    accounts.resume(alice.id)
+    settle()
+    assert switches(panel) == ALL_OFF
+    accounts.unblock(alice.id)
+    settle()
+    assert switches(panel) == ALL_ON
+
+
+def test_the_client_is_updated_once_in_its_life(alice, panel, settle):
+    for change in (accounts.suspend, accounts.resume, accounts.check, accounts.close):
+        change(alice.id)
+        settle()
+    assert [method for method, _ in panel.calls].count("client_update") == 1
+
+
+def test_a_closed_account_is_gone_from_the_panel_and_from_the_books(alice, panel, settle):
+    accounts.close(alice.id)
+    settle()
+    assert [kind for kind in ("client", *KINDS) if panel.records(kind)] == []
+    assert Account.select().count() == Service.select().count() == 0
+
+
+def test_closing_deletes_each_record_by_its_id_and_the_client_last(alice, panel, settle):
+    for number, row in enumerate(services.of_account(alice.id)):  # a slow panel
+        Service.update(applied_at=Service.applied_at + number).where(services.this(row)).execute()
+    calls = len(panel.calls)
+    accounts.close(alice.id)
+    settle()
+    deleting = [method for method in since(panel, calls) if "delete" in method]
+    assert deleting == [
+        "mail_user_delete",
+        "mail_domain_delete",
+        "sites_database_delete",
+        "sites_database_user_delete",
+        "sites_shell_user_delete",
+        "sites_ftp_user_delete",
+        "sites_web_domain_delete",
+        "client_delete_everything",
+    ]
+
+
+@pytest.fixture
+def closed_order(order, wallet, worker, settle):
+    """An order whose hosting was opened, and is closed."""
+    wallet.pay(order.bolt11)
+    work(worker)
+    accounts.close(Account.get().id)
+    settle()
+    return order
+
+
+def test_of_a_closed_account_the_bare_payment_stays(closed_order):
+    kept = Order.get()
+    assert (kept.account_id, kept.username, kept.browser, kept.bolt11) == (None,) * 4
+    assert kept.payment_hash == closed_order.payment_hash
+    assert kept.received_msat == closed_order.amount_msat
+    assert payments.due() == []
+
+
+def test_the_page_of_an_order_says_that_its_hosting_has_ended(closed_order, client):
+    for path in (f"/orders/{closed_order.token}", f"/orders/{closed_order.token}/status"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "has ended:" in page.text
+
+
+def test_a_closed_accounts_name_rests(alice, settle, this_shop, time_machine):
+    accounts.close(alice.id)
+    settle()
+    with pytest.raises(orders.NameTaken):
+        orders.place(this_shop, wish(username="alice"))
+    time_machine.forward(365 * 86400 + 1)
+    reconcile.forget_rested_names()
+    assert RestingName.select().count() == 0
+    assert orders.place(this_shop, wish(username="alice")).username == "alice"
+
+
+def test_nothing_is_wanted_of_a_closing_account(alice, this_shop):
+    accounts.close(alice.id)
+    accounts.close(alice.id)
+    for change in (accounts.suspend, accounts.resume, accounts.unblock):
+        with pytest.raises(wanted.Closed):
+            change(alice.id)
+    with pytest.raises(wanted.Closed):
+        wanted.add(this_shop, alice.id, "mailbox", "bob@alice.shop.test")
+
+
+def test_an_account_closed_before_it_was_made_leaves_nothing(order, wallet, worker, panel):
+    wallet.pay(order.bolt11)
+    panel.down()
+    work(worker)
+    accounts.close(Account.get().id)
+    panel.up()
+    work(worker)
+    assert Account.select().count() == 0
+    assert panel.records("client") == []
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
+def test_doubles_whose_finding_was_cut_are_made_one(
+    kind, order, wallet, worker, panel, time_machine
+):
+    panel.faults.set("twice", "sites_database_add", times=1)
+    panel.faults.set(kind, "sites_database_get", times=1)
+    wallet.pay(order.bolt11)
+    for _ in range(3):
+        work(worker)
+        time_machine.forward(10)
+    assert progress.failing() == []
+    assert len(panel.records("database")) == 1
+
+
+# -- names ---------------------------------------------------------------------------
+
+
+OTHERS_NAMES = [
+    ("mailbox", "root@localhost"),
+    ("mailbox", "bob@bob.shop.test"),
+    ("mailbox", "bob@gmail.com"),
+    ("mailbox", "../../etc@alice.shop.test"),
+    ("mailbox", "a..b@alice.shop.test"),
+    ("mailbox", "%@alice.shop.test"),
+    ("mailbox", "Bob@alice.shop.test"),
+    ("mailbox", "@alice.shop.test"),
+    ("mailbox", f"{'a' * 60}@alice.shop.test"),
+    ("mailbox", "bob@alice.shop.test\n"),
+    ("mailbox", "bob\0@alice.shop.test"),
+    ("forward", "bob@shop.test"),
+    ("alias", "shop.test"),
+    ("alias", "bob.shop.test"),
+    ("alias", "www.alice.example"),
+    ("alias", "localhost"),
+    ("alias", "*.example.org"),
+    ("alias", "exa mple.org"),
+    ("alias", "Example.org"),
+    ("alias", "127.0.0.1"),
+    ("alias", "example.org/../../"),
+    ("mail_domain", "gmail.com"),
+    ("mail_domain", "shop.test"),
+    ("ftp", "root"),
+    ("ftp", "ls_bob"),
+    ("shell", "web1"),
+    ("shell", "root"),
+    ("database", "mysql"),
+    ("database", "dbispconfig"),
+    ("database", "ls_bob"),
+    ("client", "ls_x"),
+    ("site", "bob.shop.test"),
+]
+
+
+def test_names_that_are_not_the_accounts_are_refused(alice, this_shop, panel):
+    calls = len(panel.calls)
+    for kind, name in OTHERS_NAMES:
+        settings = {"destination": "a@example.org"} if kind == "forward" else {}
+        with pytest.raises((ValueError, wanted.Taken)):
+            wanted.add(this_shop, alice.id, kind, name, **settings)
+    assert Account.get().reconcile_at is None
+    assert len(panel.calls) == calls
+
+
+def names_sent(panel) -> list[tuple[str, str]]:
+    """Each name in the calls that the panel got, with its column."""
+    sent = []
+    for _, call in panel.calls:
+        given = dict(call)
+        for part in ("params", "primary_id", "client_id"):
+            if isinstance(given.get(part), dict):
+                given |= given.pop(part)
+        sent += [(key, value) for key, value in given.items() if key in NAME_COLUMNS]
+    return sent[1:]  # the first is the login's
+
+
+NAME_COLUMNS = ("username", "database_user", "database_name", "domain", "email", "login", "source")
+
+
+def is_ours(column: str, name: str, *domains: str) -> bool:
+    if column in ("username", "database_user", "database_name"):
+        return name.startswith("ls_")
+    return name.rpartition("@")[2] in ("alice.shop.test", *domains)
+
+
+@pytest.mark.parametrize("kind", ["client", "site", "ftp", "shell", "database", "mailbox"])
+@pytest.mark.parametrize("name", ["mysql", "dbispconfig", "web1", "root", "%", "a@b' OR 1=1"])
+def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
+    kind, name, order, wallet, worker, panel
+):
+    wallet.pay(order.bolt11)
+    panel.down()
+    work(worker)
+    Service.update(tries=0).execute()
+    Service.update(name=name).where(Service.kind == kind).execute()
+    Account.update(reconcile_at=0).execute()
+    panel.up()
+    work(worker)
+    row = Service.get(kind=kind)
+    assert row.permanent
+    assert row.error.startswith("its name is none that we may use")
+    assert all(is_ours(*sent) for sent in names_sent(panel))
+
+
+@pytest.mark.each_database
+@pytest.mark.parametrize("username", ["a'--", "x\0y", "%", "ä" * 5, "../etc", "A B", "", "a" * 99])
+def test_a_username_that_no_form_lets_through_makes_no_call(
+    username, this_shop, wallet, worker, panel
+):
+    try:
+        order = orders.place(this_shop, wish(username=username or " "))
+    except DataError:  # PostgreSQL takes no NUL
+        return
+    wallet.pay(order.bolt11)
+    work(worker)
+    assert panel.calls == []
+    assert Service.get(kind="client").permanent
+
+
+@pytest.mark.parametrize("username", ["mysql", "dbispconfig", "web1", "root", "client3"])
+def test_a_name_of_the_system_is_harmless_behind_the_prefix(username, this_shop, worker, panel):
+    open_account(this_shop, username)
+    work(worker)
+    assert all(is_ours(*sent, f"{username}.shop.test") for sent in names_sent(panel))
+
+
+def test_every_name_and_id_that_reaches_the_panel_is_ours(alice, panel, settle, this_shop):
+    wanted.add(this_shop, alice.id, "alias", "alice.example")
+    wanted.add(this_shop, alice.id, "mail_domain", "alice.example")
+    wanted.add(this_shop, alice.id, "forward", "a@alice.example", destination="b@example.org")
+    settle()
+    accounts.close(alice.id)
+    settle()
+    assert len(names_sent(panel)) > 30
+    assert all(is_ours(*sent, "alice.example") for sent in names_sent(panel))
+    for _, call in panel.calls:
+        for given in (call, call.get("params", {})):
+            ids = [value for key, value in given.items() if key.endswith("_id")]
+            assert all(type(id) is int or isinstance(id, dict) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("site", {"php": "yes"}),
+        ("site", {"php_version": "1 OR 1"}),
+        ("site", {"allow_override": "All"}),
+        ("shell", {"ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}),
+        ("shell", {"ssh_key": f"{ED25519}\nssh-rsa {'A' * 60}"}),
+        ("shell", {"ssh_key": f'command="/bin/sh" {ED25519}'}),
+        ("shell", {"chroot": "no"}),
+        ("mailbox", {"quota_mb": 0}),
+        ("mailbox", {"quota_mb": -1}),
+        ("mailbox", {"disablesmtp": "n"}),
+    ],
+)
+def test_settings_that_may_not_be_are_refused(kind, settings, alice):
+    name = Service.get(kind=kind).name
+    with pytest.raises(ValueError, match="not a setting"):
+        wanted.configure(alice.id, kind, name, **settings)
+    assert Account.get().reconcile_at is None
+
+
+@pytest.mark.parametrize(
+    "destination",
+    ["", "nonsense", "a@b", "a@example.org, b@example.org", "a@example.org\nx", "|sh"],
+)
+def test_a_forward_goes_to_one_address(destination, alice, this_shop):
+    with pytest.raises(ValueError, match="not a setting"):
+        wanted.add(this_shop, alice.id, "forward", "a@alice.shop.test", destination=destination)
+
+
+def test_an_address_is_a_mailbox_or_a_forward(alice, this_shop):
+    with pytest.raises(wanted.Taken):
+        wanted.add(
+            this_shop, alice.id, "forward", "info@alice.shop.test", destination="b@example.org"
+        )
+
+
+def test_a_domain_is_on_one_account(alice, this_shop, wallet, worker):
+    wallet.pay(orders.place(this_shop, wish(username="bob")).bolt11)
+    work(worker)
+    bob = Account.get(Account.username == "bob")
+    wanted.add(this_shop, alice.id, "alias", "alice.example")
+    with pytest.raises(wanted.Taken):
+        wanted.add(this_shop, bob.id, "alias", "alice.example")
+
+
+def test_what_is_not_there_cannot_be_changed(alice, this_shop):
+    for change in (
+        lambda: wanted.switch(alice.id, "mailbox", "bob@alice.shop.test", False),
+        lambda: wanted.remove(alice.id, "alias", "alice.example"),
+        lambda: wanted.set_password(this_shop, alice.id, "ftp", "ls_bob"),
+        lambda: wanted.configure(alice.id, "mailbox", "bob@alice.shop.test", quota_mb=5),
+    ):
+        with pytest.raises(wanted.Unknown):
+            change()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("client", None), ("site", None), ("database_user", None), ("mail_domain", None)],
+)
+def test_what_the_account_stands_on_is_not_removed_alone(kind, name, alice):
+    with pytest.raises(ValueError, match="goes with its account"):
+        wanted.remove(alice.id, kind, Service.get(kind=kind).name)
+
+
+# -- several servers -----------------------------------------------------------------
+
+
+@with_settings(PANEL_SERVER_ID="4,7", CAPACITY_MB="1200,2200")
+def test_an_account_goes_to_the_server_with_most_room_and_stays(
+    this_shop, wallet, worker, panel, settle
+):
+    for number in range(3):
+        terms = Terms(1000 if number else 500, 1, "days")
+        order = orders.place(this_shop, wish(username=f"user{number}x", terms=terms))
+        wallet.pay(order.bolt11)
+        work(worker)
+    servers = {a.username: a.server_id for a in Account.select()}
+    assert servers == {"user0x": 7, "user1x": 7, "user2x": 4}
+
+    before = len(panel.calls)
+    accounts.check(Account.get(Account.username == "user2x").id)
+    wanted.add(
+        this_shop, Account.get(Account.username == "user2x").id, "mailbox", "b@user2x.shop.test"
+    )
+    settle()
+    sent = {c["params"]["server_id"] for _, c in panel.calls[before:] if "params" in c}
+    assert sent == {4}
+    assert {r["server_id"] for r in panel.records("site")} == {"4", "7"}
+
+
+# -- what the page shows -------------------------------------------------------------
+
+
+def test_applied_and_live_are_two_things(time_machine, alice, this_shop, panel):
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "applied"
+    for _ in range(2):
+        time_machine.forward(panel.seconds_to_go() + 5)
+        progress.look_at_queues(this_shop)
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "live"
+    wanted.switch(alice.id, "site", "alice.shop.test", False)
+    assert progress.Progress(alice, []).state(Service.get(kind="site")) == "changing"

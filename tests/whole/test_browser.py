@@ -1,0 +1,630 @@
+"""A visitor with a real browser, with script and without."""
+
+import re
+import subprocess
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order
+from lightningspace.base.prices import DAY, Size
+from lightningspace.outside import l402
+from lightningspace.panel import reconcile
+from lightningspace.rules import (
+    accounts,
+    domain_checks,
+    domains,
+    invoices,
+    ledger,
+    payments,
+    tokens,
+    wanted,
+)
+from lightningspace.sandbox.program import ROUTER, buttons
+from tests.conftest import (
+    debian_program,
+    dns_servers,
+    eventually,
+    free_port,
+    opened,
+    record_payments,
+    work,
+)
+
+pytestmark = pytest.mark.any_database
+CHROMIUM_ARGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WIDTHS = (320, 360, 1280)
+READY_MS = 60_000
+# On a busy machine even what is near takes its time.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = debian_program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def env(env, port, dns):
+    return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def address(app, config, port, tmp_path, dns):
+    """Where the shop is open, with the sandbox's buttons."""
+    app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
+    with opened(app, port):
+        yield config.public_url
+
+
+class Visit:
+    """One browser of a visitor, whose first tab is `page`, with what it asked for and said."""
+
+    def __init__(self, chromium, address: str, **options):
+        self._context = chromium.new_context(base_url=address, **options)
+        self._context.set_default_timeout(30_000)
+        self._address = address
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self._context.on("request", lambda request: self.requests.append(request.url))
+        self._context.on("console", self._note)
+        self._context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.page = self.open()
+
+    def _note(self, message) -> None:
+        # A violation of the Content-Security-Policy is an error, too.
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def open(self):
+        """A further tab."""
+        return self._context.new_page()
+
+    def asked(self, path: str) -> list[str]:
+        """The addresses asked for so far whose path ends like this."""
+        return [url for url in self.requests if urlsplit(url).path.endswith(path)]
+
+    def assert_clean(self) -> None:
+        """Nothing went wrong in it, and it spoke to the shop alone."""
+        assert self.complaints == []
+        ours = (f"{self._address}/", "data:")
+        assert [url for url in self.requests if not url.startswith(ours)] == []
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Open a browser of a visitor: `visit(java_script_enabled=False)`."""
+    visits = []
+
+    def visit(**options) -> Visit:
+        visits.append(Visit(chromium, address, **options))
+        return visits[-1]
+
+    yield visit
+    for each in visits:
+        each.close()
+
+
+def order_by_hand(page, username: str) -> None:
+    page.goto("/")
+    page.get_by_label("Name").fill(username)
+    page.get_by_role("button", name="Order and pay").click()
+    expect(page.get_by_role("heading", name=re.compile("^Pay "))).to_be_visible()
+
+
+def log_in_by_hand(page, username: str, password: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Name").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/account$"))
+
+
+def order_of(page) -> Order:
+    return Order.get_by_id(page.url.rpartition("/")[2])
+
+
+def assert_shows_credentials(page, username: str, password: str) -> None:
+    expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
+    for service in ("FTP", "SSH", "Database", "Mail"):
+        heading = page.get_by_role("heading", name=service, exact=True)
+        facts = page.get_by_role("article").filter(has=heading)
+        user = f"info@{username}.shop.test" if service == "Mail" else f"ls_{username}"
+        expect(facts.locator("div", has_text="User")).to_contain_text(user)
+        expect(facts.locator("div", has_text="Password")).to_contain_text(password)
+
+
+# -- buying --------------------------------------------------------------------------
+
+
+def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
+    panel.delays["*"] = 0.1
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    page.goto("/")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("E-mail").fill("alice@example.org")
+    page.get_by_label("Password").fill("correct horse")
+    before = page.locator("#price").inner_text()
+    page.get_by_label("500 MB").check()
+    expect(page.locator("#price")).not_to_have_text(before)
+    expect(page.locator("#price")).to_contain_text("500 MB")
+    expect(page.get_by_label("Name")).to_have_value("alice")
+    for url in visitor.asked("/price"):
+        assert parse_qs(urlsplit(url).query).keys() == {"space_mb", "duration", "unit"}
+    assert len(visitor.asked("/")) == 1
+
+    page.get_by_role("button", name="Order and pay").click()
+    page.get_by_role("button", name="Copy the invoice").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    invoice = page.get_by_label("Invoice", exact=True).input_value()
+    assert page.evaluate("navigator.clipboard.readText()") == invoice
+    wallet.pay(invoice)
+
+    # From here on nobody touches the page.
+    expect(page.get_by_role("heading", name=re.compile("Setting up: [1-7] of 8"))).to_be_visible()
+    expect(page.locator("#invoice")).to_be_hidden()
+    assert_shows_credentials(page, "alice", "the one you chose")
+    visitor.assert_clean()
+
+
+def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
+    visitor = visit(java_script_enabled=False)
+    page = visitor.page
+    page.goto("/")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("500 MB").check()
+    before = page.locator("#price").inner_text()
+    page.get_by_role("button", name="Show price").click()
+    expect(page.locator("#price")).not_to_have_text(before)
+    expect(page.get_by_label("Name")).to_have_value("alice")
+    expect(page.get_by_label("500 MB")).to_be_checked()
+    assert Order.select().count() == 0
+
+    page.get_by_role("button", name="Order and pay").click()
+    expect(page.get_by_role("button", name="Copy the invoice")).to_be_hidden()
+    page.get_by_role("button", name="Pay from the sandbox wallet").click()
+    # The page refreshes itself.
+    password = page.locator("#password").inner_text(timeout=READY_MS)
+    assert password == panel.password_of("ftp", 1)
+    assert_shows_credentials(page, "alice", password)
+
+    page.get_by_role("button", name="I have noted it").click()
+    expect(page.locator("body")).not_to_contain_text(password)
+    visitor.assert_clean()
+
+
+def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, wallet, at_work):
+    alice, stranger = visit().page, visit()
+    order_by_hand(alice, "alice")
+    stranger.page.goto(alice.url)
+    expect(stranger.page.get_by_text("Waiting for your payment")).to_be_visible()
+    expect(stranger.page.get_by_role("button", name="Cancel")).to_have_count(0)
+    wallet.pay(order_of(alice).bolt11)
+    expect(stranger.page.get_by_role("heading", name="Ready")).to_be_visible(timeout=READY_MS)
+    expect(stranger.page.locator("body")).not_to_contain_text("ls_alice")
+    stranger.assert_clean()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_work):
+    visitor = visit(java_script_enabled=script)
+    page = visitor.page
+    log_in_by_hand(page, "alice", "correct horse")
+
+    def fill_in(link, fill, price):
+        page.get_by_role("link", name=link, exact=True).click()
+        page.wait_for_url(f"**/account/{link.lower()}")  # loaded: its script hears what is typed
+        fill()
+        if not script:
+            page.get_by_role("button", name="Show price").click()
+        expect(page.locator(".total").first).to_contain_text(price)
+
+    def pay():
+        page.get_by_role("button", name="Order and pay").click()
+        page.get_by_role("button", name="Pay from the sandbox wallet").click()
+        done = page.get_by_role("button", name="To your hosting")
+        # Unless the worker was faster than the page, a poll leads on; without script it loads anew.
+        eventually(lambda: page.url.endswith("/account") or done.is_visible())
+        if not page.url.endswith("/account"):
+            done.click()
+        expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
+
+    def fill_in_time():
+        page.get_by_label("For", exact=True).fill("30")
+        page.get_by_label("Unit").select_option("days")
+
+    fill_in("Extend", fill_in_time, "210 sat for 30 days")
+    pay()
+    assert 119 * DAY < Account.get().expires_at - now() <= 120 * DAY
+
+    def fill_in_size():
+        page.get_by_label("500 MB").check()
+        page.get_by_label("Mailboxes and forwards").fill("1")
+
+    fill_in("Size", fill_in_size, "500 MB, 1 extra mailbox or forward")
+    pay()
+    assert ledger.size(Account.get()) == Size(500, 1)
+
+    used = {"used_site_mb": 1, "used_database_mb": 1, "used_mail_mb": 1, "used_at": now()}
+    Account.update(used).execute()
+    fill_in("Size", lambda: page.get_by_label("100 MB").check(), "0 sat")
+    page.get_by_role("button", name="Change it now").click()
+    expect(page.get_by_text("Your hosting has its new size")).to_be_visible()
+    assert ledger.size(Account.get()) == Size(100, 1)
+    visitor.assert_clean()
+
+
+# -- a tip jar -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sites(ftp_server):
+    """The web server of the sites: `sites("alice.shop.test")` is the address of one."""
+    php, port = debian_program("php", "php-cli php-curl"), free_port()
+    ftp_server.root.mkdir(exist_ok=True)
+    command = [php, "-q", "-S", f"127.0.0.1:{port}", "-t", str(ftp_server.root), str(ROUTER)]
+    serving = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield lambda site: f"http://{site}.localhost:{port}/"
+    serving.kill()
+    serving.wait()
+
+
+def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_server, at_work):
+    owner = visit(java_script_enabled=False).page
+    order_by_hand(owner, "alice")
+    owner.get_by_role("button", name="Pay from the sandbox wallet").click()
+    expect(owner).to_have_url(re.compile("/account$"), timeout=READY_MS)
+    before, shown = Account.get().expires_at, owner.get_by_text("Paid until").inner_text()
+    eventually(lambda: ("RNTO", "index.php") in ftp_server.commands)
+
+    visitor = visit(java_script_enabled=False)
+    reader = visitor.page
+    reader.goto(sites("alice.shop.test"))
+    expect(reader.get_by_role("heading", name="Keep alice.shop.test on line")).to_be_visible()
+    reader.get_by_label("Message").fill("Thank you for your site!")
+    reader.get_by_role("button", name="1,000 sat").click()
+    wallet.pay(reader.get_by_label("Invoice").input_value())
+    # The page refreshes itself.
+    expect(reader.get_by_role("heading", name="Thank you!")).to_be_visible(timeout=READY_MS)
+    assert visitor.complaints == []
+
+    tip = Order.get(Order.kind == "topup")
+    eventually(lambda: Order.get_by_id(tip.token).applied_at)
+    assert Account.get().expires_at == before + 1_000_000 * DAY // 7000
+    owner.reload()
+    expect(owner.get_by_text("Paid until")).not_to_have_text(shown)
+    owner.goto("/account/tips")
+    expect(owner.locator("main")).to_contain_text("Thank you for your site!")
+    expect(owner.locator("main")).to_contain_text(re.compile(r"1\s000 sat"))
+
+
+# -- a receipt, and the wallet's history -----------------------------------------------
+
+
+def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
+    visit, wallet, worker, this_shop, tmp_path
+):
+    buyer = visit(java_script_enabled=False)
+    buyer.page.goto("/")
+    buyer.page.get_by_role("button", name="Order and pay").click()
+    expect(buyer.page.get_by_text("who pays this can take over the hosting")).to_be_visible()
+    invoice = buyer.page.get_by_label("Invoice", exact=True).input_value()
+    preimage = wallet.pay(invoice)["payment_preimage"]
+    buyer.close()  # before it has seen that it is paid
+    work(worker)
+
+    visitor = visit(java_script_enabled=False, accept_downloads=True)
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("link", name="Your hosting").click()
+    page.get_by_label("Invoice").fill(f"{invoice[:100]}\n{invoice[100:]}")
+    page.get_by_label("Preimage").fill(preimage)
+    page.get_by_role("button", name="Set a new password").click()
+    expect(page.get_by_role("heading", name="Your new password")).to_be_visible()
+    account = Account.get()
+    expect(page.locator("main")).to_contain_text(account.username)
+    password = page.locator("#password").inner_text()
+    page.get_by_role("button", name="To your hosting").click()
+    assert_shows_credentials(page, account.username, page.locator("#password").inner_text())
+
+    page.get_by_role("link", name="Access", exact=True).click()
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save it as a file").click()
+    assert saving.value.suggested_filename == f"{account.username}-receipt.txt"
+    receipt = tmp_path / "receipt.txt"
+    saving.value.save_as(receipt)
+    page.get_by_role("button", name="Log out").click()
+
+    page.goto("/login")
+    page.get_by_label("Or the file that you saved").set_input_files(receipt)
+    page.get_by_role("button", name="Use the receipt").click()
+    expect(page).to_have_url(re.compile(r"/account\b"))
+    page.get_by_role("button", name="Log out").click()
+    log_in_by_hand(page, account.username, password)
+    visitor.assert_clean()
+
+
+def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_shop):
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    order_by_hand(page, "alice")
+    wallet.pay(order_of(page).bolt11)
+    work(worker)
+    page.goto(page.url)
+    page.get_by_role("button", name="Show it as text").click()
+    page.get_by_text("Show it as text").click()
+    page.get_by_role("button", name="Copy: Your receipt").click()
+    receipt = page.evaluate("navigator.clipboard.readText()")
+
+    page.get_by_label("Name").fill("my mail script")
+    page.get_by_label("change mailboxes and forwards").check()
+    page.get_by_label("Until the end of").fill("2030-01-04")
+    page.get_by_role("button", name="Make the token").click()
+    page.get_by_role("button", name="Copy: The token").click()
+    assert ":" in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="To all tokens").click()
+    expect(page.locator("#tokens")).to_contain_text("until 2030-01-05 00:00 UTC")
+
+    page.get_by_role("link", name="Make a new receipt").click()
+    expect(page.locator("main")).to_contain_text("you have handed out 1")
+    page.get_by_role("button", name="I have kept it: end the old ones").click()
+    expect(page.locator("main")).to_contain_text("The new receipt counts from now on")
+    expect(page.locator("#tokens")).not_to_contain_text("my mail script")
+    page.get_by_role("button", name="Log out").click()
+    visitor.assert_clean()
+    page.goto("/login")
+    page.get_by_label("Receipt", exact=True).fill(receipt)
+    page.get_by_role("button", name="Use the receipt").click()
+    expect(page.get_by_text("It counts no more")).to_be_in_viewport()
+    expect(page.get_by_label("Receipt", exact=True)).to_have_value("")
+
+
+# -- polling -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fail", "event"),
+    [
+        (lambda route: route.abort(), "requestfailed"),
+        (lambda route: route.fulfill(status=503, body="<p>One moment</p>"), "requestfinished"),
+    ],
+    ids=["cut", "503"],
+)
+def test_a_failed_poll_is_not_shown_and_polls_again(fail, event, visit, this_shop):
+    page = visit().page
+    page.clock.install()
+    page.route("**/status", fail, times=2)
+    order_by_hand(page, "alice")
+    for outcome in (event, event, "requestfinished"):
+        with page.expect_event(outcome, lambda request: request.url.endswith("/status")):
+            page.clock.run_for(2_000)
+        expect(page.get_by_text("Waiting for your payment")).to_be_visible()
+    expect(page.locator("body")).not_to_contain_text("One moment")
+
+    assert invoices.cancel(this_shop, order_of(page))
+    page.clock.run_for(2_000)
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+
+def test_a_final_state_polls_no_more(visit):
+    visitor = visit()
+    page = visitor.page
+    page.clock.install()
+    order_by_hand(page, "alice")
+    elsewhere = visitor.open()
+    elsewhere.goto(page.url)
+    elsewhere.get_by_role("button", name="Cancel the order").click()
+    expect(elsewhere.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+    with page.expect_response(re.compile("/status$")):
+        page.clock.run_for(2_000)
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+    expect(page.get_by_role("button", name="Order again")).to_have_attribute(
+        "href", "/?space_mb=100&duration=3&unit=months"
+    )
+    polls = len(visitor.asked("/status"))
+    page.clock.run_for(60_000)
+    page.goto("/login")  # a poll under way would be noted by now
+    assert len(visitor.asked("/status")) == polls
+    visitor.assert_clean()
+
+
+# -- the control center --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["script", "no script"])
+def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, panel, at_work):
+    visitor = visit(java_script_enabled=java_script)
+    page = visitor.page
+    page.goto("/login")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Service").select_option("FTP: ls_alice")
+    page.get_by_role("button", name="Make one for me").click()
+    # From here on the page looks again by itself.
+    page.get_by_role("heading", name="New passwords").wait_for(timeout=READY_MS)
+    facts = page.get_by_role("article").filter(has=page.get_by_role("heading", name="FTP"))
+    expect(facts).to_contain_text(panel.password_of("ftp", 1))
+
+    page.get_by_role("link", name="Close").click()
+    page.get_by_role("button", name="Close and delete everything").click()
+    expect(page.get_by_text("Write alice here")).to_be_visible()
+    page.get_by_label("Name").fill("alice")
+    page.get_by_role("button", name="Close and delete everything").click()
+    expect(page.get_by_role("heading", name="Goodbye")).to_be_visible()
+    eventually(lambda: Account.select().count() == 0)
+    page.goto("/account")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    # Of what went wrong the browser has only the form's refusal to say.
+    assert [text for text in visitor.complaints if "400" not in text] == []
+
+
+# -- mail and domains ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["script", "no script"])
+def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker, this_shop, panel):
+    visitor = visit(java_script_enabled=has_script)
+    page = visitor.page
+    if has_script:
+        page.clock.install()
+
+    def follow(text):
+        """What the worker has done comes to the page by itself; without script by a link."""
+        if has_script:
+            page.clock.run_for(5_000)
+        else:
+            page.get_by_role("link", name="Look again").first.click()
+        expect(page.locator("main")).to_contain_text(text)
+
+    def add_mailbox(local_part, domain):
+        page.get_by_role("link", name="Mail", exact=True).click()
+        form = page.locator("#add-mailbox")
+        form.get_by_label("Address").fill(local_part)
+        form.get_by_label("Domain").select_option(domain)
+        form.get_by_role("button").click()
+
+    page.goto("/login")
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Log in").click()
+    add_mailbox("e v e", "alice.shop.test")
+    expect(page.get_by_text("Write letters a to z")).to_be_in_viewport()
+    expect(page.locator("#add-mailbox").get_by_label("Address")).to_have_value("e v e")
+    visitor.complaints.clear()  # that the answer was a 400
+    add_mailbox("Eve", "alice.shop.test")
+    expect(page.get_by_role("link", name="eve@alice.shop.test")).to_be_visible()
+    work(worker)
+    follow("New password:")
+    password = page.locator(".new code").inner_text()
+    assert password == panel.password_of("mailbox", 2)
+
+    page.get_by_role("link", name="Domains", exact=True).first.click()
+    page.get_by_label("Domain").fill("alice.example")
+    page.get_by_label("Receive mail for it here").check()
+    page.get_by_role("button", name="Add the domain").click()
+    expect(page.get_by_text("waiting for its TXT record")).to_be_visible()
+    with page.expect_response("**/account/domains"):  # else it is looked for too early
+        page.get_by_role("button", name="Publish these records").click()
+    domain_checks.look(this_shop)
+    work(worker)
+    follow("http://alice.example/")
+    add_mailbox("info", "alice.example")
+    expect(page.get_by_role("link", name="info@alice.example")).to_be_visible()
+
+    page.get_by_role("link", name="Domains", exact=True).first.click()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("listitem").filter(has_text="info@alice.example")).to_be_visible()
+    page.get_by_role("button", name="Remove alice.example").click()
+    expect(page.get_by_text("alice.example is being removed")).to_be_visible()
+    visitor.assert_clean()
+
+
+# -- looks ---------------------------------------------------------------------------
+
+
+def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
+    page = visit().page
+
+    def assert_fits(text):
+        expect(page.locator("body")).to_contain_text(text)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 700})
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"{page.url} ({text}) is {wide} px too wide at {width} px"
+
+    for path, text in (
+        ("/", "Prices"),
+        ("/login", "Log in"),
+        ("/nowhere", "Nothing here"),
+        ("/api/v1/hosting", "This needs the L402 credential"),
+        ("/api/v1/openapi.json", "Idempotency-Key"),
+    ):
+        page.goto(path)
+        assert_fits(text)
+    wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
+    page.route("**/api/v1/*", lambda route: route.continue_(method="POST", post_data=wish))
+    page.goto("/api/v1/hosting")
+    assert_fits("Copy the invoice")
+    page.goto("/")
+    page.get_by_label("Name").fill("a name with spaces" * 5)
+    page.get_by_role("button", name="Order and pay").click()
+    assert_fits("A name has")
+    order_by_hand(page, "cancelled")
+    page.get_by_role("button", name="Cancel the order").click()
+    assert_fits("This order was cancelled")
+
+    order_by_hand(page, "a234567890123456")
+    assert_fits("Waiting for your payment")
+    token = order_of(page).token
+    wallet.pay(order_of(page).bolt11)
+    record_payments(worker)
+    payments.apply(this_shop, token)
+    panel.down()
+    work(worker)
+    page.reload()
+    assert_fits("The server does not answer")
+    panel.up()
+    account = Account.get(Account.opened_at.is_null(False))
+    reconcile.try_now(account.id)
+    work(worker)
+    page.goto(f"/orders/{token}")
+    assert_fits("Your password")
+    domain = f"{'a' * 60}.{'b' * 60}.example"
+    wanted.add(this_shop, account.id, "alias", domain)
+    domains.add(this_shop, account.id, f"c{domain}", wants_mail=True)
+    address = f"{'x' * 37}@a234567890123456.shop.test"
+    destination = f"{'y' * 60}@{domain}"
+    wanted.add(this_shop, account.id, "forward", address, destination=destination)
+    for path in ("mail", f"mail/{address}", "domains", f"domains/c{domain}/remove"):
+        page.goto(f"/account/{path}")
+        assert_fits(address if "mail" in path else f"c{domain}")
+    for path in ("extend", "size?space_mb=5000&extra_addresses=100&extra_domains=100"):
+        page.goto(f"/account/{path}")
+        page.get_by_role("button", name="Order and pay").click()
+        assert_fits("Paid then")
+        page.goto(f"/account/{path}")
+        assert_fits("Not paid yet")
+    page.goto("/account/payments")
+    assert_fits("Opened 100 MB")
+    token = tokens.hand_out(this_shop, account.id, "x" * 40, l402.WHOLE)
+    tokens.hand_out(this_shop, account.id, "W" * 40, l402.Rights(frozenset(["mail"]), 1))
+    for path in ("access", "access/receipt"):
+        page.goto(f"/account/{path}")
+        page.get_by_text("Show it as text").click()
+        assert_fits("AgEEbHNhdA")
+    page.goto(f"/account/access/tokens/{token.id}")
+    assert_fits("AgEEbHNhdA")
+    page.goto("/account")
+    accounts.block(account.id, "See https://shop.example/terms#" + "x" * 90)
+    work(worker)
+    page.reload()
+    assert_fits("This hosting is blocked")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 320)])
+def test_the_qr_code_scans_in_every_light(scheme, width, visit, tmp_path):
+    zbarimg = debian_program("zbarimg", "zbar-tools")
+    page = visit(color_scheme=scheme, viewport={"width": width, "height": 700}).page
+    order_by_hand(page, "alice")
+    picture = tmp_path / "qr.png"
+    page.locator(".qr svg").screenshot(path=picture)
+    scanned = subprocess.run(
+        [zbarimg, "--raw", "--quiet", picture], capture_output=True, text=True, check=True
+    )
+    assert scanned.stdout.strip() == f"LIGHTNING:{order_of(page).bolt11.upper()}"

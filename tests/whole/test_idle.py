@@ -1,0 +1,121 @@
+"""What the worker asks the database while nothing is to do costs the same in a large shop."""
+
+import hashlib
+import logging
+import re
+
+import pytest
+
+from bench.filling import fill
+from lightningspace.base import clock, models
+from lightningspace.base.models import Account, Fact, Service
+from lightningspace.panel.lease import Lease
+from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
+
+# An index of a part of the rows, those that wait for something, may be read from end to end.
+PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", models.SCHEMA.read_text())
+LARGE = "accounts|services|domains|orders|offers|resting_names"
+
+
+@pytest.fixture
+def large_shop(app):
+    """2,000 accounts, known to the planner."""
+    fill(models.db.obj, 2000, clock.now())
+    until = clock.now() + 1000
+    rested = [{"name_hash": f"hash{n}", "until": until, "payment_hash": n} for n in range(2000)]
+    models.RestingName.insert_many(rested).execute()
+    made = [
+        {"id": n, "account": f"id{n}", "bolt12": "lno1", "is_active": True, "is_due": False}
+        for n in range(2000)
+    ]
+    models.Offer.insert_many(made).execute()
+    models.db.execute_sql("ANALYZE")
+
+
+@pytest.fixture
+def statements(caplog):
+    """The SQL that a step runs, with its parameters."""
+
+    def statements(step, *arguments) -> list[tuple]:
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "peewee"):
+            step(*arguments)
+        ran = [record.msg for record in caplog.records if record.name == "peewee"]
+        # Of servers and facts there are few.
+        asks = re.compile('SELECT (?!.*FROM "(?:servers|facts)")|UPDATE|DELETE')
+        return [(sql, params) for sql, params in ran if asks.match(sql)]
+
+    return statements
+
+
+def work_through_a_lease(account_id: str) -> None:
+    lease = Lease(account_id)
+    assert lease.take()
+    lease.check()
+    lease.extend()
+    lease.release(None, Account.get_by_id(account_id).revision)
+
+
+def reads_whole(line: str) -> bool:
+    """Whether a line of a plan, of either database, goes through all rows of a large table."""
+    if scan := re.match(r"SCAN (?!CONSTANT ROW)\w+(?:.* INDEX (\w+))?", line):
+        return scan[1] not in PARTIAL
+    return re.search(rf"Seq Scan on (?:{LARGE})\b", line) is not None
+
+
+def plan_of(sql: str, params) -> list[str]:
+    explain = "EXPLAIN QUERY PLAN" if models.db.param == "?" else "EXPLAIN"
+    return [str(row[-1]).strip() for row in models.db.execute_sql(f"{explain} {sql}", params)]
+
+
+def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, statements):
+    steps = {
+        "looking for work": (worker.look,),
+        "following payments": (worker.follow_payments, 0),
+        "tidying": (worker.tidy,),
+        "looking up domains": (domain_checks.look, worker._shop),
+        "minding the calendar": (worker.mind_calendar,),
+        "looking at queues that nothing waits for": (progress.look_at_queues, worker._shop),
+        "telling the node of offers": (offers.match, worker._shop),
+        "knowing that an offer is off": (offers.is_off, "id7"),
+        "asking what space is used": (usage.look, worker._shop),
+        "holding a lease": (work_through_a_lease, "id7"),
+    }
+    for name, step in steps.items():
+        ran = statements(*step)
+        assert ran, name
+        for sql, params in ran:
+            plan = plan_of(sql, params)
+            assert not any(map(reads_whole, plan)), f"{name}: {sql}\n{plan}"
+
+
+def test_what_is_due_in_the_calendar_is_found_by_an_index(large_shop, worker, statements):
+    worker.mind_calendar()
+    Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
+    few, moment = Account.id << [f"id{n}" for n in range(5)], clock.now()
+    for expires_at in (moment - 1, moment - 15 * 86400, moment + 86400, moment + 7 * 86400):
+        Account.update(expires_at=expires_at, calendar_at=moment).where(few).execute()
+        ran = statements(worker.mind_calendar)
+        assert len(ran) > 20
+        for sql, params in ran:
+            plan = plan_of(sql, params)
+            assert not any(map(reads_whole, plan)), f"{sql}\n{plan}"
+
+
+def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
+    Service.update(applied_at=clock.now() - 1).where(Service.name == "ftp7").execute()
+    for sql, params in statements(progress.look_at_queues, worker._shop):
+        assert not any(map(reads_whole, plan_of(sql, params))), sql
+    assert progress.queue_of(1).done_until
+
+
+def test_the_name_of_a_receipt_is_found_by_an_index(large_shop, worker, statements):
+    preimage, keys = bytes(32), worker._shop.keys
+    receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
+    [query] = statements(tokens.last_hosting, worker._shop, receipt, preimage)
+    assert "resting_names_of_payment" in "".join(plan_of(*query))
+
+
+def test_a_plan_that_reads_a_table_whole_is_seen(large_shop):
+    query = Account.select().where(Account.space_mb > 1)
+    assert any(map(reads_whole, plan_of(*query.sql())))

@@ -1,0 +1,228 @@
+"""`python app.py`: the whole shop in one process, on a copy of the tree with data of its own."""
+
+import fcntl
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from lightningspace.outside.node import Node, NodeError
+from lightningspace.sandbox.panel import SandboxPanel
+from tests.conftest import csrf_token, debian_program, eventually, last_pay_index, order_form
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:5000"
+PASSWORD = "correct horse"
+
+
+class Program:
+    """One `python app.py`, with its output in a file."""
+
+    def __init__(self, tree: Path, output: Path):
+        self._output = output
+        with output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "app.py"],
+                cwd=tree,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # A suite in the background of a shell would hand down that Ctrl-C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+
+    @property
+    def said(self) -> str:
+        return self._output.read_text()
+
+    def is_open(self) -> bool:
+        assert self.process.poll() is None, f"it ended: {self.said}"
+        return "The shop is open" in self.said and requests.get(ADDRESS, timeout=5).ok
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The program without the tests, and without anything that an earlier start left."""
+    for name in ("lightningspace", "templates", "static"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=ignored)
+    for name in ("app.py", "schema.sql"):
+        shutil.copy(ROOT / name, tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def start(tree, tmp_path):
+    """Start the program; each one is killed in the end, and what it said is printed."""
+    programs = []
+
+    def start() -> Program:
+        programs.append(Program(tree, tmp_path / f"output-{len(programs)}"))
+        return programs[-1]
+
+    with open(__file__) as turn:
+        # The port is fixed: the processes of the suite take turns.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 5000)) == 0:
+                pytest.fail("another program listens on 127.0.0.1:5000: end it first")
+        yield start
+        for program in programs:
+            program.process.kill()
+            program.process.wait()
+            print(program.said)
+
+
+@pytest.fixture
+def program(start):
+    """The shop, open."""
+    program = start()
+    eventually(program.is_open)
+    return program
+
+
+@pytest.fixture
+def node(tree):
+    return Node(str(tree / "instance" / "sandbox" / "lightning-rpc"), seconds=5)
+
+
+def buy(username: str) -> requests.Session:
+    """Order a hosting and pay it from the sandbox wallet: the browser, once it may enter."""
+    browser = requests.Session()
+    page = browser.get(f"{ADDRESS}/").text
+    form = order_form(page, username=username, password=PASSWORD)
+    order = browser.post(f"{ADDRESS}/orders", form)
+    token = order.url.rpartition("/")[2]
+    pay = {"csrf_token": csrf_token(order.text)}
+    browser.post(f"{ADDRESS}/sandbox/pay/{token}", pay).raise_for_status()
+    status = f"{ADDRESS}/orders/{token}/status"
+    eventually(lambda: browser.get(status).headers.get("HX-Redirect") == "/account")
+    return browser
+
+
+def log_in(username: str) -> requests.Response:
+    browser = requests.Session()
+    form = {"csrf_token": csrf_token(browser.get(f"{ADDRESS}/login").text)}
+    return browser.post(f"{ADDRESS}/login", form | {"username": username, "password": PASSWORD})
+
+
+def test_it_says_its_address_and_sells_a_hosting_there(program):
+    assert f"The shop is open: {ADDRESS}" in program.said
+    account = buy("alice").get(f"{ADDRESS}/account")
+    assert "alice.space.example" in account.text
+    assert "ls_alice" in account.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number, program, node):
+    buy("alice")
+    assert program.end(number) == 0
+    assert "Traceback" not in program.said
+    with pytest.raises(NodeError):
+        node.node_id()
+
+
+def test_a_second_start_finds_everything_again(program, start, node, tree):
+    buy("alice")
+    node_id = node.node_id()
+    assert program.end() == 0
+
+    second = start()
+    eventually(second.is_open)
+    assert "alice.space.example" in log_in("alice").text
+    assert (node.node_id(), last_pay_index(node)) == (node_id, 1)
+    buy("bob")
+    assert second.end() == 0
+    assert "read again" not in second.said
+    assert "ERROR" not in second.said
+
+    panel = SandboxPanel(store=tree / "instance" / "sandbox" / "panel.sqlite3")
+    sites = {site["domain_id"]: site["domain"] for site in panel.records("site")}
+    panel.stop()
+    assert sites == {"1": "alice.space.example", "2": "bob.space.example"}
+
+
+def test_a_second_one_beside_it_says_so_and_leaves_it_alone(program, start, node):
+    beside = start()
+    assert beside.process.wait(10) != 0
+    assert "127.0.0.1:5000 is in use" in beside.said
+    assert "Traceback" not in beside.said
+    assert node.node_id()
+    buy("alice")
+
+
+def test_a_domain_goes_live_when_its_records_are_published(program):
+    browser = buy("alice")
+    domains = f"{ADDRESS}/account/domains"
+    token = {"csrf_token": csrf_token(browser.get(domains).text)}
+    added = browser.post(domains, token | {"name": "www.Bücher.example", "wants_mail": "y"})
+    assert "waiting for its TXT record" in added.text
+    name = "xn--bcher-kva.example"
+    browser.post(f"{ADDRESS}/sandbox/publish/{name}", token).raise_for_status()
+    eventually(lambda: f"http://{name}/" in browser.get(domains).text)
+
+
+def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(program):
+    debian_program("php", "php-cli")
+    buy("alice")
+    site = "http://alice.space.example.localhost:5001/"
+    eventually(lambda: f"There is a tip jar on {site}" in program.said)
+    host = {"Host": "alice.space.example.localhost:5001"}
+
+    def page():
+        return requests.get("http://127.0.0.1:5001/", headers=host, timeout=10).text
+
+    eventually(lambda: "alice.space.example on line" in page())
+    tip = requests.post("http://127.0.0.1:5001/", {"amount": "1000"}, headers=host, timeout=10)
+    assert "lnbcrt" in tip.text
+
+
+@pytest.mark.parametrize(
+    "host, path",
+    [
+        ("alice.space.example.localhost", "/../log/"),
+        ("alice.space.example.localhost", "/%2e%2e/private"),
+        ("alice.space.example.localhost", "/%00"),
+        ("clients.localhost", "/client1/"),
+        ("bob.space.example.localhost", "/index.php"),
+    ],
+)
+def test_sandbox_serves_sites_alone(web_server, host, path):
+    assert get(web_server, host, path).split()[1] == b"404"
+
+
+@pytest.mark.parametrize(
+    "host", ["clients.localhost", "..localhost", "bob.space.example.localhost", "127.0.0.1"]
+)
+def test_name_without_a_site_gets_the_servers_own_page(web_server, host):
+    answer = get(web_server, host, "/")
+    assert answer.split()[1] == b"200" and b"the server's own default page" in answer
+
+
+def get(port, host, path):
+    with socket.create_connection(("127.0.0.1", port), 10) as conn:
+        conn.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        return conn.makefile("rb").read()
+
+
+@pytest.fixture
+def web_server(tmp_path, port):
+    """The port at which alice's site is served, and nothing else of the sandbox's."""
+    for name in ("web", "log", "private"):
+        (tmp_path / "clients/client1/web1" / name).mkdir(parents=True)
+    (tmp_path / "alice.space.example").symlink_to("clients/client1/web1")
+    php = debian_program("php", "php-cli")
+    router = ROOT / "lightningspace" / "sandbox" / "router.php"
+    command = [php, "-S", f"127.0.0.1:{port}", "-t", str(tmp_path), str(router)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        yield port
+        server.kill()

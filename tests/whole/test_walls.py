@@ -1,0 +1,259 @@
+"""One customer attacks another, by all that `flask walls` tries, on servers of real daemons that
+have exactly what the shop sends, and what docs/hosting-server.md advises.
+"""
+
+import io
+
+import pytest
+import requests
+
+from lightningspace import attack
+from lightningspace.attack import hostings
+from lightningspace.base import walls
+from lightningspace.base.models import Account, Fact
+from lightningspace.panel import reconcile
+from lightningspace.rules import tips
+from lightningspace.sandbox.panel import SandboxPanel
+from tests.conftest import PANEL_PASSWORD, open_account, work
+from tests.rig import Rig
+
+pytestmark = pytest.mark.any_database
+
+# It ends with the first answer that holds what it should not.
+RACE_SECONDS = {"apache-event": 10, "apache-itk": 1, "nginx": 1}
+
+
+class Careless(SandboxPanel):
+    """Its server leaves out what the shop sends to keep neighbours apart."""
+
+    def records(self, kind: str) -> list[dict]:
+        open_to_all = {"allow_override": "All", "apache_directives": "", "custom_php_ini": ""}
+        records = super().records(kind)
+        if kind == "site":
+            return [each | open_to_all | {"php_open_basedir": "/"} for each in records]
+        return records
+
+
+MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
+
+
+@pytest.fixture
+def panel(request):
+    """Its records are Careless' where a test says so."""
+    kind = Careless if "careless" in request.keywords else SandboxPanel
+    stand_in = kind(password=PANEL_PASSWORD)
+    stand_in.queue_seconds = 0
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def rig(panel, request):
+    """The server behind it, which follows what the shop sends."""
+    hardening = "careless" not in request.keywords
+    with Rig(panel, request.param, hardening=hardening) as rig, rig.keep_up():
+        yield rig
+
+
+@pytest.fixture
+def env(env, request):
+    if "rig" not in request.fixturenames:
+        return env
+    rig = request.getfixturevalue("rig")
+    ftp = {"FTP_ADDRESSES": rig.address, "FTP_VERIFY_TLS": "false", "FTP_UPLOADS": "true"}
+    return env | ftp | {"WALLS": MODES[request.node.callspec.params["rig"]]}
+
+
+@pytest.fixture
+def results(this_shop, panel, rig, request) -> dict[str, attack.Result]:
+    """Of each attack; what was made for it is gone."""
+    race_seconds = RACE_SECONDS[request.node.callspec.params["rig"]]
+    found = list(attack.check(this_shop, 1, rig.address, race_seconds, patience_seconds=0))
+    assert not Account.select().exists()
+    assert not panel.records("client") and not panel.records("site")
+    return {result.attack: result for result in found}
+
+
+def those(results: dict[str, attack.Result], result: str) -> set[str]:
+    return {name for name, each in results.items() if each.result == result}
+
+
+# What is known to be open with each, and told in docs/hosting-server.md.
+KNOWN = {
+    walls.NARROW: {"race", "questions", "first words"},
+    walls.MPM_ITK: {"own limits", "questions", "first words"},
+    walls.NGINX: set(),
+}
+
+
+@pytest.mark.parametrize("rig", MODES, indirect=True)
+def test_what_the_shop_sends_holds_on_a_server_fit_for_strangers(results, this_shop):
+    assert {name: results[name].proof for name in those(results, attack.OPEN)} == {}
+    assert those(results, attack.KNOWN) == KNOWN[this_shop.config.walls]
+    # The rig's mail server takes no logins.
+    not_tried = {name: results[name].proof for name in those(results, attack.NOT_TRIED)}
+    assert not_tried.keys() == {"submission", "sender"}, not_tried
+    assert [line for line in attack.problems(this_shop) if "not tried" not in line] == []
+
+
+@pytest.mark.careless
+@pytest.mark.parametrize("rig", ["apache-event"], indirect=True)
+def test_each_attack_works_where_nothing_is_done_against_it(results, this_shop):
+    """Else it would not show that something holds."""
+    # By what the shop does itself, over FTP and by kinds of records: test_rig shows them open. And
+    # Apache, since 2.4.69, reads no file for a condition.
+    held = {"files by PHP", "files by a shell", "PHP sockets", "jail", "contents"}
+    known = KNOWN[walls.NARROW]
+    assert those(results, attack.HELD) == held
+    assert those(results, attack.KNOWN) == known
+    assert those(results, attack.OPEN) == results.keys() - held - known - {"submission", "sender"}
+    told = [line for line in attack.problems(this_shop) if "a customer can " in line]
+    assert len(told) == len(those(results, attack.OPEN))
+
+
+# -- what programs bring along ---------------------------------------------------------------
+
+# In the manner of what the common ones write by themselves.
+OF_PROGRAMS = {
+    "permalinks": """\
+<IfModule mod_rewrite.c>
+RewriteEngine On
+RewriteRule .* - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]
+RewriteBase /
+RewriteCond %{REQUEST_FILENAME} !-f
+RewriteRule . /index.php [L]
+</IfModule>
+""",
+    "headers": """\
+<IfModule mod_headers.c>
+  <IfModule mod_setenvif.c>
+    SetEnvIfNoCase ^Authorization$ "(.+)" XAUTHORIZATION=$1
+    RequestHeader set XAuthorization %{XAUTHORIZATION}e env=XAUTHORIZATION
+  </IfModule>
+  Header always set X-Content-Type-Options "nosniff"
+  <FilesMatch "\\.(css|js|svg)$">
+    Header set Cache-Control "max-age=15778463"
+  </FilesMatch>
+</IfModule>
+<IfModule mod_php.c>
+  php_value mbstring.func_overload 0
+</IfModule>
+AddDefaultCharset utf-8
+Options -Indexes
+<IfVersion >= 2.4>
+ErrorDocument 404 /404.php
+</IfVersion>
+""",
+}
+SHUT = {
+    "by Require": "Require all denied\n",
+    "by Order": "Order deny,allow\nDeny from all\n",
+    "by both": """\
+<IfModule mod_authz_core.c>
+  Require all denied
+</IfModule>
+<IfModule !mod_authz_core.c>
+  Order deny,allow
+  Deny from all
+</IfModule>
+""",
+    "by name": '<FilesMatch "\\.(sql|ini)$">\n  Require all denied\n</FilesMatch>\n',
+    "by Files": "<Files backup.sql>\nOrder allow,deny\nDeny from all\n</Files>\n",
+    "by a password": "AuthType Basic\nAuthName x\nAuthUserFile /x\nRequire valid-user\n",
+}
+
+
+@pytest.mark.parametrize("rig", ["apache-event", "apache-itk"], indirect=True)
+def test_htaccess_of_programs_breaks_nothing_and_opens_nothing(this_shop, rig):
+    reconcile.reconcile(this_shop, open_account(this_shop, "alice").id)
+    rig.apply()
+
+    def status(directory: str, lines: str) -> int:
+        with rig.ftp("ls_alice", "correct horse") as session:
+            session.mkd(f"web/{directory}")
+            for name, text in {"backup.sql": "secret", ".htaccess": lines}.items():
+                session.storbinary(f"STOR web/{directory}/{name}", io.BytesIO(text.encode()))
+        headers = {"Host": "alice.shop.test", "Connection": "close"}
+        url = f"http://{rig.address}/{directory}/backup.sql"
+        return requests.get(url, headers=headers, timeout=10).status_code
+
+    for number, (name, lines) in enumerate(OF_PROGRAMS.items()):
+        assert status(f"open{number}", lines) == 200, name
+    for number, (name, lines) in enumerate(SHUT.items()):
+        assert status(f"shut{number}", lines) in (401, 403, 500), name
+
+
+# -- where it cannot be looked at -----------------------------------------------------------
+
+
+def test_hostings_that_cannot_be_made_are_removed_and_told(this_shop, panel, runner):
+    panel.forbidden = {"sites_shell_user_add"}
+    told = runner.invoke(args=["walls"])
+    assert told.exit_code == 2
+    assert "a hosting of the check cannot be made: shell: the remote user may not" in told.output
+    assert not Account.select().exists() and not panel.records("client")
+    problem = runner.invoke(args=["problems"]).output
+    assert problem.startswith("walls of server 1: not checked at ") and "cannot be made" in problem
+
+
+def test_name_that_does_not_lead_to_the_server_is_told(runner, panel, ftp_server):
+    told = runner.invoke(args=["walls", "--address", "127.0.0.1:1"])
+    assert told.exit_code == 2
+    assert "not checked: " in told.output and "lead to the server (--address)" in told.output
+    assert not Account.select().exists() and not panel.records("client")
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_what_a_killed_check_has_left_the_worker_removes(
+    this_shop, panel, worker, time_machine, is_ready
+):
+    hostings._open(this_shop, 1)
+    if is_ready:
+        work(worker)
+    worker.tidy()
+    assert Account.get().closing_at is None
+    time_machine.forward(hostings.SECONDS)
+    for _ in range(2):
+        worker.tidy()
+        work(worker)
+    assert not Account.select().exists() and not panel.records("client")
+    worker.tidy()
+    assert not Fact.select().where(Fact.name.startswith(hostings.MADE)).exists()
+
+
+def test_hosting_of_a_check_takes_no_tips(this_shop):
+    made = hostings._open(this_shop, 1)
+    assert tips.taker(made.username, "page") is None
+
+
+def test_each_server_is_checked_once_a_week(this_shop, panel, time_machine):
+    panel.forbidden = {"client_add"}
+    for days, checks in ((0, 1), (6, 0), (1, 1), (6, 0), (8, 1)):
+        time_machine.forward(days * 86400)
+        before = [method for method, _ in panel.calls].count("client_add")
+        for _ in range(2):
+            attack.check_weekly(this_shop)
+        added = [method for method, _ in panel.calls].count("client_add") - before
+        assert bool(added) == bool(checks)
+
+
+def test_weekly_check_that_did_not_end_is_told(this_shop, panel):
+    class Killed(BaseException):
+        pass
+
+    def dies(method):
+        raise Killed
+
+    this_shop.panel._call = lambda *arguments, **more: dies(arguments)
+    with pytest.raises(Killed):
+        attack.check_weekly(this_shop)
+    del this_shop.panel._call
+    (told,) = attack.problems(this_shop)
+    assert "it was begun and did not end" in told
+
+
+def test_server_that_is_not_ours_is_not_attacked(this_shop, runner, panel):
+    told = runner.invoke(args=["walls", "--server", "7"])
+    assert told.exit_code == 1 and "server 7 is not among PANEL_SERVER_ID" in told.output
+    assert not panel.calls
