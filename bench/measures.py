@@ -350,7 +350,7 @@ def reconciled(shop: Shop, opened: Stage) -> Reconciled:
     """Open one account more."""
     account_id = a_new_account(shop)
     cpu = time.process_time()
-    seconds = seconds_of(reconcile.reconcile, shop, account_id)
+    seconds = seconds_of(reconcile.account, shop, account_id)
     cpu = time.process_time() - cpu
     if Account.get_by_id(account_id).ready_at is None:
         raise RuntimeError(f"not opened: {[row.error for row in progress.failing()]}")
@@ -396,7 +396,7 @@ def critical_path(calls: list[tuple[str, float]]) -> float:
 
 
 def nothing_to_do(shop: Shop, opened: Stage, account_id: str) -> None:
-    seconds = [seconds_of(reconcile.reconcile, shop, account_id) for _ in range(100)]
+    seconds = [seconds_of(reconcile.account, shop, account_id) for _ in range(100)]
     calls = len(opened.stand_ins.panel_calls())
     goal(f"with nothing to do: {calls} panel calls (0), {in_ms(seconds, 50, 99)}", calls == 0)
 

@@ -192,7 +192,7 @@ def retry(username, check):
     """Try now what could not be applied; exit code 1 when something still is not."""
     found = _find(username)
     (accounts.check if check else reconcile.try_now)(found.id)
-    if not reconcile.reconcile(current_app.extensions["shop"], found.id):
+    if not reconcile.account(current_app.extensions["shop"], found.id):
         raise click.ClickException("a worker is at this account just now: look again in a moment")
     found = Account.get_or_none(Account.id == found.id)
     if found is None:
@@ -226,7 +226,7 @@ def unblock(username):
 def _change(change, username: str, *arguments) -> None:
     try:
         change(_find(username).id, *arguments)
-    except wanted.Closed:
+    except wanted.AccountClosed:
         raise click.ClickException(f"{username} is being closed") from None
 
 

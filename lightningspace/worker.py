@@ -209,7 +209,7 @@ class Worker:
             self._reconcile(account_id, reconcile.OPENING)
 
     def _reconcile(self, account_id: str, step: str) -> None:
-        reconcile.reconcile(self._shop, account_id, self._stopping.is_set, step)
+        reconcile.account(self._shop, account_id, self._stopping.is_set, step)
 
     def _check_walls(self) -> None:
         attack.check_weekly(self._shop)

@@ -372,7 +372,7 @@ def work(worker: Worker) -> None:
     for due in payments.due():
         payments.apply(worker._shop, due.token)
     for account_id in reconcile.due_accounts():
-        reconcile.reconcile(worker._shop, account_id)
+        reconcile.account(worker._shop, account_id)
 
 
 @pytest.fixture(scope="session")
@@ -431,7 +431,7 @@ def alice(this_shop, panel, password_hash) -> Account:
         opened.repeat(this_shop, panel)
         return Account.get()
     account = open_account(this_shop, "alice", password_hash=password_hash)
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     if is_bare and Account.get_by_id(account.id).ready_at:
         Opened.kept[key] = Opened(panel)
     return Account.get_by_id(account.id)

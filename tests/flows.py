@@ -180,7 +180,7 @@ class World:
     def round(self) -> None:
         """What the worker does when the account is due, or nothing."""
         for account_id in reconcile.due_accounts():
-            reconcile.reconcile(self.shop, account_id)
+            reconcile.account(self.shop, account_id)
 
     def wait(self) -> None:
         """Until the account is due."""

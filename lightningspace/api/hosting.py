@@ -91,19 +91,23 @@ TIP_CHANGES = {"hidden": YES_NO}
 
 
 REFUSALS = {
-    wanted.Unknown: ApiError(404, "unknown", "There is nothing of this name in this hosting."),
-    wanted.Closed: ApiError(409, "closing", "This hosting is being closed."),
-    wanted.NotReady: NOT_READY,
-    wanted.Full: ApiError(409, "full", "All that is paid for is used. Send the same to buy more."),
-    wanted.Taken: ApiError(409, "taken", "This hosting has this address already."),
+    wanted.UnknownService: ApiError(
+        404, "unknown", "There is nothing of this name in this hosting."
+    ),
+    wanted.AccountClosed: ApiError(409, "closing", "This hosting is being closed."),
+    wanted.AccountNotReady: NOT_READY,
+    wanted.NoneLeft: ApiError(
+        409, "full", "All that is paid for is used. Send the same to buy more."
+    ),
+    wanted.NameInUse: ApiError(409, "taken", "This hosting has this address already."),
 }
 
 
-@api.errorhandler(wanted.Unknown)
-@api.errorhandler(wanted.Closed)
-@api.errorhandler(wanted.NotReady)
-@api.errorhandler(wanted.Full)
-@api.errorhandler(wanted.Taken)
+@api.errorhandler(wanted.UnknownService)
+@api.errorhandler(wanted.AccountClosed)
+@api.errorhandler(wanted.AccountNotReady)
+@api.errorhandler(wanted.NoneLeft)
+@api.errorhandler(wanted.NameInUse)
 def refusal(error):
     return answers.of_api_error(REFUSALS[type(error)])
 
@@ -138,19 +142,19 @@ def _rows(account: Account) -> list[Service]:
 
 
 def _find(account: Account, kind: str, name: str) -> Service:
-    """A service that is not being removed. Raises wanted.Unknown."""
+    """A service that is not being removed. Raises wanted.UnknownService."""
     # Compared here: PostgreSQL fails on a NUL.
     for row in _rows(account):
         if (row.kind, row.name, row.gone) == (kind, name, False):
             return row
-    raise wanted.Unknown
+    raise wanted.UnknownService
 
 
 def _added(found: Holder, what: str, add: Callable[[], object]) -> Response | None:
     """Add one more of "addresses" or "domains": 402 if that is to be paid before, else None."""
     try:
         add()
-    except wanted.Full:
+    except wanted.NoneLeft:
         check_able(found, "pay")
         answer = sell_one_more(found, what)
         if answer is not None:
@@ -174,11 +178,10 @@ def change_hosting():
     if EVERY_PASSWORD in body:
         check_able(found, "mail")
     steps = _steps(found.account, body)
-    with transaction():
+    changes_services = body.keys() - OWNER_FIELDS.keys()
+    with wanted.change(found.account.id) if changes_services else transaction():
         # A password is hashed for long enough to be revoked meanwhile.
         check_still(found)
-        if body.keys() - OWNER_FIELDS.keys():
-            wanted.change_within(found.account.id)
         for step in steps:
             step()
     return told(found)
@@ -226,7 +229,7 @@ class _Setting:
 
     def configure(self, kind: str, **settings) -> Callable[[], object]:
         row = self.row(kind)
-        return partial(wanted.configure_within, row.account_id, row.kind, row.name, **settings)
+        return partial(wanted.configure, row.account_id, row.kind, row.name, **settings)
 
 
 def _php(setting: _Setting, value: str):
@@ -256,33 +259,33 @@ def _ssh_key(setting: _Setting, value: str | None):
 
 def _switch(setting: _Setting, value: bool):
     row = setting.row(SWITCHES[setting.field])
-    return partial(wanted.switch_within, row.account_id, row.kind, row.name, value)
+    return partial(wanted.switch, row.account_id, row.kind, row.name, value)
 
 
 def _tip_switch(setting: _Setting, value: bool):
-    return partial(tips.switch_within, setting.account.id, **{setting.field: value})
+    return partial(tips.switch, setting.account.id, **{setting.field: value})
 
 
 def _password(setting: _Setting, value: str | None):
     row = setting.row(PASSWORDS[setting.field])
     of_row = row.account_id, row.kind, row.name
-    return partial(wanted.set_password_within, this_shop(), *of_row, setting.password(value))
+    return partial(wanted.set_password, this_shop(), *of_row, setting.password(value))
 
 
 def _every_password(setting: _Setting, value: str | None):
     password = setting.password(value)
-    return partial(wanted.set_every_password_within, this_shop(), setting.account.id, password)
+    return partial(wanted.set_every_password, this_shop(), setting.account.id, password)
 
 
 def _login_password(setting: _Setting, value: str):
     new = setting.checked(NewPasswordForm, "new", value)
     hashed = passwords.make_hash(new, logins.place(is_known=True))
-    return partial(sessions.end_all_within, setting.account.id, password_hash=hashed)
+    return partial(sessions.end_all, setting.account.id, password_hash=hashed)
 
 
 def _email(setting: _Setting, value: str | None):
     if value is None:
-        return partial(reminders.remove_within, setting.account.id)
+        return partial(reminders.remove, setting.account.id)
     return partial(_mail_link, setting.account.id, setting.checked(EmailForm, "email", value))
 
 
@@ -292,7 +295,7 @@ def _noted(setting: _Setting, value: str):
         seen_at = max(0, min(clock.from_iso(value), clock.now()))
     except (ValueError, OverflowError):
         raise setting.wrong("Write the “as_of” of the answer that showed them.") from None
-    return partial(progress.forget_passwords_within, setting.account.id, seen_at)
+    return partial(progress.forget_passwords, setting.account.id, seen_at)
 
 
 # What makes of each field, once it is checked, the step that changes it.
@@ -306,8 +309,8 @@ STEPS |= {"login_password": _login_password, "email": _email, "noted_as_of": _no
 def _mail_link(account_id: str, email: str) -> None:
     """Within a transaction: mail a link to the new address."""
     try:
-        is_sent = reminders.request_change_within(this_shop(), account_id, email)
-    except reminders.TooMany:
+        is_sent = reminders.request_change(this_shop(), account_id, email)
+    except reminders.TooManyMails:
         detail = (
             "A link was mailed to this address today already, or several to others. Nothing was "
             "changed; try again tomorrow."
@@ -359,13 +362,10 @@ def change_mailbox(address):
         check(_form(QuotaForm, {"quota_mb": quota_mb}, left_mb=_left_mb(found, row)))
     if body:
         with transaction():
-            wanted.change_within(row.account_id)
             if "password" in body:
-                wanted.set_password_within(
-                    this_shop(), row.account_id, row.kind, row.name, password
-                )
+                wanted.set_password(this_shop(), row.account_id, row.kind, row.name, password)
             if "quota_mb" in body:
-                wanted.configure_within(row.account_id, row.kind, row.name, quota_mb=quota_mb)
+                wanted.configure(row.account_id, row.kind, row.name, quota_mb=quota_mb)
     return success(_the(_mailboxes(found), "address", address))
 
 
@@ -507,7 +507,7 @@ def add_domain():
             lambda: domains.add(this_shop(), found.account.id, typed, wants_mail),
         )
         name = domains.normalise(typed)
-    except wanted.Taken as error:
+    except wanted.NameInUse as error:
         raise ApiError(409, "taken", str(error)) from None
     except ValueError as error:
         raise BadBody(WRONG, {"name": [str(error)]}) from None
@@ -548,7 +548,7 @@ def _domain(found: Holder, name: str) -> Domain:
     for row in domains.of(found.account.id):
         if row.name == name:
             return row
-    raise wanted.Unknown
+    raise wanted.UnknownService
 
 
 def _domains(found: Holder) -> list[dict]:
@@ -597,10 +597,10 @@ def cancel_order(token):
 
 
 def _order(found: Holder, token: str) -> Order:
-    """Raises wanted.Unknown."""
+    """Raises wanted.UnknownService."""
     order = order_book.find(token)
     if order is None or order.account_id != found.account.id:
-        raise wanted.Unknown
+        raise wanted.UnknownService
     return order
 
 
@@ -630,12 +630,12 @@ def change_tip(token):
     account = _changer("settings").account
     hidden = bodies.read(TIP_CHANGES).get("hidden")
     if account.closing_at:
-        raise wanted.Closed
+        raise wanted.AccountClosed
     if hidden is not None:
         tips.hide(account.id, token, hidden)
     tip = tips.find(account.id, token)
     if tip is None:
-        raise wanted.Unknown
+        raise wanted.UnknownService
     return success(resources.tip(tip))
 
 
@@ -666,11 +666,11 @@ def close_hosting():
 
 
 def _the(listed: list[dict], key: str, name: str) -> dict:
-    """The one of this name. Raises wanted.Unknown."""
+    """The one of this name. Raises wanted.UnknownService."""
     for each in listed:
         if each[key] == name:
             return each
-    raise wanted.Unknown
+    raise wanted.UnknownService
 
 
 def _created(listed: list[dict], endpoint: str, **name: str) -> Response:

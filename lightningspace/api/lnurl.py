@@ -127,7 +127,7 @@ def _error(reason: object) -> Response:
 
 
 lnurl_pay.register_error_handler(PayError, _error)
-lnurl_pay.register_error_handler(quotes.Refused, _error)
+lnurl_pay.register_error_handler(quotes.NotForSale, _error)
 
 
 @lnurl_pay.errorhandler(orders.TooManyUnpaid)

@@ -129,7 +129,7 @@ def check_able(found: Holder, capability: str) -> None:
 def check_still(found: Holder) -> None:
     """Within a transaction: raise Unauthorized if its credential was revoked since it was shown."""
     try:
-        tokens.check_within(found)
+        tokens.check(found)
     except l402.Void as error:
         raise Unauthorized(error) from None
 
@@ -412,7 +412,7 @@ def placed(place: Callable):
     except quotes.ResizeWaits as waits:
         detail = "Another size is ordered already: pay that order, or cancel it."
         raise ApiError(409, "size_waits", detail, order=waits.token) from None
-    except quotes.Refused as refused:
+    except quotes.NotForSale as refused:
         raise ApiError(409, "refused", str(refused)) from None
     except NodeError as error:
         logger.warning("no invoice: %s", error)

@@ -49,7 +49,7 @@ def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
         _close([each.account_id for each in made])
         for each in made:
             try:
-                reconcile.reconcile(shop, each.account_id)
+                reconcile.account(shop, each.account_id)
             except Exception:  # the worker goes on with it
                 logger.exception("account %s: not removed at once", each.account_id)
 
@@ -124,7 +124,7 @@ def _trouble(shop: Shop, of: Hosting) -> str | None:
     """What its hosting waits for; None: it is live."""
     account = Account.get_by_id(of.account_id)
     if account.reconcile_at is not None and account.reconcile_at <= now():
-        reconcile.reconcile(shop, of.account_id)
+        reconcile.account(shop, of.account_id)
     account, rows = Account.get_by_id(of.account_id), services.of_account(of.account_id)
     failing = [row for row in rows if row.error and not row.is_applied]
     told = "; ".join(f"{row.kind}: {row.error}" for row in failing)

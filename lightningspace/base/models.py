@@ -65,9 +65,15 @@ def connect_to(url: str) -> Database:
 
 @contextmanager
 def transaction():
-    """All or nothing, and one writer at a time on SQLite. Never nest it."""
+    """All or nothing, and one writer at a time on SQLite.
+
+    One within another is a savepoint: what is done in it is kept when the outer one is, and undone
+    alone when it raises.
+    """
     if db.in_transaction():
-        raise RuntimeError("a transaction is open already")
+        with db.savepoint():
+            yield
+        return
     # SQLite's own queue between threads is a sleep that doubles: ours wakes the next at once.
     with _sqlite_writer if isinstance(db.obj, SqliteDatabase) else nullcontext(), db.atomic():
         yield

@@ -62,7 +62,7 @@ class Unreachable(FtpError):
     """There is no way to the server, or none as it is set up."""
 
 
-class Refused(FtpError):
+class FtpRefused(FtpError):
     """The server does not do this with this file: as its owner has it, it may be impossible."""
 
 
@@ -206,7 +206,7 @@ class Session:
             return None
         try:
             return self._bounded(f"RETR {_plain(name)}")
-        except Refused:
+        except FtpRefused:
             return None
         except _TooSlow:
             self._hanging.add(name)
@@ -246,7 +246,7 @@ class Session:
             self._connection().voidcmd(command)
         except ftplib.error_perm as error:
             if _code(error) in ("550", "553"):
-                raise Refused(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
+                raise FtpRefused(f"the FTP server answered {_code(error)} to SITE CHMOD") from None
             raise FtpError(
                 f"the FTP server answered {_code(error)} to SITE CHMOD, by which neighbours are "
                 "shut out: allow it",
@@ -289,7 +289,7 @@ class Session:
         """None: it is no file. Who asks for one that is a FIFO is never answered."""
         try:
             return _reply(self._connection().size, _plain(name))
-        except Refused:
+        except FtpRefused:
             return None
 
     def _bounded(self, command: str) -> bytes | None:
@@ -385,7 +385,7 @@ def _reply(call: Callable, *args):
         if code in ("452", "552") or NO_SPACE_WORDS.search(str(error)):
             raise NoSpace("the space of the site is full") from None
         text = f"the FTP server answered {code}"
-        raise (Refused if code in ("450", "550", "553") else FtpError)(text) from None
+        raise (FtpRefused if code in ("450", "550", "553") else FtpError)(text) from None
     except OSError:
         raise
     except (ValueError, OverflowError):

@@ -72,11 +72,11 @@ class PanelError(Exception):
         self.permanent = permanent
 
 
-class Refused(PanelError):
+class PanelRefused(PanelError):
     """The panel has answered: this one thing is not so, whatever it says to others."""
 
 
-class Forbidden(Refused):
+class Forbidden(PanelRefused):
     """The remote user may not call this function, whatever it is asked."""
 
 
@@ -276,7 +276,7 @@ class Panel:
                     # The call was not carried out.
                     self._forget(session_id, deadline)
                     continue
-                except Refused:
+                except PanelRefused:
                     self._known_session = session_id
                     raise
                 self._known_session = session_id
@@ -322,7 +322,7 @@ class Panel:
             try:
                 login = {"username": self._user, "password": self._password}
                 self._session_id = self._post("login", login, deadline)
-            except Refused as refused:
+            except PanelRefused as refused:
                 self._no_login_before = clock + LOGIN_PAUSE_SECONDS
                 # Not of the call that the login was for: all of them fail now.
                 raise PanelError(str(refused), refused.permanent) from None
@@ -383,11 +383,11 @@ class Panel:
         return self._local.http
 
 
-class _SessionGone(Refused):
+class _SessionGone(PanelRefused):
     pass
 
 
-class _NoSuchClient(Refused):
+class _NoSuchClient(PanelRefused):
     pass
 
 
@@ -398,27 +398,29 @@ def _fault(method: str, message: str) -> PanelError:
     if message in (NO_GROUP, NO_LOGIN):
         return _NoSuchClient("the panel has no such client")
     if NO_CLIENT in message:
-        return Refused("the client is gone from the panel: retry --check makes it again", True)
+        return PanelRefused("the client is gone from the panel: retry --check makes it again", True)
     if message == FORBIDDEN:
         return Forbidden(f"the remote user may not call {method}: allow it in ISPConfig", True)
     if message in LOCKOUTS:
         return PanelError(LOCKED_OUT)
     if message == WRONG_PASSWORD:
-        return Refused("the panel refuses PANEL_USER's password")
+        return PanelRefused("the panel refuses PANEL_USER's password")
     if LOGIN_ADDRESS in message:
-        return Refused("the remote user may not log in from this address: allow it in ISPConfig")
+        return PanelRefused(
+            "the remote user may not log in from this address: allow it in ISPConfig"
+        )
     if MAINTENANCE in message:
         return PanelError("the panel is under maintenance")
     if WEAK_PASSWORD in message:
         text = (
             f'the panel refused {method}: it asks for a stronger password than 8 signs and "Good"'
         )
-        return Refused(text, True)
+        return PanelRefused(text, True)
     keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]
     if keys and all(map(LANGUAGE_KEY.fullmatch, keys)):
-        return Refused(f"the panel refused {method}: {', '.join(keys)}", True)
+        return PanelRefused(f"the panel refused {method}: {', '.join(keys)}", True)
     # Such as SQL faults of the panel's database, which mostly pass.
-    return Refused(f"the panel refused {method}; ISPConfig's own log says why")
+    return PanelRefused(f"the panel refused {method}; ISPConfig's own log says why")
 
 
 def _no_answer(method: str, error: requests.RequestException, deadline: float) -> PanelError:

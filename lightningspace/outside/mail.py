@@ -47,7 +47,7 @@ class MailError(Exception):
     permanent = False
 
 
-class Refused(MailError):
+class MailRefused(MailError):
     """The server does not take this one mail; `permanent`: it never will."""
 
     def __init__(self, text: str, permanent: bool = False):
@@ -101,7 +101,9 @@ class Mailer:
         BytesGenerator(data, policy=FLAT.clone(utf8=needs_utf8)).flatten(message)
         with self._connection() as server:
             if needs_utf8 and not server.has_extn("smtputf8"):
-                raise Refused("the mail server takes no such address (SMTPUTF8)", permanent=True)
+                raise MailRefused(
+                    "the mail server takes no such address (SMTPUTF8)", permanent=True
+                )
             self._hand_over(server, address, data.getvalue(), UTF8 if needs_utf8 else [])
 
     def _message(self, address, subject, body, unsubscribe, name) -> EmailMessage:
@@ -203,7 +205,7 @@ def _refusal(of_what: str, code: int, answer: bytes) -> MailError:
     if code not in range(400, 600) or code in (421, *OF_US):
         return MailError(text)
     # 5.7.x is its policy, such as "no relaying": that is mended at one of the two servers.
-    return Refused(text, permanent=code >= 500 and not answer.startswith(b"5.7."))
+    return MailRefused(text, permanent=code >= 500 and not answer.startswith(b"5.7."))
 
 
 def _reason(error: Exception) -> str:
@@ -228,13 +230,13 @@ def _ascii_host(recipient: str) -> str:
     match = ADDRESS.fullmatch(recipient)
     # An encoded word would stand decoded in the header To, as another address.
     if not match or "=?" in recipient:
-        raise Refused("this is no address that a mail can go to", permanent=True)
+        raise MailRefused("this is no address that a mail can go to", permanent=True)
     local, host = match.groups()
     if not host.isascii():
         try:
             host = names.in_a_labels(host)
         except UnicodeError:
-            raise Refused("this is no host that a mail can go to", permanent=True) from None
+            raise MailRefused("this is no host that a mail can go to", permanent=True) from None
     return f"{local}@{host}"
 
 

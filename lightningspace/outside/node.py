@@ -103,7 +103,7 @@ class Node:
                 expiry=_bounded(seconds, 1, 10**7),
                 **({"deschashonly": True} if only_hash else {}),
             )
-        except Refused as refused:
+        except NodeRefused as refused:
             if refused.code != DUPLICATE_LABEL:
                 raise
             found = self.find_invoice(label)
@@ -147,7 +147,7 @@ class Node:
             try:
                 self._call("delinvoice", label=label, status=status)
                 return True
-            except Refused as refused:
+            except NodeRefused as refused:
                 if refused.code == UNKNOWN_INVOICE:
                     return None
                 if refused.code != WRONG_STATUS:
@@ -168,7 +168,7 @@ class Node:
                 consolidate_fees=False,
                 start_time=_bounded(max(0, since), 0, END_OF_TIME),
             )
-        except Refused as refused:
+        except NodeRefused as refused:
             if refused.code != UNKNOWN_COMMAND:
                 raise
             return None
@@ -219,7 +219,7 @@ class Node:
                 timeout=seconds,
                 time_limit=seconds + self._seconds,
             )
-        except Refused as refused:
+        except NodeRefused as refused:
             if refused.code == TIMED_OUT:
                 return None
             raise
@@ -241,7 +241,7 @@ class Node:
         """Whether autoclean is set to delete paid invoices, perhaps before we have seen them."""
         try:
             status = self._call("autoclean-status")["autoclean"].get("paidinvoices", {})
-        except Refused as refused:
+        except NodeRefused as refused:
             if refused.code != UNKNOWN_COMMAND:
                 raise
             return False
@@ -258,7 +258,7 @@ class Node:
     def _knows(self, method: str, **params) -> bool:
         try:
             self._call(method, **params)
-        except Refused as refused:
+        except NodeRefused as refused:
             return refused.code != UNKNOWN_COMMAND
         return True
 
@@ -286,7 +286,7 @@ class Node:
                 self._places.release()
 
 
-class Refused(NodeError):
+class NodeRefused(NodeError):
     """An error that lightningd answered."""
 
     def __init__(self, method: str, code: int, data: dict):
@@ -352,7 +352,7 @@ def _refusal(method: str, error: RpcError) -> NodeError:
     # lightningd's text repeats what was sent: the code says enough.
     if not isinstance(error.error, dict):
         return NodeError(f"the node went away during {method}")
-    return Refused(method, error.error.get("code", 0), error.error.get("data") or {})
+    return NodeRefused(method, error.error.get("code", 0), error.error.get("data") or {})
 
 
 def _payment(entry: dict) -> Payment:

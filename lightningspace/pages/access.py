@@ -191,7 +191,7 @@ def renew_receipt():
     epoch, after = _epoch(request.form), request.form.get("after", -1, int)
     if epoch is None or after != this_account().receipt_epoch:
         return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
-    renew = partial(tokens.renew_within, this_account().id, epoch)
+    renew = partial(tokens.renew, this_account().id, epoch)
     logins.log_out_everywhere(renew, wallet_recovers=False)
     logger.info("account %s: a new receipt", this_account().id)
     flash("The new receipt counts from now on, and nothing that was handed out before.")
@@ -259,12 +259,12 @@ def hand_out_token():
         token = tokens.hand_out(
             this_shop(), this_account().id, form.name.data, form.rights(), logins.check_still
         )
-    except tokens.NameTaken:
+    except tokens.TokenNameTaken:
         form.name.errors = ["You have a token of this name, which may do something else."]
         return _access_page(400, form)
     except l402.Void:
-        raise wanted.Closed from None
-    except tokens.TooMany:
+        raise wanted.AccountClosed from None
+    except tokens.TooManyTokens:
         form.name.errors = [f"There are {tokens.TOKENS_MAX} tokens. Revoke one of them first."]
         return _access_page(400, form)
     return redirect(url_for("access.token", token_id=token.id), 303)

@@ -46,10 +46,10 @@ def part(name: str) -> Blueprint:
     """A part of the control center: whoever asks for one of its pages is logged in."""
     blueprint = Blueprint(name, __name__, url_prefix="/account")
     blueprint.before_request(_require_login)
-    blueprint.register_error_handler(wanted.Unknown, _unknown)
-    blueprint.register_error_handler(wanted.Closed, _closed)
-    blueprint.register_error_handler(wanted.NotReady, _not_ready)
-    blueprint.register_error_handler(sessions.Over, _session_over)
+    blueprint.register_error_handler(wanted.UnknownService, _unknown)
+    blueprint.register_error_handler(wanted.AccountClosed, _closed)
+    blueprint.register_error_handler(wanted.AccountNotReady, _not_ready)
+    blueprint.register_error_handler(sessions.SessionOver, _session_over)
     return blueprint
 
 
@@ -167,7 +167,7 @@ def one_more(what: str) -> dict:
     """What one more of "addresses" or "domains" costs, or why there is none to be had."""
     try:
         size, msat, ends_at = quotes.one_more(this_shop(), this_account(), what)
-    except quotes.Refused as refused:
+    except quotes.NotForSale as refused:
         return {"why_not": str(refused)}
     except quotes.ResizeWaits as waits:
         return {"first": waits.token}

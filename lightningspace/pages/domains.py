@@ -38,13 +38,13 @@ def _added_domain(form: DomainForm) -> str | None:
         return domains.add(
             this_shop(), this_account().id, form.name.data, bool(form.wants_mail.data)
         )
-    except wanted.Full:
+    except wanted.NoneLeft:
         form.more = control.one_more("domains")
-    except wanted.NotReady:
+    except wanted.AccountNotReady:
         form.name.errors = [control.NOT_READY]
-    except wanted.Closed:
+    except wanted.AccountClosed:
         form.name.errors = [control.CLOSED]
-    except (ValueError, wanted.Taken) as error:
+    except (ValueError, wanted.NameInUse) as error:
         form.name.errors = [str(error)]
     return None
 

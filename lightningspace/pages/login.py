@@ -23,7 +23,7 @@ def _login_page(status: int = 200, **context):
     return render_template("login.html", **forms, **context), status
 
 
-@blueprint.errorhandler(sessions.Over)
+@blueprint.errorhandler(sessions.SessionOver)
 def over(error):
     """What let in does so no more: the password, say, was changed meanwhile."""
     return logins.login_manager.unauthorized()

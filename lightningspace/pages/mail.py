@@ -60,13 +60,13 @@ def _added(form: AddressForm, kind: str, password: str | None = None, **settings
     """Whether the address is wanted now; why not is said beside its field."""
     try:
         wanted.add(this_shop(), this_account().id, kind, form.address, password, **settings)
-    except wanted.Taken:
+    except wanted.NameInUse:
         form.local_part.errors = ["You have this address already."]
-    except wanted.Full:
+    except wanted.NoneLeft:
         form.more = control.one_more("addresses")
-    except wanted.NotReady:
+    except wanted.AccountNotReady:
         form.local_part.errors = [control.NOT_READY]
-    except wanted.Closed:
+    except wanted.AccountClosed:
         form.local_part.errors = [control.CLOSED]
     except ValueError:  # such as a domain that was removed a moment ago
         form.local_part.errors = ["This address cannot be yours. Please look at the domain again."]

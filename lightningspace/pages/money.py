@@ -65,7 +65,7 @@ def order_extension():
         order = orders.extend(
             this_shop(), this_account().id, form.duration.data, form.unit.data, _buyer(form)
         )
-    except (quotes.Refused, orders.TooManyUnpaid, NodeError) as error:
+    except (quotes.NotForSale, orders.TooManyUnpaid, NodeError) as error:
         return _extend_page(form, *_problem(error))
     return redirect(url_for("orders.order", token=order.token), 303)
 
@@ -90,7 +90,7 @@ def order_top_up():
         order = orders.top_up(
             this_shop(), this_account().id, tip, browsers.browser_id(), form.form_id.data or ""
         )
-    except (quotes.Refused, orders.TooManyUnpaid, NodeError) as error:
+    except (quotes.NotForSale, orders.TooManyUnpaid, NodeError) as error:
         return _extend_page(time_form, *_problem(error), top_up=form)
     return redirect(url_for("orders.order", token=order.token), 303)
 
@@ -171,7 +171,7 @@ def order_size():
         return _size_page(form, 400)
     try:
         order = orders.resize(this_shop(), this_account().id, form.size(), _buyer(form))
-    except (quotes.Refused, quotes.ResizeWaits):
+    except (quotes.NotForSale, quotes.ResizeWaits):
         return _size_page(form, 400)  # which says so where the price would be
     except orders.SoldOut:
         form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
@@ -217,7 +217,7 @@ def _other_size(form: SizeForm) -> dict:
         return context | {"is_same": True}
     try:
         offer = quotes.other_size(shop, account, size)
-    except quotes.Refused as refused:
+    except quotes.NotForSale as refused:
         return context | {"why_not": str(refused)}
     except quotes.ResizeWaits as waits:
         return context | {"first": waits.token}
@@ -242,14 +242,14 @@ def _selling() -> dict:
     context = {"refusal": None, "unpaid": list(order_book.unpaid(this_account().id))}
     try:
         quotes.check_may_buy(this_account())
-    except quotes.Refused as refused:
+    except quotes.NotForSale as refused:
         context["refusal"] = str(refused)
     return context
 
 
 def _problem(error: Exception) -> tuple[int, str]:
     """What a customer reads who cannot order now."""
-    if isinstance(error, quotes.Refused):
+    if isinstance(error, quotes.NotForSale):
         return 400, str(error)
     if isinstance(error, orders.TooManyUnpaid):
         return 429, "This hosting has many unpaid orders. Pay or cancel one of them first."

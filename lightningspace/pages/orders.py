@@ -204,7 +204,7 @@ def _enters(order: Order) -> bool:
             # Sessions that end meanwhile do not begin anew.
             may=lambda: browsers.placed(Order.get_by_id(order.token)),
         )
-    except sessions.Over:
+    except sessions.SessionOver:
         return False
     if order.username and order.username != account.username:
         flash(f"The name {order.username} was taken when you paid, so you have another one.")
@@ -248,7 +248,7 @@ def _order_page(order: Order, status: int = 200, **context):
     ), status
 
 
-def _if_paid(order: Order) -> quotes.Offer | None:
+def _if_paid(order: Order) -> quotes.Quote | None:
     """What an order of an account that is there would do now; None once it is paid or over."""
     if order.kind == "open" or order_book.state(order) != "unpaid" or order.account is None:
         return None

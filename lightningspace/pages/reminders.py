@@ -20,7 +20,7 @@ def confirm_reminders(token):
             reminders.confirm(this_shop(), token)
             return redirect(url_for("reminders.confirm_reminders", token=token), 303)
         change = reminders.read(this_shop(), token)
-    except reminders.Unknown as unknown:
+    except reminders.UnknownLink as unknown:
         return render_template("reminders.html", unknown=unknown), 404
     return render_template("reminders.html", change=change, is_done=change.is_done, button=button)
 
@@ -32,6 +32,6 @@ def stop_reminders(token):
     act = reminders.unsubscribe if is_post else reminders.check_stop
     try:
         act(this_shop(), token)
-    except reminders.Unknown as unknown:
+    except reminders.UnknownLink as unknown:
         return render_template("reminders.html", unknown=unknown), 404
     return render_template("reminders.html", is_stop=True, is_done=is_post)

@@ -176,8 +176,8 @@ def email():
     if not form.validate_on_submit():
         return _settings_page(400, email_form=form)
     try:
-        is_sent = reminders.request_change(this_shop(), control.this_account(), form.email.data)
-    except reminders.TooMany:
+        is_sent = reminders.request_change(this_shop(), control.this_account().id, form.email.data)
+    except reminders.TooManyMails:
         form.email.errors = [
             "A link was mailed to this address today already, or several to others. Please try "
             "again tomorrow."
@@ -194,7 +194,8 @@ def email():
 
 @blueprint.post("/settings/email/remove")
 def remove_email():
-    reminders.remove(control.this_account().id, request.form.get("address"))
+    address = request.form.get("address")
+    reminders.remove(control.this_account().id, lambda known: address in (None, known))
     flash("The address is deleted here, and nothing is sent there any more.")
     return redirect(url_for("settings.settings"), 303)
 
@@ -214,7 +215,7 @@ def change_password():
         logins.log_out_everywhere(proved=bool(form.current), **facts)
         flash("Your login password is changed, and every other browser is logged out.")
         return redirect(url_for("settings.settings"), 303)
-    renew = partial(tokens.renew_within, account.id)
+    renew = partial(tokens.renew, account.id)
     logins.log_out_everywhere(renew, bool(form.current), wallet_recovers=False, **facts)
     logger.info("account %s: a new receipt", account.id)
     flash("Your login password is changed, and nothing else from before gets in. Keep the receipt.")

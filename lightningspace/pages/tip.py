@@ -42,7 +42,7 @@ def give_tip(username):
         order = orders.top_up(
             this_shop(), account.id, given, browsers.browser_id(), form.form_id.data or ""
         )
-    except quotes.Refused:  # it is closed or blocked, or had its last call, since we looked
+    except quotes.NotForSale:  # it is closed or blocked, or had its last call, since we looked
         return _tip_page(_taker(username), form, 409)
     except orders.TooManyUnpaid:
         problem = "Many tips for this site are being paid just now. Please try again in a while."

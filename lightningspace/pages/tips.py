@@ -6,7 +6,7 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Service
-from lightningspace.outside.node import NodeError, Refused
+from lightningspace.outside.node import NodeError, NodeRefused
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import hostnames, order_book, progress, services, tips, wanted
@@ -59,7 +59,7 @@ def _offer() -> dict:
     """The offer's text; None while there is none, or the node says nothing (`no_answer`) or no."""
     try:
         return {"offer": tips.offer(this_shop(), this_account()), "no_answer": False}
-    except Refused as refused:
+    except NodeRefused as refused:
         logger.warning("no offer: %s", refused)
         return {"offer": None, "is_refused": True}
     except NodeError as error:
@@ -73,7 +73,7 @@ def switch_tips():
     if name not in SWITCHED:
         raise NotFound
     if this_account().closing_at:
-        raise wanted.Closed
+        raise wanted.AccountClosed
     tips.switch(this_account().id, **{name: active})
     flash(SWITCHED[name][not active])
     return redirect(url_for("tips.tips", _anchor="doors"), 303)
@@ -95,7 +95,7 @@ def hide_tip(token):
 def change_jar():
     jar = _jar()
     if jar is None:
-        raise wanted.Unknown
+        raise wanted.UnknownService
     form = _jar_form(jar)
     if not form.validate_on_submit():
         return _tips_page(400, form)

@@ -28,7 +28,7 @@ from lightningspace.base.models import (
 from lightningspace.base.prices import DAY
 from lightningspace.outside import ftp
 from lightningspace.outside.ftp import FtpError
-from lightningspace.outside.ispconfig import PanelError, Refused
+from lightningspace.outside.ispconfig import PanelError, PanelRefused
 from lightningspace.panel import upload
 from lightningspace.panel.lease import Lease, Lost, is_free
 from lightningspace.panel.records import Outdated, Records, look_once_more
@@ -81,7 +81,7 @@ def _step(account: Account, due_kinds: set[str]) -> str:
     return CHANGE if account.ready_at else OPENING
 
 
-def reconcile(
+def account(
     shop: Shop,
     account_id: str,
     stopping: Callable[[], bool] = lambda: False,
@@ -165,7 +165,7 @@ class _Round:
                 self.records.check_wanted()
             tried.append(row)
             failure = self._try(row, partial(self._settle, row))
-            if isinstance(failure, PanelError) and not isinstance(failure, Refused):
+            if isinstance(failure, PanelError) and not isinstance(failure, PanelRefused):
                 break  # the others would meet the same
         return self._waits()
 
@@ -281,7 +281,7 @@ class _Round:
 
     def _settle(self, row: Service) -> None:
         if not self.records.may_use_its_name(row):
-            raise Refused("its name is none that we may use: nothing was done", True)
+            raise PanelRefused("its name is none that we may use: nothing was done", True)
         if row.gone:
             self._remove(row)
             # If the panel had nothing of it, its row goes all the same.

@@ -15,7 +15,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Service, transaction
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside import ispconfig_records
-from lightningspace.outside.ispconfig import Refused
+from lightningspace.outside.ispconfig import PanelRefused
 from lightningspace.outside.ispconfig_records import Hashed
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import accounts, certificates, hostnames, services, wanted
@@ -70,7 +70,7 @@ class Records:
                 password = self._password(row)
             try:
                 added = self._create(row, password)
-            except Refused:
+            except PanelRefused:
                 # Is it there already? By a race, or forgotten by a database restored from a backup.
                 found = self._look(row)
                 if found is None:
@@ -87,12 +87,12 @@ class Records:
             self.write(row, "walled", self.panel.update, row.kind, id, fields)
         found = self._look(row, added)
         if found is None:
-            raise Refused("the panel has taken it and does not show it")
+            raise PanelRefused("the panel has taken it and does not show it")
         different = set(ispconfig_records.differences(found, fields))
         if fields.get("ssl") == "y":
             different -= {*ispconfig_records.OF_CERTIFICATE}  # the server may have failed by now
         if different:
-            raise Refused(f"the panel has not kept {', '.join(sorted(different))}")
+            raise PanelRefused(f"the panel has not kept {', '.join(sorted(different))}")
         id = ispconfig_records.record_id(row.kind, found)
         if isinstance(password, Hashed) and ispconfig_records.hash_of(row.kind, found) != password:
             # It was hashed once more: nobody has a password that opens it.
@@ -121,7 +121,7 @@ class Records:
             for record in records:
                 self._delete(row, record)
             if records and self.ours(row):
-                raise Refused("the panel has deleted it and still shows it")
+                raise PanelRefused("the panel has deleted it and still shows it")
 
     def _delete(self, row: Service, record: dict) -> None:
         if row.gone or services.is_on(self.account, row):
@@ -178,7 +178,7 @@ class Records:
             is_unfinished = row.failed_since is not None or self.account.ready_at is None
             is_fresh = added in ids or (row.applied_at is None and is_unfinished)
             if row.panel_id in ids or not is_fresh:
-                raise Refused(
+                raise PanelRefused(
                     f"the panel has it {len(ids)} times (ids {', '.join(map(str, ids))}), and with "
                     "any of them goes what the customer has in it: make it one by hand",
                     True,
@@ -186,7 +186,7 @@ class Records:
             # The thing goes with the double: all of it is made anew.
             for record in doubles + [kept]:
                 self._delete(row, record)
-            raise Refused("the panel had it twice: it is made anew")
+            raise PanelRefused("the panel had it twice: it is made anew")
         for record in doubles:
             self._delete(row, record)
         return kept
@@ -202,7 +202,8 @@ class Records:
     def ours(self, row: Service, added: int | None = None) -> list[dict]:
         """The records of this row that are our client's, the oldest first.
 
-        Raises Refused when the name is another client's alone, or our record has become another's.
+        Raises PanelRefused when the name is another client's alone, or our record has become
+        another's.
         """
         records = self.panel.find(row.kind, row.name)
         ids = [ispconfig_records.record_id(row.kind, record) for record in records]
@@ -214,7 +215,7 @@ class Records:
         ours = [record for record in records if self._is_ours(record)]
         others = [id for id, record in zip(ids, records, strict=True) if record not in ours]
         if row.panel_id in others:
-            raise Refused(
+            raise PanelRefused(
                 f"the one that we made (id {row.panel_id}) is another client's now: give it back "
                 "or delete it by hand",
                 True,
@@ -225,7 +226,7 @@ class Records:
             if renamed and self._is_ours(renamed):
                 return [renamed, *ours]
         if others and not ours and not row.gone:
-            raise Refused(
+            raise PanelRefused(
                 f"its name exists at the panel and is another client's (id {others[0]})", True
             )
         return ours
@@ -238,7 +239,9 @@ class Records:
         site = next(row for row in self.rows if row.kind == "site")
         records = self.ours(site)
         if site.panel_id not in [ispconfig_records.record_id("site", record) for record in records]:
-            raise Refused("its site is gone from the panel: retry --check makes it again", True)
+            raise PanelRefused(
+                "its site is gone from the panel: retry --check makes it again", True
+            )
 
     # -- the client --------------------------------------------------------------
 
@@ -252,7 +255,7 @@ class Records:
             self.client_id, self._group_id = login
         elif row.panel_id and self._has_our_site(row.panel_id):
             # Everything is that one's: a second client could not even close the account.
-            raise Refused(
+            raise PanelRefused(
                 f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
             )
         if row.panel_id != self.client_id:
@@ -289,14 +292,14 @@ class Records:
             try:
                 self.client_id = self.write(row, "added", self.panel.add_client, row.name, email)
                 client = {"id": self.client_id, "is_closed": False}
-            except Refused:
+            except PanelRefused:
                 client = self._look_for_client(row)  # is it there already?
                 if client is None:
                     raise
         if client["is_closed"]:
             return client["id"]
         if client["id"] == row.panel_id:
-            raise Refused(
+            raise PanelRefused(
                 "the client may log in to the panel: cancel it there by hand (a change of ours "
                 "would switch its services on)",
                 True,
@@ -304,7 +307,7 @@ class Records:
         self.write(row, "closed", self.panel.close_client_login, client["id"])
         client = self._look_for_client(row)
         if client is None or not client["is_closed"]:
-            raise Refused("the panel has taken the client and does not show it closed")
+            raise PanelRefused("the panel has taken the client and does not show it closed")
         return client["id"]
 
     def _look_for_client(self, row: Service) -> dict | None:
@@ -330,7 +333,7 @@ class Records:
         for client in self.panel.find_clients(row.name):
             self.write(row, "deleted", self.panel.delete_client, client["id"])
         if self.panel.find_clients(row.name):
-            raise Refused("the panel has deleted the client and still shows it")
+            raise PanelRefused("the panel has deleted the client and still shows it")
 
     # -- what a record is to be --------------------------------------------------
 

@@ -31,7 +31,7 @@ def put(records: Records, row: Service) -> str | None:
     if services.is_on(account, row):
         try:
             note = _at_site(records, row)
-        except ftp.Refused:
+        except ftp.FtpRefused:
             if row.tries < TRIES:
                 raise
             note = tipjar.NOT_TAKEN
@@ -99,7 +99,7 @@ def _at_site(records: Records, row: Service) -> str | None:
 def _shut_neighbours_out(session: Session) -> None:
     try:
         session.set_mode(PAGES, PAGES_MODE)
-    except ftp.Refused as error:
+    except ftp.FtpRefused as error:
         # No customer can move that directory away: the server allows it to nobody.
         text = f"{error}, by which neighbours are shut out: allow it (pure-ftpd: NoChmod off)"
         raise FtpError(text, permanent=True) from None

@@ -1,12 +1,14 @@
 """An account as a whole: its time and size, suspended, blocked, closed."""
 
+from contextlib import suppress
+
 from peewee import fn
 
 from lightningspace import tipjar
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Order, lock_account, transaction
 from lightningspace.base.prices import DAY, Holding, Size
-from lightningspace.rules import accounts, invoices, ledger, offers, order_book, services, wanted
+from lightningspace.rules import invoices, ledger, offers, order_book, services, wanted
 from lightningspace.shop import Shop
 
 # So long a figure of the space used is good for, should the panel not tell a newer one.
@@ -80,25 +82,15 @@ def renew(
 def suspend(account_id: str) -> None:
     """Switch everything off, until `resume`. Twice is once."""
     with transaction():
-        suspend_within(account_id)
-
-
-def suspend_within(account_id: str) -> None:
-    """As `suspend`, within a transaction of the caller's."""
-    wanted.touch(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now()))
-    wanted.raise_revisions(account_id, *services.SWITCHED)
+        wanted.touch(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now()))
+        wanted.raise_revisions(account_id, *services.SWITCHED)
 
 
 def resume(account_id: str) -> None:
     """Switch on again what the customer had on. Twice is once."""
     with transaction():
-        resume_within(account_id)
-
-
-def resume_within(account_id: str) -> None:
-    """As `resume`, within a transaction of the caller's."""
-    wanted.touch(account_id, suspended_at=None)
-    wanted.raise_revisions(account_id, *services.SWITCHED)
+        wanted.touch(account_id, suspended_at=None)
+        wanted.raise_revisions(account_id, *services.SWITCHED)
 
 
 def block(account_id: str, reason: str) -> None:
@@ -118,29 +110,20 @@ def _block(account_id: str, facts: dict) -> None:
         offers.recheck(account_id)
 
 
-def close(account_id: str) -> None:
+def close(account_id: str, by_calendar: bool = False) -> None:
     """Want nothing of the account any more. Twice is once.
 
-    A payment takes it back, until the moment when the panel is told to delete.
+    A payment takes it back, until the moment when the panel is told to delete. What the calendar
+    closes has had its last call: that tells it from what its owner closes.
     """
-    try:
-        with transaction():
-            close_within(account_id)
-    except wanted.Closed:
-        pass
+    facts = {"closing_at": now()} if by_calendar else {"closing_at": now(), "last_call_at": None}
+    with suppress(wanted.AccountClosed), transaction():
+        wanted.touch(account_id, **facts)
+        wanted.raise_revisions(account_id, *services.KINDS)
+        offers.recheck(account_id)
 
 
-def close_within(account_id: str, by_calendar: bool = False) -> None:
-    """As `close`, within a transaction of the caller's. Raises Closed.
-
-    What the calendar closes has had its last call: that tells it from what its owner closes.
-    """
-    wanted.touch(account_id, closing_at=now(), **({} if by_calendar else {"last_call_at": None}))
-    wanted.raise_revisions(account_id, *services.KINDS)
-    offers.recheck(account_id)
-
-
-def reopen_within(account_id: str) -> bool:
+def reopen(account_id: str) -> bool:
     """Within a transaction: take the calendar's closing back, unless it has begun to delete."""
     facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
     reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
@@ -207,5 +190,5 @@ def _close_within(account: Account) -> bool:
     # Ordered, or switched on, meanwhile.
     if order_book.unpaid_by_all(account.id).exists() or not offers.is_off(account.id):
         raise invoices.NotCertain
-    accounts.close_within(account.id)
+    close(account.id)
     return True

@@ -297,7 +297,7 @@ class _Look:
     def _before_the_end(self) -> int:
         account, moment = self.account, self.rules.moment
         if account.suspended_at:
-            accounts.resume_within(account.id)
+            accounts.resume(account.id)
             if account.expires_at > moment + CLOCKS_DIFFER_SECONDS:
                 outbox.take_back(account.id, account.expires_at, "suspended", "deletion")
             self.done.resumed += 1
@@ -315,7 +315,7 @@ class _Look:
     def _after_the_end(self) -> int | None:
         account, moment = self.account, self.rules.moment
         if account.suspended_at is None:
-            accounts.suspend_within(account.id)
+            accounts.suspend(account.id)
             self.done.suspended += 1
         self._tell("suspended", account.expires_at)
         deletion = ledger.closes_at(self.shop, account, self.rules.unbroken_since) - DELETION_LEAD
@@ -348,7 +348,7 @@ class _Look:
             return closes_at
         if _may_be_paid(account):
             return moment + LOOK_AGAIN_SECONDS
-        accounts.close_within(account.id, by_calendar=True)
+        accounts.close(account.id, by_calendar=True)
         self.done.closing += 1
         return None
 

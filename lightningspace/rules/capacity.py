@@ -43,8 +43,8 @@ def roomiest(shop: Shop) -> int:
     return max(sorted(ids), key=left.get)
 
 
-def roomiest_within(shop: Shop) -> int:
-    """As `roomiest`, within a transaction: others wait for what this one takes."""
+def take_roomiest(shop: Shop) -> int:
+    """Within a transaction: as `roomiest`; others wait for what this one takes."""
     Server.update(capacity_mb=Server.capacity_mb).execute()
     return roomiest(shop)
 

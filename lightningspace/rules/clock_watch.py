@@ -98,7 +98,7 @@ def _take_closings_back() -> None:
     has_work = Account.reconcile_at.is_null(False)
     closing = Account.select(Account.id).where(has_work & Account.closing_at.is_null(False))
     for account in list(closing):
-        accounts.reopen_within(account.id)
+        accounts.reopen(account.id)
 
 
 def _take_time_back(moment: int) -> None:

@@ -165,11 +165,11 @@ def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
             if row.look_at == asked.look_at:  # else somebody wants another look
                 row.look_at = now() + _wait(row, answer.is_whole)
             domains.save(row)
-    except (IntegrityError, wanted.Taken):
+    except (IntegrityError, wanted.NameInUse):
         _note_refusal(asked, domains.TAKEN)
     except ValueError:
         _note_refusal(asked, REFUSED)
-    except wanted.NotReady:
+    except wanted.AccountNotReady:
         pass  # it is looked at again in minutes
 
 
@@ -260,8 +260,7 @@ def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> N
     if alias is None or leads_here in (None, services.settings_of(alias)["letsencrypt"]):
         return
     if certificates.may_change(account.id):
-        wanted.touch(account.id)
-        wanted.configure_within(account.id, "alias", row.name, letsencrypt=leads_here)
+        wanted.configure(account.id, "alias", row.name, letsencrypt=leads_here)
 
 
 def _wait(row: Domain, is_known: bool) -> int:

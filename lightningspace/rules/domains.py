@@ -135,7 +135,8 @@ def of(account_id: str) -> list[Domain]:
 def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
     """Claim a domain; it works once it is proven. Return its name.
 
-    Raises ValueError, Taken and Full, with texts for the customer, NotReady and Closed.
+    Raises ValueError, NameInUse and NoneLeft, with texts for the customer, AccountNotReady and
+    AccountClosed.
     """
     name = normalise(typed)
     if hostnames.is_the_shops(shop, name):
@@ -143,16 +144,16 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
     with transaction():
         account = lock_account(account_id)
         if account is None or account.opened_at is None or account.closing_at is not None:
-            raise wanted.Closed
+            raise wanted.AccountClosed
         if account.ready_at is None:
-            raise wanted.NotReady
+            raise wanted.AccountNotReady
         there = of(account_id)
         if any(each.name == name for each in there):
-            raise wanted.Taken(MINE_ALREADY)
+            raise wanted.NameInUse(MINE_ALREADY)
         if len(there) >= services.domains_allowed(shop, account):
-            raise wanted.Full("You have as many domains as you pay for.")
+            raise wanted.NoneLeft("You have as many domains as you pay for.")
         if _is_anothers(account_id, name):
-            raise wanted.Taken(TAKEN)
+            raise wanted.NameInUse(TAKEN)
         moment = now()
         Domain.create(
             account=account_id, name=name, added_at=moment, look_at=moment, wants_mail=wants_mail
@@ -161,9 +162,11 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
 
 
 def remove(account_id: str, name: str) -> None:
-    """Give a domain up, with its mailboxes and their mails. Raises Closed, NotReady and Unknown."""
-    with transaction():
-        wanted.change_within(account_id)
+    """Give a domain up, with its mailboxes and their mails.
+
+    Raises AccountClosed, AccountNotReady and UnknownService.
+    """
+    with wanted.change(account_id):
         row = _find(account_id, name)
         if service_of(row, "alias"):
             wanted.let_domain_go(account_id, name)
@@ -173,10 +176,9 @@ def remove(account_id: str, name: str) -> None:
 def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
     """Have mail for a domain, or have it no more: its mailboxes and their mails are kept.
 
-    Raises Closed and Unknown.
+    Raises AccountClosed and UnknownService.
     """
-    with transaction():
-        account = wanted.change_within(account_id)
+    with wanted.change(account_id) as account:
         row = _find(account_id, name)
         if row.wants_mail == wants_mail:
             return
@@ -186,7 +188,7 @@ def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
 
 
 def check_now(account_id: str, name: str) -> None:
-    """Look its records up within seconds. Raises Unknown."""
+    """Look its records up within seconds. Raises UnknownService."""
     row = _find(account_id, name)
     moment = now()
     at = max(moment, min(row.asked_at or 0, moment) + CHECK_SECONDS)
@@ -219,7 +221,7 @@ def _find(account_id: str, name: str) -> Domain:
     if names.is_domain(name):  # or it may be a text that the database does not take
         row = Domain.get_or_none((Domain.account == account_id) & (Domain.name == name))
     if row is None:
-        raise wanted.Unknown
+        raise wanted.UnknownService
     return row
 
 
@@ -241,17 +243,15 @@ def let_services_follow(shop: Shop, account: Account, row: Domain) -> None:
     alias, mail = service_of(row, "alias"), service_of(row, "mail_domain")
     if row.verified_at is None:
         if alias:
-            wanted.change_within(account.id)
             wanted.let_domain_go(account.id, row.name)
         return
     if not alias:
-        wanted.want_domain(shop, wanted.change_within(account.id), "alias", row.name)
+        wanted.want_domain(shop, account.id, "alias", row.name)
     has_mail = _has_mail(row, mail is not None and mail.active)
     if mail and mail.active != has_mail:
-        wanted.change_within(account.id)
-        wanted.switch_within(account.id, "mail_domain", row.name, has_mail)
+        wanted.switch(account.id, "mail_domain", row.name, has_mail)
     elif has_mail and not mail:
-        wanted.want_domain(shop, wanted.change_within(account.id), "mail_domain", row.name)
+        wanted.want_domain(shop, account.id, "mail_domain", row.name)
 
 
 def _has_mail(row: Domain, has_it_now: bool) -> bool:

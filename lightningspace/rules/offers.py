@@ -10,7 +10,7 @@ import re
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Cursor, Offer, lock_account, transaction
 from lightningspace.outside import node
-from lightningspace.outside.node import Refused
+from lightningspace.outside.node import NodeRefused
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def make(shop: Shop, account: Account, site: str) -> Offer | None:
 def _made(shop: Shop, label: str, description: str, issuer: str) -> node.Offer:
     try:
         return shop.node.create_offer(label, description, issuer)
-    except Refused as refused:
+    except NodeRefused as refused:
         # A restored database does not know of it, and it was switched off.
         found = shop.node.find_offer_of(label) if refused.code == node.OFFER_EXISTS else None
         if found is None:
@@ -123,7 +123,7 @@ def match(shop: Shop) -> int:
     for offer in list(Offer.select(Offer.id).where(Offer.is_due)):
         try:
             matched += _match(shop, offer.id)
-        except Refused as refused:  # of this offer: the others go on
+        except NodeRefused as refused:  # of this offer: the others go on
             logger.error("offer %s: %s; it is tried again soon", offer.id[:8], refused)
     return matched
 
@@ -160,7 +160,7 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
             logger.error("offer %s: the node does not know it any more", offer_id[:8])
             wanted = False
         is_on = wanted or not _is_recorded(shop)
-    except Refused:
+    except NodeRefused:
         raise  # held for a while: it would be refused again
     except BaseException:
         Offer.update(held_until=None).where(Offer.id == offer_id).execute()

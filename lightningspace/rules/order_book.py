@@ -28,12 +28,12 @@ def listed(
     """What was paid for an account by these doors: so many orders as are listed at once, the latest
     first or those before the one of a token; and the token that the next ones come before.
 
-    Raises wanted.Unknown.
+    Raises wanted.UnknownService.
     """
     last = find(before) if before is not None else None
     is_one = last and last.account_id == account_id and last.paid_at and last.door in doors
     if before is not None and not is_one:
-        raise wanted.Unknown
+        raise wanted.UnknownService
     found = latest(account_id, doors, LISTED + 1, last)
     return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
 

@@ -269,7 +269,7 @@ def _free_place(shop: Shop, client: str) -> str:
 def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) -> Order:
     """Order more time for an account at today's price of its size; it counts when it is paid.
 
-    The same form again answers the same order. Raises Refused, TooManyUnpaid and NodeError.
+    The same form again answers the same order. Raises NotForSale, TooManyUnpaid and NodeError.
     """
     attempt = shop.vault.mac("extend", account_id, buyer.form_id, str(duration), unit)
 
@@ -289,7 +289,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
     """Give an account another size; what is paid becomes time at today's price of it.
 
     A larger one costs the difference until the end: return the order to be paid. None: what is
-    paid is enough, and the account has this size now. Raises Refused (for a size below what is
+    paid is enough, and the account has this size now. Raises NotForSale (for a size below what is
     used, too), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
     """
     attempt = shop.vault.mac(
@@ -317,7 +317,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
 def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: str) -> Order:
     """Order time for as much money as somebody wants to give, whoever it is.
 
-    The same form of the same browser again answers the same order. Raises Refused, TooManyUnpaid
+    The same form of the same browser again answers the same order. Raises NotForSale, TooManyUnpaid
     and NodeError.
     """
     attempt = shop.vault.mac(
@@ -348,10 +348,10 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
 
 def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     if account is None:
-        raise quotes.Refused("This hosting is closed.")
+        raise quotes.NotForSale("This hosting is closed.")
     quotes.check_may_buy(account)
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
-        raise quotes.Refused("This amount is below or above what is taken here.")
+        raise quotes.NotForSale("This amount is below or above what is taken here.")
     of_owner = tip.door == "owner"
     open_ones = (
         order_book.unpaid(account.id)
@@ -366,7 +366,7 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
     """Within a transaction: an account that may buy, and its order of this attempt if there is."""
     account = lock_account(account_id)
     if account is None:
-        raise quotes.Refused("This hosting is closed.")
+        raise quotes.NotForSale("This hosting is closed.")
     twin = Order.get_or_none(Order.attempt == attempt)
     if twin is None:
         quotes.check_may_buy(account)

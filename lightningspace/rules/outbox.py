@@ -21,7 +21,7 @@ from lightningspace.base.models import (
     transaction,
 )
 from lightningspace.base.prices import DAY
-from lightningspace.outside.mail import MailError, Refused
+from lightningspace.outside.mail import MailError, MailRefused
 from lightningspace.rules import hostnames, ledger
 from lightningspace.shop import Shop
 
@@ -221,7 +221,7 @@ def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
             _send(shop, row)
         except MailError as error:
             _note_failure(row, str(error), error.permanent)
-            if not isinstance(error, Refused):
+            if not isinstance(error, MailRefused):
                 _put_off()
                 break
         except Exception as error:  # of ours; its words may hold an address

@@ -14,7 +14,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Cursor, Order, lock_account, transaction
 from lightningspace.base.prices import DAY, Holding
 from lightningspace.base.vault import Unreadable
-from lightningspace.outside.node import NodeError, Payment, Refused
+from lightningspace.outside.node import NodeError, NodeRefused, Payment
 from lightningspace.rules import (
     accounts,
     capacity,
@@ -258,7 +258,7 @@ def _open(shop: Shop, order: Order) -> str | None:
         if order_book.lacks_name(order):
             order.account.username = orders.name_or_another(shop, order)
         Account.update(
-            server=capacity.roomiest_within(shop),
+            server=capacity.take_roomiest(shop),
             username=order.account.username,
             opened_at=moment,
             expires_at=ends_at,
@@ -381,7 +381,7 @@ def tidy(shop: Shop, node_id: str) -> bool:
     for order in open_orders:
         try:
             found |= _look_up(shop, node_id, order, unknown)
-        except Refused as refused:  # of this order: the others go on
+        except NodeRefused as refused:  # of this order: the others go on
             logger.error("order %s: %s", order.token[:8], refused)
     if unknown:
         found |= _find_out(shop, node_id, unknown)

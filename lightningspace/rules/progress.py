@@ -154,18 +154,13 @@ def wipe_shown_passwords() -> None:
 
 def forget_passwords(account_id: str, seen_at: int) -> None:
     """Wipe the generated passwords that a page of `seen_at` could show: they were noted."""
-    with transaction():
-        forget_passwords_within(account_id, seen_at)
-
-
-def forget_passwords_within(account_id: str, seen_at: int) -> None:
-    """As `forget_passwords`, within a transaction of the caller's."""
     is_ready = Account.update(password_sealed=None).where(
         (Account.id == account_id) & (Account.ready_at <= seen_at)
     )
-    if is_ready.execute():
-        Service.update(own_password_sealed=None).where(
-            (Service.account == account_id)
-            & Service.password_sealed.is_null()
-            & (Service.applied_at <= seen_at)
-        ).execute()
+    with transaction():
+        if is_ready.execute():
+            Service.update(own_password_sealed=None).where(
+                (Service.account == account_id)
+                & Service.password_sealed.is_null()
+                & (Service.applied_at <= seen_at)
+            ).execute()

@@ -8,7 +8,7 @@ from lightningspace.rules import accounts, ledger, order_book
 from lightningspace.shop import Shop
 
 
-class Refused(Exception):
+class NotForSale(Exception):
     """Nothing is sold to this account now; the text says why, to its owner."""
 
 
@@ -21,7 +21,7 @@ class ResizeWaits(Exception):
 
 
 @dataclass(frozen=True)
-class Offer:
+class Quote:
     """What it costs now, and what the account would have once that is paid.
 
     `credit_msat`: what would be paid for time beyond the horizon.
@@ -39,39 +39,39 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
         if waiting := some.where(Order.kind == "resize").first():
             raise ResizeWaits(waiting.token)
     if account.ready_at is None:
-        raise Refused("The hosting is still being set up. Please wait until that is done.")
+        raise NotForSale("The hosting is still being set up. Please wait until that is done.")
     holding = ledger.holding(account)
     if not holding.seconds:
-        raise Refused("The paid time is over. Extend the hosting first, then change its size.")
+        raise NotForSale("The paid time is over. Extend the hosting first, then change its size.")
     too_small = accounts.too_small(shop, account, size)
     if too_small:
-        raise Refused(too_small)
+        raise NotForSale(too_small)
     return holding.growth_msat(shop.prices.rate(size))
 
 
-def extension(shop: Shop, account: Account, duration: int, unit: str) -> Offer:
+def extension(shop: Shop, account: Account, duration: int, unit: str) -> Quote:
     """So much more time for the size that it has."""
     size, terms = ledger.size(account), Terms(account.space_mb, duration, unit)
     msat = shop.prices.cost_msat(size, terms.seconds)
-    return _offer(account, msat, _extended(shop, account, msat, terms.seconds))
+    return _quote(account, msat, _extended(shop, account, msat, terms.seconds))
 
 
-def topped_up(shop: Shop, account: Account, msat: int) -> Offer:
+def topped_up(shop: Shop, account: Account, msat: int) -> Quote:
     """As much more time as so much money buys."""
-    return _offer(account, msat, _extended(shop, account, msat, 0))
+    return _quote(account, msat, _extended(shop, account, msat, 0))
 
 
-def other_size(shop: Shop, account: Account, size: Size) -> Offer:
+def other_size(shop: Shop, account: Account, size: Size) -> Quote:
     """Raises as `resize` does, except that the size may turn out to be sold."""
     check_may_buy(account)
     msat = resize_msat(shop, account, size)
-    return _offer(account, msat, resized(shop, account, size, msat))
+    return _quote(account, msat, resized(shop, account, size, msat))
 
 
 def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     """The size with one more of "addresses" or "domains", its price now and the end it leads to.
 
-    Raises Refused and ResizeWaits.
+    Raises NotForSale and ResizeWaits.
     """
     size, extra = ledger.size(account), f"extra_{what}"
     size = replace(size, **{extra: getattr(size, extra) + 1})
@@ -79,9 +79,9 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     return size, offer.msat, offer.ends_at
 
 
-def if_paid(shop: Shop, account: Account, order: Order) -> Offer:
+def if_paid(shop: Shop, account: Account, order: Order) -> Quote:
     """What an unpaid order of an account that is there would do now."""
-    return _offer(account, order.amount_msat, bought(shop, account, order, order.amount_msat))
+    return _quote(account, order.amount_msat, bought(shop, account, order, order.amount_msat))
 
 
 def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
@@ -106,18 +106,18 @@ def resized(shop: Shop, account: Account, size: Size, msat: int, at: int | None 
     return ledger.holding(account, at).resize(msat, rate, horizon)
 
 
-def _offer(account: Account, msat: int, after: Holding) -> Offer:
-    return Offer(msat, ledger.ends_at(account, after), after.credit_msat)
+def _quote(account: Account, msat: int, after: Holding) -> Quote:
+    return Quote(msat, ledger.ends_at(account, after), after.credit_msat)
 
 
 def check_may_buy(account: Account) -> None:
-    """Raise Refused when nothing is sold to this account now."""
+    """Raise NotForSale when nothing is sold to this account now."""
     if account.closing_at or account.opened_at is None:
-        raise Refused("This hosting is being closed.")
+        raise NotForSale("This hosting is being closed.")
     if account.blocked_at:
-        raise Refused("This hosting is blocked.")
+        raise NotForSale("This hosting is blocked.")
     if account.last_call_at:
-        raise Refused(
+        raise NotForSale(
             "This hosting is about to be deleted: nothing is sold for it any more, so that nobody "
             "pays for what goes."
         )

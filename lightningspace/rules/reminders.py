@@ -20,11 +20,11 @@ SEALED = re.compile(r"[A-Za-z0-9_=-]{1,2000}")
 STOP = re.compile(r"([0-9A-Za-z]{1,64})-([0-9a-f]{32})-([0-9a-f]{32})")
 
 
-class TooMany(Exception):
+class TooManyMails(Exception):
     """The address was mailed a link today, whoever asked, or the account has asked for several."""
 
 
-class Unknown(Exception):
+class UnknownLink(Exception):
     """A link that is none of ours, or that is over; its text is for the customer."""
 
 
@@ -42,30 +42,25 @@ class Change:
 # -- an address that waits to be confirmed -------------------------------------------
 
 
-def request_change(shop: Shop, account: Account, email: str) -> bool:
+def request_change(shop: Shop, account_id: str, email: str) -> bool:
     """Mail a link to the new address; who opens it and confirms gets the account's reminders.
 
-    False where the shop sends no mail. Raises TooMany and Closed.
+    False where the shop sends no mail. Raises TooManyMails and AccountClosed.
     """
     with transaction():
-        return request_change_within(shop, account.id, email)
-
-
-def request_change_within(shop: Shop, account_id: str, email: str) -> bool:
-    """As `request_change`, within a transaction of the caller's, which TooMany is to undo."""
-    account = lock_account(account_id)
-    if account is None or account.closing_at is not None:
-        raise wanted.Closed
-    if not shop.config.smtp_url:
-        return False
-    if email == account.email_waits and link_ends_at(account):
+        account = lock_account(account_id)
+        if account is None or account.closing_at is not None:
+            raise wanted.AccountClosed
+        if not shop.config.smtp_url:
+            return False
+        if email == account.email_waits and link_ends_at(account):
+            return True
+        waits = None if email == account.email else email
+        facts = {"email_waits": waits, "email_epoch": Account.email_epoch + 1}
+        Account.update(facts).where(Account.id == account_id).execute()
+        if waits and not mail_link(shop, Account.get_by_id(account_id)):
+            raise TooManyMails
         return True
-    waits = None if email == account.email else email
-    facts = {"email_waits": waits, "email_epoch": Account.email_epoch + 1}
-    Account.update(facts).where(Account.id == account_id).execute()
-    if waits and not mail_link(shop, Account.get_by_id(account_id)):
-        raise TooMany
-    return True
 
 
 def mail_link(shop: Shop, account: Account) -> bool:
@@ -99,14 +94,14 @@ def _links(account: Account):
 
 
 def read(shop: Shop, token: str) -> Change:
-    """What a link asks for, while it can still be had. Raises Unknown."""
+    """What a link asks for, while it can still be had. Raises UnknownLink."""
     change = _unsealed(shop, token)
     account = Account.get_or_none(Account.id == change.account_id)
     return _checked(shop, change, account)
 
 
 def confirm(shop: Shop, token: str) -> None:
-    """Let the reminders go to the new address. May be called twice. Raises Unknown."""
+    """Let the reminders go to the new address. May be called twice. Raises UnknownLink."""
     change = _unsealed(shop, token)
     with transaction():
         change = _checked(shop, change, lock_account(change.account_id))
@@ -120,22 +115,22 @@ def confirm(shop: Shop, token: str) -> None:
 
 def _unsealed(shop: Shop, token: str) -> Change:
     if not SEALED.fullmatch(token):
-        raise Unknown("There is no such link. Is it complete?")
+        raise UnknownLink("There is no such link. Is it complete?")
     try:
         account_id, epoch, address, until = json.loads(shop.vault.unseal(token, "reminders"))
     except Unreadable:
-        raise Unknown("There is no such link. Is it complete?") from None
+        raise UnknownLink("There is no such link. Is it complete?") from None
     if until < now():
-        raise Unknown("This link was valid for a day. Ask for another one in your hosting.")
+        raise UnknownLink("This link was valid for a day. Ask for another one in your hosting.")
     return Change(account_id, epoch, address)
 
 
 def _checked(shop: Shop, change: Change, account: Account | None) -> Change:
     if account is None or account.username is None or account.closing_at is not None:
-        raise Unknown("This hosting does not exist any more.")
+        raise UnknownLink("This hosting does not exist any more.")
     waits = (account.email_waits, account.email_epoch) == (change.address, change.epoch)
     if not waits and account.email != change.address:
-        raise Unknown(
+        raise UnknownLink(
             "The address was changed, or every browser was logged out, after this link was asked "
             "for. Ask for another one in your hosting."
         )
@@ -146,44 +141,41 @@ def _checked(shop: Shop, change: Change, account: Account | None) -> Change:
 # -- no more of them -----------------------------------------------------------------
 
 
-def remove(account_id: str, address: str | None = None) -> None:
-    """No more mails to this address of the account's, or to none, of those either that are written
-    already.
+def remove(account_id: str, is_meant: Callable[[str], bool] = lambda address: True) -> bool:
+    """No more mails to an account's addresses that are meant, of those either that are written
+    already; whether there was such an address.
     """
     with transaction():
-        remove_within(account_id, lambda known: address in (None, known))
-
-
-def remove_within(account_id: str, is_meant: Callable[[str], bool] = lambda address: True) -> bool:
-    """As `remove`, within a transaction of the caller's; whether there was such an address."""
-    account = lock_account(account_id)
-    known = {"email": account.email, "email_waits": account.email_waits} if account else {}
-    gone = {name: None for name, address in known.items() if address and is_meant(address)}
-    if gone:
-        Account.update(gone).where(Account.id == account_id).execute()
-    outbox.stop(account_id, is_meant)
+        account = lock_account(account_id)
+        known = {"email": account.email, "email_waits": account.email_waits} if account else {}
+        gone = {name: None for name, address in known.items() if address and is_meant(address)}
+        if gone:
+            Account.update(gone).where(Account.id == account_id).execute()
+        outbox.stop(account_id, is_meant)
     return bool(gone)
 
 
 def check_stop(shop: Shop, token: str) -> None:
-    """Raise Unknown unless the link is of a reminder of ours, however old."""
+    """Raise UnknownLink unless the link is of a reminder of ours, however old."""
     _stopped_by(shop, token)
 
 
 def unsubscribe(shop: Shop, token: str) -> None:
-    """End the reminders to the address that got this link. May be called twice. Raises Unknown."""
+    """End the reminders to the address that got this link. May be called twice.
+
+    Raises UnknownLink.
+    """
     account_id, of_address = _stopped_by(shop, token)
 
     def is_meant(address: str) -> bool:
         return shop.vault.is_mac(of_address, "reminders of", account_id, address)
 
-    with transaction():
-        if remove_within(account_id, is_meant):
-            logger.info("account %s: no more reminders", account_id)
+    if remove(account_id, is_meant):
+        logger.info("account %s: no more reminders", account_id)
 
 
 def _stopped_by(shop: Shop, token: str) -> tuple[str, str]:
     match = STOP.fullmatch(token)
     if not match or not shop.vault.is_mac(match[3], "reminders", match[1], match[2]):
-        raise Unknown("There is no such link. Is it complete?")
+        raise UnknownLink("There is no such link. Is it complete?")
     return match[1], match[2]

@@ -24,7 +24,7 @@ PROVED_SECONDS = 10 * 60
 SESSIONS_MAX = 50
 
 
-class Over(Exception):
+class SessionOver(Exception):
     """The session, or every one of the account, was ended while this was under way."""
 
 
@@ -65,12 +65,12 @@ def begin(
     """A new session of the account, and what its cookie holds.
 
     `instead_of`: the one that the browser had, of any account. `may`: asked within the transaction.
-    Raises Over when all were ended since `account` was read: what let in may count no more.
+    Raises SessionOver when all were ended since `account` was read: what let in may count no more.
     """
     with transaction():
         locked = lock_account(account.id)
         if locked is None or locked.session_epoch != account.session_epoch or not may():
-            raise Over
+            raise SessionOver
         if instead_of:
             Session.delete().where(Session.id == instead_of.id).execute()
         return _begin(account.id, now(), proved_at, by_receipt)
@@ -79,7 +79,7 @@ def begin(
 def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
     """Password or receipt was given again in it: as it goes on, without any copy of its cookie.
 
-    Raises Over.
+    Raises SessionOver.
     """
     with transaction():
         _end_own(session)
@@ -89,19 +89,19 @@ def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
 def end_others(
     session: Session, also: Callable[[], object], proved_at: int, **facts
 ) -> tuple[str, Session]:
-    """As `end_all_within`, with what `also` does; this one goes on, without a copy of its cookie.
+    """As `end_all`, with what `also` does; this one goes on, without a copy of its cookie.
 
-    Raises Over, and nothing is changed, when another one was faster in ending this one.
+    Raises SessionOver, and nothing is changed, when another one was faster in ending this one.
     """
     with transaction():
         _end_own(session)
         also()
-        end_all_within(session.account_id, **facts)
+        end_all(session.account_id, **facts)
         # Who has come in by the receipt may set a password without the old one, once.
         return _begin(session.account_id, session.begun_at, proved_at, by_receipt=False)
 
 
-def end_all_within(account_id: str, **facts) -> None:
+def end_all(account_id: str, **facts) -> None:
     """Within a transaction: log every browser out, and change these `facts` of the account.
 
     An address that one of them asked for waits no more to be confirmed; one of the order's does.
@@ -143,17 +143,20 @@ def tidy() -> None:
     Session.delete().where(Session.used_at <= now() - LASTS_SECONDS).execute()
 
 
-def check_within(session: Session) -> None:
-    """Within a transaction that has locked the account: raise Over if it was ended meanwhile."""
+def check(session: Session) -> None:
+    """Raise SessionOver if it was ended meanwhile.
+
+    Within a transaction that has locked the account.
+    """
     if not Session.select().where(Session.id == session.id).exists():
-        raise Over
+        raise SessionOver
 
 
 def _end_own(session: Session) -> None:
-    """Within a transaction. Raises Over."""
+    """Within a transaction. Raises SessionOver."""
     lock_account(session.account_id)
     if not Session.delete().where(Session.id == session.id).execute():
-        raise Over
+        raise SessionOver
 
 
 def _begin(account_id: str, begun_at: int, proved_at: int, by_receipt: bool) -> tuple[str, Session]:

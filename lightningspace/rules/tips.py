@@ -134,16 +134,11 @@ def hide(account_id: str, token: str, hidden: bool = True) -> bool:
 
 def switch(account_id: str, **switches: bool) -> None:
     """Open and close doors; `tips_show_end`: whether others see until when it is paid."""
-    with transaction():
-        switch_within(account_id, **switches)
-
-
-def switch_within(account_id: str, **switches: bool) -> None:
-    """Within a transaction: as `switch`."""
     unknown = switches.keys() - set(SWITCHES)
     if unknown:
         raise ValueError(f"no switches of tips: {unknown}")
-    if lock_account(account_id):
-        Account.update(switches).where(Account.id == account_id).execute()
-        offers.recheck(account_id)
-        wanted.renew_tip_jar_within(account_id)
+    with transaction():
+        if lock_account(account_id):
+            Account.update(switches).where(Account.id == account_id).execute()
+            offers.recheck(account_id)
+            wanted.renew_tip_jar(account_id)

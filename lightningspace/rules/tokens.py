@@ -64,11 +64,11 @@ class RecoveryWaits(Exception):
         self.closes_at = at + RECOVERY_OPEN_SECONDS
 
 
-class NameTaken(Exception):
+class TokenNameTaken(Exception):
     """The account has a token of this name, with other rights."""
 
 
-class TooMany(Exception):
+class TooManyTokens(Exception):
     """The account has handed out as many tokens as it may."""
 
 
@@ -135,7 +135,7 @@ def _of_handed_out(token_id: str) -> tuple[str | None, str]:
     return token.account_id, token.id
 
 
-def check_within(found: Holder) -> None:
+def check(found: Holder) -> None:
     """Within a transaction: have nobody else change the account until its end.
 
     Raises l402.Void when the token was revoked since it was shown.
@@ -203,26 +203,26 @@ def hand_out(
     account_id: str,
     name: str,
     rights: Rights,
-    check_within: Callable[[], None] = lambda: None,
+    check_still: Callable[[], None] = lambda: None,
 ) -> Token:
     """A token of these rights, to be revoked by itself; the same again answers the same one.
 
-    `check_within`: raises what forbids it, once nobody else changes the account. Raises TooMany,
-    NameTaken, and l402.Void when the hosting is being closed.
+    `check_still`: raises what forbids it, once nobody else changes the account. Raises
+    TooManyTokens, TokenNameTaken, and l402.Void when the hosting is being closed.
     """
     capabilities = ",".join(l402.in_order(rights.capabilities))
     with transaction():
         account = lock_account(account_id)
         if account is None or account.closing_at:
             raise Void("this hosting is being closed")
-        check_within()
+        check_still()
         twin = Token.get_or_none((Token.account == account_id) & (Token.name == name))
         if twin and (twin.capabilities, twin.valid_until) == (capabilities, rights.valid_until):
             return twin
         if twin:
-            raise NameTaken
+            raise TokenNameTaken
         if Token.select().where(Token.account == account_id).count() >= TOKENS_MAX:
-            raise TooMany
+            raise TooManyTokens
         return Token.create(
             id=shop.keys.token_id(account.receipt_epoch).hex(),
             account=account_id,
@@ -261,7 +261,7 @@ def revoke(account_id: str, token_id: str) -> bool:
     return own.execute() == 1
 
 
-def renew_within(account_id: str, epoch: int | None = None) -> None:
+def renew(account_id: str, epoch: int | None = None) -> None:
     """Within a transaction: make every receipt and token of the account void, for a new one."""
     epoch = l402.new_epoch() if epoch is None else epoch
     Account.update(receipt_epoch=epoch, recovery_asked_at=None).where(
@@ -298,8 +298,8 @@ def recover(
         opens_at = _opens_at(shop, account, moment)
         if opens_at <= moment:
             # What is sealed stays until it is noted: it opens the services, and may be unseen.
-            sessions.end_all_within(account.id, password_hash=password_hash)
-            renew_within(account.id)
+            sessions.end_all(account.id, password_hash=password_hash)
+            renew(account.id)
             # As if its week ended just now: it may come in once more, and nobody is told of it.
             Account.update(
                 recovery_asked_at=moment - RECOVERY_SECONDS - RECOVERY_OPEN_SECONDS
@@ -340,12 +340,12 @@ def recovery_opens_at(account: Account) -> int | None:
 
 
 def let_wallet_recover(
-    account_id: str, may: bool, check_within: Callable[[], None] = lambda: None
+    account_id: str, may: bool, check_still: Callable[[], None] = lambda: None
 ) -> None:
     """Whether the wallet's history may log in; an attempt that waits is over. As `hand_out`."""
     with transaction():
         lock_account(account_id)
-        check_within()
+        check_still()
         Account.update(wallet_recovers=may, recovery_asked_at=None).where(
             Account.id == account_id
         ).execute()

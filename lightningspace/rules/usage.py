@@ -12,7 +12,7 @@ from peewee import fn
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Server, Service
-from lightningspace.outside.ispconfig import QUOTA_MB, USED, Forbidden, PanelError, Refused
+from lightningspace.outside.ispconfig import QUOTA_MB, USED, Forbidden, PanelError, PanelRefused
 from lightningspace.rules import certificates, services
 from lightningspace.shop import Shop
 
@@ -81,7 +81,7 @@ def _ask(shop: Shop, account: Account) -> None:
         used = _used_mb(shop, account)
     except PanelError as error:
         _put_off(account)
-        if isinstance(error, Forbidden) or not isinstance(error, Refused):
+        if isinstance(error, Forbidden) or not isinstance(error, PanelRefused):
             raise
         logger.warning("account %s: the space used is not known: %s", account.id, error)
         return
@@ -115,7 +115,7 @@ def _used_mb(shop: Shop, account: Account) -> dict | None:
         used[kind] = shop.panel.used(kind, client_id)
         # After a restore of the panel the client's number may be a stranger's.
         if kind == "site" and sites[0] not in used[kind]:
-            raise Refused(f"client {client_id} of the panel does not have the site {sites[0]}")
+            raise PanelRefused(f"client {client_id} of the panel does not have the site {sites[0]}")
     if any(None in each.values() for each in used.values()):
         return None
     return {COLUMNS[kind]: -(-sum(used[kind].values()) // QUOTA_MB[kind]) for kind in USED}

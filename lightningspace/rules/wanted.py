@@ -20,23 +20,23 @@ from lightningspace.shop import Shop
 ADDRESS_SECONDS = 60 * 60
 
 
-class Closed(Exception):
+class AccountClosed(Exception):
     """The account is closed or closing: nothing can be wanted of it any more."""
 
 
-class Taken(Exception):
+class NameInUse(Exception):
     """The name is in use, by this account or another."""
 
 
-class Unknown(Exception):
+class UnknownService(Exception):
     """The account has no such service."""
 
 
-class NotReady(Exception):
+class AccountNotReady(Exception):
     """The account is still being set up; its paid time has not begun."""
 
 
-class Full(Exception):
+class NoneLeft(Exception):
     """The account has as many of these as are included and paid for."""
 
 
@@ -73,30 +73,25 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
 
 
 @contextmanager
-def _change(account_id: str) -> Iterator[Account]:
-    """One transaction of `change_within`. Raises Closed and NotReady."""
-    with transaction():
-        yield change_within(account_id)
-
-
-def change_within(account_id: str) -> Account:
-    """Within a transaction: as `touch`, for what its owner wants. Raises Closed and NotReady.
+def change(account_id: str) -> Iterator[Account]:
+    """A transaction of what an account's owner wants. Raises AccountClosed and AccountNotReady.
 
     What fails, or is changed over and over, would put off the start of the paid time.
     """
-    account = touch(account_id)
-    if account.ready_at is None:
-        raise NotReady
-    return account
+    with transaction():
+        account = touch(account_id)
+        if account.ready_at is None:
+            raise AccountNotReady
+        yield account
 
 
 def touch(account_id: str, **facts) -> Account:
-    """Within a transaction: change an account and have it reconciled now. Raises Closed."""
+    """Within a transaction: change an account and have it reconciled now. Raises AccountClosed."""
     changed = Account.update(revision=Account.revision + 1, reconcile_at=now(), **facts).where(
         (Account.id == account_id) & Account.opened_at.is_null(False) & Account.closing_at.is_null()
     )
     if not changed.execute():
-        raise Closed
+        raise AccountClosed
     return Account.get_by_id(account_id)
 
 
@@ -127,7 +122,7 @@ def want_upload_row(shop: Shop, account: Account, has_jar: bool) -> None:
     ).on_conflict_ignore().execute()
 
 
-def renew_tip_jar_within(account_id: str) -> None:
+def renew_tip_jar(account_id: str) -> None:
     """Within a transaction: what the jar says of the shop is otherwise."""
     if raise_revisions(account_id, "tipjar"):
         look_now(account_id)
@@ -148,8 +143,8 @@ def add(
 ) -> None:
     """Want one more service. A domain (alias) must have been proven to be the customer's before.
 
-    `password` None: one is generated and shown. Raises Taken, Full, Closed and NotReady, and
-    ValueError for a name or setting that may not be.
+    `password` None: one is generated and shown. Raises NameInUse, NoneLeft, AccountClosed and
+    AccountNotReady, and ValueError for a name or setting that may not be.
     """
     facts = {
         "settings": services.checked(kind, services.SETTINGS[kind] | settings),
@@ -159,19 +154,20 @@ def add(
     if kind in services.WITH_PASSWORD:
         facts |= _sealed(shop, password)
     try:
-        with _change(account_id) as account:
+        with change(account_id) as account:
             _want(shop, account, Service(account=account_id, kind=kind, name=name), facts)
     except IntegrityError:
-        raise Taken from None
+        raise NameInUse from None
 
 
-def want_domain(shop: Shop, account: Account, kind: str, name: str) -> None:
-    """Within a transaction of `change_within`: add its alias or mail_domain.
+def want_domain(shop: Shop, account_id: str, kind: str, name: str) -> None:
+    """Add a proven domain's alias or mail_domain.
 
     Raises as `add` does, and IntegrityError when another account has the name.
     """
     facts = {"settings": services.checked(kind, {}), "active": True, "gone": False}
-    _want(shop, account, Service(account=account.id, kind=kind, name=name), facts)
+    with change(account_id) as account:
+        _want(shop, account, Service(account=account_id, kind=kind, name=name), facts)
 
 
 def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
@@ -179,10 +175,10 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     if row.kind not in services.OPTIONAL or not services.is_ours(shop, account, row, there):
         raise ValueError(f"not a name for this account's {row.kind}")
     if any(services.excludes(each, row) for each in there):
-        raise Taken
+        raise NameInUse
     addresses = sum(each.kind in services.ADDRESSES for each in there)
     if row.kind in services.ADDRESSES and addresses >= services.addresses_allowed(shop, account):
-        raise Full
+        raise NoneLeft
     if not raise_revisions(account.id, row.kind, name=row.name):
         Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
     # One that was to be removed is wanted again.
@@ -193,9 +189,9 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
 def remove(account_id: str, kind: str, name: str) -> None:
     """Want a service no more, nor what hangs on it.
 
-    Raises Closed, NotReady, Unknown and ValueError.
+    Raises AccountClosed, AccountNotReady, UnknownService and ValueError.
     """
-    with _change(account_id):
+    with change(account_id):
         row, rows = _find(account_id, kind, name), services.of_account(account_id)
         is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
         if kind not in services.OPTIONAL or is_of_site:
@@ -204,8 +200,9 @@ def remove(account_id: str, kind: str, name: str) -> None:
 
 
 def let_domain_go(account_id: str, name: str) -> None:
-    """Within a transaction that has touched the account: remove its alias, and mail with it."""
-    _let_go(account_id, _find(account_id, "alias", name))
+    """Remove its alias, and mail with it."""
+    with change(account_id):
+        _let_go(account_id, _find(account_id, "alias", name))
 
 
 def _let_go(account_id: str, row: Service) -> None:
@@ -219,26 +216,23 @@ def _let_go(account_id: str, row: Service) -> None:
 
 
 def configure(account_id: str, kind: str, name: str, **settings) -> None:
-    """Change some settings. Raises Closed, NotReady, Unknown, and ValueError for a wrong one."""
-    with _change(account_id):
-        configure_within(account_id, kind, name, **settings)
+    """Change some settings.
 
-
-def configure_within(account_id: str, kind: str, name: str, **settings) -> None:
-    """As `configure`, within a transaction of `change_within`."""
-    row = _find(account_id, kind, name)
-    changed = services.checked(kind, services.settings_of(row) | settings)
-    # What was said of a certificate was of the one that was wanted before.
-    facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
-    Service.update(settings=changed, **facts).where(services.this(row)).execute()
-    raise_revisions(account_id, kind, name=name)
-    _share_anew(account_id, kind)
-    if kind == "site" and settings.get("letsencrypt"):
-        _look_for_addresses(account_id)
-    if settings.get("php", services.settings_of(row).get("php")) != services.settings_of(row).get(
-        "php"
-    ):
-        raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
+    Raises AccountClosed, AccountNotReady, UnknownService, and ValueError for a wrong one.
+    """
+    with change(account_id):
+        row = _find(account_id, kind, name)
+        before = services.settings_of(row)
+        changed = services.checked(kind, before | settings)
+        # What was said of a certificate was of the one that was wanted before.
+        facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
+        Service.update(settings=changed, **facts).where(services.this(row)).execute()
+        raise_revisions(account_id, kind, name=name)
+        _share_anew(account_id, kind)
+        if kind == "site" and settings.get("letsencrypt"):
+            _look_for_addresses(account_id)
+        if settings.get("php", before.get("php")) != before.get("php"):
+            raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
 
 
 def _look_for_addresses(account_id: str) -> None:
@@ -250,18 +244,13 @@ def _look_for_addresses(account_id: str) -> None:
 
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:
-    """Switch one service off or on. Raises Closed, NotReady and Unknown."""
+    """Switch one service off or on. Raises AccountClosed, AccountNotReady and UnknownService."""
     if kind not in (*services.SWITCHED, "mail_domain"):
         raise ValueError(f"a {kind} has no switch")
-    with _change(account_id):
-        switch_within(account_id, kind, name, active)
-
-
-def switch_within(account_id: str, kind: str, name: str, active: bool) -> None:
-    """As `switch`, within a transaction of `change_within`."""
-    row = _find(account_id, kind, name)
-    Service.update(active=active).where(services.this(row)).execute()
-    raise_revisions(account_id, kind, name=name)
+    with change(account_id):
+        row = _find(account_id, kind, name)
+        Service.update(active=active).where(services.this(row)).execute()
+        raise_revisions(account_id, kind, name=name)
 
 
 def set_password(
@@ -269,36 +258,24 @@ def set_password(
 ) -> None:
     """Change a password; None: a generated one, to be shown.
 
-    Raises Closed, NotReady and Unknown.
+    Raises AccountClosed, AccountNotReady and UnknownService.
     """
     if kind not in services.WITH_PASSWORD:
         raise ValueError(f"a {kind} has no password")
-    with _change(account_id):
-        set_password_within(shop, account_id, kind, name, password)
-
-
-def set_password_within(
-    shop: Shop, account_id: str, kind: str, name: str, password: str | None = None
-) -> None:
-    """As `set_password`, within a transaction of `change_within`."""
-    _set(_find(account_id, kind, name), _sealed(shop, password))
+    with change(account_id):
+        _set(_find(account_id, kind, name), _sealed(shop, password))
 
 
 def set_every_password(shop: Shop, account_id: str, password: str | None = None) -> None:
     """Give all services the same password; None: a generated one, to be shown.
 
-    Raises Closed and NotReady.
+    Raises AccountClosed and AccountNotReady.
     """
-    with _change(account_id):
-        set_every_password_within(shop, account_id, password)
-
-
-def set_every_password_within(shop: Shop, account_id: str, password: str | None = None) -> None:
-    """As `set_every_password`, within a transaction of `change_within`."""
     facts = _sealed(shop, password)
-    for row in services.of_account(account_id):
-        if row.kind in services.WITH_PASSWORD and not row.gone:
-            _set(row, facts)
+    with change(account_id):
+        for row in services.of_account(account_id):
+            if row.kind in services.WITH_PASSWORD and not row.gone:
+                _set(row, facts)
 
 
 def _set(row: Service, facts: dict) -> None:
@@ -309,7 +286,7 @@ def _set(row: Service, facts: dict) -> None:
 def _find(account_id: str, kind: str, name: str) -> Service:
     row = Service.get_or_none(services.this(Service(account=account_id, kind=kind, name=name)))
     if row is None or row.gone:
-        raise Unknown
+        raise UnknownService
     return row
 
 

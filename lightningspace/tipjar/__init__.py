@@ -18,7 +18,7 @@ from pathlib import Path
 from lightningspace.base import qr
 from lightningspace.base.clock import now
 from lightningspace.outside import lnurl
-from lightningspace.outside.ftp import NoSpace, Refused, Session
+from lightningspace.outside.ftp import FtpRefused, NoSpace, Session
 
 PROGRAM, SETTINGS, PAGE = "index.php", "tipjar.json", "index.html"
 # Settings first: a program without any would be no tip jar.
@@ -285,7 +285,7 @@ def _tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -
         if UPLOAD.fullmatch(name):
             try:
                 session.delete(name)
-            except Refused:
+            except FtpRefused:
                 pass  # a directory of that name, or the customer was quicker
 
 

@@ -75,7 +75,7 @@ def log_in(
     """Begin a session of this account; of the one before only the browser's identity stays.
 
     `is_at_home`: whoever comes has a way in that lasts (see `note_entry`). `proved_at`: not now
-    but then. `may`: as in `sessions.begin`, which raises sessions.Over.
+    but then. `may`: as in `sessions.begin`, which raises sessions.SessionOver.
     """
     before = current_user.session if current_user.is_authenticated else None
     proved_at = now() if proved_at is None else proved_at
@@ -118,7 +118,7 @@ def showed_receipt() -> bool:
 
 
 def prove(by_receipt: bool = False) -> None:
-    """Password or receipt was given again in this session. Raises sessions.Over."""
+    """Password or receipt was given again in this session. Raises sessions.SessionOver."""
     account = current_user.account
     proved = sessions.prove(current_user.session, by_receipt)
     note_entry(account)
@@ -126,8 +126,8 @@ def prove(by_receipt: bool = False) -> None:
 
 
 def check_still() -> None:
-    """Within a transaction: raise sessions.Over if this session was ended meanwhile."""
-    sessions.check_within(current_user.session)
+    """Within a transaction: raise sessions.SessionOver if this session was ended meanwhile."""
+    sessions.check(current_user.session)
 
 
 def log_out() -> None:
@@ -143,7 +143,8 @@ def log_out_everywhere(
     """End every session of the account but this one, and change these `facts` of it with that; and
     do what `also` does, within that transaction. `proved`: the password was given for it.
 
-    Raises sessions.Over, and nothing is changed, when another one was faster in ending this one.
+    Raises sessions.SessionOver, and nothing is changed, when another one was faster in ending this
+    one.
     """
     account, own = current_user.account, current_user.session
     left = sessions.end_others(own, also, now() if proved else own.proved_at, **facts)

@@ -98,7 +98,7 @@ def owner(client, this_shop, alice):
 @pytest.fixture
 def bob(client, this_shop):
     account = open_account(this_shop, "bobby")
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     return program(client, this_shop, account)
 
 
@@ -675,7 +675,7 @@ def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
             tokens.revoke(alice.id, given.id)
         else:
             with transaction():
-                tokens.renew_within(alice.id)
+                tokens.renew(alice.id)
         passwords.KNOWN.turn.release()
         answer = answer.result()
     assert problem(answer) == (401, "unauthorized")

@@ -244,7 +244,7 @@ def test_a_hosting_is_as_described_in_every_state(
         if state == "problem":
             panel.down()
             wanted.add(this_shop, alice.id, "mailbox", "d@alice.shop.test")
-            reconcile.reconcile(this_shop, alice.id)
+            reconcile.account(this_shop, alice.id)
         Account.update(facts).where(Account.id == alice.id).execute()
         shown.append(client.get("/api/v1/hosting", headers=header).json)
         assert shown[-1]["state"] == state

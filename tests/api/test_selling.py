@@ -434,7 +434,7 @@ def test_after_a_new_receipt_a_key_is_another_one(program, token, this_shop):
     """The token of the order before would be void once it is paid."""
     before = program.extends(token, key=KEY)
     with models.transaction():
-        tokens.renew_within(Account.get().id)
+        tokens.renew(Account.get().id)
     new = f"L402 {tokens.receipt(this_shop, Account.get())}"
     challenge = program.extends(new, key=KEY)
     assert challenge.json["invoice"] != before.json["invoice"]

@@ -74,9 +74,23 @@ def test_a_transaction_is_all_or_nothing(database):
     assert Server.select().count() == 0
 
 
-def test_transactions_are_never_nested(database):
-    with pytest.raises(RuntimeError, match="open already"), transaction(), transaction():
-        pass
+def test_a_transaction_within_another_is_undone_alone(database):
+    with transaction():
+        Server.create(id=1, capacity_mb=1)
+        with pytest.raises(RuntimeError), transaction():
+            Server.create(id=2, capacity_mb=1)
+            raise RuntimeError
+        with transaction():
+            Server.create(id=3, capacity_mb=1)
+    assert [server.id for server in Server.select().order_by(Server.id)] == [1, 3]
+
+
+def test_a_transaction_within_another_is_undone_with_it(database):
+    with pytest.raises(RuntimeError), transaction():
+        with transaction():
+            Server.create(id=1, capacity_mb=1)
+        raise RuntimeError
+    assert Server.select().count() == 0
 
 
 def test_threads_that_read_then_write_do_not_lock_each_other_out(database):

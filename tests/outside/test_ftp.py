@@ -13,12 +13,12 @@ import pytest
 from lightningspace.outside import ftp
 from lightningspace.outside.ftp import (
     FtpError,
+    FtpRefused,
     FtpServer,
     FtpServers,
     LoginRefused,
     NoSpace,
     NotNow,
-    Refused,
     Unreachable,
 )
 from lightningspace.sandbox.certificate import self_signed
@@ -227,7 +227,7 @@ def test_mode_says_who_else_may_read(client, pages):
         for mode in (0o600, 0o640):
             session.set_mode("secret", mode)
             assert (pages / "secret").stat().st_mode & 0o777 == mode
-        with pytest.raises(Refused):
+        with pytest.raises(FtpRefused):
             session.set_mode("none", 0o600)
 
 
@@ -241,7 +241,7 @@ def test_server_that_shuts_nobody_out_is_the_operators(client, server):
 @pytest.mark.parametrize("call", ["rename", "delete"])
 def test_file_that_is_not_there_is_refused_and_the_session_goes_on(client, call):
     with client.session(USER, PASSWORD) as session:
-        with pytest.raises(Refused):
+        with pytest.raises(FtpRefused):
             getattr(session, call)("a.txt", *["b.txt"][: call == "rename"])
         assert session.names()
 

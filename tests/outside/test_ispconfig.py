@@ -9,7 +9,7 @@ import pytest
 
 from lightningspace.outside import ispconfig as panel_module
 from lightningspace.outside import ispconfig_records
-from lightningspace.outside.ispconfig import Panel, PanelError, Refused
+from lightningspace.outside.ispconfig import Panel, PanelError, PanelRefused
 from tests import contract
 from tests.conftest import PANEL_PASSWORD, eventually
 
@@ -290,7 +290,7 @@ SQL = (
 
 def test_a_faults_sql_is_not_shown_nor_taken_for_a_reason(ispconfig, panel):
     panel.faults.set("refuse", "client_get", message=SQL)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(PanelRefused) as refused:
         ispconfig.find_clients("ls_1")
     assert not refused.value.permanent
     assert str(refused.value) == "the panel refused client_get; ISPConfig's own log says why"
@@ -299,7 +299,7 @@ def test_a_faults_sql_is_not_shown_nor_taken_for_a_reason(ispconfig, panel):
 def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
     message = "domain_error_empty<br>\r\nquota_error<br />\r\n"
     panel.faults.set("refuse", "client_get", message=message)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(PanelRefused) as refused:
         ispconfig.find_clients("ls_1")
     assert refused.value.permanent
     assert str(refused.value) == "the panel refused client_get: domain_error_empty, quota_error"
@@ -307,7 +307,7 @@ def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
 
 def test_a_panel_that_asks_for_stronger_passwords_is_told_of(ispconfig):
     fields = ispconfig_records.ftp_fields(1, 1, 1, "ls_alice", True)
-    with pytest.raises(Refused, match='stronger password than 8 signs and "Good"') as refused:
+    with pytest.raises(PanelRefused, match='stronger password than 8 signs and "Good"') as refused:
         ispconfig.add("ftp", 0, fields, "short")
     assert refused.value.permanent and "short" not in str(refused.value)
 

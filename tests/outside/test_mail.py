@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from lightningspace.base import clock
-from lightningspace.outside.mail import Mailer, MailError, Refused
+from lightningspace.outside.mail import Mailer, MailError, MailRefused
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.program import print_mail
@@ -128,7 +128,7 @@ def test_a_strange_subject_arrives(mails, subject):
     ],
 )
 def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(recipient):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(MailRefused) as refused:
         send("smtp://127.0.0.1:1", recipient)
     assert refused.value.permanent
     assert not recipient or recipient not in str(refused.value)
@@ -209,9 +209,9 @@ def test_a_wrong_login_is_no_fault_of_the_mail(certificate):
     with server(certificate=certificate, login=("shop", "pass word")) as mails:
         wrong = failure(f"smtp://shop:wrong@{mails.address}")
         assert "535 to our login" in str(wrong)
-        assert not isinstance(wrong, Refused) and not wrong.permanent
+        assert not isinstance(wrong, MailRefused) and not wrong.permanent
         missing = failure(f"smtp://{mails.address}")
-        assert "530" in str(missing) and not isinstance(missing, Refused)
+        assert "530" in str(missing) and not isinstance(missing, MailRefused)
         beyond_ascii = failure(f"smtp://shop:p%C3%BC@{mails.address}")
         assert "ASCII" in str(beyond_ascii)
 
@@ -238,7 +238,7 @@ def test_a_login_that_is_not_offered_is_a_fault_of_the_server(mails):
 def test_a_refused_mail_is_told_from_a_server_that_is_down(mails, call, answer, permanent):
     mails.faults.set("refuse", call, message=answer)
     refused = failure(mails.url)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, MailRefused)
     assert refused.permanent is permanent
     assert f"answered {answer[:3]} to the" in str(refused)
     assert mails.received == []
@@ -257,7 +257,7 @@ def test_a_refused_mail_is_told_from_a_server_that_is_down(mails, call, answer, 
 def test_a_server_that_takes_nothing_is_no_fault_of_the_mail(mails, call, answer):
     mails.faults.set("refuse", call, message=answer)
     failed = failure(mails.url)
-    assert not isinstance(failed, Refused) and not failed.permanent
+    assert not isinstance(failed, MailRefused) and not failed.permanent
     assert answer[:3] in str(failed)
 
 
@@ -265,7 +265,7 @@ def test_a_server_that_takes_nothing_is_no_fault_of_the_mail(mails, call, answer
 def test_a_connection_that_is_cut_is_no_fault_of_the_mail(mails, call):
     mails.faults.set("cut-before", call)
     failed = failure(mails.url)
-    assert "the connection was cut" in str(failed) and not isinstance(failed, Refused)
+    assert "the connection was cut" in str(failed) and not isinstance(failed, MailRefused)
     mails.faults.clear()
     send(mails.url)
 
@@ -301,7 +301,7 @@ def test_a_name_that_is_not_there():
 def test_a_server_that_does_not_greet_as_one(greeting):
     with scripted(greeting) as url:
         failed = failure(url)
-    assert not isinstance(failed, Refused) and not failed.permanent
+    assert not isinstance(failed, MailRefused) and not failed.permanent
 
 
 def test_an_answer_that_dribbles_is_left_in_time():

@@ -35,7 +35,7 @@ def browser(client, alice):
 @pytest.fixture
 def bob(this_shop):
     account = open_account(this_shop, "bobby")
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     return Account.get_by_id(account.id)
 
 
@@ -170,7 +170,7 @@ def test_every_page_marks_where_one_is(app, browser):
 
 def test_the_session_of_an_account_that_is_gone_leads_to_the_login(browser, alice, this_shop):
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.select().count() == 0
     assert browser.get("/account/settings").location.startswith("/login")
 

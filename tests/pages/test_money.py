@@ -148,12 +148,12 @@ def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
 ):
     time_machine.moment = alice.expires_at + DAY
     accounts.suspend(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     pay(extend(1, "hours"))
     after = reload(alice)
     assert after.expires_at == int(time_machine.moment) + 3600 * 1000 * 24 // 7000
     assert after.suspended_at is None
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert all(services.is_on(after, row) and row.is_applied for row in Service.select())
 
 
@@ -178,7 +178,7 @@ def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
 def test_nothing_is_sold_to_who_would_get_nothing(facts, why, extend, resize, alice, node):
     Account.update(facts).execute()
     for buy in (extend, lambda: resize(500)):
-        with pytest.raises(quotes.Refused, match=why):
+        with pytest.raises(quotes.NotForSale, match=why):
             buy()
     assert invoices_asked_for(node) == 0
 
@@ -250,10 +250,10 @@ def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, t
 
 def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice):
     pay(resize(500))
-    with pytest.raises(quotes.Refused, match="do not know yet"):
+    with pytest.raises(quotes.NotForSale, match="do not know yet"):
         resize(100)
     use(alice, 80)
-    with pytest.raises(quotes.Refused, match="web site uses 80 MB, and would have 70 MB"):
+    with pytest.raises(quotes.NotForSale, match="web site uses 80 MB, and would have 70 MB"):
         resize(100)
 
 
@@ -261,7 +261,7 @@ def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
     pay(resize(500))
     use(alice)
     time_machine.forward(2 * 60 * 60 + 1)
-    with pytest.raises(quotes.Refused, match="do not know yet"):
+    with pytest.raises(quotes.NotForSale, match="do not know yet"):
         resize(100)
 
 
@@ -269,19 +269,19 @@ def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
     pay(resize(100, addresses=1))
     for number in range(5):
         wanted.add(this_shop, alice.id, "mailbox", f"box{number}@alice.shop.test")
-    with pytest.raises(quotes.Refused, match="6 mailboxes and forwards"):
+    with pytest.raises(quotes.NotForSale, match="6 mailboxes and forwards"):
         resize(100)
 
 
 def test_a_hosting_whose_time_is_over_has_no_other_size(resize, alice, time_machine):
     time_machine.moment = alice.expires_at + 1
-    with pytest.raises(quotes.Refused, match="Extend the hosting first"):
+    with pytest.raises(quotes.NotForSale, match="Extend the hosting first"):
         resize(500)
 
 
 def test_a_hosting_that_is_being_set_up_has_no_other_size(this_shop):
     bob = open_account(this_shop, "bob")
-    with pytest.raises(quotes.Refused, match="still being set up"):
+    with pytest.raises(quotes.NotForSale, match="still being set up"):
         orders.resize(this_shop, bob.id, Size(500), buyer())
 
 
@@ -862,7 +862,7 @@ def test_a_size_paid_too_late_opens_it_anew_with_that_size(
 ):
     link = order_size(client).location
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.select().count() == 0
     assert client.get(link).status_code == 200
     wallet.pay(Order.get(Order.kind == "resize").bolt11)
@@ -879,7 +879,7 @@ def test_a_size_paid_too_late_opens_it_anew_with_that_size(
 def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, alice, this_shop):
     link = f"/orders/{pay(extend()).token}"
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     page = stranger.get(link).text
     assert "Ended" in page
     assert 'href="/?space_mb=100&amp;duration=1&amp;unit=months"' in page

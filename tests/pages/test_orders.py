@@ -599,7 +599,7 @@ def test_the_account_says_that_it_is_suspended(this_shop, alice, page_of_alice):
     accounts.suspend(alice.id)
     assert "The paid time is over" in page_of_alice()
     assert 'class="state">off' not in page_of_alice()  # the server lets people in still
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     let_the_server_follow()
     assert page_of_alice().count('class="state">off') == 5
 

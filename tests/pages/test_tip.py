@@ -189,7 +189,7 @@ def test_a_tip_becomes_time(client, alice, pay):
 def test_a_tip_switches_a_suspended_site_on_again(client, alice, pay, this_shop, time_machine):
     time_machine.moment = alice.expires_at + 60
     accounts.suspend(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert "switches it on again" in client.get("/tip/alice").text
     give(client, sats="7")
     pay(Order.get())
@@ -675,7 +675,7 @@ def own_jar(ftp_server, alice, this_shop, owner):
 def settle(this_shop):
     while due := reconcile.due_accounts():
         for account_id in due:
-            reconcile.reconcile(this_shop, account_id)
+            reconcile.account(this_shop, account_id)
 
 
 def told(owner) -> str:
@@ -736,7 +736,7 @@ def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
 ):
     ftp_server.stop()
     send(owner, "/tips/jar", **TYPED)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert "The server does not answer as it should; we go on trying" in told(owner)
 
 

@@ -94,12 +94,12 @@ def test_a_block_ends_an_opening_and_leaves_nothing_on(this_shop, panel, method)
         accounts.block(account.id, "spam")
 
     on_call(panel, method, block)
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     assert [each for each, _ in panel.calls if each.endswith("_add")] == adds
     assert Account.get().ready_at is None
     assert list(reconcile.due_accounts()) == [account.id]
 
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     assert Account.get().reconcile_at is None
     assert [site["active"] for site in panel.records("site")] == ["n"]
     assert [user["active"] for user in panel.records("ftp")] == ["n"]
@@ -120,11 +120,11 @@ def test_nothing_is_changed_over_and_over_before_an_account_is_ready(this_shop, 
     def before_call(method):
         try:
             change(account.id)
-        except wanted.NotReady:
+        except wanted.AccountNotReady:
             pass
 
     panel.before_call = before_call
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     assert Account.get().ready_at is not None
 
 
@@ -141,7 +141,7 @@ def test_who_changes_something_all_the_time_is_blocked_all_the_same(
     panel.before_call = before_call
     for _ in range(10):
         time_machine.forward(2)
-        reconcile.reconcile(this_shop, alice.id)
+        reconcile.account(this_shop, alice.id)
     on = [name for name in ("site", "ftp", "database") if panel.records(name)[0]["active"] == "y"]
     assert (on, panel.records("shell")) == ([], [])
     assert panel.records("mailbox")[0]["disableimap"] == "y"
@@ -151,12 +151,12 @@ def test_who_wants_a_password_all_the_time_puts_the_paid_time_off_no_more(this_s
     account = open_account(this_shop, "alice")
 
     def before_call(method):
-        with pytest.raises(wanted.NotReady):
+        with pytest.raises(wanted.AccountNotReady):
             wanted.set_password(this_shop, account.id, "mailbox", "info@alice.shop.test")
         models.db.close()
 
     panel.before_call = before_call
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     assert Account.get_by_id(account.id).ready_at
 
 
@@ -170,18 +170,18 @@ def test_an_account_is_ready_when_each_service_was_applied_once(this_shop, panel
     panel.before_call = before_call
     for _ in range(20):
         time_machine.forward(2)
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
     assert Account.get_by_id(account.id).ready_at
     assert not all(row.is_applied for row in services.of_account(account.id))
 
 
 def test_nothing_is_added_before_an_account_is_ready(this_shop):
     account = open_account(this_shop, "alice")
-    with pytest.raises(wanted.NotReady):
+    with pytest.raises(wanted.AccountNotReady):
         wanted.add(this_shop, account.id, "alias", "alice.example")
     assert not Service.select().where(Service.kind == "alias").exists()
 
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     wanted.add(this_shop, account.id, "alias", "alice.example")
 
 
@@ -233,7 +233,7 @@ def test_an_upgrade_and_a_change_wait_for_each_other(alice, this_shop, database_
         if database_kind == "postgresql":
             blocked = "SELECT 1 FROM pg_locks WHERE NOT granted"
             eventually(lambda: models.db.execute_sql(blocked).fetchone())
-        accounts.suspend_within(alice.id)
+        accounts.suspend(alice.id)
     upgrade.join()
     site = Service.get(Service.kind == "site")
     assert site.revision == site.applied_revision + 2
@@ -283,5 +283,5 @@ def test_a_lease_of_a_box_ten_seconds_ahead_is_respected(alice, this_shop, panel
     time_machine.forward(-10)
     before = len(panel.calls)
     assert list(reconcile.due_accounts()) == []
-    assert not reconcile.reconcile(this_shop, alice.id)
+    assert not reconcile.account(this_shop, alice.id)
     assert len(panel.calls) == before

@@ -96,7 +96,7 @@ class Hanging:
 
     def _work(self, shop, account_id):
         try:
-            reconcile.reconcile(shop, account_id)
+            reconcile.account(shop, account_id)
         finally:
             models.db.close()
 
@@ -126,7 +126,7 @@ def settle(shop) -> None:
     """Do what is due, as often as it takes."""
     for _ in range(3):
         for account_id in reconcile.due_accounts():
-            reconcile.reconcile(shop, account_id)
+            reconcile.account(shop, account_id)
 
 
 def assert_open(panel, account_id: str, but_twice: str | None = None) -> None:
@@ -154,7 +154,7 @@ def test_three_workers_at_once_carry_each_change_out_once(account, config, panel
     for change, expected in LIFE:
         change(account.id)
         seen = len(panel.calls)
-        assert any(at_once(*[partial(reconcile.reconcile, shop, account.id) for shop in workers]))
+        assert any(at_once(*[partial(reconcile.account, shop, account.id) for shop in workers]))
         assert Counter(writes([m for m, _ in panel.calls[seen:]])) == Counter(expected)
     assert Account.get_or_none() is None
     assert set(map(len, ids_at_panel(panel).values())) == {0}
@@ -164,7 +164,7 @@ def test_who_comes_second_calls_nothing_until_the_first_is_through(account, firs
     hanging = Hanging(panel, first, account.id, 5, "on its way")
     seen = len(panel.calls)
     assert not reconcile.due_accounts()
-    assert reconcile.reconcile(second, account.id) is False
+    assert reconcile.account(second, account.id) is False
     assert len(panel.calls) == seen
     hanging.go_on()
     assert_open(panel, account.id)
@@ -213,7 +213,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
 ):
     hanging = Hanging(panel, first, account.id, 1 + OPENING.index(method), how)
     time_machine.forward(LEASE_SECONDS)
-    assert reconcile.reconcile(second, account.id)
+    assert reconcile.account(second, account.id)
     assert_open(panel, account.id)
     by_the_second = recorded(account.id)
 
@@ -236,11 +236,11 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
 def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     position, how, account, this_shop, first, second, panel, time_machine
 ):
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     accounts.close(account.id)
     hanging = Hanging(panel, first, account.id, position, how)
     time_machine.forward(LEASE_SECONDS)
-    assert reconcile.reconcile(second, account.id)
+    assert reconcile.account(second, account.id)
     assert writes(hanging.go_on()) == []
     assert not Account.select().exists()
     assert not Service.select().exists()
@@ -251,13 +251,13 @@ def test_who_was_overtaken_keeps_its_generated_password_to_itself(
     account, this_shop, first, second, panel, time_machine
 ):
     """The customer is shown the one that the panel has."""
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     this_shop.panel.delete("ftp", 1)
     accounts.check(account.id)
     # login, client_get, sites_web_domain_get, client_get_groupid, and the one that finds nothing
     hanging = Hanging(panel, first, account.id, 4, "answered")
     time_machine.forward(LEASE_SECONDS)
-    assert reconcile.reconcile(second, account.id)
+    assert reconcile.account(second, account.id)
     by_the_second = recorded(account.id)
     assert writes(hanging.go_on()) == []
     assert recorded(account.id) == by_the_second
@@ -268,10 +268,10 @@ def test_who_was_overtaken_keeps_its_generated_password_to_itself(
 
 @pytest.mark.parametrize("method", [*DELETES, "client_delete_everything"])
 def test_a_closing_that_is_checked_meanwhile_goes_on(method, account, this_shop, panel):
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     accounts.close(account.id)
     panel.before_call = lambda called: called == method and accounts.check(account.id)
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     panel.before_call = lambda called: None
     settle(this_shop)
     assert not Account.select().exists()

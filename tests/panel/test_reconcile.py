@@ -73,7 +73,7 @@ def test_where_apache_runs_as_the_customer_htaccess_keeps_its_power(alice, panel
 def test_where_there_is_nginx_it_is_told_in_its_own_words(alice, this_shop, panel):
     settings = {"pretty_addresses": True, "redirect_to": "https://example.org/"}
     wanted.configure(alice.id, "site", "alice.shop.test", **settings)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     site = panel.records("site")[0]
     assert (site["allow_override"], site["apache_directives"]) == ("None", "")
     assert "location / {\n    try_files $uri" in site["nginx_directives"]
@@ -84,7 +84,7 @@ def test_where_there_is_nginx_it_is_told_in_its_own_words(alice, this_shop, pane
 def test_php_sends_mail_only_after_as_many_days_as_mailboxes(days, this_shop, panel):
     account = open_account(this_shop, "bobby")
     Account.update(expires_at=account.opened_at + days * 86400).execute()
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
 
     refusal = panel.records("site")[0]["custom_php_ini"]
     assert (refusal == "sendmail_path = /bin/false") == (days < 30)
@@ -207,7 +207,7 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
     lease = Lease(account_id)
     assert lease.take()
     assert not second_worker_tries()
-    reconcile.reconcile(worker._shop, account_id)
+    reconcile.account(worker._shop, account_id)
     assert panel.calls == []
 
 
@@ -225,7 +225,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
             assert other.take()
 
     panel.before_call = runs_out
-    reconcile.reconcile(worker._shop, account_id)
+    reconcile.account(worker._shop, account_id)
     assert len(panel.records("ftp")) == 1
     assert panel.records("shell") == []
     assert Service.get(kind="ftp").applied_at is None
@@ -251,7 +251,7 @@ def test_what_was_paid_is_forgotten_a_part_at_a_time(this_shop, alice):
     assert (kept.kind, Order.select().where(Order.message.is_null(False)).count()) == ("open", 1)
     lease.release(None, alice.revision)
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.select().count() == 0
     assert Order.select().where(Order.browser.is_null(False)).count() == 0
 
@@ -260,7 +260,7 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     wallet.pay(order.bolt11)
     record_payments(worker)
     account_id = payments.apply(worker._shop, order.token)
-    reconcile.reconcile(worker._shop, account_id, stopping=lambda: len(panel.calls) > 5)
+    reconcile.account(worker._shop, account_id, stopping=lambda: len(panel.calls) > 5)
     assert 0 < sum(at_panel(panel).values()) < 8
     work(worker)
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
@@ -322,7 +322,7 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
     while due := reconcile.due_accounts():
         assert len(due) <= 2
         for account_id in due:
-            reconcile.reconcile(this_shop, account_id)
+            reconcile.account(this_shop, account_id)
         done |= set(due)
     assert done == accounts
 
@@ -330,34 +330,34 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
 def test_ssh_gives_way_to_hostings_that_are_just_being_opened(this_shop, panel, time_machine):
     """Its jail would hold up what is behind it in the server's queue."""
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert at_panel(panel)["mailbox"] == 1 and not panel.records("shell")
     assert alice.id not in reconcile.due_accounts()
     calls = len(panel.calls)
     time_machine.forward(reconcile.SHELL_LOOKS_SECONDS)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert len(panel.calls) == calls  # nothing is asked meanwhile
 
-    reconcile.reconcile(this_shop, bobby.id)
+    reconcile.account(this_shop, bobby.id)
     time_machine.forward(reconcile.SHELL_LOOKS_SECONDS)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert [record["username"] for record in panel.records("shell")] == ["ls_bobby", "ls_alice"]
     assert Account.get_by_id(alice.id).ready_at
 
 
 def test_ssh_waits_for_others_half_a_minute_at_most(this_shop, panel, time_machine):
     alice, _ = (open_account(this_shop, name) for name in ("alice", "bobby"))
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     time_machine.forward(reconcile.SHELL_WAITS_SECONDS)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.get_by_id(alice.id).ready_at
 
 
 def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
     panel.faults.set("refuse", "client_add", times=1, message="no")
-    reconcile.reconcile(this_shop, bobby.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, bobby.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.get_by_id(alice.id).ready_at
 
 
@@ -369,6 +369,6 @@ def test_what_becomes_due_in_the_last_moment_is_not_taken_for_done(this_shop, pa
     panel.faults.set("refuse", "sites_shell_user_add", message="not now")
     for number in range(10):
         account = open_account(this_shop, f"alice{number}")
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
         account = Account.get_by_id(account.id)
         assert account.ready_at is None and account.reconcile_at

@@ -53,7 +53,7 @@ def work(this_shop):
             if account.id not in reconcile.due_accounts():
                 return rounds
             assert rounds < 20
-            reconcile.reconcile(this_shop, account.id)
+            reconcile.account(this_shop, account.id)
 
     return work
 
@@ -527,7 +527,7 @@ def test_suspended_meanwhile_its_ftp_user_is_removed(alice, panel, ftp_server, w
 
 def prepare(this_shop, panel, ftp_server, name):
     account = open_account(this_shop, name)
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     panel.calls.clear()
     ftp_server.commands.clear()
     return account
@@ -539,7 +539,7 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
             break
         time_machine.forward(60)
         this_shop.ftp._not_before.clear()
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
     row = jar(account)
     site = (ftp_server.root / f"{account.username}.shop.test" / "web").resolve()
     there = {each.name for each in site.iterdir()} - FRESH_SITE.keys()
@@ -559,7 +559,7 @@ def test_cut_after_any_call_a_repeat_completes_it(
         account = prepare(this_shop, panel, ftp_server, f"alice{index}x")
         # The panel is asked once more at once for what only reads.
         server.faults.set("cut-after", passes=index, times=2)
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
         was_hit = not jar(account).is_applied
         server.faults.clear()
         settled(this_shop, panel, ftp_server, account, time_machine)
@@ -599,7 +599,7 @@ def killed_at_panel_call(this_shop, account, index) -> bool:
 
     this_shop.panel._call = dies
     try:
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
         return False
     except Killed:
         return True
@@ -608,7 +608,7 @@ def killed_at_panel_call(this_shop, account, index) -> bool:
 
 
 def test_two_workers_put_one_jar(alice, this_shop, panel, pages):
-    at_once(*[lambda: reconcile.reconcile(this_shop, alice.id)] * 4)
+    at_once(*[lambda: reconcile.account(this_shop, alice.id)] * 4)
 
     added = [method for method, _ in panel.calls if method == "sites_ftp_user_add"]
     assert len(added) == 2  # the customer's and ours
@@ -617,7 +617,7 @@ def test_two_workers_put_one_jar(alice, this_shop, panel, pages):
 
 def test_ftp_user_of_that_name_that_is_anothers_is_left_alone(this_shop, alice, panel, work):
     bob = open_account(this_shop, "bob")
-    reconcile.reconcile(this_shop, bob.id)
+    reconcile.account(this_shop, bob.id)
     other = next(record for record in panel.records("ftp") if record["username"] == "ls_bob")
     row = panel.find("ftp", other["ftp_user_id"])
     row.record["username"] = f"ls_tip_{alice.id}"

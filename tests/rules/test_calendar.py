@@ -283,7 +283,7 @@ def test_after_the_last_call_nothing_is_sold(this_shop, bob, look, time):
     assert extend(this_shop, bob).bolt11
     time(1)
     look()
-    with pytest.raises(quotes.Refused, match="about to be deleted"):
+    with pytest.raises(quotes.NotForSale, match="about to be deleted"):
         extend(this_shop, bob, 31)
 
 
@@ -363,7 +363,7 @@ def closing(this_shop, alice, worker, time, look, wallet):
     work(worker)
     order = extend(this_shop, alice)
     with models.transaction():
-        accounts.close_within(alice.id)
+        accounts.close(alice.id)
     wallet.pay(order.bolt11)
     return order
 
@@ -392,7 +392,7 @@ def test_a_payment_after_it_opens_the_hosting_anew(closing, this_shop, alice, wo
             models.db.close()
 
     panel.before_call = before_call
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert deletions
     work(worker)
     order = Order.get_by_id(closing.token)
@@ -846,7 +846,7 @@ def test_what_was_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, t
     account = open_account(this_shop, "carol")
     time_machine.forward(AHEAD)
     look()
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     time_machine.forward(-AHEAD)
     look()
     carol = fresh(account)
@@ -875,7 +875,7 @@ def test_what_was_set_up_between_two_passes_by_a_clock_ahead_begins_now(
     record_payments(worker)
     payments.apply(this_shop, order.token)
     time_machine.forward(AHEAD)
-    reconcile.reconcile(this_shop, Account.get().id)
+    reconcile.account(this_shop, Account.get().id)
     time_machine.forward(-AHEAD)
     look()
     assert Order.get().ends_at == Account.get().expires_at == clock.now() + MONTHS
@@ -905,7 +905,7 @@ def test_a_box_that_starts_without_the_time_takes_nobody_his(this_shop, look, ti
 def test_what_is_set_up_by_a_clock_behind_begins_when_it_was_opened(this_shop, look, time_machine):
     account = open_account(this_shop, "carol")
     time_machine.forward(-BEHIND)
-    reconcile.reconcile(this_shop, account.id)
+    reconcile.account(this_shop, account.id)
     time_machine.forward(BEHIND)
     look()
     assert fresh(account).expires_at == clock.now() + MONTHS

@@ -48,7 +48,7 @@ def after(shop, alice, time_machine):
             time_machine.forward(step)
             domain_checks.look(shop)
             usage.look(shop)
-            reconcile.reconcile(shop, alice.id)
+            reconcile.account(shop, alice.id)
 
     return after
 

@@ -37,7 +37,7 @@ def alice(shop, alice):
 @pytest.fixture
 def bob(shop, panel):
     account = open_account(shop, "bob")
-    reconcile.reconcile(shop, account.id)
+    reconcile.account(shop, account.id)
     return Account.get_by_id(account.id)
 
 
@@ -73,7 +73,7 @@ def test_a_proven_domain_works(shop, dns, alice, panel):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     assert domain_checks.look(shop) == 1
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert wants(alice).panel_id
     assert claim(alice).verified_at and claim(alice).problem is None
 
@@ -195,7 +195,7 @@ def test_the_proofs_of_several_stand_beside_each_other(shop, dns, alice, bob):
 
 
 def test_a_live_domain_cannot_be_claimed_by_another(shop, alice, bob, proven):
-    with pytest.raises(wanted.Taken, match="Another customer"):
+    with pytest.raises(wanted.NameInUse, match="Another customer"):
         domains.add(shop, bob.id, NAME, False)
 
 
@@ -225,7 +225,7 @@ def test_of_two_with_a_proof_one_has_it_until_they_lose_it(shop, dns, alice, bob
     step_days(shop, time_machine, 13)
     assert wants(alice) and not wants(bob)
     step_days(shop, time_machine, 2)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     step_days(shop, time_machine, 1)
     assert wants(bob) and not wants(alice)
     assert claim(bob).problem is None
@@ -283,7 +283,7 @@ def test_no_more_than_paid_for_even_at_once(shop, alice):
     def add(name):
         try:
             return domains.add(shop, alice.id, name, False)
-        except wanted.Full:
+        except wanted.NoneLeft:
             return None
 
     added = at_once(*(lambda n=n: add(f"alice{n}.example") for n in range(4)))
@@ -292,7 +292,7 @@ def test_no_more_than_paid_for_even_at_once(shop, alice):
 
 @with_settings(DOMAINS_INCLUDED="0")
 def test_what_is_paid_beside_the_included_counts(shop, alice):
-    with pytest.raises(wanted.Full):
+    with pytest.raises(wanted.NoneLeft):
         domains.add(shop, alice.id, NAME, False)
     Account.update(extra_domains=1).execute()
     assert domains.add(shop, alice.id, NAME, False) == NAME
@@ -302,14 +302,14 @@ def test_what_is_paid_beside_the_included_counts(shop, alice):
 def test_the_same_domain_twice_is_refused_however_it_is_written(shop, alice, bob):
     domains.add(shop, alice.id, NAME, False)
     for again in (NAME, "HTTPS://www.Alice.example./"):
-        with pytest.raises(wanted.Taken, match="already"):
+        with pytest.raises(wanted.NameInUse, match="already"):
             domains.add(shop, alice.id, again, False)
 
 
 def test_an_account_that_is_not_there_ready_or_open_gets_none(shop, alice):
-    with pytest.raises(wanted.Closed):
+    with pytest.raises(wanted.AccountClosed):
         domains.add(shop, "nobody", NAME, False)
-    with pytest.raises(wanted.NotReady):
+    with pytest.raises(wanted.AccountNotReady):
         domains.add(shop, open_account(shop, "bob").id, NAME, False)
     accounts.close(alice.id)
     for call in (
@@ -317,7 +317,7 @@ def test_an_account_that_is_not_there_ready_or_open_gets_none(shop, alice):
         lambda: domains.remove(alice.id, NAME),
         lambda: domains.set_mail(shop, alice.id, NAME, True),
     ):
-        with pytest.raises(wanted.Closed):
+        with pytest.raises(wanted.AccountClosed):
             call()
 
 
@@ -335,7 +335,7 @@ def test_a_closing_account_gets_nothing_until_a_payment_takes_it_back(shop, dns,
 
 def test_a_closed_account_leaves_no_claim(shop, alice, proven):
     accounts.close(alice.id)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert Domain.select().count() == 0
 
 
@@ -344,7 +344,7 @@ def test_a_suspended_account_has_its_domain_switched_off(shop, dns, alice, panel
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     domain_checks.look(shop)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert [alias["active"] for alias in panel.records("alias")] == ["n"]
 
 
@@ -463,7 +463,7 @@ def test_a_name_that_is_no_claim_is_unknown(shop, alice):
             lambda name=name: domains.remove(alice.id, name),
             lambda name=name: domains.set_mail(shop, alice.id, name, True),
         ):
-            with pytest.raises(wanted.Unknown):
+            with pytest.raises(wanted.UnknownService):
                 call()
 
 
@@ -478,7 +478,7 @@ def test_a_domain_of_another_script_works(shop, dns, alice, panel, name):
     assert domains.add(shop, alice.id, name, False) == name
     prove(dns, alice, name)
     domain_checks.look(shop)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert [alias["domain"] for alias in panel.records("alias")] == [name]
 
 
@@ -532,7 +532,7 @@ def test_a_proof_that_comes_back_in_time_has_lost_nothing(shop, dns, alice, time
 def test_a_lost_domain_can_be_proven_anew(shop, dns, alice, time_machine, proven):
     dns.publish(domains.proof_name(NAME), "TXT")
     step_days(shop, time_machine, 15)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     prove(dns, alice)
     step_days(shop, time_machine, 1)
     assert wants(alice) and wants(alice, "mail_domain").active
@@ -636,7 +636,7 @@ def test_mail_waits_for_the_mx(shop, dns, alice, time_machine, panel):
     dns.publish(NAME, "MX", "5 mx.other.example.", "20 Alice.shop.test.")
     time_machine.forward(60)
     domain_checks.look(shop)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert claim(alice).problem is None
     assert wants(alice, "mail_domain").panel_id
 
@@ -718,11 +718,11 @@ def test_an_mx_that_nobody_knows_is_asked_for_again_soon(shop, dns, alice, time_
 
 
 def test_removing_a_domain_takes_all_of_it_along(shop, dns, alice, panel, proven):
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     wanted.add(shop, alice.id, "mailbox", f"info@{NAME}")
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     domains.remove(alice.id, NAME)
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     assert not Service.select().where(Service.name.endswith(NAME)).exists()
     assert not claim(alice) and not panel.records("alias")
     assert domain_checks.look(shop) == 0
@@ -736,13 +736,13 @@ def test_a_domain_that_was_removed_can_be_had_again_at_once(shop, alice, proven)
 
 
 def test_another_may_have_it_once_it_is_removed(shop, dns, alice, bob, proven, time_machine):
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     domains.remove(alice.id, NAME)
     domains.add(shop, bob.id, NAME, False)
     prove(dns, bob)
     domain_checks.look(shop)
     assert not wants(bob)  # the panel has alice's still
-    reconcile.reconcile(shop, alice.id)
+    reconcile.account(shop, alice.id)
     time_machine.forward(60)
     domain_checks.look(shop)
     assert wants(bob)

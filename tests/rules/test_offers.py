@@ -146,7 +146,7 @@ def test_what_is_paid_for_a_closed_hosting_is_the_operators(
     this_shop, alice, offer, wallet, worker, node, runner
 ):
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     pay(wallet, offer)  # nobody has told the node yet
     work(worker)
     lost = Order.get()

@@ -207,7 +207,7 @@ def test_a_closed_accounts_mails_go_with_it_but_those_still_to_be_sent(this_shop
     Notice.update(try_at=None, sent_at=clock.now()).execute()
     write(this_shop, alice, "deleted", by_owner=False)
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert [mail.kind for mail in Notice.select()] == ["deleted"]
     assert models.Account.select().count() == 0
 

@@ -78,7 +78,7 @@ def busy(panel, time_machine):
 
 def test_nothing_is_live_before_the_server_has_done_it(busy, this_shop, panel):
     alice = open_account(this_shop, "alice")
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     is_live, looks = False, 0
     while not is_live:
         assert looks < 1000
@@ -103,7 +103,7 @@ def test_what_is_switched_off_is_off_when_the_server_has_done_it(busy, this_shop
     let_the_server_follow()
     busy.forward(2)
     wanted.switch(alice.id, "database", "ls_alice", False)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert states(alice) == {"live", "changing"}
     busy.forward(3600)
     for _ in range(3):
@@ -133,7 +133,7 @@ def test_a_refused_queue_holds_up_no_other_servers(this_shop, alice, panel, time
     Server.create(id=2, capacity_mb=1000)
     bobby = open_account(this_shop, "bobby")
     Account.update(server=2).where(Account.id == bobby.id).execute()
-    reconcile.reconcile(this_shop, bobby.id)
+    reconcile.account(this_shop, bobby.id)
     time_machine.forward(panel.seconds_to_go())
     panel.faults.set("refuse", "monitor_jobqueue_count", times=1, message="no_server_error")
     progress.look_at_queues(this_shop)

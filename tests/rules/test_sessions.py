@@ -148,21 +148,21 @@ def test_of_one_account_there_are_only_so_many(time_machine, browser, alice):
 def test_what_let_in_must_count_still(this_shop, alice):
     """A password is hashed for long enough to be changed meanwhile."""
     with models.transaction():
-        sessions.end_all_within(alice.id)
-    with pytest.raises(sessions.Over):
+        sessions.end_all(alice.id)
+    with pytest.raises(sessions.SessionOver):
         sessions.begin(alice, clock.now())
     _, row = sessions.begin(Account.get_by_id(alice.id), clock.now())
     sessions.end(alice.id, row.id)
 
     def still():
-        sessions.check_within(row)
+        sessions.check(row)
 
     for change in (
         lambda: sessions.prove(row, by_receipt=False),
         lambda: sessions.end_others(row, lambda: None, 0, password_hash="a thief's"),
         lambda: tokens.hand_out(this_shop, alice.id, "mine", l402.WHOLE, still),
     ):
-        with pytest.raises(sessions.Over):
+        with pytest.raises(sessions.SessionOver):
             change()
     assert not Session.select().exists()
     assert not Token.select().exists()

@@ -11,7 +11,7 @@ from lightningspace.outside.node import NodeError
 from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, ledger, order_book, orders, payments, tips
 from lightningspace.rules.orders import Buyer, Tip, TooManyUnpaid
-from lightningspace.rules.quotes import Refused
+from lightningspace.rules.quotes import NotForSale
 from tests.conftest import at_once, eventually, open_account, record_payments, with_settings, work
 
 pytestmark = pytest.mark.any_database
@@ -105,7 +105,7 @@ def test_beyond_the_horizon_a_tip_stays_as_credit(this_shop, alice, tip, node, w
 def test_no_invoice_is_made_for_what_goes(node, alice, tip, facts, why):
     Account.update(facts).execute()
     asked = len(node.calls)
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(NotForSale, match=why):
         tip()
     assert len(node.calls) == asked
 
@@ -113,14 +113,14 @@ def test_no_invoice_is_made_for_what_goes(node, alice, tip, facts, why):
 def test_nor_for_a_hosting_that_is_gone(this_shop, alice, tip, worker):
     accounts.close(alice.id)
     work(worker)
-    with pytest.raises(Refused):
+    with pytest.raises(NotForSale):
         tip()
 
 
 @with_settings(TIP_MIN_SATS="21", TIP_MAX_SATS="100")
 def test_an_amount_out_of_the_bounds_is_refused(tip):
     for msat in (-1, 0, 1, 21 * SAT - 1, 100 * SAT + 1, 10**30):
-        with pytest.raises(Refused, match="amount"):
+        with pytest.raises(NotForSale, match="amount"):
             tip(msat)
 
 
@@ -203,7 +203,7 @@ def test_a_tip_that_comes_too_late_opens_nothing_anew(
 ):
     order = tip(message="for your site")
     accounts.close(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert Account.select().count() == 0
     node.settle(order.payment_hash)
     for _ in range(3):

@@ -109,15 +109,15 @@ def read(text: str) -> tuple[Macaroon, bytes]:
 
 def renew(account: Account) -> None:
     with models.transaction():
-        tokens.renew_within(account.id)
+        tokens.renew(account.id)
 
 
 def close(account: Account, this_shop, worker) -> None:
     """To the end: nothing is left of it."""
     with models.transaction():
-        accounts.close_within(account.id)
+        accounts.close(account.id)
     for _ in range(3):
-        reconcile.reconcile(this_shop, account.id)
+        reconcile.account(this_shop, account.id)
         if not Account.select().where(Account.id == account.id).exists():
             return
     raise AssertionError("it is still there")
@@ -451,7 +451,7 @@ def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
     def hand_out():
         try:
             return tokens.hand_out(this_shop, account_id, secrets.token_hex(4), WHOLE).id
-        except tokens.TooMany:
+        except tokens.TooManyTokens:
             return None
 
     for _ in range(tokens.TOKENS_MAX - 1):
@@ -462,14 +462,14 @@ def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
 
 def test_a_form_that_is_sent_twice_hands_out_one(bought, hand_out, this_shop):
     assert hand_out(bought.account) == hand_out(bought.account)
-    with pytest.raises(tokens.NameTaken):
+    with pytest.raises(tokens.TokenNameTaken):
         hand_out(bought.account, WHOLE)
     assert len(tokens.handed_out(bought.account.id)) == 1
 
 
 def test_a_hosting_that_is_closing_hands_out_none(bought, this_shop):
     with models.transaction():
-        accounts.close_within(bought.account.id)
+        accounts.close(bought.account.id)
     with pytest.raises(Void):
         tokens.hand_out(this_shop, bought.account.id, "", WHOLE)
     with pytest.raises(Void):
@@ -535,7 +535,7 @@ def test_once_it_was_anothers_under_a_new_key_it_is_his_alone(resting, pay, this
 def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
     bought, this_shop, worker, panel
 ):
-    reconcile.reconcile(this_shop, bought.account.id)
+    reconcile.account(this_shop, bought.account.id)
 
     renewed = []
 

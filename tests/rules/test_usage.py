@@ -79,7 +79,7 @@ def test_an_account_is_asked_for_once_an_hour(this_shop, alice, uses, time_machi
 def test_small_mailboxes_are_added_before_they_are_rounded(this_shop, alice, uses, panel):
     uses("site", 0)
     wanted.add(this_shop, alice.id, "mailbox", "bob@alice.shop.test")
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     for mailbox in panel.records("mailbox"):
         panel.mail_bytes[int(mailbox["mailuser_id"])] = 1000
     usage.look(this_shop)
@@ -109,7 +109,7 @@ def test_what_was_not_measured_yet_is_asked_for_again_at_growing_intervals(
 def test_a_suspended_account_is_asked_for_too(this_shop, alice, uses, time_machine):
     uses("site", 2048)
     accounts.suspend(alice.id)
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     usage.look(this_shop)
     assert figures(alice)[0] == 2
 
@@ -124,7 +124,7 @@ def test_a_strangers_usage_is_never_kept(this_shop, alice, uses, panel, time_mac
     uses("site", 3 * 1024)
     usage.look(this_shop)
     bob = open_account(this_shop, "bob")
-    reconcile.reconcile(this_shop, bob.id)
+    reconcile.account(this_shop, bob.id)
     for site in panel.records("site"):
         panel.disk_kb[int(site["domain_id"])] = 77 * 1024
     # As after a restore of the panel: the number that was alice's client's is bob's.
@@ -171,7 +171,7 @@ def test_figures_stay_while_the_panel_says_none(
 
 def test_a_panel_that_is_down_is_not_asked_for_each_account(this_shop, alice, panel):
     bob = open_account(this_shop, "bob")
-    reconcile.reconcile(this_shop, bob.id)
+    reconcile.account(this_shop, bob.id)
     panel.down()
     with pytest.raises(PanelError, match="refused"):
         usage.look(this_shop)
@@ -182,7 +182,7 @@ def test_a_panel_that_is_down_is_not_asked_for_each_account(this_shop, alice, pa
 
 def test_a_missing_permission_is_met_once(this_shop, alice, panel):
     bob = open_account(this_shop, "bob")
-    reconcile.reconcile(this_shop, bob.id)
+    reconcile.account(this_shop, bob.id)
     panel.forbidden = {"databasequota_get_by_user"}
     with pytest.raises(PanelError, match="may not call databasequota_get_by_user"):
         usage.look(this_shop)
@@ -192,7 +192,7 @@ def test_a_missing_permission_is_met_once(this_shop, alice, panel):
 def test_one_account_that_is_refused_holds_up_no_other(this_shop, alice, panel, time_machine):
     time_machine.forward(1)
     bob = open_account(this_shop, "bob")
-    reconcile.reconcile(this_shop, bob.id)
+    reconcile.account(this_shop, bob.id)
     for site in panel.records("site"):
         panel.disk_kb[int(site["domain_id"])] = 1
     panel.faults.set("refuse", "quota_get_by_user", message="a fault of SQL", times=1)
@@ -362,5 +362,5 @@ def test_a_php_version_is_chosen_by_its_id(this_shop, alice, panel):
     usage.look_at_php(this_shop)
     (version,) = json.loads(Server.get().php_versions)
     wanted.configure(alice.id, "site", "alice.shop.test", php_version=version[0])
-    reconcile.reconcile(this_shop, alice.id)
+    reconcile.account(this_shop, alice.id)
     assert panel.records("site")[0]["server_php_id"] == "3"

@@ -501,9 +501,9 @@ def test_nothing_is_wanted_of_a_closing_account(alice, this_shop):
     accounts.close(alice.id)
     accounts.close(alice.id)
     for change in (accounts.suspend, accounts.resume, accounts.unblock):
-        with pytest.raises(wanted.Closed):
+        with pytest.raises(wanted.AccountClosed):
             change(alice.id)
-    with pytest.raises(wanted.Closed):
+    with pytest.raises(wanted.AccountClosed):
         wanted.add(this_shop, alice.id, "mailbox", "bob@alice.shop.test")
 
 
@@ -575,7 +575,7 @@ def test_names_that_are_not_the_accounts_are_refused(alice, this_shop, panel):
     calls = len(panel.calls)
     for kind, name in OTHERS_NAMES:
         settings = {"destination": "a@example.org"} if kind == "forward" else {}
-        with pytest.raises((ValueError, wanted.Taken)):
+        with pytest.raises((ValueError, wanted.NameInUse)):
             wanted.add(this_shop, alice.id, kind, name, **settings)
     assert Account.get().reconcile_at is None
     assert len(panel.calls) == calls
@@ -690,7 +690,7 @@ def test_a_forward_goes_to_one_address(destination, alice, this_shop):
 
 
 def test_an_address_is_a_mailbox_or_a_forward(alice, this_shop):
-    with pytest.raises(wanted.Taken):
+    with pytest.raises(wanted.NameInUse):
         wanted.add(
             this_shop, alice.id, "forward", "info@alice.shop.test", destination="b@example.org"
         )
@@ -701,7 +701,7 @@ def test_a_domain_is_on_one_account(alice, this_shop, wallet, worker):
     work(worker)
     bob = Account.get(Account.username == "bob")
     wanted.add(this_shop, alice.id, "alias", "alice.example")
-    with pytest.raises(wanted.Taken):
+    with pytest.raises(wanted.NameInUse):
         wanted.add(this_shop, bob.id, "alias", "alice.example")
 
 
@@ -712,7 +712,7 @@ def test_what_is_not_there_cannot_be_changed(alice, this_shop):
         lambda: wanted.set_password(this_shop, alice.id, "ftp", "ls_bob"),
         lambda: wanted.configure(alice.id, "mailbox", "bob@alice.shop.test", quota_mb=5),
     ):
-        with pytest.raises(wanted.Unknown):
+        with pytest.raises(wanted.UnknownService):
             change()
 
 

@@ -12,7 +12,7 @@ from pyln.proto.bech32 import bech32_decode
 from lightningspace import tipjar
 from lightningspace.base import clock
 from lightningspace.outside import ftp
-from lightningspace.outside.ftp import FtpError, FtpServer, Refused
+from lightningspace.outside.ftp import FtpError, FtpRefused, FtpServer
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import FRESH_SITE, SandboxFtp
 from tests.outside.test_ftp import PASSWORD, USER, OneSite
@@ -453,7 +453,7 @@ def test_name_that_only_seems_to_be_there_costs_nobody_else_anything(put, pages)
     """A listing has a name by line, and a name may have two."""
     (pages / "tipjar.json\n..").write_bytes(THEIRS)
 
-    with pytest.raises(Refused):
+    with pytest.raises(FtpRefused):
         put()
     assert files(pages)["tipjar.json\n.."] == THEIRS
 

@@ -128,7 +128,7 @@ def client(request, start, at_work):
 def revoke(username: str) -> None:
     """As the owner's "new receipt" does."""
     with transaction():
-        tokens.renew_within(Account.get(Account.username == username).id)
+        tokens.renew(Account.get(Account.username == username).id)
 
 
 def is_refused(answer: dict) -> bool:

@@ -96,7 +96,7 @@ class Hosting:
         self.rig.box.run("chmod", "710", f"{self.root}/web")
 
     def _follow(self) -> None:
-        reconcile.reconcile(self._shop, self._account.id)
+        reconcile.account(self._shop, self._account.id)
         self.rig.apply()
         let_the_server_follow()
 

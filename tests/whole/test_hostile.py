@@ -184,7 +184,7 @@ def closed(stage) -> str:
 def renewed_since(stage) -> str:
     old = stage.buy()
     with models.transaction():
-        tokens.renew_within(stage.account(old).id)
+        tokens.renew(stage.account(old).id)
     return old
 
 

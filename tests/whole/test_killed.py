@@ -538,7 +538,7 @@ class Customers:
             return accounts.close(id)
         try:
             self.chance.choice(changes)(id, rows)
-        except wanted.NotReady:
+        except wanted.AccountNotReady:
             pass
 
     def _one(self, rows, *kinds, but: str = "info@alice") -> Service | None:

@@ -34,7 +34,13 @@ from lightningspace.outside import ispconfig, ispconfig_records
 from lightningspace.panel import reconcile
 from lightningspace.panel.lease import LEASE_SECONDS, Lease
 from lightningspace.rules import accounts, ledger, progress, services, wanted
-from lightningspace.rules.wanted import Closed, Full, NotReady, Taken, Unknown
+from lightningspace.rules.wanted import (
+    AccountClosed,
+    AccountNotReady,
+    NameInUse,
+    NoneLeft,
+    UnknownService,
+)
 from lightningspace.sandbox.faults import Faults
 from lightningspace.sandbox.jobs import JobQueue
 from lightningspace.sandbox.panel import SandboxPanel
@@ -287,12 +293,12 @@ class Hosting:
             raise ValueError
         kinds = ("mailbox", "forward") if kind in ("mailbox", "forward") else (kind,)
         if any((each, name) in there for each in kinds):
-            raise Taken
+            raise NameInUse
         if Service.get_or_none((Service.name == name) & (Service.kind == kind)) not in (
             None,
             *Service.select().where(Service.account == self.id),
         ):
-            raise Taken  # another account's
+            raise NameInUse  # another account's
         self.things[kind, name] = Thing(settings)
         if password and kind in WITH_PASSWORD:
             self.known[kind, name] = password
@@ -340,17 +346,17 @@ class Hosting:
 
     def _is_there(self) -> None:
         if self.is_closed:
-            raise Closed
+            raise AccountClosed
 
     def _is_ready(self) -> None:
         self._is_there()
         if Account.get_by_id(self.id).ready_at is None:
-            raise NotReady
+            raise AccountNotReady
 
     def _has(self, kind: str, name: str) -> None:
         self._is_there()
         if (kind, name) not in self.things:
-            raise Unknown
+            raise UnknownService
 
 
 # -- the shop, its panel, and what has happened --------------------------------------
@@ -691,7 +697,7 @@ class Lives(RuleBasedStateMachine):
         mortal = MortalPanel(self.shop.panel, call, is_carried_out)
         for account_id in reconcile.due_accounts():
             try:
-                reconcile.reconcile(replace(self.shop, panel=mortal), account_id)
+                reconcile.account(replace(self.shop, panel=mortal), account_id)
             except Killed:
                 if holds_lease:
                     Account.update(
@@ -716,7 +722,7 @@ class Lives(RuleBasedStateMachine):
         def take_over():
             self.time.forward(LEASE_SECONDS + 1)
             for account_id in reconcile.due_accounts():
-                reconcile.reconcile(other, account_id)
+                reconcile.account(other, account_id)
 
         with self._at_call(call, take_over):
             self._round()
@@ -967,7 +973,14 @@ class Lives(RuleBasedStateMachine):
         change = resize if what == "resize" else getattr(wanted, what)
         try:
             getattr(each, what)(*arguments, **named)
-        except (Closed, Full, Taken, Unknown, NotReady, ValueError) as refusal:
+        except (
+            AccountClosed,
+            NoneLeft,
+            NameInUse,
+            UnknownService,
+            AccountNotReady,
+            ValueError,
+        ) as refusal:
             self._step(f"  refused: {type(refusal).__name__}")
             before = all_rows()
             with pytest.raises(type(refusal)):
@@ -991,7 +1004,7 @@ class Lives(RuleBasedStateMachine):
 
     def _round(self, stopping=lambda: False) -> None:
         for account_id in reconcile.due_accounts():
-            reconcile.reconcile(self.shop, account_id, stopping)
+            reconcile.account(self.shop, account_id, stopping)
         self._see_who_is_gone()
 
     def _see_who_is_gone(self) -> None:

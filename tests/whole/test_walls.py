@@ -166,7 +166,7 @@ SHUT = {
 
 @pytest.mark.parametrize("rig", ["apache-event", "apache-itk"], indirect=True)
 def test_htaccess_of_programs_breaks_nothing_and_opens_nothing(this_shop, rig):
-    reconcile.reconcile(this_shop, open_account(this_shop, "alice").id)
+    reconcile.account(this_shop, open_account(this_shop, "alice").id)
     rig.apply()
 
     def status(directory: str, lines: str) -> int:

@@ -153,11 +153,11 @@ class Year:
         for order in payments.due():
             payments.apply(self.shop, order.token)
         for account_id in reconcile.due_accounts():
-            reconcile.reconcile(self.shop, account_id)
+            reconcile.account(self.shop, account_id)
         done = calendar.run_pass(self.shop)
         assert done.held is None
         for account_id in reconcile.due_accounts():
-            reconcile.reconcile(self.shop, account_id)
+            reconcile.account(self.shop, account_id)
 
     def change_the_weather(self) -> None:
         chance = self.chance
@@ -266,7 +266,7 @@ class Year:
         terms = self.chance.choice(TERMS)
         try:
             order = orders.extend(self.shop, customer.account_id, *terms, self.buyer(customer))
-        except quotes.Refused:
+        except quotes.NotForSale:
             self.counts["refused: extend"] += 1
         except NodeError:
             self.plan(number, 1, "extend")
@@ -286,7 +286,7 @@ class Year:
             order = orders.top_up(
                 self.shop, customer.account_id, tip, "reader", secrets.token_hex(8)
             )
-        except quotes.Refused:
+        except quotes.NotForSale:
             self.counts["refused: tip"] += 1
         except NodeError:
             self.counts["tips not asked for"] += 1
@@ -330,7 +330,7 @@ class Year:
         ).execute()
         try:
             order = orders.resize(self.shop, account.id, size, self.buyer(customer))
-        except (quotes.Refused, orders.SoldOut, quotes.ResizeWaits) as refused:
+        except (quotes.NotForSale, orders.SoldOut, quotes.ResizeWaits) as refused:
             self.counts[f"refused: {type(refused).__name__}"] += 1
         except NodeError:
             self.plan(number, 1, "resize")
@@ -356,7 +356,7 @@ class Year:
         try:
             wanted.add(self.shop, account.id, "mailbox", address, "battery staple")
             self.counts["mailboxes added"] += 1
-        except (wanted.Taken, wanted.Full):
+        except (wanted.NameInUse, wanted.NoneLeft):
             self.counts["mailboxes refused"] += 1
 
     def close(self, number: int) -> None:
