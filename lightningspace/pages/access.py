@@ -15,7 +15,7 @@ from lightningspace.outside import l402
 from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import sessions, tokens, wanted
+from lightningspace.rules import recovery, sessions, tokens, wanted
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -239,7 +239,7 @@ def let_wallet_recover():
     may = request.form.get("active") == "on"
     if may and not logins.has_proved():
         return _to_proof(url_for("access.access"))
-    tokens.let_wallet_recover(this_account().id, may, logins.check_still)
+    recovery.let_wallet_recover(this_account().id, may, logins.check_still)
     flash(
         "Your wallet’s history may log in." if may else "Your wallet’s history opens nothing now."
     )

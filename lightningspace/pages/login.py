@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, redirect, render_template, url_for
 
 from lightningspace.outside import l402
-from lightningspace.rules import hostnames, sessions, tokens
+from lightningspace.rules import hostnames, recovery, sessions, tokens
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -108,10 +108,10 @@ def recover():
         return _login_page(400, recovery_form=form)
     try:
         place, invoice = logins.place(), form.invoice.data
-        account, password = tokens.recover(this_shop(), invoice, form.secret, place)
-    except tokens.RecoveryWaits as waits:
+        account, password = recovery.recover(this_shop(), invoice, form.secret, place)
+    except recovery.RecoveryWaits as waits:
         return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
-    except tokens.NotRecovered:
+    except recovery.NotRecovered:
         form.invoice.errors = [
             "These two do not open a hosting here: they are not of the payment that opened it, it "
             "is still being set up, or its owner does not let them in."

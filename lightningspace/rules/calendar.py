@@ -25,7 +25,7 @@ from lightningspace.rules import (
     offers,
     order_book,
     outbox,
-    tokens,
+    recovery,
 )
 from lightningspace.shop import Shop
 
@@ -423,7 +423,7 @@ def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
     if account.closing_at and not account.blocked_at:
         return [("closing", {})]
     shown = []
-    opens_at = tokens.recovery_opens_at(account)
+    opens_at = recovery.opens_at(account)
     if opens_at is not None:
         shown.append(("recovery", {"opens_at": opens_at}))
     if account.blocked_at:

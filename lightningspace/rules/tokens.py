@@ -5,14 +5,10 @@ holder's program places carry the rights that it had then; the owner hands out o
 """
 
 import hashlib
-import hmac
 import logging
-import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from lightningspace.base import passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import (
     Account,
@@ -23,10 +19,9 @@ from lightningspace.base.models import (
     lock_account,
     transaction,
 )
-from lightningspace.base.prices import DAY
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights, Void
-from lightningspace.rules import order_book, outbox, sessions
+from lightningspace.rules import order_book
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -35,33 +30,10 @@ logger = logging.getLogger(__name__)
 RECEIPT = "receipt"
 # Tokens that one account may have handed out.
 TOKENS_MAX = 50
-# How long the wallet's history waits where somebody is at home, and how long it may then come in;
-# and for how long it may once more, because the answer was lost or the form was sent twice.
-RECOVERY_SECONDS = DAY
-RECOVERY_OPEN_SECONDS = 7 * DAY
-RECOVERY_AGAIN_SECONDS = 10 * 60
-INVOICE = re.compile("ln(?:bcrt|bc|tbs|tb)[0-9]*[munp]?1[02-9ac-hj-np-z]+")  # in small letters
-UNSEEN_BREAKS = re.compile("[\\s\u200b\ufeff]")
 
 
 class NotSettled(Exception):
     """The token is right, and counts as soon as its payment is recorded and has a hosting."""
-
-
-class NotRecovered(Exception):
-    """This is no invoice of a hosting here with its preimage, or the owner does not allow it."""
-
-
-class RecoveryWaits(Exception):
-    """Somebody is at home: the owner is told, and may refuse until `at`.
-
-    From then on it may be tried again, until `closes_at`.
-    """
-
-    def __init__(self, at: int):
-        super().__init__("the wallet's history does not log in at once")
-        self.at = at
-        self.closes_at = at + RECOVERY_OPEN_SECONDS
 
 
 class TokenNameTaken(Exception):
@@ -268,91 +240,3 @@ def renew(account_id: str, epoch: int | None = None) -> None:
         Account.id == account_id
     ).execute()
     Token.delete().where(Token.account == account_id).execute()
-
-
-# -- recovery from the wallet's history ------------------------------------------------
-
-
-def recover(
-    shop: Shop, typed: str, preimage: bytes, place: AbstractContextManager | None = None
-) -> tuple[Account, str]:
-    """The account that was opened by paying the invoice that was typed, and the new password of
-    its login.
-
-    Its text as a whole, and only the receiver's node can have signed it: nodes on the payment's
-    way know hash, secret and preimage, and can make one that looks alike. Every other receipt,
-    token and session ends. `place`: as for `passwords.make_hash`. Raises NotRecovered,
-    RecoveryWaits where somebody is at home, and passwords.Busy.
-    """
-    payment_hash = hashlib.sha256(preimage).hexdigest()
-    order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
-    is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
-    hashes = map(order_book.hash_of, _invoices_in(typed))
-    if not is_it or not any(hmac.compare_digest(order.invoice_hash, each) for each in hashes):
-        raise NotRecovered
-    password = passwords.generate()
-    password_hash = passwords.make_hash(password, place)
-    moment = now()
-    with transaction():
-        account = _recoverable(order.account_id)
-        opens_at = _opens_at(shop, account, moment)
-        if opens_at <= moment:
-            # What is sealed stays until it is noted: it opens the services, and may be unseen.
-            sessions.end_all(account.id, password_hash=password_hash)
-            renew(account.id)
-            # As if its week ended just now: it may come in once more, and nobody is told of it.
-            Account.update(
-                recovery_asked_at=moment - RECOVERY_SECONDS - RECOVERY_OPEN_SECONDS
-            ).where(Account.id == account.id).execute()
-    if opens_at > moment:
-        raise RecoveryWaits(opens_at)
-    logger.info("account %s: recovered from the wallet's history", account.id)
-    return Account.get_by_id(account.id), password
-
-
-def _invoices_in(typed: str) -> set[str]:
-    """In a link of any scheme, in capitals, or among other words; or wrapped."""
-    text = typed.lower()
-    return {*INVOICE.findall(text), *INVOICE.findall(UNSEEN_BREAKS.sub("", text))}
-
-
-def _opens_at(shop: Shop, account: Account, moment: int) -> int:
-    """From when on its wallet's history logs in; where somebody is at home, tell of the attempt."""
-    if account.entered_at is None:
-        return moment
-    asked_at, lasts = account.recovery_asked_at, RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS
-    # One of a moment to come was noted by a clock that was wrong.
-    if asked_at is not None and asked_at <= moment < asked_at + lasts + RECOVERY_AGAIN_SECONDS:
-        return asked_at + RECOVERY_SECONDS
-    opens_at = moment + RECOVERY_SECONDS
-    Account.update(recovery_asked_at=moment).where(Account.id == account.id).execute()
-    for channel in ("email", "mailbox"):
-        outbox.write(shop, account, "recovery", moment, channel=channel, opens_at=opens_at)
-    return opens_at
-
-
-def recovery_opens_at(account: Account) -> int | None:
-    """From when on the wallet's history, which was tried, logs in; None: no attempt waits."""
-    asked_at = account.recovery_asked_at
-    if asked_at is None or now() >= asked_at + RECOVERY_SECONDS + RECOVERY_OPEN_SECONDS:
-        return None
-    return asked_at + RECOVERY_SECONDS
-
-
-def let_wallet_recover(
-    account_id: str, may: bool, check_still: Callable[[], None] = lambda: None
-) -> None:
-    """Whether the wallet's history may log in; an attempt that waits is over. As `hand_out`."""
-    with transaction():
-        lock_account(account_id)
-        check_still()
-        Account.update(wallet_recovers=may, recovery_asked_at=None).where(
-            Account.id == account_id
-        ).execute()
-
-
-def _recoverable(account_id: str) -> Account:
-    account = lock_account(account_id)
-    if account is None or account.opened_at is None or not account.wallet_recovers:
-        raise NotRecovered
-    return account

@@ -5,7 +5,7 @@ import pytest
 from lightningspace.base.clock import from_iso
 from lightningspace.base.models import Account, Order
 from lightningspace.outside import l402
-from lightningspace.rules import accounts, orders, tips, tokens
+from lightningspace.rules import accounts, orders, recovery, tips, tokens
 from tests.conftest import (
     csrf_token,
     invoices_asked_for,
@@ -346,8 +346,8 @@ def test_who_has_paid_a_tip_has_no_key_to_the_hosting(paid, client, this_shop, a
 
 def test_who_has_paid_a_tip_recovers_nothing(paid, client, this_shop, alice):
     order, invoice, preimage = paid
-    with pytest.raises(tokens.NotRecovered):
-        tokens.recover(this_shop, invoice, preimage)
+    with pytest.raises(recovery.NotRecovered):
+        recovery.recover(this_shop, invoice, preimage)
     fields = {"invoice": invoice, "preimage": preimage.hex()}
     assert log_in_by(client, "recover", fields).status_code == 400
     assert client.get("/account").status_code == 302

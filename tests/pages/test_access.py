@@ -15,7 +15,7 @@ from lightningspace.base import clock, models, passwords
 from lightningspace.base.models import Account, Notice, Order, Session, Token
 from lightningspace.base.prices import DAY
 from lightningspace.outside import l402
-from lightningspace.rules import accounts, orders, outbox, payments, sessions, tokens
+from lightningspace.rules import accounts, orders, outbox, payments, recovery, sessions, tokens
 from lightningspace.sandbox import bolt11
 from tests.conftest import (
     csrf_token,
@@ -506,7 +506,7 @@ def test_nothing_less_than_both_gets_in(client, bought, buy, wallet, this_shop, 
 
 
 def test_an_owner_who_forbids_it_is_safe(client, bought):
-    tokens.let_wallet_recover(bought.account.id, False)
+    recovery.let_wallet_recover(bought.account.id, False)
     assert recover(client, bought).status_code == 400
 
 
@@ -514,12 +514,12 @@ def test_where_somebody_is_at_home_it_waits_a_day(client, other, bought, receipt
     show(other, receipt)
     answer = recover(client, bought)
     assert answer.status_code == 202
-    begins = bought.account.recovery_asked_at + tokens.RECOVERY_SECONDS
+    begins = bought.account.recovery_asked_at + recovery.WAIT_SECONDS
     assert clock.clock_time(begins) in answer.text
     assert clock.clock_time(begins + 7 * DAY) in answer.text
     assert "Somebody has shown" in other.get("/account").text
 
-    time_machine.forward(tokens.RECOVERY_SECONDS - 1)
+    time_machine.forward(recovery.WAIT_SECONDS - 1)
     assert recover(client, bought).status_code == 202
     time_machine.forward(1)
     assert recover(client, bought).status_code == 200
@@ -530,21 +530,21 @@ def test_where_somebody_is_at_home_it_waits_a_day(client, other, bought, receipt
 def test_a_recovery_whose_answer_was_lost_may_be_repeated(client, other, bought, time_machine):
     Account.update(entered_at=1).execute()
     recover(client, bought)
-    time_machine.forward(tokens.RECOVERY_SECONDS)
+    time_machine.forward(recovery.WAIT_SECONDS)
     assert recover(client, bought).status_code == 200
-    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS - 1)
+    time_machine.forward(recovery.AGAIN_SECONDS - 1)
     assert recover(other, bought).status_code == 200
     assert is_in(other, bought)
     assert "Somebody has shown" not in other.get("/account").text
-    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    time_machine.forward(recovery.AGAIN_SECONDS)
     assert recover(client, bought).status_code == 202
 
 
 def test_an_attempt_does_not_stay_open(client, bought, time_machine):
     Account.update(entered_at=1).execute()
     recover(client, bought)
-    time_machine.forward(tokens.RECOVERY_SECONDS + tokens.RECOVERY_OPEN_SECONDS)
-    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    time_machine.forward(recovery.WAIT_SECONDS + recovery.OPEN_SECONDS)
+    time_machine.forward(recovery.AGAIN_SECONDS)
     assert recover(client, bought).status_code == 202
     assert bought.account.recovery_asked_at == clock.now()
 
@@ -554,7 +554,7 @@ def test_the_owner_refuses_by_the_banners_button(client, other, bought, receipt,
     recover(client, bought)
     send(other, "/account/access/wallet", active="off")
     assert "Somebody has shown" not in other.get("/account").text
-    time_machine.forward(tokens.RECOVERY_SECONDS)
+    time_machine.forward(recovery.WAIT_SECONDS)
     assert recover(client, bought).status_code == 400
     assert bought.account.recovery_asked_at is None
 
@@ -582,9 +582,9 @@ def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
         for number in range(30):
             outbox.write(this_shop, bought.account, "ending-7d", number, closes_at=number)
     for _ in range(30):
-        with pytest.raises(tokens.RecoveryWaits):
-            tokens.recover(this_shop, bought.invoice, bytes.fromhex(bought.preimage))
-        tokens.let_wallet_recover(bought.account.id, True)
+        with pytest.raises(recovery.RecoveryWaits):
+            recovery.recover(this_shop, bought.invoice, bytes.fromhex(bought.preimage))
+        recovery.let_wallet_recover(bought.account.id, True)
         time_machine.forward(1)
     told = Notice.select().where((Notice.kind == "recovery") & (Notice.channel == "email"))
     assert told.count() == outbox.OF_ONE_ACCOUNT["recovery"]
@@ -750,7 +750,7 @@ def test_a_copy_of_the_cookie_sees_nothing_by_it(app, later, bought):
 
 def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, this_shop):
     whole = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
-    tokens.let_wallet_recover(bought.account.id, False)
+    recovery.let_wallet_recover(bought.account.id, False)
     before = bought.account
     pages = ("/account/access/receipt", f"/account/access/tokens/{whole.id}")
     for path in pages:

@@ -16,9 +16,19 @@ from lightningspace.outside import l402
 from lightningspace.outside.l402 import WHOLE, Invalid, Keys, Macaroon, Rights, Void
 from lightningspace.outside.node import Node, NodeError
 from lightningspace.panel import reconcile
-from lightningspace.rules import accounts, hostnames, invoices, order_book, orders, payments, tokens
+from lightningspace.rules import (
+    accounts,
+    hostnames,
+    invoices,
+    order_book,
+    orders,
+    payments,
+    recovery,
+    tokens,
+)
 from lightningspace.rules.orders import Buyer
-from lightningspace.rules.tokens import RECEIPT, NotRecovered, NotSettled, RecoveryWaits
+from lightningspace.rules.recovery import NotRecovered, RecoveryWaits
+from lightningspace.rules.tokens import RECEIPT, NotSettled
 from lightningspace.sandbox import bolt11 as bolt11s
 from tests.conftest import at_once, log_in, record_payments, wish, work
 
@@ -264,7 +274,7 @@ def test_of_a_closed_hosting_it_is_void_and_whoever_has_the_name_next_is_safe(
     ):
         assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
     with pytest.raises(NotRecovered):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
 # -- orders of who holds something already ---------------------------------------------
@@ -576,7 +586,7 @@ def test_the_wallets_history_sets_a_new_password_and_ends_all_else(
     hand_out(bought.account)
     Order.update(browser="alice's browser").execute()
     Account.update(session_epoch=4, password_sealed="sealed").execute()
-    account, password = tokens.recover(this_shop, bought.bolt11, bought.preimage)
+    account, password = recovery.recover(this_shop, bought.bolt11, bought.preimage)
     assert account == bought.account
     assert account.session_epoch == 5 and account.receipt_epoch != 0
     assert (account.password_sealed, account.entered_at) == ("sealed", None)
@@ -590,7 +600,7 @@ def test_the_wallets_history_sets_a_new_password_and_ends_all_else(
 @pytest.mark.parametrize("spelling", range(5))
 def test_the_invoice_is_taken_as_wallets_show_it(bought, this_shop, spelling):
     text = dressed(bought.bolt11)[spelling]
-    assert tokens.recover(this_shop, text, bought.preimage)
+    assert recovery.recover(this_shop, text, bought.preimage)
 
 
 def look_alike(text: str) -> str:
@@ -612,7 +622,7 @@ def test_a_look_alike_of_a_node_on_the_way_is_refused(bought, node, this_shop):
     assert theirs.pop("signature") != ours.pop("signature")
     assert ours == theirs
     with pytest.raises(NotRecovered):
-        tokens.recover(this_shop, forged, bought.preimage)
+        recovery.recover(this_shop, forged, bought.preimage)
     assert bought.account.receipt_epoch == 0
 
 
@@ -632,7 +642,7 @@ def test_anything_else_is_refused(bought, extend, pay, this_shop):
         (hashlib.sha256(bought.bolt11.encode()).hexdigest(), bought.preimage),
     ):
         with pytest.raises(NotRecovered):
-            tokens.recover(this_shop, text, preimage)
+            recovery.recover(this_shop, text, preimage)
     assert {account.receipt_epoch for account in Account.select()} == {0}
 
 
@@ -641,7 +651,7 @@ def test_an_order_that_is_not_paid_or_not_open_yet_is_none(this_shop, node, orde
     for step in (lambda: None, lambda: wallet.pay(order.bolt11), lambda: record_payments(worker)):
         step()
         with pytest.raises(NotRecovered):
-            tokens.recover(this_shop, order.bolt11, preimage)
+            recovery.recover(this_shop, order.bolt11, preimage)
 
 
 @pytest.mark.each_database
@@ -651,7 +661,7 @@ def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
     entered(bought.account)
 
     def recover():
-        return tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        return recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
     def waits() -> int:
         with pytest.raises(RecoveryWaits) as waiting:
@@ -662,7 +672,7 @@ def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
     time_machine.forward(DAY - 1)
     assert waits() == 1
     time_machine.forward(1 + 7 * DAY)
-    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+    time_machine.forward(recovery.AGAIN_SECONDS)
     assert waits() == DAY  # it was not used: a new one begins
     time_machine.forward(DAY + 7 * DAY - 1)
     assert recover()
@@ -673,15 +683,15 @@ def test_an_answer_that_was_lost_is_given_again_for_a_while(
 ):
     entered(bought.account)
     with pytest.raises(RecoveryWaits) as waiting:
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     assert waiting.value.closes_at == waiting.value.at + 7 * DAY
     time_machine.forward(DAY)
     for _ in range(2):
-        _, password = tokens.recover(this_shop, bought.bolt11, bought.preimage)
-        assert tokens.recovery_opens_at(bought.account) is None
-    time_machine.forward(tokens.RECOVERY_AGAIN_SECONDS)
+        _, password = recovery.recover(this_shop, bought.bolt11, bought.preimage)
+        assert recovery.opens_at(bought.account) is None
+    time_machine.forward(recovery.AGAIN_SECONDS)
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     assert log_in(client, "alice", password).status_code == 303
 
 
@@ -689,43 +699,43 @@ def test_an_attempt_of_a_clock_that_was_wrong_is_none(bought, this_shop, time_ma
     entered(bought.account)
     time_machine.forward(365 * DAY)
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     time_machine.forward(-365 * DAY)
     with pytest.raises(RecoveryWaits) as waits:
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     assert waits.value.at == now() + DAY
 
 
 def test_who_enters_for_the_first_time_ends_what_waits(bought, client, this_shop):
-    log_in(client, "alice", tokens.recover(this_shop, bought.bolt11, bought.preimage)[1])
+    log_in(client, "alice", recovery.recover(this_shop, bought.bolt11, bought.preimage)[1])
     assert bought.account.entered_at is not None
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
 def test_switched_off_it_is_refused_even_while_it_waits(bought, this_shop, time_machine):
     entered(bought.account)
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     Account.update(wallet_recovers=False).execute()
     time_machine.forward(DAY)
     with pytest.raises(NotRecovered):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
 def test_a_new_receipt_begins_the_wait_anew(bought, this_shop, time_machine):
     entered(bought.account)
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
     time_machine.forward(DAY)
     renew(bought.account)
     with pytest.raises(RecoveryWaits):
-        tokens.recover(this_shop, bought.bolt11, bought.preimage)
+        recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
 def test_two_at_once_both_get_in_one_after_the_other(bought, this_shop, client):
     def recover():
-        return tokens.recover(this_shop, bought.bolt11, bought.preimage)[1]
+        return recovery.recover(this_shop, bought.bolt11, bought.preimage)[1]
 
     passwords = at_once(recover, recover)
     answers = sorted(log_in(client, "alice", each).status_code for each in passwords)
@@ -734,7 +744,7 @@ def test_two_at_once_both_get_in_one_after_the_other(bought, this_shop, client):
 
 def test_an_hours_hosting_is_recovered_like_any_other(this_shop, pay):
     paid = pay(orders.place(this_shop, wish(terms=Terms(100, 1, "hours"), browser=None)))
-    assert tokens.recover(this_shop, paid.bolt11, paid.preimage)[0] == paid.account
+    assert recovery.recover(this_shop, paid.bolt11, paid.preimage)[0] == paid.account
 
 
 def test_the_text_of_a_paid_invoice_is_not_kept(bought):
