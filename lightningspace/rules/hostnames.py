@@ -1,12 +1,9 @@
-"""What hostings are called, and which names nobody may have."""
+"""Names of hostings: their host names, and which usernames nobody may have."""
 
 from lightningspace.base import names
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, RestingName
-from lightningspace.rules import hostnames
 from lightningspace.shop import Shop
-
-# -- names ---------------------------------------------------------------------------
 
 
 def site_name(shop: Shop, username: str) -> str:
@@ -14,16 +11,16 @@ def site_name(shop: Shop, username: str) -> str:
 
 
 def host(shop: Shop, account: Account) -> str:
-    """The host name of its server, for FTP, SSH, mail and extra domains."""
+    """The host name of the account's server, for FTP, SSH, mail and extra domains."""
     return shop.config.server_hosts.get(account.server_id) or site_name(shop, account.username)
 
 
 def is_the_shops(shop: Shop, domain: str) -> bool:
-    """Whether it is a name that the shop itself lives by, or lies below or above one.
+    """Whether the domain is one of the shop's own hosts, or lies below or above one.
 
-    Who had the domain above could receive the shop's own mail on its server.
+    Whoever had the domain above could receive the shop's own mail.
     """
-    # A host of the local net has one label: to others it may be what their domains end with.
+    # A host of the local network has one label: customers' domains may well end with it.
     hosts = [host for host in shop.config.hosts if "." in host]
     return any(
         f".{domain}".endswith(f".{host}") or f".{host}".endswith(f".{domain}")
@@ -32,14 +29,14 @@ def is_the_shops(shop: Shop, domain: str) -> bool:
 
 
 def is_reserved(shop: Shop, username: str) -> bool:
-    """Whether nobody may have the name; who has it already keeps it."""
+    """Whether nobody may order the name; whoever has it already keeps it."""
     return names.is_reserved(username) or username in _operators_names(shop)
 
 
 def _operators_names(shop: Shop) -> set[str]:
-    """What the operator reserves, and below BASE_DOMAIN the names that his hosts have.
+    """RESERVED_NAMES, and the names that the operator's own hosts have below BASE_DOMAIN.
 
-    A site lies above the hosts below its name as well: it could have their mail, and a certificate.
+    A site could also take mail and certificates for any host below its name.
     """
     below = f".{shop.config.base_domain}"
     hosts = [host.removesuffix(below) for host in shop.config.hosts if host.endswith(below)]
@@ -47,7 +44,7 @@ def _operators_names(shop: Shop) -> set[str]:
 
 
 def problems(shop: Shop) -> list[str]:
-    """For the operator: hostings that have had a name of his since before he took it."""
+    """For the operator: hostings that had one of these names before it was his."""
     taken = Account.select(Account.username).where(
         (Account.username << _operators_names(shop)) & Account.opened_at.is_null(False)
     )
@@ -59,10 +56,10 @@ def problems(shop: Shop) -> list[str]:
 
 
 def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bool:
-    """Whether somebody had the name not long ago: mails of others still go to it.
+    """Whether the name was another hosting's not long ago: people still send mail to it.
 
-    `proof`: the receipt (payment hash and epoch) of the asker's last hosting; if that had it, he
-    may have it again.
+    `proof`: the receipt (payment hash and epoch) of the asker's last hosting; if the name was that
+    hosting's, it does not rest for him.
     """
     hashes = shop.vault.macs("name", username)
     resting = (RestingName.name_hash << hashes) & (RestingName.until > now())
@@ -71,7 +68,7 @@ def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bo
 
 
 def free_name(shop: Shop) -> str:
-    """A generated one, that an account may have all the same."""
-    while rests(shop, name := names.generate()) or hostnames.is_reserved(shop, name):
+    """A generated name that neither rests nor is reserved."""
+    while rests(shop, name := names.generate()) or is_reserved(shop, name):
         continue
     return name

@@ -15,10 +15,11 @@ class NotCertain(Exception):
     """Whether something is being paid just now is to be found out first: in a minute it is."""
 
 
-# -- its invoice ---------------------------------------------------------------------
-
-
 def ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:
+    """Get an order's one invoice from the node. Raises NodeError.
+
+    `metadata`: the text whose hash the invoice carries instead of our description (LUD-06).
+    """
     invoice = shop.node.create_invoice(
         order_book.label(shop, order),
         order.amount_msat,
@@ -52,7 +53,7 @@ def _keep_invoice(order: Order, invoice: Invoice) -> bool:
 
 
 def give_up(token: str) -> bool:
-    """Free an order's name at once, if its invoice was shown to nobody."""
+    """Free an order's name at once, if nobody has seen an invoice of it."""
     with transaction():
         given_up = (
             Order.update(cancelled_at=now(), held_name=None)
@@ -73,10 +74,10 @@ def give_up(token: str) -> bool:
 
 
 def cancel(shop: Shop, order: Order) -> bool:
-    """Withdraw an unpaid order; False when the node says that it is paid: then it stands.
+    """Cancel an unpaid order; False: the node says that it is paid, and it stands.
 
-    Raises NodeError, and NotCertain when the node does not know its invoice: `payments.tidy` finds
-    out then whether it was paid, and else ends it.
+    Raises NodeError, and NotCertain when the node does not know the invoice: `payments.tidy` will
+    find out whether it was paid, and end it if not.
     """
     is_deleted = withdraw(shop, order, cancelled_at=now())
     if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
@@ -85,10 +86,11 @@ def cancel(shop: Shop, order: Order) -> bool:
 
 
 def withdraw(shop: Shop, order: Order, **facts) -> bool | None:
-    """Have the node delete an unpaid order's invoice: its answer. Raises NodeError.
+    """Have the node delete an unpaid order's invoice; its answer, as of
+    `Node.delete_unpaid_invoice`. Raises NodeError.
 
-    That is noted first, with the facts: a node that does not answer may do it later. It is taken
-    back when it was paid, or when the node did not know it though nobody had told it to delete it.
+    The wish is noted first, with `facts`: a node that does not answer may act on it later. It is
+    taken back when the invoice was paid, or when the node did not know it at the first request.
     """
     unpaid_one = (Order.token == order.token) & Order.paid_at.is_null()
     unpaid_one &= Order.released_at.is_null()
@@ -104,9 +106,9 @@ def withdraw(shop: Shop, order: Order, **facts) -> bool | None:
 
 
 def release(token: str, missing_at: int | None = None) -> bool:
-    """Free an order's name: the node has no invoice of it to pay any more.
+    """Free an order's name: the node has no invoice of it that could be paid.
 
-    `missing_at`: since when it has none, if nobody can say whether it was paid before.
+    `missing_at`: since when the node has none, if nobody can say whether it was paid before.
     """
     with transaction():
         released = (

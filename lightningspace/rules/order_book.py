@@ -1,4 +1,4 @@
-"""What an order says and how it stands, and which orders an account has."""
+"""Orders as they stand: what one says, what has become of it, and which ones an account has."""
 
 import hashlib
 
@@ -10,162 +10,26 @@ from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
 TOKEN_LENGTH = 32
-# By which doors (see `Order.door`) an account is paid for: by its owner, and by others.
+# The doors (`Order.door`) by which an account's owner pays, and those by which others give tips.
 OWN_DOORS = (None, "owner")
 TIP_DOORS = ("page", "address", "offer")
-# So many paid orders are listed at once.
+# Paid orders on one page of a list.
 LISTED = 50
 
 
-def lacks_name(order: Order) -> bool:
-    """Whether the name that was ordered is not kept for it: others may have it first."""
-    return order.account is not None and order.account.username is None
-
-
-def listed(
-    account_id: str, doors: tuple[str | None, ...], before: str | None = None
-) -> tuple[list[Order], str | None]:
-    """What was paid for an account by these doors: so many orders as are listed at once, the latest
-    first or those before the one of a token; and the token that the next ones come before.
-
-    Raises wanted.UnknownService.
-    """
-    last = find(before) if before is not None else None
-    is_one = last and last.account_id == account_id and last.paid_at and last.door in doors
-    if before is not None and not is_one:
-        raise wanted.UnknownService
-    found = latest(account_id, doors, LISTED + 1, last)
-    return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
-
-
-def _latest(account_id: str, door: str | None, most: int, before: Order | None) -> list[Order]:
-    paid = _paid(account_id, door)
-    if before:
-        is_earlier = (Order.paid_at < before.paid_at) | (Order.token < before.token)
-        paid = paid.where((Order.paid_at <= before.paid_at) & is_earlier)
-    # The door as well: PostgreSQL does not see that NULL is the same door.
-    latest_first = (Order.door.desc(), Order.paid_at.desc(), Order.token.desc())
-    return list(paid.order_by(*latest_first).limit(most))
-
-
-def times_paid(account_id: str) -> int:
-    """How often its owner has paid for an account."""
-    return sum(_paid(account_id, door).count() for door in OWN_DOORS)
-
-
-def _paid(account_id: str, door: str | None):
-    by_door = (Order.account == account_id) & (Order.door == door)
-    return Order.select().where(by_door & Order.paid_at.is_null(False))
-
-
-def unpaid(account_id: str):
-    """What the account's owner has ordered and can pay, or of which that is not certain."""
-    return unpaid_by_all(account_id).where(_is_of_owner())
-
-
-def is_tip(order: Order) -> bool:
-    """Whether it is money that others give: its payer may be anybody."""
-    return order.door in TIP_DOORS
-
-
-def is_of_others():
-    """As `is_tip`, for a query."""
-    return Order.door << TIP_DOORS
-
-
-def _is_of_owner():
-    return Order.door.is_null() | (Order.door == "owner")
-
-
-def unpaid_by_all(account_id: str):
-    # One that was given up without an invoice is cancelled first and released later. One with an
-    # invoice is cancelled when the node has deleted that.
-    is_given_up = Order.cancelled_at.is_null(False) & Order.bolt11.is_null()
-    return payable(account_id).where(~is_given_up).order_by(Order.placed_at)
-
-
-def payable(account_id: str):
-    """What the node may still have an unpaid invoice of."""
-    its_own = Order.account == account_id
-    return Order.select().where(its_own & Order.paid_at.is_null() & Order.released_at.is_null())
-
-
-def arriving(account_id: str):
-    """What is paid for an account and has not taken effect."""
-    its_own = Order.account == account_id
-    return Order.select().where(its_own & Order.paid_at.is_null(False) & Order.applied_at.is_null())
-
-
-def size_columns(size: Size) -> dict:
-    return {
-        "space_mb": size.space_mb,
-        "extra_addresses": size.extra_addresses,
-        "extra_domains": size.extra_domains,
-    }
-
-
-def hash_of(bolt11: str) -> str:
-    """What is kept of an invoice: who has its text as a whole can be told, and nobody else."""
-    return hashlib.sha256(bolt11.lower().encode()).hexdigest()
-
-
-def label(shop: Shop, order: Order) -> str:
-    return shop.config.label_prefix + order.token
-
-
-def describe(order: Order) -> str:
-    """The invoice's description: the order's terms in a form that never changes, without a name.
-
-    An order lost with the database can be rebuilt from it.
-    """
-    extras = order.extra_addresses or order.extra_domains
-    size = f"{order.space_mb} MB"
-    if extras:
-        size += f" {order.extra_addresses} addresses {order.extra_domains} domains"
-    time = f" {order.duration} {order.unit}" if order.duration else ""
-    return f"Web hosting: {order.kind} {size}{time} {order.token[:8]}"
-
-
-def size_of(order: Order) -> Size:
-    return Size(order.space_mb, order.extra_addresses, order.extra_domains)
-
-
-def was_renewed(order: Order) -> bool:
-    """Whether it has given an account that was there more time or another size."""
-    return order.kind in ("extend", "resize", "topup") and order.applied_at is not None
-
-
-def is_too_late(order: Order) -> bool:
-    """Whether a paid order waits until its hosting is deleted, to open it anew.
-
-    A tip opens none: it is too late as soon as the owner has closed the hosting.
-    """
-    if order.kind == "open" or order.paid_at is None or order.applied_at is not None:
-        return False
-    account = order.account
-    if account is None or account.deleting_at is not None:
-        return True
-    return is_tip(order) and account.closing_at is not None and account.last_call_at is None
-
-
-def terms_of(order: Order) -> Terms | None:
-    """None: it names no time (another size)."""
-    return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
-
-
-# -- what has become of it -----------------------------------------------------------
+# -- one order -------------------------------------------------------------------------
 
 
 def find(token: str) -> Order | None:
-    """The order of this token, whatever somebody may have written as one."""
+    """The order with this token, which may be any text."""
     # The check first: PostgreSQL fails on a NUL.
     return models.find(Order.token, token) if token.isalnum() else None
 
 
 def state(order: Order) -> str:
-    """preparing, unpaid, paid, cancelled, expired, or checking before one of these is certain.
+    """preparing, unpaid, paid, cancelled, expired; checking: one of the last three, not yet known.
 
-    closed: it was paid for, and its hosting is no more.
+    closed: it was paid, and its hosting has been deleted.
     """
     if order.applied_at is not None and order.account_id is None:
         return "closed"
@@ -181,17 +45,164 @@ def state(order: Order) -> str:
 
 
 def is_certain(order: Order) -> bool:
-    """Whether nobody has paid an unpaid order, and nobody can any more."""
-    if order.released_at is None:  # else it was given up: its invoice was shown to nobody
+    """Whether an unpaid order is certainly unpaid, and cannot be paid any more."""
+    if order.released_at is None:  # certain if it was given up: nobody has seen its invoice
         return order.cancelled_at is not None and order.bolt11 is None
     return order.missing_at is None
+
+
+def is_too_late(order: Order) -> bool:
+    """Whether a payment came when its hosting was being deleted, and waits to open it anew.
+
+    A tip opens nothing anew: it is too late as soon as the owner has closed the hosting.
+    """
+    if order.kind == "open" or order.paid_at is None or order.applied_at is not None:
+        return False
+    account = order.account
+    if account is None or account.deleting_at is not None:
+        return True
+    return is_tip(order) and account.closing_at is not None and account.last_call_at is None
+
+
+def was_renewed(order: Order) -> bool:
+    """Whether it has given an existing account more time or another size."""
+    return order.kind in ("extend", "resize", "topup") and order.applied_at is not None
+
+
+def is_tip(order: Order) -> bool:
+    """Whether it is a tip: anybody may pay it."""
+    return order.door in TIP_DOORS
+
+
+def lacks_name(order: Order) -> bool:
+    """Whether the name that was ordered is not held for it: another order may get it first."""
+    return order.account is not None and order.account.username is None
+
+
+def terms_of(order: Order) -> Terms | None:
+    """None: the order names no time, such as that of another size."""
+    return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
+
+
+def size_of(order: Order) -> Size:
+    return Size(order.space_mb, order.extra_addresses, order.extra_domains)
+
+
+def size_columns(size: Size) -> dict:
+    return {
+        "space_mb": size.space_mb,
+        "extra_addresses": size.extra_addresses,
+        "extra_domains": size.extra_domains,
+    }
+
+
+# -- its invoice -----------------------------------------------------------------------
+
+
+def label(shop: Shop, order: Order) -> str:
+    """The label of its invoice at the node."""
+    return shop.config.label_prefix + order.token
+
+
+def describe(order: Order) -> str:
+    """The invoice's description: the order's terms in a fixed form, without a name.
+
+    An order that was lost with the database can be rebuilt from it.
+    """
+    extras = order.extra_addresses or order.extra_domains
+    size = f"{order.space_mb} MB"
+    if extras:
+        size += f" {order.extra_addresses} addresses {order.extra_domains} domains"
+    time = f" {order.duration} {order.unit}" if order.duration else ""
+    return f"Web hosting: {order.kind} {size}{time} {order.token[:8]}"
+
+
+def hash_of(bolt11: str) -> str:
+    """What is kept of an invoice: enough to recognise its whole text, and nothing to rebuild it."""
+    return hashlib.sha256(bolt11.lower().encode()).hexdigest()
+
+
+# -- the orders of an account ----------------------------------------------------------
+
+
+def unpaid(account_id: str):
+    """What the account's owner has ordered and can still pay, or may have paid."""
+    return unpaid_by_all(account_id).where(_is_of_owner())
+
+
+def unpaid_by_all(account_id: str):
+    """As `unpaid`, tips included."""
+    # An order given up before it had an invoice is cancelled at once and released later. One with
+    # an invoice is over only when the node has deleted that.
+    is_given_up = Order.cancelled_at.is_null(False) & Order.bolt11.is_null()
+    return payable(account_id).where(~is_given_up).order_by(Order.placed_at)
+
+
+def payable(account_id: str):
+    """Orders of which the node may still have an unpaid invoice."""
+    its_own = Order.account == account_id
+    return Order.select().where(its_own & Order.paid_at.is_null() & Order.released_at.is_null())
+
+
+def arriving(account_id: str):
+    """Orders that are paid and have not taken effect."""
+    its_own = Order.account == account_id
+    return Order.select().where(its_own & Order.paid_at.is_null(False) & Order.applied_at.is_null())
+
+
+def is_of_others():
+    """`is_tip` as a condition for a query."""
+    return Order.door << TIP_DOORS
+
+
+def _is_of_owner():
+    return Order.door.is_null() | (Order.door == "owner")
+
+
+# -- what was paid ---------------------------------------------------------------------
+
+
+def listed(
+    account_id: str, doors: tuple[str | None, ...], before: str | None = None
+) -> tuple[list[Order], str | None]:
+    """One page of what was paid for an account by these doors, the latest first.
+
+    `before`: the token of the order that the page begins behind. Also returns the token for the
+    next page; None: there is none. Raises wanted.UnknownService for a `before` that is not listed.
+    """
+    last = find(before) if before is not None else None
+    is_one = last and last.account_id == account_id and last.paid_at and last.door in doors
+    if before is not None and not is_one:
+        raise wanted.UnknownService
+    found = latest(account_id, doors, LISTED + 1, last)
+    return found[:LISTED], found[LISTED - 1].token if len(found) > LISTED else None
 
 
 def latest(
     account_id: str, doors: tuple[str | None, ...], most: int, before: Order | None = None
 ) -> list[Order]:
-    """So many of the orders that were paid by these doors; `before`: those behind this one."""
-    # A query for each door: one for all would read and sort all that was ever paid.
+    """The `most` latest orders paid by these doors; `before`: of those older than this one."""
+    # One query per door: a single one would read and sort everything that was ever paid.
     found = [order for door in doors for order in _latest(account_id, door, most, before)]
     found.sort(key=lambda order: (order.paid_at, order.token), reverse=True)
     return found[:most]
+
+
+def _latest(account_id: str, door: str | None, most: int, before: Order | None) -> list[Order]:
+    paid = _paid(account_id, door)
+    if before:
+        is_earlier = (Order.paid_at < before.paid_at) | (Order.token < before.token)
+        paid = paid.where((Order.paid_at <= before.paid_at) & is_earlier)
+    # The door as well: PostgreSQL does not see that NULL is the same door.
+    latest_first = (Order.door.desc(), Order.paid_at.desc(), Order.token.desc())
+    return list(paid.order_by(*latest_first).limit(most))
+
+
+def times_paid(account_id: str) -> int:
+    """How often the owner has paid for the account."""
+    return sum(_paid(account_id, door).count() for door in OWN_DOORS)
+
+
+def _paid(account_id: str, door: str | None):
+    by_door = (Order.account == account_id) & (Order.door == door)
+    return Order.select().where(by_door & Order.paid_at.is_null(False))

@@ -1,7 +1,7 @@
-"""What is ordered: a hosting, more time for it, another size, tips; what becomes of unpaid orders.
+"""Placing an order: a hosting, more time for it, another size, a tip.
 
-An order reserves its name before its invoice is asked for, and no space. That it is paid, only the
-node says: see payments.
+An order reserves its name before its invoice is asked for, and no space. Only the node says that it
+is paid: see `payments`.
 """
 
 import logging
@@ -19,8 +19,9 @@ from lightningspace.rules import accounts, capacity, hostnames, invoices, ledger
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
-# Unpaid orders that one account may have, and unpaid tips that it may be given: more than what one
-# network may ask for (TIPS_LIMIT) while an invoice lasts, or it could keep all others off.
+
+# Unpaid orders and unpaid tips that one account may have. Tips: more than one network may ask for
+# (TIPS_LIMIT) while an invoice lasts, or it could shut all others out.
 OPEN_ORDERS = 10
 OPEN_TIPS = 1000
 
@@ -47,10 +48,10 @@ class TooManyUnpaid(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What one submitted form asks for. `client` is the network that it comes from.
+    """What one submitted form asks for. `client`: the network that it comes from.
 
-    `browser` None: a program's, which comes back with its receipt. `proof`: the receipt (payment
-    hash and epoch) of a closed hosting, whose holder may have its resting name again.
+    `browser` None: a program ordered, and will come back with its receipt. `proof`: the receipt
+    (payment hash and epoch) of a closed hosting, whose holder may have its resting name again.
     """
 
     terms: Terms
@@ -68,8 +69,8 @@ class Buyer:
     """Who orders for an account: its owner's browser or program, and the form that was sent.
 
     Of a program: `holder`, whose rights the order's token will carry (see `Order.holder`), and the
-    epoch of the receipts that they were checked against, so that a token which is revoked meanwhile
-    gets none of the new ones.
+    receipt epoch that they were checked against: the token of an order placed with a credential
+    that was revoked meanwhile is void.
     """
 
     browser: str | None
@@ -80,10 +81,10 @@ class Buyer:
 
 @dataclass(frozen=True)
 class Tip:
-    """What somebody wants to pay for a hosting, of which it gives him nothing.
+    """What somebody wants to give to a hosting.
 
-    `door`: by which it comes, as in `Order.door`; `message`: cleaned, for the owner; `metadata`:
-    the text whose hash the invoice carries instead of our description (LUD-06).
+    `door`: as in `Order.door`; `message`: cleaned, for the owner; `metadata`: the text whose hash
+    the invoice carries instead of our description (LUD-06).
     """
 
     msat: int
@@ -98,7 +99,7 @@ class Tip:
 def place(shop: Shop, wish: Wish) -> Order:
     """Reserve the name, then get an invoice. The same form again answers the same order.
 
-    A name that this network has had reserved today is not reserved: who pays first has it.
+    A name that this network has held today already is not held again: whoever pays first gets it.
 
     Raises NameReserved, NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
     """
@@ -109,9 +110,9 @@ def place(shop: Shop, wish: Wish) -> Order:
 def _place(
     shop: Shop, reserve: Callable[[], tuple[Order | None, bool]], metadata: str | None = None
 ) -> Order | None:
-    """Get an invoice for what `reserve` has reserved; it also says whether that was just now.
+    """Get an invoice for the order of `reserve`, which also says whether it is new.
 
-    `metadata`: as in `Tip`. None when it says that there is nothing to pay.
+    None: there is nothing to pay. `metadata`: as in `Tip`.
     """
     order, is_new = _retried(reserve)
     if order is None:
@@ -120,7 +121,7 @@ def _place(
         try:
             invoices.ask_for_invoice(shop, order, metadata)
         except NodeError:
-            # Not another's: the other half of a double click may be about to get its invoice.
+            # Only a new one: the other half of a double click may just be getting its invoice.
             if is_new:
                 invoices.give_up(order.token)
             raise
@@ -141,7 +142,7 @@ def _typed(wish: Wish) -> list[str]:
 def is_as_asked(shop: Shop, order: Order, wish: Wish, by_owner: bool) -> bool:
     """Whether the order of a new hosting was placed with just this wish.
 
-    Of who is not its owner password and address are passed over: he could guess until they fit.
+    For anybody but its owner, password and address do not count: he could guess until they fit.
     """
     if not by_owner:
         return (order_book.terms_of(order), order.username) == (wish.terms, wish.username)
@@ -160,10 +161,10 @@ def _retried(reserve: Callable):
 
 def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     """Within a transaction: the order of this attempt, and whether it was made just now."""
-    # Before the name: who has just taken it holds it, and so it is taken.
+    # Asked before the name is looked up, for whoever has just taken the name holds it.
     is_held = wish.username is not None and _may_hold(shop, wish)
     taken = wish.username and Account.get_or_none(Account.username == wish.username)
-    # After the name: a double click's other half may have committed between the two.
+    # Looked up after the name: the other half of a double click may have committed in between.
     twin = Order.get_or_none(Order.attempt == attempt)
     if twin:
         return twin, False
@@ -204,7 +205,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
 
 
 def create(shop: Shop, **facts) -> Order:
-    """Within a transaction: a new order, with a token and the time that its invoice has."""
+    """Within a transaction: a new order, with a token, which expires with its invoice."""
     moment = now()
     return Order.create(
         token=secrets.token_hex(order_book.TOKEN_LENGTH // 2),
@@ -215,18 +216,17 @@ def create(shop: Shop, **facts) -> Order:
 
 
 def name_or_another(shop: Shop, order: Order) -> str:
-    """The name that was ordered, or a generated one if none was or nobody may have it by now."""
+    """The name that was ordered, or a generated one if none was or it is not to be had now."""
     name = order.username
     if name is None or hostnames.is_reserved(shop, name) or Account.get_or_none(username=name):
         return hostnames.free_name(shop)
-    # The name of a hosting that was closed rests, but not for who paid for it.
-    return (
-        hostnames.free_name(shop) if order.kind == "open" and hostnames.rests(shop, name) else name
-    )
+    # The name of a closed hosting rests, but not for a late payment for that hosting.
+    is_anothers = order.kind == "open" and hostnames.rests(shop, name)
+    return hostnames.free_name(shop) if is_anothers else name
 
 
 def _may_hold(shop: Shop, wish: Wish) -> bool:
-    """Not a name that the network has had today and has not paid: it could keep it like that."""
+    """Not a name that the network held today and did not pay: it could hold it for ever."""
     if hostnames.rests(shop, wish.username):  # nobody else may have it anyway
         return True
     had = (Order.held_name << _held_names(shop, wish)) & (Order.placed_at > now() - DAY)
@@ -253,7 +253,7 @@ def _own_unpaid_order(wish: Wish) -> str | None:
 
 
 def _free_place(shop: Shop, client: str) -> str:
-    """One of the places for names without payment that each network has."""
+    """One of the places that each network has for names held without payment."""
     owner = shop.vault.mac("client", client)
     places = [f"{owner}:{number}" for number in range(shop.config.unpaid_per_client)]
     taken = {a.held_by for a in Account.select(Account.held_by).where(Account.held_by << places)}
@@ -267,7 +267,7 @@ def _free_place(shop: Shop, client: str) -> str:
 
 
 def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) -> Order:
-    """Order more time for an account at today's price of its size; it counts when it is paid.
+    """Order more time for an account at today's price of its size.
 
     The same form again answers the same order. Raises NotForSale, TooManyUnpaid and NodeError.
     """
@@ -277,20 +277,20 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
         account, twin = _customer(account_id, attempt)
         if twin:
             return twin, False
-        offer = quotes.extension(shop, account, duration, unit)
+        quote = quotes.extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
         size = order_book.size_columns(ledger.size(account))
-        return create(shop, kind="extend", amount_msat=offer.msat, **facts, **size), True
+        return create(shop, kind="extend", amount_msat=quote.msat, **facts, **size), True
 
     return _place(shop, reserve)
 
 
 def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | None:
-    """Give an account another size; what is paid becomes time at today's price of it.
+    """Give an account another size; the time that is left becomes time at today's price of it.
 
-    A larger one costs the difference until the end: return the order to be paid. None: what is
-    paid is enough, and the account has this size now. Raises NotForSale (for a size below what is
-    used, too), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
+    A larger size costs the difference until the end: returns the order to be paid. None: nothing
+    is to be paid, and the account has this size now. Raises NotForSale (also for a size below what
+    is used), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
     """
     attempt = shop.vault.mac(
         "resize", account_id, buyer.form_id, *map(str, order_book.size_columns(size).values())
@@ -315,7 +315,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
 
 
 def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: str) -> Order:
-    """Order time for as much money as somebody wants to give, whoever it is.
+    """Order as much time as somebody wants to give money for, whoever it is.
 
     The same form of the same browser again answers the same order. Raises NotForSale, TooManyUnpaid
     and NodeError.
@@ -352,18 +352,17 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     quotes.check_may_buy(account)
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
         raise quotes.NotForSale("This amount is below or above what is taken here.")
-    of_owner = tip.door == "owner"
-    open_ones = (
-        order_book.unpaid(account.id)
-        if of_owner
-        else order_book.unpaid_by_all(account.id).where(order_book.is_of_others())
-    )
-    if open_ones.count() >= (OPEN_ORDERS if of_owner else OPEN_TIPS):
+    if tip.door == "owner":
+        is_too_many = order_book.unpaid(account.id).count() >= OPEN_ORDERS
+    else:
+        tips = order_book.unpaid_by_all(account.id).where(order_book.is_of_others())
+        is_too_many = tips.count() >= OPEN_TIPS
+    if is_too_many:
         raise TooManyUnpaid
 
 
 def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
-    """Within a transaction: an account that may buy, and its order of this attempt if there is."""
+    """Within a transaction: an account that may buy, and its order of this attempt, if any."""
     account = lock_account(account_id)
     if account is None:
         raise quotes.NotForSale("This hosting is closed.")
@@ -376,7 +375,7 @@ def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:
 
 
 def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
-    # The name: should the hosting be gone when the payment comes, it is opened anew under it.
+    # If the hosting is gone when the payment comes, it is opened anew under this name.
     facts = {"account": account, "username": account.username}
     epoch = account.receipt_epoch if buyer.holder is None else buyer.receipt_epoch
     facts |= {"holder": buyer.holder, "receipt_epoch": epoch}
@@ -384,7 +383,7 @@ def _of_owner(account: Account, buyer: Buyer, attempt: str) -> dict:
 
 
 def redeem(token: str) -> bool:
-    """Note that a paid order's token was shown for what it bought; False when it was before."""
+    """Note that a paid order's token was shown for what it bought; False: it was shown before."""
     first = Order.update(redeemed_at=now()).where(
         (Order.token == token) & Order.redeemed_at.is_null()
     )

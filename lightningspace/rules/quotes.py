@@ -1,4 +1,4 @@
-"""What it costs now, and what the account would have once that is paid."""
+"""What something costs an account now, and what it would have once that is paid."""
 
 from dataclasses import dataclass, replace
 
@@ -22,9 +22,9 @@ class ResizeWaits(Exception):
 
 @dataclass(frozen=True)
 class Quote:
-    """What it costs now, and what the account would have once that is paid.
+    """A price, and what the account would have once it is paid.
 
-    `credit_msat`: what would be paid for time beyond the horizon.
+    `credit_msat`: the part that would buy time beyond the horizon, and stays as credit.
     """
 
     msat: int
@@ -33,8 +33,8 @@ class Quote:
 
 
 def resize_msat(shop: Shop, account: Account, size: Size) -> int:
-    """What another size costs now; 0: nothing. Raises as `resize` does."""
-    # Paid and not in effect yet is no time for another, either.
+    """What another size costs now; 0: nothing. Raises as `orders.resize` does."""
+    # Nor while one that is paid has yet to take effect.
     for some in (order_book.unpaid_by_all(account.id), order_book.arriving(account.id)):
         if waiting := some.where(Order.kind == "resize").first():
             raise ResizeWaits(waiting.token)
@@ -50,19 +50,19 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
 
 
 def extension(shop: Shop, account: Account, duration: int, unit: str) -> Quote:
-    """So much more time for the size that it has."""
+    """More time for the size that the account has."""
     size, terms = ledger.size(account), Terms(account.space_mb, duration, unit)
     msat = shop.prices.cost_msat(size, terms.seconds)
     return _quote(account, msat, _extended(shop, account, msat, terms.seconds))
 
 
 def topped_up(shop: Shop, account: Account, msat: int) -> Quote:
-    """As much more time as so much money buys."""
+    """As much more time as this money buys."""
     return _quote(account, msat, _extended(shop, account, msat, 0))
 
 
 def other_size(shop: Shop, account: Account, size: Size) -> Quote:
-    """Raises as `resize` does, except that the size may turn out to be sold."""
+    """Another size. Raises as `orders.resize` does, but never SoldOut."""
     check_may_buy(account)
     msat = resize_msat(shop, account, size)
     return _quote(account, msat, resized(shop, account, size, msat))
@@ -75,21 +75,21 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
     """
     size, extra = ledger.size(account), f"extra_{what}"
     size = replace(size, **{extra: getattr(size, extra) + 1})
-    offer = other_size(shop, account, size)
-    return size, offer.msat, offer.ends_at
+    quote = other_size(shop, account, size)
+    return size, quote.msat, quote.ends_at
 
 
 def if_paid(shop: Shop, account: Account, order: Order) -> Quote:
-    """What an unpaid order of an account that is there would do now."""
+    """What an unpaid order of an existing account would do if it were paid now."""
     return _quote(account, order.amount_msat, bought(shop, account, order, order.amount_msat))
 
 
 def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
-    """What an account has once so much is paid for an order, now or at a moment."""
+    """What the account has once `msat` is paid for an order; `at`: when, None: now."""
     if order.kind == "resize":
         return resized(shop, account, order_book.size_of(order), msat, at)
     terms = order_book.terms_of(order)
-    # What was priced for a smaller size buys what it is worth.
+    # An order priced for a smaller size buys what its money is worth today.
     is_as_priced = terms and ledger.size(account).fits_in(order_book.size_of(order))
     return _extended(shop, account, msat, terms.seconds if is_as_priced else 0, at)
 

@@ -1,4 +1,4 @@
-"""What existing hostings are told after the shop was upgraded, or has other settings."""
+"""Existing hostings follow an upgrade of the shop, or a change of its settings."""
 
 import hashlib
 import json
@@ -9,26 +9,26 @@ from lightningspace.base.models import Account, Fact, Service, lock_account, tra
 from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
-# What every site is told after an upgrade, by its kind: so many accounts in one pass, of which
-# there is one a minute.
+# The fact that says how far the services of a kind are: a version, and the last account's id.
 UP_TO_DATE = "{kind} up to date"
+# Accounts in one pass; there is one each minute.
 UPGRADED_AT_ONCE = 50
-
-
-# -- after an upgrade ----------------------------------------------------------------
+# Comes after every account's id, which is hexadecimal.
+ALL_OF_THEM = "~"
 
 
 def bring_up_to_date(shop: Shop) -> int:
-    """Bring sites and tip jars to what is written there by now, for the shop was upgraded or has
-    other settings; return how many accounts were taken up.
+    """Have sites, mailboxes and tip jars written anew where an older version, or other settings,
+    wrote them; return the number of accounts taken up.
 
-    A few at a time, in the order of their ids: the panel has other things to do. Several workers
-    may do it at once.
+    A few at a time, in the order of their ids, so that the panel has time for other work. Several
+    workers may do it at once.
     """
     return sum(_bring_up_to_date(shop, kind, version) for kind, version in _versions(shop).items())
 
 
 def _versions(shop: Shop) -> dict[str, str]:
+    """Of each kind of service a hash of all that decides what is written for it."""
     config = shop.config
     written: dict[str, list] = {"mailbox": [config.mail_send_min_days]}
     written["site"] = [config.mail_send_min_days, walls.OPEN_BASEDIR, walls.NO_MAIL]
@@ -41,10 +41,6 @@ def _versions(shop: Shop) -> dict[str, str]:
     return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
 
 
-# Behind every account's id, which is hexadecimal.
-ALL_OF_THEM = "~"
-
-
 def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
     name = UP_TO_DATE.format(kind=kind)
     with transaction():
@@ -55,7 +51,7 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
             after = ""
         elif after == ALL_OF_THEM:
             return 0
-        # One that is still being opened has its site already, as it was written before.
+        # An account that is still being opened may have the site of the older version already.
         is_there = Account.ready_at if kind == "tipjar" else Account.opened_at
         rows = Account.select(Account.id, Account.username).where(
             is_there.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
@@ -77,8 +73,8 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
 
 
 def _take_up_uploads(shop: Shop, account: Account) -> None:
-    """Of an older version's account: without a row it has no tip jar, and one that is to be removed
-    stands for the jar's removal.
+    """In older versions an account without a tip jar had no row, and a row that was going meant
+    that its jar was to be removed.
     """
     wanted.want_upload_row(shop, account, has_jar=False)
     Service.update(gone=False, settings=json.dumps({"is_there": False})).where(
