@@ -1,10 +1,10 @@
 """The calendar: what time does to an account.
 
-Notices before its end, everything switched off at the end, and after the grace period the closing.
-One column drives it: `calendar_at`, the next moment at which something is to be done. A pass takes
-what is due and does it for one account after the other, each in one transaction, so it can be
-killed anywhere and run by many at once. Every moment is computed from the account's end and never
-from when a pass came to it: a clock that jumps does nothing twice.
+It sends notices before the end, switches everything off at the end, and closes the account after
+the grace period. One column drives it: `calendar_at`, when the account is due next. A pass handles
+the due accounts one by one, each in its own transaction, so it can be killed anywhere and many can
+run at once. Every date is computed from the account's end, never from when a pass ran: a clock that
+jumps does nothing twice.
 """
 
 import logging
@@ -30,14 +30,15 @@ from lightningspace.rules import (
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
-# Notices before the end, each at most once, if the time that was paid is four times as long.
+# Notices before the end, each sent at most once, and only if the paid time is at least LEAD_PART
+# times as long as its lead.
 LEADS = {"14d": 14 * DAY, "7d": 7 * DAY, "3d": 3 * DAY, "1d": DAY}
-# For terms that are too short for any of those.
+# For terms too short for any of those.
 SHORT_LEADS = {"12h": 12 * clock_watch.HOUR, "2h": 2 * clock_watch.HOUR}
 LEAD_PART = 4
-# The notice before the deletion, for who has at least twice as long.
+# The notice before the deletion, for grace periods at least twice as long.
 DELETION_LEAD = DAY
-# So many accounts may be closed in an hour, however small the shop.
+# This many accounts may be closed in an hour, however small the shop.
 SWEEP_LEAST = 10
 AT_ONCE = 1000
 LOOK_AGAIN_SECONDS = 60
@@ -47,7 +48,7 @@ SWEPT = "calendar closings of an hour"
 
 @dataclass
 class Pass:
-    """What one pass has done. `held`: why not all was closed that is to be."""
+    """What one pass did. `held`: why some closings have to wait; None: none do."""
 
     notices: int = 0
     suspended: int = 0
@@ -81,9 +82,9 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a pass goes by. `unbroken_since`: no earlier time counts towards a grace period.
+    """What a pass goes by. `unbroken_since`: time before it does not count towards a grace period.
 
-    `sweep` None: any number may be closed. `is_held`: this hour's have been.
+    `sweep` None: any number may be closed. `is_held`: this hour's closings are used up.
     """
 
     moment: int
@@ -93,10 +94,10 @@ class _Rules:
 
 
 def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambda: False) -> Pass:
-    """Do what is due. Any number may run at once.
+    """Do what is due. Any number of passes may run at once.
 
-    `yes`: the operator has looked, and the dates are right: no gap and no number of closings
-    holds anything up.
+    `yes`: the operator has confirmed the dates, so neither a gap nor the number of closings holds
+    anything up.
     """
     clock_watch.wake()
     moment = now()
@@ -112,10 +113,10 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
                 return passed
             try:
                 passed.add(_look(shop, account_id, rules))
-            except Exception:  # of this account: the others go on, and it is due again
+            except Exception:  # of this account alone: it stays due, the others go on
                 logger.exception("account %s: the calendar failed", account_id)
         if clock_watch.wake():
-            break  # it was asleep for hours within: what it goes by is out of date
+            break  # this pass slept for hours: what it goes by is out of date
     passed.held = _why_held(shop, rules)
     _tell_of_sweep(passed.held)
     return passed
@@ -129,9 +130,10 @@ def _rules(moment: int) -> _Rules:
 
 
 class _Sweep:
-    """How much may be closed in an hour: SWEEP_LEAST accounts, or SWEEP_LIMIT percent of all.
+    """How much may be closed in an hour: SWEEP_LEAST accounts, and more up to SWEEP_LIMIT percent.
 
-    They weigh what was paid for them: nobody can buy many small ones to hold up the others'.
+    The percentage is of all that was paid, so nobody can hold up the closings of others by buying
+    many small hostings.
     """
 
     def __init__(self, shop: Shop, moment: int):
@@ -148,9 +150,9 @@ class _Sweep:
         return count >= SWEEP_LEAST and msat >= self._most_msat
 
     def take(self, account: Account) -> bool:
-        """Within a transaction: whether it may be closed in this hour, too."""
+        """Within a transaction: count one more closing; False: this hour's are used up."""
         Fact.insert(name=SWEPT, value="0 0 0").on_conflict_ignore().execute()
-        # Written, so that another worker waits here.
+        # A write, so that another worker waits here.
         Fact.update(value=Fact.value).where(Fact.name == SWEPT).execute()
         if self.is_used_up():
             return False
@@ -168,7 +170,7 @@ class _Sweep:
 
 
 def _why_held(shop: Shop, rules: _Rules) -> str | None:
-    """Why not all was closed that is to be, for the operator."""
+    """Why closings have to wait, for the operator; None: none do."""
     if rules.sweep is None or not rules.sweep.is_used_up():
         return None
     waiting = Account.select().where(_ends_grace(shop, rules)).count()
@@ -182,7 +184,7 @@ def _why_held(shop: Shop, rules: _Rules) -> str | None:
 
 
 def _ends_grace(shop: Shop, rules: _Rules):
-    """What is due and comes to its last call in this pass, as a condition."""
+    """The condition for accounts that are due and reach their last call in this pass."""
     return (
         (Account.calendar_at <= rules.moment)
         & (_last_call_in_sql(shop, rules) <= rules.moment)
@@ -205,14 +207,15 @@ def _tell_of_sweep(held: str | None) -> None:
 
 
 def _due(shop: Shop, rules: _Rules) -> Iterator[list[str]]:
-    """The ids of accounts to look at, some at a time, each once."""
+    """The ids of the accounts to look at, in batches, each once."""
     is_off = Account.suspended_at.is_null(False)
-    # The clock was ahead when they were suspended.
+    # They were suspended by a clock that was ahead.
     has_time_left = is_off & (Account.expires_at > rules.moment) & Account.closing_at.is_null()
     yield from _in_parts(has_time_left, Account.expires_at)
     is_due = Account.calendar_at <= rules.moment
     if rules.is_held:
-        # Nothing else is to be done with those that nothing has happened to since.
+        # Skip those due for their last call alone, which has to wait. If `calendar_at` is later
+        # than that, something has happened to them since.
         is_due &= ~(
             is_off
             & _ends_grace(shop, rules)
@@ -234,7 +237,7 @@ def _in_parts(condition, column) -> Iterator[list[str]]:
 
 
 def _look(shop: Shop, account_id: str, rules: _Rules) -> Pass:
-    """Do what is due for one account, unless somebody else has just done it."""
+    """Do what is due for one account, unless another pass has just done it."""
     with transaction():
         account = lock_account(account_id)
         if account is None or not _is_due(account, rules.moment):
@@ -255,7 +258,7 @@ def _is_due(account: Account, moment: int) -> bool:
 
 
 class _Look:
-    """One account that is due, within the transaction that has locked it."""
+    """One due account, within the transaction that has locked it."""
 
     def __init__(self, shop: Shop, account: Account, rules: _Rules):
         self.shop = shop
@@ -264,25 +267,25 @@ class _Look:
         self.done = Pass()
 
     def run(self) -> int | None:
-        """Do what is due; when to look again."""
+        """Do what is due and return when to look again; None: never."""
         if self.account.closing_at is not None:
             return None  # unless a payment takes it back
         if self.account.blocked_at:
             outbox.withdraw(self.account.id, *outbox.OF_THE_END, "domain")
             self._tell("blocked", self.account.blocked_at)
         if self.account.ready_at is None:
-            return None  # its time has not begun
+            return None  # its paid time has not begun
         again = self._use_credit()
         is_over = self.account.expires_at <= self.rules.moment
         then = self._after_the_end() if is_over else self._before_the_end()
         return then if then is None else min(then, again or then)
 
     def _use_credit(self) -> int | None:
-        """Turn what was paid beyond the horizon into time, as room appears; when to do it again."""
+        """Turn credit into time as room appears; return when to do so again, or None."""
         account = self.account
         is_over = account.expires_at <= self.rules.moment
         if is_over and account.credit_msat < self.shop.config.tip_min_sats * 1000:
-            return None  # as of a tip: it switches nothing on
+            return None  # like a tip this small, it switches nothing on
         # A clock that has just jumped gives no time away.
         since = max(account.valued_at, self.rules.unbroken_since)
         if account.credit_msat and since + DAY <= self.rules.moment:
@@ -303,7 +306,7 @@ class _Look:
             self.done.resumed += 1
         self._set_last_call(None)
         leads = {name: account.expires_at - lead for name, lead in _leads(account).items()}
-        # Who has set the end later than that knows it.
+        # Whoever set the end after a notice was due knows the end.
         leads = {name: at for name, at in leads.items() if at > account.valued_at}
         passed = [name for name, at in leads.items() if at <= moment]
         if passed:
@@ -328,7 +331,7 @@ class _Look:
         return self._close()
 
     def _close(self) -> int | None:
-        """Last call, and then the closing; when to look again."""
+        """Make the last call, and later close; return when to look again, None: closed."""
         account, moment = self.account, self.rules.moment
         closes_at = ledger.closes_at(self.shop, account, self.rules.unbroken_since)
         invoice = _invoice_seconds(self.shop)
@@ -360,7 +363,7 @@ class _Look:
     def _tell(self, kind: str, about: int, **facts) -> None:
         account = self.account
         if account.blocked_at and kind != "blocked":
-            return  # it gets the operator's reason and nothing else
+            return  # its owner gets the operator's reason and nothing else
         facts["closes_at"] = ledger.closes_at(self.shop, account, self.rules.unbroken_since)
         self.done.notices += outbox.write(self.shop, account, kind, about, **facts)
 
@@ -374,7 +377,7 @@ class _Look:
 
 
 def _leads(account: Account) -> dict[str, int]:
-    """How long before its end an account is told, by the time that was paid."""
+    """The notices that the paid time is long enough for: seconds before the end, by name."""
     longest = ledger.paid_seconds(account) // LEAD_PART
     for leads in (LEADS, SHORT_LEADS):
         fitting = {name: lead for name, lead in leads.items() if lead <= longest}
@@ -384,7 +387,7 @@ def _leads(account: Account) -> dict[str, int]:
 
 
 def _last_call(shop: Shop, account: Account, rules: _Rules) -> int:
-    """From when on nothing is sold to it; who has time left may always buy more."""
+    """When selling to the account stops; never before its paid time is over."""
     closes_at = ledger.closes_at(shop, account, rules.unbroken_since)
     return max(account.expires_at, closes_at - _invoice_seconds(shop))
 
@@ -400,22 +403,22 @@ def _invoice_seconds(shop: Shop) -> int:
 
 
 def _may_be_paid(account: Account) -> bool:
-    """Whether an order of its can still be paid, or was and has not taken effect.
+    """Whether one of its orders can still be paid, or is paid and has not taken effect.
 
-    An invoice that has expired may have been paid in its last second: only the node knows, which
-    is asked each minute, and then the order is released. Since the last call there are no new ones,
-    tips neither, so nobody holds a closing up.
+    An expired invoice may have been paid in its last second. Only the node knows: it is asked every
+    minute, and then the order is released. Since the last call there are no new invoices, not even
+    for tips, so nobody can hold up a closing.
     """
     if not offers.is_off(account.id):
         return True
     return order_book.payable(account.id).exists() or order_book.arriving(account.id).exists()
 
 
-# -- what people are shown -----------------------------------------------------------
+# -- banners and problems ------------------------------------------------------------
 
 
 def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
-    """What the control center says above everything else: kinds, and what each tells.
+    """The banners of the control center: each a kind, with its facts.
 
     closing, recovery (opens_at), blocked (reason), last_call (closes_at), suspended (closes_at),
     ending (ends_at), credit (credit_msat).
@@ -444,7 +447,7 @@ def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
 
 
 def problems(shop: Shop) -> list[str]:
-    """What the calendar holds up, for the operator; empty when all is well."""
+    """What keeps the calendar from its work, for the operator; empty when all is well."""
     told = []
     moment, last = now(), clock_watch.stored(clock_watch.PASSED)
     if behind := clock_watch.latest():

@@ -1,9 +1,9 @@
 """HTTPS: the certificates that the panel's server fetches from Let's Encrypt.
 
-It asks for one when a site is told to have one, and when an extra domain comes to the site or
-leaves it; where it gets none, it takes the site's `ssl` back without a word. Let's Encrypt makes
-some 50 a week for all names below one domain, and few tries an hour: so each site asks when it is
-its turn, whoever presses the button.
+The server asks for one when HTTPS is switched on for a site, and when an extra domain joins the
+site or leaves it. If it gets none, it silently switches the site's `ssl` off again. Let's Encrypt
+issues some 50 a week for all names below one domain and allows few tries an hour, so each site asks
+only when it is its turn, whoever presses the button.
 """
 
 import logging
@@ -21,17 +21,17 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 HOUR = 60 * 60
-# From one asking to the next; after a week without any it begins anew.
+# Waits between the requests of one site; after a week without any they start over.
 WAITS = (10 * 60, HOUR, 3 * HOUR, 6 * HOUR, DAY)
 FORGOTTEN_SECONDS = 7 * DAY
-# Then the server has tried.
+# How long the server may take to try.
 TRIED_SECONDS = 3 * 60
 
 NONE = "There is no certificate: Let’s Encrypt has given none so far."
 
 
 def next_turn(site: Service) -> int:
-    """When it may ask again; over long ago if it has not."""
+    """When the site may ask next; 0 if it has never asked."""
     asked_at = site.certificate_asked_at
     if asked_at is None or asked_at > now():  # by a clock that was wrong
         return 0
@@ -39,7 +39,7 @@ def next_turn(site: Service) -> int:
 
 
 def take_turn(site: Service) -> bool:
-    """Within a transaction: whether the site may ask now; then it is noted that it does."""
+    """Within a transaction: whether the site may ask now; if so, that is noted as its request."""
     moment, asked_at = now(), site.certificate_asked_at or 0
     if moment < next_turn(site):
         return False
@@ -49,7 +49,7 @@ def take_turn(site: Service) -> bool:
         this(site) & (fn.COALESCE(Service.certificate_asked_at, 0) == asked_at)
     )
     if not taken.execute():
-        return False  # another was quicker
+        return False  # another worker was quicker
     site.certificate_asked_at, site.certificate_asks = moment, asks
     look_at = moment + TRIED_SECONDS
     Account.update(usage_at=look_at).where(
@@ -67,14 +67,14 @@ def of_site(account_id: str) -> Service | None:
 
 
 def may_change(account_id: str) -> bool:
-    """Within a transaction: whether an extra domain may come to its certificate, or leave it."""
+    """Within a transaction: whether an extra domain may join or leave the site's certificate."""
     site = of_site(account_id)
-    # Without one the server does not ask.
+    # Where there is no certificate, the change makes the server ask for none.
     return not is_wanted(site) or site.note is not None or take_turn(site)
 
 
 def lead_here(shop: Shop, host: str, name: str) -> bool:
-    """Whether a name has addresses, and none but those of the server. Raises DnsError."""
+    """Whether a name points to the server and nowhere else. Raises DnsError."""
     found = shop.resolver.addresses(name)
     if not found:
         return False
@@ -85,8 +85,8 @@ def lead_here(shop: Shop, host: str, name: str) -> bool:
 
 
 def look(shop: Shop, account: Account) -> None:
-    """Notice what the server has taken back, and ask again when it is the site's turn and its name
-    leads here. Raises PanelError.
+    """Note whether the server got the certificate. If not, ask again once it is the site's turn and
+    its name points here. Raises PanelError.
     """
     site = of_site(account.id)
     if not is_wanted(site) or not site.is_applied or not site.panel_id:
@@ -94,7 +94,7 @@ def look(shop: Shop, account: Account) -> None:
     if not services.is_on(account, site) or account.closing_at is not None:
         return
     record = shop.panel.get("site", site.panel_id)
-    if record is None or record.get("domain") != site.name:  # not ours any more
+    if record is None or record.get("domain") != site.name:  # no longer ours
         return
     as_read = this(site) & (Service.revision == site.revision)
     note = None if record.get("ssl_letsencrypt") == "y" else NONE
@@ -103,7 +103,7 @@ def look(shop: Shop, account: Account) -> None:
         Service.update(note=note).where(as_read).execute()
     if note and now() >= next_turn(site) and _may_lead_here(shop, account, site):
         with transaction():
-            lock_account(account.id)  # before its rows, as everybody does
+            lock_account(account.id)  # before its rows, as everywhere
             if Service.update(revision=Service.revision + 1).where(as_read).execute():
                 wanted.look_now(account.id)
 
@@ -112,4 +112,4 @@ def _may_lead_here(shop: Shop, account: Account, site: Service) -> bool:
     try:
         return lead_here(shop, hostnames.host(shop, account), site.name)
     except DnsError:
-        return True  # nobody knows
+        return True  # unknown: let the server try

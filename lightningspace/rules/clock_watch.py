@@ -1,4 +1,4 @@
-"""Whether the clock can be gone by: gaps in which no pass came, and leaps."""
+"""Whether the clock can be trusted: gaps without a calendar pass, and leaps."""
 
 import logging
 
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 
 HOUR = 60 * 60
 
-# Passes further apart than this leave a gap: nobody is closed by what the clock says after it.
+# Passes further apart than this leave a gap, after which every grace period starts over.
 GAP_SECONDS = HOUR
 
 PASSED = "calendar passed"
-# The latest moment that a pass came at, and the longest leap of it lately: from where to where.
+# The latest time that a pass has seen, and its longest recent leap: from where to where.
 LATEST = "calendar latest"
 LEAPT = "calendar leapt"
 LEAP_KNOWN_SECONDS = 7 * DAY
@@ -23,13 +23,14 @@ UNBROKEN = "calendar unbroken since"
 APPROVED = "calendar approved"
 
 
-# -- gaps and sweeps -----------------------------------------------------------------
+# -- gaps and leaps ------------------------------------------------------------------
 
 
 def wake() -> bool:
-    """Note that the calendar is awake; whether it was not for too long before.
+    """Note that the calendar is awake; whether that ends a gap.
 
-    The worker does this before it looks at accounts: a closing not begun is taken back then.
+    The worker calls this before it looks at accounts: after a gap, closings whose deletion has not
+    begun are taken back.
     """
     with transaction():
         moment, last = now(), stored(PASSED)
@@ -54,10 +55,10 @@ def wake() -> bool:
 
 
 def _is_behind(moment: int) -> bool:
-    """Within a transaction: whether the clock is behind what a pass has seen, and note the latest.
+    """Within a transaction: note the time; whether the clock is behind what a pass has seen.
 
-    It was ahead if it is back where it leapt from. Else it is a box that starts without the time,
-    and by its clock all that was ever paid would be paid ahead.
+    If it is back where it leapt from, it was ahead before and is correct now. Otherwise it is wrong
+    now, as on a box that booted without the time: by it, all that was ever paid lies in the future.
     """
     last, fact = stored(LATEST), Fact.get_or_none(Fact.name == LEAPT)
     left, came = map(int, fact.value.split()) if fact else (0, 0)
@@ -74,7 +75,10 @@ def _is_behind(moment: int) -> bool:
 
 
 def latest() -> int | None:
-    """When a pass came last, if the clock is behind that; what began now would be over too soon."""
+    """The latest time that a pass has seen, if the clock is behind it; None: it is not.
+
+    What began by such a clock would be over too soon.
+    """
     last = stored(LATEST)
     return last if now() < last - CLOCKS_DIFFER_SECONDS else None
 
@@ -87,14 +91,17 @@ def approve(moment: int) -> None:
 
 
 def _look_again_at_suspended(moment: int) -> None:
-    """Within a transaction: have those looked at again whose closing has another date now."""
+    """Within a transaction: make suspended accounts due: the date of their closing has moved."""
     Account.update(calendar_at=moment).where(
         Account.suspended_at.is_null(False) & Account.closing_at.is_null()
     ).execute()
 
 
 def _take_closings_back() -> None:
-    """Within a transaction: a database that was restored may not know of a payment since."""
+    """Within a transaction: reopen what the calendar was closing.
+
+    A restored database may not know of a payment made since.
+    """
     has_work = Account.reconcile_at.is_null(False)
     closing = Account.select(Account.id).where(has_work & Account.closing_at.is_null(False))
     for account in list(closing):
@@ -102,7 +109,7 @@ def _take_closings_back() -> None:
 
 
 def _take_time_back(moment: int) -> None:
-    """Within a transaction: of what was paid or set up while the clock was ahead."""
+    """Within a transaction: set back what was paid or set up while the clock was ahead."""
     is_ahead = Account.valued_at > moment + CLOCKS_DIFFER_SECONDS
     ahead = Account.select(Account.id).where(is_ahead & Account.opened_at.is_null(False))
     for account in filter(None, map(lock_account, sorted(account.id for account in ahead))):
