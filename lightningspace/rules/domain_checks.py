@@ -1,4 +1,4 @@
-"""What the records of customers' own domains say, and what follows: the worker's part."""
+"""The worker's checks of customers' domains: their DNS records, and what follows from them."""
 
 import logging
 import zlib
@@ -18,47 +18,45 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# How often something that is not as it should be is looked up: often while somebody is at it.
+# A problem younger than the first number is looked up again after the second, both in seconds:
+# often at first, while somebody is at work on it.
 WAITS = ((10 * 60, 60), (DAY, 10 * 60), (8 * DAY, 60 * 60))
 UNKNOWN_SECONDS = 10 * 60
 # Longer than one pass takes.
 ASKING_SECONDS = 7 * 60
 ASKED_AT_ONCE = 50
-SILENT_AT_ONCE = 20  # beside them, of those that nobody answered for the last time
+SILENT_AT_ONCE = 20  # beside them, of those whose servers were silent last time
 THREADS = 10
-# Of what was found instead, so much is shown.
+# How many of the texts found instead of the proof are shown, and how much of each.
 TEXTS_SHOWN, TEXT_SHOWN_MAX = 3, 100
-# A longer time in which nobody looked does not count as missing.
+# Time without a look does not count as missing if it is longer than this.
 UNSEEN_SECONDS = 2 * DAY
 UNKNOWN = "Its name servers do not answer our questions."
 LOST = "Its TXT record was missing for two weeks, so the domain was removed from your site."
 REFUSED = "This domain cannot be used here."
 
 
-# -- what the worker does ------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Answer:
-    """What a domain's records say; None: nobody knows, or nobody asked."""
+    """What a domain's records say; None: unknown, or not asked."""
 
     has_token: bool | None
     texts: tuple[str, ...] = ()
-    strayed: tuple[str, str] | None = None  # where the token is instead, and its name to be written
+    strayed: tuple[str, str] | None = None  # where the proof is instead, and the name to write
     mx: list[str] | None = None
     leads_here: bool | None = None
     is_whole: bool = False
 
 
 def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Look up what is due, and let the services follow. Return how many domains that were.
+    """Look up the domains that are due and let their services follow; return how many there were.
 
     Once `stopping()` is true, nothing more is asked.
     """
     asked = list(_take_due())
     if not asked:
         return 0
-    # Only the questions are asked side by side: one server that is silent holds up no others.
+    # Only the questions run side by side, so that one silent server holds up no others.
     with ThreadPoolExecutor(min(THREADS, len(asked)), "dns") as pool:
         answers = [
             pool.submit(_ask, shop, row, hostnames.host(shop, row.account), stopping)
@@ -74,7 +72,7 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
 
 
 def _take_due() -> Iterator[Domain]:
-    """Domains that no other worker looks at meanwhile."""
+    """Claim the domains that are due, so that no other worker looks at them meanwhile."""
     moment = now()
     for row in _due(moment):
         until = moment + ASKING_SECONDS
@@ -88,10 +86,10 @@ def _take_due() -> Iterator[Domain]:
 
 def _due(moment: int) -> list[Domain]:
     at = Domain.look_at
-    # Each of these takes seconds: thousands at a dead server must not be before all others.
+    # Each of these takes seconds: thousands at one dead server must not hold up all others.
     is_silent = fn.COALESCE(Domain.asked_at, 0) > fn.COALESCE(Domain.looked_at, 0)
-    # What waits longer than anything may was put off by a clock that was wrong. A query for each:
-    # in one of all SQLite reads the whole table.
+    # A domain due later than it can be was put off by a wrong clock. One query per case: with a
+    # single one SQLite reads the whole table.
     due = (
         ((at <= moment) & ~is_silent, ASKED_AT_ONCE),
         ((at <= moment) & is_silent, SILENT_AT_ONCE),
@@ -140,7 +138,7 @@ def _leads_here(shop: Shop, row: Domain, host: str) -> bool | None:
 
 
 def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
-    """Where the proof stands instead: to be told, for below another's zone anybody may write."""
+    """Where else the proof was found: told, but not accepted, for others may write there."""
     try:
         for place, to_write in domains.strayed(row.name):
             if any(domains.is_proof(row.account_id, text) for text in shop.resolver.txt(place)):
@@ -151,7 +149,7 @@ def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
 
 
 def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
-    """Write down what was found, and what follows from it, all or nothing."""
+    """Store what was found and what follows from it, all or nothing."""
     try:
         with transaction():
             account = lock_account(asked.account_id)
@@ -162,7 +160,7 @@ def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
                 _note_answer(shop, account, row, answer)
             elif row.verified_at is None:
                 row.problem = UNKNOWN
-            if row.look_at == asked.look_at:  # else somebody wants another look
+            if row.look_at == asked.look_at:  # else somebody has asked for another look
                 row.look_at = now() + _wait(row, answer.is_whole)
             domains.save(row)
     except (IntegrityError, wanted.NameInUse):
@@ -200,7 +198,7 @@ def _note_token(row: Domain, answer: Answer, moment: int) -> None:
         row.missing_at = _missing_since(row.missing_at, row.looked_at, moment)
         if moment - row.missing_at >= domains.LOST_SECONDS:
             logger.info("account %s: a domain is lost", row.account_id)
-            # The claim stays as one of today, so that its owner sees why.
+            # It stays as a claim made today, so that its owner sees why.
             row.verified_at = row.missing_at = None
             row.added_at, row.problem = moment, LOST
 
@@ -214,7 +212,7 @@ def _note_mx(shop: Shop, account: Account, row: Domain, hosts: list[str], moment
 
 
 def _missing_since(missing_at: int | None, looked_at: int | None, moment: int) -> int:
-    """Time in which nobody looked is not counted: it may have been there."""
+    """Since when it is missing, less any long time without a look: it may have been there."""
     if missing_at is None:
         return moment
     unseen = moment - (looked_at or moment)
@@ -222,7 +220,7 @@ def _missing_since(missing_at: int | None, looked_at: int | None, moment: int) -
 
 
 def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str | None:
-    """What was found instead, for the customer."""
+    """What is wrong with the records, for the customer; None: nothing."""
     found = []
     if row.verified_at is None and (row.problem or "").startswith(LOST):
         found.append(LOST)
@@ -252,9 +250,9 @@ def _instead_of_proof(row: Domain, answer: Answer) -> str:
 
 
 def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> None:
-    """Within a transaction that holds the account: have it in the site's certificate, or no more.
+    """Within a transaction that holds the account: add the name to the certificate, or drop it.
 
-    One name that leads elsewhere would end the certificate of all of them.
+    One name that points elsewhere would cost all of them the certificate.
     """
     alias = domains.service_of(row, "alias")
     if alias is None or leads_here in (None, services.settings_of(alias)["letsencrypt"]):
@@ -264,7 +262,7 @@ def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> N
 
 
 def _wait(row: Domain, is_known: bool) -> int:
-    """How long until it is looked up again."""
+    """Seconds until the next look-up."""
     since = max(row.added_at, row.verified_at or 0, row.missing_at or 0, row.mx_missing_at or 0)
     age = now() - since
     wait = next((seconds for until, seconds in WAITS if age < until), DAY)
@@ -293,7 +291,7 @@ def _note_refusal(asked: Domain, text: str) -> None:
 
 
 def _warn(shop: Shop, account: Account, row: Domain, was: tuple) -> None:
-    """Tell the owner what has gone missing, while there is time to write it again."""
+    """Tell the owner which record has gone missing, while there is time to restore it."""
     had_token, had_mx = was
     if row.missing_at is not None and had_token:
         _write(shop, account, row, "TXT", row.missing_at, domains.ends_at(row))
@@ -302,6 +300,6 @@ def _warn(shop: Shop, account: Account, row: Domain, was: tuple) -> None:
 
 
 def _write(shop: Shop, account: Account, row: Domain, record: str, at: int, until: int) -> None:
-    # Of each record once a day, however often it comes and goes. Several may go missing on one.
+    # One mail per record and day, however often it comes and goes; several may vanish on one day.
     about = (at // DAY << 20) + zlib.crc32(f"{record} {row.name}".encode()) % (1 << 20)
     outbox.write(shop, account, "domain", about, name=row.name, record=record, until=until)

@@ -1,8 +1,8 @@
-"""Extra domains: what customers claim, the proof that it is theirs, and what hangs on that.
+"""Extra domains: customers' claims, the proof of ownership, and the services that depend on it.
 
-A claim is a row of `domains`. Once a TXT record with its account's token was seen, the domain is
-an alias among the services; with an MX that points here it has mail. Both are looked at again
-each day. Nothing is ever taken away for an answer that nobody gave.
+A claim is a row of `domains`. Once a TXT record with its account's token is seen, the domain
+becomes an alias among the services; once an MX points here, it has mail. Both are checked again
+every day. A name server that does not answer never costs a customer anything.
 """
 
 import hashlib
@@ -20,19 +20,18 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 PROOF_LABEL = "_lightning-space"
-# The proof's name must be one that can be written.
+# The name of the proof's record must be a valid one, too.
 NAME_MAX = 253 - len(PROOF_LABEL) - 1
 TYPED_MAX = 1000
 
-# Without its proof, or without its MX, a domain's mail is switched off; later it is lost.
-MAIL_OFF_SECONDS = 3 * DAY
-LOST_SECONDS = 14 * DAY
-CLAIM_SECONDS = 30 * DAY  # then one without proof is forgotten
-CHECK_SECONDS = 10  # at most so often, whoever presses the button
-# Zones that may have been added to a record's name, the longest first.
+MAIL_OFF_SECONDS = 3 * DAY  # without its proof or its MX: then its mail is switched off
+LOST_SECONDS = 14 * DAY  # without its proof: then the domain is removed
+CLAIM_SECONDS = 30 * DAY  # without proof: then the claim is dropped
+CHECK_SECONDS = 10  # between two checks, whoever presses the button
+# How many zones are tried that a form may have added to a record's name, the longest first.
 STRAYED_MAX = 3
 
-# What is left around a domain that was copied out of a text, and where an address begins.
+# What may surround a domain copied from a text, and how a URL begins.
 AROUND = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff<>()[]\"'`“”„‘’«»,;"
 URL_BEGINS = re.compile(r"^([a-z][a-z0-9+.-]*:)?/+", re.IGNORECASE)
 PORT = re.compile(r":[0-9]{0,5}$")
@@ -53,7 +52,7 @@ TAKEN = (
 
 
 def normalise(typed: str) -> str:
-    """The domain that somebody means, in A-labels. Raises ValueError with a text for them."""
+    """The domain that was meant, in A-labels. Raises ValueError with a text for the customer."""
     text = typed.strip(AROUND) if len(typed) <= TYPED_MAX else ""
     is_url, text = URL_BEGINS.match(text), URL_BEGINS.sub("", text)
     host = re.split(r"[/?#\\]", text)[0].strip(AROUND)
@@ -77,7 +76,7 @@ def normalise(typed: str) -> str:
 
 
 def token(account_id: str) -> str:
-    """What a domain's TXT record must name. It is no secret: every account has another."""
+    """The token that a domain's TXT record must contain: each account's own, and no secret."""
     return hashlib.sha256(f"lightning-space domain of {account_id}".encode()).hexdigest()[:32]
 
 
@@ -91,9 +90,8 @@ def proof_name(name: str) -> str:
 
 
 def is_proof(account_id: str, text: str) -> bool:
-    """Whether a TXT record's text is the proof, or what a form has made of it: in quotes of its
-    own, with the name or the whole line of the zone before it, or without what the value begins
-    with.
+    """Whether a TXT record's text is the proof, even if a form has altered it: with extra quotes,
+    with the record's name or the whole zone file line before it, or without `lightning-space=`.
     """
     bare = re.sub(r"""[\\"'`“”„‘’\u200b\ufeff]|&quot;""", "", text).strip(" \t\r\n\xa0.,;")
     before = rf"({PROOF_LABEL}[^\s=:]*[\s=:]+)?(\d+\s+)?(IN\s+)?(TXT\s+)?(lightning-space\s*=\s*)?"
@@ -101,8 +99,8 @@ def is_proof(account_id: str, text: str) -> bool:
 
 
 def strayed(name: str) -> Iterator[tuple[str, str]]:
-    """Where else the proof's record may have been written, and the name to be written there
-    instead: forms add the zone to a name by themselves.
+    """Where else the proof may have been written, each with the name to write instead: many forms
+    add the zone to a name by themselves.
     """
     yield name, proof_name(name)
     labels = name.split(".")
@@ -112,9 +110,9 @@ def strayed(name: str) -> Iterator[tuple[str, str]]:
 
 
 def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str, str, str]]:
-    """The DNS records that make it work, each as (type, name, value, what it is for)."""
+    """The DNS records that the domain needs, each as (type, name, value, what it is for)."""
     name, host = domain.name, hostnames.host(shop, account)
-    # A name with a CNAME can have no MX, and the top of a zone no CNAME.
+    # A name with a CNAME can have no MX, and a zone's apex no CNAME.
     kind = "ALIAS" if name.count(".") == 1 or domain.wants_mail else "CNAME"
     why = f"shows your site; where it cannot be written: A and AAAA with the addresses of {host}"
     return [
@@ -133,7 +131,7 @@ def of(account_id: str) -> list[Domain]:
 
 
 def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
-    """Claim a domain; it works once it is proven. Return its name.
+    """Claim a domain, which works once it is proven. Return its name.
 
     Raises ValueError, NameInUse and NoneLeft, with texts for the customer, AccountNotReady and
     AccountClosed.
@@ -162,7 +160,7 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
 
 
 def remove(account_id: str, name: str) -> None:
-    """Give a domain up, with its mailboxes and their mails.
+    """Give up a domain, with its mailboxes and their mail.
 
     Raises AccountClosed, AccountNotReady and UnknownService.
     """
@@ -174,7 +172,7 @@ def remove(account_id: str, name: str) -> None:
 
 
 def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
-    """Have mail for a domain, or have it no more: its mailboxes and their mails are kept.
+    """Switch a domain's mail on or off; its mailboxes and their mail are kept.
 
     Raises AccountClosed and UnknownService.
     """
@@ -188,7 +186,7 @@ def set_mail(shop: Shop, account_id: str, name: str, wants_mail: bool) -> None:
 
 
 def check_now(account_id: str, name: str) -> None:
-    """Look its records up within seconds. Raises UnknownService."""
+    """Have its records looked up within seconds. Raises UnknownService."""
     row = _find(account_id, name)
     moment = now()
     at = max(moment, min(row.asked_at or 0, moment) + CHECK_SECONDS)
@@ -196,18 +194,18 @@ def check_now(account_id: str, name: str) -> None:
 
 
 def mail_ends_at(row: Domain) -> int | None:
-    """When its mail is (or was) switched off, if nothing changes."""
+    """When its mail is (or was) switched off if nothing changes; None: nothing is missing."""
     missing = [at for at in (row.missing_at, row.mx_missing_at) if at is not None]
     return min(missing) + MAIL_OFF_SECONDS if missing else None
 
 
 def ends_at(row: Domain) -> int | None:
-    """When it is removed, if its TXT record stays away."""
+    """When it is removed if its TXT record stays away; None: the record is there."""
     return row.missing_at + LOST_SECONDS if row.missing_at is not None else None
 
 
 def _is_anothers(account_id: str, name: str) -> bool:
-    """Whether another account has it by now; a claim alone holds up nobody."""
+    """Whether another account has proven the domain; a claim alone stops nobody."""
     theirs = (Service.kind == "alias") & (Service.name == name) & (Service.account != account_id)
     return Service.select().where(theirs & ~Service.gone).exists()
 
@@ -218,7 +216,7 @@ def this(row: Domain):
 
 def _find(account_id: str, name: str) -> Domain:
     row = None
-    if names.is_domain(name):  # or it may be a text that the database does not take
+    if names.is_domain(name):  # any other text may be one that the database rejects
         row = Domain.get_or_none((Domain.account == account_id) & (Domain.name == name))
     if row is None:
         raise wanted.UnknownService
@@ -226,12 +224,12 @@ def _find(account_id: str, name: str) -> Domain:
 
 
 def save(row: Domain) -> None:
-    if row.dirty_fields:  # else it would write all of them, and somebody's wish for a look away
+    if row.dirty_fields:  # else all columns are written, and a wish for a look is lost
         row.save(only=row.dirty_fields)
 
 
 def service_of(row: Domain, kind: str) -> Service | None:
-    """The account's service of this domain, unless it is to be removed."""
+    """The service of this kind for the domain; None: there is none, or it is to be removed."""
     found = Service.get_or_none(
         services.this(Service(account=row.account_id, kind=kind, name=row.name))
     )
@@ -239,7 +237,7 @@ def service_of(row: Domain, kind: str) -> Service | None:
 
 
 def let_services_follow(shop: Shop, account: Account, row: Domain) -> None:
-    """Within a transaction that holds the account: let its services follow from the claim."""
+    """Within a transaction that holds the account: make the domain's services follow its claim."""
     alias, mail = service_of(row, "alias"), service_of(row, "mail_domain")
     if row.verified_at is None:
         if alias:
@@ -255,7 +253,7 @@ def let_services_follow(shop: Shop, account: Account, row: Domain) -> None:
 
 
 def _has_mail(row: Domain, has_it_now: bool) -> bool:
-    """Whether mail for it is taken: it begins with an MX of ours, and outlasts it for days."""
+    """Whether we take mail for it: from the first MX that points here until days after the last."""
     if not row.wants_mail:
         return False
     ends = mail_ends_at(row)
