@@ -1,9 +1,9 @@
-"""A server's job queue, as looks at its length tell of it.
+"""How far a server's job queue has come, as its length alone tells.
 
-ISPConfig serves the changes of all its customers in their order, in runs: each takes up what waits
-then, and restarts the web server when all of that is done. All that can be asked is how many jobs
-wait. So what was there at a moment is *done* when as many jobs went as waited then; and the web
-server *restarted* for it when also what was there in the moment when that was seen is done, for by
+ISPConfig carries out the changes of all its customers in order, in runs: a run takes the jobs that
+wait when it begins, and restarts the web server after the last of them. The panel only says how
+many jobs wait. So the jobs of a moment are *done* once as many have gone as waited then. The web
+server was *restarted* for them once the jobs of the moment when that was seen are done as well: by
 then the run has ended.
 """
 
@@ -12,18 +12,19 @@ from dataclasses import asdict, dataclass, field
 
 from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS
 
-# So many moments are told apart. Of more some are forgotten: what came before waits for the next.
+# How many moments are kept. Beyond that some are dropped, and what came before them waits for the
+# next one.
 MOMENTS_MAX = 100
 
 
 @dataclass
 class Queue:
-    """`waiting`: jobs at the last look. `gone`: so many at least since the first look.
+    """`waiting`: jobs at the last look. `gone`: jobs that have gone since the first look, at least.
 
-    `looks`: at which moment was looked, and what `gone` comes to when the jobs of then are done.
-    `done_until`: what was there before that moment is done; `seen`: when that was seen, and of
-    which moment. `restarted_until`: for what was there before that one the web server was
-    restarted. All in Unix seconds.
+    `looks`: the moment of each look, and the `gone` at which the jobs of that moment are done.
+    `done_until`: whatever was there before that moment is done; `seen`: when that was seen, and of
+    which moment. `restarted_until`: the web server was restarted for whatever was there before that
+    moment. All moments in Unix seconds.
     """
 
     waiting: int = 0
@@ -41,16 +42,16 @@ class Queue:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     def look(self, moment: int, waiting: int) -> None:
-        """Note that so many jobs wait; `moment` was before that was asked."""
+        """Note how many jobs wait; `moment`: from before the panel was asked."""
         if moment < self.done_until:
             if self.done_until - moment < CLOCKS_DIFFER_SECONDS:
-                return  # another box has looked, and its clock is a bit ahead
+                return  # another box has looked, by a clock slightly ahead
             self.looks, self.seen, self.done_until, self.restarted_until = [], [], 0, 0
-        # New ones come between two looks: no fewer than this went.
+        # New jobs come between two looks: this many have gone at least.
         self.gone += max(0, self.waiting - waiting)
         self.waiting = waiting
         if waiting == 0:
-            # The last job is done, and the restart for it may be still to come.
+            # The last job is done; the restart for it may be still to come.
             self.looks, self.seen = [], []
             self.done_until, self.restarted_until = moment, self.done_until
             return
@@ -62,7 +63,7 @@ class Queue:
         _thin(self.seen)
 
     def take_for_done(self, until: int) -> None:
-        """Whatever was there before that moment."""
+        """Take for done whatever was there before that moment."""
         self.looks, self.seen = [], []
         self.done_until = self.restarted_until = max(self.done_until, until)
 
@@ -78,7 +79,7 @@ class Queue:
         self.seen = [seen for seen in self.seen if seen[0] > self.done_until]
 
     def ahead_of(self, moment: int) -> int:
-        """How many jobs are still to be done until what was applied at a moment is."""
+        """How many jobs remain until what was applied at a moment is carried out."""
         for at, until_gone in self.looks:
             if at > moment:
                 return max(0, until_gone - self.gone)
@@ -86,7 +87,7 @@ class Queue:
 
 
 def _thin(moments: list[list[int]]) -> None:
-    """Forget those that lie closest to their neighbours; never the first and the last."""
+    """Drop those closest to their neighbours; never the first and the last."""
     while len(moments) > MOMENTS_MAX:
         gaps = [later[0] - earlier[0] for earlier, later in zip(moments, moments[2:], strict=False)]
         del moments[1 + gaps.index(min(gaps))]

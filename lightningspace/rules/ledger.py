@@ -1,4 +1,4 @@
-"""What an account has paid for: its size, the time that is left, and what that is worth."""
+"""What an account has paid for: its size, the time left, and what that is worth."""
 
 from peewee import Case, fn
 
@@ -13,12 +13,12 @@ def size(account: Account) -> Size:
 
 
 def rate(shop: Shop, account: Account) -> int:
-    """Today's price of what it holds, in msat per day."""
+    """Today's price of the account's size, in msat per day."""
     return shop.prices.rate(size(account))
 
 
 def holding(account: Account, at: int | None = None) -> Holding:
-    """What is left of what was paid, now or at a moment.
+    """What is left of the paid time at a moment; None: now.
 
     Before everything is set up nothing melts away.
     """
@@ -32,7 +32,7 @@ def holding(account: Account, at: int | None = None) -> Holding:
 def columns(
     account: Account, after: Holding, at: int | None = None, has_other_size: bool = False
 ) -> dict:
-    """The account's columns that say: from now on, or from a moment on, it has this holding."""
+    """The columns that give the account this holding from a moment on; None: from now on."""
     begins = _begins_at(account, at)
     return {
         "valued_at": begins,
@@ -45,18 +45,18 @@ def columns(
 
 
 def ends_at(account: Account, after: Holding, at: int | None = None) -> int:
-    """When its time is over, if it has this holding from now on, or from a moment on."""
+    """When the paid time is over with this holding from a moment on; None: from now on."""
     return _begins_at(account, at) + after.seconds
 
 
 def _begins_at(account: Account, at: int | None = None) -> int:
-    # Never before: the clock may have gone back.
+    # Never before it was valued: the clock may have gone back.
     at = now() if at is None else at
     return max(at, account.valued_at) if account.ready_at else account.valued_at
 
 
 def _began_at(account: Account, after: Holding, begins: int, has_other_size: bool) -> int | None:
-    """A larger size shortens what was bought as it shortens the time that is left of it."""
+    """`began_at` from now on: a larger size shortens the whole term, not only the time left."""
     whole = account.expires_at - account.valued_at
     if begins >= account.expires_at:
         return begins
@@ -68,15 +68,15 @@ def _began_at(account: Account, after: Holding, begins: int, has_other_size: boo
 
 
 def set_back(account: Account, moment: int, ended_at: int) -> dict:
-    """The columns of an account that was valued by a clock that was ahead, as of `moment`.
+    """The columns, as of `moment`, of an account that was valued by a clock that was ahead.
 
-    `ended_at`: its end before that. What of it seemed to be over is given back.
+    `ended_at`: its end before that. Time that only seemed to be over is given back.
     """
     seconds = account.expires_at - account.valued_at
     is_over = (account.began_at or 0) > moment
     seemed_over = max(0, ended_at - moment) if is_over else account.valued_at - moment
     if not seconds or account.ready_at is None or account.ready_at > moment:
-        seemed_over = 0  # it began ahead
+        seemed_over = 0  # it began by that clock
     value_msat = account.value_msat
     unpaid = max(0, account.began_at - moment - seemed_over) if is_over else 0
     return {
@@ -92,20 +92,20 @@ def set_back(account: Account, moment: int, ended_at: int) -> dict:
 
 
 def paid_seconds(account: Account) -> int:
-    """All the time from its beginning to its end that was paid."""
+    """The paid time from its beginning to its end, without the gaps between."""
     begun_at = account.ready_at or account.opened_at
     return account.expires_at - begun_at - account.unpaid_seconds
 
 
 def term_seconds(account: Account) -> int:
-    """What was bought since its time was last over, as time of the size that it has."""
+    """What was bought since the paid time was last over, as time of the present size."""
     return account.expires_at - (account.began_at or account.ready_at or account.opened_at)
 
 
 def grace_seconds(shop: Shop, account: Account) -> int:
     """How long it is kept after its end: as long as its term, within bounds.
 
-    Were it as long as all that was ever paid, a sat a fortnight would keep a hosting for ever.
+    Were that as long as all the time ever paid, a sat a fortnight would keep a hosting for ever.
     """
     return min(shop.config.grace_days * DAY, max(term_seconds(account), SHORTEST_SECONDS))
 
@@ -120,7 +120,7 @@ def grace_in_sql(shop: Shop):
 
 
 def closes_at(shop: Shop, account: Account, since: int = 0) -> int:
-    """Until when it is kept, should nothing more be paid. `since`: no earlier time counts."""
+    """Until when it is kept if nothing more is paid. `since`: time before it does not count."""
     kept_until = max(account.expires_at, since) + grace_seconds(shop, account)
     return max(kept_until, account.kept_until or 0)
 
@@ -133,9 +133,9 @@ def closes_at_in_sql(shop: Shop, since: int):
 
 
 def kept_until(shop: Shop, account: Account, begins: int, has_other_size: bool) -> int | None:
-    """The column of an account that is paid for: a stranger's sat has it deleted no sooner.
+    """The column after a payment: a stranger's sat must not bring the deletion forward.
 
-    Not in another size, which would be kept at the price of the smaller.
+    None for another size, which would be kept at the price of the smaller.
     """
     if has_other_size:
         return None

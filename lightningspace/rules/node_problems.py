@@ -1,4 +1,4 @@
-"""What the operator must know of the Lightning node: how it is set, and what it has lost."""
+"""What the operator must know about the Lightning node: its settings, and what it has lost."""
 
 from lightningspace.base.clock import clock_time, now
 from lightningspace.base.models import Fact, set_fact
@@ -12,17 +12,17 @@ LOST_PAYMENT = (
     "older copy, or paid invoices were cleaned away there (autoclean, delinvoice)"
 )
 TOLD_SECONDS = 7 * DAY
-# Of the smallest invoice lately with a warning: when, how much, and which.
+# Of the smallest recent invoice with a warning: when, how many msat, and the warnings.
 WARNED = "node warned"
 
 
 def note_lost_payment() -> None:
-    """Within a transaction: the node has lost what the cursor stands at."""
+    """Within a transaction: note that the node has lost the payment at the cursor."""
     set_fact(LOST_AT, now())
 
 
 def note_warnings(msat: int, warnings: tuple[str, ...]) -> None:
-    """Within a transaction: what the node said when it made an invoice of so much."""
+    """Within a transaction: note what the node warned of, if anything, for an invoice of `msat`."""
     known = _warned()
     if not warnings:
         if known and msat >= known[1]:
@@ -62,7 +62,7 @@ def problems(shop: Shop) -> list[str]:
 
 
 def faults(shop: Shop) -> list[str]:
-    """What of its settings can cost something. Raises NodeError."""
+    """What in its settings and plugins may cost money or features. Raises NodeError."""
     told = []
     if shop.node.deletes_paid_invoices():
         told.append(
