@@ -1,4 +1,4 @@
-"""Mails to customers: each is written once, and sent until the mail server has taken it."""
+"""Mails to customers: each is written once, and tried until the mail server takes it."""
 
 import logging
 import textwrap
@@ -28,20 +28,21 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "mail"
-# Whoever gets one of these may end all of them.
+# Each of these carries a link that ends them all.
 REMINDERS = ("ending", "suspended", "deletion", "blocked", "domain")
-# What these say is not true any more once the end has moved.
+# What these say is no longer true once the end has moved.
 OF_THE_END = ("ending", "suspended", "deletion")
 
-# So many mails go to one recipient in a day, over all accounts and kinds, and beside them so many
-# of each kind that no others may keep an owner from being told of. Of these one account brings
-# about fewer: strangers do so as often as they like, whose tips of a sat move its end by minutes.
+# How many mails one recipient gets in a day, over all accounts and kinds. Beside them each kind
+# here has places of its own, so that no other mail can keep an owner from being told. One account
+# may cause fewer of these: strangers can cause any number, for each tip of a sat moves its end by
+# minutes.
 PER_DAY = 20
 KEPT_PER_DAY = {"confirm": 1, "recovery": 5, "suspended": 5, "deletion": 5}
 OF_ONE_ACCOUNT = {"confirm": 5, "recovery": 2, "suspended": 2, "deletion": 2}
 
 AT_ONCE = 1000
-# Who sends has this long to say that it is done, much longer than a mail can take.
+# How long a sender may take to report back: much longer than a mail can take.
 CLAIM_SECONDS = 5 * 60
 RETRY_SECONDS = 60
 RETRY_SECONDS_MAX = 6 * 60 * 60
@@ -49,7 +50,7 @@ GIVE_UP_SECONDS = 5 * DAY
 LATE_SECONDS = 60 * 60
 WIPED = {"recipient": None, "subject": None, "body": None, "unsubscribe": None, "try_at": None}
 
-NO_BREAK = "\N{NO-BREAK SPACE}"  # until the lines are wrapped
+NO_BREAK = "\N{NO-BREAK SPACE}"  # becomes a blank once the lines are wrapped
 
 _templates = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -73,15 +74,15 @@ def write(
     channel: str = "email",
     **facts,
 ) -> bool:
-    """Within a transaction: put a mail of templates/mail/<kind>.txt in the outbox.
+    """Within a transaction: put a mail from templates/mail/<kind>.txt in the outbox.
 
-    Of a kind such as "ending-7d" the first part names the template, and the whole tells it from
-    the others of one end date.
+    Of a kind such as "ending-7d" the first part names the template; the whole tells it from the
+    other notices of the same end.
 
-    Each is written once for what it is about, such as an end date; False when it was, or when too
-    many were today. False as well without a recipient (which is the account's confirmed address,
-    or for the channel "mailbox" its first mailbox) and where the shop sends no mail. `facts` are
-    what the template asks for beside what the account itself tells.
+    Each kind is written once for what it is `about`, such as an end date. False: it was written
+    before, or too many were today; there is no recipient (by default the account's confirmed
+    address or, for the channel "mailbox", its first mailbox); or the shop sends no mail. `facts`:
+    what the template needs beside the account's own facts.
     """
     if not db.in_transaction():
         raise RuntimeError("a mail is written in the transaction of what it speaks of")
@@ -112,7 +113,7 @@ def _template(kind: str) -> str:
 
 
 def _takes_place(shop: Shop, template: str, recipient: str, account: Account, channel: str) -> bool:
-    """Within a transaction: whether one more such mail may be written today; it is counted."""
+    """Within a transaction: count one more such mail; False: too many were written today."""
     mailbox = names.mailbox_of(recipient)
     if template not in KEPT_PER_DAY:
         return _take(shop.vault.mac("mails to", mailbox), PER_DAY)
@@ -124,10 +125,10 @@ def _takes_place(shop: Shop, template: str, recipient: str, account: Account, ch
 
 def _take(for_whom: str, places: int) -> bool:
     moment, at = now(), MailPlace.taken_at
-    # One of more than a day to come was taken by a clock that was wrong.
+    # A place taken more than a day ahead was taken by a wrong clock.
     is_free = (at <= moment - DAY) | (at > moment + DAY)
     held = MailPlace.select(MailPlace.number).where((MailPlace.for_whom == for_whom) & ~is_free)
-    # What is asked first saves tries; the one that writes decides.
+    # The query only saves tries; the write decides.
     for number in sorted(set(range(places)) - {place.number for place in held}):
         place = MailPlace.insert(for_whom=for_whom, number=number, taken_at=moment)
         taken = place.on_conflict(
@@ -141,12 +142,12 @@ def _take(for_whom: str, places: int) -> bool:
 
 
 def forget_places() -> None:
-    """Nothing is kept of whom we wrote to longer than it counts."""
+    """Forget whom we wrote to as soon as it no longer counts."""
     MailPlace.delete().where(MailPlace.taken_at <= now() - DAY).execute()
 
 
 def withdraw(account_id: str, *templates: str) -> None:
-    """Within a transaction: do not send what is not true any more."""
+    """Within a transaction: drop unsent mails of these templates: they are no longer true."""
     unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
     for row in Notice.select().where(unsent):
         if _template(row.kind) in templates:
@@ -154,13 +155,13 @@ def withdraw(account_id: str, *templates: str) -> None:
 
 
 def take_back(account_id: str, about: int, *kinds: str) -> None:
-    """Within a transaction: forget what a wrong clock has told, to tell it when it is true."""
+    """Within a transaction: forget what a wrong clock told, so that it is told when it is true."""
     told = (Notice.account_id == account_id) & (Notice.about == about) & (Notice.kind << kinds)
     Notice.delete().where(told).execute()
 
 
 def stop(account_id: str, is_meant: Callable[[str], bool] = lambda recipient: True) -> None:
-    """Within a transaction: send nothing more of this account to such addresses."""
+    """Within a transaction: drop the account's unsent mails to addresses that are meant."""
     unsent = (Notice.account_id == account_id) & Notice.try_at.is_null(False)
     for row in Notice.select().where(unsent & (Notice.channel == "email")):
         if is_meant(row.recipient):
@@ -168,9 +169,9 @@ def stop(account_id: str, is_meant: Callable[[str], bool] = lambda recipient: Tr
 
 
 def unsubscribe_url(shop: Shop, account_id: str, address: str) -> str:
-    """The page that ends the reminders of this account to this address, for ever valid."""
+    """The page that ends this account's reminders to this address; valid for ever."""
     of_address = shop.vault.mac("reminders of", account_id, address)
-    # The second makes it known as ours when the address, or the account, is gone.
+    # The second hash proves the link ours when the address, or the account, is gone.
     token = f"{account_id}-{of_address}-{shop.vault.mac('reminders', account_id, of_address)}"
     return f"{shop.config.public_url}/reminders/stop/{token}"
 
@@ -194,7 +195,7 @@ def _facts(shop: Shop, account: Account) -> dict:
 
 
 def _render(kind: str, facts: dict) -> tuple[str, str]:
-    """Subject and text; the template's first line is the subject."""
+    """Subject and body; the template's first line is the subject."""
     text = _templates.get_template("_mail.txt").render(kind=kind, **facts)
     subject, *lines = text.strip().splitlines()
     body = "\n".join(map(_wrapped, lines)).strip() + "\n"
@@ -202,7 +203,7 @@ def _render(kind: str, facts: dict) -> tuple[str, str]:
 
 
 def _wrapped(line: str) -> str:
-    # A link stays in one piece.
+    # Links stay in one piece.
     return textwrap.fill(line, 72, break_long_words=False, break_on_hyphens=False)
 
 
@@ -210,7 +211,7 @@ def _wrapped(line: str) -> str:
 
 
 def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Send what is due; how many the mail server took. Any worker may call it at any time."""
+    """Send what is due; return how many mails the server took. Any worker may call it any time."""
     sent = 0
     for row in _due():
         if stopping():
@@ -224,7 +225,7 @@ def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
             if not isinstance(error, MailRefused):
                 _put_off()
                 break
-        except Exception as error:  # of ours; its words may hold an address
+        except Exception as error:  # of ours; its text may hold an address
             _note_failure(row, f"our fault: {type(error).__name__}")
         else:
             _note_sent(row)
@@ -233,7 +234,7 @@ def send_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
 
 
 def problems() -> list[str]:
-    """For the operator: the mails that have waited for an hour, with an error of one of them."""
+    """For the operator: how many mails have waited for an hour, with the error of one of them."""
     is_late = Notice.try_at.is_null(False) & (Notice.written_at <= now() - LATE_SECONDS)
     late = Notice.select(
         fn.COUNT(Notice.account_id), fn.MIN(Notice.written_at), fn.MAX(Notice.error)
@@ -247,15 +248,15 @@ def problems() -> list[str]:
 
 def _due() -> list[Notice]:
     moment, at = now(), Notice.try_at
-    # What waits longer than anything may was put off by a clock that was wrong.
+    # A mail due later than any retry was put off by a wrong clock.
     is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
-    # First what was tried least: a mail at which the server hangs or hangs up ends a round.
+    # The least tried first: a mail at which the server hangs or hangs up ends the round.
     order = (Notice.tries, at, Notice.written_at)
     return list(Notice.select().where(is_due).order_by(*order).limit(AT_ONCE))
 
 
 def _claim(row: Notice) -> bool:
-    """Take it, unless another worker has. If this one dies now, it is due again after a while."""
+    """Claim a mail, unless another worker has. If this one dies now, it is due again later."""
     claimed_until = now() + max(CLAIM_SECONDS, _wait(row.tries))
     claim = Notice.update(try_at=claimed_until, tries=Notice.tries + 1)
     if claim.where(_this(row) & (Notice.try_at == row.try_at)).execute() != 1:
@@ -267,7 +268,7 @@ def _claim(row: Notice) -> bool:
 def _send(shop: Shop, row: Notice) -> None:
     if shop.mailer is None:
         raise MailError("there is no SMTP_URL any more")
-    # The same for every try: the recipient's server knows a mail again that came twice.
+    # The same for every try, so that the recipient's server recognises a mail that comes twice.
     name = shop.vault.mac("mail", row.account_id, row.kind, str(row.about), row.channel)
     shop.mailer.send(row.recipient, row.subject, row.body, row.unsubscribe, name)
 
@@ -293,7 +294,7 @@ def _finish(row: Notice, **facts) -> None:
 
 
 def _forget(row: Notice, **facts) -> None:
-    """Wipe to whom and what; that it was written stays, as long as its account does."""
+    """Wipe recipient and text; that it was written is kept as long as its account."""
     if lock_account(row.account_id):
         Notice.update(WIPED | facts).where(_this(row)).execute()
     else:
@@ -301,7 +302,7 @@ def _forget(row: Notice, **facts) -> None:
 
 
 def _put_off() -> None:
-    """The mail server is down: whoever asks it, asks again in a minute."""
+    """The mail server is down: put off every mail that is due."""
     moment = now()
     Notice.update(try_at=moment + RETRY_SECONDS).where(Notice.try_at <= moment).execute()
 

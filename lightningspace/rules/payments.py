@@ -1,4 +1,4 @@
-"""What was paid: record each payment of the node once, and let its order take effect once.
+"""Payments: each of the node's is recorded once, and its order takes effect once.
 
 Recording depends on no business rule; taking effect is separate and retried.
 """
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 # An order without an invoice after this time was interrupted: nobody has seen its invoice.
 INTERRUPTED_SECONDS = 60
-# Released orders stay for "order again", with what was typed in them, for this long.
+# How long released orders are kept for "order again", with what was typed in them.
 KEPT_SECONDS = DAY
-# Those of which it is not certain, for so long: the operator is to see them.
+# How long those are kept that may have been paid after all: the operator must see them.
 DOUBTFUL_SECONDS = 30 * DAY
-# An invoice that the node does not know is looked for once more, so much later.
+# How much later an invoice that the node does not know is looked for once more.
 LOOK_AGAIN_SECONDS = 30
 
 
@@ -59,10 +59,10 @@ def cursor(node_id: str) -> Cursor:
 
 
 def checked_cursor(shop: Shop, node_id: str) -> int:
-    """After which pay_index to follow this node: after the cursor's, if it has that payment still.
+    """The pay_index to follow this node from: the cursor's, if the node still has that payment.
 
-    Else after 0, for it counts anew: what was recorded before is known by its payment hash. Raises
-    NodeError.
+    Otherwise 0, for the node counts anew; what was recorded before is known by its payment hash.
+    Raises NodeError.
     """
     last = cursor(node_id)
     if not last.pay_index or shop.node.has_payment(last.pay_index, last.payment_hash):
@@ -73,11 +73,11 @@ def checked_cursor(shop: Shop, node_id: str) -> int:
 
 
 def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
-    """Keep a payment and move the cursor past it; False when it was known or is not ours.
+    """Record a payment and move the cursor past it; False when it was known or is not ours.
 
-    `after` is the cursor that it was waited for with: if it was set back meanwhile, it stays.
-    A label of ours without an order is kept as well, as a lost order. May be called twice. Raises
-    NodeError when it was paid to an offer of which only the node can say whose it is.
+    `after`: the cursor that it was waited for with; if that was set back meanwhile, it stays. A
+    label of ours without an order is recorded too, as a lost order. May be called twice. Raises
+    NodeError when it was paid to an offer and only the node can say whose that is.
     """
     prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
     # The whole label: another program's prefix may begin with ours.
@@ -98,7 +98,7 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
 def _record(token: str, node_id: str, payment: Payment) -> bool:
     facts = _facts(node_id, payment)
     recorded = (
-        # Wallets compare what they are told of it with the invoice that they have (LUD-21).
+        # Wallets that paid an address compare our answer with their invoice (LUD-21).
         Order.update(facts, bolt11=Case(None, [(Order.door == "address", Order.bolt11)]))
         .where(
             (Order.token == token)
@@ -119,7 +119,7 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
 
 
 def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | None) -> bool:
-    """A payment to an account's offer is a top-up, ordered and paid in one moment."""
+    """Record a payment to an account's offer as a top-up, ordered and paid in one moment."""
     if Order.get_or_none(Order.payment_hash == payment.payment_hash):
         return False
     facts = _facts(node_id, payment)
@@ -143,12 +143,12 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
 
 
 def _taken(shop: Shop, account: Account, payment: Payment) -> dict | None:
-    """Within a transaction: what its order says of a payment to the account's offer. None: it is
-    too small for a hosting that is being closed.
+    """Within a transaction: what the order of a payment to the account's offer says.
 
-    An offer takes any amount. One below the least is credit at once, changes no end and is counted
-    alone: else a thousandth of a sat a fortnight would keep the space of a suspended hosting for
-    ever, and whoever likes would fill its owner's lists for nothing.
+    None: it is too small for a hosting that is being closed. An offer takes any amount. One below
+    the smallest tip becomes credit at once, moves no end and is only counted: else a thousandth of
+    a sat a fortnight would keep a suspended hosting for ever, and anybody could fill its owner's
+    lists for nothing.
     """
     moment, msat = now(), payment.received_msat
     if msat >= shop.config.tip_min_sats * 1000:
@@ -162,7 +162,7 @@ def _taken(shop: Shop, account: Account, payment: Payment) -> dict | None:
     ).where((Account.id == account.id) & Account.closing_at.is_null())
     if not kept.execute():
         return None
-    # Of no account, as the orders of one that is closed; by its hash the payment is known again.
+    # Without an account, like the orders of a closed one; its hash still identifies the payment.
     in_effect = {"applied_at": moment, "bought_seconds": 0, "ends_at": account.expires_at}
     return in_effect | {"bought_credit_msat": msat}
 
@@ -184,7 +184,7 @@ def _keep_lost(token: str, facts: dict) -> None:
 
 
 def follow_from_start(last: Cursor) -> bool:
-    """Read the node's payments again from the first; False: another was faster."""
+    """Read the node's payments again from the first; False: another worker was faster."""
     as_read = (Cursor.node_id == last.node_id) & (Cursor.payment_hash == last.payment_hash)
     with transaction():
         if not Cursor.update(pay_index=0, payment_hash=None).where(as_read).execute():
@@ -203,12 +203,12 @@ def due() -> list[Order]:
 
 
 def lost() -> list[Order]:
-    """Payments that no order waited for; the longest first."""
+    """Payments that no order waited for; the oldest first."""
     return _without_account(Order.kind == "lost")
 
 
 def late_tips() -> list[Order]:
-    """Tips that came when their hosting was gone; the longest first."""
+    """Tips that came when their hosting was gone; the oldest first."""
     return _without_account(_too_late())
 
 
@@ -227,8 +227,8 @@ def _too_late():
 def apply(shop: Shop, token: str) -> str | None:
     """Let a paid order take effect, exactly once.
 
-    Return the account's id; None when it had taken effect before, or waits until its account,
-    which is just being deleted, is gone. May be called by many at once.
+    Return the account's id; None when it took effect before, or has to wait until its account,
+    which is being deleted, is gone. Many may call it at once.
     """
     order = Order.get_by_id(token)
     if order.paid_at is None or order.applied_at is not None or order.kind == "lost":
@@ -237,7 +237,7 @@ def apply(shop: Shop, token: str) -> str | None:
         with transaction():
             return _renew(shop, token)
     if order.kind == "topup":
-        return None  # its hosting is gone, and who has paid it wants none: see `late_tips`
+        return None  # its hosting is gone, and its giver wants none: see `late_tips`
     if order.account_id is None:
         _reserve_again(shop, token)
         order = Order.get_by_id(token)
@@ -268,7 +268,7 @@ def _open(shop: Shop, order: Order) -> str | None:
             paid_msat=order.received_msat,
             calendar_at=moment,
             password_hash=password_hash,
-            # Who has typed one has a way in that lasts.
+            # Whoever typed a password has a way in that lasts.
             entered_at=None if is_generated else moment,
             # A generated password stays readable until the customer has noted it.
             password_sealed=shop.vault.seal(password) if is_generated else None,
@@ -286,7 +286,7 @@ def _take_effect(token: str, seconds: int, ends_at: int, credit_msat: int) -> bo
         bought_seconds=seconds,
         ends_at=ends_at,
         bought_credit_msat=credit_msat,
-        # A form that comes back is a new wish; a program sends the same key for the same order.
+        # The same form sent again is a new wish now; a program repeats its key for the same order.
         attempt=Case(None, [(Order.browser.is_null(), Order.attempt)]),
         held_name=None,
     ).where((Order.token == token) & Order.applied_at.is_null())
@@ -294,15 +294,15 @@ def _take_effect(token: str, seconds: int, ends_at: int, credit_msat: int) -> bo
 
 
 def _renew(shop: Shop, token: str) -> str | None:
-    """Within a transaction: money for an account that is there becomes time, or another size."""
+    """Within a transaction: turn a payment for an existing account into time, or another size."""
     account = lock_account(Order.get_by_id(token).account_id)
-    order = Order.get_by_id(token)  # again: who held the account's row may have been faster
+    order = Order.get_by_id(token)  # again: whoever held the account's row may have been faster
     if account is None or order.applied_at is not None or order_book.is_too_late(order):
         return None
-    # Not when we come to it: our clock may be ahead just now, and would give that time away.
+    # Not as of now: our clock may be ahead at the moment, and would give that time away.
     at = clock_watch.latest() or min(now(), order.paid_at)
     before = ledger.holding(account, at)
-    # Whatever became of its server and of what it uses: what was paid for is given.
+    # What was paid for is given, however full the server is and however much is in use.
     size = order_book.size_of(order) if order.kind == "resize" else None
     after = quotes.bought(shop, account, order, order.received_msat, at)
     ends_at = ledger.ends_at(account, after, at)
@@ -332,7 +332,7 @@ def _initial_password(shop: Shop, account: Account) -> tuple[str, bool]:
 
 
 def _reserve_again(shop: Shop, token: str) -> None:
-    """A place for a paid order that has none: its name was released before.
+    """Make an account for a paid order that has none, for its name was released.
 
     That takes a database or a node restored from a backup. The money is there, so it opens, and
     under a generated name if its own is gone.
@@ -340,7 +340,7 @@ def _reserve_again(shop: Shop, token: str) -> None:
     for _ in range(RACES):
         try:
             with transaction():
-                # Written, so that another waits here: who opens it locks the order first, too.
+                # A write, so that others wait here: opening locks the order first, too.
                 alone = (Order.token == token) & Order.account.is_null()
                 if not Order.update(placed_at=Order.placed_at).where(alone).execute():
                     return
@@ -371,7 +371,7 @@ def _reserve_again(shop: Shop, token: str) -> None:
 
 
 def tidy(shop: Shop, node_id: str) -> bool:
-    """Look every open order up at the node; release the expired ones; forget the old ones.
+    """Look up every open order at the node; release the expired ones; forget the old ones.
 
     Return whether a payment was found that the watcher had not seen. Raises NodeError.
     """
@@ -381,7 +381,7 @@ def tidy(shop: Shop, node_id: str) -> bool:
     for order in open_orders:
         try:
             found |= _look_up(shop, node_id, order, unknown)
-        except NodeRefused as refused:  # of this order: the others go on
+        except NodeRefused as refused:  # of this order alone: the others go on
             logger.error("order %s: %s", order.token[:8], refused)
     if unknown:
         found |= _find_out(shop, node_id, unknown)
@@ -393,14 +393,14 @@ def tidy(shop: Shop, node_id: str) -> bool:
 
 
 def doubtful() -> list[Order]:
-    """Released orders of which nobody can say whether they were paid; the longest first."""
+    """Released orders that may or may not have been paid; the oldest first."""
     doubts = Order.paid_at.is_null() & Order.released_at.is_null(False)
     doubts &= Order.missing_at.is_null(False)
     return list(Order.select().where(doubts).order_by(Order.released_at))
 
 
 def _look_up(shop: Shop, node_id: str, order: Order, unknown: list[Order]) -> bool:
-    """Whether it was found to be paid; one whose invoice the node does not know is put to those."""
+    """Whether it was found paid. An order whose invoice the node does not know joins `unknown`."""
     interrupted = order.bolt11 is None and order.placed_at <= now() - INTERRUPTED_SECONDS
     given_up = interrupted and invoices.give_up(order.token)
     is_over = given_up or order.cancelled_at or order.expires_at <= now()
@@ -409,12 +409,12 @@ def _look_up(shop: Shop, node_id: str, order: Order, unknown: list[Order]) -> bo
         return False
     is_known, payment = shop.node.look_up(label(shop, order))
     if not is_known and order.payment_hash is None:
-        if is_over:  # its invoice was shown to nobody
+        if is_over:  # nobody has seen its invoice
             invoices.release(order.token)
         return False
     if not is_known:
         unknown.append(order)
-    elif order.missing_at:  # it is restored once more
+    elif order.missing_at:  # the node was restored once more, and knows it again
         Order.update(missing_at=None).where(Order.token == order.token).execute()
     if payment is None:
         return False
@@ -424,10 +424,10 @@ def _look_up(shop: Shop, node_id: str, order: Order, unknown: list[Order]) -> bo
 
 
 def _find_out(shop: Shop, node_id: str, unknown: list[Order]) -> bool:
-    """Whether some were paid, by the node's books; these may be slow: they come last."""
+    """Whether some were paid, by the node's books. These may be slow, so they come last."""
     found = False
     try:
-        # A day more, for a clock that was wrong.
+        # From a day earlier, for a clock that was wrong.
         income = shop.node.income(unknown[0].placed_at - DAY)
     except NodeError as error:
         logger.warning("orders whose invoices the node does not know wait: %s", error)
@@ -441,10 +441,10 @@ def _find_out(shop: Shop, node_id: str, unknown: list[Order]) -> bool:
 
 
 def _payment_in(shop: Shop, order: Order, income: dict | None) -> Payment | None:
-    """The payment of an order whose invoice the node does not know any more, if its books have one.
+    """The payment, by the node's books, of an order whose invoice the node no longer knows.
 
-    At the second look without one it is released. If we had not told the node to delete it, that
-    was restored or cleaned, and may have lost the payment.
+    Without one the order is released at the second look. Unless we had the node delete the invoice,
+    the node was restored or cleaned, and may have lost the payment.
     """
     if income and order.payment_hash in income:
         received_msat, at = income[order.payment_hash]
