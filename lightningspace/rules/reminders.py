@@ -1,4 +1,4 @@
-"""To which address an account's mails go: confirmed by a mailed link, ended by any reminder's."""
+"""The address of an account's reminders: confirmed by a mailed link, ended by a link in each."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ class UnknownLink(Exception):
 
 @dataclass(frozen=True)
 class Change:
-    """What a mailed link asks for. `epoch`: which address it is that waits, as in the account."""
+    """What a mailed link asks for. `epoch`: `Account.email_epoch` when the link was made."""
 
     account_id: str
     epoch: int
@@ -39,11 +39,11 @@ class Change:
     is_done: bool = False
 
 
-# -- an address that waits to be confirmed -------------------------------------------
+# -- confirming an address -----------------------------------------------------------
 
 
 def request_change(shop: Shop, account_id: str, email: str) -> bool:
-    """Mail a link to the new address; who opens it and confirms gets the account's reminders.
+    """Mail a link to the new address, which gets the account's reminders once it is confirmed.
 
     False where the shop sends no mail. Raises TooManyMails and AccountClosed.
     """
@@ -64,13 +64,13 @@ def request_change(shop: Shop, account_id: str, email: str) -> bool:
 
 
 def mail_link(shop: Shop, account: Account) -> bool:
-    """Within a transaction: mail a link to the address that waits. False: not today, or none does.
+    """Within a transaction: mail a link to the address that waits. False: none does, or not today.
 
-    Nothing in it is of the orderer's choice but where it goes: he may have typed anybody's.
+    The orderer chooses nothing in it but the recipient: he may have typed anybody's address.
     """
     if account.email_waits is None:
         return False
-    # What was asked for before is over, whether that was mailed yet or not.
+    # Earlier requests are void, whether they were mailed yet or not.
     Notice.delete().where(_links(account)).execute()
     until = now() + CONFIRM_SECONDS
     facts = [account.id, account.email_epoch, account.email_waits, until]
@@ -82,7 +82,7 @@ def mail_link(shop: Shop, account: Account) -> bool:
 
 
 def link_ends_at(account: Account) -> int | None:
-    """Until when the link counts that was mailed to the address that waits; None: there is none."""
+    """Until when the link mailed to the address that waits is valid; None: there is none."""
     is_given_up = Notice.try_at.is_null() & Notice.sent_at.is_null()
     mailed = Notice.get_or_none(_links(account) & ~is_given_up)
     until = mailed.written_at + CONFIRM_SECONDS if mailed and account.email_waits else 0
@@ -94,14 +94,14 @@ def _links(account: Account):
 
 
 def read(shop: Shop, token: str) -> Change:
-    """What a link asks for, while it can still be had. Raises UnknownLink."""
+    """What a link asks for, while it is still valid. Raises UnknownLink."""
     change = _unsealed(shop, token)
     account = Account.get_or_none(Account.id == change.account_id)
     return _checked(shop, change, account)
 
 
 def confirm(shop: Shop, token: str) -> None:
-    """Let the reminders go to the new address. May be called twice. Raises UnknownLink."""
+    """Send the reminders to the new address. May be called twice. Raises UnknownLink."""
     change = _unsealed(shop, token)
     with transaction():
         change = _checked(shop, change, lock_account(change.account_id))
@@ -138,13 +138,11 @@ def _checked(shop: Shop, change: Change, account: Account | None) -> Change:
     return replace(change, site=site, is_done=not waits)
 
 
-# -- no more of them -----------------------------------------------------------------
+# -- ending them ---------------------------------------------------------------------
 
 
 def remove(account_id: str, is_meant: Callable[[str], bool] = lambda address: True) -> bool:
-    """No more mails to an account's addresses that are meant, of those either that are written
-    already; whether there was such an address.
-    """
+    """Forget an account's addresses that are meant, and unsent mails to them; False: none was."""
     with transaction():
         account = lock_account(account_id)
         known = {"email": account.email, "email_waits": account.email_waits} if account else {}
@@ -156,7 +154,7 @@ def remove(account_id: str, is_meant: Callable[[str], bool] = lambda address: Tr
 
 
 def check_stop(shop: Shop, token: str) -> None:
-    """Raise UnknownLink unless the link is of a reminder of ours, however old."""
+    """Raise UnknownLink unless the link is from one of our reminders, however old."""
     _stopped_by(shop, token)
 
 

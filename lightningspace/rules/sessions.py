@@ -1,6 +1,6 @@
-"""The browsers that are logged in: a row for each, found by what its cookie alone holds.
+"""The browsers that are logged in: one row each, found by a secret that only the cookie holds.
 
-Whether a session is over is decided by its row: what a request under way began with may be gone.
+The row alone decides whether a session is over: it may go while a request is under way.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Session, lock_account, transaction
 from lightningspace.base.prices import DAY
 
-# How long it lasts without use, and how exactly it is noted when it was used last.
+# How long a session lasts without use, and how precisely its last use is noted.
 LASTS_SECONDS = 31 * DAY
 NOTED_SECONDS = 60 * 60
-# How long it may see and change what is as good as the whole hosting, once password or receipt
-# was given.
+# How long after password or receipt was given a session may see and change what amounts to the
+# whole hosting.
 PROVED_SECONDS = 10 * 60
-# Of one account: then that goes which was not used for the longest time.
+# Per account; beyond that the one goes that was unused for the longest time.
 SESSIONS_MAX = 50
 
 
@@ -29,7 +29,7 @@ class SessionOver(Exception):
 
 
 def find(secret: str) -> Session | None:
-    """The session of a cookie; None: it is over."""
+    """The session of a cookie, by its secret; None: it is over."""
     session = models.find(Session.id, _id(secret))
     if session is None or session.used_at <= now() - LASTS_SECONDS:
         return None
@@ -37,9 +37,9 @@ def find(secret: str) -> Session | None:
 
 
 def note_use(session: Session) -> bool:
-    """Note that it is used; False: that was noted not long ago.
+    """Note that the session is used; False: that was noted recently.
 
-    One of a moment to come was noted by a clock that was wrong.
+    A note from the future was made by a wrong clock, and does not count.
     """
     moment = now()
     if session.used_at <= moment < session.used_at + NOTED_SECONDS:
@@ -51,7 +51,7 @@ def note_use(session: Session) -> bool:
 
 
 def has_proved(session: Session) -> bool:
-    """Whether password or receipt was given in it just now, by the clock of any box."""
+    """Whether password or receipt was given just now, by any box's clock."""
     return abs(now() - session.proved_at) < PROVED_SECONDS
 
 
@@ -62,10 +62,11 @@ def begin(
     instead_of: Session | None = None,
     may: Callable[[], bool] = lambda: True,
 ) -> tuple[str, Session]:
-    """A new session of the account, and what its cookie holds.
+    """Begin a session of the account; return its cookie's secret and the session.
 
-    `instead_of`: the one that the browser had, of any account. `may`: asked within the transaction.
-    Raises SessionOver when all were ended since `account` was read: what let in may count no more.
+    `instead_of`: the session that the browser had, of any account. `may`: asked within the
+    transaction. Raises SessionOver when it says no, or when all sessions were ended since `account`
+    was read: whatever let the caller in may be void.
     """
     with transaction():
         locked = lock_account(account.id)
@@ -77,9 +78,9 @@ def begin(
 
 
 def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
-    """Password or receipt was given again in it: as it goes on, without any copy of its cookie.
+    """Continue a session in which password or receipt was given again, under a new cookie.
 
-    Raises SessionOver.
+    Copies of the old cookie are void. Raises SessionOver.
     """
     with transaction():
         _end_own(session)
@@ -89,22 +90,23 @@ def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
 def end_others(
     session: Session, also: Callable[[], object], proved_at: int, **facts
 ) -> tuple[str, Session]:
-    """As `end_all`, with what `also` does; this one goes on, without a copy of its cookie.
+    """As `end_all`, with what `also` does; this session goes on under a new cookie.
 
-    Raises SessionOver, and nothing is changed, when another one was faster in ending this one.
+    Raises SessionOver, and changes nothing, when another request has ended this one first.
     """
     with transaction():
         _end_own(session)
         also()
         end_all(session.account_id, **facts)
-        # Who has come in by the receipt may set a password without the old one, once.
+        # A login by receipt may set a password without the old one, but only once.
         return _begin(session.account_id, session.begun_at, proved_at, by_receipt=False)
 
 
 def end_all(account_id: str, **facts) -> None:
     """Within a transaction: log every browser out, and change these `facts` of the account.
 
-    An address that one of them asked for waits no more to be confirmed; one of the order's does.
+    An address that waits for its confirmation is dropped if a browser asked for it, but not if the
+    order did.
     """
     waits = Case(None, [(Account.email_epoch == 0, Account.email_waits)])
     Account.update(session_epoch=Account.session_epoch + 1, email_waits=waits, **facts).where(
@@ -115,7 +117,7 @@ def end_all(account_id: str, **facts) -> None:
 
 
 def _forget_browser(account_id: str) -> None:
-    """The browser that ordered the account is a session as well, by the link of that order."""
+    """Forget which browser ordered the account: it could still enter by its order's link."""
     opening = (Order.account == account_id) & (Order.kind == "open")
     Order.update(browser=None).where(opening).execute()
 
@@ -123,7 +125,7 @@ def _forget_browser(account_id: str) -> None:
 def end(account_id: str, id: str) -> None:
     """End one session, and the right of the browser that ordered to begin another by its link.
 
-    Nobody knows whether that was this one.
+    That may be the same browser; nobody knows.
     """
     with transaction():
         lock_account(account_id)
@@ -133,7 +135,7 @@ def end(account_id: str, id: str) -> None:
 
 
 def of_account(account_id: str) -> list[Session]:
-    """The last used first."""
+    """The account's sessions, the last used first."""
     lasting = Session.used_at > now() - LASTS_SECONDS
     own = Session.select().where((Session.account == account_id) & lasting)
     return list(own.order_by(Session.used_at.desc(), Session.begun_at.desc(), Session.id))
@@ -144,10 +146,7 @@ def tidy() -> None:
 
 
 def check(session: Session) -> None:
-    """Raise SessionOver if it was ended meanwhile.
-
-    Within a transaction that has locked the account.
-    """
+    """Within a transaction that has locked the account: raise SessionOver if it was ended."""
     if not Session.select().where(Session.id == session.id).exists():
         raise SessionOver
 

@@ -1,4 +1,4 @@
-"""Tips: who takes them by which door, what a wallet is told, and what the owner sees of them."""
+"""Tips: who takes them by which door, what wallets are told, and what the owner sees."""
 
 import json
 import logging
@@ -17,16 +17,16 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# The doors that an owner can close; by each a top-up comes in (see `Order.door`).
+# The doors by which tips come in (see `Order.door`); an owner can close each.
 DOORS = order_book.TIP_DOORS
 SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
 
 
 def taker(username: str, door: str) -> Account | None:
-    """The account of this name that takes tips by this door.
+    """The account of this name, if it takes tips by this door.
 
-    None: there is none, or it is closing or blocked, or its owner has closed the door: nobody can
-    tell which. In its last minutes it is there still, and `orders.top_up` says no.
+    None: there is none, it is closing or blocked, or its owner has closed the door; nobody can tell
+    which. In its last minutes the account is still returned, and `orders.top_up` refuses.
     """
     # The rule first: PostgreSQL fails on a NUL.
     account = names.RULE.fullmatch(username) and Account.get_or_none(
@@ -39,32 +39,32 @@ def taker(username: str, door: str) -> Account | None:
 
 
 def paid_until(account: Account) -> int | None:
-    """What whoever may tip sees of its end; None: the owner shows it to nobody."""
+    """The end that everybody who may tip sees; None: the owner hides it."""
     return account.expires_at if account.tips_show_end else None
 
 
 def lightning_address(shop: Shop, account: Account) -> str:
-    """As wallets take it (LUD-16): the name at the host of the shop."""
+    """The account's Lightning Address (LUD-16): its name at the shop's host."""
     return f"{account.username}@{urlsplit(shop.config.public_url).netloc}"
 
 
 def lnurl(shop: Shop, account: Account) -> str:
-    """Where a wallet asks for an invoice to it, as wallets scan it (LUD-01)."""
+    """The LNURL that wallets scan to ask for an invoice (LUD-01)."""
     return encode(f"{shop.config.public_url}{PATH}/{account.username}")
 
 
 def seconds_for(shop: Shop, account: Account, msat: int) -> int:
-    """How much time of it so much money is today."""
+    """How many seconds of the hosting `msat` buy today."""
     return msat * DAY // ledger.rate(shop, account)
 
 
 def page_url(shop: Shop, account: Account) -> str:
-    """Where people tip; nobody does while that door is closed."""
+    """The page where people tip; of no use while that door is closed."""
     return f"{shop.config.public_url}/tip/{account.username}"
 
 
 def bounds(shop: Shop) -> tuple[int, int]:
-    """The least and the most that an invoice is made for, in sat."""
+    """The smallest and the largest tip that an invoice is made for, in sat."""
     return shop.config.tip_min_sats, shop.config.tip_max_sats
 
 
@@ -74,14 +74,14 @@ def bounds_msat(shop: Shop) -> tuple[int, int]:
 
 
 def metadata(shop: Shop, account: Account) -> str:
-    """What a wallet shows of whom it pays (LUD-06); the invoice carries the hash of this text."""
+    """What a wallet shows of the payee (LUD-06); the invoice carries this text's hash."""
     text = f"Keep {hostnames.site_name(shop, account.username)} on line"
     identifier = lightning_address(shop, account)
     return json.dumps([["text/plain", text], ["text/identifier", identifier]])
 
 
 def offer(shop: Shop, account: Account) -> str | None:
-    """Its BOLT 12 offer, made at the first call; None: it takes none now. Raises NodeError."""
+    """The account's BOLT 12 offer, made at the first call; None: it has none. Raises NodeError."""
     if not offers.is_wanted(account):
         return None
     made = offers.make(shop, account, hostnames.site_name(shop, account.username))
@@ -89,7 +89,7 @@ def offer(shop: Shop, account: Account) -> str | None:
 
 
 def offer_if_told(shop: Shop, account: Account) -> str | None:
-    """As `offer`, for strangers; None as well while the node says nothing."""
+    """As `offer`, for strangers: None as well while the node does not answer."""
     try:
         return offer(shop, account)
     except NodeError as error:
@@ -101,19 +101,19 @@ def offer_if_told(shop: Shop, account: Account) -> str | None:
 
 
 def received(account_id: str, most: int = order_book.LISTED) -> list[Order]:
-    """What others gave, hidden ones too, the latest first."""
+    """The tips of others, hidden ones too, the latest first."""
     return order_book.latest(account_id, DOORS, most)
 
 
 def received_msat(account: Account) -> int:
-    """What all tips of others come to, with those that are too small to be listed."""
+    """The sum of all tips of others, those too small to be listed included."""
     listed = Order.select(fn.SUM(Order.received_msat)).where(_received(account.id)).scalar()
     # PostgreSQL's sum is a Decimal, which is no number in JSON.
     return int(listed or 0) + account.small_tips_msat
 
 
 def find(account_id: str, token: str) -> Order | None:
-    """One of them, by the token of its order."""
+    """One received tip, by the token of its order."""
     order = order_book.find(token)
     is_one = order and order.account_id == account_id and order_book.is_tip(order) and order.paid_at
     return order if is_one else None
@@ -125,7 +125,7 @@ def _received(account_id: str):
 
 
 def hide(account_id: str, token: str, hidden: bool = True) -> bool:
-    """Do not show one tip's message any more, or show it again; False: there is none such."""
+    """Hide one tip's message, or show it again; False: there is no such tip."""
     if not token.isalnum():  # PostgreSQL fails on a NUL
         return False
     hides = Order.update(hidden_at=now() if hidden else None)
