@@ -1,4 +1,4 @@
-"""Who holds what: from a token and its preimage to a hosting and the rights over it.
+"""L402 tokens: which hosting a token and its preimage stand for, and with what rights.
 
 The token of the order that opened a hosting is its receipt and gives control of it. Orders that a
 holder's program places carry the rights that it had then; the owner hands out others.
@@ -26,9 +26,9 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# Whose rights the token of an order carries, if not a handed-out token's.
+# `Order.holder` of an order whose token carries the rights of the receipt.
 RECEIPT = "receipt"
-# Tokens that one account may have handed out.
+# How many tokens one account may have handed out.
 TOKENS_MAX = 50
 
 
@@ -46,21 +46,21 @@ class TooManyTokens(Exception):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has shown a good token. `order` None: it is one that the owner has handed out."""
+    """Whoever has shown a valid token. `order` None: the owner has handed it out."""
 
     account: Account
     rights: Rights
     order: Order | None
     source: str  # RECEIPT, or the id of the handed-out token that these rights come from
-    mark: str  # tells this token, narrowed as it is, from every other; no secret
+    mark: str  # tells this token, as narrowed, from every other; no secret
 
 
-# -- tokens that come in ---------------------------------------------------------------
+# -- checking tokens -------------------------------------------------------------------
 
 
 def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
-    """Whoever shows this token. Raises l402.Invalid for what nobody here has made, l402.Void for
-    what is good no more (or for its payment alone), and NotSettled.
+    """Who holds a token. Raises l402.Invalid for one that was not made here, l402.Void for one that
+    is no longer valid (or stands for its payment alone), and NotSettled.
     """
     shop.keys.check(macaroon, preimage)
     rights = l402.rights(macaroon, now())
@@ -83,13 +83,13 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
 def _may_count_soon(order: Order) -> bool:
     if order.paid_at is None:
         return not order_book.is_certain(order)
-    # What it opens is about to be opened: anew, where it was gone when the payment came. Of a lost
-    # order the operator knows.
+    # Its hosting is about to open, or to open anew if it was gone when the payment came. A lost
+    # order has no account either: the operator knows of it.
     return order.applied_at is None and (order.account_id is None or order.kind == "open")
 
 
 def _of_order(order: Order) -> tuple[str | None, str]:
-    """Whose account its token is for, and where its rights come from; None: nobody's."""
+    """The account that an order's token is for, and where its rights come from; None: nobody's."""
     if order.paid_at is None:
         return None, ""
     if order.kind == "open" or order.holder == RECEIPT:
@@ -108,12 +108,12 @@ def _of_handed_out(token_id: str) -> tuple[str | None, str]:
 
 
 def check(found: Holder) -> None:
-    """Within a transaction: have nobody else change the account until its end.
+    """Within a transaction: lock the account until its end.
 
     Raises l402.Void when the token was revoked since it was shown.
     """
     account = lock_account(found.account.id)
-    # Written, so that who revokes it waits as well.
+    # A write, so that revoking the token waits as well.
     given = Token.update(name=Token.name).where(Token.id == found.source)
     is_there = found.source == RECEIPT or given.execute() == 1
     if account is None or account.receipt_epoch != found.account.receipt_epoch or not is_there:
@@ -123,7 +123,7 @@ def check(found: Holder) -> None:
 def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, int] | None:
     """The proof (see `orders.Wish`) that a token was the receipt of a hosting whose name rests.
 
-    None: it was not. Raises l402.Invalid.
+    None: it was none. Raises l402.Invalid.
     """
     shop.keys.check(macaroon, preimage)
     if not l402.rights(macaroon, now()).are_whole:
@@ -134,13 +134,13 @@ def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, 
     return proof if RestingName.select().where(rests).exists() else None
 
 
-# -- tokens that go out ----------------------------------------------------------------
+# -- making tokens ---------------------------------------------------------------------
 
 
 def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon:
-    """The token of an unpaid order, the same each time; `rights`: those of who asks for it.
+    """The token of an unpaid order, the same each time; `rights`: those of whoever asks for it.
 
-    It is worth nothing without the preimage that its payer gets.
+    It is worthless without the preimage, which only its payer gets.
     """
     return _of_payment(shop, order, order.receipt_epoch, rights)
 
@@ -148,8 +148,8 @@ def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon
 def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:
     """The account's receipt, as text: the token and its preimage.
 
-    `epoch`: of one that may be the next. None: the node does not know the payment any more.
-    Raises NodeError.
+    `epoch`: of a receipt that may be the next; None: the present one. Returns None when the node no
+    longer knows the payment. Raises NodeError.
     """
     epoch = account.receipt_epoch if epoch is None else epoch
     order = opening_order(account)
@@ -177,9 +177,9 @@ def hand_out(
     rights: Rights,
     check_still: Callable[[], None] = lambda: None,
 ) -> Token:
-    """A token of these rights, to be revoked by itself; the same again answers the same one.
+    """A token with these rights that can be revoked alone; the same again returns the same token.
 
-    `check_still`: raises what forbids it, once nobody else changes the account. Raises
+    `check_still`: called once the account is locked, to raise whatever forbids it. Raises
     TooManyTokens, TokenNameTaken, and l402.Void when the hosting is being closed.
     """
     capabilities = ",".join(l402.in_order(rights.capabilities))
@@ -206,16 +206,16 @@ def hand_out(
 
 
 def handed_out(account_id: str) -> list[Token]:
-    """The newest first."""
+    """The account's handed-out tokens, the newest first."""
     own = Token.select().where(Token.account == account_id)
     return list(own.order_by(Token.made_at.desc(), Token.id))
 
 
 def text_of(shop: Shop, token: Token) -> str:
-    """A handed-out token as it is used: with a preimage of its own, which no payment has.
+    """A handed-out token as it is used: with a preimage of its own, which belongs to no payment.
 
-    So whoever has it cannot make the receipt of a challenge that he has seen. Raises l402.Void when
-    the key that it was made with is gone.
+    So its holder cannot turn a challenge that he has seen into a receipt. Raises l402.Void when the
+    key that it was made with is gone.
     """
     token_id = bytes.fromhex(token.id)
     preimage = shop.keys.secret(token_id)
@@ -228,13 +228,15 @@ def rights_of(token: Token) -> Rights:
 
 
 def revoke(account_id: str, token_id: str) -> bool:
-    """End one token, and those of orders placed with it. False: there is none such."""
+    """Revoke one token, and those of orders placed with it. False: there is no such token."""
     own = Token.delete().where((Token.account == account_id) & (Token.id == token_id))
     return own.execute() == 1
 
 
 def renew(account_id: str, epoch: int | None = None) -> None:
-    """Within a transaction: make every receipt and token of the account void, for a new one."""
+    """Within a transaction: void every receipt and token of the account. `epoch`: of the next
+    receipt; None: a new one.
+    """
     epoch = l402.new_epoch() if epoch is None else epoch
     Account.update(receipt_epoch=epoch, recovery_asked_at=None).where(
         Account.id == account_id

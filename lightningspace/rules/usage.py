@@ -1,8 +1,7 @@
-"""What the panel knows of customers' hostings: the space that is used, whether there is a
-certificate, the PHP versions to choose.
+"""What the panel knows about hostings: the space used, certificates, and the PHP versions on offer.
 
-The worker asks every hour, and every five minutes while the account's pages are opened; pages
-show what is stored.
+The worker asks every hour, and every five minutes while the account's pages are opened; pages show
+what is stored.
 """
 
 import json
@@ -18,12 +17,12 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-NO_PHP = "off"  # the choice that is no version
+NO_PHP = "off"  # the choice of no PHP at all
 HOUR = 60 * 60
 # The panel itself measures every five minutes.
 FRESH_SECONDS = 5 * 60
 RETRY_SECONDS = 60
-# Longer than the four calls that follow may take together, and what is asked of the DNS.
+# Longer than the four calls that follow may take together, DNS questions included.
 CLAIM_SECONDS = 5 * 60
 AT_ONCE = 100
 
@@ -31,9 +30,10 @@ COLUMNS = {"site": "used_site_mb", "database": "used_database_mb", "mailbox": "u
 
 
 def look(shop: Shop) -> int:
-    """Ask the panel for the accounts that are due; return how many were asked for.
+    """Ask the panel about the accounts that are due; return how many there were.
 
-    Any number of workers may do so. Raises PanelError when the others would meet the same.
+    Any number of workers may call this. Raises PanelError when the other accounts would meet the
+    same fault.
     """
     asked = 0
     for account in _due():
@@ -44,18 +44,18 @@ def look(shop: Shop) -> int:
 
 
 def opened(account: Account) -> None:
-    """A page of the account was opened: ask again as soon as there may be something new."""
-    # Only what is due by the hour is brought forward: after a failure there is a reason to wait.
+    """A page of the account was opened: ask again as soon as there may be news."""
+    # Only the hourly question is brought forward: after a failure there is a reason to wait.
     if account.used_at is None or account.usage_at != account.used_at + HOUR:
         return
     _set(account, usage_at=account.used_at + FRESH_SECONDS)
 
 
 def _due() -> list[Account]:
-    """The longest due first. What waits longer than anything may was put off by a wrong clock."""
+    """The accounts that are due, the oldest first, and those that a wrong clock put off too far."""
     moment, found = now(), []
     for is_due in (Account.usage_at <= moment, Account.usage_at > moment + 2 * HOUR):
-        # Two queries, for one with an OR reads and sorts all that is due.
+        # Two queries: one with an OR would read and sort everything that is due.
         rows = Account.select().where(is_due & Account.closing_at.is_null())
         found.extend(rows.order_by(Account.usage_at).limit(AT_ONCE))
     return found
@@ -67,7 +67,7 @@ def _claim(account: Account) -> bool:
 
 
 def _set(account: Account, **facts) -> bool:
-    """Change an account unless somebody has asked, or is asking, for it meanwhile."""
+    """Change an account; False when somebody has asked, or is asking, for it meanwhile."""
     as_read = (Account.id == account.id) & (Account.usage_at == account.usage_at)
     done = Account.update(facts).where(as_read).execute() == 1
     if done:
@@ -93,7 +93,7 @@ def _ask(shop: Shop, account: Account) -> None:
 
 
 def _put_off(account: Account) -> None:
-    """Keep the figures, and ask again: the longer they are not known, the later."""
+    """Keep the old figures and ask again: the longer they stay unknown, the later."""
     moment = now()
     known_at = account.used_at or account.ready_at or moment
     wait = min(HOUR, max(RETRY_SECONDS, moment - known_at))
@@ -101,9 +101,9 @@ def _put_off(account: Account) -> None:
 
 
 def _used_mb(shop: Shop, account: Account) -> dict | None:
-    """The columns with what is used, in MB as the quotas count them, rounded up.
+    """The columns of the space used, in MB as the quotas count them, rounded up.
 
-    None while it is not all known. Raises PanelError.
+    None while some of it is unknown. Raises PanelError.
     """
     rows = services.of_account(account.id)
     client_id = next((row.panel_id for row in rows if row.kind == "client"), None)
@@ -145,7 +145,7 @@ def look_at_php(shop: Shop) -> None:
 
 
 def php_versions(server: Server) -> list[tuple[int, str]]:
-    """Id and name of each PHP that sites may have beside the server's own."""
+    """Id and name of each PHP version on offer beside the server's own."""
     try:
         return [(int(id), str(name)) for id, name in json.loads(server.php_versions)]
     except (TypeError, ValueError):  # changed by hand
@@ -153,7 +153,7 @@ def php_versions(server: Server) -> list[tuple[int, str]]:
 
 
 def php_choices(account: Account, site: Service | None) -> list[tuple[str, str]]:
-    """What its site may have, the present one too: each choice and what people call it."""
+    """The choices for the site, the present one included, each with its label."""
     versions = {str(id): name for id, name in php_versions(account.server)}
     choices = {"0": "the server's own"} | versions
     current = php_choice(site)
@@ -168,5 +168,5 @@ def php_choice(site: Service | None) -> str:
 
 
 def php_settings(choice: str) -> dict:
-    """The settings of the site that a choice stands for."""
+    """The site settings that a choice stands for."""
     return {"php": False} if choice == NO_PHP else {"php": True, "php_version": int(choice)}
