@@ -1,4 +1,4 @@
-"""One worker's right to change an account at the panel, for as long as it works."""
+"""The lease: one worker's right to change an account at the panel while it works."""
 
 import logging
 import secrets
@@ -11,20 +11,20 @@ from lightningspace.base.models import Account, db, transaction
 
 logger = logging.getLogger(__name__)
 
-# So long the accounts of a worker that was killed wait for another. It is renewed so often that
-# boxes whose clocks differ by seconds do no harm.
+# How long the accounts of a killed worker wait for another one. Renewals are so frequent that
+# clocks which differ by seconds do no harm.
 LEASE_SECONDS = 45
 RENEW_SECONDS = 10
-# With less left it was not renewed: its holder was stopped, or has no database.
+# With less left it was not renewed: its holder was paused, or has no database.
 LEASE_LEFT_SECONDS = LEASE_SECONDS - 2 * RENEW_SECONDS
-# Longer than three calls that hang: who gives no sign of life for so long has lost it.
+# Longer than three hanging calls: a holder that gives no sign of life for this long loses it.
 SILENT_SECONDS = 5 * 60
 
 
 def is_free(moment: int):
-    """The condition that finds accounts which nobody holds.
+    """The condition for accounts that nobody holds.
 
-    One that is held beyond what a lease can last was taken by a clock that was wrong.
+    One held for longer than a lease can last was taken by a wrong clock.
     """
     too_far = moment + 2 * LEASE_SECONDS
     until = Account.leased_until
@@ -44,7 +44,7 @@ class Lease:
         self._is_mine = (Account.id == account_id) & (Account.leased_by == self.holder)
 
     def take(self) -> bool:
-        """Whether it was free, or had run out."""
+        """Take the lease; False: another worker holds it."""
         moment = now()
         taken = Account.update(
             leased_by=self.holder,
@@ -55,7 +55,7 @@ class Lease:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Have it renewed meanwhile, whatever the holder waits for."""
+        """Keep it renewed meanwhile, whatever the holder waits for."""
         is_over = threading.Event()
         threading.Thread(target=self._renew_until, args=(is_over,), daemon=True).start()
         try:
@@ -76,7 +76,7 @@ class Lease:
                 logger.warning("account %s: lease not renewed: %s", self.account_id, error)
 
     def check(self) -> None:
-        """See to it that it is held and renewed as a call starts now. Raises Lost."""
+        """Before a call: make sure that it is held and has enough time left. Raises Lost."""
         self._alive_at = now()
         row = Account.select(Account.leased_until).where(self._is_mine).first()
         if row is None:
@@ -85,7 +85,7 @@ class Lease:
             self.extend()
 
     def extend(self) -> None:
-        """Raise Lost if another has taken it. In a transaction, that undoes the rest of it."""
+        """Renew it. Raises Lost if another worker has it; that undoes any transaction around it."""
         self._alive_at = now()
         self._set_until()
 
@@ -95,7 +95,7 @@ class Lease:
             raise Lost
 
     def release(self, reconcile_at: int | None, revision: int) -> None:
-        """Give the lease back and say when to look again, unless something is wanted anew."""
+        """Give it back and set when to look again, unless the account has a newer revision."""
         free = {"leased_by": None, "leased_until": None}
         with transaction():
             settled = Account.update(reconcile_at=reconcile_at, **free).where(

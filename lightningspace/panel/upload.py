@@ -1,8 +1,7 @@
-"""What the shop puts on an account's site, over FTP: its directory shut to neighbours, and the tip
-jar.
+"""What the shop does on a site over FTP: shut neighbours out of it, and put up the tip jar.
 
-For that it has an FTP user of its own at the panel, for a moment. While FTP does not work yet, it
-tries FTP and leaves the panel in peace.
+For that it makes itself a short-lived FTP user at the panel. While FTP does not work yet, it tries
+only FTP and leaves the panel in peace.
 """
 
 from collections.abc import Callable
@@ -17,15 +16,16 @@ from lightningspace.rules import hostnames, services, tips
 from lightningspace.rules.services import this
 from lightningspace.shop import Shop
 
-# After so many tries it is the customer's directory that does not take it.
+# After this many tries it is the customer's directory that does not take the files.
 TRIES = 8
 # Where the pages are, and who may go in: the customer, and the web server by its group.
 PAGES, PAGES_MODE = "web", 0o710
 
 
 def put(records: Records, row: Service) -> str | None:
-    """Have the site as it is to be; a note for its owner if the tip jar cannot be there. While the
-    site is off, nothing is done there. Raises FtpError, and what Records do.
+    """Do to the site what is to be done; a note for its owner if the tip jar cannot be there.
+
+    Nothing is done to a site that is off. Raises FtpError, and whatever Records raises.
     """
     account, note = records.account, row.note
     if services.is_on(account, row):
@@ -40,7 +40,7 @@ def put(records: Records, row: Service) -> str | None:
 
 
 def _step(shop: Shop, account: Account, row: Service) -> Callable[[Session], str | None]:
-    """What is to be done in the directory of the pages."""
+    """What to do in the pages' directory."""
     settings = services.settings_of(row)
     if not settings["is_there"]:
         return tipjar.take_away
@@ -51,7 +51,7 @@ def _step(shop: Shop, account: Account, row: Service) -> Callable[[Session], str
 
 
 def settings_file(shop: Shop, account: Account, row: Service) -> bytes:
-    """What it is to say."""
+    """The tip jar's settings file."""
     settings = services.settings_of(row)
     least, most = tips.bounds(shop)
     return tipjar.settings_file(
@@ -70,7 +70,7 @@ def settings_file(shop: Shop, account: Account, row: Service) -> bytes:
 
 
 def uploader_name(shop: Shop, account: Account) -> str:
-    """The FTP user that puts it there: no customer's has such a name."""
+    """The name of the shop's FTP user; no customer's is like it."""
     return f"{shop.config.panel_prefix}tip_{account.id}"
 
 
@@ -91,7 +91,7 @@ def _at_site(records: Records, row: Service) -> str | None:
     try:
         return records.write(row, "uploaded", upload)
     except FtpError as error:
-        if error.permanent:  # a person must act first: until then it serves for nothing
+        if error.permanent:  # a person must act first: until then the user is useless
             remove_uploader(records, row)
         raise
 
@@ -100,13 +100,13 @@ def _shut_neighbours_out(session: Session) -> None:
     try:
         session.set_mode(PAGES, PAGES_MODE)
     except ftp.FtpRefused as error:
-        # No customer can move that directory away: the server allows it to nobody.
+        # No customer can move that directory away, so the server refuses this to everybody.
         text = f"{error}, by which neighbours are shut out: allow it (pure-ftpd: NoChmod off)"
         raise FtpError(text, permanent=True) from None
 
 
 def remove_uploader(records: Records, row: Service) -> None:
-    """Leave no FTP user of ours at the panel, nor a password of one that is gone."""
+    """Remove our FTP user from the panel, and its password from the row."""
     records.know_client()
     if row.password_sealed:
         row.password_sealed = None
@@ -117,22 +117,22 @@ def remove_uploader(records: Records, row: Service) -> None:
 
 
 def _uploader(records: Records, row: Service) -> Service:
-    """Its FTP user, as if it was wanted: the database has none."""
+    """A row for our FTP user, as if it was wanted: the database has none."""
     name = uploader_name(records.shop, records.account)
     return Service(account=records.account, kind="ftp", name=name, gone=row.gone)
 
 
 def _password(records: Records, row: Service) -> str | None:
-    """Of the FTP user that was made already.
+    """The password of an FTP user that was made before; None: there is none.
 
-    None now and then as well: after a restore of a backup it may be another.
+    None at every TRIES-th try as well: after a restore from a backup it may be wrong.
     """
     is_stale = row.tries and row.tries % TRIES == 0
     return None if is_stale else services.unsealed(records.shop, row.password_sealed)
 
 
 def _make_uploader(records: Records, row: Service, uploader: Service) -> str:
-    """Its password; it is at the panel now."""
+    """Make our FTP user at the panel and return its password."""
     remove_uploader(records, row)
     records.check_site()
     client, site = records.client_id, records.id_of("site")
