@@ -33,14 +33,14 @@ from lightningspace.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-# Of one kind of problem, so many are printed.
+# How many problems of one kind are printed.
 PRINTED = 100
 
 
 @click.command("init-db")
 @with_appcontext
 def init_db():
-    """Create the tables. Does nothing when they are there."""
+    """Create the tables. Does nothing if they exist."""
     click.echo("database created" if models.init_db() else "database was there already")
 
 
@@ -50,7 +50,7 @@ def init_db():
 def copy_database(url):
     """Copy the shop's database into the empty PostgreSQL database of URL, and count the rows.
 
-    Stop web and worker before. The shop's own database stays as it is.
+    Stop web and worker first. The shop's own database stays as it is.
     """
     try:
         copied = copying.copy_database(url)
@@ -66,15 +66,15 @@ def worker():
     """Follow payments and make the panel match, until SIGTERM or Ctrl-C."""
     shop = current_app.extensions["shop"]
     runner = Worker(shop)
-    # In a thread of its own: a signal handler runs in the main one, and would wait for ever for
-    # a lock of the worker's events that the interrupted code holds.
+    # In a thread of its own: signal handlers run in the main thread, and one would wait for ever
+    # for a lock of the worker's events that the code it interrupts holds.
     working = threading.Thread(target=runner.run, name="worker")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
     logger.info("worker started")
     working.start()
-    # Not for ever: a signal that comes while all threads start may be seen only when this one runs
-    # again.
+    # With a timeout: a signal that comes while all threads start may be seen only when this one
+    # runs again.
     while working.is_alive():
         working.join(timeout=1)
     logger.info("worker stopped")
@@ -97,7 +97,7 @@ def problems():
 
 
 def _print(rows: list, told: Callable[[Table], str]) -> None:
-    """As many as can be read, and how many more there are."""
+    """Print the first PRINTED rows, and how many more there are."""
     for row in rows[:PRINTED]:
         click.echo(told(row))
     if len(rows) > PRINTED:
@@ -180,7 +180,7 @@ def run_calendar(yes):
 @click.argument("username")
 @with_appcontext
 def account(username):
-    """Print what an account wants and what the panel has of it, a line a service."""
+    """Print what an account wants and what the panel has of it, one line per service."""
     _print_account(_find(username))
 
 
@@ -189,7 +189,7 @@ def account(username):
 @click.option("--check", is_flag=True, help="Look at every service, and put right what differs.")
 @with_appcontext
 def retry(username, check):
-    """Try now what could not be applied; exit code 1 when something still is not."""
+    """Try again now what could not be applied; exit code 1 if something still is not."""
     found = _find(username)
     (accounts.check if check else reconcile.try_now)(found.id)
     if not reconcile.account(current_app.extensions["shop"], found.id):
@@ -206,7 +206,7 @@ def retry(username, check):
 @click.argument("reason")
 @with_appcontext
 def block(username, reason):
-    """Switch an account off whatever is paid. Its customer reads the REASON."""
+    """Switch an account off, whatever is paid. Its customer reads the REASON."""
     reason = messages.on_one_line(reason)
     if not reason:
         raise click.ClickException("write a reason: the customer reads it")
@@ -238,7 +238,7 @@ def _find(username: str) -> Account:
 
 
 def _print_account(found: Account) -> bool:
-    """Whether all of it is applied."""
+    """Print an account and its services; whether everything is applied."""
     rows = services.of_account(found.id)
     known = progress.Progress(found, rows)
     click.echo(

@@ -33,10 +33,10 @@ class Shop:
     prices: Prices
     resolver: Resolver
     ftp: FtpServers
-    mailer: Mailer | None  # None: no mail server is named, and nothing is sent
+    mailer: Mailer | None  # None: no mail server is set, and nothing is sent
 
     def for_worker(self) -> "Shop":
-        """The same shop, whose calls to the node may take longer than a web page can wait."""
+        """The same shop, with more time for calls to the node than a web page can wait."""
         node = Node(self.config.lightning_rpc, lightning.WORKER_SECONDS)
         return replace(self, node=node)
 
@@ -68,9 +68,9 @@ def _mailer(config: Config) -> Mailer:
 
 
 def settle_in(shop: Shop) -> None:
-    """Tell the database of the settings that it must agree with. Safe to call at every start.
+    """Write to the database the settings that it must agree with. Safe to call at every start.
 
-    Raises WrongKey when what is sealed in it could not be read with our keys.
+    Raises WrongKey when our keys could not read what is sealed in it.
     """
     ours = shop.vault.fingerprints()
     with transaction():

@@ -41,7 +41,7 @@ CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
 WALLS_SECONDS = 60 * 60
 PAYMENT_WAIT_SECONDS = 30
-# A refused connection costs nothing, and who has paid waits.
+# Short: a refused connection costs nothing, and people who have paid are waiting.
 NODE_RETRY_SECONDS = 0.25
 NODE_RETRY_SECONDS_MAX = 2
 FAULT_SECONDS = 60
@@ -55,10 +55,10 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._busy: set[str] = set()
-        self._not_before: dict[str, float] = {}  # after a fault of ours, by key
+        self._not_before: dict[str, float] = {}  # by key, after a fault of ours
         self._busy_lock = threading.Lock()
         self._told_of_node: list[str] = []
-        # Paid orders and new hostings have threads that nothing else may take.
+        # Paid orders and new hostings have threads to themselves.
         threads = shop.config.worker_threads
         sizes = {
             reconcile.OPENING: threads,
@@ -88,7 +88,7 @@ class Worker:
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
-        # Until that is known, nothing is deleted: what a gap overtook is taken back first.
+        # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
         self._until_done(clock_watch.wake)
         while not self._stopping.is_set():
             self._guarded(self._look_awake)
@@ -102,11 +102,11 @@ class Worker:
     # -- steps -------------------------------------------------------------------
 
     def look(self) -> None:
-        """Hand out what is due: paid orders that take effect, accounts that want changes."""
+        """Hand out what is due: paid orders that take effect, accounts to reconcile."""
         self._hand_out(payments.due())
 
     def _look_awake(self) -> None:
-        """As `look`. A clock that has jumped is noticed before money counts by it."""
+        """As `look`, but a clock that has jumped is noticed before payments count by it."""
         due = payments.due()
         if due:
             clock_watch.wake()
@@ -114,10 +114,10 @@ class Worker:
 
     def _hand_out(self, paid: list[Order]) -> None:
         for order in paid:
-            # Not by its account: one that waits for a deletion must not hold that up.
+            # By order and not by account: an order that waits for a deletion must not hold that up.
             self._start(reconcile.OPENING, order.token, self._open, order.token)
         for account_id, step in reconcile.due_accounts().items():
-            # What waits for a thread of its kind holds up no other step of the account.
+            # By step as well: one that waits for a thread holds up no other step of the account.
             self._start(step, f"{step} {account_id}", self._reconcile, account_id, step)
 
     def follow_payments(self, seconds: int = PAYMENT_WAIT_SECONDS) -> bool:
@@ -128,7 +128,7 @@ class Worker:
         payment = node.wait_for_payment(after, seconds)
         if payment is None:
             return False
-        # Restored since, it may have counted beyond the cursor: others would be passed over.
+        # A node restored since may have counted past the cursor: payments would be skipped.
         if payments.checked_cursor(self._shop, node_id) != after:
             return True
         if payments.record(self._shop, node_id, payment, after):
@@ -136,7 +136,7 @@ class Worker:
         return True
 
     def tidy(self) -> None:
-        """What is done every minute. Raises NodeError."""
+        """The chores of every minute. Raises NodeError."""
         progress.wipe_shown_passwords()
         reconcile.forget_rested_names()
         outbox.forget_places()
@@ -152,7 +152,7 @@ class Worker:
         calendar.run_pass(self._shop, stopping=self._stopping.is_set)
 
     def _look_at_node(self) -> None:
-        """It can be set otherwise while it runs."""
+        """Report new faults in its settings, which may change while it runs."""
         faults = node_problems.faults(self._shop)
         for fault in faults:
             if fault not in self._told_of_node:
@@ -188,7 +188,7 @@ class Worker:
             self._stopping.wait(LOOK_SECONDS)
 
     def _start(self, pool: str, key: str, step: Callable, *arguments) -> None:
-        """Run a step in a pool, unless one of that key runs already."""
+        """Run a step in a pool, unless one of that key is running, or had a fault a moment ago."""
         with self._busy_lock:
             if key in self._busy or self._not_before.get(key, 0) > time.monotonic():
                 return
@@ -238,7 +238,7 @@ class Worker:
             self._stopping.wait(PANEL_PAUSE_SECONDS)
 
     def _guarded(self, step: Callable, *arguments) -> bool:
-        """Run one step among many: its fault is logged (False), and the others go on."""
+        """Run one step among many; a fault is logged and answered False, and the others go on."""
         try:
             step(*arguments)
         except Exception as error:
@@ -256,7 +256,7 @@ class Worker:
 
 
 def warn_of_settings(shop: Shop) -> None:
-    """Say what of the servers' settings lets customers at each other, as far as the panel tells."""
+    """Log which of the servers' settings let customers at each other, as far as the panel tells."""
     for server_id in shop.config.capacity_mb:
         try:
             settings = shop.panel.web_settings(server_id)
