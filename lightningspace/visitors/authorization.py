@@ -1,7 +1,7 @@
-"""L402 in HTTP headers: the challenge that we send, and what clients send back.
+"""L402 in HTTP headers: the challenge that we send, and the credentials that clients send back.
 
-Clients were found to differ, so what is read is wide and what is written is narrow: each of the
-two lines is one that all of them understand.
+Clients differ, so we read widely and write narrowly: all of them understand either of the two lines
+that we send.
 """
 
 import base64
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Invalid, Macaroon
 
-# Of a token that cannot be used, where nothing is sold: no invoice comes with it.
+# The challenge for a useless token where nothing is sold: it has no invoice.
 BARE = "L402"
 CREDENTIALS_MAX = 4
 HEADERS_LENGTH_MAX = 6000 * CREDENTIALS_MAX
@@ -20,11 +20,11 @@ OURS = re.compile(r"(?:L402|LSAT)\b(.*)", re.IGNORECASE)
 ANOTHER_SCHEME = re.compile(r"[A-Za-z0-9_-]+\s+[^\s:]")
 # The gRPC way: the macaroon alone, in hex, with the preimage among its caveats.
 HEX_HEADERS = ("HTTP_MACAROON", "HTTP_GRPC_METADATA_MACAROON")
-# Of a preimage that a person pastes.
+# What surrounds a preimage that a person pastes.
 AROUND_PREIMAGE = re.compile("""[\\s"'`“”,;.(){}<>\\[\\]\u200b\ufeff]""")
 IN_BASE64 = re.compile("[A-Za-z0-9+/_-]{43}=?")
 URL_SAFE = str.maketrans("-_", "+/")
-# What a person pastes: as in the header, or without its scheme.
+# A credential that a person pastes: as in the header, or without its scheme.
 PASTED = re.compile(r"\s*(?:Authorization\s*:)?\s*(?:(?:L402|LSAT)\s+)?(.*)", re.I | re.S)
 
 
@@ -38,16 +38,16 @@ class Credential:
 
 
 def challenge(macaroon: str, invoice: str) -> list[str]:
-    """The values of the two WWW-Authenticate lines, in their order."""
+    """The values of the two WWW-Authenticate lines, in order."""
     pair = f'macaroon="{macaroon}", invoice="{invoice}"'
     return [f"LSAT {pair}", f'L402 {pair}, version="0", token="{macaroon}"']
 
 
 def credentials(environ: Mapping[str, str]) -> list[Credential]:
-    """What a request brings, the last first, for there the last counts; none if it brings none.
+    """The credentials of a request, the last first, for the last one counts; empty if it has none.
 
-    Reads the raw headers: Werkzeug's parser takes such a header for a list of parameters. What
-    cannot be read is passed over beside what can; alone, it raises l402.Invalid.
+    Reads the raw headers: Werkzeug's parser takes such a header for a list of parameters. An
+    unreadable credential is skipped beside a readable one; alone, it raises l402.Invalid.
     """
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     in_hex = [environ.get(name, "") for name in HEX_HEADERS]
@@ -69,14 +69,14 @@ def credentials(environ: Mapping[str, str]) -> list[Credential]:
 
 
 def pasted(text: str) -> Credential:
-    """What somebody has typed or chosen as a file, wrapped or not. Raises l402.Invalid."""
+    """The credential that was pasted or chosen as a file, wrapped or not. Raises l402.Invalid."""
     macaroon, _, preimage = "".join(PASTED.fullmatch(text)[1].split()).rpartition(":")
     return _read(macaroon, preimage)
 
 
 def pasted_preimage(text: str) -> bytes:
-    """In hex, or as LND shows it in base64; with the blanks and signs around it that wallets and
-    JSON have. Raises l402.Invalid.
+    """The preimage that was pasted: in hex, or in base64 as LND shows it, with the blanks and signs
+    that wallets and JSON put around it. Raises l402.Invalid.
     """
     bare = AROUND_PREIMAGE.sub("", text.rpartition(":")[2])
     if IN_BASE64.fullmatch(bare):
@@ -87,8 +87,8 @@ def pasted_preimage(text: str) -> bytes:
 def _pairs(header: str) -> Iterator[tuple[str, str]]:
     """Each macaroon in an Authorization header with its preimage, as they are written.
 
-    "L402 <macaroon>[,<macaroon>]:<preimage>"; servers join several lines by commas. Other schemes
-    are none of ours: a proxy's password may stand there.
+    "L402 <macaroon>[,<macaroon>]:<preimage>"; servers join several lines with commas. Other schemes
+    are skipped: a proxy's password may stand there.
     """
     ours: list[list[str]] = []
     is_ours = False

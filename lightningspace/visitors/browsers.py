@@ -1,4 +1,4 @@
-"""Which browser a request comes from, and what it has ordered, shown and been logged in to."""
+"""Which browser a request comes from, and what it has ordered, shown and logged in to."""
 
 import secrets
 
@@ -8,7 +8,7 @@ from lightningspace.base import models, names
 from lightningspace.base.models import Account, Order
 from lightningspace.shop import this_shop
 
-# Of accounts that had a session in one browser.
+# How many accounts one browser can be known for.
 KNOWN_MAX = 8
 
 
@@ -33,7 +33,7 @@ def note_known(account: Account) -> None:
 
 
 def browser_id() -> str:
-    """A keyed hash that knows this browser again; the first call gives it its cookie."""
+    """A keyed hash that identifies this browser; the first call gives it its cookie."""
     if "browser" not in session:
         session["browser"] = secrets.token_hex(16)
         session.permanent = True
@@ -41,7 +41,7 @@ def browser_id() -> str:
 
 
 def new_form_id() -> str:
-    """For a form that is sent once."""
+    """An id for a form that is sent once."""
     return secrets.token_hex(8)
 
 

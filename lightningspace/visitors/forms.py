@@ -1,4 +1,4 @@
-"""The shape of what people type; what is wrong is said beside the field."""
+"""The forms: what people may type. What is wrong is said beside the field."""
 
 import re
 import secrets
@@ -38,21 +38,21 @@ from lightningspace.outside import l402, lnurl
 from lightningspace.visitors import authorization
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
-# Of mailboxes and forwards, or of domains, beyond the included: every page of the control center
-# reads all that an account has.
+# How many mailboxes and forwards, or domains, beyond the included may be bought: every page of the
+# control center reads all that an account has.
 EXTRAS_MAX = 100
-# The amount that a form for money begins with, within its bounds.
+# What a form for an amount shows at first, within its bounds.
 SATS_AT_FIRST = 1000
-# The choice of a select that is no service.
+# The choice that means every service.
 EVERY_SERVICE = "all"
-# What begins the files of OpenSSH, OpenSSL and PuTTY, and OpenSSH's without its first line.
+# What private keys of OpenSSH, OpenSSL and PuTTY begin with, and OpenSSH's without its first line.
 PRIVATE_KEY = re.compile(r"PRIVATE\s+KEY|PuTTY-User-Key-File|Private-Lines|b3BlbnNzaC1rZXk", re.I)
 BROWSER_REMEMBERS = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 TYPED_AS_IT_IS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
 RECEIPT_BYTES_MAX = 16 * 1024
 INVOICE_MAX = 4000
-# Tokens that are handed out.
+# What a handed-out token may allow.
 CAPABILITIES_IN_WORDS = {
     "read": "see the hosting, but no passwords",
     "mail": "change mailboxes and forwards",
@@ -79,14 +79,14 @@ def _on_one_line(value):
 
 
 def _in_lines(value):
-    """Browsers send each line's end as two characters, and count it as one."""
+    """Make each line end one character: browsers send two, and count one."""
     if not isinstance(value, str):
         return value
     return "\n".join(map(messages.on_one_line, value.splitlines())).strip()
 
 
 def _whole(typed) -> int:
-    """Plain digits; int() alone also reads "1_0" and the digits of every other script."""
+    """Read plain digits: int() would take "1_0" and the digits of every other script, too."""
     if not re.fullmatch("[0-9]{1,9}", str(typed).strip()):
         raise ValueError("no whole number")
     return int(typed)
@@ -103,7 +103,7 @@ class WholeNumberField(IntegerField):
 class Form(FlaskForm):
     class Meta(FlaskForm.Meta):
         def wrap_formdata(self, form, formdata):
-            # Typed text alone: FlaskForm would also take uploaded files and JSON of any type.
+            # Only typed text: FlaskForm would also take uploaded files and JSON of any type.
             if formdata is None or isinstance(formdata, MultiDict):
                 return formdata
             return request.form if form.is_submitted() else None
@@ -170,7 +170,7 @@ class OrderForm(TermsForm):
     )
     password = PasswordField(
         "Password",
-        # Blanks are a password like any other, to be checked: it is used as it was typed.
+        # A password of blanks is checked like any other: passwords are used as typed.
         validators=[Optional(strip_whitespace=False)],
         render_kw={"autocomplete": "new-password"},
     )
@@ -185,7 +185,7 @@ class OrderForm(TermsForm):
         _check_password(field)
 
     def terms_are_valid(self) -> bool:
-        """Check space and time alone, for who only asks for the price."""
+        """Check only space and time, for whoever only asks for the price."""
         return _are_valid(self, TERMS_FIELDS)
 
 
@@ -204,14 +204,14 @@ class LoginForm(Form):
 
 
 class SecretAreaField(TextAreaField):
-    """What is typed here is secret, and does not come back in a page."""
+    """A text area for a secret, which does not come back in a page."""
 
     def _value(self):
         return ""
 
 
 class ReceiptForm(Form):
-    """`credential`: what was pasted, or else is in the file, once that can be read."""
+    """`credential`: the receipt that was pasted or else is in the file, once it can be read."""
 
     credential: authorization.Credential | None = None
 
@@ -235,7 +235,7 @@ class ReceiptForm(Form):
         held = chosen.stream.read(RECEIPT_BYTES_MAX + 1)
         if len(held) > RECEIPT_BYTES_MAX:
             raise ValidationError("This file is too large to be a receipt.")
-        # What is no text is no receipt, either.
+        # What is not text is not a receipt either.
         return held.decode("utf-8-sig", "replace")
 
 
@@ -265,7 +265,7 @@ class RecoveryForm(Form):
 
 
 class TokenForm(Form):
-    """What a token to hand out may do. `valid_until`: the moment of its end, None for none."""
+    """What a token to be handed out may do. `valid_until`: when it ends; None: never."""
 
     valid_until: int | None = None
 
@@ -338,14 +338,14 @@ class PasswordForm(NewPasswordForm):
 
 
 class QuotaField(WholeNumberField):
-    """MB, or nothing for a share of what the others leave."""
+    """MB; empty: a share of what the other mailboxes leave."""
 
     def __init__(self, label="Space in MB", **kwargs):
         super().__init__(label, validators=[Optional()], **kwargs)
 
 
 class MailForm(Form):
-    """Of a mailbox: `left_mb` is what its quota may be at most."""
+    """The settings of a mailbox. `left_mb`: the most that its quota may be."""
 
     def __init__(self, left_mb: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -378,7 +378,7 @@ class MailPasswordForm(MailForm):
 class AddressForm(MailForm):
     """A new address of one of the account's domains."""
 
-    more: dict | None = None  # what one more costs, for who has them all
+    more: dict | None = None  # what one more costs, once all are used
 
     local_part = StringField(
         "Address",
@@ -422,7 +422,7 @@ class MailboxForm(AddressForm):
 
 
 class DestinationForm(Form):
-    address: str | None = None  # whose mail goes there
+    address: str | None = None  # the one whose mail is forwarded
 
     destination = StringField(
         "Goes to",
@@ -447,7 +447,7 @@ class ForwardForm(AddressForm, DestinationForm):
 
 
 class DomainForm(Form):
-    more: dict | None = None  # what one more costs, for who has them all
+    more: dict | None = None  # what one more costs, once all are used
 
     name = StringField(
         "Domain",
@@ -471,12 +471,12 @@ class ExtendForm(TimeForm):
     form_id = HiddenField(default=lambda: secrets.token_hex(8))
 
     def time_is_valid(self) -> bool:
-        """Check the time alone, for who only asks for the price."""
+        """Check only the time, for whoever only asks for the price."""
         return _are_valid(self, ("duration", "unit"))
 
 
 class AmountForm(Form):
-    """Money for as much time as it buys. `bounds`: the least and the most that is taken, in sat."""
+    """An amount, for as much time as it buys. `bounds`: the least and the most, in sat."""
 
     sats = WholeNumberField("Amount in sat")
 
@@ -514,9 +514,9 @@ class TipForm(TopUpForm):
 
 
 class TipJarForm(Form):
-    """What the tip jar on a site says and takes. `bounds`: as of AmountForm.
+    """What the tip jar on a site says and takes. `bounds`: as in AmountForm.
 
-    What is left empty the jar says in words of its own.
+    Where a text is left empty the jar has its own.
     """
 
     amounts_sat: list[int]
@@ -592,9 +592,9 @@ class TipJarForm(Form):
 
 
 class SizeForm(Form):
-    """What an account may have instead of its `size`, which it shows at first.
+    """A new size for an account, which shows its present `size` at first.
 
-    The size that it has can be kept, even when it is not on offer any more.
+    That one can be kept even when it is no longer on offer.
     """
 
     space_mb = RadioField("Space", coerce=_whole, validate_choice=False)
@@ -629,7 +629,7 @@ class ResizeForm(SizeForm):
 
 
 class ServicePasswordForm(Form):
-    """`services`: (value, title) of those that may be chosen."""
+    """`services`: (value, title) of each service to choose from."""
 
     service = SelectField("Service", default=EVERY_SERVICE)
     password = PasswordField(
@@ -644,7 +644,7 @@ class ServicePasswordForm(Form):
 
     @property
     def makes_one(self) -> bool:
-        """Whether the button was pressed that has us make one up."""
+        """Whether the button that has us generate one was pressed."""
         return "make" in request.form
 
     def validate(self, extra_validators=None):
@@ -703,7 +703,7 @@ class RedirectForm(Form):
     )
 
     def __init__(self, redirected: list[str], **kwargs):
-        """`redirected`: the names that lead there."""
+        """`redirected`: the names that redirect there."""
         super().__init__(**kwargs)
         self._redirected = redirected
 
@@ -753,7 +753,7 @@ def _check_password(field):
 def _check_size(field):
     sizes = dict(field.choices)
     if field.process_errors or field.data not in sizes:
-        field.errors.clear()  # the library's words
+        field.errors.clear()  # WTForms' own words
         raise ValidationError(f"Choose one of these sizes: {', '.join(sizes.values())}.")
 
 

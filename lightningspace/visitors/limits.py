@@ -1,6 +1,6 @@
-"""How often something may be done: by each network, and by all of them, of whom none is shut out.
+"""Rate limits: for each network, and overall, without shutting any network out.
 
-The spans that are counted in begin for everybody at once: a minute when the clock begins one.
+Spans begin for everybody at once, a minute when the clock begins one.
 """
 
 import logging
@@ -23,17 +23,17 @@ from lightningspace.visitors import browsers, networks
 logger = logging.getLogger(__name__)
 
 MEMORY = "memory://"
-# A storage elsewhere is waited for so long, and left alone for a while when it has failed.
+# How long a shared storage may take to answer, and how long it is left alone when it fails.
 ANSWER_SECONDS = 1
 LEFT_ALONE_SECONDS = 30
 
 
 class Unusable(Exception):
-    """There can be no such storage here."""
+    """No such storage can be used here."""
 
 
 class Exceeded(Exception):
-    """It was done too often; in `seconds` it may be done again."""
+    """The limit is used up; in `seconds` there is room again."""
 
     def __init__(self, seconds: int):
         super().__init__(f"not for another {seconds} seconds")
@@ -41,7 +41,7 @@ class Exceeded(Exception):
 
 
 class Limits:
-    """Counts in `storage`, its URI; in this process while that does not answer."""
+    """Counts in the storage with this URI, or in this process while that does not answer."""
 
     def __init__(self, storage: str):
         self._own = MemoryStorage()
@@ -49,10 +49,11 @@ class Limits:
         self._left_alone_until = 0.0
 
     def take(self, what: str, network: str, each: str, overall: str | None) -> Callable[[], None]:
-        """Count one more, and return what takes that back. Raises Exceeded, and nothing is counted.
+        """Count one more, and return what takes that back. Raises Exceeded, and counts nothing.
 
-        `each`: what one network may do, such as "20 per minute". `overall`: what all may; once that
-        is used up, a network still has what is below its share, `overall` by those that had any.
+        `each`: the limit of one network, such as "20 per minute". `overall`: the limit of all
+        together; once it is used up, a network may still use its share, which is `overall` divided
+        by the networks that have used some.
         """
         with ExitStack() as taken:
             own = _Count(self, parse(each), what, network)
@@ -80,7 +81,7 @@ class Limits:
             raise Exceeded(all_of_them.seconds_left)
 
     def add(self, key: str, seconds: int, amount: int) -> int:
-        """Count so many more, and return how many there are."""
+        """Count `amount` more, and return how many there are."""
         if self._shared and time.monotonic() >= self._left_alone_until:
             try:
                 return self._shared.incr(key, seconds, amount)
@@ -92,7 +93,7 @@ class Limits:
 
 
 class _Count:
-    """What is counted in the present span of a limit, and stays of it when that is over."""
+    """One count in the present span of a limit; it stays with that span when the next begins."""
 
     def __init__(self, limits: Limits, limit: RateLimitItem, *of: str):
         self._limits, self._seconds, self.most = limits, limit.get_expiry(), limit.amount
@@ -120,13 +121,13 @@ STRANGERS = "strangers"
 
 
 def customers() -> str:
-    """Strangers share one limit: a flood of them keeps nobody from his own pages."""
+    """Whose limit a request counts for: a flood of strangers keeps no customer from his pages."""
     is_at_home = request.path.startswith("/account") and current_user.is_authenticated
     return current_user.account.id if is_at_home else STRANGERS
 
 
 def those_known() -> str:
-    """As `customers`, of a login: whom this browser knows does not wait behind strangers."""
+    """As `customers`, for a login: whoever this browser knows does not wait behind strangers."""
     if "known" not in session:
         return STRANGERS
     account = browsers.named(request.form.get("username", "").strip().lower())
@@ -140,14 +141,14 @@ def limited(
 ):
     """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
 
-    Only requests whose response `counts` are counted, such as orders placed; None: all are.
-    `among`: who shares them, STRANGERS or one customer.
+    `counts`: whether a request with this response counts, such as an order placed; None: all do.
+    `among`: who shares the limits, STRANGERS or one customer.
     """
     return _limited(what, counts, among, f"{what}_limit_overall")
 
 
 def limited_each(what: str, counts: Callable[[Response], bool] | None = None):
-    """As `limited`, for each network alone: where nothing can be guessed."""
+    """As `limited`, but for each network alone: for views where nothing can be guessed."""
     return _limited(what, counts, customers, None)
 
 
@@ -178,8 +179,8 @@ def _limited(
 
 
 def take(what: str, each: str, overall: str | None) -> Callable[[], None]:
-    """Count one more of this network's, and return what takes that back. Raises TooManyRequests."""
-    whose = this_shop().vault.mac("network", networks.network())  # it may be stored
+    """Count one more of this network, and return what takes that back. Raises TooManyRequests."""
+    whose = this_shop().vault.mac("network", networks.network())  # keyed: it may be stored
     try:
         return these_limits().take(what, whose, each, overall)
     except Exceeded as exceeded:

@@ -1,4 +1,4 @@
-"""Who sends a request: which browser, from where, logged in to what, and how often."""
+"""Logins: which account a request is logged in to, and how its session begins and ends."""
 
 import logging
 from collections.abc import Callable
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 login_manager = LoginManager()
 login_manager.login_view = "login.login"
 login_manager.login_message = None
-# It would end the sessions of who changes the address, as Tor does.
+# It would log out everybody whose address changes, as it does with Tor.
 login_manager.session_protection = None
 
 
 class User(UserMixin):
-    """A logged-in account, and the session that it is logged in by."""
+    """A logged-in account and its session."""
 
     def __init__(self, account: Account, session: Session):
         self.account = account
@@ -36,14 +36,14 @@ def load_user(secret: str) -> User | None:
     account = found and models.find(Account.id, found.account_id)
     if account is None:
         return None
-    # A page that waits is not used by anybody.
+    # A page that polls by itself does not count as use.
     if "HX-Request" not in request.headers and sessions.note_use(found):
-        session.modified = True  # its cookie lasts as long from now
+        session.modified = True  # renews the cookie, too
     return User(account, found)
 
 
 def account_of(username: str, password: str) -> Account | None:
-    """The account of a right name and password; an unknown name takes as long as a wrong one.
+    """The account of this name and password, or None. An unknown name takes as long as a wrong one.
 
     Raises passwords.Busy and TooManyRequests.
     """
@@ -54,12 +54,14 @@ def account_of(username: str, password: str) -> Account | None:
 
 
 def place(is_known: bool = False) -> AbstractContextManager:
-    """The place that this request's network has before the hashing: that of who is known here does
-    not wait behind strangers. Raises TooManyRequests.
+    """This network's place in the queue for hashing; known visitors do not wait behind strangers.
+
+    Raises TooManyRequests.
     """
     if not is_known:
         return passwords.STRANGERS.place(networks.network())
-    # Over all accounts: three networks with many of a sat would have every place here for ever.
+    # Limited over all accounts: else three networks with many one-sat accounts could hold every
+    # place here for ever.
     config = this_shop().config
     limits.take("hashes of those known", config.logins_limit, config.logins_limit_overall)
     return passwords.KNOWN.place(networks.network())
@@ -74,8 +76,8 @@ def log_in(
 ) -> None:
     """Begin a session of this account; of the one before only the browser's identity stays.
 
-    `is_at_home`: whoever comes has a way in that lasts (see `note_entry`). `proved_at`: not now
-    but then. `may`: as in `sessions.begin`, which raises sessions.SessionOver.
+    `is_at_home`: the visitor has a way in that lasts (see `note_entry`). `proved_at`: when password
+    or receipt was given; None: now. `may`: as in `sessions.begin`. Raises sessions.SessionOver.
     """
     before = current_user.session if current_user.is_authenticated else None
     proved_at = now() if proved_at is None else proved_at
@@ -87,7 +89,7 @@ def log_in(
 
 
 def _enter(account: Account, secret: str, begun: Session) -> None:
-    """The browser's cookie holds this session from now on, as long as that lasts."""
+    """Put this session in the browser's cookie, for as long as it lasts."""
     user = User(account, begun)
     user.id = secret
     login_user(user)
@@ -97,9 +99,9 @@ def _enter(account: Account, secret: str, begun: Session) -> None:
 
 
 def note_entry(account: Account) -> None:
-    """Note that somebody is at home, who has a password, the receipt or a token of his own.
+    """Note that the owner has a way in that lasts: a password, the receipt or a token.
 
-    The wallet's history does not get in at once any more.
+    From then on the wallet's history does not log in at once.
     """
     if account.entered_at is None:
         Account.update(entered_at=now(), recovery_asked_at=None).where(
@@ -108,17 +110,17 @@ def note_entry(account: Account) -> None:
 
 
 def has_proved() -> bool:
-    """Whether password or receipt was given in this session just now, or it has just ordered."""
+    """Whether password or receipt was given just now in this session, or it has just ordered."""
     return sessions.has_proved(current_user.session)
 
 
 def showed_receipt() -> bool:
-    """Whether that was the receipt: it may set a password without the old one."""
+    """Whether the receipt was given just now: it may set a password without the old one."""
     return has_proved() and current_user.session.by_receipt
 
 
 def prove(by_receipt: bool = False) -> None:
-    """Password or receipt was given again in this session. Raises sessions.SessionOver."""
+    """Note that password or receipt was given again. Raises sessions.SessionOver."""
     account = current_user.account
     proved = sessions.prove(current_user.session, by_receipt)
     note_entry(account)
@@ -131,7 +133,7 @@ def check_still() -> None:
 
 
 def log_out() -> None:
-    """End the session, and the right of this browser to enter by its order's link."""
+    """End the session, and this browser's right to enter by its order's link."""
     if current_user.is_authenticated:
         sessions.end(current_user.account.id, current_user.session.id)
     _new_session()
@@ -140,11 +142,10 @@ def log_out() -> None:
 def log_out_everywhere(
     also: Callable[[], object] = lambda: None, proved: bool = False, **facts
 ) -> None:
-    """End every session of the account but this one, and change these `facts` of it with that; and
-    do what `also` does, within that transaction. `proved`: the password was given for it.
+    """End every other session of the account; in the same transaction, change these `facts` of it
+    and do what `also` does. `proved`: the password was given for it.
 
-    Raises sessions.SessionOver, and nothing is changed, when another one was faster in ending this
-    one.
+    Raises sessions.SessionOver, and changes nothing, when this session itself was ended before.
     """
     account, own = current_user.account, current_user.session
     left = sessions.end_others(own, also, now() if proved else own.proved_at, **facts)
@@ -154,7 +155,9 @@ def log_out_everywhere(
 
 
 def _new_session() -> None:
-    """Orders of this browser may still wait for their payment, and logins behind a flood."""
+    """Begin anew, but keep what identifies the browser: its orders may wait to be paid, and its
+    logins must not wait behind a flood.
+    """
     kept = {name: session[name] for name in ("browser", "known") if name in session}
     session.clear()
     if kept:

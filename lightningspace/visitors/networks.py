@@ -1,4 +1,4 @@
-"""Where a request comes from."""
+"""The network that a request comes from."""
 
 import ipaddress
 import logging
@@ -10,18 +10,18 @@ from lightningspace.shop import this_shop
 
 logger = logging.getLogger(__name__)
 
-# The length of the IPv6 prefixes that providers give to one customer, at most.
+# The shortest IPv6 prefix that providers give to one customer.
 PROVIDED = 48
-# What an IPv6 server behind a translator sees of all IPv4 (RFC 6052).
+# How an IPv6 server behind a translator sees IPv4 addresses (RFC 6052).
 TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 UNKNOWN = "unknown"
 
 
 def network() -> str:
-    """Where the request comes from: an IPv4 address, or of IPv6 all that one customer has.
+    """The request's network: an IPv4 address, or the IPv6 prefix that one customer has.
 
-    What PROXY_HOPS web servers in front have noted counts, and nothing that was there before. If
-    the first of them tells no address, it is the nearest that is known on the way.
+    Only what PROXY_HOPS web servers in front have noted counts, and nothing from before them. If
+    the first of them gives no address, the nearest known one on the way is taken.
     """
     hops = this_shop().config.proxy_hops
     noted = [each for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
@@ -37,7 +37,7 @@ def network() -> str:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """As proxies write it: with or without a port, brackets, quotes, a zone."""
+    """Read an address as proxies write it: with or without a port, brackets, quotes, a zone."""
     text = text.strip(' \t"')
     for bare in (text, text.rpartition(":")[0]):
         try:
@@ -46,14 +46,14 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
             continue
         if address in TRANSLATED:
             return ipaddress.IPv4Address(address.packed[-4:])
-        # The first: what a server that listens on [::] says of an IPv4 client.
+        # The first is how a server that listens on [::] sees an IPv4 client.
         return getattr(address, "ipv4_mapped", None) or address
     return None
 
 
 @cache
 def _tell_operator() -> None:
-    """Once: everybody who comes so shares the limits of one network."""
+    """Only once: all such requests share the limits of one network."""
     logger.error(
         "a request came without its sender's address: let the web server in front send "
         "X-Forwarded-For, and set PROXY_HOPS"
