@@ -1,6 +1,6 @@
 VENV := .venv
 
-.PHONY: run test clients soak year
+.PHONY: run test settings clients soak year
 
 # The shop against its sandbox: http://127.0.0.1:5000
 run: $(VENV)/ready
@@ -13,6 +13,10 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2)) --dist worksteal
+
+# docs/settings.md, from the declarations.
+settings: $(VENV)/ready
+	$(VENV)/bin/python -m lightningspace.base.settings_page > docs/settings.md
 
 # Programs of others that the tests use, each in an environment of its own, .clients/<name>.
 CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))

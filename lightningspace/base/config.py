@@ -1,86 +1,354 @@
-"""The settings: environment variables, parsed and checked once, at the start."""
+"""The settings, each declared once: read from the environment at the start, and never again.
 
-import ipaddress
+`make settings` writes docs/settings.md from these declarations.
+"""
+
 import os
-import re
 import secrets
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from lightningspace.base import walls
+from lightningspace.base import parsers, settings, walls
+from lightningspace.base.parsers import limit, list_of, one_of, whole, yes_or_no
 from lightningspace.base.prices import DAY, LONGEST_SECONDS, Prices, Terms
+from lightningspace.base.settings import ConfigError, Group, Made
 
-HOST = re.compile(
-    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
-)
-POSTGRESQL_URL = re.compile(r"postgresql://([^/?#]*@)?[^/@?#]*/[^/@?#]+(\?[^@#]*)?")
-LIMIT = re.compile(r"[1-9][0-9]{0,8} per (second|minute|hour|day)")
 DEAREST_MSAT = 10**14  # a thousand bitcoin
 
 
-class ConfigError(Exception):
-    """A setting that is missing or odd; its text says which one and what to write instead."""
+# -- the defaults that are made --------------------------------------------------------
+
+
+def _sender(given: Mapping[str, Any], instance: Path) -> str:
+    host = urlsplit(given["public_url"]).hostname
+    return f"hosting@{'localhost' if ':' in host else host}"
+
+
+def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
+    """The key that was made at the first start."""
+    path = instance / "secret-key"
+    if not path.exists():
+        _make_secret(path)
+    return settings.in_file("SECRET_KEY_FILE", path, parsers.key)
+
+
+def _make_secret(path: Path) -> None:
+    # Written beside, then linked: two programs that start together end with one whole key.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+OUR_SQLITE = Made(
+    "`sqlite:///…/instance/shop.sqlite3`",
+    lambda given, instance: f"sqlite:///{instance / 'shop.sqlite3'}",
+)
+OUR_KEY = Made("made at the first start, in `instance/secret-key`", _secret_key)
+SENDER = Made("`hosting@` the host of `PUBLIC_URL`", _sender)
+
+
+# -- the settings ----------------------------------------------------------------------
+
+THE_SHOP = Group("The shop", "Its addresses, and where it keeps its data.")
+LIGHTNING = Group("Lightning", "The Core Lightning node, and its invoices.")
+SERVERS = Group("ISPConfig and its servers", "Where hostings are set up.")
+PRICES = Group(
+    "Sizes and prices",
+    "All prices are per day, in millisatoshi (msat): 1000 msat are 1 sat.",
+)
+TIME = Group("Time", "What happens when paid time is over, and how much of it may be bought.")
+MAIL = Group("Mail and DNS", "How reminders are sent, and how customers' domains are checked.")
+TIPS = Group("Tips", "Tips that visitors pay towards a hosting. A tip jar is a page on its site.")
+UPLOADS = Group("Uploads", "The worker puts tip jars on sites over FTP.")
+LIMITS = Group(
+    "Limits",
+    "How often something may be done. Write a limit as `20 per minute`; the units are `second`, "
+    "`minute`, `hour` and `day`. A network is one IPv4 address, or one IPv6 /48, which is as much "
+    "as a provider gives to one customer.\n\n"
+    "An `_OVERALL` limit is shared by all networks. Once it is used up, the networks that used "
+    "most of it are refused; any other goes on until it has had its share (the limit, divided by "
+    "the networks that have had something in that span), and has at least one. A refused request "
+    "counts for nobody.",
+)
+
+VERIFY_TLS = "`true`, `false`, or a file with the CA certificates to trust."
 
 
 @dataclass(frozen=True)
 class Config:
-    public_url: str
-    base_domain: str
-    database_url: str
-    secret_key: str
-    secret_key_fallbacks: tuple[str, ...]
-    lightning_rpc: str
-    label_prefix: str
-    panel_url: str
-    panel_user: str
-    panel_password: str
-    panel_verify_tls: bool | str
-    panel_prefix: str
-    walls: str
-    walls_check: str
-    capacity_mb: dict[int, int]
-    jail_mb: int
-    server_hosts: dict[int, str]
-    reserved_names: tuple[str, ...]
-    space_sizes_mb: tuple[int, ...]
-    price_msat_per_day: int
-    price_msat_per_gb_day: int
-    addresses_included: int
-    domains_included: int
-    price_msat_per_address_day: int
-    price_msat_per_domain_day: int
-    grace_days: int
-    horizon_days: int
-    sweep_limit: int
-    smtp_url: str
-    smtp_verify_tls: bool | str
-    mail_from: str
-    dns_servers: tuple[str, ...]
-    invoice_minutes: int
-    unpaid_per_client: int
-    mail_send_min_days: int
-    name_quarantine_days: int
-    worker_threads: int
-    proxy_hops: int
-    rate_limit_storage: str
-    orders_limit: str
-    orders_limit_overall: str
-    logins_limit: str
-    logins_limit_overall: str
-    changes_limit: str
-    changes_limit_overall: str
-    tips_limit: str
-    tips_limit_overall: str
-    tip_min_sats: int
-    tip_max_sats: int
-    tip_jars: bool
-    ftp_uploads: bool
-    ftp_addresses: dict[int, tuple[str, int]]
-    ftp_tls: bool
-    ftp_verify_tls: bool | str
+    """The settings by name. `from_env` reads them."""
+
+    public_url: str = THE_SHOP.setting(
+        parsers.public_url,
+        "The shop's own address, such as `https://shop.example`. `http://` is accepted for this "
+        "machine and `.onion` alone.",
+    )
+    base_domain: str = THE_SHOP.setting(
+        parsers.host, "The domain of the sites: a customer gets `<name>.<BASE_DOMAIN>`."
+    )
+    reserved_names: tuple[str, ...] = THE_SHOP.setting(
+        list_of(parsers.matching("[a-z0-9-]{1,63}")),
+        "Names that are not sold, such as `oak,mars`. The hosts in these settings are never sold.",
+        "",
+    )
+    database_url: str = THE_SHOP.setting(
+        parsers.database_url,
+        "`sqlite:///path` or `postgresql://user:password@host/database`.",
+        OUR_SQLITE,
+    )
+    secret_key: str = THE_SHOP.secret(
+        parsers.key,
+        "Seals passwords, makes tokens and signs sessions: at least 32 characters, no comma.",
+        OUR_KEY,
+    )
+    secret_key_fallbacks: tuple[str, ...] = THE_SHOP.setting(
+        list_of(parsers.key),
+        "Older keys, separated by commas, while you change to a new one. Tokens made with one of "
+        "them are void once it is gone from here.",
+        "",
+    )
+
+    lightning_rpc: str = LIGHTNING.setting(parsers.text, "The path of lightningd's RPC socket.")
+    label_prefix: str = LIGHTNING.setting(
+        parsers.matching(r"[a-z0-9-]{1,40}-"),
+        "Begins the label of each of our invoices, which tells them from others at the node.",
+        "lightning-space-",
+    )
+    invoice_minutes: int = LIGHTNING.setting(
+        whole(2, 24 * 60), "How many minutes an invoice can be paid and its price holds.", "15"
+    )
+
+    panel_url: str = SERVERS.setting(
+        parsers.panel_url, "ISPConfig's address, such as `https://panel.example:8080`."
+    )
+    panel_user: str = SERVERS.setting(parsers.text, "The name of the remote user in ISPConfig.")
+    panel_password: str = SERVERS.secret(parsers.secret, "The remote user's password.")
+    panel_verify_tls: bool | str = SERVERS.setting(
+        parsers.verify_tls, f"Whether ISPConfig's certificate is checked: {VERIFY_TLS}", "true"
+    )
+    panel_prefix: str = SERVERS.setting(
+        parsers.panel_prefix,
+        "Begins every name that we make in ISPConfig, which tells ours from others.",
+        "ls_",
+    )
+    panel_server_id: tuple[int, ...] = SERVERS.setting(
+        parsers.server_ids, "The ids of the ISPConfig servers to sell on, such as `1,2`.", "1"
+    )
+    capacity_mb: dict[int, int] = SERVERS.setting(
+        list_of(whole(0)),
+        "The space to sell on each server in MB, one number for each id in `PANEL_SERVER_ID`. "
+        "Keep a tenth of the disk back.",
+        for_each_server="number",
+    )
+    jail_mb: int = SERVERS.setting(
+        whole(0, 10**6),
+        "The MB that the SSH jail of one hosting takes on the server, on top of what is sold.",
+        "146",
+    )
+    server_hosts: dict[int, str] = SERVERS.setting(
+        list_of(parsers.host),
+        "The host names for FTP, SSH and mail, one for each id in `PANEL_SERVER_ID`: those in the "
+        "servers' certificates. Empty: each site's own name.",
+        "",
+        for_each_server="host name",
+    )
+    walls: str = SERVERS.setting(
+        one_of(*walls.MODES),
+        "What keeps the customers of a server apart. `narrow`: Apache, whose `.htaccess` may say "
+        "little; `mpm_itk`: Apache serves each site as its customer, and `.htaccess` keeps its "
+        "power; `nginx`: there is no `.htaccess`. See [hosting-server.md](hosting-server.md).",
+        walls.NARROW,
+    )
+    walls_check: str = SERVERS.setting(
+        one_of("never", "weekly"),
+        "`weekly`: the worker attacks the servers as `flask --app wsgi walls` does, and `problems` "
+        "tells what is open.",
+        "never",
+    )
+    worker_threads: int = SERVERS.setting(
+        whole(1, 64),
+        "How many new hostings the worker sets up at the same time. Half as many changes and half "
+        "as many uploads go on beside them.",
+        "10",
+    )
+
+    space_sizes_mb: tuple[int, ...] = PRICES.setting(
+        parsers.sizes, "The sizes on offer, in MB.", "100,500,1000,5000"
+    )
+    price_msat_per_day: int = PRICES.setting(
+        whole(0), "A day of any hosting, whatever its size.", "5000"
+    )
+    price_msat_per_gb_day: int = PRICES.setting(
+        whole(0), "A day of each 1000 MB, on top of that.", "20000"
+    )
+    addresses_included: int = PRICES.setting(
+        whole(1, 10_000), "Mailboxes and forwards, counted together, in every hosting.", "5"
+    )
+    price_msat_per_address_day: int = PRICES.setting(
+        whole(0, 10**9), "A day of each mailbox or forward more than that.", "1000"
+    )
+    domains_included: int = PRICES.setting(
+        whole(0, 10_000), "Domains of their own that customers may use with every hosting.", "1"
+    )
+    price_msat_per_domain_day: int = PRICES.setting(
+        whole(0, 10**9), "A day of each domain more than that.", "1000"
+    )
+
+    grace_days: int = TIME.setting(
+        whole(0, 3_650),
+        "How many days a hosting is kept after its paid time, at most. It is never kept longer "
+        "than the time that was bought since it was last over, but for an hour at least.",
+        "14",
+    )
+    # At least the longest order and its month.
+    horizon_days: int = TIME.setting(
+        whole(760, 36_500),
+        "How many days ahead time can be paid. What is paid beyond that stays as credit, and "
+        "becomes time as the days go by.",
+        "1095",
+    )
+    sweep_limit: int = TIME.setting(
+        whole(1, 100),
+        "How much may be closed in an hour beyond ten accounts, in percent of what was paid for "
+        "all.",
+        "10",
+    )
+    mail_send_min_days: int = TIME.setting(
+        whole(0, 36_500),
+        "From how many paid days on mailboxes and PHP may send mail, so that nobody buys an hour "
+        "for spam.",
+        "30",
+    )
+    name_quarantine_days: int = TIME.setting(
+        whole(0, 36_500),
+        "How many days the name of a closed hosting rests before others may have it.",
+        "365",
+    )
+
+    smtp_url: str = MAIL.secret(
+        parsers.smtp_url,
+        "The mail server for reminders: `smtp://user:password@mail.example:587` (STARTTLS) or "
+        "`smtps://user:password@mail.example:465` (TLS). Empty: no mail is sent.",
+        "",
+    )
+    smtp_verify_tls: bool | str = MAIL.setting(
+        parsers.verify_tls,
+        f"Whether the mail server's certificate is checked: {VERIFY_TLS}",
+        "true",
+    )
+    mail_from: str = MAIL.setting(parsers.sender, "The address that reminders come from.", SENDER)
+    dns_servers: tuple[str, ...] = MAIL.setting(
+        list_of(parsers.name_server),
+        "The resolvers that the worker asks about customers' domains, such as "
+        "`9.9.9.9,127.0.0.1:5353`. Empty: the system's.",
+        "",
+    )
+
+    tip_min_sats: int = TIPS.setting(
+        whole(1, 10**9), "The smallest tip in sat that an invoice is made for.", "1"
+    )
+    tip_max_sats: int = TIPS.setting(
+        whole(1, 10**9), "The largest tip in sat that an invoice is made for.", "1000000"
+    )
+    tip_jars: bool = TIPS.setting(
+        yes_or_no("true", "false"), "`false`: no tip jar is put on new hostings.", "true"
+    )
+
+    ftp_uploads: bool = UPLOADS.setting(
+        yes_or_no("true", "false"),
+        "`false`, where the worker cannot reach FTP: nothing is put on sites, and neighbours are "
+        "not shut out of `web`.",
+        "true",
+    )
+    ftp_addresses: dict[int, tuple[str, int]] = UPLOADS.setting(
+        list_of(parsers.ftp_address),
+        "Where the worker uploads, such as `10.0.0.5:21`, one address for each id in "
+        "`PANEL_SERVER_ID`. Empty: where customers do, at port 21.",
+        "",
+        for_each_server="address",
+    )
+    ftp_tls: bool = UPLOADS.setting(
+        yes_or_no("always", "never"), "`never`: upload without encryption.", "always"
+    )
+    ftp_verify_tls: bool | str = UPLOADS.setting(
+        parsers.verify_tls,
+        f"Whether the FTP servers' certificates are checked: {VERIFY_TLS}",
+        "true",
+    )
+
+    proxy_hops: int = LIMITS.setting(
+        whole(0, 10),
+        "How many web servers in a row stand in front of the shop and add to `X-Forwarded-For`; no "
+        "other address in that header counts.",
+        "0",
+    )
+    rate_limit_storage: str = LIMITS.setting(
+        parsers.limit_storage,
+        "Where limits are counted. `memory://`: in each process; `redis://localhost:6379`: in a "
+        "Redis, for all processes (it needs `pip install redis`). While Redis is down, each "
+        "process counts.",
+        "memory://",
+    )
+    unpaid_per_client: int = LIMITS.setting(
+        whole(1, 10_000),
+        "How many names one network may hold without having paid. Ordering the same name again "
+        "within a day holds no other one.",
+        "3",
+    )
+    orders_limit: str = LIMITS.setting(
+        limit,
+        "Orders that one network may place. For each hosting, those of its owner and its programs "
+        "are counted apart.",
+        "20 per minute",
+    )
+    orders_limit_overall: str = LIMITS.setting(
+        limit,
+        "Orders that all networks may place together. For each hosting, those of its owner and its "
+        "programs are counted apart.",
+        "300 per minute",
+    )
+    logins_limit: str = LIMITS.setting(
+        limit,
+        "Logins of one network; with a receipt, only those that fail. For each hosting, and once "
+        "more for all hostings together, those of browsers that were logged in to it before are "
+        "counted apart, as are passwords that are given or set behind the login.",
+        "10 per minute",
+    )
+    logins_limit_overall: str = LIMITS.setting(
+        limit,
+        "Logins by password of all networks together; what is counted apart, for each hosting.",
+        "300 per minute",
+    )
+    changes_limit: str = LIMITS.setting(
+        limit,
+        "Changes that one network may ask the API for, for each hosting apart.",
+        "60 per minute",
+    )
+    changes_limit_overall: str = LIMITS.setting(
+        limit,
+        "Changes that all networks together may ask the API for, for each hosting apart, and "
+        "without a credential.",
+        "600 per minute",
+    )
+    tips_limit: str = LIMITS.setting(
+        limit,
+        "Invoices for tips, to whichever hosting, that one network may ask for.",
+        "20 per minute",
+    )
+    tips_limit_overall: str = LIMITS.setting(
+        limit, "Invoices for tips that all networks together may ask for.", "300 per minute"
+    )
 
     @property
     def is_https(self) -> bool:
@@ -109,135 +377,12 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
 
     Raises ConfigError.
     """
-    read = _Reader(env)
-    servers = read("PANEL_SERVER_ID", _ids, "1")
-    hosts = read("SERVER_HOSTS", _list_of(_host), "")
-    if hosts and len(hosts) != len(servers):
-        raise ConfigError("SERVER_HOSTS needs one host name for each id in PANEL_SERVER_ID")
-    capacity = read("CAPACITY_MB", _list_of(_whole(0)))
-    if len(capacity) != len(servers):
-        raise ConfigError("CAPACITY_MB needs one number for each id in PANEL_SERVER_ID")
-    price_msat_per_day = read("PRICE_MSAT_PER_DAY", _whole(0), "5000")
-    price_msat_per_gb_day = read("PRICE_MSAT_PER_GB_DAY", _whole(0), "20000")
-    if price_msat_per_day + price_msat_per_gb_day == 0:
-        raise ConfigError("PRICE_MSAT_PER_DAY or PRICE_MSAT_PER_GB_DAY must be above 0")
-    sizes = read("SPACE_SIZES_MB", _sizes, "100,500,1000,5000")
-    prices = Prices(price_msat_per_day, price_msat_per_gb_day)
-    if prices.price_msat(Terms(sizes[-1], LONGEST_SECONDS // DAY, "days")) > DEAREST_MSAT:
-        raise ConfigError(
-            "PRICE_MSAT_PER_DAY and PRICE_MSAT_PER_GB_DAY are too high: two years of the largest "
-            "size would cost more than a thousand bitcoin"
-        )
-    least_tip = read("TIP_MIN_SATS", _whole(1, 10**9), "1")
-    most_tip = read("TIP_MAX_SATS", _whole(1, 10**9), "1000000")
-    if least_tip > most_tip:
-        raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
-    ftp_addresses = read("FTP_ADDRESSES", _list_of(_ftp_address), "")
-    if ftp_addresses and len(ftp_addresses) != len(servers):
-        raise ConfigError("FTP_ADDRESSES needs one address for each id in PANEL_SERVER_ID")
-    public_url = read("PUBLIC_URL", _public_url)
     _make_directory(instance)
-    return Config(
-        public_url=public_url,
-        base_domain=read("BASE_DOMAIN", _host),
-        database_url=read("DATABASE_URL", _database_url, f"sqlite:///{instance / 'shop.sqlite3'}"),
-        secret_key=_secret_key(read, instance),
-        secret_key_fallbacks=read("SECRET_KEY_FALLBACKS", _list_of(_key), ""),
-        lightning_rpc=read("LIGHTNING_RPC", _text),
-        label_prefix=read("LABEL_PREFIX", _matching(r"[a-z0-9-]{1,40}-"), "lightning-space-"),
-        panel_url=read("PANEL_URL", _panel_url),
-        panel_user=read("PANEL_USER", _text),
-        panel_password=read.secret("PANEL_PASSWORD", _secret),
-        panel_verify_tls=read("PANEL_VERIFY_TLS", _verify_tls, "true"),
-        panel_prefix=read("PANEL_PREFIX", _panel_prefix, "ls_"),
-        walls=read("WALLS", _one_of(*walls.MODES), walls.NARROW),
-        walls_check=read("WALLS_CHECK", _one_of("never", "weekly"), "never"),
-        capacity_mb=dict(zip(servers, capacity, strict=True)),
-        jail_mb=read("JAIL_MB", _whole(0, 10**6), "146"),
-        server_hosts=dict(zip(servers, hosts, strict=True)) if hosts else {},
-        reserved_names=read("RESERVED_NAMES", _list_of(_matching("[a-z0-9-]{1,63}")), ""),
-        space_sizes_mb=sizes,
-        price_msat_per_day=price_msat_per_day,
-        price_msat_per_gb_day=price_msat_per_gb_day,
-        addresses_included=read("ADDRESSES_INCLUDED", _whole(1, 10_000), "5"),
-        domains_included=read("DOMAINS_INCLUDED", _whole(0, 10_000), "1"),
-        price_msat_per_address_day=read("PRICE_MSAT_PER_ADDRESS_DAY", _whole(0, 10**9), "1000"),
-        price_msat_per_domain_day=read("PRICE_MSAT_PER_DOMAIN_DAY", _whole(0, 10**9), "1000"),
-        grace_days=read("GRACE_DAYS", _whole(0, 3_650), "14"),
-        # At least the longest order and its month.
-        horizon_days=read("HORIZON_DAYS", _whole(760, 36_500), "1095"),
-        sweep_limit=read("SWEEP_LIMIT", _whole(1, 100), "10"),
-        smtp_url=read.secret("SMTP_URL", _smtp_url, ""),
-        smtp_verify_tls=read("SMTP_VERIFY_TLS", _verify_tls, "true"),
-        mail_from=read("MAIL_FROM", _sender, f"hosting@{_mail_host(public_url)}"),
-        dns_servers=read("DNS_SERVERS", _list_of(_name_server), ""),
-        invoice_minutes=read("INVOICE_MINUTES", _whole(2, 24 * 60), "15"),
-        unpaid_per_client=read("UNPAID_PER_CLIENT", _whole(1, 10_000), "3"),
-        mail_send_min_days=read("MAIL_SEND_MIN_DAYS", _whole(0, 36_500), "30"),
-        name_quarantine_days=read("NAME_QUARANTINE_DAYS", _whole(0, 36_500), "365"),
-        worker_threads=read("WORKER_THREADS", _whole(1, 64), "10"),
-        proxy_hops=read("PROXY_HOPS", _whole(0, 10), "0"),
-        rate_limit_storage=read("RATE_LIMIT_STORAGE", _limit_storage, "memory://"),
-        orders_limit=read("ORDERS_LIMIT", _limit, "20 per minute"),
-        orders_limit_overall=read("ORDERS_LIMIT_OVERALL", _limit, "300 per minute"),
-        logins_limit=read("LOGINS_LIMIT", _limit, "10 per minute"),
-        logins_limit_overall=read("LOGINS_LIMIT_OVERALL", _limit, "300 per minute"),
-        changes_limit=read("CHANGES_LIMIT", _limit, "60 per minute"),
-        changes_limit_overall=read("CHANGES_LIMIT_OVERALL", _limit, "600 per minute"),
-        tips_limit=read("TIPS_LIMIT", _limit, "20 per minute"),
-        tips_limit_overall=read("TIPS_LIMIT_OVERALL", _limit, "300 per minute"),
-        tip_min_sats=least_tip,
-        tip_max_sats=most_tip,
-        tip_jars=read("TIP_JARS", _yes_or_no("true", "false"), "true"),
-        ftp_uploads=read("FTP_UPLOADS", _yes_or_no("true", "false"), "true"),
-        ftp_addresses=dict(zip(servers, ftp_addresses, strict=True)) if ftp_addresses else {},
-        ftp_tls=read("FTP_TLS", _yes_or_no("always", "never"), "always"),
-        ftp_verify_tls=read("FTP_VERIFY_TLS", _verify_tls, "true"),
-    )
-
-
-class _Reader:
-    def __init__(self, env: Mapping[str, str]):
-        self._env = env
-
-    def __call__(self, name: str, parse: Callable, default: str | None = None):
-        text = self._env.get(name, default)
-        if text is None:
-            raise ConfigError(f"{name} is not set: {_advice(parse)}")
-        try:
-            return parse(text.strip())
-        except ValueError as error:
-            raise ConfigError(f"{name} is not usable: {error}") from error
-
-    def secret(self, name: str, parse: Callable[[str], str], default: str | None = None) -> str:
-        if name in self._env:
-            return self(name, parse)
-        path = self._env.get(f"{name}_FILE")
-        if path is None and default is not None:
-            return default
-        if path is None:
-            raise ConfigError(
-                f"{name} is not set: write it, or the path of its file in {name}_FILE"
-            )
-        return _read_secret(f"{name}_FILE", Path(path), parse)
-
-
-def _advice(parse: Callable) -> str:
-    """What to write, in the words that the parser itself refuses an empty value with."""
-    try:
-        parse("")
-    except ValueError as error:
-        return str(error)
-    return "write a value"
-
-
-def _read_secret(name: str, path: Path, parse: Callable[[str], str]) -> str:
-    try:
-        return parse(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        # The reason only: never what the file holds.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{name} names a file that is not usable ({path}): {reason}") from error
+    config = settings.read(Config, env, instance)
+    _check_prices(config)
+    if config.tip_min_sats > config.tip_max_sats:
+        raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
+    return config
 
 
 def _make_directory(instance: Path) -> None:
@@ -247,238 +392,13 @@ def _make_directory(instance: Path) -> None:
         raise ConfigError(f"{instance} cannot be made for our data: {error.strerror}") from error
 
 
-def _secret_key(read: _Reader, instance: Path) -> str:
-    """SECRET_KEY, or what SECRET_KEY_FILE holds, or the key made at the first start."""
-    if "SECRET_KEY" in read._env or "SECRET_KEY_FILE" in read._env:
-        return read.secret("SECRET_KEY", _key)
-    path = instance / "secret-key"
-    if not path.exists():
-        _make_secret(path)
-    return _read_secret("SECRET_KEY_FILE", path, _key)
-
-
-def _make_secret(path: Path) -> None:
-    # Written beside, then linked: two programs that start together end with one whole key.
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def _text(value: str) -> str:
-    if not value:
-        raise ValueError("write a value")
-    return value
-
-
-def _secret(value: str) -> str:
-    if len(value) < 8:
-        raise ValueError("write at least 8 characters")
-    return value
-
-
-def _key(value: str) -> str:
-    # Every visitor has a cookie signed with it: a key that can be guessed is guessed at home.
-    if len(value) < 32 or "," in value:
-        raise ValueError(
-            "write at least 32 random characters and no comma, such as openssl rand -hex 32 prints"
+def _check_prices(config: Config) -> None:
+    prices = Prices(config.price_msat_per_day, config.price_msat_per_gb_day)
+    if prices.msat_per_day + prices.msat_per_gb_day == 0:
+        raise ConfigError("PRICE_MSAT_PER_DAY or PRICE_MSAT_PER_GB_DAY must be above 0")
+    largest = Terms(config.space_sizes_mb[-1], LONGEST_SECONDS // DAY, "days")
+    if prices.price_msat(largest) > DEAREST_MSAT:
+        raise ConfigError(
+            "PRICE_MSAT_PER_DAY and PRICE_MSAT_PER_GB_DAY are too high: two years of the largest "
+            "size would cost more than a thousand bitcoin"
         )
-    return value
-
-
-def _host(value: str) -> str:
-    if not HOST.fullmatch(value):
-        raise ValueError("write a host name in lower case, such as shop.example")
-    return value
-
-
-def _public_url(value: str) -> str:
-    # Compared with what browsers send as Origin: no capitals, nothing behind the host.
-    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", value)
-    if not match:
-        raise ValueError(
-            "write the shop's address in lower case and without a path, such as https://shop.example"
-        )
-    if match[1] == "http" and not _is_safe_without_tls(match[2].strip("[]")):
-        raise ValueError(
-            "write it with https:// (http:// is for this machine and .onion alone): receipts and "
-            "passwords would travel in clear, and tip jars refuse such a shop"
-        )
-    return value.rstrip("/")
-
-
-def _is_safe_without_tls(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".onion"))
-
-
-def _panel_url(value: str) -> str:
-    match = re.fullmatch(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)(/\S*)?", value)
-    if not match:
-        raise ValueError("write ISPConfig's address, such as https://panel.example:8080")
-    path = match[3] if match[3] not in (None, "/") else "/remote/json.php"
-    return match[1] + path
-
-
-def is_postgresql_url(value: str) -> bool:
-    """Whether its parts are clear: a part of a password, taken for another, ends up in messages."""
-    try:
-        urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
-    except ValueError:
-        return False
-    return bool(POSTGRESQL_URL.fullmatch(value))
-
-
-def _database_url(value: str) -> str:
-    if not (re.match(r"sqlite:///.", value) or is_postgresql_url(value)):
-        # Not the value: it may hold a password.
-        raise ValueError(
-            "write sqlite:///path or postgresql://user:password@host/database, with / @ : ? # and "
-            "% in a password as %2F %40 %3A %3F %23 %25"
-        )
-    return value
-
-
-def _smtp_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    is_host = re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:]+", parts.hostname or "")
-    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
-    if value and not (parts.scheme in ("smtp", "smtps") and is_host and is_bare and port != 0):
-        # Not the value: it may hold a password.
-        raise ValueError(
-            "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465 "
-            "(TLS), with / @ : ? # and % in a password as %2F %40 %3A %3F %23 %25"
-        )
-    return value
-
-
-def _mail_host(public_url: str) -> str:
-    host = urlsplit(public_url).hostname
-    return "localhost" if ":" in host else host
-
-
-def _sender(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", value):
-        raise ValueError("write the address that our mails come from, such as hosting@shop.example")
-    return value
-
-
-def _name_server(value: str) -> str:
-    address, _, port = value.rpartition(":") if value.count(":") == 1 else (value, "", "53")
-    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError("write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353")
-    try:
-        return f"{ipaddress.ip_address(address)}#{port}"
-    except ValueError:
-        raise ValueError(
-            "write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353"
-        ) from None
-
-
-def _panel_prefix(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9]{0,5}_", value):
-        raise ValueError(
-            "write a letter, up to five letters or digits, and an underscore, such as ls_"
-        )
-    return value
-
-
-def _verify_tls(value: str) -> bool | str:
-    if value in ("true", "false"):
-        return value == "true"
-    try:
-        ssl.create_default_context().load_verify_locations(value)
-    except OSError:  # of the file, or of what is in it
-        raise ValueError("write true, false or the path of a file with CA certificates") from None
-    return value
-
-
-def _ftp_address(value: str) -> tuple[str, int]:
-    match = re.fullmatch(r"([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
-    port = int(match[2] or 21) if match else 0
-    if not 0 < port < 65536:
-        raise ValueError("write host names with or without a port, such as ftp.example:21")
-    return match[1].strip("[]"), port
-
-
-def _yes_or_no(yes: str, no: str) -> Callable[[str], bool]:
-    def parse(value: str) -> bool:
-        if value not in (yes, no):
-            raise ValueError(f"write {yes} or {no}")
-        return value == yes
-
-    return parse
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in words:
-            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
-        return value
-
-    return parse
-
-
-def _limit(value: str) -> str:
-    if not LIMIT.fullmatch(value):
-        raise ValueError("write a limit such as 20 per minute")
-    return value
-
-
-def _limit_storage(value: str) -> str:
-    if value != "memory://" and not re.fullmatch(r"(redis|rediss|redis\+unix)://\S+", value):
-        # Not the value: it may hold a password.
-        raise ValueError("write memory:// or a Redis, such as redis://localhost:6379")
-    return value
-
-
-def _whole(least: int, most: int = 10**12) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
-            raise ValueError(f"write a whole number from {least} to {most}")
-        return int(value)
-
-    return parse
-
-
-def _matching(pattern: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"write a value that matches {pattern}")
-        return value
-
-    return parse
-
-
-def _list_of(parse_one: Callable) -> Callable[[str], tuple]:
-    def parse(value: str) -> tuple:
-        return tuple(parse_one(part.strip()) for part in value.split(",")) if value else ()
-
-    return parse
-
-
-def _ids(value: str) -> tuple[int, ...]:
-    ids = tuple(_whole(1, 10**6)(part.strip()) for part in value.split(","))
-    if len(set(ids)) != len(ids):
-        raise ValueError("write each server id once, such as 1,2")
-    return ids
-
-
-def _sizes(value: str) -> tuple[int, ...]:
-    sizes = [_whole(10, 10**8)(part.strip()) for part in value.split(",")]
-    if len(set(sizes)) != len(sizes):
-        raise ValueError("write each size once, such as 100,500")
-    return tuple(sorted(sizes))

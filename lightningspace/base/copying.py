@@ -7,8 +7,8 @@ import psycopg
 from peewee import Database, PeeweeException, SqliteDatabase, sort_models
 
 from lightningspace.base import models
-from lightningspace.base.config import is_postgresql_url
 from lightningspace.base.models import Table
+from lightningspace.base.parsers import is_postgresql_url
 
 ROWS_AT_ONCE = 1000
 

@@ -11,8 +11,8 @@ import pytest
 
 from app import create_app
 from lightningspace import shop
-from lightningspace.base import models
-from lightningspace.base.config import ConfigError, from_env
+from lightningspace.base import models, settings, settings_page
+from lightningspace.base.config import Config, ConfigError, from_env
 from lightningspace.base.models import Account, Fact
 from lightningspace.rules import capacity, orders
 from lightningspace.shop import WrongKey
@@ -168,9 +168,20 @@ def test_a_refused_secret_is_not_repeated(tmp_path, name):
 
 
 def test_every_setting_is_tested_for_wrong_values():
-    source = (ROOT / "lightningspace" / "base" / "config.py").read_text()
-    settings = set(re.findall(r"""read(?:\.secret)?\(\s*"([A-Z_]+)\"""", source))
-    assert settings == set(WRONG)
+    assert {name.upper() for name in settings.declared(Config)} == set(WRONG)
+
+
+def test_the_page_of_settings_is_that_of_the_declarations():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert page == settings_page.text(), (
+        "docs/settings.md is of other settings: run `make settings`"
+    )
+
+
+def test_the_page_says_what_each_setting_does():
+    for name, setting in settings.declared(Config).items():
+        assert re.search(rf"^\| `{name.upper()}`.* \| .+ \| \S.*\. \|$", settings_page.text(), re.M)
+        assert "|" not in setting.does, "it would end the table's cell"
 
 
 @pytest.mark.parametrize(

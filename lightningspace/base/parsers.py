@@ -1,0 +1,220 @@
+"""What the text of a setting says: each parser raises ValueError, which says what to write."""
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+HOST = re.compile(
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+)
+POSTGRESQL_URL = re.compile(r"postgresql://([^/?#]*@)?[^/@?#]*/[^/@?#]+(\?[^@#]*)?")
+LIMIT = re.compile(r"[1-9][0-9]{0,8} per (second|minute|hour|day)")
+
+
+def text(value: str) -> str:
+    if not value:
+        raise ValueError("write a value")
+    return value
+
+
+def secret(value: str) -> str:
+    if len(value) < 8:
+        raise ValueError("write at least 8 characters")
+    return value
+
+
+def key(value: str) -> str:
+    # Every visitor has a cookie signed with it: a key that can be guessed is guessed at home.
+    if len(value) < 32 or "," in value:
+        raise ValueError(
+            "write at least 32 random characters and no comma, such as openssl rand -hex 32 prints"
+        )
+    return value
+
+
+def host(value: str) -> str:
+    if not HOST.fullmatch(value):
+        raise ValueError("write a host name in lower case, such as shop.example")
+    return value
+
+
+def public_url(value: str) -> str:
+    # Compared with what browsers send as Origin: no capitals, nothing behind the host.
+    match = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", value)
+    if not match:
+        raise ValueError(
+            "write the shop's address in lower case and without a path, such as https://shop.example"
+        )
+    if match[1] == "http" and not _is_safe_without_tls(match[2].strip("[]")):
+        raise ValueError(
+            "write it with https:// (http:// is for this machine and .onion alone): receipts and "
+            "passwords would travel in clear, and tip jars refuse such a shop"
+        )
+    return value.rstrip("/")
+
+
+def _is_safe_without_tls(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".onion"))
+
+
+def panel_url(value: str) -> str:
+    match = re.fullmatch(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)(/\S*)?", value)
+    if not match:
+        raise ValueError("write ISPConfig's address, such as https://panel.example:8080")
+    path = match[3] if match[3] not in (None, "/") else "/remote/json.php"
+    return match[1] + path
+
+
+def is_postgresql_url(value: str) -> bool:
+    """Whether its parts are clear: a part of a password, taken for another, ends up in messages."""
+    try:
+        urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
+    except ValueError:
+        return False
+    return bool(POSTGRESQL_URL.fullmatch(value))
+
+
+def database_url(value: str) -> str:
+    if not (re.match(r"sqlite:///.", value) or is_postgresql_url(value)):
+        # Not the value: it may hold a password.
+        raise ValueError(
+            "write sqlite:///path or postgresql://user:password@host/database, with / @ : ? # and "
+            "% in a password as %2F %40 %3A %3F %23 %25"
+        )
+    return value
+
+
+def smtp_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_host = re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:]+", parts.hostname or "")
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
+    if value and not (parts.scheme in ("smtp", "smtps") and is_host and is_bare and port != 0):
+        # Not the value: it may hold a password.
+        raise ValueError(
+            "write smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465 "
+            "(TLS), with / @ : ? # and % in a password as %2F %40 %3A %3F %23 %25"
+        )
+    return value
+
+
+def sender(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", value):
+        raise ValueError("write the address that our mails come from, such as hosting@shop.example")
+    return value
+
+
+def name_server(value: str) -> str:
+    address, _, port = value.rpartition(":") if value.count(":") == 1 else (value, "", "53")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError("write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353")
+    try:
+        return f"{ipaddress.ip_address(address)}#{port}"
+    except ValueError:
+        raise ValueError(
+            "write a name server's address, such as 9.9.9.9 or 127.0.0.1:5353"
+        ) from None
+
+
+def panel_prefix(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,5}_", value):
+        raise ValueError(
+            "write a letter, up to five letters or digits, and an underscore, such as ls_"
+        )
+    return value
+
+
+def verify_tls(value: str) -> bool | str:
+    if value in ("true", "false"):
+        return value == "true"
+    try:
+        ssl.create_default_context().load_verify_locations(value)
+    except OSError:  # of the file, or of what is in it
+        raise ValueError("write true, false or the path of a file with CA certificates") from None
+    return value
+
+
+def ftp_address(value: str) -> tuple[str, int]:
+    match = re.fullmatch(r"([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
+    port = int(match[2] or 21) if match else 0
+    if not 0 < port < 65536:
+        raise ValueError("write host names with or without a port, such as ftp.example:21")
+    return match[1].strip("[]"), port
+
+
+def yes_or_no(yes: str, no: str) -> Callable[[str], bool]:
+    def parse(value: str) -> bool:
+        if value not in (yes, no):
+            raise ValueError(f"write {yes} or {no}")
+        return value == yes
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
+        return value
+
+    return parse
+
+
+def limit(value: str) -> str:
+    if not LIMIT.fullmatch(value):
+        raise ValueError("write a limit such as 20 per minute")
+    return value
+
+
+def limit_storage(value: str) -> str:
+    if value != "memory://" and not re.fullmatch(r"(redis|rediss|redis\+unix)://\S+", value):
+        # Not the value: it may hold a password.
+        raise ValueError("write memory:// or a Redis, such as redis://localhost:6379")
+    return value
+
+
+def whole(least: int, most: int = 10**12) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
+            raise ValueError(f"write a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def matching(pattern: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write a value that matches {pattern}")
+        return value
+
+    return parse
+
+
+def list_of(parse_one: Callable) -> Callable[[str], tuple]:
+    def parse(value: str) -> tuple:
+        return tuple(parse_one(part.strip()) for part in value.split(",")) if value else ()
+
+    return parse
+
+
+def server_ids(value: str) -> tuple[int, ...]:
+    ids = tuple(whole(1, 10**6)(part.strip()) for part in value.split(","))
+    if len(set(ids)) != len(ids):
+        raise ValueError("write each server id once, such as 1,2")
+    return ids
+
+
+def sizes(value: str) -> tuple[int, ...]:
+    mb = [whole(10, 10**8)(part.strip()) for part in value.split(",")]
+    if len(set(mb)) != len(mb):
+        raise ValueError("write each size once, such as 100,500")
+    return tuple(sorted(mb))
