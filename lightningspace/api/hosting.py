@@ -279,7 +279,7 @@ def _every_password(setting: _Setting, value: str | None):
 
 def _login_password(setting: _Setting, value: str):
     new = setting.checked(NewPasswordForm, "new", value)
-    hashed = passwords.make_hash(new, logins.place(is_known=True))
+    hashed = passwords.make_hash(new, logins.place_for_new_password())
     return partial(sessions.end_all, setting.account.id, password_hash=hashed)
 
 

@@ -308,37 +308,41 @@ class Config:
     )
     orders_limit: str = LIMITS.setting(
         limit,
-        "Orders that one network may place. For each hosting, those of its owner and its programs "
-        "are counted apart.",
+        "Orders that one network may place. Each hosting has a count of its own for what its owner "
+        "and its programs order.",
         "20 per minute",
     )
     orders_limit_overall: str = LIMITS.setting(
         limit,
-        "Orders that all networks may place together. For each hosting, those of its owner and its "
-        "programs are counted apart.",
+        "Orders that all networks together may place. Each hosting has a count of its own for what "
+        "its owner and its programs order.",
         "300 per minute",
     )
     logins_limit: str = LIMITS.setting(
         limit,
-        "Logins of one network; with a receipt, only those that fail. For each hosting, and once "
-        "more for all hostings together, those of browsers that were logged in to it before are "
-        "counted apart, as are passwords that are given or set behind the login.",
+        "Attempts of one network to log in or to prove who one is, by password, receipt or wallet. "
+        "Before the login, a receipt counts only when it fails. Each hosting has a count of its "
+        "own for browsers that were logged in to it before, and all of those share one more. New "
+        "login passwords have the same limit, in a count of their own.",
         "10 per minute",
     )
     logins_limit_overall: str = LIMITS.setting(
         limit,
-        "Logins by password of all networks together; what is counted apart, for each hosting.",
+        "Logins by password of all networks together. What each hosting counts on its own, all "
+        "networks together may do so often to that hosting.",
         "300 per minute",
     )
     changes_limit: str = LIMITS.setting(
         limit,
-        "Changes that one network may ask the API for, for each hosting apart.",
+        "Changes that one network may make to one hosting: all of them over the API, and in the "
+        "control center new passwords for services, a new address for reminders, retries, and "
+        "attempts to close that name another hosting. API and control center count apart.",
         "60 per minute",
     )
     changes_limit_overall: str = LIMITS.setting(
         limit,
-        "Changes that all networks together may ask the API for, for each hosting apart, and "
-        "without a credential.",
+        "Changes that all networks together may make to one hosting, or ask the API for without a "
+        "valid credential.",
         "600 per minute",
     )
     tips_limit: str = LIMITS.setting(

@@ -121,7 +121,7 @@ def close():
 
 
 @blueprint.post("/close")
-@limits.limited("logins", lambda response: response.status_code == 400)
+@limits.limited("changes", lambda response: response.status_code == 400, limits.owners)
 def close_for_good():
     form, account = CloseForm(), control.this_account()
     if form.username.data != account.username:

@@ -120,7 +120,7 @@ def status():
 
 
 @blueprint.post("/retry")
-@limits.limited("logins", lambda response: True)
+@limits.limited("changes", among=limits.owners)
 def retry():
     if _status()["failing"]:
         reconcile.try_now(this_account().id)

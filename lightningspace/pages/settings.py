@@ -72,7 +72,7 @@ def _settings_page(status: int = 200, **forms):
 
 
 @blueprint.post("/settings/password")
-@limits.limited("logins", lambda response: True)
+@limits.limited("changes", among=limits.owners)
 def service_password():
     """Of one service or all at once: the typed one, or one that we make up and show."""
     rows = control.own_rows()
@@ -170,7 +170,7 @@ def htaccess():
 
 
 @blueprint.post("/settings/email")
-@limits.limited("logins", lambda response: True)
+@limits.limited("changes", among=limits.owners)
 def email():
     form = EmailForm()
     if not form.validate_on_submit():
@@ -210,7 +210,7 @@ def change_password():
     if form.current and logins.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
         return _settings_page(400, login_form=form)
-    facts = {"password_hash": passwords.make_hash(form.new.data, logins.place(is_known=True))}
+    facts = {"password_hash": passwords.make_hash(form.new.data, logins.place_for_new_password())}
     if not form.ends_receipt.data:
         logins.log_out_everywhere(proved=bool(form.current), **facts)
         flash("Your login password is changed, and every other browser is logged out.")

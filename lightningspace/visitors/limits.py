@@ -126,6 +126,13 @@ def customers() -> str:
     return current_user.account.id if is_at_home else STRANGERS
 
 
+def owners() -> str:
+    """As `customers`, apart from the programs that the customer has given a token to: none of them
+    keeps him from his own changes.
+    """
+    return f"owners, {customers()}"
+
+
 def those_known() -> str:
     """As `customers`, for a login: whoever this browser knows does not wait behind strangers."""
     if "known" not in session:
@@ -142,7 +149,7 @@ def limited(
     """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
 
     `counts`: whether a request with this response counts, such as an order placed; None: all do.
-    `among`: who shares the limits, STRANGERS or one customer.
+    `among`: who shares the limits, such as STRANGERS or one customer.
     """
     return _limited(what, counts, among, f"{what}_limit_overall")
 

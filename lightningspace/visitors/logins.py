@@ -60,10 +60,19 @@ def place(is_known: bool = False) -> AbstractContextManager:
     """
     if not is_known:
         return passwords.STRANGERS.place(networks.network())
+    return _place_of_known("hashes of those known")
+
+
+def place_for_new_password() -> AbstractContextManager:
+    """As `place`, for whoever sets a password: as often as logins, but counted apart from them."""
+    return _place_of_known("hashes of new passwords")
+
+
+def _place_of_known(counted_as: str) -> AbstractContextManager:
     # Limited over all accounts: else three networks with many one-sat accounts could hold every
     # place here for ever.
     config = this_shop().config
-    limits.take("hashes of those known", config.logins_limit, config.logins_limit_overall)
+    limits.take(counted_as, config.logins_limit, config.logins_limit_overall)
     return passwords.KNOWN.place(networks.network())
 
 

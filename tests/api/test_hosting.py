@@ -36,6 +36,8 @@ from lightningspace.rules import (
 )
 from tests.conftest import (
     at_once,
+    csrf_token,
+    enter,
     eventually,
     invoices_asked_for,
     let_the_server_follow,
@@ -1241,6 +1243,35 @@ def test_changes_are_limited_and_looks_are_not(owner):
         assert problem(answer) == (429, "too_many_requests")
         assert answer.headers["Retry-After"]
     assert owner.get().status_code == 200
+
+
+@with_settings(CHANGES_LIMIT="2 per day", CHANGES_LIMIT_OVERALL="2 per day")
+def test_a_program_keeps_the_owner_from_no_change(client, this_shop, alice, app):
+    reader = program(client, this_shop, alice, "read")
+    answers = [problem(reader.patch("/hosting", {"https": True}))[0] for _ in range(3)]
+    assert answers == [403, 403, 429]
+    browser = enter(app.test_client(), alice)
+    fields = {"csrf_token": csrf_token(browser.get("/account").text)}
+    fields |= {"service": "all", "password": GOOD}
+    assert browser.post("/account/settings/password", data=fields).status_code == 303
+
+
+@with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="2 per day")
+def test_logins_leave_a_new_login_password_possible(app, owner):
+    browser = app.test_client()
+    log_in(browser, "alice", "correct horse")  # it is known from now on
+    statuses = [log_in(browser, "alice", "wrong password").status_code for _ in range(3)]
+    assert statuses == [400, 400, 429]
+    assert owner.patch("/hosting", {"login_password": GOOD}).status_code == 200
+
+
+@with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="2 per day")
+def test_new_login_passwords_are_limited_and_leave_logins_possible(app, owner):
+    browser = app.test_client()
+    log_in(browser, "alice", "correct horse")
+    statuses = [owner.patch("/hosting", {"login_password": GOOD}).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert log_in(browser, "alice", GOOD).location == "/account"
 
 
 @pytest.mark.each_database

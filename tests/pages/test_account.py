@@ -15,6 +15,7 @@ from tests.conftest import (
     csrf_token,
     enter,
     let_the_server_follow,
+    log_in,
     open_account,
     with_settings,
     work,
@@ -466,13 +467,47 @@ def test_a_bad_password_is_refused_beside_its_field(browser, alice):
     assert everything_of(alice) == before
 
 
-@with_settings(LOGINS_LIMIT="3 per day")
+@with_settings(CHANGES_LIMIT="3 per day")
 def test_passwords_are_changed_so_often_and_not_more(browser):
     answers = [
         send(browser, "/settings/password", service="all", password=GOOD).status_code
         for _ in range(4)
     ]
     assert answers == [303, 303, 303, 429]
+
+
+# What is limited as a change, and the status of its answer.
+CHANGES = [
+    ("/settings/password", {"service": "all", "password": GOOD}, 303),
+    ("/settings/email", {"email": "no address"}, 400),
+    ("/retry", {}, 303),
+    ("/close", {"username": "bobby"}, 400),
+]
+
+
+@with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="2 per day")
+def test_twenty_changes_leave_logins_possible(browser, alice, app):
+    for _ in range(5):
+        for path, fields, status in CHANGES:
+            assert send(browser, path, **fields).status_code == status
+    assert send(browser, "/prove", password="correct horse").status_code == 303
+    browser.post("/logout", data={"csrf_token": csrf_token(browser.get("/account").text)})
+    assert log_in(browser, "alice", "correct horse").location == "/account"
+    assert log_in(app.test_client(), "alice", "correct horse").location == "/account"
+
+
+@with_settings(
+    **{"LOGINS_LIMIT": "2 per day", "LOGINS_LIMIT_OVERALL": "2 per day"},
+    **{"CHANGES_LIMIT": "4 per day", "CHANGES_LIMIT_OVERALL": "4 per day"},
+)
+def test_logins_leave_changes_possible(browser, app):
+    for _ in range(3):
+        proof = send(browser, "/prove", password="wrong password")
+        login = log_in(app.test_client(), "alice", "wrong password")
+    assert (proof.status_code, login.status_code) == (429, 429)
+    for path, fields, status in CHANGES:
+        assert send(browser, path, **fields).status_code == status
+    assert send(browser, "/retry").status_code == 429
 
 
 # -- on and off ------------------------------------------------------------------------
