@@ -20,6 +20,7 @@ from lightningspace.api.selling import api
 from lightningspace.base import models, names, passwords, qr
 from lightningspace.base.clock import clock_time, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
+from lightningspace.base.prices import EXTRAS, Size
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
 from lightningspace.visitors import forms, logins
@@ -214,11 +215,13 @@ ERRORS = {
 def register_template_tools(app: Flask) -> None:
     app.add_template_global(now)
     app.add_template_global(services.SERVICE_NAMES, "SERVICE_NAMES")
+    app.add_template_global(EXTRAS, "EXTRAS")
     app.add_template_filter(qr.svg, "qr")
     app.add_template_filter(forms.size_in_words, "size")
     app.add_template_filter(names.in_unicode)
     app.add_template_filter(sats)
     app.add_template_filter(order_book.terms_of, "terms")
+    app.add_template_filter(lambda row: vars(Size.of(row)), "size_fields")
     app.add_template_filter(lambda msat: sats(msat - 999), "sats_down")
     app.add_template_filter(iso_time)
     app.add_template_filter(clock_time)

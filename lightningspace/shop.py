@@ -6,7 +6,7 @@ from flask import current_app
 
 from lightningspace.base.config import Config
 from lightningspace.base.models import Fact, Server, transaction
-from lightningspace.base.prices import Prices
+from lightningspace.base.prices import EXTRAS, Prices
 from lightningspace.base.vault import Vault
 from lightningspace.outside import node as lightning
 from lightningspace.outside.dns import Resolver
@@ -54,8 +54,7 @@ def build(config: Config) -> Shop:
         prices=Prices(
             config.price_msat_per_day,
             config.price_msat_per_gb_day,
-            config.price_msat_per_address_day,
-            config.price_msat_per_domain_day,
+            {extra.name: extra.msat_per_day(config) for extra in EXTRAS},
         ),
         resolver=Resolver(config.dns_servers),
         ftp=FtpServers(config.ftp_addresses, config.ftp_tls, config.ftp_verify_tls),

@@ -2,7 +2,15 @@
 
 from lightningspace.base.clock import iso_time, now
 from lightningspace.base.models import Account, Domain, Order, Service
-from lightningspace.base.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS, Size, Terms
+from lightningspace.base.prices import (
+    EXTRAS,
+    EXTRAS_MAX,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    UNIT_SECONDS,
+    Size,
+    Terms,
+)
 from lightningspace.rules import (
     accounts,
     calendar,
@@ -18,7 +26,6 @@ from lightningspace.rules import domains as extra_domains
 from lightningspace.rules import tips as of_tips
 from lightningspace.rules.progress import Progress
 from lightningspace.shop import Shop
-from lightningspace.visitors.forms import EXTRAS_MAX
 
 # Of what was paid, so much is told with the hosting itself.
 PAYMENTS_SHOWN = 10
@@ -42,10 +49,9 @@ def prices(shop: Shop) -> dict:
             }
             for size in config.space_sizes_mb
         ],
-        "included": {"addresses": config.addresses_included, "domains": config.domains_included},
+        "included": {extra.name: extra.included(config) for extra in EXTRAS},
         "extra": {
-            "address_msat_per_day": config.price_msat_per_address_day,
-            "domain_msat_per_day": config.price_msat_per_domain_day,
+            **{f"{extra.one}_msat_per_day": extra.msat_per_day(config) for extra in EXTRAS},
             "most_of_each": EXTRAS_MAX,
         },
         "time": {
@@ -105,9 +111,8 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "php": _php(account, rows),
         "mailboxes": mailboxes(shop, known, is_owner),
         "forwards": forwards(known),
-        "addresses_allowed": services.addresses_allowed(shop, account),
+        **{f"{extra.name}_allowed": extra.allowed(shop.config, account) for extra in EXTRAS},
         "domains": domains(shop, known),
-        "domains_allowed": services.domains_allowed(shop, account),
         "orders": [order(each) for each in order_book.unpaid(account.id)],
         "payments": [order(each) for each in _payments(account.id)],
         "tips": tips(shop, account),
@@ -282,7 +287,7 @@ def order(of: Order) -> dict:
         "state": order_book.state(of),
         "price_msat": of.amount_msat,
         "received_msat": of.received_msat,
-        "size": size(order_book.size_of(of)) if of.space_mb else None,
+        "size": size(Size.of(of)) if of.space_mb else None,
         "time": time(terms) if terms else None,
         "placed_at": _time(of.placed_at),
         "expires_at": _time(of.expires_at),

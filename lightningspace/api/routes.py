@@ -6,10 +6,15 @@ from lightningspace.api import hosting, selling
 from lightningspace.api.bodies import TEXT, WHOLE, YES_NO
 from lightningspace.api.tips import TIP_FIELDS
 from lightningspace.base import messages, names, passwords
-from lightningspace.base.prices import LONGEST_SECONDS, SHORTEST_SECONDS, UNIT_SECONDS
+from lightningspace.base.prices import (
+    EXTRAS,
+    EXTRAS_MAX,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    UNIT_SECONDS,
+)
 from lightningspace.rules import tips
 from lightningspace.shop import Shop
-from lightningspace.visitors.forms import EXTRAS_MAX
 
 # Every `code` of a problem: its status, and what it means.
 CODES = {
@@ -107,8 +112,7 @@ def fields(shop: Shop) -> dict[str, dict]:
         "space_mb": {"enum": list(shop.config.space_sizes_mb)},
         "duration": {"minimum": 1, "maximum": LONGEST_SECONDS // SHORTEST_SECONDS},
         "unit": {"enum": list(UNIT_SECONDS)},
-        "extra_addresses": {"minimum": 0, "maximum": EXTRAS_MAX},
-        "extra_domains": {"minimum": 0, "maximum": EXTRAS_MAX},
+        **{extra.column: {"minimum": 0, "maximum": EXTRAS_MAX} for extra in EXTRAS},
         "address": {"pattern": "@", "description": "of one of the hosting's domains with mail"},
         "destination": {"pattern": "@", "maxLength": 254},
         "quota_mb": {"minimum": 1},

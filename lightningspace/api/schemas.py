@@ -3,7 +3,7 @@
 from lightningspace.api import resources
 from lightningspace.api.tips import STATES
 from lightningspace.base import messages
-from lightningspace.base.prices import UNIT_SECONDS, Size
+from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
 from lightningspace.rules import services, tips
 
 PREFIX = "#/components/schemas/"
@@ -117,8 +117,10 @@ SCHEMAS = {
     "Prices": record(
         {"price": record(space_mb=COUNT, time=ref("Time"), msat=COUNT)},
         sizes=list_of(record(space_mb=COUNT, rate_msat_per_day=COUNT, price_msat_of_30_days=COUNT)),
-        included=record(addresses=COUNT, domains=COUNT),
-        extra=record(address_msat_per_day=COUNT, domain_msat_per_day=COUNT, most_of_each=COUNT),
+        included=record(**{extra.name: COUNT for extra in EXTRAS}),
+        extra=record(
+            **{f"{extra.one}_msat_per_day": COUNT for extra in EXTRAS}, most_of_each=COUNT
+        ),
         time=record(
             unit_seconds=record(**dict.fromkeys(UNIT_SECONDS, COUNT)),
             shortest_seconds=COUNT,
@@ -163,9 +165,8 @@ SCHEMAS = {
         php=record(choice=STRING, choices=list_of(record(id=STRING, name=STRING))),
         mailboxes=list_of(ref("Mailbox")),
         forwards=list_of(ref("Forward")),
-        addresses_allowed=COUNT,
+        **{f"{extra.name}_allowed": COUNT for extra in EXTRAS},
         domains=list_of(ref("Domain")),
-        domains_allowed=COUNT,
         orders=list_of(ref("Order")),
         payments=list_of(ref("Order")),
         tips=record(

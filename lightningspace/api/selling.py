@@ -8,7 +8,6 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from threading import BoundedSemaphore
 
 from flask import Blueprint, Response, g, request, url_for
@@ -42,7 +41,7 @@ KEY = re.compile(r"[\x21-\x7e]{16,200}")
 ORDER_FIELDS = {"space_mb": WHOLE, "duration": WHOLE, "unit": TEXT}
 ORDER_FIELDS |= {"username": TEXT, "password": TEXT, "email": TEXT}
 TIME_FIELDS = {"duration": WHOLE, "unit": TEXT}
-SIZE_FIELDS = {"space_mb": WHOLE, "extra_addresses": WHOLE, "extra_domains": WHOLE}
+SIZE_FIELDS = dict.fromkeys(Size.__annotations__, WHOLE)
 
 api.register_error_handler(ApiError, answers.of_api_error)
 api.register_error_handler(BadBody, answers.of_bad_body)
@@ -357,9 +356,8 @@ def sell_size(found: Holder, size: Size) -> Response | None:
 
 
 def sell_one_more(found: Holder, what: str) -> Response | None:
-    """402 for one more of "addresses" or "domains"; None when it is there now."""
-    size, extra = ledger.size(account_now(found)), f"extra_{what}"
-    return sell_size(found, replace(size, **{extra: getattr(size, extra) + 1}))
+    """402 for one more of an extra; None when it is there now."""
+    return sell_size(found, ledger.size(account_now(found)).with_one_more(what))
 
 
 def wait_for_own_order(found: Holder) -> None:

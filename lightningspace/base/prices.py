@@ -4,29 +4,95 @@ Money buys time at today's rate. Time that is bought has a value, which melts aw
 end; whatever changes the end (an extension, another size) conserves that value to the msat.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 DAY = 24 * 60 * 60
 UNIT_SECONDS = {"hours": 60 * 60, "days": DAY, "months": 30 * DAY}
 SHORTEST_SECONDS = 60 * 60
 LONGEST_SECONDS = 730 * DAY
 MB_PER_GB = 1000
+# Of each extra: every page of the control center reads all that an account has.
+EXTRAS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What every hosting includes some of, and may have more of for a price a day.
+
+    The column of that name, in accounts and in orders, counts those beyond the included. Forms, the
+    API, prices and invoices follow from this.
+    """
+
+    name: str  # "addresses", as the API, its prices and the invoices say
+    one: str  # "address", as the name of its price says
+    title: str  # of its field in forms
+    in_words: str  # "mailboxes and forwards"
+    one_in_words: str  # "mailbox or forward"
+    several_in_words: str  # "mailboxes or forwards"
+
+    @property
+    def column(self) -> str:
+        return f"extra_{self.name}"
+
+    def included(self, config: Any) -> int:
+        """How many every hosting has: the setting <name>_included."""
+        return getattr(config, f"{self.name}_included")
+
+    def msat_per_day(self, config: Any) -> int:
+        """What each one more costs: the setting price_msat_per_<one>_day."""
+        return getattr(config, f"price_msat_per_{self.one}_day")
+
+    def allowed(self, config: Any, of: Any) -> int:
+        """How many an account may have, or what has another Size."""
+        return self.included(config) + getattr(of, self.column)
+
+    def counted(self, count: int) -> str:
+        words = self.one_in_words if count == 1 else self.several_in_words
+        return f"{count} extra {words}"
+
+
+ADDRESSES = Extra(
+    name="addresses",
+    one="address",
+    title="Mailboxes and forwards",
+    in_words="mailboxes and forwards",
+    one_in_words="mailbox or forward",
+    several_in_words="mailboxes or forwards",
+)
+DOMAINS = Extra(
+    name="domains",
+    one="domain",
+    title="Domains of your own",
+    in_words="domains",
+    one_in_words="domain",
+    several_in_words="domains",
+)
+EXTRAS = (ADDRESSES, DOMAINS)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What an account has room for; `extra_*` beyond what is included in every hosting."""
+    """What an account has room for: space, and how many of each of EXTRAS beyond the included."""
 
     space_mb: int
     extra_addresses: int = 0
     extra_domains: int = 0
 
+    @classmethod
+    def of(cls, row: Any) -> "Size":
+        """That of an account or an order, which have columns of these names."""
+        return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
+
     def fits_in(self, other: "Size") -> bool:
-        return (
-            self.space_mb <= other.space_mb
-            and self.extra_addresses <= other.extra_addresses
-            and self.extra_domains <= other.extra_domains
-        )
+        mine, others = vars(self), vars(other)
+        return all(mine[name] <= others[name] for name in mine)
+
+    def with_one_more(self, what: str) -> "Size":
+        """`what`: the name of an extra."""
+        column = f"extra_{what}"
+        return replace(self, **{column: getattr(self, column) + 1})
 
 
 @dataclass(frozen=True)
@@ -49,12 +115,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Prices:
-    """`msat_per_address_day` and `msat_per_domain_day`: of each one beyond the included."""
+    """`msat_per_extra_day`: of each one beyond the included, by the name of the extra."""
 
     msat_per_day: int
     msat_per_gb_day: int
-    msat_per_address_day: int = 0
-    msat_per_domain_day: int = 0
+    msat_per_extra_day: Mapping[str, int] = field(default_factory=dict)
 
     def rate(self, size: Size) -> int:
         """Today's price of holding `size`, in msat per day; at least 1."""
@@ -62,8 +127,10 @@ class Prices:
             1,
             self.msat_per_day
             + -(-self.msat_per_gb_day * size.space_mb // MB_PER_GB)
-            + self.msat_per_address_day * size.extra_addresses
-            + self.msat_per_domain_day * size.extra_domains,
+            + sum(
+                self.msat_per_extra_day.get(extra.name, 0) * getattr(size, extra.column)
+                for extra in EXTRAS
+            ),
         )
 
     def cost_msat(self, size: Size, seconds: int) -> int:

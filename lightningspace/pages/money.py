@@ -6,7 +6,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
-from lightningspace.base.prices import Terms
+from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
@@ -197,9 +197,10 @@ def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
         form=form,
         problem=problem,
         room_mb=capacity.larger_mb(shop, account),
-        addresses_included=shop.config.addresses_included,
-        domains_included=shop.config.domains_included,
-        prices=shop.prices,
+        extras=[
+            (form[extra.column], extra.included(shop.config), extra.msat_per_day(shop.config))
+            for extra in EXTRAS
+        ],
         split=services.SPLIT_PERCENT,
         **_other_size(form),
         **_selling(),

@@ -7,7 +7,7 @@ from peewee import fn
 from lightningspace import tipjar
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Order, lock_account, transaction
-from lightningspace.base.prices import DAY, Holding, Size
+from lightningspace.base.prices import ADDRESSES, DAY, DOMAINS, Extra, Holding, Size
 from lightningspace.rules import invoices, ledger, offers, order_book, services, wanted
 from lightningspace.shop import Shop
 
@@ -30,14 +30,18 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
             if (used_mb or 0) > part:
                 what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
                 return f"Your {what} uses {used_mb} MB, and would have {part} MB of that size."
-    rows = [row for row in services.of_account(account.id) if not row.gone]
-    addresses = sum(row.kind in services.ADDRESSES for row in rows)
-    if addresses > shop.config.addresses_included + size.extra_addresses:
-        return f"You have {addresses} mailboxes and forwards. Remove some first."
-    domains = Domain.select().where(Domain.account == account.id).count()
-    if domains > shop.config.domains_included + size.extra_domains:
-        return f"You have {domains} domains. Remove some first."
+    for extra, count in _in_use(account).items():
+        if count > extra.allowed(shop.config, size):
+            return f"You have {count} {extra.in_words}. Remove some first."
     return None
+
+
+def _in_use(account: Account) -> dict[Extra, int]:
+    rows = [row for row in services.of_account(account.id) if not row.gone]
+    return {
+        ADDRESSES: sum(row.kind in services.ADDRESSES for row in rows),
+        DOMAINS: Domain.select().where(Domain.account == account.id).count(),
+    }
 
 
 def renew(

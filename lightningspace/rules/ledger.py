@@ -9,7 +9,7 @@ from lightningspace.shop import Shop
 
 
 def size(account: Account) -> Size:
-    return Size(account.space_mb, account.extra_addresses, account.extra_domains)
+    return Size.of(account)
 
 
 def rate(shop: Shop, account: Account) -> int:

@@ -5,7 +5,7 @@ import hashlib
 from lightningspace.base import models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Order
-from lightningspace.base.prices import Size, Terms
+from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
@@ -84,18 +84,6 @@ def terms_of(order: Order) -> Terms | None:
     return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
 
 
-def size_of(order: Order) -> Size:
-    return Size(order.space_mb, order.extra_addresses, order.extra_domains)
-
-
-def size_columns(size: Size) -> dict:
-    return {
-        "space_mb": size.space_mb,
-        "extra_addresses": size.extra_addresses,
-        "extra_domains": size.extra_domains,
-    }
-
-
 # -- its invoice -----------------------------------------------------------------------
 
 
@@ -109,10 +97,10 @@ def describe(order: Order) -> str:
 
     An order that was lost with the database can be rebuilt from it.
     """
-    extras = order.extra_addresses or order.extra_domains
+    counts = {extra.name: getattr(order, extra.column) for extra in EXTRAS}
     size = f"{order.space_mb} MB"
-    if extras:
-        size += f" {order.extra_addresses} addresses {order.extra_domains} domains"
+    if any(counts.values()):
+        size += "".join(f" {count} {name}" for name, count in counts.items())
     time = f" {order.duration} {order.unit}" if order.duration else ""
     return f"Web hosting: {order.kind} {size}{time} {order.token[:8]}"
 

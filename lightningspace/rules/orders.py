@@ -279,7 +279,7 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
             return twin, False
         quote = quotes.extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
-        size = order_book.size_columns(ledger.size(account))
+        size = vars(ledger.size(account))
         return create(shop, kind="extend", amount_msat=quote.msat, **facts, **size), True
 
     return _place(shop, reserve)
@@ -292,9 +292,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
     is to be paid, and the account has this size now. Raises NotForSale (also for a size below what
     is used), ResizeWaits, SoldOut, TooManyUnpaid and NodeError.
     """
-    attempt = shop.vault.mac(
-        "resize", account_id, buyer.form_id, *map(str, order_book.size_columns(size).values())
-    )
+    attempt = shop.vault.mac("resize", account_id, buyer.form_id, *map(str, vars(size).values()))
 
     def reserve():
         account, twin = _customer(account_id, attempt)
@@ -308,7 +306,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
         if not amount_msat:
             accounts.renew(shop, account, quotes.resized(shop, account, size, 0), size)
             return None, False
-        facts = _of_owner(account, buyer, attempt) | order_book.size_columns(size)
+        facts = _of_owner(account, buyer, attempt) | vars(size)
         return create(shop, kind="resize", amount_msat=amount_msat, **facts), True
 
     return _place(shop, reserve)
@@ -339,7 +337,7 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
             door=tip.door,
             message=tip.message,
             amount_msat=tip.msat,
-            **order_book.size_columns(ledger.size(account)),
+            **vars(ledger.size(account)),
         )
         return order, True
 

@@ -12,7 +12,7 @@ from peewee import Case, IntegrityError
 from lightningspace.base import messages, passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Cursor, Order, lock_account, transaction
-from lightningspace.base.prices import DAY, Holding
+from lightningspace.base.prices import DAY, Holding, Size
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside.node import NodeError, NodeRefused, Payment
 from lightningspace.rules import (
@@ -247,7 +247,7 @@ def apply(shop: Shop, token: str) -> str | None:
 def _open(shop: Shop, order: Order) -> str | None:
     password, is_generated = _initial_password(shop, order.account)
     password_hash = passwords.make_hash(password)
-    terms, rate = order_book.terms_of(order), shop.prices.rate(order_book.size_of(order))
+    terms, rate = order_book.terms_of(order), shop.prices.rate(Size.of(order))
     horizon = shop.config.horizon_seconds
     holding = Holding().buy(order.received_msat, rate, horizon, terms.seconds if terms else 0)
     moment = clock_watch.latest() or now()
@@ -303,7 +303,7 @@ def _renew(shop: Shop, token: str) -> str | None:
     at = clock_watch.latest() or min(now(), order.paid_at)
     before = ledger.holding(account, at)
     # What was paid for is given, however full the server is and however much is in use.
-    size = order_book.size_of(order) if order.kind == "resize" else None
+    size = Size.of(order) if order.kind == "resize" else None
     after = quotes.bought(shop, account, order, order.received_msat, at)
     ends_at = ledger.ends_at(account, after, at)
     credit_msat = max(0, after.credit_msat - before.credit_msat)
@@ -350,7 +350,7 @@ def _reserve_again(shop: Shop, token: str) -> None:
                     username=orders.name_or_another(shop, order),
                     server=capacity.roomiest(shop),
                     receipt_epoch=order.receipt_epoch,
-                    **vars(order_book.size_of(order)),
+                    **vars(Size.of(order)),
                 )
                 is_late = order.kind != "open" or order.is_late
                 placed = (

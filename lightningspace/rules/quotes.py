@@ -1,6 +1,6 @@
 """What something costs an account now, and what it would have once that is paid."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Holding, Size, Terms
@@ -69,12 +69,11 @@ def other_size(shop: Shop, account: Account, size: Size) -> Quote:
 
 
 def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
-    """The size with one more of "addresses" or "domains", its price now and the end it leads to.
+    """The size with one more of an extra, its price now and the end it leads to.
 
     Raises NotForSale and ResizeWaits.
     """
-    size, extra = ledger.size(account), f"extra_{what}"
-    size = replace(size, **{extra: getattr(size, extra) + 1})
+    size = ledger.size(account).with_one_more(what)
     quote = other_size(shop, account, size)
     return size, quote.msat, quote.ends_at
 
@@ -87,10 +86,10 @@ def if_paid(shop: Shop, account: Account, order: Order) -> Quote:
 def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
     """What the account has once `msat` is paid for an order; `at`: when, None: now."""
     if order.kind == "resize":
-        return resized(shop, account, order_book.size_of(order), msat, at)
+        return resized(shop, account, Size.of(order), msat, at)
     terms = order_book.terms_of(order)
     # An order priced for a smaller size buys what its money is worth today.
-    is_as_priced = terms and ledger.size(account).fits_in(order_book.size_of(order))
+    is_as_priced = terms and ledger.size(account).fits_in(Size.of(order))
     return _extended(shop, account, msat, terms.seconds if is_as_priced else 0, at)
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from lightningspace import tipjar
-from lightningspace.base import names, ssh_keys, walls
+from lightningspace.base import names, prices, ssh_keys, walls
 from lightningspace.base.models import Account, Service
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside import lnurl
@@ -236,11 +236,11 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
 
 def addresses_allowed(shop: Shop, account: Account) -> int:
     """How many mailboxes and forwards it may have together."""
-    return shop.config.addresses_included + account.extra_addresses
+    return prices.ADDRESSES.allowed(shop.config, account)
 
 
 def domains_allowed(shop: Shop, account: Account) -> int:
-    return shop.config.domains_included + account.extra_domains
+    return prices.DOMAINS.allowed(shop.config, account)
 
 
 def redirected_names(shop: Shop, rows: list[Service]) -> list[str]:

@@ -28,6 +28,8 @@ from lightningspace.base import messages, names, passwords, ssh_keys
 from lightningspace.base.clock import now
 from lightningspace.base.prices import (
     DAY,
+    EXTRAS,
+    EXTRAS_MAX,
     LONGEST_SECONDS,
     SHORTEST_SECONDS,
     UNIT_SECONDS,
@@ -38,9 +40,6 @@ from lightningspace.outside import l402, lnurl
 from lightningspace.visitors import authorization
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
-# How many mailboxes and forwards, or domains, beyond the included may be bought: every page of the
-# control center reads all that an account has.
-EXTRAS_MAX = 100
 # What a form for an amount shows at first, within its bounds.
 SATS_AT_FIRST = 1000
 # The choice that means every service.
@@ -598,8 +597,6 @@ class SizeForm(Form):
     """
 
     space_mb = RadioField("Space", coerce=_whole, validate_choice=False)
-    extra_addresses = WholeNumberField("Mailboxes and forwards")
-    extra_domains = WholeNumberField("Domains of your own")
 
     def __init__(self, sizes_mb: tuple[int, ...], size: Size, **kwargs):
         super().__init__(data=vars(size), **kwargs)
@@ -609,14 +606,18 @@ class SizeForm(Form):
     def validate_space_mb(self, field):
         _check_size(field)
 
-    def validate_extra_addresses(self, field):
-        _check_extras(field)
-
-    def validate_extra_domains(self, field):
-        _check_extras(field)
-
     def size(self) -> Size:
-        return Size(self.space_mb.data, self.extra_addresses.data, self.extra_domains.data)
+        return Size(**{name: self[name].data for name in Size.__annotations__})
+
+
+def _check_extras(form, field):
+    if field.data is None or field.data > EXTRAS_MAX:
+        raise ValidationError(f"Write a whole number from 0 to {EXTRAS_MAX}.")
+
+
+# One field for each extra, between the space and what a subclass adds.
+for _extra in EXTRAS:
+    setattr(SizeForm, _extra.column, WholeNumberField(_extra.title, validators=[_check_extras]))
 
 
 class PrefilledSizeForm(SizeForm):
@@ -755,11 +756,6 @@ def _check_size(field):
     if field.process_errors or field.data not in sizes:
         field.errors.clear()  # WTForms' own words
         raise ValidationError(f"Choose one of these sizes: {', '.join(sizes.values())}.")
-
-
-def _check_extras(field):
-    if field.data is None or field.data > EXTRAS_MAX:
-        raise ValidationError(f"Write a whole number from 0 to {EXTRAS_MAX}.")
 
 
 def _are_valid(form: Form, fields: tuple[str, ...]) -> bool:

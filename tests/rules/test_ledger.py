@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from lightningspace.base import clock
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import DAY, LONGEST_SECONDS, Holding, Prices, Size
-from lightningspace.rules import ledger, order_book, quotes
+from lightningspace.rules import ledger, quotes
 
-PRICES = Prices(5000, 20000, 1000, 1000)
+PRICES = Prices(5000, 20000, {"addresses": 1000, "domains": 1000})
 HORIZON = 1095 * DAY
 SHOP = SimpleNamespace(
     prices=PRICES, config=SimpleNamespace(horizon_seconds=HORIZON, grace_days=14)
@@ -92,12 +92,12 @@ class Life:
             return
         order, before = self.orders.pop(number % len(self.orders)), self.holding
         msat = order.amount_msat + overpaid_msat if order.amount_msat else 0
-        size = order_book.size_of(order) if order.kind == "resize" else None
+        size = Size.of(order) if order.kind == "resize" else None
         after = quotes.bought(SHOP, self.account, order, msat)
         assert after.worth_msat == before.worth_msat + msat
         self.paid += msat
         self.term_paid = msat + (self.term_paid if before.seconds else before.credit_msat)
-        was_small = ledger.size(self.account).fits_in(order_book.size_of(order))
+        was_small = ledger.size(self.account).fits_in(Size.of(order))
         self.keep(after, size)
         assert self.holding == after
         if order.kind == "extend":

@@ -16,6 +16,7 @@ from lightningspace.base.models import (
     Session,
     Token,
 )
+from lightningspace.base.prices import EXTRAS_MAX
 from lightningspace.outside import l402
 from lightningspace.rules import (
     accounts,
@@ -28,7 +29,6 @@ from lightningspace.rules import (
     tokens,
 )
 from lightningspace.rules.orders import Tip
-from lightningspace.visitors.forms import EXTRAS_MAX
 from tests.conftest import csrf_token, log_in, place_order, record_payments, work
 
 pytestmark = pytest.mark.any_database

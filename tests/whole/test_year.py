@@ -27,7 +27,6 @@ from lightningspace.rules import (
     hostnames,
     ledger,
     offers,
-    order_book,
     orders,
     payments,
     quotes,
@@ -201,7 +200,9 @@ class Year:
     def change_prices(self) -> None:
         """The operator asks for more, or less, from now on."""
         factor = self.chance.choice([Fraction(1, 2), Fraction(3, 2), Fraction(7, 9)])
-        prices = Prices(int(5000 * factor), int(20000 * factor), 1000, 1000)
+        prices = Prices(
+            int(5000 * factor), int(20000 * factor), {"addresses": 1000, "domains": 1000}
+        )
         self.shop = replace(self.shop, prices=prices)
         self.worker = Worker(self.shop)
         self.counts["new prices"] += 1
@@ -394,7 +395,7 @@ class Year:
                 self.decide(number)
 
     def took_effect(self, customer: Customer, order: Order) -> None:
-        rate = self.shop.prices.rate(order_book.size_of(order))
+        rate = self.shop.prices.rate(Size.of(order))
         msat, moment = order.received_msat, order.applied_at
         if order.kind == "open":
             least = order.duration * UNIT_SECONDS[order.unit] if order.duration else 0
@@ -408,7 +409,7 @@ class Year:
         if order.kind == "extend":
             least = order.duration * UNIT_SECONDS[order.unit]
             account = Account.get_by_id(customer.account_id)
-            assert ledger.size(account) == order_book.size_of(order)
+            assert ledger.size(account) == Size.of(order)
             customer.expected.buy(moment, msat, rate, least)
         elif order.kind == "topup":
             account = Account.get_by_id(customer.account_id)
