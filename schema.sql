@@ -115,9 +115,7 @@ CREATE INDEX sessions_used ON sessions (used_at);
 -- applied. A row that is gone is deleted once the panel has nothing of it.
 CREATE TABLE services (
   account_id       TEXT    NOT NULL REFERENCES accounts (id),
-  kind             TEXT    NOT NULL CHECK (kind IN ('client', 'site', 'alias', 'ftp', 'shell',
-                     'database_user', 'database', 'mail_domain', 'mailbox', 'forward',
-                     'tipjar')),
+  kind             TEXT    NOT NULL,                     -- one of lightningspace/rules/kinds.py
   name             TEXT    NOT NULL,
   settings         TEXT    NOT NULL DEFAULT '{}',        -- JSON: what its kind can be set to
   active           BOOLEAN NOT NULL DEFAULT TRUE,        -- switched on by the customer

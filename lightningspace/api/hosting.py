@@ -65,9 +65,8 @@ logger = logging.getLogger(__name__)
 
 changes = limits.limited("changes", among=holders)
 
-# What the API calls a service, and a service's password.
-SWITCHES = {"ftp": "ftp", "ssh": "shell", "database": "database"}
-PASSWORDS = {"ftp_password": "ftp", "ssh_password": "shell", "database_password": "database_user"}
+SWITCHES = services.SETTING_SWITCHES
+PASSWORDS = services.SETTING_PASSWORDS
 EVERY_PASSWORD = "services_password"
 SERVICE_FIELDS = {"php": TEXT, "https": YES_NO, "ssh_key": TEXT, EVERY_PASSWORD: TEXT}
 SERVICE_FIELDS |= {"pretty_addresses": YES_NO, "redirect_to": TEXT}

@@ -152,9 +152,8 @@ def _times(account: Account) -> dict:
 
 def _space(account: Account) -> dict:
     """Each part with the MB used (null: not known yet) and bought."""
-    names = {"site": "site", "database": "database", "mailbox": "mail"}
     parts = {
-        names[kind]: {"used_mb": used_mb, "mb": mb}
+        services.KINDS[kind].part.name: {"used_mb": used_mb, "mb": mb}
         for kind, (used_mb, mb) in services.space_mb(account).items()
     }
     return parts | {"as_of": _time(account.used_at)}
@@ -169,26 +168,18 @@ def _php(account: Account, rows: list[Service]) -> dict:
     }
 
 
-# What the overview says of how to connect. A mailbox's user is its address.
-CONNECTIONS = {
-    "ftp": ("ftp", {"port": 21, "security": "explicit TLS"}),
-    "shell": ("ssh", {"port": 22}),
-    # In the jail there is no socket, which `localhost` means to the database's own programs.
-    "database": ("database", {"host": "localhost", "host_over_ssh": "127.0.0.1", "port": 3306}),
-    "mailbox": ("imap", {"port": 993, "security": "TLS"}),
-}
-
-
 def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
     host = hostnames.host(shop, account)
+    """What the overview says of how to connect. A mailbox's user is its address."""
     first = {row.kind: row.name for row in reversed(rows) if not row.gone}
     web = f"http://{hostnames.site_name(shop, account.username)}/"
     told: dict = {"host": host, "web": {"url": web, "directory": "web"}}
-    for kind, (name, facts) in CONNECTIONS.items():
-        user = first.get("database_user" if kind == "database" else kind)
-        told[name] = {"host": host, "user": user} | facts if kind in first else None
-    if told["database"]:
-        told["database"]["database"] = first["database"]
+    for kind, connection in services.CONNECTIONS.items():
+        told[connection.name] = None
+        if (connection.opens or kind) in first:
+            user = first.get(kind)
+            facts = connection.filled(host, user).facts
+            told[connection.name] = {"host": host, "user": user} | facts
     mail = told["imap"]
     told["smtp"] = mail and mail | {"port": 587, "security": "STARTTLS"}
     return told

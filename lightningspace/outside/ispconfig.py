@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import requests
 
-from lightningspace.outside import ispconfig_records
 from lightningspace.outside.deadline import http_session, time_limit
+from lightningspace.outside.ispconfig_records import KINDS, Hashed, record_id
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +49,6 @@ LOCKED_OUT = "the panel has locked us out for five minutes"
 MAINTENANCE = "under maintenance"
 LOGIN_ADDRESS = "The login is not allowed from"
 LANGUAGE_KEY = re.compile(r"[a-z]+(_[a-z]+)+")
-
-# Where the panel says what is used: the method, the column, and how many bytes it counts in. A
-# site's used_raw is 0 as well where its `used` says that nothing is known.
-USED = {
-    "site": ("quota_get_by_user", "used", 1024),
-    "database": ("databasequota_get_by_user", "used_raw", 1),
-    "mailbox": ("mailquota_get_by_user", "used_raw", 1),
-}
-# What is one MB of a quota, in bytes. A mailbox's is set in bytes, by us.
-QUOTA_MB = {"site": 1024 * 1024, "database": 1000 * 1000, "mailbox": 1024 * 1024}
 
 
 class PanelError(Exception):
@@ -169,53 +159,47 @@ class Panel:
     def find(self, kind: str, name: str) -> list[dict]:
         """The records of this name, the oldest first, whoever owns them."""
         # A '%' would make it a LIKE; none of our names has one.
-        called = ispconfig_records.KINDS[kind]
-        found = self._list(f"{called.method}_get", primary_id={called.name: _named(name)})
-        return sorted(found, key=lambda record: ispconfig_records.record_id(kind, record))
+        of = KINDS[kind]
+        found = self._list(f"{of.method}_get", primary_id={of.name: _named(name)})
+        return sorted(found, key=lambda record: record_id(kind, record))
 
     def get(self, kind: str, id: int) -> dict | None:
-        return self._call(f"{ispconfig_records.KINDS[kind].method}_get", primary_id=int(id)) or None
+        return self._call(f"{KINDS[kind].method}_get", primary_id=int(id)) or None
 
     def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
         """Create a record of this client, and return its id.
 
         A site needs an update: the add ignores allow_override, and knows no php_open_basedir.
         """
-        method, column = (
-            f"{ispconfig_records.KINDS[kind].method}_add",
-            ispconfig_records.KINDS[kind].password,
-        )
-        params = fields | _as_password(column, password or "") if column else fields
-        _named(fields[ispconfig_records.KINDS[kind].name])
-        return self._int(method, client_id=int(client_id), params=params)
+        of = KINDS[kind]
+        params = fields | _as_password(of.password, password or "") if of.password else fields
+        _named(fields[of.name])
+        return self._int(f"{of.method}_add", client_id=int(client_id), params=params)
 
     def update(self, kind: str, id: int, fields: dict, password: str | None = None) -> None:
         """Set all `fields`, and the password unless it is None. May be called twice."""
-        method, column = (
-            f"{ispconfig_records.KINDS[kind].method}_update",
-            ispconfig_records.KINDS[kind].password,
-        )
-        params = fields if password is None else fields | _as_password(column, password)
-        _named(fields[ispconfig_records.KINDS[kind].name])
+        of = KINDS[kind]
+        params = fields if password is None else fields | _as_password(of.password, password)
+        _named(fields[of.name])
         # client_id 0 keeps the owner: another client's would move the record.
-        self._call(method, client_id=0, primary_id=int(id), params=params)
+        self._call(f"{of.method}_update", client_id=0, primary_id=int(id), params=params)
 
     def delete(self, kind: str, id: int) -> None:
         """Delete a record. May be called twice."""
-        self._call(f"{ispconfig_records.KINDS[kind].method}_delete", primary_id=int(id))
+        self._call(f"{KINDS[kind].method}_delete", primary_id=int(id))
 
     def used(self, kind: str, client_id: int) -> dict[str, int | None]:
         """How many bytes a client's sites, databases or mailboxes use, each by its name.
 
         None: not measured yet. A database or mailbox that was not measured yet counts as 0 there.
         """
-        method, column, unit = USED[kind]
+        name, by = KINDS[kind].name, KINDS[kind].used
         used = {}
-        for record in self._list(method, client_id=int(client_id)):
+        for record in self._list(by.method, client_id=int(client_id)):
             try:
-                used[record[ispconfig_records.KINDS[kind].name]] = _bytes(record.get(column), unit)
+                used[record[name]] = _bytes(record.get(by.column), by.unit)
             except (KeyError, TypeError, ValueError, AttributeError):
-                raise PanelError(f"the panel answered {method} otherwise than known") from None
+                raise PanelError(f"the panel answered {by.method} otherwise than known") from None
         return used
 
     # -- the server behind it ----------------------------------------------------
@@ -464,7 +448,7 @@ def _is_php_version(record: object) -> bool:
 
 
 def _as_password(column: str, password: str) -> dict:
-    flag = {"_ispconfig_pw_crypted": 1} if isinstance(password, ispconfig_records.Hashed) else {}
+    flag = {"_ispconfig_pw_crypted": 1} if isinstance(password, Hashed) else {}
     return {column: _named(password)} | flag
 
 

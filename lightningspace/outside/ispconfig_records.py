@@ -1,33 +1,173 @@
 """What the records of ISPConfig look like."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightningspace.base import walls
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What is wanted of one record.
+
+    `id`: the record's own, None: it is to be added. `ids`: the id of the first record of each kind
+    that the account has. `is_active`: its owner has it on; `is_on`: so, and the account is neither
+    suspended nor blocked. `quota_mb` None: its kind has none.
+    """
+
+    name: str
+    server_id: int
+    client_id: int
+    id: int | None
+    ids: dict[str, int | None]
+    is_active: bool
+    is_on: bool
+    quota_mb: int | None
+    settings: dict
+    walls_mode: str
+    may_send: bool
+
+
+@dataclass(frozen=True)
+class Used:
+    """Where the panel says how much is used: a method, its column, and how many bytes it counts in.
+
+    `quota_unit`: what is one MB of a quota, in bytes.
+    """
+
+    method: str
+    column: str
+    unit: int
+    quota_unit: int
+
+
+@dataclass(frozen=True)
 class Kind:
-    """How one kind of record is called: its methods' prefix and its columns."""
+    """One kind of record.
+
+    method            the prefix of its methods
+    id, name          its columns; those of its password is None where it has none
+    fields            what the record is to be
+    is_incomplete     an add does not set all of it: an update has to follow
+    is_thing          it stands for one thing of its name on the server: deleting a double of the
+                      record deletes the thing itself
+    opens_when_off    switched off it would still let people in: it is deleted instead
+    taken_back        the fields that the server sets back where it fails to carry them out
+    used              None: the panel does not measure it
+    """
 
     method: str
     id: str
     name: str
+    fields: Callable[[Wish], dict]
     password: str | None = None
+    is_incomplete: bool = False
+    is_thing: bool = False
+    opens_when_off: bool = False
+    taken_back: tuple[str, ...] = ()
+    used: Used | None = None
 
 
 KINDS = {
-    "site": Kind("sites_web_domain", "domain_id", "domain"),
-    "alias": Kind("sites_web_aliasdomain", "domain_id", "domain"),
-    "ftp": Kind("sites_ftp_user", "ftp_user_id", "username", "password"),
-    "shell": Kind("sites_shell_user", "shell_user_id", "username", "password"),
-    "database_user": Kind(
-        "sites_database_user", "database_user_id", "database_user", "database_password"
+    "site": Kind(
+        "sites_web_domain",
+        "domain_id",
+        "domain",
+        fields=lambda wish: site_fields(
+            wish.server_id,
+            wish.client_id,
+            wish.id,
+            wish.name,
+            wish.quota_mb,
+            wish.is_on,
+            walls_mode=wish.walls_mode,
+            may_send=wish.may_send,
+            **wish.settings,
+        ),
+        is_incomplete=True,  # it ignores walls between neighbours, and names its directory only now
+        taken_back=("ssl", "ssl_letsencrypt"),  # where no certificate could be fetched
+        # used_raw is 0 as well where `used` says that nothing is known.
+        used=Used("quota_get_by_user", "used", 1024, 1024 * 1024),
     ),
-    "database": Kind("sites_database", "database_id", "database_name"),
-    "mail_domain": Kind("mail_domain", "domain_id", "domain"),
-    "mailbox": Kind("mail_user", "mailuser_id", "email", "password"),
-    "forward": Kind("mail_forward", "forwarding_id", "source"),
+    "alias": Kind(
+        "sites_web_aliasdomain",
+        "domain_id",
+        "domain",
+        fields=lambda wish: alias_fields(
+            wish.server_id, wish.ids["site"], wish.name, wish.is_on, **wish.settings
+        ),
+    ),
+    "ftp": Kind(
+        "sites_ftp_user",
+        "ftp_user_id",
+        "username",
+        fields=lambda wish: ftp_fields(
+            wish.server_id, wish.client_id, wish.ids["site"], wish.name, wish.is_on
+        ),
+        password="password",
+    ),
+    "shell": Kind(
+        "sites_shell_user",
+        "shell_user_id",
+        "username",
+        fields=lambda wish: shell_fields(
+            wish.server_id, wish.client_id, wish.ids["site"], wish.name, **wish.settings
+        ),
+        password="password",
+        is_thing=True,
+        opens_when_off=True,
+    ),
+    "database_user": Kind(
+        "sites_database_user",
+        "database_user_id",
+        "database_user",
+        fields=lambda wish: database_user_fields(wish.server_id, wish.name),
+        password="database_password",
+        is_thing=True,
+    ),
+    "database": Kind(
+        "sites_database",
+        "database_id",
+        "database_name",
+        fields=lambda wish: database_fields(
+            wish.server_id,
+            wish.ids["site"],
+            wish.name,
+            wish.ids["database_user"],
+            wish.quota_mb,
+            wish.is_on,
+        ),
+        is_thing=True,
+        used=Used("databasequota_get_by_user", "used_raw", 1, 1000 * 1000),
+    ),
+    "mail_domain": Kind(
+        "mail_domain",
+        "domain_id",
+        "domain",
+        fields=lambda wish: mail_domain_fields(wish.server_id, wish.name, wish.is_active),
+        is_thing=True,
+    ),
+    "mailbox": Kind(
+        "mail_user",
+        "mailuser_id",
+        "email",
+        fields=lambda wish: mailbox_fields(
+            wish.server_id, wish.name, wish.quota_mb, wish.is_on, wish.is_on and wish.may_send
+        ),
+        password="password",
+        is_thing=True,
+        # Its quota is set in bytes, by us.
+        used=Used("mailquota_get_by_user", "used_raw", 1, 1024 * 1024),
+    ),
+    "forward": Kind(
+        "mail_forward",
+        "forwarding_id",
+        "source",
+        fields=lambda wish: forward_fields(
+            wish.server_id, wish.name, wish.settings["destination"], wish.is_on
+        ),
+    ),
 }
 
 
@@ -38,12 +178,25 @@ class Hashed(str):
     FORM = re.compile(r"\$[a-z0-9]{1,2}\$[./A-Za-z0-9=,$-]{20,200}")
 
 
+# -- what a record says --------------------------------------------------------------
+
+
 def record_id(kind: str, record: dict) -> int:
     return int(record[KINDS[kind].id])
 
 
-# What the server takes back by itself where it could fetch no certificate.
-OF_CERTIFICATE = ("ssl", "ssl_letsencrypt")
+def name_of(kind: str, record: dict) -> str | None:
+    return record.get(KINDS[kind].name)
+
+
+def owner(record: dict) -> int:
+    """The group of the client that has it, as `Panel.group_id` says it."""
+    return int(record["sys_groupid"])
+
+
+def has_certificate(site: dict) -> bool:
+    """Whether a site has one or is just asking for one."""
+    return site.get("ssl_letsencrypt") == "y"
 
 
 def hash_of(kind: str, record: dict) -> Hashed | None:
@@ -55,6 +208,20 @@ def hash_of(kind: str, record: dict) -> Hashed | None:
 def differences(record: dict, fields: dict) -> list[str]:
     """The names of the fields that the panel's record has otherwise: it answers in strings."""
     return [name for name, value in fields.items() if (record.get(name) or "") != str(value)]
+
+
+def not_kept(kind: str, record: dict, fields: dict) -> list[str]:
+    """As `differences`, but for what the server may have taken back by itself since."""
+    may_differ = [name for name in KINDS[kind].taken_back if fields.get(name) == "y"]
+    return [name for name in differences(record, fields) if name not in may_differ]
+
+
+def in_mb(kind: str, used_bytes: int) -> int:
+    """As its quota counts, rounded up."""
+    return -(-used_bytes // KINDS[kind].used.quota_unit)
+
+
+# -- what a record is to be ----------------------------------------------------------
 
 
 def site_fields(

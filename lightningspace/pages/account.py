@@ -8,7 +8,7 @@ import logging
 from flask import redirect, request, url_for
 
 from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Domain
+from lightningspace.base.models import Account, Domain, Service
 from lightningspace.base.prices import DAY
 from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
@@ -33,6 +33,7 @@ blueprint = control.part("account")
 NEW_SECONDS = DAY
 # How long it says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
+ONLY_RECEIVES = "This mailbox receives. It may send once more days are paid."
 
 
 # -- the overview ---------------------------------------------------------------------
@@ -49,9 +50,8 @@ def overview():
     shown += [row for row in addresses if row.own_password_sealed and row not in shown]
     return control.page(
         "account/overview.html",
-        shown_mailboxes=shown,
         more_addresses=len(addresses) - len(shown),
-        host=hostnames.host(this_shop(), control.this_account()),
+        access=_access(rows, shown),
         state=progress.Progress(account, rows).told_state,
         password=services.unsealed(shop, account.password_sealed),
         own_passwords={
@@ -59,7 +59,6 @@ def overview():
             for row in rows
             if (password := services.new_password(shop, row))
         },
-        may_send=accounts.may_send(shop, account),
         sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
@@ -80,11 +79,33 @@ def noted():
     return redirect(url_for("account.overview"), 303)
 
 
+def _access(rows: list[Service], mailboxes: list[Service]) -> dict[tuple[str, str], dict]:
+    """How to connect to each service that the overview shows so, by its kind and name.
+
+    `opens`: the service that its user opens, whose state counts.
+    """
+    shop, account = this_shop(), control.this_account()
+    host, found = hostnames.host(shop, account), {}
+    for row in rows:
+        connection = services.CONNECTIONS.get(row.kind)
+        if connection is None or (row.kind == "mailbox" and row not in mailboxes):
+            continue
+        opened = (each for each in rows if each.kind == connection.opens)
+        note = connection.note
+        if row.kind == "mailbox" and not accounts.may_send(shop, account):
+            note = ONLY_RECEIVES
+        found[row.kind, row.name] = {
+            "connection": connection.filled(host, row.name),
+            "opens": next(opened, row),
+            "note": note,
+        }
+    return found
+
+
 def _space(account: Account) -> list[tuple[str, int | None, int]]:
     """Of each part of the space: its name, the MB used (None: not known yet) and bought."""
-    titles = {"site": "Web site", "database": "Database", "mailbox": "Mail"}
     return [
-        (titles[kind], used_mb, bought_mb)
+        (services.KINDS[kind].part.word.capitalize(), used_mb, bought_mb)
         for kind, (used_mb, bought_mb) in services.space_mb(account).items()
     ]
 

@@ -26,9 +26,6 @@ from lightningspace.visitors.forms import (
 logger = logging.getLogger(__name__)
 blueprint = control.part("settings")
 
-# What has a switch on the settings page.
-SWITCHES = ("ftp", "shell", "database")
-
 
 # -- the settings ---------------------------------------------------------------------
 
@@ -59,7 +56,7 @@ def _settings_page(status: int = 200, **forms):
     return control.page(
         "account/settings.html",
         status,
-        switches=[row for row in rows if row.kind in SWITCHES],
+        switches=[row for row in rows if row.kind in services.SETTING_SWITCHES.values()],
         shell=shell,
         site_row=site,
         certificate_at=certificates.next_turn(site) if site else 0,
@@ -98,7 +95,7 @@ def service_password():
 @blueprint.post("/settings/switch")
 def switch():
     row = _own_row(request.form.get("kind"), request.form.get("name"))
-    if row.kind not in SWITCHES:
+    if row.kind not in services.SETTING_SWITCHES.values():
         raise NotFound
     active = request.form.get("active") == "on"
     wanted.switch(control.this_account().id, row.kind, row.name, active)

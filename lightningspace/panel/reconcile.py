@@ -49,8 +49,6 @@ OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
 # for half a minute, and whatever is behind it in its queue stands still.
 SHELL_WAITS_SECONDS = 30
 SHELL_LOOKS_SECONDS = 2
-# What comes last in a round, whatever else there is, and in which order.
-LAST = {"shell": 1, "tipjar": 2}
 # So long it is no news that a tip jar waits for FTP.
 FTP_COMES_SECONDS = 10 * 60
 
@@ -189,10 +187,10 @@ class _Round:
 
     def _how_late(self, row: Service) -> int:
         # A shell that is to go is no hurdle: what is off must be off.
-        is_removed = row.kind == "shell" and not services.is_on(self.account, row)
+        is_removed = self.records.is_to_be_away(row)
         # Nor is a new one late for ever, whatever else is wanted again and again.
         has_waited = row.kind == "shell" and row.applied_at is None and not self._is_young()
-        return 0 if row.gone or is_removed or has_waited else LAST.get(row.kind, 0)
+        return 0 if row.gone or is_removed or has_waited else services.KINDS[row.kind].last
 
     def _is_young(self) -> bool:
         return self.account.opened_at > now() - SHELL_WAITS_SECONDS
@@ -216,7 +214,7 @@ class _Round:
             .join(Account)
             .where(
                 Service.applied_at.is_null()
-                & Service.kind.not_in(list(LAST))
+                & Service.kind.not_in([name for name, kind in services.KINDS.items() if kind.last])
                 & Service.account.not_in(in_trouble)
                 & (Service.account != self.account)
                 & (Account.server == self.account.server_id)
@@ -287,8 +285,7 @@ class _Round:
             # If the panel had nothing of it, its row goes all the same.
             self.records.begin_deleting()
             self._note_removed(row)
-        elif row.kind == "shell" and not services.is_on(self.account, row):
-            # Switched off it would still open SSH with its password.
+        elif self.records.is_to_be_away(row):
             self.records.put_away(row)
             self._note_success(row, None)
         elif row.kind == "client":

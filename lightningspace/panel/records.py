@@ -16,18 +16,13 @@ from lightningspace.base.models import Account, Service, transaction
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside import ispconfig_records
 from lightningspace.outside.ispconfig import PanelRefused
-from lightningspace.outside.ispconfig_records import Hashed
+from lightningspace.outside.ispconfig_records import Hashed, Wish
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import accounts, certificates, hostnames, services, wanted
 from lightningspace.rules.services import this
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
-
-# Records that stand for one thing of their name on the server: deleting a double deletes the
-# thing itself.
-NAMED_THINGS = ("shell", "database_user", "database", "mail_domain", "mailbox")
-
 
 # Before a password that is kept as the panel has it: no typed one begins so.
 KEPT = "\0"
@@ -66,7 +61,7 @@ class Records:
         found = None if self.is_first else self._look(row)
         added, password = None, None
         if found is None:
-            if row.kind in services.WITH_PASSWORD:
+            if services.KINDS[row.kind].has_password:
                 password = self._password(row)
             try:
                 added = self._create(row, password)
@@ -82,15 +77,12 @@ class Records:
                 return id
             password = self._password(row) if row.password_sealed else None
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
-        elif row.kind == "site":
-            # The add ignores walls between neighbours, and names its directory only now.
-            self.write(row, "walled", self.panel.update, row.kind, id, fields)
+        elif ispconfig_records.KINDS[row.kind].is_incomplete:
+            self.write(row, "completed", self.panel.update, row.kind, id, fields)
         found = self._look(row, added)
         if found is None:
             raise PanelRefused("the panel has taken it and does not show it")
-        different = set(ispconfig_records.differences(found, fields))
-        if fields.get("ssl") == "y":
-            different -= {*ispconfig_records.OF_CERTIFICATE}  # the server may have failed by now
+        different = ispconfig_records.not_kept(row.kind, found, fields)
         if different:
             raise PanelRefused(f"the panel has not kept {', '.join(sorted(different))}")
         id = ispconfig_records.record_id(row.kind, found)
@@ -101,10 +93,15 @@ class Records:
         return id
 
     def _create(self, row: Service, password: str | None) -> int:
-        if not self.is_first and "site" in services.HANGS_ON[row.kind]:
+        if not self.is_first and "site" in services.KINDS[row.kind].hangs_on:
             self.check_site()
         fields = self._fields(row)
         return self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
+
+    def is_to_be_away(self, row: Service) -> bool:
+        """Whether the panel is to have nothing of it as long as it is off."""
+        kind = ispconfig_records.KINDS.get(row.kind)
+        return bool(kind and kind.opens_when_off) and not services.is_on(self.account, row)
 
     def put_away(self, row: Service) -> None:
         """As `remove`, of what is made again later: with the same password, as the panel has it."""
@@ -173,7 +170,7 @@ class Records:
         kept = ours[ids.index(row.panel_id) if row.panel_id in ids else 0]
         doubles = [record for record in ours if record is not kept]
         self._report_doubles(row, doubles)
-        if row.kind in NAMED_THINGS:
+        if ispconfig_records.KINDS[row.kind].is_thing:
             # Nobody has it yet, if it was added just now or in a try that did not come to its end.
             is_unfinished = row.failed_since is not None or self.account.ready_at is None
             is_fresh = added in ids or (row.applied_at is None and is_unfinished)
@@ -209,7 +206,7 @@ class Records:
         ids = [ispconfig_records.record_id(row.kind, record) for record in records]
         if self._group_id is None and self.client_id:
             if added in ids:
-                self._group_id = int(records[ids.index(added)]["sys_groupid"])
+                self._group_id = ispconfig_records.owner(records[ids.index(added)])
             elif records or row.panel_id:
                 self._group_id = self.panel.group_id(self.client_id)
         ours = [record for record in records if self._is_ours(record)]
@@ -232,7 +229,7 @@ class Records:
         return ours
 
     def _is_ours(self, record: dict) -> bool:
-        return self._group_id is not None and int(record["sys_groupid"]) == self._group_id
+        return self._group_id is not None and ispconfig_records.owner(record) == self._group_id
 
     def check_site(self) -> None:
         """Nothing is hung on a site of another: after a restore its number may be anybody's."""
@@ -282,7 +279,7 @@ class Records:
         group_id = self.panel.group_id(client_id)
         names = [row.name for row in self.rows if row.kind == "site"]
         records = self.panel.find("site", names[0]) if names and group_id else []
-        return any(int(record["sys_groupid"]) == group_id for record in records)
+        return any(ispconfig_records.owner(record) == group_id for record in records)
 
     def make_client(self, row: Service) -> int:
         client = None if self.is_first else self._look_for_client(row)
@@ -342,46 +339,29 @@ class Records:
 
     def _fields(self, row: Service, id: int | None = None, found: dict | None = None) -> dict:
         """`id`: the record's, if it is there; `found`: as it was before."""
-        server, name, is_on = self.account.server_id, row.name, services.is_on(self.account, row)
-        client, site, settings = self.client_id, self.id_of("site"), services.settings_of(row)
-        if row.kind in services.SPLIT_PERCENT:
-            quota_mb = services.quota_mb(self.account.space_mb, row, self.rows)
-        match row.kind:
-            case "site":
-                facts = {"walls_mode": self.shop.config.walls, "may_send": self._may_send()}
-                facts |= settings | {"letsencrypt": self._has_certificate(row, id, found)}
-                return ispconfig_records.site_fields(
-                    server, client, id, name, quota_mb, is_on, **facts
-                )
-            case "alias":
-                return ispconfig_records.alias_fields(server, site, name, is_on, **settings)
-            case "ftp":
-                return ispconfig_records.ftp_fields(server, client, site, name, is_on)
-            case "shell":
-                return ispconfig_records.shell_fields(
-                    server, client, site, name, settings["ssh_key"]
-                )
-            case "database_user":
-                return ispconfig_records.database_user_fields(server, name)
-            case "database":
-                user = self.id_of("database_user")
-                return ispconfig_records.database_fields(server, site, name, user, quota_mb, is_on)
-            case "mail_domain":
-                return ispconfig_records.mail_domain_fields(server, name, row.active)
-            case "mailbox":
-                may_send = is_on and self._may_send()
-                return ispconfig_records.mailbox_fields(server, name, quota_mb, is_on, may_send)
-            case "forward":
-                return ispconfig_records.forward_fields(
-                    server, name, settings["destination"], is_on
-                )
-        raise ValueError(row.kind)
+        settings = services.settings_of(row)
+        if row.kind == "site":
+            settings["letsencrypt"] = self._has_certificate(row, id, found)
+        wish = Wish(
+            name=row.name,
+            server_id=self.account.server_id,
+            client_id=self.client_id,
+            id=id,
+            ids={each.kind: each.panel_id for each in reversed(self.rows)},
+            is_active=row.active,
+            is_on=services.is_on(self.account, row),
+            quota_mb=services.quota_mb(self.account.space_mb, row, self.rows),
+            settings=settings,
+            walls_mode=self.shop.config.walls,
+            may_send=accounts.may_send(self.shop, self.account),
+        )
+        return ispconfig_records.KINDS[row.kind].fields(wish)
 
     def _has_certificate(self, row: Service, id: int | None, found: dict | None) -> bool:
         """Whether the site goes on having one, or asks for one now: each time counts."""
         if not certificates.is_wanted(row) or id is None:  # it is not served yet
             return False
-        has_one = found is not None and found.get("ssl_letsencrypt") == "y"
+        has_one = found is not None and ispconfig_records.has_certificate(found)
         if not has_one and not services.is_on(self.account, row):
             return False
         with transaction():
@@ -389,9 +369,6 @@ class Records:
             has_one = has_one or certificates.take_turn(row)
             Service.update(note=None if has_one else certificates.NONE).where(this(row)).execute()
         return has_one
-
-    def _may_send(self) -> bool:
-        return accounts.may_send(self.shop, self.account)
 
     def _password(self, row: Service) -> str:
         """The one that is wanted; when there is none, a generated one, kept before it is used."""

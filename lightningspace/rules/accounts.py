@@ -28,8 +28,8 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
         for kind, (used_mb, _) in services.space_mb(account).items():
             part = size.space_mb * services.SPLIT_PERCENT[kind] // 100
             if (used_mb or 0) > part:
-                what = {"site": "web site", "mailbox": "mail"}.get(kind, kind)
-                return f"Your {what} uses {used_mb} MB, and would have {part} MB of that size."
+                word = services.KINDS[kind].part.word
+                return f"Your {word} uses {used_mb} MB, and would have {part} MB of that size."
     for extra, count in _in_use(account).items():
         if count > extra.allowed(shop.config, size):
             return f"You have {count} {extra.in_words}. Remove some first."

@@ -13,6 +13,7 @@ from peewee import fn
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Service, lock_account, transaction
 from lightningspace.base.prices import DAY
+from lightningspace.outside import ispconfig_records
 from lightningspace.outside.dns import DnsError
 from lightningspace.rules import hostnames, services, wanted
 from lightningspace.rules.services import this
@@ -94,10 +95,10 @@ def look(shop: Shop, account: Account) -> None:
     if not services.is_on(account, site) or account.closing_at is not None:
         return
     record = shop.panel.get("site", site.panel_id)
-    if record is None or record.get("domain") != site.name:  # no longer ours
-        return
+    if record is None or ispconfig_records.name_of("site", record) != site.name:
+        return  # no longer ours
     as_read = this(site) & (Service.revision == site.revision)
-    note = None if record.get("ssl_letsencrypt") == "y" else NONE
+    note = None if ispconfig_records.has_certificate(record) else NONE
     if note != site.note:
         logger.info("account %s: %s certificate", account.id, "no" if note else "a")
         Service.update(note=note).where(as_read).execute()

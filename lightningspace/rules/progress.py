@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 QUEUE = "job queue of server {id}"
 # Where the panel does not tell how many jobs wait, they are taken for done after that.
 UNTOLD_SECONDS = 3 * 60
-# What works only when the web server was restarted.
-SERVED = ("site", "alias")
 
 
 class Progress:
@@ -78,7 +76,8 @@ class Progress:
 
     def _is_carried_out(self, row: Service) -> bool:
         queue = self._queue
-        until = queue.restarted_until if row.kind in SERVED else queue.done_until
+        is_served = services.KINDS[row.kind].is_served
+        until = queue.restarted_until if is_served else queue.done_until
         return row.is_applied and row.applied_at < until
 
 

@@ -11,7 +11,8 @@ from peewee import fn
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Server, Service
-from lightningspace.outside.ispconfig import QUOTA_MB, USED, Forbidden, PanelError, PanelRefused
+from lightningspace.outside import ispconfig_records
+from lightningspace.outside.ispconfig import Forbidden, PanelError, PanelRefused
 from lightningspace.rules import certificates, services
 from lightningspace.shop import Shop
 
@@ -26,7 +27,7 @@ RETRY_SECONDS = 60
 CLAIM_SECONDS = 5 * 60
 AT_ONCE = 100
 
-COLUMNS = {"site": "used_site_mb", "database": "used_database_mb", "mailbox": "used_mail_mb"}
+PARTS = {name: kind.part for name, kind in services.KINDS.items() if kind.part}
 
 
 def look(shop: Shop) -> int:
@@ -111,14 +112,17 @@ def _used_mb(shop: Shop, account: Account) -> dict | None:
     if client_id is None or not sites:
         return None
     used: dict[str, dict] = {}
-    for kind in USED:
+    for kind in PARTS:
         used[kind] = shop.panel.used(kind, client_id)
         # After a restore of the panel the client's number may be a stranger's.
         if kind == "site" and sites[0] not in used[kind]:
             raise PanelRefused(f"client {client_id} of the panel does not have the site {sites[0]}")
     if any(None in each.values() for each in used.values()):
         return None
-    return {COLUMNS[kind]: -(-sum(used[kind].values()) // QUOTA_MB[kind]) for kind in USED}
+    return {
+        part.column: ispconfig_records.in_mb(kind, sum(used[kind].values()))
+        for kind, part in PARTS.items()
+    }
 
 
 # -- PHP versions --------------------------------------------------------------------
@@ -163,7 +167,7 @@ def php_choices(account: Account, site: Service | None) -> list[tuple[str, str]]
 
 
 def php_choice(site: Service | None) -> str:
-    settings = services.settings_of(site) if site else services.SETTINGS["site"]
+    settings = services.settings_of(site) if site else services.KINDS["site"].first_settings()
     return str(settings["php_version"]) if settings["php"] else NO_PHP
 
 

@@ -14,6 +14,7 @@ from lightningspace.base import passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Service, transaction
 from lightningspace.rules import hostnames, services
+from lightningspace.rules.kinds import KINDS
 from lightningspace.shop import Shop
 
 # How often it is looked whether a domain leads here by now, if its site has a certificate.
@@ -48,24 +49,13 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
 
     A generated one is shown beside each service.
     """
-    prefixed = shop.config.panel_prefix + account.username
-    site = hostnames.site_name(shop, account.username)
-    wanted = {
-        "client": shop.config.panel_prefix + account.id,
-        "site": site,
-        "ftp": prefixed,
-        "shell": prefixed,
-        "database_user": prefixed,
-        "database": prefixed,
-        "mail_domain": site,
-        "mailbox": f"info@{site}",
-    }
-    for kind, name in wanted.items():
-        sealed = shop.vault.seal(password) if kind in services.WITH_PASSWORD else None
+    at_first = {name: kind for name, kind in KINDS.items() if kind.at_first}
+    for name, kind in at_first.items():
+        sealed = shop.vault.seal(password) if kind.has_password else None
         Service.create(
             account=account,
-            kind=kind,
-            name=name,
+            kind=name,
+            name=kind.at_first(shop, account),
             password_sealed=sealed,
             own_password_sealed=sealed if is_generated else None,
         )
@@ -147,11 +137,11 @@ def add(
     AccountNotReady, and ValueError for a name or setting that may not be.
     """
     facts = {
-        "settings": services.checked(kind, services.SETTINGS[kind] | settings),
+        "settings": services.checked(kind, KINDS[kind].first_settings() | settings),
         "active": True,
         "gone": False,
     }
-    if kind in services.WITH_PASSWORD:
+    if KINDS[kind].has_password:
         facts |= _sealed(shop, password)
     try:
         with change(account_id) as account:
@@ -172,12 +162,12 @@ def want_domain(shop: Shop, account_id: str, kind: str, name: str) -> None:
 
 def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     there = [each for each in services.of_account(account.id) if not each.gone]
-    if row.kind not in services.OPTIONAL or not services.is_ours(shop, account, row, there):
+    if not KINDS[row.kind].is_optional or not services.is_ours(shop, account, row, there):
         raise ValueError(f"not a name for this account's {row.kind}")
     if any(services.excludes(each, row) for each in there):
         raise NameInUse
     addresses = sum(each.kind in services.ADDRESSES for each in there)
-    if row.kind in services.ADDRESSES and addresses >= services.addresses_allowed(shop, account):
+    if KINDS[row.kind].is_address and addresses >= services.addresses_allowed(shop, account):
         raise NoneLeft
     if not raise_revisions(account.id, row.kind, name=row.name):
         Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
@@ -194,7 +184,7 @@ def remove(account_id: str, kind: str, name: str) -> None:
     with change(account_id):
         row, rows = _find(account_id, kind, name), services.of_account(account_id)
         is_of_site = any((each.kind, each.name) == ("site", name) for each in rows)
-        if kind not in services.OPTIONAL or is_of_site:
+        if not KINDS[kind].is_optional or is_of_site:
             raise ValueError(f"this {kind} goes with its account")
         _let_go(account_id, row)
 
@@ -245,7 +235,7 @@ def _look_for_addresses(account_id: str) -> None:
 
 def switch(account_id: str, kind: str, name: str, active: bool) -> None:
     """Switch one service off or on. Raises AccountClosed, AccountNotReady and UnknownService."""
-    if kind not in (*services.SWITCHED, "mail_domain"):
+    if not KINDS[kind].has_switch:
         raise ValueError(f"a {kind} has no switch")
     with change(account_id):
         row = _find(account_id, kind, name)
@@ -260,7 +250,7 @@ def set_password(
 
     Raises AccountClosed, AccountNotReady and UnknownService.
     """
-    if kind not in services.WITH_PASSWORD:
+    if not KINDS[kind].has_password:
         raise ValueError(f"a {kind} has no password")
     with change(account_id):
         _set(_find(account_id, kind, name), _sealed(shop, password))
@@ -274,7 +264,7 @@ def set_every_password(shop: Shop, account_id: str, password: str | None = None)
     facts = _sealed(shop, password)
     with change(account_id):
         for row in services.of_account(account_id):
-            if row.kind in services.WITH_PASSWORD and not row.gone:
+            if KINDS[row.kind].has_password and not row.gone:
                 _set(row, facts)
 
 

@@ -1296,6 +1296,6 @@ def test_changes_of_one_hosting_at_once_are_all_made(app, owner, alice):
     answers = at_once(*[partial(change, body) for body in bodies])
     assert [answer.status_code for answer in answers] == [200] * 4
     site = {"php": False, "php_version": 0, "letsencrypt": True}
-    assert settings("site") == services.SETTINGS["site"] | site
+    assert settings("site") == services.KINDS["site"].first_settings() | site
     assert (row("ftp").active, settings("shell")["ssh_key"]) == (False, KEY)
     assert row("shell").password_sealed

@@ -10,13 +10,14 @@ import pytest
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Service
 from lightningspace.outside import ispconfig_records
-from lightningspace.panel import reconcile, records
+from lightningspace.panel import reconcile
 from lightningspace.panel.lease import LEASE_SECONDS, SILENT_SECONDS, Lease, Lost
 from lightningspace.rules import accounts, progress, services
 from lightningspace.shop import build
 from tests.conftest import OPENING, at_once, eventually, open_account
 from tests.flows import resize
 
+THINGS = [name for name, kind in ispconfig_records.KINDS.items() if kind.is_thing]
 # In the order in which an opening makes them.
 KINDS = ("client", "site", "ftp", "database_user", "database", "mail_domain", "mailbox", "shell")
 ADDS = [method for method in OPENING if method.endswith("_add")]
@@ -223,7 +224,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     # Its late call may have made a thing twice: that was noticed and is looked for.
     settle(second)
     kind = ["client", "site", *KINDS[2:]][ADDS.index(method)] if method in ADDS else None
-    stays = how == "unseen" and kind in records.NAMED_THINGS
+    stays = how == "unseen" and kind in THINGS
     assert_open(panel, account.id, but_twice=kind if stays else None)
     assert [row.kind for row in progress.problems()] == ([kind] if stays else [])
 

@@ -854,7 +854,7 @@ class Lives(RuleBasedStateMachine):
             rows = [
                 row for row in services.of_account(each.id) if not services.is_going(account, row)
             ]
-            at_first = {kind: services.SETTINGS[kind] for kind in services.KINDS}
+            at_first = {name: kind.first_settings() for name, kind in services.KINDS.items()}
             things = {
                 key: (at_first[key[0]] | t.settings, t.active) for key, t in each.things.items()
             }
