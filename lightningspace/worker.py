@@ -16,6 +16,7 @@ from lightningspace.rules import (
     calendar,
     clock_watch,
     domain_checks,
+    hostnames,
     node_problems,
     offers,
     outbox,
@@ -138,7 +139,7 @@ class Worker:
     def tidy(self) -> None:
         """The chores of every minute. Raises NodeError."""
         progress.wipe_shown_passwords()
-        reconcile.forget_rested_names()
+        hostnames.forget_rested()
         outbox.forget_places()
         sessions.tidy()
         attack.close_left_over()

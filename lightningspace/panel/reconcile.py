@@ -10,29 +10,15 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from peewee import fn
-
 from lightningspace.base.clock import now
-from lightningspace.base.models import (
-    Account,
-    Domain,
-    Notice,
-    Offer,
-    Order,
-    RestingName,
-    Service,
-    Session,
-    Token,
-    transaction,
-)
-from lightningspace.base.prices import DAY
+from lightningspace.base.models import Account, Service, transaction
 from lightningspace.outside import ftp
 from lightningspace.outside.ftp import FtpError
 from lightningspace.outside.ispconfig import PanelError, PanelRefused
 from lightningspace.panel import upload
 from lightningspace.panel.lease import Lease, Lost, is_free
 from lightningspace.panel.records import Outdated, Records, look_once_more
-from lightningspace.rules import outbox, services, wanted
+from lightningspace.rules import accounts, services
 from lightningspace.rules.services import this
 from lightningspace.shop import Shop
 
@@ -40,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 5 * 60
 DUE_AT_ONCE = 1000
-FORGOTTEN_AT_ONCE = 500
-# What an order says of its customer, once it can bring nothing any more.
-OF_CUSTOMER = ("username", "browser", "bolt11", "asked")
 # What an account needs next: each kind of step has threads of its own in the worker.
 OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
 # So long a new hosting's SSH waits for others that are just being opened: the server makes its jail
@@ -145,7 +128,7 @@ class _Round:
             return self.account.reconcile_at
         except Outdated:
             again = [self.account.reconcile_at]
-        self._note_ready()
+        accounts.begin_paid_time(self.shop, self.account)
         if not again and self.account.closing_at:
             self._note_closed()
         return min(again, default=None)
@@ -379,119 +362,20 @@ class _Round:
             text,
         )
 
-    def _note_ready(self) -> None:
-        """The paid time starts when each of the first services was applied once.
-
-        However long that took, and whatever of them is to be otherwise by now.
-        """
-        account = self.account
-        if account.ready_at or account.closing_at:
-            return
-        moment = max(now(), account.opened_at)  # the clock may have gone back
-        waited = moment - account.opened_at
-        waits = Service.select().where(
-            (Service.account == account.id) & Service.applied_at.is_null()
-        )
-        with transaction():
-            ready = (
-                Account.update(
-                    ready_at=moment,
-                    valued_at=Account.valued_at + waited,
-                    expires_at=Account.expires_at + waited,
-                    calendar_at=moment,
-                    usage_at=moment,
-                )
-                .where(
-                    (Account.id == account.id)
-                    & Account.ready_at.is_null()
-                    & Account.closing_at.is_null()
-                    & ~fn.EXISTS(waits)
-                )
-                .execute()
-            )
-            if ready and self.shop.config.ftp_uploads:
-                wanted.want_uploads(self.shop, account)
-            if ready:  # the receipts name the end as well
-                Order.update(ends_at=Order.ends_at + waited).where(
-                    (Order.account == account.id) & Order.applied_at.is_null(False)
-                ).execute()
-        if ready:
-            logger.info("account %s: ready, %d s after it was opened", account.id, waited)
-
     def _note_closed(self) -> None:
-        """The panel has nothing of it any more: free its space, let its name rest, forget it.
-
-        What stays are its payments, with amounts, dates and hashes.
-        """
-        account = self.account
-        while forget_some(account.id, self.lease):
+        """The panel has nothing of it any more: free its space, let its name rest, forget it."""
+        while self._forget_some_orders():
             continue
-        rest_until = now() + self.shop.config.name_quarantine_days * DAY
         with transaction():
             self.lease.extend()
-            last = Account.get_by_id(account.id)
-            if last.revision != account.revision:
-                return  # rows that were done are to be looked at once more
-            if last.blocked_at is None:
-                by_owner = last.last_call_at is None
-                outbox.write(self.shop, last, "deleted", last.expires_at, by_owner=by_owner)
-            self._let_name_rest(rest_until, last.receipt_epoch)
-            self._forget_orders()
-            Domain.delete().where(Domain.account == account.id).execute()
-            Token.delete().where(Token.account == account.id).execute()
-            Session.delete().where(Session.account == account.id).execute()
-            Offer.update(account=None).where(Offer.account == account.id).execute()
-            outbox.withdraw(account.id, "confirm")
-            # What is still to be sent, such as that it is deleted, the outbox deletes.
-            is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
-            Notice.delete().where(is_over).execute()
-            Account.delete().where(Account.id == account.id).execute()
-        logger.info("account %s: closed", account.id)
+            is_forgotten = accounts.forget(self.shop, self.account)
+        if is_forgotten:
+            logger.info("account %s: closed", self.account.id)
 
-    def _let_name_rest(self, until: int, receipt_epoch: int) -> None:
-        """The receipt of the hosting that had it may have it again before."""
-        account = self.account
-        opening = (Order.account == account.id) & (Order.kind == "open")
-        order = Order.select(Order.payment_hash).where(opening).first()
-        facts = {
-            "until": until,
-            "payment_hash": order.payment_hash if order else None,
-            "receipt_epoch": receipt_epoch,
-        }
-        # Nor may that of one before, which is noted by an older key.
-        of_older_keys = self.shop.vault.macs("name", account.username)[1:]
-        RestingName.delete().where(RestingName.name_hash << of_older_keys).execute()
-        name_hash = self.shop.vault.mac("name", account.username)
-        RestingName.insert(name_hash=name_hash, **facts).on_conflict(
-            conflict_target=[RestingName.name_hash], update=facts
-        ).execute()
-
-    def _forget_orders(self) -> None:
-        """Take its orders from the account.
-
-        One that can still be paid keeps its name and browser, for the payment opens it anew.
-        """
-        its_own = Order.account == self.account.id
-        is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
-        Order.update(dict.fromkeys(OF_CUSTOMER)).where(
-            its_own & (is_over | Order.released_at.is_null(False))
-        ).execute()
-        Order.update(account=None, attempt=None, message=None).where(its_own).execute()
-
-
-def forget_some(account_id: str, lease: Lease) -> int:
-    """Take some orders that are over from an account that is being deleted; how many that were.
-
-    All at once hold up everybody who wants to write, for seconds. The one that opened it stays.
-    """
-    is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
-    its_own = (Order.account == account_id) & (Order.kind != "open")
-    some = Order.select(Order.token).where(its_own & is_over).limit(FORGOTTEN_AT_ONCE)
-    with transaction():
-        lease.extend()
-        tokens = [order.token for order in some]
-        facts = dict.fromkeys(("account", "attempt", "message", *OF_CUSTOMER))
-        return Order.update(facts).where(its_own & (Order.token << tokens)).execute()
+    def _forget_some_orders(self) -> bool:
+        with transaction():
+            self.lease.extend()
+            return accounts.forget_some_orders(self.account.id) > 0
 
 
 def _applied(row: Service) -> dict:
@@ -527,8 +411,3 @@ def try_now(account_id: str) -> None:
             (Account.id == account_id) & Account.opened_at.is_null(False)
         ).execute()
         Service.update(tries=0).where(Service.account == account_id).execute()
-
-
-def forget_rested_names() -> None:
-    """Let names be taken again whose time of rest is over."""
-    RestingName.delete().where(RestingName.until <= now()).execute()

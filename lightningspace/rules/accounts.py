@@ -1,23 +1,86 @@
-"""An account as a whole: its time and size, suspended, blocked, closed."""
+"""An account as a whole: ready, its time and size, suspended, blocked, closed, forgotten."""
 
+import logging
 from contextlib import suppress
 
 from peewee import fn
 
 from lightningspace import tipjar
 from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Domain, Order, lock_account, transaction
+from lightningspace.base.models import (
+    Account,
+    Domain,
+    Notice,
+    Offer,
+    Order,
+    Service,
+    Session,
+    Token,
+    lock_account,
+    transaction,
+)
 from lightningspace.base.prices import ADDRESSES, DAY, DOMAINS, Extra, Holding, Size
-from lightningspace.rules import invoices, ledger, offers, order_book, services, wanted
+from lightningspace.rules import (
+    hostnames,
+    invoices,
+    ledger,
+    offers,
+    order_book,
+    outbox,
+    services,
+    wanted,
+)
 from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
 
 # So long a figure of the space used is good for, should the panel not tell a newer one.
 USE_KNOWN_SECONDS = 2 * 60 * 60
+FORGOTTEN_AT_ONCE = 500
+# What an order says of its customer, once it can bring nothing any more.
+OF_CUSTOMER = ("username", "browser", "bolt11", "asked")
 
 
 def may_send(shop: Shop, account: Account) -> bool:
     """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
     return ledger.paid_seconds(account) >= shop.config.mail_send_min_days * DAY
+
+
+def begin_paid_time(shop: Shop, account: Account) -> None:
+    """Let the paid time start once each of the first services was applied; twice is once.
+
+    However long that took, and whatever of them is to be otherwise by now.
+    """
+    if account.ready_at or account.closing_at:
+        return
+    moment = max(now(), account.opened_at)  # the clock may have gone back
+    waited = moment - account.opened_at
+    waits = Service.select().where((Service.account == account.id) & Service.applied_at.is_null())
+    with transaction():
+        ready = (
+            Account.update(
+                ready_at=moment,
+                valued_at=Account.valued_at + waited,
+                expires_at=Account.expires_at + waited,
+                calendar_at=moment,
+                usage_at=moment,
+            )
+            .where(
+                (Account.id == account.id)
+                & Account.ready_at.is_null()
+                & Account.closing_at.is_null()
+                & ~fn.EXISTS(waits)
+            )
+            .execute()
+        )
+        if ready and shop.config.ftp_uploads:
+            wanted.want_uploads(shop, account)
+        if ready:  # the receipts name the end as well
+            Order.update(ends_at=Order.ends_at + waited).where(
+                (Order.account == account.id) & Order.applied_at.is_null(False)
+            ).execute()
+    if ready:
+        logger.info("account %s: ready, %d s after it was opened", account.id, waited)
 
 
 def too_small(shop: Shop, account: Account, size: Size) -> str | None:
@@ -196,3 +259,67 @@ def _close_within(account: Account) -> bool:
         raise invoices.NotCertain
     close(account.id)
     return True
+
+
+# -- what is left of it ----------------------------------------------------------------
+
+
+def forget(shop: Shop, account: Account) -> bool:
+    """Within a transaction: delete an account of which the panel has nothing any more, free its
+    space and let its name rest. What stays are its payments, with amounts, dates and hashes.
+
+    False, and nothing is done, when something was wanted of it since `account` was read.
+    """
+    last = Account.get_by_id(account.id)
+    if last.revision != account.revision:
+        return False
+    if last.blocked_at is None:
+        by_owner = last.last_call_at is None
+        outbox.write(shop, last, "deleted", last.expires_at, by_owner=by_owner)
+    _let_name_rest(shop, last)
+    _forget_orders(account.id)
+    Domain.delete().where(Domain.account == account.id).execute()
+    Token.delete().where(Token.account == account.id).execute()
+    Session.delete().where(Session.account == account.id).execute()
+    Offer.update(account=None).where(Offer.account == account.id).execute()
+    outbox.withdraw(account.id, "confirm")
+    # What is still to be sent, such as that it is deleted, the outbox deletes.
+    is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
+    Notice.delete().where(is_over).execute()
+    Account.delete().where(Account.id == account.id).execute()
+    return True
+
+
+def _let_name_rest(shop: Shop, account: Account) -> None:
+    """The receipt of the hosting that had it may have it again before."""
+    opening = (Order.account == account.id) & (Order.kind == "open")
+    order = Order.select(Order.payment_hash).where(opening).first()
+    payment_hash = order.payment_hash if order else None
+    hostnames.let_rest(shop, account.username, payment_hash, account.receipt_epoch)
+
+
+def _forget_orders(account_id: str) -> None:
+    """Take its orders from the account.
+
+    One that can still be paid keeps its name and browser, for the payment opens it anew.
+    """
+    its_own = Order.account == account_id
+    is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
+    Order.update(dict.fromkeys(OF_CUSTOMER)).where(
+        its_own & (is_over | Order.released_at.is_null(False))
+    ).execute()
+    Order.update(account=None, attempt=None, message=None).where(its_own).execute()
+
+
+def forget_some_orders(account_id: str) -> int:
+    """Within a transaction: take some orders that are over from an account that is being deleted,
+    and return how many that were. The one that opened it stays.
+
+    All at once would hold up everybody who wants to write, for seconds.
+    """
+    is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
+    its_own = (Order.account == account_id) & (Order.kind != "open")
+    some = Order.select(Order.token).where(its_own & is_over).limit(FORGOTTEN_AT_ONCE)
+    tokens = [order.token for order in some]
+    facts = dict.fromkeys(("account", "attempt", "message", *OF_CUSTOMER))
+    return Order.update(facts).where(its_own & (Order.token << tokens)).execute()

@@ -3,6 +3,7 @@
 from lightningspace.base import names
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, RestingName
+from lightningspace.base.prices import DAY
 from lightningspace.shop import Shop
 
 
@@ -65,6 +66,29 @@ def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bo
     resting = (RestingName.name_hash << hashes) & (RestingName.until > now())
     last = RestingName.select().where(resting).first()
     return last is not None and (last.payment_hash, last.receipt_epoch) != proof
+
+
+def let_rest(shop: Shop, username: str, payment_hash: str | None, receipt_epoch: int) -> None:
+    """Within a transaction: keep the name of a closed account from others for a while; the receipt
+    of this payment and epoch may have it before.
+    """
+    facts = {
+        "until": now() + shop.config.name_quarantine_days * DAY,
+        "payment_hash": payment_hash,
+        "receipt_epoch": receipt_epoch,
+    }
+    # Nor may that of one before, which is noted by an older key.
+    of_older_keys = shop.vault.macs("name", username)[1:]
+    RestingName.delete().where(RestingName.name_hash << of_older_keys).execute()
+    name_hash = shop.vault.mac("name", username)
+    RestingName.insert(name_hash=name_hash, **facts).on_conflict(
+        conflict_target=[RestingName.name_hash], update=facts
+    ).execute()
+
+
+def forget_rested() -> None:
+    """Let names be taken again whose time of rest is over."""
+    RestingName.delete().where(RestingName.until <= now()).execute()
 
 
 def free_name(shop: Shop) -> str:

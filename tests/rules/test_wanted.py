@@ -7,7 +7,15 @@ from lightningspace.base.models import Account, Order, RestingName, Service
 from lightningspace.base.prices import Terms
 from lightningspace.outside.ispconfig_records import KINDS, hash_of
 from lightningspace.panel import reconcile
-from lightningspace.rules import accounts, orders, payments, progress, services, wanted
+from lightningspace.rules import (
+    accounts,
+    hostnames,
+    orders,
+    payments,
+    progress,
+    services,
+    wanted,
+)
 from lightningspace.rules.services import this
 from tests.conftest import open_account, wish, with_settings, work
 from tests.flows import resize
@@ -492,7 +500,7 @@ def test_a_closed_accounts_name_rests(alice, settle, this_shop, time_machine):
     with pytest.raises(orders.NameTaken):
         orders.place(this_shop, wish(username="alice"))
     time_machine.forward(365 * 86400 + 1)
-    reconcile.forget_rested_names()
+    hostnames.forget_rested()
     assert RestingName.select().count() == 0
     assert orders.place(this_shop, wish(username="alice")).username == "alice"
 

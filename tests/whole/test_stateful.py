@@ -33,7 +33,7 @@ from lightningspace.base.prices import DAY
 from lightningspace.outside import ispconfig, ispconfig_records
 from lightningspace.panel import reconcile
 from lightningspace.panel.lease import LEASE_SECONDS, Lease
-from lightningspace.rules import accounts, ledger, progress, services, wanted
+from lightningspace.rules import accounts, hostnames, ledger, progress, services, wanted
 from lightningspace.rules.wanted import (
     AccountClosed,
     AccountNotReady,
@@ -773,7 +773,7 @@ class Lives(RuleBasedStateMachine):
         for each in self.each():
             self._note_passwords(each)  # within a day, before they are wiped
         progress.wipe_shown_passwords()
-        reconcile.forget_rested_names()
+        hostnames.forget_rested()
         progress.look_at_queues(self.shop)
 
     @rule(
