@@ -57,7 +57,9 @@ def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
     def are_live() -> bool:
         rows = list(Service.select())
         return all(
-            progress.Progress(account, rows).is_at_rest(services.of_account(account.id))
+            progress.Summary(
+                services.of_account(account.id), progress.Progress(account, rows)
+            ).is_at_rest
             for account in Account.select()
         )
 

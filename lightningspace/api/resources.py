@@ -24,7 +24,7 @@ from lightningspace.rules import (
 )
 from lightningspace.rules import domains as extra_domains
 from lightningspace.rules import tips as of_tips
-from lightningspace.rules.progress import Progress
+from lightningspace.rules.progress import Progress, is_failing
 from lightningspace.shop import Shop
 
 # Of what was paid, so much is told with the hosting itself.
@@ -95,7 +95,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "as_of": iso_time(now()),
         "username": account.username,
         "site": hostnames.site_name(shop, account.username),
-        "state": _state(account, rows, known, [kind for kind, _ in banners]),
+        "state": _state(account, known, [kind for kind, _ in banners]),
         "notices": [_notice(kind, facts) for kind, facts in banners],
         "is_ready": account.ready_at is not None,
         "jobs_before": known.jobs_before(),
@@ -119,7 +119,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     }
 
 
-def _state(account: Account, rows: list[Service], known: Progress, told: list[str]) -> str:
+def _state(account: Account, known: Progress, told: list[str]) -> str:
     """One of STATES, or else setting_up, problem, changing or live."""
     if account.suspended_at:
         told = [*told, "suspended"]
@@ -128,10 +128,10 @@ def _state(account: Account, rows: list[Service], known: Progress, told: list[st
             return state
     if account.ready_at is None:
         return "setting_up"
-    parts = services.beside_tip_jar(rows)
-    if any(row.error and not row.is_applied for row in parts):
+    all_of_it = known.summary()
+    if all_of_it.failing:
         return "problem"
-    return "live" if known.is_at_rest(parts) else "changing"
+    return "live" if all_of_it.is_at_rest else "changing"
 
 
 def _notice(kind: str, facts: dict) -> dict:
@@ -202,7 +202,7 @@ def service(shop: Shop, row: Service, known: Progress, is_owner: bool) -> dict:
 def _progress(row: Service, known: Progress) -> dict:
     """Its state; `trouble` null, or since when it fails and whether it waits for the operator."""
     trouble = None
-    if row.error and not row.is_applied:
+    if is_failing(row):
         trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
     return {"state": known.told_state(row), "trouble": trouble}
 

@@ -43,7 +43,8 @@ ONLY_RECEIVES = "This mailbox receives. It may send once more days are paid."
 def overview():
     shop, account = this_shop(), control.this_account()
     usage.opened(account)
-    rows = services.of_account(account.id)
+    known = control.this_progress()
+    rows = known.rows
     order = tokens.opening_order(account)
     addresses = [row for row in rows if row.kind in services.ADDRESSES]
     shown = [row for row in addresses if row.kind == "mailbox"][:1]
@@ -52,7 +53,7 @@ def overview():
         "account/overview.html",
         more_addresses=len(addresses) - len(shown),
         access=_access(rows, shown),
-        state=progress.Progress(account, rows).told_state,
+        state=known.told_state,
         password=services.unsealed(shop, account.password_sealed),
         own_passwords={
             (row.kind, row.name): password

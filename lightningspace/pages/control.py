@@ -7,6 +7,7 @@ from flask import (
     Response,
     current_app,
     flash,
+    g,
     redirect,
     render_template,
     request,
@@ -17,8 +18,8 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Account, Service
 from lightningspace.panel import reconcile
-from lightningspace.rules import calendar, hostnames, progress, quotes, services, sessions, wanted
-from lightningspace.rules.progress import Progress
+from lightningspace.rules import calendar, hostnames, quotes, services, sessions, wanted
+from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits
 from lightningspace.visitors.forms import Button
@@ -87,6 +88,15 @@ def this_account() -> Account:
     return current_user.account
 
 
+def this_progress() -> Progress:
+    """What the account has and how far that is, as this request has first seen it: every part of a
+    page shows the same.
+    """
+    if "progress" not in g:
+        g.progress = Progress(this_account(), services.of_account(this_account().id))
+    return g.progress
+
+
 def page(template: str, status: int = 200, **context):
     """One page of the control center; `here`: its entry in the navigation, if not its name.
 
@@ -131,24 +141,21 @@ def retry():
 
 def _status() -> dict:
     """What the status fragment shows of the services, and whether it looks again by itself."""
-    every_row = services.of_account(this_account().id)
-    rows, known = services.beside_tip_jar(every_row), progress.Progress(this_account(), every_row)
-    failing = [row for row in rows if row.error and not row.is_applied]
-    is_at_rest = known.is_at_rest(rows)
-    is_stuck = any(row.permanent for row in failing)
-    moves = [row for row in rows if not row.is_applied and row not in failing]
+    known = this_progress()
+    all_of_it = known.summary()
+    rows, failing, is_at_rest = all_of_it.rows, all_of_it.failing, all_of_it.is_at_rest
     poll_seconds = None
-    if moves or (not is_at_rest and not failing):
+    if all_of_it.is_being_applied or (not is_at_rest and not failing):
         poll_seconds = POLL_SECONDS
     elif any(not row.permanent for row in failing):
         poll_seconds = SLOW_POLL_SECONDS
     seen = [(row.kind, row.name, known.told_state(row), row.permanent) for row in rows]
     return {
         "rows": rows,
-        "applied": sum(row.is_applied for row in rows),
+        "applied": all_of_it.applied,
         "is_at_rest": is_at_rest,
         "jobs_before": known.jobs_before(),
-        "is_stuck": is_stuck,
+        "is_stuck": all_of_it.is_stuck,
         "failing": failing,
         "poll_seconds": poll_seconds,
         "seen": f"{zlib.crc32(repr(seen).encode()):x}",
@@ -156,7 +163,7 @@ def _status() -> dict:
 
 
 def own_rows() -> list[Service]:
-    return [row for row in services.of_account(this_account().id) if not row.gone]
+    return [row for row in this_progress().rows if not row.gone]
 
 
 NOT_READY = "Your hosting is still being set up. Please try again soon."
@@ -175,13 +182,12 @@ def one_more(what: str) -> dict:
 
 
 def rows_of(*kinds: str) -> list[Service]:
-    return [row for row in services.of_account(this_account().id) if row.kind in kinds]
+    return [row for row in this_progress().rows if row.kind in kinds]
 
 
 def poll_seconds(rows: list[Service]) -> int | None:
     """When to look at them again; None when nothing of them changes by itself."""
-    known = Progress(this_account(), rows)
-    moving = [row for row in rows if known.state(row) not in ("off", "live")]
+    moving = Summary(rows, this_progress()).under_way
     if all(row.permanent for row in moving):
         return None
     return POLL_SECONDS if any(row.error is None for row in moving) else SLOW_POLL_SECONDS

@@ -51,8 +51,8 @@ def _added_domain(form: DomainForm) -> str | None:
 
 @blueprint.get("/domains/<name>/status")
 def domain_status(name):
-    row, of_all = _domain(name), len(domains.of(this_account().id))
-    facts = _domain_facts(row, _known_of_domains(), of_all)
+    rows = domains.of(this_account().id)
+    facts = _domain_facts(_named(rows, name), control.this_progress(), len(rows))
     return render_template("account/_domain.html", facts=facts, button=Button())
 
 
@@ -91,14 +91,18 @@ def _to_domain(name: str):
 
 def _domain(name: str) -> Domain:
     """A domain of this account; 404 when it has no such one."""
-    for row in domains.of(this_account().id):
+    return _named(domains.of(this_account().id), name)
+
+
+def _named(rows: list[Domain], name: str) -> Domain:
+    for row in rows:
         if row.name == name:
             return row
     raise NotFound
 
 
 def _domains_page(status: int = 200, form: DomainForm | None = None):
-    rows, known = domains.of(this_account().id), _known_of_domains()
+    rows, known = domains.of(this_account().id), control.this_progress()
     return page(
         "account/domains.html",
         status,
@@ -107,10 +111,6 @@ def _domains_page(status: int = 200, form: DomainForm | None = None):
         used=len(rows),
         allowed=services.domains_allowed(this_shop(), this_account()),
     )
-
-
-def _known_of_domains() -> Progress:
-    return Progress(this_account(), control.rows_of("site", "alias", "mail_domain"))
 
 
 def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:

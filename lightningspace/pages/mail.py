@@ -7,7 +7,6 @@ from lightningspace.base.models import Service
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import accounts, hostnames, services, wanted
-from lightningspace.rules.progress import Progress
 from lightningspace.shop import this_shop
 from lightningspace.visitors.forms import (
     AddressForm,
@@ -130,7 +129,7 @@ def _to_address(row: Service):
 
 def _address(name: str, *kinds: str) -> Service:
     """A mailbox or forward of this account that is not being removed; 404 when it has none."""
-    for row in services.of_account(this_account().id):
+    for row in control.this_progress().rows:
         if row.name == name and row.kind in (kinds or services.ADDRESSES) and not row.gone:
             return row
     raise NotFound
@@ -167,7 +166,7 @@ def _addresses() -> dict:
     """What the list of addresses shows."""
     account = this_account()
     rows = control.rows_of(*services.ADDRESSES)
-    known = Progress(account, rows)
+    known = control.this_progress()
     there = [row for row in rows if not row.gone]
     return {
         "by_domain": _by_domain(rows),

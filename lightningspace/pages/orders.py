@@ -31,6 +31,7 @@ from lightningspace.rules import (
     sessions,
     tips,
 )
+from lightningspace.rules.progress import Progress
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins, networks
 from lightningspace.visitors.forms import Button, OrderForm, PriceForm
@@ -300,16 +301,15 @@ def _tip_again(order: Order) -> str | None:
 
 def _setting_up(order: Order) -> dict:
     rows = services.of_account(order.account_id) if order.account_id else []
-    rows = services.beside_tip_jar(rows)
-    failing = [row for row in rows if row.error]
-    is_ready = _is_ready(order)
+    all_of_it = Progress(order.account, rows).summary()
+    failing, is_ready = all_of_it.failing, _is_ready(order)
     return {
         "state": "ready" if is_ready else "paid",
         "waits": not is_ready,
-        "services": rows,
-        "applied": sum(row.is_applied for row in rows),
+        "services": all_of_it.rows,
+        "applied": all_of_it.applied,
         "last_try": failing[0].tried_at if failing else None,
-        "is_stuck": any(row.permanent for row in failing),
+        "is_stuck": all_of_it.is_stuck,
     }
 
 

@@ -9,7 +9,7 @@ from lightningspace.base.models import Service
 from lightningspace.outside.node import NodeError, NodeRefused
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import hostnames, order_book, progress, services, tips, wanted
+from lightningspace.rules import hostnames, order_book, services, tips, wanted
 from lightningspace.shop import this_shop
 from lightningspace.visitors.forms import Button, TipJarForm
 
@@ -116,7 +116,7 @@ def jar_state():
 def _jar_state(jar: Service | None) -> dict:
     return {
         "jar": jar,
-        "jar_state": progress.Progress(this_account(), [jar]).told_state(jar) if jar else None,
+        "jar_state": control.this_progress().told_state(jar) if jar else None,
         "jar_moves": jar is not None and not jar.is_applied and not jar.permanent,
     }
 
@@ -143,8 +143,7 @@ def _change_jar(**settings) -> None:
 
 def _jar() -> Service | None:
     """What stands for it; None: there is to be none."""
-    own = (Service.account == this_account().id) & (Service.kind == "tipjar")
-    row = Service.get_or_none(own)
+    row = next(iter(control.rows_of("tipjar")), None)
     return row if row and services.settings_of(row)["is_there"] else None
 
 

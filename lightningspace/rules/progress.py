@@ -3,6 +3,8 @@ passwords are still to be seen.
 """
 
 import logging
+from dataclasses import dataclass
+from functools import cached_property
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Fact, Server, Service, transaction
@@ -27,7 +29,14 @@ class Progress:
     def __init__(self, account: Account, rows: list[Service]):
         self.account = account
         self.rows = rows
-        self._queue = queue_of(account.server_id)
+
+    @cached_property
+    def _queue(self) -> Queue:
+        return queue_of(self.account.server_id)
+
+    def summary(self) -> "Summary":
+        """Of all that the hosting is made of."""
+        return Summary(services.beside_tip_jar(self.rows), self)
 
     def state(self, row: Service) -> str:
         """going, waiting (to be made) or changing while it is not applied; then applied or
@@ -45,10 +54,6 @@ class Progress:
         """As `state`, for its owner; or problem, when it could not be made or changed."""
         known = self.state(row)
         return "problem" if row.error and known in ("waiting", "changing") else known
-
-    def is_at_rest(self, rows: list[Service]) -> bool:
-        """Whether nothing of these is under way, at the panel or at the server."""
-        return all(self.state(row) in ("live", "off") for row in rows)
 
     def jobs_before(self) -> int | None:
         """How many jobs its server has still to do until all that is applied is carried out.
@@ -79,6 +84,47 @@ class Progress:
         is_served = services.KINDS[row.kind].is_served
         until = queue.restarted_until if is_served else queue.done_until
         return row.is_applied and row.applied_at < until
+
+
+def is_failing(row: Service) -> bool:
+    """Whether the panel has refused it, or not answered, since it was last as wanted."""
+    return bool(row.error) and not row.is_applied
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How far some services of an account are."""
+
+    rows: list[Service]
+    known: Progress
+
+    @property
+    def applied(self) -> int:
+        """How many the panel has as they are wanted."""
+        return sum(row.is_applied for row in self.rows)
+
+    @property
+    def failing(self) -> list[Service]:
+        return [row for row in self.rows if is_failing(row)]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something fails that no retry cures."""
+        return any(row.permanent for row in self.failing)
+
+    @property
+    def is_being_applied(self) -> bool:
+        """Whether the panel is to be told of something, and has not refused it."""
+        return any(not row.is_applied and not row.error for row in self.rows)
+
+    @property
+    def under_way(self) -> list[Service]:
+        """What is not as wanted yet, at the panel or at the server."""
+        return [row for row in self.rows if self.known.state(row) not in ("live", "off")]
+
+    @property
+    def is_at_rest(self) -> bool:
+        return not self.under_way
 
 
 def queue_of(server_id: int) -> Queue:

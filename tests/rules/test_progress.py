@@ -85,7 +85,7 @@ def test_nothing_is_live_before_the_server_has_done_it(busy, this_shop, panel):
         progress.look_at_queues(this_shop)
         rows = services.of_account(alice.id)
         known = progress.Progress(Account.get_by_id(alice.id), rows)
-        is_live = known.is_at_rest(rows)
+        is_live = progress.Summary(rows, known).is_at_rest
         if looks == 100:
             panel.jobs_of_others(for_seconds=900)
         if not is_live and looks:

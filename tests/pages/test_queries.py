@@ -1,0 +1,66 @@
+"""What the pages of a customer ask the database."""
+
+import logging
+from collections import Counter
+
+import pytest
+from flask import url_for
+
+from lightningspace.base.models import Domain, Order, Service
+from lightningspace.pages.control import PAGES
+from tests.conftest import enter, place_order
+
+pytestmark = pytest.mark.any_database
+
+DOMAIN, ADDRESS = "bella.example", "info@alice.shop.test"
+FRAGMENTS = (
+    "/account/status",
+    "/account/tips/jar",
+    "/account/mail/addresses",
+    f"/account/mail/{ADDRESS}",
+    f"/account/mail/{ADDRESS}/status",
+    f"/account/domains/{DOMAIN}/status",
+    f"/account/domains/{DOMAIN}/remove",
+)
+
+
+@pytest.fixture
+def owner(client, alice):
+    """A customer with a domain and a tip jar, neither of which works yet."""
+    Domain.create(account=alice, name=DOMAIN, added_at=0, look_at=0, verified_at=0)
+    for kind, name in (("alias", DOMAIN), ("tipjar", "alice.shop.test")):
+        Service.create(account=alice, kind=kind, name=name)
+    return enter(client, alice)
+
+
+@pytest.fixture
+def repeats(caplog):
+    """What a request asks more than once: its SQL and parameters."""
+
+    def repeats(client, path) -> list[str]:
+        client.get(path)  # the first look at the page of tips has an offer made
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "peewee"):
+            assert client.get(path).status_code == 200
+        ran = Counter(repr(record.msg) for record in caplog.records if record.name == "peewee")
+        assert ran
+        return [query for query, times in ran.items() if times > 1]
+
+    return repeats
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, name):
+    with app.test_request_context():
+        path = url_for(PAGES[name][0])
+    assert repeats(owner, path) == []
+
+
+@pytest.mark.parametrize("path", FRAGMENTS)
+def test_no_fragment_asks_the_same_twice(owner, repeats, path):
+    assert repeats(owner, path) == []
+
+
+def test_the_page_of_an_order_asks_nothing_twice(client, repeats):
+    place_order(client)
+    assert repeats(client, f"/orders/{Order.get().token}/status") == []
