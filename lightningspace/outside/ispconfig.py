@@ -160,11 +160,12 @@ class Panel:
         """The records of this name, the oldest first, whoever owns them."""
         # A '%' would make it a LIKE; none of our names has one.
         of = KINDS[kind]
-        found = self._list(f"{of.method}_get", primary_id={of.name: _named(name)})
+        found = self._list(f"{of.method}_get", **{of.id_argument: {of.name: _named(name)}})
         return sorted(found, key=lambda record: record_id(kind, record))
 
     def get(self, kind: str, id: int) -> dict | None:
-        return self._call(f"{KINDS[kind].method}_get", primary_id=int(id)) or None
+        of = KINDS[kind]
+        return self._call(f"{of.method}_get", **{of.id_argument: int(id)}) or None
 
     def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
         """Create a record of this client, and return its id.
@@ -182,11 +183,13 @@ class Panel:
         params = fields if password is None else fields | _as_password(of.password, password)
         _named(fields[of.name])
         # client_id 0 keeps the owner: another client's would move the record.
-        self._call(f"{of.method}_update", client_id=0, primary_id=int(id), params=params)
+        arguments = {"client_id": 0, of.id_argument: int(id), "params": params}
+        self._call(f"{of.method}_update", **arguments)
 
     def delete(self, kind: str, id: int) -> None:
         """Delete a record. May be called twice."""
-        self._call(f"{KINDS[kind].method}_delete", primary_id=int(id))
+        of = KINDS[kind]
+        self._call(f"{of.method}_delete", **{of.id_argument: int(id)})
 
     def used(self, kind: str, client_id: int) -> dict[str, int | None]:
         """How many bytes a client's sites, databases or mailboxes use, each by its name.

@@ -47,7 +47,9 @@ class Kind:
     """One kind of record.
 
     method            the prefix of its methods
-    id, name          its columns; those of its password is None where it has none
+    id, name          its columns
+    password          the column of its password; None: it has none
+    id_argument       what its methods call the id
     fields            what the record is to be
     is_incomplete     an add does not set all of it: an update has to follow
     is_thing          it stands for one thing of its name on the server: deleting a double of the
@@ -62,6 +64,7 @@ class Kind:
     name: str
     fields: Callable[[Wish], dict]
     password: str | None = None
+    id_argument: str = "primary_id"
     is_incomplete: bool = False
     is_thing: bool = False
     opens_when_off: bool = False
