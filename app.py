@@ -12,11 +12,8 @@ from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from lightningspace import cli, pages, shop
+from lightningspace import api, cli, pages, shop
 from lightningspace.api import answers
-from lightningspace.api.discovery import discovery
-from lightningspace.api.lnurl import lnurl_pay
-from lightningspace.api.selling import api
 from lightningspace.base import models, names, passwords, qr
 from lightningspace.base.clock import clock_time, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
@@ -74,7 +71,6 @@ def create_app(config: Config) -> Flask:
     app.before_request(check_parts)
     csrf.init_app(app)
     csrf.exempt(stop_reminders)
-    csrf.exempt(api)
     answers.init_app(app)
     try:
         app.extensions["limits"] = Limits(config.rate_limit_storage)
@@ -86,9 +82,9 @@ def create_app(config: Config) -> Flask:
     logins.login_manager.init_app(app, add_context_processor=False)
     for part in pages.PARTS:
         app.register_blueprint(part.blueprint)
-    app.register_blueprint(api)
-    app.register_blueprint(discovery)
-    app.register_blueprint(lnurl_pay)
+    for part in api.PARTS:
+        app.register_blueprint(part.blueprint)
+        csrf.exempt(part.blueprint)
     app.after_request(set_headers)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)

@@ -3,12 +3,14 @@
 import json
 from http import HTTPStatus
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from lightningspace.api import bodies
 from lightningspace.base import clock
 from lightningspace.outside import lnurl
+from lightningspace.rules import wanted
+from lightningspace.visitors import authorization
 
 # What programs ask for lies below these; no cookie counts there, so any site may call it.
 PATHS = ("/api/", f"{lnurl.PATH}/", "/.well-known/l402.json", "/llms.txt")
@@ -64,10 +66,29 @@ def problem(status: int, code: str, detail: str, title: str = "", **facts) -> Re
     return Response(json.dumps(body | {"detail": detail} | facts), status, mimetype=PROBLEM)
 
 
+def the(listed: list[dict], key: str, name: str) -> dict:
+    """The one of this name. Raises wanted.UnknownService."""
+    for each in listed:
+        if each[key] == name:
+            return each
+    raise wanted.UnknownService
+
+
+def created(listed: list[dict], endpoint: str, **name: str) -> Response:
+    ((key, value),) = name.items()
+    return success(the(listed, key, value), 201, Location=url_for(endpoint, **name))
+
+
+def going(**name: str) -> Response:
+    return success({**name, "state": "going"}, 202, Retry_After="5")
+
+
 def of_api_error(error: ApiError) -> Response:
     response = problem(error.status, error.code, error.detail, **error.facts)
     if error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = authorization.BARE
     return response
 
 

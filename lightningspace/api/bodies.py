@@ -1,7 +1,7 @@
 """JSON bodies of programs, in the shape that the forms check: one set of rules for both."""
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -76,3 +76,26 @@ def _number(text: str) -> int | float:
 
 def _refuse(constant: str):
     raise ValueError(f"{constant} is no JSON")
+
+
+# -- the forms of the pages ------------------------------------------------------------
+
+
+def form_of(kind: Callable, fields: Mapping, *args, **kwargs):
+    """The form as a browser would send it."""
+    return kind(*args, formdata=as_typed(fields), meta={"csrf": False}, **kwargs)
+
+
+def check(form) -> None:
+    """Raise BadBody for what the form finds wrong."""
+    if not form.validate():
+        raise BadBody(WRONG, form.errors)
+
+
+def check_as(form, **names: str) -> None:
+    """As `check`, where the API has these names for the form's fields."""
+    try:
+        check(form)
+    except BadBody as wrong:
+        errors = {names.get(field, field): texts for field, texts in wrong.errors.items()}
+        raise BadBody(str(wrong), errors) from None

@@ -1,22 +1,22 @@
 """What a program reads first: what is sold here, and how to buy it. Reading mints nothing."""
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, current_app, render_template
 
 from lightningspace.api import openapi
 from lightningspace.api.answers import success
-from lightningspace.api.routes import ROUTES, Route
+from lightningspace.api.routes import PREFIX, Route, described_in
 from lightningspace.outside import l402
 from lightningspace.shop import this_shop
 
-discovery = Blueprint("discovery", __name__)
+blueprint = Blueprint("discovery", __name__)
 
 
-@discovery.get(f"{openapi.PREFIX}/openapi.json")
+@blueprint.get(f"{PREFIX}/openapi.json")
 def openapi_json():
-    return success(openapi.document(this_shop()))
+    return success(openapi.document(this_shop(), described_in(current_app)))
 
 
-@discovery.get("/.well-known/l402.json")
+@blueprint.get("/.well-known/l402.json")
 def manifest():
     """As the draft of L402's discovery has it.
 
@@ -24,7 +24,8 @@ def manifest():
     of the node: a wrong one, after the node was changed, would keep everybody from paying.
     """
     shop = this_shop()
-    sold = [route for route in ROUTES.items() if route[1].sells]
+    described = described_in(current_app)
+    sold = [(name, route) for name, route in described.items() if route.sells]
     return success(
         {
             "version": openapi.MANIFEST_VERSION,
@@ -32,7 +33,7 @@ def manifest():
             "currencies": ["msat"],
             "macaroon_versions": [l402.IDENTIFIER_VERSION],
             "payment_methods": ["bolt11"],
-            "openapi": f"{openapi.PREFIX}/openapi.json",
+            "openapi": f"{PREFIX}/openapi.json",
             "services": [
                 {
                     "name": l402.SERVICE,
@@ -50,14 +51,14 @@ def manifest():
 def _resource(name: str, route: Route) -> dict:
     method, path = name.split()
     return {
-        "path": f"{openapi.PREFIX}{path}",
+        "path": f"{PREFIX}{path}",
         "method": method,
         "capability": route.capability,
         "pricing": openapi.pricing(this_shop(), route),
     }
 
 
-@discovery.get("/llms.txt")
+@blueprint.get("/llms.txt")
 def llms_txt():
     shop = this_shop()
     text = render_template(

@@ -20,7 +20,7 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 
 logger = logging.getLogger(__name__)
-lnurl_pay = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
+blueprint = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
 
 # At most 144 characters (LUD-09).
 THANKS = "Thank you for keeping this site on line!"
@@ -30,14 +30,14 @@ class PayError(Exception):
     """The text is for the payer."""
 
 
-@lnurl_pay.url_value_preprocessor
+@blueprint.url_value_preprocessor
 def lower_name(endpoint, values):
     """Capitals are the same name, whose limits count them."""
     if values["username"].isascii():
         values["username"] = values["username"].lower()
 
 
-@lnurl_pay.get("/<username>")
+@blueprint.get("/<username>")
 def pay_request(username):
     shop, account = this_shop(), _taker(username)
     quotes.check_may_buy(account)
@@ -54,7 +54,7 @@ def pay_request(username):
     )
 
 
-@lnurl_pay.get("/<username>/invoice")
+@blueprint.get("/<username>/invoice")
 @limits.limited("tips", lambda response: g.get("asked_node", False))
 def callback(username):
     """An invoice of exactly so many millisatoshi; each request makes another one."""
@@ -77,7 +77,7 @@ def callback(username):
     )
 
 
-@lnurl_pay.get("/<username>/<order>")
+@blueprint.get("/<username>/<order>")
 def verify(username, order):
     """Whether an invoice is paid (LUD-21), but never its preimage, which is the payer's proof."""
     found = order_book.find(order)
@@ -126,17 +126,17 @@ def _error(reason: object) -> Response:
     return success({"status": "ERROR", "reason": str(reason)})
 
 
-lnurl_pay.register_error_handler(PayError, _error)
-lnurl_pay.register_error_handler(quotes.NotForSale, _error)
+blueprint.register_error_handler(PayError, _error)
+blueprint.register_error_handler(quotes.NotForSale, _error)
 
 
-@lnurl_pay.errorhandler(orders.TooManyUnpaid)
-@lnurl_pay.errorhandler(TooManyRequests)
+@blueprint.errorhandler(orders.TooManyUnpaid)
+@blueprint.errorhandler(TooManyRequests)
 def too_many(error):
     return _error("Many invoices were asked for just now. Please try again in a minute.")
 
 
-@lnurl_pay.errorhandler(NodeError)
+@blueprint.errorhandler(NodeError)
 def node_down(error):
     logger.warning("no invoice: %s", error)
     return _error("Our Lightning node does not answer. Please try again soon.")

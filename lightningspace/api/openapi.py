@@ -1,15 +1,17 @@
 """The OpenAPI document of the API, from the tables that the code itself checks bodies with."""
 
 import re
+from collections.abc import Mapping
 
-from lightningspace.api import schemas, selling
+from lightningspace.api import fields, schemas
 from lightningspace.api.answers import PROBLEM
-from lightningspace.api.routes import CODES, ROUTES, SALE, TITLES, TYPES, Route, fields
+from lightningspace.api.bodies import TEXT, WHOLE, YES_NO
+from lightningspace.api.codes import CODES, SALE, TITLES
+from lightningspace.api.routes import KEY, PREFIX, Route
 from lightningspace.base.prices import LONGEST_SECONDS, UNIT_SECONDS, Terms
 from lightningspace.outside import l402
 from lightningspace.shop import Shop
 
-PREFIX = selling.api.url_prefix
 JSON = "application/json"
 VERSION = "1.0"
 # Of the draft of L402's discovery (lightninglabs/L402, discovery-spec.md).
@@ -17,12 +19,16 @@ MANIFEST_VERSION = "1.0"
 TITLE = "lightning-space"
 SUMMARY = "Web hosting for Lightning payments, bought and managed by programs"
 
+# What each route is described as, by method and path.
+Described = Mapping[str, Route]
+TYPES = {WHOLE: "integer", TEXT: "string", YES_NO: "boolean"}
 
-def document(shop: Shop) -> dict:
+
+def document(shop: Shop, described: Described) -> dict:
     paths = {}
-    for name, route in ROUTES.items():
+    for name in described:
         method, path = name.split()
-        paths.setdefault(path, {})[method.lower()] = _operation(shop, name, route)
+        paths.setdefault(path, {})[method.lower()] = _operation(shop, described, name)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -40,7 +46,7 @@ def document(shop: Shop) -> dict:
             "securitySchemes": {"L402": SCHEME},
             "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
             "headers": HEADERS,
-            "responses": _shared_responses(),
+            "responses": _shared_responses(described),
             "schemas": schemas.SCHEMAS,
         },
     }
@@ -134,13 +140,13 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same key and request are one order for ever. Make it up at random.",
-    "schema": {"type": "string", "pattern": f"^{selling.KEY.pattern}$"},
+    "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
 }
 IN_PATH = {"type": "string", "pattern": "^[^/]+$"}
 
 
 def _body(shop: Shop, route: Route) -> dict:
-    rules = fields(shop) | route.rules
+    rules = fields.rules(shop) | route.rules
     properties = {
         name: _property(kind, rules.get(name, {}), name in route.required)
         for name, kind in route.fields.items()
@@ -162,7 +168,7 @@ def _property(kind: str, rules: dict, is_required: bool) -> dict:
 
 
 def _parameters(shop: Shop, path: str, route: Route) -> list[dict]:
-    rules = fields(shop)
+    rules = fields.rules(shop)
     found = [
         {"name": name, "in": "path", "required": True, "schema": IN_PATH}
         for name in re.findall("{(.*?)}", path)
@@ -205,12 +211,12 @@ HEADERS = {
 }
 
 
-def _operation(shop: Shop, name: str, route: Route) -> dict:
-    method, path = name.split()
+def _operation(shop: Shop, described: Described, name: str) -> dict:
+    (method, path), route = name.split(), described[name]
     operation = {
         "operationId": _operation_id(method, path),
         "summary": route.summary,
-        "responses": _responses(method, path, route),
+        "responses": _responses(described, method, path),
     }
     if route.note:
         operation["description"] = route.note
@@ -233,22 +239,23 @@ def _operation_id(method: str, path: str) -> str:
     return method.lower() + "".join(word.capitalize() for word in words)
 
 
-def _responses(method: str, path: str, route: Route) -> dict:
+def _responses(described: Described, method: str, path: str) -> dict:
+    route = described[f"{method} {path}"]
     answers = {status: _success(status, schema) for status, schema in route.answers.items()}
-    if 201 in answers and (links := _links(f"{path}/")):
+    if 201 in answers and (links := _links(described, f"{path}/")):
         answers[201]["links"] = links
     if route.sells:
-        answers[402] = _payment_required(route)
+        answers[402] = _payment_required(described, route)
     for status, codes in _problems(method, route).items():
         answers[status] = _ref("responses", "-".join(codes))
     return {str(status): answers[status] for status in sorted(answers)}
 
 
-def _shared_responses() -> dict:
+def _shared_responses(described: Described) -> dict:
     """Many routes have the same problems."""
     return {
         "-".join(codes): _problem(status, codes)
-        for name, route in ROUTES.items()
+        for name, route in described.items()
         for status, codes in _problems(name.split()[0], route).items()
     }
 
@@ -273,12 +280,12 @@ def _problems(method: str, route: Route) -> dict[int, list[str]]:
     return by_status
 
 
-def _links(path: str, member: str = "") -> dict:
+def _links(described: Described, path: str, member: str = "") -> dict:
     """What can be done with what was just made: the routes below `path`, whose parameter is the
     answer's `member`, or the one of its own name.
     """
     links = {}
-    for name in ROUTES:
+    for name in described:
         method, below = name.split()
         if below.startswith(f"{path}{{"):
             *same, parameter = re.findall("{(.*?)}", below)
@@ -298,12 +305,12 @@ def _success(status: int, schema: str) -> dict:
     return answer | {"content": {JSON: {"schema": _ref("schemas", schema)}}}
 
 
-def _payment_required(route: Route) -> dict:
+def _payment_required(described: Described, route: Route) -> dict:
     return {
         "description": f"An invoice for {route.sells}",
         "headers": {"WWW-Authenticate": _ref("headers", "Challenge")},
         "content": {PROBLEM: {"schema": _ref("schemas", "PaymentRequired")}},
-        "links": _links("/hosting/orders/", "order"),
+        "links": _links(described, "/hosting/orders/", "order"),
     }
 
 

@@ -1,7 +1,7 @@
-"""What the answers of the API look like, in JSON Schema: see `shown` for what makes them."""
+"""What the answers of the API look like, in JSON Schema: see `resources` for what makes them."""
 
 from lightningspace.api import resources
-from lightningspace.api.tips import STATES
+from lightningspace.api.tip import STATES
 from lightningspace.base import messages
 from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
 from lightningspace.rules import services, tips

@@ -1,118 +1,62 @@
-"""The API's routes for who gives a tip: no credential is needed, and none is got.
+"""The API's routes for whom tips are given: what came, and which messages are shown."""
 
-Tip jars on customers' sites call them, and any other program.
-"""
+from flask import request
 
-from flask import g, url_for
+from lightningspace.api import codes, resources, routes
+from lightningspace.api.answers import success
+from lightningspace.api.bodies import TEXT, YES_NO
+from lightningspace.api.holders import changer, changes, holder
+from lightningspace.api.routes import described
+from lightningspace.rules import order_book, tips, wanted
 
-from lightningspace.api import bodies
-from lightningspace.api.answers import ApiError, success
-from lightningspace.api.bodies import TEXT, WHOLE, WRONG, BadBody
-from lightningspace.api.selling import api, idempotency_key, placed
-from lightningspace.base import messages, qr
-from lightningspace.base.clock import iso_time
-from lightningspace.base.models import Account, Order
-from lightningspace.rules import hostnames, order_book, orders, tips
-from lightningspace.rules.orders import Tip
-from lightningspace.shop import this_shop
-from lightningspace.visitors import browsers, limits, networks
+blueprint = routes.part("tips")
 
-TIP_FIELDS = {"amount_msat": WHOLE, "message": TEXT}
-# What a giver need not tell apart.
-AS_TOLD = {"preparing": "checking", "cancelled": "expired"}
-STATES = ("unpaid", "checking", "paid", "expired", "late")
+CHANGES = {"hidden": YES_NO}
 
 
-@api.get("/tips/<username>")
-def tip_taker(username):
-    """Who takes tips, and how: making an invoice is for the POST."""
-    shop, account = this_shop(), _taker(username)
-    address = tips.lightning_address(shop, account) if account.tips_address else None
-    least, most = tips.bounds_msat(shop)
+@blueprint.get("/hosting/tips", endpoint="tips")
+@described(
+    "Tips that others gave",
+    {200: "Tips"},
+    capability="read",
+    query={"before": TEXT},
+    codes=("unknown",),
+    note="The latest first; `before` is the `next_before` of the answer before. What was below "
+    "the least that is a tip is counted in small_tips. Doors are switched by PATCH /hosting.",
+)
+def tip_list():
+    """What others gave, hidden ones too: the latest first, after the tip `before`."""
+    account = holder().account
+    before = request.args.get("before")
+    received, next_before = order_book.listed(account.id, tips.DOORS, before)
     return success(
         {
-            "username": account.username,
-            "site": hostnames.site_name(shop, account.username),
-            "min_msat": least,
-            "max_msat": most,
-            "message_max": messages.LONGEST,
-            "lightning_address": address,
-            "offer": tips.offer_if_told(shop, account),
-            "paid_until": _time(tips.paid_until(account)),
-            "page_url": tips.page_url(shop, account),
+            "tips": [resources.tip(each) for each in received],
+            "received_msat": tips.received_msat(account),
+            "small_tips": account.small_tips,
+            "small_tips_msat": account.small_tips_msat,
+            "next_before": next_before,
         }
     )
 
 
-@api.post("/tips/<username>")
-@limits.limited("tips", lambda response: g.get("asked_node", False))
-def give_tip(username):
-    account, asked, key = _taker(username), _asked(), idempotency_key()
-    # Another network's key is another one.
-    form_id = f"{key} of {networks.network()}" if key else browsers.new_form_id()
-    order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, form_id))
-    location = url_for("api.tip", username=username, order=order.token)
-    return success(_tip(order, account), 201, Location=location)
-
-
-@api.get("/tips/<username>/<order>")
-def tip(username, order):
-    """As it is now: whoever has its address may see it, even if the door was closed meanwhile."""
-    found = order_book.find(order)
-    account = found.account if found and order_book.is_tip(found) else None
-    if account is None or account.username != username:
-        raise _unknown()
-    return success(_tip(found, account))
-
-
-def _taker(username: str) -> Account:
-    account = tips.taker(username, "page")
-    if account is None:
-        raise _unknown()
-    return account
-
-
-def _unknown() -> ApiError:
-    return ApiError(404, "unknown", "There is no such tip, or nobody of this name takes tips here.")
-
-
-def _asked() -> Tip:
-    """Raises BadBody."""
-    body, errors = bodies.read(TIP_FIELDS), {}
-    least, most = tips.bounds_msat(this_shop())
-    if not least <= body.get("amount_msat", 0) <= most:
-        errors["amount_msat"] = [f"Write a whole number from {least} to {most}."]
-    if len(body.get("message", "")) > messages.LONGEST:
-        errors["message"] = [f"A message has up to {messages.LONGEST} characters."]
-    if errors:
-        raise BadBody(WRONG, errors)
-    return Tip(body["amount_msat"], "page", messages.cleaned(body.get("message")))
-
-
-def _tip(order: Order, account: Account) -> dict:
-    """Never the preimage: with the invoice it is a proof of payment, and that is the payer's."""
-    shop, state = this_shop(), _state(order)
-    address = url_for("api.tip", username=account.username, order=order.token)
-    invoice = order.bolt11 if state == "unpaid" else None
-    is_applied = order.applied_at is not None
-    return {
-        "order": order.token,
-        "state": state,
-        "amount_msat": order.amount_msat,
-        "expires_at": iso_time(order.expires_at),
-        "status_url": shop.config.public_url + address,
-        "page_url": shop.config.public_url + url_for("orders.order", token=order.token),
-        "invoice": invoice,
-        "qr_svg": qr.svg(f"lightning:{invoice}".upper()) if invoice else None,
-        "applied": is_applied,
-        "paid_until": _time(tips.paid_until(account)) if is_applied else None,
-    }
-
-
-def _state(order: Order) -> str:
-    state = order_book.state(order)
-    return "late" if order_book.is_too_late(order) else AS_TOLD.get(state, state)
-
-
-def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else iso_time(seconds)
+@blueprint.patch("/hosting/tips/<token>")
+@described(
+    "Hide the message of a tip, or show it again",
+    {200: "TipReceived"},
+    capability="settings",
+    fields=CHANGES,
+    codes=(*codes.ONE, *codes.CHANGE),
+)
+@changes
+def change_tip(token):
+    account = changer().account
+    hidden = routes.body().get("hidden")
+    if account.closing_at:
+        raise wanted.AccountClosed
+    if hidden is not None:
+        tips.hide(account.id, token, hidden)
+    tip = tips.find(account.id, token)
+    if tip is None:
+        raise wanted.UnknownService
+    return success(resources.tip(tip))

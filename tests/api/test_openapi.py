@@ -1,14 +1,19 @@
 """What programs read of the API: true to the code, and found true by schemathesis."""
 
+import importlib
+import inspect
 import json
+import pkgutil
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from lightningspace.api import openapi
-from lightningspace.api.routes import CODES, ROUTES
+from lightningspace import api
+from lightningspace.api.codes import CODES
+from lightningspace.api.routes import PREFIX, Route, described_in
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account
 from lightningspace.base.prices import Terms
@@ -32,6 +37,17 @@ OFTEN = with_settings(
     UNPAID_PER_CLIENT="10000",
     CAPACITY_MB="100000000",
 )
+
+
+def routes() -> dict[str, Route]:
+    """All that there are, without a shop."""
+    app = Flask("no shop")
+    for part in api.PARTS:
+        app.register_blueprint(part.blueprint)
+    return described_in(app)
+
+
+ROUTES = routes()
 
 
 @pytest.fixture
@@ -81,15 +97,35 @@ def address(app, config, port, at_work):
 
 def test_every_route_is_in_it_and_no_other(app, document):
     routes = {
-        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule.removeprefix(openapi.PREFIX)), method)
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule.removeprefix(PREFIX)), method)
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.endpoint.startswith("api.")
+        if rule.rule.startswith(f"{PREFIX}/") and rule.endpoint != "discovery.openapi_json"
     }
     documented = {
         (path, method.upper()) for path, item in document["paths"].items() for method in item
     }
     assert documented == routes
+
+
+def test_every_part_is_registered_and_each_of_its_views_described(app):
+    parts = {
+        importlib.import_module(f"lightningspace.api.{module.name}")
+        for module in pkgutil.iter_modules(api.__path__)
+    }
+    described = {
+        view: view.route
+        for part in parts
+        for view in vars(part).values()
+        if inspect.isfunction(view) and hasattr(view, "route")
+    }
+    assert {part for part in parts if hasattr(part, "blueprint")} == set(api.PARTS)
+    assert described.keys() <= set(app.view_functions.values())
+    assert list(described_in(app)) == list(ROUTES)
+    assert len(described) == len(ROUTES)
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.startswith("api_"):
+            assert app.view_functions[rule.endpoint] in described, rule
 
 
 def test_every_route_is_in_the_readme():
@@ -137,7 +173,7 @@ def test_it_states_budgets_and_prices(document, this_shop):
 def test_the_capability_that_it_names_is_the_one_needed(name, client, alice, credential):
     method, path = name.split()
     capability = ROUTES[name].capability
-    url = openapi.PREFIX + re.sub(r"{\w+}", "of-nobody", path)
+    url = PREFIX + re.sub(r"{\w+}", "of-nobody", path)
 
     def status(*capabilities):
         header = narrowed(credential, f"{l402.SERVICE}_capabilities={','.join(capabilities)}")
@@ -165,13 +201,13 @@ def test_the_manifest_names_what_is_sold(client, document):
     sold = {(each["path"], each["method"].lower()) for each in service["resources"]}
     paths = document["paths"].items()
     assert sold == {
-        (openapi.PREFIX + path, method)
+        (PREFIX + path, method)
         for path, item in paths
         for method, operation in item.items()
         if "402" in operation["responses"]
     }
     for each in service["resources"]:
-        operation = document["paths"][each["path"].removeprefix(openapi.PREFIX)]
+        operation = document["paths"][each["path"].removeprefix(PREFIX)]
         operation = operation[each["method"].lower()]
         assert operation["x-l402-pricing"] == each["pricing"]
         assert operation["x-l402-capability"] == each["capability"]

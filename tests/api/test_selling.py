@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from peewee import OperationalError
 
-from lightningspace.api import selling
+from lightningspace.api import holders
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Order, Server
 from lightningspace.outside import l402
@@ -79,10 +79,10 @@ def token(program):
 def nobody_may_wait():
     """Two other requests wait already: the next ones are answered at once."""
     for _ in range(2):
-        assert selling._waiting.acquire(blocking=False)
+        assert holders._waiting.acquire(blocking=False)
     yield
     for _ in range(2):
-        selling._waiting.release()
+        holders._waiting.release()
 
 
 def orders_of(kind: str) -> list[Order]:

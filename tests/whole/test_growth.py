@@ -125,12 +125,12 @@ QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
     "money.payments": ["", "?before=tip90000"],
     "tips.tips": ["", "?before=tip90000"],
-    "api.orders": ["", "?before=extension90000"],
-    "api.tips": ["", "?before=tip90000"],
+    "api_payments.orders": ["", "?before=extension90000"],
+    "api_tips.tips": ["", "?before=tip90000"],
     "lnurl_pay.callback": ["?amount=1000"],
 }
 # Of what alice has none.
-UNKNOWN = ("reminders.confirm_reminders", "reminders.stop_reminders", "api.forward")
+UNKNOWN = ("reminders.confirm_reminders", "reminders.stop_reminders", "api_mail.forward")
 
 
 @pytest.fixture

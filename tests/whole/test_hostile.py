@@ -784,16 +784,17 @@ def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
                 assert not any(preimage in said for preimage in hidden), (endpoint, order.door)
                 if order.token in path and answer.status_code == 200 and "error" not in said:
                     seen.add(endpoint)
-    assert {"api.tip", "lnurl_pay.verify", "orders.order"} <= seen
+    assert {"api_tip.tip", "lnurl_pay.verify", "orders.order"} <= seen
 
 
 def test_what_sells_nothing_asks_for_a_credential_and_mints_nothing(stage):
-    for_everybody = {"api.prices", "api.buy", "api.tip_taker", "api.give_tip", "api.tip"}
+    for_everybody = {"api_selling.prices", "api_selling.buy"}
+    for_everybody |= {"api_tip.tip_taker", "api_tip.give_tip", "api_tip.tip"}
     credentials = ["", *(stage.credentials[name] for name in ("closed", "revoked", "a browser's"))]
     invoices = invoices_asked_for(stage.node)
     asked = set()
     for endpoint, method, path in routes(stage, "GET HEAD POST PUT PATCH DELETE"):
-        if not endpoint.startswith("api.") or endpoint in for_everybody:
+        if not endpoint.startswith("api_") or endpoint in for_everybody:
             continue
         asked.add((method, path))
         for credential in credentials:

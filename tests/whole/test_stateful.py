@@ -378,6 +378,10 @@ class Figures:
         )
 
 
+# Where a change stands that is not one of single services.
+MODULES = dict.fromkeys(("suspend", "resume", "block", "unblock", "close", "check"), accounts)
+
+
 class CountedFaults(Faults):
     def __init__(self, figures: Figures):
         super().__init__()
@@ -970,7 +974,7 @@ class Lives(RuleBasedStateMachine):
                 (named,), others = others, []
             arguments = (kind, each.fill(template), *others)
         needs_shop = (self.shop,) if what in ("add", "set_password") else ()
-        change = resize if what == "resize" else getattr(wanted, what)
+        change = resize if what == "resize" else getattr(MODULES.get(what, wanted), what)
         try:
             getattr(each, what)(*arguments, **named)
         except (

@@ -1,0 +1,156 @@
+"""Who asks the API: the holder of a credential, and what it may do. No cookie counts.
+
+A credential is the L402 token of a hosting.
+"""
+
+import time
+from collections.abc import Callable
+from threading import BoundedSemaphore
+
+from flask import g, request
+
+from lightningspace.api.answers import ApiError
+from lightningspace.api.routes import NOT_READY, this_route
+from lightningspace.base.models import Account, find
+from lightningspace.outside import l402
+from lightningspace.rules import services, tokens
+from lightningspace.rules.progress import Progress
+from lightningspace.rules.tokens import Holder
+from lightningspace.shop import this_shop
+from lightningspace.visitors import authorization, limits, logins
+from lightningspace.visitors.authorization import Credential
+
+# So long a request waits for the worker to record or apply what was paid; so many may at once, for
+# each of them holds a thread.
+WAIT_SECONDS = 3
+LOOK_SECONDS = 0.1
+_waiting = BoundedSemaphore(2)
+
+
+class Unauthorized(ApiError):
+    def __init__(self, why: object):
+        super().__init__(401, "unauthorized", f"{str(why)[:1].upper()}{str(why)[1:]}.")
+
+
+def holder() -> Holder:
+    """Who has shown a credential that may do what this route asks for. 401 without one has no
+    invoice: a program that only wanted to look must not be made to buy.
+    """
+    try:
+        found = shown()
+    except l402.Invalid as error:
+        raise Unauthorized(error) from None
+    if found is None:
+        raise Unauthorized("this needs the L402 credential of a hosting")
+    check_able(found, this_route().capability)
+    return found
+
+
+def changer() -> Holder:
+    """As `holder`, of a hosting that can be changed by now."""
+    found = holder()
+    if found.account.closing_at is None:
+        check_opened(found)
+    return found
+
+
+def shown() -> Holder | None:
+    """The holder of the request's credential; of several, of the last good one. None: no
+    credential. Raises l402.Invalid.
+    """
+    credentials = authorization.credentials(request.environ)
+    if not credentials:
+        return None
+    found = wait_for(lambda: _last_good(credentials))
+    if found is None:
+        raise ApiError(
+            503,
+            "not_settled",
+            "The payment of this credential is not recorded yet. Send the same again soon; nothing "
+            "needs to be paid twice.",
+            retry_after=2,
+        )
+    logins.note_entry(found.account)
+    return found
+
+
+def _last_good(shown: list[Credential]) -> Holder | None:
+    """None: one is good as soon as its payment is recorded, for who has the preimage has paid."""
+    failures, one_waits = [], False
+    for credential in shown:
+        try:
+            return tokens.holder(this_shop(), credential.macaroon, credential.preimage)
+        except tokens.NotSettled:
+            one_waits = True
+        except l402.Invalid as error:
+            failures.append(error)
+    if one_waits:
+        return None
+    # What is forged weighs more than what is over: it must not be answered with an invoice.
+    raise min(failures, key=lambda error: isinstance(error, l402.Void))
+
+
+def check_able(found: Holder, capability: str) -> None:
+    """Raise ApiError (403) unless it may."""
+    if capability not in found.rights.capabilities:
+        raise ApiError(403, "not_capable", f"This credential lacks the capability “{capability}”.")
+
+
+def check_still(found: Holder) -> None:
+    """Within a transaction: raise Unauthorized if its credential was revoked since it was shown."""
+    try:
+        tokens.check(found)
+    except l402.Void as error:
+        raise Unauthorized(error) from None
+
+
+def check_opened(found: Holder) -> None:
+    if found.account.ready_at is None:
+        raise NOT_READY
+
+
+def account_now(found: Holder) -> Account:
+    """As it is now, after a wait."""
+    account = find(Account.id, found.account.id)
+    if account is None:
+        raise Unauthorized("what this token was for is closed")
+    return account
+
+
+def progress_of(found: Holder) -> Progress:
+    account = account_now(found)
+    return Progress(account, services.of_account(account.id))
+
+
+def wait_for(look: Callable):
+    """The first true answer, or the last one when this request has waited three seconds in all."""
+    answer = look()
+    if answer or not _waiting.acquire(blocking=False):
+        return answer
+    try:
+        if "waits_until" not in g:
+            g.waits_until = time.monotonic() + WAIT_SECONDS
+        while not (answer := look()) and time.monotonic() < g.waits_until:
+            time.sleep(LOOK_SECONDS)
+        return answer
+    finally:
+        _waiting.release()
+
+
+# -- how often -------------------------------------------------------------------------
+
+
+def _customers() -> str:
+    """As limits.customers, by the credential."""
+    if "holders" not in g:  # each limit asks
+        try:
+            credentials = authorization.credentials(request.environ)
+            found = _last_good(credentials) if credentials else None
+        except l402.Invalid:
+            found = None
+        g.holders = found.account.id if found else limits.STRANGERS
+    return g.holders
+
+
+changes = limits.limited("changes", among=_customers)
+sells = limits.limited("orders", lambda response: g.get("asked_node", False), _customers)

@@ -1,0 +1,144 @@
+"""What is paid before it is done: 402 with an invoice, which only what is sold here mints."""
+
+import logging
+from collections.abc import Callable
+
+from flask import Response, g, url_for
+
+from lightningspace.api import answers, resources
+from lightningspace.api.answers import ApiError
+from lightningspace.api.bodies import WRONG, BadBody
+from lightningspace.api.holders import account_now, check_able, wait_for
+from lightningspace.api.routes import idempotency_key
+from lightningspace.base.clock import iso_time
+from lightningspace.base.models import Order
+from lightningspace.base.prices import Size
+from lightningspace.outside import l402
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import ledger, order_book, orders, quotes, tokens, wanted
+from lightningspace.rules.tokens import Holder
+from lightningspace.shop import this_shop
+from lightningspace.visitors import authorization
+
+logger = logging.getLogger(__name__)
+
+PRICE_OF_SIZE = "What the new size costs more until the end of the paid time; no less than 0."
+
+
+def placed(place: Callable):
+    """What `place` answers; why nothing is sold is said as an ApiError."""
+    g.asked_node = True
+    try:
+        return place()
+    except orders.NameReserved:
+        wrong = ["This name is reserved. Choose another one."]
+        raise BadBody(WRONG, {"username": wrong}) from None
+    except orders.NameTaken:
+        raise ApiError(409, "name_taken", "This name is taken.") from None
+    except orders.SoldOut:
+        raise ApiError(409, "sold_out", "This much space is not free just now.") from None
+    except orders.TooManyUnpaid:
+        detail = (
+            "There are several unpaid orders already. Pay one, or wait until they are over; a new "
+            "hosting can be ordered without a username."
+        )
+        raise ApiError(429, "too_many_unpaid", detail, retry_after=60) from None
+    except quotes.ResizeWaits as waits:
+        detail = "Another size is ordered already: pay that order, or cancel it."
+        raise ApiError(409, "size_waits", detail, order=waits.token) from None
+    except quotes.NotForSale as refused:
+        raise ApiError(409, "refused", str(refused)) from None
+    except NodeError as error:
+        logger.warning("no invoice: %s", error)
+        detail = "Our Lightning node does not answer. Nothing was charged. Try again soon."
+        raise ApiError(503, "node_down", detail, retry_after=10) from None
+
+
+def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
+    """402 with the order's invoice, and its token narrowed to the rights of who asks."""
+    state = order_book.state(order)
+    if state in ("preparing", "checking"):
+        detail = "Whether this was paid in time is just being found out. Send the same again soon."
+        raise ApiError(503, "checking", detail, retry_after=5)
+    if state != "unpaid":
+        detail = "This was ordered before with this key, and paid: send its credential along."
+        raise ApiError(409, "ordered", detail)
+    macaroon = str(tokens.challenge(this_shop(), order, rights))
+    response = answers.problem(
+        402,
+        "payment_required",
+        "Pay the invoice, then send the same request again with the header "
+        "Authorization: L402 <macaroon>:<preimage>.",
+        price_msat=order.amount_msat,
+        expires_at=iso_time(order.expires_at),
+        invoice=order.bolt11,
+        macaroon=macaroon,
+        order=order.token,
+        order_url=this_shop().config.public_url + url_for("orders.order", token=order.token),
+        sale=sale,
+    )
+    for value in authorization.challenge(macaroon, order.bolt11):
+        response.headers.add("WWW-Authenticate", value)
+    return response
+
+
+def new_buyer(found: Holder) -> orders.Buyer:
+    """The same request makes the same order: with an Idempotency-Key for ever, else until it is
+    paid.
+    """
+    key, epoch = idempotency_key(), found.account.receipt_epoch
+    if key:
+        # Of a newer receipt it is another key: the older order's token would be void.
+        return orders.Buyer(None, f"key {found.source} {epoch} {key}", found.source, epoch)
+    paid = order_book.times_paid(found.account.id)
+    return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
+
+
+# -- another size, one more of something -----------------------------------------------
+
+
+def sell_size(found: Holder, size: Size) -> Response | None:
+    """402 for another size; None when nothing is to be paid, and the account has it now."""
+    order = placed(lambda: orders.resize(this_shop(), found.account.id, size, new_buyer(found)))
+    if order is None:
+        return None
+    if order.paid_at is not None:
+        if not wait_for(lambda: is_applied(order.token)):
+            raise _takes_effect()
+        return None
+    return payment_required(order, {"size": resources.size(size)}, found.rights)
+
+
+def sell_one_more(found: Holder, what: str) -> Response | None:
+    """402 for one more of an extra; None when it is there now."""
+    return sell_size(found, ledger.size(account_now(found)).with_one_more(what))
+
+
+def wait_for_own_order(found: Holder) -> None:
+    """Let what the shown credential has paid for take effect first."""
+    own = found.order
+    if own and own.applied_at is None and not wait_for(lambda: is_applied(own.token)):
+        raise _takes_effect()
+
+
+def is_applied(token: str) -> bool:
+    applied = (Order.token == token) & Order.applied_at.is_null(False)
+    return Order.select().where(applied).exists()
+
+
+def _takes_effect() -> ApiError:
+    detail = "This is paid, and takes effect in a moment. Send the same again soon."
+    return ApiError(503, "takes_effect", detail, retry_after=2)
+
+
+def added(found: Holder, what: str, add: Callable[[], object]) -> Response | None:
+    """Add one more of "addresses" or "domains": 402 if that is to be paid before, else None."""
+    try:
+        add()
+    except wanted.NoneLeft:
+        check_able(found, "pay")
+        answer = sell_one_more(found, what)
+        if answer is not None:
+            return answer
+        add()
+    return None

@@ -1,0 +1,79 @@
+"""The API's routes for orders: which can be paid, what was paid, and cancelling one."""
+
+import logging
+
+from flask import request
+
+from lightningspace.api import codes, resources, routes
+from lightningspace.api.answers import ApiError, success
+from lightningspace.api.bodies import TEXT
+from lightningspace.api.holders import changes, holder
+from lightningspace.api.routes import described
+from lightningspace.base.models import Order
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import invoices, order_book, wanted
+from lightningspace.rules.tokens import Holder
+from lightningspace.shop import this_shop
+
+logger = logging.getLogger(__name__)
+blueprint = routes.part("payments")
+
+
+@blueprint.get("/hosting/orders", endpoint="orders")
+@described(
+    "Orders that can be paid, and what was paid",
+    {200: "Orders"},
+    capability="read",
+    query={"before": TEXT},
+    codes=("unknown",),
+    note="The latest payments first; `before` is the `next_before` of the answer before.",
+)
+def order_list():
+    """Those that can be paid, and what was paid: the latest first, after the order `before`."""
+    found = holder()
+    before = request.args.get("before")
+    paid, next_before = order_book.listed(found.account.id, order_book.OWN_DOORS, before)
+    return success(
+        {
+            "orders": [resources.order(each) for each in order_book.unpaid(found.account.id)],
+            "payments": [resources.order(each) for each in paid],
+            "next_before": next_before,
+        }
+    )
+
+
+@blueprint.delete("/hosting/orders/<token>")
+@described(
+    "Cancel an order",
+    {200: "Order"},
+    capability="pay",
+    codes=(*codes.ONE, "paid", "checking", "node_down"),
+)
+@changes
+def cancel_order(token):
+    """Withdraw an order; once it is cancelled or over, that is what is answered again."""
+    order = _order(holder(), token)
+    if order_book.state(order) in ("unpaid", "checking"):
+        try:
+            invoices.cancel(this_shop(), order)
+        except NodeError as error:
+            logger.warning("order %s: not cancelled yet: %s", token[:8], error)
+            detail = "Our Lightning node does not answer: it is cancelled as soon as it does."
+            raise ApiError(503, "node_down", detail, retry_after=10) from None
+        except invoices.NotCertain:
+            pass  # its state says so
+        order = Order.get_by_id(order.token)
+    if order_book.state(order) in ("preparing", "checking"):
+        detail = "This order is being prepared or looked at just now. Send the same again soon."
+        raise ApiError(503, "checking", detail, retry_after=5)
+    if order_book.state(order) not in ("cancelled", "expired"):
+        raise ApiError(409, "paid", "This order is paid.")
+    return success(resources.order(order))
+
+
+def _order(found: Holder, token: str) -> Order:
+    """Raises wanted.UnknownService."""
+    order = order_book.find(token)
+    if order is None or order.account_id != found.account.id:
+        raise wanted.UnknownService
+    return order
