@@ -14,6 +14,7 @@ from lightningspace.base.models import Account, Order, Server
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.rules import accounts, invoices, orders, payments, tokens
+from tests.api.programs import wrong
 from tests.conftest import at_once, invoices_asked_for, record_payments, with_settings, work
 
 pytestmark = pytest.mark.any_database
@@ -124,6 +125,35 @@ def test_what_sells_nothing_mints_nothing(client, node):
     assert client.post("/api/v1/hosting/extend", json=HOUR).status_code == 401
     assert client.get("/api/v1/prices").status_code == 200
     assert invoices_asked_for(node) == 0
+
+
+# -- prices ----------------------------------------------------------------------------
+
+
+def test_prices_tell_all_that_a_program_reckons_with(stranger, node):
+    told = stranger.get("/prices").json
+    assert told["included"] == {"addresses": 5, "domains": 1}
+    assert told["extra"]["address_msat_per_day"] == 1000
+    assert told["time"]["unit_seconds"]["months"] == 30 * 86400
+    assert "price" not in told
+    asked = stranger.get("/prices?space_mb=100&duration=3&unit=months").json["price"]
+    assert asked["msat"] == 90 * 7000
+    assert invoices_asked_for(node) == 0
+
+
+@pytest.mark.parametrize(
+    "query, fields",
+    [
+        ("space_mb=100", {"duration", "unit"}),
+        ("space_mb=7&duration=1&unit=hours", {"space_mb"}),
+        ("space_mb=100&duration=0&unit=hours", {"duration"}),
+        ("space_mb=100&duration=1_0&unit=hours", {"duration"}),
+        ("space_mb=100&duration=1&unit=years", {"unit"}),
+        ("space_mb=%00&duration=&unit=", {"space_mb", "duration", "unit"}),
+    ],
+)
+def test_a_wrong_question_for_a_price_says_so(query, fields, stranger):
+    assert wrong(stranger.get(f"/prices?{query}")) == fields
 
 
 # -- a new hosting: once ---------------------------------------------------------------

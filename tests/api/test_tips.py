@@ -1,367 +1,72 @@
-"""Tips by the API: an invoice for whoever asks, and what has become of it."""
+"""Tips over the API, for whom they are given."""
 
 import pytest
 
-from lightningspace.base.clock import from_iso
-from lightningspace.base.models import Account, Order
-from lightningspace.outside import l402
-from lightningspace.rules import accounts, orders, recovery, tips, tokens
-from tests.conftest import (
-    csrf_token,
-    invoices_asked_for,
-    open_account,
-    record_payments,
-    wish,
-    with_settings,
-    work,
-)
+from lightningspace.base import clock
+from lightningspace.base.models import Account, Offer, Order
+from lightningspace.rules import accounts, tips
+from tests.api.programs import API, HOUR, TIP, paid_tip, problem, wrong
 
 pytestmark = pytest.mark.any_database
 
-KEY = "a-key-of-this-request"
-SAT = 1000
+
+def test_what_others_gave_is_listed_and_is_none_of_the_payments(owner, bob, alice, this_shop):
+    paid_tip(alice, message="Thank you", door="address")
+    told = owner.get("/hosting/tips").json
+    tip = told["tips"][0]
+    assert clock.from_iso(tip.pop("paid_at")) == Order.get().paid_at
+    facts = {"order": TIP, "door": "address", "received_msat": 5000, "message": "Thank you"}
+    small = {"small_tips": 0, "small_tips_msat": 0, "next_before": None}
+    others = {"received_msat": 5000} | small
+    assert told == {"tips": [facts | {"hidden": False}]} | others
+    hosting = owner.get().json
+    assert (hosting["tips"]["received_msat"], hosting["payments"]) == (5000, [])
+    assert owner.get("/hosting/orders").json["payments"] == []
+    assert bob.get("/hosting/tips").json == {"tips": [], "received_msat": 0} | small
+    assert bob.get().json["tips"]["received_msat"] == 0
 
 
-@pytest.fixture
-def give(client, alice):
-    """Ask for a tip's invoice: `give(1000 * SAT)`."""
-
-    def give(msat=1000 * SAT, to="alice", key=None, address="192.0.2.1", **fields):
-        headers = {"Idempotency-Key": key} if key else {}
-        return client.post(
-            f"/api/v1/tips/{to}",
-            json={"amount_msat": msat} | fields,
-            headers=headers,
-            environ_base={"REMOTE_ADDR": address},
-        )
-
-    return give
+def test_a_message_is_hidden_and_shown_again(owner, bob, alice):
+    paid_tip(alice, message="Thank you")
+    path = f"/hosting/tips/{TIP}"
+    for hidden in (True, True, False):
+        told = owner.patch(path, {"hidden": hidden})
+        assert (told.status_code, told.json["hidden"]) == (200, hidden)
+        assert owner.get("/hosting/tips").json["tips"] == [told.json]
+        assert (Order.get().hidden_at is not None) is hidden
+    assert owner.patch(path, {}).json["hidden"] is False
+    assert wrong(owner.patch(path, {"hidden": 1})) == {"hidden"}
+    assert problem(bob.patch(path, {"hidden": True})) == (404, "unknown")
+    assert Order.get().hidden_at is None
 
 
-@pytest.fixture
-def look(client):
-    """What a tip's own address says now."""
-    return lambda tip: client.get(tip.json["status_url"]).json
+def test_what_is_no_tip_of_others_cannot_be_hidden(owner, alice):
+    paid_tip(alice, door="owner")
+    order = owner.post("/hosting/extend", HOUR).json["order"]
+    for token in (TIP, order, "x", "%00", "é", "0" * 5000):
+        assert problem(owner.patch(f"/hosting/tips/{token}", {"hidden": True})) == (404, "unknown")
+    assert Order.select().where(Order.hidden_at.is_null(False)).count() == 0
 
 
-def status(answer) -> tuple[int, str]:
-    return answer.status_code, answer.json.get("code")
-
-
-@pytest.mark.each_database
-def test_a_tip_is_asked_for_paid_and_watched(give, look, wallet, worker, alice):
-    tip = give(1000 * SAT, message=" Thank\nyou ")
-    assert tip.status_code == 201
-    assert tip.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Set-Cookie" not in tip.headers
-    told = tip.json
-    token = told["order"]
-    assert tip.location == f"/api/v1/tips/alice/{token}"
-    assert told.pop("qr_svg").startswith("<svg")
-    assert told.pop("invoice").startswith("lnbcrt10u1")
-    expires_at = told.pop("expires_at")
-    assert from_iso(expires_at) == Order.get().expires_at
-    facts = {
-        "order": token,
-        "amount_msat": 1000 * SAT,
-        "status_url": f"http://localhost/api/v1/tips/alice/{token}",
-        "page_url": f"http://localhost/orders/{token}",
+def test_each_door_is_switched_with_other_settings_or_not_at_all(client, owner, alice, this_shop):
+    offer = tips.offer(this_shop, alice)
+    assert owner.get().json["tips"]["offer"] == offer
+    for switch in tips.SWITCHES:
+        told = owner.patch("/hosting", {switch: False, "https": True}).json["tips"]
+        assert {name for name in tips.SWITCHES if not told[name]} == {switch}
+        bad = owner.patch("/hosting", {switch: True, "php": "none"})
+        assert wrong(bad) == {"php"}
+        assert owner.get().json["tips"][switch] is False
+        assert owner.patch("/hosting", {switch: True}).json["tips"][switch] is True
+    owner.patch("/hosting", {"tips_page": False, "tips_offer": False})
+    assert client.get(f"{API}/tips/alice").status_code == 404
+    assert Offer.get().is_due
+    assert wrong(owner.patch("/hosting", {"tips_page": "no", "tips_nothing": True})) == {
+        *("tips_page", "tips_nothing")
     }
-    assert told == facts | {"state": "unpaid", "applied": False, "paid_until": None}
-    assert look(tip) == tip.json
-
-    preimage = wallet.pay(tip.json["invoice"])["payment_preimage"]
-    work(worker)
-    paid = look(tip)
-    end = Account.get_by_id(alice.id).expires_at
-    assert end == alice.expires_at + Order.get().bought_seconds
-    assert from_iso(paid.pop("paid_until")) == end
-    gone = {"invoice": None, "qr_svg": None, "expires_at": expires_at}
-    assert paid == facts | gone | {"state": "paid", "applied": True}
-    assert preimage not in str(paid)
 
 
-def test_the_qr_code_is_of_the_invoice_in_capitals(give, app):
-    tip = give().json
-    with app.app_context():
-        svg = app.jinja_env.filters["qr"]("LIGHTNING:" + tip["invoice"].upper())
-    assert tip["qr_svg"] == svg
-
-
-def test_who_takes_tips_says_how(client, alice, node):
-    facts = {"username": "alice", "site": "alice.shop.test", "message_max": 140}
-    facts |= {"min_msat": SAT, "max_msat": 1_000_000 * SAT}
-    facts |= {"lightning_address": "alice@localhost", "page_url": "http://localhost/tip/alice"}
-    told = client.get("/api/v1/tips/alice").json
-    assert told.pop("offer").startswith("lno1")
-    assert from_iso(told.pop("paid_until")) == alice.expires_at
-    assert told == facts
-    assert invoices_asked_for(node) == 0
-
-    tips.switch(alice.id, tips_address=False, tips_offer=False, tips_show_end=False)
-    closed = {"lightning_address": None, "offer": None, "paid_until": None}
-    assert client.get("/api/v1/tips/alice").json == facts | closed
-
-
-def test_it_is_told_while_the_node_is_down(client, alice, node):
-    node.stop()
-    told = client.get("/api/v1/tips/alice")
-    assert (told.status_code, told.json["offer"]) == (200, None)
-
-
-def test_the_end_is_shown_to_nobody_if_its_owner_says_so(give, look, wallet, worker, alice):
-    tips.switch(alice.id, tips_show_end=False)
-    tip = give()
-    wallet.pay(tip.json["invoice"])
-    work(worker)
-    assert (look(tip)["applied"], look(tip)["paid_until"]) == (True, None)
-
-
-# -- who gets none -----------------------------------------------------------------------
-
-
-@pytest.mark.each_database
-def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
-    bob = open_account(this_shop, "bob1")
-    Account.update(closing_at=1).where(Account.id == bob.id).execute()
-    carol = open_account(this_shop, "carol")
-    Account.update(blocked_at=1, blocked_reason="spam").where(Account.id == carol.id).execute()
-    dora = open_account(this_shop, "dora")
-    tips.switch(dora.id, tips_page=False)
-    orders.place(this_shop, wish(username="unpaid"))
-    names = ["nobody", "bob1", "carol", "dora", "unpaid", "ALICE", "al%00ice", "%C3%A4", "x" * 999]
-    for body in ({"amount_msat": 1000 * SAT}, {"amount_msat": -1}):
-        answers = [client.post(f"/api/v1/tips/{name}", json=body) for name in names]
-        assert {status(answer) for answer in answers} == {(404, "unknown")}
-        assert len({answer.data for answer in answers}) == 1
-    told = [client.get(f"/api/v1/tips/{name}") for name in names]
-    assert {answer.data for answer in told} == {answers[0].data}
-
-
-def test_in_the_last_minutes_it_says_why(give, client, alice, node):
-    Account.update(last_call_at=1).execute()
-    assert client.get("/api/v1/tips/alice").status_code == 200
-    refused = give()
-    assert status(refused) == (409, "refused")
-    assert "about to be deleted" in refused.json["detail"]
-    assert invoices_asked_for(node) == 0
-
-
-@pytest.mark.each_database
-def test_a_tip_that_is_none_is_unknown(client, alice):
-    for token in ("0" * 32, "%00", "%C3%A4", "..", "x" * 999):
-        assert status(client.get(f"/api/v1/tips/alice/{token}")) == (404, "unknown")
-
-
-def test_only_tips_and_those_of_the_name_are_shown(client, this_shop, give, alice):
-    open_account(this_shop, "bob1")
-    tip, unpaid = give().json["order"], orders.place(this_shop, wish(username="unpaid"))
-    nobody = client.get("/api/v1/tips/nobody")
-    for path in (f"bob1/{tip}", f"nobody/{tip}", f"alice/{unpaid.token}"):
-        assert client.get(f"/api/v1/tips/{path}").data == nobody.data
-    extension = orders.extend(this_shop, alice.id, 1, "days", orders.Buyer(None, "form"))
-    own = orders.top_up(this_shop, alice.id, orders.Tip(1000_000, "owner"), None, "form")
-    for order in (extension, own):
-        assert client.get(f"/api/v1/tips/alice/{order.token}").status_code == 404
-
-
-# -- what is asked for -------------------------------------------------------------------
-
-
-WRONG = [
-    ("", ["amount_msat"]),
-    ("{}", ["amount_msat"]),
-    ('{"amount_msat": null}', ["amount_msat"]),
-    ('{"amount_msat": "1000"}', ["amount_msat"]),
-    ('{"amount_msat": 1000.5}', ["amount_msat"]),
-    ('{"amount_msat": true}', ["amount_msat"]),
-    ('{"amount_msat": 999}', ["amount_msat"]),
-    ('{"amount_msat": -1000}', ["amount_msat"]),
-    ('{"amount_msat": 1000000001}', ["amount_msat"]),
-    ('{"amount_msat": 1e30}', ["amount_msat"]),
-    ('{"amount_msat": 1000, "message": 1}', ["message"]),
-    ('{"amount_msat": 1000, "message": "%s"}' % ("ä" * 141), ["message"]),
-    ('{"amount_msat": 1, "message": "%s"}' % ("x" * 141), ["amount_msat", "message"]),
-    ('{"amount_msat": 1000, "amount_sat": 1}', ["amount_sat"]),
-    ('{"amount_msat": 1000, "amount_msat": 1000}', []),
-    ("[]", []),
-    ("{", []),
-]
-
-
-def test_what_is_wrong_with_a_body_is_said_by_field(client, alice, node):
-    for body, wrong in WRONG:
-        answer = client.post("/api/v1/tips/alice", data=body.encode())
-        assert status(answer) == (400, "bad_request"), body
-        assert sorted(answer.json.get("errors", {})) == wrong, body
-    assert invoices_asked_for(node) == 0
-
-
-@pytest.mark.each_database
-def test_a_message_is_kept_as_text_on_one_line(give):
-    for message, kept in (
-        (None, None),
-        (" \0\u202e\n", None),
-        ("\u202e<b>a\ud800\r\nb", "<b>a b"),
-        ("\N{PILE OF POO}" * 140, "\N{PILE OF POO}" * 140),
-    ):
-        tip = give(message=message)
-        assert "message" not in tip.json  # its link may be anybody's
-        assert Order.get_by_id(tip.json["order"]).message == kept
-
-
-def test_an_amount_need_not_be_whole_satoshi(give):
-    assert give(1001).json["invoice"].startswith("lnbcrt10010p1")
-
-
-@with_settings(TIP_MIN_SATS="5", TIP_MAX_SATS="10")
-def test_the_bounds_are_those_of_the_settings(give, client):
-    told = client.get("/api/v1/tips/alice").json
-    assert (told["min_msat"], told["max_msat"]) == (5 * SAT, 10 * SAT)
-    assert [give(msat).status_code for msat in (4999, 5000, 10_000, 10_001)] == [400, 201, 201, 400]
-
-
-# -- once, and not too often -------------------------------------------------------------
-
-
-def test_the_same_key_is_one_tip(give, node, wallet, worker):
-    first = give(key=KEY)
-    assert give(key=KEY).json == first.json
-    others = give(2000 * SAT, key=KEY), give(key=KEY, message="x"), give(key=KEY, address="::1")
-    assert len({each.json["order"] for each in (first, *others)}) == 4
-    wallet.pay(first.json["invoice"])
-    work(worker)
-    again = give(key=KEY)
-    assert (again.status_code, again.json["state"]) == (201, "paid")
-    assert again.json["order"] == first.json["order"]
-    assert invoices_asked_for(node) == 4
-    assert status(give(key="short")) == (400, "bad_key")
-
-
-def test_without_a_key_each_is_another(give):
-    assert give().json["invoice"] != give().json["invoice"]
-
-
-@with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="2 per day")
-def test_a_network_is_limited_over_all_names(give, this_shop, client):
-    open_account(this_shop, "bob1")
-    assert give(0).status_code == 400  # does not count
-    assert [give(to=name).status_code for name in ("alice", "bob1", "alice")] == [201, 201, 429]
-    limited = give(to="bob1")
-    assert status(limited) == (429, "too_many_requests")
-    assert int(limited.headers["Retry-After"]) > 0
-    # All together have had what they may: a network that had nothing goes on.
-    assert [give(address="192.0.2.2").status_code for _ in range(2)] == [201, 429]
-    assert client.get("/api/v1/tips/alice").status_code == 200
-
-
-def test_a_node_that_is_down_charges_nothing(give, node):
-    node.faults.set("refuse", "invoice", times=1)
-    answer = give(key=KEY)
-    assert status(answer) == (503, "node_down")
-    assert answer.headers["Retry-After"]
-    assert give(key=KEY).status_code == 201
-
-
-# -- what becomes of it ------------------------------------------------------------------
-
-
-def test_one_that_nobody_pays_expires(give, look, time_machine, this_shop, worker):
-    tip = give(message="hello")
-    time_machine.forward(this_shop.config.invoice_minutes * 60 + 1)
-    assert (look(tip)["state"], look(tip)["invoice"]) == ("checking", None)
-    worker.tidy()
-    assert (look(tip)["state"], look(tip)["applied"]) == ("expired", False)
-
-
-def test_it_can_be_watched_when_the_door_is_closed_meanwhile(
-    give, look, wallet, worker, alice, client
-):
-    tip = give()
-    tips.switch(alice.id, tips_page=False)
-    wallet.pay(tip.json["invoice"])
-    work(worker)
-    assert client.get("/api/v1/tips/alice").status_code == 404
-    assert look(tip)["state"] == "paid"
-
-
-def test_one_that_comes_while_the_hosting_is_deleted_is_late(give, look, wallet, worker, alice):
-    tip = give()
+def test_of_a_hosting_that_is_being_closed_no_door_is_switched(owner, alice):
     accounts.close(alice.id)
-    Account.update(deleting_at=1).where(Account.id == alice.id).execute()
-    wallet.pay(tip.json["invoice"])
-    record_payments(worker)
-    assert (look(tip)["state"], look(tip)["applied"]) == ("late", False)
-
-
-def test_of_a_hosting_that_is_gone_nothing_is_shown(give, client, wallet, worker, alice):
-    tip = give()
-    wallet.pay(tip.json["invoice"])
-    work(worker)
-    accounts.close(alice.id)
-    for _ in range(3):
-        work(worker)
-    assert Account.select().where(Account.id == alice.id).count() == 0
-    assert status(client.get(tip.json["status_url"])) == (404, "unknown")
-
-
-# -- what it gives its payer: nothing ------------------------------------------------------
-
-
-@pytest.fixture(params=["page", "address", "offer"])
-def paid(request, client, give, wallet, worker, this_shop, alice) -> tuple[Order, str, bytes]:
-    """A tip by each door, with the invoice that was paid and its preimage."""
-    if request.param == "page":
-        invoice = give().json["invoice"]
-    elif request.param == "address":
-        invoice = client.get("/.well-known/lnurlp/alice/invoice?amount=1000000").json["pr"]
-    else:
-        asked = {"offer": tips.offer(this_shop, alice), "amount_msat": 1000 * SAT}
-        invoice = wallet.call("fetchinvoice", asked)["invoice"]
-    preimage = wallet.pay(invoice)["payment_preimage"]
-    work(worker)
-    order = Order.get(Order.kind == "topup")
-    assert (order.door, order.applied_at is None) == (request.param, False)
-    return order, invoice, bytes.fromhex(preimage)
-
-
-def test_who_has_paid_a_tip_has_no_key_to_the_hosting(paid, client, this_shop, alice):
-    order, invoice, preimage = paid
-    sold = client.post("/api/v1/hosting", json={"space_mb": 100, "duration": 1, "unit": "days"})
-    handed_out = tokens.hand_out(this_shop, alice.id, "a token", l402.WHOLE)
-    # Nobody is given the first one: even that would open nothing.
-    for text in (
-        str(tokens.challenge(this_shop, order)),
-        sold.json["macaroon"],
-        tokens.text_of(this_shop, handed_out).partition(":")[0],
-    ):
-        with pytest.raises(l402.Invalid):
-            tokens.holder(this_shop, l402.read(text), preimage)
-        header = {"Authorization": f"L402 {text}:{preimage.hex()}"}
-        assert client.get("/api/v1/hosting", headers=header).status_code == 401
-        fields = {"receipt": f"{text}:{preimage.hex()}"}
-        assert log_in_by(client, "receipt", fields).status_code == 400
-    assert client.get("/account").status_code == 302
-
-
-def test_who_has_paid_a_tip_recovers_nothing(paid, client, this_shop, alice):
-    order, invoice, preimage = paid
-    with pytest.raises(recovery.NotRecovered):
-        recovery.recover(this_shop, invoice, preimage)
-    fields = {"invoice": invoice, "preimage": preimage.hex()}
-    assert log_in_by(client, "recover", fields).status_code == 400
-    assert client.get("/account").status_code == 302
-    assert Account.get_by_id(alice.id).recovery_asked_at is None
-
-
-def log_in_by(client, way: str, fields: dict):
-    token = csrf_token(client.get("/login").text)
-    return client.post(f"/login/{way}", data={"csrf_token": token} | fields)
-
-
-def test_a_browser_reads_a_page(client, give):
-    browser = {"Accept": "text/html"}
-    tip = give()
-    page = client.get(tip.json["status_url"], headers=browser)
-    assert (page.status_code, page.mimetype) == (200, "text/html")
-    assert "&lt;svg" in page.text and "<svg" not in page.text
+    assert problem(owner.patch("/hosting", {"tips_page": False})) == (409, "closing")
+    assert Account.get_by_id(alice.id).tips_page
