@@ -6,8 +6,8 @@ from http import HTTPStatus
 from flask import Flask, Response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from lightningspace.api import bodies
 from lightningspace.base import clock
+from lightningspace.base.refusals import Refusal
 from lightningspace.outside import lnurl
 from lightningspace.rules import wanted
 from lightningspace.visitors import authorization
@@ -38,16 +38,12 @@ DETAILS = {
 }
 
 
-class ApiError(Exception):
-    """An answer other than success: `code` is for programs, `detail` for people.
+class ApiError(Refusal):
+    """A refusal that only programs meet."""
 
-    `facts` are further members of its body.
-    """
-
-    def __init__(self, status: int, code: str, detail: str, retry_after: int = 0, **facts):
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
-        self.retry_after, self.facts = retry_after, facts
+    def __init__(self, status: int, code: str, text: str, retry_after: int = 0, **facts):
+        super().__init__(text, **facts)
+        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 def is_for_programs(path: str) -> bool:
@@ -83,17 +79,13 @@ def going(**name: str) -> Response:
     return success({**name, "state": "going"}, 202, Retry_After="5")
 
 
-def of_api_error(error: ApiError) -> Response:
-    response = problem(error.status, error.code, error.detail, **error.facts)
+def of_refusal(error: Refusal) -> Response:
+    response = problem(error.status, error.code, error.detail or error.text, **error.facts)
     if error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = authorization.BARE
     return response
-
-
-def of_bad_body(error: bodies.BadBody) -> Response:
-    return problem(400, "bad_request", str(error), errors=error.errors)
 
 
 def of_http_error(error: HTTPException, detail: str, retry_after: str | None) -> Response:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Container, Mapping
 from flask import request
 from werkzeug.datastructures import MultiDict
 
+from lightningspace.base.refusals import Refusal
+
 # What a field of a body may be.
 WHOLE, TEXT, YES_NO = "a whole number", "a text", "true or false"
 _IS = {
@@ -17,12 +19,14 @@ _IS = {
 WRONG = "Some fields are wrong."
 
 
-class BadBody(Exception):
+class BadBody(Refusal):
     """`errors`: what is wrong with which field; the text, with all of it."""
 
+    status, code = 400, "bad_request"
+
     def __init__(self, text: str, errors: Mapping[str, list[str]] | None = None):
-        super().__init__(text)
         self.errors = dict(errors or {})
+        super().__init__(text, errors=self.errors)
 
 
 def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:

@@ -1,7 +1,7 @@
 """The API's routes for domains of customers."""
 
 from lightningspace.api import codes, resources, routes
-from lightningspace.api.answers import ApiError, created, going, success, the
+from lightningspace.api.answers import created, going, success, the
 from lightningspace.api.bodies import TEXT, WRONG, YES_NO, BadBody, check, form_of
 from lightningspace.api.holders import changer, changes, holder, progress_of, sells
 from lightningspace.api.invoices import PRICE_OF_SIZE, added, wait_for_own_order
@@ -59,8 +59,6 @@ def add_domain():
             lambda: domains.add(this_shop(), found.account.id, typed, wants_mail),
         )
         name = domains.normalise(typed)
-    except wanted.NameInUse as error:
-        raise ApiError(409, "taken", str(error)) from None
     except ValueError as error:
         raise BadBody(WRONG, {"name": [str(error)]}) from None
     return answer or created(_domains(found), "api_domains.domain", name=name)

@@ -10,12 +10,13 @@ from threading import BoundedSemaphore
 from flask import g, request
 
 from lightningspace.api.answers import ApiError
-from lightningspace.api.routes import NOT_READY, this_route
+from lightningspace.api.routes import this_route
 from lightningspace.base.models import Account, find
 from lightningspace.outside import l402
 from lightningspace.rules import services, tokens
 from lightningspace.rules.progress import Progress
 from lightningspace.rules.tokens import Holder
+from lightningspace.rules.wanted import AccountNotReady
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization, limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -105,8 +106,9 @@ def check_still(found: Holder) -> None:
 
 
 def check_opened(found: Holder) -> None:
+    """Raise AccountNotReady while it is being set up."""
     if found.account.ready_at is None:
-        raise NOT_READY
+        raise AccountNotReady
 
 
 def account_now(found: Holder) -> Account:

@@ -1,6 +1,5 @@
 """The API's routes over a hosting as a whole: what there is to know of it, settings, its end."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +21,8 @@ from lightningspace.api.holders import (
 from lightningspace.api.routes import described
 from lightningspace.base import clock, names, passwords
 from lightningspace.base.models import Account, Service, transaction
-from lightningspace.base.prices import DAY
-from lightningspace.outside.node import NodeError
 from lightningspace.rules import (
     accounts,
-    invoices,
     progress,
     reminders,
     services,
@@ -46,7 +42,6 @@ from lightningspace.visitors.forms import (
     SshKeyForm,
 )
 
-logger = logging.getLogger(__name__)
 blueprint = routes.part("hosting")
 
 SWITCHES = services.SETTING_SWITCHES
@@ -264,15 +259,7 @@ STEPS |= {"login_password": _login_password, "email": _email, "noted_as_of": _no
 
 def _mail_link(account_id: str, email: str) -> None:
     """Within a transaction: mail a link to the new address."""
-    try:
-        is_sent = reminders.request_change(this_shop(), account_id, email)
-    except reminders.TooManyMails:
-        detail = (
-            "A link was mailed to this address today already, or several to others. Nothing was "
-            "changed; try again tomorrow."
-        )
-        raise ApiError(429, "too_many_mails", detail, retry_after=DAY) from None
-    if not is_sent:
+    if not reminders.request_change(this_shop(), account_id, email):
         raise ApiError(409, "no_mail", "This shop sends no mail. Nothing was changed.")
 
 
@@ -291,16 +278,7 @@ def _mail_link(account_id: str, email: str) -> None:
 def close_hosting():
     """Everything in it is deleted, and nothing is paid back."""
     found = holder()
-    try:
-        is_closed = accounts.close_account(this_shop(), found.account)
-    except NodeError as error:
-        logger.warning("account %s: not closed: %s", found.account.id, error)
-        detail = "Our Lightning node does not answer. Nothing was closed. Try again soon."
-        raise ApiError(503, "node_down", detail, retry_after=10) from None
-    except invoices.NotCertain:
-        detail = "An order or a tip may just be being paid. Nothing was closed. Try again soon."
-        raise ApiError(503, "checking", detail, retry_after=10) from None
-    if not is_closed:
+    if not accounts.close_account(this_shop(), found.account):
         detail = "A payment for this hosting has just arrived. Nothing was closed."
         raise ApiError(409, "just_paid", detail)
     return success({"closing": True}, 202, Retry_After="5")

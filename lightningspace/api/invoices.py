@@ -1,6 +1,5 @@
 """What is paid before it is done: 402 with an invoice, which only what is sold here mints."""
 
-import logging
 from collections.abc import Callable
 
 from flask import Response, g, url_for
@@ -14,44 +13,21 @@ from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import Size
 from lightningspace.outside import l402
-from lightningspace.outside.node import NodeError
-from lightningspace.rules import ledger, order_book, orders, quotes, tokens, wanted
+from lightningspace.rules import ledger, order_book, orders, tokens, wanted
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization
-
-logger = logging.getLogger(__name__)
 
 PRICE_OF_SIZE = "What the new size costs more until the end of the paid time; no less than 0."
 
 
 def placed(place: Callable):
-    """What `place` answers; why nothing is sold is said as an ApiError."""
+    """What `place` answers; raises why nothing is sold."""
     g.asked_node = True
     try:
         return place()
-    except orders.NameReserved:
-        wrong = ["This name is reserved. Choose another one."]
-        raise BadBody(WRONG, {"username": wrong}) from None
-    except orders.NameTaken:
-        raise ApiError(409, "name_taken", "This name is taken.") from None
-    except orders.SoldOut:
-        raise ApiError(409, "sold_out", "This much space is not free just now.") from None
-    except orders.TooManyUnpaid:
-        detail = (
-            "There are several unpaid orders already. Pay one, or wait until they are over; a new "
-            "hosting can be ordered without a username."
-        )
-        raise ApiError(429, "too_many_unpaid", detail, retry_after=60) from None
-    except quotes.ResizeWaits as waits:
-        detail = "Another size is ordered already: pay that order, or cancel it."
-        raise ApiError(409, "size_waits", detail, order=waits.token) from None
-    except quotes.NotForSale as refused:
-        raise ApiError(409, "refused", str(refused)) from None
-    except NodeError as error:
-        logger.warning("no invoice: %s", error)
-        detail = "Our Lightning node does not answer. Nothing was charged. Try again soon."
-        raise ApiError(503, "node_down", detail, retry_after=10) from None
+    except orders.NameReserved as reserved:
+        raise BadBody(WRONG, {reserved.field: [reserved.text]}) from None
 
 
 def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:

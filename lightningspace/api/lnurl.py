@@ -4,7 +4,6 @@ What is wrong they are told with status 200: it means nothing to them, and libra
 throw the reason away.
 """
 
-import logging
 import re
 
 from flask import Blueprint, Response, g, request, url_for
@@ -13,21 +12,21 @@ from werkzeug.exceptions import TooManyRequests
 from lightningspace.api.answers import success
 from lightningspace.base import messages
 from lightningspace.base.models import Account
+from lightningspace.base.refusals import Refusal
 from lightningspace.outside import lnurl
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import order_book, orders, quotes, tips
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 
-logger = logging.getLogger(__name__)
 blueprint = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
 
 # At most 144 characters (LUD-09).
 THANKS = "Thank you for keeping this site on line!"
 
 
-class PayError(Exception):
-    """The text is for the payer."""
+class PayError(Refusal):
+    """What only wallets are told."""
 
 
 @blueprint.url_value_preprocessor
@@ -122,12 +121,13 @@ def _url(endpoint: str, **values: str) -> str:
 # -- why not ---------------------------------------------------------------------------
 
 
-def _error(reason: object) -> Response:
-    return success({"status": "ERROR", "reason": str(reason)})
+def _error(reason: str) -> Response:
+    return success({"status": "ERROR", "reason": reason})
 
 
-blueprint.register_error_handler(PayError, _error)
-blueprint.register_error_handler(quotes.NotForSale, _error)
+@blueprint.errorhandler(Refusal)
+def refused(error):
+    return _error(error.text)
 
 
 @blueprint.errorhandler(orders.TooManyUnpaid)
@@ -138,5 +138,4 @@ def too_many(error):
 
 @blueprint.errorhandler(NodeError)
 def node_down(error):
-    logger.warning("no invoice: %s", error)
-    return _error("Our Lightning node does not answer. Please try again soon.")
+    return _error(f"{NodeError.text} Please try again soon.")

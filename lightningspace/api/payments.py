@@ -1,7 +1,5 @@
 """The API's routes for orders: which can be paid, what was paid, and cancelling one."""
 
-import logging
-
 from flask import request
 
 from lightningspace.api import codes, resources, routes
@@ -10,12 +8,10 @@ from lightningspace.api.bodies import TEXT
 from lightningspace.api.holders import changes, holder
 from lightningspace.api.routes import described
 from lightningspace.base.models import Order
-from lightningspace.outside.node import NodeError
 from lightningspace.rules import invoices, order_book, wanted
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 
-logger = logging.getLogger(__name__)
 blueprint = routes.part("payments")
 
 
@@ -56,10 +52,6 @@ def cancel_order(token):
     if order_book.state(order) in ("unpaid", "checking"):
         try:
             invoices.cancel(this_shop(), order)
-        except NodeError as error:
-            logger.warning("order %s: not cancelled yet: %s", token[:8], error)
-            detail = "Our Lightning node does not answer: it is cancelled as soon as it does."
-            raise ApiError(503, "node_down", detail, retry_after=10) from None
         except invoices.NotCertain:
             pass  # its state says so
         order = Order.get_by_id(order.token)

@@ -8,8 +8,7 @@ from flask import Blueprint, Flask, current_app, request
 
 from lightningspace.api import answers, bodies
 from lightningspace.api.answers import ApiError
-from lightningspace.api.bodies import BadBody
-from lightningspace.rules import wanted
+from lightningspace.base.refusals import Refusal
 
 PREFIX = "/api/v1"
 KEY = re.compile(r"[\x21-\x7e]{16,200}")
@@ -76,10 +75,7 @@ def part(name: str) -> Blueprint:
     """A part of the API: what is wrong is said in JSON, and a key is looked at wherever it is."""
     blueprint = Blueprint(f"api_{name}", __name__, url_prefix=PREFIX)
     blueprint.before_request(_check_key)
-    blueprint.register_error_handler(ApiError, answers.of_api_error)
-    blueprint.register_error_handler(BadBody, answers.of_bad_body)
-    for kind in REFUSALS:
-        blueprint.register_error_handler(kind, _refusal)
+    blueprint.register_error_handler(Refusal, answers.of_refusal)
     return blueprint
 
 
@@ -94,25 +90,3 @@ def idempotency_key() -> str | None:
     if key is not None and not KEY.fullmatch(key):
         raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 signs, without blanks.")
     return key
-
-
-# -- why not ---------------------------------------------------------------------------
-
-
-SETTING_UP = "The hosting is still being set up. Send the same again soon."
-NOT_READY = ApiError(503, "setting_up", SETTING_UP, retry_after=3)
-REFUSALS = {
-    wanted.UnknownService: ApiError(
-        404, "unknown", "There is nothing of this name in this hosting."
-    ),
-    wanted.AccountClosed: ApiError(409, "closing", "This hosting is being closed."),
-    wanted.AccountNotReady: NOT_READY,
-    wanted.NoneLeft: ApiError(
-        409, "full", "All that is paid for is used. Send the same to buy more."
-    ),
-    wanted.NameInUse: ApiError(409, "taken", "This hosting has this address already."),
-}
-
-
-def _refusal(error: Exception):
-    return answers.of_api_error(REFUSALS[type(error)])

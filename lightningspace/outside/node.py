@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from pyln.client import LightningRpc, RpcError
 
+from lightningspace.base.refusals import Refusal
+
 WEB_SECONDS = 5
 WEB_CALLS_AT_ONCE = 3
 # A call takes milliseconds: so many at once have all been answered by then, unless it is slow.
@@ -33,8 +35,21 @@ END_OF_TIME = 2**32 - 1
 _silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
 
 
-class NodeError(Exception):
-    """The node did not do it, or did not say whether it did. Safe to show to the operator."""
+class NodeError(Refusal):
+    """The node did not do it, or did not say whether it did.
+
+    `reason` is for the operator, `text` for whoever asked.
+    """
+
+    status, code, retry_after = 503, "node_down", 10
+    text = "Our Lightning node does not answer."
+
+    def __init__(self, reason: object):
+        super().__init__()
+        self.reason = str(reason)
+
+    def __str__(self):
+        return self.reason
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class Node:
                 **({"deschashonly": True} if only_hash else {}),
             )
         except NodeRefused as refused:
-            if refused.code != DUPLICATE_LABEL:
+            if refused.rpc_code != DUPLICATE_LABEL:
                 raise
             found = self.find_invoice(label)
             if found is None:
@@ -148,9 +163,9 @@ class Node:
                 self._call("delinvoice", label=label, status=status)
                 return True
             except NodeRefused as refused:
-                if refused.code == UNKNOWN_INVOICE:
+                if refused.rpc_code == UNKNOWN_INVOICE:
                     return None
-                if refused.code != WRONG_STATUS:
+                if refused.rpc_code != WRONG_STATUS:
                     raise
                 status = refused.data.get("current_status")
                 if status == "paid":
@@ -169,7 +184,7 @@ class Node:
                 start_time=_bounded(max(0, since), 0, END_OF_TIME),
             )
         except NodeRefused as refused:
-            if refused.code != UNKNOWN_COMMAND:
+            if refused.rpc_code != UNKNOWN_COMMAND:
                 raise
             return None
         received: dict[str, tuple[int, int]] = {}
@@ -220,7 +235,7 @@ class Node:
                 time_limit=seconds + self._seconds,
             )
         except NodeRefused as refused:
-            if refused.code == TIMED_OUT:
+            if refused.rpc_code == TIMED_OUT:
                 return None
             raise
         return _payment(answer)
@@ -242,7 +257,7 @@ class Node:
         try:
             status = self._call("autoclean-status")["autoclean"].get("paidinvoices", {})
         except NodeRefused as refused:
-            if refused.code != UNKNOWN_COMMAND:
+            if refused.rpc_code != UNKNOWN_COMMAND:
                 raise
             return False
         return bool(status.get("enabled"))
@@ -259,7 +274,7 @@ class Node:
         try:
             self._call(method, **params)
         except NodeRefused as refused:
-            return refused.code != UNKNOWN_COMMAND
+            return refused.rpc_code != UNKNOWN_COMMAND
         return True
 
     def _entry(self, label: str) -> dict | None:
@@ -291,7 +306,7 @@ class NodeRefused(NodeError):
 
     def __init__(self, method: str, code: int, data: dict):
         super().__init__(f"the node refused {method} with code {code}")
-        self.code = code
+        self.rpc_code = code
         self.data = data
 
 

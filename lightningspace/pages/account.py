@@ -3,14 +3,11 @@
 Other modules add pages of theirs to `account`: whoever asks for one is logged in.
 """
 
-import logging
-
 from flask import redirect, request, url_for
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Service
 from lightningspace.base.prices import DAY
-from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
 from lightningspace.rules import (
     accounts,
@@ -27,7 +24,6 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.forms import CloseForm
 
-logger = logging.getLogger(__name__)
 blueprint = control.part("account")
 # How long it offers the receipt by itself.
 NEW_SECONDS = DAY
@@ -153,16 +149,8 @@ def close_for_good():
         # The end that the page showed: what has been paid since is not closed away.
         is_seen = account.closing_at or form.ends.data == str(account.expires_at)
         is_closed = is_seen and accounts.close_account(this_shop(), account)
-    except NodeError as error:
-        logger.warning("account %s: not closed: %s", account.id, error)
-        problem = "Our Lightning node does not answer. Nothing was closed. Please try again."
-        return _close_page(form, 503, problem=problem)
-    except invoices.NotCertain:
-        problem = (
-            "An order or a tip for this hosting may just be being paid. Nothing was closed: please "
-            "try again in a minute."
-        )
-        return _close_page(form, 503, problem=problem)
+    except (accounts.NotClosed, invoices.NotCertain) as refused:
+        return _close_page(form, refused.status, problem=refused.text)
     if not is_closed:
         problem = (
             "A payment for this hosting has just arrived, or its end has moved. Nothing was "

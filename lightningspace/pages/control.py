@@ -73,7 +73,7 @@ def _closed(error):
 
 
 def _not_ready(error):
-    flash("This hosting is still being set up. Please wait until that is done.", "problem")
+    flash(error.text, "problem")
     return redirect(url_for("account.overview"), 303)
 
 
@@ -164,10 +164,6 @@ def _status() -> dict:
 
 def own_rows() -> list[Service]:
     return [row for row in this_progress().rows if not row.gone]
-
-
-NOT_READY = "Your hosting is still being set up. Please try again soon."
-CLOSED = "Your hosting is being closed: nothing can be added any more."
 
 
 def one_more(what: str) -> dict:

@@ -4,6 +4,7 @@ from flask import current_app, flash, redirect, render_template, request, url_fo
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Domain
+from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import certificates, domains, hostnames, services, wanted
@@ -40,11 +41,7 @@ def _added_domain(form: DomainForm) -> str | None:
         )
     except wanted.NoneLeft:
         form.more = control.one_more("domains")
-    except wanted.AccountNotReady:
-        form.name.errors = [control.NOT_READY]
-    except wanted.AccountClosed:
-        form.name.errors = [control.CLOSED]
-    except (ValueError, wanted.NameInUse) as error:
+    except (ValueError, Refusal) as error:
         form.name.errors = [str(error)]
     return None
 

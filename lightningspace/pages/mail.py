@@ -4,6 +4,7 @@ from flask import flash, redirect, render_template, url_for
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Service
+from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import accounts, hostnames, services, wanted
@@ -59,14 +60,10 @@ def _added(form: AddressForm, kind: str, password: str | None = None, **settings
     """Whether the address is wanted now; why not is said beside its field."""
     try:
         wanted.add(this_shop(), this_account().id, kind, form.address, password, **settings)
-    except wanted.NameInUse:
-        form.local_part.errors = ["You have this address already."]
     except wanted.NoneLeft:
         form.more = control.one_more("addresses")
-    except wanted.AccountNotReady:
-        form.local_part.errors = [control.NOT_READY]
-    except wanted.AccountClosed:
-        form.local_part.errors = [control.CLOSED]
+    except Refusal as refused:
+        form.local_part.errors = [refused.text]
     except ValueError:  # such as a domain that was removed a moment ago
         form.local_part.errors = ["This address cannot be yours. Please look at the domain again."]
     else:

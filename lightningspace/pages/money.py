@@ -1,13 +1,11 @@
 """The control center's pages of money: more time, another size, receipts."""
 
-import logging
-
 from flask import flash, redirect, render_template, request, url_for
 
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.base.prices import EXTRAS, Terms
-from lightningspace.outside.node import NodeError
+from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import capacity, ledger, order_book, orders, quotes, services, tips
@@ -25,7 +23,6 @@ from lightningspace.visitors.forms import (
     TopUpForm,
 )
 
-logger = logging.getLogger(__name__)
 blueprint = control.part("money")
 
 # What is offered at a click; any other time can be typed.
@@ -65,8 +62,8 @@ def order_extension():
         order = orders.extend(
             this_shop(), this_account().id, form.duration.data, form.unit.data, _buyer(form)
         )
-    except (quotes.NotForSale, orders.TooManyUnpaid, NodeError) as error:
-        return _extend_page(form, *_problem(error))
+    except Refusal as refused:
+        return _extend_page(form, *_problem(refused))
     return redirect(url_for("orders.order", token=order.token), 303)
 
 
@@ -90,8 +87,8 @@ def order_top_up():
         order = orders.top_up(
             this_shop(), this_account().id, tip, browsers.browser_id(), form.form_id.data or ""
         )
-    except (quotes.NotForSale, orders.TooManyUnpaid, NodeError) as error:
-        return _extend_page(time_form, *_problem(error), top_up=form)
+    except Refusal as refused:
+        return _extend_page(time_form, *_problem(refused), top_up=form)
     return redirect(url_for("orders.order", token=order.token), 303)
 
 
@@ -173,11 +170,11 @@ def order_size():
         order = orders.resize(this_shop(), this_account().id, form.size(), _buyer(form))
     except (quotes.NotForSale, quotes.ResizeWaits):
         return _size_page(form, 400)  # which says so where the price would be
-    except orders.SoldOut:
-        form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
+    except orders.SoldOut as sold_out:
+        form.space_mb.errors = [sold_out.text]
         return _size_page(form, 400)
-    except (orders.TooManyUnpaid, NodeError) as error:
-        return _size_page(form, *_problem(error))
+    except Refusal as refused:
+        return _size_page(form, *_problem(refused))
     if order:
         return redirect(url_for("orders.order", token=order.token), 303)
     changed = Account.get_by_id(this_account().id)
@@ -223,7 +220,7 @@ def _other_size(form: SizeForm) -> dict:
     except quotes.ResizeWaits as waits:
         return context | {"first": waits.token}
     if size.space_mb > capacity.larger_mb(shop, account):
-        return context | {"why_not": "This much space is not free just now."}
+        return context | {"why_not": orders.SoldOut.text}
     return context | {
         "offer": offer,
         "size": size,
@@ -248,14 +245,9 @@ def _selling() -> dict:
     return context
 
 
-def _problem(error: Exception) -> tuple[int, str]:
+def _problem(refused: Refusal) -> tuple[int, str]:
     """What a customer reads who cannot order now."""
-    if isinstance(error, quotes.NotForSale):
-        return 400, str(error)
-    if isinstance(error, orders.TooManyUnpaid):
-        return 429, "This hosting has many unpaid orders. Pay or cancel one of them first."
-    logger.warning("no invoice: %s", error)
-    return 503, "Our Lightning node does not answer. Nothing was charged. Please try again."
+    return 400 if isinstance(refused, quotes.NotForSale) else refused.status, refused.text
 
 
 # -- receipts ----------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """The public pages and fragments: order and invoice, and where mailed links lead."""
 
-import logging
-
 from flask import (
     Blueprint,
     Response,
@@ -19,7 +17,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import Size, Terms
-from lightningspace.outside.node import NodeError
+from lightningspace.base.refusals import Refusal
 from lightningspace.rules import (
     capacity,
     hostnames,
@@ -36,7 +34,6 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins, networks
 from lightningspace.visitors.forms import Button, OrderForm, PriceForm
 
-logger = logging.getLogger(__name__)
 blueprint = Blueprint("orders", __name__)
 
 
@@ -72,25 +69,11 @@ def place_order():
 
     try:
         order = orders.place(this_shop(), _wish(form))
-    except orders.NameReserved:
-        form.username.errors = ["This name is reserved. Choose another one."]
-        return _front_page(form, status=400)
-    except orders.NameTaken as taken:
-        form.username.errors = ["This name is taken."]
-        return _front_page(form, status=400, own_order=taken.token)
-    except orders.SoldOut:
-        form.space_mb.errors = ["This much space is not free just now. Choose less, or come back."]
-        return _front_page(form, status=400)
-    except orders.TooManyUnpaid:
-        problem = (
-            "Your network holds several names that are not paid. Leave the name empty and we "
-            "choose one, or pay or cancel one of those orders first."
-        )
-        return _front_page(form, status=429, problem=problem)
-    except NodeError as error:
-        logger.warning("no invoice: %s", error)
-        problem = "Our Lightning node does not answer. Nothing was charged. Please try again."
-        return _front_page(form, status=503, problem=problem)
+    except Refusal as refused:
+        if not refused.field:
+            return _front_page(form, status=refused.status, problem=refused.text)
+        form[refused.field].errors = [refused.text]
+        return _front_page(form, status=400, own_order=getattr(refused, "token", None))
     session.modified = True  # the cookie that knows the order lives on from now
     return redirect(url_for("orders.order", token=order.token), 303)
 
@@ -170,10 +153,8 @@ def cancel_order(token):
     if Button().validate_on_submit() and order_book.state(found) in ("unpaid", "checking"):
         try:
             invoices.cancel(this_shop(), found)
-        except NodeError as error:
-            logger.warning("order %s: not cancelled yet: %s", token[:8], error)
-            problem = "Our Lightning node does not answer. This is cancelled as soon as it does."
-            return _order_page(_order(token), status=503, problem=problem)
+        except invoices.NotCancelled as refused:
+            return _order_page(_order(token), status=refused.status, problem=refused.text)
         except invoices.NotCertain:
             pass  # its page says so
     return redirect(url_for("orders.order", token=token), 303)

@@ -174,12 +174,9 @@ def email():
         return _settings_page(400, email_form=form)
     try:
         is_sent = reminders.request_change(this_shop(), control.this_account().id, form.email.data)
-    except reminders.TooManyMails:
-        form.email.errors = [
-            "A link was mailed to this address today already, or several to others. Please try "
-            "again tomorrow."
-        ]
-        return _settings_page(429, email_form=form)
+    except reminders.TooManyMails as refused:
+        form.email.errors = [refused.text]
+        return _settings_page(refused.status, email_form=form)
     if not is_sent:
         raise NotFound  # the form is not on the page where no mail is sent
     if form.email.data == control.this_account().email:

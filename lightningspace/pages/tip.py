@@ -1,19 +1,16 @@
 """The public page of a hosting, where whoever likes its site pays for more of its time."""
 
-import logging
-
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base import messages
 from lightningspace.base.models import Account
-from lightningspace.outside.node import NodeError
+from lightningspace.base.refusals import Refusal
 from lightningspace.rules import hostnames, orders, quotes, tips
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 from lightningspace.visitors.forms import PrefilledAmountForm, TipForm
 
-logger = logging.getLogger(__name__)
 blueprint = Blueprint("tip", __name__)
 
 # What is offered at a click, in sat, within the bounds; any other amount can be typed.
@@ -44,13 +41,8 @@ def give_tip(username):
         )
     except quotes.NotForSale:  # it is closed or blocked, or had its last call, since we looked
         return _tip_page(_taker(username), form, 409)
-    except orders.TooManyUnpaid:
-        problem = "Many tips for this site are being paid just now. Please try again in a while."
-        return _tip_page(account, form, 429, problem)
-    except NodeError as error:
-        logger.warning("no invoice: %s", error)
-        problem = "Our Lightning node does not answer. Nothing was charged. Please try again."
-        return _tip_page(account, form, 503, problem)
+    except Refusal as refused:
+        return _tip_page(account, form, refused.status, refused.text)
     return redirect(url_for("orders.order", token=order.token), 303)
 
 

@@ -20,6 +20,7 @@ from lightningspace.base.models import (
     transaction,
 )
 from lightningspace.base.prices import ADDRESSES, DAY, DOMAINS, Extra, Holding, Size
+from lightningspace.outside.node import NodeError
 from lightningspace.rules import (
     hostnames,
     invoices,
@@ -219,12 +220,26 @@ def check(account_id: str) -> None:
 RACES = 20
 
 
+class NotClosed(NodeError):
+    """The node has not said that nobody can pay the account any more."""
+
+    text = f"{NodeError.text} Nothing was closed. Please try again."
+
+
 def close_account(shop: Shop, account: Account) -> bool:
     """Close an account once none of its invoices can be paid any more.
 
     False, and nothing is closed, when a payment came or its end has moved since `account` was
-    read. Raises NotCertain and NodeError; what was cancelled before stays so. Twice is once.
+    read. Raises NotCertain and NotClosed; what was cancelled before stays so. Twice is once.
     """
+    try:
+        return _close_unpaid(shop, account)
+    except NodeError as error:
+        logger.warning("account %s: not closed: %s", account.id, error)
+        raise NotClosed(error) from error
+
+
+def _close_unpaid(shop: Shop, account: Account) -> bool:
     if not Account.get_or_none(Account.id == account.id, Account.closing_at.is_null()):
         return True
     unpaid_ones = list(order_book.unpaid_by_all(account.id))

@@ -4,6 +4,7 @@ import logging
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, transaction
+from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import Invoice, NodeError
 from lightningspace.rules import node_problems, order_book
 from lightningspace.shop import Shop
@@ -11,8 +12,20 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 
-class NotCertain(Exception):
+class NotCertain(Refusal):
     """Whether something is being paid just now is to be found out first: in a minute it is."""
+
+    status, code, retry_after = 503, "checking", 10
+    text = (
+        "An order or a tip for this hosting may just be being paid. Nothing was closed: please try "
+        "again in a minute."
+    )
+
+
+class NotCancelled(NodeError):
+    """The node has not said that it cancelled an order's invoice."""
+
+    text = f"{NodeError.text} This is cancelled as soon as it does."
 
 
 def ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:
@@ -76,10 +89,14 @@ def give_up(token: str) -> bool:
 def cancel(shop: Shop, order: Order) -> bool:
     """Cancel an unpaid order; False: the node says that it is paid, and it stands.
 
-    Raises NodeError, and NotCertain when the node does not know the invoice: `payments.tidy` will
-    find out whether it was paid, and end it if not.
+    Raises NotCancelled, and NotCertain when the node does not know the invoice: `payments.tidy`
+    will find out whether it was paid, and end it if not.
     """
-    is_deleted = withdraw(shop, order, cancelled_at=now())
+    try:
+        is_deleted = withdraw(shop, order, cancelled_at=now())
+    except NodeError as error:
+        logger.warning("order %s: not cancelled yet: %s", order.token[:8], error)
+        raise NotCancelled(error) from error
     if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
         raise NotCertain
     return is_deleted is not False and release(order.token)

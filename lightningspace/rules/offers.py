@@ -63,7 +63,7 @@ def _made(shop: Shop, label: str, description: str, issuer: str) -> node.Offer:
         return shop.node.create_offer(label, description, issuer)
     except NodeRefused as refused:
         # It exists, switched off, and a restored database does not know it.
-        found = shop.node.find_offer_of(label) if refused.code == node.OFFER_EXISTS else None
+        found = shop.node.find_offer_of(label) if refused.rpc_code == node.OFFER_EXISTS else None
         if found is None:
             raise
         return found

@@ -14,6 +14,7 @@ from peewee import IntegrityError
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, lock_account, transaction
 from lightningspace.base.prices import DAY, Size, Terms
+from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import accounts, capacity, hostnames, invoices, ledger, order_book, quotes
 from lightningspace.shop import Shop
@@ -26,24 +27,46 @@ OPEN_ORDERS = 10
 OPEN_TIPS = 1000
 
 
-class NameTaken(Exception):
+class NameTaken(Refusal):
     """`token`: the unpaid order of the same browser that holds the name, if it is that."""
 
+    code, field = "name_taken", "username"
+    text = "This name is taken."
+
     def __init__(self, token: str | None):
-        super().__init__("the name is taken")
+        super().__init__()
         self.token = token
 
 
-class NameReserved(Exception):
+class NameReserved(Refusal):
     """Nobody may order the name."""
 
+    status, code, field = 400, "bad_request", "username"
+    text = "This name is reserved. Choose another one."
 
-class SoldOut(Exception):
+
+class SoldOut(Refusal):
     """No server has the space left."""
 
+    code, field = "sold_out", "space_mb"
+    text = "This much space is not free just now. Choose less, or come back."
 
-class TooManyUnpaid(Exception):
+
+class TooManyUnpaid(Refusal):
     """The network holds as many names, or the account has as many unpaid orders, as it may."""
+
+    status, code, retry_after = 429, "too_many_unpaid", 60
+    text = "This hosting has many unpaid orders. Pay or cancel one of them first."
+    detail = (
+        "There are several unpaid orders already. Pay one, or wait until they are over; a new "
+        "hosting can be ordered without a username."
+    )
+
+
+class NoInvoice(NodeError):
+    """The order could not get its invoice from the node."""
+
+    text = f"{NodeError.text} Nothing was charged. Please try again."
 
 
 @dataclass(frozen=True)
@@ -120,11 +143,12 @@ def _place(
     if order.bolt11 is None and order.cancelled_at is None and order.paid_at is None:
         try:
             invoices.ask_for_invoice(shop, order, metadata)
-        except NodeError:
+        except NodeError as error:
+            logger.warning("order %s: no invoice: %s", order.token[:8], error)
             # Only a new one: the other half of a double click may just be getting its invoice.
             if is_new:
                 invoices.give_up(order.token)
-            raise
+            raise NoInvoice(error) from error
     return Order.get_by_id(order.token)
 
 
@@ -260,7 +284,10 @@ def _free_place(shop: Shop, client: str) -> str:
     for place in places:
         if place not in taken:
             return place
-    raise TooManyUnpaid
+    raise TooManyUnpaid(
+        "Your network holds several names that are not paid. Leave the name empty and we choose "
+        "one, or pay or cancel one of those orders first."
+    )
 
 
 # -- more time, another size ---------------------------------------------------------
@@ -351,12 +378,14 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
         raise quotes.NotForSale("This amount is below or above what is taken here.")
     if tip.door == "owner":
-        is_too_many = order_book.unpaid(account.id).count() >= OPEN_ORDERS
+        if order_book.unpaid(account.id).count() >= OPEN_ORDERS:
+            raise TooManyUnpaid
     else:
         tips = order_book.unpaid_by_all(account.id).where(order_book.is_of_others())
-        is_too_many = tips.count() >= OPEN_TIPS
-    if is_too_many:
-        raise TooManyUnpaid
+        if tips.count() >= OPEN_TIPS:
+            raise TooManyUnpaid(
+                "Many tips for this site are being paid just now. Please try again in a while."
+            )
 
 
 def _customer(account_id: str, attempt: str) -> tuple[Account, Order | None]:

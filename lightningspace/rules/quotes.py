@@ -4,19 +4,23 @@ from dataclasses import dataclass
 
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Holding, Size, Terms
-from lightningspace.rules import accounts, ledger, order_book
+from lightningspace.base.refusals import Refusal
+from lightningspace.rules import accounts, ledger, order_book, wanted
 from lightningspace.shop import Shop
 
 
-class NotForSale(Exception):
+class NotForSale(Refusal):
     """Nothing is sold to this account now; the text says why, to its owner."""
 
 
-class ResizeWaits(Exception):
+class ResizeWaits(Refusal):
     """`token`: the unpaid order of another size, which comes first."""
 
+    code = "size_waits"
+    text = "Another size is ordered already: pay that order, or cancel it."
+
     def __init__(self, token: str):
-        super().__init__("another size is ordered already")
+        super().__init__(order=token)
         self.token = token
 
 
@@ -39,7 +43,7 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
         if waiting := some.where(Order.kind == "resize").first():
             raise ResizeWaits(waiting.token)
     if account.ready_at is None:
-        raise NotForSale("The hosting is still being set up. Please wait until that is done.")
+        raise NotForSale(wanted.AccountNotReady.text)
     holding = ledger.holding(account)
     if not holding.seconds:
         raise NotForSale("The paid time is over. Extend the hosting first, then change its size.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Notice, lock_account, transaction
 from lightningspace.base.prices import DAY
+from lightningspace.base.refusals import Refusal
 from lightningspace.base.vault import Unreadable
 from lightningspace.rules import hostnames, outbox, wanted
 from lightningspace.shop import Shop
@@ -20,8 +21,14 @@ SEALED = re.compile(r"[A-Za-z0-9_=-]{1,2000}")
 STOP = re.compile(r"([0-9A-Za-z]{1,64})-([0-9a-f]{32})-([0-9a-f]{32})")
 
 
-class TooManyMails(Exception):
+class TooManyMails(Refusal):
     """The address was mailed a link today, whoever asked, or the account has asked for several."""
+
+    status, code, retry_after, field = 429, "too_many_mails", DAY, "email"
+    text = (
+        "A link was mailed to this address today already, or several to others. Nothing was "
+        "changed: please try again tomorrow."
+    )
 
 
 class UnknownLink(Exception):

@@ -13,6 +13,7 @@ from peewee import IntegrityError
 from lightningspace.base import passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Service, transaction
+from lightningspace.base.refusals import Refusal
 from lightningspace.rules import hostnames, services
 from lightningspace.rules.kinds import KINDS
 from lightningspace.shop import Shop
@@ -21,24 +22,39 @@ from lightningspace.shop import Shop
 ADDRESS_SECONDS = 60 * 60
 
 
-class AccountClosed(Exception):
+class AccountClosed(Refusal):
     """The account is closed or closing: nothing can be wanted of it any more."""
 
+    code = "closing"
+    text = "This hosting is being closed: nothing of it can be changed any more."
 
-class NameInUse(Exception):
+
+class NameInUse(Refusal):
     """The name is in use, by this account or another."""
 
+    code = "taken"
+    text = "This hosting has this address already."
 
-class UnknownService(Exception):
+
+class UnknownService(Refusal):
     """The account has no such service."""
 
+    status, code = 404, "unknown"
+    text = "There is nothing of this name in this hosting."
 
-class AccountNotReady(Exception):
+
+class AccountNotReady(Refusal):
     """The account is still being set up; its paid time has not begun."""
 
+    status, code, retry_after = 503, "setting_up", 3
+    text = "This hosting is still being set up. Please wait until that is done."
 
-class NoneLeft(Exception):
+
+class NoneLeft(Refusal):
     """The account has as many of these as are included and paid for."""
+
+    code = "full"
+    text = "All that is paid for is used. Send the same to buy more."
 
 
 # -- the account as a whole ----------------------------------------------------------

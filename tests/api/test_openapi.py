@@ -17,6 +17,7 @@ from lightningspace.api.routes import PREFIX, Route, described_in
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account
 from lightningspace.base.prices import Terms
+from lightningspace.base.refusals import Refusal
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import domains, orders, tokens, wanted
@@ -136,6 +137,10 @@ def test_every_route_is_in_the_readme():
     ]
 
 
+def kinds_of(error: type[Refusal]) -> set[type[Refusal]]:
+    return {error}.union(*(kinds_of(kind) for kind in error.__subclasses__()))
+
+
 def test_every_code_of_the_programs_is_in_it():
     sources = (path.read_text() for path in (ROOT / "lightningspace").glob("*/*.py"))
     raised = {
@@ -143,6 +148,7 @@ def test_every_code_of_the_programs_is_in_it():
         for text in sources
         for status, code in re.findall(r'(?:ApiError|problem)\(\s*(\d{3}),\s*"(\w+)"', text)
     }
+    raised |= {(kind.code, kind.status) for kind in kinds_of(Refusal)}
     documented = {(code, status) for code, (status, _) in CODES.items()}
     # Of Flask's own refusals.
     documented -= {
