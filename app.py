@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFProtect
 from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter
 
 from lightningspace import api, cli, pages, shop
 from lightningspace.api import answers
@@ -39,11 +40,18 @@ HEADERS = {
 csrf = CSRFProtect()
 
 
+class Part(BaseConverter):
+    """One part of an address. There is none with a NUL, on which PostgreSQL fails: 404."""
+
+    regex = "[^/\0]+"
+
+
 def create_app(config: Config) -> Flask:
     """The web program. The database must have its tables (`flask init-db`)."""
     app = Flask(__name__, instance_path=str(INSTANCE))
     # Its redirect would be an HTML page for programs, with an address that the client has named.
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = Part
     app.config.update(
         SECRET_KEY=config.secret_key,
         SECRET_KEY_FALLBACKS=list(config.secret_key_fallbacks),

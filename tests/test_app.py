@@ -281,6 +281,21 @@ def test_the_cookie_over_http_is_out_of_reach_of_scripts_and_other_sites(client)
     assert "SameSite=Lax" in cookie
 
 
+@pytest.mark.each_database
+def test_an_address_with_a_nul_is_none(app, alice):
+    browser, seen = app.test_client(), set()
+    log_in(browser, "alice", "correct horse")
+
+    for rule in app.url_map.iter_rules():
+        for name in rule.arguments - {"filename"}:
+            path = re.sub(r"<\w+>", "1", rule.rule.replace(f"<{name}>", "a%00b"))
+            for method in rule.methods - {"OPTIONS"}:
+                answer = browser.open(path, method=method)
+                assert answer.status_code == 404, (method, path)
+            seen.add(rule.endpoint.partition(".")[0])
+    assert {"orders", "tip", "mail", "api_tip", "api_mail", "lnurl_pay", "reminders"} <= seen
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "e30.aaaaaa.bbbb", "%00", "." * 4000])
 def test_a_spoiled_cookie_is_no_cookie(app, alice, cookie):
     client = app.test_client()

@@ -253,7 +253,6 @@ def _left_mb(found: Holder, row: Service | None = None) -> int:
 
 def _find(account: Account, kind: str, name: str) -> Service:
     """A service that is not being removed. Raises wanted.UnknownService."""
-    # Compared here: PostgreSQL fails on a NUL.
     for row in services.of_account(account.id):
         if (row.kind, row.name, row.gone) == (kind, name, False):
             return row

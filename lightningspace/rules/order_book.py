@@ -21,9 +21,7 @@ LISTED = 50
 
 
 def find(token: str) -> Order | None:
-    """The order with this token, which may be any text."""
-    # The check first: PostgreSQL fails on a NUL.
-    return models.find(Order.token, token) if token.isalnum() else None
+    return models.find(Order.token, token)
 
 
 def state(order: Order) -> str:
@@ -158,7 +156,8 @@ def listed(
     `before`: the token of the order that the page begins behind. Also returns the token for the
     next page; None: there is none. Raises wanted.UnknownService for a `before` that is not listed.
     """
-    last = find(before) if before is not None else None
+    # The check first: PostgreSQL fails on a NUL.
+    last = find(before) if before is not None and before.isalnum() else None
     is_one = last and last.account_id == account_id and last.paid_at and last.door in doors
     if before is not None and not is_one:
         raise wanted.UnknownService

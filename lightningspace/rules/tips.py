@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from peewee import fn
 
-from lightningspace.base import names
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, lock_account, transaction
 from lightningspace.base.prices import DAY
@@ -28,8 +27,7 @@ def taker(username: str, door: str) -> Account | None:
     None: there is none, it is closing or blocked, or its owner has closed the door; nobody can tell
     which. In its last minutes the account is still returned, and `orders.top_up` refuses.
     """
-    # The rule first: PostgreSQL fails on a NUL.
-    account = names.RULE.fullmatch(username) and Account.get_or_none(
+    account = Account.get_or_none(
         (Account.username == username)
         & Account.opened_at.is_null(False)
         & Account.closing_at.is_null()
@@ -126,8 +124,6 @@ def _received(account_id: str):
 
 def hide(account_id: str, token: str, hidden: bool = True) -> bool:
     """Hide one tip's message, or show it again; False: there is no such tip."""
-    if not token.isalnum():  # PostgreSQL fails on a NUL
-        return False
     hides = Order.update(hidden_at=now() if hidden else None)
     return hides.where(_received(account_id) & (Order.token == token)).execute() == 1
 

@@ -137,7 +137,7 @@ def test_bob_finds_nothing_of_alices(furnished, bob, alice):
 
 @roomy
 def test_a_name_that_is_not_there_is_unknown(owner):
-    names = ("x", "%00", "%ff", "é", "x" * 5000, f"INFO@{SITE}")
+    names = ("x", "%ff", "é", "x" * 5000, f"INFO@{SITE}")
     for kind, name in product(("mailboxes", "forwards", "domains"), names):
         for method in ("GET", "PATCH", "DELETE"):
             answer = owner(method, f"/hosting/{kind}/{name}", {})

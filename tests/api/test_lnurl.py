@@ -165,7 +165,7 @@ def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
     carol = open_account(this_shop, "carol")
     Account.update(blocked_at=1, blocked_reason="spam").where(Account.id == carol.id).execute()
     tips.switch(alice.id, tips_address=False)
-    names = ["nobody", "bob1", "carol", "alice", "a.b_c-d", "al%00ice", "%E2%84%AAit", "x" * 999]
+    names = ["nobody", "bob1", "carol", "alice", "a.b_c-d", "%E2%84%AAit", "x" * 999]
     for end in ("", "/invoice?amount=1000", "/invoice"):
         answers = [client.get(f"/.well-known/lnurlp/{name}{end}") for name in names]
         assert {reason(answer) for answer in answers} == {UNKNOWN}
@@ -236,7 +236,7 @@ def test_only_invoices_of_the_address_and_of_the_name_are_verified(client, this_
     open_account(this_shop, "bob1")
     token = ask(amount=SAT).json["verify"].rpartition("/")[2]
     other = client.post("/api/v1/tips/alice", json={"amount_msat": SAT}).json["order"]
-    for end in (f"bob1/{token}", f"nobody/{token}", f"alice/{other}", "alice/0", "alice/%00"):
+    for end in (f"bob1/{token}", f"nobody/{token}", f"alice/{other}", "alice/0"):
         answer = client.get(f"/.well-known/lnurlp/{end}")
         assert reason(answer) == "There is no such invoice, or it is over."
 

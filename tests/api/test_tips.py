@@ -43,7 +43,7 @@ def test_a_message_is_hidden_and_shown_again(owner, bob, alice):
 def test_what_is_no_tip_of_others_cannot_be_hidden(owner, alice):
     paid_tip(alice, door="owner")
     order = owner.post("/hosting/extend", HOUR).json["order"]
-    for token in (TIP, order, "x", "%00", "é", "0" * 5000):
+    for token in (TIP, order, "x", "é", "0" * 5000):
         assert problem(owner.patch(f"/hosting/tips/{token}", {"hidden": True})) == (404, "unknown")
     assert Order.select().where(Order.hidden_at.is_null(False)).count() == 0
 

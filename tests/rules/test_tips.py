@@ -262,7 +262,7 @@ def test_nobody_takes_tips_for_what_is_closing_or_blocked_or_not_there(alice, fa
 
 @pytest.mark.each_database
 def test_a_name_that_is_none_takes_none(alice):
-    for name in ("", "Alice", "alice\0", "../alice", "a" * 300, "älice", "bob"):
+    for name in ("", "Alice", "../alice", "a" * 300, "älice", "bob"):
         assert tips.taker(name, "page") is None
 
 
