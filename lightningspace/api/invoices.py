@@ -14,6 +14,7 @@ from lightningspace.base.models import Order
 from lightningspace.base.prices import Size
 from lightningspace.outside import l402
 from lightningspace.rules import ledger, order_book, orders, tokens, wanted
+from lightningspace.rules.order_book import OrderState
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization
@@ -33,10 +34,10 @@ def placed(place: Callable):
 def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
     """402 with the order's invoice, and its token narrowed to the rights of who asks."""
     state = order_book.state(order)
-    if state in ("preparing", "checking"):
+    if state in (OrderState.PREPARING, OrderState.CHECKING):
         detail = "Whether this was paid in time is just being found out. Send the same again soon."
         raise ApiError(503, "checking", detail, retry_after=5)
-    if state != "unpaid":
+    if state != OrderState.UNPAID:
         detail = "This was ordered before with this key, and paid: send its credential along."
         raise ApiError(409, "ordered", detail)
     macaroon = str(tokens.challenge(this_shop(), order, rights))

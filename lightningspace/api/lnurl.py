@@ -16,6 +16,7 @@ from lightningspace.base.refusals import Refusal
 from lightningspace.outside import lnurl
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import order_book, orders, quotes, tips
+from lightningspace.rules.order_book import Door
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 
@@ -58,7 +59,7 @@ def pay_request(username):
 def callback(username):
     """An invoice of exactly so many millisatoshi; each request makes another one."""
     account = _taker(username)
-    tip = orders.Tip(_amount(), "address", _comment(), tips.metadata(this_shop(), account))
+    tip = orders.Tip(_amount(), Door.ADDRESS, _comment(), tips.metadata(this_shop(), account))
     if request.method == "HEAD":
         raise PayError("An invoice is made by GET alone.")
     g.asked_node = True
@@ -80,7 +81,7 @@ def callback(username):
 def verify(username, order):
     """Whether an invoice is paid (LUD-21), but never its preimage, which is the payer's proof."""
     found = order_book.find(order)
-    account = found.account if found and found.door == "address" else None
+    account = found.account if found and found.door == Door.ADDRESS else None
     if account is None or account.username != username or found.bolt11 is None:
         raise PayError("There is no such invoice, or it is over.")
     settled = found.paid_at is not None
@@ -88,7 +89,7 @@ def verify(username, order):
 
 
 def _taker(username: str) -> Account:
-    account = tips.taker(username, "address")
+    account = tips.taker(username, Door.ADDRESS)
     if account is None:
         raise _unknown()
     return account

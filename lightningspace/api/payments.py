@@ -9,6 +9,7 @@ from lightningspace.api.holders import changes, holder
 from lightningspace.api.routes import described
 from lightningspace.base.models import Order
 from lightningspace.rules import invoices, order_book, wanted
+from lightningspace.rules.order_book import OrderState
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 
@@ -49,16 +50,16 @@ def order_list():
 def cancel_order(token):
     """Withdraw an order; once it is cancelled or over, that is what is answered again."""
     order = _order(holder(), token)
-    if order_book.state(order) in ("unpaid", "checking"):
+    if order_book.state(order) in (OrderState.UNPAID, OrderState.CHECKING):
         try:
             invoices.cancel(this_shop(), order)
         except invoices.NotCertain:
             pass  # its state says so
         order = Order.get_by_id(order.token)
-    if order_book.state(order) in ("preparing", "checking"):
+    if order_book.state(order) in (OrderState.PREPARING, OrderState.CHECKING):
         detail = "This order is being prepared or looked at just now. Send the same again soon."
         raise ApiError(503, "checking", detail, retry_after=5)
-    if order_book.state(order) not in ("cancelled", "expired"):
+    if order_book.state(order) not in (OrderState.CANCELLED, OrderState.EXPIRED):
         raise ApiError(409, "paid", "This order is paid.")
     return success(resources.order(order))
 

@@ -1,5 +1,7 @@
 """What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
 
+from enum import StrEnum
+
 from lightningspace.base.clock import iso_time, now
 from lightningspace.base.models import Account, Domain, Order, Service
 from lightningspace.base.prices import (
@@ -24,13 +26,27 @@ from lightningspace.rules import (
 )
 from lightningspace.rules import domains as extra_domains
 from lightningspace.rules import tips as of_tips
+from lightningspace.rules.calendar import Banner
 from lightningspace.rules.progress import Progress, is_failing
 from lightningspace.shop import Shop
 
 # Of what was paid, so much is told with the hosting itself.
 PAYMENTS_SHOWN = 10
-# What says more of a hosting than that it is live, the first that is true.
-STATES = ("blocked", "closing", "last_call", "suspended")
+
+
+class HostingState(StrEnum):
+    """The first that is true, down to SETTING_UP."""
+
+    BLOCKED = "blocked"
+    CLOSING = "closing"
+    LAST_CALL = "last_call"
+    SUSPENDED = "suspended"
+    SETTING_UP = "setting_up"
+    PROBLEM = "problem"
+    CHANGING = "changing"
+    LIVE = "live"
+
+
 # What is told to those who may not read, when they have paid or changed something.
 TERMS = ("as_of", "state", "is_ready", "paid_until", "left_seconds", "credit_msat", "size")
 
@@ -119,19 +135,18 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     }
 
 
-def _state(account: Account, known: Progress, told: list[str]) -> str:
-    """One of STATES, or else setting_up, problem, changing or live."""
+def _state(account: Account, known: Progress, told: list[Banner]) -> HostingState:
     if account.suspended_at:
-        told = [*told, "suspended"]
-    for state in STATES:
+        told = [*told, Banner.SUSPENDED]
+    if account.ready_at is None:
+        told = [*told, HostingState.SETTING_UP]
+    for state in HostingState:
         if state in told:
             return state
-    if account.ready_at is None:
-        return "setting_up"
     all_of_it = known.summary()
     if all_of_it.failing:
-        return "problem"
-    return "live" if all_of_it.is_at_rest else "changing"
+        return HostingState.PROBLEM
+    return HostingState.LIVE if all_of_it.is_at_rest else HostingState.CHANGING
 
 
 def _notice(kind: str, facts: dict) -> dict:

@@ -1,10 +1,13 @@
 """What the answers of the API look like, in JSON Schema: see `resources` for what makes them."""
 
 from lightningspace.api import resources
-from lightningspace.api.tip import STATES
+from lightningspace.api.tip import TipState
 from lightningspace.base import messages
 from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
 from lightningspace.rules import services, tips
+from lightningspace.rules.calendar import Banner
+from lightningspace.rules.order_book import OrderState
+from lightningspace.rules.progress import ServiceState
 
 PREFIX = "#/components/schemas/"
 
@@ -50,7 +53,7 @@ PASSWORD = or_null(STRING) | {
     "has passed."
 }
 PROGRESS = {
-    "state": one_of("waiting", "changing", "going", "off", "applied", "live", "problem"),
+    "state": one_of(*ServiceState),
     "trouble": or_null(record(is_stuck=BOOLEAN, last_try=or_null(TIME)))
     | {"description": "null while all is well; is_stuck: it waits for the operator"},
 }
@@ -136,7 +139,7 @@ SCHEMAS = {
         as_of=TIME,
         username=STRING,
         site=STRING,
-        state=one_of(*resources.STATES, "setting_up", "problem", "changing", "live"),
+        state=one_of(*resources.HostingState),
         notices=list_of(ref("Notice")),
         is_ready=BOOLEAN,
         jobs_before=or_null(COUNT)
@@ -180,7 +183,7 @@ SCHEMAS = {
     "Notice": record(
         {"opens_at": TIME, "closes_at": TIME, "ends_at": TIME, "reason": STRING}
         | {"credit_msat": COUNT},
-        kind=one_of("closing", "recovery", "blocked", "last_call", "suspended", "ending", "credit"),
+        kind=one_of(*Banner),
     ),
     "Service": record(
         {"note": text("why it is otherwise than its settings say, while it is")},
@@ -222,7 +225,7 @@ SCHEMAS = {
     "Order": record(
         order=STRING,
         kind=one_of("open", "extend", "resize", "topup"),
-        state=one_of("preparing", "unpaid", "checking", "paid", "cancelled", "expired", "closed"),
+        state=one_of(*OrderState),
         price_msat=COUNT,
         received_msat=or_null(COUNT),
         size=or_null(ref("Size")),
@@ -267,7 +270,7 @@ SCHEMAS = {
     ),
     "Tip": record(
         order=STRING,
-        state=one_of(*STATES),
+        state=one_of(*TipState),
         amount_msat=COUNT,
         expires_at=TIME,
         status_url={"type": "string", "format": "uri"},

@@ -3,6 +3,8 @@
 Tip jars on customers' sites call them, and any other program.
 """
 
+from enum import StrEnum
+
 from flask import g, url_for
 
 from lightningspace.api import codes, routes
@@ -14,6 +16,7 @@ from lightningspace.base import messages, qr
 from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import hostnames, order_book, orders, tips
+from lightningspace.rules.order_book import Door, OrderState
 from lightningspace.rules.orders import Tip
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, networks
@@ -21,9 +24,20 @@ from lightningspace.visitors import browsers, limits, networks
 blueprint = routes.part("tip")
 
 FIELDS = {"amount_msat": WHOLE, "message": TEXT}
+
+
+class TipState(StrEnum):
+    """LATE: the hosting was being deleted when it was paid."""
+
+    UNPAID = "unpaid"
+    CHECKING = "checking"
+    PAID = "paid"
+    EXPIRED = "expired"
+    LATE = "late"
+
+
 # What a giver need not tell apart.
-AS_TOLD = {"preparing": "checking", "cancelled": "expired"}
-STATES = ("unpaid", "checking", "paid", "expired", "late")
+AS_TOLD = {OrderState.PREPARING: TipState.CHECKING, OrderState.CANCELLED: TipState.EXPIRED}
 
 
 @blueprint.get("/tips/<username>")
@@ -86,7 +100,7 @@ def tip(username, order):
 
 
 def _taker(username: str) -> Account:
-    account = tips.taker(username, "page")
+    account = tips.taker(username, Door.PAGE)
     if account is None:
         raise _unknown()
     return account
@@ -106,14 +120,14 @@ def _asked() -> Tip:
         errors["message"] = [f"A message has up to {messages.LONGEST} characters."]
     if errors:
         raise BadBody(WRONG, errors)
-    return Tip(body["amount_msat"], "page", messages.cleaned(body.get("message")))
+    return Tip(body["amount_msat"], Door.PAGE, messages.cleaned(body.get("message")))
 
 
 def _tip(order: Order, account: Account) -> dict:
     """Never the preimage: with the invoice it is a proof of payment, and that is the payer's."""
     shop, state = this_shop(), _state(order)
     address = url_for("api_tip.tip", username=account.username, order=order.token)
-    invoice = order.bolt11 if state == "unpaid" else None
+    invoice = order.bolt11 if state == TipState.UNPAID else None
     is_applied = order.applied_at is not None
     return {
         "order": order.token,
@@ -129,9 +143,11 @@ def _tip(order: Order, account: Account) -> dict:
     }
 
 
-def _state(order: Order) -> str:
+def _state(order: Order) -> TipState:
+    if order_book.is_too_late(order):
+        return TipState.LATE
     state = order_book.state(order)
-    return "late" if order_book.is_too_late(order) else AS_TOLD.get(state, state)
+    return AS_TOLD.get(state) or TipState(state)
 
 
 def _time(seconds: int | None) -> str | None:

@@ -82,7 +82,7 @@ def order_top_up():
     is_valid = form.validate_on_submit()
     if not is_valid or request.form.get("show") == "price":
         return _extend_page(time_form, 200 if is_valid else 400, top_up=form)
-    tip = orders.Tip(form.sats.data * 1000, "owner")
+    tip = orders.Tip(form.sats.data * 1000, order_book.Door.OWNER)
     try:
         order = orders.top_up(
             this_shop(), this_account().id, tip, browsers.browser_id(), form.form_id.data or ""

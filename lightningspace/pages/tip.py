@@ -7,6 +7,7 @@ from lightningspace.base import messages
 from lightningspace.base.models import Account
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import hostnames, orders, quotes, tips
+from lightningspace.rules.order_book import Door
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 from lightningspace.visitors.forms import PrefilledAmountForm, TipForm
@@ -34,7 +35,7 @@ def give_tip(username):
     account, form = _taker(username), TipForm(tips.bounds(this_shop()))
     if account.last_call_at or not form.validate_on_submit():
         return _tip_page(account, form, 409 if account.last_call_at else 400)
-    given = orders.Tip(form.sats.data * 1000, "page", messages.cleaned(form.message.data))
+    given = orders.Tip(form.sats.data * 1000, Door.PAGE, messages.cleaned(form.message.data))
     try:
         order = orders.top_up(
             this_shop(), account.id, given, browsers.browser_id(), form.form_id.data or ""
@@ -47,7 +48,7 @@ def give_tip(username):
 
 
 def _taker(username: str) -> Account:
-    account = tips.taker(username, "page")
+    account = tips.taker(username, Door.PAGE)
     if account is None:
         raise NotFound
     return account

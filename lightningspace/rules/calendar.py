@@ -10,6 +10,7 @@ jumps does nothing twice.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 
 from peewee import Case, fn
@@ -417,32 +418,40 @@ def _may_be_paid(account: Account) -> bool:
 # -- banners and problems ------------------------------------------------------------
 
 
-def banners(shop: Shop, account: Account) -> list[tuple[str, dict]]:
-    """The banners of the control center: each a kind, with its facts.
+class Banner(StrEnum):
+    """The kinds of banners in the control center; behind each, its facts."""
 
-    closing, recovery (opens_at), blocked (reason), last_call (closes_at), suspended (closes_at),
-    ending (ends_at), credit (credit_msat).
-    """
+    CLOSING = "closing"
+    RECOVERY = "recovery"  # opens_at
+    BLOCKED = "blocked"  # reason
+    LAST_CALL = "last_call"  # closes_at
+    SUSPENDED = "suspended"  # closes_at
+    ENDING = "ending"  # ends_at
+    CREDIT = "credit"  # credit_msat
+
+
+def banners(shop: Shop, account: Account) -> list[tuple[Banner, dict]]:
+    """The banners of the control center: each a kind, with its facts."""
     if account.closing_at and not account.blocked_at:
-        return [("closing", {})]
+        return [(Banner.CLOSING, {})]
     shown = []
     opens_at = recovery.opens_at(account)
     if opens_at is not None:
-        shown.append(("recovery", {"opens_at": opens_at}))
+        shown.append((Banner.RECOVERY, {"opens_at": opens_at}))
     if account.blocked_at:
-        return [*shown, ("blocked", {"reason": account.blocked_reason})]
+        return [*shown, (Banner.BLOCKED, {"reason": account.blocked_reason})]
     if account.ready_at is None:
         return shown
     closes_at = ledger.closes_at(shop, account, _rules(now()).unbroken_since)
     if account.last_call_at:
         closes_at = max(closes_at, account.last_call_at + _invoice_seconds(shop))
-        shown.append(("last_call", {"closes_at": closes_at}))
+        shown.append((Banner.LAST_CALL, {"closes_at": closes_at}))
     elif account.expires_at <= now():
-        shown.append(("suspended", {"closes_at": closes_at}))
+        shown.append((Banner.SUSPENDED, {"closes_at": closes_at}))
     elif account.expires_at - max(_leads(account).values(), default=0) <= now():
-        shown.append(("ending", {"ends_at": account.expires_at}))
+        shown.append((Banner.ENDING, {"ends_at": account.expires_at}))
     if account.credit_msat:
-        shown.append(("credit", {"credit_msat": account.credit_msat}))
+        shown.append((Banner.CREDIT, {"credit_msat": account.credit_msat}))
     return shown
 
 

@@ -1,6 +1,7 @@
 """Orders as they stand: what one says, what has become of it, and which ones an account has."""
 
 import hashlib
+from enum import StrEnum
 
 from lightningspace.base import models
 from lightningspace.base.clock import now
@@ -10,11 +11,36 @@ from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
 TOKEN_LENGTH = 32
-# The doors (`Order.door`) by which an account's owner pays, and those by which others give tips.
-OWN_DOORS = (None, "owner")
-TIP_DOORS = ("page", "address", "offer")
+
+
+class Door(StrEnum):
+    """By which top-ups come in (`Order.door`): from the owner, or from others as tips."""
+
+    OWNER = "owner"
+    PAGE = "page"
+    ADDRESS = "address"
+    OFFER = "offer"
+
+
+# The doors by which an account's owner pays (None: an order of something), and others give tips.
+OWN_DOORS = (None, Door.OWNER)
+TIP_DOORS = (Door.PAGE, Door.ADDRESS, Door.OFFER)
 # Paid orders on one page of a list.
 LISTED = 50
+
+
+class OrderState(StrEnum):
+    """CHECKING: PAID, CANCELLED or EXPIRED, and it is not known yet which. CLOSED: it was paid, and
+    its hosting has been deleted.
+    """
+
+    PREPARING = "preparing"
+    UNPAID = "unpaid"
+    CHECKING = "checking"
+    PAID = "paid"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    CLOSED = "closed"
 
 
 # -- one order -------------------------------------------------------------------------
@@ -24,22 +50,18 @@ def find(token: str) -> Order | None:
     return models.find(Order.token, token)
 
 
-def state(order: Order) -> str:
-    """preparing, unpaid, paid, cancelled, expired; checking: one of the last three, not yet known.
-
-    closed: it was paid, and its hosting has been deleted.
-    """
+def state(order: Order) -> OrderState:
     if order.applied_at is not None and order.account_id is None:
-        return "closed"
+        return OrderState.CLOSED
     if order.paid_at is not None:
-        return "paid"
+        return OrderState.PAID
     if is_certain(order):
-        return "expired" if order.cancelled_at is None else "cancelled"
+        return OrderState.EXPIRED if order.cancelled_at is None else OrderState.CANCELLED
     if order.cancelled_at or order.missing_at or order.expires_at <= now():
-        return "checking"
+        return OrderState.CHECKING
     if order.bolt11 is None:
-        return "preparing"
-    return "unpaid"
+        return OrderState.PREPARING
+    return OrderState.UNPAID
 
 
 def is_certain(order: Order) -> bool:
@@ -142,7 +164,7 @@ def is_of_others():
 
 
 def _is_of_owner():
-    return Order.door.is_null() | (Order.door == "owner")
+    return Order.door.is_null() | (Order.door == Door.OWNER)
 
 
 # -- what was paid ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import accounts, capacity, hostnames, invoices, ledger, order_book, quotes
+from lightningspace.rules.order_book import Door
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class Tip:
     """
 
     msat: int
-    door: str
+    door: Door
     message: str | None = None
     metadata: str | None = None
 
@@ -377,7 +378,7 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
     quotes.check_may_buy(account)
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
         raise quotes.NotForSale("This amount is below or above what is taken here.")
-    if tip.door == "owner":
+    if tip.door == Door.OWNER:
         if order_book.unpaid(account.id).count() >= OPEN_ORDERS:
             raise TooManyUnpaid
     else:

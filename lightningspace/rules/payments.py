@@ -99,7 +99,9 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
     facts = _facts(node_id, payment)
     recorded = (
         # Wallets that paid an address compare our answer with their invoice (LUD-21).
-        Order.update(facts, bolt11=Case(None, [(Order.door == "address", Order.bolt11)]))
+        Order.update(
+            facts, bolt11=Case(None, [(Order.door == order_book.Door.ADDRESS, Order.bolt11)])
+        )
         .where(
             (Order.token == token)
             & Order.paid_at.is_null()
@@ -131,7 +133,7 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
     order = orders.create(
         shop,
         kind="topup",
-        door="offer",
+        door=order_book.Door.OFFER,
         offer_id=payment.offer_id,
         amount_msat=payment.received_msat,
         **vars(ledger.size(account)),

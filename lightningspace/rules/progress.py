@@ -4,6 +4,7 @@ passwords are still to be seen.
 
 import logging
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from lightningspace.base.clock import now
@@ -23,6 +24,24 @@ QUEUE = "job queue of server {id}"
 UNTOLD_SECONDS = 3 * 60
 
 
+class ServiceState(StrEnum):
+    """WAITING: to be made. GOING: to be removed. APPLIED: the panel has it, and the server has not
+    carried it out yet. PROBLEM: it could not be made or changed.
+    """
+
+    WAITING = "waiting"
+    CHANGING = "changing"
+    GOING = "going"
+    OFF = "off"
+    APPLIED = "applied"
+    LIVE = "live"
+    PROBLEM = "problem"
+
+
+UNFINISHED = (ServiceState.WAITING, ServiceState.CHANGING)
+AT_REST = (ServiceState.LIVE, ServiceState.OFF)
+
+
 class Progress:
     """What has become of the services of an account: `rows` are all that it has."""
 
@@ -38,22 +57,22 @@ class Progress:
         """Of all that the hosting is made of."""
         return Summary(services.beside_tip_jar(self.rows), self)
 
-    def state(self, row: Service) -> str:
+    def state(self, row: Service) -> ServiceState:
         """going, waiting (to be made) or changing while it is not applied; then applied or
         changing, until the server has carried it out; and live, or off.
         """
         if not row.is_applied:
             if services.is_going(self.account, row):
-                return "going"
-            return "changing" if row.applied_at else "waiting"
+                return ServiceState.GOING
+            return ServiceState.CHANGING if row.applied_at else ServiceState.WAITING
         if row.kind in services.SWITCHED and not services.is_on(self.account, row):
-            return "off" if self._is_carried_out(row) else "changing"
-        return "live" if self._is_live(row) else "applied"
+            return ServiceState.OFF if self._is_carried_out(row) else ServiceState.CHANGING
+        return ServiceState.LIVE if self._is_live(row) else ServiceState.APPLIED
 
-    def told_state(self, row: Service) -> str:
+    def told_state(self, row: Service) -> ServiceState:
         """As `state`, for its owner; or problem, when it could not be made or changed."""
         known = self.state(row)
-        return "problem" if row.error and known in ("waiting", "changing") else known
+        return ServiceState.PROBLEM if row.error and known in UNFINISHED else known
 
     def jobs_before(self) -> int | None:
         """How many jobs its server has still to do until all that is applied is carried out.
@@ -120,7 +139,7 @@ class Summary:
     @property
     def under_way(self) -> list[Service]:
         """What is not as wanted yet, at the panel or at the server."""
-        return [row for row in self.rows if self.known.state(row) not in ("live", "off")]
+        return [row for row in self.rows if self.known.state(row) not in AT_REST]
 
     @property
     def is_at_rest(self) -> bool:

@@ -12,16 +12,17 @@ from lightningspace.base.prices import DAY
 from lightningspace.outside.lnurl import PATH, encode
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import hostnames, ledger, offers, order_book, wanted
+from lightningspace.rules.order_book import TIP_DOORS, Door
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
 # The doors by which tips come in (see `Order.door`); an owner can close each.
-DOORS = order_book.TIP_DOORS
+DOORS = TIP_DOORS
 SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
 
 
-def taker(username: str, door: str) -> Account | None:
+def taker(username: str, door: Door) -> Account | None:
     """The account of this name, if it takes tips by this door.
 
     None: there is none, it is closing or blocked, or its owner has closed the door; nobody can tell
