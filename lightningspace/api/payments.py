@@ -8,7 +8,7 @@ from lightningspace.api.bodies import TEXT
 from lightningspace.api.holders import changes, holder
 from lightningspace.api.routes import described
 from lightningspace.base.models import Order
-from lightningspace.rules import invoices, order_book, wanted
+from lightningspace.rules import invoices, order_book, standing, wanted
 from lightningspace.rules.order_book import OrderState
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
@@ -50,7 +50,7 @@ def order_list():
 def cancel_order(token):
     """Withdraw an order; once it is cancelled or over, that is what is answered again."""
     order = _order(holder(), token)
-    if order_book.state(order) in (OrderState.UNPAID, OrderState.CHECKING):
+    if standing.stage(order) in standing.CAN_BE_CANCELLED:
         try:
             invoices.cancel(this_shop(), order)
         except invoices.NotCertain:

@@ -15,9 +15,10 @@ from lightningspace.api.routes import described, idempotency_key
 from lightningspace.base import messages, qr
 from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Account, Order
-from lightningspace.rules import hostnames, order_book, orders, tips
-from lightningspace.rules.order_book import Door, OrderState
+from lightningspace.rules import hostnames, order_book, orders, standing, tips
+from lightningspace.rules.order_book import Door
 from lightningspace.rules.orders import Tip
+from lightningspace.rules.standing import Stage
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, networks
 
@@ -37,7 +38,12 @@ class TipState(StrEnum):
 
 
 # What a giver need not tell apart.
-AS_TOLD = {OrderState.PREPARING: TipState.CHECKING, OrderState.CANCELLED: TipState.EXPIRED}
+AS_TOLD = {
+    Stage.PREPARING: TipState.CHECKING,
+    Stage.CANCELLED: TipState.EXPIRED,
+    Stage.RENEWING: TipState.PAID,
+    Stage.RENEWED: TipState.PAID,
+}
 
 
 @blueprint.get("/tips/<username>")
@@ -125,7 +131,8 @@ def _asked() -> Tip:
 
 def _tip(order: Order, account: Account) -> dict:
     """Never the preimage: with the invoice it is a proof of payment, and that is the payer's."""
-    shop, state = this_shop(), _state(order)
+    shop, stage = this_shop(), standing.stage(order)
+    state = AS_TOLD.get(stage) or TipState(stage)
     address = url_for("api_tip.tip", username=account.username, order=order.token)
     invoice = order.bolt11 if state == TipState.UNPAID else None
     is_applied = order.applied_at is not None
@@ -141,13 +148,6 @@ def _tip(order: Order, account: Account) -> dict:
         "applied": is_applied,
         "paid_until": _time(tips.paid_until(account)) if is_applied else None,
     }
-
-
-def _state(order: Order) -> TipState:
-    if order_book.is_too_late(order):
-        return TipState.LATE
-    state = order_book.state(order)
-    return AS_TOLD.get(state) or TipState(state)
 
 
 def _time(seconds: int | None) -> str | None:

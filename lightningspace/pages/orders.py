@@ -20,16 +20,16 @@ from lightningspace.base.prices import Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import (
     capacity,
-    hostnames,
     invoices,
     order_book,
     orders,
-    quotes,
     services,
     sessions,
+    standing,
     tips,
 )
-from lightningspace.rules.progress import Progress
+from lightningspace.rules.order_book import Door
+from lightningspace.rules.standing import Asker, Stage, Standing
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins, networks
 from lightningspace.visitors.forms import Button, OrderForm, PriceForm
@@ -131,7 +131,7 @@ def _price(form: PriceForm) -> dict:
 
 @blueprint.get("/orders/<token>")
 def order(token):
-    found = _order(token)
+    found = _standing(token)
     if _enters(found):
         return redirect(url_for("account.overview"), 303)
     return _order_page(found)
@@ -139,41 +139,43 @@ def order(token):
 
 @blueprint.get("/orders/<token>/status")
 def order_status(token):
-    found = _order(token)
+    found = _standing(token)
     if _enters(found) or _renewed_ours(found):
         return Response(headers={"HX-Redirect": url_for("account.overview")})
-    return render_template("_order_status.html", **_status(found))
+    return render_template("_order_status.html", **_facts(found))
 
 
 @blueprint.post("/orders/<token>/cancel")
 def cancel_order(token):
-    found = _order(token)
-    if not _is_mine(found):
+    found = _standing(token)
+    if not found.is_mine:
         raise NotFound
-    if Button().validate_on_submit() and order_book.state(found) in ("unpaid", "checking"):
+    if Button().validate_on_submit() and found.can_be_cancelled:
         try:
-            invoices.cancel(this_shop(), found)
+            invoices.cancel(this_shop(), found.order)
         except invoices.NotCancelled as refused:
-            return _order_page(_order(token), status=refused.status, problem=refused.text)
+            return _order_page(_standing(token), status=refused.status, problem=refused.text)
         except invoices.NotCertain:
             pass  # its page says so
     return redirect(url_for("orders.order", token=token), 303)
 
 
-def _order(token: str) -> Order:
-    """The order of this link; 404 when there is none."""
+def _standing(token: str) -> Standing:
+    """How the order of this link stands for who asks; 404 when there is none."""
     found = order_book.find(token)
     if found is None or found.kind == "lost":
         raise NotFound
-    return found
+    account_id = current_user.account.id if current_user.is_authenticated else None
+    return standing.of(this_shop(), found, Asker(browsers.placed(found), account_id))
 
 
-def _enters(order: Order) -> bool:
+def _enters(found: Standing) -> bool:
     """Log the browser that ordered in, once everything is ready."""
+    order = found.order
     # Who pays for an extension gets no more than that.
-    if order.kind != "open" or not _is_ready(order) or not browsers.placed(order):
+    if found.state != Stage.READY or not browsers.placed(order):
         return False
-    if _is_owners(order):
+    if found.is_owners:
         return True
     account = order.account
     try:
@@ -193,105 +195,44 @@ def _enters(order: Order) -> bool:
     return True
 
 
-def _is_ready(order: Order) -> bool:
-    is_there = order.applied_at is not None and order.account is not None
-    return is_there and order.account.ready_at is not None
-
-
-def _is_mine(order: Order) -> bool:
-    """Whether this browser has placed it, or is logged in to the account that has ordered it."""
-    is_of_account = order.kind != "open" and not order_book.is_tip(order)
-    return browsers.placed(order) or (is_of_account and _is_owners(order))
-
-
-def _is_owners(order: Order) -> bool:
-    return current_user.is_authenticated and current_user.account.id == order.account_id
-
-
-def _renewed_ours(order: Order) -> bool:
+def _renewed_ours(found: Standing) -> bool:
     """Whether it has taken effect, for the account that this browser is logged in to."""
-    if not order_book.was_renewed(order) or not _is_owners(order):
+    if found.state != Stage.RENEWED or not found.is_owners:
         return False
-    flash(f"Thank you: your hosting is paid until {clock_time(order.ends_at)}.")
+    flash(f"Thank you: your hosting is paid until {clock_time(found.order.ends_at)}.")
     return True
 
 
-def _order_page(order: Order, status: int = 200, **context):
-    facts = _status(order)
+def _order_page(found: Standing, status: int = 200, **context):
     return render_template(
         "order.html",
         button=Button(),
-        if_paid=_if_paid(order) if facts.get("tells_end", True) else None,
-        lacks_name=order_book.lacks_name(order),
-        message=order.message if browsers.placed(order) else None,
+        if_paid=found.if_paid(this_shop()),
         sandbox_pays="sandbox" in current_app.blueprints,
-        **facts,
+        **_facts(found),
         **context,
     ), status
 
 
-def _if_paid(order: Order) -> quotes.Quote | None:
-    """What an order of an account that is there would do now; None once it is paid or over."""
-    if order.kind == "open" or order_book.state(order) != "unpaid" or order.account is None:
+def _facts(found: Standing) -> dict:
+    """What the page and its fragment show of it."""
+    return vars(found) | {
+        "applied": found.applied,
+        "last_try": found.last_try,
+        "is_stuck": found.is_stuck,
+        "again": _top_up_again(found),
+    }
+
+
+def _top_up_again(found: Standing) -> str | None:
+    """Where the same amount can be ordered once more, if that is a matter."""
+    if found.site is None or found.state not in (Stage.CANCELLED, Stage.EXPIRED):
         return None
-    return quotes.if_paid(this_shop(), order.account, order)
-
-
-def _status(order: Order) -> dict:
-    state = order_book.state(order)
-    status = {"order": order, "state": state, "is_mine": _is_mine(order), "waits": True}
-    if state in ("preparing", "cancelled", "expired", "closed") or order.released_at:
-        status["waits"] = False
-    elif order_book.was_renewed(order):
-        status |= {"state": "renewed", "waits": False}
-    elif order_book.is_too_late(order):
-        # Of a top-up nothing more comes: it opens no hosting anew.
-        status |= {"state": "late", "waits": order.kind != "topup"}
-    elif state == "paid":
-        status |= _setting_up(order) if order.kind == "open" else {"state": "renewing"}
-    return status | (_of_top_up(order) if order.kind == "topup" else {})
-
-
-def _of_top_up(order: Order) -> dict:
-    """Whose it is, and what its page may say of that; `tells_end`: until when that is paid.
-
-    `site` None: the hosting is gone.
-    """
-    account, is_owners = order.account, _is_owners(order)
-    facts = {"is_tip": order_book.is_tip(order), "is_owners": is_owners}
-    facts |= {"site": None, "tells_end": False}
-    if account is None:
-        return facts
-    msat = order.received_msat or order.amount_msat
-    return facts | {
-        "site": hostnames.site_name(this_shop(), account.username),
-        "tells_end": is_owners or account.tips_show_end,
-        # Not what it has bought: within the horizon that would tell the end.
-        "worth_seconds": tips.seconds_for(this_shop(), account, msat),
-        "again": _tip_again(order) if order_book.state(order) in ("cancelled", "expired") else None,
-    }
-
-
-def _tip_again(order: Order) -> str | None:
-    username, sats = order.account.username, order.amount_msat // 1000
-    if not order_book.is_tip(order):
+    username, sats = found.order.account.username, found.order.amount_msat // 1000
+    if not found.is_tip:
         return url_for("money.extend", sats=sats)
-    takes = tips.taker(username, "page")
+    takes = tips.taker(username, Door.PAGE)
     return url_for("tip.tip", username=username, sats=sats) if takes else None
-
-
-def _setting_up(order: Order) -> dict:
-    rows = services.of_account(order.account_id) if order.account_id else []
-    all_of_it = Progress(order.account, rows).summary()
-    failing, is_ready = all_of_it.failing, _is_ready(order)
-    return {
-        "state": "ready" if is_ready else "paid",
-        "waits": not is_ready,
-        "services": all_of_it.rows,
-        "applied": all_of_it.applied,
-        "last_try": failing[0].tried_at if failing else None,
-        "is_stuck": all_of_it.is_stuck,
-    }
 
 
 # -- closed ----------------------------------------------------------------------------

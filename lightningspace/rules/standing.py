@@ -1,0 +1,149 @@
+"""How an order stands for who asks: what its page, its fragment and the API say of it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lightningspace.base.models import Order, Service
+from lightningspace.rules import hostnames, order_book, quotes, services, tips
+from lightningspace.rules.order_book import OrderState
+from lightningspace.shop import Shop
+
+
+class Stage(StrEnum):
+    """As `OrderState`, and what becomes of an order that is paid: a new hosting is set up (PAID)
+    until it is READY, and what is for one that is there is RENEWING until it is RENEWED.
+
+    LATE: the hosting that it was for was being deleted when it was paid.
+    """
+
+    PREPARING = "preparing"
+    UNPAID = "unpaid"
+    CHECKING = "checking"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    PAID = "paid"
+    READY = "ready"
+    RENEWING = "renewing"
+    RENEWED = "renewed"
+    LATE = "late"
+    CLOSED = "closed"
+
+
+CAN_BE_CANCELLED = (Stage.UNPAID, Stage.CHECKING)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """`has_placed`: from the browser that placed the order; `account_id`: logged in to this one."""
+
+    has_placed: bool = False
+    account_id: str | None = None
+
+
+STRANGER = Asker()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`waits`: it changes by itself. `is_owners`: who asks is logged in to the account that it is
+    for; `is_mine`: who asks may cancel it, and is told the names in it. `message`: of a tip, for
+    who gives it. `services`: of a new hosting.
+
+    Of a top-up, while its hosting is there: `site`; `tells_end`, whether who asks may know until
+    when that is paid; `worth_seconds`, how long it lasts for so much money. (What was bought would
+    tell the end, within the horizon.)
+    """
+
+    order: Order
+    state: Stage
+    waits: bool
+    is_tip: bool
+    is_mine: bool
+    is_owners: bool
+    message: str | None
+    lacks_name: bool
+    services: list[Service] = field(default_factory=list)
+    site: str | None = None
+    tells_end: bool = False
+    worth_seconds: int | None = None
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        return self.is_mine and self.state in CAN_BE_CANCELLED
+
+    @property
+    def applied(self) -> int:
+        """How many of the services are set up."""
+        return sum(row.is_applied for row in self.services)
+
+    @property
+    def last_try(self) -> int | None:
+        """When what fails was tried last; None: nothing fails."""
+        return next((row.tried_at for row in self.services if row.error), None)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something waits for the operator."""
+        return any(row.permanent for row in self.services if row.error)
+
+    def if_paid(self, shop: Shop) -> quotes.Quote | None:
+        """What paying it now would lead to; None: to nothing any more, or not for who asks."""
+        order, is_told = self.order, self.tells_end or self.order.kind != "topup"
+        if order.kind == "open" or order.account is None or not is_told:
+            return None
+        return quotes.if_paid(shop, order.account, order) if self.state == Stage.UNPAID else None
+
+
+def of(shop: Shop, order: Order, asker: Asker = STRANGER) -> Standing:
+    state, is_tip = stage(order), order_book.is_tip(order)
+    is_owners = asker.account_id is not None and asker.account_id == order.account_id
+    return Standing(
+        order,
+        state,
+        waits=_waits(order, state),
+        is_tip=is_tip,
+        is_mine=asker.has_placed or (is_owners and order.kind != "open" and not is_tip),
+        is_owners=is_owners,
+        message=order.message if asker.has_placed else None,
+        lacks_name=order_book.lacks_name(order),
+        services=_services(order) if state in (Stage.PAID, Stage.READY) else [],
+        **_of_top_up(shop, order, is_owners),
+    )
+
+
+def stage(order: Order) -> Stage:
+    state = order_book.state(order)
+    if state != OrderState.PAID:
+        return Stage(state)
+    if order_book.was_renewed(order):
+        return Stage.RENEWED
+    if order_book.is_too_late(order):
+        return Stage.LATE
+    if order.kind != "open":
+        return Stage.RENEWING
+    is_there = order.applied_at is not None and order.account is not None
+    return Stage.READY if is_there and order.account.ready_at is not None else Stage.PAID
+
+
+def _waits(order: Order, state: Stage) -> bool:
+    if state == Stage.LATE:
+        return order.kind != "topup"  # which opens no hosting anew
+    if state == Stage.CHECKING:
+        return order.released_at is None  # else nobody will ever know
+    return state in (Stage.UNPAID, Stage.PAID, Stage.RENEWING)
+
+
+def _of_top_up(shop: Shop, order: Order, is_owners: bool) -> dict:
+    account = order.account if order.kind == "topup" else None
+    if account is None:
+        return {}
+    return {
+        "site": hostnames.site_name(shop, account.username),
+        "tells_end": is_owners or account.tips_show_end,
+        "worth_seconds": tips.seconds_for(shop, account, order.received_msat or order.amount_msat),
+    }
+
+
+def _services(order: Order) -> list[Service]:
+    rows = services.of_account(order.account_id) if order.account_id else []
+    return services.beside_tip_jar(rows)
