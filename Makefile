@@ -1,9 +1,9 @@
 VENV := .venv
 
-.PHONY: run test settings clients soak year
+.PHONY: run test settings clients lock soak year
 
-# The shop against its sandbox: http://127.0.0.1:5000
-run: $(VENV)/ready
+# The shop against its sandbox: http://127.0.0.1:5000, or make run PORT=5010
+run: $(VENV)/run
 	@exec $(VENV)/bin/python app.py
 
 # The whole suite; what a test needs is skipped by name where it is missing. In two processes more
@@ -33,10 +33,35 @@ year: $(VENV)/ready
 	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
 
 # Made anew when the pinned versions change.
-$(VENV)/ready: requirements.txt
+$(VENV)/run: requirements-sandbox.txt
+	@echo "Installing what the shop and its sandbox need into $(VENV), once; it takes a minute or two."
 	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	touch $@
+	$(PIP_INSTALL) --requirement $<
+	@touch $@
+
+$(VENV)/ready: requirements-dev.txt
+	@echo "Installing what the shop and its tests need into $(VENV), once; it takes some minutes."
+	python3 -m venv $(VENV)
+	$(PIP_INSTALL) --requirement $<
+	@touch $@ $(VENV)/run
+
+PIP_INSTALL := $(VENV)/bin/pip install --disable-pip-version-check --require-hashes
+
+# Write the exact versions and hashes of all that pyproject.toml names, for every Python from
+# requires-python on. Versions that are locked stay unless pyproject.toml forbids them;
+# `make lock UPGRADE=--upgrade` takes the newest of all, `UPGRADE="--upgrade-package flask"` of one.
+LOCK = .lock/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
+lock: .lock/ready
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --extra sandbox --constraints requirements.txt --output-file requirements-sandbox.txt
+	$(LOCK) --extra dev --constraints requirements-sandbox.txt --output-file requirements-dev.txt
+
+# In an environment of its own: neither shop nor tests need it.
+.lock/ready: Makefile
+	python3 -m venv .lock
+	.lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@touch $@
 
 .clients/%/ready: tests/clients/%/requirements.txt
 	rm -rf $(@D)
