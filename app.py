@@ -15,7 +15,7 @@ from werkzeug.routing import BaseConverter
 
 from lightningspace import api, cli, pages, shop
 from lightningspace.api import answers
-from lightningspace.base import models, names, passwords, qr
+from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
@@ -186,7 +186,9 @@ def register_errors(app: Flask) -> None:
         app.register_error_handler(code, error_page)
 
     def database_fault(error):
-        logging.getLogger(__name__).error("the database does not answer: %s", type(error).__name__)
+        logging.getLogger(__name__).error(
+            "the database does not answer: %s: %s", type(error).__name__, logs.first_line(error)
+        )
         models.drop_broken_connection()
         return error_page(default_exceptions[503]())
 

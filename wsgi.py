@@ -8,8 +8,8 @@ from typing import NoReturn
 from peewee import PeeweeException
 
 from app import INSTANCE, create_app
-from lightningspace import shop
-from lightningspace.base import logs, models
+from lightningspace import cli, shop
+from lightningspace.base import logs, models, schema
 from lightningspace.base.config import ConfigError, from_env
 
 # With this code gunicorn ends as well; with another it would start its workers again for ever.
@@ -24,17 +24,19 @@ def stop(why: str) -> NoReturn:
 logs.install()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+# What makes the schema, or copies a database as it is, comes before the shop is at home in it.
+command = cli.command(sys.argv[1:])
 try:
     app = create_app(from_env(os.environ, INSTANCE))
-    # `flask init-db` comes before the tables are there.
-    if models.db.table_exists("facts"):
-        if "copy-database" not in sys.argv:  # which only reads
+    if command not in ("init-db", "upgrade"):
+        schema.check(models.db.obj)
+        if command != "copy-database":  # which only reads
             shop.settle_in(app.extensions["shop"])
-        models.db.close()  # gunicorn may fork after this, and a connection is not for two
-    elif "init-db" not in sys.argv:
-        stop("The database has no tables: run `flask --app wsgi init-db` first.")
+    models.db.close()  # gunicorn may fork after this, and a connection is not for two
+except schema.WrongSchema as error:
+    stop(str(error))
 except (ConfigError, shop.WrongKey) as error:
     stop(f"The shop does not start: {error}")
 except PeeweeException as error:
-    reason = str(error).partition("\n")[0]
+    reason = logs.first_line(error)
     stop(f"The shop does not start: the database of DATABASE_URL does not open: {reason}")

@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from lightningspace import attack
-from lightningspace.base import copying, messages, models
+from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.models import Account, Order, Service, Table
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
@@ -37,11 +37,45 @@ logger = logging.getLogger(__name__)
 PRINTED = 100
 
 
+# The options of `flask` itself that take a value.
+FLASK_OPTIONS = ("-A", "--app", "-e", "--env-file")
+
+
+def command(arguments: list[str]) -> str | None:
+    """Which one the arguments of `flask` name; None where they name none."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in FLASK_OPTIONS:
+            next(rest, None)
+        elif not argument.startswith("-"):
+            return argument
+    return None
+
+
 @click.command("init-db")
 @with_appcontext
 def init_db():
     """Create the tables. Does nothing if they exist."""
     click.echo("database created" if models.init_db() else "database was there already")
+
+
+@click.command("upgrade")
+@with_appcontext
+def upgrade():
+    """Bring the database to the schema of this version. Stop web and worker before.
+
+    A copy of an SQLite database is made beside it first. Does nothing when there is nothing to do;
+    when it fails, the database is as it was.
+    """
+    try:
+        applied, copy = schema.upgrade(models.db.obj)
+    except (schema.WrongSchema, schema.UpgradeFailed) as error:
+        raise click.ClickException(str(error)) from error
+    if copy:
+        click.echo(f"the database as it was: {copy}")
+    for name in applied:
+        click.echo(f"applied {name}")
+    click.echo("the database is up to date")
 
 
 @click.command("copy-database")
@@ -273,7 +307,7 @@ def _time(moment: int) -> str:
 
 def register(app: Flask) -> None:
     commands = (
-        *(init_db, copy_database, worker, run_calendar, problems),
+        *(init_db, upgrade, copy_database, worker, run_calendar, problems),
         *(account, retry, block, unblock, walls),
     )
     for command in commands:

@@ -6,7 +6,8 @@ from contextlib import closing
 import psycopg
 from peewee import Database, PeeweeException, SqliteDatabase, sort_models
 
-from lightningspace.base import models
+from lightningspace.base import models, schema
+from lightningspace.base.logs import first_line
 from lightningspace.base.models import Table
 from lightningspace.base.parsers import is_postgresql_url
 
@@ -32,7 +33,7 @@ def copy_database(url: str) -> dict[str, int]:
         target.connect()
     except PeeweeException as error:
         raise CopyError(
-            f"the target does not open: {_reason(error)}. Check the host, the port, the name of "
+            f"the target does not open: {first_line(error)}. Check the host, the port, the name of "
             "the database, user and password, and that its server lets this machine in"
         ) from error
     # Either one keeps to what was there at its first SELECT.
@@ -43,14 +44,9 @@ def copy_database(url: str) -> dict[str, int]:
             _make_tables(target)
             return {table._meta.table_name: _copy(table, source, target) for table in _in_order()}
     except (PeeweeException, psycopg.Error, sqlite3.Error) as error:
-        raise CopyError(f"nothing was copied: {_reason(error)}") from error
+        raise CopyError(f"nothing was copied: {first_line(error)}") from error
     finally:
         target.close()
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong; the lines below the first may show a customer's data."""
-    return str(error).partition("\n")[0]
 
 
 def _in_order() -> list[type[Table]]:
@@ -83,7 +79,8 @@ def _check_tables(source: Database) -> None:
 def _make_tables(target: Database) -> None:
     there = set(target.get_tables()) & {table._meta.table_name for table in models.TABLES}
     if not there:
-        models.create_tables(target)
+        schema.create_tables(target)
+    schema.forget_version(target)  # that of the source comes with its facts
     for name in sorted(there):
         if _count(name, target):
             raise CopyError(

@@ -1,5 +1,5 @@
 """What is logged, by whichever program or library, without anything that opens a hosting, and
-without messages to its owner.
+without messages to its owner or rows of the database.
 
 Nobody logs a credential on purpose. But a client may put its token into an address, which access
 logs repeat, and the message of an exception may quote what it stumbled over.
@@ -7,6 +7,9 @@ logs repeat, and the message of an exception may quote what it stumbled over.
 
 import logging
 import re
+
+import psycopg
+from peewee import PeeweeException
 
 MASK = "[masked]"
 
@@ -31,9 +34,23 @@ def mask(text: str) -> str:
     return _SECRETS.sub(lambda found: (found["scheme"] or found["comment"] or "") + MASK, text)
 
 
+def first_line(error: BaseException) -> str:
+    """What a database said went wrong; the lines below may show a customer's data."""
+    return str(error).partition("\n")[0]
+
+
 def install() -> None:
     """Mask every record of every logger in this process from now on."""
     logging.setLogRecordFactory(Record)
+
+
+def _without_rows(text: str, error: BaseException | None) -> str:
+    """A traceback without what PostgreSQL tells below its first line: a row as it is stored."""
+    while error is not None:
+        if isinstance(error, PeeweeException | psycopg.Error):
+            text = text.replace(str(error), first_line(error))
+        error = error.__cause__ or error.__context__
+    return text
 
 
 class Record(logging.LogRecord):
@@ -49,6 +66,8 @@ class Record(logging.LogRecord):
 
     @exc_text.setter
     def exc_text(self, text: str | None) -> None:
+        if text and self.exc_info:
+            text = _without_rows(text, self.exc_info[1])
         self._exc_text = text and mask(text)
 
     @property

@@ -1,9 +1,7 @@
 """The tables as peewee classes, and the connection to them."""
 
-import re
 import threading
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 from peewee import (
     BigIntegerField,
@@ -19,7 +17,7 @@ from peewee import (
 )
 from playhouse.db_url import connect
 
-SCHEMA = Path(__file__).parents[2] / "schema.sql"
+from lightningspace.base import schema
 
 # Money is in it: every commit reaches the disk, and what was wiped is overwritten.
 SQLITE_PRAGMAS = {
@@ -84,16 +82,8 @@ def init_db() -> bool:
     with transaction():
         if db.table_exists("facts"):
             return False
-        create_tables(db)
+        schema.create_tables(db.obj)
     return True
-
-
-def create_tables(database: Database) -> None:
-    """Run schema.sql, in a transaction of the caller's."""
-    text = re.sub(r"--.*", "", SCHEMA.read_text())
-    for statement in text.split(";"):
-        if statement.strip():
-            database.execute_sql(statement)
 
 
 def drop_broken_connection() -> None:

@@ -1,5 +1,6 @@
 """`python app.py`: web, worker, and the sandbox's servers in one process."""
 
+import fcntl
 import logging
 import shutil
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
+from typing import IO
 
 from flask import Blueprint, Flask, redirect, render_template, url_for
 from flask_login import current_user, login_required
@@ -18,7 +20,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
 from lightningspace import shop
-from lightningspace.base import logs, models, walls
+from lightningspace.base import logs, models, schema, walls
 from lightningspace.base.config import ConfigError, from_env
 from lightningspace.base.models import Order
 from lightningspace.rules import domains, order_book
@@ -31,16 +33,25 @@ from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.visitors.forms import Button
 from lightningspace.worker import Worker
 
-HOST, PORT, SITES_PORT = "127.0.0.1", 5000, 5001
+HOST, PORT = "127.0.0.1", 5000
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
 ROUTER = Path(__file__).parent / "router.php"
 
 
-class Sandbox:
-    """The stand-ins, with their data in `directory`."""
+class InUse(Exception):
+    """Another program has the sandbox's data; its sockets would be taken from it."""
 
-    def __init__(self, directory: Path):
+
+class Sandbox:
+    """The stand-ins, with their data in `directory`; the sites are at `sites_port`.
+
+    Raises InUse while another program has them.
+    """
+
+    def __init__(self, directory: Path, sites_port: int):
         directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(directory / "lock")
+        self.sites_port = sites_port
         self.node_path = directory / "lightning-rpc"
         self.wallet_path = directory / "wallet-rpc"
         self.node = SandboxNode(self.node_path, self.wallet_path, store=directory / "node.sqlite3")
@@ -58,7 +69,7 @@ class Sandbox:
         self.mail = SandboxMail(show=print_mail)
         self.certificate = self_signed(directory / "ftp.pem", days=365)
         (directory / "www").mkdir(exist_ok=True)
-        self.ftp = SandboxFtp(directory / "www", self.panel, self.certificate, show=print_jar)
+        self.ftp = SandboxFtp(directory / "www", self.panel, self.certificate, show=self._print_jar)
         self._sites: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -71,11 +82,12 @@ class Sandbox:
     def serve_sites(self) -> bool:
         """Serve the sites' pages, if PHP is installed and the port free."""
         php = shutil.which("php")
-        if php is None or not _is_free(SITES_PORT):
+        if php is None or not _is_free(self.sites_port):
             return False
         # It ends with its input: with us, however we end.
         serve = ["sh", "-c", '"$@" & read _; kill $!', "sh"]
-        serve += [php, "-q", "-S", f"{HOST}:{SITES_PORT}", "-t", str(self.ftp.root), str(ROUTER)]
+        serve += [php, "-q", "-S", f"{HOST}:{self.sites_port}"]
+        serve += ["-t", str(self.ftp.root), str(ROUTER)]
         self._sites = subprocess.Popen(
             serve, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -89,6 +101,13 @@ class Sandbox:
         self.dns.stop()
         self.panel.stop()
         self.node.stop()
+        self._lock.close()
+
+    def _print_jar(self, site: str, name: str) -> None:
+        if name == "index.php":
+            port = self.sites_port
+            address = f"http://{site}.localhost:{port}/" if shutil.which("php") else site
+            print(f"\n  There is a tip jar on {address}\n", flush=True)
 
     def settings(self) -> dict[str, str]:
         """What the shop must be told to use the stand-ins."""
@@ -107,12 +126,6 @@ class Sandbox:
 def print_mail(mail: Mail) -> None:
     text = f"A mail to {mail.recipient}: {mail.subject}\n\n{mail.text}"
     print(f"\n{indent(text, '  | ', lambda line: True)}", flush=True)
-
-
-def print_jar(site: str, name: str) -> None:
-    if name == "index.php":
-        address = f"http://{site}.localhost:{SITES_PORT}/" if shutil.which("php") else site
-        print(f"\n  There is a tip jar on {address}\n", flush=True)
 
 
 def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
@@ -155,11 +168,11 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
     return sandbox
 
 
-def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str]) -> tuple:
-    """The shop over its stand-ins, all of them ready and none of them running."""
-    sandbox = Sandbox(root / "instance" / "sandbox")
+def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port: int) -> tuple:
+    """The shop over its stand-ins, all of them running. Its sites are at the port after its own."""
+    sandbox = Sandbox(root / "instance" / "sandbox", port + 1)
     defaults = {
-        "PUBLIC_URL": f"http://{HOST}:{PORT}",
+        "PUBLIC_URL": f"http://{HOST}:{port}",
         "BASE_DOMAIN": "space.example",
         "CAPACITY_MB": "200000",
         "UNPAID_PER_CLIENT": "20",
@@ -168,15 +181,34 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str]) -> t
     config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
     app: Flask = create_app(config)
     app.register_blueprint(buttons(sandbox.wallet_path, sandbox.dns))
-    models.init_db()
+    if not models.init_db():
+        schema.upgrade(models.db.obj)
     shop.settle_in(app.extensions["shop"])
     return app, sandbox
 
 
-def _check_port() -> None:
-    """Before the stand-ins start: they would take the sockets of a shop that is running."""
-    if not _is_free(PORT):
-        sys.exit(f"The shop does not start: {HOST}:{PORT} is in use. Is it running already?")
+def _port(env: Mapping[str, str]) -> int:
+    """Where the shop is to be. Ends the program if it cannot be there."""
+    typed = env.get("PORT") or str(PORT)
+    if not (typed.isascii() and typed.isdigit() and 0 < int(typed) < 65535):
+        sys.exit("The shop does not start: PORT is not usable: write a port, such as 5010")
+    if not _is_free(int(typed)):
+        sys.exit(
+            f"The shop does not start: {HOST}:{typed} is in use. Is it running already? If another "
+            "program has the port, take another: make run PORT=5010"
+        )
+    return int(typed)
+
+
+def _locked(path: Path) -> IO:
+    """The file, which nobody else can lock until it is closed or we end, however that is."""
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise InUse(f"another one runs with the data in {path.parent}: end that first") from None
+    return lock
 
 
 def _is_free(port: int) -> bool:
@@ -195,22 +227,24 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    _check_port()
+    port = _port(env)
     try:
-        app, sandbox = create_app_with_sandbox(create_app, root, env)
-        server = make_server(HOST, PORT, app, threaded=True)
-    except (ConfigError, shop.WrongKey) as error:
+        app, sandbox = create_app_with_sandbox(create_app, root, env, port)
+        server = make_server(HOST, port, app, threaded=True)
+    except (ConfigError, InUse, shop.WrongKey) as error:
         sys.exit(f"The shop does not start: {error}")
+    except (schema.WrongSchema, schema.UpgradeFailed) as error:
+        sys.exit(f"The shop does not start: {error} To begin anew, remove instance/")
 
-    sites = f"  Its sites cannot be opened: that needs PHP (php-cli) and port {SITES_PORT}\n"
+    sites = f"  Its sites cannot be opened: that needs php-cli and port {port + 1}\n"
     if sandbox.serve_sites():
-        sites = f"  The sites that it sells: http://<site>.localhost:{SITES_PORT}\n"
+        sites = f"  The sites that it sells: http://<site>.localhost:{port + 1}\n"
     worker = Worker(app.extensions["shop"])
     working = threading.Thread(target=worker.run, name="worker")
     working.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     print(
-        f"\n  The shop is open: http://{HOST}:{PORT}\n"
+        f"\n  The shop is open: http://{HOST}:{port}\n"
         f"{sites}"
         "  Choose a size, order, and press “Pay from the sandbox wallet”. No real money moves.\n"
         "  Ctrl-C ends it; its data stay in instance/.\n",

@@ -11,7 +11,7 @@ import pytest
 
 from app import create_app
 from lightningspace import shop
-from lightningspace.base import copying, models
+from lightningspace.base import copying, models, schema
 from lightningspace.base.config import from_env
 from lightningspace.base.models import (
     Account,
@@ -149,7 +149,7 @@ def are_ready(worker):
 
 def test_tables_that_init_db_has_made_are_filled(full, runner, target, there):
     with there.atomic():
-        models.create_tables(there)
+        schema.create_tables(there)
     assert copy_database(runner, target).exit_code == 0
 
 
@@ -179,7 +179,7 @@ def test_the_start_of_the_command_writes_nothing_either(app, env, target):
 
 def test_what_is_written_meanwhile_is_left_out(app, target, there):
     with there.atomic():
-        models.create_tables(there)
+        schema.create_tables(there)
 
     def copy():
         try:
@@ -208,7 +208,7 @@ def test_a_database_with_a_shop_in_it_is_refused(full, runner, target, there):
 
 def test_one_refused_row_leaves_nothing(full, runner, target, there):
     with there.atomic():
-        models.create_tables(there)
+        schema.create_tables(there)
     there.execute_sql("ALTER TABLE services ADD CHECK (name <> '')")
     assert "nothing was copied: new row for relation" in refused(runner, target)
     assert there.execute_sql("SELECT COUNT(*) FROM servers").fetchone() == (0,)
@@ -216,7 +216,7 @@ def test_one_refused_row_leaves_nothing(full, runner, target, there):
 
 def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
     with there.atomic():
-        models.create_tables(there)
+        schema.create_tables(there)
     # A function's body has semicolons, and peewee sends one statement at a time.
     there.execute_sql(
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"

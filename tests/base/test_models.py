@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import psycopg
 import pytest
 
-from lightningspace.base import models
+from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
 from tests.conftest import at_once, debian_program, eventually
 
@@ -50,7 +50,7 @@ def test_each_model_says_what_is_unique(database, table):
 
 
 def test_the_schema_says_what_each_table_is_for():
-    text = models.SCHEMA.read_text()
+    text = schema.SCHEMA.read_text()
     for name in re.findall(r"CREATE TABLE (\w+)", text):
         assert f"-- {name}: " in text
 

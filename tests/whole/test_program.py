@@ -1,11 +1,14 @@
 """`python app.py`: the whole shop in one process, on a copy of the tree with data of its own."""
 
 import fcntl
+import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,12 +26,14 @@ PASSWORD = "correct horse"
 class Program:
     """One `python app.py`, with its output in a file."""
 
-    def __init__(self, tree: Path, output: Path):
+    def __init__(self, tree: Path, output: Path, env: dict[str, str]):
         self._output = output
+        self.address = f"http://127.0.0.1:{env.get('PORT', 5000)}"
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "app.py"],
                 cwd=tree,
+                env=os.environ | env,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 # A suite in the background of a shell would hand down that Ctrl-C is ignored.
@@ -41,7 +46,7 @@ class Program:
 
     def is_open(self) -> bool:
         assert self.process.poll() is None, f"it ended: {self.said}"
-        return "The shop is open" in self.said and requests.get(ADDRESS, timeout=5).ok
+        return "The shop is open" in self.said and requests.get(self.address, timeout=5).ok
 
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
@@ -51,7 +56,7 @@ class Program:
 @pytest.fixture
 def tree(tmp_path):
     """The program without the tests, and without anything that an earlier start left."""
-    for name in ("lightningspace", "templates", "static"):
+    for name in ("lightningspace", "migrations", "templates", "static"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=ignored)
     for name in ("app.py", "schema.sql"):
@@ -64,8 +69,8 @@ def start(tree, tmp_path):
     """Start the program; each one is killed in the end, and what it said is printed."""
     programs = []
 
-    def start() -> Program:
-        programs.append(Program(tree, tmp_path / f"output-{len(programs)}"))
+    def start(**env: str) -> Program:
+        programs.append(Program(tree, tmp_path / f"output-{len(programs)}", env))
         return programs[-1]
 
     with open(__file__) as turn:
@@ -154,9 +159,47 @@ def test_a_second_one_beside_it_says_so_and_leaves_it_alone(program, start, node
     beside = start()
     assert beside.process.wait(10) != 0
     assert "127.0.0.1:5000 is in use" in beside.said
+    assert "make run PORT=5010" in beside.said
     assert "Traceback" not in beside.said
     assert node.node_id()
     buy("alice")
+
+
+def test_it_takes_another_port_and_the_one_after_it(start, port):
+    program = start(PORT=str(port))
+    eventually(program.is_open)
+    assert f"The shop is open: {program.address}\n" in program.said
+    if shutil.which("php"):
+        assert f"http://<site>.localhost:{port + 1}\n" in program.said
+    assert program.end() == 0
+
+
+def test_one_at_another_port_leaves_the_data_of_the_first_alone(program, start, node, port):
+    beside = start(PORT=str(port))
+    assert beside.process.wait(60) != 0
+    assert "another one runs with the data in " in beside.said
+    assert "Traceback" not in beside.said
+    assert node.node_id()
+    buy("alice")
+
+
+@pytest.mark.parametrize("typed", ("65535", "٥٠٠٠"))
+def test_what_is_no_port_is_said(start, typed):
+    refused = start(PORT=typed)
+    assert refused.process.wait(60) != 0
+    assert refused.said == (
+        "The shop does not start: PORT is not usable: write a port, such as 5010\n"
+    )
+
+
+def test_data_of_an_older_version_are_brought_along(start, tree):
+    (tree / "instance").mkdir()
+    with closing(sqlite3.connect(tree / "instance" / "shop.sqlite3")) as database:
+        database.executescript((ROOT / "tests" / "base" / "schema_5e5cd8b.sql").read_text())
+    program = start(SECRET_KEY="a key of the tests that is long enough")
+    eventually(program.is_open)
+    assert "alice" in log_in("alice").text
+    assert program.end() == 0
 
 
 def test_a_domain_goes_live_when_its_records_are_published(program):

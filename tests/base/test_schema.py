@@ -1,0 +1,545 @@
+"""From one schema to the next: every row comes along, or nothing happens."""
+
+import os
+import re
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from peewee import IntegrityError
+
+from app import create_app
+from lightningspace import shop
+from lightningspace.base import models, schema
+from lightningspace.base.config import from_env
+from lightningspace.base.models import Account, Cursor, Fact, Offer, Order, Token, db
+from lightningspace.rules import calendar, ledger, payments, tips, tokens, upgrades
+from tests.conftest import at_once, eventually, log_in
+
+pytestmark = pytest.mark.each_database
+
+ROOT = Path(__file__).parents[2]
+OLD = Path(__file__).parent / "schema_5e5cd8b.sql"
+NOW = int(re.search("^-- now: (.*)$", OLD.read_text(), re.M)[1])
+RECEIPT = re.search("^-- alice's receipt: (.*)$", OLD.read_text(), re.M)[1]
+TABLES = "servers accounts tokens services domains notices orders offers resting_names cursors"
+NAMES = [migration.stem for migration in sorted(schema.MIGRATIONS.iterdir())]
+
+
+def load(url: str, text: str) -> None:
+    """Run an SQL text as a whole."""
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        connection.executescript(text)
+    else:
+        connection = psycopg.connect(url, autocommit=True)
+        connection.execute(text)
+    connection.close()
+
+
+@pytest.fixture
+def old(database_url):
+    """The URL of a database of commit 5e5cd8b, which the models are pointed at."""
+    load(database_url, OLD.read_text())
+    models.open_database(database_url)
+    yield database_url
+    db.close()
+
+
+def select(query: str) -> list[tuple]:
+    return db.execute_sql(query).fetchall()
+
+
+def everything() -> dict[str, list]:
+    """All that the database holds, whatever its schema is."""
+    held = {
+        table: sorted(select(f"SELECT * FROM {table}"), key=repr)
+        for table in sorted(db.get_tables())
+        if not table.startswith("sqlite_")
+    }
+    return held | {"schema": shape()}
+
+
+def shape() -> list[str]:
+    """All that this kind of database tells of its tables, but for the order of columns."""
+    if db.param == "?":
+        return sorted(_shape_of_sqlite())
+    questions = (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default "
+        "FROM information_schema.columns WHERE table_schema = 'public'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'public'::regnamespace",
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    )
+    return sorted(str(row) for question in questions for row in select(question))
+
+
+def _shape_of_sqlite():
+    for name, sql in select("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
+        if sql.startswith("CREATE TABLE"):
+            for _, *column in select(f"PRAGMA table_xinfo({name})"):
+                yield f"{name}: {column}"
+            yield from (f"{name}: {key[2:]}" for key in select(f"PRAGMA foreign_key_list({name})"))
+            yield from (f"{name}: {index[2:]}" for index in _unique(name))
+            yield from (f"{name}: {check}" for check in _checks(sql))
+        else:
+            yield _on_one_line(sql)
+
+
+def _unique(table: str):
+    for index in select(f"PRAGMA index_list({table})"):
+        columns = [row[2] for row in select(f"PRAGMA index_info({index[1]})")]
+        yield *index[:1], index[1], index[2], index[3], columns
+
+
+def _checks(sql: str):
+    for found in re.finditer(r"CHECK \(", sql):
+        depth, end = 1, found.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[end], 0)
+            end += 1
+        yield _on_one_line(sql[found.start() : end])
+
+
+def _on_one_line(sql: str) -> str:
+    return " ".join(re.sub("--.*", "", sql).split())
+
+
+# -- the way from commit 5e5cd8b -----------------------------------------------------------
+
+
+def test_it_leads_to_the_newest_schema(old, database_kind, tmp_path, request):
+    applied, _ = schema.upgrade(db.obj)
+    assert applied == NAMES
+    upgraded, seen = shape(), facts_of_version()
+    db.close()
+    if database_kind == "postgresql":
+        models.open_database(request.getfixturevalue("empty_postgresql")("new"))
+    else:
+        models.open_database(f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    models.init_db()
+    assert upgraded == shape()
+    assert seen == facts_of_version() == [f"migration {name[:4]}" for name in NAMES]
+    schema.check(db.obj)
+
+
+def facts_of_version():
+    return [name for (name,) in select("SELECT name FROM facts ORDER BY name") if "migr" in name]
+
+
+def test_no_row_and_no_value_is_lost(old):
+    names = {table: [column.name for column in db.get_columns(table)] for table in TABLES.split()}
+    changed = "held_mb unpaid_mb queue_empty_at only_time email entered_at".split()
+    kept = {
+        table: [name for name in each if name not in changed]
+        for table, each in names.items()
+        if table != "cursors"
+    }
+    questions = [f"SELECT {', '.join(each)} FROM {table}" for table, each in kept.items()]
+    before = [sorted(select(question), key=repr) for question in questions]
+    schema.upgrade(db.obj)
+    assert [sorted(select(question), key=repr) for question in questions] == before
+
+
+def test_what_was_paid_is_known_by_account(old):
+    schema.upgrade(db.obj)
+    paid = {account.username: account.paid_msat for account in Account.select()}
+    assert paid["paul"] == 1000 + 30_000
+    assert paid["heidi"] == 630_000 + 900_000_000
+    assert paid["judy"] == paid["mike"] == 0  # not in effect yet
+    applied = Order.applied_at.is_null(False) & Order.account.is_null(False)
+    assert sum(paid.values()) == sum(order.received_msat for order in Order.select().where(applied))
+
+
+def test_nobodys_grace_gets_shorter(old):
+    schema.upgrade(db.obj)
+    paul = Account.get(Account.username == "paul")
+    assert paul.unpaid_seconds > 0
+    assert ledger.term_seconds(paul) == ledger.paid_seconds(paul)
+    for account in Account.select().where(Account.ready_at.is_null(False)):
+        assert ledger.term_seconds(account) == ledger.paid_seconds(account)
+
+
+def test_payments_are_followed_from_the_last_of_which_something_is_known(old):
+    told = dict(select("SELECT node_id, pay_index FROM cursors"))
+    schema.upgrade(db.obj)
+    cursors = {cursor.node_id: cursor for cursor in Cursor.select()}
+    assert set(cursors) == set(told)
+    for node_id, cursor in cursors.items():
+        ours = Order.select().where(Order.node_id == node_id).order_by(Order.pay_index.desc())
+        last = ours.first()
+        if last is None:
+            assert (cursor.pay_index, cursor.payment_hash) == (0, None)
+        else:  # another program's was after it
+            assert cursor.pay_index == last.pay_index < told[node_id]
+            assert cursor.payment_hash == last.payment_hash
+
+
+def test_after_a_restore_of_the_node_the_later_payment_of_an_index_counts(old):
+    again = "UPDATE orders SET pay_index = 14, paid_at = paid_at + 1 WHERE kind = 'lost'"
+    db.execute_sql(again)
+    db.execute_sql("UPDATE cursors SET pay_index = 14 WHERE pay_index > 14")
+    schema.upgrade(db.obj)
+    lost = Order.get(Order.kind == "lost")
+    [cursor] = Cursor.select().where(Cursor.pay_index > 0)
+    assert (cursor.pay_index, cursor.payment_hash) == (14, lost.payment_hash)
+
+
+def test_an_address_that_nobody_has_paid_for_waits(old):
+    schema.upgrade(db.obj)
+    emails = {each.username: (each.email, each.email_waits) for each in Account.select()}
+    assert emails["alice"] == ("alice@example.org", None)
+    assert emails["judy"] == (None, "judy@example.org")
+    assert emails["mike"] == (None, "mike@example.org")  # paid, and not in effect yet
+
+
+def test_who_typed_a_password_has_a_way_in_that_lasts(old):
+    schema.upgrade(db.obj)
+    entered = {each.username: each.entered_at for each in Account.select()}
+    assert entered["alice"] == Account.get(Account.username == "alice").opened_at
+    assert entered["heidi"] is None  # has not noted the generated one
+    assert entered["judy"] is None  # is not open
+
+
+@pytest.fixture
+def upgraded(old, env, tmp_path, time_machine):
+    """The web program on a database of before, at the moment when that was left."""
+    time_machine.moment = NOW
+    schema.upgrade(db.obj)
+    db.close()
+    app = create_app(from_env(env, tmp_path))
+    shop.settle_in(app.extensions["shop"])
+    return app
+
+
+def test_its_customers_log_in_and_see_their_pages(upgraded):
+    client = upgraded.test_client()
+    assert log_in(client, "alice", "correct horse").status_code == 303
+    paths = "mail domains data settings access payments tips extend size htaccess".split()
+    pages = {path: client.get(f"/account/{path}".rstrip("/")) for path in ["", *paths]}
+    assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(pages, 200)
+    assert "alice.shop.test" in pages[""].text
+    assert "eve@alice.shop.test" in pages["mail"].text
+    assert "räksmörgås" in pages["tips"].text
+
+
+def test_receipts_and_tokens_of_before_are_good(upgraded):
+    this_shop = upgraded.extensions["shop"]
+    macaroon, preimage = tokens.l402.read(RECEIPT.split(":")[0]), bytes.fromhex(RECEIPT[-64:])
+    assert tokens.holder(this_shop, macaroon, preimage).account.username == "alice"
+    asked = upgraded.test_client().get(
+        "/api/v1/hosting", headers={"Authorization": f"L402 {RECEIPT}"}
+    )
+    assert asked.status_code == 200
+    assert [row.name for row in tokens.handed_out(Token.get().account_id)] == [
+        "for the mail program"
+    ]
+
+
+def test_the_calendar_goes_on(upgraded, time_machine):
+    this_shop = upgraded.extensions["shop"]
+    names = {each.id: each.username for each in Account.select()}
+    ends = {each.username: each.expires_at for each in Account.select()}
+    calendar.run_pass(this_shop)
+    assert {each.id: each.username for each in Account.select()} == names
+    # What is over was over, and stays for as long as it was to stay.
+    grace = Account.get(Account.username == "grace")
+    assert grace.suspended_at and not grace.closing_at
+    assert ledger.closes_at(this_shop, grace) == grace.expires_at + ledger.paid_seconds(grace)
+    for each in Account.select().where(Account.opened_at.is_null(False)):
+        assert each.expires_at >= ends[each.username]
+    assert calendar.problems(this_shop) == []
+
+
+def test_what_was_paid_before_takes_effect_after(upgraded):
+    this_shop = upgraded.extensions["shop"]
+    [due] = payments.due()
+    assert payments.apply(this_shop, due.token)
+    mike = Account.get(Account.username == "mike")
+    assert mike.opened_at == NOW and mike.paid_msat == 630_000
+    assert mike.email_waits == "mike@example.org"
+
+
+def test_the_worker_takes_up_what_is_there(upgraded):
+    this_shop = upgraded.extensions["shop"]
+    assert upgrades.bring_up_to_date(this_shop)
+    alice = Account.get(Account.username == "alice")
+    assert tips.received_msat(alice) == 2_000_000 + 500 + 100_000
+    assert Offer.get().account_id == alice.id
+
+
+# -- all or nothing --------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_migration(tmp_path):
+    """A directory of the migrations, and another one."""
+
+    def with_migration(text: str, name="9999_another.sql") -> Path:
+        directory = tmp_path / "migrations"
+        directory.mkdir(exist_ok=True)
+        for migration in schema.MIGRATIONS.iterdir():
+            (directory / migration.name).write_text(migration.read_text())
+        (directory / name).write_text(text)
+        return directory
+
+    return with_migration
+
+
+def test_a_second_upgrade_does_nothing(old, tmp_path):
+    schema.upgrade(db.obj)
+    after = everything()
+    assert schema.upgrade(db.obj) == ([], None)
+    assert everything() == after
+    assert len(list(tmp_path.glob("*.before-upgrade"))) == (db.param == "?")
+
+
+def test_two_at_once_are_one(old, tmp_path):
+    answers = at_once(*[lambda: schema.upgrade(db.obj)] * 2)
+    assert sorted(applied for applied, _ in answers) == [[], NAMES]
+    assert [copy for _, copy in answers if copy] == list(tmp_path.glob("*.before-upgrade"))
+    schema.check(db.obj)
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(old, with_migration, tmp_path):
+    before = everything()
+    directory = with_migration("UPDATE accounts SET space_mb = 1; UPDATE accounts SET space_mb = 0")
+    with pytest.raises(schema.UpgradeFailed) as refused:
+        schema.upgrade(db.obj, directory)
+    told = str(refused.value)
+    assert told.startswith("migration 9999_another failed, and the database is as it was: ")
+    assert "check" in told.lower() and "\n" not in told and "alice" not in told
+    assert everything() == before
+    assert not list(tmp_path.glob("*.before-upgrade"))
+    assert schema.upgrade(db.obj)[0] == NAMES
+
+
+def test_a_table_may_be_built_anew(old, with_migration):
+    """By SQLite's recipe, with rows in others that refer to its own."""
+    schema.upgrade(db.obj)
+    columns = [column.name for column in db.get_columns("offers")]
+    text = re.search("CREATE TABLE servers .*?;", schema.SCHEMA.read_text(), re.S)[0]
+    rebuilt = text.replace("CREATE TABLE servers", "CREATE TABLE new_servers")
+    directory = with_migration(
+        f"{rebuilt} INSERT INTO new_servers SELECT id, capacity_mb, php_versions, php_at FROM "
+        "servers; DROP TABLE servers; ALTER TABLE new_servers RENAME TO servers",
+        "9999_servers.sqlite.sql",
+    )
+    (directory / "9999_servers.postgresql.sql").write_text("ALTER TABLE servers ADD CHECK (id > 0)")
+    held = select("SELECT COUNT(*) FROM accounts")
+    assert schema.upgrade(db.obj, directory)[0] == ["9999_servers"]
+    assert select("SELECT COUNT(*) FROM accounts") == held
+    assert [column.name for column in db.get_columns("offers")] == columns
+    with pytest.raises(IntegrityError):
+        Account.create(id="x", server=77, space_mb=1)
+
+
+def test_rows_that_would_refer_to_nothing_stop_it(old, with_migration):
+    before = everything()
+    with pytest.raises(schema.UpgradeFailed, match="9999_another"):
+        schema.upgrade(db.obj, with_migration("DELETE FROM servers"))
+    assert everything() == before
+    with pytest.raises(IntegrityError):
+        db.execute_sql("DELETE FROM servers")
+
+
+@pytest.fixture
+def sqlite_alone(database_kind):
+    if database_kind != "sqlite":
+        pytest.skip("SQLite's files")
+
+
+def test_the_copy_is_what_was_there_and_its_owners_alone(old, sqlite_alone):
+    before = everything()
+    os.umask(os.umask(0) & 0)
+    _, copy = schema.upgrade(db.obj)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    db.close()
+    models.open_database(f"sqlite:///{copy}")
+    assert everything() == before
+
+
+def upgrade_in_a_child(old: str, prepare) -> int:
+    """Upgrade in another process, which `prepare` may end; how that ended."""
+    db.close()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            database = models.open_database(old)
+            prepare(database)
+            schema.upgrade(database)
+            code = 0
+        except schema.UpgradeFailed as error:
+            print(error, flush=True)
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1]
+
+
+def test_killed_between_any_two_statements_it_leaves_everything_as_it_was(old, sqlite_alone):
+    before = everything()
+    killed = 0
+
+    def kill_at(number: int):
+        def prepare(database):
+            count = iter(range(number))
+
+            def traced(statement):
+                if next(count, None) is None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            database.connection().set_trace_callback(traced)
+
+        return prepare
+
+    while everything() == before:
+        status = upgrade_in_a_child(old, kill_at(killed))
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        killed += 1
+    # Only what comes after the commit is too late for that.
+    assert killed > 40
+    schema.check(db.obj)
+    assert schema.upgrade(db.obj) == ([], None)
+
+
+def test_killed_in_postgresql_it_leaves_everything_as_it_was(old, database_kind, with_migration):
+    if database_kind != "postgresql":
+        pytest.skip("PostgreSQL's connections")
+    before = everything()
+    directory = with_migration("SELECT pg_sleep(600)")
+    db.close()
+    child = os.fork()
+    if not child:
+        schema.upgrade(models.open_database(old), directory)
+        os._exit(0)
+    sleeps = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%'"
+    try:
+        [(backend,)] = eventually(lambda: select(sleeps))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    # The server notices only when the statement is over.
+    select(f"SELECT pg_terminate_backend({backend})")
+    eventually(lambda: not select(sleeps))
+    assert everything() == before
+
+
+def test_a_disk_that_is_too_full_for_the_copy_leaves_everything_as_it_was(
+    old, sqlite_alone, tmp_path, capfd
+):
+    before = everything()
+
+    def prepare(database):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    assert os.WEXITSTATUS(upgrade_in_a_child(old, prepare)) == 1
+    assert everything() == before
+    told = "the copy of the database failed, and the database is as it was: "
+    assert capfd.readouterr().out.startswith(told)
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*upgrade*"))
+
+
+def test_a_disk_that_is_too_full_for_a_migration_leaves_everything_as_it_was(
+    old, sqlite_alone, tmp_path
+):
+    before = everything()
+    [(pages,)] = select("PRAGMA page_count")
+    db.execute_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(schema.UpgradeFailed, match="^migration 0.* failed, .* is full$"):
+        schema.upgrade(db.obj)
+    assert everything() == before
+    assert not list(tmp_path.glob("*upgrade*"))
+
+
+# -- what a database is taken for ----------------------------------------------------------
+
+
+def test_the_last_ones_without_a_version_are_the_newest(database_url):
+    load(database_url, schema.SCHEMA.read_text())
+    models.open_database(database_url)
+    schema.check(db.obj)
+    assert schema.upgrade(db.obj) == ([], None)
+    assert facts_of_version() == [f"migration {name[:4]}" for name in NAMES]
+    db.close()
+
+
+REFUSED = {
+    "no tables": ("", "has no tables: run `flask --app wsgi init-db`"),
+    "of between two commits": (
+        "ALTER TABLE servers DROP COLUMN queue_empty_at",
+        "of no version that can be upgraded",
+    ),
+    "a newer one": (
+        "INSERT INTO facts VALUES ('migration 0001', '1'), ('migration 7777', '1')",
+        "of a newer version: run the newer program",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_another_one_is_refused_and_left_alone(database_url, case):
+    change, told = REFUSED[case]
+    if change:
+        load(database_url, OLD.read_text() + change)
+    models.open_database(database_url)
+    before = everything()
+    for refuses in (schema.check, schema.upgrade):
+        with pytest.raises(schema.WrongSchema, match=re.escape(told)):
+            refuses(db.obj)
+    assert everything() == before
+    db.close()
+
+
+def test_an_older_one_is_to_be_upgraded(old):
+    with pytest.raises(schema.WrongSchema, match="run `flask --app wsgi upgrade`"):
+        schema.check(db.obj)
+
+
+def flask(env, tmp_path, *command):
+    settings = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", *command],
+        env=env | settings,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
+
+
+def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind):
+    told = (
+        "The database has the schema of an older version: stop web and worker, then run "
+        "`flask --app wsgi upgrade`.\n"
+    )
+    before = everything()
+    # A customer may be called like a command.
+    for command in (("worker",), ("problems",), ("account", "upgrade"), ("copy-database", "url")):
+        refused = flask(env, tmp_path, *command)
+        assert (refused.returncode, refused.stderr) == (4, told)
+    web = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"unix:{tmp_path / 'web'}"],
+        env=env | {"PATH": os.environ["PATH"]},
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
+    assert web.returncode == 4 and told in web.stderr
+    assert everything() == before
+    db.close()
+
+    upgraded = flask(env, tmp_path, "upgrade")
+    assert upgraded.returncode == 0, upgraded.stderr
+    lines = upgraded.stdout.splitlines()
+    if database_kind == "sqlite":
+        assert lines.pop(0).startswith(f"the database as it was: {tmp_path / 'shop.sqlite3'}.")
+    assert lines == [f"applied {name}" for name in NAMES] + ["the database is up to date"]
+    assert flask(env, tmp_path, "upgrade").stdout == "the database is up to date\n"
+    assert flask(env, tmp_path, "account", "alice").returncode == 0
+    assert Fact.get_by_id(shop.KEY_FINGERPRINT).value

@@ -1,0 +1,102 @@
+"""Each part of the program finds what it imports in its own file of requirements."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import lightningspace
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OURS = ("app", "wsgi", "lightningspace", "tests", "bench", "when")
+# Run as a program, or named for the sake of others.
+NOT_IMPORTED = {"bitstring", "gunicorn", "email-validator"}
+
+PARTS = {
+    "requirements.txt": ([], ["app.py", "wsgi.py", "gunicorn.conf.py", "lightningspace"]),
+    "requirements-sandbox.txt": (["sandbox"], ["lightningspace/sandbox"]),
+    "requirements-dev.txt": (["sandbox", "dev"], ["tests", "bench"]),
+}
+# The sandbox, which production does without; and what runs in environments of others.
+APART = ("lightningspace/sandbox", "tests/clients")
+
+
+def normal(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def locked(file: str) -> dict[str, str]:
+    found = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.M)
+    return {normal(name): version for name, version in found}
+
+
+def declared(extras) -> set[str]:
+    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][each] for each in extras)]
+    return {normal(re.match(r"[\w.-]+", line)[0]) for each in lists for line in each}
+
+
+def sources(paths):
+    for path in (ROOT / each for each in paths):
+        for file in [path] if path.is_file() else path.rglob("*.py"):
+            if not any(file.is_relative_to(ROOT / other) for other in APART if other not in paths):
+                yield file
+
+
+def imported(files) -> dict[str, str]:
+    """The distributions that the files import, with a file for each."""
+    owners, found = packages_distributions(), {}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for name in names:
+                top = name.partition(".")[0]
+                if top not in sys.stdlib_module_names and top not in OURS:
+                    found |= {normal(owner): str(file) for owner in _owners(name, owners)}
+    return found
+
+
+def _owners(module: str, owners: dict[str, list[str]]) -> list[str]:
+    if module.startswith("pyln."):  # a namespace of several
+        return [module.replace(".", "-").rsplit("-", module.count(".") - 1)[0]]
+    return owners.get(module.partition(".")[0], [module])
+
+
+@pytest.mark.parametrize("file", PARTS)
+def test_what_is_imported_is_declared_and_locked(file):
+    extras, paths = PARTS[file]
+    used = imported(sources(paths))
+    assert used.keys() <= declared(extras)
+    assert used.keys() <= locked(file).keys()
+
+
+def test_what_is_declared_is_imported():
+    used = imported(sources(sum((paths for _, paths in PARTS.values()), [])))
+    tools = {"lightning-space", "pytest-xdist", "ruff"}
+    assert declared(["sandbox", "dev"]) - used.keys() == NOT_IMPORTED | tools
+
+
+def test_the_larger_files_add_to_the_smaller():
+    production, sandbox, dev = map(locked, PARTS)
+    assert production.items() < sandbox.items() < dev.items()
+
+
+@pytest.mark.parametrize("file", PARTS)
+def test_every_package_has_its_hashes_and_none_a_host(file):
+    text = (ROOT / file).read_text()
+    assert len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.M)) == len(locked(file))
+    assert not re.search("://|--(extra-)?index|--find-links", text)
+
+
+def test_the_version_is_said_once():
+    assert PROJECT["dynamic"] == ["version"]
+    newest = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
+    assert newest == lightningspace.__version__
