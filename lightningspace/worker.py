@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lightningspace import attack
 from lightningspace.base import walls
+from lightningspace.base.logs import first_line
 from lightningspace.base.models import Order, db, drop_broken_connection
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.node import NodeError
@@ -251,7 +252,7 @@ class Worker:
         if is_news and isinstance(error, NodeError | PanelError):
             logger.warning("%s: %s", what, error)
         elif is_news:
-            logger.error("%s failed", what, exc_info=error)
+            logger.error("%s failed: %s", what, first_line(error), exc_info=error)
         if not db.in_transaction():
             drop_broken_connection()
 

@@ -144,12 +144,16 @@ OUT_OF_REACH = {
 
 
 @pytest.mark.each_database
-def test_a_database_that_does_not_answer_is_a_503(client, database_kind):
+def test_a_database_that_does_not_answer_is_a_503(client, database_kind, caplog):
     models.db.close()
     models.open_database(OUT_OF_REACH[database_kind])
     answer = client.get("/orders/x")
     assert answer.status_code == 503
     assert "<h1>One moment</h1>" in answer.text
+    why = {"sqlite": "unable to open database file", "postgresql": "Connection refused"}
+    told = "the database does not answer: OperationalError: "
+    [line] = [line for line in caplog.messages if line.startswith(told)]
+    assert why[database_kind] in line and "\n" not in line
 
 
 # -- forms from elsewhere -------------------------------------------------------------------

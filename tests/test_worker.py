@@ -181,6 +181,8 @@ def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
     worker.look()
     assert not worker._busy
     assert caplog.text.count("_open failed") == 1
+    [line] = [line for line in caplog.messages if line.startswith("_open failed: ")]
+    assert "unique constraint" in line.lower() and "\n" not in line
 
 
 def autoclean(node) -> None:

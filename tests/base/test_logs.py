@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import pytest
 from flask import request
+from peewee import IntegrityError
 
 from lightningspace.base import logs
+from lightningspace.base.models import Account
 from lightningspace.outside import l402
 from lightningspace.sandbox import bolt11
 
@@ -141,3 +143,16 @@ def test_an_error_in_a_view_says_nothing_of_the_credential(app, client, logged, 
     said = logged.getvalue()
     assert "RuntimeError" in said
     assert_says_nothing(said)
+
+
+@pytest.mark.each_database
+def test_a_row_that_the_database_quotes_is_not_logged(this_shop, logged):
+    address = "alice" + "@example.org"
+    try:
+        Account.create(id="alice", server=1, space_mb=0, email=address)
+    except IntegrityError as error:
+        logging.getLogger("some library").exception("broken: %s", logs.first_line(error))
+    said = logged.getvalue()
+    assert said.count("IntegrityError: ") >= 1 and "Traceback" in said
+    assert said.lower().count("check constraint") >= 2
+    assert address not in said
