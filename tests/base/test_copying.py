@@ -153,6 +153,14 @@ def test_tables_that_init_db_has_made_are_filled(full, runner, target, there):
     assert copy_database(runner, target).exit_code == 0
 
 
+def test_the_schemas_version_comes_along(full, runner, target, there):
+    models.db.execute_sql("UPDATE facts SET value = '7' WHERE name = 'migration 0001'")
+    assert copy_database(runner, target).exit_code == 0
+    schema.check(there)
+    version = "SELECT value FROM facts WHERE name = 'migration 0001'"
+    assert there.execute_sql(version).fetchone() == ("7",)
+
+
 READ_ONLY = {
     "sqlite": "PRAGMA query_only = 1",
     "postgresql": "SET default_transaction_read_only = on",
