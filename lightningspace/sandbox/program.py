@@ -234,7 +234,7 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     except (ConfigError, InUse, shop.WrongKey) as error:
         sys.exit(f"The shop does not start: {error}")
     except (schema.WrongSchema, schema.UpgradeFailed) as error:
-        sys.exit(f"The shop does not start: {error} To begin anew, remove instance/")
+        sys.exit(f"The shop does not start: {error}\nTo begin anew, remove instance/")
 
     sites = f"  Its sites cannot be opened: that needs php-cli and port {port + 1}\n"
     if sandbox.serve_sites():
