@@ -26,7 +26,7 @@ from tests.conftest import ROOT, client_program, dns_servers, opened, with_setti
 pytestmark = pytest.mark.any_database
 
 SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
-README = (ROOT / "README.md").read_text()
+DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 ONE_BY_ONE = ("--phases", "coverage,fuzzing")
 OFTEN = with_settings(
     ORDERS_LIMIT="100000 per minute",
@@ -129,12 +129,17 @@ def test_every_part_is_registered_and_each_of_its_views_described(app):
             assert app.view_functions[rule.endpoint] in described, rule
 
 
-def test_every_route_is_in_the_readme():
-    rows = re.findall(r"^\| `(\w+ /.*)` \| (.*) \| (\w*) \| (\w*) \|$", README, re.M)
+def test_every_route_is_in_its_document():
+    rows = re.findall(r"^\| `(\w+ /.*)` \| (.*) \| (\w*) \| (\w*) \|$", DOCUMENT, re.M)
     assert rows == [
         (name, route.summary, route.capability or "", "yes" if route.sells else "")
         for name, route in ROUTES.items()
     ]
+
+
+def test_every_code_is_in_its_document():
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \| (.*) \|$", DOCUMENT, re.M)
+    assert rows == [(str(status), code, meaning) for code, (status, meaning) in CODES.items()]
 
 
 def kinds_of(error: type[Refusal]) -> set[type[Refusal]]:

@@ -208,7 +208,7 @@ def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, at_work, th
     assert last_pay_index(this_shop.node) == 1
 
 
-# -- the README's example ----------------------------------------------------------------
+# -- the example of docs/api.md ----------------------------------------------------------
 
 EXAMPLE = ROOT / "examples" / "pay_as_you_go.py"
 FTP_HOST = "server.test"
@@ -308,7 +308,7 @@ def test_the_example_extends_when_ten_minutes_are_left_and_lets_the_last_hour_ru
     assert last_pay_index(this_shop.node) == 3
 
 
-def test_the_readme_shows_the_example_as_it_is():
+def test_the_document_shows_the_example_as_it_is():
     indented = textwrap.indent(EXAMPLE.read_text(), "    ")
-    assert f"\n\n{indented}\n" in (ROOT / "README.md").read_text()
+    assert f"\n\n{indented}\n" in (ROOT / "docs" / "api.md").read_text()
     assert len(EXAMPLE.read_text().splitlines()) < 32
