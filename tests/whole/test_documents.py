@@ -1,0 +1,151 @@
+"""The documents are true: what they name is there, and what they show is what happens."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, opened
+
+pytestmark = pytest.mark.any_database
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+# Made from the settings themselves.
+GENERATED = {"docs/settings.md"}
+README_LINES_MAX = 200
+OURS = ("lightningspace", "tests", "templates", "docs", "examples", "bench", "static")
+WINGS = "|".join(path.parent.name for path in (ROOT / "lightningspace").glob("*/__init__.py"))
+
+
+def by_name(document) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def outside_code(text: str) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+# -- what is named ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_links_lead_somewhere(document):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", outside_code(document.read_text())):
+        path, _, heading = target.partition("#")
+        linked = (document.parent / path).resolve() if path else document
+        if re.match(r"[a-z]+:", target) or by_name(linked) in GENERATED:
+            continue
+        if not linked.exists() or (heading and heading not in headings(linked)):
+            broken.append(target)
+    assert broken == []
+
+
+def headings(document) -> set[str]:
+    """What links to the headings of a document end with."""
+    found = re.findall(r"^#+ (.*)$", outside_code(document.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_files_that_are_named_are_there(document):
+    """Those with a directory of ours before them: what is at a server has none."""
+    text = document.read_text()
+    named = re.findall(rf"`((?:{'|'.join(OURS)})/[\w/.-]+)`", text)
+    named += [f"lightningspace/{path}" for path in re.findall(rf"`((?:{WINGS})/\w+\.py)", text)]
+    assert [name for name in named if not (ROOT / name).exists() and name not in GENERATED] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
+
+
+def test_the_map_leads_to_what_is_there():
+    """Each `path.py:function` of CONTRIBUTING.md; of a method it says `Class.method`."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
+    assert len(places) > 30
+    assert [f"{path}:{name}" for path, name in places if name not in names_in(path)] == []
+
+
+def names_in(path: str) -> set[str]:
+    """Functions, classes, methods and module-level names of one of the program's files."""
+    found = set()
+    file = ROOT / "lightningspace" / path
+    for node in ast.parse(file.read_text()).body if file.exists() else []:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{each.name}" for each in node.body if hasattr(each, "name")}
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            if isinstance(target, ast.Name):
+                found.add(target.id)
+    return found
+
+
+# -- what is shown ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def env(env, port):
+    nobody = {"DNS_SERVERS": "127.0.0.1:9", "BASE_DOMAIN": "space.example"}
+    return env | nobody | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def session(app, config, port, at_work, tmp_path):
+    """Run the commands of a document against an open shop; what each of them has printed."""
+    directory = tmp_path / "session"
+    python, wallet = directory / ".venv/bin/python", directory / "instance/sandbox/wallet-rpc"
+    for path in (python, wallet):
+        path.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    wallet.symlink_to(tmp_path / "wallet-rpc")
+
+    def run(blocks: list[str], commands: list[str]) -> list[str]:
+        steps = (f"echo @@@\n{command}" for command in commands)
+        script = "\n".join([*blocks, *steps]).replace("http://127.0.0.1:5000", config.public_url)
+        ran = subprocess.run(
+            ["bash", "-c", script], cwd=directory, text=True, capture_output=True, timeout=120
+        )
+        assert ran.stderr == ""
+        return ran.stdout.split("@@@\n")[1:]
+
+    with opened(app, port):
+        yield run
+
+
+SESSIONS = [ROOT / "docs" / "api.md", ROOT / "README.md"]
+
+
+@pytest.mark.parametrize("document", SESSIONS, ids=by_name)
+def test_commands_answer_as_is_shown(document, session):
+    missing = [name for name in ("curl", "jq") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", document.read_text(), re.M | re.S)
+    shown = "".join(re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.M | re.S))
+    steps = [step.partition("\n") for step in re.split(r"^\$ ", shown, flags=re.M)[1:]]
+    answers = session(blocks, [command for command, _, _ in steps])
+    assert len(answers) == len(steps)
+    wrong = [
+        (command, answer)
+        for (command, _, answer), given in zip(steps, answers, strict=True)
+        if not facts(answer) <= facts(given)
+    ]
+    assert wrong == [], answers
+
+
+def facts(answer: str) -> set[str]:
+    """What does not depend on the moment: HTTP's status and headers, the names of members, and the
+    values of some.
+    """
+    lines = re.findall(r"^(?:HTTP/1\.1 \d+|[A-Z][\w-]+:)", answer, re.M)
+    names = re.findall(r'"\w+":', answer)
+    values = re.findall(r'"(?:code|kind|price_msat)": ?[\w"]+', answer)
+    return {*lines, *names, *(value.replace(" ", "") for value in values)}
