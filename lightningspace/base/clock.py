@@ -1,10 +1,10 @@
-"""The shop's one clock: Unix seconds, UTC. Tests set it, everything else only reads it."""
+"""The shop's only clock: Unix seconds, UTC. Tests set it; everything else reads it."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-# By how much the clocks of two boxes may differ.
+# How far apart the clocks of two boxes may be.
 CLOCKS_DIFFER_SECONDS = 5 * 60
 
 _source: Callable[[], float] = time.time
@@ -17,7 +17,7 @@ def now() -> int:
 
 
 def set_source(source: Callable[[], float] | None) -> None:
-    """Read the time from `source` from now on; None goes back to the machine's clock."""
+    """Read the time from `source`; None restores the machine's clock."""
     global _source
     _source = source or time.time
 
@@ -27,7 +27,7 @@ def iso_time(seconds: int) -> str:
 
 
 def from_iso(text: str) -> int:
-    """What `iso_time` was given. Raises ValueError."""
+    """The inverse of `iso_time`. Raises ValueError."""
     return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
 
 
@@ -36,7 +36,7 @@ def clock_time(seconds: int) -> str:
 
 
 def span(seconds: int) -> str:
-    """A span of time in its largest fitting unit, rounded down: "89 days"."""
+    """A duration in its largest fitting unit, rounded down: "89 days"."""
     for unit, length in SPANS.items():
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"

@@ -1,4 +1,4 @@
-"""The shop's whole database into an empty PostgreSQL database, whatever tables it has."""
+"""Copy the shop's whole database into an empty PostgreSQL database."""
 
 import sqlite3
 from contextlib import closing
@@ -15,13 +15,13 @@ ROWS_AT_ONCE = 1000
 
 
 class CopyError(Exception):
-    """Nothing was copied; its text says why and what to do, without what the URL holds."""
+    """Nothing was copied. The text says why and what to do; it never contains the URL."""
 
 
 def copy_database(url: str) -> dict[str, int]:
-    """Copy every row of the shop's database to the one of `url`, or none.
+    """Copy all rows of the shop's database to the database at `url`, or none of them.
 
-    Return how many rows each table has. The shop's own database is only read. Raises CopyError.
+    Return the number of rows per table. The shop's own database is only read. Raises CopyError.
     """
     if not is_postgresql_url(url):
         raise CopyError(
@@ -36,7 +36,7 @@ def copy_database(url: str) -> dict[str, int]:
             f"the target does not open: {first_line(error)}. Check the host, the port, the name of "
             "the database, user and password, and that its server lets this machine in"
         ) from error
-    # Either one keeps to what was there at its first SELECT.
+    # With either, all reads see the state of the first SELECT.
     snapshot = "DEFERRED" if isinstance(source, SqliteDatabase) else "REPEATABLE READ"
     try:
         with source.atomic(snapshot), target.atomic():
@@ -50,7 +50,7 @@ def copy_database(url: str) -> dict[str, int]:
 
 
 def _in_order() -> list[type[Table]]:
-    """Every table behind those that it refers to."""
+    """All tables, each after those it refers to."""
     return sort_models(models.TABLES)
 
 
@@ -59,7 +59,7 @@ def _names(table: type[Table]) -> list[str]:
 
 
 def _check_tables(source: Database) -> None:
-    """What the models do not know of would be left behind."""
+    """Refuse tables and columns that the models do not know: they would be left behind."""
     there = {
         f"{name}.{column.name}"
         for name in source.get_tables()
@@ -91,14 +91,14 @@ def _make_tables(target: Database) -> None:
 
 def _copy(table: type[Table], source: Database, target: Database) -> int:
     name, names = table._meta.table_name, ", ".join(_names(table))
-    # COPY reads SQLite's 1 and 0 as booleans, and streams.
+    # COPY streams, and accepts SQLite's 1 and 0 as booleans.
     with (
         closing(_cursor(source)) as cursor,
         target.cursor().copy(f"COPY {name} ({names}) FROM STDIN") as copy,
     ):
         for row in cursor.execute(f"SELECT {names} FROM {name}"):
             copy.write_row(row)
-    # Without it the first minutes run on plans for empty tables.
+    # Otherwise the planner takes the tables for empty during the first minutes.
     target.execute_sql(f"ANALYZE {name}")
     read, arrived = _count(name, source), _count(name, target)
     if read != arrived:
@@ -109,7 +109,7 @@ def _copy(table: type[Table], source: Database, target: Database) -> int:
 def _cursor(source: Database) -> sqlite3.Cursor | psycopg.ServerCursor:
     if isinstance(source, SqliteDatabase):
         return source.cursor()
-    # The server's, for psycopg's own would fetch all rows at once.
+    # A server-side cursor: a client-side one would fetch all rows at once.
     cursor = source.connection().cursor(name="rows")
     cursor.itersize = ROWS_AT_ONCE
     return cursor

@@ -1,8 +1,9 @@
-"""What is logged, by whichever program or library, without anything that opens a hosting, and
-without messages to its owner or rows of the database.
+"""Masks credentials, and messages to owners, in everything that any logger of the process writes.
 
-Nobody logs a credential on purpose. But a client may put its token into an address, which access
-logs repeat, and the message of an exception may quote what it stumbled over.
+Rows of the database stay out as well.
+
+Nobody logs a credential on purpose. But a client may put its token into a URL, which access logs
+repeat, and an exception's message may quote the input that caused it.
 """
 
 import logging
@@ -13,24 +14,24 @@ from peewee import PeeweeException
 
 MASK = "[masked]"
 
-# In an address "+", "/" and "=" are written with a percent sign.
+# In a URL, "+", "/" and "=" may be percent-encoded.
 _SIGN = "(?:[A-Za-z0-9+/_=-]|%2[BbFf]|%3[Dd])"
 _SECRETS = re.compile(
-    # Whatever follows the scheme, as long as it is no word of a sentence.
+    # Whatever follows the scheme, unless it is short enough to be a word.
     rf"(?P<scheme>(?i:L402|LSAT)(?:\s|%20|\+)+){_SIGN}{{16,}}(?:(?::|%3[Aa]){_SIGN}*)?"
-    # Macaroons of version 2, with a location or without, in base64.
+    # Macaroons (version 2) in base64, with or without a location.
     rf"|Ag[EJ]{_SIGN}{{24,}}"
     # Preimages, and macaroons in hex.
     r"|[0-9a-fA-F]{64,}"
-    # Invoices: who has one and its preimage may recover a hosting.
+    # Invoices: an invoice and its preimage together can recover a hosting.
     r"|(?i:ln(?:bcrt|bc|tbs|tb)[0-9]*[munp]?1[02-9ac-hj-np-z]{50,})"
-    # What wallets send along with a tip, in the address of a GET (LUD-12).
+    # The comment that wallets send with a tip, in the query of a GET (LUD-12).
     r"|(?P<comment>[?&]comment=)[^&\s]+"
 )
 
 
 def mask(text: str) -> str:
-    """The text without tokens, preimages, invoices and messages."""
+    """Replace tokens, preimages, invoices and comments in a text."""
     return _SECRETS.sub(lambda found: (found["scheme"] or found["comment"] or "") + MASK, text)
 
 
@@ -40,7 +41,7 @@ def first_line(error: BaseException) -> str:
 
 
 def install() -> None:
-    """Mask every record of every logger in this process from now on."""
+    """From now on, mask every record of every logger in this process."""
     logging.setLogRecordFactory(Record)
 
 
@@ -54,14 +55,14 @@ def _without_rows(text: str, error: BaseException | None) -> str:
 
 
 class Record(logging.LogRecord):
-    """A record that masks whatever a handler's formatter makes of it."""
+    """A log record that masks its message, traceback and stack."""
 
     def getMessage(self) -> str:
         return mask(super().getMessage())
 
     @property
     def exc_text(self) -> str | None:
-        """The traceback as text, which formatters put here before they show it."""
+        """The formatted traceback; formatters cache it here before they use it."""
         return self._exc_text
 
     @exc_text.setter

@@ -1,36 +1,36 @@
-"""What people write for others to read: text that does no harm where it is shown."""
+"""Messages between strangers: sanitised so that they cannot disturb the page they appear on."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 
-# What is written to the owner of a hosting with a tip.
+# Characters in the message that comes with a tip.
 LONGEST = 140
-# Controls, what turns the text around it, annotations, halves of characters, and what is none. Of
-# what is not assigned yet the next Unicode may make letters and emoji.
+# Control characters, bidirectional overrides, annotations, surrogates and noncharacters. Unassigned
+# code points stay: the next Unicode version may make them letters or emoji.
 HARMFUL = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff"
     "\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
     + "]"
 )
-# Of no width by themselves (Unicode's Default_Ignorable_Code_Point), or empty: emoji and many
-# scripts need some of them between or behind what is seen.
+# Invisible by themselves (Unicode's Default_Ignorable_Code_Point, and blanks). Emoji and many
+# scripts need some of them between or after visible characters.
 UNSEEN = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
 SEEN = re.compile(rf"[^\s{UNSEEN}]")
-# Letters that nobody sees: of flags behind what they change, else a text within the text.
+# Tag characters: part of some flag emoji (first group); anywhere else they are hidden text.
 TAGS = re.compile(
     rf"([^\s{UNSEEN}]\ufe0f?[\U000e0020-\U000e007e]{{1,16}}\U000e007f)|[\U000e0001-\U000e007f]"
 )
-# At the end of a line they do nothing.
+# These have no effect at either end of a line.
 EDGES = " \u00ad\u061c\u200b\u200e\u200f\u2060\ufeff"
-# Upon one another; the tallest that are written have so many. More stand over the lines around.
+# Combining marks on one letter. No script stacks more; a taller stack covers the lines around it.
 MARKS_MAX = 8
-# As much as is kept, and no emoji or letter cut in two.
+# The longest beginning within LONGEST that cuts no emoji or letter in two.
 WHOLE = re.compile(
     rf".{{{LONGEST - 30},{LONGEST}}}(?<!\u200d)"
     rf"(?![\u0300-\u036f\u20d0-\u20ff\U0001f3fb-\U0001f3ff{UNSEEN}])"
@@ -38,9 +38,9 @@ WHOLE = re.compile(
 
 
 def cleaned(text: object) -> str | None:
-    """The text as it is kept: any database takes it, and it changes nothing around it.
+    """The message as it is stored: safe for any database and on any page.
 
-    None: there is none.
+    None if nothing visible is left, or if `text` is not a string.
     """
     if not isinstance(text, str):
         return None
@@ -52,7 +52,7 @@ def cleaned(text: object) -> str | None:
 
 
 def on_one_line(text: str) -> str:
-    """Without what does harm; empty if nobody would see anything of it."""
+    """The text on one line without harmful characters; empty if nothing visible is left."""
     harmless = TAGS.sub(r"\1", HARMFUL.sub("", text))
     line = " ".join("".join(_few_marks(harmless)).split()).strip(EDGES)
     return line if SEEN.search(line) else ""

@@ -1,4 +1,4 @@
-"""Usernames: the rule, the reserved ones, and generated ones."""
+"""Names that customers choose: usernames, domains, mail addresses and redirect targets."""
 
 import re
 import secrets
@@ -10,8 +10,8 @@ import idna
 RULE = re.compile(r"[a-z][a-z0-9]{2,15}")
 RULE_IN_WORDS = "3 to 16 lower-case letters and digits, a letter first"
 
-# A name becomes <name>.<BASE_DOMAIN>, info@ it, and part of FTP, SSH and database names:
-# refused are names that a visitor, a mail server or the system would take for somebody else's.
+# A username becomes <name>.<BASE_DOMAIN>, its mail domain, and part of FTP, SSH and database names.
+# These would be mistaken for somebody else's by visitors, mail servers or the system.
 RESERVED = frozenset(
     """
     abuse account accounts administrator administrators autoconfig autodiscover bin blog checkout
@@ -24,7 +24,7 @@ RESERVED = frozenset(
     usenet user users uucp vmail webadmin webmaster wellknown whois wpad wwwdata
     """.split()
 )
-# What people call hosts of their own, which are often told apart by a number: "vps", "vps3".
+# Usual names of hosts. They are reserved with a number behind them as well: "vps", "vps3".
 HOSTS = frozenset(
     """
     admin apache api app apps assets auth backup backups bak bastion beta billing bitcoin bitcoind
@@ -51,18 +51,18 @@ HOSTS = frozenset(
 DOMAIN = re.compile(
     r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])"
 )
-# A mailbox's address is its login as well: ISPConfig takes 64 characters.
+# A mailbox's address is also its login, which ISPConfig limits to 64 characters.
 ADDRESS_MAX = 64
 LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 LOCAL_PART_IN_WORDS = "letters a to z and digits, with single . _ or - between them"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+)*")
-# With what comes along when it is copied from a mail or a link.
+# An address together with what is copied along from a mail or a link.
 PASTED_ADDRESS = re.compile(
     r"([^<>]*<)?\s*(mailto:)?(?P<local>[^\s<>]+)@(?P<domain>[^\s<>@?,;]+)(\?[^\s<>]*)?[\s>,;]*",
     re.I,
 )
 PASTED_MAX = 1000
-# Of providers whose mailboxes have an address in each of several domains.
+# Providers that deliver several domains to the same mailbox.
 SAME_DOMAINS = {
     same: known
     for known, others in {
@@ -73,9 +73,9 @@ SAME_DOMAINS = {
     }.items()
     for same in others.split()
 }
-# Signs without a width, and marks of the direction of writing.
+# Zero-width characters and bidirectional marks.
 UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-# It ends up in the web server's configuration: no sign of it means anything there.
+# It is written into the web server's configuration, so no character may have a meaning there.
 WEB_ADDRESS = re.compile(
     r"https?://([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
     r"(?P<port>:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*/"
@@ -84,14 +84,16 @@ WEB_ADDRESS_MAX = 200
 
 
 def is_domain(name: str) -> bool:
-    """A domain in lower-case A-labels, without the www. that the panel puts before it as well."""
+    """Whether it is a domain in lower-case A-labels. The panel itself adds "www." to a domain, so
+    `www.` below one is refused.
+    """
     is_below = name.startswith("www.") and name.count(".") > 1
     return DOMAIN.fullmatch(name) is not None and not is_below
 
 
 def in_a_labels(name: str) -> str:
-    """A host's name as the DNS has it. Raises UnicodeError."""
-    # UTS 46 makes small letters of capitals, and the one dot of the others.
+    """A host name as the DNS has it. Raises UnicodeError."""
+    # UTS 46 lower-cases, and turns every kind of full stop into a plain dot.
     return ".".join(map(_a_label, idna.uts46_remap(name, std3_rules=True).split(".")))
 
 
@@ -101,12 +103,12 @@ def _a_label(label: str) -> str:
     try:
         return idna.alabel(label).decode()
     except idna.InvalidCodepoint:
-        # Such as emoji: IDNA forbids them by now, and there are domains of them.
+        # Such as emoji: IDNA 2008 forbids them, but such domains exist.
         return _as_before(label)
 
 
 def _as_before(label: str) -> str:
-    """As `idna.alabel`, for what it takes no more: as ISPConfig's PHP, by UTS 46 alone."""
+    """`idna.alabel` for labels that it refuses: by UTS 46 alone, as ISPConfig's PHP does it."""
     if not label.isascii():
         return f"xn--{label.encode('punycode').decode()}"
     shown = label.removeprefix("xn--").encode().decode("punycode")
@@ -116,7 +118,7 @@ def _as_before(label: str) -> str:
 
 
 def in_unicode(domain: str) -> str:
-    """A domain as people read it: "xn--mller-kva.example" is müller.example."""
+    """A domain as people read it: "xn--mller-kva.example" becomes "müller.example"."""
     try:
         return idna.decode(domain)
     except UnicodeError:
@@ -124,12 +126,12 @@ def in_unicode(domain: str) -> str:
 
 
 def is_local_part(text: str) -> bool:
-    """What may stand before the @ of a customer's mailbox: it is a directory's name as well."""
+    """Whether a mailbox may have this before its @. It is also the name of a directory."""
     return LOCAL_PART.fullmatch(text) is not None
 
 
 def is_address(text: str) -> bool:
-    """One address that mail can be forwarded to: no list, no quotes, no spaces."""
+    """Whether it is one address that mail can be forwarded to, as `as_address` returns it."""
     try:
         return as_address(text) == text
     except ValueError:
@@ -137,15 +139,15 @@ def is_address(text: str) -> bool:
 
 
 def as_address(typed: str) -> str:
-    """The address that somebody means, as the panel keeps it: in small letters, its domain in
-    A-labels. Raises ValueError.
+    """The address that somebody typed or pasted, as the panel keeps it: in lower case, its domain
+    in A-labels. Raises ValueError.
     """
     text = UNSEEN.sub("", typed) if len(typed) <= PASTED_MAX else ""
     found = PASTED_ADDRESS.fullmatch(text.strip())
     if found is None or not ADDRESS.fullmatch(found["local"]):
         raise ValueError("no address")
     name = found["domain"].removesuffix(".")
-    # The panel drops a domain that this refuses, and keeps what stands before it.
+    # The panel would drop a domain that this refuses, and keep only the local part.
     domain = in_a_labels(name)
     address = f"{found['local']}@{domain}".lower()
     if len(address) > 254 or not DOMAIN.fullmatch(domain):
@@ -154,8 +156,8 @@ def as_address(typed: str) -> str:
 
 
 def mailbox_of(address: str) -> str:
-    """One text for all addresses that lead to the same mailbox: providers pass over capitals and
-    what follows a plus, the largest of them over dots as well, and have more than one domain.
+    """The same text for all addresses of one mailbox. Providers ignore case and what follows a
+    plus; the largest ignore dots as well, and have several domains.
     """
     local, _, domain = address.rpartition("@")
     try:
@@ -167,15 +169,15 @@ def mailbox_of(address: str) -> str:
 
 
 def is_web_address(text: str) -> bool:
-    """Where a site may redirect to: an address that ends with a slash, for what was asked for is
-    put behind it. A host's name is in A-labels; there is no query.
+    """Whether a site may redirect there. It ends with a slash, because the requested path is
+    appended; its host is in A-labels; it has no query.
     """
     found = WEB_ADDRESS.fullmatch(text) if len(text) <= WEB_ADDRESS_MAX else None
     return found is not None and int((found["port"] or ":80")[1:]) < 65536
 
 
 def as_web_address(typed: str) -> str:
-    """The address that somebody means, as `is_web_address` wants it. Raises ValueError."""
+    """The URL that somebody typed, in the form of `is_web_address`. Raises ValueError."""
     scheme, _, rest = typed.rpartition("://")
     host, _, path = rest.partition("/")
     name, colon, port = host.partition(":")
@@ -187,12 +189,12 @@ def as_web_address(typed: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether no shop sells it; what its operator reserves beside it: `hostnames.is_reserved`."""
+    """Whether no shop sells it. `hostnames.is_reserved` adds what this operator reserves."""
     return name in RESERVED or name.rstrip(string.digits) in HOSTS
 
 
 def generate() -> str:
-    """Three letters and five digits; whether it is free, the database says."""
+    """Three letters and five digits. Whether it is free, only the database knows."""
     while True:
         letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(3))
         name = letters + "".join(secrets.choice(string.digits) for _ in range(5))

@@ -1,4 +1,4 @@
-"""Login passwords: hashed and checked a few at a time, because scrypt takes 32 MB for each."""
+"""Login passwords. Only a few are hashed at a time, because scrypt takes 32 MB for each."""
 
 import re
 import secrets
@@ -13,25 +13,26 @@ RULE_IN_WORDS = (
     "9 to 64 letters, digits and signs (ASCII, but not ' \" or \\), or 8 if they mix three of: "
     "lower case, upper case, digits, signs"
 )
-# ISPConfig hashes a database password with its quotes and backslashes escaped: it never opens.
+# Without quotes and backslashes: ISPConfig hashes a database password with them escaped, and the
+# original then never opens the database.
 SIGNS = r"[ !#-&(-\[\]-~]"
 CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 
-# For each hash 32 MB and, on a machine of these years, 60 ms.
+# Each hash takes 32 MB, and about 60 ms on current hardware.
 METHOD = "scrypt:32768:8:1"
 
-# What an unknown user's password is checked against, so that it takes as long as a known one's.
+# Checked for unknown users, so that they take as long as known ones.
 _NOBODY = generate_password_hash(secrets.token_hex(16), METHOD)
 
 
 class Busy(Exception):
-    """Too many passwords are being checked just now."""
+    """Too many passwords are being hashed right now."""
 
 
 class Lane:
-    """A queue before the hashing: so many hash `at_once`, and so many have `places` in it at all.
+    """A queue for hashing: `at_once` hash at the same time, and at most `places` hash or wait.
 
-    Those who wait hold a thread of the web server each: a flood of logins may not take them all.
+    Each one that waits holds a thread of the web server; a flood of logins may not take them all.
     """
 
     def __init__(self, at_once: int, places: int):
@@ -42,7 +43,7 @@ class Lane:
 
     @contextmanager
     def place(self, network: str):
-        """The one that a network may have, and its turn. Raises Busy."""
+        """Take the one place that a network may have, and wait for its turn. Raises Busy."""
         with self._lock:
             if len(self._networks) == self._places or network in self._networks:
                 raise Busy
@@ -56,12 +57,12 @@ class Lane:
 
 
 STRANGERS = Lane(at_once=2, places=3)
-# Of those who were logged in to the account before: they do not wait behind a flood of others.
+# For browsers that were logged in to the account before: a flood of strangers does not delay them.
 KNOWN = Lane(at_once=1, places=3)
 
 
 def is_good(password: str) -> bool:
-    """What ISPConfig takes as "Good": others it would refuse after the money is taken."""
+    """Whether ISPConfig rates it "Good". It would refuse others, after the money is taken."""
     if not re.fullmatch(SIGNS + "{8,64}", password):
         return False
     mixed = sum(re.search(pattern, password) is not None for pattern in CLASSES)
@@ -69,7 +70,7 @@ def is_good(password: str) -> bool:
 
 
 def generate() -> str:
-    """16 letters and digits without look-alikes (about 92 bits), of all three classes."""
+    """16 letters and digits without look-alikes (about 92 bits); lower case, upper case, digits."""
     alphabet = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
     while True:
         password = "".join(secrets.choice(alphabet) for _ in range(16))
@@ -78,7 +79,7 @@ def generate() -> str:
 
 
 def make_hash(password: str, place: AbstractContextManager | None = None) -> str:
-    """In a place of a lane, which raises Busy; without one it waits for its turn."""
+    """Hash it in a `place` of a lane, which may raise Busy; without one, wait for a turn."""
     with place or STRANGERS.turn:
         return generate_password_hash(password, METHOD)
 
@@ -86,7 +87,7 @@ def make_hash(password: str, place: AbstractContextManager | None = None) -> str
 def matches(
     password_hash: str | None, password: str, place: AbstractContextManager | None = None
 ) -> bool:
-    """Check a login, as `make_hash`; None stands for an unknown user and takes as long."""
+    """Whether it is right. None (an unknown user) takes as long. `place`: as in `make_hash`."""
     with place or STRANGERS.turn:
         right = check_password_hash(password_hash or _NOBODY, password[: LENGTH_MAX + 1])
     return right and password_hash is not None

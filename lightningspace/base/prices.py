@@ -1,7 +1,7 @@
 """What space and time cost, and what paid time is worth: whole numbers of msat and seconds.
 
-Money buys time at today's rate. Time that is bought has a value, which melts away evenly until its
-end; whatever changes the end (an extension, another size) conserves that value to the msat.
+Money buys time at today's rate. Paid time has a value, which falls evenly to zero at its end.
+Whatever moves the end (an extension, another size) conserves that value to the msat.
 """
 
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Terms:
-    """What one order of time asks for."""
+    """Space for a duration, as an order names it."""
 
     space_mb: int
     duration: int
@@ -115,7 +115,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Prices:
-    """`msat_per_extra_day`: of each one beyond the included, by the name of the extra."""
+    """Today's prices. `msat_per_extra_day`: for each extra one, by the name of the extra."""
 
     msat_per_day: int
     msat_per_gb_day: int
@@ -144,7 +144,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Holding:
-    """The paid time of an account at one moment: what is left of it, and what that is worth.
+    """An account's paid time at one moment: how much is left, and what it is worth.
 
     `credit_msat` is what was paid for time beyond the horizon (seconds from now); it becomes time
     as room appears.
@@ -159,7 +159,7 @@ class Holding:
         return self.value_msat + self.credit_msat
 
     def buy(self, msat: int, rate: int, horizon: int, least_seconds: int = 0) -> "Holding":
-        """More time at `rate` (msat per day), at least `least_seconds`: what was bought stays."""
+        """Add time at `rate` (msat per day), at least `least_seconds`; earlier time stays."""
         seconds = max(least_seconds, msat * DAY // rate)
         room = max(0, horizon - self.seconds)
         if seconds <= room:
@@ -170,9 +170,9 @@ class Holding:
         )
 
     def resize(self, msat: int, rate: int, horizon: int) -> "Holding":
-        """All that it is worth, with `msat` paid for it, as time at the `rate` of another size."""
+        """Turn all that it is worth, plus `msat`, into time at the `rate` of another size."""
         worth = self.worth_msat + msat
-        horizon = max(horizon, self.seconds)  # what is bought stays, should it be nearer by now
+        horizon = max(horizon, self.seconds)  # what was bought stays, past the horizon too
         seconds = worth * DAY // rate
         if seconds <= horizon:
             return Holding(seconds, worth)
@@ -180,11 +180,11 @@ class Holding:
         return Holding(horizon, spent, worth - spent)
 
     def use_credit(self, rate: int, horizon: int) -> "Holding":
-        """As much of the credit as there is room for, as time at `rate`."""
+        """Turn as much of the credit as there is room for into time at `rate`."""
         credit, nothing = self.credit_msat, Holding(self.seconds, self.value_msat)
         return nothing.buy(credit, rate, horizon) if credit else self
 
     def growth_msat(self, rate: int) -> int:
-        """What a size of this `rate` costs until the same end: whole sats, 0 if it is paid for."""
+        """What a size of this `rate` costs until the same end: whole sats, 0 if paid for."""
         missing = -(-rate * self.seconds // DAY) - self.worth_msat
         return max(0, -(-missing // 1000)) * 1000

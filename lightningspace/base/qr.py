@@ -9,7 +9,7 @@ from qrcode.image.svg import SvgPathFillImage
 
 @lru_cache(maxsize=128)
 def svg(text: str) -> Markup:
-    """An <svg> element of `text`. Upper case makes the code coarser and easier to scan."""
+    """`text` as an <svg> element. Upper case makes the code coarser and easier to scan."""
     code = qrcode.QRCode(
         error_correction=qrcode.ERROR_CORRECT_L, border=4, image_factory=SvgPathFillImage
     )

@@ -1,4 +1,4 @@
-"""Public SSH keys: the one that somebody means, as ssh-keygen writes it."""
+"""Public SSH keys: whatever form somebody pastes, normalised to the line that ssh-keygen writes."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from lightningspace.base.names import UNSEEN
 
 PASTED_MAX = 16 * 1024
-# Of the longest key, wrapped narrowly.
+# The longest key, wrapped narrowly.
 LINES_MAX = 200
 COMMENT_MAX = 100
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -20,10 +20,10 @@ BEGINS = re.compile(
     r"sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)\s+(?=AAAA)",
     re.I,
 )
-# As PuTTY and others save it (RFC 4716).
+# The format of PuTTY and others (RFC 4716).
 SSH2 = "BEGIN SSH2 PUBLIC KEY"
 ENCODED = re.compile(r"(?<!\S)AAAA[A-Za-z0-9+/=\s]+")
-# What editors and mail programs put around a text, and in the place of its hyphens.
+# What editors and mail programs put around a text, and in place of hyphens.
 AROUND = " \t\r\n\v\f\xa0\"'`«»‹›‘’‚‛“”„‟"
 QUOTED = re.compile(r"^[>\s]+", re.M)
 DASHES = re.compile("[\u2010-\u2015\u2212]")
@@ -35,7 +35,7 @@ NO_KEY = (
 ONE_ONLY = "Paste one key only."
 NOTHING_BEFORE = "Begin with ssh-…: what stands before the key, such as options, is not taken."
 NO_DSA = "DSA keys open no server any more. Make another one: ssh-keygen -t ed25519"
-# Of others OpenSSH takes none.
+# OpenSSH accepts no others.
 RSA_BITS = range(1024, 16384 + 1)
 NO_RSA = (
     f"OpenSSH takes RSA keys of {RSA_BITS[0]} to {RSA_BITS[-1]} bits. Make another one: "
@@ -45,7 +45,7 @@ TO_CONVERT = "Paste it as ssh-keygen writes it, on one line: ssh-keygen -i {}-f 
 
 
 def is_kept(text: str) -> bool:
-    """Whether it is as `read` returns it."""
+    """Whether it is in the form that `read` returns."""
     try:
         return read(text) == text
     except ValueError:
@@ -53,8 +53,8 @@ def is_kept(text: str) -> bool:
 
 
 def read(pasted: str) -> str:
-    """The one public key in a text, on one line, with its comment in ASCII: the panel's tables do
-    not hold all others. Raises ValueError with a text for who pasted it.
+    """The one public key in a text, on one line. Its comment becomes ASCII, because the panel's
+    tables cannot store everything else. Raises ValueError with a text for whoever pasted it.
     """
     if len(pasted) > PASTED_MAX:
         raise ValueError(NO_KEY)
@@ -78,7 +78,7 @@ def read(pasted: str) -> str:
 
 def _is_key(kind: str, encoded: str) -> bool:
     try:
-        # Python reads too much padding as well.
+        # Python also accepts too much padding.
         is_exact = base64.b64encode(base64.b64decode(encoded, validate=True)).decode() == encoded
         key = load_ssh_public_key(f"{kind} {encoded}".encode()) if is_exact else None
     except (ValueError, UnsupportedAlgorithm):
@@ -99,7 +99,7 @@ def _of_ssh2(text: str) -> str:
     if text.count(SSH2) > 1:
         raise ValueError(ONE_ONLY)
     body = text.partition(SSH2)[2].partition("END SSH2")[0]
-    found = ENCODED.search(body)  # behind the headers
+    found = ENCODED.search(body)  # after the headers
     try:
         encoded = "".join(found[0].split()) if found else ""
         key = base64.b64decode(encoded, validate=True)

@@ -6,16 +6,16 @@ import hmac
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-# Passwords, which stay in the database, and what is handed out in links.
+# "seal": passwords, kept in the database. "reminders": values handed out in links.
 PURPOSES = ("seal", "reminders")
 
 
 class Unreadable(Exception):
-    """A sealed value that none of our keys opens."""
+    """None of our keys opens this sealed value."""
 
 
 class Vault:
-    """Seals with `key`; opens what `key` or one of `fallbacks` (older keys) has sealed."""
+    """Seals with `key`; opens what `key` or one of the older `fallbacks` sealed."""
 
     def __init__(self, key: str, fallbacks: tuple[str, ...] = ()):
         self._keys = (key, *fallbacks)
@@ -29,30 +29,30 @@ class Vault:
         return self._boxes[purpose].encrypt(text.encode()).decode()
 
     def unseal(self, sealed: str, purpose: str = "seal") -> str:
-        """Raise Unreadable when the value was not sealed for this purpose, with a key of ours."""
+        """Raises Unreadable if it was not sealed for this purpose with one of our keys."""
         try:
             return self._boxes[purpose].decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise Unreadable from error
 
     def mac(self, purpose: str, *parts: str) -> str:
-        """A keyed hash: equal for equal parts, and it tells nothing to who lacks the key."""
+        """A keyed hash of the parts, which says nothing to anybody without the key."""
         return _mac(self._mac_keys[0], purpose, parts)
 
     def macs(self, purpose: str, *parts: str) -> list[str]:
-        """What `mac` gives with our key, and gave with the older ones."""
+        """`mac` with the current key, then with the older ones."""
         return [_mac(key, purpose, parts) for key in self._mac_keys]
 
     def is_mac(self, mac: str, purpose: str, *parts: str) -> bool:
-        """Whether `mac` was made of these parts, with our key or an older one."""
+        """Whether `mac` was made of these parts, with the current key or an older one."""
         return any(hmac.compare_digest(mac, _mac(key, purpose, parts)) for key in self._mac_keys)
 
     def token_masters(self) -> list[bytes]:
-        """What root keys of tokens derive from: with our key, then with the older ones."""
+        """What root keys of tokens are derived from: the current key, then the older ones."""
         return [base64.urlsafe_b64decode(_derive(key, "tokens")) for key in self._keys]
 
     def fingerprints(self) -> list[str]:
-        """Of our key, then of the older ones; they may be shown and stored."""
+        """Fingerprints of the current key, then of the older ones. They are not secret."""
         return [hashlib.sha256(_derive(key, "fingerprint")).hexdigest()[:16] for key in self._keys]
 
 

@@ -1,22 +1,24 @@
-"""What the web server is told of a site so that its neighbours cannot get at it, nor it at them.
+"""The web server's and PHP's settings that keep the sites of a server apart.
 
-The texts are ours to the letter: nothing that a customer has typed becomes part of one.
+Every text is ours to the letter: nothing that a customer typed becomes part of one.
 """
 
-# What keeps sites apart. "narrow": Apache has rights of its own, which open every site's files and
-# PHP sockets, so .htaccess may say next to nothing. "mpm_itk": Apache has the customer's rights.
-# "nginx": there is no .htaccess.
+# What keeps sites apart. "narrow": Apache runs as a user of its own that can open every site's
+# files and PHP sockets, so .htaccess may say next to nothing. "mpm_itk": Apache runs as the
+# customer. "nginx": there is no .htaccess.
 NARROW, MPM_ITK, NGINX = "narrow", "mpm_itk", "nginx"
 MODES = (NARROW, MPM_ITK, NGINX)
 
-# Nonfatal: what a .htaccess may not say, or says wrong, is void and no error 500. Programs bring
-# one along. And it may be a link to a neighbour's file, or the server's: it is read with the web
-# server's rights (root's under mpm_itk), and what is no directive would stand in the error log.
+# Nonfatal: a line that .htaccess may not contain, or that is wrong, is ignored instead of answered
+# with error 500. Programs bring a .htaccess along. And it may be a symlink to a neighbour's or the
+# server's file: it is read with the web server's rights (root's under mpm_itk), and lines that are
+# no directives would be quoted in the error log.
 FULL_OVERRIDE = ("AllowOverride All Nonfatal=All",)
-# What a .htaccess may say, word by word: nothing that names a handler, a file or a variable, for
-# each of these leads to a neighbour's PHP or files. No class of directives as a whole. Sections are
-# allowed, or their closing lines alone would be an error 500; so are Require, Order and their kind,
-# or what a program means to shut would lie open. Conditions tell whether a file exists, no more.
+# The directives that a .htaccess may use, one by one instead of by class: none that names a
+# handler, a file or a variable, because each of these leads to a neighbour's PHP or files. Sections
+# are allowed, or their closing lines alone would cause an error 500. So are Require, Order and the
+# like, or directories that a program means to close would stay open. Conditions reveal only whether
+# a file exists.
 NARROW_OVERRIDE = (
     "AllowOverride Nonfatal=All",
     "AllowOverrideList <IfModule <IfVersion <IfDefine <IfDirective <IfSection <IfFile"
@@ -27,14 +29,14 @@ NARROW_OVERRIDE = (
     " AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
     "Options -FollowSymLinks +SymLinksIfOwnerMatch",
 )
-# Where there is no index.php a fallback would end in an error 500, for the first page as well.
+# Without an index.php the fallback would cause an error 500, even for the front page.
 PRETTY_ADDRESSES = (
     "DirectoryIndex index.php index.html index.htm standard_index.html",
     "<If \"-f '%{DOCUMENT_ROOT}/index.php'\">",
     "    FallbackResource /index.php",
     "</If>",
 )
-# The first page apart: nginx may not open the directory `web`, and would not find it.
+# The front page is separate: nginx may not open the directory `web`, so try_files would miss it.
 PRETTY_ADDRESSES_OF_NGINX = """\
 location = / {
     index index.php index.html index.htm standard_index.html;
@@ -42,25 +44,26 @@ location = / {
 location / {
     try_files $uri $uri/ /index.php?$args;
 }"""
-# With PHP switched off ISPConfig serves a site by the link of its name, and not by its directory.
+# With PHP off, ISPConfig serves a site through the symlink with its name, not from its directory.
 DIRECTORIES = ("{DOCROOT}", "{DOCROOT_CLIENT}")
 
-# Of what ISPConfig gives a site by itself: without /tmp, which all customers share.
+# ISPConfig's default without /tmp, which all customers share.
 OPEN_BASEDIR = ("{root}/web", "{root}/private", "{root}/tmp", "/usr/share/php", "/dev/urandom")
 
-# mail() answers false, and nothing is sent.
+# mail() returns false, and nothing is sent.
 NO_MAIL = "sendmail_path = /bin/false"
 
 
 def allow_override(mode: str) -> str:
-    """What stands behind AllowOverride for the site's directories, before `apache_directives`."""
+    """The site's AllowOverride, which `apache_directives` then override."""
     return "All Nonfatal=All" if mode == MPM_ITK else "None"
 
 
 def apache_directives(mode: str, pretty_addresses: bool) -> str:
-    """The end of the site's configuration, which ISPConfig writes from the first moment on.
+    """The end of the site's configuration, in place from the moment the site exists.
 
-    When a site is added, `allow_override` is the server's own, whatever is sent: this wins over it.
+    When a site is added, ISPConfig uses the server's own `allow_override`, whatever is sent. These
+    directives take precedence.
     """
     if mode == NGINX:
         return ""
@@ -75,23 +78,23 @@ def nginx_directives(mode: str, pretty_addresses: bool) -> str:
 
 
 def redirect_type(mode: str) -> str:
-    """What ISPConfig puts behind a redirect in the web server's configuration."""
+    """The kind of redirect, as ISPConfig writes it into the web server's configuration."""
     return "permanent" if mode == NGINX else "R=301,L"
 
 
 def open_basedir(root: str) -> str:
-    """What PHP may open, of a site whose directory is `root`."""
+    """What PHP may open, for the site in the directory `root`."""
     return ":".join(OPEN_BASEDIR).format(root=root)
 
 
 def php_ini(may_send: bool) -> str:
-    """What the site's PHP is told in lines of php.ini that it cannot change."""
+    """Lines of php.ini that the site's PHP cannot change."""
     return "" if may_send else NO_MAIL
 
 
 def faults_of_server(mode: str, settings: dict[str, str]) -> list[str]:
-    """What of ISPConfig's server settings (section "web") keeps customers less apart than the shop
-    counts on, each as it is to be put right; see docs/hosting-server.md.
+    """Which of ISPConfig's server settings (section "web") separate customers less than the shop
+    relies on, each as an instruction to the operator; see docs/hosting-server.md.
     """
     is_nginx = settings.get("server_type") == "nginx"
     wrong = {
