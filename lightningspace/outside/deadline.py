@@ -1,6 +1,6 @@
-"""Calls that end by the wall clock: HTTP with requests, SMTP with smtplib, FTP with ftplib.
+"""Wall-clock deadlines for calls over HTTP (requests), SMTP (smtplib) and FTP (ftplib).
 
-Their timeout is one for each read: an answer that dribbles a byte a second outlasts it.
+Their own timeouts apply to each read, so an answer of one byte a second would outlast them.
 """
 
 import ftplib
@@ -21,7 +21,7 @@ _running = threading.local()
 
 
 class TimeLimit:
-    """Shuts down the connections that its thread opens or uses, when its time is over."""
+    """Shuts down the connections of its thread when its time is over."""
 
     def __init__(self, seconds: float, outer: "TimeLimit | None" = None):
         self.is_over = False
@@ -33,7 +33,7 @@ class TimeLimit:
         self._timer.start()
 
     def watch(self, sock: socket.socket) -> None:
-        # A duplicate: TLS detaches the socket that it wraps, before the handshake.
+        # A duplicate, because TLS detaches the socket that it wraps before the handshake.
         with self._lock:
             self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
         if self.is_over:
@@ -54,14 +54,15 @@ class TimeLimit:
                 try:
                     sock.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    pass  # the other side has closed it already
+                    pass  # the peer has closed it already
 
 
 @contextmanager
 def time_limit(seconds: float):
-    """Cut this thread's calls off after so many seconds.
+    """Cut off this thread's calls after `seconds`.
 
-    One within another may end earlier; it has to be told to watch what is open already.
+    Limits nest. An inner one knows only connections that are opened within it, so connections that
+    are already open must be passed to its `watch`.
     """
     outer = getattr(_running, "limit", None)
     _running.limit = limit = TimeLimit(seconds, outer)
@@ -104,16 +105,16 @@ class _Adapter(HTTPAdapter):
 
 
 def http_session(verify_tls: bool | str) -> requests.Session:
-    """A session whose calls are made within `time_limit`. `verify_tls` may be a CA file.
+    """A session for use within `time_limit`. `verify_tls` may be a CA file.
 
-    Each is made on a connection of its own: the panel's web server restarts for each site that
-    changes, and Apache with mpm_itk and mod_fcgid leaves what it kept open without an answer.
+    Each call opens a connection of its own: the panel's web server restarts whenever a site
+    changes, and Apache with mpm_itk and mod_fcgid then never answers on connections it kept open.
     """
     session = requests.Session()
     session.headers["Connection"] = "close"
     session.verify = verify_tls
-    session.trust_env = False  # no proxy and no .netrc of the machine between us and the panel
-    if verify_tls is False:  # as the operator has said: not once more at each call
+    session.trust_env = False  # ignore the machine's proxies and .netrc
+    if verify_tls is False:  # the operator chose that: no warning at each call
         urllib3.disable_warnings(InsecureRequestWarning)
     session.mount("http://", _Adapter())
     session.mount("https://", _Adapter())
@@ -130,11 +131,11 @@ class WatchedSMTP(smtplib.SMTP):
 
 
 class WatchedSMTPS(smtplib.SMTP_SSL, WatchedSMTP):
-    """smtplib's SMTP_SSL, for use within `time_limit`: the handshake counts as well."""
+    """smtplib's SMTP_SSL, for use within `time_limit`, which covers the handshake."""
 
 
 class WatchedFTP(ftplib.FTP_TLS):
-    """ftplib's FTP_TLS, for use within `time_limit`. Until `auth` it is plain FTP."""
+    """ftplib's FTP_TLS, for use within `time_limit`. It is plain FTP until `auth`."""
 
     def connect(self, host, port, timeout):
         self.host, self.port, self.timeout = host, port, timeout
@@ -150,7 +151,7 @@ class WatchedFTP(ftplib.FTP_TLS):
         try:
             _running.limit.watch(conn)
             if self._prot_p:
-                # Some servers take no data but from whom they know from the control connection.
+                # Some servers accept only data connections that resume the first one's TLS.
                 conn = self.context.wrap_socket(
                     conn, server_hostname=self.host, session=self.sock.session
                 )

@@ -1,4 +1,4 @@
-"""Questions to the domain name system: what a domain's owner has written there."""
+"""DNS lookups: the records that a domain's owner has published."""
 
 import dns.exception
 import dns.flags
@@ -6,20 +6,20 @@ import dns.name
 import dns.nameserver
 import dns.resolver
 
-# One question as a whole, with every server and over TCP where the answer is long.
+# For one question in all: every server, and TCP where the answer is long.
 QUESTION_SECONDS = 5
-# What fits through every network in one piece.
+# The largest UDP answer that no network fragments.
 PAYLOAD_BYTES = 1232
 
 
 class DnsError(Exception):
-    """Nobody knows: no server answered, or with no answer to the question."""
+    """The answer is unknown: no server answered, or none answered the question."""
 
 
 class Resolver:
-    """Asks `servers` ("ip#port"), or those of the system when there are none.
+    """Asks `servers` ("ip#port"), or the system's if there are none.
 
-    A list that is empty says that there are no such records, for certain.
+    An empty list is a definite answer: there are no such records. All methods raise DnsError.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Resolver:
         self._system = system
 
     def txt(self, name: str) -> list[str]:
-        """The texts at a name. One that is no UTF-8 is left out."""
+        """The TXT records of a name. Those that are not UTF-8 are left out."""
         texts = []
         for record in self._ask(name, "TXT"):
             try:
@@ -43,18 +43,18 @@ class Resolver:
         return texts
 
     def mx(self, name: str) -> list[str]:
-        """The hosts that take a domain's mail, in lower case and without dot, the best first."""
+        """A domain's mail hosts, in lower case without the final dot, best first."""
         records = sorted(self._ask(name, "MX"), key=lambda each: (each.preference, each.exchange))
         hosts = [each.exchange.to_text(omit_final_dot=True).lower() for each in records]
         return [host for host in hosts if host not in (".", "@", "")]  # "." says: no mail at all
 
     def addresses(self, name: str) -> set[str]:
-        """The addresses that a name leads to, of both kinds."""
+        """The IPv4 and IPv6 addresses of a name."""
         return {each.address for kind in ("A", "AAAA") for each in self._ask(name, kind)}
 
     def _ask(self, name: str, kind: str) -> list:
         try:
-            # Absolute: the machine's search domains are not asked.
+            # Absolute, so that the machine's search domains do not apply.
             full_name = dns.name.from_text(name, origin=dns.name.root)
             answer = self._resolver().resolve(full_name, kind, search=False)
         except dns.resolver.NXDOMAIN:
@@ -67,7 +67,7 @@ class Resolver:
         return list(answer)
 
     def _resolver(self) -> dns.resolver.Resolver:
-        # Made for each question: /etc/resolv.conf may change, or not be there yet.
+        # A new one each time: /etc/resolv.conf may change, or not exist yet.
         resolver = dns.resolver.Resolver(self._system, configure=not self._servers)
         if self._servers:
             parts = [server.rpartition("#") for server in self._servers]
@@ -75,12 +75,12 @@ class Resolver:
                 dns.nameserver.Do53Nameserver(address, int(port)) for address, _, port in parts
             ]
         resolver.lifetime = self._seconds
-        resolver.timeout = self._seconds / 3  # of each try
+        resolver.timeout = self._seconds / 3  # per try
         resolver.use_edns(0, 0, PAYLOAD_BYTES)
         return resolver
 
 
 def _check_competence(response) -> None:
-    """A server that neither looks for others nor holds the zone has nothing to say of it."""
+    """Refuse the answer of a server that neither recurses nor holds the zone."""
     if not response.flags & (dns.flags.RA | dns.flags.AA):
         raise DnsError("the server only refers to others: DNS_SERVERS needs ones that resolve")

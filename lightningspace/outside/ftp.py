@@ -1,7 +1,7 @@
-"""One site's files over FTP (ftplib), with TLS unless told otherwise. Plain values in and out.
+"""A site's files over FTP (ftplib), with TLS unless told otherwise. Plain values in and out.
 
-What is there is the customer's, and may be anything: names and contents are looked at with bounds
-in size and time, and a name is used again only by whoever has recognised it as his own.
+The files are the customer's and may be anything: names and contents are read with bounds in size
+and time, and names from a listing must be checked before they are sent back to the server.
 """
 
 import ftplib
@@ -14,17 +14,17 @@ from contextlib import contextmanager
 
 from lightningspace.outside.deadline import TimeLimit, WatchedFTP, time_limit
 
-# A session ends after this time, whatever the server does. A lease lasts more than three times
-# as long, and the account's other changes wait for it.
+# A session ends after this time, whatever the server does. It is less than a third of a lease, and
+# the account's other changes wait for it.
 SESSION_SECONDS = 45
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 20
-# So much of a file or a listing is read, in so much time.
+# Limits for reading one file or listing.
 READ_SECONDS = 10
 READ_MAX = 64 * 1024
-# After a server could not be reached.
+# A server that could not be reached is left alone for this long.
 REST_SECONDS = 30
-# All that the server may say in one session beside that.
+# Bytes of replies that a server may send in one session.
 SAID_MAX = 256 * 1024
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -35,8 +35,8 @@ CONNECTION_ERRORS = (OSError, EOFError, ftplib.Error)
 class FtpError(Exception):
     """The server did not do it, or did not say whether it did.
 
-    Its text is for the operator and holds no name, no password and no word of the server's.
-    `permanent`: no retry cures it. `is_calm`: it is to be expected, and passes by itself.
+    The text is for the operator; it contains no name, no password and nothing of the server's
+    text. `permanent`: retrying is useless. `is_calm`: expected, and passes by itself.
     """
 
     is_calm = False
@@ -47,39 +47,39 @@ class FtpError(Exception):
 
 
 class LoginRefused(FtpError):
-    """The server does not know the user, or does not know him yet."""
+    """The server does not accept the user, perhaps because it does not know them yet."""
 
     is_calm = True
 
 
 class NotNow(FtpError):
-    """The server was not asked: it could not be reached a moment ago."""
+    """The server was not asked, because it could not be reached a moment ago."""
 
     is_calm = True
 
 
 class Unreachable(FtpError):
-    """There is no way to the server, or none as it is set up."""
+    """The server cannot be reached, or not in the way it is set up."""
 
 
 class FtpRefused(FtpError):
-    """The server does not do this with this file: as its owner has it, it may be impossible."""
+    """The server refused this for this file, perhaps because of how its owner left it."""
 
 
 class NoSpace(FtpError):
-    """The site's space is full."""
+    """The site's quota or disk is full."""
 
 
 class _TooSlow(FtpError):
-    """What was to be read did not come in time."""
+    """The content did not arrive in time."""
 
 
 class FtpServers:
-    """The FTP servers of the shop, by the id of their server. They serve all threads.
+    """The FTP servers of the shop, by server id, for all threads.
 
-    `addresses` are hosts and ports of their own, if they have some. `verify_tls` may be a CA file.
-    None is asked for a while after it could not be reached: the threads that would wait for it
-    have other things to do.
+    `addresses` (host and port) replace the host that customers use. `verify_tls` may be a CA file.
+    A server that could not be reached is left alone for a while, so that threads do not wait for
+    it one after the other.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class FtpServers:
 
     @contextmanager
     def session(self, server_id: int, host: str, user: str, password: str) -> Iterator["Session"]:
-        """As FtpServer's. `host` is where the server's customers reach it."""
+        """As FtpServer.session. `host`: where customers reach the server. Raises NotNow as well."""
         self.check(server_id)
         try:
             address = self._addresses.get(server_id, (host, 21))
@@ -107,7 +107,7 @@ class FtpServers:
             raise
 
     def check(self, server_id: int) -> None:
-        """Raise NotNow if no session may be opened."""
+        """Raise NotNow if the server is being left alone."""
         if time.monotonic() < self._not_before.get(server_id, 0):
             raise NotNow("the FTP server could not be reached a moment ago")
 
@@ -133,8 +133,8 @@ class FtpServer:
 
     @contextmanager
     def session(self, user: str, password: str) -> Iterator["Session"]:
-        """Log in, and be in the user's directory for a while. Raises FtpError, as what is done
-        there does; Unreachable if it was not even asked for the user.
+        """A session in the user's directory. Raises FtpError, as its methods do; Unreachable if it
+        failed before the login.
         """
         with time_limit(self._seconds) as limit:
             session = Session(self, limit, user, password)
@@ -149,7 +149,7 @@ class FtpServer:
 
 
 class Session:
-    """One user's directory, meanwhile."""
+    """A login to one user's directory."""
 
     def __init__(self, server: FtpServer, limit: TimeLimit, user: str, password: str):
         self.is_known = False
@@ -162,7 +162,7 @@ class Session:
         self._hanging: set[str] = set()
 
     def open(self) -> None:
-        # Latin-1 reads any byte that the server may say.
+        # Latin-1 decodes any byte that the server may send.
         self._ftp = ftp = _Connection(context=self._server.context, encoding="latin-1")
         _reply(ftp.connect, self._server.host, self._server.port, CONNECT_SECONDS)
         ftp.sock.settimeout(ANSWER_SECONDS)
@@ -176,19 +176,19 @@ class Session:
             _reply(ftp.cwd, self._directory)
 
     def enter(self, directory: str) -> None:
-        """Go into a directory that is there; from then on all names are of files in it."""
+        """Change into an existing directory; names are relative to it from then on."""
         _reply(self._connection().cwd, _plain(directory))
         self._directory = f"{self._directory}/{directory}" if self._directory else directory
 
     def close(self) -> None:
-        """Hang up. The server is not waited for."""
+        """Hang up without waiting for the server."""
         if self._ftp:
             self._ftp.close()
             self._ftp = None
 
     def names(self) -> list[str] | None:
-        """What is in the directory; None if that is too much to be looked at. Bytes beyond ASCII
-        come as some letters or other.
+        """The names in the directory; None if there are too many. Bytes outside ASCII are decoded
+        as Latin-1.
         """
         listing = self._bounded("NLST")
         if listing is None:
@@ -196,10 +196,10 @@ class Session:
         return [line for line in listing.decode("latin-1").splitlines() if line]
 
     def read(self, name: str) -> bytes | None:
-        """A file's content.
+        """A file's whole content.
 
-        None if there is none that could be had whole: it is no file, it is too long, it may not
-        be read, or it is a FIFO that nobody writes into.
+        None if that is impossible: it is no regular file, it is too long, it may not be read, or
+        it is a FIFO that nobody writes to.
         """
         size = self._size(name)
         if name in self._hanging or size is None or size > READ_MAX:
@@ -213,14 +213,14 @@ class Session:
             return None
 
     def store(self, name: str, content: bytes) -> None:
-        """Write a file, whole: a name that nobody else uses yet."""
+        """Write a whole file, under a name that is not in use yet."""
         ftp = self._connection()
         conn = self._transfer(ftp, f"STOR {_plain(name)}")
         broken = None
         try:
             conn.sendall(content)
         except OSError as error:
-            broken = error  # such as: the server has said meanwhile that its disk is full
+            broken = error  # the server may have replied that its disk is full
         finally:
             _end(conn)
         _reply(ftp.voidresp)
@@ -230,7 +230,7 @@ class Session:
             raise FtpError("the FTP server has kept a file in part only")
 
     def rename(self, name: str, new_name: str) -> None:
-        """What has the new name is replaced, and never written through if it is a link."""
+        """Rename a file; what had the new name is replaced, even if it is a symlink."""
         _reply(self._connection().rename, _plain(name), _plain(new_name))
 
     def delete(self, name: str) -> None:
@@ -240,7 +240,7 @@ class Session:
         _reply(self._connection().mkd, _plain(name))
 
     def set_mode(self, name: str, mode: int) -> None:
-        """Who else may read a file or enter a directory, as chmod says it."""
+        """chmod a file or directory."""
         command = f"SITE CHMOD {mode:o} {_plain(name)}"
         try:
             self._connection().voidcmd(command)
@@ -258,7 +258,7 @@ class Session:
     # -- connections -------------------------------------------------------------
 
     def _connection(self) -> "_Connection":
-        """The one that is open, or another if that was given up."""
+        """The open connection, or a new one if that was given up."""
         if self._ftp is None:
             self.open()
         return self._ftp
@@ -280,22 +280,22 @@ class Session:
             self.is_known = True
         except (ftplib.error_perm, ftplib.error_temp) as error:
             hint = "" if self._server.is_tls else " (does it want TLS? FTP_TLS=always)"
-            # pure-ftpd says 421 as long as there is no such directory.
+            # pure-ftpd answers 421 while the user's directory does not exist yet.
             raise LoginRefused(
                 f"the FTP server answered {_code(error)} to our login{hint}"
             ) from None
 
     def _size(self, name: str) -> int | None:
-        """None: it is no file. Who asks for one that is a FIFO is never answered."""
+        """The size of a regular file; None for anything else. Reading a FIFO would never end."""
         try:
             return _reply(self._connection().size, _plain(name))
         except FtpRefused:
             return None
 
     def _bounded(self, command: str) -> bytes | None:
-        """What the server sends; None if it is too much. Raises _TooSlow if it does not come.
+        """What the server sends; None if it is too much. Raises _TooSlow if it takes too long.
 
-        Then the connection is given up: the server may be hanging in it for good.
+        In both cases the connection is given up, because the server may never finish.
         """
         ftp = self._connection()
         with time_limit(self._server.read_seconds) as limit:
@@ -326,7 +326,7 @@ class Session:
 
 
 class _Connection(WatchedFTP):
-    """It listens to a bounded number of words."""
+    """Accepts replies of SAID_MAX bytes in all."""
 
     said = 0
 
@@ -352,17 +352,17 @@ def _receive(conn: socket.socket) -> bytes | None:
 
 
 def _end(conn: socket.socket) -> None:
-    """Say that this was all."""
+    """Signal the end of the data."""
     try:
         if isinstance(conn, ssl.SSLSocket):
             conn.unwrap()
     except (OSError, ValueError):
-        pass  # what the server says of the transfer counts
+        pass  # the server's reply to the transfer decides
     _close(conn)
 
 
 def _close(conn: socket.socket) -> None:
-    # A duplicate of it is watched: to close this one is not enough.
+    # Closing is not enough, because the time limit holds a duplicate of the socket.
     try:
         conn.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -377,7 +377,7 @@ def _plain(name: str) -> str:
 
 
 def _reply(call: Callable, *args):
-    """What the call gives, with a refusal of the server's as an FtpError."""
+    """The call's result; a refusal of the server becomes an FtpError."""
     try:
         return call(*args)
     except (ftplib.error_perm, ftplib.error_temp) as error:
@@ -406,7 +406,7 @@ def _tls_context(verify_tls: bool | str) -> ssl.SSLContext:
 
 
 def _told(error: Exception, limit: TimeLimit, kind: type[FtpError]) -> FtpError:
-    # Past it, a connection looks cut, whoever has ended it.
+    # The time limit itself shuts connections down, which looks as if the server had.
     if limit.is_over or isinstance(error, TimeoutError):
         return kind("the FTP server took too long")
     if isinstance(error, ssl.SSLCertVerificationError):

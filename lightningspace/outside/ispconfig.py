@@ -1,7 +1,7 @@
-"""ISPConfig's remote API (requests): one method per kind of record, plain values in and out.
+"""ISPConfig's remote API (requests): plain values in and out.
 
-Names, quotas and permissions are the caller's duty: the API applies no prefix, enforces no
-limit and knows no reserved name.
+Names, quotas and permissions are the caller's responsibility: the API adds no prefix, enforces no
+limit and knows no reserved names.
 """
 
 import logging
@@ -18,20 +18,20 @@ from lightningspace.outside.ispconfig_records import KINDS, Hashed, record_id
 
 logger = logging.getLogger(__name__)
 
-# Every call ends after this time, answered or not. A lease lasts more than three times as long.
+# Every call ends after this time, answered or not. It is less than a third of a lease.
 CALL_SECONDS = 60
 CONNECT_SECONDS = 5
 
-# Calls that change nothing. Each change of a site restarts the web server, which is the panel's
-# too and cuts connections: these are made again, once.
+# Calls that change nothing. They are repeated once if the connection is cut: each change of a site
+# restarts the web server, which also serves the panel.
 READS = re.compile(r".*_get(_.*)?|server_get.*|monitor_jobqueue_count")
 
-# A session dies 1800 s after the login whatever its use.
+# A session ends 1800 s after the login, in use or not.
 SESSION_SECONDS = 25 * 60
-# Ten failed logins in five minutes lock the shop out: one a minute never gets there.
+# Ten failed logins within five minutes lock the shop out; one a minute never does.
 LOGIN_PAUSE_SECONDS = 60
 LOCKOUT_SECONDS = 5 * 60
-# Unused for longer, a session may be dead before its time (a restored panel, a suspended box).
+# After a longer pause a session may be gone early (a restored panel, a suspended box).
 PAUSE_SECONDS = 30
 
 SESSION_GONE = "The Session is expired or does not exist."
@@ -54,7 +54,7 @@ LANGUAGE_KEY = re.compile(r"[a-z]+(_[a-z]+)+")
 class PanelError(Exception):
     """The panel did not do it, or did not say whether it did.
 
-    Its text is for the operator and holds no secret. `permanent`: no retry cures it.
+    The text is for the operator and contains no secret. `permanent`: retrying is useless.
     """
 
     def __init__(self, text: str, permanent: bool = False):
@@ -63,15 +63,15 @@ class PanelError(Exception):
 
 
 class PanelRefused(PanelError):
-    """The panel has answered: this one thing is not so, whatever it says to others."""
+    """The panel answered, and refused this one call."""
 
 
 class Forbidden(PanelRefused):
-    """The remote user may not call this function, whatever it is asked."""
+    """The remote user may not call this function at all."""
 
 
 class Panel:
-    """One ISPConfig panel. A Panel serves all threads and keeps one session for them."""
+    """One ISPConfig panel. It serves all threads, which share one session."""
 
     def __init__(self, url: str, user: str, password: str, verify_tls: bool | str = True):
         self._url = url
@@ -84,26 +84,26 @@ class Panel:
         self._answered_at = float("-inf")
         self._locked_out_until = 0.0
         self._session_id: str | None = None
-        self._known_session: str | None = None  # the last one that the panel has accepted
+        self._known_session: str | None = None  # the last one that the panel accepted
         self._session_until = 0.0
         self._no_login_before = 0.0
 
     # -- clients -----------------------------------------------------------------
 
     def find_clients(self, username: str) -> list[dict]:
-        """The clients called `username`, the oldest first: half-made ones and doubles too.
+        """The clients called `username`, oldest first, incomplete and duplicate ones included.
 
-        Of what the panel tells of each only {"id": int, "is_closed": bool} is kept: the rest
-        holds a password hash and a private key.
+        Each is {"id": int, "is_closed": bool}. The rest of the answer is dropped: it contains a
+        password hash and a private key.
         """
         found = self._list("client_get", client_id={"username": _named(username)})
         clients = ({"id": int(c["client_id"]), "is_closed": c["canceled"] == "y"} for c in found)
         return sorted(clients, key=lambda client: client["id"])
 
     def find_login(self, username: str) -> tuple[int, int] | None:
-        """The id of the client of this name, and its group: the sys_groupid of all it owns.
+        """The id of the client with this name, and its group: the sys_groupid of all its records.
 
-        None when there is no such client, or one that was made half-way.
+        None if there is no such client, or an incomplete one.
         """
         try:
             login = self._call("client_get_by_username", username=_named(username))
@@ -122,17 +122,17 @@ class Panel:
             "web_php_options": "no,php-fpm",
             "ssh_chroot": "jailkit",
             "limit_cron_type": "url",
-            # Nobody ever logs in with it, see close_client_login; "Aa1" makes it strong enough.
+            # Nobody ever logs in with it: see close_client_login. "Aa1" makes it strong enough.
             "password": "Aa1" + secrets.token_hex(24),
         }
         return self._int("client_add", reseller_id=0, params=params)
 
     def close_client_login(self, client_id: int) -> None:
-        """Keep a new client out of the panel. The one client_update there may be.
+        """Keep a new client out of the panel. This is the only client_update ever made.
 
-        Later ones switch services on that had been switched off one by one.
+        A later one would switch on services that were switched off one by one.
         """
-        # Without 'password': '' ISPConfig hashes the stored hash once more.
+        # Without 'password': '' ISPConfig would hash the stored hash again.
         self._call(
             "client_update",
             client_id=int(client_id),
@@ -141,9 +141,9 @@ class Panel:
         )
 
     def group_id(self, client_id: int) -> int | None:
-        """The client's group: the sys_groupid of every record that is the client's.
+        """The client's group: the sys_groupid of all its records.
 
-        None when there is no such client, or one that was made half-way.
+        None if there is no such client, or an incomplete one.
         """
         try:
             return self._int("client_get_groupid", client_id=int(client_id))
@@ -151,14 +151,14 @@ class Panel:
             return None
 
     def delete_client(self, client_id: int) -> None:
-        """Delete a client with everything of its group that is left. May be called twice."""
+        """Delete a client and everything that its group still owns. May be called twice."""
         self._call("client_delete_everything", client_id=int(client_id))
 
     # -- records of clients: sites, users, databases, mail -------------------------
 
     def find(self, kind: str, name: str) -> list[dict]:
-        """The records of this name, the oldest first, whoever owns them."""
-        # A '%' would make it a LIKE; none of our names has one.
+        """The records with this name, oldest first, whoever owns them."""
+        # A "%" would make the panel search with LIKE; none of our names has one.
         of = KINDS[kind]
         found = self._list(f"{of.method}_get", **{of.id_argument: {of.name: _named(name)}})
         return sorted(found, key=lambda record: record_id(kind, record))
@@ -168,9 +168,9 @@ class Panel:
         return self._call(f"{of.method}_get", **{of.id_argument: int(id)}) or None
 
     def add(self, kind: str, client_id: int, fields: dict, password: str | None = None) -> int:
-        """Create a record of this client, and return its id.
+        """Create a record for this client, and return its id.
 
-        A site needs an update: the add ignores allow_override, and knows no php_open_basedir.
+        A site needs an update afterwards: the add ignores allow_override and php_open_basedir.
         """
         of = KINDS[kind]
         params = fields | _as_password(of.password, password or "") if of.password else fields
@@ -182,7 +182,7 @@ class Panel:
         of = KINDS[kind]
         params = fields if password is None else fields | _as_password(of.password, password)
         _named(fields[of.name])
-        # client_id 0 keeps the owner: another client's would move the record.
+        # client_id 0 keeps the owner; any other would move the record.
         arguments = {"client_id": 0, of.id_argument: int(id), "params": params}
         self._call(f"{of.method}_update", **arguments)
 
@@ -192,9 +192,9 @@ class Panel:
         self._call(f"{of.method}_delete", **{of.id_argument: int(id)})
 
     def used(self, kind: str, client_id: int) -> dict[str, int | None]:
-        """How many bytes a client's sites, databases or mailboxes use, each by its name.
+        """Bytes used by each of a client's sites, databases or mailboxes, by name.
 
-        None: not measured yet. A database or mailbox that was not measured yet counts as 0 there.
+        None for a site that was not measured yet; databases and mailboxes then have 0.
         """
         name, by = KINDS[kind].name, KINDS[kind].used
         used = {}
@@ -208,20 +208,20 @@ class Panel:
     # -- the server behind it ----------------------------------------------------
 
     def jobs_waiting(self, server_id: int) -> int:
-        """How many changes wait to be carried out by a server, whoever made them."""
+        """How many changes a server still has to carry out, whoever made them."""
         return self._int("monitor_jobqueue_count", server_id=int(server_id))
 
     def web_settings(self, server_id: int) -> dict[str, str]:
-        """What the panel has set a server to, as far as it serves sites."""
+        """The panel's settings for a server, section "web"."""
         settings = self._call("server_get", server_id=int(server_id), section="web")
         if not isinstance(settings, dict):
             raise PanelError("the panel answered server_get without settings")
         return {name: str(value or "") for name, value in settings.items()}
 
     def php_versions(self, server_id: int) -> list[tuple[int, str]]:
-        """Id and name of each PHP that sites may have beside the server's own.
+        """Id and name of each PHP version that sites may choose besides the server's default.
 
-        ISPConfig tells the ids since it knows get_full_data; what has none cannot be offered.
+        Older releases of ISPConfig ignore get_full_data and send no ids; those are left out.
         """
         method = "server_get_php_versions"
         asked = {"server_id": int(server_id), "php": "php-fpm", "get_full_data": True}
@@ -250,7 +250,7 @@ class Panel:
         return answer
 
     def _call(self, method: str, **arguments):
-        """What the panel answers to `method`, within CALL_SECONDS in all. Raises PanelError."""
+        """The panel's answer to `method`, within CALL_SECONDS in all. Raises PanelError."""
         deadline = time.monotonic() + CALL_SECONDS
         if time.monotonic() < self._locked_out_until:
             raise PanelError(LOCKED_OUT)
@@ -272,9 +272,9 @@ class Panel:
 
     @contextmanager
     def _first_after_a_pause(self, deadline: float):
-        """Let one call go ahead when the session has not been used for a while.
+        """After a pause, let one call go ahead and the others wait for it.
 
-        It may be dead, and ten calls at once with a dead session lock us out.
+        The session may be gone, and ten calls at once with a dead session lock us out.
         """
         if self._is_session_fresh():
             yield
@@ -286,7 +286,7 @@ class Panel:
         yield
 
     def _is_session_fresh(self) -> bool:
-        """Whether the panel has known the session a moment ago, or the next call logs in."""
+        """Whether the panel accepted the session a moment ago, or the next call logs in anyway."""
         is_new = self._session_id is None
         return is_new or time.monotonic() - self._answered_at < PAUSE_SECONDS
 
@@ -311,7 +311,7 @@ class Panel:
                 self._session_id = self._post("login", login, deadline)
             except PanelRefused as refused:
                 self._no_login_before = clock + LOGIN_PAUSE_SECONDS
-                # Not of the call that the login was for: all of them fail now.
+                # A PanelError, because it is not about this call: all calls fail now.
                 raise PanelError(str(refused), refused.permanent) from None
             self._session_until = clock + SESSION_SECONDS
             return self._session_id
@@ -344,7 +344,7 @@ class Panel:
         return response
 
     def _send_until_answered(self, method: str, arguments: dict, deadline: float):
-        """Once more where the connection was cut and nothing can be done twice."""
+        """Send again, once, if the connection was cut and the call changes nothing."""
         try:
             return self._send(method, arguments, deadline)
         except requests.ConnectionError as error:
@@ -364,7 +364,7 @@ class Panel:
             )
 
     def _http(self) -> requests.Session:
-        """This thread's, for requests' sessions are not made to be shared."""
+        """This thread's session: those of requests are not thread-safe."""
         if not hasattr(self._local, "http"):
             self._local.http = http_session(self._verify_tls)
         return self._local.http
@@ -379,7 +379,7 @@ class _NoSuchClient(PanelRefused):
 
 
 def _fault(method: str, message: str) -> PanelError:
-    """The panel's words as ours: some repeat whole SQL statements with password hashes."""
+    """The panel's error in our words: some of its own quote SQL statements with password hashes."""
     if message == SESSION_GONE:
         return _SessionGone("the panel does not know our session")
     if message in (NO_GROUP, NO_LOGIN):
@@ -406,12 +406,12 @@ def _fault(method: str, message: str) -> PanelError:
     keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]
     if keys and all(map(LANGUAGE_KEY.fullmatch, keys)):
         return PanelRefused(f"the panel refused {method}: {', '.join(keys)}", True)
-    # Such as SQL faults of the panel's database, which mostly pass.
+    # Such as SQL errors of the panel's database, most of which pass.
     return PanelRefused(f"the panel refused {method}; ISPConfig's own log says why")
 
 
 def _no_answer(method: str, error: requests.RequestException, deadline: float) -> PanelError:
-    # Past it, a connection looks cut to requests, whoever has ended it.
+    # The time limit shuts the connection down, which looks as if the panel had.
     reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
     return PanelError(f"the panel did not answer {method}: {reason}")
 
@@ -433,13 +433,13 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _bytes(value: object, unit: int) -> int | None:
-    """A number that comes as a string or not. Raises ValueError when it is none."""
+    """Bytes from a number or its string; None stays None. Raises ValueError for anything else."""
     if value is None:
         return None
     number = re.fullmatch(r"(-?[0-9]{1,15})(\.[0-9]+)?", str(value))
     if not number:
         raise ValueError("not a number")
-    # Mail servers add up differences, which can end below zero.
+    # Mail servers add up differences, and the sum can be negative.
     return max(0, int(number[1]) * unit)
 
 
@@ -456,7 +456,7 @@ def _as_password(column: str, password: str) -> dict:
 
 
 def _named(value: str) -> str:
-    """ISPConfig accepts an empty name or password without a word."""
+    """Refuse an empty name or password, which ISPConfig would accept silently."""
     if not value:
         raise ValueError("an empty name or password")
     return value

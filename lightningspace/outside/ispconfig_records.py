@@ -1,4 +1,4 @@
-"""What the records of ISPConfig look like."""
+"""ISPConfig's records: their methods and columns, and the fields that the shop sends."""
 
 import re
 from collections.abc import Callable
@@ -175,9 +175,9 @@ KINDS = {
 
 
 class Hashed(str):
-    """A password as the panel keeps it: given back, it opens what the password itself opened."""
+    """A password's hash from the panel. Sent back as it is, it keeps the password."""
 
-    # As crypt(3) writes them; nothing else goes back.
+    # As crypt(3) writes them; nothing else is sent back.
     FORM = re.compile(r"\$[a-z0-9]{1,2}\$[./A-Za-z0-9=,$-]{20,200}")
 
 
@@ -203,13 +203,13 @@ def has_certificate(site: dict) -> bool:
 
 
 def hash_of(kind: str, record: dict) -> Hashed | None:
-    """Of its password; None when it has none that could be given back."""
+    """The hash of the record's password; None if there is none that can be sent back."""
     hashed = record.get(KINDS[kind].password) or ""
     return Hashed(hashed) if Hashed.FORM.fullmatch(hashed) else None
 
 
 def differences(record: dict, fields: dict) -> list[str]:
-    """The names of the fields that the panel's record has otherwise: it answers in strings."""
+    """Names of the fields that differ in the panel's record, whose values are all strings."""
     return [name for name, value in fields.items() if (record.get(name) or "") != str(value)]
 
 
@@ -243,8 +243,8 @@ def site_fields(
     pretty_addresses: bool = False,
     redirect_to: str = "",
 ) -> dict:
-    """A site. `site_id` None: it is to be added. `walls_mode`: as in `walls`. `may_send`: its PHP
-    may. `php_version`: 0 for the server's own, else an id that the panel offers.
+    """A site. `site_id`: None to add it. `walls_mode`: one of `walls.MODES`. `may_send`: whether
+    PHP may send mail. `php_version`: 0 for the server's default, or an id that the panel offers.
     """
     fields = {
         "server_id": int(server_id),
@@ -267,11 +267,11 @@ def site_fields(
         "apache_directives": walls.apache_directives(walls_mode, pretty_addresses and php),
         "nginx_directives": walls.nginx_directives(walls_mode, pretty_addresses and php),
         "custom_php_ini": walls.php_ini(may_send),
-        # Without the socket any customer's PHP can run code as any other. In a chroot it is no
-        # safer, and databases, mail and time zones are out of its reach.
+        # Over TCP any customer's PHP could run code as any other. A chroot would add no safety, and
+        # PHP would lose databases, mail and time zones.
         "php_fpm_use_socket": "y",
         "php_fpm_chroot": "n",
-        # From here on: what an update resets unless it is sent.
+        # An update resets the following unless they are sent.
         "pm": "ondemand",
         "pm_max_children": 4,
         "pm_process_idle_timeout": 10,
@@ -279,7 +279,7 @@ def site_fields(
         "log_retention": 30,
         "active": _yes(active),
     }
-    if site_id is not None:  # an add overwrites it
+    if site_id is not None:  # an add would overwrite it
         fields["php_open_basedir"] = walls.open_basedir(site_directory(client_id, site_id))
     return fields
 
@@ -287,7 +287,7 @@ def site_fields(
 def alias_fields(
     server_id: int, site_id: int, domain: str, active: bool, letsencrypt: bool = False
 ) -> dict:
-    """An extra domain that shows the site. `letsencrypt`: it is in the site's certificate."""
+    """An extra domain that shows the site. `letsencrypt`: include it in the site's certificate."""
     return {
         "server_id": int(server_id),
         "parent_domain_id": int(site_id),
@@ -310,12 +310,12 @@ def ftp_fields(server_id: int, client_id: int, site_id: int, username: str, acti
 
 
 def shell_fields(server_id: int, client_id: int, site_id: int, username: str, ssh_key: str) -> dict:
-    """A shell user. It is never switched off: its password would still open SSH."""
+    """A shell user. It is never switched off, because its password would still open SSH."""
     return _site_user(server_id, client_id, site_id, username) | {
         "puser": f"web{int(site_id)}",
         "pgroup": f"client{int(client_id)}",
         "shell": "/bin/bash",
-        "chroot": "jailkit",  # with 'no' every other customer's files can be read
+        "chroot": "jailkit",  # with "no" it could read every other customer's files
         "ssh_rsa": ssh_key,
         "active": "y",
     }
@@ -332,7 +332,7 @@ def _site_user(server_id: int, client_id: int, site_id: int, username: str) -> d
 
 
 def site_directory(client_id: int, site_id: int) -> str:
-    """Where ISPConfig keeps a site, above the directory `web` of its pages."""
+    """The site's directory on the server; its pages are in `web` below it."""
     return f"/var/www/clients/client{int(client_id)}/web{int(site_id)}"
 
 
@@ -365,7 +365,7 @@ def mail_domain_fields(server_id: int, domain: str, active: bool) -> dict:
 def mailbox_fields(
     server_id: int, email: str, quota_mb: int, may_read: bool, may_send: bool
 ) -> dict:
-    """A mailbox. It receives in any case."""
+    """A mailbox. It always receives."""
     local, domain = email.split("@")
     return {
         "server_id": int(server_id),
@@ -379,7 +379,7 @@ def mailbox_fields(
         "purge_trash_days": 0,
         "purge_junk_days": 0,
         "postfix": "y",
-        "disablesmtp": _yes(not may_send),  # a mailbox may send as anybody
+        "disablesmtp": _yes(not may_send),  # a mailbox that may send can do so as anybody
         "disableimap": _yes(not may_read),
         "disablepop3": _yes(not may_read),
     }
@@ -389,7 +389,7 @@ def forward_fields(server_id: int, source: str, destination: str, active: bool) 
     return {
         "server_id": int(server_id),
         "source": source,
-        "destination": destination.lower(),  # as the panel does; rows once had it as typed
+        "destination": destination.lower(),  # as the panel does; old rows hold it as typed
         "type": "forward",
         "active": _yes(active),
     }

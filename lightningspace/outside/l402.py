@@ -1,7 +1,7 @@
-"""L402 tokens: mint, read, narrow and check them. Knows neither HTTP nor the database.
+"""L402 tokens: mint, read, attenuate and verify them. Knows neither HTTP nor the database.
 
 A token is a macaroon (libmacaroons' binary format V2, first-party caveats only) whose identifier
-names a payment hash, and counts together with the preimage of that hash.
+contains a payment hash. It is valid together with the preimage of that hash.
 """
 
 import base64
@@ -15,37 +15,37 @@ from dataclasses import dataclass, replace
 
 LOCATION = b"lsat"
 SERVICE = "lightning-space"
-# What a token may be good for; a receipt is good for all of it.
+# What a token may allow; a receipt allows all of it.
 CAPABILITIES = ("read", "mail", "domains", "settings", "pay", "close")
 
 MACAROON_BYTES_MAX = 4096
 CAVEATS_MAX = 32
 IDENTIFIER = struct.Struct(">H32s32s")
 IDENTIFIER_VERSION = 0
-# Of our token ids: which master key, and which of the account's receipts.
+# Our token ids: the version of the master key, the receipt's epoch, and 20 bytes of their own.
 TOKEN_ID = struct.Struct(">4sQ20s")
 
 VERSION = b"\x02"
-# The kinds of libmacaroons' fields, and how they follow each other. A caveat of a third party has
-# more than its identifier: we have none, and take none.
+# The types of libmacaroons' fields, and their order. Third-party caveats have more fields than an
+# identifier: we neither make nor accept them.
 END, LOCATION_FIELD, IDENTIFIER_FIELD, SIGNATURE_FIELD = 0, 1, 2, 6
 SHAPE = re.compile(rb"\x01?\x02\x00(?:\x02\x00)*\x00\x06")
 
 SERVICES = b"services"
 CAPABILITIES_HERE = f"{SERVICE}_capabilities".encode()
 VALID_UNTIL_HERE = f"{SERVICE}_valid_until".encode()
-# What they hold.
+# The syntax of their values.
 SERVICE_LIST = re.compile(rb"[\w.-]+:[0-9]+(?:,[\w.-]+:[0-9]+)*")
 CAPABILITY_LIST = re.compile(rb"[\w.-]+(?:,[\w.-]+)*")
 WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
 
 
 class Invalid(Exception):
-    """This token cannot be read, or nobody here has made it like that."""
+    """This token cannot be read, or was not minted here in this form."""
 
 
 class Void(Invalid):
-    """A token that may have been good once or elsewhere: revoked, over, of another service."""
+    """This token may have been valid once or elsewhere: revoked, expired, of another service."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Macaroon:
         return IDENTIFIER.unpack(self.identifier)
 
     def narrowed(self, *caveats: str) -> "Macaroon":
-        """The same token with further caveats: anybody who has it can do that."""
+        """The same token with further caveats; any holder can add them."""
         macaroon = self
         for caveat in caveats:
             signature = _hmac(macaroon.signature, caveat.encode())
@@ -87,16 +87,16 @@ class Macaroon:
         return b"".join(parts)
 
     def __str__(self) -> str:
-        """Base64 with padding, the one spelling that every client reads."""
+        """Base64 with padding, which every client reads."""
         return base64.b64encode(self.packed()).decode()
 
     def __repr__(self):
-        return f"<Macaroon of {self.identifier[2:6].hex()}>"  # whole, it is half of a credential
+        return f"<Macaroon of {self.identifier[2:6].hex()}>"  # the text is half of a credential
 
 
 @dataclass(frozen=True)
 class Rights:
-    """What the caveats of a token leave of what it was minted for. `valid_until` None: for ever."""
+    """What a token's caveats allow. `valid_until`: None for ever."""
 
     capabilities: frozenset[str]
     valid_until: int | None
@@ -113,9 +113,9 @@ WHOLE = Rights(frozenset(CAPABILITIES), None)
 
 
 class Keys:
-    """Root keys derived from master keys, so that a challenge nobody pays leaves no row.
+    """Root keys, derived from master keys instead of stored: unpaid challenges leave no rows.
 
-    The first master key mints; a token id names the one that it was minted with.
+    The first master key mints; a token id contains the version of the key that minted it.
     """
 
     def __init__(self, masters: list[bytes]):
@@ -123,26 +123,26 @@ class Keys:
         self._newest = _version(masters[0])
 
     def token_id(self, epoch: int, seed: bytes | None = None) -> bytes:
-        """One for a new token: equal for an equal `seed`, else random."""
+        """An id for a new token: the same for the same `seed`, random without one."""
         own = secrets.token_bytes(20) if seed is None else self._derive(self._newest, b"id", seed)
         return TOKEN_ID.pack(self._newest, epoch, own[:20])
 
     def mint(self, payment_hash: bytes, token_id: bytes, rights: Rights = WHOLE) -> Macaroon:
-        """Raises Void when the master key of this token id is not ours (any more)."""
+        """Raises Void if the master key of this token id is not ours, or no longer."""
         identifier = IDENTIFIER.pack(IDENTIFIER_VERSION, payment_hash, token_id)
         return mint(self._root(identifier), identifier, *caveats(rights))
 
     def check(self, macaroon: Macaroon, preimage: bytes) -> None:
-        """Raise Invalid unless we have minted it, for the payment of this preimage.
+        """Raise Invalid unless we minted it, for the payment with this preimage.
 
-        Void: perhaps we have, with a master key that is gone.
+        Raises Void if we may have, with a master key that is gone.
         """
         if hashlib.sha256(preimage).digest() != macaroon.payment_hash:
             raise Invalid("the preimage is not that of this token")
         check_signature(macaroon, self._root(macaroon.identifier))
 
     def secret(self, token_id: bytes) -> bytes:
-        """The preimage of a token that no payment of its own stands for."""
+        """The preimage of a token that was not minted for a payment."""
         return self._derive(TOKEN_ID.unpack(token_id)[0], b"secret", token_id)
 
     def _root(self, identifier: bytes) -> bytes:
@@ -156,12 +156,12 @@ class Keys:
 
 
 def new_epoch() -> int:
-    """For the next receipt: nobody can have one of it before it is chosen. The first is of 0."""
+    """A random epoch for the next receipt: nobody can hold it in advance. The first is 0."""
     return 1 + secrets.randbelow((1 << 63) - 1)
 
 
 def epoch(macaroon: Macaroon) -> int:
-    """Which of its account's receipts it is."""
+    """The epoch of the account's receipt that this token belongs to."""
     return TOKEN_ID.unpack(macaroon.token_id)[1]
 
 
@@ -178,7 +178,7 @@ def mint(root_key: bytes, identifier: bytes, *caveats: str) -> Macaroon:
 
 
 def check_signature(macaroon: Macaroon, root_key: bytes) -> None:
-    """Raise Invalid unless it was minted with this root key, and only narrowed since."""
+    """Raise Invalid unless it was minted with this root key, and only caveats were added since."""
     signature = _hmac(_hmac(b"macaroons-key-generator", root_key), macaroon.identifier)
     for caveat in macaroon.caveats:
         signature = _hmac(signature, caveat)
@@ -187,7 +187,7 @@ def check_signature(macaroon: Macaroon, root_key: bytes) -> None:
 
 
 def caveats(rights: Rights) -> list[str]:
-    """What a token of these rights is minted with; at most two for a receipt."""
+    """The caveats that a token with these rights is minted with; a receipt has two."""
     capabilities = ",".join(in_order(rights.capabilities))
     minted = [f"services={SERVICE}:0", f"{SERVICE}_capabilities={capabilities}"]
     if rights.valid_until is not None:
@@ -200,10 +200,10 @@ def in_order(capabilities: frozenset[str]) -> list[str]:
 
 
 def rights(macaroon: Macaroon, moment: int) -> Rights:
-    """What its caveats leave at this moment: each may only narrow what those before it allow.
+    """What its caveats allow at this moment; each may only narrow the earlier ones.
 
-    Unknown ones are skipped, as all L402 servers do. Raises Void when nothing is left here, Invalid
-    for a caveat of ours that cannot be read or would widen.
+    Unknown caveats are skipped, as all L402 servers do. Raises Void if it allows nothing here,
+    Invalid for a caveat of ours that is malformed or would widen.
     """
     services, capabilities, valid_until = None, None, None
     for caveat in macaroon.caveats:
@@ -227,7 +227,7 @@ def rights(macaroon: Macaroon, moment: int) -> Rights:
 
 
 def preimage_in(macaroon: Macaroon) -> bytes | None:
-    """The preimage that some clients write into the token itself; the last counts."""
+    """The preimage that some clients add as a caveat; the last one counts."""
     for caveat in reversed(macaroon.caveats):
         if caveat.startswith(b"preimage="):
             return read_preimage(caveat.removeprefix(b"preimage=").decode("ascii", "replace"))
@@ -249,7 +249,7 @@ def _names(value: bytes, pattern: re.Pattern[bytes]) -> frozenset[str]:
 
 
 def _whole(value: bytes) -> int:
-    # As Go reads it, in 64 bits: int() alone also reads "1_0" and " 1".
+    # As Go parses it, in 64 bits; int() would also accept "1_0" and " 1".
     if not WHOLE_NUMBER.fullmatch(value) or abs(int(value)) >= 1 << 63:
         raise Invalid("a caveat of this token cannot be read")
     return int(value)
@@ -259,7 +259,7 @@ def _whole(value: bytes) -> int:
 
 
 def read(text: str) -> Macaroon:
-    """A token in base64, standard or url-safe, padded or not. Raises Invalid."""
+    """Read base64, standard or URL-safe, padded or not. Raises Invalid."""
     if len(text) > MACAROON_BYTES_MAX * 4 // 3 + 4:
         raise Invalid("this token is too long")
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
@@ -271,14 +271,14 @@ def read(text: str) -> Macaroon:
 
 
 def read_preimage(text: str) -> bytes:
-    """64 hex digits of any case. Raises Invalid."""
+    """Read 64 hex digits in either case. Raises Invalid."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise Invalid("a preimage has 64 hex digits")
     return bytes.fromhex(text)
 
 
 def unpack(packed: bytes) -> Macaroon:
-    """Raises Invalid, whatever the bytes are; nothing is computed before their size is known."""
+    """Raises Invalid for anything malformed. The size is checked before anything is computed."""
     if len(packed) > MACAROON_BYTES_MAX:
         raise Invalid("this token is too long")
     if not packed.startswith(VERSION):
@@ -299,7 +299,7 @@ def unpack(packed: bytes) -> Macaroon:
 
 
 def _fields(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    """The kind and the value of each field after the version."""
+    """Type and value of each field after the version byte."""
     at = len(VERSION)
     while at < len(packed):
         kind, at = packed[at], at + 1
@@ -314,8 +314,8 @@ def _fields(packed: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _length(packed: bytes, at: int) -> tuple[int, int]:
-    """The length that stands there as a varint, and where it ends."""
-    # Two bytes, for nothing that we read is longer than they say, and no more than it needs.
+    """The varint at this offset, and the offset after it."""
+    # At most two bytes, enough for MACAROON_BYTES_MAX; a longer encoding than needed is refused.
     low, high = packed[at : at + 1], packed[at + 1 : at + 2]
     if low and low[0] < 0x80:
         return low[0], at + 1

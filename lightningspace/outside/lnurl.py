@@ -1,6 +1,6 @@
-"""LNURL: Lightning Addresses, and addresses on the web as the text that wallets scan.
+"""LNURL: URLs as bech32 for wallets to scan (LUD-01), and Lightning Addresses (LUD-16).
 
-LUD-01 (bech32) and LUD-16 (name@host). Nothing is fetched here.
+Nothing is fetched here.
 """
 
 import re
@@ -9,16 +9,16 @@ from pyln.proto.bech32 import bech32_encode, convertbits
 
 from lightningspace.base import names
 
-# Where a wallet asks for an invoice to a name (LUD-16).
+# Where a wallet asks about a name (LUD-16).
 PATH = "/.well-known/lnurlp"
 USER = re.compile(r"[a-z0-9._+-]{1,64}")
-# What is copied along with an address: of links, and of names by DNS (BIP 353) and profiles.
+# What is copied along with an address: the scheme of a link, the sign of a BIP 353 name or profile.
 SCHEME = re.compile("^(lightning|lnurlp?|bitcoin):/*", re.IGNORECASE)
 SIGNS = "₿⚡\ufe0f \t\r\n"
 
 
 def encode(url: str) -> str:
-    """In upper case: a QR code of that has fewer dots."""
+    """The URL in bech32, in upper case: that makes a coarser QR code."""
     return bech32_encode("lnurl", bytes(convertbits(url.encode(), 8, 5))).upper()
 
 
@@ -29,7 +29,7 @@ def is_address(text: str) -> bool:
 
 
 def as_address(typed: str) -> str:
-    """The Lightning Address that somebody means, as `is_address` wants it. Raises ValueError."""
+    """The Lightning Address that somebody typed, as `is_address` wants it. Raises ValueError."""
     text = names.UNSEEN.sub("", typed).strip(SIGNS)
     address = names.as_address(SCHEME.sub("", text).lstrip(SIGNS))
     if not is_address(address):
@@ -38,7 +38,7 @@ def as_address(typed: str) -> str:
 
 
 def url_of_address(address: str) -> str:
-    """Where a wallet asks for an invoice to this Lightning Address."""
+    """Where a wallet asks about this Lightning Address."""
     user, _, host = address.partition("@")
     scheme = "http" if host.endswith(".onion") else "https"
     return f"{scheme}://{host}{PATH}/{user}"

@@ -19,36 +19,36 @@ from lightningspace.base import names
 from lightningspace.base.clock import now
 from lightningspace.outside.deadline import WatchedSMTP, WatchedSMTPS, time_limit
 
-# A mail is sent after this time, or it is not, whatever the server does.
+# After this time sending is given up, whatever the server does.
 MAIL_SECONDS = 60
 HERE = ("localhost", "127.0.0.1", "::1")
 
 _PART = r"[^\s\x00-\x20\x7f-\xa0@<>()\[\],:;\"\\]"
 ADDRESS = re.compile(rf"({_PART}{{1,64}})@({_PART}{{1,253}})")
 
-# Bodies go as 7 bits, whatever the server can do. Of headers no line is folded: a link in one
-# would come out as an encoded word.
+# Bodies are sent as 7 bits, whatever the server supports. Headers are not folded: a folded link
+# would become an encoded word.
 WRITTEN = SMTP.clone(cte_type="7bit")
 FLAT = WRITTEN.clone(max_line_length=998)
 SUBJECT_MAX = 200
 UTF8 = ["SMTPUTF8", "BODY=8BITMIME"]
 
-# In answers to a recipient or a mail these codes speak of ourselves all the same: bad sequence,
-# no mail taken here, log in first.
+# Even in answers to a recipient or a mail, these codes are about us: bad sequence, no mail accepted
+# here, authentication required.
 OF_US = (503, 521, 530)
 
 
 class MailError(Exception):
-    """The mail was not sent, or the server did not say so: another one would meet the same.
+    """The mail was not sent, or the server did not confirm it. The next mail would fail as well.
 
-    Its text is for the operator and holds no address and no secret.
+    The text is for the operator and contains no address and no secret.
     """
 
     permanent = False
 
 
 class MailRefused(MailError):
-    """The server does not take this one mail; `permanent`: it never will."""
+    """The server refused this one mail. `permanent`: it always will."""
 
     def __init__(self, text: str, permanent: bool = False):
         super().__init__(text)
@@ -56,10 +56,10 @@ class MailRefused(MailError):
 
 
 class Mailer:
-    """Sends from `sender` over `smtp_url`. It serves all threads, each mail on its own connection.
+    """Sends from `sender` through `smtp_url`, for all threads; each mail has its own connection.
 
-    smtps:// is TLS from the start. smtp:// needs STARTTLS; to this machine itself it is used when
-    offered. `verify_tls` may be a CA file.
+    smtps:// is TLS from the start. smtp:// requires STARTTLS, except to this machine itself, where
+    it is used if offered. `verify_tls` may be a CA file.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Mailer:
         unsubscribe: str | None = None,
         name: str | None = None,
     ) -> None:
-        """Hand a mail over to the server. Raises MailError.
+        """Hand a mail to the server. Raises MailError.
 
-        The same `name` makes the same Message-ID, so that a mail which is sent again after a
-        crash is known as the same. `unsubscribe`: the address that ends such mails.
+        The same `name` gives the same Message-ID, so that a mail sent again after a crash is
+        recognised as a duplicate. `unsubscribe`: the URL that ends such mails.
         """
         address = _ascii_host(recipient)
         needs_utf8 = not address.isascii()
@@ -133,7 +133,7 @@ class Mailer:
             code, answer = error.smtp_code, error.smtp_error
         if code != 250:
             raise _refusal("the mail", code, answer)
-        # It is the server's now, whatever becomes of the connection.
+        # The server has accepted it, whatever happens to the connection now.
         try:
             server.putcmd("quit")
         except (OSError, smtplib.SMTPException):
@@ -151,7 +151,7 @@ class Mailer:
             except smtplib.SMTPResponseException as error:
                 raise MailError(f"the mail server answered {error.smtp_code} to us") from None
             except (OSError, smtplib.SMTPException) as error:
-                # Past it, a connection looks cut, whoever has ended it.
+                # The time limit shuts the connection down, which looks as if the server had.
                 reason = "it took too long" if limit.is_over else _reason(error)
                 raise MailError(f"the mail server did not take it: {reason}") from None
 
@@ -167,7 +167,7 @@ class Mailer:
             self._start_tls(server)
         if self._user:
             self._log_in(server)
-        server.ehlo_or_helo_if_needed()  # STARTTLS has forgotten what the server can do
+        server.ehlo_or_helo_if_needed()  # STARTTLS discards the capabilities
 
     def _start_tls(self, server: smtplib.SMTP) -> None:
         if server.has_extn("starttls"):
@@ -191,7 +191,7 @@ class Mailer:
         context = ssl.create_default_context(
             cafile=verify_tls if isinstance(verify_tls, str) else None
         )
-        # Where TLS may be missing altogether, its certificate proves nothing.
+        # Where TLS may be missing altogether, a certificate proves nothing.
         may_be_missing = self._is_here and not self._is_tls and verify_tls is True
         if verify_tls is False or may_be_missing:
             context.check_hostname = False
@@ -200,11 +200,11 @@ class Mailer:
 
 
 def _refusal(of_what: str, code: int, answer: bytes) -> MailError:
-    # The code alone: servers repeat the address in their words.
+    # Only the code: servers repeat the address in their text.
     text = f"the mail server answered {code} to {of_what}"
     if code not in range(400, 600) or code in (421, *OF_US):
         return MailError(text)
-    # 5.7.x is its policy, such as "no relaying": that is mended at one of the two servers.
+    # 5.7.x is a policy, such as "no relaying", which an operator can change.
     return MailRefused(text, permanent=code >= 500 and not answer.startswith(b"5.7."))
 
 
@@ -213,7 +213,7 @@ def _reason(error: Exception) -> str:
         return "its certificate is not accepted (SMTP_VERIFY_TLS)"
     if isinstance(error, ssl.SSLError):
         return "no TLS with it"
-    # smtplib makes a closed connection of a timeout.
+    # smtplib reports a timeout as a closed connection.
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return "it took too long"
     if isinstance(error, socket.gaierror):
@@ -226,9 +226,9 @@ def _reason(error: Exception) -> str:
 
 
 def _ascii_host(recipient: str) -> str:
-    """The address with its host in A-labels; anything else than one plain address is refused."""
+    """The address with its host in A-labels. Raises MailRefused unless it is one plain address."""
     match = ADDRESS.fullmatch(recipient)
-    # An encoded word would stand decoded in the header To, as another address.
+    # An encoded word would be decoded in the header To, into another address.
     if not match or "=?" in recipient:
         raise MailRefused("this is no address that a mail can go to", permanent=True)
     local, host = match.groups()

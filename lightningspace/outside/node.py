@@ -14,7 +14,7 @@ from lightningspace.base.refusals import Refusal
 
 WEB_SECONDS = 5
 WEB_CALLS_AT_ONCE = 3
-# A call takes milliseconds: so many at once have all been answered by then, unless it is slow.
+# Calls take milliseconds. If no place is free after this time, the node is slow.
 PLACE_SECONDS = 0.5
 WORKER_SECONDS = 15
 
@@ -26,12 +26,12 @@ WRONG_STATUS = 906
 OFFER_EXISTS = 1000
 UNKNOWN_COMMAND = -32601
 
-# The one warning with an invoice that wallets can pay all the same.
+# Wallets can pay an invoice with this warning all the same.
 IN_PARTS = "warning_mpp"
-# The last second that the node's bookkeeper can name.
+# The largest time that the node's bookkeeper accepts.
 END_OF_TIME = 2**32 - 1
 
-# pyln-client writes whole payloads, preimages included, at DEBUG.
+# pyln-client logs whole payloads, preimages included, at DEBUG.
 _silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
 
 
@@ -54,7 +54,7 @@ class NodeError(Refusal):
 
 @dataclass(frozen=True)
 class Invoice:
-    """`warnings`: why few wallets or none can pay it, as the node said when it made it."""
+    """`warnings`: why few or no wallets can pay it, as the node said when it made it."""
 
     label: str
     bolt11: str
@@ -67,8 +67,8 @@ class Invoice:
 class Payment:
     """One paid invoice of the node, ours or another program's.
 
-    `offer_id`: of a BOLT 12 offer of the node, to which it was paid; `payer_note`: what the payer
-    wrote then.
+    `offer_id`: the BOLT 12 offer of the node that it was paid through. `payer_note`: the payer's
+    message to that offer.
     """
 
     label: str
@@ -82,7 +82,7 @@ class Payment:
 
 @dataclass(frozen=True)
 class Offer:
-    """A BOLT 12 offer: whoever has its text can pay it again and again, while it is active."""
+    """A BOLT 12 offer, which anybody can pay any number of times while it is active."""
 
     id: str
     bolt12: str
@@ -91,10 +91,10 @@ class Offer:
 
 
 class Node:
-    """One lightningd. A Node serves all threads; every call opens its own connection.
+    """One lightningd. It serves all threads; every call opens its own connection.
 
-    With `calls_at_once`, further calls raise NodeError after a moment, so that a frozen
-    node holds up only so many threads.
+    With `calls_at_once`, further calls raise NodeError after a moment, so that a frozen node blocks
+    no more threads than that.
     """
 
     def __init__(self, rpc_path: str, seconds: float, calls_at_once: int | None = None):
@@ -105,9 +105,9 @@ class Node:
     def create_invoice(
         self, label: str, msat: int, description: str, seconds: int, only_hash: bool = False
     ) -> Invoice:
-        """Ask for an invoice that expires in `seconds`. Asking again answers the same invoice.
+        """Create an invoice that expires in `seconds`. The same label returns the same invoice.
 
-        `only_hash`: it carries the SHA-256 of the description, as LUD-06 wants it.
+        `only_hash`: it contains the SHA-256 of the description instead, as LUD-06 requires.
         """
         try:
             answer = self._call(
@@ -141,24 +141,24 @@ class Node:
         return Invoice(label, entry["bolt11"], entry["payment_hash"], entry["expires_at"])
 
     def look_up(self, label: str) -> tuple[bool, Payment | None]:
-        """Whether the node knows an invoice with `label`, and its payment; None: it is unpaid."""
+        """Whether the node knows an invoice with `label`, and its payment (None: unpaid)."""
         entry = self._entry(label)
         is_paid = entry is not None and entry["status"] == "paid"
         return entry is not None, _payment(entry) if is_paid else None
 
     def find_preimage(self, label: str) -> str | None:
-        """The preimage of the paid invoice with `label`, which its payer has; None: none is."""
+        """The preimage of the paid invoice with `label`; None if there is no such invoice."""
         entry = self._entry(label)
         return entry["payment_preimage"] if entry and entry["status"] == "paid" else None
 
     def delete_unpaid_invoice(self, label: str) -> bool | None:
-        """Delete an invoice that nobody has paid. False: it is paid. None: the node knows none.
+        """Delete an unpaid invoice. False: it is paid. None: the node does not know it.
 
-        The node decides in the moment of the call, so a payment cannot be lost. What it does not
-        know it may have been paid and lost.
+        The node decides at the moment of the call, so no payment can be lost. An invoice that it
+        does not know may have been paid before the node was restored or cleaned.
         """
         status = "unpaid"
-        for _ in range(3):  # it may expire between two of these calls
+        for _ in range(3):  # it may expire between two calls
             try:
                 self._call("delinvoice", label=label, status=status)
                 return True
@@ -173,7 +173,7 @@ class Node:
         raise NodeError("the node does not say what has become of an invoice")
 
     def income(self, since: int) -> dict[str, tuple[int, int]] | None:
-        """What came in since then: msat and when, by payment hash, of deleted invoices too.
+        """Payments received since then, by payment hash: msat and time, for deleted invoices too.
 
         None: the node keeps no books.
         """
@@ -191,14 +191,14 @@ class Node:
         for event in answer["income_events"]:
             payment_hash = event.get("payment_id")
             if event["tag"] == "invoice" and event["credit_msat"] and payment_hash:
-                # A payment in parts has several.
+                # A multi-part payment has several events.
                 msat, at = received.get(payment_hash, (0, 0))
                 together = msat + event["credit_msat"], max(at, event["timestamp"])
                 received[payment_hash] = together
         return received
 
     def create_offer(self, label: str, description: str, issuer: str) -> Offer:
-        """A new offer of any amount. Asking again makes another one."""
+        """Create an offer of any amount. Each call makes another one."""
         answer = self._call(
             "offer", amount="any", label=label, description=description, issuer=issuer
         )
@@ -209,14 +209,14 @@ class Node:
         return _offer(found[0]) if found else None
 
     def find_offer_of(self, label: str) -> Offer | None:
-        """The newest offer with this label. All offers of the node are read for it."""
+        """The newest offer with this label. It reads all offers of the node."""
         found = [each for each in self._call("listoffers")["offers"] if each.get("label") == label]
         return _offer(found[-1]) if found else None
 
     def switch_offer(self, offer_id: str, active: bool) -> bool:
-        """Let an offer be paid, or not: invoices fetched from it before are over then, too.
+        """Enable or disable an offer. Disabling also voids the invoices already fetched from it.
 
-        May be called twice. False: the node does not know it, so that nobody can pay it.
+        May be called twice. False: the node does not know it, so nobody can pay it.
         """
         found = self.find_offer(offer_id)
         if found is None:
@@ -226,7 +226,7 @@ class Node:
         return True
 
     def wait_for_payment(self, after: int, seconds: int) -> Payment | None:
-        """The first payment with a pay_index above `after`; None when none came in `seconds`."""
+        """The first payment with a pay_index above `after`; None if none comes within `seconds`."""
         try:
             answer = self._call(
                 "waitanyinvoice",
@@ -241,9 +241,9 @@ class Node:
         return _payment(answer)
 
     def has_payment(self, pay_index: int, payment_hash: str) -> bool:
-        """Whether its payment with this pay_index is this one, as it was when we were told of it.
+        """Whether the node's payment with this pay_index still has this hash.
 
-        A node restored from an older copy gives the number again; what was deleted has none.
+        A node restored from an older copy assigns the index again; a deleted payment has none.
         """
         found = self.wait_for_payment(pay_index - 1, 0)
         known = (pay_index, payment_hash)
@@ -253,7 +253,7 @@ class Node:
         return self._call("getinfo")["id"]
 
     def deletes_paid_invoices(self) -> bool:
-        """Whether autoclean is set to delete paid invoices, perhaps before we have seen them."""
+        """Whether autoclean deletes paid invoices, perhaps before we have seen them."""
         try:
             status = self._call("autoclean-status")["autoclean"].get("paidinvoices", {})
         except NodeRefused as refused:
@@ -263,11 +263,11 @@ class Node:
         return bool(status.get("enabled"))
 
     def makes_offers(self) -> bool:
-        """Whether it has the plugin for that. Asked without an amount, it makes none."""
+        """Whether it has the plugin for offers. Without an amount, this call creates none."""
         return self._knows("offer")
 
     def keeps_books(self) -> bool:
-        """Whether it has the plugin that knows what was paid to invoices which are deleted."""
+        """Whether it has the bookkeeper plugin, which knows payments of deleted invoices."""
         return self._knows("bkpr-listincome", consolidate_fees=False, start_time=END_OF_TIME)
 
     def _knows(self, method: str, **params) -> bool:
@@ -302,7 +302,7 @@ class Node:
 
 
 class NodeRefused(NodeError):
-    """An error that lightningd answered."""
+    """lightningd answered with an error."""
 
     def __init__(self, method: str, code: int, data: dict):
         super().__init__(f"the node refused {method} with code {code}")
@@ -311,7 +311,7 @@ class NodeRefused(NodeError):
 
 
 class _Rpc(LightningRpc):
-    """pyln-client's calls with a time limit, which it lacks: a frozen node holds it for ever."""
+    """pyln-client's calls with a time limit; without one, a frozen node blocks them for ever."""
 
     def __init__(self, path: str, seconds: float):
         super().__init__(path, logger=_silent)
@@ -332,7 +332,7 @@ class _Rpc(LightningRpc):
         return answer["result"]
 
     def _connect(self) -> socket.socket:
-        # Through /proc: a socket's own path may have no more than 107 bytes.
+        # Through /proc, because the path of a unix socket is limited to 107 bytes.
         directory = os.open(os.path.dirname(os.path.abspath(self.socket_path)), os.O_DIRECTORY)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -346,7 +346,7 @@ class _Rpc(LightningRpc):
         return connection
 
     def _read(self, connection: socket.socket) -> dict:
-        """One answer; lightningd ends each with an empty line."""
+        """One answer, which lightningd ends with an empty line."""
         received = bytearray()
         while not received.endswith(b"\n\n"):
             connection.settimeout(self._left())
@@ -364,7 +364,7 @@ class _Rpc(LightningRpc):
 
 
 def _refusal(method: str, error: RpcError) -> NodeError:
-    # lightningd's text repeats what was sent: the code says enough.
+    # lightningd's text repeats what was sent; the code says enough.
     if not isinstance(error.error, dict):
         return NodeError(f"the node went away during {method}")
     return NodeRefused(method, error.error.get("code", 0), error.error.get("data") or {})
@@ -383,9 +383,9 @@ def _payment(entry: dict) -> Payment:
 
 
 def _as_typed(note: str | None) -> str | None:
-    r"""A payer's lightningd sends a note as JSON has it, `"` as `\"`; other wallets as it is.
+    r"""The note without JSON's escapes, which a payer's lightningd sends (`\"` for `"`).
 
-    What no JSON can have stays: a note with `\o/` or a bare `"` in it was not written so.
+    A note that is not valid inside a JSON string, such as `\o/`, was not escaped: it stays.
     """
     if note is None or "\\" not in note:
         return note
@@ -400,7 +400,7 @@ def _offer(entry: dict) -> Offer:
 
 
 def _bounded(value: int, least: int, most: int) -> int:
-    """lightningd crashes on some numbers out of range: they never reach it."""
+    """Refuse numbers out of range: lightningd crashes on some of them."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{value} is not a whole number from {least} to {most}")
     return value
