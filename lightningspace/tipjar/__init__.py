@@ -1,7 +1,7 @@
-"""The tip jar of a site: what is put there, when, and what never.
+"""The tip jar of a site: which files are uploaded, and when.
 
-Nothing of the customer's is written over or removed. What is his and what is ours tells a mark in
-each file: right, it was written by us and has not been edited since.
+The customer's own files are never overwritten or removed. Each file of ours contains a mark, the
+hash of its content: if it is right, we wrote the file and nobody has edited it since.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from lightningspace.outside import lnurl
 from lightningspace.outside.ftp import FtpRefused, NoSpace, Session
 
 PROGRAM, SETTINGS, PAGE = "index.php", "tipjar.json", "index.html"
-# Settings first: a program without any would be no tip jar.
+# Settings first: the program is useless without them.
 FILES = (SETTINGS, PROGRAM, PAGE)
-# Nobody but the site's own PHP reads the first two; the web server reads the page.
+# Only the site's own PHP reads the first two; the web server reads the page.
 MODES = {SETTINGS: 0o600, PROGRAM: 0o640, PAGE: 0o640}
-# What its owner may set: characters, and buttons. The program shows somewhat longer texts, for who
-# edits the file by hand.
+# Limits of what the owner may set: characters, and buttons. The program accepts somewhat longer
+# texts from owners who edit the file by hand.
 TITLE_MAX, TEXT_MAX, AMOUNTS_MAX = 80, 500, 6
 
 UNSTAMPED = b"// lightning-space tip jar UNSTAMPED\n"
 MARK_LINE = re.compile(rb"^// lightning-space tip jar ([0-9a-f]{64})\n", re.M)
 PAGE_MARK = re.compile(rb"<!-- lightning-space tip jar ([0-9a-f]{64}) -->\n\Z")
-# Names that are used again. Others in the customer's directory are looked at and no more.
+# The names from a listing that may be sent back to the server.
 START_PAGE = re.compile(r"index(\.[A-Za-z0-9_-]{1,16}){1,3}")
 UPLOAD = re.compile(r"tipjar-upload-[0-9a-f]{16}\.tmp")
 KEPT = re.compile(r"index\.old-[0-9]{8}-[0-9]+\..+")
@@ -43,7 +43,7 @@ NOT_TAKEN = "The web directory does not take our files as it is."
 
 
 def program() -> bytes:
-    """The jar itself, with its mark."""
+    """The jar's program, with its mark."""
     return _program()
 
 
@@ -57,7 +57,7 @@ def _program() -> bytes:
 
 
 def is_our_program(content: bytes) -> bool:
-    """Whether it is one of our versions, as we have put it there."""
+    """Whether it is one of our versions, unedited."""
     line = MARK_LINE.search(content)
     if not line:
         return False
@@ -66,7 +66,7 @@ def is_our_program(content: bytes) -> bool:
 
 
 def page(site: str, tip_page: str | None) -> bytes:
-    """What stands in for the jar while the site has no PHP; `tip_page` None: that door is off."""
+    """The page that replaces the jar while the site has no PHP. `tip_page`: None if it is off."""
     link = f'<p><a href="{escape(tip_page)}">Tip this site</a></p>\n' if tip_page else ""
     text = PAGE_TEXT.format(site=escape(site), link=link).encode()
     return text + f"<!-- lightning-space tip jar {hashlib.sha256(text).hexdigest()} -->\n".encode()
@@ -89,7 +89,7 @@ PAGE_TEXT = """\
 
 
 def is_our_page(content: bytes) -> bool:
-    """Whether it is one that stood in for the jar, as we have put it there."""
+    """Whether it is such a page of ours, unedited."""
     mark = PAGE_MARK.search(content)
     return bool(mark) and hashlib.sha256(content[: mark.start()]).hexdigest() == mark[1].decode()
 
@@ -108,10 +108,10 @@ def settings_file(
     lightning_address: str | None,
     wallet_address: str | None,
 ) -> bytes:
-    """What the jar reads: public, and no secret in it.
+    """The settings that the jar reads. They are public and contain no secret.
 
-    `lightning_address` is the shop's, None if that door is off; `wallet_address` is its owner's,
-    and the mode "wallet" shows it.
+    `lightning_address` is the shop's, None if that way to tip is off. `wallet_address` is the
+    owner's own, which the mode "wallet" shows.
     """
     url = f"{shop}{lnurl.PATH}/{username}" if lightning_address else None
     if mode == "wallet":
@@ -135,7 +135,7 @@ def settings_file(
 
 
 def are_our_settings(content: bytes) -> bool:
-    """Whether we have written them and nobody has edited them."""
+    """Whether we wrote these settings and nobody has edited them."""
     settings = _read_settings(content)
     mark = settings.pop("mark", None)
     return bool(settings) and mark == _mark(settings)
@@ -144,12 +144,12 @@ def are_our_settings(content: bytes) -> bool:
 def put(
     session: Session, settings: bytes, put_back: bool = False, page: bytes | None = None
 ) -> str | None:
-    """See to it that the jar is the site's start page, with these settings.
+    """Make the jar the site's start page, with these settings.
 
-    `page`: stands in front of it, while there is no PHP. Gives a note for its owner if the jar is
-    not there, for the customer has a page of his own or no space left. With `put_back` his page
-    makes way, and is kept under another name. Raises FtpError; whatever it has interrupted,
-    another call completes.
+    `page` is put in front of it while the site has no PHP. Returns a note for the owner if the jar
+    was not put there, because of a start page of their own or a lack of space. With `put_back`
+    their start page is renamed and kept. Raises FtpError; another call completes what it
+    interrupted.
     """
     wanted = {PROGRAM: program(), SETTINGS: settings, PAGE: page}
     uploads: dict[str, str] = {}
@@ -160,7 +160,7 @@ def put(
         if note:
             return note
         missing = [name for name in FILES if name in found.to_be_written]
-        # Looked once more after the upload: a customer may be uploading in the same moment.
+        # After an upload, look again: the customer may be uploading at the same time.
         if all(name in uploads for name in missing):
             break
         try:
@@ -176,7 +176,7 @@ def put(
             session.rename(old, _other_name(old, names))
         if name in missing:
             session.rename(uploads.pop(name), name)
-        elif name in found.ours:  # by an older version it was readable for all
+        elif name in found.ours:  # an older version left it readable for all
             session.set_mode(name, MODES[name])
     for name in (*uploads.values(), *found.to_be_removed):
         session.delete(name)
@@ -184,7 +184,7 @@ def put(
 
 
 def take_away(session: Session) -> None:
-    """Remove what is ours and unedited. Raises FtpError; another call completes it."""
+    """Remove our unedited files. Raises FtpError; another call completes it."""
     for name, is_ours in IS_OURS.items():
         content = session.read(name)
         if content is not None and is_ours(content):
@@ -197,11 +197,11 @@ def take_away(session: Session) -> None:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is in the directory, and what has to be done there."""
+    """What is in the directory, and what is to be done there."""
 
     names: list[str] | None
     start_pages: list[str]  # the customer's
-    in_the_way: dict[str, list[str]]  # of each file of ours: what is to make way for it
+    in_the_way: dict[str, list[str]]  # per file of ours: what is to be renamed for it
     ours: list[str]
     to_be_written: list[str]
     to_be_removed: list[str]
@@ -247,7 +247,7 @@ def _note(found: _Found, put_back: bool) -> str | None:
 
 
 def _is_edited_from(content: bytes | None, wanted: bytes) -> bool:
-    """Whether the customer has edited just what would be written: his edits stay."""
+    """Whether the customer edited the very settings that would be written: the edits stay."""
     if not content:
         return False
     mark = _read_settings(content).get("mark")
@@ -265,7 +265,7 @@ def _read_settings(content: bytes) -> dict:
     return settings if isinstance(settings, dict) else {}
 
 
-# Whether each of our files is as we have put it there.
+# For each of our files: whether a content is ours and unedited.
 IS_OURS = {PROGRAM: is_our_program, SETTINGS: are_our_settings, PAGE: is_our_page}
 
 
@@ -280,7 +280,7 @@ def _upload(session: Session, content: bytes, mode: int) -> str:
 
 
 def _tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -> None:
-    """Remove what uploads have left that were killed."""
+    """Remove what interrupted uploads left."""
     for name in sorted(set(names or ()) - set(keep)):
         if UPLOAD.fullmatch(name):
             try:
@@ -290,7 +290,7 @@ def _tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -
 
 
 def _other_name(name: str, names: set[str]) -> str:
-    """A free one that is served in the same way: PHP must not be shown as text."""
+    """A free name that is served in the same way, so that PHP is never shown as text."""
     stem, _, extension = name.partition(".")
     today = datetime.fromtimestamp(now(), UTC).strftime("%Y%m%d")
     number = 1

@@ -5,11 +5,11 @@
 // site on line (the shop makes the invoice, money becomes time); in the mode "wallet" it goes to the
 // owner's own Lightning Address, which the visitor's wallet asks by itself.
 //
-// The settings are in tipjar.json beside this file; the control center writes them, and whatever is
-// missing or wrong there falls back to something sensible. You may change both files: they are yours
-// then, and nobody overwrites them.
+// The settings are in tipjar.json beside this file; the control center writes them, and this program
+// has a default for whatever is missing or wrong there. You may edit both files: they are yours then,
+// and nobody overwrites them.
 //
-// For PHP 7.4 to 8.4, without anything else. That is why there is no match, str_contains or union
+// For PHP 7.4 to 8.4, without extensions. That is why there is no match, str_contains or union
 // type here (8.0), no `Type $x = null` (deprecated in 8.4) and no curl_close (in 8.5).
 
 const SETTINGS = __DIR__ . '/tipjar.json';
@@ -21,7 +21,7 @@ const MESSAGE_MAX = 140;        // characters
 const AMOUNTS_MAX = 6;          // buttons
 const SAT_MAX = 100000000;      // one bitcoin
 
-/** Why there is no tip to be had; its message is a key of `words()`. */
+/** Why a tip is not possible; its message is a key of `words()`. */
 final class Trouble extends Exception
 {
 }
@@ -30,7 +30,7 @@ final class Trouble extends Exception
 if (function_exists('ini_set')) {
     ini_set('display_errors', '0');
 }
-// What PHP has said before this line (of a request with thousands of fields), where it is held back.
+// Discard what PHP printed before this line, such as a warning about thousands of fields.
 if (ob_get_length()) {
     ob_clean();
 }
@@ -39,8 +39,8 @@ answer(settings());
 // -- what the visitor asks for ---------------------------------------------------------
 
 /**
- * No session, no cookie, no rights: what a POST can do is to make an invoice that somebody else may
- * pay, which anyone may ask for. So there is nothing that a forged form (CSRF) could take.
+ * No session, no cookie, no rights: a POST can only create an invoice, which anybody may ask for. So
+ * a forged form (CSRF) gains nothing.
  */
 function answer(array $settings): void
 {
@@ -54,7 +54,7 @@ function answer(array $settings): void
     }
 }
 
-/** Have an invoice made and send the visitor there, so that reloading that page asks for no other. */
+/** Create an invoice and redirect to it, so that a reload does not create another one. */
 function ask_for_tip(array $settings): void
 {
     $message = clean_message(parameter($_POST, 'message'));
@@ -74,16 +74,16 @@ function ask_for_tip(array $settings): void
         return;
     }
     send_headers();
-    // From here relative, as an absolute path can be made to lead elsewhere ("//…").
+    // Relative, because an absolute path could be made to lead elsewhere ("//…").
     header('Location: ?tip=' . $tip['order'], true, 303);
 }
 
-/** In sat; null: nothing that this jar takes. */
+/** In sat; null if this jar does not take it. */
 function chosen_amount(array $settings): ?int
 {
     $chosen = parameter($_POST, 'amount');
     $typed = $chosen === 'own' || $chosen === '' ? parameter($_POST, 'own') : $chosen;
-    // As people write thousands: 1,000 or 1.000 or 1'000 or 1 000; there is no part of a sat.
+    // Separators of thousands: 1,000 or 1.000 or 1'000 or 1 000. There are no fractions of a sat.
     if (preg_match('/^\s*\d{1,3}([,.\' _]\d{3}){1,3}\s*$/D', $typed)) {
         $typed = preg_replace('/\D/', '', $typed);
     }
@@ -97,7 +97,7 @@ function amount_problem(array $settings): string
     return "Please choose an amount, or write one between $bounds sat.";
 }
 
-/** Without the control characters that no message needs; null: it is not UTF-8. */
+/** Without control characters; null if it is not UTF-8. */
 function clean_message(string $typed): ?string
 {
     $typed = str_replace(["\r\n", "\r"], "\n", $typed);
@@ -115,7 +115,7 @@ function message_problem(?string $message): ?string
         : null;
 }
 
-/** Of visitors' input: a parameter that is no text (`amount[]=`) counts as empty. */
+/** A parameter of the request; one that is no text (`amount[]=`) counts as empty. */
 function parameter(array $from, string $name): string
 {
     $value = $from[$name] ?? '';
@@ -153,7 +153,7 @@ function settings(): array
 
 function settings_file(): array
 {
-    // @: a file that is missing, or not ours to read, is no reason for a warning.
+    // @: no warning if the file is missing or unreadable.
     $json = (string) @file_get_contents(SETTINGS, false, null, 0, BYTES_MAX);
     if (strncmp($json, "\xEF\xBB\xBF", 3) === 0) {  // some editors put it first
         $json = substr($json, 3);
@@ -162,7 +162,7 @@ function settings_file(): array
     return is_array($found) ? $found : [];
 }
 
-/** Without TLS only on one machine, where the shop is tried out. */
+/** Without TLS only on this machine, where the shop is tried out. */
 function shop_url($value): ?string
 {
     $host = '([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(:\d{1,5})?';
@@ -171,7 +171,7 @@ function shop_url($value): ?string
     return matching("#^(https://$host|http://$local)$#D", $url);
 }
 
-/** Of the form name@host (LUD-16), in lower case; a shop that is tried out may have any host. */
+/** name@host (LUD-16), in lower case; a shop that is tried out may have any host. */
 function lightning_address($value, ?string $shop): ?string
 {
     $address = is_string($value) ? strtolower(trim($value)) : null;
@@ -194,7 +194,7 @@ function bounds(array $found): array
     return $min <= $max ? [$min, $max] : [1, 1000000];
 }
 
-/** What the buttons say; there is one at least. */
+/** The amounts on the buttons; there is at least one. */
 function amounts($value, int $min, int $max): array
 {
     $fitting = function ($amounts) use ($min, $max): array {
@@ -208,7 +208,7 @@ function amounts($value, int $min, int $max): array
     return $amounts ?: $fitting([100, 1000, 10000]) ?: [$min];
 }
 
-/** The QR code that the shop has put there, if it is one of this very address. */
+/** The QR code in the settings, if it is that of this address. */
 function qr_of($value, ?string $lnurl): ?string
 {
     $is_ours = is_array($value) && $lnurl !== null && ($value['of'] ?? null) === $lnurl;
@@ -229,11 +229,11 @@ function default_text(string $mode): string
 
 // -- Lightning -------------------------------------------------------------------------
 
-/** What the invoice asks for, in tenths of a millisatoshi; null: it is none, or names no amount. */
+/** The amount of a BOLT 11 invoice, in tenths of a millisatoshi; null if it has none or is none. */
 function invoice_amount(string $invoice): ?float
 {
     $worth = ['' => 1e12, 'm' => 1e9, 'u' => 1e6, 'n' => 1e3, 'p' => 1.0];
-    // The data behind the last 1 have no other one, so that this can be read in one way only.
+    // The data after the last 1 contain no 1, so this is unambiguous.
     $form = '/^ln(?:bcrt|bc|tbs|tb)([1-9]\d{0,11})([munp]?)1[02-9ac-hj-np-z]{100,4000}$/D';
     return preg_match($form, $invoice, $parts) ? (float) $parts[1] * $worth[$parts[2]] : null;
 }
@@ -245,7 +245,7 @@ function url_of_address(string $address, ?string $shop): string
     return ($is_plain ? 'http' : 'https') . "://$host/.well-known/lnurlp/$user";
 }
 
-/** LUD-01: bech32 in upper case, which makes a coarser QR code. */
+/** LUD-01: bech32, in upper case for a coarser QR code. */
 function lnurl(string $url): string
 {
     $letters = 'qpzry9x8gf2tvdw0s3jn54khce6mua7l';
@@ -288,7 +288,7 @@ function bech32_sum(array $words): int
 
 // -- the shop --------------------------------------------------------------------------
 
-/** Nothing that the shop says is shown or followed before it was looked at. */
+/** The shop's API. Its answers are checked before anything in them is shown or followed. */
 function new_tip(array $settings, int $sat, string $message): array
 {
     $asked = ['amount_msat' => $sat * 1000] + ($message === '' ? [] : ['message' => $message]);
@@ -309,7 +309,7 @@ function tip_as_it_is(array $settings, string $order): array
     return $tip;
 }
 
-/** Always made of the settings, never of an address in an answer. */
+/** Always built from the settings, never from a URL in an answer. */
 function tips_url(array $settings): string
 {
     if ($settings['shop'] === null || $settings['username'] === null) {
@@ -342,7 +342,7 @@ function tip_of(array $answer): array
     return $tip;
 }
 
-/** An invoice over another amount than the visitor has read is none. */
+/** An invoice of another amount than the visitor was shown is refused. */
 function invoice_of($value, int $msat): string
 {
     if (!is_string($value) || invoice_amount($value) !== $msat * 10.0) {
@@ -351,14 +351,14 @@ function invoice_of($value, int $msat): string
     return $value;
 }
 
-/** An SVG as the address of a picture: shown by <img>, no script in it ever runs. */
+/** An SVG as a data: URL; in an <img>, scripts in it never run. */
 function picture($svg): ?string
 {
     $is_svg = is_string($svg) && strncmp($svg, '<svg', 4) === 0 && strlen($svg) <= QR_BYTES_MAX;
     return $is_svg ? 'data:image/svg+xml;base64,' . base64_encode($svg) : null;
 }
 
-/** Of the visitor, nothing goes to the shop but the amount and the message. */
+/** The shop learns nothing of the visitor but the amount and the message. */
 function ask_shop(string $method, string $url, int $expected, string $body = ''): array
 {
     $ask = way_to_ask($url);
@@ -376,7 +376,7 @@ function ask_shop(string $method, string $url, int $expected, string $body = '')
     return $read;
 }
 
-/** The function that asks; null: PHP has none of what one of them needs. */
+/** The function that makes the request; null if PHP lacks what each of them needs. */
 function way_to_ask(string $url): ?string
 {
     $curl = ['curl_init', 'curl_setopt_array', 'curl_exec', 'curl_getinfo'];
@@ -393,7 +393,7 @@ function request_headers(string $body): array
     return array_merge($sent, $body === '' ? [] : ['Content-Type: application/json']);
 }
 
-/** The status and the body, of which it reads no more than BYTES_MAX and a bit. */
+/** The status, and the body up to a little more than BYTES_MAX. */
 function ask_by_curl(string $method, string $url, string $body): array
 {
     $answer = '';
@@ -406,11 +406,11 @@ function ask_by_curl(string $method, string $url, string $body): array
         CURLOPT_FOLLOWLOCATION => false,
         CURLOPT_SSL_VERIFYPEER => true,
         CURLOPT_SSL_VERIFYHOST => 2,
-        CURLOPT_TIMEOUT => SECONDS_MAX,  // for everything, however slowly it drips
+        CURLOPT_TIMEOUT => SECONDS_MAX,  // in all, however slowly the answer arrives
         CURLOPT_NOSIGNAL => true,
         CURLOPT_WRITEFUNCTION => function ($handle, string $part) use (&$answer): int {
             $answer .= $part;
-            return strlen($answer) > BYTES_MAX ? 0 : strlen($part);  // 0: no more of it
+            return strlen($answer) > BYTES_MAX ? 0 : strlen($part);  // 0 aborts
         },
     ]);
     if ($body !== '') {
@@ -423,8 +423,8 @@ function ask_by_curl(string $method, string $url, string $body): array
 }
 
 /**
- * The same where PHP has no curl. Not by fopen(): that needs allow_url_fopen, and its time limit is
- * one for each read, so that an answer which drips would hold the visitor for hours.
+ * The same without curl. fopen() would need allow_url_fopen, and its time limit applies to each read:
+ * a slow answer could hold the visitor for hours.
  */
 function ask_by_socket(string $method, string $url, string $body): array
 {
@@ -432,7 +432,7 @@ function ask_by_socket(string $method, string $url, string $body): array
     $is_tls = $at['scheme'] === 'https';
     $deadline = hrtime(true) / 1e9 + SECONDS_MAX;
     $host = $at['host'] . (isset($at['port']) ? ':' . $at['port'] : '');
-    // HTTP/1.0: an answer to that comes in one piece, not in chunks.
+    // HTTP/1.0, because its answers are not chunked.
     $lines = ["$method {$at['path']} HTTP/1.0", "Host: $host", 'Connection: close'];
     $lines[] = 'Content-Length: ' . strlen($body);
     $lines = array_merge($lines, request_headers($body));
@@ -446,7 +446,7 @@ function ask_by_socket(string $method, string $url, string $body): array
     return [(int) $status[1], explode("\r\n\r\n", $answer, 2)[1] ?? ''];
 }
 
-// @ in these: PHP warns of what is answered here by a friendly sentence.
+// @ below: the page explains these errors, so PHP need not warn of them.
 
 function connect(string $host, int $port, bool $is_tls, float $deadline)
 {
@@ -459,7 +459,7 @@ function connect(string $host, int $port, bool $is_tls, float $deadline)
     }
     stream_set_blocking($socket, false);
     $versions = STREAM_CRYPTO_METHOD_TLSv1_2_CLIENT | STREAM_CRYPTO_METHOD_TLSv1_3_CLIENT;
-    // 0: it is not done yet; false: it has failed, or the certificate is not good.
+    // 0: not done yet; false: failed, or the certificate is not accepted.
     while ($is_tls && ($is_done = @stream_socket_enable_crypto($socket, true, $versions)) !== true) {
         if ($is_done === false) {
             throw new Trouble('down');
@@ -483,7 +483,7 @@ function write_all($socket, string $text, float $deadline): void
     }
 }
 
-/** Until its end, the end that it has announced, or too much. */
+/** Read until the end, the announced length, or too much. */
 function read_answer($socket, float $deadline): string
 {
     $answer = '';
@@ -508,7 +508,7 @@ function announced_end(string $answer): int
     return $is_known ? $body + 4 + (int) $length[1] : PHP_INT_MAX;
 }
 
-/** Until it can be read or written. */
+/** Wait until the stream can be read or written. */
 function await($socket, bool $writes, float $deadline): void
 {
     $left = (int) (($deadline - hrtime(true) / 1e9) * 1e6);
@@ -522,7 +522,7 @@ function await($socket, bool $writes, float $deadline): void
 
 // -- words -----------------------------------------------------------------------------
 
-/** What is said of a trouble; numbers are the statuses of the shop's API. */
+/** What visitors read about a trouble; numbers are statuses of the shop's API. */
 function words(): array
 {
     return [
@@ -540,7 +540,7 @@ function words(): array
     ];
 }
 
-/** What the owner can do about it, who reads it on the same page. */
+/** What the owner can do about it; it is shown on the same page. */
 function words_for_owner(string $trouble): ?string
 {
     $for_owner = [
@@ -569,27 +569,27 @@ function matching(string $pattern, $value): ?string
     return is_string($value) && preg_match($pattern, $value) ? $value : null;
 }
 
-/** A whole number that is not negative, also where it is written as text. */
+/** A non-negative whole number, or its text. */
 function whole($value): ?int
 {
     $is_whole = is_int($value) || is_string($value);
     return $is_whole && preg_match('/^\d{1,9}$/D', (string) $value) ? (int) $value : null;
 }
 
-/** Text of the owner; its line breaks stay. */
+/** The owner's text, with its line breaks. */
 function text($value, int $max): ?string
 {
     $clean = is_string($value) ? clean_message($value) : null;
     return $clean === null || $clean === '' ? null : preg_replace("/^(.{{$max}}).*$/Dsu", '$1…', $clean);
 }
 
-/** There may be no mbstring. */
+/** Without mbstring, which may be missing. */
 function characters(string $text): int
 {
     return (int) preg_match_all('/./su', $text);
 }
 
-/** In Unix seconds, from 2026-11-21T22:00:00Z. */
+/** Unix seconds of a time such as 2026-11-21T22:00:00Z. */
 function moment($value): ?int
 {
     $form = '/^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z$/D';
@@ -603,8 +603,8 @@ function moment($value): ?int
 
 // -- pages -----------------------------------------------------------------------------
 //
-// All with the status 200, also where something is wrong: many servers put an error page of their own
-// in place of one with a 4xx or 5xx (nginx: fastcgi_intercept_errors), and the visitor would read that.
+// All have status 200, even errors: many servers replace the body of a 4xx or 5xx with a page of their
+// own (nginx: fastcgi_intercept_errors), and the visitor would read that.
 
 function show_tip(array $settings, string $order): void
 {
@@ -615,7 +615,7 @@ function show_tip(array $settings, string $order): void
     try {
         $tip = tip_as_it_is($settings, $order);
     } catch (Trouble $trouble) {
-        // Of a tip that is being paid: what the shop does not say now, it may say soon.
+        // While a tip is being paid, the shop may answer at the next try.
         $may_pass = in_array($trouble->getMessage(), ['down', 'odd', '429', '503'], true);
         if ($may_pass) {
             page('Your tip', 'trouble', true, function () use ($settings, $trouble) {
@@ -670,7 +670,7 @@ function send_headers(): void
     header_remove('X-Powered-By');
 }
 
-/** `$state`: what a script compares, "" for the jar; `$waits`: whether the page looks again. */
+/** `$state`: for the script to compare, "" for the jar. `$waits`: whether the page looks again. */
 function page(string $title, string $state, bool $waits, callable $fragment): void
 {
     send_headers();
@@ -726,7 +726,7 @@ function jar_fragment(array $settings, array $problems, ?string $trouble): void
     purpose_fragment($settings, $trouble === null);
 }
 
-/** One that the owner has to end: there is no use in a form. */
+/** A trouble that only the owner can end: without a form. */
 function lasting_trouble(array $settings): ?string
 {
     if ($settings['shop'] === null || $settings['username'] === null) {
@@ -748,7 +748,7 @@ function form_fragment(array $settings, array $problems): void
     };
     ?>
 <form method="post" action="?">
-<?php /* A browser presses the first button on Enter: that one must take the amount that was typed. */ ?>
+<?php /* On Enter a browser presses the first button: it must take the amount that was typed. */ ?>
 <button class="unseen" name="amount" value="own" tabindex="-1" aria-hidden="true">Tip</button>
 <label for="message">Message <small>optional, up to <?= MESSAGE_MAX ?> characters</small></label>
 <textarea id="message" name="message" rows="2" maxlength="<?= MESSAGE_MAX ?>" <?= $invalid('message') ?>><?= "\n", e(substr(parameter($_POST, 'message'), 0, 1000)) ?></textarea>
@@ -768,7 +768,7 @@ function form_fragment(array $settings, array $problems): void
 <?php
 }
 
-/** What the money does, and the other way to give it. */
+/** What a tip does, and the other way to give one. */
 function purpose_fragment(array $settings, bool $offers_address): void
 {
     $shop = $settings['shop'];
@@ -935,7 +935,7 @@ function script(): string
 {
     return <<<'JS'
 
-// Without it all works as well: the page is loaded anew then, and the text can be selected.
+// Without this script the page reloads by itself, and texts can be selected.
 if (navigator.clipboard) document.documentElement.classList.add("can-copy");
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copies]");
@@ -945,7 +945,7 @@ document.addEventListener("click", async (event) => {
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = label; }, 2000);
 });
-// Look until there is nothing to wait for; a shop that does not answer leaves the invoice there.
+// Look until there is nothing to wait for; if the shop does not answer, the invoice stays.
 let seconds = 3;
 async function look() {
   const here = document.getElementById("tip");
