@@ -9,15 +9,15 @@ PREFIX = "lnbcrt"
 TIMESTAMP_WORDS = 7
 SIGNATURE_WORDS = 104
 
-# What one unit of each multiplier is worth, in tenths of a millisatoshi: a "p" is one tenth.
+# The value of each multiplier, in tenths of a millisatoshi: "p" is one tenth.
 MULTIPLIERS = {"": 10**12, "m": 10**9, "u": 10**6, "n": 10**3, "p": 1}
 
-# A reader skips a field of these whose length is another one.
+# Fields with a fixed length. Readers skip one of any other length.
 FIXED_WORDS = {"p": 52, "s": 52, "h": 52, "n": 53}
 
 
 class Bolt11Error(ValueError):
-    """The text is no valid regtest invoice."""
+    """The text is not a valid regtest invoice."""
 
 
 def encode(
@@ -33,7 +33,7 @@ def encode(
     min_final_cltv_expiry: int = 10,
     features: str = "02024100",
 ) -> str:
-    """Write and sign an invoice; no `amount_msat` leaves the amount to the payer."""
+    """Write and sign an invoice. Without `amount_msat` the payer chooses the amount."""
     hrp = PREFIX + ("" if amount_msat is None else _shorten(amount_msat))
     words = _number(created_at, TIMESTAMP_WORDS)
     words += _field("s", _words(bytes.fromhex(payment_secret)))
@@ -50,7 +50,7 @@ def encode(
 
 
 def decode(text: str) -> dict:
-    """Read an invoice into what lightningd's `decode` says of it, or raise Bolt11Error."""
+    """Read an invoice as lightningd's `decode` does, or raise Bolt11Error."""
     try:
         hrp, words = bech32_decode(text)
     except ValueError as error:
@@ -130,7 +130,7 @@ def _fields(words: bytes) -> dict[str, bytes]:
 
 
 def _recover(signature: bytes, signed: bytes) -> tuple[bytes, bytes]:
-    """Return who signed, and the signature in the DER form that `decode` shows."""
+    """Return the signer's key, and the signature in DER as `decode` shows it."""
     try:
         payee = PublicKey.from_signature_and_message(signature, signed)
         recoverable = ecdsa.deserialize_recoverable(signature)
@@ -140,7 +140,7 @@ def _recover(signature: bytes, signed: bytes) -> tuple[bytes, bytes]:
 
 
 def _signed(hrp: str, words) -> bytes:
-    """What is signed: the data padded with zero bits to whole bytes (coincurve hashes it)."""
+    """The signed bytes: the data, padded with zero bits (coincurve hashes them)."""
     return hrp.encode() + bytes(convertbits(words, 5, 8))
 
 
@@ -160,7 +160,7 @@ def _text(words: bytes) -> str:
 
 
 def _number(value: int, length: int = 1) -> list[int]:
-    """Write a number in as few words as it needs, and at least `length`."""
+    """Write a number in as few 5-bit words as it needs, but at least `length`."""
     length = max(length, -(-value.bit_length() // 5))
     return [value >> 5 * place & 31 for place in reversed(range(length))]
 

@@ -1,9 +1,8 @@
 """BOLT 12 offers, invoice requests and invoices for regtest, field for field as lightningd.
 
-Of each text the encoding, the ids and the signatures are true. The blinded paths have only
-their form: keys and data in them are random, so an onion message would find nobody. Amounts
-in other currencies, recurrence (which is read but never written), fallback addresses and
-paths that begin at a channel are left out.
+Encoding, ids and signatures are real. Blinded paths only look real: their keys and data are
+random, so an onion message would reach nobody. Amounts in other currencies, recurrence (which
+is read but never written), fallback addresses and paths that begin at a channel are left out.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from pyln.proto.bech32 import CHARSET, convertbits
 REGTEST = "06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f"
 DEFAULT_EXPIRY = 7200
 INVOICE_FEATURES = "020000"
-# As recorded: no fees, ten blocks, and any amount that there can be.
+# As recorded: no fees, ten blocks, any amount.
 PAYINFO = "0000000000000000000a00000000000000001d24b2dfac5200000000"
 
 SIGNATURES = range(240, 1001)
@@ -29,7 +28,7 @@ Fields = dict[int, bytes]
 
 
 class Bolt12Error(ValueError):
-    """The text is no valid offer, invoice request or invoice for regtest."""
+    """The text is not a valid offer, invoice request or invoice for regtest."""
 
 
 def encode_offer(
@@ -42,7 +41,7 @@ def encode_offer(
     quantity_max: int | None = None,
     first_node_id: str | None = None,
 ) -> str:
-    """Write an offer; its path is random, so the same terms give another offer each time."""
+    """Write an offer. Its path is random, so each one differs even with equal terms."""
     fields = {
         2: bytes.fromhex(REGTEST),
         8: _maybe_number(amount_msat),
@@ -65,7 +64,7 @@ def encode_request(
     quantity: int | None = None,
     payer_note: str | None = None,
 ) -> str:
-    """Ask for an invoice of that offer, signed by the payer's key of this one request."""
+    """Write a request for an invoice, signed with a payer's key for this request only."""
     fields = {
         0: metadata,
         80: bytes.fromhex(REGTEST),
@@ -87,7 +86,7 @@ def encode_invoice(
     amount_msat: int,
     expiry: int = DEFAULT_EXPIRY,
 ) -> str:
-    """Answer that request with an invoice, signed by the node's key."""
+    """Write the invoice for a request, signed with the node's key."""
     asked = {kind: value for kind, value in _read("lnr", request).items() if kind not in SIGNATURES}
     node_id = key.public_key.format()
     fields = {
@@ -108,7 +107,7 @@ def is_bolt12(text: object) -> bool:
 
 
 def decode(text: str) -> dict:
-    """Read a text into what lightningd's `decode` says of it, or raise Bolt12Error."""
+    """Read a text as lightningd's `decode` does, or raise Bolt12Error."""
     prefix = text[:3].lower()
     if prefix not in NAMES:
         raise Bolt12Error("invalid bech32 string")
@@ -138,7 +137,7 @@ def decode(text: str) -> dict:
 
 
 def offer_id(fields: Fields) -> str:
-    """lightningd's id of the offer that the fields are or answer: the hash of the offer's own."""
+    """lightningd's id of the offer: the Merkle root of the fields that belong to the offer."""
     of_offer = {kind: value for kind, value in fields.items() if _within(kind, OF_OFFERS)}
     return hashlib.sha256(_stream(of_offer)).hexdigest()
 
@@ -169,7 +168,7 @@ def _check_invoice(decoded: dict) -> None:
 
 
 def _merkle_root(fields: Fields) -> bytes:
-    """The root of the tree whose leaves are the fields, each beside a nonce of its own."""
+    """The Merkle root of the fields, each paired with its nonce."""
     records = [(kind, _record(kind, fields[kind])) for kind in sorted(fields)]
     nonce_tag = b"LnNonce" + records[0][1]
     nodes = [
@@ -179,7 +178,7 @@ def _merkle_root(fields: Fields) -> bytes:
     ]
     while len(nodes) > 1:
         pairs = zip(nodes[::2], nodes[1::2], strict=False)
-        # The one that has no partner goes up as it is.
+        # A leaf without a partner moves up unchanged.
         nodes = [_branch(*pair) for pair in pairs] + nodes[len(nodes) // 2 * 2 :]
     return nodes[0]
 
@@ -218,7 +217,7 @@ def _text(prefix: str, fields: Fields) -> str:
 
 
 def _read(prefix: str, text: str) -> Fields:
-    """Read the fields, and refuse those that have no place in such a text."""
+    """Read the fields, and refuse those that this kind of text may not have."""
     joined = re.sub(r"(?<=[^+])\+\s*(?=[^+\s])", "", text)
     if joined not in (joined.lower(), joined.upper()):
         raise Bolt12Error("invalid bech32 string")
@@ -277,7 +276,7 @@ def _bigsize(number: int) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """A number in as few bytes as it needs, and zero in none."""
+    """A number in as few bytes as possible; zero takes none."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
@@ -290,7 +289,7 @@ def _maybe_text(value: str | None) -> bytes | None:
 
 
 def _random_path(first_node_id: str, *lengths: int) -> bytes:
-    """A path in form: an unknown key and data of that length for each hop."""
+    """A path for show: each hop has a random key and random data of that length."""
     path = bytes.fromhex(first_node_id) + _random_point() + bytes([len(lengths)])
     for length in lengths:
         path += _random_point() + length.to_bytes(2, "big") + secrets.token_bytes(length)
@@ -302,7 +301,7 @@ def _random_point() -> bytes:
 
 
 class _Reader:
-    """Takes bytes from the front, or raises."""
+    """Reads bytes from the front, or raises Bolt12Error."""
 
     def __init__(self, data: bytes):
         self.left = data

@@ -1,4 +1,4 @@
-"""Certificates for the stand-ins, which nobody else trusts."""
+"""Self-signed certificates for the stand-ins."""
 
 import datetime
 from ipaddress import ip_address
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(path: Path, name: str = "localhost", days: int = 1) -> Path:
-    """A PEM file with a key and a certificate for this machine."""
+    """Write a PEM file with a key and a certificate for this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""A stand-in name server, over UDP and TCP, for what customers write about their domains."""
+"""A stand-in name server, over UDP and TCP, for the records of customers' domains."""
 
 import json
 import socketserver
@@ -22,9 +22,9 @@ CNAMES_MAX = 8
 
 
 class SandboxDns:
-    """Answers for every name: with the records that were published, or that there is none.
+    """Answers for every name, with its published records or that there are none.
 
-    `fault` is one of FAULTS, or None. `store` keeps the records over a restart.
+    `fault` is one of FAULTS, or None. `store` keeps the records across restarts.
     """
 
     def __init__(self, store: Path | None = None):
@@ -56,7 +56,7 @@ class SandboxDns:
     # -- its records -------------------------------------------------------------
 
     def publish(self, name: str, kind: str, *values: str) -> None:
-        """Write the records of this kind at a name as a zone file has them; no value: none."""
+        """Set a name's records of this kind, written as in a zone file; no values: remove them."""
         with self._lock:
             records = self._records.setdefault(_key(name), {})
             records[kind] = list(values)
@@ -72,7 +72,7 @@ class SandboxDns:
         self.publish(name, "TXT", f'"{escaped}"')
 
     def answer(self, wire: bytes, is_tcp: bool) -> bytes | None:
-        """The answer to one question; None: silence."""
+        """The answer to one question; None for silence."""
         try:
             query = dns.message.from_wire(wire)
             question = query.question[0]
@@ -152,7 +152,7 @@ class _TcpServer(socketserver.ThreadingTCPServer):
 
 
 def _two_servers(stand_in: SandboxDns) -> tuple[_TcpServer, _UdpServer]:
-    """Both on one port, which is free for both."""
+    """Bind both to the same free port."""
     while True:
         tcp = _TcpServer(("127.0.0.1", 0), _Tcp)
         try:

@@ -1,4 +1,4 @@
-"""The weather at a stand-in server: which of its coming calls go wrong, and how."""
+"""Faults of a stand-in server: which of its next calls fail, and how."""
 
 import threading
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Fault:
 
 
 class Faults:
-    """The switches of one server. Every call asks `take(method)` once, from any thread.
+    """The faults of one server. Every call asks `take(method)` once, from any thread.
 
-    `frozen` and `late` calls wait on `thawed`; the server sets it when it is closed or when the
-    weather clears, and then drops the former.
+    `frozen` and `late` calls wait on `thawed`, which the server sets when it is closed or its
+    faults are cleared. Then `frozen` calls are dropped.
     """
 
     def __init__(self):
@@ -38,13 +38,13 @@ class Faults:
         seconds: float = 0.0,
         message: str = "",
     ) -> None:
-        """Let coming calls of `method` (None: of any) go wrong.
+        """Make the next calls of `method` fail (None: of any method).
 
-        The first `passes` of them go well, then `times` go wrong (None: all).
-        `slow` waits `seconds`, then answers; `refuse` answers an error saying `message`;
+        The first `passes` calls succeed, then `times` calls fail (None: all).
+        `slow` waits `seconds`, then answers; `refuse` answers with the error `message`;
         `cut-before` and `cut-after` close the connection before or after doing the work.
-        `late` does the work only when the weather clears (the node alone).
-        `twice` does the work of two such calls that came in the same instant (the panel alone).
+        `late` does the work only when the faults are cleared (node only).
+        `twice` does the work of two calls that arrived at the same instant (panel only).
         """
         if kind not in KINDS:
             raise ValueError(f"{kind} is none of {', '.join(KINDS)}")

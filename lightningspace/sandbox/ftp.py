@@ -1,7 +1,7 @@
-"""A stand-in FTP server (pyftpdlib) in pure-ftpd's manner: it serves the sites of the panel.
+"""A stand-in FTP server (pyftpdlib) that behaves like pure-ftpd and serves the panel's sites.
 
-Each site's directory lies below `root` as ISPConfig lays it out, and users get in as soon as the
-panel's queue has made their site.
+The sites' directories are below `root`, laid out as by ISPConfig. Users can log in as soon as the
+panel's queue has created their site.
 """
 
 import logging
@@ -21,12 +21,12 @@ from pyftpdlib.servers import ThreadedFTPServer
 from lightningspace.sandbox.faults import Fault, Faults
 from lightningspace.sandbox.panel import MadeSite, SandboxPanel
 
-# Its lines hold names, and each connection that is cut is an error to it.
+# It logs names, and treats each connection that is cut as an error.
 logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
-# Without a handler it would set up logging by itself.
+# Without a handler, pyftpdlib would configure logging itself.
 logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
 
-# What is in a new site, with its mode.
+# What a new site contains, with modes.
 SITE_DIRECTORIES = {
     "web": 0o711,
     "log": 0o755,
@@ -46,15 +46,15 @@ FRESH_SITE = {
 
 
 class SandboxFtp:
-    """Listens at `host` and `port`. `certificate` is a PEM file; then TLS is required. Without one
-    it offers AUTH TLS all the same, and answers 500 to it.
+    """Listens at `host` and `port`. With a `certificate` (a PEM file) it requires TLS. Without one
+    it still offers AUTH TLS, and answers 500 to it.
 
     The panel's paths are those of a real server; its "/var/www" is `root` here.
 
-    Switches: `faults` know each command (see faults.py; "refuse" with the whole answer as message,
-    or with "dribble": what the command sends comes by a byte a second); `down` and `up`;
-    `space_bytes` (what may still be written; None: anything). `commands` are all that came, with
-    what they named. `show` is told the domain and the name of each file that gets its name.
+    Switches: `faults` by command (see faults.py; for "refuse" the message is the whole answer, or
+    "dribble": the command's data arrives at one byte a second); `down` and `up`; `space_bytes` (how
+    much may still be written; None: any amount). `commands` are all commands received, with their
+    arguments. `show` is called with the domain and the name of each file that is renamed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SandboxFtp:
         return f"{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Return when it is listening."""
+        """Return once it is listening."""
         self.stopping.clear()
         server = _Server((self.host, self.port), _handler(self, self._certificate))
         self.port = server.address[1]
@@ -92,7 +92,7 @@ class SandboxFtp:
         self._serving.start()
 
     def down(self) -> None:
-        """Cut every connection and refuse new ones until `up`; the files stay."""
+        """Cut all connections and refuse new ones until `up`; the files stay."""
         if self._serving:
             self.stopping.set()
             self._serving.join()
@@ -106,7 +106,7 @@ class SandboxFtp:
         self.down()
 
     def lay_out(self) -> None:
-        """Make the sites' directories, as the panel's queue does, and a link of each name."""
+        """Create the sites' directories, as the panel's queue does, and a symlink for each name."""
         with self._laying_out:
             sites = self.panel.made_sites()
             if sites != self._laid_out:
@@ -133,7 +133,7 @@ class SandboxFtp:
         return next(inside, None)
 
     def local(self, path: str) -> Path:
-        """Where a path of the panel's is."""
+        """Where a path of the panel is on this machine."""
         return self.root / path.removeprefix("/var/www/")
 
     def _serve(self, server: "_Server") -> None:
@@ -161,13 +161,13 @@ class _Server(ThreadedFTPServer):
     poll_timeout = 0.05
 
     def __init__(self, address, handler):
-        # pyftpdlib's own are for all servers of a process.
+        # pyftpdlib shares its own among all servers of a process.
         self._lock, self._exit = threading.Lock(), threading.Event()
         super().__init__(address, handler)
 
 
 class _Users:
-    """What pyftpdlib calls an authorizer, of one connection each."""
+    """pyftpdlib's authorizer, one for each connection."""
 
     def __init__(self, sandbox: SandboxFtp):
         self._sandbox = sandbox
@@ -201,7 +201,7 @@ class _Users:
 
 
 class _Files(AbstractedFS):
-    """A directory that nobody leaves, on a disk that may be full."""
+    """A directory that users cannot leave, on a disk that may be full."""
 
     def open(self, filename, mode):
         is_new = not os.path.exists(filename)
@@ -258,7 +258,7 @@ class _Weather:
             super().process_command(cmd, *args, **kwargs)
 
     def _goes_wrong(self, cmd: str, fault: Fault) -> bool:
-        """Whether nothing is done of the command."""
+        """Whether the command is not carried out."""
         if fault.kind == "slow":
             time.sleep(fault.seconds)
         elif fault.kind == "cut-after":
@@ -305,7 +305,7 @@ class _Weather:
         return super().send(data)
 
     def _cut(self) -> None:
-        """Hang up, whatever is half done."""
+        """Hang up at once."""
         self._is_cut = True
         raw = socket.socket(fileno=os.dup(self._fileno))
         try:
@@ -356,7 +356,7 @@ class _TlsData(_DataWeather, TLS_DTPHandler):
 
 
 def _handler(sandbox: SandboxFtp, certificate: Path | None) -> type:
-    """The class of one server's connections: pyftpdlib keeps its settings there."""
+    """A class for one server's connections, because pyftpdlib keeps settings on the class."""
     if certificate is None:
         return type("Plain", (_WithoutTls,), {"sandbox": sandbox, "dtp_handler": _Data})
     context = SSL.Context(SSL.TLS_SERVER_METHOD)

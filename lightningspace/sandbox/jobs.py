@@ -1,7 +1,7 @@
 """The server's job queue: changes wait for its next run, which carries them out one by one.
 
-Nothing works here. When a job will be done is known as soon as it has come, and all else is
-computed from the clock.
+No thread does any work: a job's end is known when it is queued, and everything else is computed
+from the clock.
 """
 
 import math
@@ -16,7 +16,7 @@ def next_run(since: float, run_seconds: float) -> float:
 
 @dataclass
 class Job:
-    """`run` is when its run begins."""
+    """`run`: when its run begins."""
 
     run: float
     done_at: float
@@ -26,17 +26,17 @@ class Job:
 
 @dataclass
 class JobQueue:
-    """Jobs in their order; those of the last run stay when they are done.
+    """Jobs in order; those of the last run stay after they are done.
 
-    A run takes all jobs that are there when it begins. If one of them changes sites, the web
-    server is reloaded, once, at the end of the run.
+    A run takes all jobs that are queued when it begins. If one of them changes sites, the web
+    server is reloaded once, at the end of the run.
     """
 
     jobs: list[Job] = field(default_factory=list)
     last_reload: float = 0
 
     def add(self, seconds: float, run_seconds: float, server_id: str, reloads: bool) -> Job:
-        """Queue a job that takes so many `seconds`; runs begin by a clock, every `run_seconds`."""
+        """Queue a job that takes `seconds`. Runs begin at multiples of `run_seconds`."""
         self._forget_runs()
         now = clock.now()
         if self.jobs and self.jobs[-1].run >= now:  # a run that has not begun
@@ -50,7 +50,7 @@ class JobQueue:
         return self.jobs[-1].done_at if self.jobs else 0
 
     def waiting(self, server_id: str = "0") -> int:
-        """How many jobs are not done, of this server or ("0") of all; some are for every server."""
+        """How many jobs are not done, of one server or of all ("0"); some are for all servers."""
         now = clock.now()
         servers = ("0", server_id)
         return sum(
@@ -69,12 +69,12 @@ class JobQueue:
 
     @classmethod
     def from_dict(cls, stored: dict) -> "JobQueue":
-        """As `asdict` gave it."""
+        """The inverse of `asdict`."""
         jobs = [Job(**job) for job in stored.get("jobs", [])]
         return cls(jobs, stored.get("last_reload", 0))
 
     def shift(self, seconds: int) -> None:
-        """As if it all had happened later."""
+        """The same queue, moved in time."""
         self.last_reload += seconds
         for job in self.jobs:
             job.run += seconds
@@ -85,7 +85,7 @@ class JobQueue:
         return next((job.run for job in self.jobs if job.done_at > now), float("inf"))
 
     def _forget_runs(self) -> None:
-        """All that have ended, but for the last."""
+        """The runs that have ended, without the last."""
         self.last_reload = self.reloaded()
         kept = min([self._first_open_run(), *(job.run for job in self.jobs[-1:])])
         self.jobs = [job for job in self.jobs if job.run >= kept]

@@ -1,4 +1,4 @@
-"""A stand-in mail server (aiosmtpd): takes every mail and keeps it, unless told otherwise."""
+"""A stand-in mail server (aiosmtpd) that accepts and keeps every mail unless told otherwise."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from aiosmtpd.smtp import AuthResult
 
 from lightningspace.sandbox.faults import Fault, Faults
 
-# Its lines hold addresses.
+# It logs addresses.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
@@ -37,10 +37,10 @@ class Mail:
 
 class SandboxMail:
     """Listens at `url`. `certificate` is a PEM file for STARTTLS, or with `is_smtps` for TLS from
-    the start; `login` are a user and a password that it wants to see, over TLS.
+    the start; `login` is the user and password that it requires, over TLS.
 
-    `faults` know the calls MAIL, RCPT and DATA ("refuse" with the whole answer as message);
-    `refused` are recipients with what they are answered.
+    `faults` by command: MAIL, RCPT and DATA (for "refuse" the message is the whole answer).
+    `refused`: answers by recipient.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class SandboxMail:
                 self._show(mail)
 
     async def _weather(self, server, call: str) -> str | None:
-        """What to answer instead, if anything."""
+        """The answer to give instead, if any."""
         fault = self.faults.take(call)
         return await self._go_wrong(server, fault) if fault else None
 
@@ -148,5 +148,5 @@ class SandboxMail:
 
 class _Controller(Controller):
     def _trigger_server(self):
-        self.port = self.server.sockets[0].getsockname()[1]  # it was 0: any that is free
+        self.port = self.server.sockets[0].getsockname()[1]  # the port was 0: any free one
         super()._trigger_server()

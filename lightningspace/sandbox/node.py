@@ -36,19 +36,19 @@ WALLET_CAPACITY_MSAT = 10_000_000_000
 
 AMOUNT = re.compile(r"([0-9]{1,20})(msat|sat)?|([0-9]{1,10})(?:\.([0-9]{1,11}))?btc")
 
-# Commands that lightningd has of plugins, without which it runs.
+# Commands of plugins that lightningd can run without.
 PLUGINS = {
     "autoclean": ("autoclean-status",),
     "bookkeeper": ("bkpr-listincome",),
     "offers": ("offer", "decode"),
 }
 
-# Their JSON would need a \u escape, which lightningd does not read.
+# Their JSON would need \u escapes, which lightningd does not read.
 UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
 class RpcFailure(Exception):
-    """Answer the call with this error."""
+    """The call is answered with this error."""
 
     def __init__(self, code: int, message: str, data: dict | None = None):
         super().__init__(message)
@@ -58,7 +58,7 @@ class RpcFailure(Exception):
 
 
 class HungUp(Exception):
-    """Close the connection and answer nothing."""
+    """The connection is closed without an answer."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Invoice:
     updated_index: int | None = None
 
     def shown(self) -> dict:
-        """The invoice as listinvoices shows it: what is not known is left out."""
+        """The invoice as listinvoices shows it, without fields that are not known."""
         shown = {name: value for name, value in vars(self).items() if value is not None}
         preimage = shown.pop("preimage")
         if self.status == "paid":
@@ -99,7 +99,7 @@ class Offer:
     used: bool = False
 
     def shown(self) -> dict:
-        """The offer as `offer` answers it; everything else shows its description too."""
+        """The offer as `offer` answers it; other commands also show its description."""
         shown = {name: value for name, value in vars(self).items() if value is not None}
         return shown | {"force_paths": False}
 
@@ -121,8 +121,8 @@ class Copy:
 class SandboxNode:
     """The shop's node at `path`, and a customer's wallet at `wallet_path`.
 
-    With a `store` everything survives the program; the same file opened again
-    is the same node. `calls` holds each (method, params) that the node was sent.
+    With a `store` everything survives a restart; the same file is the same node.
+    `calls` are the (method, params) that the node received.
     """
 
     def __init__(
@@ -134,8 +134,8 @@ class SandboxNode:
     ):
         self.faults = faults or Faults()
         self.wallet_faults = Faults()
-        self.autocleans_paid_invoices = False  # told, not done
-        self.warnings: dict[str, str] = {}  # told with each new invoice
+        self.autocleans_paid_invoices = False  # reported, not done
+        self.warnings: dict[str, str] = {}  # sent with each new invoice
         self._changed = threading.Condition(threading.RLock())
         self._waiters: list[list[Invoice]] = []
         self._records = _Records(store)
@@ -178,7 +178,7 @@ class SandboxNode:
             self._wallet.open()
 
     def stop(self) -> None:
-        """Close both sockets for good; what the store keeps, the next SandboxNode finds."""
+        """Close both sockets for good. The next SandboxNode with this store continues."""
         self.down()
         self._node.remove()
         if self._wallet:
@@ -188,26 +188,26 @@ class SandboxNode:
             self._records.close()
 
     def down(self) -> None:
-        """Be a stopped daemon: its socket file stays, and connecting to it is refused."""
+        """Act as a stopped daemon: the socket file stays, and connections are refused."""
         self._node.close(self._wake)
 
     def up(self) -> None:
         self._node.open()
 
     def lose_plugin(self, name: str) -> None:
-        """Run without this plugin from now on: its commands are unknown."""
+        """Run without this plugin from now on; its commands become unknown."""
         self._node.unknown |= set(PLUGINS[name])
 
     @property
     def waiting(self) -> int:
-        """How many calls of waitanyinvoice are blocked right now."""
+        """How many calls of waitanyinvoice are waiting right now."""
         return len(self._waiters)
 
     def settle(self, payment_hash_or_label: str, received_msat: int | None = None) -> dict:
-        """Let a payment of that invoice arrive, and return the invoice as paid.
+        """Receive a payment of this invoice, and return the paid invoice.
 
-        Raise ValueError where lightningd refuses the payment: the invoice is unknown, not
-        unpaid any more, or `received_msat` is below its amount or above twice that.
+        Raises ValueError where lightningd would refuse the payment: the invoice is unknown or no
+        longer unpaid, or `received_msat` is below its amount or above twice that.
         """
         with self._changed:
             self._expire()
@@ -235,8 +235,8 @@ class SandboxNode:
             if invoice.local_offer_id in self._offers:
                 self._use(self._offers[invoice.local_offer_id])
 
-            # A call that waits already is told of the next payment, whatever its index:
-            # so it gets the lower ones that a restored node counts.
+            # A call that is already waiting gets the next payment whatever its index, even the
+            # lower ones of a restored node.
             for waiter in self._waiters:
                 waiter.append(invoice)
             self._waiters.clear()
@@ -244,10 +244,10 @@ class SandboxNode:
             return invoice.shown()
 
     def forget_newer_than(self, pay_index: int) -> None:
-        """Be restored from a backup made right after that payment.
+        """Restore a backup that was made right after this payment.
 
-        The node is the same one, the later payments never reached it: their
-        invoices are unpaid again, and the next payment counts from here.
+        The node keeps its id, but the later payments never happened here: their
+        invoices are unpaid again, and pay_index continues from this payment.
         """
         with self._changed:
             kept = bisect.bisect_right(self._paid, pay_index, key=_by_pay_index)
@@ -262,7 +262,7 @@ class SandboxNode:
             self._save()
 
     def copied(self) -> Copy:
-        """What a backup of now has."""
+        """A backup of the present state."""
         with self._changed:
             return Copy(
                 dict(self._counters),
@@ -272,9 +272,10 @@ class SandboxNode:
             )
 
     def restore(self, copy: Copy) -> None:
-        """Be restored from a backup: nothing since then ever happened here.
+        """Restore a backup: nothing since then ever happened here.
 
-        The wallet knows what it has paid; the node is the same one, and counts from there.
+        The wallet still knows what it paid. The node keeps its id, and pay_index continues from
+        the backup.
         """
         with self._changed:
             known = {"invoice": self._by_label, "offer": self._offers, "income": self._income}
@@ -295,7 +296,7 @@ class SandboxNode:
             self._save()
 
     def forget_offer(self, offer_id: str) -> None:
-        """Be restored from a backup made before that offer: all that came of it is lost too."""
+        """Restore a backup made before this offer; its invoices and payments are lost as well."""
         with self._changed:
             del self._offers[offer_id]
             self._records.remove("offer", offer_id)
@@ -323,7 +324,7 @@ class SandboxNode:
             "pay": 0,
         }
         self._payments = self._records.all("payment")
-        # What the bookkeeper plugin knows, of deleted invoices too.
+        # What the bookkeeper plugin knows, including deleted invoices.
         self._income = self._records.all("income")
         self._know(
             [Offer(**record) for record in self._records.all("offer").values()],
@@ -360,7 +361,7 @@ class SandboxNode:
         while self._expiring and self._expiring[0][0] <= now:
             expires_at, label = heapq.heappop(self._expiring)
             invoice = self._by_label.get(label)
-            # A deleted invoice's label may stand for a younger one by now.
+            # The label of a deleted invoice may have been used again.
             if invoice and invoice.status == "unpaid" and invoice.expires_at == expires_at:
                 invoice.status = "expired"
                 invoice.updated_index = self._next("updated")
@@ -370,7 +371,7 @@ class SandboxNode:
         with self._changed:
             self._changed.notify_all()
 
-    # What the node answers; parameters are named as lightningd names them
+    # The node's answers; parameters have lightningd's names
 
     def _getinfo(self, node_id: str, alias: str, path: Path) -> dict:
         return {
@@ -403,7 +404,7 @@ class SandboxNode:
         description,
         expiry=WEEK,
         preimage=None,
-        # The stand-in has no private channels that could be exposed.
+        # The stand-in has no private channels to expose.
         exposeprivatechannels=None,
         deschashonly=False,
     ) -> dict:
@@ -422,7 +423,7 @@ class SandboxNode:
             message = "Description greater than 639 bytes invalid"
             raise RpcFailure(INVALID_PARAMS, f"{message} (description length {length})")
         if expiry >= 2**60:
-            # The real one dies of it (and of negative ones, which wrap to such numbers).
+            # The real one crashes on this (and on negative numbers, which wrap to such).
             raise HungUp
 
         payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
@@ -490,7 +491,7 @@ class SandboxNode:
 
     def _waitanyinvoice(self, lastpay_index=0, timeout=None) -> dict:
         last = _unsigned("lastpay_index", lastpay_index)
-        # The real one keeps it signed: -1 and 2^63 mean that anything comes after them.
+        # The real one keeps it signed: every index is above -1 and 2^63.
         last -= 2**64 if last >= 2**63 else 0
         timeout = None if timeout is None else _unsigned("timeout", timeout)
         with self._changed:
@@ -538,7 +539,7 @@ class SandboxNode:
         if invoice.description is None:
             raise RpcFailure(908, "Invoice description already removed")
         invoice.description = None
-        # The answer was recorded without the updated_index that later ones show.
+        # The recorded answer lacks the updated_index that later ones have.
         shown = invoice.shown()
         invoice.updated_index = self._next("updated")
         self._save(invoice)
@@ -580,7 +581,7 @@ class SandboxNode:
             issuer=issuer,
             absolute_expiry=absolute_expiry,
             quantity_max=quantity_max,
-            # The wallet is the node's only peer, so every path to the node begins there.
+            # The wallet is the node's only peer, so every path to the node begins with it.
             first_node_id=self.wallet_id,
         )
         with self._changed:
@@ -633,7 +634,7 @@ class SandboxNode:
         self._save(offer)
 
     def _switch_off(self, offer: Offer) -> None:
-        """Let nobody fetch from the offer any more, nor pay what was fetched from it."""
+        """Disable an offer, and the invoices that were fetched from it."""
         offer.active = False
         for invoice in self._by_label.values():
             if invoice.local_offer_id == offer.offer_id and invoice.status == "unpaid":
@@ -642,7 +643,7 @@ class SandboxNode:
         self._save(offer)
 
     def _answer(self, request: str) -> str:
-        """Answer a payer's request with an invoice, or raise ValueError with the reason why not."""
+        """The invoice for a payer's request. Raises ValueError with the reason why not."""
         asked = bolt12.decode(request)
         now = clock.now()
         offer = self._offers.get(asked["offer_id"])
@@ -738,8 +739,7 @@ class SandboxNode:
     ) -> dict:
         """Ask the offer's node for an invoice.
 
-        The note goes as it is: this wallet stands for every other one, and its owner types
-        what he likes.
+        The note is sent unescaped: this wallet stands for all those that are not lightningd's.
         """
         terms = _bolt12("offer", offer, "lno")
         _unsigned("timeout", timeout)
@@ -777,7 +777,7 @@ class SandboxNode:
                 ) from reason
 
     def _xpay(self, invstring, amount_msat=None, retry_for=60, payer_note=None) -> dict:
-        """Pay an invoice, or fetch one from an offer and pay that."""
+        """Pay an invoice, or an offer by fetching an invoice from it."""
         if isinstance(invstring, str) and invstring.lower().startswith("lno1"):
             fetched = self._fetchinvoice(invstring, amount_msat, payer_note=payer_note)
             invstring, amount_msat = fetched["invoice"], None
@@ -805,7 +805,7 @@ class SandboxNode:
         with self._changed:
             if payment_hash in self._payments:
                 first = self._payments[payment_hash]
-                # The real one's first answer has a fraction of the second, the later ones not.
+                # The real one's first answer has fractions of a second, later ones do not.
                 return {**first, "created_at": int(first["created_at"])}
             late = clock.now() - terms["created_at"] - terms["expiry"]
             if late >= 0:
@@ -820,8 +820,8 @@ class SandboxNode:
                 )
             invoice = self._by_hash.get(payment_hash)
             try:
-                # The node never sees the text that is paid: the hash and the secret must do.
-                # A BOLT 12 invoice has its secret in a path, true if the signature was.
+                # The node does not see the text that is paid, only hash and secret.
+                # The secret of a BOLT 12 invoice is in a path; the signature vouches for it.
                 secret = terms.get("payment_secret")
                 if not invoice or secret not in (None, payment_secret_of(invoice.preimage)):
                     raise ValueError("no such invoice")
@@ -887,7 +887,7 @@ def _label(value) -> str:
 
 
 def _unsigned(name: str, value) -> int:
-    """Read an unsigned number; negative ones wrap around, as they do in the real one."""
+    """Read an unsigned number; negative ones wrap around, as in the real one."""
     if type(value) is str and re.fullmatch("-?[0-9]{1,20}", value):
         value = int(value)
     if type(value) is not int or not -(2**63) <= value < 2**64:
@@ -928,7 +928,7 @@ def _bolt12(name: str, value, prefix: str = "ln") -> dict:
 
 
 def _terms(name: str, value) -> dict:
-    """Read an invoice of either kind into what a payer must know of it."""
+    """Read a BOLT 11 or BOLT 12 invoice into what a payer needs."""
     if not bolt12.is_bolt12(value):
         return _bolt11(name, value)
     terms = _bolt12(name, value, "lni")
@@ -957,19 +957,19 @@ def _quantity(value, most: int | None) -> int | None:
 
 
 def _is_text(value) -> bool:
-    """Can it be written as UTF-8 at all?"""
+    """Whether it can be written as UTF-8 at all."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 class _Records:
-    """Keyed JSON records in an SQLite file, or nowhere; whoever calls holds the node's lock."""
+    """Keyed JSON records in an SQLite file, or nowhere. Callers hold the node's lock."""
 
     def __init__(self, store: Path | None):
         self._database = None
         if store is None:
             return
         self._database = sqlite3.connect(store, check_same_thread=False)
-        # The sandbox may lose its last moments with the machine: there is no money in it.
+        # A crash of the machine may lose the last moments: there is no real money in it.
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute(
@@ -1001,14 +1001,14 @@ class _Records:
             self._database.commit()
 
     def close(self) -> None:
-        """Keep nothing from here on."""
+        """Store nothing from now on."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
 
 class _Endpoint:
-    """JSON-RPC on a unix socket, a thread for each connection."""
+    """JSON-RPC on a unix socket, with a thread for each connection."""
 
     def __init__(self, path: Path, methods: dict[str, Callable[..., dict]], faults: Faults):
         self.path = path
@@ -1032,7 +1032,7 @@ class _Endpoint:
         self._faults.thawed.clear()
         self.remove()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The kernel takes 107 bytes of path, and temporary directories can be longer.
+        # The kernel accepts paths up to 107 bytes, and temporary directories can be longer.
         directory = os.open(self.path.parent, os.O_DIRECTORY | os.O_RDONLY)
         try:
             listener.bind(f"/proc/self/fd/{directory}/{self.path.name}")
@@ -1045,7 +1045,7 @@ class _Endpoint:
         self._accepting.start()
 
     def close(self, wake: Callable[[], None] = lambda: None) -> None:
-        """Close everything; `wake` stirs the calls that sleep elsewhere, to see `closing`."""
+        """Close everything. `wake` wakes calls that sleep elsewhere, so that they see `closing`."""
         if not self.is_open:
             return
         self.closing.set()
@@ -1118,7 +1118,7 @@ class _Endpoint:
             if self.closing.is_set():
                 raise HungUp
         elif fault.kind == "refuse":
-            # "205: no route" says which code the error has.
+            # "205: no route" sets the error's code.
             parsed = re.fullmatch(r"(?:(-?[0-9]+): *)?(.*)", fault.message, re.S)
             raise RpcFailure(int(parsed[1] or -1), parsed[2])
         elif fault.kind == "cut-before":
@@ -1132,7 +1132,7 @@ class _Endpoint:
 
 
 def _named(answer: Callable[..., dict], params: dict | list) -> dict:
-    """Match what was sent to what the method takes; nulls mean what leaving them out means."""
+    """Match the given parameters to the method's; null is the same as leaving one out."""
     known = inspect.signature(answer).parameters
     if isinstance(params, list):
         if len(params) > len(known):
@@ -1150,7 +1150,7 @@ def _named(answer: Callable[..., dict], params: dict | list) -> dict:
 
 
 def _requests(connection: socket.socket):
-    """Find the JSON objects in the stream, however they are cut into pieces."""
+    """The JSON objects in a stream, however it is split into chunks."""
     utf8 = codecs.getincrementaldecoder("utf-8")()
     decoder = json.JSONDecoder()
     text = ""

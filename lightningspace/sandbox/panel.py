@@ -1,8 +1,7 @@
-"""A stand-in ISPConfig 3.2.12: its remote/json.php over HTTP, and the traps behind it.
+"""A stand-in ISPConfig 3.2.12: its remote/json.php over HTTP, pitfalls included.
 
-What it answers is held against the real server's recorded answers by
-tests/sandbox/test_panel.py. It serves no sites and no mail: it keeps the
-records that a real panel would build them from.
+tests/sandbox/test_panel.py compares its answers with recorded answers of the
+real one. It serves no sites and no mail: it only keeps the records.
 """
 
 import base64
@@ -45,11 +44,11 @@ FRESH_SITE_KB = 28
 WELCOME_MAIL_BYTES = 2048
 
 RESTART_SECONDS = 0.5
-# What the server says of itself, by section.
+# The server's settings, by section.
 SERVER_INI = Path(__file__).parent / "server.ini"
-# The changes after which the web server is reloaded.
+# Changes to these tables reload the web server.
 OF_THE_WEB = ("site", "alias")
-# What MariaDB in its strict mode refuses to store longer.
+# Column lengths: MariaDB in strict mode refuses longer values.
 LONGEST = {"allow_override": 255}
 
 WEAK_PASSWORD = (
@@ -70,23 +69,23 @@ BAD_GATEWAY = (
 
 
 class Refusal(Exception):
-    """The panel says no: HTTP 200, code remote_fault, this message."""
+    """The panel refuses: HTTP 200, code remote_fault, this message."""
 
 
 class Fatal(Exception):
-    """PHP dies: HTTP 500 and an empty body."""
+    """PHP crashes: HTTP 500 and an empty body."""
 
 
 @dataclass
 class Row:
-    """`live_at`: when the queue has carried it out; `run`: the run that does, or did."""
+    """`live_at`: when the queue will have carried it out. `run`: the run that does it."""
 
     record: dict
     live_at: float
     run: float = 0
     password: str | None = None
     login_broken: bool = False
-    # When the server takes its ssl_letsencrypt back, and its ssl with that or not.
+    # When the server resets its ssl_letsencrypt, and whether its ssl as well.
     taken_back_at: float | None = None
     ssl_before: str = "n"
 
@@ -100,7 +99,7 @@ class MadeSite(NamedTuple):
 
 @dataclass
 class Draft:
-    """A record about to be stored: `given` by the caller, `values` with the old ones beneath."""
+    """A record about to be stored. `given`: by the caller. `values`: those over the old ones."""
 
     panel: "SandboxPanel"
     kind: "Kind"
@@ -118,7 +117,7 @@ Filter = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of record: its table, the columns of a fresh one, the rules in their order."""
+    """One kind of record: its table, the columns of a new one, its rules in order."""
 
     name: str
     method: str
@@ -129,18 +128,18 @@ class Kind:
     filters: dict[str, list[Filter]] = field(default_factory=dict)
     password: str | None = None
     readonly: frozenset[str] = frozenset()
-    # Written anew by every add and update that does not name them.
+    # Reset by every add and update that does not name them.
     reset: dict[str, str] = field(default_factory=dict)
 
     def stored(self, column: str, value: object) -> str | None:
-        """`value` as a SELECT would give it back."""
+        """`value` as a SELECT would return it."""
         text = php_text(value)
         if self.columns[column] in ("y", "n") and column != "php" and text not in ("y", "n"):
-            # A checkbox knows 'y' alone: JSON true and 1 are stored as 'n', other words as ''.
+            # A checkbox accepts only "y": JSON true and 1 are stored as "n", other words as "".
             return "n" if text in ("", "1") else ""
         for change in self.filters.get(column, ()):
             text = change(text)
-        # Its tables hold three bytes a character.
+        # Its tables are utf8mb3: three bytes a character.
         return text if column == self.password else re.sub("[^\0-\uffff]", "????", text)
 
 
@@ -162,7 +161,7 @@ def columns(text: str) -> dict[str, str | None]:
 
 
 def ascii_domain(text: str) -> str:
-    """The domain in its DNS form, "" if it has none. A leading dot passes, as at the real one."""
+    """The domain in A-labels, "" if it has none. A leading dot passes, as in the real one."""
     try:
         labels = [ascii_label(x) for x in idna.uts46_remap(text, std3_rules=False).split(".")]
     except UnicodeError:
@@ -173,7 +172,7 @@ def ascii_domain(text: str) -> str:
 
 
 def ascii_label(label: str) -> str:
-    """In its DNS form. Raises UnicodeError for what looks like one and is none."""
+    """The name in A-labels. Raises UnicodeError for malformed ones."""
     if label.startswith("xn--"):
         label[4:].encode().decode("punycode")
     elif label[2:4] == "--":
@@ -182,7 +181,7 @@ def ascii_label(label: str) -> str:
 
 
 def ascii_address(text: str) -> str:
-    """With its domain, or what is one all by itself, in the DNS form; line by line."""
+    """Each line's address or domain with its domain in A-labels."""
     split = (line.rpartition("@") for line in text.split("\n"))
     return "\n".join(local + at + ascii_domain(domain) for local, at, domain in split)
 
@@ -225,8 +224,8 @@ def filtering(filters: list[Filter], names: str) -> dict[str, list[Filter]]:
     return dict.fromkeys(names.split(), filters)
 
 
-# Rules: what a rule finds wrong, "" if nothing. The panel ends the messages of its own
-# validators with <br /> and those of custom ones with <br>; callers see the difference.
+# Rules return what is wrong, "" if nothing. The panel ends messages of its own validators with
+# <br /> and those of custom ones with <br>; callers see the difference.
 
 
 def standard(message: str) -> str:
@@ -269,8 +268,8 @@ def good_password(column: str) -> Rule:
 
 
 def is_strong(password: str) -> bool:
-    """Whether its strength is "Good". To the panel a backslash is no sign, as nothing beyond ASCII
-    is, of which it counts the bytes.
+    """Whether its strength is "Good". The panel does not count backslashes and non-ASCII characters
+    as symbols, and measures the length in bytes.
     """
     classes = (r"[a-z]", r"[A-Z]", r"[0-9]", r"""[`~!@#$%^&*()_+|=\-\[\]}{';:/?.>,<" ]""")
     variety = sum(bool(re.search(each, password)) for each in classes)
@@ -294,7 +293,7 @@ def domain_is_free(draft: Draft) -> str:
 
 
 def username_is_free(draft: Draft) -> str:
-    # Logins are compared, not clients: a client left half made does not hold its name.
+    # Compared with logins, not clients: an incomplete client does not reserve its name.
     login = None if draft.panel.races else draft.panel.login(draft.text("username"))
     return custom("username_error_unique") if login and login["client_id"] != str(draft.id) else ""
 
@@ -655,19 +654,19 @@ FORWARD = Kind(
 OWNED = (SITE, ALIAS, FTP, SHELL, DATABASE_USER, DATABASE, MAIL_DOMAIN, MAILBOX, FORWARD)
 KINDS = {kind.name: kind for kind in (CLIENT, *OWNED)}
 
-# The panel's own logins, one for each client beside the administrator's.
+# Logins to the panel: the administrator's, and one for each client.
 SYS_USER = columns("""
     username= passwort modules=dashboard,mail,sites,dns,tools,help startmodule=dashboard
     app_theme=default typ=user active=1 language=en groups= default_group= client_id= id_rsa=
     ssh_rsa= lost_password_function=1 lost_password_hash= lost_password_reqtime otp_type=none
     otp_data otp_recovery otp_attempts=0
 """)
-# What is told of an additional PHP version without get_full_data.
+# An additional PHP version without get_full_data.
 PHP_TEXT = ("name", "php_fpm_init_script", "php_fpm_ini_dir", "php_fpm_pool_dir")
 SQL_ESCAPES = str.maketrans(
     {"\0": r"\0", "\n": r"\n", "\r": r"\r", "\x1a": r"\Z"} | {c: "\\" + c for c in "\\'\""}
 )
-# What the client lock switches off, and by which column.
+# What the client lock switches off, by table and column.
 LOCKED_BY = {
     "site": "active",
     "ftp": "active",
@@ -688,7 +687,7 @@ def is_done(row: Row) -> bool:
 
 
 def is_counted(row: Row) -> bool:
-    """Whether the server has looked what space it uses, since it came live."""
+    """Whether the server has measured its usage since it went live."""
     return clock.now() >= row.live_at + QUOTA_REFRESH_SECONDS
 
 
@@ -697,7 +696,7 @@ def _has_certificate(site: dict) -> bool:
 
 
 def is_hashed(params: dict) -> bool:
-    """Whether the caller says that the password is a hash, to be stored as it is."""
+    """Whether the caller says that the password is already a hash."""
     return php_text(params.get("_ispconfig_pw_crypted")) == "1"
 
 
@@ -708,7 +707,7 @@ def crypt_like(password: str) -> str:
 
 
 def as_hashed(kind: Kind, password: str) -> str:
-    """What the panel makes of a password before it hashes it: that opens it."""
+    """The password as the panel changes it before hashing: the changed one works."""
     if kind is DATABASE_USER:
         return password.translate(SQL_ESCAPES)
     if kind is MAILBOX:
@@ -734,22 +733,21 @@ def rights(userid: str, groupid: str, group: str = "riud") -> dict[str, str]:
 class SandboxPanel:
     """ISPConfig as the shop sees it.
 
-    Switches for tests and demonstrations: `faults` (see faults.py; `refuse` also knows the
-    messages "HTTP <status>", "garbage" and "dribble"), `before_call` (told of each method as its
-    call comes in), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
-    (methods the remote user may not call), `web_config` (what the server says of its web server,
-    and what new sites get of it), `disk_kb` (what quota_get_by_user says of a site, by its id),
-    `database_bytes` and `mail_bytes` (the same of databases and mailboxes), `php_versions` (id
-    and name of what the servers have beside their own PHP) and `no_certificates` (Let's Encrypt
-    gives none; `certificates_asked` has the names of each that the server was to fetch).
+    Switches for tests and demonstrations: `faults` (see faults.py; for `refuse` the messages
+    "HTTP <status>", "garbage" and "dribble" are special), `before_call` (called with the method of
+    each call), `delays` (seconds by method, "*" for the others), `maintenance`, `forbidden`
+    (methods that the remote user may not call), `web_config` (the server's web settings, defaults
+    of new sites included), `disk_kb` (usage by site id), `database_bytes` and `mail_bytes` (usage
+    of databases and mailboxes), `php_versions` (id and name of additional PHP versions) and
+    `no_certificates` (Let's Encrypt issues none; `certificates_asked` are the names of each one
+    that the server should fetch).
 
-    The queue (see jobs.py): `queue_seconds` and, of one kind of record, `job_seconds` say how long
-    one change takes, 0 being at once; `run_seconds` how far apart its runs begin (0: at once). With
-    `restarts`, a run that has changed sites restarts the web server, which is the panel's too:
-    connections that were open are cut when they are used again, and for half a second new ones
-    are refused. With `kept_hang` they are not cut, and get no answer, as where the panel's PHP is
-    mod_fcgid's and Apache's mpm_itk. While a client_add is under way, each other call takes
-    `slowed_seconds` longer.
+    The queue (see jobs.py): a change takes `queue_seconds`, or `job_seconds` for its kind of record
+    (0: no time); runs begin `run_seconds` apart (0: at once). With `restarts`, a run that changes
+    sites restarts the web server, which also serves the panel: open connections are cut when they
+    are used again, and new ones are refused for half a second. With `kept_hang` open connections
+    are never answered instead, as with mod_fcgid and mpm_itk. During a client_add, every other call
+    takes `slowed_seconds` longer.
     """
 
     def __init__(
@@ -794,7 +792,7 @@ class SandboxPanel:
         self._next_id: dict[str, int] = {}
         self._queue = JobQueue()
         self._adding_clients = 0
-        self._clear: dict[str, str] = {}  # what was hashed, by its hash
+        self._clear: dict[str, str] = {}  # passwords by hash
         self.races = False
         self._methods = self._make_methods()
         self._db = self._open(store) if store else None
@@ -808,7 +806,7 @@ class SandboxPanel:
         return f"http://127.0.0.1:{self.port}/remote/json.php"
 
     def start(self) -> None:
-        """Return when the panel is listening."""
+        """Return once the panel is listening."""
         self._server = _Server(("127.0.0.1", self.port), self)
         self.port = self._server.server_address[1]
         threading.Thread(
@@ -816,7 +814,7 @@ class SandboxPanel:
         ).start()
 
     def down(self) -> None:
-        """Close every connection and refuse new ones until `up`; what is stored stays."""
+        """Close all connections and refuse new ones until `up`; the records stay."""
         if self._server:
             self._server.close()
             self._server = None
@@ -839,25 +837,25 @@ class SandboxPanel:
             return [dict(row.record) for row in self._rows[kind].values()]
 
     def password_of(self, kind: str, id: int | str) -> str | None:
-        """The password that opens it, None when it has none or a re-hash has broken it.
+        """The password that works; None if there is none or it was hashed twice.
 
-        A database user's is not the one that was sent where that has quotes or backslashes, nor
-        a mailbox's where it goes beyond ASCII.
+        It differs from the one that was sent if a database user's contains quotes or backslashes,
+        or a mailbox's contains non-ASCII characters.
         """
         row = self.find(kind, id)
         return row.password if row else None
 
     def is_live(self, kind: str, id: int | str) -> bool:
-        """Whether the record is there and the queue has carried it out."""
+        """Whether the record exists and the queue has carried it out."""
         row = self.find(kind, id)
         if row is None:
             return False
         with self._lock:
-            # The web server learns of its sites at the end of a run.
+            # The web server is reloaded at the end of a run.
             return self._queue.has_ended(row.run) if kind in OF_THE_WEB else is_done(row)
 
     def ftp_directory(self, username: str, password: str) -> str | None:
-        """Where the FTP server lets this user in; None if it does not, or does not yet."""
+        """This user's directory at the FTP server; None if the login fails, or fails as yet."""
         with self._lock:
             for row in self._rows["ftp"].values():
                 record = row.record
@@ -868,7 +866,7 @@ class SandboxPanel:
         return None
 
     def made_sites(self) -> list[MadeSite]:
-        """The sites that the queue has made."""
+        """The sites that the queue has created."""
         with self._lock:
             shells = [row.record for row in self._rows["shell"].values() if is_done(row)]
             jails = {shell["dir"] for shell in shells if shell["chroot"] == "jailkit"}
@@ -880,13 +878,13 @@ class SandboxPanel:
         return MadeSite(row.record["domain"], row.record["document_root"], is_served, has_jail)
 
     def can_log_in(self, client_id: int | str) -> bool:
-        """Whether the client's own login at the panel works."""
+        """Whether the client can log in to the panel."""
         row = self.find("client", client_id)
         login = row and self.login(row.record["username"])
         return bool(login) and login["active"] == "1" and not row.login_broken
 
     def half_make(self, client_id: int | str) -> None:
-        """Leave the client as a client_add that was killed half-way does."""
+        """Leave the client as a client_add does that was killed half-way."""
         with self._lock:
             row = self.find("client", client_id)
             row.record.update(created_at=None, id_rsa=None, ssh_rsa="")
@@ -895,12 +893,12 @@ class SandboxPanel:
             self._commit()
 
     def jobs_of_others(self, for_seconds: int) -> None:
-        """Let other customers' changes keep the queue busy, and ours waiting behind them."""
+        """Keep the queue busy with other customers' changes, so that ours wait behind them."""
         with self._lock:
             self._queue.add(for_seconds, self.run_seconds, "0", reloads=False)
 
     def seconds_to_go(self) -> int:
-        """How long it takes until the queue is empty, if nothing comes."""
+        """How long until the queue is empty, if nothing is added."""
         with self._lock:
             return math.ceil(max(0, self._queue.ends_at() - clock.now()))
 
@@ -910,24 +908,24 @@ class SandboxPanel:
             return self._queue.reloaded() if self.restarts else 0
 
     def forget_sessions(self) -> None:
-        """Let every session end before its time, as at a panel that was restored."""
+        """End all sessions early, as in a restored panel."""
         with self._lock:
             self._sessions.clear()
 
     def lock_out(self) -> None:
-        """Take the coming five minutes' calls for those of somebody who guesses passwords."""
+        """Refuse all calls for five minutes, as after too many failed logins."""
         with self._lock:
             self._failures = [clock.now()] * LOCKOUT_FAILURES
 
     def snapshot(self) -> bytes:
-        """All records and the queue as they are, for `go_back`."""
+        """The present records and queue, for `go_back`."""
         with self._lock:
             return pickle.dumps((self._rows, self._next_id, self._queue, self._clear))
 
     def go_back(self, snapshot: bytes, later: int = 0) -> None:
-        """Have the records of then and nothing else: no session, no call noted, fair weather.
+        """Return to those records: without sessions, noted calls or faults.
 
-        As if it all was made so many seconds `later`. For a panel without a store.
+        Their times are moved by `later` seconds. For a panel without a store.
         """
         with self._lock:
             self._rows, self._next_id, self._queue, self._clear = pickle.loads(snapshot)
@@ -944,13 +942,13 @@ class SandboxPanel:
             self._next_id[KINDS[kind].table] = id
 
     def use_timings(self, path: Path) -> None:
-        """Take as long for each call as was measured: {method: {p50, p95, max}} in ms."""
+        """Delay each call as measured: {method: {p50, p95, max}} in ms."""
         measured = json.loads(Path(path).read_text(encoding="utf-8"))
         spreads = {
             name.split(" (")[0]: tuple(spread[key] / 1000 for key in ("p50", "p95", "max"))
             for name, spread in measured.items()
         }
-        # Calls that were not measured take what a typical one does.
+        # Calls that were not measured take as long as a typical one.
         typical = tuple(statistics.median(column) for column in zip(*spreads.values(), strict=True))
         self._timings = {"*": typical} | spreads
 
@@ -1009,8 +1007,8 @@ class SandboxPanel:
             return self._rows[kind].get(int(id)) if str(id).isdecimal() else None
 
     def others(self, draft: Draft) -> list[Row]:
-        """The rows of the draft's table beside its own, as far as its rules see them."""
-        if self.races and draft.kind.table != "web_domain":  # that has a unique key
+        """The other rows of the draft's table, as far as its rules can see them."""
+        if self.races and draft.kind.table != "web_domain":  # that one has a unique key
             return []
         kinds = [kind.name for kind in KINDS.values() if kind.table == draft.kind.table]
         return [row for kind in kinds for id, row in self._rows[kind].items() if id != draft.id]
@@ -1018,7 +1016,7 @@ class SandboxPanel:
     # Answers
 
     def answer(self, method: str, body: bytes, races: bool = False) -> tuple[int, bytes]:
-        """The HTTP status and body. `races`: it does not see what the call before it has added."""
+        """HTTP status and body. `races`: the call does not see what the previous one added."""
         try:
             params = self._read(method, body)
             return 200, self._perform(method, params, races)
@@ -1176,7 +1174,7 @@ class SandboxPanel:
         return given if isinstance(given, dict) else {}
 
     def _owner(self, client_id: object) -> tuple[int, dict]:
-        """The client's id and what its records carry; 0 or none at all is the administrator."""
+        """The client's id, and its records' owner columns; 0 or no id is the administrator."""
         text = php_text(client_id)
         if text in ("", "0"):
             return 0, {"sys_userid": "1", "sys_groupid": "1"}
@@ -1190,7 +1188,7 @@ class SandboxPanel:
         raise Refusal(f"Invalid client_id {text}")
 
     def _validate(self, kind: Kind, id: int | None, old: dict, given: dict) -> dict[str, str]:
-        """What the caller gave of this kind's columns, as it will be stored."""
+        """The given values of this kind's columns, as they will be stored."""
         changes = {
             column: kind.stored(column, value)
             for column, value in given.items()
@@ -1258,7 +1256,7 @@ class SandboxPanel:
         return self._change(kind, params.get("primary_id"), given, client_id, owner)
 
     def _change(self, kind: Kind, primary_id: object, given: dict, client_id=0, owner=None) -> int:
-        """Merge `given` into the record, move it to `client_id` unless 0; 1 if it changed."""
+        """Merge `given` into the record; move it to `client_id` unless 0. 1 if it changed."""
         id = int(primary_id) if php_text(primary_id).isdecimal() else 0
         row = self._row_in_table(kind, id)
         old = dict(row.record) if row else {}
@@ -1283,7 +1281,7 @@ class SandboxPanel:
         return 1
 
     def _ask_for_certificate(self, name: str, old: dict, new: dict, job: Job) -> None:
-        """A site asks when it is told to have one anew, and when an alias of it changes."""
+        """A site asks for a certificate when it is told to have one, and when an alias changes."""
         if name not in OF_THE_WEB:
             return
         site = self.find("site", new["parent_domain_id"] if name == "alias" else new["domain_id"])
@@ -1304,7 +1302,7 @@ class SandboxPanel:
             self._save("site", int(site.record["domain_id"]), site)
 
     def _take_back(self) -> None:
-        """What the server does when its job has failed."""
+        """What the server does after its job failed."""
         for id, row in self._rows["site"].items():
             if row.taken_back_at is not None and row.taken_back_at <= clock.now():
                 row.record |= {"ssl": row.ssl_before, "ssl_letsencrypt": "n"}
@@ -1321,7 +1319,7 @@ class SandboxPanel:
         return self._lookup(kind, params.get("primary_id"))
 
     def _lookup(self, kind: Kind, wanted: object) -> object:
-        """One record or None for an id, a list for a dict of columns."""
+        """For an id one record or None, for a dict of columns a list."""
         if isinstance(wanted, dict):
             known = {kind.id_column, *rights("", ""), *kind.columns}
             if not wanted or not wanted.keys() <= known:
@@ -1333,7 +1331,7 @@ class SandboxPanel:
         if re.fullmatch(r"-\d+|0+", text):
             raise Refusal("The ID has to be > 0 or -1.")
         if not text.isdecimal():
-            # Spliced into the SQL, which fails, and the failure reads as nothing found.
+            # It is spliced into the SQL, which fails; the failure looks like "nothing found".
             return []
         row = self._row_in_table(kind, int(text))
         return row.record if row else None
@@ -1358,7 +1356,7 @@ class SandboxPanel:
                     self._save("database", database_id, row)
         return 1
 
-    # Sites and extra domains share a table, and so the ids and each other's calls.
+    # Sites and extra domains share a table, so ids are shared and each other's calls work.
 
     def _kind_in_table(self, kind: Kind, id: int) -> str:
         shared = (k.name for k in KINDS.values() if k.table == kind.table)
@@ -1454,7 +1452,7 @@ class SandboxPanel:
             row.login_broken = False
             login["passwort"] = record["password"]
         elif "password" not in given and record["password"] and not is_hashed(given):
-            # The stored hash is taken for a new password and hashed again.
+            # The stored hash is mistaken for a new password and hashed again.
             row.password, row.login_broken, changed = None, True, 1
             record["password"] = login["passwort"] = crypt_like(record["password"])
         self._change_login(id, **login)
@@ -1463,10 +1461,10 @@ class SandboxPanel:
         return changed
 
     def _apply_client_lock(self, client: Row) -> None:
-        """Every client_update does this, whatever it was called for.
+        """Every client_update does this, whatever it is called for.
 
-        Locked: note what is on and switch it off, so that a second time notes all as off.
-        Unlocked: switch on all but what the note says was off.
+        Locked: note what is on and switch it off; a second lock then notes everything as off.
+        Unlocked: switch on everything except what the note lists as off.
         """
         login = self.login(client.record["username"])
         group = login["default_group"] if login else None
@@ -1491,7 +1489,7 @@ class SandboxPanel:
         return int(text)
 
     def _client_delete(self, params: dict) -> int:
-        """The client alone: all it has lives on."""
+        """Delete only the client; its records stay."""
         id = self._client_id(params)
         if id not in self._rows["client"]:
             return 0
@@ -1505,7 +1503,7 @@ class SandboxPanel:
         try:
             group = self._owner(id)[1]["sys_groupid"]
         except Refusal:
-            # The group went in an earlier try; what it led to cannot be found any more.
+            # An earlier try deleted the group; what it owned cannot be found any more.
             group = None
         for kind in OWNED:
             rows = self._rows[kind.name].items()
@@ -1534,7 +1532,7 @@ class SandboxPanel:
         return config.get(section) if section else config or []
 
     def _php_versions(self, params: dict) -> list:
-        """Rows with `get_full_data`, else a text each; neither was recorded."""
+        """Rows with `get_full_data`, texts without; neither was recorded."""
         if not params.get("server_id") or params.get("php") != "php-fpm":
             return []
         rows = [_php_row(params["server_id"], id, name) for id, name in self.php_versions]
@@ -1624,7 +1622,7 @@ def _names(owner: dict) -> dict:
 
 
 def like(stored: str | None, wanted: object) -> bool:
-    """MySQL's comparison: no difference of case, and LIKE as soon as a % is in it."""
+    """MySQL's comparison: case-insensitive, and LIKE as soon as there is a %."""
     if stored is None:
         return False
     text = php_text(wanted)
@@ -1649,16 +1647,16 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         with socket.socket() as first:
-            # Only a port that was asked for by its number is kept while nobody listens.
+            # Only a port that was given by number is kept while nobody listens.
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             first.bind(self.server_address)
             self.server_address = first.getsockname()
-            # HTTPServer's own asks the name service for our name, which can take seconds.
+            # HTTPServer's own looks up our host name, which can take seconds.
             socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
     def service_actions(self) -> None:
-        """As the web server restarts, nobody listens for a moment."""
+        """While the web server restarts, nobody listens for a moment."""
         reloaded = self.panel.reloaded()
         if reloaded != self._reloaded:
             self._reloaded = reloaded
@@ -1677,7 +1675,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request, client_address) -> None:
-        # Clients hang up; that is no news.
+        # Clients hang up; that is normal.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -1759,7 +1757,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def dribble(self, body: bytes) -> None:
-        """One byte a second, and the rest at once when the weather clears."""
+        """One byte a second; the rest at once when the faults are cleared."""
         self.open_reply(200, len(body))
         for sent in range(len(body)):
             self.wfile.write(body[sent : sent + 1])

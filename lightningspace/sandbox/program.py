@@ -58,8 +58,8 @@ class Sandbox:
         self.panel = SandboxPanel(
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
-        self.panel.queue_seconds = 0.2  # somebody watches
-        # As docs/hosting-server.md says.
+        self.panel.queue_seconds = 0.2  # a person is watching
+        # As docs/hosting-server.md advises.
         self.panel.web_config |= {
             "htaccess_allow_override": walls.allow_override(walls.NARROW),
             "php_open_basedir": walls.open_basedir("[website_path]"),
@@ -80,11 +80,11 @@ class Sandbox:
         self.ftp.start()
 
     def serve_sites(self) -> bool:
-        """Serve the sites' pages, if PHP is installed and the port free."""
+        """Serve the sites' pages, if PHP is installed and the port is free."""
         php = shutil.which("php")
         if php is None or not _is_free(self.sites_port):
             return False
-        # It ends with its input: with us, however we end.
+        # It ends when its input does, so with us, however we end.
         serve = ["sh", "-c", '"$@" & read _; kill $!', "sh"]
         serve += [php, "-q", "-S", f"{HOST}:{self.sites_port}"]
         serve += ["-t", str(self.ftp.root), str(ROUTER)]
@@ -110,7 +110,7 @@ class Sandbox:
             print(f"\n  There is a tip jar on {address}\n", flush=True)
 
     def settings(self) -> dict[str, str]:
-        """What the shop must be told to use the stand-ins."""
+        """The shop's settings for using the stand-ins."""
         return {
             "LIGHTNING_RPC": str(self.node_path),
             "PANEL_URL": self.panel.url,
@@ -129,7 +129,7 @@ def print_mail(mail: Mail) -> None:
 
 
 def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
-    """The routes behind "pay from the sandbox wallet" and "publish"; no other program has them."""
+    """The routes of "Pay from the sandbox wallet" and "Publish", which only this program has."""
     sandbox = Blueprint("sandbox", __name__)
 
     @sandbox.post("/sandbox/pay/<token>")
@@ -149,7 +149,7 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
     @sandbox.post("/sandbox/publish/<domain>")
     @login_required
     def publish(domain):
-        """Copy the records that we ask for, as a customer does at the provider of a domain."""
+        """Publish the records that we ask for, as a customer would at a DNS provider."""
         account = current_user.account
         row = next((row for row in domains.of(account.id) if row.name == domain), None)
         if dns is None or row is None or not Button().validate_on_submit():
@@ -159,7 +159,7 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
                 dns.publish_text(name, value)
             elif kind == "MX":
                 dns.publish(name, kind, value)
-            else:  # both lead to the one server that there is
+            else:  # both lead to the only server
                 dns.publish(name, "A", HOST)
                 dns.publish(value, "A", HOST)
         domains.check_now(account.id, domain)
