@@ -1,19 +1,20 @@
 """Attacks of one customer on another, tried on the operator's own server.
 
-`check` makes two hostings of the shop's own, annie and bobby, and is annie: it uploads, asks and
-logs in as any customer can, and looks what of bobby's it gets. Both are removed again. Nothing is
-done to others' hostings, and no mail leaves the server.
+`check` opens two hostings of the shop's own, annie's and bobby's, and acts as annie: it uploads
+files, sends requests and logs in as any customer can, and notes what it gets of bobby's. Both are
+removed afterwards. Other hostings are not touched, and no mail leaves the server.
 """
 
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from lightningspace.attack.attacks import ATTACKS, Attack, NotTried
-from lightningspace.attack.field import Field
+from lightningspace.attack import files, htaccess, listening, mail, ssh
+from lightningspace.attack.field import Field, NotTried
 from lightningspace.attack.hostings import CannotCheck, close_left_over, neighbours
+from lightningspace.base import walls
 from lightningspace.base.clock import clock_time, now
 from lightningspace.base.models import Fact, set_fact
 from lightningspace.base.prices import DAY
@@ -24,19 +25,220 @@ __all__ = ["CannotCheck", "Result", "check", "check_weekly", "close_left_over", 
 logger = logging.getLogger(__name__)
 
 HELD, OPEN, KNOWN, NOT_TRIED = "held", "open", "known", "not tried"
-# What the last check of each server has found.
+# The fact that holds the result of a server's last check.
 FOUND = "walls of server {id}"
 NOT_ENDED = "it was begun and did not end"
 WEEK = 7 * DAY
 STAYS_OPEN = "“Whose rights Apache has” and “What stays open” in docs/hosting-server.md"
 RACE_SECONDS = 10
-# Some of what docs/hosting-server.md advises is done to new directories once a minute.
+# Some of the advice in docs/hosting-server.md is applied to new directories once a minute.
 PATIENCE_SECONDS = 90
+
+OVERRIDES = (
+    "WALLS=narrow with its directives, or Apache with mpm_itk: see “Whose rights Apache has” in "
+    "docs/hosting-server.md; `flask retry --check` puts right what was changed by hand"
+)
+DIRECTORIES = "“Who may look into what” in docs/hosting-server.md"
+FIREWALL = "“Who may talk to what” in docs/hosting-server.md"
+MAIL = "“Mail” in docs/hosting-server.md"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a customer tries on a neighbour, and what closes it (`advice`).
+
+    `run` returns a proof of what it got, or None if the wall held. It raises NotTried if the
+    server lacks what it needs; an attacker would lack it too. `open_with`: the settings of WALLS
+    with which it is known to succeed.
+    """
+
+    name: str
+    what: str
+    advice: str
+    run: Callable[[Field], str | None]
+    open_with: tuple[str, ...] = ()
+
+
+# In the order in which they are tried.
+ATTACKS = (
+    # First the files: what .htaccess sends to PHP sticks in it.
+    Attack(
+        "files by PHP",
+        "read a neighbour's files with PHP's own functions",
+        OVERRIDES,
+        files.by_php,
+    ),
+    Attack(
+        "shared /tmp",
+        "read with PHP what others leave in /tmp",
+        OVERRIDES,
+        files.shared_tmp,
+    ),
+    Attack(
+        "files by a shell",
+        "read a neighbour's files with programs that PHP starts",
+        "web has mode 0710 since FTP works (FTP_UPLOADS); for the rest: " + DIRECTORIES,
+        files.by_shell,
+    ),
+    Attack(
+        "directories",
+        "list a neighbour's directories",
+        DIRECTORIES,
+        files.directories,
+    ),
+    Attack(
+        "logs",
+        "read a neighbour's logs",
+        DIRECTORIES,
+        files.logs,
+    ),
+    Attack(
+        "takeover",
+        "run code as a neighbour, through his PHP, by .htaccess",
+        OVERRIDES,
+        htaccess.takeover,
+    ),
+    Attack(
+        "poison",
+        "leave code in a neighbour's PHP that his visitors get",
+        OVERRIDES,
+        htaccess.poison,
+    ),
+    Attack(
+        "own limits",
+        "lift what PHP may open, by .htaccess",
+        OVERRIDES,
+        htaccess.own_limits,
+        # It runs with the customer's rights all the same, and so does what it starts.
+        open_with=(walls.MPM_ITK,),
+    ),
+    Attack(
+        "configuration",
+        "read a neighbour's files, or the server's, by a .htaccess that is a link to them",
+        OVERRIDES,
+        htaccess.configuration,
+    ),
+    Attack(
+        "first words",
+        "learn the first word of a neighbour's page, by a .htaccess that is a link to it",
+        OVERRIDES,
+        htaccess.first_words,
+        open_with=(walls.NARROW, walls.MPM_ITK),
+    ),
+    Attack(
+        "handlers",
+        "have the web server run programs with its own rights, by .htaccess",
+        OVERRIDES,
+        htaccess.handlers,
+    ),
+    Attack(
+        "password files",
+        "let in who is in a neighbour's password file",
+        OVERRIDES,
+        htaccess.password_files,
+    ),
+    Attack(
+        "contents",
+        "learn what a neighbour's files say, by conditions in .htaccess",
+        OVERRIDES,
+        htaccess.contents,
+    ),
+    Attack(
+        "questions",
+        "learn which files a neighbour has, by conditions in .htaccess",
+        OVERRIDES,
+        htaccess.questions,
+        # Only that: whether a file of a known path is there. mpm_itk reads conditions as root.
+        open_with=(walls.NARROW, walls.MPM_ITK),
+    ),
+    Attack(
+        "links",
+        "read a neighbour's files through a link",
+        OVERRIDES,
+        htaccess.links,
+    ),
+    Attack(
+        "race",
+        "read a neighbour's file by a link that is swapped while the server looks",
+        "Apache with mpm_itk closes it, and nothing else does: see “Whose rights Apache has” in "
+        "docs/hosting-server.md. Customers are told to keep secrets at 0600, which holds",
+        htaccess.race,
+        open_with=(walls.NARROW,),
+    ),
+    Attack(
+        "PHP sockets",
+        "run code as a neighbour, through his PHP's socket",
+        "php_fpm_use_socket, which the shop sends: `flask retry --check`",
+        listening.php_sockets,
+    ),
+    Attack(
+        "panel",
+        "reach the panel and its kind from a site",
+        FIREWALL,
+        listening.local_ports,
+    ),
+    Attack(
+        "port 25",
+        "hand mail to a mail server without a login",
+        FIREWALL,
+        listening.port_25,
+    ),
+    Attack(
+        "mail()",
+        "send mail by PHP before MAIL_SEND_MIN_DAYS are paid",
+        "custom_php_ini, which the shop sends: `flask retry --check`",
+        mail.by_php,
+    ),
+    Attack(
+        "sendmail",
+        "send mail by the program sendmail",
+        MAIL,
+        mail.sendmail,
+    ),
+    Attack(
+        "submission",
+        "send mail with a mailbox that may not yet",
+        "disablesmtp, which the shop sends: `flask retry --check`; does the mail server heed it?",
+        mail.submission,
+    ),
+    Attack(
+        "sender",
+        "send mail as a neighbour, with a mailbox of one's own",
+        "Mail → Reject sender and login mismatch, in the panel's server settings",
+        mail.sender,
+    ),
+    Attack(
+        "crontab",
+        "leave a program behind that outlives the hosting",
+        "“What they may leave behind” in docs/hosting-server.md",
+        files.crontab,
+    ),
+    Attack(
+        "jail",
+        "read a neighbour's files over SSH",
+        "Jailkit, which the shop asks for: is it installed, "
+        "and chroot “jailkit” at the shell user?",
+        ssh.jail,
+    ),
+    Attack(
+        "tunnels",
+        "reach what listens inside the server over SSH",
+        FIREWALL,
+        ssh.tunnels,
+    ),
+    # Last, because it changes the site.
+    Attack(
+        "takeover without PHP",
+        "the takeover, from a site whose PHP is switched off",
+        OVERRIDES,
+        htaccess.takeover_without_php,
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one attack: held, open, known (to be open with this setting of WALLS) or not tried.
+    """The result of one attack: held, open, known (to be open with these WALLS) or not tried.
 
     `proof`: what it got, or why it was not tried.
     """
@@ -55,11 +257,11 @@ def check(
     race_seconds: int = RACE_SECONDS,
     patience_seconds: int = PATIENCE_SECONDS,
 ) -> Iterator[Result]:
-    """Attack one server, and give each result as it is known; what was found is noted in the end.
+    """Attack one server, and yield each result as it is known; the findings are stored at the end.
 
-    `address`: where it is reached from here, if not by the names that customers use. The race is
-    tried for `race_seconds` with each of three files, and new directories may stay open for
-    `patience_seconds`. Raises CannotCheck, which is noted too.
+    `address`: where to reach the server, if not by the names that customers use. `race_seconds`:
+    how long to try the race with each of three files. `patience_seconds`: how long new directories
+    may stay open. Raises CannotCheck, which is stored as well.
     """
     results: list[Result] = []
     trouble: str | None = NOT_ENDED
@@ -103,7 +305,7 @@ def _note(server_id: int, results: list[Result], trouble: str | None) -> None:
 
 
 def problems(shop: Shop) -> list[str]:
-    """What the last check of each server has found open, or could not look at."""
+    """What the last check of each server found open, or could not try."""
     told = []
     for server_id in shop.config.capacity_mb:
         fact = Fact.get_or_none(Fact.name == FOUND.format(id=server_id))
@@ -123,7 +325,7 @@ def problems(shop: Shop) -> list[str]:
 
 
 def check_weekly(shop: Shop) -> None:
-    """Check each server that was not checked for a week. Several workers may call it at once."""
+    """Check the servers whose last check is a week old. Several workers may call it at once."""
     for server_id in shop.config.capacity_mb:
         if _take_turn(server_id):
             try:

@@ -1,6 +1,4 @@
-"""What an attacker has in his hands: FTP, the web, SSH and mail of one hosting, and what he knows
-of his neighbour's.
-"""
+"""What an attacker can use: FTP, web, SSH and mail of one hosting, and facts about the other."""
 
 import os
 import secrets
@@ -34,11 +32,11 @@ PATIENCE_LOOKS_SECONDS = 5
 
 
 class NotTried(Exception):
-    """An attack could not be made; its text says why."""
+    """An attack could not be tried; the text says why."""
 
 
 class Site:
-    """One of the two hostings, as it lies on the server."""
+    """One of the two hostings, and where it is on the server."""
 
     def __init__(self, shop: Shop, of: Hosting):
         self.shop = shop
@@ -53,7 +51,7 @@ class Site:
         self.root = ispconfig_records.site_directory(ids["client"], ids["site"])
 
     def files(self):
-        """An FTP session of its owner's, in the directory that he is let into."""
+        """An FTP session as its owner, in the login directory."""
         return self.shop.ftp.session(self.server_id, self.host, self.user, self.password)
 
 
@@ -77,19 +75,19 @@ class Field:
         self._key = secrets.token_hex(16)
         self._probe = f"probe-{secrets.token_hex(6)}.php"
         self._local = threading.local()
-        # In three files of bobby's: readable for all who get there, for his group, for himself.
+        # In three files of bobby's: readable for everybody, for his group, for himself.
         self.secrets = {mode: secrets.token_hex(12) for mode in (0o644, 0o640, 0o600)}
 
     # -- what lies there -----------------------------------------------------------
 
     def settle_in(self) -> None:
-        """Put the attacker's program and the neighbour's files where they belong."""
+        """Upload the attacker's program and the neighbour's files."""
         for mode, secret in self.secrets.items():
             self.put(self.bobby, {self.secret_name(mode): secret}, mode=mode)
         self.first_word = f"w{secrets.token_hex(6)}"
         self.put(self.bobby, {"page.xml": f"<{self.first_word} />"}, mode=0o640)
         self.put(self.bobby, {"who.php": "<?php echo exec('id -un');"})
-        # Whoever is asked for it by the web server is let in with these.
+        # The password file of a protected directory.
         hashed = "walls:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="  # "password"
         self.put(self.bobby, {"passwords": hashed}, mode=0o640)
         self.put(self.annie, {self._probe: PROBE.replace("THE KEY", self._key)})
@@ -101,13 +99,28 @@ class Field:
         return f"secret-{mode:o}.txt"
 
     def path(self, mode: int) -> str:
-        """Of a secret of bobby's, on the server."""
+        """The path of a secret of bobby's on the server."""
         return f"{self.bobby.root}/web/{self.secret_name(mode)}"
+
+    def found(self, text: str | None, where: str) -> str | None:
+        """The proof that one of bobby's secrets is in a text that annie got."""
+        for mode, secret in self.secrets.items():
+            if secret in (text or ""):
+                return f"{where}: the neighbour's file of mode {mode:04o}"
+        return None
+
+    def sockets(self) -> list[str]:
+        """Where bobby's PHP may listen."""
+        name = f"web{self.bobby.number}.sock"
+        found = self.run(f"ls -d /var/lib/php*-fpm/{name} /run/php/{name} /var/run/php/{name}")
+        sockets = [line for line in found.splitlines() if line.startswith("/") and " " not in line]
+        version = self.ask("look").get("version", "8.2")
+        return sockets or [f"/var/lib/php{version}-fpm/{name}"]
 
     def put(
         self, site: Site, files: dict[str, str], directory: str = "", mode: int | None = None
     ) -> None:
-        """Upload files of its owner's below `web`, into a directory that is made if it is new."""
+        """Upload files as the owner, below `web`, into a directory that is created if needed."""
         try:
             with site.files() as session:
                 session.enter("web")
@@ -123,7 +136,7 @@ class Field:
     # -- over the web --------------------------------------------------------------
 
     def get(self, site: Site, path: str, **options) -> requests.Response:
-        """What a visitor gets. Raises NotTried when the server does not answer."""
+        """What a visitor gets. Raises NotTried if the server does not answer."""
         for tries_left in (2, 1, 0):
             try:
                 with time_limit(ASK_SECONDS):
@@ -132,13 +145,13 @@ class Field:
                     )
             except requests.RequestException as error:
                 raise NotTried(f"the web server does not answer: {type(error).__name__}") from None
-            # PHP is restarted with each change of a site; mpm_itk says so to who may not.
+            # PHP restarts at each change of a site; mpm_itk answers the same to deny access.
             if answer.status_code not in (502, 503, 504) or not tries_left:
                 return answer
             time.sleep(BUSY_SECONDS)
 
     def ask(self, do: str, **facts) -> dict:
-        """Have annie's program do something on the server."""
+        """Let annie's program do something on the server."""
         options = {"json": {"key": self._key, "do": do} | facts}
         for _ in range(BUSY_TRIES):
             try:
@@ -158,7 +171,7 @@ class Field:
         raise NotTried(f"the program of the check is answered with {answer.status_code}")
 
     def run(self, command: str) -> str:
-        """What a command prints that annie's program runs."""
+        """The output of a command that annie's program runs."""
         return self.ask("run", command=command).get("text", "")
 
     def _url(self, site: Site, path: str) -> str:
@@ -176,7 +189,7 @@ class Field:
     # -- with SSH and mail -----------------------------------------------------------
 
     def ssh(self, *arguments: str) -> subprocess.CompletedProcess:
-        """What `ssh` makes of it, logged in as annie; `arguments` are of its command line."""
+        """Run `ssh` as annie, with these arguments on its command line."""
         if not hasattr(self, "_ssh_key"):
             self._ssh_key = self._let_in_by_key()
         host = self._address or self.annie.host
@@ -201,7 +214,7 @@ class Field:
                 raise NotTried("SSH does not answer in time") from None
 
     def _let_in_by_key(self) -> str:
-        """The private key that opens annie's SSH by now."""
+        """Install a new key for annie's SSH, and return its private half."""
         if shutil.which("ssh") is None:
             raise NotTried("ssh is not installed here")
         key = Ed25519PrivateKey.generate()
@@ -216,12 +229,12 @@ class Field:
         ).decode()
 
     def change(self, kind: str, name: str, **settings) -> None:
-        """Of annie's hosting, and wait until it works."""
+        """Change a service of annie's, and wait until it is live."""
         wanted.configure(self.annie.account_id, kind, name, **settings)
         wait(self.shop, self._hosting)
 
     def mail_login(self) -> smtplib.SMTP:
-        """A session with the mail server as annie's mailbox. Raises SMTPException, and NotTried."""
+        """A login to the mail server with annie's mailbox. Raises SMTPException and NotTried."""
         host = self._address or self.annie.host
         try:
             session = smtplib.SMTP(host, 587, timeout=ASK_SECONDS)
@@ -235,7 +248,7 @@ class Field:
         return accounts.may_send(self.shop, Account.get_by_id(self.annie.account_id))
 
     def let_annie_send(self) -> None:
-        """As if she had paid for long enough. It is removed with her hosting all the same."""
+        """Let her mailbox send, as if she had paid for long enough."""
         days = self.shop.config.mail_send_min_days
         with transaction():
             Account.update(expires_at=Account.opened_at + (days + 1) * DAY).where(
@@ -245,7 +258,7 @@ class Field:
         wait(self.shop, self._hosting)
 
     def patiently(self, look: Callable[[], str | None]) -> str | None:
-        """What is found still when the server has had the time to shut what was just made."""
+        """What `look` still finds after the server had time to close what was just created."""
         while (found := look()) and time.monotonic() < self.patient_until:
             time.sleep(PATIENCE_LOOKS_SECONDS)
         return found
@@ -255,12 +268,12 @@ def _enter_new(session: Session, directory: str) -> None:
     try:
         session.make_directory(directory)
     except FtpError:
-        pass  # it is there already
+        pass  # it exists already
     session.enter(directory)
 
 
 def _options_first(arguments: tuple[str, ...], destination: str) -> list[str]:
-    """ssh's own options stand before the destination, a command behind it."""
+    """ssh's options go before the destination, a command after it."""
     if arguments and arguments[0].startswith("-"):
         return [*arguments, destination]
     return [destination, *arguments]

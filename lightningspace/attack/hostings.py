@@ -1,4 +1,4 @@
-"""The two hostings of a check: made without a payment, and removed whatever happens."""
+"""The two hostings of a check: opened without a payment, and removed whatever happens."""
 
 import logging
 import secrets
@@ -16,17 +16,17 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# Of each account that a check has made: since when it is there.
+# A fact for each account that a check opened: when.
 MADE = "hosting of the walls "
-# A check takes minutes: what is older was left by one that was killed.
+# A check takes minutes; an older hosting was left by a check that was killed.
 SECONDS = 60 * 60
-# The server's queue is waited for so long, and looked at so often.
+# How long to wait for the server's queue, and how often to look.
 LIVE_SECONDS = 15 * 60
 LOOK_SECONDS = 1
 
 
 class CannotCheck(Exception):
-    """The hostings of the check could not be made; its text is for the operator."""
+    """The hostings of the check could not be opened. The text is for the operator."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Hosting:
 
 @contextmanager
 def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
-    """An attacker and his neighbour, both live, and removed in the end. Raises CannotCheck."""
+    """An attacker and a neighbour, both live; removed at the end. Raises CannotCheck."""
     made: list[Hosting] = []
     try:
         for _ in range(2):
@@ -50,12 +50,12 @@ def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
         for each in made:
             try:
                 reconcile.account(shop, each.account_id)
-            except Exception:  # the worker goes on with it
+            except Exception:  # the worker will remove it
                 logger.exception("account %s: not removed at once", each.account_id)
 
 
 def close_left_over() -> None:
-    """Remove what checks that were killed have left; the worker calls it every minute."""
+    """Remove what killed checks left; the worker calls it every minute."""
     made = Fact.select().where(Fact.name.startswith(MADE))
     _close(
         [fact.name.removeprefix(MADE) for fact in made if int(fact.value) <= now() - SECONDS],
@@ -63,7 +63,7 @@ def close_left_over() -> None:
 
 
 def _close(account_ids: list[str]) -> None:
-    """The worker removes them, unless somebody else is quicker."""
+    """Ask for them to be removed; forget those that are gone."""
     for account_id in account_ids:
         accounts.close(account_id)
         if not Account.get_or_none(Account.id == account_id):
@@ -87,7 +87,7 @@ def _open(shop: Shop, server_id: int) -> Hosting:
             valued_at=moment,
             value_msat=0,
             calendar_at=moment,
-            # Nobody keeps it alive by a tip.
+            # Nobody can keep it alive with tips.
             tips_page=False,
             tips_address=False,
             tips_offer=False,
@@ -105,9 +105,9 @@ def _free_name(shop: Shop) -> str:
 
 
 def wait(shop: Shop, *hostings: Hosting) -> None:
-    """Until all that these want works at their server. Raises CannotCheck.
+    """Wait until all services of these hostings are live. Raises CannotCheck.
 
-    They are reconciled here too, for the case that no worker runs.
+    They are reconciled here as well, in case no worker runs.
     """
     deadline = time.monotonic() + LIVE_SECONDS
     while True:
@@ -121,7 +121,7 @@ def wait(shop: Shop, *hostings: Hosting) -> None:
 
 
 def _trouble(shop: Shop, of: Hosting) -> str | None:
-    """What its hosting waits for; None: it is live."""
+    """What the hosting waits for; None if it is live."""
     account = Account.get_by_id(of.account_id)
     if account.reconcile_at is not None and account.reconcile_at <= now():
         reconcile.account(shop, of.account_id)

@@ -1,6 +1,6 @@
 <?php
-// What a customer's own program can do on the server. It answers to the shop's check alone: `walls`
-// uploads it into a hosting of the shop's, with a key made for it, and removes it with the hosting.
+// What a customer's own program can do on the server. It answers only the shop's check: `flask walls`
+// uploads it into a hosting of the shop's, with a random key, and removes it with the hosting.
 
 $asked = json_decode(file_get_contents('php://input'), true);
 if (!is_array($asked) || !hash_equals('THE KEY', (string) ($asked['key'] ?? ''))) {
@@ -23,7 +23,7 @@ function read_file(string $path): array
     return ['text' => $text === false ? null : $text];
 }
 
-// What a port says, and whether anybody listens there at all.
+// Whether anything listens on a port, and what it says first.
 function connect(string $host, int $port): array
 {
     $stream = @stream_socket_client("tcp://$host:$port", $code, $message, 3);
@@ -34,7 +34,7 @@ function connect(string $host, int $port): array
     return ['connected' => true, 'text' => (string) @fgets($stream, 200)];
 }
 
-// How a mail server answers up to the recipient; no mail is sent.
+// Whether a mail server accepts a recipient; no mail is sent.
 function smtp(string $host, int $port, string $from, string $to): array
 {
     $stream = @stream_socket_client("tcp://$host:$port", $code, $message, 5);
@@ -60,7 +60,7 @@ function smtp(string $host, int $port, string $from, string $to): array
     return ['accepted' => true, 'text' => trim($said)];
 }
 
-// Run a script through a PHP-FPM that listens at an address, and tell what it says.
+// Run a script through the PHP-FPM that listens at an address, and return its output.
 function fastcgi(string $address, string $script): array
 {
     $stream = @stream_socket_client($address, $code, $message, 3);
