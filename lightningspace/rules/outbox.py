@@ -1,6 +1,7 @@
 """Mails to customers: each is written once, and tried until the mail server takes it."""
 
 import logging
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,8 @@ LATE_SECONDS = 60 * 60
 WIPED = {"recipient": None, "subject": None, "body": None, "unsubscribe": None, "try_at": None}
 
 NO_BREAK = "\N{NO-BREAK SPACE}"  # becomes a blank once the lines are wrapped
+# A link has a line of its own.
+IN_A_PARAGRAPH = re.compile(r"(?<=\S)\n(?!\n|https?://)")
 
 _templates = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -195,10 +198,14 @@ def _facts(shop: Shop, account: Account) -> dict:
 
 
 def _render(kind: str, facts: dict) -> tuple[str, str]:
-    """Subject and body; the template's first line is the subject."""
+    """Subject and body; the template's first line is the subject.
+
+    The lines of a paragraph are wrapped anew, as values make them longer.
+    """
     text = _templates.get_template("_mail.txt").render(kind=kind, **facts)
-    subject, *lines = text.strip().splitlines()
-    body = "\n".join(map(_wrapped, lines)).strip() + "\n"
+    subject, _, body = text.strip().partition("\n")
+    paragraphs = IN_A_PARAGRAPH.sub(" ", body).strip().splitlines()
+    body = "\n".join(map(_wrapped, paragraphs)) + "\n"
     return subject.replace(NO_BREAK, " "), body.replace(NO_BREAK, " ")
 
 
