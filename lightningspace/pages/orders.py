@@ -216,12 +216,7 @@ def _order_page(found: Standing, status: int = 200, **context):
 
 def _facts(found: Standing) -> dict:
     """What the page and its fragment show of it."""
-    return vars(found) | {
-        "applied": found.applied,
-        "last_try": found.last_try,
-        "is_stuck": found.is_stuck,
-        "again": _top_up_again(found),
-    }
+    return vars(found) | {"again": _top_up_again(found)}
 
 
 def _top_up_again(found: Standing) -> str | None:

@@ -1,19 +1,20 @@
-"""How an order stands for who asks: what its page, its fragment and the API say of it."""
+"""How an order stands for whoever asks: what its page, its fragment and the API say of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from lightningspace.base.models import Order, Service
+from lightningspace.base.models import Order
 from lightningspace.rules import hostnames, order_book, quotes, services, tips
 from lightningspace.rules.order_book import OrderState
+from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import Shop
 
 
 class Stage(StrEnum):
-    """As `OrderState`, and what becomes of an order that is paid: a new hosting is set up (PAID)
-    until it is READY, and what is for one that is there is RENEWING until it is RENEWED.
+    """As `OrderState`, with the ways of a paid order: a new hosting is set up (PAID) until it is
+    READY; more for an existing one is RENEWING until that is RENEWED.
 
-    LATE: the hosting that it was for was being deleted when it was paid.
+    LATE: the payment came when its hosting was being deleted.
     """
 
     PREPARING = "preparing"
@@ -34,7 +35,7 @@ CAN_BE_CANCELLED = (Stage.UNPAID, Stage.CHECKING)
 
 @dataclass(frozen=True)
 class Asker:
-    """`has_placed`: from the browser that placed the order; `account_id`: logged in to this one."""
+    """`has_placed`: his browser placed the order; `account_id`: he is logged in to this account."""
 
     has_placed: bool = False
     account_id: str | None = None
@@ -45,13 +46,15 @@ STRANGER = Asker()
 
 @dataclass(frozen=True)
 class Standing:
-    """`waits`: it changes by itself. `is_owners`: who asks is logged in to the account that it is
-    for; `is_mine`: who asks may cancel it, and is told the names in it. `message`: of a tip, for
-    who gives it. `services`: of a new hosting.
+    """What whoever asks may know of an order.
 
-    Of a top-up, while its hosting is there: `site`; `tells_end`, whether who asks may know until
-    when that is paid; `worth_seconds`, how long it lasts for so much money. (What was bought would
-    tell the end, within the horizon.)
+    `waits`: it changes by itself. `is_owners`: he is logged in to the account that it is for.
+    `is_mine`: he may cancel it, and is told the names in it. `message`: of a tip, for its giver.
+    `setup`: how far a new hosting is, once it is paid.
+
+    Of a top-up, while its hosting exists: `site`; `tells_end`, whether he may know until when that
+    is paid; `worth_seconds`, how long this money keeps it. (How much time was bought would tell the
+    end, near the horizon.)
     """
 
     order: Order
@@ -62,7 +65,7 @@ class Standing:
     is_owners: bool
     message: str | None
     lacks_name: bool
-    services: list[Service] = field(default_factory=list)
+    setup: Summary | None = None
     site: str | None = None
     tells_end: bool = False
     worth_seconds: int | None = None
@@ -71,23 +74,8 @@ class Standing:
     def can_be_cancelled(self) -> bool:
         return self.is_mine and self.state in CAN_BE_CANCELLED
 
-    @property
-    def applied(self) -> int:
-        """How many of the services are set up."""
-        return sum(row.is_applied for row in self.services)
-
-    @property
-    def last_try(self) -> int | None:
-        """When what fails was tried last; None: nothing fails."""
-        return next((row.tried_at for row in self.services if row.error), None)
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether something waits for the operator."""
-        return any(row.permanent for row in self.services if row.error)
-
     def if_paid(self, shop: Shop) -> quotes.Quote | None:
-        """What paying it now would lead to; None: to nothing any more, or not for who asks."""
+        """What paying it now would lead to; None: nothing any more, or he may not know."""
         order, is_told = self.order, self.tells_end or self.order.kind != "topup"
         if order.kind == "open" or order.account is None or not is_told:
             return None
@@ -106,7 +94,7 @@ def of(shop: Shop, order: Order, asker: Asker = STRANGER) -> Standing:
         is_owners=is_owners,
         message=order.message if asker.has_placed else None,
         lacks_name=order_book.lacks_name(order),
-        services=_services(order) if state in (Stage.PAID, Stage.READY) else [],
+        setup=_setup(order) if state in (Stage.PAID, Stage.READY) else None,
         **_of_top_up(shop, order, is_owners),
     )
 
@@ -144,6 +132,7 @@ def _of_top_up(shop: Shop, order: Order, is_owners: bool) -> dict:
     }
 
 
-def _services(order: Order) -> list[Service]:
-    rows = services.of_account(order.account_id) if order.account_id else []
-    return services.beside_tip_jar(rows)
+def _setup(order: Order) -> Summary | None:
+    if order.account is None:
+        return None
+    return Progress(order.account, services.of_account(order.account_id)).summary()

@@ -59,8 +59,8 @@ def test_a_new_hosting_is_paid_until_it_is_set_up(this_shop, alice):
     Account.update(ready_at=None).where(Account.id == alice.id).execute()
     found = standing.of(this_shop, Order.get_by_id(order.token))
     assert (found.state, found.waits) == (Stage.PAID, True)
-    assert found.applied == len(found.services) > 0
-    assert (found.last_try, found.is_stuck) == (None, False)
+    assert found.setup.applied == len(found.setup.rows) > 0
+    assert (found.setup.failing, found.setup.is_stuck) == ([], False)
 
 
 def test_who_has_placed_an_order_and_who_it_is_for_may_cancel_it(this_shop, alice):
