@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psycopg
@@ -17,7 +17,6 @@ import pytest
 from flask import Flask
 from jinja2 import BytecodeCache
 from pyln.client import LightningRpc
-from werkzeug.routing import Rule
 from werkzeug.serving import make_server
 
 from app import create_app
@@ -35,11 +34,15 @@ from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
+from lightningspace.visitors.limits import Limits
 from lightningspace.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 # What a hash costs is for attackers; in this process it would be a tenth of the run.
 passwords.METHOD = "scrypt:1024:8:1"
+# No machine fails here: the disk need not be waited for at every commit.
+DURABLE = models.SQLITE_PRAGMAS
+models.SQLITE_PRAGMAS = DURABLE | {"synchronous": "off"}
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60
@@ -99,11 +102,19 @@ def panel():
 
 @pytest.fixture
 def mails():
-    """A mail server; a test that names it has a shop that sends there."""
+    """A mail server; `with_mail` marks a test whose shop sends there."""
     stand_in = SandboxMail()
     stand_in.start()
     yield stand_in
     stand_in.stop()
+
+
+@pytest.fixture
+def shop_with_mail(mails, more_settings):
+    more_settings["SMTP_URL"] = mails.url
+
+
+with_mail = pytest.mark.usefixtures("shop_with_mail")
 
 
 @pytest.fixture
@@ -117,13 +128,23 @@ def dns():
 
 @pytest.fixture
 def ftp_server(tmp_path, panel):
-    """The FTP server of the panel's sites; a test that names it has a shop that puts tip jars."""
+    """The FTP server of the panel's sites; `with_ftp` marks a test whose shop puts tip jars."""
     panel.queue_seconds = 0
     certificate = self_signed(tmp_path / "ftp.pem")
     stand_in = SandboxFtp(tmp_path / "www", panel, certificate)
     stand_in.start()
     yield stand_in
     stand_in.stop()
+
+
+@pytest.fixture
+def shop_with_ftp(ftp_server, tmp_path, more_settings):
+    more_settings["FTP_UPLOADS"] = "true"
+    more_settings["FTP_ADDRESSES"] = ftp_server.address
+    more_settings["FTP_VERIFY_TLS"] = str(tmp_path / "ftp.pem")
+
+
+with_ftp = pytest.mark.usefixtures("shop_with_ftp")
 
 
 def dns_servers(dns: SandboxDns) -> dict[str, str]:
@@ -178,17 +199,15 @@ def database_url(database_kind, tmp_path, request):
 
 
 @pytest.fixture
-def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
+def more_settings() -> dict[str, str]:
+    """What the stand-ins of a test add to its shop's settings, before there is a shop."""
+    return {"FTP_UPLOADS": "false"}
+
+
+@pytest.fixture
+def env(tmp_path, node, panel, database_url, more_settings, request) -> dict[str, str]:
     """The settings of the shop under test, as environment variables; `with_settings` adds some."""
-    mail = {}
-    if "mails" in request.fixturenames:
-        mail["SMTP_URL"] = request.getfixturevalue("mails").url
-    jars = {"FTP_UPLOADS": "false"}
-    if "ftp_server" in request.fixturenames:
-        jars["FTP_UPLOADS"] = "true"
-        jars["FTP_ADDRESSES"] = request.getfixturevalue("ftp_server").address
-        jars["FTP_VERIFY_TLS"] = str(tmp_path / "ftp.pem")
-    return {
+    settings = {
         "PUBLIC_URL": "http://localhost",
         "BASE_DOMAIN": "shop.test",
         "DATABASE_URL": database_url,
@@ -199,9 +218,8 @@ def env(tmp_path, node, panel, database_url, request) -> dict[str, str]:
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
-        **mail,
-        **jars,
-    } | getattr(request, "param", {})
+    }
+    return settings | more_settings | getattr(request, "param", {})
 
 
 @pytest.fixture
@@ -226,24 +244,21 @@ class CompiledTemplates(BytecodeCache):
 COMPILED_TEMPLATES = CompiledTemplates()
 
 
-class CompiledRule(Rule):
-    """The same of the hundred routes, which take half of the time that an app needs."""
-
-    compiled = {}
-
-    def _compile_builder(self, append_unknown=True):
-        key = (self.rule, repr(self.defaults), append_unknown)
-        if key not in self.compiled:
-            self.compiled[key] = super()._compile_builder(append_unknown)
-        return self.compiled[key]
-
-
-Flask.url_rule_class = CompiledRule
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory) -> Path:
+    """An SQLite file with the shop's tables: to copy it is quicker than to make them."""
+    path = tmp_path_factory.mktemp("tables") / "shop.sqlite3"
+    models.open_database(f"sqlite:///{path}")
+    models.init_db()
+    models.db.close()
+    return path
 
 
 @pytest.fixture
-def this_shop(config):
+def this_shop(config, tables):
     """The shop without its pages: most tests ask for no more, and have them later if they do."""
+    if config.database_url.startswith("sqlite:///"):
+        shutil.copyfile(tables, config.database_url.removeprefix("sqlite:///"))
     models.open_database(config.database_url)
     models.init_db()
     built = shop.build(config)
@@ -253,11 +268,40 @@ def this_shop(config):
 
 
 @pytest.fixture
-def app(config, this_shop):
+def own_app(config, this_shop) -> Flask:
+    """An app that nothing else uses: a test may add pages to it."""
     models.db.close()
     app = create_app(config)
     app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
     app.extensions["shop"] = this_shop
+    return app
+
+
+# Where the systems around a shop are. An app knows it from its shop.
+ADDRESSES = {
+    "database_url",
+    "lightning_rpc",
+    "panel_url",
+    "smtp_url",
+    "dns_servers",
+    "ftp_addresses",
+    "ftp_verify_tls",
+}
+APPS: dict[str, Flask] = {}
+
+
+@pytest.fixture
+def app(config, this_shop, request) -> Flask:
+    """The pages. Tests with the same settings share an app, which takes longer than most of them
+    to make; the shop in it, with its database, is the test's own.
+    """
+    settings = {name: value for name, value in asdict(config).items() if name not in ADDRESSES}
+    key = repr(settings)
+    if key not in APPS:
+        APPS[key] = request.getfixturevalue("own_app")
+    app = APPS[key]
+    app.extensions["shop"] = this_shop
+    app.extensions["limits"] = Limits(config.rate_limit_storage)
     return app
 
 
@@ -271,9 +315,17 @@ def runner(app):
     return app.test_cli_runner()
 
 
+class WorkerByHand(Worker):
+    """Takes its rounds when a test says so (`work`), in the test's own thread."""
+
+    def __init__(self, its_shop: shop.Shop):
+        super().__init__(its_shop)
+        self.shop = its_shop.for_worker()
+
+
 @pytest.fixture
 def worker(this_shop):
-    return Worker(this_shop)
+    return WorkerByHand(this_shop)
 
 
 @pytest.fixture
@@ -366,13 +418,13 @@ def last_pay_index(node: Node) -> int:
     return last
 
 
-def work(worker: Worker) -> None:
+def work(worker: WorkerByHand) -> None:
     """One round of the worker, in this thread: record, apply, reconcile what is due now."""
     record_payments(worker)
     for due in payments.due():
-        payments.apply(worker._shop, due.token)
+        payments.apply(worker.shop, due.token)
     for account_id in reconcile.due_accounts():
-        reconcile.account(worker._shop, account_id)
+        reconcile.account(worker.shop, account_id)
 
 
 @pytest.fixture(scope="session")
@@ -385,12 +437,12 @@ class Opened:
     """What the opening of alice's account leaves in the database and at the panel.
 
     It is made once in a process and put there again for other tests: it takes longer than most of
-    them.
+    them. The clock stood still meanwhile, so that all of it is as old as the moment of its making.
     """
 
     kept: dict[tuple, "Opened"] = {}
 
-    def __init__(self, panel):
+    def __init__(self, panel: SandboxPanel):
         self._moment = clock.now()
         self._panel, self._calls = panel.snapshot(), list(panel.calls)
         self._rows = {table: list(table.select().dicts()) for table in (Account, Service)}
@@ -412,6 +464,14 @@ def _shifted(row: dict, seconds: int) -> dict:
     }
 
 
+@contextmanager
+def still_clock():
+    moment = clock.now()
+    source = clock.set_source(lambda: moment)
+    yield
+    clock.set_source(source)
+
+
 @pytest.fixture
 def alice(this_shop, panel, password_hash) -> Account:
     """An account that is paid for and ready."""
@@ -430,10 +490,11 @@ def alice(this_shop, panel, password_hash) -> Account:
     if opened:
         opened.repeat(this_shop, panel)
         return Account.get()
-    account = open_account(this_shop, "alice", password_hash=password_hash)
-    reconcile.account(this_shop, account.id)
-    if is_bare and Account.get_by_id(account.id).ready_at:
-        Opened.kept[key] = Opened(panel)
+    with still_clock():
+        account = open_account(this_shop, "alice", password_hash=password_hash)
+        reconcile.account(this_shop, account.id)
+        if is_bare and Account.get_by_id(account.id).ready_at:
+            Opened.kept[key] = Opened(panel)
     return Account.get_by_id(account.id)
 
 

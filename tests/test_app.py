@@ -20,6 +20,12 @@ https = with_settings(PUBLIC_URL="https://localhost")
 
 
 @pytest.fixture
+def app(own_app):
+    """Each test's own: some add pages to it."""
+    return own_app
+
+
+@pytest.fixture
 def secure_client(app):
     """A browser that comes over https."""
     app.config["PREFERRED_URL_SCHEME"] = "https"

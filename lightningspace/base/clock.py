@@ -16,10 +16,11 @@ def now() -> int:
     return int(_source())
 
 
-def set_source(source: Callable[[], float] | None) -> None:
-    """Read the time from `source`; None restores the machine's clock."""
+def set_source(source: Callable[[], float] | None) -> Callable[[], float]:
+    """Read the time from `source`, and return the source before; None: the machine's clock."""
     global _source
-    _source = source or time.time
+    before, _source = _source, source or time.time
+    return before
 
 
 def iso_time(seconds: int) -> str:

@@ -30,6 +30,7 @@ from tests.conftest import (
     let_the_server_follow,
     log_in,
     record_payments,
+    with_mail,
     with_settings,
     work,
 )
@@ -441,6 +442,7 @@ def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
     assert not settings("site")["letsencrypt"]
 
 
+@with_mail
 def test_a_new_address_is_mailed_a_link_first(mails, owner, alice):
     answer = owner.patch("/hosting", {"email": " new@example.org"})
     assert (answer.status_code, answer.json["email"]) == (200, None)
@@ -463,6 +465,7 @@ def test_a_shop_that_sends_no_mail_takes_no_address_and_changes_nothing(owner):
     assert not settings("site")["letsencrypt"]
 
 
+@with_mail
 def test_the_sixth_mail_of_a_day_changes_nothing(mails, owner):
     for number in range(5):
         answer = owner.patch("/hosting", {"email": f"new{number}@example.org"})
@@ -473,6 +476,7 @@ def test_the_sixth_mail_of_a_day_changes_nothing(mails, owner):
     assert not settings("site")["letsencrypt"]
 
 
+@with_mail
 def test_one_address_gets_one_link_a_day_from_all(mails, owner, bob):
     for _ in range(2):  # the second is the same request
         assert owner.patch("/hosting", {"email": "victim@example.org"}).status_code == 200

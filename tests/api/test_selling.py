@@ -229,7 +229,7 @@ def test_a_receipt_shown_before_the_worker_has_seen_the_payment_waits(
         assert program.looks(token).status_code == 503
     record_payments(worker)
     assert program.asks(token=token).status_code == 503  # paid, and not yet opened
-    payments.apply(worker._shop, challenge.json["order"])
+    payments.apply(worker.shop, challenge.json["order"])
     opened = program.asks(token=token)
     assert (opened.status_code, opened.headers["Retry-After"]) == (202, "3")
     work(worker)
@@ -268,7 +268,7 @@ def test_a_request_waits_three_seconds_in_all(program, worker):
     def settle():
         record_payments(worker)
         for due in payments.due():
-            payments.apply(worker._shop, due.token)
+            payments.apply(worker.shop, due.token)
         models.db.close()
 
     settling = threading.Timer(1.5, settle)
@@ -360,7 +360,7 @@ def test_paid_and_not_in_effect_is_asked_for_again_and_never_sold_again(
     for _ in range(3):
         early = program.extends(extension)
         assert (early.status_code, early.headers["Retry-After"]) == (202, "3")
-    payments.apply(worker._shop, challenge.json["order"])
+    payments.apply(worker.shop, challenge.json["order"])
     assert program.extends(extension).status_code == 200
     assert invoices_asked_for(node) == 2
 
@@ -578,7 +578,7 @@ def test_a_size_paid_and_not_in_effect_is_not_sold_again(
     record_payments(worker)
     early = program.resizes(larger, 1000)
     assert (early.status_code, early.json["code"]) == (503, "takes_effect")
-    payments.apply(worker._shop, challenge.json["order"])
+    payments.apply(worker.shop, challenge.json["order"])
     assert program.resizes(larger, 1000).status_code == 200
     assert invoices_asked_for(node) == 2
 
@@ -795,12 +795,12 @@ def test_a_node_that_is_down_costs_nothing_and_holds_nothing(program, token, nod
     assert program.extends(token).status_code == 402
 
 
-def test_a_fault_of_the_database_is_told_to_programs_as_well(app, client):
-    @app.get("/api/v1/fault")
+def test_a_fault_of_the_database_is_told_to_programs_as_well(own_app):
+    @own_app.get("/api/v1/fault")
     def fault():
         raise OperationalError("the server closed the connection")
 
-    answer = client.get("/api/v1/fault")
+    answer = own_app.test_client().get("/api/v1/fault")
     assert (answer.status_code, answer.json["code"]) == (503, "service_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert "closed the connection" not in answer.text

@@ -29,8 +29,7 @@ from lightningspace.base.models import (
     Token,
 )
 from lightningspace.rules import orders, payments
-from lightningspace.worker import Worker
-from tests.conftest import eventually, log_in, record_payments, wish, work
+from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 2**63 - 1
@@ -138,7 +137,8 @@ def test_a_shop_on_the_copy_goes_on_where_the_other_stopped(
     shop.settle_in(moved)
     second = orders.place(moved, wish(username="bob"))
     wallet.pay(second.bolt11)
-    eventually(partial(are_ready, Worker(moved)))  # one's SSH gives way to the other's opening
+    # One's SSH gives way to the other's opening.
+    eventually(partial(are_ready, WorkerByHand(moved)))
     assert log_in(app.test_client(), "alice", "correct horse").status_code == 303
 
 

@@ -125,16 +125,16 @@ def test_arguments_and_tracebacks_and_stacks_are_masked(logged):
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_error_in_a_view_says_nothing_of_the_credential(app, client, logged, debug):
-    app.debug = debug
+def test_an_error_in_a_view_says_nothing_of_the_credential(own_app, logged, debug):
+    own_app.debug = debug
 
-    @app.get("/api/v1/broken")
+    @own_app.get("/api/v1/broken")
     def broken():
         text = request.headers["Authorization"] + request.args["token"]
         raise RuntimeError(f"{text} {request.environ}")
 
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    answer = client.get(
+    own_app.config["PROPAGATE_EXCEPTIONS"] = False
+    answer = own_app.test_client().get(
         f"/api/v1/broken?token={quote(CREDENTIAL)}",
         headers={"Authorization": f"L402 {CREDENTIAL}", "Macaroon": TOKEN.packed().hex()},
     )

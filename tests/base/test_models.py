@@ -11,7 +11,7 @@ import pytest
 
 from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
-from tests.conftest import at_once, debian_program, eventually
+from tests.conftest import DURABLE, at_once, debian_program, eventually
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_threads_that_read_then_write_do_not_lock_each_other_out(database):
     assert Cursor.get().pay_index == 120
 
 
-def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path):
+def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "SQLITE_PRAGMAS", DURABLE)
     models.open_database(f"sqlite:///{tmp_path / 'shop.sqlite3'}")
     pragmas = {
         name: db.execute_sql(f"PRAGMA {name}").fetchone()[0]

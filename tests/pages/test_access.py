@@ -24,6 +24,7 @@ from tests.conftest import (
     log_in,
     place_order,
     record_payments,
+    with_mail,
     with_settings,
     work,
 )
@@ -559,6 +560,7 @@ def test_the_owner_refuses_by_the_banners_button(client, other, bought, receipt,
     assert bought.account.recovery_asked_at is None
 
 
+@with_mail
 def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_machine):
     bought = buy(username="alice")
     Account.update(entered_at=1, email="alice@example.org").execute()
@@ -573,6 +575,7 @@ def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_mach
         assert bought.preimage not in row.body
 
 
+@with_mail
 def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
     mails, buy, this_shop, time_machine
 ):
@@ -590,6 +593,7 @@ def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
     assert told.count() == outbox.OF_ONE_ACCOUNT["recovery"]
 
 
+@with_mail
 def test_where_nobody_came_in_nobody_is_told(mails, client, buy):
     bought = buy()
     Account.update(email="alice@example.org").execute()

@@ -33,6 +33,7 @@ from tests.conftest import (
     invoices_asked_for,
     open_account,
     record_payments,
+    with_mail,
     with_settings,
     work,
 )
@@ -98,6 +99,7 @@ def use(alice, mb: int = 1) -> None:
 # -- rules: more time ------------------------------------------------------------------
 
 
+@with_mail
 def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, this_shop, mails):
     Account.update(email="alice@example.org").where(Account.id == alice.id).execute()
     with transaction():

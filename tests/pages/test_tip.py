@@ -21,6 +21,7 @@ from tests.conftest import (
     open_account,
     record_payments,
     wish,
+    with_ftp,
     with_settings,
     work,
 )
@@ -682,6 +683,7 @@ def told(owner) -> str:
     return in_words(owner.get("/account/tips").text.partition('id="jar"')[2])
 
 
+@with_ftp
 def test_the_owner_sets_the_tip_jar(owner, own_jar, this_shop):
     assert "The tip jar is there" in told(owner)
     typed = {"title": "For <b>my</b> cat", "text": "one\r\ntwo", "amounts": "21 2100"}
@@ -701,6 +703,7 @@ def test_the_owner_sets_the_tip_jar(owner, own_jar, this_shop):
     assert "every 3s" not in owner.get("/account/tips/jar").text
 
 
+@with_ftp
 def test_what_is_wrong_with_the_tip_jar_is_said_beside_its_field(owner, own_jar):
     answer = send(owner, "/tips/jar", **TYPED | {"amounts": "0", "title": "x" * 81})
     assert answer.status_code == 400
@@ -708,6 +711,7 @@ def test_what_is_wrong_with_the_tip_jar_is_said_beside_its_field(owner, own_jar)
     assert "The tip jar is there" in in_words(answer.text)
 
 
+@with_ftp
 def test_the_tip_jar_is_put_back_and_taken_away(owner, own_jar, this_shop):
     (own_jar / "index.php").write_text("my own")
     send(owner, "/tips/jar", **TYPED)
@@ -731,6 +735,7 @@ def test_the_tip_jar_is_put_back_and_taken_away(owner, own_jar, this_shop):
     assert (own_jar / "index.php").exists()
 
 
+@with_ftp
 def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
     owner, own_jar, ftp_server, this_shop, alice, time_machine
 ):
@@ -740,6 +745,7 @@ def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
     assert "The server does not answer as it should; we go on trying" in told(owner)
 
 
+@with_ftp
 def test_a_tip_jar_without_a_tip_page_is_told_to_its_owner(owner, own_jar):
     send(owner, "/tips/switch", name="tips_page", active="off")
     assert "without it the tip jar cannot take tips" in told(owner)

@@ -203,11 +203,11 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
         return Lease(account_id).take()
 
     record_payments(worker)
-    account_id = payments.apply(worker._shop, order.token)
+    account_id = payments.apply(worker.shop, order.token)
     lease = Lease(account_id)
     assert lease.take()
     assert not second_worker_tries()
-    reconcile.account(worker._shop, account_id)
+    reconcile.account(worker.shop, account_id)
     assert panel.calls == []
 
 
@@ -216,7 +216,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = payments.apply(worker._shop, order.token)
+    account_id = payments.apply(worker.shop, order.token)
     other = Lease(account_id)
 
     def runs_out(method):
@@ -225,7 +225,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
             assert other.take()
 
     panel.before_call = runs_out
-    reconcile.account(worker._shop, account_id)
+    reconcile.account(worker.shop, account_id)
     assert len(panel.records("ftp")) == 1
     assert panel.records("shell") == []
     assert Service.get(kind="ftp").applied_at is None
@@ -256,8 +256,8 @@ def test_what_was_paid_is_forgotten_a_part_at_a_time(this_shop, alice):
 def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker, panel):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = payments.apply(worker._shop, order.token)
-    reconcile.account(worker._shop, account_id, stopping=lambda: len(panel.calls) > 5)
+    account_id = payments.apply(worker.shop, order.token)
+    reconcile.account(worker.shop, account_id, stopping=lambda: len(panel.calls) > 5)
     assert 0 < sum(at_panel(panel).values()) < 8
     work(worker)
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
@@ -268,7 +268,7 @@ def test_a_password_that_cannot_be_read_is_made_anew(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    payments.apply(worker._shop, order.token)
+    payments.apply(worker.shop, order.token)
     Service.update(password_sealed="spoiled").where(Service.kind == "shell").execute()
     work(worker)
     made = panel.password_of("shell", 1)
@@ -298,7 +298,7 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
 ):
     wallet.pay(order.bolt11)
     record_payments(worker)
-    account_id = payments.apply(worker._shop, order.token)
+    account_id = payments.apply(worker.shop, order.token)
     before = [row.__data__ | {} for row in Service.select()]
     work(worker)
     Service.delete().execute()

@@ -14,7 +14,13 @@ from lightningspace.base.prices import Size
 from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, ledger, progress, services, tips, upgrades, wanted
 from lightningspace.sandbox.ftp import FRESH_SITE
-from tests.conftest import at_once, eventually, let_the_server_follow, open_account, with_settings
+from tests.conftest import (
+    at_once,
+    eventually,
+    let_the_server_follow,
+    open_account,
+    with_settings,
+)
 
 pytestmark = pytest.mark.any_database
 
@@ -22,7 +28,7 @@ THEIRS = b"<?php echo 'My own page';\n"
 
 
 @pytest.fixture(autouse=True)
-def fair(ftp_server):
+def fair(shop_with_ftp, ftp_server):
     """Every test here has an FTP server."""
     return ftp_server
 

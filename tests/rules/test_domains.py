@@ -910,22 +910,27 @@ def test_each_account_has_a_token_of_its_own(alice, bob):
 # -- the sandbox's button ------------------------------------------------------------
 
 
-def test_the_sandbox_publishes_what_is_asked_for(app, shop, dns, tmp_path, alice, client):
-    app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
+@pytest.fixture
+def sandbox(own_app, tmp_path, dns):
+    """A browser at a shop with the sandbox's buttons."""
+    own_app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
+    return own_app.test_client()
+
+
+def test_the_sandbox_publishes_what_is_asked_for(shop, dns, alice, sandbox):
     domains.add(shop, alice.id, NAME, True)
-    log_in(client, "alice", "correct horse")
-    form = {"csrf_token": csrf_token(client.get("/login").text)}
-    assert client.post(f"/sandbox/publish/{NAME}", data=form).status_code == 303
+    log_in(sandbox, "alice", "correct horse")
+    form = {"csrf_token": csrf_token(sandbox.get("/login").text)}
+    assert sandbox.post(f"/sandbox/publish/{NAME}", data=form).status_code == 303
     domain_checks.look(shop)
     assert wants(alice) and wants(alice, "mail_domain")
 
 
-def test_the_sandbox_publishes_nothing_for_others(app, shop, dns, tmp_path, alice, bob, client):
-    app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
+def test_the_sandbox_publishes_nothing_for_others(shop, dns, alice, bob, sandbox):
     domains.add(shop, bob.id, NAME, True)
-    assert client.post(f"/sandbox/publish/{NAME}").status_code in (302, 400)
-    log_in(client, "alice", "correct horse")
-    form = {"csrf_token": csrf_token(client.get("/login").text)}
-    assert client.post(f"/sandbox/publish/{NAME}", data=form).status_code == 404
+    assert sandbox.post(f"/sandbox/publish/{NAME}").status_code in (302, 400)
+    log_in(sandbox, "alice", "correct horse")
+    form = {"csrf_token": csrf_token(sandbox.get("/login").text)}
+    assert sandbox.post(f"/sandbox/publish/{NAME}", data=form).status_code == 404
     domain_checks.look(shop)
     assert not wants(bob)

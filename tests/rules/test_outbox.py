@@ -11,7 +11,7 @@ from lightningspace.base.models import Account, MailPlace, Notice, Service, tran
 from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, outbox, wanted
 from lightningspace.worker import Worker
-from tests.conftest import at_once, eventually, open_account
+from tests.conftest import at_once, eventually, open_account, with_mail
 
 pytestmark = pytest.mark.any_database
 ENDS = 1_801_400_400  # 2027-01-31 13:00 UTC
@@ -219,6 +219,7 @@ def send(shop) -> int:
     return outbox.send_due(shop)
 
 
+@with_mail
 def test_a_mail_is_sent_once_and_forgotten(time_machine, this_shop, alice, mails):
     write(this_shop, alice)
     written = Notice.get()
@@ -235,6 +236,7 @@ def test_a_mail_is_sent_once_and_forgotten(time_machine, this_shop, alice, mails
     assert not write(this_shop, alice)  # not a second time for the same
 
 
+@with_mail
 def test_of_an_account_that_is_gone_nothing_is_left(this_shop, alice, mails):
     write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
@@ -242,6 +244,7 @@ def test_of_an_account_that_is_gone_nothing_is_left(this_shop, alice, mails):
     assert Notice.select().count() == 0
 
 
+@with_mail
 def test_a_mail_that_is_not_true_any_more_is_not_sent(this_shop, alice, mails):
     write(this_shop, alice)
     write(this_shop, alice, "blocked", reason="spam")
@@ -253,6 +256,7 @@ def test_a_mail_that_is_not_true_any_more_is_not_sent(this_shop, alice, mails):
 
 
 @pytest.mark.each_database
+@with_mail
 def test_workers_that_look_at_once_send_each_mail_once(this_shop, alice, mails):
     for about in range(20):
         write(this_shop, alice, about=about)
@@ -261,6 +265,7 @@ def test_workers_that_look_at_once_send_each_mail_once(this_shop, alice, mails):
     assert len(mails.received) == 20
 
 
+@with_mail
 def test_a_mail_is_sent_again_after_a_crash_and_known_as_the_same(
     this_shop, alice, mails, time_machine
 ):
@@ -277,6 +282,7 @@ def test_a_mail_is_sent_again_after_a_crash_and_known_as_the_same(
     assert send(this_shop) == 0
 
 
+@with_mail
 def test_a_worker_that_died_before_sending_loses_nothing(this_shop, alice, mails, time_machine):
     write(this_shop, alice)
     assert outbox._claim(Notice.get())
@@ -286,6 +292,7 @@ def test_a_worker_that_died_before_sending_loses_nothing(this_shop, alice, mails
 
 
 @pytest.mark.each_database
+@with_mail
 def test_a_worker_that_comes_late_does_not_undo_what_another_did(this_shop, alice, mails):
     write(this_shop, alice)
     late = Notice.get()
@@ -296,6 +303,7 @@ def test_a_worker_that_comes_late_does_not_undo_what_another_did(this_shop, alic
     assert Notice.get().try_at is None
 
 
+@with_mail
 def test_one_bad_address_holds_up_nobody(this_shop, alice, mails, caplog):
     bob = with_email(open_account(this_shop, "bob"))
     write(this_shop, alice)
@@ -309,6 +317,7 @@ def test_one_bad_address_holds_up_nobody(this_shop, alice, mails, caplog):
     assert "example.org" not in caplog.text
 
 
+@with_mail
 def test_an_address_that_is_refused_for_good_is_given_up_at_once(this_shop, alice, mails, caplog):
     write(this_shop, alice)
     mails.refused["alice@example.org"] = "550 5.1.1 <alice@example.org> unknown"
@@ -322,6 +331,7 @@ def test_an_address_that_is_refused_for_good_is_given_up_at_once(this_shop, alic
     assert not write(this_shop, alice)
 
 
+@with_mail
 def test_waits_grow_and_end_after_five_days(this_shop, alice, mails, time_machine, caplog):
     write(this_shop, alice)
     mails.refused["alice@example.org"] = "450 later"
@@ -337,6 +347,7 @@ def test_waits_grow_and_end_after_five_days(this_shop, alice, mails, time_machin
     assert caplog.text.count("ERROR") == 1
 
 
+@with_mail
 def test_problems_tell_of_mails_that_wait_for_an_hour(
     this_shop, alice, mails, runner, time_machine
 ):
@@ -353,6 +364,7 @@ def test_problems_tell_of_mails_that_wait_for_an_hour(
     assert runner.invoke(args=["problems"]).output == ""
 
 
+@with_mail
 def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, mails):
     write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
@@ -361,6 +373,7 @@ def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, ma
     assert Notice.select().count() == 0
 
 
+@with_mail
 def test_a_server_that_is_down_is_asked_once_a_minute(this_shop, alice, mails, time_machine):
     for about in range(5):
         write(this_shop, alice, about=about)
@@ -374,6 +387,7 @@ def test_a_server_that_is_down_is_asked_once_a_minute(this_shop, alice, mails, t
     assert send(this_shop) == 5
 
 
+@with_mail
 def test_mails_at_which_the_server_hangs_up_hold_up_no_new_one(
     this_shop, alice, mails, time_machine
 ):
@@ -402,6 +416,7 @@ def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
 
 
 @pytest.mark.each_database
+@with_mail
 def test_what_a_wrong_clock_put_off_is_due(this_shop, alice, mails, time_machine):
     time_machine.forward(10 * 365 * 86400)
     write(this_shop, alice)
@@ -418,12 +433,14 @@ def test_without_a_mail_server_nothing_stays_for_ever(this_shop, alice, time_mac
     assert Notice.get().recipient is None
 
 
+@with_mail
 def test_a_round_ends_between_two_mails(this_shop, alice, mails):
     for about in range(3):
         write(this_shop, alice, about=about)
     assert outbox.send_due(this_shop, stopping=lambda: bool(mails.received)) == 1
 
 
+@with_mail
 def test_the_worker_sends_what_is_due(this_shop, alice, mails):
     write(this_shop, alice)
     worker = Worker(this_shop)

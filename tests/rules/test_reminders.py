@@ -8,7 +8,7 @@ import pytest
 from lightningspace.base.models import Account, Notice, Service, transaction
 from lightningspace.base.vault import Vault
 from lightningspace.rules import accounts, calendar, invoices, orders, outbox, reminders, sessions
-from tests.conftest import at_once, csrf_token, open_account, wish, work
+from tests.conftest import at_once, csrf_token, open_account, wish, with_mail, work
 
 pytestmark = pytest.mark.any_database
 
@@ -214,6 +214,7 @@ def test_who_asks_again_while_the_link_counts_is_mailed_no_other(this_shop, alic
     assert (waits(alice), email_of(alice)) == (None, NEW)
 
 
+@with_mail
 def test_an_address_that_is_refused_waits_without_a_link(this_shop, alice, mails):
     mails.refused[NEW] = "550 5.1.1 unknown"
     asked(this_shop, alice)
@@ -223,6 +224,7 @@ def test_an_address_that_is_refused_waits_without_a_link(this_shop, alice, mails
     assert waits(alice) == NEW
 
 
+@with_mail
 def test_confirmations_that_are_over_are_forgotten(this_shop, alice, mails, time_machine):
     asked(this_shop, alice)
     outbox.send_due(this_shop)
@@ -303,6 +305,7 @@ def test_what_an_order_asked_for_outlives_its_sessions_and_what_a_session_did_do
     assert (waits(account), email_of(account)) == (None, NEW)
 
 
+@with_mail
 def test_a_closed_hostings_link_is_not_mailed(this_shop, ordered, wallet, worker, mails):
     account = opened(ordered, wallet, worker)
     accounts.close(account.id)
@@ -313,6 +316,7 @@ def test_a_closed_hostings_link_is_not_mailed(this_shop, ordered, wallet, worker
 # -- no more of them ---------------------------------------------------------------------
 
 
+@with_mail
 def test_the_link_in_a_reminder_ends_them(this_shop, alice, mails):
     path = reminded(this_shop, alice)
     reminders.unsubscribe(this_shop, token(path))
@@ -322,6 +326,7 @@ def test_the_link_in_a_reminder_ends_them(this_shop, alice, mails):
     reminders.unsubscribe(this_shop, token(path))
 
 
+@with_mail
 def test_the_link_of_an_old_address_leaves_the_new_one_alone(this_shop, alice, mails):
     path = reminded(this_shop, alice)
     alice = with_email(alice, NEW)
@@ -367,6 +372,7 @@ def test_the_link_works_when_the_account_is_gone(this_shop, alice):
     reminders.unsubscribe(this_shop, token(path))
 
 
+@with_mail
 def test_who_removes_the_address_gets_nothing_that_was_written_before(this_shop, alice, mails):
     reminded(this_shop, alice)
     asked(this_shop, alice)

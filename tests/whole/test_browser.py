@@ -30,6 +30,7 @@ from tests.conftest import (
     free_port,
     opened,
     record_payments,
+    with_ftp,
     work,
 )
 
@@ -59,10 +60,10 @@ def env(env, port, dns):
 
 
 @pytest.fixture
-def address(app, config, port, tmp_path, dns):
+def address(own_app, config, port, tmp_path, dns):
     """Where the shop is open, with the sandbox's buttons."""
-    app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
-    with opened(app, port):
+    own_app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
+    with opened(own_app, port):
         yield config.public_url
 
 
@@ -282,6 +283,7 @@ def sites(ftp_server):
     serving.wait()
 
 
+@with_ftp
 def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_server, at_work):
     owner = visit(java_script_enabled=False).page
     order_by_hand(owner, "alice")

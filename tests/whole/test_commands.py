@@ -61,10 +61,10 @@ class Hosting:
         models.open_database(config.database_url)
         running.callback(models.db.close)
         models.init_db()
-        self._shop = shop.build(config)
-        shop.settle_in(self._shop)
+        self.shop = shop.build(config)
+        shop.settle_in(self.shop)
         app = create_app(config)
-        app.extensions["shop"] = self._shop
+        app.extensions["shop"] = self.shop
         self._open()
         self._browser = enter(app.test_client(), self._account)
 
@@ -85,7 +85,7 @@ class Hosting:
         }
 
     def _open(self) -> None:
-        self._account = open_account(self._shop, "alice")
+        self._account = open_account(self.shop, "alice")
         self._follow()
         self._account = Account.get_by_id(self._account.id)
         [site] = self.panel.records("site")
@@ -96,7 +96,7 @@ class Hosting:
         self.rig.box.run("chmod", "710", f"{self.root}/web")
 
     def _follow(self) -> None:
-        reconcile.account(self._shop, self._account.id)
+        reconcile.account(self.shop, self._account.id)
         self.rig.apply()
         let_the_server_follow()
 

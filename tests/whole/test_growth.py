@@ -29,7 +29,7 @@ from lightningspace.rules import (
     tokens,
 )
 from lightningspace.rules.orders import Tip
-from tests.conftest import csrf_token, log_in, place_order, record_payments, work
+from tests.conftest import csrf_token, log_in, place_order, record_payments, with_mail, work
 
 pytestmark = pytest.mark.any_database
 
@@ -160,6 +160,7 @@ def addresses(app, values: dict[str, str]) -> list[tuple[str, str]]:
     return found
 
 
+@with_mail
 def test_what_one_account_has_slows_nobody_down(
     app, client, visit, crowded, this_shop, wallet, worker
 ):

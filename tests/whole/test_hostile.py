@@ -26,8 +26,7 @@ from lightningspace.rules import accounts, invoices, order_book, orders, tips, t
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.visitors import authorization
-from lightningspace.worker import Worker
-from tests.conftest import PANEL_PASSWORD, SetClock, invoices_asked_for, log_in, work
+from tests.conftest import PANEL_PASSWORD, SetClock, WorkerByHand, invoices_asked_for, log_in, work
 
 pytestmark = pytest.mark.any_database
 
@@ -68,7 +67,7 @@ class Stage:
         models.init_db()
         self.shop = self.app.extensions["shop"]
         shop.settle_in(self.shop)
-        self.worker = Worker(self.shop)
+        self.worker = WorkerByHand(self.shop)
         self.wallet = LightningRpc(str(directory / "wallet-rpc"))
         self.client = self.app.test_client()
         self.credentials = {name: make(self) for name, make in CREDENTIALS.items()}

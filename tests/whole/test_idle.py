@@ -73,12 +73,12 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking for work": (worker.look,),
         "following payments": (worker.follow_payments, 0),
         "tidying": (worker.tidy,),
-        "looking up domains": (domain_checks.look, worker._shop),
+        "looking up domains": (domain_checks.look, worker.shop),
         "minding the calendar": (worker.mind_calendar,),
-        "looking at queues that nothing waits for": (progress.look_at_queues, worker._shop),
-        "telling the node of offers": (offers.match, worker._shop),
+        "looking at queues that nothing waits for": (progress.look_at_queues, worker.shop),
+        "telling the node of offers": (offers.match, worker.shop),
         "knowing that an offer is off": (offers.is_off, "id7"),
-        "asking what space is used": (usage.look, worker._shop),
+        "asking what space is used": (usage.look, worker.shop),
         "holding a lease": (work_through_a_lease, "id7"),
     }
     for name, step in steps.items():
@@ -104,15 +104,15 @@ def test_what_is_due_in_the_calendar_is_found_by_an_index(large_shop, worker, st
 
 def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
     Service.update(applied_at=clock.now() - 1).where(Service.name == "ftp7").execute()
-    for sql, params in statements(progress.look_at_queues, worker._shop):
+    for sql, params in statements(progress.look_at_queues, worker.shop):
         assert not any(map(reads_whole, plan_of(sql, params))), sql
     assert progress.queue_of(1).done_until
 
 
 def test_the_name_of_a_receipt_is_found_by_an_index(large_shop, worker, statements):
-    preimage, keys = bytes(32), worker._shop.keys
+    preimage, keys = bytes(32), worker.shop.keys
     receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
-    [query] = statements(tokens.last_hosting, worker._shop, receipt, preimage)
+    [query] = statements(tokens.last_hosting, worker.shop, receipt, preimage)
     assert "resting_names_of_payment" in "".join(plan_of(*query))
 
 

@@ -7,7 +7,6 @@ import os
 import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,10 +22,19 @@ from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.rules import accounts, order_book, orders, payments, services, wanted
 from tests.actual import assert_panel_matches, everything, wrong_calls
-from tests.conftest import OPENING, eventually, open_account, order_form, record_payments, wish
+from tests.conftest import (
+    OPENING,
+    ROOT,
+    eventually,
+    free_port,
+    open_account,
+    order_form,
+    record_payments,
+    wish,
+)
 from tests.flows import resize
+from tests.programs import Program
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse"
 
 # How the panel calls each kind of record by its name.
@@ -56,14 +64,15 @@ WORK_DONE = {
 }
 
 
-class Program:
-    """Web or worker in processes of its own, with its output in a file."""
+class Gunicorn:
+    """The web program in processes of its own, with its output in a file."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], output: Path):
+    def __init__(self, address: str, env: dict[str, str], output: Path):
         self.output = output
+        command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "8"]
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*command, "--bind", address],
                 cwd=ROOT,
                 env=os.environ | env,
                 stdout=file,
@@ -71,9 +80,9 @@ class Program:
                 start_new_session=True,
             )
 
-    def says(self, text: str) -> bool:
-        assert self._process.poll() is None, f"it ended: {self.output.read_text()}"
-        return text in self.output.read_text()
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
 
     def kill(self) -> None:
         """Let all of its processes die in this instant."""
@@ -88,37 +97,34 @@ class Program:
 
 
 @pytest.fixture
-def start(app, env, tmp_path):
-    """Start a program; all of them are killed in the end, and what they said is printed."""
+def started(this_shop, tmp_path):
+    """The programs of a test: all of them are killed in the end, and what they said is printed."""
     programs = []
-
-    def start(*arguments, **settings):
-        output = tmp_path / f"program-{len(programs)}"
-        programs.append(Program(list(arguments), env | settings, output))
-        return programs[-1]
-
-    yield start
+    yield programs
     for program in programs:
         program.kill()
-        print(program.output.read_text())
+        print(program.said)
 
 
 @pytest.fixture
-def start_worker(start):
-    return lambda **settings: start("flask", "--app", "wsgi", "worker", **settings)
+def start_worker(started, env, tmp_path):
+    def start_worker(**settings):
+        output = tmp_path / f"program-{len(started)}"
+        started.append(Program(["flask", "--app", "wsgi", "worker"], env | settings, output))
+        return started[-1]
+
+    return start_worker
 
 
 @pytest.fixture
-def start_web(start):
+def start_web(started, env, tmp_path):
     """Start the web program and wait until it answers: the program and its address."""
 
     def start_web():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-        web = start("gunicorn", "wsgi:app", "--threads", "8", "--bind", address)
+        address = f"127.0.0.1:{free_port()}"
+        started.append(Gunicorn(address, env, tmp_path / f"program-{len(started)}"))
         eventually(lambda: answers(f"http://{address}/"))
-        return web, f"http://{address}"
+        return started[-1], f"http://{address}"
 
     return start_web
 

@@ -14,7 +14,7 @@ from lightningspace.base.models import Account, Fact
 from lightningspace.panel import reconcile
 from lightningspace.rules import tips
 from lightningspace.sandbox.panel import SandboxPanel
-from tests.conftest import PANEL_PASSWORD, open_account, work
+from tests.conftest import PANEL_PASSWORD, open_account, with_ftp, work
 from tests.rig import Rig
 
 pytestmark = pytest.mark.any_database
@@ -197,6 +197,7 @@ def test_hostings_that_cannot_be_made_are_removed_and_told(this_shop, panel, run
     assert problem.startswith("walls of server 1: not checked at ") and "cannot be made" in problem
 
 
+@with_ftp
 def test_name_that_does_not_lead_to_the_server_is_told(runner, panel, ftp_server):
     told = runner.invoke(args=["walls", "--address", "127.0.0.1:1"])
     assert told.exit_code == 2

@@ -34,9 +34,8 @@ from lightningspace.rules import (
     wanted,
 )
 from lightningspace.rules.orders import Buyer, Tip, Wish
-from lightningspace.worker import Worker
 from tests.actual import differences, everything
-from tests.conftest import with_settings
+from tests.conftest import WorkerByHand, with_settings
 
 CUSTOMERS = int(os.environ.get("CUSTOMERS", "10"))
 DAYS = int(os.environ.get("DAYS", "14"))
@@ -105,7 +104,7 @@ class Year:
         self.events: list[tuple[int, int, str]] = []
         self.customers = [self.a_customer(n) for n in range(CUSTOMERS)]
         self.hour = 0
-        self.worker = Worker(this_shop)
+        self.worker = WorkerByHand(this_shop)
         for number in range(CUSTOMERS):
             self.plan(number, self.chance.randrange(DAYS * 24 * 3 // 4), "order")
 
@@ -182,7 +181,7 @@ class Year:
             case "restart":
                 prices = self.shop.prices
                 self.shop = replace(shop.build(self.shop.config), prices=prices)
-                self.worker = Worker(self.shop)
+                self.worker = WorkerByHand(self.shop)
             case "killed":
                 with models.transaction():
                     Account.update(
@@ -204,7 +203,7 @@ class Year:
             int(5000 * factor), int(20000 * factor), {"addresses": 1000, "domains": 1000}
         )
         self.shop = replace(self.shop, prices=prices)
-        self.worker = Worker(self.shop)
+        self.worker = WorkerByHand(self.shop)
         self.counts["new prices"] += 1
 
     # -- what customers do ---------------------------------------------------------

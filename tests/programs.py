@@ -1,0 +1,62 @@
+"""The shop's programs, started as in production and killed as in no test's own process.
+
+They are forked from one process that has the modules in memory: to read them takes a second, and
+what a worker does in a test often less. tests/whole/test_gunicorn.py and test_program.py start
+theirs the long way.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# What a program needs of ours and of others; it is not made anew in each of them.
+READ_BEFORE = ["tests.programs", "app", "lightningspace.worker", "flask.cli", "pytest"]
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(READ_BEFORE)
+
+
+class Program:
+    """`python -m …` in a process of its own, with its output in a file."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str], output: Path):
+        self.output = output
+        output.touch()
+        self._process = _forks.Process(target=_run, args=(arguments, env, output))
+        self._process.start()
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def says(self, text: str) -> bool:
+        assert self._process.is_alive(), f"it ended: {self.said}"
+        return text in self.said
+
+    def kill(self) -> None:
+        """Let it die in this instant."""
+        self._process.kill()
+        self._process.join()
+
+    def end(self) -> int:
+        """Ask it to end as an init system does; its exit code."""
+        self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        self._process.join(10)
+        assert not self._process.is_alive(), f"it does not end: {self.said}"
+        return self._process.exitcode
+
+
+def _run(arguments: list[str], env: dict[str, str], output: Path) -> None:
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(ROOT)
+    os.environ.update(env)
+    sys.argv = list(arguments)
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
