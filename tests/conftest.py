@@ -165,29 +165,24 @@ def pytest_terminal_summary(terminalreporter):
 DATABASE_KINDS = ["sqlite", "postgresql"] if POSTGRESQL else ["sqlite"]
 
 
-@pytest.fixture(params=DATABASE_KINDS)
-def database_kind(request):
-    """Every test that uses the database runs once on each kind."""
-    return request.param
+def pytest_generate_tests(metafunc):
+    """Tests run on SQLite; those marked `each_database` once on each kind."""
+    is_marked = metafunc.definition.get_closest_marker("each_database")
+    if is_marked and "database_kind" in metafunc.fixturenames:
+        metafunc.parametrize("database_kind", DATABASE_KINDS, indirect=True)
+
+
+@pytest.fixture
+def database_kind(request) -> str:
+    return getattr(request, "param", "sqlite")
 
 
 LONGEST = ("test_killed.py", "test_openapi.py", "test_stateful.py")
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leave out what a mark says is the same on any database, but for what another mark keeps."""
-    same = [item for item in items if _is_the_same_on_any_database(item)]
-    config.hook.pytest_deselected(items=same)
-    left_out = set(same)
-    # What takes longest begins first: other processes take over what waits behind it.
-    kept = [item for item in items if item not in left_out]
-    items[:] = sorted(kept, key=lambda item: item.path.name not in LONGEST)
-
-
-def _is_the_same_on_any_database(item) -> bool:
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    same, each = map(item.get_closest_marker, ("any_database", "each_database"))
-    return bool(same) and not each and "postgresql" in parameters
+def pytest_collection_modifyitems(items):
+    """What takes longest begins first: other processes take over what waits behind it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
@@ -617,10 +612,10 @@ def empty_postgresql():
         yield empty
 
 
-@pytest.fixture(scope="module", params=DATABASE_KINDS)
+@pytest.fixture(scope="module")
 def shared_database_url(request):
-    """A database for all tests of a module, on each kind."""
-    if request.param == "postgresql":
+    """A database for all tests of a module; its parameter is the kind."""
+    if getattr(request, "param", "sqlite") == "postgresql":
         return request.getfixturevalue("empty_postgresql")("shared")
     return "sqlite:///:memory:"
 

@@ -14,8 +14,6 @@ from lightningspace.rules import orders
 from lightningspace.visitors import logins, networks
 from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
 
-pytestmark = pytest.mark.any_database
-
 https = with_settings(PUBLIC_URL="https://localhost")
 
 

@@ -10,8 +10,6 @@ from lightningspace.panel.lease import Lease
 from lightningspace.rules import accounts, clock_watch, services
 from tests.conftest import open_account, work
 
-pytestmark = pytest.mark.any_database
-
 
 @pytest.fixture
 def flask(runner):

@@ -31,6 +31,7 @@ def ready_accounts() -> int:
     return Account.select().where(Account.ready_at.is_null(False)).count()
 
 
+@pytest.mark.each_database
 def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet, panel):
     placed = [orders.place(this_shop, wish()) for _ in range(12)]
     for order in placed:
@@ -40,6 +41,7 @@ def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet
     assert len(panel.records("mailbox")) == 12
 
 
+@pytest.mark.each_database
 def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
     panel, running, this_shop, wallet
 ):
@@ -68,6 +70,7 @@ def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
         assert panel.is_live(row.kind, row.panel_id)
 
 
+@pytest.mark.each_database
 def test_unfinished_work_is_picked_up_at_the_start(order, wallet, worker, panel):
     wallet.pay(order.bolt11)
     worker.follow_payments(seconds=0)
@@ -78,6 +81,7 @@ def test_unfinished_work_is_picked_up_at_the_start(order, wallet, worker, panel)
     thread.join(20)
 
 
+@pytest.mark.each_database
 def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, caplog):
     node.down()
     eventually(lambda: "payments: the node" in caplog.text)
@@ -86,7 +90,6 @@ def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, cap
     eventually(lambda: ready_accounts() == 1)
 
 
-@pytest.mark.any_database
 def test_a_node_that_is_away_is_asked_every_two_seconds_and_told_of_once(worker, node, caplog):
     node.faults.set("refuse", "getinfo")
     watcher = threading.Thread(target=worker._watch)
@@ -122,6 +125,7 @@ def restore_while_it_is_down(node, copy, worker, caplog) -> None:
     node.restore(copy)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("restoring", [restore, restart_restored, restore_while_it_is_down])
 def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
     restoring, running, this_shop, node, wallet, caplog
@@ -140,6 +144,7 @@ def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
     assert "compare with `lightning-cli bkpr-listincome`" in told
 
 
+@pytest.mark.each_database
 def test_paid_invoices_that_were_cleaned_away_are_told_once(
     this_shop, node, wallet, worker, caplog
 ):
@@ -156,6 +161,7 @@ def test_paid_invoices_that_were_cleaned_away_are_told_once(
     assert paid_orders() == 3
 
 
+@pytest.mark.each_database
 def test_a_frozen_panel_does_not_keep_payments_from_being_recorded(
     running, this_shop, panel, wallet
 ):
@@ -168,6 +174,7 @@ def test_a_frozen_panel_does_not_keep_payments_from_being_recorded(
     panel.faults.clear()
 
 
+@pytest.mark.each_database
 def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
     worker, order, wallet, caplog, this_shop
 ):
@@ -189,6 +196,7 @@ def autoclean(node) -> None:
     node.autocleans_paid_invoices = True
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -210,17 +218,20 @@ def test_what_is_changed_at_a_running_node_is_told_once_and_listed(
     assert (fault or "") in runner.invoke(args=["problems"]).output
 
 
+@pytest.mark.each_database
 def test_a_node_that_does_not_answer_is_listed(node, runner):
     node.down()
     assert "Connection refused" in runner.invoke(args=["problems"]).output
 
 
+@pytest.mark.each_database
 def test_a_node_that_is_down_is_a_fault_in_words(worker, node):
     node.down()
     with pytest.raises(NodeError, match="Connection refused"):
         worker.follow_payments(seconds=0)
 
 
+@pytest.mark.each_database
 def test_nothing_secret_is_logged(running, this_shop, wallet, node, caplog):
     caplog.set_level(logging.INFO)
     order = orders.place(
@@ -233,6 +244,7 @@ def test_nothing_secret_is_logged(running, this_shop, wallet, node, caplog):
         assert secret not in caplog.text
 
 
+@pytest.mark.each_database
 def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
     worker, this_shop, alice, wallet, panel
 ):
@@ -254,6 +266,7 @@ def keep_busy(worker, until: threading.Event, *pools: str) -> None:
             worker._pools[name].submit(until.wait)
 
 
+@pytest.mark.each_database
 def test_paid_order_waits_for_no_change_and_no_upload(worker, order, wallet):
     busy = threading.Event()
     keep_busy(worker, busy, reconcile.CHANGE, reconcile.UPLOAD)
@@ -266,6 +279,7 @@ def test_paid_order_waits_for_no_change_and_no_upload(worker, order, wallet):
         busy.set()
 
 
+@pytest.mark.each_database
 def test_change_waits_for_no_upload(worker, alice, panel):
     busy = threading.Event()
     keep_busy(worker, busy, reconcile.UPLOAD, reconcile.OPENING)
@@ -286,6 +300,7 @@ def warnings_of(this_shop, caplog) -> str:
     return "\n".join(record.message for record in caplog.records)
 
 
+@pytest.mark.each_database
 def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, caplog):
     told = warnings_of(this_shop, caplog)
     assert "set “.htaccess AllowOverride” to None" in told
@@ -294,6 +309,7 @@ def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, capl
     assert "Security level" not in told and "nginx" not in told
 
 
+@pytest.mark.each_database
 def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, panel, caplog):
     panel.web_config |= {
         "htaccess_allow_override": "None",
@@ -303,17 +319,20 @@ def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, pan
     assert warnings_of(this_shop, caplog) == ""
 
 
+@pytest.mark.each_database
 @with_settings(WALLS="nginx")
 def test_other_web_server_than_the_shop_was_told_of_is_a_fault(this_shop, panel, caplog):
     assert "WALLS=nginx is wrong" in warnings_of(this_shop, caplog)
 
 
+@pytest.mark.each_database
 def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
     panel.forbidden = {"server_get"}
     caplog.set_level(logging.WARNING)
     assert warnings_of(this_shop, caplog) == ""
 
 
+@pytest.mark.each_database
 def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
     time_machine, alice, running, this_shop, wallet
 ):

@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-pytestmark = pytest.mark.any_database
-
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HOUR = {"space_mb": 100, "duration": 1, "unit": "hours"}
 PATHS = ("/api/v1/prices", "/api/v1/hosting", "/api/none", "/.well-known/l402.json")

@@ -1,14 +1,10 @@
 """Domains over the API."""
 
-import pytest
-
 from lightningspace.base import clock
 from lightningspace.base.models import Domain
 from lightningspace.rules import domains, wanted
 from tests.api.programs import API, paid, problem, wrong
 from tests.conftest import invoices_asked_for
-
-pytestmark = pytest.mark.any_database
 
 DOMAIN = "/hosting/domains/example.org"
 

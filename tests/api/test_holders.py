@@ -24,8 +24,6 @@ from tests.api.programs import (
 )
 from tests.conftest import csrf_token, enter, invoices_asked_for, log_in, with_settings
 
-pytestmark = pytest.mark.any_database
-
 # -- who may what ----------------------------------------------------------------------
 
 # Method and path, body, capability, status of success: all of them work one after the other.

@@ -35,8 +35,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
-
 # -- what is told ----------------------------------------------------------------------
 
 

@@ -11,8 +11,6 @@ from lightningspace.rules import tips
 from lightningspace.rules.orders import OPEN_TIPS
 from tests.conftest import invoices_asked_for, open_account, with_settings, work
 
-pytestmark = pytest.mark.any_database
-
 SAT = 1000
 ADDRESS = "/.well-known/lnurlp/alice"
 UNKNOWN = "Nobody of this name takes payments here."

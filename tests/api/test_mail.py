@@ -21,8 +21,6 @@ from tests.api.programs import (
 )
 from tests.conftest import at_once, invoices_asked_for, work
 
-pytestmark = pytest.mark.any_database
-
 MAILBOX = f"/hosting/mailboxes/{EVE}"
 FORWARD = f"/hosting/forwards/{EVE}"
 

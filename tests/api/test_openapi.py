@@ -23,8 +23,6 @@ from lightningspace.panel import reconcile
 from lightningspace.rules import domains, orders, tokens, wanted
 from tests.conftest import ROOT, client_program, dns_servers, opened, with_settings, work
 
-pytestmark = pytest.mark.any_database
-
 SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 ONE_BY_ONE = ("--phases", "coverage,fuzzing")

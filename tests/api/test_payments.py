@@ -6,8 +6,6 @@ from lightningspace.base import clock
 from lightningspace.base.models import Order
 from tests.api.programs import HOUR, paid, problem
 
-pytestmark = pytest.mark.any_database
-
 
 def test_an_unpaid_order_is_listed_and_cancelled(owner, wallet):
     invoice = owner.post("/hosting/extend", HOUR).json["invoice"]

@@ -17,8 +17,6 @@ from lightningspace.rules import accounts, invoices, orders, payments, tokens
 from tests.api.programs import wrong
 from tests.conftest import at_once, invoices_asked_for, record_payments, with_settings, work
 
-pytestmark = pytest.mark.any_database
-
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
 KEY, ANOTHER_KEY = "a key of this request".replace(" ", "-"), "another-key-of-another"

@@ -16,8 +16,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
-
 KEY = "a-key-of-this-request"
 SAT = 1000
 

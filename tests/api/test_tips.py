@@ -1,13 +1,9 @@
 """Tips over the API, for whom they are given."""
 
-import pytest
-
 from lightningspace.base import clock
 from lightningspace.base.models import Account, Offer, Order
 from lightningspace.rules import accounts, tips
 from tests.api.programs import API, HOUR, TIP, paid_tip, problem, wrong
-
-pytestmark = pytest.mark.any_database
 
 
 def test_what_others_gave_is_listed_and_is_none_of_the_payments(owner, bob, alice, this_shop):

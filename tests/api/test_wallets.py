@@ -11,8 +11,6 @@ from lightningspace.base.models import Account, Order
 from lightningspace.rules import tips
 from tests.conftest import ROOT, client_program, eventually, opened, with_settings
 
-pytestmark = pytest.mark.any_database
-
 CLIENTS = ROOT / "tests" / "clients"
 SHOP = "shop.example"
 SAT = 1000

@@ -328,6 +328,7 @@ def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
     ]
 
 
+@pytest.mark.each_database
 def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
     started = start(tmp_path, DATABASE_URL=database_url)
     assert started.returncode == 4  # see wsgi.py

@@ -31,6 +31,8 @@ from lightningspace.base.models import (
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
 
+pytestmark = pytest.mark.each_database
+
 ROOT = Path(__file__).parents[2]
 LARGEST = 2**63 - 1
 AWKWARD = (

@@ -15,8 +15,6 @@ from lightningspace.base.models import Account
 from lightningspace.outside import l402
 from lightningspace.sandbox import bolt11
 
-pytestmark = pytest.mark.any_database
-
 ROOT = Path(__file__).parents[2]
 PREIMAGE = hashlib.sha256(b"pre").digest()
 IDENTIFIER = l402.IDENTIFIER.pack(

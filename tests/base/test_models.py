@@ -13,6 +13,8 @@ from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
 from tests.conftest import DURABLE, at_once, debian_program, eventually
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def database(database_url):

@@ -25,8 +25,6 @@ from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
 from lightningspace.sandbox.panel import MadeSite
 
-pytestmark = pytest.mark.any_database
-
 SITE = "/var/www/clients/client1/web1"
 USER, PASSWORD = "hosttip_alice", "a password that is long"
 

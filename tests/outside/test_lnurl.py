@@ -3,8 +3,6 @@ from pyln.proto.bech32 import bech32_decode, convertbits
 
 from lightningspace.outside import lnurl
 
-pytestmark = pytest.mark.any_database
-
 # The example of LUD-01.
 URL = "https://service.com/api?q=3fc3645b439ce8e7f2553a69e5267081d96dcd340693afabe04be7b0ccd178df"
 LNURL = (

@@ -13,8 +13,6 @@ from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.mail import SandboxMail
 from lightningspace.sandbox.program import print_mail
 
-pytestmark = pytest.mark.any_database
-
 SENDER = "hosting@shop.example"
 STOP = "https://shop.example/reminders/stop/" + "0123456789abcdef-" * 20 + "0"
 

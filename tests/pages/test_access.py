@@ -29,7 +29,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
 no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 per minute")
 
 

@@ -21,8 +21,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
-
 SITE = "alice.shop.test"
 
 

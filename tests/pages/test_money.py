@@ -38,8 +38,6 @@ from tests.conftest import (
     work,
 )
 
-of_pages = pytest.mark.any_database
-
 
 @pytest.fixture(autouse=True)
 def time_stands_still(time_machine):
@@ -99,6 +97,7 @@ def use(alice, mb: int = 1) -> None:
 # -- rules: more time ------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 @with_mail
 def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, this_shop, mails):
     Account.update(email="alice@example.org").where(Account.id == alice.id).execute()
@@ -108,6 +107,7 @@ def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, thi
     assert outbox.send_due(this_shop) == 0
 
 
+@pytest.mark.each_database
 def test_an_extension_that_is_paid_moves_the_end(extend, pay, alice):
     order = extend(30, "days")
     assert order.amount_msat == 210_000
@@ -116,23 +116,27 @@ def test_an_extension_that_is_paid_moves_the_end(extend, pay, alice):
     assert paid.bought_seconds == 30 * DAY
 
 
+@pytest.mark.each_database
 def test_the_same_form_twice_is_one_extension(extend, node):
     assert extend(form_id="one").token == extend(form_id="one").token
     assert invoices_asked_for(node) == 1
 
 
+@pytest.mark.each_database
 def test_the_same_form_twice_at_once_is_one_extension(extend, node):
     first, second = at_once(*2 * [lambda: extend(form_id="one")])
     assert first.token == second.token
     assert invoices_asked_for(node) == 1
 
 
+@pytest.mark.each_database
 def test_each_of_several_extensions_counts_when_it_is_paid(extend, pay, alice):
     for order in [extend(30, "days"), extend(24, "hours")][::-1]:
         pay(order)
     assert reload(alice).expires_at == alice.expires_at + 31 * DAY
 
 
+@pytest.mark.each_database
 def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_shop, time_machine):
     """Or an hour's payment at the end of each grace period would make days, and then months."""
     paid = ledger.paid_seconds(alice)
@@ -145,6 +149,7 @@ def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_
         assert ledger.paid_seconds(reload(alice)) == paid + bought
 
 
+@pytest.mark.each_database
 def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
     extend, pay, alice, this_shop, time_machine
 ):
@@ -159,6 +164,7 @@ def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
     assert all(services.is_on(after, row) and row.is_applied for row in Service.select())
 
 
+@pytest.mark.each_database
 def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
     pay(extend(24, "months"))
     paid = pay(extend(24, "months"))
@@ -169,6 +175,7 @@ def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
     assert ledger.holding(after).worth_msat == 1530 * 7000
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
@@ -185,6 +192,7 @@ def test_nothing_is_sold_to_who_would_get_nothing(facts, why, extend, resize, al
     assert invoices_asked_for(node) == 0
 
 
+@pytest.mark.each_database
 def test_money_under_way_to_a_blocked_hosting_counts_and_switches_nothing_on(extend, pay, alice):
     order = extend(30, "days")
     accounts.block(alice.id, "spam")
@@ -194,6 +202,7 @@ def test_money_under_way_to_a_blocked_hosting_counts_and_switches_nothing_on(ext
     assert not any(services.is_on(after, row) for row in Service.select())
 
 
+@pytest.mark.each_database
 def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
     placed = [extend() for _ in range(orders.OPEN_ORDERS)]
     with pytest.raises(orders.TooManyUnpaid):
@@ -205,6 +214,7 @@ def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
 # -- rules: another size ------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alice):
     order = resize(500)
     # 15 sats a day instead of 7, for 90 days.
@@ -218,6 +228,7 @@ def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alic
     assert all(not row.is_applied for row in Service.select().where(Service.kind == "site"))
 
 
+@pytest.mark.each_database
 def test_a_smaller_size_is_had_at_once_and_lasts_longer(resize, pay, alice, node):
     pay(resize(500))
     use(alice)
@@ -228,6 +239,7 @@ def test_a_smaller_size_is_had_at_once_and_lasts_longer(resize, pay, alice, node
     assert sold_mb() == 100
 
 
+@pytest.mark.each_database
 def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this_shop):
     order = resize(100, addresses=2, domains=1)
     assert order.amount_msat == 3 * 90 * 1000
@@ -237,12 +249,14 @@ def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this
     assert services.domains_allowed(this_shop, reload(alice)) == 2
 
 
+@pytest.mark.each_database
 def test_one_more_says_what_it_costs_until_when(alice, this_shop):
     size, msat, until = quotes.one_more(this_shop, alice, "addresses")
     assert (size, msat, until) == (Size(100, 1), 90_000, alice.expires_at)
     assert quotes.one_more(this_shop, alice, "domains")[0] == Size(100, 0, 1)
 
 
+@pytest.mark.each_database
 def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, this_shop):
     before = reload(alice)
     Account.update(value_msat=1).execute()  # as after a rise of the prices
@@ -250,6 +264,7 @@ def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, t
     assert reload(alice).expires_at == before.expires_at
 
 
+@pytest.mark.each_database
 def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice):
     pay(resize(500))
     with pytest.raises(quotes.NotForSale, match="do not know yet"):
@@ -259,6 +274,7 @@ def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice)
         resize(100)
 
 
+@pytest.mark.each_database
 def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
     pay(resize(500))
     use(alice)
@@ -267,6 +283,7 @@ def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
         resize(100)
 
 
+@pytest.mark.each_database
 def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
     pay(resize(100, addresses=1))
     for number in range(5):
@@ -275,18 +292,21 @@ def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
         resize(100)
 
 
+@pytest.mark.each_database
 def test_a_hosting_whose_time_is_over_has_no_other_size(resize, alice, time_machine):
     time_machine.moment = alice.expires_at + 1
     with pytest.raises(quotes.NotForSale, match="Extend the hosting first"):
         resize(500)
 
 
+@pytest.mark.each_database
 def test_a_hosting_that_is_being_set_up_has_no_other_size(this_shop):
     bob = open_account(this_shop, "bob")
     with pytest.raises(quotes.NotForSale, match="still being set up"):
         orders.resize(this_shop, bob.id, Size(500), buyer())
 
 
+@pytest.mark.each_database
 def test_a_second_size_waits_for_the_first(resize, this_shop):
     first = resize(500)
     with pytest.raises(quotes.ResizeWaits) as waits:
@@ -297,6 +317,7 @@ def test_a_second_size_waits_for_the_first(resize, this_shop):
     assert resize(1000)
 
 
+@pytest.mark.each_database
 def test_two_sizes_at_once_are_one_order(resize, node):
     def ask(space_mb):
         try:
@@ -309,12 +330,14 @@ def test_two_sizes_at_once_are_one_order(resize, node):
     assert Order.select().where(Order.kind == "resize").count() == 1
 
 
+@pytest.mark.each_database
 def test_the_same_form_twice_is_one_other_size(resize, node):
     first, second = at_once(*2 * [lambda: resize(500, form_id="one")])
     assert first.token == second.token
     assert sold_mb() == 100
 
 
+@pytest.mark.each_database
 def test_a_paid_size_that_is_not_in_effect_yet_comes_first(resize, wallet, worker):
     order = resize(500)
     wallet.pay(order.bolt11)
@@ -323,6 +346,7 @@ def test_a_paid_size_that_is_not_in_effect_yet_comes_first(resize, wallet, worke
         resize(1000)
 
 
+@pytest.mark.each_database
 def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, node):
     node.faults.set("refuse", "invoice", times=1)
     with pytest.raises(NodeError):
@@ -331,6 +355,7 @@ def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, no
     assert resize(500).bolt11
 
 
+@pytest.mark.each_database
 @with_settings(CAPACITY_MB="645")  # with a jail of 146 MB
 def test_space_that_is_not_there_is_not_sold(resize, alice):
     with pytest.raises(orders.SoldOut):
@@ -339,6 +364,7 @@ def test_space_that_is_not_there_is_not_sold(resize, alice):
     assert resize(100, addresses=1)
 
 
+@pytest.mark.each_database
 def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize, alice, this_shop):
     order = resize(500)
     Server.update(capacity_mb=200).execute()
@@ -352,6 +378,7 @@ def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize
     assert resize(100) is None
 
 
+@pytest.mark.each_database
 def test_a_size_that_is_paid_is_given_though_more_is_used_by_now(resize, pay, alice, this_shop):
     pay(resize(500))
     uses(1)
@@ -377,6 +404,7 @@ def paid_late(order) -> None:
 # -- rules: one after the other -------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resize, pay, alice):
     cheap = extend(24, "months")
     pay(resize(5000))
@@ -387,12 +415,14 @@ def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resi
     assert reload(alice).expires_at == before + 48 * DAY
 
 
+@pytest.mark.each_database
 def test_an_extension_paid_after_extras_buys_what_it_is_worth(extend, resize, pay):
     cheap = extend(70, "days")
     pay(resize(100, addresses=93))
     assert pay(cheap).bought_seconds == 490 * DAY // 100
 
 
+@pytest.mark.each_database
 def test_a_size_paid_after_another_extension_turns_all_of_it_into_time_of_that_size(
     extend, resize, pay, alice
 ):
@@ -407,6 +437,7 @@ def test_a_size_paid_after_another_extension_turns_all_of_it_into_time_of_that_s
     assert after.expires_at == pytest.approx(alice.expires_at + 48 * DAY, abs=60)
 
 
+@pytest.mark.each_database
 def test_a_size_paid_after_the_end_is_what_the_money_is_worth(resize, pay, alice, time_machine):
     time_machine.moment = alice.expires_at - 60
     order = resize(5000)
@@ -461,7 +492,6 @@ def order_size(client, **fields):
     return send(client, f"/account/size?{query}", **size)
 
 
-@of_pages
 def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, node):
     for path in ("/account/extend", "/account/extend/price"):
         page = client.get(f"{path}?duration=30&unit=days").text
@@ -470,12 +500,10 @@ def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, n
     assert invoices_asked_for(node) == 0
 
 
-@of_pages
 def test_an_hour_is_among_the_choices(client):
     assert ">1 hour</a> <small>1 sat</small>" in client.get("/account/extend").text
 
 
-@of_pages
 def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     page = order_time(client, "12", "days", show="price")
     assert page.status_code == 200
@@ -484,7 +512,6 @@ def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     assert invoices_asked_for(node) == 0
 
 
-@of_pages
 @pytest.mark.parametrize(
     ("duration", "unit"),
     [("0", "days"), ("731", "days"), ("x", "days"), ("", "days"), ("1", "weeks"), ("\0", "\0")],
@@ -502,7 +529,6 @@ def test_a_time_that_is_not_sold_is_said_beside_the_field(show, duration, unit, 
     assert invoices_asked_for(node) == 0
 
 
-@of_pages
 def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, stranger):
     link = order_time(client).location
     order = Order.get(Order.kind == "extend")
@@ -519,7 +545,6 @@ def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, strange
     assert f'href="{link}">30 days more</a>' in client.get("/account/extend").text
 
 
-@of_pages
 def test_the_same_form_sent_twice_makes_one_order(client, node):
     fields = tokens_of(client.get("/account/extend").text)
     fields |= {"duration": "3", "unit": "days"}
@@ -528,7 +553,6 @@ def test_the_same_form_sent_twice_makes_one_order(client, node):
     assert invoices_asked_for(node) == 1
 
 
-@of_pages
 def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
     client, stranger, wallet, worker, alice
 ):
@@ -549,7 +573,6 @@ def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
     assert "Done: paid until" in other.text
 
 
-@of_pages
 def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
     link = order_time(client).location
     client.delete_cookie("session")
@@ -567,7 +590,6 @@ def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
     assert client.get("/account").status_code == 302
 
 
-@of_pages
 def test_a_login_to_another_hosting_is_not_led_anywhere(
     client, stranger, wallet, worker, this_shop
 ):
@@ -578,7 +600,6 @@ def test_a_login_to_another_hosting_is_not_led_anywhere(
     assert "HX-Redirect" not in stranger.get(f"{link}/status").headers
 
 
-@of_pages
 @pytest.mark.parametrize("kind", ["extend", "resize"])
 def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client, this_shop):
     link = (order_time if kind == "extend" else order_size)(client).location
@@ -595,14 +616,12 @@ def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client,
         assert "<strong>720 sat</strong>" in form
 
 
-@of_pages
 def test_a_stranger_may_not_cancel_an_extension(client, stranger):
     link = order_time(client).location
     token = csrf_token(stranger.get("/").text)
     assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
 
 
-@of_pages
 def test_another_browser_of_the_owner_may_cancel_it(client, stranger, alice):
     enter(stranger, alice)
     link = order_size(client).location
@@ -612,7 +631,6 @@ def test_another_browser_of_the_owner_may_cancel_it(client, stranger, alice):
     assert "Cancelled" in client.get(link).text
 
 
-@of_pages
 def test_the_owner_of_another_hosting_may_not_cancel_it(client, stranger, this_shop):
     enter(stranger, open_account(this_shop, "bobby"))
     link = order_size(client).location
@@ -621,7 +639,6 @@ def test_the_owner_of_another_hosting_may_not_cancel_it(client, stranger, this_s
     assert stranger.post(f"{link}/cancel", data={"csrf_token": token}).status_code == 404
 
 
-@of_pages
 def test_a_larger_size_is_priced_and_then_ordered(client, alice, node):
     query = "space_mb=500&extra_addresses=1&extra_domains=0"
     for path in ("/account/size", "/account/size/price"):
@@ -641,7 +658,6 @@ def test_a_larger_size_is_priced_and_then_ordered(client, alice, node):
     )
 
 
-@of_pages
 def test_a_paid_size_is_done(client, wallet, worker, alice):
     link = order_size(client).location
     wallet.pay(Order.get(Order.kind == "resize").bolt11)
@@ -652,7 +668,6 @@ def test_a_paid_size_is_done(client, wallet, worker, alice):
     assert re.search('value="500" checked>\\s*500 MB <small>now', client.get("/account/size").text)
 
 
-@of_pages
 def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alice):
     pay(resize(500))
     use(alice)
@@ -667,7 +682,6 @@ def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alic
     assert "Your hosting has its new size" in client.get("/account").text
 
 
-@of_pages
 def test_a_size_is_changed_only_as_it_was_shown(client):
     page = client.get("/account/size?space_mb=500&extra_addresses=2&extra_domains=1").text
     confirm = page[page.index('id="confirm"') :]
@@ -676,7 +690,6 @@ def test_a_size_is_changed_only_as_it_was_shown(client):
     assert 'id="confirm"' not in client.get("/account/size").text
 
 
-@of_pages
 @pytest.mark.parametrize(
     ("field", "typed"),
     [
@@ -707,7 +720,6 @@ def test_a_size_that_is_not_sold_is_said_beside_the_field(field, typed, client, 
     assert invoices_asked_for(node) == 0
 
 
-@of_pages
 def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
     Account.update(space_mb=250).execute()
     page = client.get("/account/size?extra_addresses=1").text
@@ -716,7 +728,6 @@ def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
     assert "for 250 MB, 1 extra mailbox or forward" in page
 
 
-@of_pages
 @with_settings(CAPACITY_MB="499")
 def test_a_size_that_is_sold_out_says_so(client, node):
     page = client.get("/account/size?space_mb=500").text
@@ -728,7 +739,6 @@ def test_a_size_that_is_sold_out_says_so(client, node):
     assert invoices_asked_for(node) == 0
 
 
-@of_pages
 def test_why_a_size_cannot_be_had_is_said(client, resize, pay, alice):
     pay(resize(500))
     for page in (client.get("/account/size?space_mb=100"), shrink(client)):
@@ -741,7 +751,6 @@ def shrink(client):
     return send(client, "/account/size?space_mb=1000", space_mb="100")
 
 
-@of_pages
 @pytest.mark.parametrize("order", [order_time, order_size])
 def test_a_node_that_is_down_charges_nothing(order, client, node):
     node.faults.set("refuse", "invoice", times=1)
@@ -751,7 +760,6 @@ def test_a_node_that_is_down_charges_nothing(order, client, node):
     assert order(client).status_code == 303
 
 
-@of_pages
 @pytest.mark.parametrize("order", [order_time, order_size])
 def test_many_unpaid_orders_are_enough(order, client, extend):
     for _ in range(orders.OPEN_ORDERS):
@@ -761,14 +769,12 @@ def test_many_unpaid_orders_are_enough(order, client, extend):
     assert "many unpaid orders" in answer.text
 
 
-@of_pages
 @with_settings(ORDERS_LIMIT="2 per day")
 def test_orders_are_limited(client):
     answers = [order_time(client).status_code for _ in range(3)]
     assert answers == [303, 303, 429]
 
 
-@of_pages
 @pytest.mark.parametrize("path", ["/account/extend", "/account/size?space_mb=500"])
 @pytest.mark.parametrize(
     ("facts", "why"),
@@ -785,7 +791,6 @@ def test_a_page_that_sells_nothing_says_why(facts, why, path, client):
     assert "Order and pay" not in page
 
 
-@of_pages
 def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/extend?duration=24&unit=months").text
@@ -793,7 +798,6 @@ def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     assert re.search("3.04[0-9] sat stay as your credit", page)
 
 
-@of_pages
 def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
     time_machine.moment = alice.expires_at + DAY
     accounts.suspend(alice.id)
@@ -804,6 +808,7 @@ def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_mac
     assert "Extend the hosting first" in client.get("/account/size?space_mb=500").text
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     "path",
     ["/account/extend", "/account/extend/price", "/account/size", "/account/size/price"]
@@ -813,7 +818,6 @@ def test_nobody_sees_these_pages_without_a_login(path, alice, stranger):
     assert stranger.get(path).status_code == 302
 
 
-@of_pages
 def test_an_unpaid_extension_is_polled_with_one_query(client):
     link = order_time(client).location
     asked = []
@@ -834,7 +838,6 @@ def test_an_unpaid_extension_is_polled_with_one_query(client):
 # -- too late ------------------------------------------------------------------------------
 
 
-@of_pages
 def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     client, stranger, wallet, worker, alice, panel, this_shop
 ):
@@ -858,7 +861,6 @@ def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     assert "Opened anew 100 MB for 30 days until" in client.get("/account/payments").text
 
 
-@of_pages
 def test_a_size_paid_too_late_opens_it_anew_with_that_size(
     client, worker, alice, wallet, this_shop
 ):
@@ -877,7 +879,6 @@ def test_a_size_paid_too_late_opens_it_anew_with_that_size(
     assert "Opened anew 500 MB for 48 days" in client.get("/account/payments").text
 
 
-@of_pages
 def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, alice, this_shop):
     link = f"/orders/{pay(extend()).token}"
     accounts.close(alice.id)
@@ -890,7 +891,6 @@ def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, a
 # -- receipts ------------------------------------------------------------------------------
 
 
-@of_pages
 def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
     paid = [pay(extend(30, "days")), pay(resize(1000, addresses=2))]
     page = client.get("/account/payments").text
@@ -901,7 +901,6 @@ def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
         assert order.payment_hash in page
 
 
-@of_pages
 def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, worker):
     wallet.pay(extend(30, "days").bolt11)
     record_payments(worker)
@@ -910,7 +909,6 @@ def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, wo
     )
 
 
-@of_pages
 def test_a_receipt_says_what_became_credit(client, extend, pay):
     pay(extend(24, "months"))
     pay(extend(24, "months"))
@@ -919,7 +917,6 @@ def test_a_receipt_says_what_became_credit(client, extend, pay):
     assert re.search("3.04[0-9] sat are your credit now", page)
 
 
-@of_pages
 def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this_shop):
     paid = pay(extend())
     enter(stranger, open_account(this_shop, "bobby"))
@@ -928,7 +925,6 @@ def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this
     assert "Nothing was paid yet" in page
 
 
-@of_pages
 def test_payments_are_listed_in_parts(client, stranger, alice, this_shop):
     """What the owner has paid and what others gave, each once, the latest first."""
     facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1, "node_id": "n"}

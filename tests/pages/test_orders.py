@@ -30,8 +30,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
-
 
 @pytest.fixture
 def other(app):

@@ -10,8 +10,6 @@ from lightningspace.base.models import Domain, Order, Service
 from lightningspace.pages.control import PAGES
 from tests.conftest import enter, place_order
 
-pytestmark = pytest.mark.any_database
-
 DOMAIN, ADDRESS = "bella.example", "info@alice.shop.test"
 FRAGMENTS = (
     "/account/status",

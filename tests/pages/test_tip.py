@@ -26,8 +26,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
-
 
 @pytest.fixture(autouse=True)
 def time_stands_still(time_machine):

@@ -12,8 +12,6 @@ from tests import actual
 from tests.conftest import PANEL_PASSWORD
 from tests.flows import ID, NAME, NAMES, SITE, World, add_foreign
 
-pytestmark = pytest.mark.any_database
-
 RECORDS = tuple(KINDS)
 WITH_PASSWORD = tuple(kind for kind in RECORDS if kind in services.WITH_PASSWORD)
 

@@ -11,8 +11,6 @@ from lightningspace.panel.lease import Lease
 from lightningspace.rules import accounts, progress, services, upgrades, wanted
 from tests.conftest import eventually, open_account, work
 
-pytestmark = pytest.mark.any_database  # in one thread, whatever the database
-
 YEAR = 365 * 24 * 60 * 60
 
 

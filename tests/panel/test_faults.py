@@ -284,7 +284,6 @@ def faults_where(places):
     )
 
 
-@pytest.mark.any_database
 @faults_where([(kind, fault) for kind, fault in WHERE_AND_WHAT if fault in UNSURE])
 def test_an_opening_survives_a_fault_at_any_call(world, fault, log):
     for position, method in enumerate(world.calls_of("opening")):
@@ -302,7 +301,6 @@ def test_other_flows_survive_a_cut_at_any_call(world, flow, log):
             run_with_one_fault(world, flow, FAULTS["cut after"], position, log)
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("shared_database_url", "fault", "flow"),
     [
@@ -431,7 +429,6 @@ def test_a_client_made_half_is_made_whole(world):
 # -- walls -----------------------------------------------------------------------------
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize("days", [29, 30])
 def test_walls_stand_in_every_call(world, days):
     for flow in LIFE:

@@ -149,6 +149,7 @@ def assert_open(panel, account_id: str, but_twice: str | None = None) -> None:
 # -- at once -------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_three_workers_at_once_carry_each_change_out_once(account, config, panel):
     panel.delays["*"] = 0.003
     workers = [build(config) for _ in range(3)]
@@ -161,6 +162,7 @@ def test_three_workers_at_once_carry_each_change_out_once(account, config, panel
     assert set(map(len, ids_at_panel(panel).values())) == {0}
 
 
+@pytest.mark.each_database
 def test_who_comes_second_calls_nothing_until_the_first_is_through(account, first, second, panel):
     hanging = Hanging(panel, first, account.id, 5, "on its way")
     seen = len(panel.calls)
@@ -175,7 +177,6 @@ def held_until() -> int:
     return Account.get().leased_until
 
 
-@pytest.mark.any_database
 def test_a_lease_is_renewed_while_its_holder_gives_signs_of_life(account, time_machine):
     lease, other = Lease(account.id, renew_seconds=0.02), Lease(account.id)
     assert lease.take()
@@ -192,6 +193,7 @@ def test_a_lease_is_renewed_while_its_holder_gives_signs_of_life(account, time_m
             lease.check()
 
 
+@pytest.mark.each_database
 def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine):
     assert Lease(account.id).take()
     time_machine.forward(60)
@@ -203,7 +205,6 @@ def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine
 
 
 # The long tables: how calls hang, which has nothing to do with the database.
-@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("method", "how"),
     [(method, "unseen") for method in OPENING]
@@ -229,7 +230,6 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     assert [row.kind for row in progress.problems()] == ([kind] if stays else [])
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("position", "how"),
     list(zip(range(CLOSING_CALLS), cycle(["on its way", "answered"]), strict=False)),
@@ -248,6 +248,7 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
     assert set(map(len, ids_at_panel(panel).values())) == {0}
 
 
+@pytest.mark.each_database
 def test_who_was_overtaken_keeps_its_generated_password_to_itself(
     account, this_shop, first, second, panel, time_machine
 ):
@@ -267,6 +268,7 @@ def test_who_was_overtaken_keeps_its_generated_password_to_itself(
 # -- what is wanted meanwhile --------------------------------------------------------
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("method", [*DELETES, "client_delete_everything"])
 def test_a_closing_that_is_checked_meanwhile_goes_on(method, account, this_shop, panel):
     reconcile.account(this_shop, account.id)

@@ -16,6 +16,8 @@ from lightningspace.rules import accounts, orders, payments, progress, services,
 from tests.actual import directives
 from tests.conftest import eventually, open_account, record_payments, wish, with_settings, work
 
+pytestmark = pytest.mark.each_database
+
 KINDS_AT_PANEL = (
     "client",
     "site",

@@ -22,8 +22,6 @@ from tests.conftest import (
     with_settings,
 )
 
-pytestmark = pytest.mark.any_database
-
 THEIRS = b"<?php echo 'My own page';\n"
 
 

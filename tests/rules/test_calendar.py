@@ -33,7 +33,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
 HOUR = 60 * 60
 INVOICE = 15 * 60
 GRACE = 14 * DAY

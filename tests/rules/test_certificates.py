@@ -21,8 +21,6 @@ from lightningspace.rules import (
 )
 from tests.conftest import log_in
 
-pytestmark = pytest.mark.any_database
-
 HOUR, DAY = 3600, 86400
 SITE, NAME = "alice.shop.test", "alice.example"
 

@@ -16,8 +16,6 @@ from lightningspace.sandbox.program import buttons
 from lightningspace.worker import Worker
 from tests.conftest import at_once, csrf_token, log_in, open_account, with_settings
 
-pytestmark = pytest.mark.any_database
-
 DAY = 86400
 NAME = "alice.example"
 NUL = "\\000"  # as zone files write it

@@ -11,7 +11,6 @@ from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, calendar, clock_watch, invoices, offers, payments, tips
 from tests.conftest import at_once, eventually, log_in, open_account, record_payments, work
 
-pytestmark = pytest.mark.any_database
 SAT = 1000
 RATE = 7000
 

@@ -24,6 +24,8 @@ from lightningspace.rules import (
 )
 from tests.conftest import eventually, record_payments, wish, with_settings, work
 
+pytestmark = pytest.mark.each_database
+
 YEAR = Terms(100, 12, "months")
 
 

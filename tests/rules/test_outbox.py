@@ -13,7 +13,6 @@ from lightningspace.rules import accounts, outbox, wanted
 from lightningspace.worker import Worker
 from tests.conftest import at_once, eventually, open_account, with_mail
 
-pytestmark = pytest.mark.any_database
 ENDS = 1_801_400_400  # 2027-01-31 13:00 UTC
 FACTS = {
     "ending": {},

@@ -10,8 +10,6 @@ from lightningspace.base.vault import Vault
 from lightningspace.rules import accounts, calendar, invoices, orders, outbox, reminders, sessions
 from tests.conftest import at_once, csrf_token, open_account, wish, with_mail, work
 
-pytestmark = pytest.mark.any_database
-
 NEW = "alice@new.example"
 NO_TOKENS = ["x", "x" * 5000, "ü", "\0", "a\0b", "gAAAAAB", "\U0001f600", "..", "%00", "a-b-c", " "]
 

@@ -11,8 +11,6 @@ from lightningspace.outside import l402
 from lightningspace.rules import sessions, tokens
 from tests.conftest import csrf_token, enter, log_in, open_account, place_order, work
 
-pytestmark = pytest.mark.any_database
-
 HOUR, MINUTE = 60 * 60, 60
 
 

@@ -9,8 +9,6 @@ from lightningspace.rules.order_book import Door
 from lightningspace.rules.standing import Asker, Stage
 from tests.conftest import open_account
 
-pytestmark = pytest.mark.any_database
-
 LONG_AGO = 1
 PAID = {"paid_at": LONG_AGO, "node_id": "n", "pay_index": 1, "payment_hash": "h"}
 PAID |= {"received_msat": 5000}

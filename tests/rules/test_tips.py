@@ -14,7 +14,6 @@ from lightningspace.rules.orders import Buyer, Tip, TooManyUnpaid
 from lightningspace.rules.quotes import NotForSale
 from tests.conftest import at_once, eventually, open_account, record_payments, with_settings, work
 
-pytestmark = pytest.mark.any_database
 SAT = 1000
 RATE = 7000  # msat a day, of alice's 100 MB
 

@@ -32,8 +32,6 @@ from lightningspace.rules.tokens import RECEIPT, NotSettled
 from lightningspace.sandbox import bolt11 as bolt11s
 from tests.conftest import at_once, log_in, record_payments, wish, work
 
-pytestmark = pytest.mark.any_database
-
 HOUR, DAY = 3600, 86400
 ABLE_TO_PAY = Rights(frozenset({"read", "pay"}), None)
 

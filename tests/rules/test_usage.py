@@ -13,8 +13,6 @@ from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, usage, wanted
 from tests.conftest import at_once, eventually, open_account
 
-pytestmark = pytest.mark.any_database
-
 MB = 1024 * 1024
 DATABASE_MB = 1000 * 1000
 QUOTA_METHODS = ("quota_get_by_user", "databasequota_get_by_user", "mailquota_get_by_user")

@@ -20,8 +20,6 @@ from lightningspace.rules.services import this
 from tests.conftest import open_account, wish, with_settings, work
 from tests.flows import resize
 
-pytestmark = pytest.mark.any_database  # what the worker makes of rows, the same wherever they are
-
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq alice"
 
 

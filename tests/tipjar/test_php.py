@@ -22,8 +22,6 @@ from lightningspace.outside import lnurl
 from lightningspace.sandbox.certificate import self_signed
 from tests.conftest import ROOT, client_program, debian_program, eventually
 
-pytestmark = pytest.mark.any_database
-
 JAR = ROOT / "lightningspace" / "tipjar" / "index.php"
 ORDER = "0123456789abcdef" * 2
 INVOICE = "lnbcrt10u1" + "p4x8gf2tvdw0s3jn54khce6mua7lqqzry9" * 8

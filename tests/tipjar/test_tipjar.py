@@ -17,8 +17,6 @@ from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import FRESH_SITE, SandboxFtp
 from tests.outside.test_ftp import PASSWORD, USER, OneSite
 
-pytestmark = pytest.mark.any_database
-
 THEIRS = b"<?php echo 'My own page';\n"
 OLDER = b"<?php\n// An older version of ours.\n"
 DAY = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%d")

@@ -9,8 +9,6 @@ from markupsafe import escape
 from lightningspace.base.models import Account, Order
 from tests.conftest import csrf_token, filled_form, invoices_asked_for, place_order
 
-pytestmark = pytest.mark.any_database
-
 FORM = "application/x-www-form-urlencoded"
 
 NUMBERS = ["", "0", "-1", "-5", "1.5", "1e9", "abc", "٣", "1_0", "0x10", "9" * 5000, "1\0", None]

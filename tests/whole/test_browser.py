@@ -34,7 +34,6 @@ from tests.conftest import (
     work,
 )
 
-pytestmark = pytest.mark.any_database
 CHROMIUM_ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

@@ -18,8 +18,6 @@ from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
 from tests.conftest import ROOT, client_program, eventually, last_pay_index, opened, with_settings
 
-pytestmark = pytest.mark.any_database
-
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
 CLIENTS = ROOT / "tests" / "clients"

@@ -34,8 +34,6 @@ from tests.rig import Rig
 from tests.rig.box import file
 from tests.rig.terminal import Done
 
-pytestmark = pytest.mark.any_database
-
 PAGES = ("", "/data", "/htaccess")
 COMMAND = re.compile(r'<pre><code id="([^"]+)">(.*?)</code></pre>', re.S)
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}

@@ -10,8 +10,6 @@ import pytest
 
 from tests.conftest import ROOT, opened
 
-pytestmark = pytest.mark.any_database
-
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Made from the settings themselves.
 README_LINES_MAX = 200

@@ -31,8 +31,6 @@ from lightningspace.rules import (
 from lightningspace.rules.orders import Tip
 from tests.conftest import csrf_token, log_in, place_order, record_payments, with_mail, work
 
-pytestmark = pytest.mark.any_database
-
 MANY = 100_000
 CPU_SECONDS = 0.1
 # A machine that does something else meanwhile makes one of them slow, and not all.

@@ -16,8 +16,6 @@ from lightningspace.visitors import authorization
 from tests.base.test_logs import CREDENTIAL, PREIMAGE, TOKEN, assert_says_nothing
 from tests.conftest import eventually, with_settings, work
 
-pytestmark = pytest.mark.any_database
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -28,8 +28,6 @@ from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.visitors import authorization
 from tests.conftest import PANEL_PASSWORD, SetClock, WorkerByHand, invoices_asked_for, log_in, work
 
-pytestmark = pytest.mark.any_database
-
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
 SLOWEST_SECONDS = 4

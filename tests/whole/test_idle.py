@@ -12,6 +12,8 @@ from lightningspace.base.models import Account, Fact, Service
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
 
+pytestmark = pytest.mark.each_database
+
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", schema.SCHEMA.read_text())
 LARGE = "accounts|services|domains|orders|offers|resting_names"

@@ -218,7 +218,6 @@ def after_the_invoice(web, node, labels_at_node) -> None:
         web.kill()
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("weather", "kill"),
     [({"kind": "frozen"}, before_the_invoice), ({"kind": "slow", "seconds": 1}, after_the_invoice)],
@@ -255,7 +254,6 @@ def test_an_order_interrupted_by_a_killed_web_program_goes_on_or_is_freed(
     assert place(this_shop, "bob")[0].bolt11
 
 
-@pytest.mark.any_database
 def test_sigterm_ends_the_web_program_cleanly(start_web):
     web, url = start_web()
     with requests.Session() as waiting:
@@ -268,7 +266,6 @@ def test_sigterm_ends_the_web_program_cleanly(start_web):
 # -- the worker: payments ------------------------------------------------------------
 
 
-@pytest.mark.any_database
 def test_a_payment_survives_a_worker_killed_before_it_was_recorded(
     this_shop, node, panel, wallet, start_worker
 ):
@@ -287,7 +284,6 @@ def test_a_payment_survives_a_worker_killed_before_it_was_recorded(
     assert_each_opened_once(panel, "alice")
 
 
-@pytest.mark.any_database
 def test_a_payment_survives_a_worker_killed_before_it_took_effect(
     this_shop, panel, wallet, start_worker
 ):
@@ -312,7 +308,6 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
 # -- the worker: the panel -----------------------------------------------------------
 
 
-@pytest.mark.any_database
 def test_a_worker_killed_before_and_after_its_login_harms_nothing(
     this_shop, panel, wallet, start_worker
 ):
@@ -332,7 +327,6 @@ def test_a_worker_killed_before_and_after_its_login_harms_nothing(
     assert_each_opened_once(panel, "alice")
 
 
-@pytest.mark.any_database
 def test_a_worker_killed_before_and_after_each_panel_call_opens_every_account_once(
     this_shop, panel, wallet, start_worker
 ):
@@ -382,7 +376,6 @@ def hold(panel, methods: list[str]) -> None:
 # -- the worker: its start, its end, its colleague -----------------------------------
 
 
-@pytest.mark.any_database
 def test_sigterm_ends_the_worker_between_two_steps(this_shop, panel, wallet, start_worker):
     (order,) = place(this_shop, "alice")
     wallet.pay(order.bolt11)
@@ -401,7 +394,6 @@ def test_sigterm_ends_the_worker_between_two_steps(this_shop, panel, wallet, sta
     assert_each_opened_once(panel, "alice")
 
 
-@pytest.mark.any_database
 def test_sigterm_ends_a_worker_that_waits_for_payments(node, start_worker):
     worker = start_worker()
     eventually(lambda: node.waiting)
@@ -410,6 +402,7 @@ def test_sigterm_ends_a_worker_that_waits_for_payments(node, start_worker):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.each_database
 def test_a_worker_started_before_the_node_goes_on_once_the_node_is_up(
     this_shop, node, panel, wallet, start_worker
 ):
@@ -423,7 +416,6 @@ def test_a_worker_started_before_the_node_goes_on_once_the_node_is_up(
     assert_each_opened_once(panel, "alice")
 
 
-@pytest.mark.any_database
 def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, start_worker):
     names = [f"alice{number}" for number in range(10)]
     for order in place(this_shop, *names[:5]):
@@ -454,7 +446,6 @@ def all_settled() -> bool:
     return not Account.select().where(at_work).exists()
 
 
-@pytest.mark.any_database
 def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker):
     adds = {method: 1 for method in OPENING if method.endswith("_add")}
     site, database = {"sites_web_domain_update": 1}, {"sites_database_update": 1}
@@ -483,7 +474,6 @@ def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker
     assert not Account.select().exists()
 
 
-@pytest.mark.any_database
 def test_a_killed_workers_lease_is_waited_for(this_shop, panel, start_worker):
     account = open_account(this_shop, "alice")
     panel.faults.set("frozen", "sites_ftp_user_add", times=1)
@@ -606,6 +596,7 @@ class Customers:
         wanted.add(self.shop, id, "forward", name, destination="alice@example.org")
 
 
+@pytest.mark.each_database
 def test_three_workers_killed_again_and_again_lose_and_double_nothing(
     this_shop, panel, start_worker
 ):

@@ -48,6 +48,8 @@ from tests.actual import KINDS, WITH_PASSWORD, assert_panel_matches, everything,
 from tests.conftest import PANEL_PASSWORD, SetClock
 from tests.flows import resize
 
+pytestmark = pytest.mark.each_database
+
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 RUN = settings(

@@ -17,8 +17,6 @@ from lightningspace.sandbox.panel import SandboxPanel
 from tests.conftest import PANEL_PASSWORD, open_account, with_ftp, work
 from tests.rig import Rig
 
-pytestmark = pytest.mark.any_database
-
 # It ends with the first answer that holds what it should not.
 RACE_SECONDS = {"apache-event": 10, "apache-itk": 1, "nginx": 1}
 

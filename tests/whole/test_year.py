@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-import pytest
 from pyln.client import LightningRpc, RpcError
 
 from lightningspace import shop
@@ -490,7 +489,6 @@ def paid_orders():
     return Order.select().where(Order.paid_at.is_null(False))
 
 
-@pytest.mark.any_database
 @with_settings(
     GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="36500"
 )
