@@ -404,16 +404,14 @@ def test_the_clients_address_comes_through_as_many_proxies_as_there_are(client):
 # -- words ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("msat", "words"), [(1, "1"), (1000, "1"), (1001, "2"), (1234567000, "1\u202f234\u202f567")]
-)
-def test_money_is_whole_sats_rounded_up(msat, words):
-    assert sats(msat) == words
+def test_money_is_whole_sats_rounded_up(subtests):
+    for msat, words in [(1, "1"), (1000, "1"), (1001, "2"), (1234567000, "1\u202f234\u202f567")]:
+        with subtests.test(msat=msat, words=words):
+            assert sats(msat) == words
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
+def test_spans_are_in_the_largest_unit_that_fits_twice(subtests):
+    for seconds, words in [
         (-5, "0 minutes"),
         (59, "0 minutes"),
         (60, "1 minute"),
@@ -421,10 +419,9 @@ def test_money_is_whole_sats_rounded_up(msat, words):
         (7200, "2 hours"),
         (2 * 86400 - 1, "47 hours"),
         (90 * 86400, "90 days"),
-    ],
-)
-def test_spans_are_in_the_largest_unit_that_fits_twice(seconds, words):
-    assert span(seconds) == words
+    ]:
+        with subtests.test(seconds=seconds, words=words):
+            assert span(seconds) == words
 
 
 def test_times_are_utc():

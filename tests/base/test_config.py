@@ -144,27 +144,28 @@ def test_what_is_needed_is_enough(tmp_path):
     assert config.capacity_mb == {1: 1000}
 
 
-@pytest.mark.parametrize("name", [name for name in NEEDED if name != "SECRET_KEY"])
-def test_a_missing_setting_names_itself_and_says_what_to_write(tmp_path, name):
-    with pytest.raises(ConfigError, match=f"^{name} .*(write|needs)"):
-        read(tmp_path, **{name: None})
+def test_a_missing_setting_names_itself_and_says_what_to_write(subtests, tmp_path):
+    for name in [name for name in NEEDED if name != "SECRET_KEY"]:
+        says = pytest.raises(ConfigError, match=f"^{name} .*(write|needs)")
+        with subtests.test(name=name), says:
+            read(tmp_path, **{name: None})
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_setting_names_itself_and_says_what_to_write(tmp_path, name):
-    for value in WRONG[name]:
-        with pytest.raises(ConfigError, match=f"^{name} .*(write|needs)") as refused:
-            read(tmp_path, **{name: value})
-        assert "\n" not in str(refused.value)
+def test_a_wrong_setting_names_itself_and_says_what_to_write(subtests, tmp_path):
+    for name in WRONG:
+        with subtests.test(name=name):
+            for value in WRONG[name]:
+                with pytest.raises(ConfigError, match=f"^{name} .*(write|needs)") as refused:
+                    read(tmp_path, **{name: value})
+                assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD", "SMTP_URL"]
-)
-def test_a_refused_secret_is_not_repeated(tmp_path, name):
-    with pytest.raises(ConfigError) as refused:
-        read(tmp_path, **{name: "hush"})
-    assert "hush" not in str(refused.value)
+def test_a_refused_secret_is_not_repeated(subtests, tmp_path):
+    for name in ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD", "SMTP_URL"]:
+        with subtests.test(name=name):
+            with pytest.raises(ConfigError) as refused:
+                read(tmp_path, **{name: "hush"})
+            assert "hush" not in str(refused.value)
 
 
 def test_every_setting_is_tested_for_wrong_values():
@@ -184,9 +185,8 @@ def test_the_page_says_what_each_setting_does():
         assert "|" not in setting.does, "it would end the table's cell"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_more_wrong_settings_name_themselves(subtests, tmp_path):
+    for name, value in [
         ("PUBLIC_URL", "https://shop.example:port"),
         ("PUBLIC_URL", "https://user@shop.example"),
         ("PUBLIC_URL", "https://shop.example?x=y"),
@@ -195,11 +195,10 @@ def test_the_page_says_what_each_setting_does():
         ("ORDERS_LIMIT", "٣ per minute"),
         ("ORDERS_LIMIT", "0 per minute"),
         ("SPACE_SIZES_MB", "100,100"),
-    ],
-)
-def test_more_wrong_settings_name_themselves(tmp_path, name, value):
-    with pytest.raises(ConfigError, match=f"^{name} "):
-        read(tmp_path, **{name: value})
+    ]:
+        says = pytest.raises(ConfigError, match=f"^{name} ")
+        with subtests.test(name=name, value=value), says:
+            read(tmp_path, **{name: value})
 
 
 def without_key():
@@ -226,9 +225,10 @@ def test_settings_do_not_show_their_secrets(tmp_path):
     assert "panel-password" not in f"{read(tmp_path)!r} {read(tmp_path)}"
 
 
-@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1", "shop.localhost", "shop2x.onion"])
-def test_shop_without_tls_is_for_this_machine_and_onions(tmp_path, host):
-    assert read(tmp_path, PUBLIC_URL=f"http://{host}").public_url == f"http://{host}"
+def test_shop_without_tls_is_for_this_machine_and_onions(subtests, tmp_path):
+    for host in ["localhost:5000", "127.0.0.1", "shop.localhost", "shop2x.onion"]:
+        with subtests.test(host=host):
+            assert read(tmp_path, PUBLIC_URL=f"http://{host}").public_url == f"http://{host}"
 
 
 def test_mail_comes_from_the_shops_host_unless_told_otherwise(tmp_path):
@@ -251,22 +251,24 @@ def test_a_mail_server_may_come_from_a_file(tmp_path):
 # -- secrets in files ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "PANEL_PASSWORD"])
-def test_a_secret_may_come_from_a_file(tmp_path, name):
-    secret = "from the file and long enough to be one"
-    (tmp_path / "secret").write_text(f"{secret}\n")
-    config = read(tmp_path, **{name: None, f"{name}_FILE": str(tmp_path / "secret")})
-    assert getattr(config, name.lower()) == secret
+def test_a_secret_may_come_from_a_file(subtests, tmp_path):
+    for name in ["SECRET_KEY", "PANEL_PASSWORD"]:
+        with subtests.test(name=name):
+            secret = "from the file and long enough to be one"
+            (tmp_path / "secret").write_text(f"{secret}\n")
+            config = read(tmp_path, **{name: None, f"{name}_FILE": str(tmp_path / "secret")})
+            assert getattr(config, name.lower()) == secret
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "PANEL_PASSWORD"])
-@pytest.mark.parametrize("content", [None, b"", b"short", b"\n\n", b"\xff" * 20])
-def test_a_file_without_a_secret_names_its_setting(tmp_path, name, content):
-    path = tmp_path / "secret"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError, match=f"^{name}_FILE .*{path}"):
-        read(tmp_path, **{name: None, f"{name}_FILE": str(path)})
+def test_a_file_without_a_secret_names_its_setting(subtests, tmp_path):
+    for name in ["SECRET_KEY", "PANEL_PASSWORD"]:
+        for content in [None, b"", b"short", b"\n\n", b"\xff" * 20]:
+            with subtests.test(name=name, content=content):
+                path = tmp_path / "secret"
+                if content is not None:
+                    path.write_bytes(content)
+                with pytest.raises(ConfigError, match=f"^{name}_FILE .*{path}"):
+                    read(tmp_path, **{name: None, f"{name}_FILE": str(path)})
 
 
 def test_a_key_is_made_at_the_first_start_for_our_eyes_only(tmp_path):
@@ -337,19 +339,17 @@ def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_the_start_stops_with_one_line_when_something_is_out_of_reach(subtests, tmp_path):
+    for name, value in [
         ("DATABASE_URL", "sqlite:////proc/version"),
         ("DATABASE_URL", "postgresql://shop@127.0.0.1:1/shop"),
         ("RATE_LIMIT_STORAGE", "nonsense"),
         ("RATE_LIMIT_STORAGE", "redis://127.0.0.1:1"),
-    ],
-)
-def test_the_start_stops_with_one_line_when_something_is_out_of_reach(tmp_path, name, value):
-    started = start(tmp_path, **{name: value})
-    assert started.returncode == 4  # see wsgi.py
-    assert re.fullmatch(f"The shop does not start: .*{name}.*\n", started.stderr)
+    ]:
+        with subtests.test(name=name, value=value):
+            started = start(tmp_path, **{name: value})
+            assert started.returncode == 4  # see wsgi.py
+            assert re.fullmatch(f"The shop does not start: .*{name}.*\n", started.stderr)
 
 
 def restart(env, tmp_path, **changes):

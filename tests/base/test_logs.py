@@ -48,9 +48,8 @@ def logged():
     logging.setLogRecordFactory(before)
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [
+def test_what_opens_a_hosting_is_masked(subtests):
+    for secret in [
         f"L402 {CREDENTIAL}",
         f"lsat {CREDENTIAL}",
         f"L402 {TOKEN},{BARE}:{PREIMAGE.hex()}",
@@ -66,13 +65,12 @@ def logged():
         PREIMAGE.hex(),
         PREIMAGE.hex().upper(),
         repr({"Authorization": f"L402 {CREDENTIAL}"}),
-    ],
-)
-def test_what_opens_a_hosting_is_masked(secret):
-    masked = logs.mask(f"before {secret} after")
-    assert logs.MASK in masked
-    assert masked.startswith("before ") and masked.endswith(" after")
-    assert_says_nothing(masked)
+    ]:
+        with subtests.test(secret=secret):
+            masked = logs.mask(f"before {secret} after")
+            assert logs.MASK in masked
+            assert masked.startswith("before ") and masked.endswith(" after")
+            assert_says_nothing(masked)
 
 
 def test_what_a_wallet_writes_to_an_owner_is_masked():
@@ -90,19 +88,17 @@ def test_an_invoice_is_masked(node):
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_the_operator_must_read_stays(subtests):
+    for text in [
         "order 0123456789abcdef0123456789abcdef: placed, 7000 msat",
         "account 0123456789abcdef: ready, 12 s after it was opened",
         f'File "{ROOT}/.venv/lib/python3.13/site-packages/flask/app_with_a_long_name.py", line 1',
         "LSAT and L402 are two names of one scheme",
         "the panel did not answer sites_web_domain_add: it took too long",
         "info@alice.shop.test",
-    ],
-)
-def test_what_the_operator_must_read_stays(text):
-    assert logs.mask(text) == text
+    ]:
+        with subtests.test(text=text):
+            assert logs.mask(text) == text
 
 
 def test_arguments_and_tracebacks_and_stacks_are_masked(logged):

@@ -25,30 +25,34 @@ def database(database_url):
     db.close()
 
 
-@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
-def test_each_model_has_the_columns_of_its_table(database, table):
-    name = table._meta.table_name
-    in_schema = {column.name: (column.null, column.primary_key) for column in db.get_columns(name)}
-    keys = table._meta.primary_key
-    key_fields = getattr(keys, "field_names", None) or [keys.name]
-    key_columns = {table._meta.fields[field].column_name for field in key_fields}
-    in_model = {
-        field.column_name: (field.null, field.column_name in key_columns)
-        for field in table._meta.sorted_fields
-    }
-    assert in_model == in_schema
+def test_each_model_has_the_columns_of_its_table(subtests, database):
+    for table in models.TABLES:
+        with subtests.test(table=table):
+            name = table._meta.table_name
+            in_schema = {
+                column.name: (column.null, column.primary_key) for column in db.get_columns(name)
+            }
+            keys = table._meta.primary_key
+            key_fields = getattr(keys, "field_names", None) or [keys.name]
+            key_columns = {table._meta.fields[field].column_name for field in key_fields}
+            in_model = {
+                field.column_name: (field.null, field.column_name in key_columns)
+                for field in table._meta.sorted_fields
+            }
+            assert in_model == in_schema
 
 
 def test_every_table_has_its_model(database):
     assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in models.TABLES)
 
 
-@pytest.mark.parametrize("table", models.TABLES, ids=lambda table: table.__name__)
-def test_each_model_says_what_is_unique(database, table):
-    indexes = db.get_indexes(table._meta.table_name)
-    in_schema = {tuple(index.columns) for index in indexes if index.unique}
-    single = {(field.column_name,) for field in table._meta.sorted_fields if field.unique}
-    assert single <= in_schema
+def test_each_model_says_what_is_unique(subtests, database):
+    for table in models.TABLES:
+        with subtests.test(table=table):
+            indexes = db.get_indexes(table._meta.table_name)
+            in_schema = {tuple(index.columns) for index in indexes if index.unique}
+            single = {(field.column_name,) for field in table._meta.sorted_fields if field.unique}
+            assert single <= in_schema
 
 
 def test_the_schema_says_what_each_table_is_for():

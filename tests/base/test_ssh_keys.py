@@ -39,18 +39,16 @@ def of_a_token(kind: str, *fields: bytes) -> str:
     return f"{kind} {encoded.decode()}"
 
 
-@pytest.mark.parametrize(
-    "key", [KEY, RSA, *CURVES, of_a_token("sk-ssh-ed25519@openssh.com", b"k" * 32, b"ssh:")]
-)
-def test_a_key_stays_as_it_is(key):
-    for text in (key, f"{key} alice@laptop", f"{key} a 'b' \"c\\d\" <e>"):
-        assert ssh_keys.is_kept(text)
-        assert SHELL.stored("ssh_rsa", text) == text
+def test_a_key_stays_as_it_is(subtests):
+    for key in [KEY, RSA, *CURVES, of_a_token("sk-ssh-ed25519@openssh.com", b"k" * 32, b"ssh:")]:
+        with subtests.test(key=key):
+            for text in (key, f"{key} alice@laptop", f"{key} a 'b' \"c\\d\" <e>"):
+                assert ssh_keys.is_kept(text)
+                assert SHELL.stored("ssh_rsa", text) == text
 
 
-@pytest.mark.parametrize(
-    "pasted, kept",
-    [
+def test_a_key_is_read_however_it_was_pasted(subtests):
+    for pasted, kept in [
         (f"{KEY} José Müller (laptop)", f"{KEY} Jose Muller (laptop)"),
         (f"{KEY} 😀 алиса\u200d", KEY),
         (f"\ufeff {KEY}\talice \r\n\r\n", f"{KEY} alice"),
@@ -69,20 +67,18 @@ def test_a_key_stays_as_it_is(key):
         (SSH2, RSA),
         (SSH2.replace("\n", "\r\n").replace("----", "-----"), RSA),
         (SSH2.replace("\n", " "), RSA),
-    ],
-)
-def test_a_key_is_read_however_it_was_pasted(pasted, kept):
-    assert ssh_keys.read(pasted) == kept
-    assert not ssh_keys.is_kept(pasted) and ssh_keys.is_kept(kept)
+    ]:
+        with subtests.test(pasted=pasted, kept=kept):
+            assert ssh_keys.read(pasted) == kept
+            assert not ssh_keys.is_kept(pasted) and ssh_keys.is_kept(kept)
 
 
 def as_pem(format) -> str:
     return RSA_KEY.public_bytes(Encoding.PEM, format).decode()
 
 
-@pytest.mark.parametrize(
-    "pasted, why",
-    [
+def test_what_is_no_key_is_refused_with_what_to_do(subtests):
+    for pasted, why in [
         (f'from="192.0.2.1",no-pty {KEY}', ssh_keys.NOTHING_BEFORE),
         (f'command="{KEY}" {KEY}', ssh_keys.NOTHING_BEFORE),
         (f"example.org {KEY}", ssh_keys.NOTHING_BEFORE),
@@ -99,9 +95,8 @@ def as_pem(format) -> str:
         *((f"{KEY} {end}", ssh_keys.NO_KEY) for end in ("\0", "\x1b[2J", "x" * 10**6)),
         ("ssh-rsa " + "AAAA " * 3000, ssh_keys.NO_KEY),
         (f"ssh-ed25519-cert-v01@openssh.com {KEY.split()[1]}", ssh_keys.NO_KEY),
-    ],
-)
-def test_what_is_no_key_is_refused_with_what_to_do(pasted, why):
-    with pytest.raises(ValueError) as refused:
-        ssh_keys.read(pasted)
-    assert why in str(refused.value)
+    ]:
+        with subtests.test(pasted=pasted, why=why):
+            with pytest.raises(ValueError) as refused:
+                ssh_keys.read(pasted)
+            assert why in str(refused.value)

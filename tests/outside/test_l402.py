@@ -79,16 +79,18 @@ def verify_by_them(macaroon: TheirMacaroon) -> bool:
 SETS_OF_CAVEATS = [(), CAVEATS, *[("x" * length, "ü=ö") for length in (0, 1, 127, 128, 129, 3500)]]
 
 
-@pytest.mark.parametrize("caveats", SETS_OF_CAVEATS, ids=range(len(SETS_OF_CAVEATS)))
-def test_pymacaroons_writes_the_same_bytes(caveats):
-    ours = l402.mint(ROOT, IDENTIFIER, *caveats)
-    assert l402.read(theirs(*caveats).serialize()).packed() == ours.packed()
+def test_pymacaroons_writes_the_same_bytes(subtests):
+    for caveats in SETS_OF_CAVEATS:
+        with subtests.test(caveats=caveats):
+            ours = l402.mint(ROOT, IDENTIFIER, *caveats)
+            assert l402.read(theirs(*caveats).serialize()).packed() == ours.packed()
 
 
-@pytest.mark.parametrize("caveats", SETS_OF_CAVEATS, ids=range(len(SETS_OF_CAVEATS)))
-def test_each_accepts_what_the_other_has_made(caveats):
-    l402.check_signature(l402.read(theirs(*caveats).serialize()), ROOT)
-    assert verify_by_them(read_by_them(l402.mint(ROOT, IDENTIFIER, *caveats)))
+def test_each_accepts_what_the_other_has_made(subtests):
+    for caveats in SETS_OF_CAVEATS:
+        with subtests.test(caveats=caveats):
+            l402.check_signature(l402.read(theirs(*caveats).serialize()), ROOT)
+            assert verify_by_them(read_by_them(l402.mint(ROOT, IDENTIFIER, *caveats)))
 
 
 def test_each_accepts_what_the_other_has_narrowed():
@@ -112,16 +114,14 @@ def test_neither_accepts_a_caveat_that_is_taken_away():
 # -- reading ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "spelled",
-    [
+def test_base64_is_read_in_all_its_spellings(subtests):
+    for spelled in [
         VECTOR.rstrip("="),
         VECTOR.replace("+", "-").replace("/", "_"),
         VECTOR.replace("+", "-").replace("/", "_").rstrip("="),
-    ],
-)
-def test_base64_is_read_in_all_its_spellings(spelled):
-    assert str(l402.read(spelled)) == VECTOR
+    ]:
+        with subtests.test(spelled=spelled):
+            assert str(l402.read(spelled)) == VECTOR
 
 
 def test_the_location_is_not_signed_and_may_be_missing():
@@ -169,11 +169,12 @@ NO_TOKENS = {
 }
 
 
-@pytest.mark.parametrize("packed", NO_TOKENS.values(), ids=NO_TOKENS)
-def test_what_is_no_token_is_refused(packed):
-    with pytest.raises(Invalid) as refused:
-        l402.unpack(packed)
-    assert refused.type is Invalid
+def test_what_is_no_token_is_refused(subtests):
+    for packed in NO_TOKENS.values():
+        with subtests.test(packed=packed):
+            with pytest.raises(Invalid) as refused:
+                l402.unpack(packed)
+            assert refused.type is Invalid
 
 
 def test_a_token_cut_off_anywhere_is_refused():
@@ -182,12 +183,19 @@ def test_a_token_cut_off_anywhere_is_refused():
             l402.unpack(PACKED[:length])
 
 
-@pytest.mark.parametrize(
-    "text", ["", "=", "A", "%", "AgE\n", " " + VECTOR, VECTOR[:40] + "=" + VECTOR[40:], "ä" * 8]
-)
-def test_what_is_no_base64_is_refused(text):
-    with pytest.raises(Invalid):
-        l402.read(text)
+def test_what_is_no_base64_is_refused(subtests):
+    for text in [
+        "",
+        "=",
+        "A",
+        "%",
+        "AgE\n",
+        " " + VECTOR,
+        VECTOR[:40] + "=" + VECTOR[40:],
+        "ä" * 8,
+    ]:
+        with subtests.test(text=text), pytest.raises(Invalid):
+            l402.read(text)
 
 
 def test_a_token_has_4096_bytes_at_most():
@@ -208,11 +216,12 @@ def test_a_token_has_32_caveats_at_most():
         l402.read(str(most.narrowed("a=b")))
 
 
-@pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "0x" + "ab" * 31, "g" * 64, "٣" * 64])
-def test_a_preimage_is_64_hex_digits(text):
-    assert l402.read_preimage("aB" * 32) == b"\xab" * 32
-    with pytest.raises(Invalid):
-        l402.read_preimage(text)
+def test_a_preimage_is_64_hex_digits(subtests):
+    for text in ["", "ab" * 31, "ab" * 33, "0x" + "ab" * 31, "g" * 64, "٣" * 64]:
+        with subtests.test(text=text):
+            assert l402.read_preimage("aB" * 32) == b"\xab" * 32
+            with pytest.raises(Invalid):
+                l402.read_preimage(text)
 
 
 def test_the_last_preimage_in_a_token_counts():

@@ -115,21 +115,19 @@ def test_a_strange_subject_arrives(mails, subject):
     assert mails.received[0].subject in (subject[:200], "Bcc")
 
 
-@pytest.mark.parametrize(
-    "recipient",
-    [
+def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(subtests):
+    for recipient in [
         *("", "alice", "@example.org", "alice@", "a@b@c.org", "alice@example.org\nBcc: eve@x.org"),
         *("alice@example.org, eve@example.org", "Alice <alice@example.org>", "alice@example.org\0"),
         *("a lice@example.org", "alice@[127.0.0.1]", '"alice"@example.org', "alice@x.org\u2028"),
         *("x" * 65 + "@example.org", "alice@" + "x" * 300, "alice@ü\ud800.org", "alice@\u200d.org"),
         *("alice@example.org>\r\nDATA", "=?utf-8?q?eve=40x.org?=@example.org"),
-    ],
-)
-def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(recipient):
-    with pytest.raises(MailRefused) as refused:
-        send("smtp://127.0.0.1:1", recipient)
-    assert refused.value.permanent
-    assert not recipient or recipient not in str(refused.value)
+    ]:
+        with subtests.test(recipient=recipient):
+            with pytest.raises(MailRefused) as refused:
+                send("smtp://127.0.0.1:1", recipient)
+            assert refused.value.permanent
+            assert not recipient or recipient not in str(refused.value)
 
 
 def test_a_host_beyond_ascii_is_asked_for_as_dns_knows_it(mails):
@@ -293,13 +291,12 @@ def test_a_name_that_is_not_there():
     assert "its name is not found" in str(failure("smtp://mail.invalid"))
 
 
-@pytest.mark.parametrize(
-    "greeting", [b"", b"554 go away\r\n", b"421 busy\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
-)
-def test_a_server_that_does_not_greet_as_one(greeting):
-    with scripted(greeting) as url:
-        failed = failure(url)
-    assert not isinstance(failed, MailRefused) and not failed.permanent
+def test_a_server_that_does_not_greet_as_one(subtests):
+    for greeting in [b"", b"554 go away\r\n", b"421 busy\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]:
+        with subtests.test(greeting=greeting):
+            with scripted(greeting) as url:
+                failed = failure(url)
+            assert not isinstance(failed, MailRefused) and not failed.permanent
 
 
 def test_an_answer_that_dribbles_is_left_in_time():

@@ -512,21 +512,26 @@ def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     assert invoices_asked_for(node) == 0
 
 
-@pytest.mark.parametrize(
-    ("duration", "unit"),
-    [("0", "days"), ("731", "days"), ("x", "days"), ("", "days"), ("1", "weeks"), ("\0", "\0")],
-)
-@pytest.mark.parametrize("show", [None, "price"])
-def test_a_time_that_is_not_sold_is_said_beside_the_field(show, duration, unit, client, node):
-    page = order_time(client, duration, unit, **({"show": show} if show else {}))
-    assert page.status_code == 400
-    assert '-error" role="alert"' in page.text
-    assert "Choose a time" in page.text
-    fragment = client.get(
-        "/account/extend/price", query_string={"duration": duration, "unit": unit}
-    )
-    assert "Choose a time" in fragment.text
-    assert invoices_asked_for(node) == 0
+def test_a_time_that_is_not_sold_is_said_beside_the_field(subtests, client, node):
+    for duration, unit in [
+        ("0", "days"),
+        ("731", "days"),
+        ("x", "days"),
+        ("", "days"),
+        ("1", "weeks"),
+        ("\0", "\0"),
+    ]:
+        for show in [None, "price"]:
+            with subtests.test(duration=duration, unit=unit, show=show):
+                page = order_time(client, duration, unit, **({"show": show} if show else {}))
+                assert page.status_code == 400
+                assert '-error" role="alert"' in page.text
+                assert "Choose a time" in page.text
+                fragment = client.get(
+                    "/account/extend/price", query_string={"duration": duration, "unit": unit}
+                )
+                assert "Choose a time" in fragment.text
+                assert invoices_asked_for(node) == 0
 
 
 def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, stranger):
@@ -690,9 +695,8 @@ def test_a_size_is_changed_only_as_it_was_shown(client):
     assert 'id="confirm"' not in client.get("/account/size").text
 
 
-@pytest.mark.parametrize(
-    ("field", "typed"),
-    [
+def test_a_size_that_is_not_sold_is_said_beside_the_field(subtests, client, node):
+    for field, typed in [
         ("space_mb", "7"),
         ("space_mb", "x"),
         ("space_mb", "\0"),
@@ -701,23 +705,24 @@ def test_a_size_is_changed_only_as_it_was_shown(client):
         ("extra_domains", "x\0"),
         ("extra_domains", "1.5"),
         ("extra_domains", ""),
-    ],
-)
-def test_a_size_that_is_not_sold_is_said_beside_the_field(field, typed, client, node):
-    size = {"space_mb": "500", "extra_addresses": "3", "extra_domains": "0"} | {field: typed}
-    shown = client.get("/account/size", query_string=size)
-    sent = tokens_of(client.get("/account/size?space_mb=500").text) | size
-    for page in (shown, client.post("/account/size", data=sent)):
-        assert page.status_code == 400
-        assert f'id="{field}-error"' in page.text
-        assert "could not coerce" not in page.text
-        if field == "extra_domains":
-            assert 'value="3"' in page.text
-            assert 'value="500" checked' in page.text
-    fragment = client.get("/account/size/price", query_string=size)
-    assert fragment.status_code == 200
-    assert "Choose a size" in fragment.text
-    assert invoices_asked_for(node) == 0
+    ]:
+        with subtests.test(field=field, typed=typed):
+            size = {"space_mb": "500", "extra_addresses": "3", "extra_domains": "0"} | {
+                field: typed
+            }
+            shown = client.get("/account/size", query_string=size)
+            sent = tokens_of(client.get("/account/size?space_mb=500").text) | size
+            for page in (shown, client.post("/account/size", data=sent)):
+                assert page.status_code == 400
+                assert f'id="{field}-error"' in page.text
+                assert "could not coerce" not in page.text
+                if field == "extra_domains":
+                    assert 'value="3"' in page.text
+                    assert 'value="500" checked' in page.text
+            fragment = client.get("/account/size/price", query_string=size)
+            assert fragment.status_code == 200
+            assert "Choose a size" in fragment.text
+            assert invoices_asked_for(node) == 0
 
 
 def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):

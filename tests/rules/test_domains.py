@@ -349,9 +349,8 @@ def test_a_suspended_account_has_its_domain_switched_off(shop, dns, alice, panel
 # -- what people type ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("typed", "name"),
-    [
+def test_what_is_meant_is_understood(subtests):
+    for typed, name in [
         ("example.org", "example.org"),
         ("  Example.ORG.  ", "example.org"),
         ("https://www.example.org/shop?x=y#z", "example.org"),
@@ -382,10 +381,9 @@ def test_a_suspended_account_has_its_domain_switched_off(shop, dns, alice, panel
         ("www.com", "www.com"),
         ("WWW.www.com", "www.com"),
         ("163.com", "163.com"),
-    ],
-)
-def test_what_is_meant_is_understood(typed, name):
-    assert domains.normalise(typed) == name
+    ]:
+        with subtests.test(typed=typed, name=name):
+            assert domains.normalise(typed) == name
 
 
 WORST = [
@@ -420,26 +418,25 @@ WORST = [
 ]
 
 
-@pytest.mark.parametrize("typed", WORST, ids=range(len(WORST)))
-def test_nonsense_is_refused_with_a_word_for_who_typed_it(typed):
-    with pytest.raises(ValueError, match="^(Write a domain|We can use)") as refused:
-        domains.normalise(typed)
-    assert type(refused.value) is ValueError
+def test_nonsense_is_refused_with_a_word_for_who_typed_it(subtests):
+    for typed in WORST:
+        with subtests.test(typed=typed):
+            with pytest.raises(ValueError, match="^(Write a domain|We can use)") as refused:
+                domains.normalise(typed)
+            assert type(refused.value) is ValueError
 
 
-@pytest.mark.parametrize(
-    ("typed", "sentence"),
-    [
+def test_what_is_no_domain_is_told_what_it_is(subtests):
+    for typed, sentence in [
         ("info@example.org", domains.MAIL_ADDRESS),
         ("mailto:info@example.org", domains.MAIL_ADDRESS),
         ("*.example.org", domains.WILDCARD),
         ("ab--cd.example", domains.HYPHENS),
         ("example", domains.NO_DOMAIN),
-    ],
-)
-def test_what_is_no_domain_is_told_what_it_is(typed, sentence):
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        domains.normalise(typed)
+    ]:
+        says = pytest.raises(ValueError, match=f"^{re.escape(sentence)}$")
+        with subtests.test(typed=typed), says:
+            domains.normalise(typed)
 
 
 @settings(max_examples=200, deadline=None)

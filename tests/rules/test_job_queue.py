@@ -2,8 +2,6 @@
 
 import random
 
-import pytest
-
 from lightningspace.rules.job_queue import MOMENTS_MAX, Queue
 
 
@@ -63,28 +61,29 @@ def test_queue_that_only_grows_has_done_nothing():
     assert looked(*[(100 + second, 10 + second) for second in range(50)]) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_what_counts_as_carried_out_is(seed):
+def test_what_counts_as_carried_out_is(subtests):
     """Never too early, whatever comes in between; and at last."""
-    chance, server, queue = random.Random(seed), Server(), Queue()
-    applied: dict[int, int] = {}  # each job and when it came
-    for moment in range(1, 4000):
-        if moment < 2000 and chance.random() < 0.1:
-            for _ in range(chance.randrange(1, 12)):
-                applied[server.add()] = moment
-        if moment % 60 == 0:
-            server.begin()
-        if chance.random() < 0.8:
-            server.serve()
-        if moment % chance.choice([5, 5, 5, 40]) == 0:
-            # What comes between the moment and the answer is counted, and what goes is not.
-            queue.look(moment, server.waiting)
-            for job, at in applied.items():
-                assert at >= queue.done_until or job <= server.done
-                assert at >= queue.restarted_until or job <= server.ended
-            queue = Queue.read(str(queue))
-            assert len(queue.looks) <= MOMENTS_MAX and len(queue.seen) <= MOMENTS_MAX
-    assert server.waiting == 0 and queue.restarted_until > 2000
+    for seed in range(20):
+        with subtests.test(seed=seed):
+            chance, server, queue = random.Random(seed), Server(), Queue()
+            applied: dict[int, int] = {}  # each job and when it came
+            for moment in range(1, 4000):
+                if moment < 2000 and chance.random() < 0.1:
+                    for _ in range(chance.randrange(1, 12)):
+                        applied[server.add()] = moment
+                if moment % 60 == 0:
+                    server.begin()
+                if chance.random() < 0.8:
+                    server.serve()
+                if moment % chance.choice([5, 5, 5, 40]) == 0:
+                    # What comes between the moment and the answer is counted, and what goes is not.
+                    queue.look(moment, server.waiting)
+                    for job, at in applied.items():
+                        assert at >= queue.done_until or job <= server.done
+                        assert at >= queue.restarted_until or job <= server.ended
+                    queue = Queue.read(str(queue))
+                    assert len(queue.looks) <= MOMENTS_MAX and len(queue.seen) <= MOMENTS_MAX
+            assert server.waiting == 0 and queue.restarted_until > 2000
 
 
 def test_queue_that_is_never_empty_is_told_moment_by_moment():

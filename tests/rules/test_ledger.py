@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -172,13 +171,14 @@ def test_there_and_back_again_costs_and_wins_nothing_but_rounding(small, large, 
     assert back.seconds == msat * DAY // rate
 
 
-@pytest.mark.parametrize("method", ["buy", "resize"])
-def test_what_is_beyond_the_horizon_is_credit_and_becomes_time_as_room_appears(method):
-    held = getattr(Holding(), method)(10_000, 1000, 7 * DAY)
-    assert held == Holding(7 * DAY, 7000, 3000)
-    later = replace(held, seconds=5 * DAY, value_msat=5000)
-    assert later.use_credit(1000, 7 * DAY) == Holding(7 * DAY, 7000, 1000)
-    assert held.use_credit(1000, 7 * DAY) == held
+def test_what_is_beyond_the_horizon_is_credit_and_becomes_time_as_room_appears(subtests):
+    for method in ["buy", "resize"]:
+        with subtests.test(method=method):
+            held = getattr(Holding(), method)(10_000, 1000, 7 * DAY)
+            assert held == Holding(7 * DAY, 7000, 3000)
+            later = replace(held, seconds=5 * DAY, value_msat=5000)
+            assert later.use_credit(1000, 7 * DAY) == Holding(7 * DAY, 7000, 1000)
+            assert held.use_credit(1000, 7 * DAY) == held
 
 
 def test_a_nearer_horizon_takes_nothing_that_was_bought():

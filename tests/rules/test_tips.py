@@ -303,9 +303,8 @@ def test_nobody_hides_the_tips_of_another(this_shop, tip, node, worker):
     assert fresh(order).hidden_at is None
 
 
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
+def test_a_message_is_kept_as_one_line_of_text(subtests):
+    for written, kept in [
         (None, None),
         (7, None),
         ("", None),
@@ -325,15 +324,13 @@ def test_nobody_hides_the_tips_of_another(this_shop, tip, node, worker):
         ("\u2028x\u00a0y\u3000", "x y"),
         ("x" * 141, "x" * 140),
         ("\0" * 10**6 + "x", None),
-    ],
-)
-def test_a_message_is_kept_as_one_line_of_text(written, kept):
-    assert messages.cleaned(written) == kept
+    ]:
+        with subtests.test(written=written, kept=kept):
+            assert messages.cleaned(written) == kept
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_people_write_stays_as_it_is(subtests):
+    for text in [
         "Zapped! 🩷",  # newer than Python 3.11
         "\U0001fa8d \U0003abcd \ue000",  # of this year, of no year yet, and for private use
         "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 🇺🇦 🏳️\u200d🌈",
@@ -345,10 +342,9 @@ def test_a_message_is_kept_as_one_line_of_text(written, kept):
         "ཧྐྵྨླྺྼྻྂ",
         "葛\U000e0100城 ไทย\u200bไทย",
         "₿ + ⚡ = ❤️",
-    ],
-)
-def test_what_people_write_stays_as_it_is(text):
-    assert messages.cleaned(text) == text
+    ]:
+        with subtests.test(text=text):
+            assert messages.cleaned(text) == text
 
 
 @given(st.text(st.characters(), max_size=200))

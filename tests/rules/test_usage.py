@@ -350,9 +350,10 @@ def test_without_the_permission_only_the_servers_own_php_is_offered(this_shop, a
     assert usage.php_versions(Server.get()) == []
 
 
-@pytest.mark.parametrize("stored", ["", "nonsense", "7", '[["x", "PHP"]]', "[[1]]", "null"])
-def test_php_versions_that_cannot_be_read_are_none(stored):
-    assert usage.php_versions(Server(php_versions=stored)) == []
+def test_php_versions_that_cannot_be_read_are_none(subtests):
+    for stored in ["", "nonsense", "7", '[["x", "PHP"]]', "[[1]]", "null"]:
+        with subtests.test(stored=stored):
+            assert usage.php_versions(Server(php_versions=stored)) == []
 
 
 def test_a_php_version_is_chosen_by_its_id(this_shop, alice, panel):

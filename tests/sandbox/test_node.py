@@ -357,23 +357,20 @@ def test_the_payment_secret_is_derived_from_the_preimage_as_recorded(rpc):
     assert answered["payment_secret"] == entry["result"]["payment_secret"]
 
 
-@pytest.mark.parametrize(
-    "answered",
-    [
+def test_another_shape_is_noticed(subtests):
+    for answered in [
         {"a": 1, "b": [{"c": "x"}]},
         {"a": 1, "b": [{"c": "x", "d": 1.5, "e": 0}]},
         {"a": True, "b": [{"c": "x", "d": 1.5}]},
         {"a": 1, "b": [{"c": "x", "d": 1}]},
         {"a": 1, "b": [{"c": None, "d": 1.5}]},
         {"a": 1, "b": []},
-    ],
-    ids=["missing key", "added key", "bool for int", "int for float", "null", "empty list"],
-)
-def test_another_shape_is_noticed(answered):
-    expected = {"a": 1, "b": [{"c": "x", "d": 1.5}]}
-    assert_same_shape(expected, {"a": 2, "b": [{"c": "y", "d": 0.5}, {}]})
-    with pytest.raises(AssertionError):
-        assert_same_shape(expected, answered)
+    ]:
+        with subtests.test(answered=answered):
+            expected = {"a": 1, "b": [{"c": "x", "d": 1.5}]}
+            assert_same_shape(expected, {"a": 2, "b": [{"c": "y", "d": 0.5}, {}]})
+            with pytest.raises(AssertionError):
+                assert_same_shape(expected, answered)
 
 
 # BOLT 11
@@ -387,10 +384,11 @@ def test_recorded_terms_give_the_recorded_text_up_to_the_signature(text):
     assert written[: -104 - 6] == text[: -104 - 6]
 
 
-@pytest.mark.parametrize("case", ["decode-bolt11", "decode-bolt11-deschashonly"])
-def test_a_recorded_invoice_is_read_as_lightningd_reads_it(case):
-    [entry] = [e for e in load("core-lightning", "decode") if e["case"] == case]
-    assert bolt11.decode(entry["request"]["params"]["string"]) == entry["result"]
+def test_a_recorded_invoice_is_read_as_lightningd_reads_it(subtests):
+    for case in ["decode-bolt11", "decode-bolt11-deschashonly"]:
+        with subtests.test(case=case):
+            [entry] = [e for e in load("core-lightning", "decode") if e["case"] == case]
+            assert bolt11.decode(entry["request"]["params"]["string"]) == entry["result"]
 
 
 def test_pyln_proto_reads_the_sandbox_invoices(rpc, node):

@@ -116,9 +116,8 @@ def test_program_is_php_with_a_right_mark_in_its_second_line():
     assert len(tipjar.program()) < ftp.READ_MAX
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_program_that_was_edited_is_the_customers(subtests):
+    for content in [
         b"",
         THEIRS,
         OLDER,
@@ -127,10 +126,9 @@ def test_program_is_php_with_a_right_mark_in_its_second_line():
         tipjar.program().replace(b"\n", b"\r\n"),
         b"\xef\xbb\xbf" + tipjar.program(),
         tipjar.program()[:-1],
-    ],
-)
-def test_program_that_was_edited_is_the_customers(content):
-    assert not tipjar.is_our_program(content)
+    ]:
+        with subtests.test(content=content):
+            assert not tipjar.is_our_program(content)
 
 
 def test_older_version_is_ours():

@@ -44,9 +44,8 @@ def test_the_challenge_is_written_byte_for_byte_as_every_client_reads_it():
     ]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_one_credential_is_read_however_it_is_written(subtests):
+    for header in [
         f"L402 {M}:{P}",
         f"LSAT {M}:{P}",
         f"l402 {M}:{P}",
@@ -64,33 +63,35 @@ def test_the_challenge_is_written_byte_for_byte_as_every_client_reads_it():
         # One that cannot be read does not spoil the one that can.
         f"L402 nonsense:{P},L402 {M}:{P}",
         f"L402 {M}:{P},L402 nonsense",
-    ],
-)
-def test_one_credential_is_read_however_it_is_written(header):
-    assert found_in(header) == [(TOKEN, PREIMAGE)]
+    ]:
+        with subtests.test(header=header):
+            assert found_in(header) == [(TOKEN, PREIMAGE)]
 
 
 def test_both_alphabets_of_base64_differ_in_the_tokens_of_this_test():
     assert set("+/") & set(M2)
 
 
-@pytest.mark.parametrize("comma", [",", ", ", " , "])
-def test_of_two_lines_that_were_joined_the_last_comes_first(comma):
-    assert found_in(f"L402 {M}:{P}{comma}LSAT {M2}:{P2}") == BOTH
-    url_safe = base64.urlsafe_b64encode(OTHER.packed()).decode().rstrip("=")
-    assert found_in(f"L402 {M}:{P}{comma}l402 {url_safe}:{P2}") == BOTH
+def test_of_two_lines_that_were_joined_the_last_comes_first(subtests):
+    for comma in [",", ", ", " , "]:
+        with subtests.test(comma=comma):
+            assert found_in(f"L402 {M}:{P}{comma}LSAT {M2}:{P2}") == BOTH
+            url_safe = base64.urlsafe_b64encode(OTHER.packed()).decode().rstrip("=")
+            assert found_in(f"L402 {M}:{P}{comma}l402 {url_safe}:{P2}") == BOTH
 
 
-@pytest.mark.parametrize("comma", [",", ", "])
-def test_several_macaroons_may_share_a_preimage(comma):
-    assert found_in(f"L402 {M}{comma}{M2}:{P}") == [(OTHER, PREIMAGE), (TOKEN, PREIMAGE)]
+def test_several_macaroons_may_share_a_preimage(subtests):
+    for comma in [",", ", "]:
+        with subtests.test(comma=comma):
+            assert found_in(f"L402 {M}{comma}{M2}:{P}") == [(OTHER, PREIMAGE), (TOKEN, PREIMAGE)]
 
 
-@pytest.mark.parametrize("name", ["macaroon", "grpc_metadata_macaroon"])
-def test_the_grpc_way_has_the_preimage_in_the_token_and_the_last_counts(name):
-    token = TOKEN.narrowed(f"preimage={P2}", f"preimage={P}")
-    for text in (token.packed().hex(), token.packed().hex().upper()):
-        assert found_in(**{name: text}) == [(token, PREIMAGE)]
+def test_the_grpc_way_has_the_preimage_in_the_token_and_the_last_counts(subtests):
+    for name in ["macaroon", "grpc_metadata_macaroon"]:
+        with subtests.test(name=name):
+            token = TOKEN.narrowed(f"preimage={P2}", f"preimage={P}")
+            for text in (token.packed().hex(), token.packed().hex().upper()):
+                assert found_in(**{name: text}) == [(token, PREIMAGE)]
 
 
 def test_a_preimage_in_the_token_does_not_count_beside_that_in_the_header():
@@ -104,17 +105,23 @@ def test_authorization_counts_before_the_grpc_way():
     assert both == [(TOKEN, PREIMAGE), (in_token, OTHER_PREIMAGE)]
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["", " ", ",", "Basic dXNlcjpwYXNz", f"Bearer {M}:{P}", f"{M}:{P}", "Negotiate", "L4020 a:b"],
-)
-def test_other_schemes_are_no_credential(header):
-    assert found_in(header) == []
+def test_other_schemes_are_no_credential(subtests):
+    for header in [
+        "",
+        " ",
+        ",",
+        "Basic dXNlcjpwYXNz",
+        f"Bearer {M}:{P}",
+        f"{M}:{P}",
+        "Negotiate",
+        "L4020 a:b",
+    ]:
+        with subtests.test(header=header):
+            assert found_in(header) == []
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_what_cannot_be_read_is_said_to_be_so(subtests):
+    for header in [
         "L402",
         "L402 ",
         "LSAT,",
@@ -135,16 +142,13 @@ def test_other_schemes_are_no_credential(header):
         "L402 " + ",".join([M] * 5) + f":{P}",
         ",".join([f"L402 {M}:{P}"] * 200),
         f"Basic abc,L402 {M}",
-    ],
-)
-def test_what_cannot_be_read_is_said_to_be_so(header):
-    with pytest.raises(l402.Invalid):
-        found_in(header)
+    ]:
+        with subtests.test(header=header), pytest.raises(l402.Invalid):
+            found_in(header)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_hex_that_is_no_token_with_its_preimage_is_refused(subtests):
+    for text in [
         in_hex(TOKEN),
         in_hex(TOKEN, PREIMAGE)[:-1],
         in_hex(TOKEN, PREIMAGE)[:-2],
@@ -153,11 +157,9 @@ def test_what_cannot_be_read_is_said_to_be_so(header):
         "00" * 5000,
         TOKEN.narrowed("preimage=").packed().hex(),
         TOKEN.narrowed("preimage=" + "ü" * 32).packed().hex(),
-    ],
-)
-def test_hex_that_is_no_token_with_its_preimage_is_refused(text):
-    with pytest.raises(l402.Invalid):
-        found_in(macaroon=text)
+    ]:
+        with subtests.test(text=text), pytest.raises(l402.Invalid):
+            found_in(macaroon=text)
 
 
 PIECES = ["L402", "LSAT", " ", ",", ", ", ":", "=", M, M2, M[:40], P, P2, P[:9], "Basic a", "\xff"]

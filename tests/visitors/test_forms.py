@@ -37,25 +37,33 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("field", WRONG)
-def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(field, client, node):
-    typed = {"username": "alice", "email": "a@example.org", "password": "correct horse"}
-    for value in WRONG[field]:
-        answer = place_order(client, **(typed | {field: value}))
-        assert answer.status_code == 400, value
-        assert f'id="{field}-error"' in answer.text, value
-        assert "correct horse" not in answer.text
-        for kept, text in (typed | {field: value}).items():
-            if kept in ("username", "email", "duration") and text is not None:
-                # A value's line breaks and outer blanks are the browser's own business.
-                assert str(escape(text.strip())).lower() in answer.text.lower(), value
-    assert invoices_asked_for(node) == Order.select().count() == Account.select().count() == 0
+def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(subtests, client, node):
+    for field in WRONG:
+        with subtests.test(field=field):
+            typed = {"username": "alice", "email": "a@example.org", "password": "correct horse"}
+            for value in WRONG[field]:
+                answer = place_order(client, **(typed | {field: value}))
+                assert answer.status_code == 400, value
+                assert f'id="{field}-error"' in answer.text, value
+                assert "correct horse" not in answer.text
+                for kept, text in (typed | {field: value}).items():
+                    if kept in ("username", "email", "duration") and text is not None:
+                        # A value's line breaks and outer blanks are the browser's own business.
+                        assert str(escape(text.strip())).lower() in answer.text.lower(), value
+            assert (
+                invoices_asked_for(node) == Order.select().count() == Account.select().count() == 0
+            )
 
 
-@pytest.mark.parametrize("size", ["7", "abc"])
-def test_who_asks_for_another_size_is_told_which_there_are(size, client):
-    errors = client.get(f"/api/v1/prices?space_mb={size}&duration=1&unit=days").json["errors"]
-    assert errors == {"space_mb": ["Choose one of these sizes: 100 MB, 500 MB, 1 GB, 5 GB."]}
+def test_who_asks_for_another_size_is_told_which_there_are(subtests, client):
+    for size in ["7", "abc"]:
+        with subtests.test(size=size):
+            errors = client.get(f"/api/v1/prices?space_mb={size}&duration=1&unit=days").json[
+                "errors"
+            ]
+            assert errors == {
+                "space_mb": ["Choose one of these sizes: 100 MB, 500 MB, 1 GB, 5 GB."]
+            }
 
 
 def test_a_refused_password_is_not_shown_again(client):
@@ -107,15 +115,16 @@ def test_a_password_is_kept_as_it_was_typed(client, this_shop):
     assert this_shop.vault.unseal(Account.get().password_sealed) == "  blanks count "
 
 
-@pytest.mark.parametrize("field", ["username", "email", "duration", "unit"])
-def test_bytes_that_are_no_text_are_refused(client, node, field):
-    for typed in ("%FF", "%ED%A0%80", "%00", "%C0%AF", "a%", "%F4%90%80%80"):
-        form = filled_form(client, **{field: None})
-        body = f"{urlencode(form)}&{field}={typed}"
-        answer = client.post("/orders", data=body, content_type=FORM)
-        assert answer.status_code == 400, typed
-        assert f'id="{field}-error"' in answer.text
-    assert invoices_asked_for(node) == 0
+def test_bytes_that_are_no_text_are_refused(subtests, client, node):
+    for field in ["username", "email", "duration", "unit"]:
+        with subtests.test(field=field):
+            for typed in ("%FF", "%ED%A0%80", "%00", "%C0%AF", "a%", "%F4%90%80%80"):
+                form = filled_form(client, **{field: None})
+                body = f"{urlencode(form)}&{field}={typed}"
+                answer = client.post("/orders", data=body, content_type=FORM)
+                assert answer.status_code == 400, typed
+                assert f'id="{field}-error"' in answer.text
+            assert invoices_asked_for(node) == 0
 
 
 def test_of_a_field_sent_twice_the_first_counts_everywhere(client):
@@ -133,33 +142,32 @@ def test_ten_thousand_fields_do_no_harm(client):
     assert client.post("/orders", data=body, content_type=FORM).status_code == 303
 
 
-@pytest.mark.parametrize(
-    "field", ["username", "email", "password", "duration", "space_mb", "unit", "form_id"]
-)
-def test_a_file_is_no_text(client, field):
-    form = filled_form(client, **{field: (io.BytesIO(b"alice"), "name.txt")})
-    answer = client.post("/orders", data=form, content_type="multipart/form-data")
-    # As if the field were missing: some may be.
-    wanted = 400 if field in ("duration", "space_mb", "unit") else 303
-    assert answer.status_code == wanted
-    assert Account.get_or_none(Account.username == "alice") is None
+def test_a_file_is_no_text(subtests, client):
+    for field in ["username", "email", "password", "duration", "space_mb", "unit", "form_id"]:
+        with subtests.test(field=field):
+            form = filled_form(client, **{field: (io.BytesIO(b"alice"), "name.txt")})
+            answer = client.post("/orders", data=form, content_type="multipart/form-data")
+            # As if the field were missing: some may be.
+            wanted = 400 if field in ("duration", "space_mb", "unit") else 303
+            assert answer.status_code == wanted
+            assert Account.get_or_none(Account.username == "alice") is None
 
 
 JSON = [[1, 2], 5, "text", None, {"username": 5, "password": ["x"]}, {"space_mb": 100}]
 
 
-@pytest.mark.parametrize("path", ["/orders", "/login"])
-def test_json_is_no_form(client, path):
-    token = csrf_token(client.get("/login").text)
-    for body in JSON:
-        answer = client.post(path, json=body, headers={"X-CSRFToken": token})
-        assert answer.status_code == 400
-    assert Order.select().count() == 0
+def test_json_is_no_form(subtests, client):
+    for path in ["/orders", "/login"]:
+        with subtests.test(path=path):
+            token = csrf_token(client.get("/login").text)
+            for body in JSON:
+                answer = client.post(path, json=body, headers={"X-CSRFToken": token})
+                assert answer.status_code == 400
+            assert Order.select().count() == 0
 
 
-@pytest.mark.parametrize(
-    ("content_type", "body"),
-    [
+def test_a_body_that_is_no_form_is_refused(subtests, client):
+    for content_type, body in [
         ("text/plain", b"csrf_token=x"),
         ("multipart/form-data", b"--x\r\n\r\n--x--"),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: nonsense\r\n\r\n--x--"),
@@ -167,13 +175,12 @@ def test_json_is_no_form(client, path):
         ("", b"\0\xff"),
         (FORM, b"csrf_token=%FF"),
         (FORM, b"csrf_token[]=x&csrf_token"),
-    ],
-)
-def test_a_body_that_is_no_form_is_refused(client, content_type, body):
-    client.get("/")
-    answer = client.post("/orders", data=body, content_type=content_type)
-    assert answer.status_code == 400
-    assert "<h1>That did not work</h1>" in answer.text
+    ]:
+        with subtests.test(content_type=content_type, body=body):
+            client.get("/")
+            answer = client.post("/orders", data=body, content_type=content_type)
+            assert answer.status_code == 400
+            assert "<h1>That did not work</h1>" in answer.text
 
 
 def test_an_oversized_body_is_refused_with_a_page_of_ours(client):

@@ -445,22 +445,23 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize("name, where, expected", ASKED)
-def test_a_credential_gets_what_it_is_good_for(name, where, expected, stage):
-    written = HEADERS[name].write(stage.credentials)
-    headers = written if isinstance(written, dict) else {"Authorization": written}
-    invoices, began = invoices_asked_for(stage.node), time.monotonic()
-    if where == "seen":
-        answer = stage.client.get("/api/v1/hosting", headers=headers)
-    elif where == "sold":
-        answer = stage.client.post("/api/v1/hosting", json=WISH, headers=headers)
-    else:
-        answer = stage.client.post("/api/v1/hosting/extend", json=HOUR, headers=headers)
-    assert answer.status_code == expected, answer.text
-    assert time.monotonic() - began < SLOWEST_SECONDS
-    if expected != 402:
-        assert invoices_asked_for(stage.node) == invoices
-    assert_is_an_answer(answer, stage)
+def test_a_credential_gets_what_it_is_good_for(subtests, stage):
+    for name, where, expected in ASKED:
+        with subtests.test(name=name, where=where, expected=expected):
+            written = HEADERS[name].write(stage.credentials)
+            headers = written if isinstance(written, dict) else {"Authorization": written}
+            invoices, began = invoices_asked_for(stage.node), time.monotonic()
+            if where == "seen":
+                answer = stage.client.get("/api/v1/hosting", headers=headers)
+            elif where == "sold":
+                answer = stage.client.post("/api/v1/hosting", json=WISH, headers=headers)
+            else:
+                answer = stage.client.post("/api/v1/hosting/extend", json=HOUR, headers=headers)
+            assert answer.status_code == expected, answer.text
+            assert time.monotonic() - began < SLOWEST_SECONDS
+            if expected != 402:
+                assert invoices_asked_for(stage.node) == invoices
+            assert_is_an_answer(answer, stage)
 
 
 # -- bodies, methods, addresses, headers -------------------------------------------------
@@ -643,26 +644,27 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES | {f"elsewhere: {name}": None for name in ELSEWHERE})
-def test_what_is_sent_gets_its_status(name, stage):
-    sent = BODIES.get(name) or ELSEWHERE[name.removeprefix("elsewhere: ")]
-    headers = {"Content-Type": "application/json"} | (sent.headers or {})
-    if sent.as_alice:
-        headers["Authorization"] = stage.alice
-    body = sent.body if isinstance(sent.body, bytes | None) else json.dumps(sent.body)
-    invoices = invoices_asked_for(stage.node)
-    answer = stage.client.open(sent.path, method=sent.method, data=body, headers=headers)
-    assert answer.status_code == sent.status, answer.text
-    assert invoices_asked_for(stage.node) == invoices + (sent.status == 402)
-    if sent.method == "HEAD":
-        assert answer.data == b""
-    else:
-        assert_is_an_answer(answer, stage)
-    assert "evil.example" not in answer.text
-    if sent.status == 405:
-        assert answer.headers["Allow"]
-    if sent.status == 400 and answer.json["code"] == "bad_request":
-        assert isinstance(answer.json.get("errors", {}), dict)
+def test_what_is_sent_gets_its_status(subtests, stage):
+    for name in BODIES | {f"elsewhere: {name}": None for name in ELSEWHERE}:
+        with subtests.test(name=name):
+            sent = BODIES.get(name) or ELSEWHERE[name.removeprefix("elsewhere: ")]
+            headers = {"Content-Type": "application/json"} | (sent.headers or {})
+            if sent.as_alice:
+                headers["Authorization"] = stage.alice
+            body = sent.body if isinstance(sent.body, bytes | None) else json.dumps(sent.body)
+            invoices = invoices_asked_for(stage.node)
+            answer = stage.client.open(sent.path, method=sent.method, data=body, headers=headers)
+            assert answer.status_code == sent.status, answer.text
+            assert invoices_asked_for(stage.node) == invoices + (sent.status == 402)
+            if sent.method == "HEAD":
+                assert answer.data == b""
+            else:
+                assert_is_an_answer(answer, stage)
+            assert "evil.example" not in answer.text
+            if sent.status == 405:
+                assert answer.headers["Allow"]
+            if sent.status == 400 and answer.json["code"] == "bad_request":
+                assert isinstance(answer.json.get("errors", {}), dict)
 
 
 def test_a_browser_reads_a_page_with_the_same_headers(stage):
@@ -678,19 +680,25 @@ def test_a_browser_reads_a_page_with_the_same_headers(stage):
     assert looked.headers.getlist("WWW-Authenticate") == ["L402"]
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/v1/hosting", "/api/v1/nothing", "/api/v1/prices"])
-def test_a_browser_may_ask_whether_a_page_may_call_us(path, stage):
-    asks = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
-    asks["Access-Control-Request-Headers"] = "authorization, content-type, idempotency-key"
-    answer = stage.client.options(path, headers=asks)
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Access-Control-Allow-Credentials" not in answer.headers
-    for header in ("Authorization", "Content-Type", "Idempotency-Key", "Accept-Authenticate"):
-        assert header in answer.headers["Access-Control-Allow-Headers"]
-    assert {"POST", "PATCH", "DELETE"} <= set(
-        answer.headers["Access-Control-Allow-Methods"].split(", ")
-    )
+def test_a_browser_may_ask_whether_a_page_may_call_us(subtests, stage):
+    for path in ["/api", "/api/v1/hosting", "/api/v1/nothing", "/api/v1/prices"]:
+        with subtests.test(path=path):
+            asks = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+            asks["Access-Control-Request-Headers"] = "authorization, content-type, idempotency-key"
+            answer = stage.client.options(path, headers=asks)
+            assert (answer.status_code, answer.data) == (200, b"")
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert "Access-Control-Allow-Credentials" not in answer.headers
+            for header in (
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "Accept-Authenticate",
+            ):
+                assert header in answer.headers["Access-Control-Allow-Headers"]
+            assert {"POST", "PATCH", "DELETE"} <= set(
+                answer.headers["Access-Control-Allow-Methods"].split(", ")
+            )
 
 
 def test_the_cookie_of_a_logged_in_browser_has_no_effect(stage):

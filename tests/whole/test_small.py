@@ -15,21 +15,33 @@ from lightningspace.sandbox.panel import FORWARD, is_strong
 # -- names -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["abc", "a" * 16, "a1b", "alice2", "weber", "clientele", "web"])
-def test_a_name_is_letters_and_digits(name):
-    assert names.RULE.fullmatch(name)
+def test_a_name_is_letters_and_digits(subtests):
+    for name in ["abc", "a" * 16, "a1b", "alice2", "weber", "clientele", "web"]:
+        with subtests.test(name=name):
+            assert names.RULE.fullmatch(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "ab", "a" * 17, "1ab", "Abc", "a-b", "a.b", "a_b", "äbc", "abc\n", "ab\0", "a bc"]
-)
-def test_anything_else_is_no_name(name):
-    assert not names.RULE.fullmatch(name)
+def test_anything_else_is_no_name(subtests):
+    for name in [
+        "",
+        "ab",
+        "a" * 17,
+        "1ab",
+        "Abc",
+        "a-b",
+        "a.b",
+        "a_b",
+        "äbc",
+        "abc\n",
+        "ab\0",
+        "a bc",
+    ]:
+        with subtests.test(name=name):
+            assert not names.RULE.fullmatch(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_names_that_would_mislead_are_reserved(subtests):
+    for name in [
         *("www", "mail", "admin", "abuse", "postmaster", "hostmaster", "webmaster", "security"),
         *("root", "daemon", "bin", "sys", "nobody", "vmail", "mysql", "postgres", "ispconfig"),
         *("web1", "web99", "client5", "ns1", "mx2", "smtp1", "autoconfig", "autodiscover", "wpad"),
@@ -37,15 +49,15 @@ def test_anything_else_is_no_name(name):
         *("host", "host2", "vps", "vps12345", "server01", "panel3", "relay1", "node6", "srv10"),
         *("cp1", "hosting2", "esxi3", "ipmi1", "openpgpkey", "isatap", "orders", "checkout"),
         *("gw1", "db4", "lb2", "cdn1", "img3", "api2", "dev1", "staging", "git", "vpn1", "lnd2"),
-    ],
-)
-def test_names_that_would_mislead_are_reserved(name):
-    assert names.is_reserved(name)
+    ]:
+        with subtests.test(name=name):
+            assert names.is_reserved(name)
 
 
-@pytest.mark.parametrize("name", ["alice", "weber1", "website1", "nsa", "client5a", "rooty"])
-def test_other_names_are_free(name):
-    assert not names.is_reserved(name)
+def test_other_names_are_free(subtests):
+    for name in ["alice", "weber1", "website1", "nsa", "client5a", "rooty"]:
+        with subtests.test(name=name):
+            assert not names.is_reserved(name)
 
 
 def test_every_reserved_name_could_be_ordered_otherwise():
@@ -78,32 +90,29 @@ PASTED_ADDRESSES = {
 }
 
 
-@pytest.mark.parametrize("address", PASTED_ADDRESSES)
-def test_an_address_is_read_as_the_panel_keeps_it(address):
-    assert FORWARD.stored("destination", address) == address
-    for pasted in PASTED_ADDRESSES[address]:
-        assert names.as_address(pasted) == address
-        assert names.is_address(pasted) == (pasted == address)
+def test_an_address_is_read_as_the_panel_keeps_it(subtests):
+    for address in PASTED_ADDRESSES:
+        with subtests.test(address=address):
+            assert FORWARD.stored("destination", address) == address
+            for pasted in PASTED_ADDRESSES[address]:
+                assert names.as_address(pasted) == address
+                assert names.is_address(pasted) == (pasted == address)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_no_address_is_refused(subtests):
+    for text in [
         *("", "a", "@", "a@b", "a b@example.org", "<b>a</b>@example.org", "a@example.org b@c.org"),
         *("a@example.org,b@c.org", "a@b@c.org", "ä@example.org", "\u212a@example.org", "a@1.2.3.4"),
         # Of these the panel would keep "a@".
         *("a@ab--cd.example", "a@xn--zzzzzzz99.de", "a@-x.example", f"a@{'x' * 64}.example"),
         *("a@\ud800.org", f"{'a' * 250}@b.org", "a@b.org " * 10**5, "<" * 10**6),
-    ],
-)
-def test_what_is_no_address_is_refused(text):
-    with pytest.raises(ValueError):
-        names.as_address(text)
+    ]:
+        with subtests.test(text=text), pytest.raises(ValueError):
+            names.as_address(text)
 
 
-@pytest.mark.parametrize(
-    ("address", "mailbox"),
-    [
+def test_many_addresses_lead_to_one_mailbox(subtests):
+    for address, mailbox in [
         ("eve@example.org", "eve@example.org"),
         ("E.v.E+a+b@Example.ORG", "eve@example.org"),
         ("ｅve@ｅxample.org", "eve@example.org"),
@@ -115,10 +124,9 @@ def test_what_is_no_address_is_refused(text):
         ("+@example.org", "@example.org"),
         ("eve@-", "eve@-"),
         ("", "@"),
-    ],
-)
-def test_many_addresses_lead_to_one_mailbox(address, mailbox):
-    assert names.mailbox_of(address) == mailbox
+    ]:
+        with subtests.test(address=address, mailbox=mailbox):
+            assert names.mailbox_of(address) == mailbox
 
 
 # -- prices ------------------------------------------------------------------------------
@@ -126,19 +134,17 @@ def test_many_addresses_lead_to_one_mailbox(address, mailbox):
 SHOP = Prices(5000, 20000)
 
 
-@pytest.mark.parametrize(
-    ("terms", "sats"),
-    [
+def test_prices_are_whole_sats(subtests):
+    for terms, sats in [
         (Terms(100, 1, "hours"), 1),
         (Terms(1000, 1, "hours"), 2),
         (Terms(100, 1, "days"), 7),
         (Terms(100, 30, "days"), 210),
         (Terms(100, 1, "months"), 210),
         (Terms(5000, 24, "months"), 75_600),
-    ],
-)
-def test_prices_are_whole_sats(terms, sats):
-    assert SHOP.price_msat(terms) == sats * 1000
+    ]:
+        with subtests.test(terms=terms, sats=sats):
+            assert SHOP.price_msat(terms) == sats * 1000
 
 
 SIZES = (10, 100, 333, 1000, 10**8)
@@ -150,70 +156,69 @@ TERMS = [
 ]
 
 
-@pytest.mark.parametrize("prices", PRICES)
-def test_a_price_is_at_least_one_sat_and_rounded_up_by_less_than_one(prices):
-    for terms in TERMS:
-        price = prices.price_msat(terms)
-        exact_times_day = prices.rate(Size(terms.space_mb)) * terms.seconds
-        assert price % 1000 == 0
-        assert price >= 1000
-        assert price * DAY >= exact_times_day
-        assert price == 1000 or (price - 1000) * DAY < exact_times_day
+def test_a_price_is_at_least_one_sat_and_rounded_up_by_less_than_one(subtests):
+    for prices in PRICES:
+        with subtests.test(prices=prices):
+            for terms in TERMS:
+                price = prices.price_msat(terms)
+                exact_times_day = prices.rate(Size(terms.space_mb)) * terms.seconds
+                assert price % 1000 == 0
+                assert price >= 1000
+                assert price * DAY >= exact_times_day
+                assert price == 1000 or (price - 1000) * DAY < exact_times_day
 
 
-@pytest.mark.parametrize("prices", PRICES)
-def test_paying_buys_at_least_the_time_that_was_named(prices):
-    for terms in TERMS:
-        bought = Holding().buy(prices.price_msat(terms), prices.rate(Size(terms.space_mb)), 10**9)
-        assert bought.seconds >= terms.seconds
+def test_paying_buys_at_least_the_time_that_was_named(subtests):
+    for prices in PRICES:
+        with subtests.test(prices=prices):
+            for terms in TERMS:
+                bought = Holding().buy(
+                    prices.price_msat(terms), prices.rate(Size(terms.space_mb)), 10**9
+                )
+                assert bought.seconds >= terms.seconds
 
 
-@pytest.mark.parametrize("prices", PRICES)
-def test_more_space_or_more_time_is_never_cheaper(prices):
-    for small, large in zip(SIZES, SIZES[1:], strict=False):
-        for count in (1, 24, 730):
-            cheap = prices.price_msat(Terms(small, count, "days"))
-            assert cheap <= prices.price_msat(Terms(large, count, "days"))
-            assert cheap <= prices.price_msat(Terms(small, count + 1, "days"))
+def test_more_space_or_more_time_is_never_cheaper(subtests):
+    for prices in PRICES:
+        with subtests.test(prices=prices):
+            for small, large in zip(SIZES, SIZES[1:], strict=False):
+                for count in (1, 24, 730):
+                    cheap = prices.price_msat(Terms(small, count, "days"))
+                    assert cheap <= prices.price_msat(Terms(large, count, "days"))
+                    assert cheap <= prices.price_msat(Terms(small, count + 1, "days"))
 
 
-@pytest.mark.parametrize(
-    ("terms", "words", "seconds"),
-    [
+def test_time_in_words_and_seconds(subtests):
+    for terms, words, seconds in [
         (Terms(100, 1, "hours"), "1 hour", 3600),
         (Terms(100, 2, "days"), "2 days", 2 * DAY),
         (Terms(100, 24, "months"), "24 months", 720 * DAY),
         (Terms(100, 730, "days"), "730 days", LONGEST_SECONDS),
-    ],
-)
-def test_time_in_words_and_seconds(terms, words, seconds):
-    assert (terms.time_in_words, terms.seconds) == (words, seconds)
+    ]:
+        with subtests.test(terms=terms, words=words, seconds=seconds):
+            assert (terms.time_in_words, terms.seconds) == (words, seconds)
 
 
 # -- passwords ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
+def test_good_passwords(subtests):
+    for password in [
         *("a" * 9, "Abcdefg1", "abcdef1!", "ABCDEF1!", "Abcdefg!", "Abcd fg1", " " * 9, "~" * 64),
         "correct horse battery staple",
-    ],
-)
-def test_good_passwords(password):
-    assert passwords.is_good(password)
+    ]:
+        with subtests.test(password=password):
+            assert passwords.is_good(password)
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
+def test_bad_passwords(subtests):
+    for password in [
         *("", "Abcd1!x", "abcdefgh", "abcdefg1", "ABCDEFG1", "1234567!", " " * 8, "a" * 65),
         *("it's 9 lives!", 'a "quoted" one', "back\\slash 9A", "abcd123\\", "Abcdef1\\"),
         *("pässwörter!", "password\n", "password\0x", "password\x7f", "\ttabulator", "пароль12345"),
-    ],
-)
-def test_bad_passwords(password):
-    assert not passwords.is_good(password)
+    ]:
+        with subtests.test(password=password):
+            assert not passwords.is_good(password)
 
 
 def made_up_passwords(count):
@@ -280,10 +285,10 @@ def test_what_is_sealed_is_opened_by_its_key_alone():
         Vault("another key that is long enough as well").unseal(sealed)
 
 
-@pytest.mark.parametrize("spoiled", ["", "x", "gAAAA", "é", "\0", "gAAAAA" * 40])
-def test_what_was_never_sealed_is_unreadable(spoiled):
-    with pytest.raises(Unreadable):
-        Vault("a key").unseal(spoiled)
+def test_what_was_never_sealed_is_unreadable(subtests):
+    for spoiled in ["", "x", "gAAAA", "é", "\0", "gAAAAA" * 40]:
+        with subtests.test(spoiled=spoiled), pytest.raises(Unreadable):
+            Vault("a key").unseal(spoiled)
 
 
 def test_a_changed_seal_is_unreadable():
