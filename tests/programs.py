@@ -57,6 +57,7 @@ def _run(arguments: list[str], env: dict[str, str], output: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(ROOT)
+    os.environ.clear()
     os.environ.update(env)
     sys.argv = list(arguments)
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

@@ -1,6 +1,5 @@
 """The settings: a wrong one stops the start naming itself, and the key is made once."""
 
-import os
 import re
 import stat
 import subprocess
@@ -17,6 +16,7 @@ from lightningspace.base.models import Account, Fact
 from lightningspace.rules import capacity, orders
 from lightningspace.shop import WrongKey
 from tests.conftest import place_order, wish
+from tests.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
@@ -309,22 +309,17 @@ def test_programs_that_start_together_make_one_key(tmp_path):
 # -- the start ---------------------------------------------------------------------------
 
 
-def start(tmp_path, **changes):
-    """Import wsgi as gunicorn does."""
+def start(tmp_path, **changes) -> tuple[int, str]:
+    """Import wsgi as gunicorn does: the exit code, and what it said."""
     env = NEEDED | {"DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"} | changes
-    return subprocess.run(
-        [sys.executable, "-c", "import wsgi"],
-        env={**env, "PATH": os.environ["PATH"]},
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-    )
+    started = Program(["wsgi"], env, tmp_path / "output")
+    return started.wait(), started.said
 
 
 def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
-    started = start(tmp_path, CAPACITY_MB="much")
-    assert started.returncode == 4  # see wsgi.py
-    assert started.stderr.splitlines() == [
+    code, said = start(tmp_path, CAPACITY_MB="much")
+    assert code == 4  # see wsgi.py
+    assert said.splitlines() == [
         "The shop does not start: CAPACITY_MB is not usable: "
         "write a whole number from 0 to 1000000000000"
     ]
@@ -332,9 +327,9 @@ def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
 
 @pytest.mark.each_database
 def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
-    started = start(tmp_path, DATABASE_URL=database_url)
-    assert started.returncode == 4  # see wsgi.py
-    assert started.stderr.splitlines() == [
+    code, said = start(tmp_path, DATABASE_URL=database_url)
+    assert code == 4  # see wsgi.py
+    assert said.splitlines() == [
         "The database has no tables: run `flask --app wsgi init-db` first."
     ]
 
@@ -347,9 +342,9 @@ def test_the_start_stops_with_one_line_when_something_is_out_of_reach(subtests, 
         ("RATE_LIMIT_STORAGE", "redis://127.0.0.1:1"),
     ]:
         with subtests.test(name=name, value=value):
-            started = start(tmp_path, **{name: value})
-            assert started.returncode == 4  # see wsgi.py
-            assert re.fullmatch(f"The shop does not start: .*{name}.*\n", started.stderr)
+            code, said = start(tmp_path, **{name: value})
+            assert code == 4  # see wsgi.py
+            assert re.fullmatch(f"The shop does not start: .*{name}.*\n", said)
 
 
 def restart(env, tmp_path, **changes):

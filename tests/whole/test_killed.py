@@ -110,7 +110,8 @@ def started(this_shop, tmp_path):
 def start_worker(started, env, tmp_path):
     def start_worker(**settings):
         output = tmp_path / f"program-{len(started)}"
-        started.append(Program(["flask", "--app", "wsgi", "worker"], env | settings, output))
+        worker = ["flask", "--app", "wsgi", "worker"]
+        started.append(Program(worker, os.environ | env | settings, output))
         return started[-1]
 
     return start_worker
