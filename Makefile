@@ -1,18 +1,23 @@
 VENV := .venv
 
-.PHONY: run test settings clients lock soak year
+.PHONY: run test quick settings clients lock soak year
 
 # The shop against its sandbox: http://127.0.0.1:5000, or make run PORT=5010
 run: $(VENV)/run
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite; what a test needs is skipped by name where it is missing. In two processes more
+# The whole suite; what a test needs is skipped by name where it is missing. In one process more
 # than there are cores: tests wait as well as work. One that is done takes tests over from another,
 # or the longest would be run alone in the end.
+PYTEST := $(VENV)/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -n $$(($$(nproc) + 2)) --dist worksteal
+	$(PYTEST)
+
+# What to run while one works: the rules, the pages and what is below them, on SQLite.
+quick: $(VENV)/ready
+	TEST_POSTGRESQL_URL= $(PYTEST) tests/base tests/rules tests/visitors tests/pages
 
 # docs/settings.md, from the declarations.
 settings: $(VENV)/ready

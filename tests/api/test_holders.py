@@ -60,6 +60,7 @@ def ask(who: Program, route, order: str):
     return who(method, path.replace("<order>", order), body)
 
 
+@pytest.mark.each_database
 @roomy
 def test_each_route_needs_its_capability(client, this_shop, alice, furnished, node):
     who = {each: program(client, this_shop, alice, each) for each in CAPABILITIES}

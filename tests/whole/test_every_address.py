@@ -1,0 +1,86 @@
+"""Every page, form and route of the app once, on each kind of database.
+
+Most tests run on SQLite; what PostgreSQL would refuse to be asked is found here, and by the tests
+that send every form and every change of a hosting (tests/pages/test_account.py,
+tests/api/test_hosting.py).
+"""
+
+import re
+
+import pytest
+
+from lightningspace.base.models import Account
+from lightningspace.outside import l402
+from lightningspace.rules import domains, orders, tokens, wanted
+from tests.conftest import csrf_token, enter, with_settings, work
+
+SITE = "alice.shop.test"
+# What needs a receipt, or the link of a mail, and a file that is none of ours.
+NOT_SHOWN = {
+    *("access.receipt_file", "access.next_receipt_file"),
+    *("reminders.confirm_reminders", "reminders.stop_reminders"),
+    "static",
+}
+
+
+@pytest.fixture
+def values(this_shop, alice, wallet, worker) -> dict[str, str]:
+    """What stands for each place holder in an address: alice's hosting has one of everything."""
+    wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", "battery staple")
+    wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
+    domains.add(this_shop, alice.id, "example.org", True)
+    buyer = orders.Buyer("alice's browser", "the first", tokens.RECEIPT)
+    extension = orders.extend(this_shop, alice.id, 1, "hours", buyer)
+    tip = orders.top_up(this_shop, alice.id, orders.Tip(1000, "page", "Hi"), None, "the second")
+    wallet.pay(tip.bolt11)
+    work(worker)
+    handed_out = tokens.hand_out(this_shop, alice.id, "of a test", l402.WHOLE)
+    return {
+        "username": "alice",
+        "name": "example.org",
+        "domain": "example.org",
+        "address": f"eve@{SITE}",
+        "token": extension.token,
+        "order": extension.token,
+        "token_id": handed_out.id,
+        "id": handed_out.id,
+        "tip": tip.token,
+        "forward": f"all@{SITE}",
+        "credential": tokens.text_of(this_shop, handed_out),
+    }
+
+
+def addresses(app, values):
+    """Method, address and endpoint of all that can be asked for; what only shows comes first."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        pattern = rule.rule.replace("/tips/<username>/<order>", "/tips/<username>/<tip>")
+        pattern = pattern.replace("/forwards/<address>", "/forwards/<forward>")
+        path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: values.get(name[1], "1"), pattern)
+        found += [(method, path, rule.endpoint) for method in rule.methods - {"HEAD", "OPTIONS"}]
+    return sorted(found, key=lambda each: each[0] != "GET")
+
+
+@pytest.mark.each_database
+@with_settings(
+    DOMAINS_INCLUDED="3", CHANGES_LIMIT="1000 per minute", LOGINS_LIMIT="1000 per minute"
+)
+def test_every_address_is_answered_and_every_page_shown(app, client, alice, values, subtests):
+    enter(client, alice)
+    form = {"csrf_token": csrf_token(client.get("/account").text)}
+    credential = {"Authorization": f"L402 {values['credential']}"}
+    shown = set()
+    for method, path, endpoint in addresses(app, values):
+        with subtests.test(method=method, path=path):
+            if path.startswith("/api/"):
+                answer = client.open(path, method=method, json={}, headers=credential)
+            elif method == "GET":
+                answer = client.get(path)
+            else:
+                answer = client.open(path, method=method, data=form)
+            assert answer.status_code < 500, answer.text
+            if method == "GET" and answer.status_code == 200:
+                shown.add(endpoint)
+    assert Account.select().count() == 1
+    every = {endpoint for method, _, endpoint in addresses(app, values) if method == "GET"}
+    assert every - shown == NOT_SHOWN
