@@ -3,6 +3,7 @@ have exactly what the shop sends, and what docs/hosting-server.md advises.
 """
 
 import io
+from dataclasses import dataclass
 
 import pytest
 import requests
@@ -35,10 +36,27 @@ class Careless(SandboxPanel):
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
 
 
+@dataclass(frozen=True)
+class Server:
+    web: str
+    is_careless: bool = False
+
+
 @pytest.fixture
-def panel(request):
-    """Its records are Careless' where a test says so."""
-    kind = Careless if "careless" in request.keywords else SandboxPanel
+def server(request) -> Server | None:
+    """Which server of real daemons the test has; `on_rig` says so."""
+    return getattr(request, "param", None)
+
+
+def on_rig(*webs: str, is_careless: bool = False):
+    """A mark: once on a server with each of these web servers."""
+    servers = [Server(web, is_careless) for web in webs]
+    return pytest.mark.parametrize("server", servers, ids=webs, indirect=True)
+
+
+@pytest.fixture
+def panel(server):
+    kind = Careless if server and server.is_careless else SandboxPanel
     stand_in = kind(password=PANEL_PASSWORD)
     stand_in.queue_seconds = 0
     stand_in.start()
@@ -47,26 +65,26 @@ def panel(request):
 
 
 @pytest.fixture
-def rig(panel, request):
-    """The server behind it, which follows what the shop sends."""
-    hardening = "careless" not in request.keywords
-    with Rig(panel, request.param, hardening=hardening) as rig, rig.keep_up():
+def rig(panel, server):
+    """The server behind the panel, which follows what the shop sends."""
+    hardening = not server.is_careless
+    with Rig(panel, server.web, hardening=hardening) as rig, rig.keep_up():
         yield rig
 
 
 @pytest.fixture
-def env(env, request):
-    if "rig" not in request.fixturenames:
+def env(env, server, request):
+    if server is None:
         return env
     rig = request.getfixturevalue("rig")
     ftp = {"FTP_ADDRESSES": rig.address, "FTP_VERIFY_TLS": "false", "FTP_UPLOADS": "true"}
-    return env | ftp | {"WALLS": MODES[request.node.callspec.params["rig"]]}
+    return env | ftp | {"WALLS": MODES[server.web]}
 
 
 @pytest.fixture
-def results(this_shop, panel, rig, request) -> dict[str, attack.Result]:
+def results(this_shop, panel, rig, server) -> dict[str, attack.Result]:
     """Of each attack; what was made for it is gone."""
-    race_seconds = RACE_SECONDS[request.node.callspec.params["rig"]]
+    race_seconds = RACE_SECONDS[server.web]
     found = list(attack.check(this_shop, 1, rig.address, race_seconds, patience_seconds=0))
     assert not Account.select().exists()
     assert not panel.records("client") and not panel.records("site")
@@ -85,7 +103,7 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("rig", MODES, indirect=True)
+@on_rig(*MODES)
 def test_what_the_shop_sends_holds_on_a_server_fit_for_strangers(results, this_shop):
     assert {name: results[name].proof for name in those(results, attack.OPEN)} == {}
     assert those(results, attack.KNOWN) == KNOWN[this_shop.config.walls]
@@ -95,8 +113,7 @@ def test_what_the_shop_sends_holds_on_a_server_fit_for_strangers(results, this_s
     assert [line for line in attack.problems(this_shop) if "not tried" not in line] == []
 
 
-@pytest.mark.careless
-@pytest.mark.parametrize("rig", ["apache-event"], indirect=True)
+@on_rig("apache-event", is_careless=True)
 def test_each_attack_works_where_nothing_is_done_against_it(results, this_shop):
     """Else it would not show that something holds."""
     # By what the shop does itself, over FTP and by kinds of records: test_rig shows them open. And
@@ -162,7 +179,7 @@ SHUT = {
 }
 
 
-@pytest.mark.parametrize("rig", ["apache-event", "apache-itk"], indirect=True)
+@on_rig("apache-event", "apache-itk")
 def test_htaccess_of_programs_breaks_nothing_and_opens_nothing(this_shop, rig):
     reconcile.account(this_shop, open_account(this_shop, "alice").id)
     rig.apply()
