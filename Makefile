@@ -9,6 +9,8 @@ run: $(VENV)/run
 # The whole suite; what a test needs is skipped by name where it is missing. In one process more
 # than there are cores: tests wait as well as work. One that is done takes tests over from another,
 # or the longest would be run alone in the end.
+# What Python has compiled is kept: each process of the suite would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(VENV)/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
