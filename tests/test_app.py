@@ -18,31 +18,25 @@ https = with_settings(PUBLIC_URL="https://localhost")
 
 
 @pytest.fixture
-def app(own_app):
-    """Each test's own: some add pages to it."""
-    return own_app
-
-
-@pytest.fixture
-def secure_client(app):
+def secure_client(own_app):
     """A browser that comes over https."""
-    app.config["PREFERRED_URL_SCHEME"] = "https"
-    return app.test_client()
+    own_app.config["PREFERRED_URL_SCHEME"] = "https"
+    return own_app.test_client()
 
 
 @pytest.fixture
-def answers(app, alice, client, this_shop, wallet, worker):
+def answers(own_app, alice, this_shop, wallet, worker):
     """One answer of each kind that the shop gives, by name."""
+    client, stranger = own_app.test_client(), own_app.test_client()
     ready = orders.place(this_shop, wish())
     wallet.pay(ready.bolt11)
     work(worker)
 
-    @app.get("/fault")
+    @own_app.get("/fault")
     def fault():
         raise RuntimeError("broken")
 
     log_in(client, "alice", "correct horse")
-    stranger = app.test_client()
     link = place_order(stranger).location
     return {
         "front": client.get("/"),
@@ -116,8 +110,9 @@ def test_errors_are_pages_of_ours(answers):
         assert ">To the front page</a>" in answers[name].text
 
 
-def test_every_error_has_a_page_of_ours(app, client):
-    app.add_url_rule("/fault/<int:code>", view_func=lambda code: abort(code))
+def test_every_error_has_a_page_of_ours(own_app):
+    own_app.add_url_rule("/fault/<int:code>", view_func=lambda code: abort(code))
+    client = own_app.test_client()
     for code in default_exceptions:
         answer = client.get(f"/fault/{code}")
         assert answer.status_code == code
