@@ -1,4 +1,4 @@
-"""The application factory; as a program (`python app.py`) the whole shop against the sandbox."""
+"""The application factory. `python app.py` runs the whole shop against the sandbox."""
 
 import logging
 import os
@@ -41,15 +41,18 @@ csrf = CSRFProtect()
 
 
 class Part(BaseConverter):
-    """One part of an address. There is none with a NUL, on which PostgreSQL fails: 404."""
+    """One segment of a URL's path. A NUL, on which PostgreSQL fails, matches none: 404."""
 
     regex = "[^/\0]+"
 
 
 def create_app(config: Config) -> Flask:
-    """The web program. The database must have its tables (`flask init-db`)."""
+    """The web application. It serves once its database has tables (`flask init-db`).
+
+    Raises ConfigError.
+    """
     app = Flask(__name__, instance_path=str(INSTANCE))
-    # Its redirect would be an HTML page for programs, with an address that the client has named.
+    # Its redirect would give programs an HTML page, and a URL whose host the client has chosen.
     app.url_map.merge_slashes = False
     app.url_map.converters["default"] = Part
     app.config.update(
@@ -62,13 +65,13 @@ def create_app(config: Config) -> Flask:
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=sessions.LASTS_SECONDS,
         WTF_CSRF_TIME_LIMIT=None,
-        # The strict check wants a Referer, which Tor Browser and others never send.
+        # The strict check requires a Referer, which Tor Browser and others never send.
         WTF_CSRF_SSL_STRICT=False,
         MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
     )
     if config.proxy_hops:
         hops = config.proxy_hops
-        # Whose address they have noted, networks.network reads.
+        # Without x_for: networks.network itself reads the addresses that they noted.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=hops, x_host=hops)
 
     app.session_interface = Sessions()
@@ -102,7 +105,7 @@ def create_app(config: Config) -> Flask:
 
 
 def warn_of_shared_domain(config: Config) -> None:
-    """Customers' sites under the shop's own domain can plant cookies for it."""
+    """Warn if customers' sites share the shop's domain: they could set cookies for it."""
     host = urlsplit(config.public_url).hostname or ""
     if f".{host}".endswith(f".{config.base_domain}") or config.base_domain.endswith(f".{host}"):
         logging.getLogger(__name__).warning(
@@ -112,13 +115,13 @@ def warn_of_shared_domain(config: Config) -> None:
 
 
 def check_origin() -> None:
-    """Refuse a form that a page of another site has sent, where the browser tells.
+    """Refuse a form that a page of another site sent, if the browser says so.
 
-    Under "Referrer-Policy: no-referrer", as web servers add it, no page's origin is told, but that
-    it is ours.
+    Where a web server adds "Referrer-Policy: no-referrer", browsers send "null" as the origin, but
+    still say whether it is ours.
     """
     origin = request.headers.get("Origin")
-    if answers.is_for_programs(request.path):  # no cookie counts there
+    if answers.is_for_programs(request.path):  # cookies are ignored there
         return
     if request.method != "POST" or origin is None or request.endpoint == "reminders.stop_reminders":
         return
@@ -130,9 +133,9 @@ def check_origin() -> None:
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's sessions in a cookie; it makes a signer for each request, and one is enough.
+    """Flask's cookie sessions, with one signer for all requests instead of one for each.
 
-    For programs there is none: a logged-in browser that calls the API is nobody there.
+    Programs have no session: a logged-in browser that calls the API is not logged in there.
     """
 
     def __init__(self):
@@ -154,7 +157,7 @@ class Sessions(SecureCookieSessionInterface):
 
 
 def check_parts() -> None:
-    """Refuse a multipart body with a nameless part, which Flask-WTF cannot look through."""
+    """Refuse a multipart body with a nameless part, on which Flask-WTF fails."""
     if answers.is_for_programs(request.path):
         return
     if request.method == "POST" and None in request.form:
@@ -170,7 +173,7 @@ def set_headers(response):
 
 def register_errors(app: Flask) -> None:
     def error_page(error: HTTPException):
-        if error.response is not None:  # a redirect, or an answer made on purpose
+        if error.response is not None:  # a redirect, or a response made on purpose
             return error.response
         code = error.code if error.code in ERRORS else 500 if error.code >= 500 else 400
         title, text = ERRORS[code]
@@ -235,12 +238,12 @@ def register_template_tools(app: Flask) -> None:
 
 
 def sats(msat: int) -> str:
-    """Whole sats with thin gaps, as a customer reads them."""
+    """Whole sats, rounded up, with narrow spaces between the thousands."""
     return f"{-(-msat // 1000):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 if __name__ == "__main__":
-    # Here alone: production never loads the stand-ins.
+    # Only here: production never loads the stand-ins.
     from lightningspace.sandbox import program
 
     program.run(create_app, ROOT, os.environ)

@@ -1,6 +1,6 @@
-"""What gunicorn is to do besides what its command line says; it reads this file by itself."""
+"""gunicorn's settings besides its command line; it reads this file by itself."""
 
-# Before the port is open: a wrong setting is said once, and ends it.
+# Load the app before the port opens: a wrong setting is reported once, and gunicorn stops.
 preload_app = True
-# Nobody asks it anything by this socket, which would lie in ~/.gunicorn.
+# Nothing uses this socket, which would lie in ~/.gunicorn.
 control_socket_disable = True

@@ -12,7 +12,7 @@ from lightningspace import cli, shop
 from lightningspace.base import logs, models, schema
 from lightningspace.base.config import ConfigError, from_env
 
-# With this code gunicorn ends as well; with another it would start its workers again for ever.
+# With this exit code gunicorn stops, too; after another it would restart its workers for ever.
 NO_START = 4
 
 
@@ -24,7 +24,7 @@ def stop(why: str) -> NoReturn:
 logs.install()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-# What makes the schema, or copies a database as it is, comes before the shop is at home in it.
+# Commands that make the schema, or copy a database as it is, run before the shop settles in.
 command = cli.command(sys.argv[1:])
 try:
     app = create_app(from_env(os.environ, INSTANCE))
@@ -32,7 +32,7 @@ try:
         schema.check(models.db.obj)
         if command != "copy-database":  # which only reads
             shop.settle_in(app.extensions["shop"])
-    models.db.close()  # gunicorn may fork after this, and a connection is not for two
+    models.db.close()  # gunicorn may fork next, and two processes cannot share a connection
 except schema.WrongSchema as error:
     stop(str(error))
 except (ConfigError, shop.WrongKey) as error:
