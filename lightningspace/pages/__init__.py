@@ -1,4 +1,4 @@
-"""The pages that people see, a module for each of their subjects."""
+"""The pages that people see, one module per subject."""
 
 from lightningspace.pages import (
     access,

@@ -1,4 +1,4 @@
-"""The control center's page of who gets in: sessions, the receipt, the wallet's history, tokens."""
+"""The control center's pages for access: sessions, the receipt, the wallet's history, tokens."""
 
 import logging
 import re
@@ -26,9 +26,9 @@ blueprint = control.part("access")
 
 
 def proof_first(then: str | None = None):
-    """A view for who has just given password or receipt: another one does first, and is led back.
+    """Show a view only after password or receipt was given just now; ask for it first otherwise.
 
-    `then`: the page to lead to, if not to the same.
+    `then`: the endpoint to go on to; None: the same page.
     """
 
     def guard(view):
@@ -71,7 +71,7 @@ def _access_page(status: int = 200, form: TokenForm | None = None, found: dict |
 
 
 def _receipt(epoch: int | None = None) -> dict:
-    """The receipt's text; None when the node does not know it, or (`no_answer`) says nothing."""
+    """The receipt's text; None: the node does not know it, or (`no_answer`) does not answer."""
     try:
         text = tokens.receipt(this_shop(), this_account(), epoch)
     except NodeError as error:
@@ -80,7 +80,7 @@ def _receipt(epoch: int | None = None) -> dict:
     return {"receipt": text, "no_answer": False}
 
 
-# -- who may see it --------------------------------------------------------------------
+# -- password or receipt, asked again --------------------------------------------------
 
 
 @blueprint.get("/prove")
@@ -113,7 +113,7 @@ def prove_by_receipt():
 
 
 def _is_receipt(shown: Credential) -> bool:
-    """Whether it is one of this hosting, or a token that may do as much."""
+    """Whether it is a receipt of this hosting, or a token that may do as much."""
     try:
         found = tokens.holder(this_shop(), shown.macaroon, shown.preimage)
     except (l402.Invalid, tokens.NotSettled):
@@ -128,7 +128,7 @@ def _proof_page(status: int = 200, **forms):
 
 
 def _then() -> str:
-    """Where one was going: a page of the control center."""
+    """The page of the control center to go on to."""
     path = request.args.get("then", "")
     return path if re.fullmatch("/account(/[a-z0-9-]+){1,3}", path) else url_for("access.access")
 
@@ -170,7 +170,7 @@ def receipt_file():
 @blueprint.get("/access/receipt")
 @proof_first()
 def next_receipt():
-    """The next receipt, to be kept before it ends the others."""
+    """Show the next receipt, to be saved before it voids the others."""
     return _next_receipt_page()
 
 
@@ -187,7 +187,8 @@ def next_receipt_file():
 @blueprint.post("/access/receipt")
 @proof_first()
 def renew_receipt():
-    # The one that the page showed: a form that is sent twice makes one, and no other tab's ends.
+    # Only the one that the page showed, and only if it is still the next: a form sent twice makes
+    # one receipt, and does not void another tab's.
     epoch, after = _epoch(request.form), request.form.get("after", -1, int)
     if epoch is None or after != this_account().receipt_epoch:
         return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
@@ -199,14 +200,14 @@ def renew_receipt():
 
 
 def _epoch(fields: Mapping[str, str]) -> int | None:
-    """That of the next receipt that a page has shown; None: of no page."""
+    """The epoch of the next receipt, as a page showed it; None: it cannot be one."""
     typed = fields.get("epoch", "")
     is_one = re.fullmatch("[1-9][0-9]{0,18}", typed) and int(typed) < 1 << 63
     return int(typed) if is_one else None
 
 
 def _next_receipt_page(status: int = 200, found: dict | None = None, **context):
-    # Another one on each page: who saw one before cannot have that which will count.
+    # A new one on each page: whoever saw an earlier page cannot have the one that will count.
     epoch = l402.new_epoch()
     return page(
         "account/new_receipt.html",

@@ -1,7 +1,4 @@
-"""The control center: the pages of a logged-in account, and what they change.
-
-Other modules add pages of theirs to `account`: whoever asks for one is logged in.
-"""
+"""The control center's overview, and its pages for taking the data along and for closing."""
 
 from flask import redirect, request, url_for
 
@@ -25,9 +22,9 @@ from lightningspace.visitors import limits, logins
 from lightningspace.visitors.forms import CloseForm
 
 blueprint = control.part("account")
-# How long it offers the receipt by itself.
+# How long after the opening the overview offers the receipt.
 NEW_SECONDS = DAY
-# How long it says that a payment came too late for the hosting before.
+# How long the overview says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
 ONLY_RECEIVES = "This mailbox receives. It may send once more days are paid."
 
@@ -69,7 +66,7 @@ def overview():
 
 @blueprint.post("/noted")
 def noted():
-    # Not what was made since that page was shown; no number that the database cannot hold.
+    # No password made since that page was shown, and no number too large for the database.
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
     progress.forget_passwords(control.this_account().id, seen_at)
     logins.note_entry(control.this_account())
@@ -77,9 +74,9 @@ def noted():
 
 
 def _access(rows: list[Service], mailboxes: list[Service]) -> dict[tuple[str, str], dict]:
-    """How to connect to each service that the overview shows so, by its kind and name.
+    """How to connect to the services that the overview shows, by kind and name.
 
-    `opens`: the service that its user opens, whose state counts.
+    `opens`: the service that this user opens, whose state counts.
     """
     shop, account = this_shop(), control.this_account()
     host, found = hostnames.host(shop, account), {}
@@ -100,7 +97,7 @@ def _access(rows: list[Service], mailboxes: list[Service]) -> dict[tuple[str, st
 
 
 def _space(account: Account) -> list[tuple[str, int | None, int]]:
-    """Of each part of the space: its name, the MB used (None: not known yet) and bought."""
+    """The name of each part of the space, its MB used (None: not known yet) and bought."""
     return [
         (services.KINDS[kind].part.word.capitalize(), used_mb, bought_mb)
         for kind, (used_mb, bought_mb) in services.space_mb(account).items()
@@ -146,7 +143,7 @@ def close_for_good():
         form.username.errors = [f"Write {account.username} here to close this hosting."]
         return _close_page(form, 400)
     try:
-        # The end that the page showed: what has been paid since is not closed away.
+        # Only with the end that the page showed: time that was paid for since is not closed away.
         is_seen = account.closing_at or form.ends.data == str(account.expires_at)
         is_closed = is_seen and accounts.close_account(this_shop(), account)
     except (accounts.NotClosed, invoices.NotCertain) as refused:

@@ -1,4 +1,4 @@
-"""The frame of the control center: who may see its pages, what stands on each of them."""
+"""The frame of the control center: who may see its pages, and what each of them shows."""
 
 import zlib
 
@@ -25,7 +25,7 @@ from lightningspace.visitors import limits
 from lightningspace.visitors.forms import Button
 from lightningspace.visitors.logins import login_manager
 
-# The navigation: the template of each page, its endpoint and its title.
+# The navigation: by the name of a page's template, its endpoint and title.
 PAGES = {
     "overview": ("account.overview", "Overview"),
     "settings": ("settings.settings", "Settings"),
@@ -39,12 +39,12 @@ PAGES = {
     "data": ("account.data", "Your data"),
     "close": ("account.close", "Close"),
 }
-# How often a page looks again: while services change, and while one waits to be tried again.
+# How often a page polls: while services change, and while one waits to be tried again.
 POLL_SECONDS, SLOW_POLL_SECONDS = 2, 15
 
 
 def part(name: str) -> Blueprint:
-    """A part of the control center: whoever asks for one of its pages is logged in."""
+    """A blueprint for pages of the control center, all of which require a login."""
     blueprint = Blueprint(name, __name__, url_prefix="/account")
     blueprint.before_request(_require_login)
     blueprint.register_error_handler(wanted.UnknownService, _unknown)
@@ -63,12 +63,12 @@ def _require_login():
 
 
 def _unknown(error):
-    """A service that is not this account's, or is no more."""
+    """The service is not this account's, or no longer exists."""
     return current_app.handle_user_exception(NotFound())  # raised here, it would be a 500
 
 
 def _closed(error):
-    """Nothing of it can be changed any more, and every page says so."""
+    """The account can no longer be changed, as every page says."""
     return redirect(url_for("account.overview"), 303)
 
 
@@ -89,8 +89,8 @@ def this_account() -> Account:
 
 
 def this_progress() -> Progress:
-    """What the account has and how far that is, as this request has first seen it: every part of a
-    page shows the same.
+    """The account's services and how far they are, read once per request: every part of a page
+    shows the same.
     """
     if "progress" not in g:
         g.progress = Progress(this_account(), services.of_account(this_account().id))
@@ -98,9 +98,9 @@ def this_progress() -> Progress:
 
 
 def page(template: str, status: int = 200, **context):
-    """One page of the control center; `here`: its entry in the navigation, if not its name.
+    """Render a page of the control center. `here`: its entry in the navigation, if not its name.
 
-    What `flash`ed before is shown above it: category "problem", or else a success.
+    Flashed messages are shown above it: category "problem", or else a success.
     """
     here = context.pop("here", template.rpartition("/")[2].removesuffix(".html"))
     return render_template(
@@ -116,13 +116,13 @@ def page(template: str, status: int = 200, **context):
     ), status
 
 
-# -- how far the panel is -------------------------------------------------------------
+# -- progress -------------------------------------------------------------------------
 
 
 @blueprint.get("/status")
 def status():
     here, current = request.args.get("here", ""), _status()
-    # The overview shows each service's state, so it is loaded anew when one has changed.
+    # The overview shows each service's state, so it reloads when one has changed.
     if here == "overview" and request.args.get("seen") != current["seen"]:
         return Response(headers={"HX-Refresh": "true"})
     known = here if here in PAGES else "overview"
@@ -140,7 +140,7 @@ def retry():
 
 
 def _status() -> dict:
-    """What the status fragment shows of the services, and whether it looks again by itself."""
+    """What the status fragment shows of the services. `poll_seconds` None: it does not poll."""
     known = this_progress()
     all_of_it = known.summary()
     rows, failing, is_at_rest = all_of_it.rows, all_of_it.failing, all_of_it.is_at_rest
@@ -167,7 +167,7 @@ def own_rows() -> list[Service]:
 
 
 def one_more(what: str) -> dict:
-    """What one more of "addresses" or "domains" costs, or why there is none to be had."""
+    """What one more of "addresses" or "domains" costs, or why it cannot be bought."""
     try:
         size, msat, ends_at = quotes.one_more(this_shop(), this_account(), what)
     except quotes.NotForSale as refused:
@@ -182,7 +182,7 @@ def rows_of(*kinds: str) -> list[Service]:
 
 
 def poll_seconds(rows: list[Service]) -> int | None:
-    """When to look at them again; None when nothing of them changes by itself."""
+    """How soon to look at these services again; None: none of them changes by itself."""
     moving = Summary(rows, this_progress()).under_way
     if all(row.permanent for row in moving):
         return None

@@ -1,4 +1,4 @@
-"""The control center's page of the account's own domains."""
+"""The control center's page for the customer's own domains."""
 
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
@@ -15,10 +15,7 @@ from lightningspace.visitors.forms import Button, DomainForm
 blueprint = control.part("domains")
 
 DNS_POLL_SECONDS = 5  # while a domain waits for its records
-DOMAINS_A_SECOND = 2  # of all on one page, each of which looks again by itself
-
-
-# -- domains -------------------------------------------------------------------------
+DOMAINS_A_SECOND = 2  # how many of those on one page may poll
 
 
 @blueprint.get("/domains", endpoint="domains")
@@ -34,7 +31,7 @@ def add_domain():
 
 
 def _added_domain(form: DomainForm) -> str | None:
-    """The name of the domain that is waited for now; None: why not is said beside its field."""
+    """Add the domain and return its name; None: the form says why not."""
     try:
         return domains.add(
             this_shop(), this_account().id, form.name.data, bool(form.wants_mail.data)
@@ -87,7 +84,7 @@ def _to_domain(name: str):
 
 
 def _domain(name: str) -> Domain:
-    """A domain of this account; 404 when it has no such one."""
+    """A domain of this account, or 404."""
     return _named(domains.of(this_account().id), name)
 
 
@@ -111,7 +108,7 @@ def _domains_page(status: int = 200, form: DomainForm | None = None):
 
 
 def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:
-    """What the fragment of one domain shows, of so many on the page."""
+    """What the fragment of one domain shows. `of_all`: how many are on the page."""
     own = {each.kind: each for each in known.rows if each.name == row.name and not each.gone}
     site = next((each for each in known.rows if each.kind == "site"), None)
     has_place = "alias" in own and services.settings_of(own["alias"])["letsencrypt"]

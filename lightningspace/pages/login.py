@@ -1,4 +1,4 @@
-"""The ways in: name and password, a receipt, or the history of the wallet that paid."""
+"""Logging in: by name and password, by receipt, or by the history of the wallet that paid."""
 
 from flask import Blueprint, Response, redirect, render_template, url_for
 
@@ -25,7 +25,7 @@ def _login_page(status: int = 200, **context):
 
 @blueprint.errorhandler(sessions.SessionOver)
 def over(error):
-    """What let in does so no more: the password, say, was changed meanwhile."""
+    """What the visitor gave no longer lets him in: the password, say, was changed meanwhile."""
     return logins.login_manager.unauthorized()
 
 
@@ -87,7 +87,7 @@ def log_in_by_receipt():
 
 
 def _had_a_hosting(credential: Credential) -> bool:
-    """Whether it was the receipt of a closed hosting, whose name this browser may order now."""
+    """Whether it was the receipt of a closed hosting; if so, this browser may order its name."""
     try:
         proof = tokens.last_hosting(this_shop(), credential.macaroon, credential.preimage)
     except l402.Invalid:

@@ -1,4 +1,4 @@
-"""The control center's pages of mail and of domains."""
+"""The control center's pages for mailboxes and forwards."""
 
 from flask import flash, redirect, render_template, url_for
 from werkzeug.exceptions import NotFound
@@ -20,10 +20,7 @@ from lightningspace.visitors.forms import (
 
 blueprint = control.part("mail")
 
-FORWARD = "forward-"  # before its fields' names: the page holds the mailbox's form as well
-
-
-# -- mail ----------------------------------------------------------------------------
+FORWARD = "forward-"  # prefix of its fields: the page has the mailbox's form as well
 
 
 @blueprint.get("/mail")
@@ -57,7 +54,7 @@ def add_forward():
 
 
 def _added(form: AddressForm, kind: str, password: str | None = None, **settings) -> bool:
-    """Whether the address is wanted now; why not is said beside its field."""
+    """Add the address; False: the form says why not."""
     try:
         wanted.add(this_shop(), this_account().id, kind, form.address, password, **settings)
     except wanted.NoneLeft:
@@ -125,7 +122,7 @@ def _to_address(row: Service):
 
 
 def _address(name: str, *kinds: str) -> Service:
-    """A mailbox or forward of this account that is not being removed; 404 when it has none."""
+    """A mailbox or forward of this account that is not being removed, or 404."""
     for row in control.this_progress().rows:
         if row.name == name and row.kind in (kinds or services.ADDRESSES) and not row.gone:
             return row
@@ -149,12 +146,12 @@ def _own(local_part: str) -> str:
 
 
 def _mail_domains() -> list[str]:
-    """Where an address can be added; the hosting's own first."""
+    """The domains where an address can be added; the hosting's own first."""
     return services.mail_domains(this_shop(), this_account(), control.rows_of("mail_domain"))
 
 
 def _left_mb(row: Service | None = None) -> int:
-    """What the quota of a mailbox, `row` or a new one, can be at most."""
+    """The largest quota that a mailbox can have; `row` None: a new one."""
     others = [each for each in control.rows_of("mailbox") if each != row]
     return services.mail_left_mb(this_account().space_mb, others)
 
@@ -181,7 +178,7 @@ def _addresses() -> dict:
 
 
 def _by_domain(rows: list[Service]) -> list[tuple[str, list[Service]]]:
-    """The addresses of each domain, of the hosting's own first."""
+    """The addresses of each domain; the hosting's own first."""
     own = hostnames.site_name(this_shop(), this_account().username)
     found: dict[str, list[Service]] = {}
     for row in sorted(rows, key=lambda row: row.name):

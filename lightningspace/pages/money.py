@@ -1,4 +1,4 @@
-"""The control center's pages of money: more time, another size, receipts."""
+"""The control center's pages for paying: more time, another size, and what was paid."""
 
 from flask import flash, redirect, render_template, request, url_for
 
@@ -25,7 +25,7 @@ from lightningspace.visitors.forms import (
 
 blueprint = control.part("money")
 
-# What is offered at a click; any other time can be typed.
+# The times offered at a click; any other can be typed.
 TIMES = ((1, "hours"), (1, "days"), (7, "days"), (1, "months"), (3, "months"), (12, "months"))
 
 
@@ -121,7 +121,7 @@ def _extend_page(
 
 
 def _top_up(form: AmountForm) -> dict:
-    """What the amount in the form does; None while it names none that is taken."""
+    """What the amount in the form buys; None: no such amount is taken."""
     try:
         form.validate_sats(form.sats)
     except ValueError:
@@ -130,7 +130,7 @@ def _top_up(form: AmountForm) -> dict:
 
 
 def _extension(form: TimeForm) -> dict:
-    """What the time in the form costs and does; None while it names none that is sold."""
+    """What the time in the form costs and leads to; None: no such time is sold."""
     shop, account = this_shop(), this_account()
     context = {"offer": None, "horizon_days": shop.config.horizon_days}
     try:
@@ -169,7 +169,7 @@ def order_size():
     try:
         order = orders.resize(this_shop(), this_account().id, form.size(), _buyer(form))
     except (quotes.NotForSale, quotes.ResizeWaits):
-        return _size_page(form, 400)  # which says so where the price would be
+        return _size_page(form, 400)  # the page says why where the price would be
     except orders.SoldOut as sold_out:
         form.space_mb.errors = [sold_out.text]
         return _size_page(form, 400)
@@ -205,7 +205,7 @@ def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
 
 
 def _other_size(form: SizeForm) -> dict:
-    """What the size in the form costs and does, or why it cannot be had."""
+    """What the size in the form costs and leads to, or why it cannot be bought."""
     shop, account = this_shop(), this_account()
     context = {"offer": None, "horizon_days": shop.config.horizon_days}
     if form.errors:
@@ -236,7 +236,7 @@ def _buyer(form: ExtendForm | ResizeForm) -> orders.Buyer:
 
 
 def _selling() -> dict:
-    """Why nothing is sold to this account now, if so, and what it may still pay."""
+    """Why nothing is sold to this account now (None: it is), and the orders it can still pay."""
     context = {"refusal": None, "unpaid": list(order_book.unpaid(this_account().id))}
     try:
         quotes.check_may_buy(this_account())
@@ -246,11 +246,11 @@ def _selling() -> dict:
 
 
 def _problem(refused: Refusal) -> tuple[int, str]:
-    """What a customer reads who cannot order now."""
+    """The status and the text for a customer who cannot order now."""
     return 400 if isinstance(refused, quotes.NotForSale) else refused.status, refused.text
 
 
-# -- receipts ----------------------------------------------------------------------------
+# -- what was paid -----------------------------------------------------------------------
 
 
 @blueprint.get("/payments")

@@ -1,4 +1,4 @@
-"""The public pages and fragments: order and invoice, and where mailed links lead."""
+"""The public pages for ordering: the front page with its form, and an order with its invoice."""
 
 from flask import (
     Blueprint,
@@ -74,7 +74,7 @@ def place_order():
             return _front_page(form, status=refused.status, problem=refused.text)
         form[refused.field].errors = [refused.text]
         return _front_page(form, status=400, own_order=getattr(refused, "token", None))
-    session.modified = True  # the cookie that knows the order lives on from now
+    session.modified = True  # renews the cookie by which the order knows this browser
     return redirect(url_for("orders.order", token=order.token), 303)
 
 
@@ -114,7 +114,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
 
 
 def _price(form: PriceForm) -> dict:
-    """The price of what the form names; None while it names nothing that is sold."""
+    """The price of what the form asks for; None: no such thing is sold."""
     shop = this_shop()
     sizes = shop.config.space_sizes_mb
     if form.space_mb.data not in sizes or form.duration.errors or form.unit.errors:
@@ -161,7 +161,7 @@ def cancel_order(token):
 
 
 def _standing(token: str) -> Standing:
-    """How the order of this link stands for who asks; 404 when there is none."""
+    """How the order of this link stands for whoever asks, or 404."""
     found = order_book.find(token)
     if found is None or found.kind == "lost":
         raise NotFound
@@ -170,9 +170,9 @@ def _standing(token: str) -> Standing:
 
 
 def _enters(found: Standing) -> bool:
-    """Log the browser that ordered in, once everything is ready."""
+    """Log in the browser that ordered, once everything is ready; whether it is logged in."""
     order = found.order
-    # Who pays for an extension gets no more than that.
+    # Whoever pays for an extension gets no more than that.
     if found.state != Stage.READY or not browsers.placed(order):
         return False
     if found.is_owners:
@@ -181,11 +181,11 @@ def _enters(found: Standing) -> bool:
     try:
         logins.log_in(
             account,
-            # Who has neither typed a password nor noted ours is out as soon as this browser is
+            # Without a password, typed or noted, the customer is out once this browser is
             # closed, but for the wallet's history.
             is_at_home=account.password_sealed is None,
             proved_at=account.ready_at,
-            # Sessions that end meanwhile do not begin anew.
+            # Read again: if all sessions were ended meanwhile, this link opens none.
             may=lambda: browsers.placed(Order.get_by_id(order.token)),
         )
     except sessions.SessionOver:
@@ -196,7 +196,7 @@ def _enters(found: Standing) -> bool:
 
 
 def _renewed_ours(found: Standing) -> bool:
-    """Whether it has taken effect, for the account that this browser is logged in to."""
+    """Whether the order has taken effect, for the account that this browser is logged in to."""
     if found.state != Stage.RENEWED or not found.is_owners:
         return False
     flash(f"Thank you: your hosting is paid until {clock_time(found.order.ends_at)}.")
@@ -215,12 +215,12 @@ def _order_page(found: Standing, status: int = 200, **context):
 
 
 def _facts(found: Standing) -> dict:
-    """What the page and its fragment show of it."""
+    """What the page and its fragment show of the order."""
     return vars(found) | {"again": _top_up_again(found)}
 
 
 def _top_up_again(found: Standing) -> str | None:
-    """Where the same amount can be ordered once more, if that is a matter."""
+    """Where to order the amount of an unpaid top-up again, once it is over; None: nowhere."""
     if found.site is None or found.state not in (Stage.CANCELLED, Stage.EXPIRED):
         return None
     username, sats = found.order.account.username, found.order.amount_msat // 1000
@@ -235,5 +235,5 @@ def _top_up_again(found: Standing) -> str | None:
 
 @blueprint.get("/goodbye")
 def goodbye():
-    """Where closing a hosting ends, logged out."""
+    """Where closing a hosting leads, logged out."""
     return render_template("goodbye.html")

@@ -1,4 +1,4 @@
-"""The links in our mails: reminders begin and end here."""
+"""The links in our mails, which start and stop reminders."""
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
@@ -8,12 +8,10 @@ from lightningspace.visitors.forms import Button
 
 blueprint = Blueprint("reminders", __name__)
 
-# -- reminders -----------------------------------------------------------------------
-
 
 @blueprint.route("/reminders/confirm/<token>", methods=["GET", "POST"])
 def confirm_reminders(token):
-    # Opening the link is not enough: mail scanners do.
+    # Opening the link is not enough: mail scanners do that, too.
     button = Button()
     try:
         if button.validate_on_submit():

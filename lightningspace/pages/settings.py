@@ -1,4 +1,4 @@
-"""The control center's settings: passwords, switches, the web site, the reminders."""
+"""The control center's settings: passwords, switches, the web site, reminders."""
 
 import logging
 from functools import partial
@@ -25,9 +25,6 @@ from lightningspace.visitors.forms import (
 
 logger = logging.getLogger(__name__)
 blueprint = control.part("settings")
-
-
-# -- the settings ---------------------------------------------------------------------
 
 
 @blueprint.get("/settings")
@@ -71,7 +68,7 @@ def _settings_page(status: int = 200, **forms):
 @blueprint.post("/settings/password")
 @limits.limited("changes", among=limits.owners)
 def service_password():
-    """Of one service or all at once: the typed one, or one that we make up and show."""
+    """Set the password of one service or of all: the typed one, or a generated one to be shown."""
     rows = control.own_rows()
     form = ServicePasswordForm(_with_password(rows))
     if request.form.get("service") not in dict(form.service.choices):
@@ -178,7 +175,7 @@ def email():
         form.email.errors = [refused.text]
         return _settings_page(refused.status, email_form=form)
     if not is_sent:
-        raise NotFound  # the form is not on the page where no mail is sent
+        raise NotFound  # a shop that sends no mail does not show the form
     if form.email.data == control.this_account().email:
         flash("Reminders go to this address.")
     else:
@@ -217,12 +214,12 @@ def change_password():
 
 
 def _login_form(**kwargs) -> NewPasswordForm:
-    """Who has just shown the receipt may never have had a password."""
+    """Whoever has just shown the receipt may never have had a password to type."""
     return (NewPasswordForm if logins.showed_receipt() else PasswordForm)(**kwargs)
 
 
 def _own_row(kind: str | None, name: str | None) -> Service:
-    """The service of this account that a form names; 404 when it has no such."""
+    """The service of this account that a form names, or 404."""
     for row in control.own_rows():
         if (row.kind, row.name) == (kind, name):
             return row
@@ -230,7 +227,7 @@ def _own_row(kind: str | None, name: str | None) -> Service:
 
 
 def _with_password(rows: list[Service]) -> list[tuple[str, str]]:
-    """What the form for passwords offers: `kind:name` and its title."""
+    """The choices of the form for passwords: each `kind:name` with its title."""
     return [
         (f"{row.kind}:{row.name}", f"{services.SERVICE_NAMES[row.kind]}: {row.name}")
         for row in rows

@@ -1,4 +1,4 @@
-"""The public page of a hosting, where whoever likes its site pays for more of its time."""
+"""A hosting's public tip page, where whoever likes its site pays for more of its time."""
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
@@ -14,7 +14,7 @@ from lightningspace.visitors.forms import PrefilledAmountForm, TipForm
 
 blueprint = Blueprint("tip", __name__)
 
-# What is offered at a click, in sat, within the bounds; any other amount can be typed.
+# The amounts offered at a click, in sat, within the bounds; any other can be typed.
 AMOUNTS = (100, 1_000, 5_000, 21_000, 100_000)
 
 
@@ -40,7 +40,7 @@ def give_tip(username):
         order = orders.top_up(
             this_shop(), account.id, given, browsers.browser_id(), form.form_id.data or ""
         )
-    except quotes.NotForSale:  # it is closed or blocked, or had its last call, since we looked
+    except quotes.NotForSale:  # it was closed or blocked, or had its last call, since we looked
         return _tip_page(_taker(username), form, 409)
     except Refusal as refused:
         return _tip_page(account, form, refused.status, refused.text)
@@ -73,6 +73,6 @@ def _tip_page(account: Account, form: TipForm, status: int = 200, problem: str |
         problem=problem,
         address=tips.lightning_address(shop, account) if account.tips_address else None,
         lnurl=tips.lnurl(shop, account),
-        # A node that has just not answered is not waited for once more.
+        # A node that has just failed to answer is not waited for again.
         offer=tips.offer_if_told(shop, account) if status != 503 else None,
     ), status

@@ -1,4 +1,4 @@
-"""The control center's page of tips: what came in, and by which doors more may come."""
+"""The control center's page for tips: what came in, and by which doors more may come."""
 
 import logging
 
@@ -16,7 +16,7 @@ from lightningspace.visitors.forms import Button, TipJarForm
 logger = logging.getLogger(__name__)
 blueprint = control.part("tips")
 
-# What its owner reads when a switch was pressed, on or off.
+# What the owner reads after switching something on, or off.
 SWITCHED = {
     "tips_page": ("The tip page is open.", "The tip page is closed: nobody finds it."),
     "tips_address": ("The Lightning Address takes tips.", "The Lightning Address takes none."),
@@ -56,7 +56,9 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
 
 
 def _offer() -> dict:
-    """The offer's text; None while there is none, or the node says nothing (`no_answer`) or no."""
+    """The offer's text; None: there is none, or the node did not answer (`no_answer`) or refused
+    (`is_refused`).
+    """
     try:
         return {"offer": tips.offer(this_shop(), this_account()), "no_answer": False}
     except NodeRefused as refused:
@@ -88,7 +90,7 @@ def hide_tip(token):
     return redirect(url_for("tips.tips", before=before, _anchor="received"), 303)
 
 
-# -- the tip jar on its site -------------------------------------------------------------
+# -- the tip jar on the site -------------------------------------------------------------
 
 
 @blueprint.post("/tips/jar")
@@ -106,7 +108,7 @@ def change_jar():
 
 @blueprint.get("/tips/jar")
 def jar_state():
-    """What its page shows and looks at again, while it is being put on the site."""
+    """The fragment that shows the tip jar, and polls while the jar is being put on the site."""
     jar = _jar()
     if jar is None:
         return Response(headers={"HX-Refresh": "true"})
@@ -123,7 +125,7 @@ def _jar_state(jar: Service | None) -> dict:
 
 @blueprint.post("/tips/jar/put")
 def put_jar():
-    """Put it on the site, or back there, whatever start page the site has."""
+    """Put the tip jar on the site, or back there, whatever start page the site has."""
     _change_jar(is_there=True, put_back=True)
     flash("The tip jar is being put on your site. That takes a minute.")
     return redirect(url_for("tips.tips", _anchor="jar"), 303)
@@ -142,7 +144,7 @@ def _change_jar(**settings) -> None:
 
 
 def _jar() -> Service | None:
-    """What stands for it; None: there is to be none."""
+    """The service that is the tip jar; None: the site is to have none."""
     row = next(iter(control.rows_of("tipjar")), None)
     return row if row and services.settings_of(row)["is_there"] else None
 
