@@ -1,4 +1,4 @@
-"""What programs ask for, a module for each of its subjects."""
+"""What programs ask for, one module per subject."""
 
 from lightningspace.api import (
     discovery,
@@ -12,5 +12,5 @@ from lightningspace.api import (
     tips,
 )
 
-# The description of the API names its paths in this order.
+# The OpenAPI document lists paths in this order.
 PARTS = (selling, hosting, mail, domains, payments, tips, tip, discovery, lnurl)

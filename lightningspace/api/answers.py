@@ -1,4 +1,4 @@
-"""How the API answers: JSON with problems as RFC 9457 has them, HTML only to a browser."""
+"""How the API answers: JSON, with problems as in RFC 9457; HTML only to browsers."""
 
 import json
 from http import HTTPStatus
@@ -12,7 +12,7 @@ from lightningspace.outside import lnurl
 from lightningspace.rules import wanted
 from lightningspace.visitors import authorization
 
-# What programs ask for lies below these; no cookie counts there, so any site may call it.
+# The paths for programs. Cookies are ignored there, so pages of any site may call them.
 PATHS = ("/api/", f"{lnurl.PATH}/", "/.well-known/l402.json", "/llms.txt")
 PROBLEM = "application/problem+json"
 
@@ -28,7 +28,7 @@ CORS = {
 }
 
 
-# What Flask and its kind refuse, in words for programs.
+# What Flask and Werkzeug refuse, in words for programs.
 DETAILS = {
     400: "The request cannot be read.",
     404: "There is nothing at this address.",
@@ -51,7 +51,7 @@ def is_for_programs(path: str) -> bool:
 
 
 def success(body: dict, status: int = 200, **headers: str) -> Response:
-    """Underscores in the headers' names stand for hyphens."""
+    """In the names of `headers`, underscores stand for hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(json.dumps(body), status, named, mimetype="application/json")
 
@@ -63,7 +63,7 @@ def problem(status: int, code: str, detail: str, title: str = "", **facts) -> Re
 
 
 def the(listed: list[dict], key: str, name: str) -> dict:
-    """The one of this name. Raises wanted.UnknownService."""
+    """The one with this name. Raises wanted.UnknownService."""
     for each in listed:
         if each[key] == name:
             return each
@@ -71,6 +71,7 @@ def the(listed: list[dict], key: str, name: str) -> dict:
 
 
 def created(listed: list[dict], endpoint: str, **name: str) -> Response:
+    """201 with the one of this name, such as `address="info@…"`, and its URL."""
     ((key, value),) = name.items()
     return success(the(listed, key, value), 201, Location=url_for(endpoint, **name))
 
@@ -89,7 +90,7 @@ def of_refusal(error: Refusal) -> Response:
 
 
 def of_http_error(error: HTTPException, detail: str, retry_after: str | None) -> Response:
-    """What Flask and its kind refuse, in our form; `detail` is what people are told."""
+    """What Flask and Werkzeug refuse, as a problem. `detail`: what people are told."""
     code = HTTPStatus(error.code).phrase.lower().replace(" ", "_")
     response = problem(error.code, code, DETAILS.get(error.code, detail))
     for name, value in error.get_headers()[1:]:  # such as Allow
@@ -108,7 +109,7 @@ def init_app(app: Flask) -> None:
 
 
 def answer_preflight() -> Response | None:
-    """A browser asks whether a page of another site may call us: it may, with its own token."""
+    """Tell browsers that pages of other sites may call us, with tokens of their own (CORS)."""
     if request.method == "OPTIONS" and is_for_programs(request.path):
         return Response(status=200)
     return None
@@ -120,16 +121,14 @@ def finish(response: Response) -> Response:
     response.headers.update(CORS)
     response.vary.update(("Accept", "Authorization"))
     is_json = response.mimetype in ("application/json", PROBLEM)
-    # Wallets read JSON alone, whatever they say in Accept.
+    # Wallets read only JSON, whatever they say in Accept.
     if is_json and not request.path.startswith(lnurl.PATH) and _is_for_a_browser():
         _as_page(response)
     return response
 
 
 def _is_for_a_browser() -> bool:
-    """Only a browser would rather have text/html; programs ask for JSON, for anything, or for
-    nothing.
-    """
+    """Whether text/html is preferred: programs ask for JSON, for anything, or for nothing."""
     accepted = request.accept_mimetypes
     html = max((quality for kind, quality in accepted if kind == "text/html"), default=0)
     json_kinds = ("application/json", PROBLEM)
@@ -148,6 +147,6 @@ def _as_page(response: Response) -> None:
         text=json.dumps(body, indent=2, ensure_ascii=False),
         until=clock.from_iso(body["expires_at"]) if is_problem and "invoice" in body else None,
     )
-    # Names in a body may have half a character, which no page can.
+    # Names in a body may contain lone surrogates, which no page can.
     response.set_data(page.encode(errors="backslashreplace"))
     response.mimetype = "text/html"

@@ -1,4 +1,4 @@
-"""JSON bodies of programs, in the shape that the forms check: one set of rules for both."""
+"""JSON bodies from programs, checked by the same forms as what people type."""
 
 import json
 from collections.abc import Callable, Container, Mapping
@@ -8,7 +8,7 @@ from werkzeug.datastructures import MultiDict
 
 from lightningspace.base.refusals import Refusal
 
-# What a field of a body may be.
+# The types that a field of a body may have.
 WHOLE, TEXT, YES_NO = "a whole number", "a text", "true or false"
 _IS = {
     WHOLE: lambda value: type(value) is int and abs(value) < 10**15,
@@ -20,7 +20,7 @@ WRONG = "Some fields are wrong."
 
 
 class BadBody(Refusal):
-    """`errors`: what is wrong with which field; the text, with all of it."""
+    """`errors`: what is wrong with each field. The text: what is wrong with the body."""
 
     status, code = 400, "bad_request"
 
@@ -30,9 +30,9 @@ class BadBody(Refusal):
 
 
 def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
-    """The body as a dict of these fields and no other; null is as if it were not there.
+    """The body, as a dict of these fields and no others. Raises BadBody.
 
-    Of those that are `nullable` it says something: they come as None. Raises BadBody.
+    Fields that are null are left out, except the `nullable` ones, which are None.
     """
     data = request.get_data(cache=True)
     try:
@@ -60,7 +60,7 @@ def as_typed(body: Mapping) -> MultiDict:
 
 
 def _typed(value) -> str | None:
-    """None: it is not sent, as a box that is not ticked."""
+    """None: not sent, like a box that is not ticked."""
     if value is None or isinstance(value, bool):
         return "y" if value else None
     return str(value)
@@ -73,7 +73,7 @@ def _once(pairs: list[tuple]) -> dict:
 
 
 def _number(text: str) -> int | float:
-    """JSON has one kind of number: 3.0 is a whole one."""
+    """JSON has one kind of number: 3.0 is a whole number."""
     number = float(text)
     return int(number) if number.is_integer() else number
 
@@ -86,7 +86,7 @@ def _refuse(constant: str):
 
 
 def form_of(kind: Callable, fields: Mapping, *args, **kwargs):
-    """The form as a browser would send it."""
+    """The form, with its fields as a browser would send them."""
     return kind(*args, formdata=as_typed(fields), meta={"csrf": False}, **kwargs)
 
 
@@ -97,7 +97,7 @@ def check(form) -> None:
 
 
 def check_as(form, **names: str) -> None:
-    """As `check`, where the API has these names for the form's fields."""
+    """As `check`, with the API's names for the form's fields."""
     try:
         check(form)
     except BadBody as wrong:

@@ -32,7 +32,7 @@ CODES = {
     "node_down": (503, "Our Lightning node does not answer. Nothing was charged."),
     "service_unavailable": (503, "We cannot answer just now. Nothing is lost."),
 }
-# What a status is about, whatever the code.
+# The title of each status, whatever the code.
 TITLES = {
     400: "The request is wrong",
     401: "Not with this credential",
@@ -44,7 +44,7 @@ TITLES = {
     503: "Not now; send the same again soon",
 }
 
-# What goes along with what a route does: sells, changes a hosting, is about one thing of a name.
+# The codes that go with what a route does: sell, change a hosting, address one thing by name.
 SALE = ("ordered", "too_many_unpaid", "checking", "node_down")
 SIZE_SALE = ("refused", "sold_out", "size_waits", "takes_effect", "setting_up")
 CHANGE = ("setting_up", "closing")

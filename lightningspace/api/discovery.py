@@ -1,4 +1,4 @@
-"""What a program reads first: what is sold here, and how to buy it. Reading mints nothing."""
+"""What a program reads first: what is sold here, and how to buy it. It makes no invoice."""
 
 from flask import Blueprint, Response, current_app, render_template
 
@@ -18,10 +18,10 @@ def openapi_json():
 
 @blueprint.get("/.well-known/l402.json")
 def manifest():
-    """As the draft of L402's discovery has it.
+    """The manifest, as in the draft of L402's discovery.
 
-    It has no quote endpoint: the POSTs that sell are the only ones that make invoices. Nor the key
-    of the node: a wrong one, after the node was changed, would keep everybody from paying.
+    It names no quote endpoint, for only the POSTs that sell make invoices. Nor does it name the
+    node's key: an outdated one, after a change of nodes, would keep everybody from paying.
     """
     shop = this_shop()
     described = described_in(current_app)

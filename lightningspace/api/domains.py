@@ -1,4 +1,4 @@
-"""The API's routes for domains of customers."""
+"""The API's routes for customers' domains."""
 
 from lightningspace.api import codes, resources, routes
 from lightningspace.api.answers import created, going, success, the
@@ -106,7 +106,7 @@ def remove_domain(name):
 )
 @changes
 def check_domain(name):
-    """Its records are looked up within seconds."""
+    """Have the domain's records looked up within seconds."""
     found = changer()
     row = _domain(found, name)
     domains.check_now(row.account_id, row.name)

@@ -1,4 +1,4 @@
-"""What the fields of a body and of a query may be, as the forms ask it of them."""
+"""What the fields of bodies and queries may hold, in JSON Schema, as the forms check them."""
 
 from lightningspace.base import messages, passwords
 from lightningspace.base.prices import (
@@ -24,7 +24,7 @@ def made_up_if_null(rules: dict) -> dict:
 
 
 def rules(shop: Shop) -> dict[str, dict]:
-    """Of the fields that are the same wherever they are sent."""
+    """The rules of the fields that are the same on every route."""
     least, most = tips.bounds_msat(shop)
     return {
         "amount_msat": {"minimum": least, "maximum": most},

@@ -1,4 +1,4 @@
-"""Who asks the API: the holder of a credential, and what it may do. No cookie counts.
+"""Who calls the API: the holder of a credential, and what it may do. Cookies are ignored.
 
 A credential is the L402 token of a hosting.
 """
@@ -21,8 +21,8 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization, limits, logins
 from lightningspace.visitors.authorization import Credential
 
-# So long a request waits for the worker to record or apply what was paid; so many may at once, for
-# each of them holds a thread.
+# How long a request waits for the worker to record or apply what was paid. Few may wait at once,
+# for each holds a thread.
 WAIT_SECONDS = 3
 LOOK_SECONDS = 0.1
 _waiting = BoundedSemaphore(2)
@@ -34,8 +34,9 @@ class Unauthorized(ApiError):
 
 
 def holder() -> Holder:
-    """Who has shown a credential that may do what this route asks for. 401 without one has no
-    invoice: a program that only wanted to look must not be made to buy.
+    """The holder of a credential that may do what this route requires. Raises ApiError.
+
+    A 401 comes without an invoice: a program that only wanted to look must not be made to buy.
     """
     try:
         found = shown()
@@ -48,7 +49,7 @@ def holder() -> Holder:
 
 
 def changer() -> Holder:
-    """As `holder`, of a hosting that can be changed by now."""
+    """As `holder`; raises AccountNotReady while the hosting is being set up."""
     found = holder()
     if found.account.closing_at is None:
         check_opened(found)
@@ -56,8 +57,8 @@ def changer() -> Holder:
 
 
 def shown() -> Holder | None:
-    """The holder of the request's credential; of several, of the last good one. None: no
-    credential. Raises l402.Invalid.
+    """The holder of the request's credential; of several, of the last valid one. None: no
+    credential. Raises l402.Invalid, and ApiError (503) while its payment is not recorded.
     """
     credentials = authorization.credentials(request.environ)
     if not credentials:
@@ -76,7 +77,7 @@ def shown() -> Holder | None:
 
 
 def _last_good(shown: list[Credential]) -> Holder | None:
-    """None: one is good as soon as its payment is recorded, for who has the preimage has paid."""
+    """None: one is valid once its payment is recorded, for whoever has the preimage has paid."""
     failures, one_waits = [], False
     for credential in shown:
         try:
@@ -87,18 +88,18 @@ def _last_good(shown: list[Credential]) -> Holder | None:
             failures.append(error)
     if one_waits:
         return None
-    # What is forged weighs more than what is over: it must not be answered with an invoice.
+    # Forged outweighs void: a forged credential must not be answered with an invoice.
     raise min(failures, key=lambda error: isinstance(error, l402.Void))
 
 
 def check_able(found: Holder, capability: str) -> None:
-    """Raise ApiError (403) unless it may."""
+    """Raise ApiError (403) unless the holder has this capability."""
     if capability not in found.rights.capabilities:
         raise ApiError(403, "not_capable", f"This credential lacks the capability “{capability}”.")
 
 
 def check_still(found: Holder) -> None:
-    """Within a transaction: raise Unauthorized if its credential was revoked since it was shown."""
+    """Within a transaction: raise Unauthorized if the credential was revoked since it was shown."""
     try:
         tokens.check(found)
     except l402.Void as error:
@@ -106,13 +107,13 @@ def check_still(found: Holder) -> None:
 
 
 def check_opened(found: Holder) -> None:
-    """Raise AccountNotReady while it is being set up."""
+    """Raise AccountNotReady while the hosting is being set up."""
     if found.account.ready_at is None:
         raise AccountNotReady
 
 
 def account_now(found: Holder) -> Account:
-    """As it is now, after a wait."""
+    """The account as it is now, after a wait. Raises Unauthorized when it is gone."""
     account = find(Account.id, found.account.id)
     if account is None:
         raise Unauthorized("what this token was for is closed")
@@ -125,7 +126,9 @@ def progress_of(found: Holder) -> Progress:
 
 
 def wait_for(look: Callable):
-    """The first true answer, or the last one when this request has waited three seconds in all."""
+    """The first true answer of `look`, or the last one once this request has waited WAIT_SECONDS in
+    all. It does not wait while too many requests do.
+    """
     answer = look()
     if answer or not _waiting.acquire(blocking=False):
         return answer
@@ -139,11 +142,11 @@ def wait_for(look: Callable):
         _waiting.release()
 
 
-# -- how often -------------------------------------------------------------------------
+# -- rate limits -----------------------------------------------------------------------
 
 
 def _customers() -> str:
-    """As limits.customers, by the credential."""
+    """As limits.customers, but by the credential."""
     if "holders" not in g:  # each limit asks
         try:
             credentials = authorization.credentials(request.environ)

@@ -1,4 +1,4 @@
-"""The API's routes over a hosting as a whole: what there is to know of it, settings, its end."""
+"""The API's routes for a hosting as a whole: how it stands, its settings, closing it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ SERVICE_FIELDS |= dict.fromkeys(SWITCHES, YES_NO) | dict.fromkeys(PASSWORDS, TEX
 OWNER_FIELDS = {"login_password": TEXT, "email": TEXT, "noted_as_of": TEXT}
 TIP_SWITCHES = dict.fromkeys(tips.SWITCHES, YES_NO)
 SETTING_FIELDS = SERVICE_FIELDS | TIP_SWITCHES | OWNER_FIELDS
-# null for a password: one is made up and shown; for what else may be null: none.
+# null: for a password, one is generated and shown; for the others, there is to be none.
 SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "redirect_to", "email")
 SETTINGS = {
     "php": {"description": "one of php.choices of the hosting"},
@@ -75,7 +75,7 @@ SETTINGS = {
 }
 
 
-# -- what it is ------------------------------------------------------------------------
+# -- how it stands ---------------------------------------------------------------------
 
 
 @blueprint.get("/hosting")
@@ -92,7 +92,7 @@ def hosting():
 
 
 def told(found: Holder, status: int = 200) -> Response:
-    """The hosting as it is now; 202: not yet as it was asked to be."""
+    """The hosting as it is now. `status` 202: not yet as asked."""
     headers = {"Location": url_for("api_hosting.hosting")} if status == 201 else {}
     if status == 202:
         headers = {"Retry_After": "3"}
@@ -120,7 +120,7 @@ def told(found: Holder, status: int = 200) -> Response:
 )
 @changes
 def change_hosting():
-    """All of it, or nothing: each field is checked before, and one transaction changes them."""
+    """Change all fields or none: each is checked first, then one transaction changes them."""
     found = changer()
     body = routes.body(SETTINGS_NULLABLE)
     if not found.rights.are_whole and not OWNER_FIELDS.keys().isdisjoint(body):
@@ -131,7 +131,7 @@ def change_hosting():
     steps = _steps(found.account, body)
     changes_services = body.keys() - OWNER_FIELDS.keys()
     with wanted.change(found.account.id) if changes_services else transaction():
-        # A password is hashed for long enough to be revoked meanwhile.
+        # Hashing a password takes long enough for the credential to be revoked meanwhile.
         check_still(found)
         for step in steps:
             step()
@@ -139,7 +139,7 @@ def change_hosting():
 
 
 def _steps(account: Account, body: dict) -> list[Callable[[], object]]:
-    """What to do for each field, within a transaction. Raises BadBody with all that is wrong."""
+    """The steps for the fields, to be run in a transaction. Raises BadBody with every error."""
     rows = {row.kind: row for row in reversed(services.of_account(account.id)) if not row.gone}
     steps, errors = [], {}
     for field, value in body.items():
@@ -154,7 +154,7 @@ def _steps(account: Account, body: dict) -> list[Callable[[], object]]:
 
 @dataclass(frozen=True)
 class _Setting:
-    """One field of the body, and the services that it may be about."""
+    """One field of the body, and the services that it may change, by kind."""
 
     account: Account
     rows: dict[str, Service]
@@ -166,13 +166,13 @@ class _Setting:
         return self.rows[kind]
 
     def checked(self, kind: Callable, name: str, value: str, *args) -> str:
-        """What the form's field makes of the value. Raises BadBody."""
+        """The value as the form's field reads it. Raises BadBody."""
         form = form_of(kind, {name: value}, *args)
         check_as(form, **{name: self.field})
         return form[name].data
 
     def password(self, value: str | None) -> str | None:
-        """None: one is made up."""
+        """The checked password; None: one is to be generated. Raises BadBody."""
         return None if value is None else self.checked(NewPasswordForm, "new", value)
 
     def wrong(self, text: str) -> BadBody:
@@ -241,7 +241,7 @@ def _email(setting: _Setting, value: str | None):
 
 
 def _noted(setting: _Setting, value: str):
-    """What was made after the passwords were shown is not noted yet."""
+    """Forget only passwords that the answer could show: later ones are not noted yet."""
     try:
         seen_at = max(0, min(clock.from_iso(value), clock.now()))
     except (ValueError, OverflowError):
@@ -249,7 +249,7 @@ def _noted(setting: _Setting, value: str):
     return partial(progress.forget_passwords, setting.account.id, seen_at)
 
 
-# What makes of each field, once it is checked, the step that changes it.
+# For each field, the function that checks its value and returns the step that changes it.
 STEPS = {"php": _php, "https": _https, "ssh_key": _ssh_key, EVERY_PASSWORD: _every_password}
 STEPS |= {"pretty_addresses": _pretty_addresses, "redirect_to": _redirect_to}
 STEPS |= dict.fromkeys(SWITCHES, _switch) | dict.fromkeys(PASSWORDS, _password)
@@ -263,7 +263,7 @@ def _mail_link(account_id: str, email: str) -> None:
         raise ApiError(409, "no_mail", "This shop sends no mail. Nothing was changed.")
 
 
-# -- the end ---------------------------------------------------------------------------
+# -- closing it ------------------------------------------------------------------------
 
 
 @blueprint.delete("/hosting")
@@ -276,7 +276,7 @@ def _mail_link(account_id: str, email: str) -> None:
 )
 @changes
 def close_hosting():
-    """Everything in it is deleted, and nothing is paid back."""
+    """Delete everything in it; nothing is paid back."""
     found = holder()
     if not accounts.close_account(this_shop(), found.account):
         detail = "A payment for this hosting has just arrived. Nothing was closed."

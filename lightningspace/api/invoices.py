@@ -1,4 +1,4 @@
-"""What is paid before it is done: 402 with an invoice, which only what is sold here mints."""
+"""What must be paid before it is done: 402 with an invoice, for the routes that sell."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ PRICE_OF_SIZE = "What the new size costs more until the end of the paid time; no
 
 
 def placed(place: Callable):
-    """What `place` answers; raises why nothing is sold."""
+    """The order that `place` returns. Raises its refusals, and BadBody for a reserved name."""
     g.asked_node = True
     try:
         return place()
@@ -32,7 +32,10 @@ def placed(place: Callable):
 
 
 def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
-    """402 with the order's invoice, and its token narrowed to the rights of who asks."""
+    """402 with the order's invoice, and its token narrowed to the rights of whoever asks.
+
+    Raises ApiError when the order cannot be paid.
+    """
     state = order_book.state(order)
     if state in (OrderState.PREPARING, OrderState.CHECKING):
         detail = "Whether this was paid in time is just being found out. Send the same again soon."
@@ -60,12 +63,10 @@ def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE)
 
 
 def new_buyer(found: Holder) -> orders.Buyer:
-    """The same request makes the same order: with an Idempotency-Key for ever, else until it is
-    paid.
-    """
+    """The same request makes the same order: with an Idempotency-Key for ever, else until paid."""
     key, epoch = idempotency_key(), found.account.receipt_epoch
     if key:
-        # Of a newer receipt it is another key: the older order's token would be void.
+        # Under a newer receipt it is another key: the older order's token would be void.
         return orders.Buyer(None, f"key {found.source} {epoch} {key}", found.source, epoch)
     paid = order_book.times_paid(found.account.id)
     return orders.Buyer(None, f"{found.mark} after {paid}", found.source, epoch)
@@ -75,7 +76,7 @@ def new_buyer(found: Holder) -> orders.Buyer:
 
 
 def sell_size(found: Holder, size: Size) -> Response | None:
-    """402 for another size; None when nothing is to be paid, and the account has it now."""
+    """402 for another size; None: nothing is to be paid, and the account has it now."""
     order = placed(lambda: orders.resize(this_shop(), found.account.id, size, new_buyer(found)))
     if order is None:
         return None
@@ -87,12 +88,12 @@ def sell_size(found: Holder, size: Size) -> Response | None:
 
 
 def sell_one_more(found: Holder, what: str) -> Response | None:
-    """402 for one more of an extra; None when it is there now."""
+    """402 for one more of an extra; None: the account has it now."""
     return sell_size(found, ledger.size(account_now(found)).with_one_more(what))
 
 
 def wait_for_own_order(found: Holder) -> None:
-    """Let what the shown credential has paid for take effect first."""
+    """Wait until what the credential paid for has taken effect. Raises ApiError (503)."""
     own = found.order
     if own and own.applied_at is None and not wait_for(lambda: is_applied(own.token)):
         raise _takes_effect()
@@ -109,7 +110,7 @@ def _takes_effect() -> ApiError:
 
 
 def added(found: Holder, what: str, add: Callable[[], object]) -> Response | None:
-    """Add one more of "addresses" or "domains": 402 if that is to be paid before, else None."""
+    """Add one more of "addresses" or "domains": 402 if it must be paid first, else None."""
     try:
         add()
     except wanted.NoneLeft:

@@ -1,7 +1,7 @@
-"""Lightning Addresses: wallets ask who takes tips (LUD-06 and 16), then for invoices.
+"""Lightning Addresses: wallets ask who takes tips (LUD-06, LUD-16), then for invoices.
 
-What is wrong they are told with status 200: it means nothing to them, and libraries that look at it
-throw the reason away.
+Errors have status 200: wallets read only the body, and libraries that look at the status throw the
+reason away.
 """
 
 import re
@@ -27,12 +27,12 @@ THANKS = "Thank you for keeping this site on line!"
 
 
 class PayError(Refusal):
-    """What only wallets are told."""
+    """A refusal that only wallets meet."""
 
 
 @blueprint.url_value_preprocessor
 def lower_name(endpoint, values):
-    """Capitals are the same name, whose limits count them."""
+    """Read capitals as the same name, with the same limits."""
     if values["username"].isascii():
         values["username"] = values["username"].lower()
 
@@ -57,14 +57,14 @@ def pay_request(username):
 @blueprint.get("/<username>/invoice")
 @limits.limited("tips", lambda response: g.get("asked_node", False))
 def callback(username):
-    """An invoice of exactly so many millisatoshi; each request makes another one."""
+    """An invoice for exactly `amount` millisatoshi; each request makes a new one."""
     account = _taker(username)
     tip = orders.Tip(_amount(), Door.ADDRESS, _comment(), tips.metadata(this_shop(), account))
     if request.method == "HEAD":
         raise PayError("An invoice is made by GET alone.")
     g.asked_node = True
     order = orders.top_up(this_shop(), account.id, tip, None, browsers.new_form_id())
-    if order.bolt11 is None:  # its hosting is being closed since a moment ago
+    if order.bolt11 is None:  # its hosting began to close a moment ago
         raise _unknown()
     return success(
         {
@@ -119,7 +119,7 @@ def _url(endpoint: str, **values: str) -> str:
     return this_shop().config.public_url + url_for(f"lnurl_pay.{endpoint}", **values)
 
 
-# -- why not ---------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------
 
 
 def _error(reason: str) -> Response:

@@ -85,7 +85,7 @@ def add_mailbox():
 )
 @changes
 def change_mailbox(address):
-    """null for a password: one is made up; for a quota: its share of what the others leave."""
+    """null: for a password, one is generated; for a quota, a share of what the others leave."""
     found = changer()
     row = _find(found.account, "mailbox", address)
     body = routes.body(nullable=MAILBOX_CHANGES)
@@ -191,7 +191,7 @@ def remove_forward(address):
 
 
 def _address_form(kind: Callable, found: Holder, body: dict, **kwargs):
-    """The checked form of a new address, which the API has as a whole."""
+    """The checked form for a new address, which the API takes in one field. Raises BadBody."""
     local_part, _, domain = _as_address(body.pop("address", "")).rpartition("@")
     typed = body | {"local_part": local_part, "domain": domain}
     own = services.mail_domains(this_shop(), found.account, services.of_account(found.account.id))
@@ -208,7 +208,7 @@ def _as_address(typed: str) -> str:
 
 
 def _wanted(found: Holder, kind: str, address: str, password: str | None = None, **settings):
-    """Want one more address; 402 if that is to be paid before, else None."""
+    """Add an address; 402 if one more must be paid first, else None. Raises BadBody."""
     add = partial(wanted.add, this_shop(), found.account.id, kind, address, password, **settings)
     try:
         return added(found, "addresses", add)
@@ -243,7 +243,7 @@ def _addresses_used(found: Holder) -> dict:
 
 
 def _left_mb(found: Holder, row: Service | None = None) -> int:
-    """What the quota of a mailbox, `row` or a new one, can be at most."""
+    """The largest quota that a mailbox can have; `row` None: a new one."""
     account = account_now(found)
     others = [
         each for each in services.of_account(account.id) if each.kind == "mailbox" and each != row

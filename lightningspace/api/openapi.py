@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, from the tables that the code itself checks bodies with."""
+"""The API's OpenAPI document, made from the tables that bodies are checked with."""
 
 import re
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from lightningspace.shop import Shop
 
 JSON = "application/json"
 VERSION = "1.0"
-# Of the draft of L402's discovery (lightninglabs/L402, discovery-spec.md).
+# The version of the draft of L402's discovery (lightninglabs/L402, discovery-spec.md).
 MANIFEST_VERSION = "1.0"
 TITLE = "lightning-space"
 SUMMARY = "Web hosting for Lightning payments, bought and managed by programs"
 
-# What each route is described as, by method and path.
+# The routes, by method and path.
 Described = Mapping[str, Route]
 TYPES = {WHOLE: "integer", TEXT: "string", YES_NO: "boolean"}
 
@@ -53,7 +53,7 @@ def document(shop: Shop, described: Described) -> dict:
 
 
 def smallest_sat(shop: Shop) -> dict[str, int]:
-    """What the smallest hosting costs, in satoshi."""
+    """What the smallest hosting costs for one of each unit of time, in satoshi."""
     size = shop.config.space_sizes_mb[0]
     cost = {unit: shop.prices.price_msat(Terms(size, 1, unit)) for unit in UNIT_SECONDS}
     return {unit: msat // 1000 for unit, msat in cost.items()}
@@ -117,11 +117,11 @@ CAVEATS = {
 
 
 def pricing(shop: Shop, route: Route) -> dict:
-    """The draft's "formula" knows only prices of caveats, so that ours are "dynamic"."""
+    """The draft's "formula" can only price caveats, so ours is "dynamic"."""
     return {"model": "dynamic", "prices": f"{PREFIX}/prices", "description": route.price}
 
 
-# -- what is sent ----------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------
 
 SCHEME = {
     "type": "apiKey",
@@ -188,7 +188,7 @@ def _at_most(unit: str, seconds: int) -> dict:
     }
 
 
-# -- what is answered ------------------------------------------------------------------
+# -- responses -------------------------------------------------------------------------
 
 HEADERS = {
     "Challenge": {
@@ -252,7 +252,7 @@ def _responses(described: Described, method: str, path: str) -> dict:
 
 
 def _shared_responses(described: Described) -> dict:
-    """Many routes have the same problems."""
+    """The responses for problems, which many routes have in common."""
     return {
         "-".join(codes): _problem(status, codes)
         for name, route in described.items()
@@ -261,7 +261,7 @@ def _shared_responses(described: Described) -> dict:
 
 
 def _problems(method: str, route: Route) -> dict[int, list[str]]:
-    """The codes of each status."""
+    """The codes of the problems that the route may answer, by status."""
     codes = set(route.codes) | {"service_unavailable"}
     if method != "GET":
         codes |= {"too_many_requests"}
@@ -281,8 +281,9 @@ def _problems(method: str, route: Route) -> dict[int, list[str]]:
 
 
 def _links(described: Described, path: str, member: str = "") -> dict:
-    """What can be done with what was just made: the routes below `path`, whose parameter is the
-    answer's `member`, or the one of its own name.
+    """Links from an answer to the routes below `path`, for what can be done with what it made.
+
+    Their last parameter is the answer's `member`, or the member of the parameter's own name.
     """
     links = {}
     for name in described:

@@ -1,4 +1,4 @@
-"""The API's routes for orders: which can be paid, what was paid, and cancelling one."""
+"""The API's routes for orders: those that can be paid, what was paid, and cancelling one."""
 
 from flask import request
 
@@ -26,7 +26,7 @@ blueprint = routes.part("payments")
     note="The latest payments first; `before` is the `next_before` of the answer before.",
 )
 def order_list():
-    """Those that can be paid, and what was paid: the latest first, after the order `before`."""
+    """Orders that can be paid, and one page of payments: the latest first, after `before`."""
     found = holder()
     before = request.args.get("before")
     paid, next_before = order_book.listed(found.account.id, order_book.OWN_DOORS, before)
@@ -48,7 +48,7 @@ def order_list():
 )
 @changes
 def cancel_order(token):
-    """Withdraw an order; once it is cancelled or over, that is what is answered again."""
+    """Cancel an order. One that is cancelled or expired already is answered as it is."""
     order = _order(holder(), token)
     if standing.stage(order) in standing.CAN_BE_CANCELLED:
         try:
@@ -65,7 +65,7 @@ def cancel_order(token):
 
 
 def _order(found: Holder, token: str) -> Order:
-    """Raises wanted.UnknownService."""
+    """An order of this account. Raises wanted.UnknownService."""
     order = order_book.find(token)
     if order is None or order.account_id != found.account.id:
         raise wanted.UnknownService

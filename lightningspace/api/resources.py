@@ -1,4 +1,4 @@
-"""What the API tells of a hosting and of prices: plain values, times in ISO 8601."""
+"""What the API says about hostings and prices, as plain values; times are in ISO 8601."""
 
 from enum import StrEnum
 
@@ -30,12 +30,12 @@ from lightningspace.rules.calendar import Banner
 from lightningspace.rules.progress import Progress, is_failing
 from lightningspace.shop import Shop
 
-# Of what was paid, so much is told with the hosting itself.
+# How many of the latest payments are listed with the hosting itself.
 PAYMENTS_SHOWN = 10
 
 
 class HostingState(StrEnum):
-    """The first that is true, down to SETTING_UP."""
+    """In order of precedence: a hosting's state is the first of these that is true."""
 
     BLOCKED = "blocked"
     CLOSING = "closing"
@@ -47,7 +47,7 @@ class HostingState(StrEnum):
     LIVE = "live"
 
 
-# What is told to those who may not read, when they have paid or changed something.
+# What credentials without the capability read are told after they paid or changed something.
 TERMS = ("as_of", "state", "is_ready", "paid_until", "left_seconds", "credit_msat", "size")
 
 
@@ -84,7 +84,7 @@ def prices(shop: Shop) -> dict:
 
 
 def price(shop: Shop, terms: Terms) -> dict:
-    """Of a new hosting."""
+    """The price of a new hosting."""
     return {"space_mb": terms.space_mb, "time": time(terms), "msat": shop.prices.price_msat(terms)}
 
 
@@ -102,8 +102,8 @@ def time(of: Terms) -> dict:
 def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     """All that the control center shows of a hosting that was opened.
 
-    `is_owner`: with its addresses for reminders, and with generated passwords as long as they are
-    shown there.
+    `is_owner`: include its addresses for reminders, and generated passwords while they are shown
+    there.
     """
     rows = services.of_account(account.id)
     banners, known = calendar.banners(shop, account), Progress(account, rows)
@@ -215,7 +215,7 @@ def service(shop: Shop, row: Service, known: Progress, is_owner: bool) -> dict:
 
 
 def _progress(row: Service, known: Progress) -> dict:
-    """Its state; `trouble` null, or since when it fails and whether it waits for the operator."""
+    """Its state. `trouble`: null, or the time of the last try and whether it needs the operator."""
     trouble = None
     if is_failing(row):
         trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
@@ -285,7 +285,7 @@ def _payments(account_id: str) -> list[Order]:
 
 
 def order(of: Order) -> dict:
-    """Never the preimage, and no invoice: the page of the order shows that while it can be paid."""
+    """Never the preimage, and no invoice: the order's page shows that while it can be paid."""
     terms = order_book.terms_of(of)
     return {
         "order": of.token,
@@ -310,7 +310,7 @@ def order(of: Order) -> dict:
 
 
 def tips(shop: Shop, account: Account) -> dict:
-    """The doors, open or closed, and what others gave by them; `offer` None: it was not made."""
+    """The doors for tips, open or closed, and what came by them. `offer` None: not made yet."""
     offer = offers.of(account.id)
     return {
         **{name: getattr(account, name) for name in of_tips.SWITCHES},

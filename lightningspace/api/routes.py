@@ -1,4 +1,4 @@
-"""The parts of the API: what all of them have in common, and how each view says what it is for."""
+"""What the API's blueprints have in common, and how each view describes itself."""
 
 import re
 from collections.abc import Callable, Container
@@ -16,27 +16,28 @@ KEY = re.compile(r"[\x21-\x7e]{16,200}")
 
 @dataclass(frozen=True)
 class Route:
-    """`answers`: the schema of each success. `capability`: what a credential must be good for.
-    `sells`: what a 402 has an invoice for. `codes`: problems beyond those that all of that brings.
+    """What a view does. `answers`: the schema of each successful status. `capability`: what its
+    credential must be good for. `sells`: what a 402's invoice is for. `codes`: its problems beyond
+    those that all of this implies.
     """
 
     summary: str
     answers: dict[int, str]
     capability: str | None = None
-    needs_none: bool = False  # it may be used without a credential
+    needs_none: bool = False  # a credential may be left out
     fields: dict[str, str] | None = None  # of the body
     required: tuple[str, ...] = ()
-    rules: dict[str, dict] = field(default_factory=dict)  # of fields, beyond `fields`
+    rules: dict[str, dict] = field(default_factory=dict)  # for fields, beyond fields.rules
     query: dict[str, str] = field(default_factory=dict)
     sells: str = ""
-    mints: bool = False  # an invoice, for whoever asks
+    mints: bool = False  # it makes invoices for whoever asks
     price: str = ""
     codes: tuple[str, ...] = ()
     note: str = ""
 
 
 def described(summary: str, answers: dict[int, str], **facts) -> Callable:
-    """Tell of a view what `Route` holds; `openapi` makes the API's description of that."""
+    """Describe a view by a `Route`, from which `openapi` makes the API's description."""
     route = Route(summary, answers, **facts)
 
     def mark(view):
@@ -47,7 +48,7 @@ def described(summary: str, answers: dict[int, str], **facts) -> Callable:
 
 
 def described_in(app: Flask) -> dict[str, Route]:
-    """What an app's views are described as, by method and path below PREFIX, path by path."""
+    """The routes of an app's views, by method and path below PREFIX, grouped by path."""
     by_path: dict[str, dict[str, Route]] = {}
     for rule in app.url_map.iter_rules():
         route = getattr(app.view_functions[rule.endpoint], "route", None)
@@ -59,20 +60,20 @@ def described_in(app: Flask) -> dict[str, Route]:
 
 
 def this_route() -> Route:
-    """That of the view which answers this request."""
+    """The route of the view that answers this request."""
     return current_app.view_functions[request.endpoint].route
 
 
 def body(nullable: Container[str] = ()) -> dict:
-    """What was sent of the fields that this route takes; see bodies.read. Raises BadBody."""
+    """The fields of this route that were sent; see bodies.read. Raises BadBody."""
     return bodies.read(this_route().fields, nullable)
 
 
-# -- what all parts have in common -----------------------------------------------------
+# -- blueprints ------------------------------------------------------------------------
 
 
 def part(name: str) -> Blueprint:
-    """A part of the API: what is wrong is said in JSON, and a key is looked at wherever it is."""
+    """A blueprint of the API: it answers refusals in JSON, and checks every Idempotency-Key."""
     blueprint = Blueprint(f"api_{name}", __name__, url_prefix=PREFIX)
     blueprint.before_request(_check_key)
     blueprint.register_error_handler(Refusal, answers.of_refusal)
@@ -80,12 +81,13 @@ def part(name: str) -> Blueprint:
 
 
 def _check_key() -> None:
-    """Whether or not something will be sold: who sends a key relies on it."""
+    """Check a key even if nothing will be sold: whoever sends one relies on it."""
     if request.method == "POST":
         idempotency_key()
 
 
 def idempotency_key() -> str | None:
+    """The request's Idempotency-Key; None: it has none. Raises ApiError (400)."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 signs, without blanks.")

@@ -1,4 +1,4 @@
-"""What the answers of the API look like, in JSON Schema: see `resources` for what makes them."""
+"""The API's answers in JSON Schema; `resources` makes most of them."""
 
 from lightningspace.api import resources
 from lightningspace.api.tip import TipState
@@ -57,7 +57,7 @@ PROGRESS = {
     "trouble": or_null(record(is_stuck=BOOLEAN, last_try=or_null(TIME)))
     | {"description": "null while all is well; is_stuck: it waits for the operator"},
 }
-# Of services: each kind has some of them.
+# The settings of services: each kind has some of them.
 SETTINGS = {
     "php": BOOLEAN,
     "php_version": COUNT,

@@ -1,4 +1,4 @@
-"""The API's routes that sell: a new hosting, more time, another size; and what that costs."""
+"""The API's routes that sell a new hosting, more time and another size; and the prices."""
 
 from flask import Response, request
 
@@ -68,7 +68,7 @@ NEW = {
     "hosting. All prices are in millisatoshi; an invoice has whole satoshi.",
 )
 def prices():
-    """What is on offer, and the price of what is asked for. Asking mints nothing."""
+    """What is on offer, and the price of what is asked for. Asking makes no invoice."""
     answer = resources.prices(this_shop())
     if any(name in request.args for name in TERMS_FIELDS):
         form = PriceForm(this_shop().config.space_sizes_mb, formdata=request.args)
@@ -99,11 +99,11 @@ def prices():
 )
 @sells
 def buy():
-    """A new hosting; with its credential, the one that was bought."""
+    """Sell a new hosting; with its credential, show the one that was bought."""
     wish = _wish()
     try:
         found = shown()
-    except l402.Void:  # of a hosting that is no more: another one may be bought
+    except l402.Void:  # such as of a closed hosting: another one may be bought
         found = None
     except l402.Invalid as error:
         raise Unauthorized(error) from None
@@ -131,7 +131,7 @@ def _wish() -> orders.Wish:
 
 
 def _proof() -> tuple[str, int] | None:
-    """The receipt of a closed hosting, which may have its name again."""
+    """The receipt of a closed hosting, if it was shown: its holder may have the name again."""
     try:
         shown = authorization.credentials(request.environ)
     except l402.Invalid:
@@ -186,7 +186,7 @@ def _is_ready(account_id: str) -> bool:
 )
 @sells
 def extend():
-    """More time. A token is good for what it paid once; then the same is sold again."""
+    """Sell more time. A token is good once for what it paid; then the same is sold again."""
     found = holder()
     form = bodies.form_of(ExtendForm, routes.body())
     bodies.check(form)
@@ -199,7 +199,7 @@ def extend():
                 "changed",
                 f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
             )
-        # Who is told to come again must not meet another invoice then: it is not used up by that.
+        # A 202 does not use the token up: whoever sends the same again must not get an invoice.
         if not wait_for(lambda: is_applied(own.token)):
             return told(found, 202)
         if orders.redeem(own.token):
@@ -218,7 +218,7 @@ def extend():
 
 
 def _has_bought_time(order: Order) -> bool:
-    """One whose hosting was gone has opened it anew, for the time that was asked for."""
+    """Whether it bought time. A late order did, too: it opened its hosting anew for that time."""
     return order.kind == "extend" or (order.is_late and order.duration is not None)
 
 
@@ -236,7 +236,7 @@ def _has_bought_time(order: Order) -> bool:
 )
 @sells
 def resize():
-    """Another size; what is not sent stays as it is."""
+    """Sell another size; fields that are not sent stay as they are."""
     found = holder()
     body = routes.body()
     wait_for_own_order(found)

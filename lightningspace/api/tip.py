@@ -1,6 +1,6 @@
-"""The API's routes for who gives a tip: no credential is needed, and none is got.
+"""The API's routes for giving tips, which need no credential and give none.
 
-Tip jars on customers' sites call them, and any other program.
+Tip jars on customers' sites call them; any other program may, too.
 """
 
 from enum import StrEnum
@@ -37,7 +37,7 @@ class TipState(StrEnum):
     LATE = "late"
 
 
-# What a giver need not tell apart.
+# Stages that a giver need not tell apart.
 AS_TOLD = {
     Stage.PREPARING: TipState.CHECKING,
     Stage.CANCELLED: TipState.EXPIRED,
@@ -49,7 +49,7 @@ AS_TOLD = {
 @blueprint.get("/tips/<username>")
 @described("How somebody takes tips", {200: "TipTaker"}, codes=codes.ONE)
 def tip_taker(username):
-    """Who takes tips, and how: making an invoice is for the POST."""
+    """Who takes tips, and how. Only the POST makes an invoice."""
     shop, account = this_shop(), _taker(username)
     address = tips.lightning_address(shop, account) if account.tips_address else None
     least, most = tips.bounds_msat(shop)
@@ -82,7 +82,7 @@ def tip_taker(username):
 @limits.limited("tips", lambda response: g.get("asked_node", False))
 def give_tip(username):
     account, asked, key = _taker(username), _asked(), idempotency_key()
-    # Another network's key is another one.
+    # The same key from another network is another key.
     form_id = f"{key} of {networks.network()}" if key else browsers.new_form_id()
     order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, form_id))
     location = url_for("api_tip.tip", username=username, order=order.token)
@@ -97,7 +97,7 @@ def give_tip(username):
     note="late: the hosting was being deleted when it was paid. `applied`: it has become time.",
 )
 def tip(username, order):
-    """As it is now: whoever has its address may see it, even if the door was closed meanwhile."""
+    """A tip as it is now. Whoever has its URL may see it, even if the door was closed meanwhile."""
     found = order_book.find(order)
     account = found.account if found and order_book.is_tip(found) else None
     if account is None or account.username != username:
@@ -117,7 +117,7 @@ def _unknown() -> ApiError:
 
 
 def _asked() -> Tip:
-    """Raises BadBody."""
+    """The tip that the body asks for. Raises BadBody."""
     body, errors = routes.body(), {}
     least, most = tips.bounds_msat(this_shop())
     if not least <= body.get("amount_msat", 0) <= most:
@@ -130,7 +130,7 @@ def _asked() -> Tip:
 
 
 def _tip(order: Order, account: Account) -> dict:
-    """Never the preimage: with the invoice it is a proof of payment, and that is the payer's."""
+    """Never the preimage: with the invoice it proves the payment, and that proof is the payer's."""
     shop, stage = this_shop(), standing.stage(order)
     state = AS_TOLD.get(stage) or TipState(stage)
     address = url_for("api_tip.tip", username=account.username, order=order.token)

@@ -1,4 +1,4 @@
-"""The API's routes for whom tips are given: what came, and which messages are shown."""
+"""The API's routes for those who get tips: what came in, and which messages are shown."""
 
 from flask import request
 
@@ -25,7 +25,7 @@ CHANGES = {"hidden": YES_NO}
     "the least that is a tip is counted in small_tips. Doors are switched by PATCH /hosting.",
 )
 def tip_list():
-    """What others gave, hidden ones too: the latest first, after the tip `before`."""
+    """One page of the tips of others, hidden ones too: the latest first, after `before`."""
     account = holder().account
     before = request.args.get("before")
     received, next_before = order_book.listed(account.id, tips.DOORS, before)
