@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from lightningspace.base.clock import iso_time, now
+from lightningspace.base.clock import iso_time, iso_or_none, now
 from lightningspace.base.models import Account, Domain, Order, Service
 from lightningspace.base.prices import (
     EXTRAS,
@@ -150,15 +150,17 @@ def _state(account: Account, known: Progress, told: list[Banner]) -> HostingStat
 
 
 def _notice(kind: str, facts: dict) -> dict:
-    told = {name: _time(fact) if name.endswith("_at") else fact for name, fact in facts.items()}
+    told = {
+        name: iso_or_none(fact) if name.endswith("_at") else fact for name, fact in facts.items()
+    }
     return {"kind": kind} | told
 
 
 def _times(account: Account) -> dict:
     return {
-        "opened_at": _time(account.opened_at),
-        "ready_at": _time(account.ready_at),
-        "paid_until": _time(account.expires_at),
+        "opened_at": iso_or_none(account.opened_at),
+        "ready_at": iso_or_none(account.ready_at),
+        "paid_until": iso_or_none(account.expires_at),
         "left_seconds": max(0, account.expires_at - now()),
         "paid_seconds": ledger.paid_seconds(account),
         "credit_msat": account.credit_msat,
@@ -171,7 +173,7 @@ def _space(account: Account) -> dict:
         services.KINDS[kind].part.name: {"used_mb": used_mb, "mb": mb}
         for kind, (used_mb, mb) in services.space_mb(account).items()
     }
-    return parts | {"as_of": _time(account.used_at)}
+    return parts | {"as_of": iso_or_none(account.used_at)}
 
 
 def _php(account: Account, rows: list[Service]) -> dict:
@@ -184,8 +186,8 @@ def _php(account: Account, rows: list[Service]) -> dict:
 
 
 def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
-    host = hostnames.host(shop, account)
     """What the overview says of how to connect. A mailbox's user is its address."""
+    host = hostnames.host(shop, account)
     first = {row.kind: row.name for row in reversed(rows) if not row.gone}
     web = f"http://{hostnames.site_name(shop, account.username)}/"
     told: dict = {"host": host, "web": {"url": web, "directory": "web"}}
@@ -218,7 +220,7 @@ def _progress(row: Service, known: Progress) -> dict:
     """Its state. `trouble`: null, or the time of the last try and whether it needs the operator."""
     trouble = None
     if is_failing(row):
-        trouble = {"is_stuck": row.permanent, "last_try": _time(row.tried_at)}
+        trouble = {"is_stuck": row.permanent, "last_try": iso_or_none(row.tried_at)}
     return {"state": known.told_state(row), "trouble": trouble}
 
 
@@ -260,13 +262,13 @@ def _domain(shop: Shop, known: Progress, domain: Domain) -> dict:
     return {
         "name": domain.name,
         "wants_mail": domain.wants_mail,
-        "added_at": _time(domain.added_at),
-        "looked_at": _time(domain.looked_at),
-        "verified_at": _time(domain.verified_at),
-        "missing_at": _time(domain.missing_at),
-        "mx_missing_at": _time(domain.mx_missing_at),
-        "mail_ends_at": _time(extra_domains.mail_ends_at(domain)),
-        "ends_at": _time(extra_domains.ends_at(domain)),
+        "added_at": iso_or_none(domain.added_at),
+        "looked_at": iso_or_none(domain.looked_at),
+        "verified_at": iso_or_none(domain.verified_at),
+        "missing_at": iso_or_none(domain.missing_at),
+        "mx_missing_at": iso_or_none(domain.mx_missing_at),
+        "mail_ends_at": iso_or_none(extra_domains.mail_ends_at(domain)),
+        "ends_at": iso_or_none(extra_domains.ends_at(domain)),
         "problem": domain.problem,
         "records": [
             {"type": type, "name": name, "value": value, "purpose": purpose}
@@ -295,11 +297,11 @@ def order(of: Order) -> dict:
         "received_msat": of.received_msat,
         "size": size(Size.of(of)) if of.space_mb else None,
         "time": time(terms) if terms else None,
-        "placed_at": _time(of.placed_at),
-        "expires_at": _time(of.expires_at),
-        "paid_at": _time(of.paid_at),
-        "applied_at": _time(of.applied_at),
-        "ends_at": _time(of.ends_at),
+        "placed_at": iso_or_none(of.placed_at),
+        "expires_at": iso_or_none(of.expires_at),
+        "paid_at": iso_or_none(of.paid_at),
+        "applied_at": iso_or_none(of.applied_at),
+        "ends_at": iso_or_none(of.ends_at),
         "bought_seconds": of.bought_seconds,
         "credit_msat": of.bought_credit_msat,
         "payment_hash": of.payment_hash,
@@ -328,9 +330,5 @@ def tip(of: Order) -> dict:
         "received_msat": of.received_msat,
         "message": of.message,
         "hidden": of.hidden_at is not None,
-        "paid_at": _time(of.paid_at),
+        "paid_at": iso_or_none(of.paid_at),
     }
-
-
-def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else iso_time(seconds)

@@ -13,7 +13,7 @@ from lightningspace.api.bodies import TEXT, WHOLE, WRONG, BadBody
 from lightningspace.api.invoices import placed
 from lightningspace.api.routes import described, idempotency_key
 from lightningspace.base import messages, qr
-from lightningspace.base.clock import iso_time
+from lightningspace.base.clock import iso_time, iso_or_none
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import hostnames, order_book, orders, standing, tips
 from lightningspace.rules.order_book import Door
@@ -62,7 +62,7 @@ def tip_taker(username):
             "message_max": messages.LONGEST,
             "lightning_address": address,
             "offer": tips.offer_if_told(shop, account),
-            "paid_until": _time(tips.paid_until(account)),
+            "paid_until": iso_or_none(tips.paid_until(account)),
             "page_url": tips.page_url(shop, account),
         }
     )
@@ -146,9 +146,5 @@ def _tip(order: Order, account: Account) -> dict:
         "invoice": invoice,
         "qr_svg": qr.svg(f"lightning:{invoice}".upper()) if invoice else None,
         "applied": is_applied,
-        "paid_until": _time(tips.paid_until(account)) if is_applied else None,
+        "paid_until": iso_or_none(tips.paid_until(account)) if is_applied else None,
     }
-
-
-def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else iso_time(seconds)

@@ -27,6 +27,10 @@ def iso_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def iso_or_none(seconds: int | None) -> str | None:
+    return None if seconds is None else iso_time(seconds)
+
+
 def from_iso(text: str) -> int:
     """The inverse of `iso_time`. Raises ValueError."""
     return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())

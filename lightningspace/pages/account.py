@@ -109,10 +109,8 @@ def _space(account: Account) -> list[tuple[str, int | None, int]]:
 
 @blueprint.get("/data")
 def data():
-    rows, site = (
-        control.own_rows(),
-        hostnames.site_name(this_shop(), control.this_account().username),
-    )
+    rows = control.own_rows()
+    site = hostnames.site_name(this_shop(), control.this_account().username)
     one = {row.kind: row for row in rows}
     mailboxes = [row for row in rows if row.kind == "mailbox"]
     return control.page(

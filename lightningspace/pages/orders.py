@@ -100,7 +100,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
     return render_template(
         "index.html",
         form=form,
-        left_mb=capacity.largest_mb(this_shop()),
+        left_mb=capacity.largest_mb(shop),
         price_list=[
             (size, shop.prices.rate(Size(size)), shop.prices.price_msat(Terms(size, 30, "days")))
             for size in shop.config.space_sizes_mb

@@ -60,13 +60,15 @@ def _offer() -> dict:
     (`is_refused`).
     """
     try:
-        return {"offer": tips.offer(this_shop(), this_account()), "no_answer": False}
-    except NodeRefused as refused:
-        logger.warning("no offer: %s", refused)
-        return {"offer": None, "is_refused": True}
+        offer, refused = tips.offer(this_shop(), this_account()), None
     except NodeError as error:
         logger.warning("no offer: %s", error)
-        return {"offer": None, "no_answer": True}
+        offer, refused = None, error
+    return {
+        "offer": offer,
+        "is_refused": isinstance(refused, NodeRefused),
+        "no_answer": refused is not None and not isinstance(refused, NodeRefused),
+    }
 
 
 @blueprint.post("/tips/switch")
