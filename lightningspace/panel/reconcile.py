@@ -1,8 +1,7 @@
-"""Making the panel match what is wanted.
+"""Making the panel match the database, which says what should be.
 
-The database says what should be. `reconcile` walks the rows of an account that are not applied,
-does each at the panel (see `records`), and notes it at once. So it can be repeated, and killed
-anywhere, without harm.
+`account` walks the rows of an account that are not applied yet, makes each change at the panel (see
+`records`) and notes it at once. So it can be repeated, or killed anywhere, without harm.
 """
 
 import json
@@ -26,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS_MAX = 5 * 60
 DUE_AT_ONCE = 1000
-# What an account needs next: each kind of step has threads of its own in the worker.
+# What an account needs next. Each kind of step has threads of its own in the worker.
 OPENING, CHANGE, UPLOAD = "opening", "change", "upload"
-# So long a new hosting's SSH waits for others that are just being opened: the server makes its jail
-# for half a minute, and whatever is behind it in its queue stands still.
+# How long a new hosting's SSH waits for others that are just being opened: the server takes half a
+# minute to make its jail, and everything behind it in the queue stands still.
 SHELL_WAITS_SECONDS = 30
 SHELL_LOOKS_SECONDS = 2
-# So long it is no news that a tip jar waits for FTP.
+# How long a tip jar may wait for FTP before that is reported.
 FTP_COMES_SECONDS = 10 * 60
 
 
 def due_accounts() -> dict[str, str]:
-    """Accounts that want something of the panel now and that no worker holds, and what it is."""
+    """Accounts that need the panel now and that no worker holds, each with its next step."""
     moment = now()
     at = Account.reconcile_at
-    # What waits longer than anything may was put off by a clock that was wrong.
+    # A longer wait than any we set comes from a wrong clock.
     is_due = (at <= moment) | (at > moment + 2 * RETRY_SECONDS_MAX)
     columns = (Account.id, Account.ready_at, Account.closing_at)
     rows = Account.select(*columns).where(is_due & is_free(moment))
@@ -68,11 +67,11 @@ def account(
     stopping: Callable[[], bool] = lambda: False,
     step: str | None = None,
 ) -> bool:
-    """Make the panel match what the account wants; what fails is noted and tried again later.
+    """Make the panel match what the account wants; what fails is noted and retried later.
 
-    Any worker may call it at any time: the lease lets one of them through, the others get
-    False. It ends between two services when `stopping()` is true or something else is wanted.
-    `step`: do no more than what that is for, such as no upload while it is an OPENING.
+    Any worker may call it at any time: the lease lets one of them through, the others get False. It
+    stops between two services when `stopping()` is true or the account has changed. `step`: do only
+    what belongs to it (an OPENING uploads nothing); None: do everything.
     """
     lease = Lease(account_id)
     if not lease.take():
@@ -88,7 +87,7 @@ def account(
 
 
 def _read(account_id: str) -> tuple[Account, list[Service]]:
-    """An account and its services as they are together: no change lies between the two."""
+    """An account and its services, read with no change in between."""
     account = Account.get_by_id(account_id)
     while True:
         rows = services.of_account(account_id)
@@ -121,7 +120,7 @@ class _Round:
         self.records = Records(shop, account, rows, lease)
 
     def run(self) -> int | None:
-        """When to look at the account again; None when everything is applied."""
+        """Do the walk and return when to look at the account again; None: everything is applied."""
         try:
             again = self._walk()
         except Lost:
@@ -134,7 +133,7 @@ class _Round:
         return min(again, default=None)
 
     def _walk(self) -> list[int]:
-        """When to try again what could not be applied. Raises Lost and Outdated."""
+        """Apply what is due and return when to retry the rest. Raises Lost and Outdated."""
         due = [row for row in self.rows if self._is_for_now(row) and row.kind != "tipjar"]
         if due and not self.records.is_first and self._try(due[0], self.records.meet_client):
             return self._waits()
@@ -142,19 +141,19 @@ class _Round:
         while row := self._next(tried):
             if self.stopping():
                 raise Outdated
-            if tried:  # one step at least: a customer who never rests holds up no block
+            if tried:  # at least one step, or endless changes by a customer could put off a block
                 self.records.check_wanted()
             tried.append(row)
             failure = self._try(row, partial(self._settle, row))
             if isinstance(failure, PanelError) and not isinstance(failure, PanelRefused):
-                break  # the others would meet the same
+                break  # the others would fail in the same way
         return self._waits()
 
     def _next(self, tried: list[Service]) -> Service | None:
-        """What is to be removed from the last to the first, then the others in their order.
+        """The row to do next: removals from the last to the first, then the others in order.
 
-        What failed before comes last: it holds up nothing that can be done. Nor does what is
-        changed again and again, and SSH and a tip jar never.
+        Rows that failed, or were applied most recently, come after the others, so that neither a
+        fault nor endless changes hold anything up. SSH and the tip jar come last.
         """
         gone = [row for row in self.rows if row.gone]
         rows = gone[::-1] + [row for row in self.rows if not row.gone]
@@ -169,9 +168,9 @@ class _Round:
         return None
 
     def _how_late(self, row: Service) -> int:
-        # A shell that is to go is no hurdle: what is off must be off.
+        # Removing a shell user cannot wait: what is off must be off.
         is_removed = self.records.is_to_be_away(row)
-        # Nor is a new one late for ever, whatever else is wanted again and again.
+        # A new one waits only for a while, however often other services change.
         has_waited = row.kind == "shell" and row.applied_at is None and not self._is_young()
         return 0 if row.gone or is_removed or has_waited else services.KINDS[row.kind].last
 
@@ -179,18 +178,18 @@ class _Round:
         return self.account.opened_at > now() - SHELL_WAITS_SECONDS
 
     def _is_for_now(self, row: Service) -> bool:
-        """Whether it is due, and for this step. To remove what an upload has made is none."""
+        """Whether it is due and belongs to this step. Removing a tip jar's row is no UPLOAD."""
         is_upload = row.kind == "tipjar" and not row.gone
         if self.step is not None and is_upload != (self.step == UPLOAD):
             return False
         return _is_due(row) and not self._gives_way(row)
 
     def _gives_way(self, row: Service) -> bool:
-        """Whether a new hosting's SSH waits until others have what the server makes at once."""
+        """Whether a new hosting's SSH waits until others have what the server makes quickly."""
         is_new = row.kind == "shell" and row.applied_at is None and not row.gone
         if not is_new or not self._is_young():
             return False
-        # Who waits for SSH alone, or has met trouble, holds up nobody.
+        # Hostings that lack only SSH or the tip jar, or have failed, hold up nobody.
         in_trouble = Service.select(Service.account).where(Service.failed_since.is_null(False))
         others = (
             Service.select(Service.account)
@@ -209,7 +208,7 @@ class _Round:
         return others.exists()
 
     def _try(self, row: Service, step: Callable[[], None]) -> Exception | None:
-        """Take a step for a row, or note on it why not. Raises Lost and Outdated."""
+        """Take a step for a row; note and return its failure. Raises Lost and Outdated."""
         try:
             try:
                 step()
@@ -219,7 +218,7 @@ class _Round:
                 self._note_failure(row, str(error), error.permanent)
                 return error
             except ftp.NotNow as error:
-                # What was wrong when it was tried last is still so.
+                # FTP was not tried: the last failure still stands.
                 self._note_failure(row, row.error or str(error), row.permanent, is_calm=True)
                 return error
             except FtpError as error:
@@ -230,15 +229,16 @@ class _Round:
                 self._note_failure(row, f"a fault of ours: {type(error).__name__}", False)
                 return error
         except Lost:
-            # Whoever holds the lease now may have made the thing as well.
+            # The lease's new holder may have made the same record.
             look_once_more(row)
             raise
         return None
 
     def _waits(self) -> list[int]:
-        """When what is not applied may be tried; what was left for lack of a panel waits too.
+        """When to try what is not applied; what a failing panel left undone waits with the failure.
 
-        Empty only when all is applied: each row is judged once, for a moment later it may be due.
+        Empty only when everything is applied: each row is judged once, as it may be due a moment
+        later.
         """
         waiting = [row for row in self.rows if not row.is_applied]
         later = [row for row in waiting if not self._is_for_now(row)]
@@ -253,7 +253,7 @@ class _Round:
         return now() + SHELL_LOOKS_SECONDS if self._gives_way(row) else now()
 
     def _has_its_place(self, row: Service) -> bool:
-        """Whether what it hangs on is there, or what hangs on it is not there any more."""
+        """Whether what it hangs on is there or, if it is going, nothing hangs on it any more."""
         if row.gone:
             return not any(services.hangs_on(each, row) for each in self.rows)
         if row.kind not in ("client", "tipjar") and self.records.client_id is None:
@@ -265,7 +265,7 @@ class _Round:
             raise PanelRefused("its name is none that we may use: nothing was done", True)
         if row.gone:
             self._remove(row)
-            # If the panel had nothing of it, its row goes all the same.
+            # Even if the panel had nothing of it: its row goes as well.
             self.records.begin_deleting()
             self._note_removed(row)
         elif self.records.is_to_be_away(row):
@@ -296,12 +296,12 @@ class _Round:
             self.lease.extend()
             Service.update(facts).where(this(row)).execute()
             if panel_id is not None:
-                # A password that was changed meanwhile is wanted still.
+                # A password that was changed meanwhile is still wanted.
                 Service.update(password_sealed=None).where(
                     this(row) & (Service.revision == row.revision)
                 ).execute()
             else:
-                # A shell user that is off: a password that waits for it is kept, others are void.
+                # A shell user that is off: unless a password waits for it, there is none to show.
                 Service.update(own_password_sealed=None).where(
                     this(row) & Service.password_sealed.is_null()
                 ).execute()
@@ -318,7 +318,7 @@ class _Round:
         with transaction():
             self.lease.extend()
             facts = _applied(row) | {"note": note, "password_sealed": None}
-            if not services.is_on(self.account, row):  # nobody got in
+            if not services.is_on(self.account, row):  # so no upload has shown that FTP works
                 facts["applied_at"] = row.applied_at or 0
             Service.update(facts).where(this(row)).execute()
             if is_done:
@@ -339,9 +339,9 @@ class _Round:
     def _note_failure(
         self, row: Service, text: str, permanent: bool, is_calm: bool = False
     ) -> None:
-        """`is_calm`: at first it is nothing to speak of."""
+        """`is_calm`: not worth a report until it has lasted FTP_COMES_SECONDS."""
         row.tries, row.tried_at, row.permanent = row.tries + 1, now(), permanent
-        # The earlier: the clock may have been wrong.
+        # The earlier one, in case of a wrong clock.
         row.failed_since = min(row.failed_since or row.tried_at, row.tried_at)
         is_news = not is_calm or row.failed_since <= now() - FTP_COMES_SECONDS
         level = logging.ERROR if permanent else logging.WARNING
@@ -363,7 +363,7 @@ class _Round:
         )
 
     def _note_closed(self) -> None:
-        """The panel has nothing of it any more: free its space, let its name rest, forget it."""
+        """The panel has nothing of it left: free its space, let its name rest, forget it."""
         while self._forget_some_orders():
             continue
         with transaction():
@@ -379,7 +379,7 @@ class _Round:
 
 
 def _applied(row: Service) -> dict:
-    """What is noted of a row that is as it is wanted."""
+    """The columns of a row that has just been applied."""
     return {
         "applied_revision": row.revision,
         "applied_at": now(),
@@ -395,17 +395,17 @@ def _is_due(row: Service) -> bool:
 
 
 def _try_at(row: Service) -> int:
-    """When a row that failed may be tried again: after seconds first, after minutes later."""
+    """When a failed row may be retried: after seconds at first, minutes later. 0: at once."""
     if not row.tries:
         return 0
     wait = RETRY_SECONDS_MAX if row.permanent else 2 ** min(row.tries, 10)
     at = row.tried_at + min(RETRY_SECONDS_MAX, wait)
-    # As in due_accounts: the clock was wrong.
+    # As in due_accounts: a wrong clock.
     return at if at <= now() + 2 * RETRY_SECONDS_MAX else 0
 
 
 def try_now(account_id: str) -> None:
-    """Let what failed be tried again at once, and not only after its wait."""
+    """Have what failed retried at once, without its wait."""
     with transaction():
         Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
             (Account.id == account_id) & Account.opened_at.is_null(False)

@@ -1,6 +1,6 @@
-"""What the panel has of an account's services: found, put right, created, deleted.
+"""An account's records at the panel: finding, correcting, creating and deleting them.
 
-Look first, create, update or delete second, look again. So a call may be repeated, and killed
+Look first; create, update or delete second; look again. So a call can be repeated, or killed
 anywhere, without harm.
 """
 
@@ -24,17 +24,18 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# Before a password that is kept as the panel has it: no typed one begins so.
+# Marks a password that is kept as the panel's hash of it. No typed one begins with this.
 KEPT = "\0"
 
 
 class Outdated(Exception):
-    """Something else is wanted by now, or the worker is to end."""
+    """The account has changed since it was read, or the worker is stopping."""
 
 
 class Records:
-    """Those of one account, for the holder of its lease. What is done to them raises PanelError,
-    Lost, and Outdated before something would be deleted that is wanted again.
+    """The records of one account, for the holder of its lease.
+
+    Changing them raises PanelError and Lost, and Outdated rather than delete what is wanted again.
     """
 
     def __init__(self, shop: Shop, account: Account, rows: list[Service], lease: Lease):
@@ -43,21 +44,21 @@ class Records:
         self.account = account
         self.rows = rows
         self.lease = lease
-        # Nobody has called the panel for this account before, so none of its records is ours.
+        # The panel was never called for this account before: it has no record of ours.
         self.is_first = account.leases == 1 and account.closing_at is None
         self.client_id: int | None = None
         self._group_id: int | None = None
 
     def may_use_its_name(self, row: Service) -> bool:
-        # One that is or was there (a shell user that is off) keeps it when the settings change, and
-        # nothing that is not our client's is ever deleted.
+        # A record that is or was there (a shell user that is off) keeps its name when the shop's
+        # settings change, and nothing that is not our client's is ever deleted.
         was_there = row.panel_id is not None or row.applied_at is not None
         return row.gone or was_there or services.is_ours(self.shop, self.account, row, self.rows)
 
     # -- one record --------------------------------------------------------------
 
     def make(self, row: Service) -> int:
-        """The id of the record that is there now as wanted: found, put right, or created."""
+        """Find, correct or create the record as wanted, and return its id."""
         found = None if self.is_first else self._look(row)
         added, password = None, None
         if found is None:
@@ -66,7 +67,7 @@ class Records:
             try:
                 added = self._create(row, password)
             except PanelRefused:
-                # Is it there already? By a race, or forgotten by a database restored from a backup.
+                # Is it there already, by a race or because a restored database has forgotten it?
                 found = self._look(row)
                 if found is None:
                     raise
@@ -87,7 +88,7 @@ class Records:
             raise PanelRefused(f"the panel has not kept {', '.join(sorted(different))}")
         id = ispconfig_records.record_id(row.kind, found)
         if isinstance(password, Hashed) and ispconfig_records.hash_of(row.kind, found) != password:
-            # It was hashed once more: nobody has a password that opens it.
+            # The panel has hashed the hash: no password opens it.
             password = self._generate_password(row)
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
         return id
@@ -99,12 +100,12 @@ class Records:
         return self.write(row, "added", self.panel.add, row.kind, self.client_id, fields, password)
 
     def is_to_be_away(self, row: Service) -> bool:
-        """Whether the panel is to have nothing of it as long as it is off."""
+        """Whether it is off and of a kind that the panel must not have while it is off."""
         kind = ispconfig_records.KINDS.get(row.kind)
         return bool(kind and kind.opens_when_off) and not services.is_on(self.account, row)
 
     def put_away(self, row: Service) -> None:
-        """As `remove`, of what is made again later: with the same password, as the panel has it."""
+        """Remove what will be made again, and keep the panel's hash of its password for then."""
         for record in self.ours(row):
             hashed = ispconfig_records.hash_of(row.kind, record)
             if hashed and row.password_sealed is None:
@@ -112,7 +113,7 @@ class Records:
         self.remove(row)
 
     def remove(self, row: Service) -> None:
-        """Delete what the panel has of the row, and look that it is gone."""
+        """Delete what the panel has of the row, and check that it is gone."""
         if self.client_id or row.panel_id:  # else nothing was ever made
             records = self.ours(row)
             for record in records:
@@ -122,19 +123,19 @@ class Records:
 
     def _delete(self, row: Service, record: dict) -> None:
         if row.gone or services.is_on(self.account, row):
-            self.check_wanted()  # again: what is deleted does not come back
+            self.check_wanted()  # once more: nothing brings back what is deleted
         self.begin_deleting()
         id = ispconfig_records.record_id(row.kind, record)
         self.write(row, "deleted", self.panel.delete, row.kind, id)
 
     def check_wanted(self) -> None:
-        """Raise Outdated when the account was changed since it was read."""
+        """Raise Outdated if the account has changed since it was read."""
         as_read = (Account.id == self.account.id) & (Account.revision == self.account.revision)
         if not Account.select(Account.id).where(as_read).exists():
             raise Outdated
 
     def begin_deleting(self) -> None:
-        """From the first deletion of a closing on, no payment takes it back."""
+        """Note a closing's first deletion: from now on no payment takes the closing back."""
         if self.account.closing_at is None or self.account.deleting_at is not None:
             return
         moment = now()
@@ -148,7 +149,7 @@ class Records:
         self.account.deleting_at = moment
 
     def write(self, row: Service, what: str, call: Callable, *arguments):
-        """One change at the panel or on the site: none after another worker has taken over."""
+        """Make one change at the panel or on the site, unless another worker has taken over."""
         self.lease.check()
         started = time.monotonic()
         answer = call(*arguments)
@@ -159,9 +160,10 @@ class Records:
     # -- what the panel has of it ------------------------------------------------
 
     def _look(self, row: Service, added: int | None = None) -> dict | None:
-        """The record of ours, and one only; None when there is none.
+        """Our record; None: there is none. Doubles are deleted first.
 
-        `added`: the id of the one that was just created.
+        `added`: the id of the record that was just created. Raises PanelRefused for doubles with
+        which the customer's data would go, or once both are deleted to be made again.
         """
         ours = self.ours(row, added)
         if len(ours) < 2:
@@ -171,7 +173,7 @@ class Records:
         doubles = [record for record in ours if record is not kept]
         self._report_doubles(row, doubles)
         if ispconfig_records.KINDS[row.kind].is_thing:
-            # Nobody has it yet, if it was added just now or in a try that did not come to its end.
+            # The customer does not have it yet if it was added just now or in an unfinished try.
             is_unfinished = row.failed_since is not None or self.account.ready_at is None
             is_fresh = added in ids or (row.applied_at is None and is_unfinished)
             if row.panel_id in ids or not is_fresh:
@@ -180,7 +182,7 @@ class Records:
                     "any of them goes what the customer has in it: make it one by hand",
                     True,
                 )
-            # The thing goes with the double: all of it is made anew.
+            # The thing goes with the double: delete both, and make it again.
             for record in doubles + [kept]:
                 self._delete(row, record)
             raise PanelRefused("the panel had it twice: it is made anew")
@@ -197,10 +199,10 @@ class Records:
         )
 
     def ours(self, row: Service, added: int | None = None) -> list[dict]:
-        """The records of this row that are our client's, the oldest first.
+        """The row's records that belong to our client, the oldest first.
 
-        Raises PanelRefused when the name is another client's alone, or our record has become
-        another's.
+        Raises PanelRefused when only another client has the name, or our record now belongs to
+        another client.
         """
         records = self.panel.find(row.kind, row.name)
         ids = [ispconfig_records.record_id(row.kind, record) for record in records]
@@ -219,7 +221,7 @@ class Records:
             )
         if row.panel_id and row.panel_id not in ids:
             renamed = self.panel.get(row.kind, row.panel_id)
-            # After a restore of the panel its number may be another's.
+            # After a restore of the panel its id may be another client's.
             if renamed and self._is_ours(renamed):
                 return [renamed, *ours]
         if others and not ours and not row.gone:
@@ -232,7 +234,7 @@ class Records:
         return self._group_id is not None and ispconfig_records.owner(record) == self._group_id
 
     def check_site(self) -> None:
-        """Nothing is hung on a site of another: after a restore its number may be anybody's."""
+        """Raise PanelRefused unless the site is ours: after a restore its id may be anybody's."""
         site = next(row for row in self.rows if row.kind == "site")
         records = self.ours(site)
         if site.panel_id not in [ispconfig_records.record_id("site", record) for record in records]:
@@ -243,7 +245,10 @@ class Records:
     # -- the client --------------------------------------------------------------
 
     def meet_client(self) -> None:
-        """Know our client by its name. Its number may be another's after a restore of the panel."""
+        """Find our client by its name: after a restore of the panel its id may be another's.
+
+        Raises PanelRefused when it was renamed.
+        """
         row = next((row for row in self.rows if row.kind == "client"), None)
         if row is None or not self.may_use_its_name(row):
             return
@@ -251,16 +256,18 @@ class Records:
         if login:
             self.client_id, self._group_id = login
         elif row.panel_id and self._has_our_site(row.panel_id):
-            # Everything is that one's: a second client could not even close the account.
+            # It has all the records: a second client could not even close the account.
             raise PanelRefused(
                 f"the client (id {row.panel_id}) was renamed: call it {row.name} again", True
             )
         if row.panel_id != self.client_id:
-            row.applied_revision = 0  # it is looked at before all that hangs on it
+            row.applied_revision = 0  # so it is looked at before all that hangs on it
 
     def know_client(self) -> None:
-        """As `meet_client`, unless it was met in this round. Raises Outdated when it is another by
-        now, or gone: then it is looked at before all that hangs on it.
+        """As `meet_client`, unless this round has met it.
+
+        Raises Outdated when it is another one by now, or gone, so that it is looked at before all
+        that hangs on it.
         """
         if self.client_id is not None:
             return
@@ -271,7 +278,7 @@ class Records:
             raise Outdated
 
     def client_is(self, client_id: int | None) -> None:
-        """Know it by what was made of it."""
+        """Go on with the client that was just applied."""
         if client_id != self.client_id:
             self.client_id, self._group_id = client_id, None
 
@@ -308,7 +315,7 @@ class Records:
         return client["id"]
 
     def _look_for_client(self, row: Service) -> dict | None:
-        """The whole client of ours; what was made half-way or twice is removed."""
+        """Our complete client; None: there is none. Half-made ones and doubles are deleted."""
         whole = []
         for client in self.panel.find_clients(row.name):
             if client["id"] == self.client_id or self.panel.group_id(client["id"]) is not None:
@@ -332,13 +339,13 @@ class Records:
         if self.panel.find_clients(row.name):
             raise PanelRefused("the panel has deleted the client and still shows it")
 
-    # -- what a record is to be --------------------------------------------------
+    # -- what a record should be -------------------------------------------------
 
     def id_of(self, kind: str) -> int | None:
         return next((row.panel_id for row in self.rows if row.kind == kind), None)
 
     def _fields(self, row: Service, id: int | None = None, found: dict | None = None) -> dict:
-        """`id`: the record's, if it is there; `found`: as it was before."""
+        """The record as it is wanted. `id`: its id, if it is there; `found`: as it is now."""
         settings = services.settings_of(row)
         if row.kind == "site":
             settings["letsencrypt"] = self._has_certificate(row, id, found)
@@ -358,7 +365,7 @@ class Records:
         return ispconfig_records.KINDS[row.kind].fields(wish)
 
     def _has_certificate(self, row: Service, id: int | None, found: dict | None) -> bool:
-        """Whether the site goes on having one, or asks for one now: each time counts."""
+        """Whether the site keeps its certificate, or asks for one now: each request counts."""
         if not certificates.is_wanted(row) or id is None:  # it is not served yet
             return False
         has_one = found is not None and ispconfig_records.has_certificate(found)
@@ -371,13 +378,13 @@ class Records:
         return has_one
 
     def _password(self, row: Service) -> str:
-        """The one that is wanted; when there is none, a generated one, kept before it is used."""
+        """The wanted password; if there is none, a generated one, stored before it is used."""
         if row.password_sealed:
             try:
                 password = self.shop.vault.unseal(row.password_sealed)
                 if password.startswith(KEPT):
                     return Hashed(password.removeprefix(KEPT))
-                if passwords.is_good(password):  # as each is, but for what was typed once
+                if passwords.is_good(password):  # all but some that were typed under older rules
                     return password
             except Unreadable:
                 logger.error("account %s: a password cannot be read", row.account_id)
@@ -390,7 +397,7 @@ class Records:
         return password
 
     def _keep_password(self, row: Service, password: str, is_shown: bool = False) -> None:
-        """Until the panel has it; not over one that the customer has chosen meanwhile."""
+        """Store it until the panel has it, unless the customer has chosen another meanwhile."""
         sealed = self.shop.vault.seal(password)
         facts = {"password_sealed": sealed} | ({"own_password_sealed": sealed} if is_shown else {})
         as_it_was = fn.COALESCE(Service.password_sealed, "") == (row.password_sealed or "")
@@ -401,7 +408,7 @@ class Records:
 
 
 def look_once_more(row: Service) -> None:
-    """Have a row done again whose record may be another by now."""
+    """Have a row applied again: its record may be another by now."""
     with transaction():
         wanted.look_now(row.account_id)
         Service.update(revision=Service.revision + 1).where(this(row)).execute()
