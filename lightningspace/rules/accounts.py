@@ -1,4 +1,4 @@
-"""An account as a whole: ready, its time and size, suspended, blocked, closed, forgotten."""
+"""An account as a whole: its start, time and size; suspending, blocking, closing, forgetting it."""
 
 import logging
 from contextlib import suppress
@@ -35,26 +35,26 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# So long a figure of the space used is good for, should the panel not tell a newer one.
+# How long a reported space figure counts when the panel tells no newer one.
 USE_KNOWN_SECONDS = 2 * 60 * 60
 FORGOTTEN_AT_ONCE = 500
-# What an order says of its customer, once it can bring nothing any more.
+# What an order says of its customer: wiped once the order is over.
 OF_CUSTOMER = ("username", "browser", "bolt11", "asked")
 
 
 def may_send(shop: Shop, account: Account) -> bool:
-    """Whether its mailboxes may: an hour's hosting is not a spam cannon."""
+    """Whether it may send mail: nobody should buy an hour's hosting for spam."""
     return ledger.paid_seconds(account) >= shop.config.mail_send_min_days * DAY
 
 
 def begin_paid_time(shop: Shop, account: Account) -> None:
-    """Let the paid time start once each of the first services was applied; twice is once.
+    """Start the paid time once each of the first services was applied; twice is once.
 
-    However long that took, and whatever of them is to be otherwise by now.
+    However long that took, and even if some of them have changed since.
     """
     if account.ready_at or account.closing_at:
         return
-    moment = max(now(), account.opened_at)  # the clock may have gone back
+    moment = max(now(), account.opened_at)  # the clock may have been set back
     waited = moment - account.opened_at
     waits = Service.select().where((Service.account == account.id) & Service.applied_at.is_null())
     with transaction():
@@ -76,7 +76,7 @@ def begin_paid_time(shop: Shop, account: Account) -> None:
         )
         if ready and shop.config.ftp_uploads:
             wanted.want_uploads(shop, account)
-        if ready:  # the receipts name the end as well
+        if ready:  # receipts name the end, too
             Order.update(ends_at=Order.ends_at + waited).where(
                 (Order.account == account.id) & Order.applied_at.is_null(False)
             ).execute()
@@ -85,7 +85,7 @@ def begin_paid_time(shop: Shop, account: Account) -> None:
 
 
 def too_small(shop: Shop, account: Account, size: Size) -> str | None:
-    """Why the account cannot have this size, for its owner: more is in use. None: it can."""
+    """Why the account cannot have this size, for its owner, who uses more; None: it can."""
     if size.space_mb < account.space_mb:
         if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
             return "We do not know yet how much space is used. Please try again in five minutes."
@@ -115,14 +115,15 @@ def renew(
     size: Size | None = None,
     at: int | None = None,
 ) -> None:
-    """Within a transaction that has locked it: give an account this holding, and this size.
+    """Within a transaction that has locked the account: give it this holding, and this size.
 
-    From now on, or from a moment on. With time left it is neither suspended nor closing any more.
+    `at`: from this moment on; None: from now on. With time left it is no longer suspended or
+    closing.
     """
     facts = ledger.columns(account, holding, at, has_other_size=size is not None)
     kept_until = ledger.kept_until(shop, account, facts["valued_at"], size is not None)
     facts |= {"calendar_at": now(), "last_call_at": None, "kept_until": kept_until}
-    # Before it is ready nothing melts away, whatever its end says.
+    # Before it is ready its time does not run, whatever its end says.
     if holding.seconds and (account.ready_at is None or facts["expires_at"] > now()):
         facts |= {"suspended_at": None, "closing_at": None}
     if size:
@@ -139,7 +140,7 @@ def renew(
     if account.space_mb != after.space_mb:
         kinds.update(services.SPLIT_PERCENT)
     if may_send(shop, account) != may_send(shop, after):
-        kinds.update(("mailbox", "site"))  # and PHP's mail()
+        kinds.update(("mailbox", "site"))  # the site for PHP's mail()
     if kinds:
         wanted.look_now(account.id)
         wanted.raise_revisions(account.id, *kinds)
@@ -155,14 +156,14 @@ def suspend(account_id: str) -> None:
 
 
 def resume(account_id: str) -> None:
-    """Switch on again what the customer had on. Twice is once."""
+    """Switch on again what the customer had switched on. Twice is once."""
     with transaction():
         wanted.touch(account_id, suspended_at=None)
         wanted.raise_revisions(account_id, *services.SWITCHED)
 
 
 def block(account_id: str, reason: str) -> None:
-    """Switch everything off, whatever is paid; the customer is shown the reason."""
+    """Switch everything off, whatever is paid, and show the customer the reason."""
     facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
     _block(account_id, facts)
 
@@ -181,8 +182,8 @@ def _block(account_id: str, facts: dict) -> None:
 def close(account_id: str, by_calendar: bool = False) -> None:
     """Want nothing of the account any more. Twice is once.
 
-    A payment takes it back, until the moment when the panel is told to delete. What the calendar
-    closes has had its last call: that tells it from what its owner closes.
+    A payment takes it back until the panel is told to delete something. Only an account that the
+    calendar closes has had a last call: that tells it from one that its owner closes.
     """
     facts = {"closing_at": now()} if by_calendar else {"closing_at": now(), "last_call_at": None}
     with suppress(wanted.AccountClosed), transaction():
@@ -192,7 +193,10 @@ def close(account_id: str, by_calendar: bool = False) -> None:
 
 
 def reopen(account_id: str) -> bool:
-    """Within a transaction: take the calendar's closing back, unless it has begun to delete."""
+    """Within a transaction: take back a closing by the calendar.
+
+    False: it is none, or its deleting has begun.
+    """
     facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
     reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
         (Account.id == account_id)
@@ -208,7 +212,7 @@ def reopen(account_id: str) -> bool:
 
 
 def check(account_id: str) -> None:
-    """Have every service looked at again, and put right what the panel has otherwise."""
+    """Have every service compared with the panel again, and corrected there."""
     with transaction():
         Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
             (Account.id == account_id) & Account.opened_at.is_null(False)
@@ -216,12 +220,12 @@ def check(account_id: str) -> None:
         wanted.raise_revisions(account_id, *services.KINDS)
 
 
-# A lost race for a name or a place is run again; the reads of the next round say what is gone.
+# How often a lost race is run again. The reads of the next round show what is gone.
 RACES = 20
 
 
 class NotClosed(NodeError):
-    """The node has not said that nobody can pay the account any more."""
+    """The node has not confirmed that nobody can pay for the account any more."""
 
     text = f"{NodeError.text} Nothing was closed. Please try again."
 
@@ -229,8 +233,8 @@ class NotClosed(NodeError):
 def close_account(shop: Shop, account: Account) -> bool:
     """Close an account once none of its invoices can be paid any more.
 
-    False, and nothing is closed, when a payment came or its end has moved since `account` was
-    read. Raises NotCertain and NotClosed; what was cancelled before stays so. Twice is once.
+    False: nothing was closed, as a payment came or its end has moved since `account` was read.
+    Raises NotCertain and NotClosed; invoices that were cancelled by then stay so. Twice is once.
     """
     try:
         return _close_unpaid(shop, account)
@@ -247,7 +251,7 @@ def _close_unpaid(shop: Shop, account: Account) -> bool:
         for order in unpaid_ones:
             if not invoices.cancel(shop, order) and not Order.get_by_id(order.token).released_at:
                 return False
-        # Strangers go on asking for invoices of tips meanwhile; what its owner orders stops it.
+        # Strangers may ask for new tip invoices meanwhile; a new order of the owner's stops it.
         unpaid_ones = list(order_book.unpaid_by_all(account.id).where(order_book.is_of_others()))
         if not unpaid_ones:
             break
@@ -269,7 +273,7 @@ def _close_within(account: Account) -> bool:
         return True
     if order_book.arriving(account.id).exists() or locked.expires_at != account.expires_at:
         return False
-    # Ordered, or switched on, meanwhile.
+    # An order was placed, or the offer switched on, meanwhile.
     if order_book.unpaid_by_all(account.id).exists() or not offers.is_off(account.id):
         raise invoices.NotCertain
     close(account.id)
@@ -280,10 +284,10 @@ def _close_within(account: Account) -> bool:
 
 
 def forget(shop: Shop, account: Account) -> bool:
-    """Within a transaction: delete an account of which the panel has nothing any more, free its
-    space and let its name rest. What stays are its payments, with amounts, dates and hashes.
+    """Within a transaction: delete an account of which the panel has nothing left, free its space
+    and let its name rest. Only its payments stay, with amounts, dates and hashes.
 
-    False, and nothing is done, when something was wanted of it since `account` was read.
+    False: nothing was done, as the account has changed since `account` was read.
     """
     last = Account.get_by_id(account.id)
     if last.revision != account.revision:
@@ -298,7 +302,7 @@ def forget(shop: Shop, account: Account) -> bool:
     Session.delete().where(Session.account == account.id).execute()
     Offer.update(account=None).where(Offer.account == account.id).execute()
     outbox.withdraw(account.id, "confirm")
-    # What is still to be sent, such as that it is deleted, the outbox deletes.
+    # The outbox deletes the notices that it still has to send, such as that of the deletion.
     is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()
     Notice.delete().where(is_over).execute()
     Account.delete().where(Account.id == account.id).execute()
@@ -306,7 +310,7 @@ def forget(shop: Shop, account: Account) -> bool:
 
 
 def _let_name_rest(shop: Shop, account: Account) -> None:
-    """The receipt of the hosting that had it may have it again before."""
+    """Reserve the name for the hosting's receipt while it rests."""
     opening = (Order.account == account.id) & (Order.kind == "open")
     order = Order.select(Order.payment_hash).where(opening).first()
     payment_hash = order.payment_hash if order else None
@@ -314,9 +318,9 @@ def _let_name_rest(shop: Shop, account: Account) -> None:
 
 
 def _forget_orders(account_id: str) -> None:
-    """Take its orders from the account.
+    """Detach its orders from the account.
 
-    One that can still be paid keeps its name and browser, for the payment opens it anew.
+    One that can still be paid keeps its name and browser: a payment opens the hosting anew.
     """
     its_own = Order.account == account_id
     is_over = Order.paid_at.is_null(False) & Order.applied_at.is_null(False)
@@ -327,10 +331,10 @@ def _forget_orders(account_id: str) -> None:
 
 
 def forget_some_orders(account_id: str) -> int:
-    """Within a transaction: take some orders that are over from an account that is being deleted,
-    and return how many that were. The one that opened it stays.
+    """Within a transaction: detach some finished orders from an account that is being deleted, and
+    return how many. The order that opened it stays.
 
-    All at once would hold up everybody who wants to write, for seconds.
+    All at once would hold up every other writer for seconds.
     """
     is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
     its_own = (Order.account == account_id) & (Order.kind != "open")

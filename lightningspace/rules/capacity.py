@@ -1,7 +1,7 @@
-"""The space of the servers: what is sold of it, and where there is room.
+"""The space of the servers: how much is sold, and where there is room.
 
-What nobody has paid for holds nothing. What was paid for is given, if need be beyond the capacity:
-then that server sells no more until it is back below.
+Unpaid orders hold nothing. Paid ones always get their space, if need be beyond a server's capacity:
+then it sells nothing until it is back below.
 """
 
 from peewee import fn
@@ -11,10 +11,10 @@ from lightningspace.shop import Shop
 
 
 def left_mb(shop: Shop) -> dict[int, int]:
-    """How much of each server is not sold; below 0 it is over its capacity.
+    """The MB of each server that are not sold; below 0: it is over its capacity.
 
-    Of a hosting counts what a customer buys and the jail of its SSH, which its quota leaves out and
-    which stays when SSH is switched off.
+    A hosting counts with the space bought and its SSH jail, which its quota leaves out and which
+    stays when SSH is switched off.
     """
     each = fn.SUM(Account.space_mb + shop.config.jail_mb)
     is_paid = Account.opened_at.is_null(False)
@@ -26,31 +26,32 @@ def left_mb(shop: Shop) -> dict[int, int]:
 
 
 def largest_mb(shop: Shop) -> int:
-    """The largest new hosting that can be sold now."""
+    """The largest new hosting that can be sold now, in MB."""
     return max(0, max(left_mb(shop).values(), default=0) - shop.config.jail_mb)
 
 
 def larger_mb(shop: Shop, account: Account) -> int:
-    """The largest size that can be sold to an account now: it stays on its server."""
+    """The largest size that an account can buy now, in MB: it stays on its server."""
     return account.space_mb + max(0, left_mb(shop)[account.server_id])
 
 
 def roomiest(shop: Shop) -> int:
-    """The server with the most left, of those that sell."""
+    """The id of the server with the most space left, of those that sell."""
     left, sells = left_mb(shop), Server.select(Server.id).where(Server.capacity_mb > 0)
-    # Where none sells any more, what was paid for has to go somewhere.
+    # If none sells any more, a paid hosting still has to go somewhere.
     ids = [server.id for server in sells] or list(left)
     return max(sorted(ids), key=left.get)
 
 
 def take_roomiest(shop: Shop) -> int:
-    """Within a transaction: as `roomiest`; others wait for what this one takes."""
+    """Within a transaction: as `roomiest`; others wait until this one has taken its space."""
+    # A write, so that others wait here.
     Server.update(capacity_mb=Server.capacity_mb).execute()
     return roomiest(shop)
 
 
 def problems(shop: Shop) -> list[str]:
-    """For the operator: which servers are over their capacity, and by how much."""
+    """For the operator: the servers that are over their capacity, and by how much."""
     left = left_mb(shop)
     sells = [server.id for server in Server.select(Server.id).where(Server.capacity_mb > 0)]
     return [

@@ -1,6 +1,6 @@
 """The kinds of service that a hosting is made of, one declaration each.
 
-What a kind's record looks like at the panel stands in `outside/ispconfig_records`.
+`outside/ispconfig_records` declares what the record of each looks like at the panel.
 """
 
 import re
@@ -19,8 +19,8 @@ from lightningspace.shop import Shop
 class Setting:
     """One setting of a service.
 
-    `first`: its value until somebody sets it. `as_kept`: for what may be written in more than one
-    way, how the panel keeps it; it raises ValueError.
+    `first`: its value until somebody sets it. `as_kept`: turns a value that can be written in
+    several ways into the one that the panel keeps, or raises ValueError.
     """
 
     first: object
@@ -28,7 +28,7 @@ class Setting:
     as_kept: Callable[[str], str] | None = None
 
     def kept(self, value: object) -> object:
-        """The value as it is stored. Raises ValueError for one that may not be."""
+        """The value as it is stored. Raises ValueError for one that is not allowed."""
         kept = self.as_kept(str(value)) if self.as_kept and value else value
         if not self.is_valid(kept):
             raise ValueError("not a value of this setting")
@@ -37,7 +37,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Part:
-    """Its part of the account's space. How much of it is used stands in accounts.used_…_mb."""
+    """A kind's part of the account's space; accounts.used_…_mb says how much of it is used."""
 
     percent: int
     name: str  # in the API, and in the name of that column
@@ -50,10 +50,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Connection:
-    """How a customer's programs connect to it. {host} and {user} stand for the real ones.
+    """How a customer's programs connect to a service. {host} and {user} are placeholders.
 
-    `name` and `facts`: for programs, over the API. `title`, `lines` and `commands`: for people, the
-    latter to be copied. `opens`: the kind that this user opens, if that is another one.
+    `name` and `facts`: for programs, over the API. `title`, `lines` and `commands`: for people, who
+    copy the commands. `opens`: the kind that this user gives access to, if that is another one.
     """
 
     name: str
@@ -83,21 +83,21 @@ class Kind:
     """A kind of service.
 
     title            what a customer calls it
-    hangs_on         the kinds without which it cannot be at the panel
+    hangs_on         the kinds that must be at the panel before it
     at_first         the name of the one that each new hosting has; None: it has none
-    may_be_called    whether a name is the account's, beside its other rows; None: `at_first` alone
+    may_be_called    whether the account may use a name, given its other rows; None: only `at_first`
     settings         what can be set, by name
     has_password
     has_switch       it can be switched off
     works_suspended  it stays on when the account is suspended or blocked
-    is_optional      the customer may have more or less of it
+    is_optional      customers can add and remove it
     is_address       it counts as one of the addresses that are included and paid for
-    is_domain        what hangs on it is named after it, behind an @, and goes with it
-    is_served        it works only once the web server was restarted
+    is_domain        what hangs on it has its name, alone or behind an @, and goes with it
+    is_served        it works only after a restart of the web server
     part             its part of the account's space; None: it has none
-    setting_name     what the settings call the one that a hosting has; None: it is not set there
+    setting_name     what the settings call the one of each hosting; None: it is not set there
     connection       None: no program connects to it
-    last             how late it comes in a round at the panel: 0 as soon as it can be made
+    last             how late it comes in a round at the panel; 0: as soon as it can be made
     """
 
     title: str
@@ -159,7 +159,7 @@ def _is_mail_domain(shop: Shop, account: Account, name: str, rows: list[Service]
 
 def _is_address(shop: Shop, account: Account, name: str, rows: list[Service]) -> bool:
     local, _, domain = name.partition("@")
-    # The panel takes no mailbox of a domain without mail, and a forward of it would do nothing.
+    # The panel refuses mailboxes of a domain without mail, and a forward of it would do nothing.
     has_mail = _is_mail_domain(shop, account, domain, rows) and domain in _names(
         rows, "mail_domain"
     )
@@ -203,7 +203,7 @@ def _is_wallet_address(value: object) -> bool:
 
 def _is_text(most: int) -> Callable[[object], bool]:
     def is_text(value: object) -> bool:
-        # JSON can name half a character, which no file can hold.
+        # JSON can hold half of a surrogate pair, which no file can.
         is_whole = isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
         return is_whole and len(value) <= most
 
@@ -234,7 +234,7 @@ SSH = Connection(
 )
 DATABASE = Connection(
     name="database",
-    # In the jail there is no socket, which `localhost` means to the database's own programs.
+    # The database's own programs take `localhost` for its socket, which the jail does not have.
     facts={
         "host": "localhost",
         "host_over_ssh": "127.0.0.1",
@@ -272,7 +272,7 @@ KINDS: dict[str, Kind] = {
             "php": Setting(True, _is_yes_or_no),
             "php_version": Setting(0, _is_php_version),
             "letsencrypt": Setting(False, _is_yes_or_no),
-            # What is no file is for index.php, as WordPress wants it.
+            # Requests for what is no file go to index.php, as WordPress needs it.
             "pretty_addresses": Setting(False, _is_yes_or_no),
             "redirect_to": Setting("", _is_redirect),
         },
@@ -307,7 +307,7 @@ KINDS: dict[str, Kind] = {
         is_optional=True,
         setting_name="ssh",
         connection=SSH,
-        last=1,  # the server makes its jail for half a minute
+        last=1,  # the server takes half a minute to make its jail
     ),
     "database_user": Kind(
         "Database user",
@@ -340,7 +340,7 @@ KINDS: dict[str, Kind] = {
         hangs_on=("client", "mail_domain"),
         at_first=_info,
         may_be_called=_is_address,
-        # None: its share of what the others leave.
+        # None: an equal share of what those with a quota leave.
         settings={"quota_mb": Setting(None, _is_quota)},
         has_password=True,
         is_optional=True,
@@ -361,15 +361,15 @@ KINDS: dict[str, Kind] = {
         hangs_on=("client", "site"),
         may_be_called=_is_site,
         settings={
-            # Where there is to be none, the row stands for what else is done over FTP.
+            # If there is to be no jar, the row stands for the other work over FTP.
             "is_there": Setting(True, _is_yes_or_no),
-            # Without its owner's title or text it has its own.
+            # Empty: the jar has a title and a text of its own.
             "title": Setting("", _is_text(tipjar.TITLE_MAX)),
             "text": Setting("", _is_text(tipjar.TEXT_MAX)),
             "amounts_sat": Setting([100, 1000, 10000], _are_amounts),
             "mode": Setting("site", ("site", "wallet").__contains__),
             "wallet_address": Setting(None, _is_wallet_address),
-            # Over his start page, once.
+            # Put it back over the owner's start page, once.
             "put_back": Setting(False, _is_yes_or_no),
         },
         last=2,  # it waits for FTP

@@ -1,6 +1,4 @@
-"""What has become of what is wanted: how far each service is, what fails, and which generated
-passwords are still to be seen.
-"""
+"""How far each wanted service is, what fails, and which generated passwords can still be shown."""
 
 import logging
 from dataclasses import dataclass
@@ -18,14 +16,14 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# What is known of the job queue of each server.
+# The fact that holds what is known of a server's job queue.
 QUEUE = "job queue of server {id}"
-# Where the panel does not tell how many jobs wait, they are taken for done after that.
+# If the panel does not tell how many jobs wait, they count as done after this time.
 UNTOLD_SECONDS = 3 * 60
 
 
 class ServiceState(StrEnum):
-    """WAITING: to be made. GOING: to be removed. APPLIED: the panel has it, and the server has not
+    """WAITING: to be made. GOING: to be removed. APPLIED: the panel has it, but the server has not
     carried it out yet. PROBLEM: it could not be made or changed.
     """
 
@@ -43,7 +41,7 @@ AT_REST = (ServiceState.LIVE, ServiceState.OFF)
 
 
 class Progress:
-    """What has become of the services of an account: `rows` are all that it has."""
+    """How far the services of an account are. `rows`: all of its services."""
 
     def __init__(self, account: Account, rows: list[Service]):
         self.account = account
@@ -54,12 +52,12 @@ class Progress:
         return queue_of(self.account.server_id)
 
     def summary(self) -> "Summary":
-        """Of all that the hosting is made of."""
+        """The summary of all services but the tip jar."""
         return Summary(services.beside_tip_jar(self.rows), self)
 
     def state(self, row: Service) -> ServiceState:
-        """going, waiting (to be made) or changing while it is not applied; then applied or
-        changing, until the server has carried it out; and live, or off.
+        """GOING, WAITING or CHANGING while it is not applied; then APPLIED (CHANGING, if it is to
+        be off) until the server has carried it out; then LIVE or OFF.
         """
         if not row.is_applied:
             if services.is_going(self.account, row):
@@ -70,14 +68,14 @@ class Progress:
         return ServiceState.LIVE if self._is_live(row) else ServiceState.APPLIED
 
     def told_state(self, row: Service) -> ServiceState:
-        """As `state`, for its owner; or problem, when it could not be made or changed."""
+        """As `state`, for its owner; PROBLEM: it could not be made or changed."""
         known = self.state(row)
         return ServiceState.PROBLEM if row.error and known in UNFINISHED else known
 
     def jobs_before(self) -> int | None:
-        """How many jobs its server has still to do until all that is applied is carried out.
+        """How many jobs its server must still do before all that is applied is carried out.
 
-        None: it is, or nobody has looked yet.
+        None: it is carried out, or nobody has looked yet.
         """
         applied = [
             row.applied_at
@@ -92,10 +90,10 @@ class Progress:
         upload = next((each for each in self.rows if each.kind == "tipjar"), None)
         if upload is None:
             return self._is_carried_out(row)
-        # Who got in after it was applied need not ask how long the queue is.
+        # An upload that got in after it was applied proves it, whatever the queue.
         if (upload.applied_at or 0) > row.applied_at:
             return True
-        # Where we cannot get in, of which the operator knows, nobody can say so.
+        # If our upload cannot get in, as the operator knows, only the queue can tell.
         return self._is_carried_out(row) and bool(upload.applied_at or upload.error)
 
     def _is_carried_out(self, row: Service) -> bool:
@@ -106,7 +104,7 @@ class Progress:
 
 
 def is_failing(row: Service) -> bool:
-    """Whether the panel has refused it, or not answered, since it was last as wanted."""
+    """Whether the panel has refused it, or not answered, since it was last applied."""
     return bool(row.error) and not row.is_applied
 
 
@@ -119,7 +117,7 @@ class Summary:
 
     @property
     def applied(self) -> int:
-        """How many the panel has as they are wanted."""
+        """How many are at the panel as wanted."""
         return sum(row.is_applied for row in self.rows)
 
     @property
@@ -133,12 +131,12 @@ class Summary:
 
     @property
     def is_being_applied(self) -> bool:
-        """Whether the panel is to be told of something, and has not refused it."""
+        """Whether something is still to be told to the panel, which has not refused it."""
         return any(not row.is_applied and not row.error for row in self.rows)
 
     @property
     def under_way(self) -> list[Service]:
-        """What is not as wanted yet, at the panel or at the server."""
+        """The services that are not as wanted yet, at the panel or at the server."""
         return [row for row in self.rows if self.known.state(row) not in AT_REST]
 
     @property
@@ -152,14 +150,14 @@ def queue_of(server_id: int) -> Queue:
 
 
 def look_at_queues(shop: Shop) -> None:
-    """Look how many jobs each server has to do, if something that was applied waits for them."""
-    for server in list(Server.select(Server.id)):  # one that sells no more has accounts still
+    """See how many jobs each server has to do, if something that was applied waits for them."""
+    for server in list(Server.select(Server.id)):  # one that sells no more still has accounts
         if _waits(server.id, queue_of(server.id).restarted_until):
             _look_at_queue(shop, server.id)
 
 
 def _waits(server_id: int, since: int) -> bool:
-    if not 0 < since <= now():  # not looked at yet, or by a clock that was wrong
+    if not 0 < since <= now():  # not looked at yet, or by a wrong clock
         return True
     rows = Service.select(Service.account).where(Service.applied_at >= since).distinct()
     here = (Account.id << [row.account_id for row in rows]) & (Account.server == server_id)
@@ -176,21 +174,21 @@ def _look_at_queue(shop: Shop, server_id: int) -> None:
     except Forbidden as error:
         logger.warning("the queue of server %d is not known: %s", server_id, error)
         queue.take_for_done(moment - UNTOLD_SECONDS)
-    except PanelError as error:  # not worth a warning: as the web server restarts, it is away
+    except PanelError as error:  # no warning: it is away whenever its web server restarts
         logger.info("the queue of server %d is not known: %s", server_id, error)
         return
-    # One look counts from the one before: not from that of another worker meanwhile.
+    # This look builds on the one before: it does not count if another worker has looked meanwhile.
     Fact.update(value=str(queue)).where((Fact.name == name) & (Fact.value == before)).execute()
 
 
 def failing() -> list[Service]:
-    """What the panel has refused or not answered; the longest first."""
+    """The services that the panel has refused or not answered for, the longest first."""
     since = Service.failed_since.is_null(False)
     return list(Service.select().where(since).order_by(Service.failed_since))
 
 
 def problems() -> list[Service]:
-    """Of what fails: what no retry cures, and what has failed for a day."""
+    """The failing services that no retry cures, or that have failed for a day."""
     return [row for row in failing() if row.permanent or row.failed_since <= now() - DAY]
 
 
@@ -198,7 +196,7 @@ def problems() -> list[Service]:
 
 
 def wipe_shown_passwords() -> None:
-    """Forget generated passwords a day after they opened something."""
+    """Forget generated passwords a day after they began to work."""
     seen = now() - DAY
     initial = Account.select(Account.id).where(
         Account.password_sealed.is_null(False) & (Account.ready_at <= seen)
@@ -217,7 +215,7 @@ def wipe_shown_passwords() -> None:
 
 
 def forget_passwords(account_id: str, seen_at: int) -> None:
-    """Wipe the generated passwords that a page of `seen_at` could show: they were noted."""
+    """Wipe the generated passwords that a page could show at `seen_at`: they were noted."""
     is_ready = Account.update(password_sealed=None).where(
         (Account.id == account_id) & (Account.ready_at <= seen_at)
     )

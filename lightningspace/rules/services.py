@@ -1,4 +1,4 @@
-"""The services of an account: what its rows say, by the rules of their kinds."""
+"""The services of an account: questions about its rows, answered by the rules of their kinds."""
 
 import json
 
@@ -18,7 +18,7 @@ ADDRESSES = tuple(name for name, kind in KINDS.items() if kind.is_address)
 CONNECTIONS = {name: kind.connection for name, kind in KINDS.items() if kind.connection}
 # How the space of an account is split.
 SPLIT_PERCENT = {name: kind.part.percent for name, kind in KINDS.items() if kind.part}
-# What the settings call the switches and passwords of the services that each hosting has once.
+# The names, in the settings, of the switches and passwords of services that a hosting has once.
 SETTING_SWITCHES = {
     kind.setting_name: name for name, kind in KINDS.items() if kind.setting_name and kind.has_switch
 }
@@ -30,11 +30,8 @@ SETTING_PASSWORDS = {
 _PLACE = {name: place for place, name in enumerate(KINDS)}
 
 
-# -- questions -----------------------------------------------------------------------
-
-
 def of_account(account_id: str) -> list[Service]:
-    """In the order in which the panel can take them."""
+    """The account's services, in the order in which the panel can take them."""
     rows = Service.select().where(Service.account == account_id)
     return sorted(rows, key=lambda row: (_PLACE[row.kind], row.name))
 
@@ -62,17 +59,17 @@ def hangs_on(row: Service, other: Service) -> bool:
 
 
 def is_on(account: Account, row: Service) -> bool:
-    """Whether a service is to work: the customer's switch, unless suspended or blocked."""
+    """Whether a service should work: as the customer's switch says, unless suspended or blocked."""
     return row.active and account.suspended_at is None and account.blocked_at is None
 
 
 def is_going(account: Account, row: Service) -> bool:
-    """Whether it is to be removed: by itself, or with its account."""
+    """Whether it is to be removed, alone or with its account."""
     return row.gone or account.closing_at is not None
 
 
 def space_mb(account: Account) -> dict[str, tuple[int | None, int]]:
-    """Of each part of the space, by its kind: the MB used (None: not known yet) and bought."""
+    """The MB used (None: not known yet) and bought of each part of the space, by kind."""
     parts = {name: kind.part for name, kind in KINDS.items() if kind.part}
     return {
         kind: (getattr(account, part.column), account.space_mb * part.percent // 100)
@@ -83,7 +80,7 @@ def space_mb(account: Account) -> dict[str, tuple[int | None, int]]:
 def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int | None:
     """Its part of the account's space; None: its kind has none.
 
-    The panel takes 0 for unlimited, so it is at least 1.
+    At least 1: to the panel 0 means unlimited.
     """
     if row.kind not in SPLIT_PERCENT:
         return None
@@ -93,10 +90,10 @@ def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int | None:
 
 
 def mailbox_quotas_mb(space_mb: int, rows: list[Service]) -> dict[str, int]:
-    """What each mailbox has, by its name: all of them share one part of the account's space.
+    """The quota of each mailbox, by its name: they share one part of the account's space.
 
-    Those with a quota of their own have that (less, if all of them together would be above the
-    part), and the others share what is left.
+    Those with a quota of their own get that (less, if those quotas together exceed the part), and
+    the others share what is left.
     """
     part = space_mb * SPLIT_PERCENT["mailbox"] // 100
     mailboxes = [row for row in rows if row.kind == "mailbox" and not row.gone]
@@ -110,25 +107,25 @@ def mailbox_quotas_mb(space_mb: int, rows: list[Service]) -> dict[str, int]:
 
 
 def mail_left_mb(space_mb: int, others: list[Service]) -> int:
-    """What one mailbox's own quota can be at most, beside the own quotas of `others`."""
+    """The largest own quota that a mailbox can have beside the own quotas of `others`."""
     own = [settings_of(row)["quota_mb"] or 0 for row in others if not row.gone]
     return max(0, space_mb * SPLIT_PERCENT["mailbox"] // 100 - sum(own))
 
 
 def mail_domains(shop: Shop, account: Account, rows: list[Service]) -> list[str]:
-    """Where an address can be added; the hosting's own first."""
+    """The domains in which an address can be added, the hosting's own first."""
     own = hostnames.site_name(shop, account.username)
     there = [row.name for row in rows if row.kind == "mail_domain" and row.active and not row.gone]
     return sorted(there, key=lambda name: (name != own, name))
 
 
 def new_password(shop: Shop, row: Service) -> str | None:
-    """A generated password to show: once the panel has it, and until it is noted."""
+    """The generated password to show, once the panel has it and until the customer has noted it."""
     return unsealed(shop, row.own_password_sealed) if row.password_sealed is None else None
 
 
 def unsealed(shop: Shop, sealed: str | None) -> str | None:
-    """A password to show; None when there is none, or none that can be read."""
+    """A password to show; None: there is none, or it cannot be read."""
     try:
         return shop.vault.unseal(sealed) if sealed else None
     except Unreadable:
@@ -136,9 +133,9 @@ def unsealed(shop: Shop, sealed: str | None) -> str | None:
 
 
 def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> bool:
-    """Whether a name may reach the panel: ours by the prefix, or of a domain of the account.
+    """Whether a name may reach the panel: it has our prefix, or a domain of the account.
 
-    The panel knows no reserved names, and would drop a system database for who asked.
+    The panel knows no reserved names: it would drop even a system database on request.
     """
     if not names.RULE.fullmatch(account.username or ""):
         return False
@@ -146,7 +143,7 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
 
 
 def addresses_allowed(shop: Shop, account: Account) -> int:
-    """How many mailboxes and forwards it may have together."""
+    """How many mailboxes and forwards together it may have."""
     return prices.ADDRESSES.allowed(shop.config, account)
 
 
@@ -155,7 +152,7 @@ def domains_allowed(shop: Shop, account: Account) -> int:
 
 
 def redirected_names(shop: Shop, rows: list[Service]) -> list[str]:
-    """What a redirect of the site is of: Apache is told the site's own name, nginx none."""
+    """The names that a redirect of the site covers: with Apache the site's own, with nginx all."""
     kinds = ("site", "alias") if shop.config.walls == walls.NGINX else ("site",)
     return [row.name for row in rows if row.kind in kinds and not row.gone]
 
@@ -166,12 +163,12 @@ def has_php(account_id: str) -> bool:
 
 
 def beside_tip_jar(rows: list[Service]) -> list[Service]:
-    """What a hosting is made of. What is put on its site comes later, and may wait for FTP."""
+    """All but the tip jar, which comes later and may wait for FTP."""
     return [row for row in rows if row.kind != "tipjar"]
 
 
 def checked(kind: str, settings: dict) -> str:
-    """The settings as they are stored. Raises ValueError for one that may not be."""
+    """The settings as they are stored. Raises ValueError for one that is not allowed."""
     return json.dumps({name: _kept(kind, name, value) for name, value in settings.items()})
 
 
@@ -184,13 +181,13 @@ def _kept(kind: str, name: str, value: object) -> object:
 
 
 def excludes(there: Service, new: Service) -> bool:
-    """Whether the two cannot both be: an address is a mailbox or a forward."""
+    """Whether the two exclude each other: an address is either a mailbox or a forward."""
     are_addresses = KINDS[there.kind].is_address and KINDS[new.kind].is_address
     return there.name == new.name and (there.kind == new.kind or are_addresses)
 
 
 def goes_along(row: Service, removed: Service) -> bool:
-    """Whether `row` goes when `removed` does: a domain takes its mail and addresses along."""
+    """Whether `row` goes when `removed` does: a domain takes its mail and addresses with it."""
     if not KINDS[removed.kind].is_domain:
         return (row.kind, row.name) == (removed.kind, removed.name)
     own = _PLACE[row.kind] >= _PLACE[removed.kind]

@@ -1,4 +1,4 @@
-"""How an order stands for whoever asks: what its page, its fragment and the API say of it."""
+"""How an order stands, for whoever asks: what its page, its fragment and the API say of it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,8 +11,8 @@ from lightningspace.shop import Shop
 
 
 class Stage(StrEnum):
-    """As `OrderState`, with the ways of a paid order: a new hosting is set up (PAID) until it is
-    READY; more for an existing one is RENEWING until that is RENEWED.
+    """As `OrderState`, with the stages of a paid order: that of a new hosting is PAID until it is
+    READY; that for an existing one is RENEWING until it is RENEWED.
 
     LATE: the payment came when its hosting was being deleted.
     """
@@ -46,15 +46,15 @@ STRANGER = Asker()
 
 @dataclass(frozen=True)
 class Standing:
-    """What whoever asks may know of an order.
+    """What the asker may know of an order.
 
-    `waits`: it changes by itself. `is_owners`: he is logged in to the account that it is for.
-    `is_mine`: he may cancel it, and is told the names in it. `message`: of a tip, for its giver.
+    `waits`: it will change by itself. `is_owners`: the asker is logged in to its account.
+    `is_mine`: he may cancel it and see the names in it. `message`: of a tip, for its giver.
     `setup`: how far a new hosting is, once it is paid.
 
-    Of a top-up, while its hosting exists: `site`; `tells_end`, whether he may know until when that
-    is paid; `worth_seconds`, how long this money keeps it. (How much time was bought would tell the
-    end, near the horizon.)
+    For a top-up, while its hosting exists: `site`; `tells_end`, whether the asker may know until
+    when that is paid; `worth_seconds`, how long this money keeps it. (Near the horizon the time
+    bought would give away the end.)
     """
 
     order: Order
@@ -75,7 +75,7 @@ class Standing:
         return self.is_mine and self.state in CAN_BE_CANCELLED
 
     def if_paid(self, shop: Shop) -> quotes.Quote | None:
-        """What paying it now would lead to; None: nothing any more, or he may not know."""
+        """What paying it now would lead to; None: nothing, or the asker may not know."""
         order, is_told = self.order, self.tells_end or self.order.kind != "topup"
         if order.kind == "open" or order.account is None or not is_told:
             return None
@@ -115,9 +115,9 @@ def stage(order: Order) -> Stage:
 
 def _waits(order: Order, state: Stage) -> bool:
     if state == Stage.LATE:
-        return order.kind != "topup"  # which opens no hosting anew
+        return order.kind != "topup"  # a top-up opens no hosting anew
     if state == Stage.CHECKING:
-        return order.released_at is None  # else nobody will ever know
+        return order.released_at is None  # otherwise nobody will ever know
     return state in (Stage.UNPAID, Stage.PAID, Stage.RENEWING)
 
 

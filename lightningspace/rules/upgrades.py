@@ -1,4 +1,4 @@
-"""Existing hostings follow an upgrade of the shop, or a change of its settings."""
+"""Bringing existing hostings up to date after an upgrade of the shop, or new settings."""
 
 import hashlib
 import json
@@ -9,26 +9,26 @@ from lightningspace.base.models import Account, Fact, Service, lock_account, tra
 from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
-# The fact that says how far the services of a kind are: a version, and the last account's id.
+# The fact that says how far a kind's services are: a version, and the id of the last account.
 UP_TO_DATE = "{kind} up to date"
-# Accounts in one pass; there is one each minute.
+# Accounts in one pass; there is a pass each minute.
 UPGRADED_AT_ONCE = 50
 # Comes after every account's id, which is hexadecimal.
 ALL_OF_THEM = "~"
 
 
 def bring_up_to_date(shop: Shop) -> int:
-    """Have sites, mailboxes and tip jars written anew where an older version, or other settings,
-    wrote them; return the number of accounts taken up.
+    """Have sites, mailboxes and tip jars that come from an older version or other settings written
+    anew; return how many accounts were taken up.
 
     A few at a time, in the order of their ids, so that the panel has time for other work. Several
-    workers may do it at once.
+    workers may call it at once.
     """
     return sum(_bring_up_to_date(shop, kind, version) for kind, version in _versions(shop).items())
 
 
 def _versions(shop: Shop) -> dict[str, str]:
-    """Of each kind of service a hash of all that decides what is written for it."""
+    """For each kind of service, a hash of all that decides what is written for it."""
     config = shop.config
     written: dict[str, list] = {"mailbox": [config.mail_send_min_days]}
     written["site"] = [config.mail_send_min_days, walls.OPEN_BASEDIR, walls.NO_MAIL]
@@ -51,7 +51,7 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
             after = ""
         elif after == ALL_OF_THEM:
             return 0
-        # An account that is still being opened may have the site of the older version already.
+        # An account that is still being opened may already have the older version's site.
         is_there = Account.ready_at if kind == "tipjar" else Account.opened_at
         rows = Account.select(Account.id, Account.username).where(
             is_there.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
@@ -73,8 +73,8 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
 
 
 def _take_up_uploads(shop: Shop, account: Account) -> None:
-    """In older versions an account without a tip jar had no row, and a row that was going meant
-    that its jar was to be removed.
+    """Add the row that accounts without a tip jar did not have in older versions, and keep the one
+    that meant, when it was going, that its jar was to be removed.
     """
     wanted.want_upload_row(shop, account, has_jar=False)
     Service.update(gone=False, settings=json.dumps({"is_there": False})).where(

@@ -1,7 +1,7 @@
-"""What should be: the services that an account owns, and every change of them.
+"""What should be: the services that an account owns, and every change to them.
 
-Each change is rows in one transaction: it raises the revision of the rows that the panel now
-has otherwise, and of their account. `reconcile.account` then makes the panel match.
+A change is one transaction. It raises the revision of the account and of each row that the panel
+must now be told of; `reconcile.account` then makes the panel match.
 """
 
 import json
@@ -18,12 +18,12 @@ from lightningspace.rules import hostnames, services
 from lightningspace.rules.kinds import KINDS
 from lightningspace.shop import Shop
 
-# How often it is looked whether a domain leads here by now, if its site has a certificate.
+# How often to check whether a domain points here yet, if its site has a certificate.
 ADDRESS_SECONDS = 60 * 60
 
 
 class AccountClosed(Refusal):
-    """The account is closed or closing: nothing can be wanted of it any more."""
+    """The account is closed or closing: it cannot be changed any more."""
 
     code = "closing"
     text = "This hosting is being closed: nothing of it can be changed any more."
@@ -63,7 +63,7 @@ class NoneLeft(Refusal):
 def want_all(shop: Shop, account: Account, password: str, is_generated: bool = False) -> None:
     """Within a transaction: want every service of a new account, with one password for all.
 
-    A generated one is shown beside each service.
+    A generated password is shown beside each service.
     """
     at_first = {name: kind for name, kind in KINDS.items() if kind.at_first}
     for name, kind in at_first.items():
@@ -80,9 +80,9 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
 
 @contextmanager
 def change(account_id: str) -> Iterator[Account]:
-    """A transaction of what an account's owner wants. Raises AccountClosed and AccountNotReady.
+    """A transaction for a change by an account's owner. Raises AccountClosed and AccountNotReady.
 
-    What fails, or is changed over and over, would put off the start of the paid time.
+    Not before it is ready: a failing or endlessly repeated change could delay its paid time.
     """
     with transaction():
         account = touch(account_id)
@@ -102,7 +102,7 @@ def touch(account_id: str, **facts) -> Account:
 
 
 def raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
-    """How many rows are to be looked at again, with no wait for what failed before."""
+    """Have these rows looked at again, failed ones without their wait; return how many."""
     rows = (Service.account == account_id) & (Service.kind << kinds)
     for column, value in which.items():
         rows &= getattr(Service, column) == value
@@ -114,7 +114,7 @@ def raise_revisions(account_id: str, *kinds: str, **which: str) -> int:
 
 
 def want_uploads(shop: Shop, account: Account) -> None:
-    """Within a transaction: want on the site of a new account what we put there over FTP."""
+    """Within a transaction: want what we put on a new account's site over FTP."""
     want_upload_row(shop, account, shop.config.tip_jars)
     look_now(account.id)
 
@@ -129,13 +129,13 @@ def want_upload_row(shop: Shop, account: Account, has_jar: bool) -> None:
 
 
 def renew_tip_jar(account_id: str) -> None:
-    """Within a transaction: what the jar says of the shop is otherwise."""
+    """Within a transaction: put the tip jar up again; what it says of the shop has changed."""
     if raise_revisions(account_id, "tipjar"):
         look_now(account_id)
 
 
 def look_now(account_id: str) -> None:
-    """Within a transaction: have an account reconciled, whatever has become of it."""
+    """Within a transaction: have an account reconciled now, even a closing one."""
     Account.update(revision=Account.revision + 1, reconcile_at=now()).where(
         Account.id == account_id
     ).execute()
@@ -147,10 +147,10 @@ def look_now(account_id: str) -> None:
 def add(
     shop: Shop, account_id: str, kind: str, name: str, password: str | None = None, **settings
 ) -> None:
-    """Want one more service. A domain (alias) must have been proven to be the customer's before.
+    """Want one more service. A domain (alias) must have been proven to be the customer's.
 
     `password` None: one is generated and shown. Raises NameInUse, NoneLeft, AccountClosed and
-    AccountNotReady, and ValueError for a name or setting that may not be.
+    AccountNotReady, and ValueError for a name or setting that is not allowed.
     """
     facts = {
         "settings": services.checked(kind, KINDS[kind].first_settings() | settings),
@@ -187,13 +187,13 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
         raise NoneLeft
     if not raise_revisions(account.id, row.kind, name=row.name):
         Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
-    # One that was to be removed is wanted again.
+    # Also of a row that was to be removed: it is wanted again.
     Service.update(facts).where(services.this(row)).execute()
     _share_anew(account.id, row.kind)
 
 
 def remove(account_id: str, kind: str, name: str) -> None:
-    """Want a service no more, nor what hangs on it.
+    """Want a service, and what hangs on it, no longer.
 
     Raises AccountClosed, AccountNotReady, UnknownService and ValueError.
     """
@@ -206,7 +206,7 @@ def remove(account_id: str, kind: str, name: str) -> None:
 
 
 def let_domain_go(account_id: str, name: str) -> None:
-    """Remove its alias, and mail with it."""
+    """Remove the domain's alias, and its mail with it."""
     with change(account_id):
         _let_go(account_id, _find(account_id, "alias", name))
 
@@ -224,13 +224,13 @@ def _let_go(account_id: str, row: Service) -> None:
 def configure(account_id: str, kind: str, name: str, **settings) -> None:
     """Change some settings.
 
-    Raises AccountClosed, AccountNotReady, UnknownService, and ValueError for a wrong one.
+    Raises AccountClosed, AccountNotReady, UnknownService, and ValueError for a wrong setting.
     """
     with change(account_id):
         row = _find(account_id, kind, name)
         before = services.settings_of(row)
         changed = services.checked(kind, before | settings)
-        # What was said of a certificate was of the one that was wanted before.
+        # The note was about the certificate as it was wanted before.
         facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
         Service.update(settings=changed, **facts).where(services.this(row)).execute()
         raise_revisions(account_id, kind, name=name)
@@ -238,11 +238,11 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
         if kind == "site" and settings.get("letsencrypt"):
             _look_for_addresses(account_id)
         if settings.get("php", before.get("php")) != before.get("php"):
-            raise_revisions(account_id, "tipjar")  # another page stands in for it, or none any more
+            raise_revisions(account_id, "tipjar")  # without PHP another page takes its place
 
 
 def _look_for_addresses(account_id: str) -> None:
-    """Whether its domains lead here matters from now on."""
+    """Check sooner whether its domains point here: from now on it matters."""
     moment = now()
     Domain.update(look_at=moment).where(
         (Domain.account == account_id) & (Domain.look_at > moment + ADDRESS_SECONDS)
@@ -302,6 +302,6 @@ def _sealed(shop: Shop, password: str | None) -> dict:
 
 
 def _share_anew(account_id: str, kind: str) -> None:
-    """Mailboxes share the space for mail: one more or less changes the quota of each."""
+    """Mailboxes share the space for mail: one more or one less changes everyone's quota."""
     if kind == "mailbox":
         raise_revisions(account_id, "mailbox")
