@@ -19,7 +19,7 @@ from lightningspace.base.settings import ConfigError, Group, Made
 DEAREST_MSAT = 10**14  # a thousand bitcoin
 
 
-# -- the defaults that are made --------------------------------------------------------
+# -- computed defaults -----------------------------------------------------------------
 
 
 def _sender(given: Mapping[str, Any], instance: Path) -> str:
@@ -28,7 +28,7 @@ def _sender(given: Mapping[str, Any], instance: Path) -> str:
 
 
 def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
-    """The key that was made at the first start."""
+    """The key in our own file, made at the first start."""
     path = instance / "secret-key"
     if not path.exists():
         _make_secret(path)
@@ -36,7 +36,7 @@ def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
 
 
 def _make_secret(path: Path) -> None:
-    # Written beside, then linked: two programs that start together end with one whole key.
+    # Written to a draft, then linked: two programs that start together end up with one whole key.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32) + "\n")
@@ -77,9 +77,9 @@ LIMITS = Group(
     "`minute`, `hour` and `day`. A network is one IPv4 address, or one IPv6 /48, which is as much "
     "as a provider gives to one customer.\n\n"
     "An `_OVERALL` limit is shared by all networks. Once it is used up, the networks that used "
-    "most of it are refused; any other goes on until it has had its share (the limit, divided by "
-    "the networks that have had something in that span), and has at least one. A refused request "
-    "counts for nobody.",
+    "most of it are refused; any other may go on until it has used its share: the limit divided by "
+    "the number of networks that have used some of it in that span, and at least one. A refused "
+    "request counts for nobody.",
 )
 
 VERIFY_TLS = "`true`, `false`, or a file with the CA certificates to trust."
@@ -91,15 +91,15 @@ class Config:
 
     public_url: str = THE_SHOP.setting(
         parsers.public_url,
-        "The shop's own address, such as `https://shop.example`. `http://` is accepted for this "
-        "machine and `.onion` alone.",
+        "The shop's own address, such as `https://shop.example`. `http://` is accepted only for "
+        "this machine and `.onion`.",
     )
     base_domain: str = THE_SHOP.setting(
         parsers.host, "The domain of the sites: a customer gets `<name>.<BASE_DOMAIN>`."
     )
     reserved_names: tuple[str, ...] = THE_SHOP.setting(
         list_of(parsers.matching("[a-z0-9-]{1,63}")),
-        "Names that are not sold, such as `oak,mars`. The hosts in these settings are never sold.",
+        "Names not to sell, such as `oak,mars`. Hosts in these settings are never sold.",
         "",
     )
     database_url: str = THE_SHOP.setting(
@@ -122,11 +122,11 @@ class Config:
     lightning_rpc: str = LIGHTNING.setting(parsers.text, "The path of lightningd's RPC socket.")
     label_prefix: str = LIGHTNING.setting(
         parsers.matching(r"[a-z0-9-]{1,40}-"),
-        "Begins the label of each of our invoices, which tells them from others at the node.",
+        "The prefix of our invoices' labels, which tells them from others at the node.",
         "lightning-space-",
     )
     invoice_minutes: int = LIGHTNING.setting(
-        whole(2, 24 * 60), "How many minutes an invoice can be paid and its price holds.", "15"
+        whole(2, 24 * 60), "For how many minutes an invoice can be paid at its price.", "15"
     )
 
     panel_url: str = SERVERS.setting(
@@ -139,7 +139,7 @@ class Config:
     )
     panel_prefix: str = SERVERS.setting(
         parsers.panel_prefix,
-        "Begins every name that we make in ISPConfig, which tells ours from others.",
+        "The prefix of every name that we make in ISPConfig, which tells ours from others.",
         "ls_",
     )
     panel_server_id: tuple[int, ...] = SERVERS.setting(
@@ -153,33 +153,33 @@ class Config:
     )
     jail_mb: int = SERVERS.setting(
         whole(0, 10**6),
-        "The MB that the SSH jail of one hosting takes on the server, on top of what is sold.",
+        "How many MB the SSH jail of a hosting takes on the server, on top of what is sold.",
         "146",
     )
     server_hosts: dict[int, str] = SERVERS.setting(
         list_of(parsers.host),
-        "The host names for FTP, SSH and mail, one for each id in `PANEL_SERVER_ID`: those in the "
-        "servers' certificates. Empty: each site's own name.",
+        "The host names for FTP, SSH and mail, as in the servers' certificates: one for each id in "
+        "`PANEL_SERVER_ID`. Empty: each site's own name.",
         "",
         for_each_server="host name",
     )
     walls: str = SERVERS.setting(
         one_of(*walls.MODES),
-        "What keeps the customers of a server apart. `narrow`: Apache, whose `.htaccess` may say "
-        "little; `mpm_itk`: Apache serves each site as its customer, and `.htaccess` keeps its "
-        "power; `nginx`: there is no `.htaccess`. See [hosting-server.md](hosting-server.md).",
+        "What keeps the customers of a server apart. `narrow`: Apache, which allows little in "
+        "`.htaccess`; `mpm_itk`: Apache serves each site as its customer, and allows everything in "
+        "`.htaccess`; `nginx`: no `.htaccess`. See [hosting-server.md](hosting-server.md).",
         walls.NARROW,
     )
     walls_check: str = SERVERS.setting(
         one_of("never", "weekly"),
         "`weekly`: the worker attacks the servers as `flask --app wsgi walls` does, and `problems` "
-        "tells what is open.",
+        "lists what is open.",
         "never",
     )
     worker_threads: int = SERVERS.setting(
         whole(1, 64),
-        "How many new hostings the worker sets up at the same time. Half as many changes and half "
-        "as many uploads go on beside them.",
+        "How many new hostings the worker sets up at the same time, beside half as many changes "
+        "and half as many uploads.",
         "10",
     )
 
@@ -196,38 +196,38 @@ class Config:
         whole(1, 10_000), "Mailboxes and forwards, counted together, in every hosting.", "5"
     )
     price_msat_per_address_day: int = PRICES.setting(
-        whole(0, 10**9), "A day of each mailbox or forward more than that.", "1000"
+        whole(0, 10**9), "A day of each further mailbox or forward.", "1000"
     )
     domains_included: int = PRICES.setting(
         whole(0, 10_000), "Domains of their own that customers may use with every hosting.", "1"
     )
     price_msat_per_domain_day: int = PRICES.setting(
-        whole(0, 10**9), "A day of each domain more than that.", "1000"
+        whole(0, 10**9), "A day of each further domain.", "1000"
     )
 
     grace_days: int = TIME.setting(
         whole(0, 3_650),
-        "How many days a hosting is kept after its paid time, at most. It is never kept longer "
-        "than the time that was bought since it was last over, but for an hour at least.",
+        "How many days a hosting is kept, at most, after its paid time is over. It is kept no "
+        "longer than the time bought since it was last over, but at least an hour.",
         "14",
     )
-    # At least the longest order and its month.
+    # At least the longest order, and a month.
     horizon_days: int = TIME.setting(
         whole(760, 36_500),
-        "How many days ahead time can be paid. What is paid beyond that stays as credit, and "
+        "How many days ahead time can be paid for. What is paid beyond that stays as credit, and "
         "becomes time as the days go by.",
         "1095",
     )
     sweep_limit: int = TIME.setting(
         whole(1, 100),
-        "How much may be closed in an hour beyond ten accounts, in percent of what was paid for "
-        "all.",
+        "Ten accounts may be closed in an hour, and more until they make up this percentage of "
+        "what was paid for all accounts.",
         "10",
     )
     mail_send_min_days: int = TIME.setting(
         whole(0, 36_500),
-        "From how many paid days on mailboxes and PHP may send mail, so that nobody buys an hour "
-        "for spam.",
+        "How many days must be paid before mailboxes and PHP may send mail, so that nobody buys an "
+        "hour for spam.",
         "30",
     )
     name_quarantine_days: int = TIME.setting(
@@ -267,14 +267,14 @@ class Config:
 
     ftp_uploads: bool = UPLOADS.setting(
         yes_or_no("true", "false"),
-        "`false`, where the worker cannot reach FTP: nothing is put on sites, and neighbours are "
-        "not shut out of `web`.",
+        "`false`, if the worker cannot reach FTP: nothing is put on sites, and neighbours are not "
+        "shut out of `web`.",
         "true",
     )
     ftp_addresses: dict[int, tuple[str, int]] = UPLOADS.setting(
         list_of(parsers.ftp_address),
-        "Where the worker uploads, such as `10.0.0.5:21`, one address for each id in "
-        "`PANEL_SERVER_ID`. Empty: where customers do, at port 21.",
+        "Where the worker uploads, such as `10.0.0.5:21`: one address for each id in "
+        "`PANEL_SERVER_ID`. Empty: to the customers' FTP host, port 21.",
         "",
         for_each_server="address",
     )
@@ -289,54 +289,54 @@ class Config:
 
     proxy_hops: int = LIMITS.setting(
         whole(0, 10),
-        "How many web servers in a row stand in front of the shop and add to `X-Forwarded-For`; no "
-        "other address in that header counts.",
+        "How many reverse proxies in a row stand in front of the shop and add to "
+        "`X-Forwarded-For`. Other addresses in that header are ignored.",
         "0",
     )
     rate_limit_storage: str = LIMITS.setting(
         parsers.limit_storage,
         "Where limits are counted. `memory://`: in each process; `redis://localhost:6379`: in a "
         "Redis, for all processes (it needs `pip install redis`). While Redis is down, each "
-        "process counts.",
+        "process counts for itself.",
         "memory://",
     )
     unpaid_per_client: int = LIMITS.setting(
         whole(1, 10_000),
         "How many names one network may hold without having paid. Ordering the same name again "
-        "within a day holds no other one.",
+        "within a day does not count again.",
         "3",
     )
     orders_limit: str = LIMITS.setting(
         limit,
-        "Orders that one network may place. Each hosting has a count of its own for what its owner "
-        "and its programs order.",
+        "Orders that one network may place. What a hosting's owner and programs order is counted "
+        "apart, for each hosting.",
         "20 per minute",
     )
     orders_limit_overall: str = LIMITS.setting(
         limit,
-        "Orders that all networks together may place. Each hosting has a count of its own for what "
-        "its owner and its programs order.",
+        "Orders that all networks together may place. What a hosting's owner and programs order is "
+        "counted apart, for each hosting.",
         "300 per minute",
     )
     logins_limit: str = LIMITS.setting(
         limit,
-        "Attempts of one network to log in or to prove who one is, by password, receipt or wallet. "
-        "Before the login, a receipt counts only when it fails. Each hosting has a count of its "
-        "own for browsers that were logged in to it before, and all of those share one more. New "
-        "login passwords have the same limit, in a count of their own.",
+        "Attempts by one network to log in or prove an identity, by password, receipt or wallet. "
+        "At the login, a receipt counts only if it fails. Browsers that were logged in to a "
+        "hosting before are counted apart, for each hosting and once more for all hostings "
+        "together. New login passwords have the same limit, counted apart.",
         "10 per minute",
     )
     logins_limit_overall: str = LIMITS.setting(
         limit,
-        "Logins by password of all networks together. What each hosting counts on its own, all "
-        "networks together may do so often to that hosting.",
+        "Password logins by all networks together. What is counted for each hosting, all networks "
+        "together may do this often to that hosting.",
         "300 per minute",
     )
     changes_limit: str = LIMITS.setting(
         limit,
-        "Changes that one network may make to one hosting: all of them over the API, and in the "
+        "Changes that one network may make to one hosting: over the API all of them; in the "
         "control center new passwords for services, a new address for reminders, retries, and "
-        "attempts to close that name another hosting. API and control center count apart.",
+        "attempts to close that name another hosting. API and control center are counted apart.",
         "60 per minute",
     )
     changes_limit_overall: str = LIMITS.setting(
@@ -347,7 +347,7 @@ class Config:
     )
     tips_limit: str = LIMITS.setting(
         limit,
-        "Invoices for tips, to whichever hosting, that one network may ask for.",
+        "Invoices for tips, to any hosting, that one network may ask for.",
         "20 per minute",
     )
     tips_limit_overall: str = LIMITS.setting(
@@ -364,10 +364,10 @@ class Config:
 
     @property
     def hosts(self) -> set[str]:
-        """The hosts that any setting names: the operator's own, and those that he uses."""
+        """The hosts that the settings name: the operator's own, and those that he uses."""
         urls = (self.public_url, self.panel_url, self.smtp_url, self.database_url)
         named = [urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)]
-        hosts = {host for several in named for host in several.split(",")}  # of PostgreSQL
+        hosts = {host for several in named for host in several.split(",")}  # as PostgreSQL allows
         hosts |= {self.mail_from.rpartition("@")[2].lower(), *self.server_hosts.values()}
         hosts |= {host for host, _ in self.ftp_addresses.values()}
         return {host.rstrip(".") for host in hosts} - {""}

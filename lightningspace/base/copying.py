@@ -36,7 +36,7 @@ def copy_database(url: str) -> dict[str, int]:
             f"the target does not open: {first_line(error)}. Check the host, the port, the name of "
             "the database, user and password, and that its server lets this machine in"
         ) from error
-    # With either, all reads see the state of the first SELECT.
+    # In both, all reads see the database as it was at the first SELECT.
     snapshot = "DEFERRED" if isinstance(source, SqliteDatabase) else "REPEATABLE READ"
     try:
         with source.atomic(snapshot), target.atomic():
@@ -80,7 +80,7 @@ def _make_tables(target: Database) -> None:
     there = set(target.get_tables()) & {table._meta.table_name for table in models.TABLES}
     if not there:
         schema.create_tables(target)
-    schema.forget_version(target)  # that of the source comes with its facts
+    schema.forget_version(target)  # the source's version comes with its facts
     for name in sorted(there):
         if _count(name, target):
             raise CopyError(
@@ -98,7 +98,7 @@ def _copy(table: type[Table], source: Database, target: Database) -> int:
     ):
         for row in cursor.execute(f"SELECT {names} FROM {name}"):
             copy.write_row(row)
-    # Otherwise the planner takes the tables for empty during the first minutes.
+    # Without this the planner takes the tables for empty during the first minutes.
     target.execute_sql(f"ANALYZE {name}")
     read, arrived = _count(name, source), _count(name, target)
     if read != arrived:

@@ -19,7 +19,7 @@ from playhouse.db_url import connect
 
 from lightningspace.base import schema
 
-# Money is in it: every commit reaches the disk, and what was wiped is overwritten.
+# It holds money and secrets: every commit reaches the disk, and what is wiped is overwritten.
 SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
@@ -43,7 +43,7 @@ def open_database(url: str) -> Database:
 
 
 def connect_to(url: str) -> Database:
-    """The database of `url`, while the models stay with theirs."""
+    """The database of `url`; the models keep theirs."""
     if url.startswith("sqlite:"):
         # BEGIN IMMEDIATE: a plain BEGIN that reads first answers "database is locked" when
         # another thread has written meanwhile, whatever the busy timeout.
@@ -56,7 +56,7 @@ def connect_to(url: str) -> Database:
         unquote_user=True,
         unquote_password=True,
         prefer_psycopg3=True,
-        # A statement that is prepared on one connection of PgBouncer's is missing on the next.
+        # A statement prepared on one of PgBouncer's connections is missing on the next.
         prepare_threshold=None,
     )
 
@@ -65,20 +65,19 @@ def connect_to(url: str) -> Database:
 def transaction():
     """All or nothing, and one writer at a time on SQLite.
 
-    One within another is a savepoint: what is done in it is kept when the outer one is, and undone
-    alone when it raises.
+    A nested one is a savepoint: it is kept if the outer one is, and undone alone if it raises.
     """
     if db.in_transaction():
         with db.savepoint():
             yield
         return
-    # SQLite's own queue between threads is a sleep that doubles: ours wakes the next at once.
+    # Waiting for SQLite means longer and longer sleeps; our lock wakes the next thread at once.
     with _sqlite_writer if isinstance(db.obj, SqliteDatabase) else nullcontext(), db.atomic():
         yield
 
 
 def init_db() -> bool:
-    """Create the tables of schema.sql; False when they were there. Safe to call twice."""
+    """Create the tables of schema.sql; False: they were there. Safe to call twice."""
     with transaction():
         if db.table_exists("facts"):
             return False
@@ -314,16 +313,16 @@ class Order(Table):
 
 
 def lock_account(account_id: str) -> Account | None:
-    """Within a transaction: the account, which nobody else changes until its end."""
+    """Within a transaction: lock the account until its end, and return it; None: it is gone."""
     locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()
     return Account.get_by_id(account_id) if locked else None
 
 
 def find(field: Field, value: str) -> Table | None:
-    """The row with this value in a unique field, by SQL written out: for what every poll of every
-    waiting page asks, and every request with a token.
+    """The row with this value in a unique field; None: there is none.
 
-    Building the query and its result takes ten times as long as running it (`bench status`).
+    For what every poll of a waiting page and every request with a token asks, in SQL written out:
+    peewee takes ten times as long to build the query and its result as to run it (`bench status`).
     """
     fields = field.model._meta.sorted_fields
     columns = ", ".join(each.column_name for each in fields)

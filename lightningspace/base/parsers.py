@@ -1,4 +1,4 @@
-"""What the text of a setting says: each parser raises ValueError, which says what to write."""
+"""Parsers for the text of settings. Each raises ValueError, which says what to write."""
 
 import ipaddress
 import re
@@ -26,7 +26,7 @@ def secret(value: str) -> str:
 
 
 def key(value: str) -> str:
-    # Every visitor has a cookie signed with it: a key that can be guessed is guessed at home.
+    # Every visitor has a cookie signed with it, on which to try guesses offline.
     if len(value) < 32 or "," in value:
         raise ValueError(
             "write at least 32 random characters and no comma, such as openssl rand -hex 32 prints"
@@ -71,7 +71,7 @@ def panel_url(value: str) -> str:
 
 
 def is_postgresql_url(value: str) -> bool:
-    """Whether its parts are clear: a part of a password, taken for another, ends up in messages."""
+    """Whether its parts are clear: a piece of a password, misread, would end up in messages."""
     try:
         urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
     except ValueError:
@@ -137,7 +137,7 @@ def verify_tls(value: str) -> bool | str:
         return value == "true"
     try:
         ssl.create_default_context().load_verify_locations(value)
-    except OSError:  # of the file, or of what is in it
+    except OSError:  # also raised for what the file holds
         raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
 

@@ -1,13 +1,13 @@
-"""Why something is not done, as whoever asked for it is told."""
+"""Refusals: why something is not done, in words for whoever asked for it."""
 
 
 class Refusal(Exception):
-    """What ends as an answer.
+    """Becomes the answer to a request.
 
-    Pages show `text`, beside the `field` of their form that it is about if there is one. The API
-    answers `status` with `code`, for programs, and with `detail`, or else `text`, for whoever reads
-    their logs. `facts` are further members of its answer; after `retry_after` seconds the same may
-    be sent again.
+    Pages show `text`, beside the `field` of their form that it is about, if any. The API answers
+    with `status`, with `code` for programs, and with `detail` (or else `text`) for whoever reads
+    their logs. `facts` are further members of its answer. The same request may be sent again after
+    `retry_after` seconds, unless that is 0.
     """
 
     status = 409

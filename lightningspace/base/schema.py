@@ -1,8 +1,8 @@
-"""The schema's version: the migrations that a database has seen, and the way to the newest.
+"""The schema's version: which migrations a database has seen, and how to bring it to the newest.
 
-A migration is `migrations/0001_<what changes>.sql`: one text for SQLite and PostgreSQL, or two that
-end in `.sqlite.sql` and `.postgresql.sql` where that cannot be. Which ones a database has seen are
-facts of it. A new one has seen all of them: schema.sql is what they lead to.
+A migration is `migrations/0001_<what changes>.sql`: one text for SQLite and PostgreSQL or, where
+that is impossible, two that end in `.sqlite.sql` and `.postgresql.sql`. Each one that a database
+has seen is noted in its facts. A new database has seen them all: schema.sql is what they lead to.
 """
 
 import hashlib
@@ -24,18 +24,18 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "schema.sql"
 MIGRATIONS = ROOT / "migrations"
 
-# Its name in the table of facts, before the number; its value is when it was applied.
+# The name of a migration's fact, before its number. The value is when it was applied.
 FACT = "migration "
 
-# How long an upgrade waits for a program that still runs; SQLite's wait is the connection's.
+# How long an upgrade waits for a program that still runs. On SQLite the connection's wait counts.
 LOCK_SECONDS = 30
 
-# Databases from before migrations were noted: what `_fingerprint` says of them, and how many
-# migrations their tables have seen.
+# Databases from before migrations were noted: their `_fingerprint`, and how many migrations their
+# tables have seen.
 UNMARKED = {
     # Commit 5e5cd8b, before the first migration.
     "1599c87ab5d3fc3b30596ea7b33b12655a9af32528e0a84d5c5e264d75e6ffc4": 0,
-    # The last commits without a version: their schema.sql was what the first nine lead to.
+    # The last commits without a version: their schema.sql is what the first nine lead to.
     "2bcdb874bdc8e7949c89f736e917e460fe607f573c18080f2e39eccdd55a91f3": 9,
 }
 
@@ -56,21 +56,21 @@ class Migration:
 
 
 def statements(text: str) -> Iterator[str]:
-    """The statements of an SQL text, in whose strings there is no ";", "--" or "%"."""
+    """The statements of an SQL text whose strings contain no ";", "--" or "%"."""
     for statement in re.sub(r"--.*", "", text).split(";"):
         if statement.strip():
             yield statement
 
 
 def create_tables(database: Database) -> None:
-    """Run schema.sql, in a transaction of the caller's, and note that it leaves nothing to do."""
+    """Within a transaction: run schema.sql, and note that the database has seen all migrations."""
     for statement in statements(SCHEMA.read_text()):
         database.execute_sql(statement)
     _note(database, _all(database, MIGRATIONS))
 
 
 def check(database: Database) -> None:
-    """Raises WrongSchema unless the database has the schema that this program works with."""
+    """Raise WrongSchema unless the database has the schema that this program works with."""
     _check_tables(database)
     if _missing(database, MIGRATIONS):
         raise WrongSchema(
@@ -83,8 +83,9 @@ def upgrade(database: Database, directory: Path = MIGRATIONS) -> tuple[list[str]
     """Bring the database to the newest schema: all the way, or not at all. May be called twice, and
     by several at once.
 
-    Return the names of the migrations that were applied, and the copy that was made of an SQLite
-    database before. Raises WrongSchema where there is no way, and UpgradeFailed.
+    Return the names of the migrations that were applied, and the copy that was made of the database
+    before them; None: none was needed, or it is not SQLite. Raises WrongSchema for a database that
+    cannot be upgraded, and UpgradeFailed.
     """
     _check_tables(database)
     doing, copy = "the upgrade", None
@@ -111,7 +112,7 @@ def upgrade(database: Database, directory: Path = MIGRATIONS) -> tuple[list[str]
 
 
 def _lock(database: Database) -> None:
-    """Within a transaction, which is lock enough on SQLite: another upgrade waits here."""
+    """Within a transaction: make other upgrades wait. On SQLite the transaction does that."""
     if not isinstance(database, SqliteDatabase):
         database.execute_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         database.execute_sql("LOCK TABLE facts IN EXCLUSIVE MODE")
@@ -119,8 +120,8 @@ def _lock(database: Database) -> None:
 
 @contextmanager
 def _without_foreign_keys(database: Database) -> Iterator[None]:
-    """SQLite takes a DROP TABLE for the deletion of all rows, also where a table is built anew, and
-    cannot be told otherwise within a transaction. `_check_foreign_keys` looks instead.
+    """Switch off SQLite's foreign keys: to them a DROP TABLE deletes all rows, even if the table is
+    made again. That cannot be done within a transaction. `_check_foreign_keys` looks instead.
     """
     if not isinstance(database, SqliteDatabase):
         yield
@@ -143,7 +144,7 @@ def _copy(database: SqliteDatabase) -> Path:
     """A copy beside the database, as it was before this transaction, for its owner alone."""
     path = Path(database.database)
     copy = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}.before-upgrade")
-    part = path.with_name(f"{path.name}.part")  # a copy that is cut short has no other name
+    part = path.with_name(f"{path.name}.part")  # so a copy that is cut short is not taken for one
     part.unlink(missing_ok=True)
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -165,7 +166,7 @@ def _copy(database: SqliteDatabase) -> Path:
 
 
 def _all(database: Database, directory: Path) -> list[Migration]:
-    """Every migration, in its order, in the text for this kind of database."""
+    """Every migration in order, with the text for this kind of database."""
     kind = "sqlite" if isinstance(database, SqliteDatabase) else "postgresql"
     found = []
     for path in sorted(directory.glob("[0-9]*.sql")):
@@ -181,8 +182,8 @@ def _check_tables(database: Database) -> None:
 
 
 def _missing(database: Database, directory: Path) -> list[Migration]:
-    """The migrations that the database has not seen. Raises WrongSchema where these are not the way
-    to the newest.
+    """The migrations that the database has not seen. Raises WrongSchema if they would not lead to
+    the newest schema.
     """
     known = _all(database, directory)
     seen = _seen(database)
@@ -217,16 +218,16 @@ def _note(database: Database, migrations: list[Migration]) -> None:
 
 
 def forget_version(database: Database) -> None:
-    """Of a database that a copy fills, with the facts of another."""
+    """Forget the version of a database that is about to be filled with another one's facts."""
     if database.table_exists("facts"):
         database.execute_sql(f"DELETE FROM facts WHERE name LIKE '{FACT}%%'")
 
 
 def _fingerprint(database: Database) -> str:
-    """What tells a schema from others: its columns, and the indexes that it names."""
+    """A hash that tells a schema from others, by its columns and the indexes that it names."""
     names = []
     for table in database.get_tables():
-        if table.startswith("sqlite_"):  # where ANALYZE ran
+        if table.startswith("sqlite_"):  # left by ANALYZE
             continue
         names += [f"{table}.{column.name}" for column in database.get_columns(table)]
         indexes = [index.name for index in database.get_indexes(table)]

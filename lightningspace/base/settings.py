@@ -13,7 +13,7 @@ DECLARATION = "setting"
 
 
 class ConfigError(Exception):
-    """A setting that is missing or odd; its text says which one and what to write instead."""
+    """A setting is missing or unusable; the text says which one and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Made:
     """A default that is made at the start.
 
     `make` gets the settings that were read before, by field name, and the directory for our own
-    files. `in_words` stands in the documentation.
+    files. `in_words`: the default, as the documentation gives it.
     """
 
     in_words: str
@@ -30,11 +30,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Setting:
-    """`parse` raises ValueError, whose text says what to write. `default`: None if it must be set.
+    """`parse` raises ValueError, whose text says what to write. `default` None: it must be set.
 
-    `is_secret`: <name>_FILE may name a file that holds the value. `for_each_server`: it is a list
-    with one value, which messages call so, for each id in PANEL_SERVER_ID; the field is a dict by
-    server id.
+    `is_secret`: <name>_FILE may name a file that holds the value. `for_each_server`: the setting is
+    a list with a value for each id in PANEL_SERVER_ID, and the field a dict by server id; this is
+    what messages call one value.
     """
 
     group: "Group"
@@ -47,7 +47,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that belong together, and what the documentation says of all of them."""
+    """Settings that belong together, and what the documentation says about all of them."""
 
     title: str
     about: str
@@ -118,7 +118,7 @@ def _parsed(name: str, setting: Setting, text: str) -> Any:
 
 
 def _advice(parse: Callable[[str], Any]) -> str:
-    """What to write, in the words that the parser itself refuses an empty value with."""
+    """What to write, in the words with which the parser refuses an empty value."""
     try:
         parse("")
     except ValueError as error:
@@ -131,7 +131,7 @@ def in_file(name: str, path: Path, parse: Callable[[str], str]) -> str:
     try:
         return parse(path.read_text().strip())
     except (OSError, ValueError) as error:
-        # The reason only: never what the file holds.
+        # Only the reason, never what the file holds.
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{name} names a file that is not usable ({path}): {reason}") from error
 

@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the declarations: `make settings` writes it."""
+"""The text of docs/settings.md, made from the declarations. `make settings` writes the file."""
 
 from itertools import groupby
 
