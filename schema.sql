@@ -1,8 +1,8 @@
--- The whole schema, one text for SQLite and PostgreSQL; lightningspace/models.py mirrors it.
+-- The whole schema, one text for SQLite and PostgreSQL; lightningspace/base/models.py mirrors it.
 -- Times are Unix seconds (UTC), money is msat, space is MB. Facts are stored, states are computed:
 -- a *_at column that is NULL has not happened yet. Keys say NOT NULL: SQLite would allow NULL there.
 
--- servers: what may be sold on each ISPConfig server. What is sold, the accounts say.
+-- servers: what may be sold on each ISPConfig server. The accounts say what is sold.
 CREATE TABLE servers (
   id          BIGINT NOT NULL PRIMARY KEY,               -- ISPConfig's server_id
   capacity_mb BIGINT NOT NULL CHECK (capacity_mb >= 0),
@@ -21,33 +21,33 @@ CREATE TABLE accounts (
   held_by           TEXT   UNIQUE,                       -- a network's place for a name; NULL once paid
   email             TEXT,                                -- for reminders; its owner has confirmed it
   email_waits       TEXT,                                -- asked for, and not confirmed yet
-  email_epoch       BIGINT NOT NULL DEFAULT 0,           -- counts what was asked for after the order
+  email_epoch       BIGINT NOT NULL DEFAULT 0,           -- counts the changes asked for after the order
   password_sealed   TEXT,                                -- typed: until opened; generated: until noted
   password_hash     TEXT,
   opened_at         BIGINT,
-  ready_at          BIGINT,                              -- every service was applied for the first time
+  ready_at          BIGINT,                              -- every first service was applied once
   expires_at        BIGINT,
   valued_at         BIGINT,                              -- when the end was last set; from then on
   value_msat        BIGINT CHECK (value_msat >= 0),      -- this melts away evenly until expires_at
   credit_msat       BIGINT NOT NULL DEFAULT 0 CHECK (credit_msat >= 0),  -- paid beyond the horizon
-  paid_msat         BIGINT NOT NULL DEFAULT 0 CHECK (paid_msat >= 0),  -- for it, all together
+  paid_msat         BIGINT NOT NULL DEFAULT 0 CHECK (paid_msat >= 0),  -- for it, in total
   unpaid_seconds    BIGINT NOT NULL DEFAULT 0 CHECK (unpaid_seconds >= 0),  -- between an end and
-                                                         -- the payment after it, all together
-  began_at          BIGINT,                              -- from here to the end is what was bought
-                                                         -- since it was last over; NULL: never was
-  kept_until        BIGINT,                              -- paid when it was over: kept till then anyway
+                                                         -- the payment after it, in total
+  began_at          BIGINT,                              -- from here to the end was bought since it
+                                                         -- was last over; NULL: it never was
+  kept_until        BIGINT,                              -- paid when it was over: kept at least till then
   calendar_at       BIGINT,                              -- when the calendar looks at it; NULL: never
   last_call_at      BIGINT,                              -- no more invoices: the calendar closes it
   suspended_at      BIGINT,                              -- everything is off: the paid time is over
-  blocked_at        BIGINT,                              -- everything is off: the operator says so
+  blocked_at        BIGINT,                              -- everything is off: the operator wants it so
   blocked_reason    TEXT,                                -- shown to the customer
-  closing_at        BIGINT,                              -- to be removed; the row goes when it is
+  closing_at        BIGINT,                              -- to be removed, and then the row as well
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- counts how often every session was ended
   receipt_epoch     BIGINT NOT NULL DEFAULT 0,           -- receipts of another epoch are void
   entered_at        BIGINT,                              -- somebody has a way in that lasts
   wallet_recovers   BOOLEAN NOT NULL DEFAULT TRUE,       -- the wallet's history may log in
-  recovery_asked_at BIGINT,                              -- it was tried, and waits
+  recovery_asked_at BIGINT,                              -- when it was asked to; it waits a day
   tips_page         BOOLEAN NOT NULL DEFAULT TRUE,       -- the doors by which tips come in
   tips_address      BOOLEAN NOT NULL DEFAULT TRUE,
   tips_offer        BOOLEAN NOT NULL DEFAULT TRUE,
@@ -56,7 +56,7 @@ CREATE TABLE accounts (
   small_tips_msat   BIGINT NOT NULL DEFAULT 0 CHECK (small_tips_msat >= 0),  -- tip: credit, unlisted
   revision          BIGINT NOT NULL DEFAULT 0,           -- counts every change of the account's services
   reconcile_at      BIGINT,                              -- when the worker looks at it; NULL: nothing to do
-  leased_by         TEXT,                                -- the worker that reconciles it just now
+  leased_by         TEXT,                                -- the worker that is reconciling it
   leased_until      BIGINT,
   leases            BIGINT NOT NULL DEFAULT 0,           -- how often a worker has taken it
   used_site_mb      BIGINT,                              -- as the panel last said, at used_at
@@ -105,14 +105,14 @@ CREATE TABLE sessions (
   account_id TEXT    NOT NULL REFERENCES accounts (id),
   begun_at   BIGINT  NOT NULL,
   used_at    BIGINT  NOT NULL,                           -- to the hour; a month later it is over
-  proved_at  BIGINT  NOT NULL,                           -- password or receipt was given, or bought
+  proved_at  BIGINT  NOT NULL,                           -- password or receipt was given, or it was bought
   by_receipt BOOLEAN NOT NULL DEFAULT FALSE              -- it was the receipt
 );
 CREATE INDEX sessions_of_account ON sessions (account_id);
 CREATE INDEX sessions_used ON sessions (used_at);
 
--- services: what an account has at the panel: wanted (name, settings, active, gone, revision) and
--- applied. A row that is gone is deleted once the panel has nothing of it.
+-- services: what an account should have at the panel (name, settings, active, gone, revision), and
+-- what was applied. A row that is gone is deleted once the panel has nothing of it.
 CREATE TABLE services (
   account_id       TEXT    NOT NULL REFERENCES accounts (id),
   kind             TEXT    NOT NULL,                     -- one of lightningspace/rules/kinds.py
@@ -124,15 +124,15 @@ CREATE TABLE services (
   own_password_sealed TEXT,                              -- generated for it alone: until noted
   revision         BIGINT  NOT NULL DEFAULT 1,           -- raised by every change of what is wanted
   applied_revision BIGINT  NOT NULL DEFAULT 0,
-  applied_at       BIGINT,                               -- the panel was seen to have it so
+  applied_at       BIGINT,                               -- when the panel was last seen to have it so
   panel_id         BIGINT CHECK (panel_id > 0),          -- NULL: the panel has no record of it
   error            TEXT,                                 -- for the operator; NULL after a success
-  note             TEXT,                                 -- for its owner: why it is applied otherwise
+  note             TEXT,                                 -- for its owner: why it is not as he wants it
   permanent        BOOLEAN NOT NULL DEFAULT FALSE,       -- no retry cures the error
   tries            BIGINT  NOT NULL DEFAULT 0,           -- since the last success or change
   tried_at         BIGINT,
   failed_since     BIGINT,
-  certificate_asked_at BIGINT,                           -- of a site: when the server was told last
+  certificate_asked_at BIGINT,                           -- of a site: when the server was last told
   certificate_asks BIGINT  NOT NULL DEFAULT 0,           -- to fetch one, and how often in a row
   PRIMARY KEY (account_id, kind, name),
   UNIQUE (kind, name),
@@ -143,28 +143,28 @@ CREATE INDEX services_applied ON services (applied_at);
 CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed IS NOT NULL;
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 
--- domains: what customers want to use as extra domains. It is proven by a TXT record with the
--- account's token, which is looked for again each day; then an alias among the services makes it
--- work. Of a domain that was lost again, added_at is that day.
+-- domains: those that customers want to use as extra domains. Each is proven by a TXT record with
+-- the account's token, which is looked up again each day; an alias among the services then makes it
+-- work. For a domain that was lost again, added_at is when that was.
 CREATE TABLE domains (
   account_id   TEXT    NOT NULL REFERENCES accounts (id),
   name         TEXT    NOT NULL,                         -- in A-labels
   added_at     BIGINT  NOT NULL,
   look_at      BIGINT  NOT NULL,                         -- when its records are looked up next
   asked_at     BIGINT,                                   -- when they were last
-  looked_at    BIGINT,                                   -- when they were last with an answer
+  looked_at    BIGINT,                                   -- when that last gave an answer
   verified_at  BIGINT,                                   -- its token was seen for the first time
-  missing_at   BIGINT,                                   -- since then the token is not there any more
+  missing_at   BIGINT,                                   -- since then the token is gone
   wants_mail   BOOLEAN NOT NULL DEFAULT FALSE,
   has_mx       BOOLEAN NOT NULL DEFAULT FALSE,           -- its MX points here
-  mx_missing_at BIGINT,                                  -- since then it does not
+  mx_missing_at BIGINT,                                  -- since then it no longer does
   problem      TEXT,                                     -- for the customer: what was found instead
   PRIMARY KEY (account_id, name)
 );
 CREATE INDEX domains_due ON domains (look_at);
 
--- notices: mails to be sent and sent, each once for what it is about. A row outlives its account
--- until it is sent; then recipient and text are wiped.
+-- notices: mails to send and mails sent, each once for what it is about. A row outlives its account
+-- until it is sent. Recipient and text are wiped then.
 CREATE TABLE notices (
   account_id TEXT   NOT NULL,
   kind       TEXT   NOT NULL,
@@ -184,8 +184,8 @@ CREATE TABLE notices (
 );
 CREATE INDEX notices_due ON notices (try_at) WHERE try_at IS NOT NULL;
 
--- mail_places: how many mails one recipient and one account may have within a day: each takes a
--- place, for a day. They are deleted when that is over.
+-- mail_places: they limit the mails to one recipient, and of one account, in a day. A mail takes a
+-- place for a day; then the row is deleted.
 CREATE TABLE mail_places (
   for_whom TEXT   NOT NULL,                              -- keyed hash: of recipient or account, and kind
   number   BIGINT NOT NULL,
@@ -199,12 +199,12 @@ CREATE INDEX mail_places_taken ON mail_places (taken_at);
 CREATE TABLE orders (
   token          TEXT   NOT NULL PRIMARY KEY,            -- in links; with a prefix, the invoice's label
   kind           TEXT   NOT NULL CHECK (kind IN ('open', 'extend', 'resize', 'topup', 'lost')),
-  account_id     TEXT   REFERENCES accounts (id),        -- NULL when its place was released
+  account_id     TEXT   REFERENCES accounts (id),        -- NULL: released, or the account is gone
   attempt        TEXT   UNIQUE,                          -- one submitted form makes one order
   browser        TEXT,                                   -- keyed hash of the browser that ordered
   username       TEXT,                                   -- as asked for; NULL: any
-  held_name      TEXT,                                   -- keyed hash of it and the network that it was
-                                                         -- held for, until paid; one day's memory
+  held_name      TEXT,                                   -- keyed hash of the name and the network it is
+                                                         -- held for, until paid; kept for a day
   space_mb       BIGINT CHECK (space_mb > 0),
   extra_addresses BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),
   extra_domains  BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),
@@ -212,7 +212,7 @@ CREATE TABLE orders (
   unit           TEXT   CHECK (unit IN ('hours', 'days', 'months')),
   amount_msat    BIGINT CHECK (amount_msat > 0),
   placed_at      BIGINT NOT NULL,
-  expires_at     BIGINT NOT NULL,                        -- of the invoice and so of the price
+  expires_at     BIGINT NOT NULL,                        -- of the invoice, and so of its price
   bolt11         TEXT,
   payment_hash   TEXT   UNIQUE,
   invoice_hash   TEXT,                                   -- SHA-256 of the bolt11, which is not kept
@@ -220,7 +220,7 @@ CREATE TABLE orders (
   holder         TEXT,                                   -- whose rights its token carries: 'receipt'
                                                          -- or a token's id; NULL: nobody's
   receipt_epoch  BIGINT NOT NULL DEFAULT 0,              -- of the account when it was placed
-  redeemed_at    BIGINT,                                 -- its token was shown for what it bought
+  redeemed_at    BIGINT,                                 -- its token was shown to get what it bought
   cancelled_at   BIGINT,                                 -- the wish: the node may not know of it yet
   withdrawn_at   BIGINT,                                 -- the node was told to delete its invoice
   missing_at     BIGINT,                                 -- the node did not know its invoice; if it
@@ -236,8 +236,8 @@ CREATE TABLE orders (
   bought_credit_msat BIGINT NOT NULL DEFAULT 0 CHECK (bought_credit_msat >= 0),  -- beyond the horizon
   is_late        BOOLEAN NOT NULL DEFAULT FALSE,         -- its hosting was gone: it opened one anew
   door           TEXT   CHECK (door IN ('page', 'address', 'offer', 'owner')),  -- of a top-up
-  message        TEXT,                                   -- from who has paid a top-up
-  hidden_at      BIGINT,                                 -- the owner wants to see it no more
+  message        TEXT,                                   -- from whoever paid a top-up
+  hidden_at      BIGINT,                                 -- the owner wants to see it no longer
   offer_id       TEXT,                                   -- the BOLT 12 offer that it was paid to
   CHECK (kind = 'lost' OR (space_mb IS NOT NULL AND amount_msat IS NOT NULL)),
   CHECK ((duration IS NULL) = (unit IS NULL)),
@@ -258,30 +258,30 @@ CREATE UNIQUE INDEX orders_opening ON orders (account_id) WHERE kind = 'open';
 CREATE INDEX orders_of_account ON orders (account_id, door, paid_at, token, received_msat);
 CREATE INDEX orders_held_name ON orders (held_name) WHERE held_name IS NOT NULL;
 
--- offers: the BOLT 12 offer of each account that has one, at the node. Whether it is to be active
--- there is a rule (see offers.py); its revision is raised when that may have changed.
+-- offers: the BOLT 12 offer of each account that has one, at the node. A rule says whether it should
+-- be active there (see lightningspace/rules/offers.py).
 CREATE TABLE offers (
   id         TEXT    NOT NULL PRIMARY KEY,         -- the node's offer_id
   account_id TEXT    UNIQUE REFERENCES accounts (id),  -- NULL: it is closed
   bolt12     TEXT    NOT NULL,
   is_active  BOOLEAN NOT NULL,                     -- as the node was last told
   is_due     BOOLEAN NOT NULL DEFAULT TRUE,        -- the rule may say something else by now
-  revision   BIGINT  NOT NULL DEFAULT 1,           -- counts how often it may
-  held_until BIGINT                                -- a worker tells the node just now
+  revision   BIGINT  NOT NULL DEFAULT 1,           -- counts how often that was so
+  held_until BIGINT                                -- until then a worker is telling the node
 );
 CREATE INDEX offers_due ON offers (id) WHERE is_due;
 
--- resting_names: names of closed accounts, as keyed hashes: others still write to the last holder.
+-- resting_names: names of closed accounts, as keyed hashes. Others still write to the last holder.
 CREATE TABLE resting_names (
   name_hash     TEXT   NOT NULL PRIMARY KEY,
-  until         BIGINT NOT NULL,                         -- then anybody may have it
-  payment_hash  TEXT,                                    -- of the receipt that may have it before
+  until         BIGINT NOT NULL,                         -- after that anybody may have it
+  payment_hash  TEXT,                                    -- of the receipt that may have it sooner
   receipt_epoch BIGINT NOT NULL DEFAULT 0                -- of that receipt
 );
 CREATE INDEX resting_names_over ON resting_names (until);
 CREATE INDEX resting_names_of_payment ON resting_names (payment_hash);
 
--- cursors: the last payment recorded, for each node by its id (a new node counts from 1).
+-- cursors: the last payment recorded from each node, by the node's id (a new node counts from 1).
 CREATE TABLE cursors (
   node_id      TEXT   NOT NULL PRIMARY KEY,
   pay_index    BIGINT NOT NULL CHECK (pay_index >= 0),

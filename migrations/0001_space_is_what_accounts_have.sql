@@ -1,5 +1,5 @@
--- Space: no counters of what is sold. The accounts that are paid for say it, and unpaid orders hold
--- nothing. A server's job queue is a fact of the worker's by now.
+-- No more counters of sold space: the paid accounts say how much it is, and unpaid orders hold none.
+-- The worker keeps a server's job queue as a fact.
 ALTER TABLE servers DROP COLUMN held_mb;
 ALTER TABLE servers DROP COLUMN unpaid_mb;
 ALTER TABLE servers DROP COLUMN queue_empty_at;

@@ -7,7 +7,8 @@ UPDATE accounts SET paid_msat = (
   SELECT COALESCE(SUM(received_msat), 0) FROM orders
   WHERE orders.account_id = accounts.id AND orders.applied_at IS NOT NULL
 );
--- All that was paid used to count, without the pauses: nobody's grace gets shorter by the upgrade.
+-- All that was ever bought used to count, but for the pauses. It still does here: the upgrade
+-- shortens nobody's grace period.
 UPDATE accounts SET began_at = ready_at + unpaid_seconds
   WHERE ready_at IS NOT NULL AND unpaid_seconds > 0;
 CREATE INDEX accounts_valued ON accounts (valued_at) WHERE opened_at IS NOT NULL;

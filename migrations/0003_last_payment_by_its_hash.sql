@@ -1,5 +1,5 @@
--- The last payment recorded from a node is known by its hash. It may have been another program's,
--- of which nothing is kept: then the payments since our last one are read again. Each counts once.
+-- The last payment recorded from a node is known by its hash. If it was another program's, of which
+-- nothing is kept, the payments since our last one are read again. Each still counts once.
 CREATE TABLE old_cursors AS SELECT node_id, pay_index FROM cursors;
 DROP TABLE cursors;
 CREATE TABLE cursors (
@@ -9,7 +9,7 @@ CREATE TABLE cursors (
   CHECK (pay_index = 0 OR payment_hash IS NOT NULL)
 );
 INSERT INTO cursors (node_id, pay_index) SELECT node_id, 0 FROM old_cursors;
--- After a node was restored several payments may have the same index: the latest counts.
+-- After a node's restore several payments may have the same index: the latest counts.
 UPDATE cursors SET (pay_index, payment_hash) = (
   SELECT orders.pay_index, orders.payment_hash FROM orders
   JOIN old_cursors ON old_cursors.node_id = orders.node_id

@@ -1,4 +1,4 @@
--- An invoice that the node does not know any more is told from one that we had it delete.
+-- Tell an invoice that the node no longer knows from one that we had it delete.
 ALTER TABLE orders ADD COLUMN withdrawn_at BIGINT;
 ALTER TABLE orders ADD COLUMN missing_at BIGINT;
 DROP INDEX orders_open;

@@ -1,5 +1,5 @@
--- Nobody gets a mail before having confirmed the address. Who pays after the upgrade is sent a
--- link; the addresses of hostings that are open stay confirmed.
+-- Nobody gets a mail before confirming the address. Whoever pays after the upgrade is sent a link.
+-- The addresses of hostings that are open count as confirmed.
 ALTER TABLE accounts ADD COLUMN email_waits TEXT;
 UPDATE accounts SET email_waits = email, email = NULL WHERE opened_at IS NULL;
 CREATE TABLE mail_places (

@@ -1,5 +1,5 @@
--- A site whose certificate could not be had asks for it again, and not too often.
+-- A site that got no certificate asks for one again, and not too often.
 ALTER TABLE services ADD COLUMN certificate_asked_at BIGINT;
 ALTER TABLE services ADD COLUMN certificate_asks BIGINT NOT NULL DEFAULT 0;
--- Written by the tip jars' own upgrade, which is that of all services by now.
+-- From the tip jars' own upgrade, which is now that of all services.
 DELETE FROM facts WHERE name = 'version of the tip jars';

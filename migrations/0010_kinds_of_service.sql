@@ -1,4 +1,4 @@
--- Which kinds of service there are, the program alone says: a new one needs no migration.
+-- Only the program says which kinds of service there are, so a new one needs no migration.
 CREATE TABLE old_services AS SELECT * FROM services;
 DROP TABLE services;
 CREATE TABLE services (
