@@ -6,10 +6,10 @@ VENV := .venv
 run: $(VENV)/run
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite; what a test needs is skipped by name where it is missing. In one process more
-# than there are cores: tests wait as well as work. One that is done takes tests over from another,
-# or the longest would be run alone in the end.
-# What Python has compiled is kept: each process of the suite would compile all of it again.
+# The whole suite. Tests whose programs are missing are skipped, and say what they need. It takes one
+# process more than there are cores, as tests also wait; a process that is done takes over tests from
+# another, or the longest would run alone in the end. Python keeps what it has compiled: otherwise
+# each process would compile all of it again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(VENV)/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
 test: $(VENV)/ready
@@ -17,25 +17,25 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(PYTEST)
 
-# What to run while one works: the rules, the pages and what is below them, on SQLite.
+# To run while working: tests of the rules, the pages and what is below them, on SQLite.
 quick: $(VENV)/ready
 	TEST_POSTGRESQL_URL= $(PYTEST) tests/base tests/rules tests/visitors tests/pages
 
-# docs/settings.md, from the declarations.
+# Write docs/settings.md from the declarations.
 settings: $(VENV)/ready
 	$(VENV)/bin/python -m lightningspace.base.settings_page > docs/settings.md
 
-# Programs of others that the tests use, each in an environment of its own, .clients/<name>.
+# Other people's programs that tests use, each in an environment of its own, .clients/<name>.
 CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))
 clients: $(CLIENTS:%=.clients/%/ready)
 
-# Many generated lives of accounts against the sandbox's panel, other ones at each run; about one
-# a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
+# Many generated lives of accounts against the sandbox's panel, different ones in each run; about
+# one a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
 soak: $(VENV)/ready
 	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_stateful.py
 
-# A simulated year of 300 customers, with faults and restarts, hour by hour; it prints the table of
-# what became of them and their money. SEED=n makes up another one.
+# A simulated year of 300 customers, hour by hour, with faults and restarts; it prints a table of
+# what became of them and their money. SEED=n simulates another one.
 year: $(VENV)/ready
 	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
 
@@ -55,8 +55,8 @@ $(VENV)/ready: requirements-dev.txt
 PIP_INSTALL := $(VENV)/bin/pip install --disable-pip-version-check --require-hashes
 
 # Write the exact versions and hashes of all that pyproject.toml names, for every Python from
-# requires-python on. Versions that are locked stay unless pyproject.toml forbids them;
-# `make lock UPGRADE=--upgrade` takes the newest of all, `UPGRADE="--upgrade-package flask"` of one.
+# requires-python on. Locked versions stay unless pyproject.toml forbids them; `make lock
+# UPGRADE=--upgrade` takes the newest of all, `UPGRADE="--upgrade-package flask"` that of one.
 LOCK = .lock/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
 lock: .lock/ready

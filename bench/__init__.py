@@ -1,1 +1,1 @@
-"""Measures the shop: `.venv/bin/python -m bench` prints figures, ratios and their targets."""
+"""Benchmarks of the shop: `.venv/bin/python -m bench` prints figures, ratios and their targets."""

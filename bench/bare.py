@@ -1,4 +1,4 @@
-"""What Flask alone can do: one route that returns a constant, to hold the shop's against."""
+"""What Flask alone can do: one route that returns a constant, to compare the shop's with."""
 
 import os
 

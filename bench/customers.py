@@ -57,7 +57,7 @@ class Browser:
         return re.search(r"lightning:(ln[a-z0-9]+)", page)[1]
 
     def is_ready(self, order: str) -> bool:
-        """What a poll of the order's page finds: the browser that ordered is sent on."""
+        """Whether a poll of the order's page sends the browser on, as it does once it is ready."""
         path = f"{order}/status"
         return "HX-Redirect" in fetch(self._port, "GET", path, {"Cookie": self.cookie})[1]
 
@@ -81,7 +81,7 @@ def pay(wallet_path: Path, bolt11: str) -> str:
 
 
 def challenge(port: int) -> dict:
-    """What a program is told that wants to buy: an invoice, and the token that it pays for."""
+    """What a program that wants to buy is told: an invoice, and the token that it pays for."""
     wish = {"space_mb": 100, "duration": 1, "unit": "days"}
     headers = {"Content-Type": "application/json", "X-Forwarded-For": next(_addresses)}
     status, _, body = fetch(port, "POST", "/api/v1/hosting", headers, json.dumps(wish))
@@ -93,7 +93,7 @@ def challenge(port: int) -> dict:
 class Pollers:
     """Browsers that each poll their order every 2 s, in a process of their own.
 
-    Each poll opens a connection: gunicorn keeps one for 2 s, and nginx, unless told, for none.
+    Each poll opens a connection: gunicorn keeps one open for 2 s, and nginx by default not at all.
     """
 
     def __init__(self, port: int, orders: list[str], cookie: str):
@@ -153,9 +153,9 @@ def _poll_all(pipe, port: int, orders: list[str], cookie: str) -> None:
 
 
 def crowd(port: int, path: str, seconds: float, connections: int, header: str = "") -> int:
-    """How often a few connections, never idle, get an answer in `seconds`.
+    """How many answers a few connections, never idle, get in `seconds`.
 
-    Bare sockets: http.client would need more time for an answer than the server.
+    Bare sockets: http.client would take longer for an answer than the server.
     """
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "X-Forwarded-For: 192.0.2.1"]
     if header:
@@ -182,7 +182,7 @@ def crowd(port: int, path: str, seconds: float, connections: int, header: str = 
 
 
 def _is_answered(sock: socket.socket, received: bytearray) -> bool:
-    """Read what has come; whether that makes the answer whole. Raises when it is not a 200."""
+    """Read what has come, and return whether the answer is complete. Raises if it is not a 200."""
     received += sock.recv(65536)
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:

@@ -1,4 +1,4 @@
-"""A database with many accounts that want nothing, as fast as it can be filled."""
+"""Fill a database with many accounts that want nothing, as fast as possible."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -85,7 +85,7 @@ def fill(database: Database, count: int, moment: int) -> None:
 
 
 def copy_unpaid_order(database: Database, order: dict, account: dict, count: int) -> None:
-    """Add orders like this one, each with all that is its own."""
+    """Add copies of this order, each with an account, a token and hashes of its own."""
     tokens = [secrets.token_hex(16) for _ in range(count)]
     _insert_rows(database, "accounts", [account | _own_account(token) for token in tokens])
     _insert_rows(database, "orders", [order | _own_order(order, token) for token in tokens])

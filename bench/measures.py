@@ -1,4 +1,4 @@
-"""What is measured. Each function runs one measurement and prints its figures."""
+"""The measurements but for those of tokens: each function runs one and prints its figures."""
 
 import http.client
 import os
@@ -79,7 +79,7 @@ def status(rounds: int = 15, seconds: float = 0.8) -> None:
 
 
 def compare(web, path, bare, header, rounds, seconds, name) -> float:
-    """The median of the rounds' ratios; within a round both run, one after the other."""
+    """The median of the rounds' ratios. In each round both run, one after the other."""
     for program, its_path in ((web, path), (bare, "/")):
         crowd(program.port, its_path, 1, CONNECTIONS, header)
     ratios, cpu_ratios = [], []
@@ -136,7 +136,7 @@ def orders(count: int = 300) -> None:
             rate = count / (time.perf_counter() - started)
         say(f"four customers at once: {rate:.0f} orders a second, {in_ms(together, 50, 99)}")
 
-        # One after the other, so that the nth request is the nth call at the node.
+        # One after the other, so that the nth request makes the node's nth call.
         shop.stand_ins.invoice_seconds()
         connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
         total = [seconds_of(browser.order, connection) for _ in range(count)]
@@ -192,7 +192,7 @@ def ready() -> None:
 
 
 def to_ready(shop: Stage, browser: Browser, count: int, every: float) -> list[float]:
-    """Pay an order every so often; how long each takes until its page says ready."""
+    """Pay an order every `every` seconds, and return how long each took until it was ready."""
     invoices = {order: browser.invoice(order) for order in browser.orders(count)}
     taken: queue.Queue[float] = queue.Queue()
 
@@ -279,7 +279,7 @@ def memory() -> None:
         browser = Browser(web.port)
         crowd(web.port, f"{browser.order()}/status", 5, 8, f"Cookie: {browser.cookie}")
         many_pollers(browser, web, seconds=10)
-        # Programs that run beside share pages with ours and would make them look smaller.
+        # Other programs share pages with ours, and would make them look smaller.
         shop.stand_ins.stop()
         for name, program in (("web", web), ("worker", worker)):
             say(f"{name}: {' + '.join(f'{part:.1f}' for part in program.pss_parts())} MB")
@@ -289,8 +289,8 @@ def memory() -> None:
 
 # -- opening a hosting ---------------------------------------------------------------
 
-# What is called for each service when it is new, and what waits for what: the client, the site,
-# and then four things that know nothing of each other.
+# The panel's calls for each new service. The client comes first, then the site, then four chains
+# that do not depend on each other.
 STEPS = {
     "client": ("client_add", "client_update", "client_get"),
     "site": ("sites_web_domain_add", "sites_web_domain_update", "sites_web_domain_get"),
@@ -347,7 +347,7 @@ class Reconciled:
 
 
 def reconciled(shop: Shop, opened: Stage) -> Reconciled:
-    """Open one account more."""
+    """Open one more account."""
     account_id = a_new_account(shop)
     cpu = time.process_time()
     seconds = seconds_of(reconcile.account, shop, account_id)
@@ -388,7 +388,7 @@ def calls_of_one(calls: list[tuple[str, float]]) -> None:
 
 
 def critical_path(calls: list[tuple[str, float]]) -> float:
-    """The panel's time if all that may be called at once were, and each took as long as it did."""
+    """The panel's time if independent calls ran side by side, each as long as it took alone."""
     seconds = dict(calls)
     took = {kind: sum(seconds[method] for method in methods) for kind, methods in STEPS.items()}
     longest = max(sum(took[kind] for kind in chain) for chain in SIDE_BY_SIDE)
@@ -451,7 +451,7 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
         shop = opened.shop()
         took = seconds_of(fill, models.db.obj, accounts, now())
         if url:
-            models.db.execute_sql("VACUUM ANALYZE")  # or autovacuum does it meanwhile
+            models.db.execute_sql("VACUUM ANALYZE")  # or autovacuum would do it during the passes
         calendar.run_pass(shop)
         Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
         for number in range(rounds):
@@ -481,7 +481,7 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
 
 @contextmanager
 def an_empty_database(server: str | None):
-    """The URL of a new PostgreSQL database, dropped in the end; None: SQLite needs none."""
+    """The URL of a new PostgreSQL database, dropped at the end; None: SQLite needs none."""
     if server is None:
         yield None
         return

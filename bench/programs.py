@@ -1,4 +1,4 @@
-"""The shop's programs as in production, over the stand-ins and a fresh database, and their cost."""
+"""The shop's programs as in production, with stand-ins and a fresh database, and their cost."""
 
 import os
 import secrets
@@ -29,7 +29,7 @@ class Program:
     def __init__(self, command: list, env: dict[str, str], log: Path):
         self._log = log
         with open(log, "ab") as output:
-            # A session of its own: Ctrl-C reaches the bench alone, which ends the others.
+            # A session of its own: Ctrl-C reaches only the bench, which ends the others.
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True
             )
@@ -155,9 +155,9 @@ class Stage:
 
 @contextmanager
 def stage(database_url: str | None = None):
-    """A new shop, on SQLite unless there is an empty database for it.
+    """A new shop, on SQLite unless it is given the URL of an empty database.
 
-    Whatever ends the measurement ends all its programs.
+    However the measurement ends, so do all its programs.
     """
     with tempfile.TemporaryDirectory(prefix="lightningspace-bench-") as name, ExitStack() as stack:
         stand_ins = StandIns(Path(name))

@@ -44,7 +44,7 @@ class TimedPanel(SandboxPanel):
 
 
 class StandIns:
-    """A handle on the process; each method here is carried out there."""
+    """A handle on the process, which carries out each method."""
 
     def __init__(self, directory: Path):
         self.node_path = directory / "lightning-rpc"
@@ -66,11 +66,11 @@ class StandIns:
         self._ask("panel_takes_real_times", path)
 
     def invoice_seconds(self) -> list[float]:
-        """How long each `invoice` call took within the node, since this was asked last."""
+        """How long each `invoice` call took within the node, since this was last asked."""
         return self._ask("invoice_seconds")
 
     def panel_calls(self) -> list[tuple[str, float]]:
-        """The calls of the panel since this was asked last: the method, and the time within it."""
+        """The panel's calls since this was last asked: the method, and the seconds within it."""
         return self._ask("panel_calls")
 
     def stop(self) -> None:

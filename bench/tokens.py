@@ -1,4 +1,4 @@
-"""What L402 costs: to check a token, to sell by it, and what unpaid challenges leave behind."""
+"""What L402 costs: checking a token, selling by it, and what unpaid challenges leave behind."""
 
 import base64
 import hashlib
@@ -83,7 +83,7 @@ def parse_and_verify() -> None:
 
 
 def cpu_seconds(step: Callable[[], object], times: int) -> float:
-    """The CPU time of one; that of other programs, which disturb us, does not count."""
+    """The CPU time of one step, which other programs disturb less than the clock's."""
     started = time.process_time()
     for _ in range(times):
         step()
@@ -94,7 +94,7 @@ def cpu_seconds(step: Callable[[], object], times: int) -> float:
 
 
 def buy(opened: Stage, web: Web) -> str:
-    """A hosting, bought by a program and ready; the header that proves it."""
+    """Buy a hosting as a program does, wait until it is ready, and return the header's value."""
     asked = challenge(web.port)
     preimage = pay(opened.stand_ins.wallet_path, asked["invoice"])
     credential = f"L402 {asked['macaroon']}:{preimage}"
@@ -132,7 +132,7 @@ def challenges(opened: Stage, web: Web, rounds: int = 5, count: int = 100) -> No
     bare = opened.bare(2000)
     throughput(bare, "/", "", 1)
     ratios = []
-    # More at once would be told to come again.
+    # More at once would be told to try again later.
     with ThreadPoolExecutor(WEB_CALLS_AT_ONCE) as pool:
         for _ in range(rounds):
             cpu, started = web.cpu_seconds(), time.perf_counter()
@@ -177,7 +177,7 @@ def verification(check: Callable[[], object]) -> float:
 
 
 def add_unpaid(count: int) -> None:
-    """Copies of a challenge that was asked for."""
+    """Add copies of a challenge that was asked for."""
     order = Order.select().where(Order.paid_at.is_null()).dicts().first()
     order["account_id"] = order.pop("account")
     account = Account.select().where(Account.id == order["account_id"]).dicts().get()
@@ -186,7 +186,7 @@ def add_unpaid(count: int) -> None:
 
 
 def clean_up(opened: Stage, shop: Shop, rows: dict) -> None:
-    """What the worker does once their invoices are over, and a day later.
+    """Do what the worker does once the invoices are over, and a day later.
 
     `rows`: what the tables held before anybody asked.
     """
@@ -211,7 +211,7 @@ def clean_up(opened: Stage, shop: Shop, rows: dict) -> None:
 
 
 def some_traces() -> list[str]:
-    """Of 300 unpaid challenges, what tells each from the others."""
+    """What is unique to each of 300 unpaid challenges."""
     unpaid = Order.select().where(Order.paid_at.is_null()).order_by(fn.RANDOM()).limit(300)
     names = ("token", "payment_hash", "invoice_hash", "bolt11")
     return [getattr(order, name) for order in unpaid for name in names]

@@ -13,13 +13,13 @@ client = L402Client(credential_cache=CredentialCache(default_ttl=None), timeout=
 def ask(method, path, body=None):
     url = sys.argv[1] + path
     while (answer := client.request(method, url, json=body)).status_code in (202, 503):
-        time.sleep(3)  # what is paid is still being made
+        time.sleep(3)  # it is paid, and still being set up
     return answer.raise_for_status().json()
 
 
 hosting = ask("POST", "/api/v1/hosting", {"space_mb": 100, "duration": 1, "unit": "hours"})
 while ask("GET", "/api/v1/hosting")["state"] != "live":
-    time.sleep(10)  # FTP is the last to work
+    time.sleep(10)  # FTP is the last to come up
 ftp, tls = hosting["connections"]["ftp"], create_default_context()
 with FTP_TLS(ftp["host"], context=tls) as server, open("index.html", "rb") as page:
     server.login(ftp["user"], hosting["password"])
