@@ -1,6 +1,6 @@
-"""What the panel really has, held against what the rows want.
+"""Compares what the panel really has with what the rows want.
 
-It shares no line with hosting.py: names, numbers and walls are written out here once more.
+It shares no line with the shop's own modules: names, numbers and walls are written out here again.
 
     others = everything(panel)          # before anything of the shop is there
     ...
@@ -45,23 +45,23 @@ DAY = 24 * 60 * 60
 
 
 def assert_panel_matches(shop, panel, *account_ids: str, passwords=None, others=None) -> None:
-    """The panel has what the rows of these accounts want (none given: all that were opened).
+    """Assert that the panel has what the rows of these accounts want; none given: of all opened.
 
     Each row is applied and has one record, with these fields and a password; the clients have
-    nothing else. `passwords`: the ones that must open, by (kind, name). `others`: what everything
-    was before there were accounts: nothing else is there, and none of it has changed.
+    nothing else. `passwords`: those that must work, by (kind, name). `others`: all that the panel
+    had before there were accounts; nothing else is there, and none of it has changed.
     """
     wrong = differences(shop, panel, account_ids, passwords or {}, others)
     assert not wrong, "the panel is not as wanted:\n  " + "\n  ".join(wrong)
 
 
 def everything(panel) -> dict[str, list[dict]]:
-    """All that the panel has stored, its clients' logins too."""
+    """All that the panel has stored, its clients' logins included."""
     return {kind: panel.records(kind) for kind in (*KINDS, "sys_user")}
 
 
 def differences(shop, panel, account_ids=(), passwords=None, others=None) -> list[str]:
-    """What is not as it should be, a line each; passwords and hashes are left out."""
+    """What is not as it should be, one line each; passwords and hashes are left out."""
     wrong, ours = [], []
     for account in Account.select().where(Account.opened_at.is_null(False)):
         check = _Check(shop, panel, account, passwords or {})
@@ -76,7 +76,7 @@ def differences(shop, panel, account_ids=(), passwords=None, others=None) -> lis
 
 
 def _closed(shop, panel, account_ids: set[str]) -> list[str]:
-    """What is left of accounts that are no more."""
+    """What is left over from accounts that are gone."""
     prefix = shop.config.panel_prefix
     alive = {account.id for account in Account.select(Account.id)}
     names = {record["username"] for record in panel.records("client")}
@@ -96,7 +96,7 @@ def _closed(shop, panel, account_ids: set[str]) -> list[str]:
 
 
 def _changes(panel, ours: list[tuple[str, str]], others: dict[str, list[dict]]) -> list[str]:
-    """What is different from `others`, beside records of ours."""
+    """What differs from `others`, apart from our own records."""
     wrong = []
     for kind, id_column in [*((k, c[0]) for k, c in KINDS.items()), ("sys_user", "userid")]:
         now = {r[id_column]: r for r in panel.records(kind) if (kind, r[id_column]) not in ours}
@@ -117,7 +117,7 @@ def _name(kind: str, record: dict) -> str:
 
 
 def directives(is_pretty: bool) -> str:
-    """What stands at the end of a site's configuration."""
+    """The end of a site's configuration."""
     lines = NARROW + PRETTY * is_pretty
     blocks = [
         f"<Directory {{{name}}}>\n{lines}</Directory>" for name in ("DOCROOT", "DOCROOT_CLIENT")
@@ -163,7 +163,7 @@ class _Check:
             self.say("it is not ready")
 
     def _check_client(self) -> str | None:
-        """The group that all of its records belong to."""
+        """The group that all of the client's records belong to; None: there is no such client."""
         name = self.shop.config.panel_prefix + self.account.id
         rows = [row for row in self.rows if row.kind == "client"]
         if [row.name for row in rows] != [name]:
@@ -212,7 +212,7 @@ class _Check:
     def _check_row(self, row: Service, id: str | None) -> None:
         nothing = {"error": None, "permanent": False, "tries": 0, "failed_since": None}
         nothing |= {"gone": False, "applied_revision": row.revision, "panel_id": id and int(id)}
-        if id is not None:  # else its password waits
+        if id is not None:  # otherwise its password waits
             nothing["password_sealed"] = None
         for column, value in nothing.items():
             actual = getattr(row, column)
@@ -350,7 +350,7 @@ class _Check:
         }
 
     def _mailbox_mb(self, own: int | None) -> int:
-        """Its own quota, less if all own ones are above the fifth for mail; else an equal share."""
+        """Its own quota, less if all own ones exceed the fifth for mail; or else an equal share."""
         part = self.account.space_mb * 20 // 100
         quotas = [json.loads(r.settings).get("quota_mb") for r in self.rows if r.kind == "mailbox"]
         together = sum(quota or 0 for quota in quotas)
@@ -376,9 +376,9 @@ IDS = """
 
 
 def wrong_calls(panel, may_send=lambda address: False) -> list[str]:
-    """Calls that would have opened a wall between customers, or that the panel answers with harm.
+    """Calls that would have opened a wall between customers, or done harm at the panel.
 
-    `may_send`: the mailboxes, by address, of accounts with as many paid days as that takes.
+    `may_send`: whether a mailbox's account, by address, has enough paid days to send.
     """
     wrong, used = [], set()
     for position, (method, given) in enumerate(panel.calls):
@@ -397,7 +397,7 @@ def _faults_of(method: str, given: dict, used: set, may_send):
         is_search = method.endswith("_get") and isinstance(value, dict)
         if name in IDS and type(value) is not int and not is_search:
             yield f"{name} is no number"
-    # It switches services on: only before the client has any.
+    # It switches services on, so it may come only before the client has any.
     if method == "client_update" and given.get("client_id") in used:
         yield "the client has services already"
     if method == "client_update" and params != {"canceled": "y", "password": ""}:

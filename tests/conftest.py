@@ -1,4 +1,4 @@
-"""A shop of its own for each test, over the sandbox's real sockets."""
+"""Fixtures: each test has a shop of its own, which talks to the sandbox over real sockets."""
 
 import os
 import re
@@ -38,22 +38,22 @@ from lightningspace.visitors.limits import Limits
 from lightningspace.worker import Worker
 
 ROOT = Path(__file__).parent.parent
-# What a hash costs is for attackers; in this process it would be a tenth of the run.
+# A hash is slow to deter attackers; here it would take a tenth of the run.
 passwords.METHOD = "scrypt:1024:8:1"
-# No machine fails here: the disk need not be waited for at every commit.
+# No machine fails here, so commits need not wait for the disk.
 DURABLE = models.SQLITE_PRAGMAS
 models.SQLITE_PRAGMAS = DURABLE | {"synchronous": "off"}
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60
 
-# A server where we may create databases; tests/with-postgresql starts one.
+# A server where tests may create databases; tests/with-postgresql starts one.
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL") or None
 NO_POSTGRESQL = "PostgreSQL is not tested: TEST_POSTGRESQL_URL is not set (README, Tests)"
 
 
 def eventually(question, seconds: float = DEADLINE_SECONDS):
-    """The first true answer to `question`; fails when there is none in time."""
+    """The first true answer to `question`; fails if there is none in time."""
     deadline = time.monotonic() + seconds
     while not (answer := question()):
         assert time.monotonic() < deadline, f"still not: {question}"
@@ -119,7 +119,7 @@ with_mail = pytest.mark.usefixtures("shop_with_mail")
 
 @pytest.fixture
 def dns():
-    """A name server; a shop asks it by the setting `dns_servers(dns)`."""
+    """A name server; the setting `dns_servers(dns)` makes a shop ask it."""
     stand_in = SandboxDns()
     stand_in.start()
     yield stand_in
@@ -128,7 +128,7 @@ def dns():
 
 @pytest.fixture
 def ftp_server(tmp_path, panel):
-    """The FTP server of the panel's sites; `with_ftp` marks a test whose shop puts tip jars."""
+    """The FTP server of the panel's sites; `with_ftp` marks a test whose shop uploads to it."""
     panel.queue_seconds = 0
     certificate = self_signed(tmp_path / "ftp.pem")
     stand_in = SandboxFtp(tmp_path / "www", panel, certificate)
@@ -181,7 +181,7 @@ LONGEST = ("test_killed.py", "test_openapi.py", "test_stateful.py")
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest begins first: other processes take over what waits behind it."""
+    """Begin with what takes longest: other processes take over what waits behind it."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
@@ -195,7 +195,7 @@ def database_url(database_kind, tmp_path, request):
 
 @pytest.fixture
 def more_settings() -> dict[str, str]:
-    """What the stand-ins of a test add to its shop's settings, before there is a shop."""
+    """Settings that a test's stand-ins add to before its shop is made."""
     return {"FTP_UPLOADS": "false"}
 
 
@@ -223,7 +223,7 @@ def config(env, tmp_path) -> Config:
 
 
 class CompiledTemplates(BytecodeCache):
-    """What one test has compiled the others need not: that is a quarter of a page test's time."""
+    """Shares compiled templates between tests: to compile them is a quarter of a page test."""
 
     def __init__(self):
         self._compiled = {}
@@ -241,7 +241,7 @@ COMPILED_TEMPLATES = CompiledTemplates()
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory) -> Path:
-    """An SQLite file with the shop's tables: to copy it is quicker than to make them."""
+    """An SQLite file with the shop's tables: copying it is quicker than making them."""
     path = tmp_path_factory.mktemp("tables") / "shop.sqlite3"
     models.open_database(f"sqlite:///{path}")
     models.init_db()
@@ -251,7 +251,7 @@ def tables(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def this_shop(config, tables):
-    """The shop without its pages: most tests ask for no more, and have them later if they do."""
+    """The shop without its pages: most tests need no more; the others ask for `app`, too."""
     if config.database_url.startswith("sqlite:///"):
         shutil.copyfile(tables, config.database_url.removeprefix("sqlite:///"))
     models.open_database(config.database_url)
@@ -272,7 +272,7 @@ def own_app(config, this_shop) -> Flask:
     return app
 
 
-# Where the systems around a shop are. An app knows it from its shop.
+# The settings that say where the systems around a shop are. An app takes those from its shop.
 ADDRESSES = {
     "database_url",
     "lightning_rpc",
@@ -287,8 +287,8 @@ APPS: dict[str, Flask] = {}
 
 @pytest.fixture
 def app(config, this_shop, request) -> Flask:
-    """The pages. Tests with the same settings share an app, which takes longer than most of them
-    to make; the shop in it, with its database, is the test's own.
+    """The pages. Tests with the same settings share an app, as making one takes longer than most of
+    them; the shop in it, with its database, is the test's own.
     """
     settings = {name: value for name, value in asdict(config).items() if name not in ADDRESSES}
     key = repr(settings)
@@ -311,7 +311,7 @@ def runner(app):
 
 
 class WorkerByHand(Worker):
-    """Takes its rounds when a test says so (`work`), in the test's own thread."""
+    """Does its rounds when a test says so (`work`), in the test's own thread."""
 
     def __init__(self, its_shop: shop.Shop):
         super().__init__(its_shop)
@@ -336,7 +336,7 @@ def free_port() -> int:
 
 @contextmanager
 def opened(app, port: int):
-    """The shop's pages at a port, meanwhile."""
+    """Serve the shop's pages at a port meanwhile."""
     server = make_server("127.0.0.1", port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
@@ -348,7 +348,7 @@ def opened(app, port: int):
 
 @pytest.fixture
 def at_work(this_shop):
-    """The worker, which follows payments by itself."""
+    """A worker that runs by itself, in a thread of its own."""
     worker = Worker(this_shop)
     working = threading.Thread(target=worker.run)
     working.start()
@@ -376,7 +376,7 @@ def order(this_shop) -> Order:
     return orders.place(this_shop, wish(username="alice", password="correct horse"))
 
 
-# The calls that open an account after the login, in their order.
+# The calls after the login that open an account, in order.
 OPENING = (
     "client_add",
     "client_update",
@@ -400,13 +400,13 @@ OPENING = (
 
 
 def record_payments(worker: Worker) -> None:
-    """Everything that the node has been paid so far."""
+    """Record everything that the node has been paid so far."""
     while worker.follow_payments(seconds=0):
         pass
 
 
 def last_pay_index(node: Node) -> int:
-    """The newest that the node has given; 0 before the first."""
+    """The newest index that the node has given; 0: none yet."""
     last = 0
     while payment := node.wait_for_payment(last, 0):
         last = payment.pay_index
@@ -424,15 +424,15 @@ def work(worker: WorkerByHand) -> None:
 
 @pytest.fixture(scope="session")
 def password_hash():
-    """Of "correct horse". To make one takes as long as everything else that an account needs."""
+    """The hash of "correct horse": making it takes as long as all the rest of an account."""
     return passwords.make_hash("correct horse")
 
 
 class Opened:
-    """What the opening of alice's account leaves in the database and at the panel.
+    """What opening alice's account leaves in the database and at the panel.
 
-    It is made once in a process and put there again for other tests: it takes longer than most of
-    them. The clock stood still meanwhile, so that all of it is as old as the moment of its making.
+    It is made once per process and put back for other tests, as making it takes longer than most of
+    them. The clock stands still meanwhile, so that all its times are of one moment.
     """
 
     kept: dict[tuple, "Opened"] = {}
@@ -452,7 +452,7 @@ class Opened:
 
 
 def _shifted(row: dict, seconds: int) -> dict:
-    """What is as large as a time is one."""
+    """The row, that many seconds later: every number as large as a time is taken for one."""
     return {
         name: value + seconds if type(value) is int and value > 10**9 else value
         for name, value in row.items()
@@ -515,7 +515,7 @@ def open_account(
 
 
 def let_the_server_follow(until: int | None = None) -> None:
-    """As if its queue had been seen empty by now, or at a moment."""
+    """As if its queue had been seen empty now, or at a moment."""
     name, queue = progress.QUEUE.format(id=1), progress.queue_of(1)
     queue.take_for_done(until or clock.now() + 1)
     Fact.insert(name=name, value=str(queue)).on_conflict(
@@ -561,7 +561,7 @@ def log_in(client, username: str, password: str, **kwargs):
     return client.post("/login", data=tokens | fields, **kwargs)
 
 
-# -- what Debian's packages and `make clients` bring --------------------------------
+# -- programs from Debian's packages and `make clients` ------------------------------
 
 
 def debian_program(program: str, package: str) -> str:
@@ -573,8 +573,8 @@ def debian_program(program: str, package: str) -> str:
 
 
 def client_program(name: str) -> Path:
-    """The environment that `make clients` has built for a program of others: a venv, or a
-    directory with node_modules. Without it the test skips.
+    """The environment that `make clients` has built for another's program: a venv, or a directory
+    with node_modules. Without it the test skips.
     """
     built = ROOT / ".clients" / name
     if not (built / "ready").exists():
@@ -584,9 +584,9 @@ def client_program(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_postgresql():
-    """Give the URL of an empty PostgreSQL database: `empty_postgresql("shop")`.
+    """Gives the URL of an empty PostgreSQL database: `empty_postgresql("shop")`.
 
-    There is one database for each name and pytest process, emptied each time: that takes 10 ms,
+    There is one database for each name and pytest process, emptied each time: that takes 10 ms, a
     CREATE DATABASE 100 ms.
     """
     if POSTGRESQL is None:
@@ -601,7 +601,7 @@ def empty_postgresql():
                 server.execute(f"CREATE DATABASE {own}_{name}")
                 databases.callback(server.execute, f"DROP DATABASE {own}_{name} WITH (FORCE)")
                 inside[name] = databases.enter_context(psycopg.connect(url, autocommit=True))
-            # Of programs that were killed: their locks would hold up the DROP.
+            # End connections of killed programs: their locks would hold up the DROP.
             inside[name].execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -614,7 +614,7 @@ def empty_postgresql():
 
 @pytest.fixture(scope="module")
 def shared_database_url(request):
-    """A database for all tests of a module; its parameter is the kind."""
+    """A database for all tests of a module. Its parameter is the kind of database."""
     if getattr(request, "param", "sqlite") == "postgresql":
         return request.getfixturevalue("empty_postgresql")("shared")
     return "sqlite:///:memory:"
@@ -624,7 +624,7 @@ def shared_database_url(request):
 
 
 def with_settings(**settings: str):
-    """A mark: the test's shop has these settings too."""
+    """A mark for a test whose shop has these settings too."""
     return pytest.mark.parametrize("env", [settings], indirect=True, ids=[""])
 
 

@@ -1,4 +1,4 @@
-"""Hold a stand-in's answers against the recorded ones of the real server."""
+"""Compare a stand-in's answers with those recorded from the real server."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ def load(server: str, method: str) -> list[dict]:
 def assert_same_shape(recorded, answered, path="$"):
     """Same keys and same JSON types all the way down; the values may differ.
 
-    Of two lists the first elements are compared, and a list that was recorded
-    with something in it must not be answered empty.
+    Of two lists the first elements are compared. A list that was recorded with something in it must
+    not be answered empty.
     """
-    # bool is an int to Python but not to JSON, so types are compared and not isinstance.
+    # isinstance would take a bool for an int, which it is to Python but not to JSON.
     kinds = type(recorded).__name__, type(answered).__name__
     assert kinds[0] == kinds[1], f"{path}: recorded {kinds[0]}, answered {kinds[1]}"
 

@@ -1,6 +1,6 @@
-"""An account's whole life at the panel, step by step, without a node and without pages.
+"""An account's whole life at the panel, step by step, without a node or pages.
 
-A `World` is set back to the start of any flow within a millisecond, so that a test can run the
+A `World` can be set back to the start of any flow within a millisecond, so that a test can run the
 same flow hundreds of times and let something else go wrong each time.
 """
 
@@ -29,7 +29,7 @@ EXTRA = "alice.example"
 NAME = "ls_alice"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2dEbG3bdEJ1pG2SAaTEgbZ1NIOVtDcbu8vnKD2tX5r alice"
 
-# What each row is called; `wanted` may have a second of a kind.
+# The name of each kind's row; `change` adds a second mailbox.
 NAMES = {
     "client": f"ls_{ID}",
     "site": SITE,
@@ -45,7 +45,7 @@ NAMES = {
 
 
 class Line(Panel):
-    """The shop's way to the panel: the world is asked before each call goes out."""
+    """The shop's way to the panel: asks the world before each call goes out."""
 
     def __init__(self, world: "World"):
         verify_tls = world.config.panel_verify_tls
@@ -58,7 +58,7 @@ class Line(Panel):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has been locked out, or its login refused, and lets time pass."""
+        """Whether it lets time pass, as it was locked out or its login was refused."""
         return time.monotonic() < max(self._locked_out_until, self._no_login_before)
 
     def _post(self, method, arguments, deadline):
@@ -70,7 +70,7 @@ class Line(Panel):
         try:
             return super()._post(method, arguments, time.monotonic() + seconds)
         finally:
-            # Gone out is not arrived: what comes in during a later call would be another fault.
+            # Sent is not arrived: a call that came in during a later one would be another fault.
             given_up = time.monotonic() + 1
             while len(self._world.panel.calls) == calls and time.monotonic() < given_up:
                 time.sleep(0.001)
@@ -114,15 +114,15 @@ class World:
     # -- states ------------------------------------------------------------------
 
     def start(self, flow: str, days: int = 1) -> None:
-        """Go back to where the flow begins, and want what it is about.
+        """Go back to the beginning of the flow, and want what it is about.
 
-        `days`: for how long the account is paid.
+        `days`: how long the account is paid for.
         """
         self._go_back(self.saved(flow, days))
         FLOWS[flow](self.shop)
 
     def _saved(self, flow: str, days: int) -> tuple:
-        """The state in which a flow begins; that of a later one is reached through the earlier."""
+        """The state in which a flow begins; for a later flow, the earlier ones are run first."""
         before = STARTS_AFTER[flow]
         if before is None:
             self._go_back(self.empty)
@@ -133,7 +133,7 @@ class World:
         return self._state()
 
     def _calls_of(self, flow: str) -> list[str]:
-        """The methods that a flow calls in fair weather."""
+        """The methods that a flow calls if nothing goes wrong."""
         self.start(flow)
         before = len(self.panel.calls)
         self.finish(rounds=1)
@@ -158,7 +158,7 @@ class World:
                     table.insert_many(rows).execute()
 
     def renew_line(self) -> None:
-        """Let the waits of the shop's client be over: they are real seconds, not our clock's."""
+        """End the waits of the shop's client, which are real seconds and not our clock's."""
         self.shop = replace(self.shop, panel=Line(self))
 
     # -- going on ------------------------------------------------------------------
@@ -178,18 +178,18 @@ class World:
         return account is None or account.reconcile_at is None
 
     def round(self) -> None:
-        """What the worker does when the account is due, or nothing."""
+        """Do what the worker does if the account is due, or nothing."""
         for account_id in reconcile.due_accounts():
             reconcile.account(self.shop, account_id)
 
     def wait(self) -> None:
-        """Until the account is due."""
+        """Move the clock to when the account is due."""
         account = self.account()
         if account is not None and account.reconcile_at is not None:
             self.clock.moment = max(self.clock.moment, account.reconcile_at)
 
     def finish(self, rounds: int = 12) -> None:
-        """Round after round, each when it is due, until nothing is wanted any more."""
+        """Do round after round, each when it is due, until everything is applied."""
         for _ in range(rounds):
             if self.is_done:
                 return
@@ -228,7 +228,7 @@ FOREIGN_NAMES = {
 
 
 def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site=1) -> int:
-    """A record by this name that the shop has not made; the stranger's unless told otherwise."""
+    """A record of this name that the shop has not made; the stranger's by default."""
     name = name or FOREIGN_NAMES[kind]
     fields = {
         "site": lambda: ispconfig_records.site_fields(1, client, None, name, 33, True, php=False),
@@ -246,7 +246,7 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
 
 
 def resize(account_id: str, space_mb: int) -> None:
-    """Another size as far as the panel is concerned, whatever it costs."""
+    """Give the account another size at the panel, whatever it costs."""
     with transaction():
         wanted.touch(account_id)
         Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
@@ -254,7 +254,7 @@ def resize(account_id: str, space_mb: int) -> None:
 
 
 def open_account(shop, days: int) -> None:
-    """Alice's account as payments.apply leaves it: paid for, and nothing at the panel yet."""
+    """Alice's account as payments.apply leaves it: paid, with nothing at the panel yet."""
     moment = clock.now()
     with transaction():
         account = Account.create(
@@ -298,7 +298,7 @@ def open_account(shop, days: int) -> None:
 
 
 def change(shop) -> None:
-    """Everything that a customer may change, in one go."""
+    """Change everything that a customer may change, in one go."""
     resize(ID, 200)
     wanted.configure(ID, "site", SITE, letsencrypt=True)
     wanted.set_password(shop, ID, "ftp", NAME, "battery staple")
@@ -346,7 +346,7 @@ LATER_PASSWORDS = FIRST_PASSWORDS | {
 PASSWORDS = {
     "opening": FIRST_PASSWORDS,
     "changing": LATER_PASSWORDS,
-    # The shell user is made anew when an account is resumed, with a generated password.
+    # When an account is resumed, its shell user is made again, with a generated password.
     "suspending": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
     "resuming": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
     "closing": {},
@@ -354,7 +354,7 @@ PASSWORDS = {
 
 
 def call_as_text(method: str, arguments: dict) -> str:
-    """The same for the same call, whatever the session and the password."""
+    """The call as text: the same for the same call, whatever the session and the password."""
     params = arguments.get("params", {})
     shown = {k: v for k, v in params.items() if "password" not in k}
     rest = {k: v for k, v in arguments.items() if k not in ("session_id", "params", "password")}

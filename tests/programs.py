@@ -1,7 +1,7 @@
-"""The shop's programs, started as in production and killed as in no test's own process.
+"""The shop's programs in processes of their own, which tests can kill.
 
-They are forked from one process that has the modules in memory: to read them takes a second, and
-what a worker does in a test often less. tests/whole/test_gunicorn.py and test_program.py start
+They are forked from one process that has already imported the modules: importing takes a second,
+and what a worker does in a test often less. tests/whole/test_gunicorn.py and test_program.py start
 theirs the long way.
 """
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# What a program needs of ours and of others; it is not made anew in each of them.
+# The modules to import once, before forking.
 READ_BEFORE = ["tests.programs", "app", "lightningspace.worker", "flask.cli", "pytest"]
 
 _forks = multiprocessing.get_context("forkserver")
@@ -37,12 +37,12 @@ class Program:
         return text in self.said
 
     def kill(self) -> None:
-        """Let it die in this instant."""
+        """Kill it at once."""
         self._process.kill()
         self._process.join()
 
     def end(self) -> int:
-        """Ask it to end as an init system does; its exit code."""
+        """Ask it to end, as an init system does, and return its exit code."""
         self._process.terminate()
         return self.wait()
 

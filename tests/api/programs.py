@@ -1,4 +1,4 @@
-"""Programs that ask for a hosting, and what they find."""
+"""Programs that use the API with a hosting's credential, and what tests check with them."""
 
 import secrets
 
@@ -20,7 +20,7 @@ TIP = "7" * 32
 
 
 class Program:
-    """A program with a credential, or with none."""
+    """A program with a credential, or without one."""
 
     def __init__(self, client, credential: str | None):
         self._client = client
@@ -45,14 +45,14 @@ class Program:
 
 
 def program(client, shop, account, *capabilities: str) -> Program:
-    """One with these capabilities of the account; without any named, with a whole credential."""
+    """A program with these capabilities for the account; none named: with all rights."""
     rights = Rights(frozenset(capabilities), None) if capabilities else l402.WHOLE
     token = tokens.hand_out(shop, account.id, f"of a test {secrets.token_hex(4)}", rights)
     return Program(client, tokens.text_of(shop, token))
 
 
 def paid(client, wallet, worker, answer) -> Program:
-    """Pay what a 402 asks for; who shows that."""
+    """Pay what a 402 asks for; return a program with the credential that this buys."""
     assert answer.status_code == 402, answer.text
     preimage = wallet.pay(answer.json["invoice"])["payment_preimage"]
     work(worker)
@@ -84,7 +84,7 @@ def clean(account: Account, **facts) -> None:
 
 
 def paid_tip(account, token=TIP, **facts) -> Order:
-    """One that has taken effect."""
+    """A tip that has taken effect."""
     paid = {"node_id": "a node", "pay_index": 1, "payment_hash": token, "received_msat": 5000}
     applied = {"bought_seconds": 5, "ends_at": account.expires_at + 5}
     applied |= dict.fromkeys(("placed_at", "expires_at", "paid_at", "applied_at"), clock.now())
@@ -93,7 +93,7 @@ def paid_tip(account, token=TIP, **facts) -> Order:
 
 
 def fill(shop, account) -> None:
-    """Leave no address of those that are included."""
+    """Use up the addresses that are included."""
     for number in range(4):
         name = f"more{number}@{hostnames.site_name(shop, account.username)}"
         wanted.add(shop, account.id, "forward", name, destination="alice@example.org")
