@@ -30,9 +30,11 @@ CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))
 clients: $(CLIENTS:%=.clients/%/ready)
 
 # Many generated lives of accounts against the sandbox's panel, different ones in each run; about
-# one a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones.
+# one a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones. Before them, many
+# generated requests to the API.
 soak: $(VENV)/ready
-	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_stateful.py
+	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no \
+		-k "schemathesis or ends_up_as_it_is_wanted" tests/api/test_openapi.py tests/whole/test_stateful.py
 
 # A simulated year of 300 customers, hour by hour, with faults and restarts; it prints a table of
 # what became of them and their money. SEED=n simulates another one.

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import subprocess
@@ -26,6 +27,8 @@ from tests.conftest import ROOT, client_program, dns_servers, opened, with_setti
 SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 ONE_BY_ONE = ("--phases", "coverage,fuzzing")
+# Of each operation, beside those that cover its schema.
+EXAMPLES = "50" if os.environ.get("SOAK") == "1" else "1"
 OFTEN = with_settings(
     ORDERS_LIMIT="100000 per minute",
     ORDERS_LIMIT_OVERALL="100000 per minute",
@@ -320,11 +323,11 @@ def schemathesis(address: str, directory: Path, *options: str) -> None:
 def test_schemathesis_passes_without_a_credential(address, tmp_path):
     # All else is refused without one, whatever comes.
     open_to_all = ("--include-path-regex", "^/(prices|hosting$|tips)")
-    schemathesis(address, tmp_path, *ONE_BY_ONE, *open_to_all, "--max-examples", "3")
+    schemathesis(address, tmp_path, *ONE_BY_ONE, *open_to_all, "--max-examples", EXAMPLES)
 
 
 @OFTEN
 def test_schemathesis_passes_with_a_credential(busy, address, credential, tmp_path):
-    options = ("--max-examples", "2", "--header", f"Authorization: L402 {credential}")
+    options = ("--max-examples", EXAMPLES, "--header", f"Authorization: L402 {credential}")
     schemathesis(address, tmp_path, *options, "--exclude-name", "DELETE /hosting")
     schemathesis(address, tmp_path, *options, *ONE_BY_ONE, "--include-name", "DELETE /hosting")
