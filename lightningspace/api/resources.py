@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from lightningspace.base.clock import iso_time, iso_or_none, now
+from lightningspace.base.clock import iso_or_none, iso_time, now
 from lightningspace.base.models import Account, Domain, Order, Service
 from lightningspace.base.prices import (
     EXTRAS,

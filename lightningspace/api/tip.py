@@ -13,7 +13,7 @@ from lightningspace.api.bodies import TEXT, WHOLE, WRONG, BadBody
 from lightningspace.api.invoices import placed
 from lightningspace.api.routes import described, idempotency_key
 from lightningspace.base import messages, qr
-from lightningspace.base.clock import iso_time, iso_or_none
+from lightningspace.base.clock import iso_or_none, iso_time
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import hostnames, order_book, orders, standing, tips
 from lightningspace.rules.order_book import Door

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.each_database
 SOAK = os.environ.get("SOAK") == "1"
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 RUN = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "5")),
+    max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "8")),
     stateful_step_count=int(os.environ.get("STEPS", "50" if SOAK else "25")),
     derandomize=not SOAK,  # a fault that CI finds is there for everybody
     database=None,
@@ -1117,7 +1117,7 @@ def figures():
 def _run(database_url: str) -> settings:
     """Fewer lives on PostgreSQL, where each takes twice as long and meets the same rules."""
     few = not SOAK and database_url.startswith("postgresql:")
-    return settings(RUN, max_examples=1) if few else RUN
+    return settings(RUN, max_examples=3) if few else RUN
 
 
 def test_the_panel_ends_up_as_it_is_wanted(database_url, tmp_path, figures):
