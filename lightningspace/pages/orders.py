@@ -165,8 +165,16 @@ def _standing(token: str) -> Standing:
     found = order_book.find(token)
     if found is None or found.kind == "lost":
         raise NotFound
-    account_id = current_user.account.id if current_user.is_authenticated else None
-    return standing.of(this_shop(), found, Asker(browsers.placed(found), account_id))
+    has_placed = browsers.placed(found)
+    # A page that waits for its payment polls every two seconds, and nothing on it depends on who is
+    # logged in.
+    only_waits = has_placed and found.paid_at is None and found.kind != "topup"
+    asker = Asker(has_placed, None if only_waits else _own_account_id())
+    return standing.of(this_shop(), found, asker)
+
+
+def _own_account_id() -> str | None:
+    return current_user.account.id if current_user.is_authenticated else None
 
 
 def _enters(found: Standing) -> bool:
@@ -208,6 +216,7 @@ def _order_page(found: Standing, status: int = 200, **context):
         "order.html",
         button=Button(),
         if_paid=found.if_paid(this_shop()),
+        lacks_name=found.lacks_name,
         sandbox_pays="sandbox" in current_app.blueprints,
         **_facts(found),
         **context,

@@ -64,11 +64,14 @@ class Standing:
     is_mine: bool
     is_owners: bool
     message: str | None
-    lacks_name: bool
     setup: Summary | None = None
     site: str | None = None
     tells_end: bool = False
     worth_seconds: int | None = None
+
+    @property
+    def lacks_name(self) -> bool:
+        return order_book.lacks_name(self.order)
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -93,7 +96,6 @@ def of(shop: Shop, order: Order, asker: Asker = STRANGER) -> Standing:
         is_mine=asker.has_placed or (is_owners and order.kind != "open" and not is_tip),
         is_owners=is_owners,
         message=order.message if asker.has_placed else None,
-        lacks_name=order_book.lacks_name(order),
         setup=_setup(order) if state in (Stage.PAID, Stage.READY) else None,
         **_of_top_up(shop, order, is_owners),
     )
