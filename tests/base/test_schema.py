@@ -356,8 +356,11 @@ def sqlite_alone(database_kind):
 
 def test_the_copy_is_what_was_there_and_its_owners_alone(old, sqlite_alone):
     before = everything()
-    os.umask(os.umask(0) & 0)
-    _, copy = schema.upgrade(db.obj)
+    umask = os.umask(0)
+    try:
+        _, copy = schema.upgrade(db.obj)
+    finally:
+        os.umask(umask)
     assert copy.stat().st_mode & 0o777 == 0o600
     db.close()
     models.open_database(f"sqlite:///{copy}")
