@@ -208,7 +208,7 @@ class Config:
     grace_days: int = TIME.setting(
         whole(0, 3_650),
         "How many days a hosting is kept, at most, after its paid time is over. It is kept no "
-        "longer than the time bought since it was last over, but at least an hour.",
+        "longer than the time bought since it was last over, but at least an hour. 0: not at all.",
         "14",
     )
     # At least the longest order, and a month.

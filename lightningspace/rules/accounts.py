@@ -220,8 +220,8 @@ def check(account_id: str) -> None:
         wanted.raise_revisions(account_id, *services.KINDS)
 
 
-# How often a lost race is run again. The reads of the next round show what is gone.
-RACES = 20
+# How often new invoices of tips are looked for, and cancelled, before an account is closed.
+CANCELLING_ROUNDS = 20
 
 
 class NotClosed(NodeError):
@@ -247,7 +247,7 @@ def _close_unpaid(shop: Shop, account: Account) -> bool:
     if not Account.get_or_none(Account.id == account.id, Account.closing_at.is_null()):
         return True
     unpaid_ones = list(order_book.unpaid_by_all(account.id))
-    for _ in range(RACES):
+    for _ in range(CANCELLING_ROUNDS):
         for order in unpaid_ones:
             if not invoices.cancel(shop, order) and not Order.get_by_id(order.token).released_at:
                 return False

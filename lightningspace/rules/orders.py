@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # (TIPS_LIMIT) while an invoice lasts, or it could shut all others out.
 OPEN_ORDERS = 10
 OPEN_TIPS = 1000
+# How often a lost race for a name is run again. The reads of the next round show what is gone.
+RACES = 20
 
 
 class NameTaken(Refusal):
@@ -175,7 +177,7 @@ def is_as_asked(shop: Shop, order: Order, wish: Wish, by_owner: bool) -> bool:
 
 
 def _retried(reserve: Callable):
-    for _ in range(accounts.RACES):
+    for _ in range(RACES):
         try:
             with transaction():
                 return reserve()

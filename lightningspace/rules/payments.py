@@ -30,7 +30,6 @@ from lightningspace.rules import (
     reminders,
     wanted,
 )
-from lightningspace.rules.accounts import RACES
 from lightningspace.rules.order_book import TOKEN_LENGTH, label
 from lightningspace.shop import Shop
 
@@ -339,7 +338,7 @@ def _reserve_again(shop: Shop, token: str) -> None:
     That takes a database or a node restored from a backup. The money is there, so it opens, and
     under a generated name if its own is gone.
     """
-    for _ in range(RACES):
+    for _ in range(orders.RACES):
         try:
             with transaction():
                 # A write, so that others wait here: opening locks the order first, too.
