@@ -7,7 +7,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace.base import clock
-from lightningspace.base.models import Account, Fact, Order, Service
+from lightningspace.base.models import Account, Fact, Order, Service, transaction
 from lightningspace.base.prices import DAY
 from lightningspace.outside.node import NodeError
 from lightningspace.panel import reconcile
@@ -338,12 +338,13 @@ def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
 ):
     ends_at = alice.expires_at
     eventually(lambda: Fact.get_or_none(Fact.name == clock_watch.PASSED))
-    time_machine.forward(200 * DAY)
-    clock_watch.wake()
-    # As if it had been set up then.
+    # As if it had been set up then. The worker sees the clock ahead and that together.
     names = ("ready_at", "valued_at", "expires_at")
     ahead = {name: getattr(alice, name) + 200 * DAY for name in names}
-    Account.update(ahead).execute()
+    with transaction():
+        time_machine.forward(200 * DAY)
+        clock_watch.wake()
+        Account.update(ahead).execute()
     time_machine.forward(-200 * DAY)
     order = orders.extend(this_shop, alice.id, 1, "days", orders.Buyer("browser", "form"))
     wallet.pay(order.bolt11)

@@ -3,7 +3,7 @@
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from lightningspace.base.models import Domain
+from lightningspace.base.models import Domain, Service
 from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
@@ -46,7 +46,9 @@ def _added_domain(form: DomainForm) -> str | None:
 @blueprint.get("/domains/<name>/status")
 def domain_status(name):
     rows = domains.of(this_account().id)
-    facts = _domain_facts(_named(rows, name), control.this_progress(), len(rows))
+    known = control.this_progress()
+    own = _services_by_name(known).get(name, {})
+    facts = _domain_facts(_named(rows, name), known, own, len(rows))
     return render_template("account/_domain.html", facts=facts, button=Button())
 
 
@@ -97,19 +99,30 @@ def _named(rows: list[Domain], name: str) -> Domain:
 
 def _domains_page(status: int = 200, form: DomainForm | None = None):
     rows, known = domains.of(this_account().id), control.this_progress()
+    own = _services_by_name(known)
     return page(
         "account/domains.html",
         status,
         form=form or DomainForm(formdata=None),
-        domains=[_domain_facts(row, known, len(rows)) for row in rows],
+        domains=[_domain_facts(row, known, own.get(row.name, {}), len(rows)) for row in rows],
         used=len(rows),
         allowed=services.domains_allowed(this_shop(), this_account()),
     )
 
 
-def _domain_facts(row: Domain, known: Progress, of_all: int) -> dict:
-    """What the fragment of one domain shows. `of_all`: how many are on the page."""
-    own = {each.kind: each for each in known.rows if each.name == row.name and not each.gone}
+def _services_by_name(known: Progress) -> dict[str, dict[str, Service]]:
+    """What there is of each name, by its kind."""
+    found: dict[str, dict[str, Service]] = {}
+    for row in known.rows:
+        if not row.gone:
+            found.setdefault(row.name, {})[row.kind] = row
+    return found
+
+
+def _domain_facts(row: Domain, known: Progress, own: dict[str, Service], of_all: int) -> dict:
+    """What the fragment of one domain shows. `own`: its services; `of_all`: how many domains are on
+    the page.
+    """
     site = next((each for each in known.rows if each.kind == "site"), None)
     has_place = "alias" in own and services.settings_of(own["alias"])["letsencrypt"]
     is_proven = row.verified_at is not None and row.missing_at is None
