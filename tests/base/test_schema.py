@@ -20,6 +20,7 @@ from lightningspace.base.config import from_env
 from lightningspace.base.models import Account, Cursor, Fact, Offer, Order, Token, db
 from lightningspace.rules import calendar, ledger, payments, tips, tokens, upgrades
 from tests.conftest import at_once, eventually, log_in
+from tests.programs import Program
 
 pytestmark = pytest.mark.each_database
 
@@ -507,15 +508,10 @@ def test_an_older_one_is_to_be_upgraded(old):
         schema.check(db.obj)
 
 
-def flask(env, tmp_path, *command):
-    settings = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", *command],
-        env=env | settings,
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-    )
+def flask(env, tmp_path, *command) -> tuple[int, str]:
+    """How a command ended, and what it said."""
+    program = Program(["flask", "--app", "wsgi", *command], env, tmp_path / "output")
+    return program.wait(), program.said
 
 
 def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind):
@@ -526,8 +522,7 @@ def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind)
     before = everything()
     # A customer may be called like a command.
     for command in (("worker",), ("problems",), ("account", "upgrade"), ("copy-database", "url")):
-        refused = flask(env, tmp_path, *command)
-        assert (refused.returncode, refused.stderr) == (4, told)
+        assert flask(env, tmp_path, *command) == (4, told)
     web = subprocess.run(
         [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"unix:{tmp_path / 'web'}"],
         env=env | {"PATH": os.environ["PATH"]},
@@ -539,12 +534,13 @@ def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind)
     assert everything() == before
     db.close()
 
-    upgraded = flask(env, tmp_path, "upgrade")
-    assert upgraded.returncode == 0, upgraded.stderr
-    lines = upgraded.stdout.splitlines()
+    status, said = flask(env, tmp_path, "upgrade")
+    assert status == 0, said
+    lines = said.splitlines()
     if database_kind == "sqlite":
         assert lines.pop(0).startswith(f"the database as it was: {tmp_path / 'shop.sqlite3'}.")
     assert lines == [f"applied {name}" for name in NAMES] + ["the database is up to date"]
-    assert flask(env, tmp_path, "upgrade").stdout == "the database is up to date\n"
-    assert flask(env, tmp_path, "account", "alice").returncode == 0
+    assert flask(env, tmp_path, "upgrade") == (0, "the database is up to date\n")
+    status, said = flask(env, tmp_path, "account", "alice")
+    assert status == 0, said
     assert Fact.get_by_id(shop.KEY_FINGERPRINT).value
