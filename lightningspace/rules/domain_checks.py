@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from peewee import IntegrityError, fn
+from peewee import fn
 
 from lightningspace.base import messages
 from lightningspace.base.clock import now
@@ -163,7 +163,7 @@ def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
             if row.look_at == asked.look_at:  # else somebody has asked for another look
                 row.look_at = now() + _wait(row, answer.is_whole)
             domains.save(row)
-    except (IntegrityError, wanted.NameInUse):
+    except wanted.NameInUse:
         _note_refusal(asked, domains.TAKEN)
     except ValueError:
         _note_refusal(asked, REFUSED)

@@ -244,12 +244,12 @@ def let_services_follow(shop: Shop, account: Account, row: Domain) -> None:
             wanted.let_domain_go(account.id, row.name)
         return
     if not alias:
-        wanted.want_domain(shop, account.id, "alias", row.name)
+        wanted.add(shop, account.id, "alias", row.name)
     has_mail = _has_mail(row, mail is not None and mail.active)
     if mail and mail.active != has_mail:
         wanted.switch(account.id, "mail_domain", row.name, has_mail)
     elif has_mail and not mail:
-        wanted.want_domain(shop, account.id, "mail_domain", row.name)
+        wanted.add(shop, account.id, "mail_domain", row.name)
 
 
 def _has_mail(row: Domain, has_it_now: bool) -> bool:

@@ -166,16 +166,6 @@ def add(
         raise NameInUse from None
 
 
-def want_domain(shop: Shop, account_id: str, kind: str, name: str) -> None:
-    """Add a proven domain's alias or mail_domain.
-
-    Raises as `add` does, and IntegrityError when another account has the name.
-    """
-    facts = {"settings": services.checked(kind, {}), "active": True, "gone": False}
-    with change(account_id) as account:
-        _want(shop, account, Service(account=account_id, kind=kind, name=name), facts)
-
-
 def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     there = [each for each in services.of_account(account.id) if not each.gone]
     if not KINDS[row.kind].is_optional or not services.is_ours(shop, account, row, there):
