@@ -13,7 +13,7 @@ from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import Size
 from lightningspace.outside import l402
-from lightningspace.rules import ledger, order_book, orders, tokens, wanted
+from lightningspace.rules import order_book, orders, tokens, wanted
 from lightningspace.rules.order_book import OrderState
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
@@ -89,7 +89,7 @@ def sell_size(found: Holder, size: Size) -> Response | None:
 
 def sell_one_more(found: Holder, what: str) -> Response | None:
     """402 for one more of an extra; None: the account has it now."""
-    return sell_size(found, ledger.size(account_now(found)).with_one_more(what))
+    return sell_size(found, Size.of(account_now(found)).with_one_more(what))
 
 
 def wait_for_own_order(found: Holder) -> None:

@@ -116,7 +116,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "is_ready": account.ready_at is not None,
         "jobs_before": known.jobs_before(),
         **_times(account),
-        "size": size(ledger.size(account)),
+        "size": size(Size.of(account)),
         "space": _space(account),
         "email": account.email if is_owner else None,
         "email_waits": account.email_waits if is_owner else None,

@@ -31,7 +31,7 @@ from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Size, Terms
 from lightningspace.outside import l402
-from lightningspace.rules import ledger, order_book, orders, quotes, tokens
+from lightningspace.rules import order_book, orders, quotes, tokens
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization, browsers, networks
@@ -240,7 +240,7 @@ def resize():
     found = holder()
     body = routes.body()
     wait_for_own_order(found)
-    sizes, size = this_shop().config.space_sizes_mb, ledger.size(account_now(found))
+    sizes, size = this_shop().config.space_sizes_mb, Size.of(account_now(found))
     form = bodies.form_of(ResizeForm, body, sizes, size)
     bodies.check(form)
     check_opened(found)

@@ -4,11 +4,11 @@ from flask import flash, redirect, render_template, request, url_for
 
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
-from lightningspace.base.prices import EXTRAS, Terms
+from lightningspace.base.prices import EXTRAS, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import capacity, ledger, order_book, orders, quotes, services, tips
+from lightningspace.rules import capacity, order_book, orders, quotes, services, tips
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 from lightningspace.visitors.forms import (
@@ -183,7 +183,7 @@ def order_size():
 
 
 def _size_form(kind: type[SizeForm], **kwargs) -> SizeForm:
-    return kind(this_shop().config.space_sizes_mb, ledger.size(this_account()), **kwargs)
+    return kind(this_shop().config.space_sizes_mb, Size.of(this_account()), **kwargs)
 
 
 def _size_page(form: SizeForm, status: int = 200, problem: str | None = None):
@@ -211,7 +211,7 @@ def _other_size(form: SizeForm) -> dict:
     if form.errors:
         return context
     size = form.size()
-    if size == ledger.size(account):
+    if size == Size.of(account):
         return context | {"is_same": True}
     try:
         offer = quotes.other_size(shop, account, size)

@@ -8,13 +8,9 @@ from lightningspace.base.prices import DAY, SHORTEST_SECONDS, Holding, Size
 from lightningspace.shop import Shop
 
 
-def size(account: Account) -> Size:
-    return Size.of(account)
-
-
 def rate(shop: Shop, account: Account) -> int:
     """Today's price of the account's size, in msat per day."""
-    return shop.prices.rate(size(account))
+    return shop.prices.rate(Size.of(account))
 
 
 def holding(account: Account, at: int | None = None) -> Holding:

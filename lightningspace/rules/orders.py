@@ -16,7 +16,7 @@ from lightningspace.base.models import Account, Order, lock_account, transaction
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import NodeError
-from lightningspace.rules import accounts, capacity, hostnames, invoices, ledger, order_book, quotes
+from lightningspace.rules import accounts, capacity, hostnames, invoices, order_book, quotes
 from lightningspace.rules.order_book import Door
 from lightningspace.shop import Shop
 
@@ -309,7 +309,7 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
             return twin, False
         quote = quotes.extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
-        size = vars(ledger.size(account))
+        size = vars(Size.of(account))
         return create(shop, kind="extend", amount_msat=quote.msat, **facts, **size), True
 
     return _place(shop, reserve)
@@ -328,7 +328,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
         account, twin = _customer(account_id, attempt)
         if twin:
             return twin, False
-        if size == ledger.size(account):
+        if size == Size.of(account):
             return None, False
         amount_msat = quotes.resize_msat(shop, account, size)
         if size.space_mb > capacity.larger_mb(shop, account):
@@ -367,7 +367,7 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
             door=tip.door,
             message=tip.message,
             amount_msat=tip.msat,
-            **vars(ledger.size(account)),
+            **vars(Size.of(account)),
         )
         return order, True
 

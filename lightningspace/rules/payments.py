@@ -135,7 +135,7 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
         door=order_book.Door.OFFER,
         offer_id=payment.offer_id,
         amount_msat=payment.received_msat,
-        **vars(ledger.size(account)),
+        **vars(Size.of(account)),
         **taken,
         **facts,
     )

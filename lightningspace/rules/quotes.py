@@ -55,7 +55,7 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
 
 def extension(shop: Shop, account: Account, duration: int, unit: str) -> Quote:
     """More time for the size that the account has."""
-    size, terms = ledger.size(account), Terms(account.space_mb, duration, unit)
+    size, terms = Size.of(account), Terms(account.space_mb, duration, unit)
     msat = shop.prices.cost_msat(size, terms.seconds)
     return _quote(account, msat, _extended(shop, account, msat, terms.seconds))
 
@@ -77,7 +77,7 @@ def one_more(shop: Shop, account: Account, what: str) -> tuple[Size, int, int]:
 
     Raises NotForSale and ResizeWaits.
     """
-    size = ledger.size(account).with_one_more(what)
+    size = Size.of(account).with_one_more(what)
     quote = other_size(shop, account, size)
     return size, quote.msat, quote.ends_at
 
@@ -93,7 +93,7 @@ def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None
         return resized(shop, account, Size.of(order), msat, at)
     terms = order_book.terms_of(order)
     # An order priced for a smaller size buys what its money is worth today.
-    is_as_priced = terms and ledger.size(account).fits_in(Size.of(order))
+    is_as_priced = terms and Size.of(account).fits_in(Size.of(order))
     return _extended(shop, account, msat, terms.seconds if is_as_priced else 0, at)
 
 

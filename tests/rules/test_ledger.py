@@ -65,7 +65,7 @@ class Life:
     def extend(self, hours: int) -> None:
         """Order more time, to be paid at any later time, or never."""
         size, offer = (
-            ledger.size(self.account),
+            Size.of(self.account),
             quotes.extension(SHOP, self.account, hours, "hours"),
         )
         order = Order(kind="extend", duration=hours, unit="hours", amount_msat=offer.msat)
@@ -96,7 +96,7 @@ class Life:
         assert after.worth_msat == before.worth_msat + msat
         self.paid += msat
         self.term_paid = msat + (self.term_paid if before.seconds else before.credit_msat)
-        was_small = ledger.size(self.account).fits_in(Size.of(order))
+        was_small = Size.of(self.account).fits_in(Size.of(order))
         self.keep(after, size)
         assert self.holding == after
         if order.kind == "extend":

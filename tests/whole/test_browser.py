@@ -17,7 +17,6 @@ from lightningspace.rules import (
     domain_checks,
     domains,
     invoices,
-    ledger,
     payments,
     tokens,
     wanted,
@@ -256,14 +255,14 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
 
     fill_in("Size", fill_in_size, "500 MB, 1 extra mailbox or forward")
     pay()
-    assert ledger.size(Account.get()) == Size(500, 1)
+    assert Size.of(Account.get()) == Size(500, 1)
 
     used = {"used_site_mb": 1, "used_database_mb": 1, "used_mail_mb": 1, "used_at": now()}
     Account.update(used).execute()
     fill_in("Size", lambda: page.get_by_label("100 MB").check(), "0 sat")
     page.get_by_role("button", name="Change it now").click()
     expect(page.get_by_text("Your hosting has its new size")).to_be_visible()
-    assert ledger.size(Account.get()) == Size(100, 1)
+    assert Size.of(Account.get()) == Size(100, 1)
     visitor.assert_clean()
 
 

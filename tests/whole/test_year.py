@@ -334,7 +334,7 @@ class Year:
         except NodeError:
             self.plan(number, 1, "resize")
         else:
-            if order is None and size == ledger.size(account):
+            if order is None and size == Size.of(account):
                 self.counts["same size"] += 1
             elif order is None:
                 customer.expected.resize(moment, 0, self.shop.prices.rate(size))
@@ -407,7 +407,7 @@ class Year:
         if order.kind == "extend":
             least = order.duration * UNIT_SECONDS[order.unit]
             account = Account.get_by_id(customer.account_id)
-            assert ledger.size(account) == Size.of(order)
+            assert Size.of(account) == Size.of(order)
             customer.expected.buy(moment, msat, rate, least)
         elif order.kind == "topup":
             account = Account.get_by_id(customer.account_id)
