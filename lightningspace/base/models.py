@@ -12,6 +12,7 @@ from peewee import (
     Field,
     ForeignKeyField,
     Model,
+    ModelSelect,
     SqliteDatabase,
     TextField,
 )
@@ -91,10 +92,35 @@ def drop_broken_connection() -> None:
         db.close()
 
 
+class WholeRows(ModelSelect):
+    """A SELECT of all columns, whose list is kept as text: peewee would write it anew each time,
+    column by column, and an account has 45 of them.
+    """
+
+    _columns: dict[tuple[type[Model], str], str] = {}
+
+    def __sql_selection__(self, ctx, is_subquery=False):
+        if not self._is_default or is_subquery:
+            return super().__sql_selection__(ctx, is_subquery)
+        alias = ctx.alias_manager[self.model._meta.table]
+        if (self.model, alias) not in self._columns:
+            names = (field.column_name for field in self.model._meta.sorted_fields)
+            columns = ", ".join(f'"{alias}"."{name}"' for name in names)
+            self._columns[self.model, alias] = columns
+        return ctx.literal(self._columns[self.model, alias])
+
+
 class Table(Model):
     class Meta:
         database = db
         legacy_table_names = False
+
+    @classmethod
+    def select(cls, *columns):
+        """SELECT those columns, or whole rows."""
+        if columns:
+            return super().select(*columns)
+        return WholeRows(cls, cls._meta.sorted_fields, is_default=True)
 
 
 class Server(Table):

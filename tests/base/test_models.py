@@ -73,6 +73,18 @@ def test_a_row_is_found_as_a_query_finds_it(database):
     assert models.find(Account.username, "bob") is None
 
 
+def test_whole_rows_are_asked_for_as_peewee_would(subtests, database):
+    for table in models.TABLES:
+        with subtests.test(table=table):
+            by_name = table.select(*table._meta.sorted_fields)
+            assert table.select().sql() == by_name.sql()
+    session = models.Session.select().join(Account).where(Account.server == 1)
+    columns = ", ".join(f'"t1"."{name}"' for name in models.Session._meta.columns)
+    assert session.sql()[0].startswith(f'SELECT {columns} FROM "sessions" AS "t1" INNER JOIN')
+    inside = Account.select(Account.id).where(Account.server.in_(Server.select()))
+    assert '(SELECT "t2"."id" FROM "servers" AS "t2")' in inside.sql()[0]
+
+
 def test_a_transaction_is_all_or_nothing(database):
     with pytest.raises(RuntimeError), transaction():
         Server.create(id=1, capacity_mb=1)
