@@ -22,7 +22,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -676,9 +678,15 @@ LOCKED_BY = {
 }
 
 
-def read_ini(path: Path) -> dict[str, dict[str, str]]:
+@cache
+def _parsed_ini(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(path.read_text(encoding="utf-8"))
+    return parser
+
+
+def read_ini(path: Path) -> dict[str, dict[str, str]]:
+    parser = _parsed_ini(path)
     return {section: dict(parser[section]) for section in parser.sections()}
 
 
@@ -1657,6 +1665,9 @@ class _Server(ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         """While the web server restarts, nobody listens for a moment."""
+        if self.closing.is_set():
+            time.sleep(0.001)  # until `shutdown` has been called
+            return
         reloaded = self.panel.reloaded()
         if reloaded != self._reloaded:
             self._reloaded = reloaded
@@ -1681,6 +1692,8 @@ class _Server(ThreadingHTTPServer):
 
     def close(self) -> None:
         self.closing.set()
+        with suppress(OSError):  # it is shut down while the web server restarts
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes serve_forever
         self.shutdown()
         self.server_close()
         with self._open_lock:
