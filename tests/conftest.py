@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -290,7 +290,7 @@ def app(config, this_shop, request) -> Flask:
     """The pages. Tests with the same settings share an app, as making one takes longer than most of
     them; the shop in it, with its database, is the test's own.
     """
-    settings = {name: value for name, value in asdict(config).items() if name not in ADDRESSES}
+    settings = {name: value for name, value in vars(config).items() if name not in ADDRESSES}
     key = repr(settings)
     if key not in APPS:
         APPS[key] = request.getfixturevalue("own_app")
