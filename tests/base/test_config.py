@@ -326,8 +326,8 @@ def test_the_start_stops_with_one_line_about_the_wrong_setting(tmp_path):
 
 
 @pytest.mark.each_database
-def test_the_start_says_how_to_make_the_tables(tmp_path, database_url):
-    code, said = start(tmp_path, DATABASE_URL=database_url)
+def test_the_start_says_how_to_make_the_tables(tmp_path, empty_database_url):
+    code, said = start(tmp_path, DATABASE_URL=empty_database_url)
     assert code == 4  # see wsgi.py
     assert said.splitlines() == [
         "The database has no tables: run `flask --app wsgi init-db` first."

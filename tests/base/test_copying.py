@@ -42,6 +42,15 @@ AWKWARD = (
 
 
 @pytest.fixture
+def database_url(empty_database_url):
+    """With tables that a test may change."""
+    models.open_database(empty_database_url)
+    models.init_db()
+    models.db.close()
+    return empty_database_url
+
+
+@pytest.fixture
 def target(empty_postgresql):
     return empty_postgresql("copy")
 

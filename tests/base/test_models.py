@@ -17,9 +17,9 @@ pytestmark = pytest.mark.each_database
 
 
 @pytest.fixture
-def database(database_url):
+def database(empty_database_url):
     """An empty database of each kind with our tables."""
-    models.open_database(database_url)
+    models.open_database(empty_database_url)
     models.init_db()
     yield
     db.close()

@@ -44,11 +44,17 @@ def load(url: str, text: str) -> None:
 
 
 @pytest.fixture
-def old(database_url):
+def database_url(empty_database_url):
+    """The tables are those that a test makes."""
+    return empty_database_url
+
+
+@pytest.fixture
+def old(empty_database_url):
     """The URL of a database of commit 5e5cd8b, which the models are pointed at."""
-    load(database_url, OLD.read_text())
-    models.open_database(database_url)
-    yield database_url
+    load(empty_database_url, OLD.read_text())
+    models.open_database(empty_database_url)
+    yield empty_database_url
     db.close()
 
 
@@ -465,9 +471,9 @@ def test_a_disk_that_is_too_full_for_a_migration_leaves_everything_as_it_was(
 # -- what a database is taken for ----------------------------------------------------------
 
 
-def test_the_last_ones_without_a_version_have_seen_the_first_nine(database_url):
-    load(database_url, schema.SCHEMA.read_text())
-    models.open_database(database_url)
+def test_the_last_ones_without_a_version_have_seen_the_first_nine(empty_database_url):
+    load(empty_database_url, schema.SCHEMA.read_text())
+    models.open_database(empty_database_url)
     with pytest.raises(schema.WrongSchema, match="of an older version"):
         schema.check(db.obj)
     applied, _ = schema.upgrade(db.obj)
@@ -490,11 +496,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_another_one_is_refused_and_left_alone(database_url, case):
+def test_another_one_is_refused_and_left_alone(empty_database_url, case):
     change, told = REFUSED[case]
     if change:
-        load(database_url, OLD.read_text() + change)
-    models.open_database(database_url)
+        load(empty_database_url, OLD.read_text() + change)
+    models.open_database(empty_database_url)
     before = everything()
     for refuses in (schema.check, schema.upgrade):
         with pytest.raises(schema.WrongSchema, match=re.escape(told)):
