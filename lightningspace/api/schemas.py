@@ -6,7 +6,7 @@ from lightningspace.base import messages
 from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
 from lightningspace.rules import services, tips
 from lightningspace.rules.calendar import Banner
-from lightningspace.rules.order_book import OrderState
+from lightningspace.rules.order_book import OrderKind, OrderState
 from lightningspace.rules.progress import ServiceState
 
 PREFIX = "#/components/schemas/"
@@ -224,7 +224,7 @@ SCHEMAS = {
     "Domains": record(domains=list_of(ref("Domain")), domains_allowed=COUNT),
     "Order": record(
         order=STRING,
-        kind=one_of("open", "extend", "resize", "topup"),
+        kind=one_of(*(kind for kind in OrderKind if kind != OrderKind.LOST)),
         state=one_of(*OrderState),
         price_msat=COUNT,
         received_msat=or_null(COUNT),

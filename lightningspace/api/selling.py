@@ -32,6 +32,7 @@ from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Size, Terms
 from lightningspace.outside import l402
 from lightningspace.rules import order_book, orders, quotes, tokens
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization, browsers, networks
@@ -219,7 +220,7 @@ def extend():
 
 def _has_bought_time(order: Order) -> bool:
     """Whether it bought time. A late order did, too: it opened its hosting anew for that time."""
-    return order.kind == "extend" or (order.is_late and order.duration is not None)
+    return order.kind == OrderKind.EXTEND or (order.is_late and order.duration is not None)
 
 
 @blueprint.post("/hosting/resize")

@@ -28,7 +28,7 @@ from lightningspace.rules import (
     standing,
     tips,
 )
-from lightningspace.rules.order_book import Door
+from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins, networks
@@ -163,12 +163,12 @@ def cancel_order(token):
 def _standing(token: str) -> Standing:
     """How the order of this link stands for whoever asks, or 404."""
     found = order_book.find(token)
-    if found is None or found.kind == "lost":
+    if found is None or found.kind == OrderKind.LOST:
         raise NotFound
     has_placed = browsers.placed(found)
     # A page that waits for its payment polls every two seconds, and nothing on it depends on who is
     # logged in.
-    only_waits = has_placed and found.paid_at is None and found.kind != "topup"
+    only_waits = has_placed and found.paid_at is None and found.kind != OrderKind.TOP_UP
     asker = Asker(has_placed, None if only_waits else _own_account_id())
     return standing.of(this_shop(), found, asker)
 

@@ -31,6 +31,7 @@ from lightningspace.rules import (
     services,
     wanted,
 )
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -311,7 +312,7 @@ def forget(shop: Shop, account: Account) -> bool:
 
 def _let_name_rest(shop: Shop, account: Account) -> None:
     """Reserve the name for the hosting's receipt while it rests."""
-    opening = (Order.account == account.id) & (Order.kind == "open")
+    opening = (Order.account == account.id) & (Order.kind == OrderKind.OPEN)
     order = Order.select(Order.payment_hash).where(opening).first()
     payment_hash = order.payment_hash if order else None
     hostnames.let_rest(shop, account.username, payment_hash, account.receipt_epoch)
@@ -337,7 +338,7 @@ def forget_some_orders(account_id: str) -> int:
     All at once would hold up every other writer for seconds.
     """
     is_over = Order.released_at.is_null(False) | Order.applied_at.is_null(False)
-    its_own = (Order.account == account_id) & (Order.kind != "open")
+    its_own = (Order.account == account_id) & (Order.kind != OrderKind.OPEN)
     some = Order.select(Order.token).where(its_own & is_over).limit(FORGOTTEN_AT_ONCE)
     tokens = [order.token for order in some]
     facts = dict.fromkeys(("account", "attempt", "message", *OF_CUSTOMER))

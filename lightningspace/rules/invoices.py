@@ -7,6 +7,7 @@ from lightningspace.base.models import Account, Order, transaction
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import Invoice, NodeError
 from lightningspace.rules import node_problems, order_book
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -144,6 +145,6 @@ def _free(token: str) -> None:
     """Within a transaction: give an unpaid order's name back to the shop."""
     order = Order.get_by_id(token)
     Order.update(attempt=None).where(Order.token == token).execute()
-    if order.kind == "open" and order.account_id is not None:
+    if order.kind == OrderKind.OPEN and order.account_id is not None:
         Order.update(account=None).where(Order.token == token).execute()
         Account.delete().where(Account.id == order.account_id).execute()

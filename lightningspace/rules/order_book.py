@@ -13,6 +13,16 @@ from lightningspace.shop import Shop
 TOKEN_LENGTH = 32
 
 
+class OrderKind(StrEnum):
+    """OPEN: a new hosting. LOST: a payment of which no order is known, noted for the operator."""
+
+    OPEN = "open"
+    EXTEND = "extend"
+    RESIZE = "resize"
+    TOP_UP = "topup"
+    LOST = "lost"
+
+
 class Door(StrEnum):
     """By which top-ups come in (`Order.door`): from the owner, or from others as tips."""
 
@@ -76,7 +86,7 @@ def is_too_late(order: Order) -> bool:
 
     A tip opens nothing anew: it is too late as soon as the owner has closed the hosting.
     """
-    if order.kind == "open" or order.paid_at is None or order.applied_at is not None:
+    if order.kind == OrderKind.OPEN or order.paid_at is None or order.applied_at is not None:
         return False
     account = order.account
     if account is None or account.deleting_at is not None:
@@ -86,7 +96,7 @@ def is_too_late(order: Order) -> bool:
 
 def was_renewed(order: Order) -> bool:
     """Whether it has given an existing account more time or another size."""
-    return order.kind in ("extend", "resize", "topup") and order.applied_at is not None
+    return order.kind != OrderKind.OPEN and order.applied_at is not None
 
 
 def is_tip(order: Order) -> bool:

@@ -17,7 +17,7 @@ from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import accounts, capacity, hostnames, invoices, order_book, quotes
-from lightningspace.rules.order_book import Door
+from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
     )
     order = create(
         shop,
-        kind="open",
+        kind=OrderKind.OPEN,
         account=account,
         attempt=attempt,
         asked=shop.vault.mac("asked", *_typed(wish)),
@@ -248,7 +248,7 @@ def name_or_another(shop: Shop, order: Order) -> str:
     if name is None or hostnames.is_reserved(shop, name) or Account.get_or_none(username=name):
         return hostnames.free_name(shop)
     # The name of a closed hosting rests, but not for a late payment for that hosting.
-    is_anothers = order.kind == "open" and hostnames.rests(shop, name)
+    is_anothers = order.kind == OrderKind.OPEN and hostnames.rests(shop, name)
     return hostnames.free_name(shop) if is_anothers else name
 
 
@@ -310,7 +310,7 @@ def extend(shop: Shop, account_id: str, duration: int, unit: str, buyer: Buyer) 
         quote = quotes.extension(shop, account, duration, unit)
         facts = _of_owner(account, buyer, attempt) | {"duration": duration, "unit": unit}
         size = vars(Size.of(account))
-        return create(shop, kind="extend", amount_msat=quote.msat, **facts, **size), True
+        return create(shop, kind=OrderKind.EXTEND, amount_msat=quote.msat, **facts, **size), True
 
     return _place(shop, reserve)
 
@@ -337,7 +337,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
             accounts.renew(shop, account, quotes.resized(shop, account, size, 0), size)
             return None, False
         facts = _of_owner(account, buyer, attempt) | vars(size)
-        return create(shop, kind="resize", amount_msat=amount_msat, **facts), True
+        return create(shop, kind=OrderKind.RESIZE, amount_msat=amount_msat, **facts), True
 
     return _place(shop, reserve)
 
@@ -360,7 +360,7 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
         _check_takes(shop, account, tip)
         order = create(
             shop,
-            kind="topup",
+            kind=OrderKind.TOP_UP,
             account=account,
             attempt=attempt,
             browser=browser,

@@ -30,7 +30,7 @@ from lightningspace.rules import (
     reminders,
     wanted,
 )
-from lightningspace.rules.order_book import TOKEN_LENGTH, label
+from lightningspace.rules.order_book import TOKEN_LENGTH, OrderKind, label
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
         return True
     order = orders.create(
         shop,
-        kind="topup",
+        kind=OrderKind.TOP_UP,
         door=order_book.Door.OFFER,
         offer_id=payment.offer_id,
         amount_msat=payment.received_msat,
@@ -180,7 +180,7 @@ def _facts(node_id: str, payment: Payment) -> dict:
 
 def _keep_lost(token: str, facts: dict) -> None:
     moment = now()
-    Order.create(token=token, kind="lost", placed_at=moment, expires_at=moment, **facts)
+    Order.create(token=token, kind=OrderKind.LOST, placed_at=moment, expires_at=moment, **facts)
     logger.error("payment %s has no order: see `flask problems`", facts["payment_hash"][:8])
 
 
@@ -197,7 +197,9 @@ def follow_from_start(last: Cursor) -> bool:
 
 def due() -> list[Order]:
     """Paid orders that have not taken effect."""
-    waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != "lost")
+    waits = (
+        Order.paid_at.is_null(False) & Order.applied_at.is_null() & (Order.kind != OrderKind.LOST)
+    )
     return list(
         Order.select(Order.token, Order.account).where(waits & ~_too_late()).order_by(Order.paid_at)
     )
@@ -205,7 +207,7 @@ def due() -> list[Order]:
 
 def lost() -> list[Order]:
     """Payments that no order waited for; the oldest first."""
-    return _without_account(Order.kind == "lost")
+    return _without_account(Order.kind == OrderKind.LOST)
 
 
 def late_tips() -> list[Order]:
@@ -219,7 +221,7 @@ def _without_account(which) -> list[Order]:
 
 
 def _too_late():
-    return (Order.kind == "topup") & Order.account.is_null()
+    return (Order.kind == OrderKind.TOP_UP) & Order.account.is_null()
 
 
 # -- taking effect -------------------------------------------------------------------
@@ -232,12 +234,12 @@ def apply(shop: Shop, token: str) -> str | None:
     which is being deleted, is gone. Many may call it at once.
     """
     order = Order.get_by_id(token)
-    if order.paid_at is None or order.applied_at is not None or order.kind == "lost":
+    if order.paid_at is None or order.applied_at is not None or order.kind == OrderKind.LOST:
         return None
-    if order.kind != "open" and order.account_id is not None:
+    if order.kind != OrderKind.OPEN and order.account_id is not None:
         with transaction():
             return _renew(shop, token)
-    if order.kind == "topup":
+    if order.kind == OrderKind.TOP_UP:
         return None  # its hosting is gone, and its giver wants none: see `late_tips`
     if order.account_id is None:
         _reserve_again(shop, token)
@@ -304,7 +306,7 @@ def _renew(shop: Shop, token: str) -> str | None:
     at = clock_watch.latest() or min(now(), order.paid_at)
     before = ledger.holding(account, at)
     # What was paid for is given, however full the server is and however much is in use.
-    size = Size.of(order) if order.kind == "resize" else None
+    size = Size.of(order) if order.kind == OrderKind.RESIZE else None
     after = quotes.bought(shop, account, order, order.received_msat, at)
     ends_at = ledger.ends_at(account, after, at)
     credit_msat = max(0, after.credit_msat - before.credit_msat)
@@ -353,9 +355,9 @@ def _reserve_again(shop: Shop, token: str) -> None:
                     receipt_epoch=order.receipt_epoch,
                     **vars(Size.of(order)),
                 )
-                is_late = order.kind != "open" or order.is_late
+                is_late = order.kind != OrderKind.OPEN or order.is_late
                 placed = (
-                    Order.update(account=account, kind="open", is_late=is_late)
+                    Order.update(account=account, kind=OrderKind.OPEN, is_late=is_late)
                     .where((Order.token == token) & Order.account.is_null())
                     .execute()
                 )

@@ -6,6 +6,7 @@ from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Holding, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import accounts, ledger, order_book, wanted
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
 
@@ -40,7 +41,7 @@ def resize_msat(shop: Shop, account: Account, size: Size) -> int:
     """What another size costs now; 0: nothing. Raises as `orders.resize` does."""
     # Nor while one that is paid has yet to take effect.
     for some in (order_book.unpaid_by_all(account.id), order_book.arriving(account.id)):
-        if waiting := some.where(Order.kind == "resize").first():
+        if waiting := some.where(Order.kind == OrderKind.RESIZE).first():
             raise ResizeWaits(waiting.token)
     if account.ready_at is None:
         raise NotForSale(wanted.AccountNotReady.text)
@@ -89,7 +90,7 @@ def if_paid(shop: Shop, account: Account, order: Order) -> Quote:
 
 def bought(shop: Shop, account: Account, order: Order, msat: int, at: int | None = None) -> Holding:
     """What the account has once `msat` is paid for an order; `at`: when, None: now."""
-    if order.kind == "resize":
+    if order.kind == OrderKind.RESIZE:
         return resized(shop, account, Size.of(order), msat, at)
     terms = order_book.terms_of(order)
     # An order priced for a smaller size buys what its money is worth today.

@@ -21,6 +21,7 @@ from lightningspace.base.models import (
 )
 from lightningspace.base.prices import DAY
 from lightningspace.rules import order_book, outbox, sessions, tokens
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def recover(
     RecoveryWaits where the owner has logged in before, and passwords.Busy.
     """
     payment_hash = hashlib.sha256(preimage).hexdigest()
-    order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == "open"))
+    order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == OrderKind.OPEN))
     is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
     hashes = map(order_book.hash_of, _invoices_in(typed))
     if not is_it or not any(hmac.compare_digest(order.invoice_hash, each) for each in hashes):

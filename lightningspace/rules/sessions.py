@@ -13,6 +13,7 @@ from lightningspace.base import models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Session, lock_account, transaction
 from lightningspace.base.prices import DAY
+from lightningspace.rules.order_book import OrderKind
 
 # How long a session lasts without use, and how precisely its last use is noted.
 LASTS_SECONDS = 31 * DAY
@@ -118,7 +119,7 @@ def end_all(account_id: str, **facts) -> None:
 
 def _forget_browser(account_id: str) -> None:
     """Forget which browser ordered the account: it could still enter by its order's link."""
-    opening = (Order.account == account_id) & (Order.kind == "open")
+    opening = (Order.account == account_id) & (Order.kind == OrderKind.OPEN)
     Order.update(browser=None).where(opening).execute()
 
 

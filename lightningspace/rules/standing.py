@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from lightningspace.base.models import Order
 from lightningspace.rules import hostnames, order_book, quotes, services, tips
-from lightningspace.rules.order_book import OrderState
+from lightningspace.rules.order_book import OrderKind, OrderState
 from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import Shop
 
@@ -79,8 +79,8 @@ class Standing:
 
     def if_paid(self, shop: Shop) -> quotes.Quote | None:
         """What paying it now would lead to; None: nothing, or the asker may not know."""
-        order, is_told = self.order, self.tells_end or self.order.kind != "topup"
-        if order.kind == "open" or order.account is None or not is_told:
+        order, is_told = self.order, self.tells_end or self.order.kind != OrderKind.TOP_UP
+        if order.kind == OrderKind.OPEN or order.account is None or not is_told:
             return None
         return quotes.if_paid(shop, order.account, order) if self.state == Stage.UNPAID else None
 
@@ -93,7 +93,7 @@ def of(shop: Shop, order: Order, asker: Asker = STRANGER) -> Standing:
         state,
         waits=_waits(order, state),
         is_tip=is_tip,
-        is_mine=asker.has_placed or (is_owners and order.kind != "open" and not is_tip),
+        is_mine=asker.has_placed or (is_owners and order.kind != OrderKind.OPEN and not is_tip),
         is_owners=is_owners,
         message=order.message if asker.has_placed else None,
         setup=_setup(order) if state in (Stage.PAID, Stage.READY) else None,
@@ -109,7 +109,7 @@ def stage(order: Order) -> Stage:
         return Stage.RENEWED
     if order_book.is_too_late(order):
         return Stage.LATE
-    if order.kind != "open":
+    if order.kind != OrderKind.OPEN:
         return Stage.RENEWING
     is_there = order.applied_at is not None and order.account is not None
     return Stage.READY if is_there and order.account.ready_at is not None else Stage.PAID
@@ -117,14 +117,14 @@ def stage(order: Order) -> Stage:
 
 def _waits(order: Order, state: Stage) -> bool:
     if state == Stage.LATE:
-        return order.kind != "topup"  # a top-up opens no hosting anew
+        return order.kind != OrderKind.TOP_UP  # a top-up opens no hosting anew
     if state == Stage.CHECKING:
         return order.released_at is None  # otherwise nobody will ever know
     return state in (Stage.UNPAID, Stage.PAID, Stage.RENEWING)
 
 
 def _of_top_up(shop: Shop, order: Order, is_owners: bool) -> dict:
-    account = order.account if order.kind == "topup" else None
+    account = order.account if order.kind == OrderKind.TOP_UP else None
     if account is None:
         return {}
     return {

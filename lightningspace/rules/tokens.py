@@ -22,6 +22,7 @@ from lightningspace.base.models import (
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights, Void
 from lightningspace.rules import order_book
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -85,14 +86,14 @@ def _may_count_soon(order: Order) -> bool:
         return not order_book.is_certain(order)
     # Its hosting is about to open, or to open anew if it was gone when the payment came. A lost
     # order has no account either: the operator knows of it.
-    return order.applied_at is None and (order.account_id is None or order.kind == "open")
+    return order.applied_at is None and (order.account_id is None or order.kind == OrderKind.OPEN)
 
 
 def _of_order(order: Order) -> tuple[str | None, str]:
     """The account that an order's token is for, and where its rights come from; None: nobody's."""
     if order.paid_at is None:
         return None, ""
-    if order.kind == "open" or order.holder == RECEIPT:
+    if order.kind == OrderKind.OPEN or order.holder == RECEIPT:
         return order.account_id, RECEIPT
     if order.holder is None:
         return None, ""
@@ -161,7 +162,7 @@ def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | Non
 
 def opening_order(account: Account) -> Order | None:
     """The order that opened the account."""
-    opening = (Order.account == account.id) & (Order.kind == "open")
+    opening = (Order.account == account.id) & (Order.kind == OrderKind.OPEN)
     return Order.select().where(opening).first()
 
 
