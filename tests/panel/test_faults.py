@@ -1,8 +1,8 @@
 """Every fault of the panel at every call of an account's life: said, waited out, made good.
 
 The table of faults is FAULTS; the flows are those of tests/flows.py. A flow is run in two ways:
-with a fault at one call alone, for each call in turn; and, much faster, with one at every call,
-the first time that it is made in that state of the panel.
+with one fault at a time, each made good before the next one comes; and, much faster, with one at
+every call, the first time that it is made.
 """
 
 import logging
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 
 import pytest
 
@@ -183,19 +184,83 @@ def told(text: Callable[[], str]):
         raise
 
 
-def assert_is_said(world, fault: Fault, log) -> None:
-    """The struck rows tell the operator what happened, and when it is tried again."""
-    account, failing = world.account(), world.failing()
-    assert failing or fault.is_cured_at_once
-    for row in failing:
-        assert re.search(fault.error, row.error)
-        assert row.permanent == fault.is_permanent
-        assert row.failed_since is not None
-    if fault.is_permanent:
-        assert {row.name for row in failing} <= {row.name for row in progress.problems()}
-    if failing:
-        assert 0 < account.reconcile_at - world.clock.moment <= reconcile.RETRY_SECONDS_MAX
-    assert_no_secret(failing, log)
+class Storm:
+    """Strikes every call once, with each of some faults in turn; the login with each of them.
+
+    `is_calm`: each fault is made good before the next one comes.
+    """
+
+    def __init__(self, world, *names: str, is_calm: bool = False):
+        self._world = world
+        self._is_calm = is_calm
+        self._faults = cycle(FAULTS[name] for name in names)
+        self._for_login = [FAULTS[name] for name in names if not FAULTS[name].spares_login]
+        self._met: set[str] = set()
+        self._said: set[tuple] = set()
+        self.struck: list[tuple[str, Fault]] = []
+        self.of_this_round: list[Fault] = []
+        self._is_first = True
+
+    def begin_round(self) -> None:
+        if self._for_login and self.struck:
+            self._world.renew_line()  # which logs in
+        self._world.before_call = self._step_in
+        self.of_this_round, self._is_first = [], True
+
+    def _step_in(self, method, arguments) -> float | None:
+        fault = self._fault_for(method, call_as_text(method, arguments))
+        self._is_first = False
+        if fault is None:
+            return None
+        self.struck.append((method, fault))
+        self.of_this_round.append(fault)
+        return fault.strike(self._world, method)
+
+    def _fault_for(self, method: str, place: str) -> Fault | None:
+        is_login = method == "login"
+        # A login that a died session makes necessary is spared.
+        is_open = self._for_login and self._is_first if is_login else place not in self._met
+        if not is_open or (self._is_calm and self._world.failing()):
+            return None
+        if is_login:
+            return self._for_login.pop(0)
+        self._met.add(place)
+        return next(self._faults)
+
+    def assert_is_said(self) -> None:
+        """The rows that were struck tell the operator what happened, and when it is tried again."""
+        account, failing = self._world.account(), self._world.failing()
+        assert failing or any(fault.is_cured_at_once for fault in self.of_this_round)
+        before, self._said = self._said, {_said(row) for row in failing}
+        for row in failing:
+            if _said(row) not in before:
+                errors = [f.error for f in self.of_this_round if f.is_permanent == row.permanent]
+                assert re.search("|".join(errors) or "no fault", row.error)
+            assert row.failed_since is not None
+        is_shown = {row.name for row in progress.problems()}
+        assert {row.name for row in failing if row.permanent} <= is_shown
+        if failing:
+            left = account.reconcile_at - self._world.clock.moment
+            assert 0 < left <= reconcile.RETRY_SECONDS_MAX
+
+    def pass_by(self) -> None:
+        """Take the fault away; if the shop's client waits, see that it lets the panel alone."""
+        world = self._world
+        if world.shop.panel.is_waiting:
+            calls = len(world.panel.calls)
+            world.wait()
+            world.round()
+            assert len(world.panel.calls) == calls
+            self.of_this_round = [FAULTS["session died"], FAULTS["locked out"]]
+            self.assert_is_said()
+            world.clock.forward(300)
+            world.renew_line()
+        world.panel.faults.clear()
+        world.panel.maintenance, world.panel.forbidden = False, set()
+
+
+def _said(row) -> tuple:
+    return row.kind, row.name, row.tries, row.error
 
 
 def assert_no_secret(failing, log) -> None:
@@ -205,120 +270,69 @@ def assert_no_secret(failing, log) -> None:
     log.clear()
 
 
-def fair_weather(world) -> None:
-    """Take the fault away; if the shop's client waits, see that it lets the panel alone."""
-    if world.shop.panel.is_waiting:
-        calls = len(world.panel.calls)
-        world.wait()
-        world.round()
-        assert len(world.panel.calls) == calls
-        world.clock.forward(300)
-        world.renew_line()
-    world.panel.faults.clear()
-    world.panel.maintenance, world.panel.forbidden = False, set()
-
-
-def make_good(world, flow, fault, log) -> None:
+def make_good(world, flow, storm, log) -> None:
     """Round after round until it is done, however many calls are struck."""
+    world.start(flow)
     for _ in range(300):
         world.wait()
-        world.round()
-        if world.is_done:
-            break
-        assert_is_said(world, fault, log)
-        fair_weather(world)
+        storm.begin_round()
+        with told(lambda: f"at call {len(storm.struck)} that was struck: {storm.struck[-1:]}"):
+            world.round()
+            if world.is_done:
+                break
+            storm.assert_is_said()
+            assert_no_secret(world.failing(), log)
+        storm.pass_by()
     assert_no_secret([], log)
     world.assert_all_is_as_wanted(flow)
 
 
-def run_with_one_fault(world, flow, fault, position, log) -> None:
-    world.start(flow)
-    calls = []
-
-    def step_in(method, arguments):
-        calls.append(method)
-        if len(calls) - 1 == position:
-            return fault.strike(world, method)
-
-    world.before_call = step_in
-    make_good(world, flow, fault, log)
-    assert len(calls) > position
-
-
-def run_with_a_fault_at_every_call(world, flow, fault, log) -> list[str]:
-    """The methods that were struck."""
-    world.start(flow)
-    met, struck = set(), []
-
-    def step_in(method, arguments):
-        # The login once: by our clock the waits outlast a session, and one in vain waits a minute
-        # of the real one.
-        place = method == "login" or call_as_text(method, arguments)
-        if place in met or (method == "login" and fault.spares_login):
-            return None
-        met.add(place)
-        struck.append(method)
-        return fault.strike(world, method)
-
-    world.before_call = step_in
-    with told(lambda: f"at call {len(struck) - 1} that was struck, {struck[-1]}"):
-        make_good(world, flow, fault, log)
-    return struck
-
+# After those it is not sure what was done.
+UNSURE = ("cut before", "cut after", "no answer")
+ONE_AT_A_TIME = [("sqlite", fault, "opening") for fault in UNSURE]
+ONE_AT_A_TIME += [("sqlite", "cut after", flow) for flow in ("changing", "closing")]
+ONE_AT_A_TIME += [(kind, "cut after", "opening") for kind in DATABASE_KINDS[1:]]
 
 # All on SQLite, where a run takes half the time; on PostgreSQL those after which the rows differ.
-WHERE_AND_WHAT = [("sqlite", fault) for fault in FAULTS] + [
-    (kind, fault) for kind in DATABASE_KINDS[1:] for fault in ("cut after", "permission missing")
-]
-# Alone, those after which it is not sure what was done; any kind is met at every call below.
-UNSURE = ("cut before", "cut after", "no answer")
-
-
-# Those of which it is sure that nothing was done differ in their words alone: one flow meets them.
-EVERYWHERE = (*UNSURE, "session died", "permission missing")
-
-
-def faults_where(places):
-    return pytest.mark.parametrize(
-        ("shared_database_url", "fault"), places, indirect=["shared_database_url"], scope="module"
-    )
-
-
-@faults_where([(kind, fault) for kind, fault in WHERE_AND_WHAT if fault in UNSURE])
-def test_an_opening_survives_a_fault_at_any_call(world, fault, log):
-    for position, method in enumerate(world.calls_of("opening")):
-        if method == "login" and FAULTS[fault].spares_login:
-            continue
-        with told(lambda: f"{fault} at call {position}, {method}, of opening"):  # noqa: B023
-            run_with_one_fault(world, "opening", FAULTS[fault], position, log)
-
-
-@pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True, scope="module")
-@pytest.mark.parametrize("flow", ["changing", "closing"])
-def test_other_flows_survive_a_cut_at_any_call(world, flow, log):
-    for position, method in enumerate(world.calls_of(flow)):
-        with told(lambda: f"cut after call {position}, {method}, of {flow}"):  # noqa: B023
-            run_with_one_fault(world, flow, FAULTS["cut after"], position, log)
+# Each call meets one of many kinds: most differ in their words alone.
+AT_EVERY_CALL = {
+    "cut": ("sqlite", ["cut after"]),
+    "forbidden": ("sqlite", ["permission missing"]),
+    "all kinds": ("sqlite", list(FAULTS)),
+} | {kind: (kind, ["cut after", "permission missing"]) for kind in DATABASE_KINDS[1:]}
 
 
 @pytest.mark.parametrize(
     ("shared_database_url", "fault", "flow"),
-    [
-        (kind, fault, flow)
-        for kind, fault in WHERE_AND_WHAT
-        for flow in LIFE
-        if fault in EVERYWHERE or flow == "changing"
-    ],
+    ONE_AT_A_TIME,
     indirect=["shared_database_url"],
     scope="module",
 )
-def test_any_flow_survives_a_fault_at_every_call(world, flow, fault, log):
-    calls = set(world.calls_of(flow))
-    if FAULTS[fault].spares_login:
-        calls.discard("login")
-    with told(lambda: f"{fault} at every call of {flow}"):
-        struck = run_with_a_fault_at_every_call(world, flow, FAULTS[fault], log)
-    assert calls <= set(struck)
+def test_a_flow_survives_one_fault_at_any_call(world, flow, fault, log):
+    storm = Storm(world, fault, is_calm=True)
+    before = -1
+    while len(storm.struck) > before:
+        before = len(storm.struck)
+        make_good(world, flow, storm, log)
+    assert set(world.calls_of(flow)) <= {method for method, _ in storm.struck}
+
+
+@pytest.mark.parametrize("flow", LIFE)
+@pytest.mark.parametrize(
+    ("shared_database_url", "faults"),
+    AT_EVERY_CALL.values(),
+    ids=AT_EVERY_CALL,
+    indirect=["shared_database_url"],
+    scope="module",
+)
+def test_any_flow_survives_a_fault_at_every_call(world, flow, faults, log):
+    storm = Storm(world, *faults)
+    make_good(world, flow, storm, log)
+    struck = [(method, fault) for method, fault in storm.struck if method != "login"]
+    assert set(world.calls_of(flow)) - {"login"} <= {method for method, _ in struck}
+    assert {FAULTS[name] for name in faults} == {fault for _, fault in struck}
+    at_login = [fault for method, fault in storm.struck if method == "login"]
+    assert at_login == [FAULTS[name] for name in faults if not FAULTS[name].spares_login]
 
 
 # -- faults that last ------------------------------------------------------------------
