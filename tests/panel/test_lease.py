@@ -207,7 +207,7 @@ def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine
 # The long tables: how calls hang, which has nothing to do with the database.
 @pytest.mark.parametrize(
     ("method", "how"),
-    [(method, "unseen") for method in OPENING]
+    [(method, "unseen") for method in ADDS]
     + list(zip(OPENING, cycle(["on its way", "answered"]), strict=False)),
 )
 def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
@@ -235,13 +235,12 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     list(zip(range(CLOSING_CALLS), cycle(["on its way", "answered"]), strict=False)),
 )
 def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
-    position, how, account, this_shop, first, second, panel, time_machine
+    position, how, alice, first, second, panel, time_machine
 ):
-    reconcile.account(this_shop, account.id)
-    accounts.close(account.id)
-    hanging = Hanging(panel, first, account.id, position, how)
+    accounts.close(alice.id)
+    hanging = Hanging(panel, first, alice.id, position, how)
     time_machine.forward(LEASE_SECONDS)
-    assert reconcile.account(second, account.id)
+    assert reconcile.account(second, alice.id)
     assert writes(hanging.go_on()) == []
     assert not Account.select().exists()
     assert not Service.select().exists()
@@ -250,32 +249,36 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
 
 @pytest.mark.each_database
 def test_who_was_overtaken_keeps_its_generated_password_to_itself(
-    account, this_shop, first, second, panel, time_machine
+    alice, this_shop, first, second, panel, time_machine
 ):
     """The customer is shown the one that the panel has."""
-    reconcile.account(this_shop, account.id)
     this_shop.panel.delete("ftp", 1)
-    accounts.check(account.id)
+    accounts.check(alice.id)
     # login, client_get, sites_web_domain_get, client_get_groupid, and the one that finds nothing
-    hanging = Hanging(panel, first, account.id, 4, "answered")
+    hanging = Hanging(panel, first, alice.id, 4, "answered")
     time_machine.forward(LEASE_SECONDS)
-    assert reconcile.account(second, account.id)
-    by_the_second = recorded(account.id)
+    assert reconcile.account(second, alice.id)
+    by_the_second = recorded(alice.id)
     assert writes(hanging.go_on()) == []
-    assert recorded(account.id) == by_the_second
+    assert recorded(alice.id) == by_the_second
 
 
 # -- what is wanted meanwhile --------------------------------------------------------
 
 
 @pytest.mark.each_database
-@pytest.mark.parametrize("method", [*DELETES, "client_delete_everything"])
-def test_a_closing_that_is_checked_meanwhile_goes_on(method, account, this_shop, panel):
-    reconcile.account(this_shop, account.id)
-    accounts.close(account.id)
-    panel.before_call = lambda called: called == method and accounts.check(account.id)
-    reconcile.account(this_shop, account.id)
-    panel.before_call = lambda called: None
-    settle(this_shop)
+def test_a_closing_that_is_checked_at_every_delete_goes_on(alice, this_shop, panel):
+    left = [*DELETES, "client_delete_everything"]
+
+    def check_once(method):
+        if method in left:
+            left.remove(method)
+            accounts.check(alice.id)
+
+    accounts.close(alice.id)
+    panel.before_call = check_once
+    for _ in DELETES:
+        settle(this_shop)
+    assert left == []
     assert not Account.select().exists()
     assert set(map(len, ids_at_panel(panel).values())) == {0}
