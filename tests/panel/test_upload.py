@@ -529,12 +529,21 @@ def test_suspended_meanwhile_its_ftp_user_is_removed(alice, panel, ftp_server, w
 # -- faults ----------------------------------------------------------------------------------
 
 
-def prepare(this_shop, panel, ftp_server, name):
-    account = open_account(this_shop, name)
-    reconcile.account(this_shop, account.id)
+def begin_anew(panel, ftp_server, account):
+    """As if no jar had ever been put on the site."""
+    site = pages_of(ftp_server, account)
+    for name in {each.name for each in site.iterdir()} - FRESH_SITE.keys():
+        (site / name).unlink()
+    with wanted.transaction():
+        wanted.touch(account.id)
+        wanted.raise_revisions(account.id, "tipjar")
     panel.calls.clear()
     ftp_server.commands.clear()
-    return account
+
+
+def pages_of(ftp_server, account):
+    ftp_server.lay_out()
+    return (ftp_server.root / f"{account.username}.shop.test" / "web").resolve()
 
 
 def settled(this_shop, panel, ftp_server, account, time_machine):
@@ -545,7 +554,7 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
         this_shop.ftp._not_before.clear()
         reconcile.account(this_shop, account.id)
     row = jar(account)
-    site = (ftp_server.root / f"{account.username}.shop.test" / "web").resolve()
+    site = pages_of(ftp_server, account)
     there = {each.name for each in site.iterdir()} - FRESH_SITE.keys()
     assert row.is_applied and row.note is None and row.password_sealed is None and not row.error
     assert there == {"index.php", "tipjar.json"}
@@ -555,18 +564,18 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
 
 @pytest.mark.parametrize("where", ["panel", "ftp"])
 def test_cut_after_any_call_a_repeat_completes_it(
-    this_shop, panel, ftp_server, time_machine, where
+    alice, this_shop, panel, ftp_server, time_machine, where
 ):
     # What is done over FTP, test_tipjar cuts at every command.
     server, step = (panel, 1) if where == "panel" else (ftp_server, 4)
     for index in range(0, 60, step):
-        account = prepare(this_shop, panel, ftp_server, f"alice{index}x")
+        begin_anew(panel, ftp_server, alice)
         # The panel is asked once more at once for what only reads.
         server.faults.set("cut-after", passes=index, times=2)
-        reconcile.account(this_shop, account.id)
-        was_hit = not jar(account).is_applied
+        reconcile.account(this_shop, alice.id)
+        was_hit = not jar(alice).is_applied
         server.faults.clear()
-        settled(this_shop, panel, ftp_server, account, time_machine)
+        settled(this_shop, panel, ftp_server, alice, time_machine)
         added = [method for method, _ in panel.calls if method == "sites_ftp_user_add"]
         assert len(added) <= 2
         if not was_hit:
@@ -580,15 +589,15 @@ class Killed(BaseException):
 
 
 def test_killed_between_any_two_steps_a_repeat_completes_it(
-    this_shop, panel, ftp_server, time_machine
+    alice, this_shop, panel, ftp_server, time_machine
 ):
     for index in range(60):
-        account = prepare(this_shop, panel, ftp_server, f"alice{index}x")
-        if not killed_at_panel_call(this_shop, account, index):
+        begin_anew(panel, ftp_server, alice)
+        if not killed_at_panel_call(this_shop, alice, index):
             assert index > 3
             return
         time_machine.forward(600)  # the lease of the dead runs out
-        settled(this_shop, panel, ftp_server, account, time_machine)
+        settled(this_shop, panel, ftp_server, alice, time_machine)
     raise AssertionError("more calls than expected")
 
 
