@@ -17,8 +17,10 @@ from tests.conftest import eventually, record_payments, wish, with_settings
 
 
 @pytest.fixture
-def running(worker):
-    """The worker in a thread of its own, as the command runs it."""
+def running(worker, monkeypatch):
+    """The worker in a thread of its own, as the command runs it, but looking more often."""
+    monkeypatch.setattr("lightningspace.worker.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("lightningspace.worker.QUEUE_SECONDS", 0.5)
     thread = threading.Thread(target=worker.run)
     thread.start()
     yield worker
