@@ -418,13 +418,13 @@ def test_a_worker_started_before_the_node_goes_on_once_the_node_is_up(
 
 
 def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, start_worker):
-    names = [f"alice{number}" for number in range(10)]
-    for order in place(this_shop, *names[:5]):
+    names = [f"alice{number}" for number in range(6)]
+    for order in place(this_shop, *names[:3]):
         wallet.pay(order.bolt11)
     record_payments(worker)
     for order in payments.due():
         payments.apply(this_shop, order.token)
-    for order in place(this_shop, *names[5:]):
+    for order in place(this_shop, *names[3:]):
         wallet.pay(order.bolt11)
 
     # Few threads before a slow panel: both have all accounts in their queues.
@@ -434,7 +434,7 @@ def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, st
     eventually(all_ready)
     assert_each_opened_once(panel, *names)
     writes = [method for method in OPENING if not method.endswith("_get")]
-    assert [calls(panel)[method] for method in writes] == [10] * len(writes)
+    assert [calls(panel)[method] for method in writes] == [len(names)] * len(writes)
     assert calls(panel)["login"] == 2
 
 
@@ -454,7 +454,7 @@ def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker
     ftp = {"sites_ftp_user_update": 1}
     removals = {method.replace("_add", "_delete"): 1 for method in adds}
     removals |= {"client_delete": 0, "sites_shell_user_delete": 0}  # the broom; gone already
-    ids = [open_account(this_shop, f"alice{number}").id for number in range(8)]
+    ids = [open_account(this_shop, f"alice{number}").id for number in range(5)]
     panel.delays["*"] = 0.01
     for _ in range(3):
         start_worker(WORKER_THREADS="3")
@@ -530,7 +530,7 @@ class Customers:
             self._forward,
             lambda id, rows: accounts.check(id),
         )
-        if self.chance.random() < 0.03 and len(self.ids) > 30:
+        if self.chance.random() < 0.03 and len(self.ids) > 15:
             self.ids.remove(id)
             return accounts.close(id)
         try:
@@ -605,7 +605,7 @@ def test_three_workers_killed_again_and_again_lose_and_double_nothing(
     print(f"SEED={seed}")
     chance = random.Random(seed)
     others = everything(panel)
-    customers = Customers(this_shop, 50, chance)
+    customers = Customers(this_shop, 25, chance)
     panel.delays["*"] = 0.01
 
     def until_calls(more: int) -> None:
