@@ -392,7 +392,7 @@ def add_numbered(world, hand, kind: str, id: int, client: int, site: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("doing", "who"), zip(DOINGS, cycle(["ls_fedcba9876543210", "acme"]), strict=False)
+    ("doing", "who"), list(zip(DOINGS, cycle(["ls_fedcba9876543210", "acme"]), strict=False))
 )
 def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doing, who):
     numbers = {kind: id_of(world, kind) for kind in NAMES}
