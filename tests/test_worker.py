@@ -92,11 +92,14 @@ def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, cap
     eventually(lambda: ready_accounts() == 1)
 
 
-def test_a_node_that_is_away_is_asked_every_two_seconds_and_told_of_once(worker, node, caplog):
+def test_a_node_that_is_away_is_asked_again_and_again_and_told_of_once(
+    worker, node, caplog, monkeypatch
+):
+    monkeypatch.setattr("lightningspace.worker.NODE_RETRY_SECONDS_MAX", 0.5)
     node.faults.set("refuse", "getinfo")
     watcher = threading.Thread(target=worker._watch)
     watcher.start()
-    eventually(lambda: len(node.calls) == 5)  # after 0.25, 0.5, 1 and 2 seconds
+    eventually(lambda: len(node.calls) == 5)  # after 0.25 and three times 0.5 seconds
     worker.stop()
     watcher.join(5)
     assert caplog.text.count("payments: the node refused getinfo") == 1
@@ -226,7 +229,6 @@ def test_a_node_that_does_not_answer_is_listed(node, runner):
     assert "Connection refused" in runner.invoke(args=["problems"]).output
 
 
-@pytest.mark.each_database
 def test_a_node_that_is_down_is_a_fault_in_words(worker, node):
     node.down()
     with pytest.raises(NodeError, match="Connection refused"):
@@ -302,7 +304,6 @@ def warnings_of(this_shop, caplog) -> str:
     return "\n".join(record.message for record in caplog.records)
 
 
-@pytest.mark.each_database
 def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, caplog):
     told = warnings_of(this_shop, caplog)
     assert "set “.htaccess AllowOverride” to None" in told
@@ -311,7 +312,6 @@ def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, capl
     assert "Security level" not in told and "nginx" not in told
 
 
-@pytest.mark.each_database
 def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, panel, caplog):
     panel.web_config |= {
         "htaccess_allow_override": "None",
@@ -321,13 +321,11 @@ def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, pan
     assert warnings_of(this_shop, caplog) == ""
 
 
-@pytest.mark.each_database
 @with_settings(WALLS="nginx")
 def test_other_web_server_than_the_shop_was_told_of_is_a_fault(this_shop, panel, caplog):
     assert "WALLS=nginx is wrong" in warnings_of(this_shop, caplog)
 
 
-@pytest.mark.each_database
 def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
     panel.forbidden = {"server_get"}
     caplog.set_level(logging.WARNING)

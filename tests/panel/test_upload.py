@@ -32,6 +32,16 @@ def fair(shop_with_ftp, ftp_server):
 
 
 @pytest.fixture
+def looking_often(monkeypatch):
+    monkeypatch.setattr("lightningspace.worker.LOOK_SECONDS", 0.2)
+
+
+@pytest.fixture
+def at_work(looking_often, at_work):
+    """A worker that runs by itself, and looks more often."""
+
+
+@pytest.fixture
 def pages(ftp_server):
     """What is in the directory of alice's pages, beside what the panel has put there."""
 
