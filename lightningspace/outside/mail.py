@@ -188,15 +188,16 @@ class Mailer:
             raise MailError("smtplib logs in with ASCII alone: change that password") from None
 
     def _tls_context(self, verify_tls: bool | str) -> ssl.SSLContext:
-        context = ssl.create_default_context(
-            cafile=verify_tls if isinstance(verify_tls, str) else None
-        )
         # Where TLS may be missing altogether, a certificate proves nothing.
         may_be_missing = self._is_here and not self._is_tls and verify_tls is True
         if verify_tls is False or may_be_missing:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        return context
+            return context
+        return ssl.create_default_context(
+            cafile=verify_tls if isinstance(verify_tls, str) else None
+        )
 
 
 def _refusal(of_what: str, code: int, answer: bytes) -> MailError:
