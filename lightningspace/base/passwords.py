@@ -21,9 +21,6 @@ CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 # Each hash takes 32 MB, and about 60 ms on current hardware.
 METHOD = "scrypt:32768:8:1"
 
-# Checked for unknown users, so that they take as long as known ones.
-_NOBODY = generate_password_hash(secrets.token_hex(16), METHOD)
-
 
 class Busy(Exception):
     """Too many passwords are being hashed right now."""
@@ -88,6 +85,7 @@ def matches(
     password_hash: str | None, password: str, place: AbstractContextManager | None = None
 ) -> bool:
     """Whether it is right. None (an unknown user) takes as long. `place`: as in `make_hash`."""
+    nobodys = f"{METHOD}$salt$no password has this hash"
     with place or STRANGERS.turn:
-        right = check_password_hash(password_hash or _NOBODY, password[: LENGTH_MAX + 1])
+        right = check_password_hash(password_hash or nobodys, password[: LENGTH_MAX + 1])
     return right and password_hash is not None
