@@ -8,7 +8,7 @@ then the run has ended.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS
 
@@ -39,7 +39,7 @@ class Queue:
         return cls(**json.loads(text)) if text else cls()
 
     def __str__(self):
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(vars(self), separators=(",", ":"))
 
     def look(self, moment: int, waiting: int) -> None:
         """Note how many jobs wait; `moment`: from before the panel was asked."""
