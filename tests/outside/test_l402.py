@@ -448,12 +448,12 @@ def mutated(rng: random.Random, packed: bytes) -> str:
     return text
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
     rng = random.Random(part)
     narrowed = receipt.narrowed(UNTIL + str(NOW + 60), CAN + "read,mail", "preimage=" + "ab" * 32)
     passed = 0
-    for number in range(25_000):
+    for number in range(20_000):
         text = mutated(rng, narrowed.packed()) if number % 5 else noise(rng)
         try:
             macaroon = l402.read(text)
@@ -469,4 +469,4 @@ def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
             narrowed.caveats,
             narrowed.signature,
         )
-    assert 0 < passed < 5000
+    assert 0 < passed < 4000

@@ -97,7 +97,6 @@ def use(alice, mb: int = 1) -> None:
 # -- rules: more time ------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 @with_mail
 def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, this_shop, mails):
     Account.update(email="alice@example.org").where(Account.id == alice.id).execute()
@@ -129,14 +128,12 @@ def test_the_same_form_twice_at_once_is_one_extension(extend, node):
     assert invoices_asked_for(node) == 1
 
 
-@pytest.mark.each_database
 def test_each_of_several_extensions_counts_when_it_is_paid(extend, pay, alice):
     for order in [extend(30, "days"), extend(24, "hours")][::-1]:
         pay(order)
     assert reload(alice).expires_at == alice.expires_at + 31 * DAY
 
 
-@pytest.mark.each_database
 def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_shop, time_machine):
     """Or an hour's payment at the end of each grace period would make days, and then months."""
     paid = ledger.paid_seconds(alice)
@@ -149,7 +146,6 @@ def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_
         assert ledger.paid_seconds(reload(alice)) == paid + bought
 
 
-@pytest.mark.each_database
 def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
     extend, pay, alice, this_shop, time_machine
 ):
@@ -192,7 +188,6 @@ def test_nothing_is_sold_to_who_would_get_nothing(facts, why, extend, resize, al
     assert invoices_asked_for(node) == 0
 
 
-@pytest.mark.each_database
 def test_money_under_way_to_a_blocked_hosting_counts_and_switches_nothing_on(extend, pay, alice):
     order = extend(30, "days")
     accounts.block(alice.id, "spam")
@@ -249,14 +244,12 @@ def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this
     assert services.domains_allowed(this_shop, reload(alice)) == 2
 
 
-@pytest.mark.each_database
 def test_one_more_says_what_it_costs_until_when(alice, this_shop):
     size, msat, until = quotes.one_more(this_shop, alice, "addresses")
     assert (size, msat, until) == (Size(100, 1), 90_000, alice.expires_at)
     assert quotes.one_more(this_shop, alice, "domains")[0] == Size(100, 0, 1)
 
 
-@pytest.mark.each_database
 def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, this_shop):
     before = reload(alice)
     Account.update(value_msat=1).execute()  # as after a rise of the prices
@@ -264,7 +257,6 @@ def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, t
     assert reload(alice).expires_at == before.expires_at
 
 
-@pytest.mark.each_database
 def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice):
     pay(resize(500))
     with pytest.raises(quotes.NotForSale, match="do not know yet"):
@@ -274,7 +266,6 @@ def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice)
         resize(100)
 
 
-@pytest.mark.each_database
 def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
     pay(resize(500))
     use(alice)
@@ -283,7 +274,6 @@ def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
         resize(100)
 
 
-@pytest.mark.each_database
 def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
     pay(resize(100, addresses=1))
     for number in range(5):
@@ -292,21 +282,18 @@ def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
         resize(100)
 
 
-@pytest.mark.each_database
 def test_a_hosting_whose_time_is_over_has_no_other_size(resize, alice, time_machine):
     time_machine.moment = alice.expires_at + 1
     with pytest.raises(quotes.NotForSale, match="Extend the hosting first"):
         resize(500)
 
 
-@pytest.mark.each_database
 def test_a_hosting_that_is_being_set_up_has_no_other_size(this_shop):
     bob = open_account(this_shop, "bob")
     with pytest.raises(quotes.NotForSale, match="still being set up"):
         orders.resize(this_shop, bob.id, Size(500), buyer())
 
 
-@pytest.mark.each_database
 def test_a_second_size_waits_for_the_first(resize, this_shop):
     first = resize(500)
     with pytest.raises(quotes.ResizeWaits) as waits:
@@ -337,7 +324,6 @@ def test_the_same_form_twice_is_one_other_size(resize, node):
     assert sold_mb() == 100
 
 
-@pytest.mark.each_database
 def test_a_paid_size_that_is_not_in_effect_yet_comes_first(resize, wallet, worker):
     order = resize(500)
     wallet.pay(order.bolt11)
@@ -346,7 +332,6 @@ def test_a_paid_size_that_is_not_in_effect_yet_comes_first(resize, wallet, worke
         resize(1000)
 
 
-@pytest.mark.each_database
 def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, node):
     node.faults.set("refuse", "invoice", times=1)
     with pytest.raises(NodeError):
@@ -378,7 +363,6 @@ def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize
     assert resize(100) is None
 
 
-@pytest.mark.each_database
 def test_a_size_that_is_paid_is_given_though_more_is_used_by_now(resize, pay, alice, this_shop):
     pay(resize(500))
     uses(1)
@@ -404,7 +388,6 @@ def paid_late(order) -> None:
 # -- rules: one after the other -------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resize, pay, alice):
     cheap = extend(24, "months")
     pay(resize(5000))
@@ -415,14 +398,12 @@ def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resi
     assert reload(alice).expires_at == before + 48 * DAY
 
 
-@pytest.mark.each_database
 def test_an_extension_paid_after_extras_buys_what_it_is_worth(extend, resize, pay):
     cheap = extend(70, "days")
     pay(resize(100, addresses=93))
     assert pay(cheap).bought_seconds == 490 * DAY // 100
 
 
-@pytest.mark.each_database
 def test_a_size_paid_after_another_extension_turns_all_of_it_into_time_of_that_size(
     extend, resize, pay, alice
 ):
@@ -437,7 +418,6 @@ def test_a_size_paid_after_another_extension_turns_all_of_it_into_time_of_that_s
     assert after.expires_at == pytest.approx(alice.expires_at + 48 * DAY, abs=60)
 
 
-@pytest.mark.each_database
 def test_a_size_paid_after_the_end_is_what_the_money_is_worth(resize, pay, alice, time_machine):
     time_machine.moment = alice.expires_at - 60
     order = resize(5000)

@@ -299,7 +299,6 @@ def test_it_is_not_closed_before_its_minute(bob, look, time):
     assert fresh(bob).calendar_at is None
 
 
-@pytest.mark.each_database
 def test_an_invoice_that_can_be_paid_keeps_it_open(this_shop, bob, look, time, worker):
     time(MONTHS)
     look()
@@ -407,7 +406,6 @@ def test_a_payment_after_it_opens_the_hosting_anew(closing, this_shop, alice, wo
 # -- what holds it up --------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_after_a_gap_nobody_is_closed_before_a_whole_grace_period(bob, look, time_machine, time):
     time(MONTHS)
     look()
@@ -529,7 +527,6 @@ def test_the_first_worker_of_a_shop_takes_no_closing_back(this_shop, bob, look):
     assert fresh(bob).closing_at is not None
 
 
-@pytest.mark.each_database
 def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     this_shop, bob, look, time, time_machine, caplog
 ):
@@ -697,7 +694,6 @@ def test_what_an_hour_allows_is_counted_over_all_passes_and_workers(this_shop, l
     assert look().last_calls == 10
 
 
-@pytest.mark.each_database
 def test_the_rest_goes_on_while_closings_wait(this_shop, look, time):
     many(this_shop, 21)
     time(DAY)
@@ -835,7 +831,6 @@ def paid_ahead(this_shop, look, wallet, worker, time_machine):
     return pay
 
 
-@pytest.mark.each_database
 @pytest.mark.parametrize("term", [MONTHS, DAY])
 def test_what_was_paid_while_the_clock_was_ahead_counts_from_now(this_shop, paid_ahead, term):
     bob = hosted(this_shop, "bob", term, value_msat=term // DAY * 7000)
@@ -902,7 +897,6 @@ def test_what_was_set_up_between_two_passes_by_a_clock_ahead_begins_now(
 BEHIND = 40 * DAY
 
 
-@pytest.mark.each_database
 def test_a_box_that_starts_without_the_time_takes_nobody_his(this_shop, look, time, time_machine):
     bob = hosted(this_shop, "bob", 30 * DAY)
     paid_before(bob)

@@ -24,8 +24,6 @@ from lightningspace.rules import (
 )
 from tests.conftest import eventually, record_payments, wish, with_settings, work
 
-pytestmark = pytest.mark.each_database
-
 YEAR = Terms(100, 12, "months")
 
 
@@ -53,6 +51,7 @@ def pay(order, wallet, worker) -> None:
 # -- placing -------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_an_order_reserves_name_and_space_and_has_an_invoice(order, node):
     assert order_book.state(order) == "unpaid"
     assert order.account.username == "alice"
@@ -68,6 +67,7 @@ def test_the_description_carries_the_terms_and_no_name(order, node):
     assert call["expiry"] == 15 * 60
 
 
+@pytest.mark.each_database
 def test_the_same_form_twice_is_one_order_with_one_invoice(this_shop, node):
     asked = wish(username="alice")
     first, second = orders.place(this_shop, asked), orders.place(this_shop, asked)
@@ -75,6 +75,7 @@ def test_the_same_form_twice_is_one_order_with_one_invoice(this_shop, node):
     assert [method for method, _ in node.calls].count("invoice") == 1
 
 
+@pytest.mark.each_database
 def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
     asked = wish(username="alice")
     this_shop = this_shop.for_worker()  # whose calls to the node are not limited to three
@@ -95,6 +96,7 @@ def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
     assert held() == (0, 1)
 
 
+@pytest.mark.each_database
 def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, node):
     asked = wish(username="alice")
     node.faults.set("slow", "invoice", seconds=0.5, times=1)
@@ -109,6 +111,7 @@ def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, no
     assert placed[0].bolt11
 
 
+@pytest.mark.each_database
 def test_a_name_goes_to_one_of_two(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", browser="bob's browser"))
@@ -116,12 +119,14 @@ def test_a_name_goes_to_one_of_two(this_shop, order):
     assert held() == (0, 1)
 
 
+@pytest.mark.each_database
 def test_who_holds_a_name_is_led_to_the_own_order(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", terms=YEAR))
     assert taken.value.token == order.token
 
 
+@pytest.mark.each_database
 def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
     results, threads = [], []
     barrier = threading.Barrier(8)
@@ -143,6 +148,7 @@ def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
     assert held() == (0, 1)
 
 
+@pytest.mark.each_database
 @with_settings(CAPACITY_MB="392", JAIL_MB="146")
 def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
     pay(orders.place(this_shop, wish()), wallet, worker)
@@ -154,6 +160,7 @@ def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
     assert orders.place(this_shop, wish()).bolt11
 
 
+@pytest.mark.each_database
 @with_settings(CAPACITY_MB="10000", UNPAID_PER_CLIENT="100")
 def test_unpaid_orders_hold_no_space(this_shop):
     for _ in range(10):
@@ -162,6 +169,7 @@ def test_unpaid_orders_hold_no_space(this_shop):
     assert orders.place(this_shop, wish()).bolt11
 
 
+@pytest.mark.each_database
 @with_settings(CAPACITY_MB="300", JAIL_MB="0", UNPAID_PER_CLIENT="5")
 def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, wallet, worker):
     placed = [orders.place(this_shop, wish()) for _ in range(5)]
@@ -179,6 +187,7 @@ def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, walle
     assert orders.place(this_shop, wish()).bolt11
 
 
+@pytest.mark.each_database
 @with_settings(PANEL_SERVER_ID="1,2,3", CAPACITY_MB="200,200,0", JAIL_MB="0", UNPAID_PER_CLIENT="5")
 def test_a_payment_opens_where_the_most_is_left(this_shop, wallet, worker):
     placed = [orders.place(this_shop, wish()) for _ in range(5)]
@@ -195,11 +204,13 @@ def test_a_shop_that_has_ended_its_sale_still_opens_what_is_paid(this_shop, orde
     assert held() == (1, 0)
 
 
+@pytest.mark.each_database
 def test_the_server_with_the_most_unsold_space_is_taken(this_shop):
     Server.create(id=2, capacity_mb=200_000)
     assert orders.place(this_shop, wish()).account.server_id == 2
 
 
+@pytest.mark.each_database
 def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
     this_shop = dataclasses.replace(
         this_shop, config=dataclasses.replace(this_shop.config, unpaid_per_client=2)
@@ -224,6 +235,7 @@ def expire(this_shop, worker, time_machine):
     return expire
 
 
+@pytest.mark.each_database
 def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machine):
     expire()
     again = orders.place(this_shop, wish(username="alice"))
@@ -239,6 +251,7 @@ def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machin
     assert orders.place(this_shop, wish(username="alice")).account.username == "alice"
 
 
+@pytest.mark.each_database
 def test_who_pays_a_name_that_is_not_held_has_it_while_it_is_free(
     this_shop, order, expire, wallet, worker
 ):
@@ -253,6 +266,7 @@ def test_who_pays_a_name_that_is_not_held_has_it_while_it_is_free(
     assert not Order.select().where(Order.held_name.is_null(False), Order.paid_at > 0).exists()
 
 
+@pytest.mark.each_database
 def test_a_name_whose_invoice_could_not_be_made_was_not_held(this_shop, node):
     node.faults.set("refuse", "invoice", times=1)
     with pytest.raises(NodeError):
@@ -264,6 +278,7 @@ def test_the_clients_address_is_not_stored(this_shop, order):
     assert "192.0.2.1" not in Account.get().held_by + order.held_name
 
 
+@pytest.mark.each_database
 def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
     node.down()
     asked = wish(username="alice")
@@ -275,6 +290,7 @@ def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
     assert orders.place(this_shop, asked).bolt11
 
 
+@pytest.mark.each_database
 def test_an_invoice_made_by_a_lost_answer_is_deleted_at_the_node(
     this_shop, node, worker, time_machine
 ):
@@ -287,6 +303,7 @@ def test_an_invoice_made_by_a_lost_answer_is_deleted_at_the_node(
     assert Order.get().released_at is not None
 
 
+@pytest.mark.each_database
 def test_an_invoice_that_comes_after_the_order_was_given_up_is_shown_to_nobody(this_shop, node):
     node.faults.set("slow", "invoice", seconds=0.5)
     failed = []
@@ -340,16 +357,16 @@ def with_hosts(env, this_shop, tmp_path):
     return dataclasses.replace(this_shop, config=from_env(env | OPERATORS, tmp_path))
 
 
-@pytest.mark.parametrize("name", [*OPERATORS_NAMES, "www", "vps3"])
-def test_a_name_of_the_operators_is_not_sold(with_hosts, this_shop, name):
-    with pytest.raises(orders.NameReserved):
-        orders.place(with_hosts, wish(username=name))
+def test_a_name_of_the_operators_is_not_sold(with_hosts, subtests):
+    for name in (*OPERATORS_NAMES, "www", "vps3"):
+        with subtests.test(name), pytest.raises(orders.NameReserved):
+            orders.place(with_hosts, wish(username=name))
     assert Account.select().count() == 0
 
 
-@pytest.mark.parametrize("name", ["ivy", "shop2x", "beech"])
-def test_what_no_host_of_his_is_called_is_sold(with_hosts, name):
-    assert orders.place(with_hosts, wish(username=name)).account.username == name
+def test_what_no_host_of_his_is_called_is_sold(with_hosts):
+    for name in ("ivy", "shop2x", "beech"):
+        assert orders.place(with_hosts, wish(username=name)).account.username == name
 
 
 def test_a_form_that_comes_again_is_answered_though_its_name_is_reserved_since(
@@ -392,6 +409,7 @@ def test_who_holds_no_name_gets_none_that_is_reserved_since(this_shop, with_host
 # -- payments ------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_payment_is_recorded_once_however_often_it_is_reported(order, wallet, worker, this_shop):
     paid = pay_and_record(order, wallet, worker)
     assert paid.received_msat == 630_000
@@ -402,6 +420,7 @@ def test_a_payment_is_recorded_once_however_often_it_is_reported(order, wallet, 
     assert reload(order).paid_at == paid.paid_at
 
 
+@pytest.mark.each_database
 def test_the_cursor_moves_with_every_payment_a_strangers_too(this_shop, node, wallet, worker):
     foreign = this_shop.node.create_invoice("another program", 1000, "x", 600)
     wallet.pay(foreign.bolt11)
@@ -421,6 +440,7 @@ def test_a_payment_of_ours_without_an_order_goes_to_the_operator(this_shop, wall
     assert Account.select().count() == 0
 
 
+@pytest.mark.each_database
 def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
     pay_and_record(order, wallet, worker)
     assert payments.apply(this_shop, order.token) == order.account_id
@@ -431,6 +451,7 @@ def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
     assert held() == (1, 0)
 
 
+@pytest.mark.each_database
 def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, this_shop):
     pay_and_record(order, wallet, worker)
     opened = []
@@ -446,6 +467,7 @@ def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, thi
     assert held() == (1, 0)
 
 
+@pytest.mark.each_database
 def test_an_unpaid_order_takes_no_effect(order, this_shop):
     assert payments.apply(this_shop, order.token) is None
     assert Account.get().opened_at is None
@@ -491,12 +513,14 @@ def test_another_node_is_followed_from_its_first_payment(this_shop, order, worke
     assert payments.cursor(this_shop.node.node_id()).pay_index == 0
 
 
+@pytest.mark.each_database
 def test_a_payment_the_watcher_missed_is_found_by_its_label(order, wallet, worker):
     wallet.pay(order.bolt11)
     worker.tidy()
     assert order_book.state(reload(order)) == "paid"
 
 
+@pytest.mark.each_database
 def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
     payment = Payment("foreign", "e" * 64, 51, 1, 1000)
     payments.record(this_shop, "node", payment, after=0)
@@ -505,12 +529,14 @@ def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
     assert payments.cursor("node").pay_index == 0
 
 
+@pytest.mark.each_database
 def test_a_prefix_that_begins_with_ours_is_another_shops(this_shop):
     label = "lightning-space-two-" + "f" * 32
     assert not payments.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
     assert Order.select().count() == 0
 
 
+@pytest.mark.each_database
 def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     threads = [
@@ -524,6 +550,7 @@ def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, th
     assert held() == (1, 0)
 
 
+@pytest.mark.each_database
 def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, time_machine):
     stale = reload(order)
     stale.bolt11 = None
@@ -536,6 +563,7 @@ def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, tim
 # -- releasing -----------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_a_cancelled_order_frees_name_and_space(order, this_shop, node):
     assert invoices.cancel(this_shop, order)
     assert order_book.state(reload(order)) == "cancelled"
@@ -544,6 +572,7 @@ def test_a_cancelled_order_frees_name_and_space(order, this_shop, node):
     assert this_shop.node.find_invoice(order_book.label(this_shop, order)) is None
 
 
+@pytest.mark.each_database
 def test_a_paid_order_cannot_be_cancelled(order, this_shop, wallet, worker):
     wallet.pay(order.bolt11)
     assert invoices.cancel(this_shop, order) is False
@@ -551,6 +580,7 @@ def test_a_paid_order_cannot_be_cancelled(order, this_shop, wallet, worker):
     assert Account.get().ready_at is not None
 
 
+@pytest.mark.each_database
 def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
     order, node, worker, time_machine
 ):
@@ -604,6 +634,7 @@ def test_what_the_node_was_told_to_cancel_is_cancelled_whenever_it_does_it(
     assert runner.invoke(args=["problems"]).output == ""
 
 
+@pytest.mark.each_database
 def test_what_is_paid_while_it_is_being_cancelled_counts(order, this_shop, worker, node, wallet):
     node.faults.set("cut-before", "delinvoice", times=1)
     with pytest.raises(NodeError):
@@ -692,6 +723,7 @@ def test_an_order_that_the_node_knows_again_can_be_paid(this_shop, worker, node)
     assert order_book.state(reload(order)) == "unpaid"
 
 
+@pytest.mark.each_database
 def test_a_payment_in_the_last_second_wins_over_the_expiry(order, wallet, worker, time_machine):
     wallet.pay(order.bolt11)
     time_machine.forward(16 * 60)
@@ -717,6 +749,7 @@ def released_and_paid(order, this_shop, worker):
     payments.record(this_shop, "node", payment, 0)
 
 
+@pytest.mark.each_database
 def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     work(worker)
@@ -738,6 +771,7 @@ def test_a_name_that_is_gone_meanwhile_is_replaced(order, this_shop, worker):
 # -- the shop ------------------------------------------------------------------------
 
 
+@pytest.mark.each_database
 def test_the_capacity_follows_the_settings(this_shop):
     more = dataclasses.replace(this_shop.config, capacity_mb={1: 5, 2: 7})
     shop.settle_in(dataclasses.replace(this_shop, config=more))
