@@ -284,7 +284,7 @@ HARMLESS = ("/logout", "/account/access/sessions")
 @no_limits
 def test_the_worst_strings_in_any_field_of_any_form_do_no_harm(app, browser):
     sent = {
-        (action, tuple((fields | {field: worst}).items()))
+        (action, field, worst): fields | {field: worst}
         for path in pages(app)
         for action, fields in Forms(browser.get(path).text)
         if action not in HARMLESS
@@ -292,7 +292,7 @@ def test_the_worst_strings_in_any_field_of_any_form_do_no_harm(app, browser):
         for worst in WORST
     }
     assert len(sent) > 100
-    for action, fields in sent:
+    for (action, *_), fields in sent.items():
         body = urlencode(fields, errors="surrogatepass")
         kind = "application/x-www-form-urlencoded"
         answer = browser.post(action, data=body, content_type=kind)
@@ -538,19 +538,17 @@ def test_pretty_addresses_are_switched_on_and_off(browser, alice):
         assert settings_of(alice, "site")["pretty_addresses"] == (active == "on")
 
 
-@pytest.mark.parametrize(
-    ("typed", "kept"),
-    [
+def test_site_is_redirected(subtests, browser, alice):
+    for typed, kept in [
         ("https://example.org/", "https://example.org/"),
-        (" Example.ORG ", "https://example.org/"),
+        (" Example.COM ", "https://example.com/"),
         ("http://müller.example:8080/a/b_c", "http://xn--mller-kva.example:8080/a/b_c/"),
         ("https://xn--sw8hj0a.ws/", "https://xn--sw8hj0a.ws/"),
         ("", ""),
-    ],
-)
-def test_site_is_redirected(typed, kept, browser, alice):
-    send(browser, "/settings/redirect", name="alice.shop.test", redirect_to=typed)
-    assert settings_of(alice, "site")["redirect_to"] == kept
+    ]:
+        with subtests.test(typed):
+            send(browser, "/settings/redirect", name="alice.shop.test", redirect_to=typed)
+            assert settings_of(alice, "site")["redirect_to"] == kept
 
 
 def test_redirect_that_means_something_to_the_web_server_is_refused(browser, alice):

@@ -171,20 +171,17 @@ def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
     assert ledger.holding(after).worth_msat == 1530 * 7000
 
 
-@pytest.mark.each_database
-@pytest.mark.parametrize(
-    ("facts", "why"),
-    [
+def test_nothing_is_sold_to_who_would_get_nothing(subtests, extend, resize, alice, node):
+    for facts, why in [
         ({"closing_at": 1}, "closed"),
         ({"blocked_at": 1, "blocked_reason": "spam"}, "blocked"),
         ({"last_call_at": 1}, "about to be deleted"),
-    ],
-)
-def test_nothing_is_sold_to_who_would_get_nothing(facts, why, extend, resize, alice, node):
-    Account.update(facts).execute()
-    for buy in (extend, lambda: resize(500)):
-        with pytest.raises(quotes.NotForSale, match=why):
-            buy()
+    ]:
+        Account.update(facts).execute()
+        for buy in (extend, lambda: resize(500)):
+            with subtests.test(why), pytest.raises(quotes.NotForSale, match=why):
+                buy()
+        Account.update(dict.fromkeys(facts)).execute()
     assert invoices_asked_for(node) == 0
 
 
@@ -760,20 +757,19 @@ def test_orders_are_limited(client):
     assert answers == [303, 303, 429]
 
 
-@pytest.mark.parametrize("path", ["/account/extend", "/account/size?space_mb=500"])
-@pytest.mark.parametrize(
-    ("facts", "why"),
-    [
+def test_a_page_that_sells_nothing_says_why(subtests, client):
+    for facts, why in [
         ({"closing_at": 1}, "This hosting is being closed"),
         ({"blocked_at": 1, "blocked_reason": "spam"}, "This hosting is blocked."),
         ({"last_call_at": 1}, "about to be deleted"),
-    ],
-)
-def test_a_page_that_sells_nothing_says_why(facts, why, path, client):
-    Account.update(facts).execute()
-    page = client.get(path).text
-    assert why in page
-    assert "Order and pay" not in page
+    ]:
+        Account.update(facts).execute()
+        for path in ("/account/extend", "/account/size?space_mb=500"):
+            with subtests.test(why=why, path=path):
+                page = client.get(path).text
+                assert why in page
+                assert "Order and pay" not in page
+        Account.update(dict.fromkeys(facts)).execute()
 
 
 def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
@@ -793,14 +789,9 @@ def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_mac
     assert "Extend the hosting first" in client.get("/account/size?space_mb=500").text
 
 
-@pytest.mark.each_database
-@pytest.mark.parametrize(
-    "path",
-    ["/account/extend", "/account/extend/price", "/account/size", "/account/size/price"]
-    + ["/account/payments"],
-)
-def test_nobody_sees_these_pages_without_a_login(path, alice, stranger):
-    assert stranger.get(path).status_code == 302
+def test_nobody_sees_these_pages_without_a_login(alice, stranger):
+    for path in ("extend", "extend/price", "size", "size/price", "payments"):
+        assert stranger.get(f"/account/{path}").status_code == 302, path
 
 
 def test_an_unpaid_extension_is_polled_with_one_query(client):

@@ -47,16 +47,12 @@ def repeats(caplog):
     return repeats
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, name):
+def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, subtests):
     with app.test_request_context():
-        path = url_for(PAGES[name][0])
-    assert repeats(owner, path) == []
-
-
-@pytest.mark.parametrize("path", FRAGMENTS)
-def test_no_fragment_asks_the_same_twice(owner, repeats, path):
-    assert repeats(owner, path) == []
+        paths = [url_for(endpoint) for endpoint, *_ in PAGES.values()]
+    for path in (*paths, *FRAGMENTS):
+        with subtests.test(path):
+            assert repeats(owner, path) == []
 
 
 def test_the_page_of_an_order_asks_nothing_twice(client, repeats):

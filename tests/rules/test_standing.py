@@ -1,7 +1,5 @@
 """How orders stand, for whom."""
 
-import pytest
-
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import orders, standing, tips
@@ -27,9 +25,8 @@ def a_tip(account, **facts) -> Order:
     return an_order(account, kind="topup", door=Door.PAGE, message="Thank you", **facts)
 
 
-@pytest.mark.parametrize(
-    "facts, state, waits",
-    [
+def test_an_order_is_at_one_stage_and_waits_for_the_next(this_shop, alice, subtests):
+    for facts, stage, waits in [
         ({"bolt11": None}, Stage.PREPARING, False),
         ({}, Stage.UNPAID, True),
         ({"expires_at": LONG_AGO}, Stage.CHECKING, True),
@@ -44,12 +41,12 @@ def a_tip(account, **facts) -> Order:
         (PAID | {"account": None, "kind": "topup", "door": Door.PAGE}, Stage.LATE, False),
         (PAID | {"kind": "open", "account": None}, Stage.PAID, True),
         (APPLIED | {"kind": "open"}, Stage.READY, False),
-    ],
-)
-def test_an_order_is_at_one_stage_and_waits_for_the_next(facts, state, waits, this_shop, alice):
-    order = an_order(**{"account": alice} | facts)
-    found = standing.of(this_shop, order)
-    assert (found.state, found.waits) == (state, waits)
+    ]:
+        with subtests.test(facts):
+            order = an_order(**{"account": alice} | facts)
+            found = standing.of(this_shop, order)
+            assert (found.state, found.waits) == (stage, waits)
+        Order.delete().execute()
 
 
 def test_a_new_hosting_is_paid_until_it_is_set_up(this_shop, alice):

@@ -626,25 +626,31 @@ def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
 
 
 @pytest.mark.each_database
-@pytest.mark.parametrize("username", ["a'--", "x\0y", "%", "ä" * 5, "../etc", "A B", "", "a" * 99])
-def test_a_username_that_no_form_lets_through_makes_no_call(
-    username, this_shop, wallet, worker, panel
-):
-    try:
-        order = orders.place(this_shop, wish(username=username or " "))
-    except DataError:  # PostgreSQL takes no NUL
-        return
-    wallet.pay(order.bolt11)
+def test_a_username_that_no_form_lets_through_makes_no_call(this_shop, wallet, worker, panel):
+    paid = 0
+    for username in ("a'--", "x\0y", "%", "ä" * 5, "../etc", "A B", " ", "a" * 99):
+        try:
+            order = orders.place(this_shop, wish(username=username))
+        except DataError:  # PostgreSQL takes no NUL
+            continue
+        wallet.pay(order.bolt11)
+        paid += 1
     work(worker)
     assert panel.calls == []
-    assert Service.get(kind="client").permanent
+    clients = list(Service.select().where(Service.kind == "client"))
+    assert len(clients) == paid >= 7
+    assert all(row.permanent for row in clients)
 
 
-@pytest.mark.parametrize("username", ["mysql", "dbispconfig", "web1", "root", "client3"])
-def test_a_name_of_the_system_is_harmless_behind_the_prefix(username, this_shop, worker, panel):
-    open_account(this_shop, username)
+def test_a_name_of_the_system_is_harmless_behind_the_prefix(this_shop, worker, panel):
+    usernames = ("mysql", "dbispconfig", "web1", "root", "client3")
+    for username in usernames:
+        open_account(this_shop, username)
     work(worker)
-    assert all(is_ours(*sent, f"{username}.shop.test") for sent in names_sent(panel))
+    own = [f"{username}.shop.test" for username in usernames]
+    sent = names_sent(panel)
+    assert {name.rpartition("@")[2] for _, name in sent} >= set(own)
+    assert all(is_ours(*each, *own) for each in sent)
 
 
 def test_every_name_and_id_that_reaches_the_panel_is_ours(alice, panel, settle, this_shop):
@@ -662,25 +668,25 @@ def test_every_name_and_id_that_reaches_the_panel_is_ours(alice, panel, settle, 
             assert all(type(id) is int or isinstance(id, dict) for id in ids)
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings"),
-    [
-        ("site", {"php": "yes"}),
-        ("site", {"php_version": "1 OR 1"}),
-        ("site", {"allow_override": "All"}),
-        ("shell", {"ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}),
-        ("shell", {"ssh_key": f"{ED25519}\nssh-rsa {'A' * 60}"}),
-        ("shell", {"ssh_key": f'command="/bin/sh" {ED25519}'}),
-        ("shell", {"chroot": "no"}),
-        ("mailbox", {"quota_mb": 0}),
-        ("mailbox", {"quota_mb": -1}),
-        ("mailbox", {"disablesmtp": "n"}),
-    ],
-)
-def test_settings_that_may_not_be_are_refused(kind, settings, alice):
-    name = Service.get(kind=kind).name
-    with pytest.raises(ValueError, match="not a setting"):
-        wanted.configure(alice.id, kind, name, **settings)
+BAD_SETTINGS = [
+    ("site", {"php": "yes"}),
+    ("site", {"php_version": "1 OR 1"}),
+    ("site", {"allow_override": "All"}),
+    ("shell", {"ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}),
+    ("shell", {"ssh_key": f"{ED25519}\nssh-rsa {'A' * 60}"}),
+    ("shell", {"ssh_key": f'command="/bin/sh" {ED25519}'}),
+    ("shell", {"chroot": "no"}),
+    ("mailbox", {"quota_mb": 0}),
+    ("mailbox", {"quota_mb": -1}),
+    ("mailbox", {"disablesmtp": "n"}),
+]
+
+
+def test_settings_that_may_not_be_are_refused(alice, subtests):
+    for kind, settings in BAD_SETTINGS:
+        name = Service.get(kind=kind).name
+        with subtests.test(settings), pytest.raises(ValueError, match="not a setting"):
+            wanted.configure(alice.id, kind, name, **settings)
     assert Account.get().reconcile_at is None
 
 
