@@ -42,7 +42,7 @@ def test_an_order_is_at_one_stage_and_waits_for_the_next(this_shop, alice, subte
         (PAID | {"kind": "open", "account": None}, Stage.PAID, True),
         (APPLIED | {"kind": "open"}, Stage.READY, False),
     ]:
-        with subtests.test(facts):
+        with subtests.test(str(facts)):
             order = an_order(**{"account": alice} | facts)
             found = standing.of(this_shop, order)
             assert (found.state, found.waits) == (stage, waits)

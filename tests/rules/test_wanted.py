@@ -685,7 +685,7 @@ BAD_SETTINGS = [
 def test_settings_that_may_not_be_are_refused(alice, subtests):
     for kind, settings in BAD_SETTINGS:
         name = Service.get(kind=kind).name
-        with subtests.test(settings), pytest.raises(ValueError, match="not a setting"):
+        with subtests.test(str(settings)), pytest.raises(ValueError, match="not a setting"):
             wanted.configure(alice.id, kind, name, **settings)
     assert Account.get().reconcile_at is None
 
