@@ -1,4 +1,6 @@
 VENV := .venv
+# The Python to make environments with: make test PYTHON=/usr/bin/python3
+PYTHON ?= python3
 
 .PHONY: run test quick settings clients lock soak year
 
@@ -44,13 +46,13 @@ year: $(VENV)/ready
 # Made anew when the pinned versions change.
 $(VENV)/run: requirements-sandbox.txt
 	@echo "Installing what the shop and its sandbox need into $(VENV), once; it takes a minute or two."
-	python3 -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --requirement $<
 	@touch $@
 
 $(VENV)/ready: requirements-dev.txt
 	@echo "Installing what the shop and its tests need into $(VENV), once; it takes some minutes."
-	python3 -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --requirement $<
 	@touch $@ $(VENV)/run
 
@@ -68,13 +70,13 @@ lock: .lock/ready
 
 # In an environment of its own: neither shop nor tests need it.
 .lock/ready: Makefile
-	python3 -m venv .lock
+	$(PYTHON) -m venv .lock
 	.lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@touch $@
 
 .clients/%/ready: tests/clients/%/requirements.txt
 	rm -rf $(@D)
-	python3 -m venv $(@D)
+	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
