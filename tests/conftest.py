@@ -351,7 +351,7 @@ def free_port() -> int:
 def opened(app, port: int):
     """Serve the shop's pages at a port meanwhile."""
     server = make_server("127.0.0.1", port, app, threaded=True)
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     yield
     server.shutdown()

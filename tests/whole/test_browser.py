@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections import defaultdict
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -37,6 +38,7 @@ CHROMIUM_ARGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+VIEWPORT = {"width": 1280, "height": 720}
 WIDTHS = (320, 360, 1280)
 READY_MS = 60_000
 # On a busy machine even what is near takes its time.
@@ -52,32 +54,69 @@ def chromium():
         browser.close()
 
 
+class Door:
+    """Where the shop of each test is open in its turn."""
+
+    def __init__(self):
+        self.port, self.app = free_port(), None
+
+    def __call__(self, environ, start_response):
+        return self.app(environ, start_response)
+
+
+@pytest.fixture(scope="module")
+def door():
+    door = Door()
+    with opened(door, door.port):
+        yield door
+
+
+@pytest.fixture
+def port(door):
+    return door.port
+
+
 @pytest.fixture
 def env(env, port, dns):
     return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
 
 @pytest.fixture
-def address(own_app, config, port, tmp_path, dns):
+def address(own_app, config, door, tmp_path, dns):
     """Where the shop is open, with the sandbox's buttons."""
     own_app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
-    with opened(own_app, port):
-        yield config.public_url
+    door.app = own_app
+    return config.public_url
+
+
+@pytest.fixture
+def quick(panel, monkeypatch):
+    """A worker looks often, and the panel's server follows soon."""
+    panel.queue_seconds = 0.2
+    monkeypatch.setattr("lightningspace.worker.QUEUE_SECONDS", 0.5)
+    monkeypatch.setattr("lightningspace.worker.LOOK_SECONDS", 0.5)
+
+
+@pytest.fixture
+def at_work(quick, at_work):
+    """The worker of `conftest.py`, where nothing takes long."""
 
 
 class Visit:
     """One browser of a visitor, whose first tab is `page`, with what it asked for and said."""
 
-    def __init__(self, chromium, address: str, **options):
-        self._context = chromium.new_context(base_url=address, **options)
-        self._context.set_default_timeout(30_000)
-        self._address = address
+    def __init__(self, context, address: str):
+        self._context, self._address = context, address
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self._context.on("request", lambda request: self.requests.append(request.url))
-        self._context.on("console", self._note)
-        self._context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        self.page = self.open()
+        self._heard = {
+            "request": lambda request: self.requests.append(request.url),
+            "console": self._note,
+            "weberror": lambda error: self.complaints.append(str(error.error)),
+        }
+        for event, hear in self._heard.items():
+            context.on(event, hear)
+        self.page = context.pages[0] if context.pages else self.open()
 
     def _note(self, message) -> None:
         # A violation of the Content-Security-Policy is an error, too.
@@ -99,21 +138,49 @@ class Visit:
         assert [url for url in self.requests if not url.startswith(ours)] == []
 
     def close(self) -> None:
-        self._context.close()
+        """Leave an empty browser to another visitor."""
+        for event, hear in self._heard.items():
+            self._context.remove_listener(event, hear)
+        for tab in self._context.pages[1:]:
+            tab.close()
+        self.page.unroute_all()
+        self.page.goto("about:blank")
+        self.page.set_viewport_size(VIEWPORT)
+        self.page.emulate_media(color_scheme="null")
+        self._context.clear_cookies()
+        self._context.clear_permissions()
+
+
+@pytest.fixture(scope="module")
+def idle():
+    """The browsers that nobody is using, by what is particular in them: each takes long to open."""
+    return defaultdict(list)
 
 
 @pytest.fixture
-def visit(chromium, address):
-    """Open a browser of a visitor: `visit(java_script_enabled=False)`."""
+def visit(chromium, address, idle):
+    """Open a browser of a visitor: `visit(script=False)`, `visit(clock=True)` to set its clock."""
     visits = []
 
-    def visit(**options) -> Visit:
-        visits.append(Visit(chromium, address, **options))
-        return visits[-1]
+    def visit(script: bool = True, clock: bool = False, permissions=()) -> Visit:
+        free = idle[script, clock]
+        if free:
+            context = free.pop()
+        else:
+            context = chromium.new_context(
+                base_url=address, java_script_enabled=script, viewport=VIEWPORT
+            )
+            context.set_default_timeout(30_000)
+            if clock:
+                context.clock.install()
+        context.grant_permissions(permissions)
+        visits.append((free, context, Visit(context, address)))
+        return visits[-1][-1]
 
     yield visit
-    for each in visits:
+    for free, context, each in visits:
         each.close()
+        free.append(context)
 
 
 def order_by_hand(page, username: str) -> None:
@@ -180,7 +247,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
 
 
 def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
-    visitor = visit(java_script_enabled=False)
+    visitor = visit(script=False)
     page = visitor.page
     page.goto("/")
     page.get_by_label("Name").fill("alice")
@@ -219,7 +286,7 @@ def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, w
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_work):
-    visitor = visit(java_script_enabled=script)
+    visitor = visit(script=script)
     page = visitor.page
     log_in_by_hand(page, "alice", "correct horse")
 
@@ -283,14 +350,14 @@ def sites(ftp_server):
 
 @with_ftp
 def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_server, at_work):
-    owner = visit(java_script_enabled=False).page
+    owner = visit(script=False).page
     order_by_hand(owner, "alice")
     owner.get_by_role("button", name="Pay from the sandbox wallet").click()
     expect(owner).to_have_url(re.compile("/account$"), timeout=READY_MS)
     before, shown = Account.get().expires_at, owner.get_by_text("Paid until").inner_text()
     eventually(lambda: ("RNTO", "index.php") in ftp_server.commands)
 
-    visitor = visit(java_script_enabled=False)
+    visitor = visit(script=False)
     reader = visitor.page
     reader.goto(sites("alice.shop.test"))
     expect(reader.get_by_role("heading", name="Keep alice.shop.test on line")).to_be_visible()
@@ -317,7 +384,7 @@ def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_
 def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
     visit, wallet, worker, this_shop, tmp_path
 ):
-    buyer = visit(java_script_enabled=False)
+    buyer = visit(script=False)
     buyer.page.goto("/")
     buyer.page.get_by_role("button", name="Order and pay").click()
     expect(buyer.page.get_by_text("who pays this can take over the hosting")).to_be_visible()
@@ -326,7 +393,7 @@ def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
     buyer.close()  # before it has seen that it is paid
     work(worker)
 
-    visitor = visit(java_script_enabled=False, accept_downloads=True)
+    visitor = visit(script=False)
     page = visitor.page
     page.goto("/")
     page.get_by_role("link", name="Your hosting").click()
@@ -395,24 +462,20 @@ def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_
 # -- polling -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("fail", "event"),
-    [
+def test_a_failed_poll_is_not_shown_and_polls_again(visit, this_shop):
+    page = visit(clock=True).page
+    failures = [
         (lambda route: route.abort(), "requestfailed"),
         (lambda route: route.fulfill(status=503, body="<p>One moment</p>"), "requestfinished"),
-    ],
-    ids=["cut", "503"],
-)
-def test_a_failed_poll_is_not_shown_and_polls_again(fail, event, visit, this_shop):
-    page = visit().page
-    page.clock.install()
-    page.route("**/status", fail, times=2)
+    ]
     order_by_hand(page, "alice")
-    for outcome in (event, event, "requestfinished"):
-        with page.expect_event(outcome, lambda request: request.url.endswith("/status")):
-            page.clock.run_for(2_000)
-        expect(page.get_by_text("Waiting for your payment")).to_be_visible()
-    expect(page.locator("body")).not_to_contain_text("One moment")
+    for fail, event in failures:
+        page.route("**/status", fail, times=2)
+        for outcome in (event, event, "requestfinished"):
+            with page.expect_event(outcome, lambda request: request.url.endswith("/status")):
+                page.clock.run_for(2_000)
+            expect(page.get_by_text("Waiting for your payment")).to_be_visible()
+        expect(page.locator("body")).not_to_contain_text("One moment")
 
     assert invoices.cancel(this_shop, order_of(page))
     page.clock.run_for(2_000)
@@ -420,9 +483,8 @@ def test_a_failed_poll_is_not_shown_and_polls_again(fail, event, visit, this_sho
 
 
 def test_a_final_state_polls_no_more(visit):
-    visitor = visit()
+    visitor = visit(clock=True)
     page = visitor.page
-    page.clock.install()
     order_by_hand(page, "alice")
     elsewhere = visitor.open()
     elsewhere.goto(page.url)
@@ -447,7 +509,7 @@ def test_a_final_state_polls_no_more(visit):
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["script", "no script"])
 def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, panel, at_work):
-    visitor = visit(java_script_enabled=java_script)
+    visitor = visit(script=java_script)
     page = visitor.page
     page.goto("/login")
     page.get_by_label("Name").fill("alice")
@@ -479,10 +541,8 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["script", "no script"])
 def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker, this_shop, panel):
-    visitor = visit(java_script_enabled=has_script)
+    visitor = visit(script=has_script, clock=has_script)
     page = visitor.page
-    if has_script:
-        page.clock.install()
 
     def follow(text):
         """What the worker has done comes to the page by itself; without script by a link."""
@@ -538,10 +598,39 @@ def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker
 # -- looks ---------------------------------------------------------------------------
 
 
+# Shows the page of an address, or of a form's button, in place of this one. The style sheets stay,
+# and no script follows: so it is many times quicker than to load it, and looks the same.
+SHOW = """
+async (wanted) => {
+  const { form } = wanted;
+  const fields = form && new URLSearchParams(new FormData(form, wanted));
+  const answer = await fetch(form ? form.getAttribute("action") : wanted, {
+    method: form ? "POST" : "GET", body: fields, headers: { Accept: "text/html" },
+  });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const style = (page) => [...page.querySelectorAll("link[rel=stylesheet], style")]
+    .map((sheet) => sheet.outerHTML).join();
+  if (style(page) !== style(document)) throw new Error(`${answer.url} has another style`);
+  history.replaceState(null, "", answer.url);
+  document.body.replaceWith(page.body);
+}
+"""
+
+
 def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     page = visit().page
-    # An order's page leads on by itself once it is paid: here the test alone goes anywhere.
-    page.route("**/status", lambda route: route.abort())
+    page.goto("/")
+
+    def show(path):
+        page.evaluate(SHOW, path)
+
+    def press(name):
+        page.get_by_role("button", name=name).evaluate(SHOW)
+
+    def order(username):
+        show("/")
+        page.get_by_label("Name").fill(username)
+        press("Order and pay")
 
     def assert_fits(text):
         expect(page.locator("body")).to_contain_text(text)
@@ -557,21 +646,19 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
         ("/api/v1/hosting", "This needs the L402 credential"),
         ("/api/v1/openapi.json", "Idempotency-Key"),
     ):
-        page.goto(path)
+        show(path)
         assert_fits(text)
     wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
     page.route("**/api/v1/*", lambda route: route.continue_(method="POST", post_data=wish))
-    page.goto("/api/v1/hosting")
+    show("/api/v1/hosting")
     assert_fits("Copy the invoice")
-    page.goto("/")
-    page.get_by_label("Name").fill("a name with spaces" * 5)
-    page.get_by_role("button", name="Order and pay").click()
+    order("a name with spaces" * 5)
     assert_fits("A name has")
-    order_by_hand(page, "cancelled")
-    page.get_by_role("button", name="Cancel the order").click()
+    order("cancelled")
+    press("Cancel the order")
     assert_fits("This order was cancelled")
 
-    order_by_hand(page, "a234567890123456")
+    order("a234567890123456")
     assert_fits("Waiting for your payment")
     token = order_of(page).token
     wallet.pay(order_of(page).bolt11)
@@ -579,13 +666,13 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     payments.apply(this_shop, token)
     panel.down()
     work(worker)
-    page.reload()
+    show(page.url)
     assert_fits("The server does not answer")
     panel.up()
     account = Account.get(Account.opened_at.is_null(False))
     reconcile.try_now(account.id)
     work(worker)
-    page.goto(f"/orders/{token}")
+    show(f"/orders/{token}")
     assert_fits("Your password")
     domain = f"{'a' * 60}.{'b' * 60}.example"
     wanted.add(this_shop, account.id, "alias", domain)
@@ -594,28 +681,28 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     destination = f"{'y' * 60}@{domain}"
     wanted.add(this_shop, account.id, "forward", address, destination=destination)
     for path in ("mail", f"mail/{address}", "domains", f"domains/c{domain}/remove"):
-        page.goto(f"/account/{path}")
+        show(f"/account/{path}")
         assert_fits(address if "mail" in path else f"c{domain}")
     for path in ("extend", "size?space_mb=5000&extra_addresses=100&extra_domains=100"):
-        page.goto(f"/account/{path}")
-        page.get_by_role("button", name="Order and pay").click()
+        show(f"/account/{path}")
+        press("Order and pay")
         assert_fits("Paid then")
-        page.goto(f"/account/{path}")
+        show(f"/account/{path}")
         assert_fits("Not paid yet")
-    page.goto("/account/payments")
+    show("/account/payments")
     assert_fits("Opened 100 MB")
     token = tokens.hand_out(this_shop, account.id, "x" * 40, l402.WHOLE)
     tokens.hand_out(this_shop, account.id, "W" * 40, l402.Rights(frozenset(["mail"]), 1))
     for path in ("access", "access/receipt"):
-        page.goto(f"/account/{path}")
+        show(f"/account/{path}")
         page.get_by_text("Show it as text").click()
         assert_fits("AgEEbHNhdA")
-    page.goto(f"/account/access/tokens/{token.id}")
+    show(f"/account/access/tokens/{token.id}")
     assert_fits("AgEEbHNhdA")
-    page.goto("/account")
+    show("/account")
     accounts.block(account.id, "See https://shop.example/terms#" + "x" * 90)
     work(worker)
-    page.reload()
+    show(page.url)
     assert_fits("This hosting is blocked")
 
 
