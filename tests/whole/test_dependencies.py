@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -49,25 +50,35 @@ def sources(paths):
 
 def imported(files) -> dict[str, str]:
     """The distributions that the files import, with a file for each."""
-    owners, found = packages_distributions(), {}
+    found = {}
     for file in files:
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names = [node.module]
-            for name in names:
-                top = name.partition(".")[0]
-                if top not in sys.stdlib_module_names and top not in OURS:
-                    found |= {normal(owner): str(file) for owner in _owners(name, owners)}
+        found |= dict.fromkeys(imported_by(file), str(file))
     return found
 
 
-def _owners(module: str, owners: dict[str, list[str]]) -> list[str]:
+@cache
+def imported_by(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top not in OURS:
+                found |= {normal(owner) for owner in _owners(name)}
+    return found
+
+
+owners_of_modules = cache(packages_distributions)
+
+
+def _owners(module: str) -> list[str]:
     if module.startswith("pyln."):  # a namespace of several
         return [module.replace(".", "-").rsplit("-", module.count(".") - 1)[0]]
-    return owners.get(module.partition(".")[0], [module])
+    return owners_of_modules().get(module.partition(".")[0], [module])
 
 
 @pytest.mark.parametrize("file", PARTS)
