@@ -177,12 +177,17 @@ def database_kind(request) -> str:
     return getattr(request, "param", "sqlite")
 
 
-LONGEST = ("test_killed.py", "test_openapi.py", "test_stateful.py")
+# What takes longest. First what needs a hosting server's daemons, which each process starts once.
+LONGEST = (
+    *("test_walls.py", "test_rig.py", "test_commands.py"),
+    *("test_killed.py", "test_browser.py", "test_openapi.py", "test_stateful.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
     """Begin with what takes longest: other processes take over what waits behind it."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture
