@@ -19,6 +19,7 @@ from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
+from lightningspace.pages import about
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
 from lightningspace.visitors import forms, logins
@@ -100,6 +101,7 @@ def create_app(config: Config) -> Flask:
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)
     register_template_tools(app)
+    app.add_template_global(about.facts(config), "about")
     cli.register(app)
     return app
 

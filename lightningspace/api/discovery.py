@@ -29,7 +29,7 @@ def manifest():
     return success(
         {
             "version": openapi.MANIFEST_VERSION,
-            "provider": {"name": openapi.TITLE, "uri": shop.config.public_url},
+            "provider": {"name": shop.config.shop_name, "uri": shop.config.public_url},
             "currencies": ["msat"],
             "macaroon_versions": [l402.IDENTIFIER_VERSION],
             "payment_methods": ["bolt11"],

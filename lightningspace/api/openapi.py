@@ -16,7 +16,6 @@ JSON = "application/json"
 VERSION = "1.0"
 # The version of the draft of L402's discovery (lightninglabs/L402, discovery-spec.md).
 MANIFEST_VERSION = "1.0"
-TITLE = "lightning-space"
 SUMMARY = "Web hosting for Lightning payments, bought and managed by programs"
 
 # The routes, by method and path.
@@ -32,12 +31,12 @@ def document(shop: Shop, described: Described) -> dict:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": TITLE,
+            "title": shop.config.shop_name,
             "version": VERSION,
             "summary": SUMMARY,
             "description": _description(shop),
             "x-l402-version": MANIFEST_VERSION,
-            "x-l402-provider": {"name": TITLE, "uri": shop.config.public_url},
+            "x-l402-provider": {"name": shop.config.shop_name, "uri": shop.config.public_url},
         },
         "servers": [{"url": f"{shop.config.public_url}{PREFIX}"}],
         "x-l402-caveats": CAVEATS,

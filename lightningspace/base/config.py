@@ -50,6 +50,11 @@ def _make_secret(path: Path) -> None:
         draft.unlink()
 
 
+HOST_OF_THE_SHOP = Made(
+    "the host of `PUBLIC_URL`",
+    lambda given, instance: urlsplit(given["public_url"]).hostname[:40],
+)
+THE_CONTACT = Made("`CONTACT`", lambda given, instance: given["contact"])
 OUR_SQLITE = Made(
     "`sqlite:///…/instance/shop.sqlite3`",
     lambda given, instance: f"sqlite:///{instance / 'shop.sqlite3'}",
@@ -61,6 +66,11 @@ SENDER = Made("`hosting@` the host of `PUBLIC_URL`", _sender)
 # -- the settings ----------------------------------------------------------------------
 
 THE_SHOP = Group("The shop", "Its addresses, and where it keeps its data.")
+WHO = Group(
+    "Who runs it",
+    "What visitors are told about you, at the foot of each page. The files are Markdown; HTML in "
+    "them is shown as text.",
+)
 LIGHTNING = Group("Lightning", "The Core Lightning node, and its invoices.")
 SERVERS = Group("ISPConfig and its servers", "Where hostings are set up.")
 PRICES = Group(
@@ -117,6 +127,35 @@ class Config:
         "Older keys, separated by commas, while you change to a new one. Tokens made with one of "
         "them are void once it is gone from here.",
         "",
+    )
+
+    shop_name: str = WHO.setting(
+        parsers.shop_name, "The shop's name, in titles and mails.", HOST_OF_THE_SHOP
+    )
+    contact: str = WHO.setting(
+        parsers.contact,
+        "Where customers reach you when something needs a person: a mail address, or the URL of a "
+        "page.",
+        "",
+    )
+    abuse_contact: str = WHO.setting(
+        parsers.contact, "Where abuse of a hosting is reported.", THE_CONTACT
+    )
+    terms_file: str = WHO.setting(
+        parsers.document,
+        "Your terms. Empty: short ones, made from these settings.",
+        "",
+    )
+    privacy_file: str = WHO.setting(
+        parsers.document,
+        "Your privacy policy. Below it the page lists what is stored. Empty: that list alone.",
+        "",
+    )
+    imprint_file: str = WHO.setting(
+        parsers.document, "Who you are, where the law asks for it. Empty: no such page.", ""
+    )
+    source_url: str = WHO.setting(
+        parsers.web_address, "Where the shop's source code can be had. Empty: no link.", ""
     )
 
     lightning_rpc: str = LIGHTNING.setting(parsers.text, "The path of lightningd's RPC socket.")

@@ -3,9 +3,15 @@
 import ipaddress
 import re
 import ssl
+import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
+MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+")
+# No quotes, brackets or spaces: it becomes a link.
+WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!#-&(-;=?-Z_a-z~]*)?")
+DOCUMENT_BYTES_MAX = 256 * 1024
 HOST = re.compile(
     r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 )
@@ -62,6 +68,41 @@ def _is_safe_without_tls(host: str) -> bool:
         return host == "localhost" or host.endswith((".localhost", ".onion"))
 
 
+def shop_name(value: str) -> str:
+    is_odd = any(unicodedata.category(sign)[0] in "CZ" and sign != " " for sign in value)
+    if is_odd or not 1 <= len(value) <= 40:
+        raise ValueError("write the shop's name: up to 40 letters, signs and spaces")
+    return value
+
+
+def contact(value: str) -> str:
+    if value and not (MAIL_ADDRESS.fullmatch(value) or WEB_ADDRESS.fullmatch(value)):
+        raise ValueError(
+            "write a mail address or the URL of a page, such as help@shop.example or "
+            "https://shop.example/help"
+        )
+    return value
+
+
+def web_address(value: str) -> str:
+    if value and not WEB_ADDRESS.fullmatch(value):
+        raise ValueError("write the URL of a page, such as https://shop.example/help")
+    return value
+
+
+def document(value: str) -> str:
+    """The text of the file; empty without one."""
+    if not value:
+        return ""
+    try:
+        text = Path(value).read_bytes()[: DOCUMENT_BYTES_MAX + 1].decode()
+    except (OSError, ValueError):
+        raise ValueError(f"write the path of a text file in UTF-8: {value} is none") from None
+    if not text.strip() or len(text) > DOCUMENT_BYTES_MAX or "\0" in text:
+        raise ValueError(f"write the path of a text of up to 256 kB: {value} is none")
+    return text
+
+
 def panel_url(value: str) -> str:
     match = re.fullmatch(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)(/\S*)?", value)
     if not match:
@@ -107,7 +148,7 @@ def smtp_url(value: str) -> str:
 
 
 def sender(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", value):
+    if not MAIL_ADDRESS.fullmatch(value):
         raise ValueError("write the address that our mails come from, such as hosting@shop.example")
     return value
 

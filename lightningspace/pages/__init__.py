@@ -1,6 +1,7 @@
 """The pages that people see, one module per subject."""
 
 from lightningspace.pages import (
+    about,
     access,
     account,
     control,
@@ -16,4 +17,4 @@ from lightningspace.pages import (
 )
 
 PARTS = (orders, login, tip, reminders, control, account, settings, mail, domains, tips, money)
-PARTS += (access,)
+PARTS += (access, about)

@@ -174,6 +174,8 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
     defaults = {
         "PUBLIC_URL": f"http://{HOST}:{port}",
         "BASE_DOMAIN": "space.example",
+        "SHOP_NAME": "lightning-space",
+        "CONTACT": "help@space.example",
         "CAPACITY_MB": "200000",
         "UNPAID_PER_CLIENT": "20",
     }

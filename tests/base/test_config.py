@@ -49,6 +49,13 @@ WRONG = {
         *("http://shop.example", "http://192.168.1.2", "http://[fd00::1]", "http://onion"),
     ),
     "BASE_DOMAIN": ("", "localhost", "Shop.Example", "shop.example.", "a b.example", "-a.example"),
+    "SHOP_NAME": ("", "a\nb", "a\u202eb", "x" * 41),
+    "CONTACT": ("nobody", "a b@shop.example", "javascript:alert(1)", 'https://x.example/"onclick'),
+    "ABUSE_CONTACT": ("nobody", "@", "ftp://shop.example"),
+    "TERMS_FILE": ("/no/such/file", "/", "/dev/null"),
+    "PRIVACY_FILE": ("/no/such/file", "/", sys.executable),
+    "IMPRINT_FILE": ("/no/such/file", "/"),
+    "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
     "DATABASE_URL": (
         *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
         *("postgresql://shop:secret@db.example", "postgresql://shop:1?secret@db.example/shop"),

@@ -397,7 +397,7 @@ def test_what_no_retry_cures_is_not_polled(browser, alice, worker, panel):
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     work(worker)
     page = browser.get("/account/settings").text
-    assert "needs our hands" in page
+    assert "needs the operator" in page
     assert "Try again now" in page
     assert "hx-trigger" not in page
 

@@ -370,7 +370,7 @@ def test_what_failed_is_said_at_its_address(owner, worker, panel):
     work(worker)
     switched_on()
     shown = owner.get("/account/mail/addresses").text
-    assert "needs our hands" in shown
+    assert "needs the operator" in shown
     assert "hx-" not in shown
 
 

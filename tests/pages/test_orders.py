@@ -608,11 +608,11 @@ def test_the_account_says_that_it_is_being_closed(alice, page_of_alice, panel):
     assert "being removed" in page
 
 
-def test_what_waits_for_the_operator_is_said_to_be_known(alice, page_of_alice, panel):
+def test_what_waits_for_the_operator_is_said(alice, page_of_alice, panel):
     panel.forbidden = {"sites_ftp_user_update"}
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     page = page_of_alice()
-    assert "we know and are on it" in page
+    assert "needs the operator: ask whoever runs this shop" in page
     assert "sites_ftp_user_update" not in page
 
 

@@ -12,7 +12,7 @@ import pytest
 from lightningspace.base.models import Account
 from lightningspace.outside import l402
 from lightningspace.rules import domains, orders, tokens, wanted
-from tests.conftest import csrf_token, enter, with_settings, work
+from tests.conftest import ROOT, csrf_token, enter, with_settings, work
 
 SITE = "alice.shop.test"
 # What needs a receipt, or the link of a mail, and a file that is none of ours.
@@ -63,7 +63,10 @@ def addresses(app, values):
 
 @pytest.mark.each_database
 @with_settings(
-    DOMAINS_INCLUDED="3", CHANGES_LIMIT="1000 per minute", LOGINS_LIMIT="1000 per minute"
+    DOMAINS_INCLUDED="3",
+    CHANGES_LIMIT="1000 per minute",
+    LOGINS_LIMIT="1000 per minute",
+    IMPRINT_FILE=str(ROOT / "LICENSE"),
 )
 def test_every_address_is_answered_and_every_page_shown(app, client, alice, values, subtests):
     enter(client, alice)

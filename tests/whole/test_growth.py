@@ -128,7 +128,12 @@ QUERIES = {
     "lnurl_pay.callback": ["?amount=1000"],
 }
 # Of what alice has none.
-UNKNOWN = ("reminders.confirm_reminders", "reminders.stop_reminders", "api_mail.forward")
+UNKNOWN = (
+    "about.imprint",
+    "reminders.confirm_reminders",
+    "reminders.stop_reminders",
+    "api_mail.forward",
+)
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""Who runs the shop: the foot of every page, the terms, and what else the operator has written."""
+
+import re
+
+import pytest
+
+from lightningspace.base.config import ConfigError, from_env
+
+TRICKY = """\
+# Who we are
+
+Ada & Sons, <script>alert(1)</script> <img src=x onerror=alert(1)>
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+[click](javascript:alert(1)) [fine](https://ada.example/)
+"""
+
+
+@pytest.fixture
+def written(more_settings, tmp_path):
+    """Settings of an operator who has written everything."""
+    for name in ("terms", "privacy", "imprint"):
+        path = tmp_path / f"{name}.md"
+        path.write_text(TRICKY.replace("Who we are", f"Our {name}"))
+        more_settings[f"{name.upper()}_FILE"] = str(path)
+    more_settings["SHOP_NAME"] = "Ada's <Hosting>"
+    more_settings["CONTACT"] = "help@ada.example"
+    more_settings["ABUSE_CONTACT"] = "https://ada.example/abuse?from=shop"
+    more_settings["SOURCE_URL"] = "https://ada.example/source"
+
+
+def foot(page: str) -> dict[str, str]:
+    """The links at the foot of a page, by their text."""
+    found = re.search(r"<footer.*?</footer>", page, re.S)[0]
+    return {text: href for href, text in re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', found)}
+
+
+def test_every_page_says_who_runs_the_shop(written, client):
+    links = {
+        "Contact": "mailto:help@ada.example",
+        "Report abuse": "https://ada.example/abuse?from=shop",
+        "Terms": "/terms",
+        "Privacy": "/privacy",
+        "Imprint": "/imprint",
+        "For programs": "/llms.txt",
+        "Source": "https://ada.example/source",
+    }
+    for path in ("/", "/login", "/terms", "/no-such-page"):
+        page = client.get(path).text
+        assert foot(page) == links, path
+        assert "Ada&#39;s &lt;Hosting&gt;</title>" in page
+        assert "lightning-space" not in page
+
+
+def test_without_a_contact_there_is_none(client):
+    assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "For programs"]
+    assert "<title>Web hosting for Lightning · localhost</title>" in client.get("/").text
+    assert client.get("/imprint").status_code == 404
+
+
+def test_what_the_operator_has_written_is_shown_as_text(written, client):
+    for name in ("terms", "privacy", "imprint"):
+        page = client.get(f"/{name}").text
+        assert re.findall("<h1>(.*)</h1>", page) == [f"Our {name}"]
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert "<img src=x" not in page and 'href="javascript:' not in page
+        assert '<a href="https://ada.example/">fine</a>' in page
+        assert "<td>1</td>" in page
+
+
+def test_the_terms_follow_the_settings(client):
+    page = " ".join(client.get("/terms").text.split())
+    assert "kept for up to 14 days" in page
+    assert "refunded" in page
+
+
+def test_a_missing_file_stops_the_start_and_is_named(env, tmp_path):
+    with pytest.raises(ConfigError, match=r"TERMS_FILE is not usable: .*gone\.md"):
+        from_env(env | {"TERMS_FILE": str(tmp_path / "gone.md")}, tmp_path)
