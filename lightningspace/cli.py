@@ -4,10 +4,8 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 
 import click
 from flask import Flask, current_app
@@ -15,16 +13,12 @@ from flask.cli import with_appcontext
 
 from lightningspace import attack
 from lightningspace.base import copying, messages, models, schema
-from lightningspace.base.models import Account, Order, Service, Table
+from lightningspace.base.models import Account
 from lightningspace.panel import reconcile
+from lightningspace.problems import found as found_problems
 from lightningspace.rules import (
     accounts,
     calendar,
-    capacity,
-    hostnames,
-    node_problems,
-    outbox,
-    payments,
     progress,
     services,
     wanted,
@@ -32,9 +26,6 @@ from lightningspace.rules import (
 from lightningspace.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-# How many problems of one kind are printed.
-PRINTED = 100
 
 
 # The options of `flask` itself that take a value.
@@ -118,41 +109,8 @@ def worker():
 @with_appcontext
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
-    shop = current_app.extensions["shop"]
-    told = [*calendar.problems(shop), *capacity.problems(shop), *node_problems.problems(shop)]
-    told += [*outbox.problems(), *hostnames.problems(shop), *attack.problems(shop)]
-    for line in told:
+    for line in found_problems(current_app.extensions["shop"]):
         click.echo(line)
-    _print(payments.lost(), partial(_told_of_payment, "and no order waits for it"))
-    late = "a tip for a hosting that was gone when it came"
-    _print(payments.late_tips(), partial(_told_of_payment, late))
-    _print(payments.doubtful(), _told_of_doubt)
-    _print(progress.problems(), _told_of_failure)
-
-
-def _print(rows: list, told: Callable[[Table], str]) -> None:
-    """Print the first PRINTED rows, and how many more there are."""
-    for row in rows[:PRINTED]:
-        click.echo(told(row))
-    if len(rows) > PRINTED:
-        click.echo(f"and {len(rows) - PRINTED} more like that")
-
-
-def _told_of_payment(why: str, order: Order) -> str:
-    paid = f"payment {order.payment_hash}: {order.received_msat} msat"
-    return f"{paid}, {why} (order {order.token[:8]})"
-
-
-def _told_of_doubt(order: Order) -> str:
-    return (
-        f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say whether "
-        f"they came, for it lost the invoice (order {order.token[:8]})"
-    )
-
-
-def _told_of_failure(row: Service) -> str:
-    again = "no retry cures it" if row.permanent else f"failing since {_time(row.failed_since)}"
-    return f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})"
 
 
 @click.command("walls")

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import attack
+from lightningspace import attack, problems
 from lightningspace.base import walls
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Order, db, drop_broken_connection
 from lightningspace.outside.ispconfig import Forbidden, PanelError
+from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
@@ -42,6 +43,7 @@ TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
 WALLS_SECONDS = 60 * 60
+PROBLEMS_SECONDS = 10 * 60
 PAYMENT_WAIT_SECONDS = 30
 # Short: a refused connection costs nothing, and people who have paid are waiting.
 NODE_RETRY_SECONDS = 0.25
@@ -88,6 +90,8 @@ class Worker:
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
+        if self._shop.config.admin_mail:
+            self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
@@ -228,6 +232,9 @@ class Worker:
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)
 
+    def _mail_problems(self) -> None:
+        problems.mail_new(self._shop)
+
     def _match_offers(self) -> None:
         offers.match(self._shop)
 
@@ -249,7 +256,7 @@ class Worker:
         return True
 
     def _report(self, what: str, error: Exception, is_news: bool = True) -> None:
-        if is_news and isinstance(error, NodeError | PanelError):
+        if is_news and isinstance(error, NodeError | PanelError | MailError):
             logger.warning("%s: %s", what, error)
         elif is_news:
             logger.error("%s failed: %s", what, first_line(error), exc_info=error)

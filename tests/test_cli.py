@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightningspace import cli
+from lightningspace import problems
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Fact, Order, Service
 from lightningspace.base.prices import DAY
@@ -121,10 +121,10 @@ def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel
 def test_problems_prints_no_endless_list(flask):
     facts = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
     facts |= {"received_msat": 1000, "paid_at": 1}
-    tokens = [f"{n:032}" for n in range(cli.PRINTED + 2)]
+    tokens = [f"{n:032}" for n in range(problems.LISTED + 2)]
     Order.insert_many(facts | {"token": each, "payment_hash": each} for each in tokens).execute()
     lines = flask("problems").output.splitlines()
-    assert len(lines) == cli.PRINTED + 1
+    assert len(lines) == problems.LISTED + 1
     assert "no order waits for it" in lines[0] and lines[-1] == "and 2 more like that"
 
 

@@ -287,6 +287,12 @@ class Config:
         "true",
     )
     mail_from: str = MAIL.setting(parsers.sender, "The address that reminders come from.", SENDER)
+    admin_mail: str = MAIL.setting(
+        parsers.mail_address,
+        "Your own address: it gets what `flask --app wsgi problems` lists, each problem once, and "
+        "at most one mail an hour. Empty: none.",
+        "",
+    )
     dns_servers: tuple[str, ...] = MAIL.setting(
         list_of(parsers.name_server),
         "The resolvers that the worker asks about customers' domains, such as "
@@ -425,6 +431,8 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
     _check_prices(config)
     if config.tip_min_sats > config.tip_max_sats:
         raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
+    if config.admin_mail and not config.smtp_url:
+        raise ConfigError("ADMIN_MAIL needs SMTP_URL: without it the shop sends no mail")
     return config
 
 

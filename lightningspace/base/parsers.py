@@ -153,6 +153,12 @@ def sender(value: str) -> str:
     return value
 
 
+def mail_address(value: str) -> str:
+    if value and not MAIL_ADDRESS.fullmatch(value):
+        raise ValueError("write a mail address, such as admin@shop.example")
+    return value
+
+
 def name_server(value: str) -> str:
     address, _, port = value.rpartition(":") if value.count(":") == 1 else (value, "", "53")
     if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:

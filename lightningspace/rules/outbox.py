@@ -62,6 +62,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.globals["blank"] = NO_BREAK
 _templates.filters |= {
     "clock_time": lambda seconds: clock.clock_time(seconds).replace(" ", NO_BREAK),
     "span": lambda seconds: clock.span(seconds).replace(" ", NO_BREAK),
@@ -186,15 +187,26 @@ def _first_mailbox(account: Account) -> str | None:
 
 
 def _facts(shop: Shop, account: Account) -> dict:
-    return {
-        "public_url": shop.config.public_url,
-        "shop_host": urlsplit(shop.config.public_url).hostname,
+    return _facts_of_shop(shop) | {
         "site": hostnames.site_name(shop, account.username),
         "expires_at": account.expires_at,
         "closes_at": ledger.closes_at(shop, account),
         "reason": account.blocked_reason,
         "now": now(),
     }
+
+
+def _facts_of_shop(shop: Shop) -> dict:
+    return {
+        "public_url": shop.config.public_url,
+        "shop_name": shop.config.shop_name,
+        "shop_host": urlsplit(shop.config.public_url).hostname,
+    }
+
+
+def rendered(shop: Shop, kind: str, **facts) -> tuple[str, str]:
+    """Subject and body of a mail that is about no account."""
+    return _render(kind, _facts_of_shop(shop) | facts | {"unsubscribe": None})
 
 
 def _render(kind: str, facts: dict) -> tuple[str, str]:

@@ -55,6 +55,7 @@ WRONG = {
     "TERMS_FILE": ("/no/such/file", "/", "/dev/null"),
     "PRIVACY_FILE": ("/no/such/file", "/", sys.executable),
     "IMPRINT_FILE": ("/no/such/file", "/"),
+    "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
     "DATABASE_URL": (
         *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),

@@ -1,0 +1,105 @@
+"""What needs the operator: `flask problems` prints it, and ADMIN_MAIL gets what is new."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+
+from lightningspace import attack
+from lightningspace.base.clock import clock_time, now
+from lightningspace.base.models import Fact, Order, Service, Table, set_fact, transaction
+from lightningspace.rules import (
+    calendar,
+    capacity,
+    hostnames,
+    node_problems,
+    outbox,
+    payments,
+    progress,
+)
+from lightningspace.shop import Shop
+
+# How many of one kind are listed.
+LISTED = 100
+MAIL_SECONDS = 60 * 60
+# Facts: when the operator was mailed last, and the marks of the problems that he knows.
+MAILED_AT = "problems mailed at"
+KNOWN = "problems known"
+
+
+def found(shop: Shop) -> list[str]:
+    """A line for each; empty when all is well."""
+    late = "a tip for a hosting that was gone when it came"
+    return [
+        *calendar.problems(shop),
+        *capacity.problems(shop),
+        *node_problems.problems(shop),
+        *outbox.problems(),
+        *hostnames.problems(shop),
+        *attack.problems(shop),
+        *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
+        *_first(payments.late_tips(), partial(_of_payment, late)),
+        *_first(payments.doubtful(), _of_doubt),
+        *_first(progress.problems(), _of_failure),
+    ]
+
+
+def mail_new(shop: Shop) -> bool:
+    """Mail the operator what he does not know yet; whether there was anything.
+
+    Any worker may call it any time: there is one mail an hour at most. What could not be sent is in
+    the next one; killed in between, it may tell something twice. Raises MailError.
+    """
+    if not _takes_turn():
+        return False
+    lines = {_mark(line): line for line in found(shop)}
+    fact = Fact.get_or_none(Fact.name == KNOWN)
+    known = set(json.loads(fact.value)) if fact else set()
+    new = [line for mark, line in lines.items() if mark not in known]
+    if new:
+        subject, body = outbox.rendered(shop, "problems", problems=new)
+        shop.mailer.send(shop.config.admin_mail, subject, body)
+    # What is mended is forgotten, and told again if it comes back.
+    set_fact(KNOWN, json.dumps(sorted(lines)))
+    return bool(new)
+
+
+def _takes_turn() -> bool:
+    moment = now()
+    with transaction():
+        Fact.insert(name=MAILED_AT, value="0").on_conflict_ignore().execute()
+        last = Fact.get_by_id(MAILED_AT).value
+        if 0 <= moment - int(last) < MAIL_SECONDS:
+            return False
+        ours = (Fact.name == MAILED_AT) & (Fact.value == last)
+        return Fact.update(value=str(moment)).where(ours).execute() == 1
+
+
+def _mark(line: str) -> str:
+    """The same for a problem whose times and counts have changed."""
+    return hashlib.sha256(re.sub(r"\d+", "", line).encode()).hexdigest()[:16]
+
+
+def _first(rows: list, line: Callable[[Table], str]) -> list[str]:
+    lines = [line(row) for row in rows[:LISTED]]
+    return [*lines, f"and {len(rows) - LISTED} more like that"] if len(rows) > LISTED else lines
+
+
+def _of_payment(why: str, order: Order) -> str:
+    paid = f"payment {order.payment_hash}: {order.received_msat} msat"
+    return f"{paid}, {why} (order {order.token[:8]})"
+
+
+def _of_doubt(order: Order) -> str:
+    return (
+        f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say whether "
+        f"they came, for it lost the invoice (order {order.token[:8]})"
+    )
+
+
+def _of_failure(row: Service) -> str:
+    again = (
+        "no retry cures it" if row.permanent else f"failing since {clock_time(row.failed_since)}"
+    )
+    return f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})"
