@@ -19,10 +19,10 @@ from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
-from lightningspace.pages import about
+from lightningspace.pages import about, files
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
-from lightningspace.visitors import forms, logins
+from lightningspace.visitors import compression, forms, logins
 from lightningspace.visitors.limits import Limits, Unusable
 
 ROOT = Path(__file__).parent
@@ -52,7 +52,7 @@ def create_app(config: Config) -> Flask:
 
     Raises ConfigError.
     """
-    app = Flask(__name__, instance_path=str(INSTANCE))
+    app = Flask(__name__, instance_path=str(INSTANCE), static_folder=None)
     # Its redirect would give programs an HTML page, and a URL whose host the client has chosen.
     app.url_map.merge_slashes = False
     app.url_map.converters["default"] = Part
@@ -97,7 +97,9 @@ def create_app(config: Config) -> Flask:
     for part in api.PARTS:
         app.register_blueprint(part.blueprint)
         csrf.exempt(part.blueprint)
+    files.init_app(app)
     app.after_request(set_headers)
+    app.after_request(compress)
     app.teardown_request(lambda error: error and models.drop_broken_connection())
     register_errors(app)
     register_template_tools(app)
@@ -137,20 +139,24 @@ def check_origin() -> None:
 class Sessions(SecureCookieSessionInterface):
     """Flask's cookie sessions, with one signer for all requests instead of one for each.
 
-    Programs have no session: a logged-in browser that calls the API is not logged in there.
+    Programs have no session: a logged-in browser that calls the API is not logged in there. Neither
+    have files: what depends on a cookie, browsers ask for again when the cookie changes.
     """
 
     def __init__(self):
         self._signer = None
 
     def open_session(self, app, request):
-        if answers.is_for_programs(request.path):
+        if self._has_none(request.path):
             return self.session_class()
         return super().open_session(app, request)
 
     def save_session(self, app, session, response):
-        if not answers.is_for_programs(request.path):
+        if not self._has_none(request.path):
             super().save_session(app, session, response)
+
+    def _has_none(self, path: str) -> bool:
+        return answers.is_for_programs(path) or files.is_file(path)
 
     def get_signing_serializer(self, app):
         if self._signer is None:
@@ -168,9 +174,15 @@ def check_parts() -> None:
 
 def set_headers(response):
     response.headers.extend(HEADERS)
-    if request.endpoint != "static":
+    if not response.cache_control.public:  # which files are
         response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def compress(response):
+    if answers.is_for_programs(request.path):
+        return response
+    return compression.of_page(response)
 
 
 def register_errors(app: Flask) -> None:

@@ -14,6 +14,7 @@ def facts(config: Config) -> dict:
     """What every page may say of the shop: `about` in templates."""
     return {
         "shop_name": config.shop_name,
+        "url": config.public_url,
         "contact": config.contact,
         "abuse_contact": config.abuse_contact,
         "has_imprint": bool(config.imprint_file),

@@ -129,6 +129,25 @@ def test_a_receipt_counts_among_lines_that_the_server_joins(served, wallet, work
     assert sent(address, "GET /api/v1/hosting HTTP/1.1", long).startswith(b"HTTP/1.1 200")
 
 
+FIRST_VISIT_BYTES_MAX = 32 * 1024
+
+
+def test_a_first_visit_is_light(served):
+    address, _ = served
+
+    def weight(path: str) -> int:
+        return len(sent(address, f"GET {path} HTTP/1.1", "Accept-Encoding: gzip"))
+
+    page = sent(address, "GET / HTTP/1.1").decode()
+    files = {*re.findall(r'(?:href|src)="(/static/[^"]+)"', page)}
+    weights = {path: weight(path) for path in ("/", *sorted(files))}
+    for path, of_it in weights.items():
+        print(f"{of_it:7,} bytes with their head: {path}")
+    print(f"{sum(weights.values()):7,} bytes in all, of {FIRST_VISIT_BYTES_MAX:,}")
+    assert len(files) == 4
+    assert sum(weights.values()) <= FIRST_VISIT_BYTES_MAX
+
+
 WISH = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
 
 
