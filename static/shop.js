@@ -1,11 +1,46 @@
 // Copy buttons; without script they stay hidden, and the text can be selected.
 if (navigator.clipboard) document.documentElement.classList.add("can-copy");
+// What a button shows when it has copied, for those who hear the page.
+const said = document.createElement("p");
+said.className = "visually-hidden";
+said.setAttribute("role", "status");
+document.querySelector("main").append(said);
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copies]");
   if (!button) return;
   const source = document.getElementById(button.dataset.copies);
   const label = button.dataset.label ??= button.textContent;
   await navigator.clipboard.writeText(source.value ?? source.textContent);
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = label; }, 2000);
+  said.textContent = button.textContent = "Copied";
+  setTimeout(() => { button.textContent = label; said.textContent = ""; }, 2000);
+});
+
+// The time left to pay. The server counts it, as a visitor's clock may be wrong; between its answers
+// it goes on here, and is corrected when it is off by more than an answer's way.
+let ends = 0;
+function count() {
+  const shown = document.querySelector("[data-left]");
+  if (!shown) return;
+  if (shown.dataset.left !== shown.counted) {
+    const told = Date.now() + shown.dataset.left * 1000;
+    if (Math.abs(told - ends) > 2000) ends = told;
+    shown.counted = shown.dataset.left;
+  }
+  const left = Math.max(0, Math.round((ends - Date.now()) / 1000));
+  shown.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+}
+count();
+setInterval(count, 1000);
+document.addEventListener("htmx:after:swap", count);
+
+// An order's page that cannot ask how it stands says so, and goes on asking.
+const noConnection = document.getElementById("no-connection");
+function tellOfConnection(isLost) {
+  if (!noConnection || noConnection.hidden !== isLost) return;
+  noConnection.hidden = !isLost;
+  noConnection.textContent = isLost ? noConnection.dataset.text : "";
+}
+document.addEventListener("htmx:error", () => tellOfConnection(true));
+document.addEventListener("htmx:after:swap", ({ detail }) => {
+  tellOfConnection(detail.ctx.response.status >= 400);  // which swaps nothing
 });

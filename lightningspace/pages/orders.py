@@ -20,6 +20,7 @@ from lightningspace.base.prices import Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import (
     capacity,
+    hostnames,
     invoices,
     order_book,
     orders,
@@ -142,7 +143,7 @@ def order_status(token):
     found = _standing(token)
     if _enters(found) or _renewed_ours(found):
         return Response(headers={"HX-Redirect": url_for("account.overview")})
-    return render_template("_order_status.html", **_facts(found))
+    return render_template("_order_poll.html", **_facts(found))
 
 
 @blueprint.post("/orders/<token>/cancel")
@@ -216,6 +217,7 @@ def _order_page(found: Standing, status: int = 200, **context):
         "order.html",
         button=Button(),
         if_paid=found.if_paid(this_shop()),
+        address=_address(found),
         lacks_name=found.lacks_name,
         sandbox_pays="sandbox" in current_app.blueprints,
         **_facts(found),
@@ -226,6 +228,13 @@ def _order_page(found: Standing, status: int = 200, **context):
 def _facts(found: Standing) -> dict:
     """What the page and its fragment show of the order."""
     return vars(found) | {"again": _top_up_again(found)}
+
+
+def _address(found: Standing) -> str | None:
+    """Where a new hosting is to be, for whoever ordered it; None: nobody has chosen that yet."""
+    username = found.order.username
+    is_known = found.is_mine and found.order.kind == OrderKind.OPEN and username
+    return hostnames.site_name(this_shop(), username) if is_known else None
 
 
 def _top_up_again(found: Standing) -> str | None:

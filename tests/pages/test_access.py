@@ -885,10 +885,10 @@ def test_the_wallets_history_is_a_switch(browser, bought):
 
 def test_the_paying_page_says_what_it_means_to_pay(client, bought, this_shop):
     opening = place_order(client, username="alice").location
-    assert "who pays this can take over" in client.get(opening).text
+    assert "its proof of payment can later unlock" in client.get(opening).text
     buyer = orders.Buyer("a browser", "form")
     order = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
-    assert "take over" not in client.get(f"/orders/{order.token}").text
+    assert "proof of payment" not in client.get(f"/orders/{order.token}").text
 
 
 # -- tokens ----------------------------------------------------------------------------

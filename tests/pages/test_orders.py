@@ -135,11 +135,57 @@ def test_an_order_leads_to_its_page(client):
 def test_the_order_page_shows_amount_and_invoice(client):
     page = place_order(client, follow_redirects=True).text
     order = Order.get()
-    assert "Pay 630 sat" in page
+    assert heading_of(page) == "Pay 630 sat"
     assert "100 MB, 3 months" in page
-    assert f">{order.bolt11}</textarea>" in page
-    assert re.search(rf'<a class="qr" href="lightning:{order.bolt11}"[^>]*><svg', page)
-    assert "T" in page and f'<time datetime="{time_of(order.expires_at)}">' in page
+    assert invoice_of(page) == order.bolt11
+    assert f'href="lightning:{order.bolt11}">Open in wallet</a>' in page
+    qr = rf'<a class="qr" href="lightning:{order.bolt11}"><svg[^>]* role="img"><title>QR code'
+    assert re.search(qr, page)
+    assert f'<time datetime="{time_of(order.expires_at)}">' in page
+
+
+def heading_of(page):
+    return re.search(r'<h1 id="order-heading"[^>]*>\s*(.*?)</h1>', page, re.S)[1]
+
+
+def title_of(page):
+    return re.search(r"<title>(.*?) · ", page)[1]
+
+
+def invoice_of(page):
+    """The text of the invoice, which may go on in the next line."""
+    return re.search(r'<code id="bolt11">(.*?)</code>', page)[1].replace("<wbr>", "")
+
+
+def test_the_order_page_says_what_is_bought_where_and_until_when(client, time_machine):
+    page = client.get(place_order(client, username="alice").location).text
+    facts = dict(re.findall(r"<dt>(.*?)</dt>\s*<dd>(.*?)</dd>", page, re.S))
+    assert facts["Address"] == "alice.<wbr>shop.<wbr>test"
+    assert facts["Includes"] == "A web site with PHP, FTP, SSH, a database and mail."
+    assert time_of(int(time_machine.moment) + 90 * 86400) in facts["Paid until"]
+
+
+def test_a_name_that_nobody_has_chosen_yet_is_no_address(client):
+    assert "<dt>Address</dt>" not in client.get(place_order(client).location).text
+
+
+def test_the_time_left_to_pay_is_counted_by_the_server(client, time_machine):
+    link = place_order(client).location
+    time_machine.forward(100)
+    for path in (link, f"{link}/status"):
+        shown = re.search(r'data-left="(\d+)">(\d+):(\d+)<', client.get(path).text)
+        assert int(shown[1]) == Order.get().expires_at - int(time_machine.moment)
+        assert int(shown[1]) == 60 * int(shown[2]) + int(shown[3])
+
+
+def test_what_a_waiting_page_fetches_every_two_seconds_is_a_kilobyte_at_most(client):
+    link = place_order(client, username="a" * 16).location
+    assert len(client.get(f"{link}/status").data) <= 1024
+
+
+def test_of_the_order_page_the_heading_alone_is_read_out(client):
+    page = client.get(place_order(client).location).text
+    assert re.findall(r"<(\w+)[^>]* aria-live=", page) == ["h1"]
 
 
 def time_of(seconds):
@@ -182,7 +228,7 @@ def reach(client, wallet, worker, this_shop, node, panel, time_machine):
 
 WAITING = {
     "unpaid": "Waiting for your payment",
-    "checking": "whether a payment is under way",
+    "checking": "takes up to a minute",
     "paid": "Paid. Setting up",
     "failing": "Last try",
 }
@@ -215,9 +261,39 @@ def test_page_and_fragment_say_what_has_become_of_the_order_and_ask_no_more(stat
     shows_no_invoice(page.text)
 
 
+ICONS = {"unpaid": "bolt", "checking": "bolt", "paid": "paid", "ready": "paid"}
+
+
+@pytest.mark.parametrize("state", [*WAITING, *OVER])
+def test_title_heading_and_icon_follow_the_state_on_page_and_fragment(state, reach, other):
+    link = reach(state)
+    page, status = other.get(link).text, other.get(f"{link}/status").text
+    assert title_of(page) == title_of(status) == heading_of(page) == heading_of(status)
+    icons = [re.search(r'rel="icon" href="/static/(\w+).svg"', text) for text in (page, status)]
+    icon = ICONS.get(state, "paid" if state == "failing" else "over")
+    assert icons[0][1] == icon
+    assert (state == "unpaid" and icons[1] is None) or icons[1][1] == icon
+
+
+def test_while_a_payment_may_be_under_way_there_is_a_way_on(reach, client, other):
+    link = reach("checking")
+    assert "Do not pay a second time" in client.get(link).text
+    assert "Cancel the order" in client.get(f"{link}/status").text
+    assert "Cancel the order" not in other.get(link).text
+    assert "Not paid? Order again" in other.get(link).text
+
+
+def test_whoever_ordered_reads_which_name_is_free_again(client, other, worker, time_machine):
+    link = place_order(client, username="alice").location
+    time_machine.forward(16 * 60)
+    worker.tidy()
+    assert "the name <strong>alice</strong> is free again" in client.get(link).text
+    assert "alice" not in other.get(link).text
+
+
 def shows_no_invoice(page: str) -> None:
     assert "lightning:ln" not in page
-    assert not any(order.bolt11 and order.bolt11 in page for order in Order.select())
+    assert "bolt11" not in page
     assert "<svg" not in page
 
 
@@ -992,7 +1068,7 @@ def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker)
     assert "This is cancelled as soon as it does" in answer.text
     for page in (answer.text, client.get(link).text):
         assert "Please pay this invoice no more" in page
-        assert "lnbc" not in page
+        assert "lnbc" not in page and "bolt11" not in page
     node.up()
     worker.tidy()
     assert "Cancelled" in client.get(link).text

@@ -310,7 +310,7 @@ def test_only_the_browser_that_gives_sees_the_message_and_may_cancel(client, oth
         said = seen(browser, tip)
         assert "A tip for alice.shop.test" in said
         assert ("for the cat" in said) == ("Cancel the tip" in said) == is_its_own
-        assert "can take over" not in said
+        assert "proof of payment" not in said
     for browser in (other, owner, client):
         token = csrf_token(browser.get("/login").text)
         answer = browser.post(f"/orders/{tip.token}/cancel", data={"csrf_token": token})

@@ -235,13 +235,17 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     page.get_by_role("button", name="Order and pay").click()
     page.get_by_role("button", name="Copy the invoice").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    invoice = page.get_by_label("Invoice", exact=True).input_value()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_have_count(1)
+    invoice = page.locator("#bolt11").text_content()
     assert page.evaluate("navigator.clipboard.readText()") == invoice
     wallet.pay(invoice)
 
     # From here on nobody touches the page.
     expect(page.get_by_role("heading", name=re.compile("Setting up: [1-7] of 8"))).to_be_visible()
+    expect(page).to_have_title(re.compile("Setting up: [1-8] of 8"))
+    expect(page.locator("#icon")).to_have_attribute("href", "/static/paid.svg")
     expect(page.locator("#invoice")).to_be_hidden()
+    expect(page.locator("#help")).to_be_hidden()
     assert_shows_credentials(page, "alice", "the one you chose")
     visitor.assert_clean()
 
@@ -388,8 +392,9 @@ def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
     buyer = visit(script=False)
     buyer.page.goto("/")
     buyer.page.get_by_role("button", name="Order and pay").click()
-    expect(buyer.page.get_by_text("who pays this can take over the hosting")).to_be_visible()
-    invoice = buyer.page.get_by_label("Invoice", exact=True).input_value()
+    expect(buyer.page.get_by_text("its proof of payment can later unlock")).to_be_visible()
+    buyer.page.get_by_text("The invoice as text").click()
+    invoice = buyer.page.locator("#bolt11").inner_text()
     preimage = wallet.pay(invoice)["payment_preimage"]
     buyer.close()  # before it has seen that it is paid
     work(worker)
@@ -463,24 +468,38 @@ def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_
 # -- polling -------------------------------------------------------------------------
 
 
-def test_a_failed_poll_is_not_shown_and_polls_again(visit, this_shop):
+def test_a_page_that_cannot_ask_says_so_and_comes_back_by_itself(visit, this_shop):
     page = visit(clock=True).page
     failures = [
         (lambda route: route.abort(), "requestfailed"),
         (lambda route: route.fulfill(status=503, body="<p>One moment</p>"), "requestfinished"),
     ]
     order_by_hand(page, "alice")
+    told = page.get_by_text("No connection to the shop. Trying again")
     for fail, event in failures:
         page.route("**/status", fail, times=2)
-        for outcome in (event, event, "requestfinished"):
+        for outcome, fails in ((event, True), (event, True), ("requestfinished", False)):
             with page.expect_event(outcome, lambda request: request.url.endswith("/status")):
                 page.clock.run_for(2_000)
             expect(page.get_by_text("Waiting for your payment")).to_be_visible()
+            expect(told).to_be_visible(visible=fails)
         expect(page.locator("body")).not_to_contain_text("One moment")
 
     assert invoices.cancel(this_shop, order_of(page))
     page.clock.run_for(2_000)
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+
+def test_the_time_left_to_pay_goes_on_between_two_answers(visit):
+    page = visit(clock=True).page
+    page.route("**/status", lambda route: route.abort())
+    order_by_hand(page, "alice")
+    left = page.locator("[data-left]")
+    assert int(left.inner_text().partition(":")[0]) >= 13
+    page.clock.run_for(5 * 60_000)
+    expect(left).to_have_text(re.compile(r"^([89]|10):\d\d$"))
+    page.clock.run_for(15 * 60_000)
+    expect(left).to_have_text("0:00")
 
 
 def test_a_final_state_polls_no_more(visit):
@@ -687,7 +706,7 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     for path in ("extend", "size?space_mb=5000&extra_addresses=100&extra_domains=100"):
         show(f"/account/{path}")
         press("Order and pay")
-        assert_fits("Paid then")
+        assert_fits("after this")
         show(f"/account/{path}")
         assert_fits("Not paid yet")
     show("/account/payments")
