@@ -22,7 +22,7 @@ from lightningspace.base.prices import EXTRAS, Size
 from lightningspace.pages import about, files
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
-from lightningspace.visitors import compression, forms, logins
+from lightningspace.visitors import compression, forms, logins, readers
 from lightningspace.visitors.limits import Limits, Unusable
 
 ROOT = Path(__file__).parent
@@ -240,6 +240,8 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_global(services.SERVICE_NAMES, "SERVICE_NAMES")
     app.add_template_global(EXTRAS, "EXTRAS")
     app.add_template_filter(qr.svg, "qr")
+    app.add_template_filter(qr.blocks, "qr_blocks")
+    app.add_template_global(readers.shows_text_only)
     app.add_template_filter(forms.size_in_words, "size")
     app.add_template_filter(names.in_unicode)
     app.add_template_filter(sats)

@@ -32,7 +32,7 @@ from lightningspace.rules import (
 from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
 from lightningspace.shop import this_shop
-from lightningspace.visitors import browsers, limits, logins, networks
+from lightningspace.visitors import browsers, limits, logins, networks, readers
 from lightningspace.visitors.forms import Button, OrderForm, PriceForm
 
 blueprint = Blueprint("orders", __name__)
@@ -133,6 +133,9 @@ def _price(form: PriceForm) -> dict:
 @blueprint.get("/orders/<token>")
 def order(token):
     found = _standing(token)
+    if readers.wants_text():
+        text = render_template("order.txt", if_paid=found.if_paid(this_shop()), **_facts(found))
+        return Response(text, content_type="text/plain; charset=utf-8")
     if _enters(found):
         return redirect(url_for("account.overview"), 303)
     return _order_page(found)

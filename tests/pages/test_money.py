@@ -520,6 +520,8 @@ def test_an_ordered_extension_has_a_page_with_its_invoice(client, alice, strange
     assert "30 days more, for 100 MB, <strong>alice</strong>" in page
     assert day(alice.expires_at + 30 * DAY) in page
     assert f'href="lightning:{order.bolt11}">Open in wallet</a>' in page
+    text = stranger.get(link, headers={"User-Agent": "curl/8.5.0"}).text
+    assert f"Paid until: {day(alice.expires_at + 30 * DAY)}" in text
     assert "Cancel the order" in page
     other = stranger.get(link).text
     assert "alice" not in other

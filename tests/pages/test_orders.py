@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lightningspace.base import models, passwords
+from lightningspace.base import models, passwords, qr
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.outside.node import Payment
 from lightningspace.panel import reconcile
@@ -1087,6 +1087,62 @@ def test_an_invoice_that_the_node_has_lost_is_not_said_to_be_unpaid(
     assert "cannot say whether it was paid" in page and Order.get().payment_hash in page
     assert "Nothing was charged" not in page
     assert "hx-trigger" not in page and "Order again" in page
+
+
+# -- text browsers, and terminals ------------------------------------------------------
+
+
+CURL, W3M = {"User-Agent": "curl/8.5.0"}, {"User-Agent": "w3m/0.5.3+git20230121"}
+LYNX = {"User-Agent": "Lynx/2.9.0dev.12 libwww-FM/2.14"}
+FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+HTML, TEXT = {"Accept": "text/html,*/*;q=0.8"}, {"Accept": "text/plain"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_text"),
+    [
+        (CURL | {"Accept": "*/*"}, True),
+        ({"User-Agent": "Wget/1.21.3"}, True),
+        (FIREFOX | TEXT, True),
+        (CURL | HTML, False),
+        (FIREFOX | HTML, False),
+        (FIREFOX | {"Accept": "*/*"}, False),
+        (W3M | HTML, False),
+        ({"User-Agent": "\xff", "Accept": ";;,q=x"}, False),
+    ],
+)
+def test_a_terminal_gets_the_order_as_text(headers, is_text, client, other):
+    answer = other.get(place_order(client).location, headers=headers)
+    assert answer.content_type == f"text/{'plain' if is_text else 'html'}; charset=utf-8"
+    assert is_text == ("<" not in answer.text)
+
+
+def test_the_text_of_an_order_has_its_invoice_whole_and_as_blocks(client, other):
+    link = place_order(client, username="alice").location
+    text = other.get(link, headers=CURL).text
+    lines = text.splitlines()
+    assert lines[0] == "Pay 630 sat"
+    assert Order.get().bolt11 in lines
+    assert qr.blocks(f"LIGHTNING:{Order.get().bolt11.upper()}") in text
+    assert lines[-1] == f"http://localhost{link}"
+    assert "alice" not in text
+
+
+@pytest.mark.parametrize("state", [*WAITING, *OVER])
+def test_the_text_of_an_order_follows_its_state(state, reach, client):
+    link = reach(state)
+    page, text = client.get(link), client.get(link, headers=CURL)
+    assert text.status_code == 200  # and nobody is logged in by it
+    assert state == "ready" or text.text.startswith(heading_of(page.text) + "\n")
+    assert state == "unpaid" or "lnbc" not in text.text
+
+
+@pytest.mark.parametrize("browser", [W3M, LYNX])
+def test_a_text_browser_gets_the_code_as_text_and_no_button_without_use(browser, client):
+    page = client.get(place_order(client).location, headers=browser | HTML).text
+    assert f"<pre>{qr.blocks(f'LIGHTNING:{Order.get().bolt11.upper()}')}</pre>" in page
+    assert "<svg" not in page and 'type="button"' not in page
+    assert invoice_of(page) == Order.get().bolt11
 
 
 # -- links -----------------------------------------------------------------------------

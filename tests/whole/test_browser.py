@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from lightningspace.base import qr
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import DAY, Size
@@ -740,3 +741,22 @@ def test_the_qr_code_scans_in_every_light(visit, tmp_path, subtests):
                 [zbarimg, "--raw", "--quiet", picture], capture_output=True, text=True, check=True
             )
             assert scanned.stdout.strip() == f"LIGHTNING:{order_of(page).bolt11.upper()}"
+
+
+def test_the_blocks_of_a_terminal_scan(tmp_path):
+    zbarimg = debian_program("zbarimg", "zbar-tools")
+    code = f"LIGHTNING:LNBC{'0123456789QPZRY' * 22}"
+    lines = qr.blocks(code).splitlines()
+    scale = 4
+    rows = [
+        [pixel for block in line for pixel in [255 * (block in lit)] * scale]
+        for line in lines
+        for lit in ("█▀", "█▄")
+        for _ in range(scale)
+    ]
+    picture = tmp_path / "blocks.pgm"
+    head = f"P5 {len(rows[0])} {len(rows)} 255\n".encode()
+    picture.write_bytes(head + b"".join(map(bytes, rows)))
+    command = [zbarimg, "--raw", "--quiet", picture]
+    scanned = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert scanned.stdout.strip() == code
