@@ -79,6 +79,12 @@ def place_order():
     return redirect(url_for("orders.order", token=order.token), 303)
 
 
+@blueprint.get("/orders")
+def reopened_form():
+    """Where a browser comes that opens again the answer to its form."""
+    return redirect(url_for("orders.index"), 303)
+
+
 def _order_form(**kwargs) -> OrderForm:
     return OrderForm(this_shop().config.space_sizes_mb, **kwargs)
 
@@ -147,6 +153,11 @@ def order_status(token):
     if _enters(found) or _renewed_ours(found):
         return Response(headers={"HX-Redirect": url_for("account.overview")})
     return render_template("_order_poll.html", **_facts(found))
+
+
+@blueprint.get("/orders/<token>/cancel")
+def reopened_cancelling(token):
+    return redirect(url_for("orders.order", token=token), 303)
 
 
 @blueprint.post("/orders/<token>/cancel")

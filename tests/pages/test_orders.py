@@ -243,7 +243,7 @@ def test_page_and_fragment_say_what_the_order_waits_for_and_ask_again(state, rea
         assert answer.status_code == 200
         assert WAITING[state] in answer.text
     assert f'hx-get="{link}/status"' in status.text
-    assert 'hx-trigger="every 2s"' in status.text
+    assert 'hx-trigger="every 2s, ' in status.text
     assert '<noscript><meta http-equiv="refresh"' in page.text
     if state != "unpaid":
         shows_no_invoice(page.text)
@@ -1158,6 +1158,13 @@ def test_an_unknown_link_is_a_404(subtests, client):
             assert client.get(f"/orders/{token}").status_code == 404
             assert client.get(f"/orders/{token}/status").status_code == 404
             assert send(client, f"/orders/{token}/cancel").status_code == 404
+
+
+def test_the_answer_to_a_form_that_is_opened_again_leads_on(client):
+    link = place_order(client).location
+    assert client.get("/orders").location == "/"
+    assert client.get(f"{link}/cancel").location == link
+    assert client.get("/orders/unknown/cancel", follow_redirects=True).status_code == 404
 
 
 def test_no_link_at_all_is_a_404(client):

@@ -491,6 +491,15 @@ def test_a_page_that_cannot_ask_says_so_and_comes_back_by_itself(visit, this_sho
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
 
 
+def test_who_comes_back_from_a_wallet_need_not_wait_for_the_next_poll(visit, this_shop):
+    page = visit().page
+    page.clock.install()  # and never goes on: nothing is asked by the clock
+    order_by_hand(page, "alice")
+    assert invoices.cancel(this_shop, order_of(page))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+
+
 def test_the_time_left_to_pay_goes_on_between_two_answers(visit):
     page = visit(clock=True).page
     page.route("**/status", lambda route: route.abort())
