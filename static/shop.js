@@ -15,6 +15,30 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = label; said.textContent = ""; }, 2000);
 });
 
+// The button of a wallet that lives in the browser, if there is one (WebLN); some come late. The page
+// sees by itself that it is paid.
+function offerWallet() {
+  for (const button of document.querySelectorAll("button[data-pays]")) button.hidden = !window.webln;
+}
+offerWallet();
+window.addEventListener("load", offerWallet);
+document.addEventListener("webln:ready", offerWallet);
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-pays]");
+  if (!button) return;
+  button.disabled = true;
+  try {
+    await window.webln.enable();
+    await window.webln.sendPayment(document.getElementById(button.dataset.pays).textContent);
+  } catch {
+    // Why, the wallet has said itself; here is what to do.
+    const help = document.getElementById("failed");
+    if (help) help.open = true;
+  } finally {
+    button.disabled = false;
+  }
+});
+
 // The time left to pay. The server counts it, as a visitor's clock may be wrong; between its answers
 // it goes on here, and is corrected when it is off by more than an answer's way.
 let ends = 0;

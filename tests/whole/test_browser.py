@@ -277,6 +277,44 @@ def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
     visitor.assert_clean()
 
 
+WEBLN = """window.webln = {
+  async enable() {},
+  async sendPayment(invoice) {
+    if (!await payFromTest(invoice)) throw new Error("User rejected");
+  },
+};"""
+
+
+def test_a_wallet_in_the_browser_pays_and_may_refuse(visit, wallet, worker):
+    visitor, wants, refused = visit(), [], []
+    page = visitor.page
+
+    def pay(invoice):
+        (wallet.pay if wants else refused.append)(invoice)
+        return bool(wants)
+
+    page.expose_function("payFromTest", pay)
+    page.add_init_script(WEBLN)
+    order_by_hand(page, "alice")
+    button = page.get_by_role("button", name="Pay with the wallet in this browser")
+    button.click()
+    expect(page.get_by_text("Then it was not paid")).to_be_visible()
+    assert refused == [order_of(page).bolt11]
+
+    wants.append(True)
+    button.click()
+    expect(button).to_be_enabled()
+    record_payments(worker)
+    expect(page.get_by_role("heading", name="Paid. Setting up")).to_be_visible()
+    visitor.assert_clean()
+
+
+def test_without_a_wallet_in_the_browser_its_button_is_hidden(visit):
+    page = visit().page
+    order_by_hand(page, "alice")
+    expect(page.locator("button[data-pays]")).to_be_hidden()
+
+
 def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, wallet, at_work):
     alice, stranger = visit().page, visit()
     order_by_hand(alice, "alice")
