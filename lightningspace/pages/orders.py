@@ -16,7 +16,7 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Order
-from lightningspace.base.prices import Size, Terms
+from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import (
     capacity,
@@ -28,14 +28,20 @@ from lightningspace.rules import (
     sessions,
     standing,
     tips,
+    usage,
 )
 from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
-from lightningspace.shop import this_shop
+from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import browsers, limits, logins, networks, readers
 from lightningspace.visitors.forms import Button, OrderForm, PriceForm
 
 blueprint = Blueprint("orders", __name__)
+
+# The times that the front page names a price of, for each size.
+PRICED = ((1, "hours"), (1, "days"), (1, "months"), (365, "days"))
+# What a blog or a shop needs at least, with what people mostly install for it.
+PROGRAM_MB = 500
 
 
 # -- the front page and the order form -----------------------------------------------
@@ -108,16 +114,34 @@ def _front_page(form: OrderForm, status: int = 200, **context):
         "index.html",
         form=form,
         left_mb=capacity.largest_mb(shop),
+        config=shop.config,
+        php_versions=usage.php_on_offer(),
+        split=services.SPLIT_PERCENT,
+        extras=[
+            (extra, extra.included(shop.config), extra.msat_per_day(shop.config))
+            for extra in EXTRAS
+        ],
         price_list=[
-            (size, shop.prices.rate(Size(size)), shop.prices.price_msat(Terms(size, 30, "days")))
+            (size, [shop.prices.price_msat(Terms(size, *time)) for time in PRICED])
             for size in shop.config.space_sizes_mb
         ],
-        mail_days=shop.config.mail_send_min_days,
-        split=services.SPLIT_PERCENT,
+        examples=_examples(shop),
         had_a_hosting=browsers.kept_proof() is not None,
         **_price(form),
         **context,
     ), status
+
+
+def _examples(shop: Shop) -> dict[str, tuple[Terms, int]]:
+    """What some hostings cost that people may have in mind."""
+    sizes = sorted(shop.config.space_sizes_mb)
+    enough = next((size for size in sizes if size >= PROGRAM_MB), sizes[-1])
+    terms = {
+        "party": Terms(sizes[0], 2, "days"),
+        "blog": Terms(enough, 365, "days"),
+        "pictures": Terms(sizes[-1], 1, "months"),
+    }
+    return {what: (each, shop.prices.price_msat(each)) for what, each in terms.items()}
 
 
 def _price(form: PriceForm) -> dict:

@@ -156,6 +156,13 @@ def php_versions(server: Server) -> list[tuple[int, str]]:
         return []
 
 
+def php_on_offer() -> list[str]:
+    """The names of the PHP versions that each server that sells has, beside its own."""
+    sells = Server.select().where(Server.capacity_mb > 0).order_by(Server.id)
+    first, *others = [[name for _, name in php_versions(server)] for server in sells] or [[]]
+    return [name for name in first if all(name in names for names in others)]
+
+
 def php_choices(account: Account, site: Service | None) -> list[tuple[str, str]]:
     """The choices for the site, the present one included, each with its label."""
     versions = {str(id): name for id, name in php_versions(account.server)}
