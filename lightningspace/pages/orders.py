@@ -12,6 +12,7 @@ from flask import (
     url_for,
 )
 from flask_login import current_user
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base.clock import clock_time
@@ -34,7 +35,7 @@ from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import browsers, limits, logins, networks, readers
-from lightningspace.visitors.forms import Button, OrderForm, PriceForm
+from lightningspace.visitors.forms import TIMES, Button, OrderForm, PriceForm, with_chosen_time
 
 blueprint = Blueprint("orders", __name__)
 
@@ -51,7 +52,7 @@ PROGRAM_MB = 500
 def index():
     browsers.browser_id()
     form = _order_form(formdata=None)
-    prefill = PriceForm(this_shop().config.space_sizes_mb, formdata=request.args)
+    prefill = _price_form()
     if request.args and prefill.validate():
         form.space_mb.data, form.duration.data = prefill.space_mb.data, prefill.duration.data
         form.unit.data = prefill.unit.data
@@ -60,7 +61,7 @@ def index():
 
 @blueprint.get("/price")
 def price():
-    form = PriceForm(this_shop().config.space_sizes_mb, formdata=request.args)
+    form = _price_form()
     form.validate()
     return render_template("_price.html", **_price(form))
 
@@ -68,7 +69,7 @@ def price():
 @blueprint.post("/orders")
 @limits.limited("orders", lambda response: response.status_code in (303, 503))
 def place_order():
-    form = _order_form()
+    form = _order_form(formdata=with_chosen_time(request.form))
     if request.form.get("show") == "price":
         return _front_page(form, status=200 if form.terms_are_valid() else 400)
     if not form.validate_on_submit():
@@ -91,8 +92,12 @@ def reopened_form():
     return redirect(url_for("orders.index"), 303)
 
 
-def _order_form(**kwargs) -> OrderForm:
-    return OrderForm(this_shop().config.space_sizes_mb, **kwargs)
+def _order_form(formdata: MultiDict | None) -> OrderForm:
+    return OrderForm(this_shop().config.space_sizes_mb, formdata=formdata)
+
+
+def _price_form() -> PriceForm:
+    return PriceForm(this_shop().config.space_sizes_mb, formdata=with_chosen_time(request.args))
 
 
 def _wish(form: OrderForm) -> orders.Wish:
@@ -110,10 +115,13 @@ def _wish(form: OrderForm) -> orders.Wish:
 
 def _front_page(form: OrderForm, status: int = 200, **context):
     shop = this_shop()
+    left_mb = capacity.largest_mb(shop)
     return render_template(
         "index.html",
         form=form,
-        left_mb=capacity.largest_mb(shop),
+        times=TIMES,
+        left_mb=left_mb,
+        is_scarce=capacity.is_scarce(shop, left_mb),
         config=shop.config,
         php_versions=usage.php_on_offer(),
         split=services.SPLIT_PERCENT,

@@ -9,6 +9,8 @@ from peewee import fn
 from lightningspace.base.models import Account, Server
 from lightningspace.shop import Shop
 
+FEW = 10
+
 
 def left_mb(shop: Shop) -> dict[int, int]:
     """The MB of each server that are not sold; below 0: it is over its capacity.
@@ -28,6 +30,11 @@ def left_mb(shop: Shop) -> dict[int, int]:
 def largest_mb(shop: Shop) -> int:
     """The largest new hosting that can be sold now, in MB."""
     return max(0, max(left_mb(shop).values(), default=0) - shop.config.jail_mb)
+
+
+def is_scarce(shop: Shop, left_mb: int) -> bool:
+    """Whether this much holds only a few of the largest size on offer."""
+    return left_mb < FEW * max(shop.config.space_sizes_mb)
 
 
 def larger_mb(shop: Shop, account: Account) -> int:

@@ -40,6 +40,13 @@ from lightningspace.outside import l402, lnurl
 from lightningspace.visitors import authorization
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
+# The times that the front page offers at a click, as they are called there.
+TIMES = {
+    "1 day": (1, "days"),
+    "1 month": (1, "months"),
+    "3 months": (3, "months"),
+    "1 year": (365, "days"),
+}
 # What a form for an amount shows at first, within its bounds.
 SATS_AT_FIRST = 1000
 # The choice that means every service.
@@ -150,6 +157,16 @@ class TermsForm(TimeForm):
 
     def terms(self) -> Terms:
         return Terms(self.space_mb.data, self.duration.data, self.unit.data)
+
+
+def with_chosen_time(typed: MultiDict) -> MultiDict:
+    """What was sent with the front page's form: one of TIMES takes the place of a typed time."""
+    chosen = TIMES.get(typed.get("time"))
+    if chosen is None:
+        return typed
+    sent = MultiDict(typed)
+    sent["duration"], sent["unit"] = map(str, chosen)
+    return sent
 
 
 class PriceForm(TermsForm):

@@ -3,7 +3,10 @@
 import json
 import re
 
+import pytest
+
 from lightningspace.base.models import Order, Server
+from lightningspace.visitors.forms import TIMES
 from tests.conftest import ROOT, place_order, with_settings
 
 
@@ -133,3 +136,95 @@ def test_show_price_of_nothing_says_so_beside_the_field(client):
     page = place_order(client, show="price", duration="0")
     assert page.status_code == 400
     assert 'id="duration-error"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("time", "price", "in_words"),
+    [
+        ("1 day", 7, "1 day"),
+        ("1 month", 210, "1 month"),
+        ("3 months", 630, "3 months"),
+        ("1 year", "2\u202f555", "365 days"),
+    ],
+)
+def test_a_time_that_is_chosen_counts_and_not_what_is_typed_beside_it(
+    client, time, price, in_words
+):
+    sent = {"space_mb": "100", "time": time, "duration": "0", "unit": "nonsense"}
+    total = f"<strong>{price} sat</strong> <span>for 100 MB, {in_words}</span>"
+    assert total in client.get("/price", query_string=sent).text
+    page = place_order(client, show="price", **sent).text
+    assert total in page and f'value="{time}" checked' in page
+    assert place_order(client, **sent).status_code == 303
+    assert (Order.get().duration, Order.get().unit) == TIMES[time]
+
+
+@pytest.mark.parametrize("time", ["other", "", "1 century", "\0", None])
+def test_any_other_time_is_the_one_that_is_typed(client, time):
+    place_order(client, time=time, duration="5", unit="hours")
+    assert (Order.get().duration, Order.get().unit) == (5, "hours")
+
+
+def test_the_time_of_a_link_is_chosen_in_the_form(client):
+    for query, chosen in [
+        ("space_mb=100&duration=1&unit=months", "1 month"),
+        ("space_mb=100&time=1+year", "1 year"),
+        ("space_mb=100&duration=12&unit=days", "other"),
+        ("space_mb=100&duration=0&unit=days", "3 months"),
+    ]:
+        radios = re.findall('name="time" value="([^"]+)" checked', client.get(f"/?{query}").text)
+        assert radios == [chosen]
+
+
+def test_a_time_that_is_not_sold_is_asked_for_in_its_field(client):
+    page = place_order(client, time="other", duration="0").text
+    assert 'value="other" checked' in page and 'id="duration-error"' in page
+
+
+def test_name_and_password_can_stay_closed(client):
+    assert "<details>\n    <summary>Choose name" in client.get("/").text
+    page = place_order(client, show="price").text
+    assert "<details>\n    <summary>Choose name" in page
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {"username": "alice"},
+        {"username": "a"},
+        {"password": "correct horse"},
+        {"password": "short"},
+        {"email": "a@example.org"},
+        {"email": "nobody"},
+    ],
+)
+def test_what_was_typed_there_is_in_sight(client, typed):
+    page = place_order(client, duration="0", **typed).text
+    assert "<details open>\n    <summary>Choose name" in page
+
+
+def test_a_password_that_has_to_be_typed_again_is_said_to_be_so(client):
+    assert "type it again" in place_order(client, duration="0", password="correct horse").text
+    assert "type it again" not in place_order(client, duration="0", password="short").text
+    assert "type it again" not in place_order(client, duration="0").text
+
+
+@with_settings(CAPACITY_MB="50139")
+def test_how_much_is_left_is_said_when_it_is_little(client):
+    assert "Space 49.99 GB left" in in_words(client.get("/").text)  # with a jail
+
+
+@with_settings(CAPACITY_MB="50146")
+def test_how_much_is_left_is_nobodys_business_while_it_is_much(client):
+    assert "GB left" not in client.get("/").text
+
+
+@with_settings(CAPACITY_MB="200")
+def test_who_comes_when_all_is_sold_reads_it_first(client):
+    page = client.get("/").text
+    assert page.index("Everything is sold out") < page.index("<form")
+    assert page.count("sold-out") == 4
+
+
+def test_nobody_else_reads_that_all_is_sold(client):
+    assert "sold out" not in client.get("/").text

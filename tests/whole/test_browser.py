@@ -184,9 +184,14 @@ def visit(chromium, address, idle):
         free.append(context)
 
 
+def choose_name(page, username: str) -> None:
+    page.get_by_text("Choose name and password").click()
+    page.get_by_label("Name").fill(username)
+
+
 def order_by_hand(page, username: str) -> None:
     page.goto("/")
-    page.get_by_label("Name").fill(username)
+    choose_name(page, username)
     page.get_by_role("button", name="Order and pay").click()
     expect(page.get_by_role("heading", name=re.compile("^Pay "))).to_be_visible()
 
@@ -221,7 +226,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
     page = visitor.page
     page.goto("/")
-    page.get_by_label("Name").fill("alice")
+    choose_name(page, "alice")
     page.get_by_label("E-mail").fill("alice@example.org")
     page.get_by_label("Password").fill("correct horse")
     before = page.locator("#price").inner_text()
@@ -230,7 +235,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     expect(page.locator("#price")).to_contain_text("500 MB")
     expect(page.get_by_label("Name")).to_have_value("alice")
     for url in visitor.asked("/price"):
-        assert parse_qs(urlsplit(url).query).keys() == {"space_mb", "duration", "unit"}
+        assert parse_qs(urlsplit(url).query).keys() == {"space_mb", "time", "duration", "unit"}
     assert len(visitor.asked("/")) == 1
 
     page.get_by_role("button", name="Order and pay").click()
@@ -255,7 +260,7 @@ def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
     visitor = visit(script=False)
     page = visitor.page
     page.goto("/")
-    page.get_by_label("Name").fill("alice")
+    choose_name(page, "alice")
     page.get_by_label("500 MB").check()
     before = page.locator("#price").inner_text()
     page.get_by_role("button", name="Show price").click()
