@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter
 from lightningspace import api, cli, pages, shop
 from lightningspace.api import answers
 from lightningspace.base import logs, models, names, passwords, qr
-from lightningspace.base.clock import clock_time, iso_time, now, span
+from lightningspace.base.clock import clock_time, day, iso_time, now, span
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
 from lightningspace.pages import about, files
@@ -250,6 +250,7 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_filter(lambda msat: sats(msat - 999), "sats_down")
     app.add_template_filter(iso_time)
     app.add_template_filter(clock_time)
+    app.add_template_filter(day)
     app.add_template_filter(span)
 
 

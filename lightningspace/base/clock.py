@@ -40,6 +40,10 @@ def clock_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%-d %b %Y")
+
+
 def span(seconds: int) -> str:
     """A duration in its largest fitting unit, rounded down: "89 days"."""
     for unit, length in SPANS.items():

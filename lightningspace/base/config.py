@@ -390,6 +390,15 @@ class Config:
         "valid credential.",
         "600 per minute",
     )
+    names_limit: str = LIMITS.setting(
+        limit,
+        "Names that one network may look at on the front page before it orders. Above that a page "
+        "does not say whether a name is free.",
+        "30 per minute",
+    )
+    names_limit_overall: str = LIMITS.setting(
+        limit, "Names that all networks together may look at.", "300 per minute"
+    )
     tips_limit: str = LIMITS.setting(
         limit,
         "Invoices for tips, to any hosting, that one network may ask for.",

@@ -13,8 +13,9 @@ from flask import (
 )
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, TooManyRequests
 
+from lightningspace.base import names
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import EXTRAS, Terms
@@ -35,7 +36,14 @@ from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import browsers, limits, logins, networks, readers
-from lightningspace.visitors.forms import TIMES, Button, OrderForm, PriceForm, with_chosen_time
+from lightningspace.visitors.forms import (
+    TIMES,
+    Button,
+    NameForm,
+    OrderForm,
+    PriceForm,
+    with_chosen_time,
+)
 
 blueprint = Blueprint("orders", __name__)
 
@@ -66,12 +74,20 @@ def price():
     return render_template("_price.html", **_price(form))
 
 
+@blueprint.get("/name")
+def name():
+    form = NameForm(this_shop().config.space_sizes_mb, formdata=with_chosen_time(request.args))
+    form.validate()
+    return render_template("_name.html", **_price(form), **_look_at_name(form))
+
+
 @blueprint.post("/orders")
 @limits.limited("orders", lambda response: response.status_code in (303, 503))
 def place_order():
     form = _order_form(formdata=with_chosen_time(request.form))
     if request.form.get("show") == "price":
-        return _front_page(form, status=200 if form.terms_are_valid() else 400)
+        status = 200 if form.terms_are_valid() else 400
+        return _front_page(form, status, **_look_at_name(form))
     if not form.validate_on_submit():
         return _front_page(form, status=400)
 
@@ -163,6 +179,20 @@ def _price(form: PriceForm) -> dict:
     except ValueError:
         return {"price_msat": None, "terms": None}
     return {"price_msat": shop.prices.price_msat(form.terms()), "terms": form.terms()}
+
+
+def _look_at_name(form: NameForm | OrderForm) -> dict:
+    """What the name in the form would become, if it can be one. `is_free` None: not asked."""
+    shop, username = this_shop(), form.username.data
+    if not username or not names.RULE.fullmatch(username):
+        return {"no_name": bool(username), "rule": names.RULE_IN_WORDS}
+    try:
+        limits.take("names", shop.config.names_limit, shop.config.names_limit_overall)
+    except TooManyRequests:
+        is_free = None
+    else:
+        is_free = orders.can_be_had(shop, username, browsers.kept_proof())
+    return {"site": hostnames.site_name(shop, username), "is_free": is_free}
 
 
 # -- an order ------------------------------------------------------------------------

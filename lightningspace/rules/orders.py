@@ -133,6 +133,19 @@ def place(shop: Shop, wish: Wish) -> Order:
     return _place(shop, lambda: _reserve(shop, wish, attempt))
 
 
+def can_be_had(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bool:
+    """Whether an order for the name would get it now. `proof`: as in `Wish`.
+
+    Why not, it does not say, nor by how long it takes: every question is asked of every name.
+    """
+    reasons = [
+        hostnames.is_reserved(shop, username),
+        Account.select().where(Account.username == username).exists(),
+        hostnames.rests(shop, username, proof),
+    ]
+    return not any(reasons)
+
+
 def _place(
     shop: Shop, reserve: Callable[[], tuple[Order | None, bool]], metadata: str | None = None
 ) -> Order | None:

@@ -174,6 +174,12 @@ class PriceForm(TermsForm):
         csrf = False  # asking for a price changes nothing
 
 
+class NameForm(PriceForm):
+    """What somebody thinks of ordering, and under which name."""
+
+    username = StringField("Name", filters=[_stripped, _lower])
+
+
 class OrderForm(TermsForm):
     username = StringField(
         "Name", filters=[_stripped, _lower], validators=[Optional()], render_kw=BROWSER_REMEMBERS

@@ -1,13 +1,35 @@
 """The front page: what is sold, what it costs, and the form that orders it."""
 
 import json
+import logging
 import re
 
 import pytest
 
-from lightningspace.base.models import Order, Server
+from lightningspace.base import clock, models
+from lightningspace.base.models import Account, Order, Server
+from lightningspace.rules import hostnames
 from lightningspace.visitors.forms import TIMES
 from tests.conftest import ROOT, place_order, with_settings
+
+
+@pytest.fixture
+def other(app):
+    """A browser of somebody else."""
+    return app.test_client()
+
+
+@pytest.fixture
+def queries(caplog):
+    """The SQL that a function has run, without what it was about."""
+
+    def queries(ask) -> tuple[str, ...]:
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "peewee"):
+            ask()
+        return tuple(record.msg[0] for record in caplog.records if record.name == "peewee")
+
+    return queries
 
 
 def in_words(page: str) -> str:
@@ -228,3 +250,86 @@ def test_who_comes_when_all_is_sold_reads_it_first(client):
 
 def test_nobody_else_reads_that_all_is_sold(client):
     assert "sold out" not in client.get("/").text
+
+
+# -- a look at a name ------------------------------------------------------------------
+
+
+def look_at(client, name: str, **wished) -> str:
+    wished = {"space_mb": "100", "time": "3 months"} | wished
+    return in_words(client.get("/name", query_string={"username": name} | wished).text)
+
+
+def test_a_free_name_is_shown_as_the_address_that_it_becomes(client, time_machine):
+    time_machine.moment = 1795860000  # 28 November 2026
+    said = "alice.shop.test ✓ free · until 26 Feb 2027 · 630 sat"
+    assert look_at(client, " Alice ") == said
+    assert said in in_words(place_order(client, username="alice", show="price").text)
+    assert "until 2026-11-28 11:00 UTC · 1 sat" in look_at(
+        client, "alice", time="other", duration="1", unit="hours"
+    )
+
+
+@with_settings(RESERVED_NAMES="oak")
+def test_that_a_name_is_taken_is_said_and_not_why(alice, client, other, this_shop):
+    place_order(other, username="held")
+    with models.transaction():
+        hostnames.let_rest(this_shop, "rested", None, 0)
+    for name in ("alice", "held", "rested", "oak", "www"):
+        assert look_at(client, name) == f"{name}.shop.test is taken"
+        assert place_order(client, username=name).status_code == 400
+
+
+def test_a_name_that_rests_is_free_for_whoever_has_its_receipt(client, this_shop):
+    with models.transaction():
+        hostnames.let_rest(this_shop, "alice", "ab" * 32, 1)
+    assert look_at(client, "alice") == "alice.shop.test is taken"
+    with client.session_transaction() as session:
+        session["proof"] = ("ab" * 32, 1)
+    assert "free" in look_at(client, "alice")
+
+
+@pytest.mark.each_database
+def test_what_cannot_be_a_name_says_why_and_asks_nobody(client):
+    for name in ("al", "1alice", "a" * 17, "al\0ice", "<b>", "alice.example", "älice"):
+        assert look_at(client, name) == (
+            "A name has 3 to 16 lower-case letters and digits, a letter first."
+        )
+    assert look_at(client, " ") == ""
+    assert client.get("/name").status_code == 200
+
+
+def test_a_name_is_looked_at_without_a_price_too(client):
+    assert look_at(client, "alice", time="other", duration="0") == "alice.shop.test ✓ free"
+
+
+def test_every_name_takes_the_same_questions(alice, client, queries, this_shop):
+    with models.transaction():
+        hostnames.let_rest(this_shop, "rested", None, 0)
+    asked = {name: queries(lambda n=name: look_at(client, n)) for name in ("alice", "bobby")}
+    asked |= {name: queries(lambda n=name: look_at(client, n)) for name in ("rested", "www")}
+    assert len(set(asked.values())) == 1 and asked["www"]
+
+
+@with_settings(NAMES_LIMIT="2 per minute")
+def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client, other):
+    for _ in range(2):
+        assert look_at(client, "al") != ""  # no name, and not counted
+        assert look_at(client, "alice") == "alice.shop.test is taken"
+    for name in ("alice", "bobby"):
+        said = f"{name}.shop.test (we look whether it is free when you order)"
+        assert look_at(client, name) == f"{said} · until {in_three_months()} · 630 sat"
+        assert said in in_words(place_order(client, username=name, show="price").text)
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.9"}}
+    assert "is taken" in in_words(other.get("/name?username=alice", **elsewhere).text)
+    assert place_order(client, username="bobby").status_code == 303
+
+
+def in_three_months() -> str:
+    return clock.day(clock.now() + 90 * 86400)
+
+
+def test_a_look_at_a_name_makes_nothing(client, node):
+    look_at(client, "alice")
+    assert node.calls == []
+    assert Order.select().count() == Account.select().count() == 0

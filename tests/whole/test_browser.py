@@ -256,6 +256,28 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     visitor.assert_clean()
 
 
+def test_what_becomes_of_a_name_is_shown_while_it_is_typed(visit, alice):
+    visitor = visit()
+    page = visitor.page
+    preview = page.locator("#name-preview")
+    page.goto("/")
+    choose_name(page, "alice")
+    expect(preview).to_have_text("alice.shop.test is taken")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_label("E-mail").fill("alice@example.org")
+    page.get_by_label("Name").fill("alice2")
+    expect(preview).to_contain_text("alice2.shop.test ✓ free")
+    expect(preview).to_contain_text("630 sat")
+    page.get_by_label("1 day").check()
+    expect(preview).to_contain_text("7 sat")
+    page.get_by_label("5 GB").check()
+    expect(preview).to_contain_text("105 sat")
+    for url in visitor.asked("/name"):
+        fields = parse_qs(urlsplit(url).query, keep_blank_values=True).keys()
+        assert fields == {"space_mb", "time", "duration", "unit", "username"}
+    visitor.assert_clean()
+
+
 def test_a_visitor_buys_a_hosting_without_script(visit, panel, at_work):
     visitor = visit(script=False)
     page = visitor.page
