@@ -18,7 +18,7 @@ from lightningspace.rules import (
     usage,
 )
 from lightningspace.shop import this_shop
-from lightningspace.visitors import limits, logins
+from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.forms import CloseForm
 
 blueprint = control.part("account")
@@ -53,6 +53,7 @@ def overview():
             for row in rows
             if (password := services.new_password(shop, row))
         },
+        waiting=browsers.waiting_orders(),
         sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,

@@ -20,7 +20,8 @@ def _has_failed(response: Response) -> bool:
 
 def _login_page(status: int = 200, **context):
     forms = {name: kind(formdata=None) for name, kind in FORMS.items() if name not in context}
-    return render_template("login.html", **forms, **context), status
+    waiting = browsers.waiting_orders()
+    return render_template("login.html", waiting=waiting, **forms, **context), status
 
 
 @blueprint.errorhandler(sessions.SessionOver)

@@ -150,6 +150,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
             for size in shop.config.space_sizes_mb
         ],
         examples=_examples(shop),
+        waiting=browsers.waiting_orders(),
         had_a_hosting=browsers.kept_proof() is not None,
         **_price(form),
         **context,

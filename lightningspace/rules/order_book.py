@@ -37,6 +37,8 @@ OWN_DOORS = (None, Door.OWNER)
 TIP_DOORS = (Door.PAGE, Door.ADDRESS, Door.OFFER)
 # Paid orders on one page of a list.
 LISTED = 50
+# Unpaid orders of a browser that its pages remind of.
+WAITING = 5
 
 
 class OrderState(StrEnum):
@@ -175,6 +177,19 @@ def is_of_others():
 
 def _is_of_owner():
     return Order.door.is_null() | (Order.door == Door.OWNER)
+
+
+# -- the orders of a browser -----------------------------------------------------------
+
+
+def waiting(browser: list[str]):
+    """The latest orders of a browser that can be paid now. `browser`: its hash by each key."""
+    # These two first, as in the index of open orders: there are few of them.
+    is_open = Order.paid_at.is_null() & Order.released_at.is_null()
+    has_invoice = Order.bolt11.is_null(False) & Order.cancelled_at.is_null()
+    can_be_paid = has_invoice & Order.missing_at.is_null() & (Order.expires_at > now())
+    found = Order.select().where(is_open & (Order.browser << browser) & can_be_paid)
+    return found.order_by(Order.placed_at.desc()).limit(WAITING)
 
 
 # -- what was paid ---------------------------------------------------------------------

@@ -6,6 +6,7 @@ from flask import session
 
 from lightningspace.base import models, names
 from lightningspace.base.models import Account, Order
+from lightningspace.rules import order_book
 from lightningspace.shop import this_shop
 
 # How many accounts one browser can be known for.
@@ -50,6 +51,13 @@ def placed(order: Order) -> bool:
     if order.browser is None or "browser" not in session:
         return False
     return this_shop().vault.is_mac(order.browser, "browser", session["browser"])
+
+
+def waiting_orders() -> list[Order]:
+    """The latest orders that this browser has placed and can pay."""
+    if "browser" not in session:
+        return []
+    return list(order_book.waiting(this_shop().vault.macs("browser", session["browser"])))
 
 
 def keep_proof(proof: tuple[str, int]) -> None:

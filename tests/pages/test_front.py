@@ -8,9 +8,17 @@ import pytest
 
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Order, Server
-from lightningspace.rules import hostnames
+from lightningspace.rules import hostnames, order_book
 from lightningspace.visitors.forms import TIMES
-from tests.conftest import ROOT, place_order, with_settings
+from tests.conftest import (
+    ROOT,
+    csrf_token,
+    enter,
+    form_id,
+    place_order,
+    record_payments,
+    with_settings,
+)
 
 
 @pytest.fixture
@@ -333,3 +341,76 @@ def test_a_look_at_a_name_makes_nothing(client, node):
     look_at(client, "alice")
     assert node.calls == []
     assert Order.select().count() == Account.select().count() == 0
+
+
+# -- orders that wait ------------------------------------------------------------------
+
+# Where a browser is told which of its orders wait.
+TELLING = ("/", "/login")
+
+
+def waiting(client, path: str = "/") -> list[str]:
+    """The links to orders that a page shows as waiting for payment."""
+    page = client.get(path)
+    assert page.status_code == 200
+    found = re.search('<section class="waiting".*?</section>', page.text, re.DOTALL)
+    return re.findall('href="([^"]+)"', found[0]) if found else []
+
+
+@pytest.mark.each_database
+def test_an_order_that_waits_for_its_payment_is_found_again(client, other):
+    assert waiting(client) == []
+    link = place_order(client, username="alice").location
+    for path in TELLING:
+        assert waiting(client, path) == [link]
+        assert waiting(other, path) == []
+    page = in_words(client.get("/").text)
+    assert "Waiting for your payment: 100 MB, 3 months as alice, 630 sat, until" in page
+    assert "alice" not in in_words(other.get("/").text)
+
+
+def test_whoever_is_logged_in_finds_it_too(alice, client, other):
+    link = place_order(client).location
+    assert waiting(enter(client, alice), "/account") == [link]
+    assert waiting(enter(other, alice), "/account") == []
+
+
+def test_who_forgets_the_order_in_the_form_is_reminded_beside_the_error(client):
+    link = place_order(client).location
+    assert f'href="{link}"' in place_order(client, duration="0").text
+
+
+@pytest.mark.parametrize("end", ["paid", "cancelled", "expired"])
+def test_an_order_waits_no_longer_when_it_is(end, client, wallet, worker, time_machine):
+    link = place_order(client).location
+    if end == "paid":
+        wallet.pay(Order.get().bolt11)
+        record_payments(worker)
+    elif end == "cancelled":
+        token = csrf_token(client.get(link).text)
+        client.post(f"{link}/cancel", data={"csrf_token": token})
+    else:
+        time_machine.forward(15 * 60)
+    for path in TELLING:
+        assert waiting(client, path) == []
+
+
+def test_of_many_orders_the_latest_are_shown(client, time_machine):
+    links = []
+    for _ in range(7):
+        links.insert(0, place_order(client).location)
+        time_machine.forward(1)
+    assert waiting(client) == links[:5]
+
+
+def test_a_tip_that_waits_is_found_again(alice, client):
+    page = client.get("/tip/alice").text
+    typed = {"csrf_token": csrf_token(page), "form_id": form_id(page), "sats": "100"}
+    link = client.post("/tip/alice", data=typed | {"message": ""}).location
+    assert waiting(client) == [link]
+
+
+def test_what_waits_is_looked_for_among_the_open_orders_alone(this_shop):
+    query, values = order_book.waiting(["a", "b"]).sql()
+    plan = models.db.execute_sql(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+    assert "orders_open" in str(plan)
