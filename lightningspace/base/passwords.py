@@ -66,6 +66,11 @@ def is_good(password: str) -> bool:
     return len(password) >= 9 or mixed >= 3
 
 
+def has_only_signs(password: str) -> bool:
+    """Whether it has no character that a password may not have."""
+    return re.fullmatch(SIGNS + "*", password) is not None
+
+
 def generate() -> str:
     """16 letters and digits without look-alikes (about 92 bits); lower case, upper case, digits."""
     alphabet = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))

@@ -282,7 +282,7 @@ class RecoveryForm(Form):
             self.secret = authorization.pasted_preimage(field.data)
         except l402.Invalid:
             raise ValidationError(
-                "A preimage has 64 signs, 0 to 9 and a to f, or 44 in base64."
+                "A preimage has 64 characters, 0 to 9 and a to f, or 44 in base64."
             ) from None
 
 
@@ -770,8 +770,15 @@ def size_in_words(size_mb: int) -> str:
 
 
 def _check_password(field):
-    if not passwords.is_good(field.data):
-        raise ValidationError(f"A password has {passwords.RULE_IN_WORDS}.")
+    if passwords.is_good(field.data):
+        return
+    if not passwords.has_only_signs(field.data):
+        raise ValidationError("Use letters a to z, digits and symbols, but none of ' \" and \\.")
+    if len(field.data) > passwords.LENGTH_MAX:
+        raise ValidationError(f"At most {passwords.LENGTH_MAX} characters.")
+    raise ValidationError(
+        "At least 9 characters, or 8 with three of: lower case, upper case, digit, symbol."
+    )
 
 
 def _check_size(field):

@@ -1,6 +1,7 @@
 """What people type, and what enemies send: refused beside the field, and never an invoice."""
 
 import io
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -53,6 +54,24 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(subtests,
             assert (
                 invoices_asked_for(node) == Order.select().count() == Account.select().count() == 0
             )
+
+
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("lower123", "At least 9 characters, or 8 with three of:"),
+        ("Sh0rt!x", "At least 9 characters"),
+        ("x" * 65, "At most 64 characters."),
+        ("pässword long", "Use letters a to z, digits and symbols"),
+        ("it's 9 lives!", "but none of &#39; &#34; and \\."),
+        ("\u2003" * 9, "Use letters"),
+    ],
+)
+def test_what_is_wrong_with_a_password_is_said(client, password, why):
+    said = re.search(
+        'id="password-error"[^>]*>([^<]*)', place_order(client, password=password).text
+    )
+    assert why in said[1]
 
 
 def test_who_asks_for_another_size_is_told_which_there_are(subtests, client):
