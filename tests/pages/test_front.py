@@ -92,6 +92,19 @@ def test_of_php_the_versions_are_named_that_each_selling_server_has(client):
     assert "or one of these: &lt;b&gt;8.5" in client.get("/").text
 
 
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"WALLS": "narrow"}, "A .htaccess may do little here."),
+        ({"WALLS": "nginx"}, "There is no .htaccess."),
+        ({"WALLS": "mpm_itk"}, "MariaDB. A switch sends"),
+    ],
+    indirect=["env"],
+)
+def test_what_htaccess_may_do_depends_on_the_walls(client, said):
+    assert said in in_words(client.get("/").text)
+
+
 def test_money_back_is_a_question_of_the_terms(client):
     assert "No, payments cannot be refunded." in client.get("/").text
 
