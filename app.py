@@ -2,6 +2,7 @@
 
 import logging
 import os
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from lightningspace.visitors.limits import Limits, Unusable
 ROOT = Path(__file__).parent
 INSTANCE = ROOT / "instance"
 BODY_BYTES_MAX = 64 * 1024
+CENT = Decimal("0.01")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -251,12 +253,18 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_filter(iso_time)
     app.add_template_filter(clock_time)
     app.add_template_filter(day)
+    app.add_template_filter(money)
     app.add_template_filter(span)
 
 
 def sats(msat: int) -> str:
     """Whole sats, rounded up, with narrow spaces between the thousands."""
     return f"{-(-msat // 1000):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def money(amount: Decimal) -> str:
+    """To the cent, with narrow spaces between the thousands; "0" for less than half of one."""
+    return f"{amount:,.2f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if amount >= CENT / 2 else "0"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ from lightningspace.base.models import Order, db, drop_broken_connection
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
+from lightningspace.outside.rates import RateError
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     calendar,
     clock_watch,
+    currency,
     domain_checks,
     hostnames,
     node_problems,
@@ -44,6 +46,7 @@ CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
 WALLS_SECONDS = 60 * 60
 PROBLEMS_SECONDS = 10 * 60
+RATE_SECONDS = 5 * 60
 PAYMENT_WAIT_SECONDS = 30
 # Short: a refused connection costs nothing, and people who have paid are waiting.
 NODE_RETRY_SECONDS = 0.25
@@ -92,6 +95,8 @@ class Worker:
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
         if self._shop.config.admin_mail:
             self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS)
+        if self._shop.config.fiat_rate_url:
+            self._repeat("rate", self._look_at_rate, RATE_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
@@ -246,6 +251,9 @@ class Worker:
             self._report("usage", error)
             self._stopping.wait(PANEL_PAUSE_SECONDS)
 
+    def _look_at_rate(self) -> None:
+        currency.look(self._shop)
+
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many; a fault is logged and answered False, and the others go on."""
         try:
@@ -256,7 +264,7 @@ class Worker:
         return True
 
     def _report(self, what: str, error: Exception, is_news: bool = True) -> None:
-        if is_news and isinstance(error, NodeError | PanelError | MailError):
+        if is_news and isinstance(error, NodeError | PanelError | MailError | RateError):
             logger.warning("%s: %s", what, error)
         elif is_news:
             logger.error("%s failed: %s", what, first_line(error), exc_info=error)

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -244,6 +245,23 @@ class Config:
         whole(0, 10**9), "A day of each further domain.", "1000"
     )
 
+    fiat: str = PRICES.setting(
+        parsers.currency,
+        "The currency that prices are shown in beside sats, such as `EUR`. Empty: none.",
+        "",
+    )
+    fiat_rate: Decimal | None = PRICES.setting(
+        parsers.rate,
+        "What a bitcoin costs in `FIAT`, such as `60000`. Empty: ask `FIAT_RATE_URL`.",
+        "",
+    )
+    fiat_rate_url: tuple[str, tuple[str, ...]] | None = PRICES.setting(
+        parsers.rate_source,
+        "Where the worker asks for that every ten minutes: an address that answers JSON and, "
+        "behind a `#`, the way to the number in it, such as `https://rates.example/t#EUR.last`.",
+        "",
+    )
+
     grace_days: int = TIME.setting(
         whole(0, 3_650),
         "How many days a hosting is kept, at most, after its paid time is over. It is kept no "
@@ -438,6 +456,7 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
     _make_directory(instance)
     config = settings.read(Config, env, instance)
     _check_prices(config)
+    _check_currency(config)
     if config.tip_min_sats > config.tip_max_sats:
         raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
     if config.admin_mail and not config.smtp_url:
@@ -450,6 +469,15 @@ def _make_directory(instance: Path) -> None:
         instance.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{instance} cannot be made for our data: {error.strerror}") from error
+
+
+def _check_currency(config: Config) -> None:
+    sources = {"FIAT_RATE": config.fiat_rate, "FIAT_RATE_URL": config.fiat_rate_url}
+    if config.fiat and not any(sources.values()):
+        raise ConfigError("FIAT needs FIAT_RATE or FIAT_RATE_URL")
+    for name, source in sources.items():
+        if source and not config.fiat:
+            raise ConfigError(f"{name} needs FIAT, the currency that it is of")
 
 
 def _check_prices(config: Config) -> None:

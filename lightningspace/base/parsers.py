@@ -5,6 +5,7 @@ import re
 import ssl
 import unicodedata
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,6 +89,36 @@ def web_address(value: str) -> str:
     if value and not WEB_ADDRESS.fullmatch(value):
         raise ValueError("write the URL of a page, such as https://shop.example/help")
     return value
+
+
+def currency(value: str) -> str:
+    if value and not re.fullmatch("[A-Z]{3}", value):
+        raise ValueError("write the three letters of a currency, such as EUR")
+    return value
+
+
+def rate(value: str) -> Decimal | None:
+    """None without one."""
+    if not value:
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,8})?", value) or not Decimal(value):
+        raise ValueError("write what a bitcoin costs, such as 60000")
+    return Decimal(value)
+
+
+def rate_source(value: str) -> tuple[str, tuple[str, ...]] | None:
+    """The URL to ask, and the keys that lead to the number in its answer; None without one."""
+    if not value:
+        return None
+    url, _, path = value.partition("#")
+    found = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?", url)
+    is_safe = found and (found[1] == "https" or _is_safe_without_tls(found[2]))
+    if not is_safe or not re.fullmatch(r"[A-Za-z0-9_:/-]+(\.[A-Za-z0-9_:/-]+)*", path):
+        raise ValueError(
+            "write an https:// address and, behind a #, the way to the number in its JSON, such as "
+            "https://rates.example/ticker#EUR.last"
+        )
+    return url, tuple(path.split("."))
 
 
 def document(value: str) -> str:

@@ -22,6 +22,7 @@ from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import (
     capacity,
+    currency,
     hostnames,
     invoices,
     order_book,
@@ -172,14 +173,16 @@ def _examples(shop: Shop) -> dict[str, tuple[Terms, int]]:
 def _price(form: PriceForm) -> dict:
     """The price of what the form asks for; None: no such thing is sold."""
     shop = this_shop()
-    sizes = shop.config.space_sizes_mb
+    sizes, rate = shop.config.space_sizes_mb, currency.rate(shop)
+    nothing = {"price_msat": None, "terms": None, "rate": rate}
     if form.space_mb.data not in sizes or form.duration.errors or form.unit.errors:
-        return {"price_msat": None, "terms": None}
+        return nothing
     try:
         form.validate_duration(form.duration)
     except ValueError:
-        return {"price_msat": None, "terms": None}
-    return {"price_msat": shop.prices.price_msat(form.terms()), "terms": form.terms()}
+        return nothing
+    terms = form.terms()
+    return {"price_msat": shop.prices.price_msat(terms), "terms": terms, "rate": rate}
 
 
 def _look_at_name(form: NameForm | OrderForm) -> dict:

@@ -427,3 +427,37 @@ def test_what_waits_is_looked_for_among_the_open_orders_alone(this_shop):
     query, values = order_book.waiting(["a", "b"]).sql()
     plan = models.db.execute_sql(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
     assert "orders_open" in str(plan)
+
+
+# -- in a currency ---------------------------------------------------------------------
+
+
+@with_settings(FIAT="EUR", FIAT_RATE="60000")
+def test_prices_are_shown_in_the_operators_currency_too(client):
+    price = in_words(client.get("/price?space_mb=100&time=3+months").text)
+    assert price.startswith("630 sat for 100 MB, 3 months") and price.endswith("about 0.38 EUR")
+    assert "Prices in sat; 1 000 sat are about 0.60 EUR Space" in in_words(client.get("/").text)
+    assert in_words(client.get("/price?space_mb=100&time=1+day").text).endswith(
+        "less than 0.01 EUR"
+    )
+    assert "EUR" not in client.get("/price?space_mb=100&time=other&duration=0").text
+
+
+@with_settings(FIAT="EUR", FIAT_RATE_URL="https://rates.example/#EUR")
+def test_the_time_of_the_rate_is_shown(client):
+    assert "EUR" not in client.get("/").text
+    with models.transaction():
+        models.set_fact("price of a bitcoin in EUR", f"{clock.now()} 60000")
+    said = f"about 0.38 EUR, at the rate of {clock.clock_time(clock.now())[:-6]}"
+    assert said in in_words(client.get("/").text)
+
+
+@with_settings(FIAT="ZWL", FIAT_RATE="999999999999.99999999", PRICE_MSAT_PER_DAY="10000000000")
+def test_large_amounts_of_a_currency_can_be_read(client):
+    assert "about 9 000 001 800 000.00 ZWL" in in_words(
+        client.get("/price?space_mb=100&time=3+months").text
+    )
+
+
+def test_no_currency_is_shown_unless_one_is_set(client):
+    assert "about" not in in_words(client.get("/price?space_mb=100&time=3+months").text)

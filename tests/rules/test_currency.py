@@ -1,0 +1,223 @@
+"""Prices in another currency: only while somebody who is asked tells the truth, lately."""
+
+import json
+import threading
+import time
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lightningspace.base import models
+from lightningspace.base.models import Fact
+from lightningspace.outside import rates
+from lightningspace.rules import currency
+from tests.conftest import eventually, with_settings
+
+HOUR = 60 * 60
+
+
+class Source(ThreadingHTTPServer):
+    """Somebody who tells rates. `answer`: what is sent, in parts; `status`: with which status."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.asked, self.status = 0, 200
+        self.answer: list[bytes] = []
+        super().__init__(("127.0.0.1", 0), Telling)
+
+    def says(self, said: object) -> None:
+        self.answer = [said if isinstance(said, bytes) else json.dumps(said).encode()]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/ticker"
+
+
+class Telling(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked += 1
+        self.send_response(self.server.status)
+        self.send_header("Location", f"{self.server.url}?again")
+        self.end_headers()
+        for part in self.server.answer:
+            self.wfile.write(part)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def source():
+    told = Source()
+    told.says({"EUR": {"last": 60000.5}})
+    serving = threading.Thread(target=told.serve_forever)
+    serving.start()
+    yield told
+    told.shutdown()
+    serving.join()
+    told.server_close()
+
+
+@pytest.fixture
+def asking(source, more_settings):
+    """Settings of a shop that asks the source."""
+    more_settings |= {"FIAT": "EUR", "FIAT_RATE_URL": f"{source.url}#EUR.last"}
+
+
+with_source = pytest.mark.usefixtures("asking")
+
+
+# -- the source ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "rate"),
+    [
+        ({"EUR": {"last": 60000.5}}, "EUR.last", "60000.5"),
+        ({"EUR": {"last": "60000.50"}}, "EUR.last", "60000.50"),
+        ({"result": {"XXBTZEUR": {"c": ["60000.1", "1"]}}}, "result.XXBTZEUR.c.0", "60000.1"),
+        ({"rate": 60000}, "rate", "60000"),
+        ([{"rate": 1}], "0.rate", "1"),
+    ],
+)
+def test_the_number_at_the_end_of_the_way_is_the_rate(source, said, path, rate):
+    source.says(said)
+    assert rates.fetch(source.url, tuple(path.split("."))) == Decimal(rate)
+
+
+LIES = {
+    "negative": -60000,
+    "nothing": 0,
+    "tiny": 1e-9,
+    "enormous": 10**13,
+    "endless": b'{"EUR": {"last": Infinity}}',
+    "not a number": b'{"EUR": {"last": NaN}}',
+    "with an exponent": b'{"EUR": {"last": 1e999999999}}',
+    "text": "sixty",
+    "foreign digits": "٦٠٠٠٠",
+    "true": True,
+    "null": None,
+    "a list": [60000],
+    "another object": {"EUR": 60000},
+    "HTML": b"<!doctype html><title>Log in</title>",
+    "no text": b"\xff\xfe\0",
+    "empty": b"",
+    "deep": b"[" * 100_000,
+    "cut off": b'{"EUR": {"last": 600',
+    "huge": b" " * 300_000 + b'{"EUR": {"last": 60000}}',
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_source_that_lies_gives_no_rate(source, lie):
+    said = LIES[lie]
+    source.says(said if isinstance(said, bytes) else {"EUR": {"last": said}})
+    with pytest.raises(rates.RateError):
+        rates.fetch(source.url, ("EUR", "last"))
+
+
+@pytest.mark.parametrize("path", ["USD.last", "EUR", "EUR.last.0", "EUR.0", "0"])
+def test_a_way_that_leads_nowhere_gives_no_rate(source, path):
+    with pytest.raises(rates.RateError, match="no number at"):
+        rates.fetch(source.url, tuple(path.split(".")))
+
+
+@pytest.mark.parametrize("status", [301, 302, 404, 429, 500])
+def test_only_a_good_answer_counts_and_nobody_is_sent_elsewhere(source, status):
+    source.status = status
+    with pytest.raises(rates.RateError, match=str(status)):
+        rates.fetch(source.url, ("EUR", "last"))
+    assert source.asked == 1
+
+
+def test_nobody_there_gives_no_rate():
+    with pytest.raises(rates.RateError):
+        rates.fetch("http://127.0.0.1:1/", ("EUR",))
+
+
+def test_a_source_that_dribbles_is_cut_off(source):
+
+    def slowly():
+        while True:
+            yield b" "
+            time.sleep(0.05)
+
+    source.answer = slowly()
+    started = time.monotonic()
+    with pytest.raises(rates.RateError):
+        rates.fetch(source.url, ("EUR", "last"), seconds=0.5)
+    assert time.monotonic() - started < rates.CALL_SECONDS / 2
+
+
+# -- what is shown ---------------------------------------------------------------------
+
+
+@with_source
+def test_a_rate_is_asked_for_every_ten_minutes(this_shop, source, time_machine):
+    assert currency.rate(this_shop) is None
+    for _ in range(3):
+        currency.look(this_shop)
+    assert source.asked == 1
+    assert currency.rate(this_shop).of(630_000) == Decimal("0.37800315")
+    time_machine.forward(10 * 60)
+    source.says({"EUR": {"last": 50000}})
+    currency.look(this_shop)
+    assert source.asked == 2
+    assert currency.rate(this_shop).per_bitcoin == 50000
+
+
+@with_source
+def test_the_worker_asks_for_it(this_shop, at_work):
+    eventually(lambda: currency.rate(this_shop))
+
+
+@pytest.fixture
+def failing(source):
+    source.status = 500
+
+
+@with_source
+def test_the_worker_says_in_one_line_that_it_got_none(failing, at_work, caplog):
+    eventually(lambda: "the source of the rate answered 500" in caplog.text)
+    assert "Traceback" not in caplog.text
+
+
+@with_source
+def test_a_rate_is_shown_for_six_hours(this_shop, source, time_machine):
+    currency.look(this_shop)
+    source.says("<html>")
+    time_machine.forward(6 * HOUR - 1)
+    with pytest.raises(rates.RateError):
+        currency.look(this_shop)
+    assert currency.rate(this_shop)
+    time_machine.forward(1)
+    assert currency.rate(this_shop) is None
+
+
+@with_source
+def test_a_rate_that_a_clock_has_dated_ahead_is_not_shown(this_shop, time_machine):
+    currency.look(this_shop)
+    time_machine.forward(-HOUR)
+    assert currency.rate(this_shop) is None
+    currency.look(this_shop)
+    assert currency.rate(this_shop)
+
+
+@with_source
+def test_the_rate_of_another_currency_is_not_taken(this_shop):
+    with models.transaction():
+        models.set_fact(currency.FACT.format(currency="USD"), "1 1")
+    assert currency.rate(this_shop) is None
+
+
+@with_settings(FIAT="EUR", FIAT_RATE="60000")
+def test_a_fixed_rate_has_no_time(this_shop):
+    assert currency.rate(this_shop) == currency.Rate("EUR", Decimal(60000), None)
+    currency.look(this_shop)
+    assert not Fact.select().where(Fact.name.startswith("price of")).exists()
+
+
+def test_without_a_currency_none_is_shown(this_shop):
+    assert currency.rate(this_shop) is None
