@@ -993,7 +993,7 @@ def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker)
     assert answer.status_code == 503
     assert "This is cancelled as soon as it does" in answer.text
     for page in (answer.text, client.get(link).text):
-        assert "Please pay this invoice no more" in page
+        assert "Please do not pay it any more" in page
         assert "lnbc" not in page and "bolt11" not in page
     node.up()
     worker.tidy()
