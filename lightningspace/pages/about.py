@@ -5,6 +5,8 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace.base import markdown
 from lightningspace.base.config import Config
+from lightningspace.base.prices import DAY
+from lightningspace.rules import domains, outbox, payments, sessions, stored
 from lightningspace.shop import this_shop
 
 blueprint = Blueprint("about", __name__)
@@ -33,7 +35,22 @@ def terms():
 
 @blueprint.get("/privacy")
 def privacy():
-    return render_template("about/privacy.html", own=markdown.html(this_shop().config.privacy_file))
+    config = this_shop().config
+    return render_template(
+        "about/privacy.html",
+        own=markdown.html(config.privacy_file),
+        groups=stored.by_group(),
+        base_domain=config.base_domain,
+        sends_mail=bool(config.smtp_url),
+        days={
+            "session": sessions.LASTS_SECONDS // DAY,
+            "name": config.name_quarantine_days,
+            "claim": domains.CLAIM_SECONDS // DAY,
+            "lost": domains.LOST_SECONDS // DAY,
+            "mail": outbox.GIVE_UP_SECONDS // DAY,
+            "doubtful": payments.DOUBTFUL_SECONDS // DAY,
+        },
+    )
 
 
 @blueprint.get("/imprint")

@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from markupsafe import escape
 
 from lightningspace.base.config import ConfigError, from_env
+from lightningspace.rules.stored import STORED, Group
+from tests.conftest import with_settings
 
 TRICKY = """\
 # Who we are
@@ -69,6 +72,21 @@ def test_what_the_operator_has_written_is_shown_as_text(written, client):
         assert "<img src=x" not in page and 'href="javascript:' not in page
         assert '<a href="https://ada.example/">fine</a>' in page
         assert "<td>1</td>" in page
+
+
+@with_settings(NAME_QUARANTINE_DAYS="7")
+def test_the_privacy_page_tells_what_is_stored_and_until_when(client):
+    page = " ".join(client.get("/privacy").text.split())
+    for group in Group:
+        assert f"<h2>{group}</h2>" in page
+    assert all(escape(entry.what) in page for entry in STORED)
+    assert "Deleted: 7 days after the hosting was deleted." in page
+    assert page.count("Deleted: ") == len(STORED) and "Deleted: <" not in page
+
+
+def test_what_is_stored_comes_after_the_operators_own_text(written, client):
+    page = client.get("/privacy").text
+    assert page.index("Our privacy") < page.index("What we know about you")
 
 
 def test_the_terms_follow_the_settings(client):

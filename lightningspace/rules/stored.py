@@ -1,0 +1,383 @@
+"""All that the shop stores, in plain words: what it is, why, and when it is deleted.
+
+A test holds this table against schema.sql: a new column needs its place here. The privacy page
+shows it to everybody.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """What an entry belongs to, as visitors see it; in this order."""
+
+    HOSTING = "Your hosting"
+    PAYMENTS = "Orders and payments"
+    LOGINS = "Logins"
+    TIPS = "Tips"
+    MAIL = "Mails from us"
+    DOMAINS = "Your domains"
+    SHOP = "The shop itself"
+
+
+class Until(StrEnum):
+    """When an entry is deleted; templates/about/_until.html says it in words."""
+
+    HOSTING = "hosting"
+    NAME_RESTED = "name rested"
+    NAME_PAID = "name paid"
+    NAME_NOT_HELD = "name not held"
+    ADDRESS_REMOVED = "address removed"
+    PASSWORD_NOTED = "password noted"
+    PASSWORD_APPLIED = "password applied"
+    LOGGED_OUT = "logged out"
+    REVOKED = "revoked"
+    REMOVED = "removed"
+    UNPROVEN = "unproven"
+    MAIL_SENT = "mail sent"
+    A_DAY = "a day"
+    ORDER_OVER = "order over"
+    INVOICE_OVER = "invoice over"
+    DETACHED = "detached"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Some columns that are one thing to people. `columns`: by table, with blanks between them.
+
+    `is_shown` False: even its owner is only told that it is there, for whoever sees it could use
+    it, or it is about the operator's servers.
+    """
+
+    group: Group
+    what: str
+    why: str
+    until: Until
+    columns: dict[str, str]
+    is_shown: bool = True
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Each of its columns, with its table."""
+        return [(table, name) for table, names in self.columns.items() for name in names.split()]
+
+
+STORED = (
+    # -- the hosting -----------------------------------------------------------------
+    Entry(
+        Group.HOSTING,
+        "Its name, and a random number that stands for it",
+        "They are its address and your login, and tell whose everything else here is.",
+        Until.HOSTING,
+        {
+            "accounts": "id username",
+            "tokens": "account_id",
+            "sessions": "account_id",
+            "services": "account_id",
+            "domains": "account_id",
+            "notices": "account_id",
+        },
+    ),
+    Entry(
+        Group.HOSTING,
+        "Its size and its server",
+        "To give you what you bought.",
+        Until.HOSTING,
+        {"accounts": "server_id space_mb extra_addresses extra_domains"},
+    ),
+    Entry(
+        Group.HOSTING,
+        "What you have paid in total, what is left of it, and until when it lasts",
+        "To know when your time is over.",
+        Until.HOSTING,
+        {
+            "accounts": "opened_at ready_at expires_at valued_at value_msat credit_msat paid_msat"
+            " unpaid_seconds began_at kept_until"
+        },
+    ),
+    Entry(
+        Group.HOSTING,
+        "Whether it is switched off, blocked or being closed, and why",
+        "So that it is off and on when it should be, and you are told.",
+        Until.HOSTING,
+        {
+            "accounts": "calendar_at last_call_at suspended_at blocked_at blocked_reason closing_at"
+            " deleting_at"
+        },
+    ),
+    Entry(
+        Group.HOSTING,
+        "What it consists of, with the settings: its site, users, database, mailboxes, forwards",
+        "The server is set up by this.",
+        Until.REMOVED,
+        {"services": "kind name settings active gone note"},
+    ),
+    Entry(
+        Group.HOSTING,
+        "How much of its space is used",
+        "To show it to you, and to know whether a smaller size would do.",
+        Until.HOSTING,
+        {"accounts": "used_site_mb used_database_mb used_mail_mb used_at usage_at"},
+    ),
+    Entry(
+        Group.HOSTING,
+        "How far the server has followed each change",
+        "To show you how things stand, and to try again what failed.",
+        Until.REMOVED,
+        {
+            "accounts": "revision reconcile_at leased_until leases",
+            "services": "revision applied_revision applied_at panel_id permanent tries tried_at"
+            " failed_since certificate_asked_at certificate_asks",
+        },
+    ),
+    Entry(
+        Group.HOSTING,
+        "What the server answered when a change failed, and which program of ours is at work on it",
+        "For the operator, to mend it.",
+        Until.REMOVED,
+        {"accounts": "leased_by", "services": "error"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.HOSTING,
+        "The name of a hosting that was deleted, as a keyed hash, and its first payment's hash",
+        "Nobody else gets the name while others may still write to you; your receipt does.",
+        Until.NAME_RESTED,
+        {"resting_names": "name_hash until payment_hash receipt_epoch"},
+        is_shown=False,
+    ),
+    # -- orders and payments ---------------------------------------------------------
+    Entry(
+        Group.PAYMENTS,
+        "Each order: what was ordered, at which price, when, and until when it could be paid",
+        "To give you what you pay for. Paid ones are the shop's books.",
+        Until.ORDER_OVER,
+        {
+            "orders": "kind space_mb extra_addresses extra_domains duration unit amount_msat"
+            " placed_at expires_at cancelled_at withdrawn_at missing_at released_at redeemed_at"
+        },
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "Each payment: when, how much, its hash, our node that received it, and what it bought",
+        "So that it counts, and counts once. It does not say who paid: we do not know.",
+        Until.NEVER,
+        {
+            "orders": "payment_hash paid_at node_id pay_index received_msat applied_at"
+            " bought_seconds ends_at bought_credit_msat is_late",
+        },
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "Which hosting an order or a payment is for, and the name that you asked for",
+        "To show you what you have paid.",
+        Until.DETACHED,
+        {"orders": "account_id username"},
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "The secret number of an order, the hash of its invoice, and whose rights it carries",
+        "The order is found by it, and your wallet can prove that you paid.",
+        Until.ORDER_OVER,
+        {"orders": "token invoice_hash holder receipt_epoch"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "The text of its invoice",
+        "To show it to you while it can be paid. Wallets that pay a Lightning Address may ask for"
+        " it later as well.",
+        Until.INVOICE_OVER,
+        {"orders": "bolt11"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "Keyed hashes of the browser that ordered and of what was typed in the form",
+        "So that only that browser gets in, and a form sent twice is one order.",
+        Until.DETACHED,
+        {"orders": "browser asked attempt"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "A keyed hash of the network that holds a name which is not paid for yet",
+        "So that nobody holds many names for nothing.",
+        Until.NAME_PAID,
+        {"accounts": "held_by"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "A keyed hash of that name and that network",
+        "So that nobody holds one name for ever without paying.",
+        Until.NAME_NOT_HELD,
+        {"orders": "held_name"},
+        is_shown=False,
+    ),
+    # -- logins ----------------------------------------------------------------------
+    Entry(
+        Group.LOGINS,
+        "Your login password, as a hash (scrypt)",
+        "To compare what is typed with it. Nobody can read the password from it.",
+        Until.HOSTING,
+        {"accounts": "password_hash"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.LOGINS,
+        "The password that you chose when you ordered or that we made up, encrypted",
+        "To set up the services with it, and to show you one that we made up.",
+        Until.PASSWORD_NOTED,
+        {"accounts": "password_sealed", "services": "own_password_sealed"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.LOGINS,
+        "A new password for a service, encrypted",
+        "To tell it to the server.",
+        Until.PASSWORD_APPLIED,
+        {"services": "password_sealed"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.LOGINS,
+        "Each browser that is logged in: since when, when last used to the hour, and when and how"
+        " you last proved that it is you",
+        "To keep you logged in, and to show you who else is. No address, no kind of browser.",
+        Until.LOGGED_OUT,
+        {"sessions": "begun_at used_at proved_at by_receipt"},
+    ),
+    Entry(
+        Group.LOGINS,
+        "A hash of what that browser's cookie holds",
+        "The cookie is recognised by it.",
+        Until.LOGGED_OUT,
+        {"sessions": "id"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.LOGINS,
+        "Each token that you handed out: its name, what it allows, when it was made, until when",
+        "So that it works, and you can revoke it.",
+        Until.REVOKED,
+        {"tokens": "name capabilities valid_until made_at"},
+    ),
+    Entry(
+        Group.LOGINS,
+        "The number in that token",
+        "It is recognised by it. The token itself is not stored.",
+        Until.REVOKED,
+        {"tokens": "id"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.LOGINS,
+        "How often every login was ended, whether a password or receipt was ever used, whether the"
+        " wallet that paid may log in, and when it asked to",
+        "So that old receipts end, and you are asked before the wallet's history lets anybody in.",
+        Until.HOSTING,
+        {"accounts": "session_epoch receipt_epoch entered_at wallet_recovers recovery_asked_at"},
+    ),
+    # -- tips ------------------------------------------------------------------------
+    Entry(
+        Group.TIPS,
+        "Which ways of tipping are open, and what very small tips add up to",
+        "You decide it on the page of tips.",
+        Until.HOSTING,
+        {"accounts": "tips_page tips_address tips_offer tips_show_end small_tips small_tips_msat"},
+    ),
+    Entry(
+        Group.TIPS,
+        "The message that came with a tip, and when you hid it",
+        "Only the owner of the site sees it. Who wrote it, we do not know.",
+        Until.DETACHED,
+        {"orders": "message hidden_at"},
+    ),
+    Entry(
+        Group.TIPS,
+        "By which way a payment came, and to which offer",
+        "To list tips apart from what you paid yourself.",
+        Until.NEVER,
+        {"orders": "door offer_id"},
+    ),
+    Entry(
+        Group.TIPS,
+        "Your BOLT 12 offer, which has your site's name in it, and whether it is on",
+        "Wallets pay to it. It is switched off with the hosting, and its text stays, so that a late"
+        " payment is known for what it is.",
+        Until.NEVER,
+        {"offers": "id account_id bolt12 is_active is_due revision held_until"},
+    ),
+    # -- mails -----------------------------------------------------------------------
+    Entry(
+        Group.MAIL,
+        "Your e-mail address, if you gave one, and whether it is confirmed",
+        "For reminders before your time ends, and a warning if someone tries to take over.",
+        Until.ADDRESS_REMOVED,
+        {"accounts": "email email_waits email_epoch"},
+    ),
+    Entry(
+        Group.MAIL,
+        "That a mail was written to you: what about, when, and when it was sent",
+        "So that it is written once.",
+        Until.HOSTING,
+        {"notices": "kind about channel written_at try_at tries sent_at"},
+    ),
+    Entry(
+        Group.MAIL,
+        "Whom that mail goes to, and its subject",
+        "To send it.",
+        Until.MAIL_SENT,
+        {"notices": "recipient subject"},
+    ),
+    Entry(
+        Group.MAIL,
+        "Its text with its links, and what the mail server answered",
+        "To send it.",
+        Until.MAIL_SENT,
+        {"notices": "body unsubscribe error"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.MAIL,
+        "Keyed hashes of whom we wrote to",
+        "So that nobody gets more than a few mails a day.",
+        Until.A_DAY,
+        {"mail_places": "for_whom number taken_at"},
+        is_shown=False,
+    ),
+    # -- domains ---------------------------------------------------------------------
+    Entry(
+        Group.DOMAINS,
+        "Each domain that you use here, what its records said, and when we looked",
+        "To see that it is yours, and to make it work.",
+        Until.UNPROVEN,
+        {
+            "domains": "name added_at look_at asked_at looked_at verified_at missing_at wants_mail"
+            " has_mx mx_missing_at problem"
+        },
+    ),
+    # -- nobody's --------------------------------------------------------------------
+    Entry(
+        Group.SHOP,
+        "The servers, the last payment read from the node, and single facts, such as when the"
+        " worker last ran",
+        "To run the shop. There is nothing of a customer in it.",
+        Until.NEVER,
+        {
+            "servers": "id capacity_mb php_versions php_at",
+            "cursors": "node_id pay_index payment_hash",
+            "facts": "name value",
+        },
+        is_shown=False,
+    ),
+)
+
+ENTRY_OF = {name: entry for entry in STORED for name in entry.names}
+
+
+def by_group() -> dict[Group, list[Entry]]:
+    """The entries of each group, in its order."""
+    return {group: [each for each in STORED if each.group == group] for group in Group}
