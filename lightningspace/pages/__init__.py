@@ -6,6 +6,7 @@ from lightningspace.pages import (
     account,
     control,
     domains,
+    known,
     login,
     mail,
     money,
@@ -17,4 +18,4 @@ from lightningspace.pages import (
 )
 
 PARTS = (orders, login, tip, reminders, control, account, settings, mail, domains, tips, money)
-PARTS += (access, about)
+PARTS += (access, known, about)

@@ -42,7 +42,7 @@ class Until(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """Some columns that are one thing to people. `columns`: by table, with blanks between them.
 

@@ -12,6 +12,8 @@ from tests.conftest import enter, place_order
 
 DOMAIN, ADDRESS = "bella.example", "info@alice.shop.test"
 FRAGMENTS = (
+    "/account/known",
+    "/account/known/file",
     "/account/status",
     "/account/tips/jar",
     "/account/mail/addresses",

@@ -121,6 +121,9 @@ VALUES = {
 }
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
+    # The last parts of the mails, the orders, and the tips.
+    "known.known_rows": ["", "?after=6-99900", "?after=7-99900", "?after=11-33000"],
+    "known.known_file": ["", "?after=6-99500", "?after=7-99500", "?after=11-33000"],
     "money.payments": ["", "?before=tip90000"],
     "tips.tips": ["", "?before=tip90000"],
     "api_payments.orders": ["", "?before=extension90000"],
