@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from flask import Flask, render_template, request
 from flask.sessions import SecureCookieSessionInterface
-from flask_wtf.csrf import CSRFProtect
 from peewee import InterfaceError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -24,6 +23,7 @@ from lightningspace.pages import about, files
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
 from lightningspace.visitors import compression, forms, logins, readers
+from lightningspace.visitors.csrf import Protection
 from lightningspace.visitors.limits import Limits, Unusable
 
 ROOT = Path(__file__).parent
@@ -40,7 +40,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-csrf = CSRFProtect()
+csrf = Protection()
 
 
 class Part(BaseConverter):

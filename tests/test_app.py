@@ -4,6 +4,7 @@ import re
 
 import pytest
 from flask import abort
+from flask.testing import FlaskClient
 from werkzeug.exceptions import default_exceptions
 
 from app import sats
@@ -12,7 +13,18 @@ from lightningspace.base.clock import clock_time, iso_time, span
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import orders
 from lightningspace.visitors import logins, networks
-from tests.conftest import csrf_token, filled_form, log_in, place_order, wish, with_settings, work
+from tests.conftest import (
+    at_once,
+    csrf_token,
+    filled_form,
+    form_id,
+    log_in,
+    order_form,
+    place_order,
+    wish,
+    with_settings,
+    work,
+)
 
 https = with_settings(PUBLIC_URL="https://localhost")
 
@@ -252,8 +264,8 @@ def test_forms_work_where_a_web_server_hides_the_origin(secure_client):
         assert secure_client.post("/orders", data=form, headers=headers).status_code == status
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"}
     assert secure_client.post("/orders", data=form, headers=headers).status_code == 400
-    del form["csrf_token"]
     headers["Origin"] = "null"
+    form["csrf_token"] = "x"
     assert secure_client.post("/orders", data=form, headers=headers).status_code == 400
 
 
@@ -282,6 +294,112 @@ def test_the_cookie_over_http_is_out_of_reach_of_scripts_and_other_sites(client)
     cookie = client.get("/").headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
+
+
+class Browser(FlaskClient):
+    """A browser of today: it says which site each of its requests comes from."""
+
+    site = "same-origin"
+
+    def open(self, *args, headers=None, **kwargs):
+        return super().open(
+            *args, headers={"Sec-Fetch-Site": self.site} | (headers or {}), **kwargs
+        )
+
+
+@pytest.fixture
+def browser(app):
+    return Browser(app, app.response_class)
+
+
+def order_of(page: str, **fields) -> dict[str, str]:
+    """The front page's form without a token, for it has none."""
+    assert re.search(r'name="csrf_token"[^>]*value=""', page)
+    form = {"form_id": form_id(page), "space_mb": "100", "duration": "3", "unit": "months"}
+    return form | fields
+
+
+def test_who_only_looks_gets_no_cookie(browser, alice, this_shop):
+    order = orders.place(this_shop, wish())
+    browser.site = "none"
+    for path in ("/", "/login", "/terms", "/privacy", "/tip/alice", "/nothing", "/account"):
+        assert "Set-Cookie" not in browser.get(path).headers, path
+    assert "Set-Cookie" not in browser.get(f"/orders/{order.token}").headers
+    browser.site = "same-origin"
+    wrong = browser.post("/orders", data={"duration": "x"})
+    assert wrong.status_code == 400 and "Set-Cookie" not in wrong.headers
+
+
+def test_an_order_brings_the_cookie(browser):
+    placed = browser.post("/orders", data=order_of(browser.get("/").text))
+    assert "Expires=" in placed.headers["Set-Cookie"]
+    link = f"/orders/{Order.get().token}"
+    assert placed.location == f"/cookie?then={link}"
+    assert browser.get(placed.location).location == link
+    assert "Cancel" in browser.get(link).text
+
+
+def test_so_do_a_tip_and_a_login(browser, app, alice):
+    page = browser.get("/tip/alice").text
+    tip = browser.post("/tip/alice", data={"sats": "100", "form_id": form_id(page)})
+    assert "Expires=" in tip.headers["Set-Cookie"]
+    other = Browser(app, app.response_class)
+    other.get("/login")
+    entered = other.post("/login", data={"username": "alice", "password": "correct horse"})
+    assert entered.location == "/cookie?then=/account"
+    assert other.get(entered.location, follow_redirects=True).status_code == 200
+
+
+def test_a_double_click_before_the_first_cookie_is_one_order(browser, app):
+    form = order_of(browser.get("/").text, username="alice")
+    window = Browser(app, app.response_class)
+    answers = at_once(*(lambda c=c: c.post("/orders", data=form) for c in (browser, window)))
+    link = f"/orders/{Order.get().token}"
+    assert {answer.location for answer in answers} == {f"/cookie?then={link}"}
+    assert all("Cancel" in each.get(link).text for each in (browser, window))
+
+
+def test_a_page_from_before_the_first_cookie_can_still_be_sent(browser):
+    form = order_of(browser.get("/").text)
+    browser.post("/orders", data=order_of(browser.get("/").text))
+    assert browser.post("/orders", data=form).location.startswith("/orders/")
+    assert Order.select().count() == 2
+
+
+def test_a_browser_that_keeps_no_cookie_hears_so_before_it_pays(app):
+    browser = Browser(app, app.response_class, use_cookies=False)
+    placed = browser.post("/orders", data=order_of(browser.get("/").text))
+    told = browser.get(placed.location)
+    assert told.status_code == 400
+    assert "allow cookies" in told.text and "lnbc" not in told.text
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "", "Same-Origin", "ü"])
+def test_without_a_cookie_only_our_own_forms_count(browser, site):
+    form = order_of(browser.get("/").text)
+    browser.site = site
+    assert browser.post("/orders", data=form).status_code == 400
+    assert browser.post("/login", data={"username": "a", "password": "b"}).status_code == 400
+    assert Order.select().count() == 0
+    # And whose header is lost on the way can send the next one.
+    assert csrf_token(browser.get("/").text)
+
+
+def test_a_text_browser_gets_a_cookie_that_ends_with_it(client):
+    page = client.get("/")
+    assert "Expires=" not in page.headers["Set-Cookie"]
+    placed = client.post("/orders", data=order_form(page.text))
+    assert placed.location == f"/orders/{Order.get().token}"
+    assert "Expires=" in placed.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    "then", ["https://evil.example/", "//evil.example", "/account\n", "", "/x"]
+)
+def test_the_look_for_a_cookie_leads_to_pages_of_ours_alone(client, then):
+    client.get("/")
+    answer = client.get("/cookie", query_string={"then": then})
+    assert (answer.status_code, answer.location) == (303, "/")
 
 
 @pytest.mark.each_database

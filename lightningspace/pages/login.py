@@ -1,6 +1,9 @@
 """Logging in: by name and password, by receipt, or by the history of the wallet that paid."""
 
-from flask import Blueprint, Response, redirect, render_template, url_for
+import re
+
+from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from werkzeug.exceptions import BadRequest
 
 from lightningspace.outside import l402
 from lightningspace.rules import hostnames, recovery, sessions, tokens
@@ -11,6 +14,8 @@ from lightningspace.visitors.forms import LoginForm, ReceiptForm, RecoveryForm
 
 blueprint = Blueprint("login", __name__)
 
+# Where a first form leads.
+OWN_PATH = re.compile("/account|/orders/[0-9a-f]{32}")
 FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
 
 
@@ -46,7 +51,16 @@ def log_in():
         form.password.errors = ["This name and password do not belong together."]
         return _login_page(400, form=form)
     logins.log_in(account)
-    return redirect(url_for("account.overview"), 303)
+    return redirect(browsers.onwards(url_for("account.overview")), 303)
+
+
+@blueprint.get("/cookie")
+def cookie():
+    """Go on from a browser's first form, if it has kept what it was given."""
+    if not session:
+        raise BadRequest("This browser keeps no cookie.")
+    then = request.args.get("then", "")
+    return redirect(then if OWN_PATH.fullmatch(then) else url_for("orders.index"), 303)
 
 
 @blueprint.post("/logout")
@@ -71,14 +85,14 @@ def log_in_by_receipt():
         problem = "Its payment has not taken effect yet. Nothing is lost: try again in a minute."
     except l402.Void:
         if _had_a_hosting(shown):
-            return redirect(url_for("orders.index"), 303)
+            return redirect(browsers.onwards(url_for("orders.index")), 303)
         problem = "It counts no more: there is a newer receipt, or its time or hosting is over."
     except l402.Invalid:
         problem = "This is no receipt of a hosting here. Is it complete?"
     else:
         if found.rights.are_whole:
             logins.log_in(found.account, by_receipt=True)
-            return redirect(url_for("account.overview"), 303)
+            return redirect(browsers.onwards(url_for("account.overview")), 303)
         problem = (
             "This token is for programs: it may not do everything, or it has an end. To log in "
             "takes the receipt itself."

@@ -83,10 +83,9 @@ def order_top_up():
     if not is_valid or request.form.get("show") == "price":
         return _extend_page(time_form, 200 if is_valid else 400, top_up=form)
     tip = orders.Tip(form.sats.data * 1000, order_book.Door.OWNER)
+    browser = browsers.browser_id(form.form_id.data)
     try:
-        order = orders.top_up(
-            this_shop(), this_account().id, tip, browsers.browser_id(), form.form_id.data or ""
-        )
+        order = orders.top_up(this_shop(), this_account().id, tip, browser, form.form_id.data or "")
     except Refusal as refused:
         return _extend_page(time_form, *_problem(refused), top_up=form)
     return redirect(url_for("orders.order", token=order.token), 303)
@@ -232,7 +231,7 @@ def _other_size(form: SizeForm) -> dict:
 
 
 def _buyer(form: ExtendForm | ResizeForm) -> orders.Buyer:
-    return orders.Buyer(browsers.browser_id(), form.form_id.data or "")
+    return orders.Buyer(browsers.browser_id(form.form_id.data), form.form_id.data or "")
 
 
 def _selling() -> dict:

@@ -59,7 +59,6 @@ PROGRAM_MB = 500
 
 @blueprint.get("/")
 def index():
-    browsers.browser_id()
     form = _order_form(formdata=None)
     prefill = _price_form()
     if request.args and prefill.validate():
@@ -100,7 +99,7 @@ def place_order():
         form[refused.field].errors = [refused.text]
         return _front_page(form, status=400, own_order=getattr(refused, "token", None))
     session.modified = True  # renews the cookie by which the order knows this browser
-    return redirect(url_for("orders.order", token=order.token), 303)
+    return redirect(browsers.onwards(url_for("orders.order", token=order.token)), 303)
 
 
 @blueprint.get("/orders")
@@ -123,7 +122,7 @@ def _wish(form: OrderForm) -> orders.Wish:
         username=form.username.data or None,
         email=form.email.data or None,
         password=form.password.data or None,
-        browser=browsers.browser_id(),
+        browser=browsers.browser_id(form.form_id.data),
         client=networks.network(),
         form_id=form.form_id.data or "",
         proof=browsers.kept_proof(),

@@ -21,7 +21,6 @@ AMOUNTS = (100, 1_000, 5_000, 21_000, 100_000)
 @blueprint.get("/tip/<username>")
 def tip(username):
     account = _taker(username)
-    browsers.browser_id()
     form = TipForm(tips.bounds(this_shop()), formdata=None)
     prefill = PrefilledAmountForm(tips.bounds(this_shop()), formdata=request.args)
     if request.args and prefill.validate():
@@ -36,10 +35,9 @@ def give_tip(username):
     if account.last_call_at or not form.validate_on_submit():
         return _tip_page(account, form, 409 if account.last_call_at else 400)
     given = orders.Tip(form.sats.data * 1000, Door.PAGE, messages.cleaned(form.message.data))
+    browser = browsers.browser_id(form.form_id.data)
     try:
-        order = orders.top_up(
-            this_shop(), account.id, given, browsers.browser_id(), form.form_id.data or ""
-        )
+        order = orders.top_up(this_shop(), account.id, given, browser, form.form_id.data or "")
     except quotes.NotForSale:  # it was closed or blocked, or had its last call, since we looked
         return _tip_page(_taker(username), form, 409)
     except Refusal as refused:

@@ -1,8 +1,9 @@
 """Which browser a request comes from, and what it has ordered, shown and logged in to."""
 
+import re
 import secrets
 
-from flask import session
+from flask import current_app, request, session, url_for
 
 from lightningspace.base import models, names
 from lightningspace.base.models import Account, Order
@@ -33,12 +34,27 @@ def note_known(account: Account) -> None:
     session["known"] = [mac, *others][:KNOWN_MAX]
 
 
-def browser_id() -> str:
-    """A keyed hash that identifies this browser; the first call gives it its cookie."""
+def browser_id(form_id: str | None) -> str:
+    """A keyed hash that identifies this browser; the first call gives it its cookie.
+
+    It comes from the form that was sent, if that is one of ours, and from what the session has had
+    of ours: sent twice at once, as by a double click, it is still one browser.
+    """
     if "browser" not in session:
-        session["browser"] = secrets.token_hex(16)
-        session.permanent = True
+        is_ours = re.fullmatch("[0-9a-f]{32}", form_id or "")
+        had = session.get("csrf_token", "")
+        of_form = is_ours and this_shop().vault.mac("browser of a form", had, form_id)
+        session["browser"] = of_form or secrets.token_hex(16)
+    session.permanent = True
     return this_shop().vault.mac("browser", session["browser"])
+
+
+def onwards(path: str) -> str:
+    """Where to lead a browser that has got something to keep: to `path`, by way of a look whether
+    it does keep it if this is its first cookie.
+    """
+    has_one = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+    return path if has_one else url_for("login.cookie", then=path)
 
 
 def new_form_id() -> str:

@@ -37,7 +37,7 @@ from lightningspace.base.prices import (
     Terms,
 )
 from lightningspace.outside import l402, lnurl
-from lightningspace.visitors import authorization
+from lightningspace.visitors import authorization, csrf
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
 # The times that the front page offers at a click, as they are called there.
@@ -108,6 +108,8 @@ class WholeNumberField(IntegerField):
 
 class Form(FlaskForm):
     class Meta(FlaskForm.Meta):
+        csrf_class = csrf.Token
+
         def wrap_formdata(self, form, formdata):
             # Only typed text: FlaskForm would also take uploaded files and JSON of any type.
             if formdata is None or isinstance(formdata, MultiDict):
@@ -197,7 +199,7 @@ class OrderForm(TermsForm):
         render_kw={"autocomplete": "new-password"},
     )
     # One rendered form makes one order, however often it is sent.
-    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+    form_id = HiddenField(default=lambda: secrets.token_hex(16))
 
     def validate_username(self, field):
         if not names.RULE.fullmatch(field.data):
@@ -490,7 +492,7 @@ class PrefilledTimeForm(TimeForm):
 
 class ExtendForm(TimeForm):
     # One rendered form makes one order, however often it is sent.
-    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+    form_id = HiddenField(default=lambda: secrets.token_hex(16))
 
     def time_is_valid(self) -> bool:
         """Check only the time, for whoever only asks for the price."""
@@ -520,7 +522,7 @@ class PrefilledAmountForm(AmountForm):
 
 
 class TopUpForm(AmountForm):
-    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+    form_id = HiddenField(default=lambda: secrets.token_hex(16))
 
 
 class TipForm(TopUpForm):
@@ -649,7 +651,7 @@ class PrefilledSizeForm(SizeForm):
 
 
 class ResizeForm(SizeForm):
-    form_id = HiddenField(default=lambda: secrets.token_hex(8))
+    form_id = HiddenField(default=lambda: secrets.token_hex(16))
 
 
 class ServicePasswordForm(Form):

@@ -20,6 +20,7 @@ NOT_SHOWN = {
     *("orders.reopened_form", "orders.reopened_cancelling"),
     *("access.receipt_file", "access.next_receipt_file"),
     *("reminders.confirm_reminders", "reminders.stop_reminders"),
+    "login.cookie",
     "static",
 }
 
