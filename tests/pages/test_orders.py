@@ -195,7 +195,7 @@ def test_title_heading_and_icon_follow_the_state_on_page_and_fragment(state, rea
     link = reach(state)
     page, status = other.get(link).text, other.get(f"{link}/status").text
     assert title_of(page) == title_of(status) == heading_of(page) == heading_of(status)
-    icons = [re.search(r'rel="icon" href="/static/(\w+).svg"', text) for text in (page, status)]
+    icons = [re.search(r'rel="icon" href="/static/(\w+)-', text) for text in (page, status)]
     icon = ICONS.get(state, "paid" if state == "failing" else "over")
     assert icons[0][1] == icon
     assert (state == "unpaid" and icons[1] is None) or icons[1][1] == icon
