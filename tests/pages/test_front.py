@@ -17,6 +17,7 @@ from tests.conftest import (
     form_id,
     place_order,
     record_payments,
+    with_mail,
     with_settings,
 )
 
@@ -244,6 +245,18 @@ def test_name_and_password_can_stay_closed(client):
 def test_what_was_typed_there_is_in_sight(client, typed):
     page = place_order(client, duration="0", **typed).text
     assert "<details open>\n    <summary>Choose name" in page
+
+
+def test_who_sends_no_mail_asks_for_no_address(client):
+    page = client.get("/").text
+    assert 'name="email"' not in page and "remind" not in page
+
+
+@with_mail
+def test_who_sends_mail_says_what_for(client):
+    page = in_words(client.get("/").text)
+    assert "For reminders before your time ends, and a warning if someone tries" in page
+    assert "Before that we remind you, if you gave an e-mail address" in page
 
 
 def test_a_password_that_has_to_be_typed_again_is_said_to_be_so(client):

@@ -32,6 +32,7 @@ from tests.conftest import (
     opened,
     record_payments,
     with_ftp,
+    with_mail,
     work,
 )
 
@@ -221,6 +222,7 @@ def assert_shows_credentials(page, username: str, password: str) -> None:
 # -- buying --------------------------------------------------------------------------
 
 
+@with_mail
 def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     panel.delays["*"] = 0.1
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
@@ -256,6 +258,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     visitor.assert_clean()
 
 
+@with_mail
 def test_what_becomes_of_a_name_is_shown_while_it_is_typed(visit, alice):
     visitor = visit()
     page = visitor.page
