@@ -9,6 +9,7 @@ from peewee import fn
 from lightningspace.base.models import Account, Server
 from lightningspace.shop import Shop
 
+# So many hostings of the largest size are few.
 FEW = 10
 
 

@@ -107,7 +107,9 @@ def test_what_htaccess_may_do_depends_on_the_walls(client, said):
 
 
 def test_money_back_is_a_question_of_the_terms(client):
-    assert "No, payments cannot be refunded." in client.get("/").text
+    page = in_words(client.get("/").text)
+    assert "nothing is charged but what you pay. Payments cannot be refunded." in page
+    assert "No, payments cannot be refunded." in page
 
 
 @with_settings(TERMS_FILE=str(ROOT / "LICENSE"))
