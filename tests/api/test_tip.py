@@ -2,6 +2,7 @@
 
 import pytest
 
+from lightningspace.base import qr
 from lightningspace.base.clock import from_iso
 from lightningspace.base.models import Account, Order
 from lightningspace.outside import l402
@@ -79,11 +80,9 @@ def test_a_tip_is_asked_for_paid_and_watched(give, look, wallet, worker, alice):
     assert preimage not in str(paid)
 
 
-def test_the_qr_code_is_of_the_invoice_in_capitals(give, app):
+def test_the_qr_code_is_of_the_invoice_in_capitals(give):
     tip = give().json
-    with app.app_context():
-        svg = app.jinja_env.filters["qr"]("LIGHTNING:" + tip["invoice"].upper())
-    assert tip["qr_svg"] == svg
+    assert tip["qr_svg"] == qr.svg("LIGHTNING:" + tip["invoice"].upper())
 
 
 def test_who_takes_tips_says_how(client, alice, node):

@@ -1,9 +1,12 @@
 """The small modules: names, prices, passwords, the vault and QR codes."""
 
+import base64
 import random
 import re
 import string
+import struct
 import time
+import zlib
 
 import pytest
 
@@ -358,6 +361,27 @@ def test_a_code_has_no_inline_style_and_no_markup_of_its_text():
     svg = qr.svg('"><script>alert(1)</script>')
     assert "script" not in svg
     assert "style" not in svg
+
+
+def test_a_code_has_the_same_squares_as_svg_as_png_and_as_text():
+    svg = {(int(x), int(y)) for x, y in re.findall(r"M(\d+),(\d+)H", qr.svg(INVOICE))}
+    size = int(re.search(r'viewBox="0 0 (\d+)', qr.svg(INVOICE))[1])
+
+    head, _, picture = qr.png(INVOICE).partition(",")
+    assert head == "data:image/png;base64"
+    picture = base64.b64decode(picture)
+    assert struct.unpack(">II", picture[16:24]) == (8 * size, 8 * size)
+    data = zlib.decompress(picture[41 : picture.index(b"IEND") - 8])
+    rows = [data[start + 1 : start + 1 + size] for start in range(0, len(data), size + 1)][::8]
+    assert svg == {(x, y) for y, row in enumerate(rows) for x in range(size) if not row[x]}
+
+    text = [
+        ["".join("█" if block in lit else " " for block in line) for lit in ("█▀", "█▄")]
+        for line in qr.blocks(INVOICE).splitlines()
+    ]
+    lines = [line for pair in text for line in pair]
+    dark = {(x, y) for y, line in enumerate(lines) for x in range(len(line)) if line[x] == " "}
+    assert svg == {(x + 2, y + 2) for x, y in dark}
 
 
 def test_a_code_is_drawn_once():
