@@ -171,7 +171,8 @@ def test_page_and_fragment_say_what_the_order_waits_for_and_ask_again(state, rea
         assert WAITING[state] in answer.text
     assert f'hx-get="{link}/status"' in status.text
     assert 'hx-trigger="every 2s, ' in status.text
-    assert '<noscript><meta http-equiv="refresh"' in page.text
+    seconds = 20 if state == "unpaid" else 5
+    assert f'<noscript><meta http-equiv="refresh" content="{seconds}">' in page.text
     if state != "unpaid":
         shows_no_invoice(page.text)
 
