@@ -242,6 +242,8 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_global(services.SERVICE_NAMES, "SERVICE_NAMES")
     app.add_template_global(EXTRAS, "EXTRAS")
     app.add_template_filter(qr.png, "qr_png")
+    app.add_template_global(forms.wrong_fields)
+    app.add_template_global(forms.takes_focus)
     app.add_template_filter(qr.blocks, "qr_blocks")
     app.add_template_global(readers.shows_text_only)
     app.add_template_filter(forms.size_in_words, "size")

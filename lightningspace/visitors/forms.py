@@ -6,11 +6,12 @@ from calendar import timegm
 from datetime import date
 from urllib.parse import urlsplit
 
-from flask import request
+from flask import g, request
 from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 from wtforms import (
     BooleanField,
+    Field,
     FileField,
     HiddenField,
     IntegerField,
@@ -115,6 +116,22 @@ class Form(FlaskForm):
             if formdata is None or isinstance(formdata, MultiDict):
                 return formdata
             return request.form if form.is_submitted() else None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.meta.csrf:  # others only ask
+            g.setdefault("forms", []).append(self)
+
+
+def wrong_fields() -> list[Field]:
+    """What has to be typed anew in the forms of this request."""
+    fields = [field for form in g.get("forms", ()) for field in form if field.errors]
+    return [field for field in fields if not isinstance(field, HiddenField)]
+
+
+def takes_focus(field: Field) -> bool:
+    """Whether it is the first wrong one that the page shows: there the reader goes on."""
+    return g.setdefault("first_wrong", field) is field
 
 
 class TimeForm(Form):
