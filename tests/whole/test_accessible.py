@@ -124,6 +124,7 @@ def test_what_everybody_may_see(page, alice, looked_at):
     ):
         looked_at(text, path)
     page.goto("/")
+    page.get_by_text("Choose name and password").click()
     page.get_by_label("Name").fill("a name with spaces")
     page.get_by_label("E-mail").fill("nobody")
     page.locator("#order-form button").last.click()
@@ -191,7 +192,7 @@ def test_the_control_center(page, own_app, alice, this_shop, worker, looked_at):
     work(worker)
     domains.add(this_shop, alice.id, "example.org", True)
     given = tokens.hand_out(this_shop, alice.id, "my script", l402.WHOLE)
-    for path, text in (
+    pages = (
         ("", "Time and space"),
         ("/settings", "Passwords of the services"),
         ("/htaccess", "Files that hold secrets"),
@@ -207,9 +208,13 @@ def test_the_control_center(page, own_app, alice, this_shop, worker, looked_at):
         ("/prove", "Is it you?"),
         ("/payments", "Payments"),
         ("/data", "Take everything along"),
+        ("/known", "until"),
         ("/close", "This deletes, for good"),
-    ):
+    )
+    for path, text in pages:
         looked_at(text, f"/account{path}")
+    navigation = page.locator(".pages a").evaluate_all("links => links.map((a) => a.pathname)")
+    assert set(navigation) <= {f"/account{path}" for path, _ in pages}
     page.goto("/account/mail")
     page.locator("#add-mailbox button").click()
     looked_at("Not done yet")
