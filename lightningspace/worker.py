@@ -27,6 +27,7 @@ from lightningspace.rules import (
     payments,
     progress,
     sessions,
+    status,
     upgrades,
     usage,
 )
@@ -44,6 +45,7 @@ PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
 UPGRADE_SECONDS = 60
+STATUS_SECONDS = 60
 WALLS_SECONDS = 60 * 60
 PROBLEMS_SECONDS = 10 * 60
 RATE_SECONDS = 5 * 60
@@ -97,6 +99,7 @@ class Worker:
             self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS)
         if self._shop.config.fiat_rate_url:
             self._repeat("rate", self._look_at_rate, RATE_SECONDS)
+        self._repeat("status", self._look_at_status, STATUS_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
@@ -227,6 +230,9 @@ class Worker:
 
     def _upgrade(self) -> None:
         upgrades.bring_up_to_date(self._shop)
+
+    def _look_at_status(self) -> None:
+        status.look(self._shop)
 
     def _look_at_queues(self) -> None:
         progress.look_at_queues(self._shop)

@@ -7,6 +7,7 @@ from lightningspace.base import markdown
 from lightningspace.base.config import Config
 from lightningspace.base.prices import DAY
 from lightningspace.rules import domains, outbox, payments, sessions, stored
+from lightningspace.rules import status as how_it_is
 from lightningspace.shop import this_shop
 
 blueprint = Blueprint("about", __name__)
@@ -51,6 +52,11 @@ def privacy():
             "doubtful": payments.DOUBTFUL_SECONDS // DAY,
         },
     )
+
+
+@blueprint.get("/status")
+def status():
+    return render_template("about/status.html", status=how_it_is.told(this_shop()))
 
 
 @blueprint.get("/imprint")

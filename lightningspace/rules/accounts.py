@@ -29,6 +29,7 @@ from lightningspace.rules import (
     order_book,
     outbox,
     services,
+    status,
     wanted,
 )
 from lightningspace.rules.order_book import OrderKind
@@ -82,6 +83,7 @@ def begin_paid_time(shop: Shop, account: Account) -> None:
                 (Order.account == account.id) & Order.applied_at.is_null(False)
             ).execute()
     if ready:
+        status.note_ready(account.id, moment)
         logger.info("account %s: ready, %d s after it was opened", account.id, waited)
 
 

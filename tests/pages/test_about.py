@@ -6,6 +6,7 @@ import pytest
 from markupsafe import escape
 
 from lightningspace.base.config import ConfigError, from_env
+from lightningspace.rules import status
 from lightningspace.rules.stored import STORED, Group
 from tests.conftest import with_settings
 
@@ -48,6 +49,7 @@ def test_every_page_says_who_runs_the_shop(written, client):
         "Terms": "/terms",
         "Privacy": "/privacy",
         "Imprint": "/imprint",
+        "Status": "/status",
         "For programs": "/llms.txt",
         "Source": "https://ada.example/source",
     }
@@ -59,7 +61,7 @@ def test_every_page_says_who_runs_the_shop(written, client):
 
 
 def test_without_a_contact_there_is_none(client):
-    assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "For programs"]
+    assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "Status", "For programs"]
     assert "<title>Web hosting for Lightning · localhost</title>" in client.get("/").text
     assert client.get("/imprint").status_code == 404
 
@@ -87,6 +89,18 @@ def test_the_privacy_page_tells_what_is_stored_and_until_when(client):
 def test_what_is_stored_comes_after_the_operators_own_text(written, client):
     page = client.get("/privacy").text
     assert page.index("Our privacy") < page.index("What we know about you")
+
+
+def test_the_status_is_told_without_asking_anybody(client, alice, node, panel, this_shop):
+    page = " ".join(client.get("/status").text.split())
+    assert "has not answered yet" in page and "not measured yet" in page
+    status.look(this_shop)
+    before = len(node.calls), len(panel.calls)
+    page = " ".join(client.get("/status").text.split())
+    assert "Everything works." in page and page.count("✓ answers") == 2
+    assert "<dt>Hostings running</dt> <dd>1</dd>" in page
+    assert "<dt>Space</dt> <dd>available</dd>" in page
+    assert (len(node.calls), len(panel.calls)) == before
 
 
 def test_the_terms_follow_the_settings(client):

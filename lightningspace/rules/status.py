@@ -1,0 +1,109 @@
+"""How the shop is doing, for everybody: nothing about a single customer, and no exact figure of
+what is sold.
+
+Whoever looks at the page makes no call: the worker notes who has answered it.
+"""
+
+import statistics
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Fact, Order, set_fact
+from lightningspace.outside.ispconfig import PanelError, PanelRefused
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import capacity
+from lightningspace.rules.order_book import OrderKind
+from lightningspace.shop import Shop
+
+# Facts: when each last answered, and how long the last hostings took, in seconds.
+ANSWERED = {"node": "node answered at", "panel": "panel answered at"}
+TOOK = "seconds from paid to ready"
+TAKEN_MAX = 100
+# The worker asks each minute; it may be slow, and clocks differ.
+SILENT_SECONDS = 5 * 60
+# Below this part of the whole capacity there is little left.
+FEW_PERCENT = 10
+
+
+class Free(StrEnum):
+    AVAILABLE = "available"
+    FEW_LEFT = "few left"
+    SOLD_OUT = "sold out"
+
+
+@dataclass(frozen=True)
+class Status:
+    """`took_seconds`: the median; None: nothing was measured yet. `answered`: when node and panel
+    last did, None: never. `silent`: those that do not now.
+    """
+
+    running: int
+    took_seconds: int | None
+    free: Free
+    answered: dict[str, int | None]
+    silent: set[str]
+
+
+def told(shop: Shop) -> Status:
+    known = {fact.name: fact.value for fact in Fact.select().where(Fact.name << _NAMES)}
+    answered = {what: int(known.get(name, 0)) or None for what, name in ANSWERED.items()}
+    took = [int(seconds) for seconds in known.get(TOOK, "").split()]
+    return Status(
+        running=_running(),
+        took_seconds=int(statistics.median(took)) if took else None,
+        free=_free(shop),
+        answered=answered,
+        silent={what for what, at in answered.items() if (at or 0) <= now() - SILENT_SECONDS},
+    )
+
+
+_NAMES = [*ANSWERED.values(), TOOK]
+
+
+def _running() -> int:
+    is_on = Account.suspended_at.is_null() & Account.blocked_at.is_null()
+    is_on &= Account.closing_at.is_null()
+    return Account.select().where(Account.ready_at.is_null(False) & is_on).count()
+
+
+def _free(shop: Shop) -> Free:
+    sizes_mb, largest_mb = shop.config.space_sizes_mb, capacity.largest_mb(shop)
+    if largest_mb < min(sizes_mb):
+        return Free.SOLD_OUT
+    left_mb = sum(max(0, mb) for mb in capacity.left_mb(shop).values())
+    is_little = left_mb * 100 < sum(shop.config.capacity_mb.values()) * FEW_PERCENT
+    return Free.FEW_LEFT if is_little or largest_mb < max(sizes_mb) else Free.AVAILABLE
+
+
+# -- what is noted ---------------------------------------------------------------------
+
+
+def look(shop: Shop) -> None:
+    """Note whether node and panel answer. Any worker may call it any time."""
+    server_id = next(iter(shop.config.capacity_mb))
+    try:
+        shop.node.node_id()
+        set_fact(ANSWERED["node"], now())
+    except NodeError:
+        pass  # it is seen by the note that is missing
+    try:
+        shop.panel.jobs_waiting(server_id)
+    except PanelRefused:
+        pass  # also an answer
+    except PanelError:
+        return
+    set_fact(ANSWERED["panel"], now())
+
+
+def note_ready(account_id: str, ready_at: int) -> None:
+    """Note how long a new hosting took. Of two at the same moment one may be left out."""
+    opening = (Order.account == account_id) & (Order.kind == OrderKind.OPEN)
+    order = Order.select(Order.paid_at).where(opening).first()
+    if order is None or order.paid_at is None:
+        return
+    Fact.insert(name=TOOK, value="").on_conflict_ignore().execute()
+    before = Fact.get_by_id(TOOK).value
+    took = [*before.split(), str(max(0, ready_at - order.paid_at))][-TAKEN_MAX:]
+    as_read = (Fact.name == TOOK) & (Fact.value == before)
+    Fact.update(value=" ".join(took)).where(as_read).execute()
