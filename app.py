@@ -176,8 +176,7 @@ def check_parts() -> None:
 
 def set_headers(response):
     response.headers.extend(HEADERS)
-    if not response.cache_control.public:  # which files are
-        response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

@@ -1,6 +1,6 @@
 """A hosting's public tip page, where whoever likes its site pays for more of its time."""
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base import messages
@@ -16,6 +16,8 @@ blueprint = Blueprint("tip", __name__)
 
 # The amounts offered at a click, in sat, within the bounds; any other can be typed.
 AMOUNTS = (100, 1_000, 5_000, 21_000, 100_000)
+# How long browsers may keep a badge, which every visitor of a site asks for.
+BADGE_SECONDS = 60 * 60
 
 
 @blueprint.get("/tip/<username>")
@@ -43,6 +45,21 @@ def give_tip(username):
     except Refusal as refused:
         return _tip_page(account, form, refused.status, refused.text)
     return redirect(url_for("orders.order", token=order.token), 303)
+
+
+@blueprint.get("/badge/<username>.svg")
+def badge(username):
+    account, key = _taker(username), request.args.get("key", "")
+    if not tips.has_badge(this_shop(), account, key):
+        raise NotFound
+    text = render_template(
+        "badge.svg",
+        ends_at=account.expires_at,
+        tips=tips.count(account),
+        most=tips.COUNTED_MAX,
+    )
+    headers = {"Cache-Control": f"public, max-age={BADGE_SECONDS}"}
+    return Response(text.strip(), mimetype="image/svg+xml", headers=headers)
 
 
 def _taker(username: str) -> Account:

@@ -51,6 +51,7 @@ def _tips_page(status: int = 200, jar_form: TipJarForm | None = None):
         address=tips.lightning_address(shop, own),
         lnurl=tips.lnurl(shop, own),
         link=tips.page_url(shop, own),
+        badge=tips.badge_url(shop, own),
         **_offer(),
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from urllib.parse import urlsplit
 
 from peewee import fn
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # The doors by which tips come in (see `Order.door`); an owner can close each.
 DOORS = TIP_DOORS
+# More tips than these are not counted for a badge.
+COUNTED_MAX = 1000
 SWITCHES = (*(f"tips_{door}" for door in DOORS), "tips_show_end")
 
 
@@ -60,6 +63,30 @@ def seconds_for(shop: Shop, account: Account, msat: int) -> int:
 def page_url(shop: Shop, account: Account) -> str:
     """The page where people tip; of no use while that door is closed."""
     return f"{shop.config.public_url}/tip/{account.username}"
+
+
+def badge_url(shop: Shop, account: Account) -> str:
+    """The picture that the owner may put on the site. The key in it is his wish to show it."""
+    key = shop.vault.mac("badge", account.id)
+    return f"{shop.config.public_url}/badge/{account.username}.svg?key={key}"
+
+
+def has_badge(shop: Shop, account: Account, key: str) -> bool:
+    """Whether whoever has this key may see the badge: it says what the tip page does, and more."""
+    is_one = re.fullmatch("[0-9a-f]{32}", key) and shop.vault.is_mac(key, "badge", account.id)
+    return bool(is_one) and account.tips_show_end
+
+
+def count(account: Account) -> int:
+    """How many tips it has got, up to COUNTED_MAX; no more are read."""
+    some = (
+        Order.select(Order.token)
+        .where((Order.account == account.id) & (Order.door == door) & Order.paid_at.is_null(False))
+        .limit(COUNTED_MAX)
+        .count()
+        for door in DOORS
+    )
+    return min(COUNTED_MAX, sum(some) + account.small_tips)
 
 
 def bounds(shop: Shop) -> tuple[int, int]:

@@ -2,11 +2,12 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 
 from lightningspace.base import messages
-from lightningspace.base.clock import clock_time
+from lightningspace.base.clock import clock_time, iso_time
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import DAY
 from lightningspace.panel import reconcile
@@ -747,3 +748,48 @@ def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
 def test_a_tip_jar_without_a_tip_page_is_told_to_its_owner(owner, own_jar):
     send(owner, "/tips/switch", name="tips_page", active="off")
     assert "without it the tip jar cannot take tips" in told(owner)
+
+
+# -- the badge -----------------------------------------------------------------------------------
+
+
+def badge_of(client, this_shop, account):
+    return client.get(tips.badge_url(this_shop, account).removeprefix("http://localhost"))
+
+
+def test_a_badge_says_until_when_it_is_paid_and_by_how_many_tips(
+    client, alice, this_shop, pay, time_machine
+):
+    answer = badge_of(client, this_shop, alice)
+    ends = iso_time(alice.expires_at)[:10]
+    assert f"<title>paid until {ends}</title>" in answer.text
+    for number, words in ((1, "1 tip"), (2, "2 tips")):
+        given = orders.Tip(1000, "page")
+        pay(orders.top_up(this_shop, alice.id, given, None, f"form {number}"))
+        assert f" by {words}</title>" in badge_of(client, this_shop, alice).text
+    time_machine.forward(100 * DAY)
+    assert "<title>the paid time is over</title>" in badge_of(client, this_shop, alice).text
+
+
+def test_a_badge_is_a_picture_that_browsers_keep_for_an_hour(client, alice, this_shop):
+    answer = badge_of(client, this_shop, alice)
+    assert answer.mimetype == "image/svg+xml"
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert "Set-Cookie" not in answer.headers
+    assert ElementTree.fromstring(answer.text).tag.endswith("svg")
+
+
+@pytest.mark.each_database
+@pytest.mark.parametrize("key", ["", "x", "0" * 32, "%00", "\u00e9" * 32, "F" * 32])
+def test_without_its_key_there_is_no_badge(client, alice, key):
+    assert client.get("/badge/alice.svg", query_string={"key": key}).status_code == 404
+    assert client.get("/badge/nobody.svg", query_string={"key": key}).status_code == 404
+
+
+@pytest.mark.parametrize("switch", ["tips_page", "tips_show_end"])
+def test_an_owner_who_closes_a_switch_has_no_badge(client, owner, alice, this_shop, switch):
+    page = owner.get("/account/tips").text
+    assert tips.badge_url(this_shop, alice) in page
+    tips.switch(alice.id, **{switch: False})
+    assert badge_of(client, this_shop, alice).status_code == 404
+    assert "/badge/" not in owner.get("/account/tips").text

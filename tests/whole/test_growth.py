@@ -26,6 +26,7 @@ from lightningspace.rules import (
     payments,
     services,
     sessions,
+    tips,
     tokens,
 )
 from lightningspace.rules.orders import Tip
@@ -133,6 +134,7 @@ QUERIES = {
 # Of what alice has none.
 UNKNOWN = (
     "about.imprint",
+    "tip.badge",
     "reminders.confirm_reminders",
     "reminders.stop_reminders",
     "api_mail.forward",
@@ -187,7 +189,10 @@ def test_what_one_account_has_slows_nobody_down(
     wallet.pay(tip.bolt11)
     record_payments(worker)
     csrf, hour = csrf_token(visit("/account").text), {"duration": 1, "unit": "hours"}
+    badge = tips.badge_url(this_shop, crowded).removeprefix("http://localhost")
+    assert f" by {tips.COUNTED_MAX}+ tips" in visit(badge).text
     again = {
+        "a badge": lambda: visit(badge),
         "extending": lambda: visit("/api/v1/hosting/extend", "POST", json=hour),
         "ordering": lambda: place_order(client, username="alice"),
         "closing": lambda: close(crowded),
