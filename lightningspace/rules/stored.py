@@ -142,7 +142,7 @@ STORED = (
     Entry(
         Group.HOSTING,
         "The name of a hosting that was deleted, as a keyed hash, and its first payment's hash",
-        "Nobody else gets the name while others may still write to you; your receipt does.",
+        "Nobody else gets the name while others may still write to you. With its receipt you do.",
         Until.NAME_RESTED,
         {"resting_names": "name_hash until payment_hash receipt_epoch"},
         is_shown=False,
