@@ -726,6 +726,7 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
 
     def order(username):
         show("/")
+        page.get_by_text("Choose name and password").click()
         page.get_by_label("Name").fill(username)
         press("Order and pay")
 
