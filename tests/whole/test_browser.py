@@ -317,7 +317,7 @@ WEBLN = """window.webln = {
 
 def test_a_wallet_in_the_browser_pays_and_may_refuse(visit, wallet, worker):
     visitor, wants, refused = visit(), [], []
-    page = visitor.page
+    page = visitor.open()  # its own tab: the wallet is in no other
 
     def pay(invoice):
         (wallet.pay if wants else refused.append)(invoice)
