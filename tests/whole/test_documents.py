@@ -140,9 +140,15 @@ def test_commands_answer_as_is_shown(document, session):
 
 def facts(answer: str) -> set[str]:
     """What does not depend on the moment: HTTP's status and headers, the names of members, and the
-    values of some.
+    values of some. A price for the time that is left falls by the second: two digits of it count.
     """
     lines = re.findall(r"^(?:HTTP/1\.1 \d+|[A-Z][\w-]+:)", answer, re.M)
     names = re.findall(r'"\w+":', answer)
-    values = re.findall(r'"(?:code|kind|price_msat)": ?[\w"]+', answer)
-    return {*lines, *names, *(value.replace(" ", "") for value in values)}
+    values = re.findall(r'"(?:code|kind)": ?[\w"]+', answer)
+    prices = re.findall(r'"price_msat": ?(\d+)', answer)
+    return {
+        *lines,
+        *names,
+        *(value.replace(" ", "") for value in values),
+        *(f"price_msat: {int(price):.1e}" for price in prices),
+    }
