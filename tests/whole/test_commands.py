@@ -35,7 +35,7 @@ from tests.rig.box import file
 from tests.rig.terminal import Done
 
 PAGES = ("", "/data", "/htaccess")
-COMMAND = re.compile(r'<pre><code id="([^"]+)">(.*?)</code></pre>', re.S)
+COMMAND = re.compile(r'<pre[^>]*><code id="([^"]+)">(.*?)</code></pre>', re.S)
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
 # What a site begins with.
 FRESH = ("standard_index.html", "favicon.ico", "robots.txt")
