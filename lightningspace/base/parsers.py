@@ -126,10 +126,11 @@ def document(value: str) -> str:
     if not value:
         return ""
     try:
-        text = Path(value).read_bytes()[: DOCUMENT_BYTES_MAX + 1].decode()
+        data = Path(value).read_bytes()
+        text = data.decode()
     except (OSError, ValueError):
         raise ValueError(f"write the path of a text file in UTF-8: {value} is none") from None
-    if not text.strip() or len(text) > DOCUMENT_BYTES_MAX or "\0" in text:
+    if not text.strip() or len(data) > DOCUMENT_BYTES_MAX or "\0" in text:
         raise ValueError(f"write the path of a text of up to 256 kB: {value} is none")
     return text
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from markupsafe import escape
 
+from lightningspace.base import parsers
 from lightningspace.base.config import ConfigError, from_env
 from lightningspace.rules import status
 from lightningspace.rules.stored import STORED, Group
@@ -112,3 +113,14 @@ def test_the_terms_follow_the_settings(client):
 def test_a_missing_file_stops_the_start_and_is_named(env, tmp_path):
     with pytest.raises(ConfigError, match=r"TERMS_FILE is not usable: .*gone\.md"):
         from_env(env | {"TERMS_FILE": str(tmp_path / "gone.md")}, tmp_path)
+
+
+def test_a_file_that_is_too_long_is_refused_and_never_cut(env, tmp_path):
+    path = tmp_path / "terms.md"
+    for text in ("ä" * 200_000, "x" + "ä" * 200_000):  # 400 kB, in half as many letters
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="TERMS_FILE is not usable: .*up to 256 kB"):
+            from_env(env | {"TERMS_FILE": str(path)}, tmp_path)
+    path.write_text("x" * parsers.DOCUMENT_BYTES_MAX)
+    config = from_env(env | {"TERMS_FILE": str(path)}, tmp_path)
+    assert len(config.terms_file) == parsers.DOCUMENT_BYTES_MAX
