@@ -134,6 +134,11 @@ def takes_focus(field: Field) -> bool:
     return g.setdefault("first_wrong", field) is field
 
 
+def _form_id() -> HiddenField:
+    """One rendered form makes one order, however often it is sent. See browsers.browser_id, too."""
+    return HiddenField(default=lambda: secrets.token_hex(16))
+
+
 class TimeForm(Form):
     duration = WholeNumberField(
         "Duration", default=3, validators=[InputRequired("Write a whole number, such as 3.")]
@@ -215,8 +220,7 @@ class OrderForm(TermsForm):
         validators=[Optional(strip_whitespace=False)],
         render_kw={"autocomplete": "new-password"},
     )
-    # One rendered form makes one order, however often it is sent.
-    form_id = HiddenField(default=lambda: secrets.token_hex(16))
+    form_id = _form_id()
 
     def validate_username(self, field):
         if not names.RULE.fullmatch(field.data):
@@ -508,8 +512,7 @@ class PrefilledTimeForm(TimeForm):
 
 
 class ExtendForm(TimeForm):
-    # One rendered form makes one order, however often it is sent.
-    form_id = HiddenField(default=lambda: secrets.token_hex(16))
+    form_id = _form_id()
 
     def time_is_valid(self) -> bool:
         """Check only the time, for whoever only asks for the price."""
@@ -539,7 +542,7 @@ class PrefilledAmountForm(AmountForm):
 
 
 class TopUpForm(AmountForm):
-    form_id = HiddenField(default=lambda: secrets.token_hex(16))
+    form_id = _form_id()
 
 
 class TipForm(TopUpForm):
@@ -668,7 +671,7 @@ class PrefilledSizeForm(SizeForm):
 
 
 class ResizeForm(SizeForm):
-    form_id = HiddenField(default=lambda: secrets.token_hex(16))
+    form_id = _form_id()
 
 
 class ServicePasswordForm(Form):
