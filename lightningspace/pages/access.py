@@ -108,7 +108,8 @@ def prove_by_receipt():
     if form.validate_on_submit() and _is_receipt(form.credential):
         logins.prove(by_receipt=True)
         return redirect(_then(), 303)
-    form.receipt.errors = form.receipt.errors or ["This is no receipt of this hosting."]
+    if not form.errors:
+        form.source.errors = ["This is no receipt of this hosting."]
     return _proof_page(400, receipt_form=form)
 
 

@@ -97,7 +97,7 @@ def log_in_by_receipt():
             "This token is for programs: it may not do everything, or it has an end. To log in "
             "takes the receipt itself."
         )
-    form.receipt.errors = [problem]
+    form.source.errors = [problem]
     return _login_page(400, receipt_form=form)
 
 

@@ -256,15 +256,32 @@ class SecretAreaField(TextAreaField):
 
 
 class ReceiptForm(Form):
-    """`credential`: the receipt that was pasted or else is in the file, once it can be read."""
+    """`credential`: the receipt that was pasted or else is in the file, once it can be read.
+
+    `source`: the field that it comes from.
+    """
 
     credential: authorization.Credential | None = None
 
     receipt = SecretAreaField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
     file = FileField("Or the file that you saved")
 
+    @property
+    def source(self) -> Field:
+        is_pasted = self.receipt.data and self.receipt.data.strip()
+        return self.receipt if is_pasted or not request.files.get(self.file.name) else self.file
+
     def validate_receipt(self, field):
-        text = field.data if field.data and field.data.strip() else self._in_file()
+        if self.source is field:
+            self._read(field.data or "")
+
+    def validate_file(self, field):
+        if self.source is field:
+            self._read(self._in_file())
+
+    def _read(self, text: str) -> None:
+        if not text.strip():
+            raise ValidationError("Paste your receipt, or choose the file that holds it.")
         try:
             self.credential = authorization.pasted(text)
         except l402.Invalid:
@@ -274,10 +291,7 @@ class ReceiptForm(Form):
             ) from None
 
     def _in_file(self) -> str:
-        chosen = request.files.get(self.file.name)
-        if not chosen:
-            raise ValidationError("Paste your receipt, or choose the file that holds it.")
-        held = chosen.stream.read(RECEIPT_BYTES_MAX + 1)
+        held = request.files[self.file.name].stream.read(RECEIPT_BYTES_MAX + 1)
         if len(held) > RECEIPT_BYTES_MAX:
             raise ValidationError("This file is too large to be a receipt.")
         # What is not text is not a receipt either.
@@ -289,14 +303,14 @@ class RecoveryForm(Form):
 
     secret: bytes | None = None
 
-    invoice = SecretAreaField(
+    invoice = TextAreaField(
         "Invoice",
         validators=[InputRequired("Paste the invoice that you paid."), Length(max=INVOICE_MAX)],
         render_kw={"rows": "4", "placeholder": "lnbc…"} | TYPED_AS_IT_IS,
     )
-    preimage = SecretAreaField(
+    preimage = TextAreaField(
         "Preimage",
-        validators=[InputRequired("Paste the preimage of its payment.")],
+        validators=[InputRequired("Paste the preimage of its payment."), Length(max=INVOICE_MAX)],
         render_kw={"rows": "2"} | TYPED_AS_IT_IS,
     )
 

@@ -202,6 +202,8 @@ def test_a_file_that_is_no_receipt_is_refused(client, bought, receipt):
         assert problem(answer)
     answer = choose(client, b"x" * 17_000)
     assert (answer.status_code, problem(answer)) == (400, "This file is too large to be a receipt.")
+    assert 'aria-describedby="file-error file-hint"' in answer.text
+    assert "choose it again" in answer.text
     assert choose(client, b"x" * 70_000).status_code == 413
     assert client.get("/account").status_code == 302
 
@@ -497,8 +499,9 @@ def test_nothing_less_than_both_gets_in(client, bought, buy, wallet, this_shop, 
         answer = recover(client, bought, **fields)
         assert answer.status_code == 400, fields
         said.add(problem(answer))
-        assert bought.invoice not in answer.text
-        assert bought.preimage not in answer.text
+        typed = {"invoice": bought.invoice, "preimage": bought.preimage} | fields
+        areas = re.findall(r"<textarea[^>]*>\s*([^<]*)</textarea>", answer.text)
+        assert [unescape(text).strip() for text in areas] == ["", *typed.values()]
     assert len(said) == 1
     for preimage in ("", "\0", "x" * 64, bought.preimage[:-1], bought.preimage * 2, "é" * 64):
         assert recover(client, bought, preimage=preimage).status_code == 400
