@@ -23,7 +23,6 @@ from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits
 from lightningspace.visitors.forms import Button
-from lightningspace.visitors.logins import login_manager
 
 # The navigation: by the name of a page's template, its endpoint and title.
 PAGES = {
@@ -57,9 +56,30 @@ def part(name: str) -> Blueprint:
 def _require_login():
     if current_user.is_authenticated:
         return None
+    return _to_login()
+
+
+def _to_login():
+    login = url_for("login.login", then=_asked_for())
     if request.headers.get("HX-Request"):  # a poll: the fragment is no place for the login page
-        return Response(headers={"HX-Redirect": url_for("login.login")})
-    return login_manager.unauthorized()
+        return Response(headers={"HX-Redirect": login})
+    if request.method == "POST":
+        flash(
+            "Nothing was changed, as you were logged out. Log in, then do it once more.", "problem"
+        )
+    return redirect(login)
+
+
+def _asked_for() -> str | None:
+    """The page of PAGES that this request belongs to; None: none of them."""
+    here, part = request.args.get("here"), request.path.removeprefix("/account/").partition("/")[0]
+    return next((name for name in (here, part, request.blueprint) if name in PAGES), None)
+
+
+def path_of(name: str | None) -> str:
+    """The path of a page of PAGES; of the overview for any other name."""
+    endpoint, _ = PAGES.get(name, PAGES["overview"])
+    return url_for(endpoint)
 
 
 def _unknown(error):
@@ -78,7 +98,7 @@ def _not_ready(error):
 
 
 def _session_over(error):
-    return login_manager.unauthorized()
+    return _to_login()
 
 
 blueprint = part("control")
@@ -134,9 +154,7 @@ def status():
 def retry():
     if _status()["failing"]:
         reconcile.try_now(this_account().id)
-    here = request.form.get("here", "")
-    endpoint, _ = PAGES.get(here, PAGES["overview"])
-    return redirect(url_for(endpoint), 303)
+    return redirect(path_of(request.form.get("here")), 303)
 
 
 def _status() -> dict:

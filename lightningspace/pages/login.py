@@ -3,19 +3,20 @@
 import re
 
 from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from flask_login import current_user
 from werkzeug.exceptions import BadRequest
 
 from lightningspace.outside import l402
+from lightningspace.pages import control
 from lightningspace.rules import hostnames, recovery, sessions, tokens
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.authorization import Credential
-from lightningspace.visitors.forms import LoginForm, ReceiptForm, RecoveryForm
+from lightningspace.visitors.forms import Button, LoginForm, ReceiptForm, RecoveryForm
 
 blueprint = Blueprint("login", __name__)
 
-# Where a first form leads.
-OWN_PATH = re.compile("/account|/orders/[0-9a-f]{32}")
+ORDER_PATH = re.compile("/orders/[0-9a-f]{32}")
 FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
 
 
@@ -26,18 +27,35 @@ def _has_failed(response: Response) -> bool:
 def _login_page(status: int = 200, **context):
     forms = {name: kind(formdata=None) for name, kind in FORMS.items() if name not in context}
     waiting = browsers.waiting_orders()
-    return render_template("login.html", waiting=waiting, **forms, **context), status
+    return render_template(
+        "login.html", waiting=waiting, then=_then(), pages=control.PAGES, **forms, **context
+    ), status
+
+
+def _then() -> str | None:
+    """The page of the control center that the login was meant for; None: any."""
+    name = request.args.get("then")
+    return name if name in control.PAGES else None
+
+
+def _onwards() -> Response:
+    return redirect(browsers.onwards(control.path_of(_then())), 303)
 
 
 @blueprint.errorhandler(sessions.SessionOver)
 def over(error):
     """What the visitor gave no longer lets him in: the password, say, was changed meanwhile."""
-    return logins.login_manager.unauthorized()
+    return redirect(url_for("login.login", then=_then()), 303)
 
 
 @blueprint.get("/login")
 def login():
-    return _login_page()
+    if not current_user.is_authenticated:
+        return _login_page()
+    if _then():
+        return redirect(control.path_of(_then()), 303)
+    site = hostnames.site_name(this_shop(), current_user.account.username)
+    return render_template("logged_in.html", site=site, button=Button())
 
 
 @blueprint.post("/login")
@@ -51,7 +69,7 @@ def log_in():
         form.password.errors = ["This name and password do not belong together."]
         return _login_page(400, form=form)
     logins.log_in(account)
-    return redirect(browsers.onwards(url_for("account.overview")), 303)
+    return _onwards()
 
 
 @blueprint.get("/cookie")
@@ -60,13 +78,15 @@ def cookie():
     if not session:
         raise BadRequest("This browser keeps no cookie.")
     then = request.args.get("then", "")
-    return redirect(then if OWN_PATH.fullmatch(then) else url_for("orders.index"), 303)
+    is_ours = ORDER_PATH.fullmatch(then) or then in map(control.path_of, control.PAGES)
+    return redirect(then if is_ours else url_for("orders.index"), 303)
 
 
 @blueprint.post("/logout")
 def logout():
+    """`?again`: to log in in another way, or to another hosting."""
     logins.log_out()
-    return redirect(url_for("orders.index"), 303)
+    return redirect(url_for("login.login" if "again" in request.args else "orders.index"), 303)
 
 
 # -- by receipt ------------------------------------------------------------------------
@@ -92,7 +112,7 @@ def log_in_by_receipt():
     else:
         if found.rights.are_whole:
             logins.log_in(found.account, by_receipt=True)
-            return redirect(browsers.onwards(url_for("account.overview")), 303)
+            return _onwards()
         problem = (
             "This token is for programs: it may not do everything, or it has an end. To log in "
             "takes the receipt itself."
@@ -134,4 +154,7 @@ def recover():
         return _login_page(400, recovery_form=form)
     logins.log_in(account, is_at_home=False)
     site = hostnames.site_name(this_shop(), account.username)
-    return render_template("recovered.html", account=account, password=password, site=site)
+    onwards = control.path_of(_then())
+    return render_template(
+        "recovered.html", account=account, password=password, site=site, onwards=onwards
+    )

