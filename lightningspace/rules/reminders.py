@@ -71,9 +71,10 @@ def request_change(shop: Shop, account_id: str, email: str) -> bool:
 
 
 def mail_link(shop: Shop, account: Account) -> bool:
-    """Within a transaction: mail a link to the address that waits. False: none does, or not today.
+    """Within a transaction: mail a link to the address that waits, with what its owner should know
+    of the hosting. False: none waits, or not today.
 
-    The orderer chooses nothing in it but the recipient: he may have typed anybody's address.
+    An orderer may have typed anybody's: of what he chose, the mail tells the site's address alone.
     """
     if account.email_waits is None:
         return False

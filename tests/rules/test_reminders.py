@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from lightningspace.base import clock
 from lightningspace.base.models import Account, Notice, Service, transaction
 from lightningspace.base.vault import Vault
 from lightningspace.rules import accounts, calendar, invoices, orders, outbox, reminders, sessions
@@ -265,10 +266,16 @@ def test_the_address_of_an_order_gets_a_link_when_it_is_paid_and_nothing_else_be
     assert [row.kind for row in Notice.select() if row.kind != "confirm"] == ["blocked"]
 
 
-def test_a_mail_with_a_link_says_nothing_that_the_orderer_chose(ordered, wallet, worker):
-    opened(ordered, wallet, worker)
-    mail = Notice.get()
-    assert not re.search("callnow|alice", mail.subject + mail.body)
+def test_the_one_mail_after_a_purchase_says_how_to_go_on(ordered, wallet, worker):
+    account = opened(ordered, wallet, worker)
+    [mail] = Notice.select()
+    assert clock.clock_time(account.expires_at) in mail.body
+    for link in ("/login", "/reminders/confirm/"):
+        assert f"\nhttp://localhost{link}" in mail.body
+    assert mail.body.endswith("\n\n-- \nlocalhost\n")
+    # Of what the orderer chose, the address alone: he may have typed anybody's.
+    assert re.findall(r"\S*callnow\S*", mail.subject + mail.body) == ["callnow5551234.shop.test"]
+    assert "alice" not in mail.subject + mail.body
 
 
 def test_an_order_that_nobody_pays_leaves_no_address(this_shop, ordered):
