@@ -45,7 +45,10 @@ def proof_first(then: str | None = None):
 
 def _to_proof(then: str):
     if request.method == "POST":
-        flash("Nothing is changed yet: give your password first, then do it once more.", "problem")
+        flash(
+            "Nothing is changed yet: give your password or access key first, then do it once more.",
+            "problem",
+        )
     return redirect(url_for("access.prove", then=then), 303)
 
 
@@ -109,7 +112,7 @@ def prove_by_receipt():
         logins.prove(by_receipt=True)
         return redirect(_then(), 303)
     if not form.errors:
-        form.source.errors = ["This is no receipt of this hosting."]
+        form.source.errors = ["This is no access key of this hosting."]
     return _proof_page(400, receipt_form=form)
 
 
@@ -192,11 +195,11 @@ def renew_receipt():
     # one receipt, and does not void another tab's.
     epoch, after = _epoch(request.form), request.form.get("after", -1, int)
     if epoch is None or after != this_account().receipt_epoch:
-        return _next_receipt_page(409, problem="This was not the next receipt. Keep this one.")
+        return _next_receipt_page(409, problem="This was not the next access key. Save this one.")
     renew = partial(tokens.renew, this_account().id, epoch)
     logins.log_out_everywhere(renew, wallet_recovers=False)
     logger.info("account %s: a new receipt", this_account().id)
-    flash("The new receipt counts from now on, and nothing that was handed out before.")
+    flash("The new access key counts from now on, and nothing that was handed out before.")
     return redirect(url_for("access.access"), 303)
 
 
@@ -228,7 +231,7 @@ def _status(found: dict) -> int:
 def _file(found: dict) -> Response | None:
     if found["receipt"] is None:
         return None
-    disposition = f'attachment; filename="{this_account().username}-receipt.txt"'
+    disposition = f'attachment; filename="{this_account().username}-access-key.txt"'
     headers = {"Content-Disposition": disposition}
     return Response(found["receipt"] + "\n", mimetype="text/plain", headers=headers)
 
@@ -293,7 +296,7 @@ def revoke_token(token_id):
         logins.log_out_everywhere(revoke)
         flash(
             f"“{row.name}” is revoked, and every other browser is logged out. Who had it could see "
-            "your receipt: should it be in wrong hands, make a new one."
+            "your access key: should it be in wrong hands, make a new one."
         )
     else:
         revoke()

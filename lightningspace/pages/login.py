@@ -106,16 +106,16 @@ def log_in_by_receipt():
     except l402.Void:
         if _had_a_hosting(shown):
             return redirect(browsers.onwards(url_for("orders.index")), 303)
-        problem = "It counts no more: there is a newer receipt, or its time or hosting is over."
+        problem = "It counts no more: there is a newer access key, or its time or hosting is over."
     except l402.Invalid:
-        problem = "This is no receipt of a hosting here. Is it complete?"
+        problem = "This is no access key of a hosting here. Is it complete?"
     else:
         if found.rights.are_whole:
             logins.log_in(found.account, by_receipt=True)
             return _onwards()
         problem = (
             "This token is for programs: it may not do everything, or it has an end. To log in "
-            "takes the receipt itself."
+            "takes the access key itself."
         )
     form.source.errors = [problem]
     return _login_page(400, receipt_form=form)

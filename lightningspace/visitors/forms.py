@@ -263,7 +263,7 @@ class ReceiptForm(Form):
 
     credential: authorization.Credential | None = None
 
-    receipt = SecretAreaField("Receipt", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
+    receipt = SecretAreaField("Access key", render_kw={"rows": "4"} | TYPED_AS_IT_IS)
     file = FileField("Or the file that you saved")
 
     @property
@@ -281,19 +281,19 @@ class ReceiptForm(Form):
 
     def _read(self, text: str) -> None:
         if not text.strip():
-            raise ValidationError("Paste your receipt, or choose the file that holds it.")
+            raise ValidationError("Paste your access key, or choose the file that holds it.")
         try:
             self.credential = authorization.pasted(text)
         except l402.Invalid:
             raise ValidationError(
-                "This is no receipt. It is one long text with a colon near its end: paste it all, "
-                "or choose the file that holds it."
+                "This is no access key. It is one long text with a colon near its end: paste it "
+                "all, or choose the file that holds it."
             ) from None
 
     def _in_file(self) -> str:
         held = request.files[self.file.name].stream.read(RECEIPT_BYTES_MAX + 1)
         if len(held) > RECEIPT_BYTES_MAX:
-            raise ValidationError("This file is too large to be a receipt.")
+            raise ValidationError("This file is too large to be an access key.")
         # What is not text is not a receipt either.
         return held.decode("utf-8-sig", "replace")
 
@@ -379,7 +379,7 @@ class NewPasswordForm(Form):
         validators=[InputRequired("Write a new password.")],
         render_kw={"autocomplete": "new-password"},
     )
-    ends_receipt = BooleanField("Make a new receipt, too")
+    ends_receipt = BooleanField("Make a new access key, too")
 
     def validate_new(self, field):
         _check_password(field)

@@ -201,7 +201,10 @@ def test_a_file_that_is_no_receipt_is_refused(client, bought, receipt):
         assert answer.status_code == 400
         assert problem(answer)
     answer = choose(client, b"x" * 17_000)
-    assert (answer.status_code, problem(answer)) == (400, "This file is too large to be a receipt.")
+    assert (answer.status_code, problem(answer)) == (
+        400,
+        "This file is too large to be an access key.",
+    )
     assert 'aria-describedby="file-error file-hint"' in answer.text
     assert "choose it again" in answer.text
     assert choose(client, b"x" * 70_000).status_code == 413
@@ -649,7 +652,7 @@ def test_the_receipt_is_shown_and_saved(browser, other, bought, receipt):
     assert saved.text == receipt + "\n"
     assert saved.mimetype == "text/plain"
     assert saved.headers["Cache-Control"] == "no-store"
-    name = f"{bought.account.username}-receipt.txt"
+    name = f"{bought.account.username}-access-key.txt"
     assert saved.headers["Content-Disposition"] == f'attachment; filename="{name}"'
     assert choose(other, saved.data).location == "/account"
 
@@ -657,7 +660,7 @@ def test_the_receipt_is_shown_and_saved(browser, other, bought, receipt):
 def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, this_shop):
     tokens.hand_out(this_shop, Account.get().id, "my script", l402.WHOLE)
     node.down()
-    for path, shown in (("", "my script"), ("/receipt", "A new receipt")):
+    for path, shown in (("", "my script"), ("/receipt", "A new access key")):
         page = browser.get(f"/account/access{path}")
         assert page.status_code == 200
         assert "does not answer just now" in page.text
@@ -820,7 +823,7 @@ def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, 
 
 
 def test_without_that_it_goes_on(later, other, receipt):
-    assert "Make a new receipt, too" in later.get("/account/settings").text
+    assert "Make a new access key, too" in later.get("/account/settings").text
     send(later, "/account/password", current="correct horse", new="battery staple")
     assert show(other, receipt).location == "/account"
 

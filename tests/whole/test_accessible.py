@@ -114,7 +114,7 @@ def test_what_is_wrong_is_seen(page):
 def test_what_everybody_may_see(page, alice, looked_at):
     for path, text in (
         ("/", "Prices"),
-        ("/login", "Or with your receipt"),
+        ("/login", "Or with your access key"),
         ("/terms", "What we do not promise"),
         ("/privacy", "Privacy"),
         ("/nowhere", "Nothing here"),

@@ -485,14 +485,14 @@ def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
     page.get_by_role("link", name="Access", exact=True).click()
     with page.expect_download() as saving:
         page.get_by_role("button", name="Save it as a file").click()
-    assert saving.value.suggested_filename == f"{account.username}-receipt.txt"
+    assert saving.value.suggested_filename == f"{account.username}-access-key.txt"
     receipt = tmp_path / "receipt.txt"
     saving.value.save_as(receipt)
     page.get_by_role("button", name="Log out").click()
 
     page.goto("/login")
     page.get_by_label("Or the file that you saved").set_input_files(receipt)
-    page.get_by_role("button", name="Use the receipt").click()
+    page.get_by_role("button", name="Use the access key").click()
     expect(page).to_have_url(re.compile(r"/account\b"))
     page.get_by_role("button", name="Log out").click()
     log_in_by_hand(page, account.username, password)
@@ -508,7 +508,7 @@ def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_
     page.goto(page.url)
     page.get_by_role("button", name="Show it as text").click()
     page.get_by_text("Show it as text").click()
-    page.get_by_role("button", name="Copy: Your receipt").click()
+    page.get_by_role("button", name="Copy: Your access key").click()
     receipt = page.evaluate("navigator.clipboard.readText()")
 
     page.get_by_label("Name").fill("my mail script")
@@ -520,18 +520,18 @@ def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_
     page.get_by_role("button", name="To all tokens").click()
     expect(page.locator("#tokens")).to_contain_text("until 2030-01-05 00:00 UTC")
 
-    page.get_by_role("link", name="Make a new receipt").click()
+    page.get_by_role("link", name="Make a new access key").click()
     expect(page.locator("main")).to_contain_text("you have handed out 1")
     page.get_by_role("button", name="I have kept it: end the old ones").click()
-    expect(page.locator("main")).to_contain_text("The new receipt counts from now on")
+    expect(page.locator("main")).to_contain_text("The new access key counts from now on")
     expect(page.locator("#tokens")).not_to_contain_text("my mail script")
     page.get_by_role("button", name="Log out").click()
     visitor.assert_clean()
     page.goto("/login")
-    page.get_by_label("Receipt", exact=True).fill(receipt)
-    page.get_by_role("button", name="Use the receipt").click()
+    page.get_by_label("Access key", exact=True).fill(receipt)
+    page.get_by_role("button", name="Use the access key").click()
     expect(page.get_by_text("It counts no more")).to_be_in_viewport()
-    expect(page.get_by_label("Receipt", exact=True)).to_have_value("")
+    expect(page.get_by_label("Access key", exact=True)).to_have_value("")
 
 
 # -- polling -------------------------------------------------------------------------
