@@ -5,6 +5,7 @@ from flask import (
     Response,
     current_app,
     flash,
+    make_response,
     redirect,
     render_template,
     request,
@@ -59,6 +60,25 @@ PROGRAM_MB = 500
 
 @blueprint.get("/")
 def index():
+    answer = make_response(_shop_as_text() if readers.wants_text() else _chosen_front_page())
+    answer.vary.update(("Accept", "User-Agent"))
+    return answer
+
+
+def _shop_as_text() -> Response:
+    shop = this_shop()
+    text = render_template(
+        "index.txt",
+        config=shop.config,
+        left_mb=capacity.largest_mb(shop),
+        price_list=_price_list(shop),
+        rate=currency.rate(shop),
+    )
+    return Response(text, content_type="text/plain; charset=utf-8")
+
+
+def _chosen_front_page():
+    """The front page, with what its address chooses."""
     form = _order_form(formdata=None)
     prefill = _price_form()
     if request.args and prefill.validate():
@@ -145,16 +165,21 @@ def _front_page(form: OrderForm, status: int = 200, **context):
             (extra, extra.included(shop.config), extra.msat_per_day(shop.config))
             for extra in EXTRAS
         ],
-        price_list=[
-            (size, [shop.prices.price_msat(Terms(size, *time)) for time in PRICED])
-            for size in shop.config.space_sizes_mb
-        ],
+        price_list=_price_list(shop),
         examples=_examples(shop),
         waiting=browsers.waiting_orders(),
         had_a_hosting=browsers.kept_proof() is not None,
         **_price(form),
         **context,
     ), status
+
+
+def _price_list(shop: Shop) -> list[tuple[int, list[int]]]:
+    """Each size with its prices in msat, in the order of PRICED."""
+    return [
+        (size, [shop.prices.price_msat(Terms(size, *time)) for time in PRICED])
+        for size in shop.config.space_sizes_mb
+    ]
 
 
 def _examples(shop: Shop) -> dict[str, tuple[Terms, int]]:

@@ -288,6 +288,74 @@ def test_nobody_else_reads_that_all_is_sold(client):
     assert "sold out" not in client.get("/").text
 
 
+# -- as text ---------------------------------------------------------------------------
+
+CURL = {"User-Agent": "curl/8.5.0", "Accept": "*/*"}
+HTML = {"Accept": "text/html,*/*;q=0.8"}
+WIDTH = 72
+
+
+def test_a_terminal_gets_the_shop_as_text(client, subtests):
+    for headers, kind in ((CURL, "plain"), ({"Accept": "text/plain"}, "plain"), (HTML, "html")):
+        with subtests.test(headers):
+            answer = client.get("/", headers=headers)
+            assert answer.content_type == f"text/{kind}; charset=utf-8"
+            assert {"Accept", "User-Agent"} <= set(answer.vary)
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert kind == "html" or "Set-Cookie" not in answer.headers
+
+
+def test_the_text_says_what_the_page_says(client):
+    page, text = in_words(client.get("/").text), client.get("/", headers=CURL).text
+    assert text.startswith("localhost\n=========\n") and text.endswith("/privacy\n")
+    for size in ("100 MB", "500 MB", "1 GB", "5 GB"):
+        row = re.search(f"^  {size} .*$", text, re.M)[0]
+        assert " ".join(row.replace("\u202f", " ").split()) in page
+    assert "Payments cannot be refunded." in text
+    for path in ("llms.txt", "api/v1/openapi.json", "terms", "privacy", "status"):
+        assert f"http://localhost/{path}\n" in text
+    assert "imprint" not in text and "Contact" not in text and "EUR" not in text
+
+
+@with_settings(
+    SHOP_NAME="<Alice’s> & Bob’s shop of forty letters and signs"[:40],
+    CONTACT="help@shop.example",
+    ABUSE_CONTACT="https://shop.example/abuse?a=1&b=2",
+    SOURCE_URL="https://shop.example/source",
+    TERMS_FILE=str(ROOT / "LICENSE"),
+    IMPRINT_FILE=str(ROOT / "LICENSE"),
+    FIAT="EUR",
+    FIAT_RATE="60000",
+    # As dear as it may be: two years cost a thousand bitcoin.
+    PRICE_MSAT_PER_DAY="120000000000",
+    SPACE_SIZES_MB="100,1000000",
+    PRICE_MSAT_PER_GB_DAY="10000000",
+    CAPACITY_MB="3000000",
+)
+def test_the_text_is_narrow_even_with_the_largest_numbers(client):
+    text = client.get("/", headers=CURL).text
+    lines = [line for line in text.splitlines() if "http" not in line]
+    assert max(map(len, lines)) <= WIDTH, text
+    for said in ("<Alice’s> & Bob’s", "  help@shop.example\n", "abuse?a=1&b=2\n", "/imprint\n"):
+        assert said in text
+    assert re.search("^1.000 sat are about 0.60 EUR.$", text, re.M)
+    assert "refunded" not in text
+    assert re.search(r"^  1000 GB( +\d[^ \n]+){4}$", text, re.M)
+
+
+@with_settings(CAPACITY_MB="700")
+def test_the_text_says_what_is_sold_out(client):
+    text = client.get("/", headers=CURL).text
+    assert re.search(r"^  100 MB +\d", text, re.M) and re.search("^  1 GB +sold out$", text, re.M)
+    assert "1. Order 100 MB" in text
+
+
+@with_settings(CAPACITY_MB="200")
+def test_the_text_sells_nothing_when_all_is_sold(client):
+    text = client.get("/", headers=CURL).text
+    assert "Everything is sold out just now." in text and "1. Order" not in text
+
+
 # -- a look at a name ------------------------------------------------------------------
 
 

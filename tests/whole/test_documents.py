@@ -138,6 +138,32 @@ def test_commands_answer_as_is_shown(document, session):
     assert wrong == [], answers
 
 
+def test_the_two_commands_that_the_shop_tells_a_terminal_buy_a_hosting(session, config):
+    """As pasted: the wallet pays in between, and the preimage is typed into the second one."""
+    missing = [name for name in ("curl", "jq") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    (text,) = session([], [f"curl -s {config.public_url}"])
+    order, take = re.findall(r"(?:^  \S.*\n(?:    .*\n)+)", text, re.M)
+    pay = """
+.venv/bin/python -c 'import sys; from pyln.client import LightningRpc
+print(LightningRpc("instance/sandbox/wallet-rpc").pay(sys.argv[1])["payment_preimage"])' \\
+    "$(jq -r .invoice order)" > preimage"""
+    invoice, _, hosting, again = session(
+        [],
+        [
+            order,
+            pay,
+            f"exec < preimage\n{take}",
+            f"until curl -s -H @key {config.public_url}/api/v1/hosting | tee hosting |"
+            " jq -e .is_ready > /dev/null; do sleep 0.1; done; cat hosting",
+        ],
+    )
+    assert invoice.startswith("Pay 7 sat\n") and "█▀▀" in invoice
+    site = re.search(r'"site": ?"([a-z0-9]+\.space\.example)"', hosting)[1]
+    assert site in again and '"password"' in again
+
+
 def facts(answer: str) -> set[str]:
     """What does not depend on the moment: HTTP's status and headers, the names of members, and the
     values of some. A price for the time that is left falls by the second: two digits of it count.
