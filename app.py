@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter
 from lightningspace import api, cli, pages, shop
 from lightningspace.api import answers
 from lightningspace.base import logs, models, names, passwords, qr
-from lightningspace.base.clock import clock_time, day, iso_time, now, span
+from lightningspace.base.clock import clock_time, day, iso_time, now, span, time_left
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
 from lightningspace.pages import about, files
@@ -256,6 +256,7 @@ def register_template_tools(app: Flask) -> None:
     app.add_template_filter(day)
     app.add_template_filter(money)
     app.add_template_filter(span)
+    app.add_template_filter(time_left)
 
 
 def sats(msat: int) -> str:

@@ -9,7 +9,7 @@ from werkzeug.exceptions import default_exceptions
 
 from app import sats
 from lightningspace.base import models
-from lightningspace.base.clock import clock_time, iso_time, span
+from lightningspace.base.clock import clock_time, iso_time, span, time_left
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import orders
 from lightningspace.visitors import logins, networks
@@ -535,6 +535,24 @@ def test_spans_are_in_the_largest_unit_that_fits_twice(subtests):
     ]:
         with subtests.test(seconds=seconds, words=words):
             assert span(seconds) == words
+
+
+def test_the_time_left_is_to_the_nearest_so_that_what_was_bought_is_read(subtests):
+    for seconds, words in [
+        (-90 * 86400, "0 minutes"),
+        (29, "0 minutes"),
+        (30, "1 minute"),
+        (3600 - 5, "60 minutes"),
+        (2 * 3600 - 5, "2 hours"),
+        (36 * 3600, "36 hours"),
+        (86400 - 5, "24 hours"),
+        (2 * 86400 - 5, "2 days"),
+        (90 * 86400 - 5, "90 days"),
+        (90 * 86400 - 11 * 3600, "90 days"),
+        (90 * 86400 - 13 * 3600, "89 days"),
+    ]:
+        with subtests.test(seconds=seconds, words=words):
+            assert time_left(seconds) == words
 
 
 def test_times_are_utc():

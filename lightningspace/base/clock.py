@@ -9,7 +9,8 @@ CLOCKS_DIFFER_SECONDS = 5 * 60
 
 _source: Callable[[], float] = time.time
 
-SPANS = {"days": 24 * 60 * 60, "hours": 60 * 60}
+MINUTE, HOUR, DAY = 60, 60 * 60, 24 * 60 * 60
+SPANS = {"days": DAY, "hours": HOUR}
 
 
 def now() -> int:
@@ -49,5 +50,18 @@ def span(seconds: int) -> str:
     for unit, length in SPANS.items():
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
-    minutes = max(0, seconds) // 60
+    minutes = max(0, seconds) // MINUTE
     return f"{minutes} minute{'' if minutes == 1 else 's'}"
+
+
+def time_left(seconds: int) -> str:
+    """As `span`, but to the nearest: hours after 90 days were bought they are still "90 days"."""
+    if _nearest(seconds, HOUR) >= 2 * DAY:
+        return span(_nearest(seconds, DAY))
+    if _nearest(seconds, MINUTE) >= 2 * HOUR:
+        return span(_nearest(seconds, HOUR))
+    return span(_nearest(seconds, MINUTE))
+
+
+def _nearest(seconds: int, length: int) -> int:
+    return (seconds + length // 2) // length * length

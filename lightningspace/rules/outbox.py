@@ -65,7 +65,7 @@ _templates = Environment(
 _templates.globals["blank"] = NO_BREAK
 _templates.filters |= {
     "clock_time": lambda seconds: clock.clock_time(seconds).replace(" ", NO_BREAK),
-    "span": lambda seconds: clock.span(seconds).replace(" ", NO_BREAK),
+    "time_left": lambda seconds: clock.time_left(seconds).replace(" ", NO_BREAK),
 }
 
 
