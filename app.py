@@ -219,20 +219,20 @@ RETRY_AFTER = {429: "60", 503: "10"}
 ERRORS = {
     400: (
         "That did not work",
-        "We could not read what your browser sent, or it came from a page that is not ours or too "
-        "old. Please allow cookies for this site, open the page again and send the form once more. "
-        "Nothing was charged.",
+        "We could not accept what your browser sent: it was incomplete, too old, or from another "
+        "site. Please allow cookies for this site, open the page again and send the form once "
+        "more. Nothing was charged.",
     ),
     403: ("Not allowed", "You may not open this page."),
     404: ("Nothing here", "There is no page at this address, or it is not yours to see."),
-    405: ("Nothing here", "This address takes forms only. Start from the front page."),
-    413: ("Too much", "Your browser sent more than our forms hold. Please send less."),
-    429: ("Slow down", "Too many tries in a short time. Please wait a minute, then try again."),
+    405: ("Nothing here", "This address only takes forms. Start from the front page."),
+    413: ("Too much", "Your browser sent more than this form can hold. Please send less."),
+    429: ("Slow down", "Too many tries in a short time. Please wait a minute and try again."),
     500: (
         "Our mistake",
-        "Something broke on our side and we have a note of it. What you paid is recorded.",
+        "Something broke on our side, and it is in our log. Whatever you paid is recorded.",
     ),
-    503: ("One moment", "We cannot answer just now. Nothing is lost. Please try again soon."),
+    503: ("One moment", "We cannot answer right now. Nothing is lost. Please try again soon."),
 }
 
 
@@ -260,13 +260,13 @@ def register_template_tools(app: Flask) -> None:
 
 
 def sats(msat: int) -> str:
-    """Whole sats, rounded up, with narrow spaces between the thousands."""
-    return f"{-(-msat // 1000):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    """Whole sats, rounded up, with commas between the thousands."""
+    return f"{-(-msat // 1000):,}"
 
 
 def money(amount: Decimal) -> str:
-    """To the cent, with narrow spaces between the thousands; "0" for less than half of one."""
-    return f"{amount:,.2f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if amount >= CENT / 2 else "0"
+    """To the cent, with commas between the thousands; "0" for less than half of one."""
+    return f"{amount:,.2f}" if amount >= CENT / 2 else "0"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import unicodedata
 import idna
 
 RULE = re.compile(r"[a-z][a-z0-9]{2,15}")
-RULE_IN_WORDS = "3 to 16 lower-case letters and digits, a letter first"
+RULE_IN_WORDS = "3 to 16 lower-case letters and digits, beginning with a letter"
 
 # A username becomes <name>.<BASE_DOMAIN>, its mail domain, and part of FTP, SSH and database names.
 # These would be mistaken for somebody else's by visitors, mail servers or the system.

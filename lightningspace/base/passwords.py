@@ -10,8 +10,8 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 LENGTH_MAX = 64
 RULE_IN_WORDS = (
-    "9 to 64 letters, digits and signs (ASCII, but not ' \" or \\), or 8 if they mix three of: "
-    "lower case, upper case, digits, signs"
+    "9 to 64 letters, digits and symbols (ASCII, but not ' \" or \\), or 8 with three of: lower "
+    "case, upper case, digit, symbol"
 )
 # Without quotes and backslashes: ISPConfig hashes a database password with them escaped, and the
 # original then never opens the database.

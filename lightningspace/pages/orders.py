@@ -304,7 +304,7 @@ def _enters(found: Standing) -> bool:
     except sessions.SessionOver:
         return False
     if order.username and order.username != account.username:
-        flash(f"The name {order.username} was taken when you paid, so you have another one.")
+        flash(f"The name {order.username} was gone when you paid, so we chose another one.")
     return True
 
 

@@ -91,15 +91,16 @@ def too_small(shop: Shop, account: Account, size: Size) -> str | None:
     """Why the account cannot have this size, for its owner, who uses more; None: it can."""
     if size.space_mb < account.space_mb:
         if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
-            return "We do not know yet how much space is used. Please try again in five minutes."
+            return "We do not know yet how much space you use. Please try again in five minutes."
         for kind, (used_mb, _) in services.space_mb(account).items():
             part = size.space_mb * services.SPLIT_PERCENT[kind] // 100
             if (used_mb or 0) > part:
                 word = services.KINDS[kind].part.word
-                return f"Your {word} uses {used_mb} MB, and would have {part} MB of that size."
+                return f"Your {word} uses {used_mb} MB, and would have only {part} MB of this size."
     for extra, count in _in_use(account).items():
         if count > extra.allowed(shop.config, size):
-            return f"You have {count} {extra.in_words}. Remove some first."
+            words = extra.one_in_words if count == 1 else extra.in_words
+            return f"You have {count} {words}, more than this size allows. Remove some first."
     return None
 
 

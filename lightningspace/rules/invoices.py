@@ -18,15 +18,15 @@ class NotCertain(Refusal):
 
     status, code, retry_after = 503, "checking", 10
     text = (
-        "An order or a tip for this hosting may just be being paid. Nothing was closed: please try "
-        "again in a minute."
+        "Somebody may be paying for this hosting right now. Nothing was closed: please try again "
+        "in a minute."
     )
 
 
 class NotCancelled(NodeError):
     """The node has not said that it cancelled an order's invoice."""
 
-    text = f"{NodeError.text} This is cancelled as soon as it does."
+    text = f"{NodeError.text} We cancel this as soon as it does."
 
 
 def ask_for_invoice(shop: Shop, order: Order, metadata: str | None) -> None:

@@ -52,16 +52,16 @@ class SoldOut(Refusal):
     """No server has the space left."""
 
     code, field = "sold_out", "space_mb"
-    text = "This much space is not free just now. Choose less, or come back."
+    text = "There is not that much space left right now. Choose less, or come back later."
 
 
 class TooManyUnpaid(Refusal):
     """The network holds as many names, or the account has as many unpaid orders, as it may."""
 
     status, code, retry_after = 429, "too_many_unpaid", 60
-    text = "This hosting has many unpaid orders. Pay or cancel one of them first."
+    text = "This hosting has too many unpaid orders. Pay or cancel one of them first."
     detail = (
-        "There are several unpaid orders already. Pay one, or wait until they are over; a new "
+        "There are several unpaid orders already. Pay one, or wait until they expire; a new "
         "hosting can be ordered without a username."
     )
 
@@ -301,8 +301,8 @@ def _free_place(shop: Shop, client: str) -> str:
         if place not in taken:
             return place
     raise TooManyUnpaid(
-        "Your network holds several names that are not paid. Leave the name empty and we choose "
-        "one, or pay or cancel one of those orders first."
+        "Your network has reserved several names without paying. Leave the name empty and we "
+        "choose one, or pay or cancel one of those orders first."
     )
 
 
@@ -392,7 +392,7 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
         raise quotes.NotForSale("This hosting is closed.")
     quotes.check_may_buy(account)
     if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
-        raise quotes.NotForSale("This amount is below or above what is taken here.")
+        raise quotes.NotForSale("This amount is smaller or larger than this shop takes.")
     if tip.door == Door.OWNER:
         if order_book.unpaid(account.id).count() >= OPEN_ORDERS:
             raise TooManyUnpaid
@@ -400,7 +400,7 @@ def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
         tips = order_book.unpaid_by_all(account.id).where(order_book.is_of_others())
         if tips.count() >= OPEN_TIPS:
             raise TooManyUnpaid(
-                "Many tips for this site are being paid just now. Please try again in a while."
+                "Many tips for this site are being paid right now. Please try again in a while."
             )
 
 

@@ -18,7 +18,7 @@ class ResizeWaits(Refusal):
     """`token`: the unpaid order of another size, which comes first."""
 
     code = "size_waits"
-    text = "Another size is ordered already: pay that order, or cancel it."
+    text = "You have already ordered another size: pay or cancel that order first."
 
     def __init__(self, token: str):
         super().__init__(order=token)
@@ -122,6 +122,6 @@ def check_may_buy(account: Account) -> None:
         raise NotForSale("This hosting is blocked.")
     if account.last_call_at:
         raise NotForSale(
-            "This hosting is about to be deleted: nothing is sold for it any more, so that nobody "
-            "pays for what goes."
+            "This hosting is about to be deleted. Nothing is sold for it any more, so that nobody "
+            "pays for nothing."
         )

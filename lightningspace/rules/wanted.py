@@ -26,7 +26,7 @@ class AccountClosed(Refusal):
     """The account is closed or closing: it cannot be changed any more."""
 
     code = "closing"
-    text = "This hosting is being closed: nothing of it can be changed any more."
+    text = "This hosting is being closed: nothing in it can be changed any more."
 
 
 class NameInUse(Refusal):
@@ -47,14 +47,14 @@ class AccountNotReady(Refusal):
     """The account is still being set up; its paid time has not begun."""
 
     status, code, retry_after = 503, "setting_up", 3
-    text = "This hosting is still being set up. Please wait until that is done."
+    text = "This hosting is still being set up. Please wait until it is ready."
 
 
 class NoneLeft(Refusal):
     """The account has as many of these as are included and paid for."""
 
     code = "full"
-    text = "All that is paid for is used. Send the same to buy more."
+    text = "All that is paid for is in use. Send the same again to buy more."
 
 
 # -- the account as a whole ----------------------------------------------------------

@@ -69,7 +69,7 @@ CAPABILITIES_IN_WORDS = {
     "close": "close and delete the hosting",
 }
 TOKEN_NAME_MAX = 40
-TIP_MODES = {"site": "keeps this site on line", "wallet": "goes to my own wallet"}
+TIP_MODES = {"site": "keeps this site online", "wallet": "goes to my own wallet"}
 TOKEN_DAYS_MAX = 10 * 366
 
 
@@ -141,7 +141,7 @@ def _form_id() -> HiddenField:
 
 class TimeForm(Form):
     duration = WholeNumberField(
-        "Duration", default=3, validators=[InputRequired("Write a whole number, such as 3.")]
+        "Duration", default=3, validators=[InputRequired("Enter a whole number, such as 3.")]
     )
     unit = SelectField(
         "Unit",
@@ -152,12 +152,12 @@ class TimeForm(Form):
 
     def validate_duration(self, field):
         if field.data is None:
-            raise ValidationError("Write a whole number, such as 3.")
+            raise ValidationError("Enter a whole number, such as 3.")
         if self.unit.data not in UNIT_SECONDS:
             return  # said beside the unit
         seconds = field.data * UNIT_SECONDS[self.unit.data]
         if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
-            raise ValidationError("Choose from one hour to two years (24 months or 730 days).")
+            raise ValidationError("Choose from one hour to two years (24 months, or 730 days).")
 
 
 class TermsForm(TimeForm):
@@ -211,7 +211,7 @@ class OrderForm(TermsForm):
     email = StringField(
         "E-mail",
         filters=[_stripped],
-        validators=[Optional(), Length(max=254), Email("This is no e-mail address.")],
+        validators=[Optional(), Length(max=254), Email("This is not an e-mail address.")],
         render_kw={"autocomplete": "email", "inputmode": "email"},
     )
     password = PasswordField(
@@ -331,7 +331,7 @@ class TokenForm(Form):
     name = StringField(
         "Name",
         filters=[_on_one_line],
-        validators=[DataRequired("Give it a name, to know it again.")],
+        validators=[DataRequired("Give it a name that you will recognize.")],
         render_kw={"maxlength": str(TOKEN_NAME_MAX), "autocomplete": "off"},
     )
     capabilities = SelectMultipleField(
@@ -412,11 +412,9 @@ class MailForm(Form):
 
     def validate_quota_mb(self, field):
         if not field.data:
-            raise ValidationError("Write a whole number of MB, such as 10, or leave it empty.")
+            raise ValidationError("Enter a whole number of MB, such as 10, or leave it empty.")
         if field.data > self._left_mb:
-            raise ValidationError(
-                f"At most {self._left_mb} MB are left for it of your space for mail."
-            )
+            raise ValidationError(f"At most {self._left_mb} MB of your space for mail are left.")
 
     def validate_password(self, field):
         _check_password(field)
@@ -442,7 +440,7 @@ class AddressForm(MailForm):
     local_part = StringField(
         "Address",
         filters=[_stripped, _lower],
-        validators=[InputRequired("Write what stands before the @.")],
+        validators=[InputRequired("Enter the part before the @.")],
         render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
     )
     domain = SelectField("Domain", validate_choice=False)
@@ -453,9 +451,9 @@ class AddressForm(MailForm):
 
     def validate_local_part(self, field):
         if "@" in field.data:
-            raise ValidationError("Write only what stands before the @, and choose the domain.")
+            raise ValidationError("Enter only the part before the @, and choose the domain.")
         if not names.is_local_part(field.data):
-            raise ValidationError(f"Write {names.LOCAL_PART_IN_WORDS}.")
+            raise ValidationError(f"Use {names.LOCAL_PART_IN_WORDS}.")
         if len(self.address) > names.ADDRESS_MAX:
             raise ValidationError(
                 f"An address has at most {names.ADDRESS_MAX} characters, "
@@ -486,7 +484,7 @@ class DestinationForm(Form):
     destination = StringField(
         "Goes to",
         filters=[_stripped],
-        validators=[InputRequired("Write the address that its mail goes to.")],
+        validators=[InputRequired("Enter the address that its mail goes to.")],
         render_kw={"autocomplete": "off", "inputmode": "email", "autocapitalize": "none"},
     )
 
@@ -494,11 +492,9 @@ class DestinationForm(Form):
         try:
             field.data = names.as_address(field.data)
         except ValueError:
-            raise ValidationError(
-                "This is no e-mail address that mail can be forwarded to."
-            ) from None
+            raise ValidationError("Mail cannot be forwarded to this address.") from None
         if field.data == self.address:
-            raise ValidationError("This would send its mail round in a circle.")
+            raise ValidationError("This would send its mail in a circle.")
 
 
 class ForwardForm(AddressForm, DestinationForm):
@@ -511,10 +507,10 @@ class DomainForm(Form):
     name = StringField(
         "Domain",
         filters=[_stripped],
-        validators=[InputRequired("Write the name of your domain, such as example.org.")],
+        validators=[InputRequired("Enter your domain, such as example.org.")],
         render_kw={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"},
     )
-    wants_mail = BooleanField("Receive mail for it here, too")
+    wants_mail = BooleanField("Receive mail for it here as well")
 
 
 # -- more time, another size ---------------------------------------------------------
@@ -547,7 +543,7 @@ class AmountForm(Form):
     def validate_sats(self, field):
         least, most = self.bounds
         if field.data is None or not least <= field.data <= most:
-            raise ValidationError(f"Write a whole number of sat from {least} to {most}.")
+            raise ValidationError(f"Enter a whole number from {least:,} to {most:,} sat.")
 
 
 class PrefilledAmountForm(AmountForm):
@@ -611,14 +607,14 @@ class TipJarForm(Form):
 
     def validate_wallet_address(self, field):
         if self.mode.data == "wallet" and not field.data:
-            raise ValidationError("Write the Lightning Address of your wallet.")
+            raise ValidationError("Enter the Lightning Address of your wallet.")
         if not field.data:
             return
         try:
             field.data = lnurl.as_address(field.data)
         except ValueError:
             raise ValidationError(
-                "This is no Lightning Address, such as you@wallet.example."
+                "This is not a Lightning Address, such as you@wallet.example."
             ) from None
 
     def validate_title(self, field):
@@ -635,11 +631,11 @@ class TipJarForm(Form):
         try:
             self.amounts_sat = [_whole(each) for each in amounts]
         except ValueError:
-            raise ValidationError("Write whole numbers with blanks between them.") from None
+            raise ValidationError("Enter whole numbers with spaces between them.") from None
         if len(amounts) > tipjar.AMOUNTS_MAX:
-            raise ValidationError(f"Write up to {tipjar.AMOUNTS_MAX} amounts.")
+            raise ValidationError(f"Enter up to {tipjar.AMOUNTS_MAX} amounts.")
         if not all(least <= amount <= most for amount in self.amounts_sat):
-            raise ValidationError(f"Write amounts from {least} to {most} sat.")
+            raise ValidationError(f"Enter amounts from {least:,} to {most:,} sat.")
 
     def settings(self) -> dict:
         kept = {name: self[name].data for name in ("mode", "title", "text")}
@@ -671,7 +667,7 @@ class SizeForm(Form):
 
 def _check_extras(form, field):
     if field.data is None or field.data > EXTRAS_MAX:
-        raise ValidationError(f"Write a whole number from 0 to {EXTRAS_MAX}.")
+        raise ValidationError(f"Enter a whole number from 0 to {EXTRAS_MAX}.")
 
 
 # One field for each extra, between the space and what a subclass adds.
@@ -712,7 +708,7 @@ class ServicePasswordForm(Form):
         if self.makes_one or self.password.errors:
             return is_valid
         if not self.password.data:
-            self.password.errors = ["Write a password, or let us make one up."]
+            self.password.errors = ["Enter a password, or let us choose one."]
             return False
         return is_valid
 
@@ -734,8 +730,8 @@ class SshKeyForm(Form):
         typed, field.data = field.data, None  # nothing that may be secret comes back in the page
         if PRIVATE_KEY.search(typed):
             raise ValidationError(
-                "This is a private key. Nobody may have it but you: we did not keep it. Paste the "
-                "public one, from the file that ends in .pub."
+                "This is a private key. Nobody but you may have it, and we have not kept it. Paste "
+                "the public one, from the file that ends in .pub."
             )
         if ssh_keys.BEGINS.search(typed):
             field.data = typed
@@ -772,11 +768,11 @@ class RedirectForm(Form):
             field.data = names.as_web_address(field.data)
         except (ValueError, UnicodeError):
             raise ValidationError(
-                "Write an address such as https://example.org/: a host and perhaps directories, "
+                "Enter an address such as https://example.org/: a host and perhaps directories, "
                 f"up to {names.WEB_ADDRESS_MAX} characters."
             ) from None
         if urlsplit(field.data).hostname.removeprefix("www.") in self._redirected:
-            raise ValidationError("This would send visitors round in a circle.")
+            raise ValidationError("This would send visitors in a circle.")
 
 
 class EmailForm(Form):
@@ -784,9 +780,9 @@ class EmailForm(Form):
         "E-mail",
         filters=[_stripped],
         validators=[
-            InputRequired("Write your address here."),
-            Length(max=254, message="This is no e-mail address."),
-            Email("This is no e-mail address."),
+            InputRequired("Enter your e-mail address."),
+            Length(max=254, message="This is not an e-mail address."),
+            Email("This is not an e-mail address."),
         ],
         render_kw={"autocomplete": "email", "inputmode": "email"},
     )

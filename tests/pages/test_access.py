@@ -276,10 +276,10 @@ def test_who_had_a_closed_hosting_may_have_its_name_again(client, other, buy, th
 
     assert show(client, text).location == "/"
     page = client.get("/").text
-    assert "The hosting of your receipt is closed" in page
+    assert "The hosting that your access key opened is closed" in page
     assert place_order(client, username="alice").status_code == 303
     assert Account.get(username="alice")
-    assert "The hosting of your receipt is closed" not in other.get("/").text
+    assert "The hosting that your access key opened is closed" not in other.get("/").text
 
 
 @with_settings(NAME_QUARANTINE_DAYS="0")

@@ -259,7 +259,7 @@ def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice)
     with pytest.raises(quotes.NotForSale, match="do not know yet"):
         resize(100)
     use(alice, 80)
-    with pytest.raises(quotes.NotForSale, match="web site uses 80 MB, and would have 70 MB"):
+    with pytest.raises(quotes.NotForSale, match="web site uses 80 MB, and would have only 70 MB"):
         resize(100)
 
 
@@ -716,7 +716,7 @@ def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
 def test_a_size_that_is_sold_out_says_so(client, node):
     page = client.get("/account/size?space_mb=500").text
     assert "500 MB <small>sold out" in page
-    assert "not free just now" in page
+    assert "There is not that much space left right now" in page
     sent = send(client, "/account/size?extra_addresses=1", space_mb="500")
     assert sent.status_code == 400
     assert 'id="space_mb-error"' in sent.text
@@ -726,7 +726,7 @@ def test_a_size_that_is_sold_out_says_so(client, node):
 def test_why_a_size_cannot_be_had_is_said(client, resize, pay, alice):
     pay(resize(500))
     for page in (client.get("/account/size?space_mb=100"), shrink(client)):
-        assert "We do not know yet how much space is used" in page.text
+        assert "We do not know yet how much space you use" in page.text
         assert 'id="confirm"' not in page.text
     assert page.status_code == 400
 
@@ -778,7 +778,7 @@ def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/extend?duration=24&unit=months").text
     assert "at most 1095 days ahead" in page
-    assert re.search("3.04[0-9] sat stay as your credit", page)
+    assert re.search("3,04[0-9] sat stay as credit", page)
 
 
 def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
@@ -836,7 +836,7 @@ def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     page = client.get("/account").text
     assert "opened anew as alice. What was in it is gone." in page
     assert "Your password" in page
-    assert "Opened anew 100 MB for 30 days until" in client.get("/account/payments").text
+    assert "Opened again: 100 MB for 30 days until" in client.get("/account/payments").text
 
 
 def test_a_size_paid_too_late_opens_it_anew_with_that_size(
@@ -854,7 +854,7 @@ def test_a_size_paid_too_late_opens_it_anew_with_that_size(
         work(worker)
     assert Account.get().space_mb == 500
     assert client.get(link).location == "/account"
-    assert "Opened anew 500 MB for 48 days" in client.get("/account/payments").text
+    assert "Opened again: 500 MB for 48 days" in client.get("/account/payments").text
 
 
 def test_an_order_whose_hosting_is_gone_says_so(client, stranger, extend, pay, alice, this_shop):

@@ -312,7 +312,7 @@ def test_too_many_names_that_one_network_has_not_paid_are_refused(client, other)
     place_order(client, username="bobby")
     answer = place_order(other, username="alice")
     assert answer.status_code == 429
-    assert "several names that are not paid" in answer.text
+    assert "several names without paying" in answer.text
     assert 'value="alice"' in answer.text
     assert place_order(other).status_code == 303
 
@@ -337,7 +337,7 @@ def test_a_name_that_is_not_reserved_again_is_said_to_be_so(client, other, walle
         wallet.pay(Order.get_by_id(paid.rpartition("/")[2]).bolt11)
         work(worker)
     assert client.get(link).location == "/account"
-    assert "The name alice was taken when you paid" in client.get("/account").text
+    assert "The name alice was gone when you paid" in client.get("/account").text
 
 
 @with_settings(ORDERS_LIMIT="2 per day")
@@ -983,7 +983,7 @@ def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker)
     node.down()
     answer = send(client, f"{link}/cancel", page=link)
     assert answer.status_code == 503
-    assert "This is cancelled as soon as it does" in answer.text
+    assert "We cancel this as soon as it does" in answer.text
     for page in (answer.text, client.get(link).text):
         assert "Please do not pay it any more" in page
         assert "lnbc" not in page and "bolt11" not in page

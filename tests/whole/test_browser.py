@@ -328,7 +328,7 @@ def test_a_wallet_in_the_browser_pays_and_may_refuse(visit, wallet, worker):
     order_by_hand(page, "alice")
     button = page.get_by_role("button", name="Pay with the wallet in this browser")
     button.click()
-    expect(page.get_by_text("Then it was not paid")).to_be_visible()
+    expect(page.get_by_text("Then nothing was paid")).to_be_visible()
     assert refused == [order_of(page).bolt11]
 
     wants.append(True)
@@ -765,7 +765,7 @@ def test_no_page_scrolls_sideways(visit, wallet, worker, panel, this_shop):
     panel.down()
     work(worker)
     show(page.url)
-    assert_fits("The server does not answer")
+    assert_fits("The server does not respond")
     panel.up()
     account = Account.get(Account.opened_at.is_null(False))
     reconcile.try_now(account.id)
