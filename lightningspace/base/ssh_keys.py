@@ -29,12 +29,12 @@ QUOTED = re.compile(r"^[>\s]+", re.M)
 DASHES = re.compile("[\u2010-\u2015\u2212]")
 
 NO_KEY = (
-    "This is no public key as ssh-keygen writes it: one line that begins with ssh-ed25519, ssh-rsa "
-    "or ecdsa-sha2-…"
+    "This is not a public key as ssh-keygen writes it: one line that begins with ssh-ed25519, "
+    "ssh-rsa or ecdsa-sha2-…"
 )
-ONE_ONLY = "Paste one key only."
-NOTHING_BEFORE = "Begin with ssh-…: what stands before the key, such as options, is not taken."
-NO_DSA = "DSA keys open no server any more. Make another one: ssh-keygen -t ed25519"
+ONE_ONLY = "Paste only one key."
+NOTHING_BEFORE = "Begin with ssh-…: leave out what stands before the key, such as options."
+NO_DSA = "Servers no longer accept DSA keys. Make another one: ssh-keygen -t ed25519"
 # OpenSSH accepts no others.
 RSA_BITS = range(1024, 16384 + 1)
 NO_RSA = (

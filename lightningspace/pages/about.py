@@ -21,6 +21,7 @@ def facts(config: Config) -> dict:
         "contact": config.contact,
         "abuse_contact": config.abuse_contact,
         "has_imprint": bool(config.imprint_file),
+        "has_own_terms": bool(config.terms_file),
         "source_url": config.source_url,
         "grace_days": config.grace_days,
     }

@@ -26,7 +26,7 @@ blueprint = control.part("account")
 NEW_SECONDS = DAY
 # How long the overview says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
-ONLY_RECEIVES = "This mailbox receives. It may send once more days are paid."
+ONLY_RECEIVES = "This mailbox receives. It sends once you have paid for more days: see Mail."
 
 
 # -- the overview ---------------------------------------------------------------------
@@ -139,7 +139,7 @@ def close():
 def close_for_good():
     form, account = CloseForm(), control.this_account()
     if form.username.data != account.username:
-        form.username.errors = [f"Write {account.username} here to close this hosting."]
+        form.username.errors = [f"Enter {account.username} here to close this hosting."]
         return _close_page(form, 400)
     try:
         # Only with the end that the page showed: time that was paid for since is not closed away.
@@ -150,7 +150,7 @@ def close_for_good():
     if not is_closed:
         problem = (
             "A payment for this hosting has just arrived, or its end has moved. Nothing was "
-            "closed: look at what is left now, and close it again if you still want to."
+            "closed: see what is left now, and close it if you still want to."
         )
         return _close_page(form, 409, problem=problem)
     logins.log_out()

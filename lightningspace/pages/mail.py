@@ -62,7 +62,7 @@ def _added(form: AddressForm, kind: str, password: str | None = None, **settings
     except Refusal as refused:
         form.local_part.errors = [refused.text]
     except ValueError:  # such as a domain that was removed a moment ago
-        form.local_part.errors = ["This address cannot be yours. Please look at the domain again."]
+        form.local_part.errors = ["You cannot have this address here. Please check the domain."]
     else:
         return True
     return False

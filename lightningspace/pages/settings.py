@@ -85,7 +85,7 @@ def service_password():
     if password is None:
         flash("A new password is being set. It is shown below as soon as it works.")
         return redirect(url_for("account.overview"), 303)
-    flash("The new password is being set: it works within a minute.")
+    flash("The new password is being set. It works within two minutes.")
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -97,7 +97,7 @@ def switch():
     active = request.form.get("active") == "on"
     wanted.switch(control.this_account().id, row.kind, row.name, active)
     title = services.SERVICE_NAMES[row.kind]
-    flash(f"{title} is being switched {'on' if active else 'off'}.")
+    flash(f"{title} is being switched on." if active else f"{title} is being switched off.")
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -119,7 +119,7 @@ def php():
         return _settings_page(400, php_form=form)
     change = usage.php_settings(form.version.data)
     wanted.configure(control.this_account().id, "site", row.name, **change)
-    flash("The PHP of your site is being changed.")
+    flash("PHP is being changed.")
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -141,7 +141,11 @@ def pretty_addresses():
     row = _own_row("site", request.form.get("name"))
     active = request.form.get("active") == "on"
     wanted.configure(control.this_account().id, "site", row.name, pretty_addresses=active)
-    flash(f"Pretty addresses are being switched {'on' if active else 'off'}.")
+    flash(
+        "Pretty addresses are being switched on."
+        if active
+        else "Pretty addresses are being switched off."
+    )
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -179,7 +183,9 @@ def email():
     if form.email.data == control.this_account().email:
         flash("Reminders go to this address.")
     else:
-        flash("We mail a link to the new address. Reminders go there once you have opened it.")
+        flash(
+            "We are mailing a link to the new address. Reminders go there once you have opened it."
+        )
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -187,7 +193,7 @@ def email():
 def remove_email():
     address = request.form.get("address")
     reminders.remove(control.this_account().id, lambda known: address in (None, known))
-    flash("The address is deleted here, and nothing is sent there any more.")
+    flash("The address is deleted, and nothing more is sent there.")
     return redirect(url_for("settings.settings"), 303)
 
 
@@ -209,7 +215,7 @@ def change_password():
     renew = partial(tokens.renew, account.id)
     logins.log_out_everywhere(renew, bool(form.current), wallet_recovers=False, **facts)
     logger.info("account %s: a new receipt", account.id)
-    flash("Your login password is changed, and nothing else from before gets in. Keep the receipt.")
+    flash("Your login password is changed. Nothing from before gets in: save your new access key.")
     return redirect(url_for("access.access"), 303)
 
 

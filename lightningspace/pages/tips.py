@@ -18,12 +18,12 @@ blueprint = control.part("tips")
 
 # What the owner reads after switching something on, or off.
 SWITCHED = {
-    "tips_page": ("The tip page is open.", "The tip page is closed: nobody finds it."),
-    "tips_address": ("The Lightning Address takes tips.", "The Lightning Address takes none."),
-    "tips_offer": ("The offer takes tips.", "The offer takes none."),
+    "tips_page": ("The tip page is on.", "The tip page is off: nobody can open it."),
+    "tips_address": ("The Lightning Address takes tips.", "The Lightning Address takes no tips."),
+    "tips_offer": ("The offer takes tips.", "The offer takes no tips."),
     "tips_show_end": (
-        "Whoever may tip sees until when your hosting is paid.",
-        "Until when your hosting is paid, nobody sees but you.",
+        "Visitors see until when your hosting is paid.",
+        "Only you see until when your hosting is paid.",
     ),
 }
 
@@ -130,7 +130,7 @@ def _jar_state(jar: Service | None) -> dict:
 def put_jar():
     """Put the tip jar on the site, or back there, whatever start page the site has."""
     _change_jar(is_there=True, put_back=True)
-    flash("The tip jar is being put on your site. That takes a minute.")
+    flash("The tip jar is being put on your site. That takes a minute or two.")
     return redirect(url_for("tips.tips", _anchor="jar"), 303)
 
 

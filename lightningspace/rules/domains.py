@@ -36,15 +36,15 @@ AROUND = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff<>()[]\"'`“”„‘’«
 URL_BEGINS = re.compile(r"^([a-z][a-z0-9+.-]*:)?/+", re.IGNORECASE)
 PORT = re.compile(r":[0-9]{0,5}$")
 
-NO_DOMAIN = "Write a domain, such as example.org."
-MAIL_ADDRESS = "Write a domain alone, such as example.org: this is an e-mail address."
-WILDCARD = "Write a domain without the “*.”: each name below it is a domain of its own here."
-HYPHENS = "Write a domain without “--” as its third and fourth sign: the server takes no such name."
-OF_THE_SHOP = "This name is the shop's own. Write a domain of yours."
-MINE_ALREADY = "You have this domain already."
+NO_DOMAIN = "Enter a domain, such as example.org."
+MAIL_ADDRESS = "This is an e-mail address. Enter a domain alone, such as example.org."
+WILDCARD = "Enter the domain without “*.”: here, each name below it is a domain of its own."
+HYPHENS = "The server takes no domain with “--” as its third and fourth characters."
+OF_THE_SHOP = "This name is the shop's own. Enter a domain of yours."
+MINE_ALREADY = "You already have this domain."
 TAKEN = (
-    "Another customer here has this domain. Once its TXT record does not name them any more, it "
-    "becomes free within two weeks."
+    "Another customer here has this domain. It becomes free two weeks after its TXT record no "
+    "longer names them."
 )
 
 
@@ -149,7 +149,7 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
         if any(each.name == name for each in there):
             raise wanted.NameInUse(MINE_ALREADY)
         if len(there) >= services.domains_allowed(shop, account):
-            raise wanted.NoneLeft("You have as many domains as you pay for.")
+            raise wanted.NoneLeft("You already use all the domains you pay for.")
         if _is_anothers(account_id, name):
             raise wanted.NameInUse(TAKEN)
         moment = now()

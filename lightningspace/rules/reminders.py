@@ -26,7 +26,7 @@ class TooManyMails(Refusal):
 
     status, code, retry_after, field = 429, "too_many_mails", DAY, "email"
     text = (
-        "A link was mailed to this address today already, or several to others. Nothing was "
+        "We have already mailed a link to this address today, or several to others. Nothing was "
         "changed: please try again tomorrow."
     )
 
@@ -123,13 +123,15 @@ def confirm(shop: Shop, token: str) -> None:
 
 def _unsealed(shop: Shop, token: str) -> Change:
     if not SEALED.fullmatch(token):
-        raise UnknownLink("There is no such link. Is it complete?")
+        raise UnknownLink("We do not know this link. Is it complete?")
     try:
         account_id, epoch, address, until = json.loads(shop.vault.unseal(token, "reminders"))
     except Unreadable:
-        raise UnknownLink("There is no such link. Is it complete?") from None
+        raise UnknownLink("We do not know this link. Is it complete?") from None
     if until < now():
-        raise UnknownLink("This link was valid for a day. Ask for another one in your hosting.")
+        raise UnknownLink(
+            "This link was valid for a day. Ask for another one in the settings of your hosting."
+        )
     return Change(account_id, epoch, address)
 
 
@@ -140,7 +142,7 @@ def _checked(shop: Shop, change: Change, account: Account | None) -> Change:
     if not waits and account.email != change.address:
         raise UnknownLink(
             "The address was changed, or every browser was logged out, after this link was asked "
-            "for. Ask for another one in your hosting."
+            "for. Ask for another one in the settings of your hosting."
         )
     site = hostnames.site_name(shop, account.username)
     return replace(change, site=site, is_done=not waits)
@@ -183,5 +185,5 @@ def unsubscribe(shop: Shop, token: str) -> None:
 def _stopped_by(shop: Shop, token: str) -> tuple[str, str]:
     match = STOP.fullmatch(token)
     if not match or not shop.vault.is_mac(match[3], "reminders", match[1], match[2]):
-        raise UnknownLink("There is no such link. Is it complete?")
+        raise UnknownLink("We do not know this link. Is it complete?")
     return match[1], match[2]

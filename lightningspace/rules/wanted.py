@@ -33,7 +33,7 @@ class NameInUse(Refusal):
     """The name is in use, by this account or another."""
 
     code = "taken"
-    text = "This hosting has this address already."
+    text = "This hosting already has this address."
 
 
 class UnknownService(Refusal):

@@ -37,9 +37,9 @@ START_PAGE = re.compile(r"index(\.[A-Za-z0-9_-]{1,16}){1,3}")
 UPLOAD = re.compile(r"tipjar-upload-[0-9a-f]{16}\.tmp")
 KEPT = re.compile(r"index\.old-[0-9]{8}-[0-9]+\..+")
 
-FULL = "The web space is full: there is no room for the tip jar."
-TOO_MUCH = "There is more in the web directory than we can look through."
-NOT_TAKEN = "The web directory does not take our files as it is."
+FULL = "Your web space is full: there is no room for the tip jar."
+TOO_MUCH = "There are more files in the directory web than we can look through."
+NOT_TAKEN = "Our files cannot be put into the directory web as it is."
 
 
 def program() -> bytes:
@@ -243,7 +243,7 @@ def _note(found: _Found, put_back: bool) -> str | None:
         return None
     known = [name for name in sorted(found.start_pages) if START_PAGE.fullmatch(name)]
     name = known[0] if known else "index.…"
-    return f"A start page of your own is there: {name}."
+    return f"Your site has a start page of its own: {name}."
 
 
 def _is_edited_from(content: bytes | None, wanted: bytes) -> bool:

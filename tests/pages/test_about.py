@@ -63,7 +63,7 @@ def test_every_page_says_who_runs_the_shop(written, client):
 
 def test_without_a_contact_there_is_none(client):
     assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "Status", "For programs"]
-    assert "<title>Web hosting for Lightning · localhost</title>" in client.get("/").text
+    assert "<title>Web hosting, paid by Lightning · localhost</title>" in client.get("/").text
     assert client.get("/imprint").status_code == 404
 
 

@@ -1022,7 +1022,7 @@ def test_a_token_of_a_key_that_is_gone_is_said_to_be_dead(browser, bought, this_
     )
     page = browser.get(f"/account/access/tokens/{token.id}")
     assert page.status_code == 200
-    assert "a key that we do not use any more" in page.text
+    assert "a key that the shop does not use any more" in page.text
 
 
 def test_a_hosting_that_is_being_closed_hands_out_nothing(browser, bought):

@@ -570,7 +570,7 @@ def test_redirect_that_means_something_to_the_web_server_is_refused(browser, ali
 
 def test_what_htaccess_may_do_is_told(browser):
     page = browser.get("/account/htaccess").text
-    assert "may say only what cannot lead to a neighbour" in page and "FallbackResource" in page
+    assert "may only say what cannot lead to a neighbour" in page and "FallbackResource" in page
 
 
 @with_settings(WALLS="mpm_itk")
@@ -821,7 +821,7 @@ def test_the_page_says_what_is_forfeited(browser, alice, time_machine):
     page = browser.get("/account/close").text
     assert re.search("<strong>(88|89) days</strong>", page)
     assert re.search("<strong>62[23] sat</strong>", page)
-    assert "a payment is final" in page
+    assert "pays nothing back" in page
 
 
 def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(

@@ -90,12 +90,12 @@ def test_the_list_shows_the_first_mailbox_and_what_mail_programs_need(owner):
     assert f"info@{SITE}" in page
     assert "1 of 5" in page
     assert "port 993" in page
-    assert "Your mailboxes may send" in page
+    assert "Your mailboxes receive and send" in page
 
 
 @with_settings(MAIL_SEND_MIN_DAYS="365")
 def test_the_page_says_that_mailboxes_may_not_send_yet(owner):
-    assert "once 365 days are paid" in owner.get("/account/mail").text
+    assert "once you have paid for 365" in owner.get("/account/mail").text
 
 
 def test_an_added_mailbox_opens_with_the_password_that_is_shown(owner, worker, panel):

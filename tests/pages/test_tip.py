@@ -422,12 +422,12 @@ def test_the_owner_tops_up_with_any_amount(owner, other, alice, pay):
 def test_what_an_amount_buys_is_said_before(owner, alice, node):
     for path in ("/account/extend?sats=14", "/account/extend/top-up/price?sats=14"):
         said = in_words(owner.get(path).text)
-        assert f"14 sat paid then until {clock_time(alice.expires_at + 2 * DAY)}" in said
+        assert f"14 sat paid until {clock_time(alice.expires_at + 2 * DAY)}" in said
     assert "stay as credit" in owner.get("/account/extend/top-up/price?sats=99999").text
     for nonsense in ("", "sats=0", "sats=x", "sats=%00", "sats=9999999999", "sats[]=%ED%A0%80"):
         answer = owner.get(f"/account/extend/top-up/price?{nonsense}")
-        assert (answer.status_code, "Write an amount" in answer.text) == (200, True)
-    assert "14 sat paid then" in in_words(top_up(owner, "14", show="price").text)
+        assert (answer.status_code, "Enter an amount" in answer.text) == (200, True)
+    assert "14 sat paid until" in in_words(top_up(owner, "14", show="price").text)
     assert invoices_asked_for(node) == 0
 
 
@@ -475,7 +475,7 @@ def send(browser, path, **fields):
 
 
 def test_the_owner_sees_what_came_in_and_what_it_bought(client, owner, tip, pay, time_machine):
-    assert "Nobody has given a tip yet" in owner.get("/account/tips").text
+    assert "No tips yet" in owner.get("/account/tips").text
     pay(tip)
     time_machine.forward(60)
     give(client, sats="7000")
@@ -511,7 +511,7 @@ def test_what_is_less_than_a_tip_is_told_in_one_line(owner, alice):
     small = {"small_tips": 200_000, "small_tips_msat": 200_999}
     Account.update(small).execute()
     said = in_words(owner.get("/account/tips").text)
-    assert "Others have given 200 sat" in said and "Nobody has given" not in said
+    assert "Others have given 200 sat" in said and "No tips yet" not in said
     assert "200,000 of these were too small to be listed: 200 sat in all" in said
 
 
@@ -556,7 +556,7 @@ def test_the_owner_closes_each_door_and_opens_it_again(client, owner, alice):
 
 def test_the_owner_hides_the_end(client, owner):
     send(owner, "/tips/switch", name="tips_show_end", active="off")
-    assert "nobody sees but you" in owner.get("/account/tips").text
+    assert "Only you see until when" in owner.get("/account/tips").text
     assert "<time" not in client.get("/tip/alice").text
 
 
@@ -684,12 +684,12 @@ def told(owner) -> str:
 
 @with_ftp
 def test_the_owner_sets_the_tip_jar(owner, own_jar, this_shop):
-    assert "The tip jar is there" in told(owner)
+    assert "The tip jar is on your site" in told(owner)
     typed = {"title": "For <b>my</b> cat", "text": "one\r\ntwo", "amounts": "21 2100"}
     wallet = {"mode": "wallet", "wallet_address": "me@wallet.example"}
     answer = send(owner, "/tips/jar", **TYPED | typed | wallet)
     assert answer.location == "/account/tips#jar"
-    assert "is being put there" in told(owner)
+    assert "is being uploaded" in told(owner)
     assert 'hx-trigger="every 3s"' in owner.get("/account/tips/jar").text
     settle(this_shop)
     written = json.loads((own_jar / "tipjar.json").read_text())
@@ -707,7 +707,7 @@ def test_what_is_wrong_with_the_tip_jar_is_said_beside_its_field(owner, own_jar)
     answer = send(owner, "/tips/jar", **TYPED | {"amounts": "0", "title": "x" * 81})
     assert answer.status_code == 400
     assert 'id="amounts-error"' in answer.text and 'id="title-error"' in answer.text
-    assert "The tip jar is there" in in_words(answer.text)
+    assert "The tip jar is on your site" in in_words(answer.text)
 
 
 @with_ftp
@@ -715,12 +715,12 @@ def test_the_tip_jar_is_put_back_and_taken_away(owner, own_jar, this_shop):
     (own_jar / "index.php").write_text("my own")
     send(owner, "/tips/jar", **TYPED)
     settle(this_shop)
-    assert "A start page of your own is there: index.php." in told(owner)
+    assert "Your site has a start page of its own: index.php." in told(owner)
     assert (own_jar / "index.php").read_text() == "my own"
     for _ in range(2):
         assert send(owner, "/tips/jar/put").location == "/account/tips#jar"
     settle(this_shop)
-    assert "The tip jar is there" in told(owner)
+    assert "The tip jar is on your site" in told(owner)
     assert "my own" in [each.read_text() for each in own_jar.glob("index.old-*")]
     for _ in range(2):
         assert send(owner, "/tips/jar/remove").location == "/account/tips#jar"

@@ -678,4 +678,4 @@ def test_operator_reads_why_there_is_no_jar(runner, alice, pages, work):
     (pages.path / "index.php").write_bytes(THEIRS)
     work(alice)
 
-    assert "A start page of your own is there" in runner.invoke(args=["account", "alice"]).output
+    assert "has a start page of its own" in runner.invoke(args=["account", "alice"]).output

@@ -420,11 +420,14 @@ WORST = [
     *("\ud800.example", "a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 40 + ".example"),
 ]
 
+# What the refusals begin with, which ask for something else.
+REFUSALS = ("Enter ", "This is an e-mail address", "The server takes no", "We can use")
+
 
 def test_nonsense_is_refused_with_a_word_for_who_typed_it(subtests):
     for typed in WORST:
         with subtests.test(typed=typed):
-            with pytest.raises(ValueError, match="^(Write a domain|We can use)") as refused:
+            with pytest.raises(ValueError, match="|".join(REFUSALS)) as refused:
                 domains.normalise(typed)
             assert type(refused.value) is ValueError
 
@@ -448,7 +451,7 @@ def test_whatever_is_typed_becomes_a_domain_or_is_refused(typed):
     try:
         name = domains.normalise(typed)
     except ValueError as refused:
-        assert str(refused).startswith(("Write a domain", "We can use"))
+        assert str(refused).startswith(REFUSALS)
     else:
         assert names.is_domain(name) and domains.normalise(name) == name
         assert domains.normalise(names.in_unicode(name)) == name

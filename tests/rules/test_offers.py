@@ -450,7 +450,7 @@ def test_a_node_without_the_plugin_makes_none_and_closes_all_the_same(
     node.lose_plugin("offers")
     log_in(client, "alice", "correct horse")
     page = client.get("/account/tips").text
-    assert "makes no offers just now" in page and "does not answer" not in page
+    assert "makes no offers right now" in page and "does not answer" not in page
     for account in (alice, bob):
         assert accounts.close_account(this_shop, fresh(account))
     assert not is_on(node)

@@ -432,7 +432,7 @@ def test_opening_the_stop_link_does_not_stop_but_the_button_does(this_shop, clie
     page = client.get(path)
     assert page.status_code == 200 and "<button>No more reminders" in page.text
     assert email_of(alice) == "alice@old.example"
-    assert "No more reminders go to you" in client.post(path).text
+    assert "You get no more reminders" in client.post(path).text
     assert email_of(alice) is None
     assert client.post(path).status_code == 200
 

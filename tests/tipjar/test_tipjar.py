@@ -231,7 +231,7 @@ def test_older_version_is_replaced(put, pages):
 def test_start_page_of_the_customers_stays_and_he_reads_why(put, pages, name, told):
     (pages / name).write_bytes(THEIRS)
 
-    assert put() == f"A start page of your own is there: {told}."
+    assert put() == f"Your site has a start page of its own: {told}."
     assert files(pages) == {name: THEIRS}
 
 
@@ -239,7 +239,7 @@ def test_start_page_of_the_customers_stays_and_he_reads_why(put, pages, name, to
 def test_index_php_without_a_right_mark_is_the_customers(put, pages, content):
     (pages / "index.php").write_bytes(content)
 
-    assert put() == "A start page of your own is there: index.php."
+    assert put() == "Your site has a start page of its own: index.php."
     assert files(pages) == {"index.php": content}
 
 
@@ -247,7 +247,7 @@ def test_index_php_without_a_right_mark_is_the_customers(put, pages, content):
 def test_index_php_that_is_no_file_is_the_customers(put, pages, make):
     make(pages / "index.php")
 
-    assert put() == "A start page of your own is there: index.php."
+    assert put() == "Your site has a start page of its own: index.php."
     assert set(os.listdir(pages)) == {"index.php", *FRESH_SITE}
 
 
@@ -255,7 +255,7 @@ def test_index_php_that_never_comes_is_the_customers(put, pages, server):
     (pages / "index.php").write_bytes(tipjar.program())
     server.faults.set("frozen", "RETR", times=1)
 
-    assert put() == "A start page of your own is there: index.php."
+    assert put() == "Your site has a start page of its own: index.php."
 
 
 def test_page_that_comes_up_during_the_upload_stays(put, pages, server):
@@ -268,7 +268,7 @@ def test_page_that_comes_up_during_the_upload_stays(put, pages, server):
 
     server.faults.take = customer_uploads
 
-    assert put() == "A start page of your own is there: index.php."
+    assert put() == "Your site has a start page of its own: index.php."
     assert files(pages) == {"index.php": THEIRS}
 
 

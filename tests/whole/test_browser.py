@@ -614,7 +614,7 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("link", name="Settings").click()
     page.get_by_label("Service").select_option("FTP: ls_alice")
-    page.get_by_role("button", name="Make one for me").click()
+    page.get_by_role("button", name="Choose one for me").click()
     # From here on the page looks again by itself.
     page.get_by_role("heading", name="New passwords").wait_for(timeout=READY_MS)
     facts = page.get_by_role("article").filter(has=page.get_by_role("heading", name="FTP"))
@@ -622,7 +622,7 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
 
     page.get_by_role("link", name="Close").click()
     page.get_by_role("button", name="Close and delete everything").click()
-    expect(page.get_by_text("Write alice here")).to_be_visible()
+    expect(page.get_by_text("Enter alice here")).to_be_visible()
     page.get_by_label("Name").fill("alice")
     page.get_by_role("button", name="Close and delete everything").click()
     expect(page.get_by_role("heading", name="Goodbye")).to_be_visible()
@@ -661,7 +661,7 @@ def test_a_customer_adds_a_mailbox_and_a_domain(has_script, visit, alice, worker
     page.get_by_label("Password").fill("correct horse")
     page.get_by_role("button", name="Log in").click()
     add_mailbox("e v e", "alice.shop.test")
-    expect(page.get_by_text("Write letters a to z")).to_be_in_viewport()
+    expect(page.get_by_text("Use letters a to z")).to_be_in_viewport()
     expect(page.locator("#add-mailbox").get_by_label("Address")).to_have_value("e v e")
     visitor.complaints.clear()  # that the answer was a 400
     add_mailbox("Eve", "alice.shop.test")
