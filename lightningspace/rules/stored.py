@@ -68,7 +68,7 @@ STORED = (
     Entry(
         Group.HOSTING,
         "Its name, and a random number that stands for it",
-        "They are its address and your login, and tell whose everything else here is.",
+        "They are its address and your login, and tell what else here belongs to it.",
         Until.HOSTING,
         {
             "accounts": "id username",
@@ -99,7 +99,7 @@ STORED = (
     Entry(
         Group.HOSTING,
         "Whether it is switched off, blocked or being closed, and why",
-        "So that it is off and on when it should be, and you are told.",
+        "So that it is on and off when it should be, and you are told.",
         Until.HOSTING,
         {
             "accounts": "calendar_at last_call_at suspended_at blocked_at blocked_reason closing_at"
@@ -109,14 +109,14 @@ STORED = (
     Entry(
         Group.HOSTING,
         "What it consists of, with the settings: its site, users, database, mailboxes, forwards",
-        "The server is set up by this.",
+        "The server is set up from this.",
         Until.REMOVED,
         {"services": "kind name settings active gone note"},
     ),
     Entry(
         Group.HOSTING,
         "How much of its space is used",
-        "To show it to you, and to know whether a smaller size would do.",
+        "To show you, and to know whether a smaller size would be enough.",
         Until.HOSTING,
         {"accounts": "used_site_mb used_database_mb used_mail_mb used_at usage_at"},
     ),
@@ -134,7 +134,7 @@ STORED = (
     Entry(
         Group.HOSTING,
         "What the server answered when a change failed, and which program of ours is at work on it",
-        "For the operator, to mend it.",
+        "For the operator, to repair it.",
         Until.REMOVED,
         {"accounts": "leased_by", "services": "error"},
         is_shown=False,
@@ -142,7 +142,7 @@ STORED = (
     Entry(
         Group.HOSTING,
         "The name of a hosting that was deleted, as a keyed hash, and its first payment's hash",
-        "Nobody else gets the name while others may still write to you. With its receipt you do.",
+        "Nobody else gets it while others may still write to you. You can, with its access key.",
         Until.NAME_RESTED,
         {"resting_names": "name_hash until payment_hash receipt_epoch"},
         is_shown=False,
@@ -202,8 +202,8 @@ STORED = (
     ),
     Entry(
         Group.PAYMENTS,
-        "A keyed hash of the network that holds a name which is not paid for yet",
-        "So that nobody holds many names for nothing.",
+        "A keyed hash of the network that has reserved a name and not paid for it yet",
+        "So that nobody reserves many names without paying.",
         Until.NAME_PAID,
         {"accounts": "held_by"},
         is_shown=False,
@@ -211,7 +211,7 @@ STORED = (
     Entry(
         Group.PAYMENTS,
         "A keyed hash of that name and that network",
-        "So that nobody holds one name for ever without paying.",
+        "So that nobody reserves one name for ever without paying.",
         Until.NAME_NOT_HELD,
         {"orders": "held_name"},
         is_shown=False,
@@ -227,8 +227,8 @@ STORED = (
     ),
     Entry(
         Group.LOGINS,
-        "The password that you chose when you ordered or that we made up, encrypted",
-        "To set up the services with it, and to show you one that we made up.",
+        "The password that you chose when you ordered, or that we chose, encrypted",
+        "To set up the services with it, and to show it to you if we chose it.",
         Until.PASSWORD_NOTED,
         {"accounts": "password_sealed", "services": "own_password_sealed"},
         is_shown=False,
@@ -252,7 +252,7 @@ STORED = (
     Entry(
         Group.LOGINS,
         "A hash of what that browser's cookie holds",
-        "The cookie is recognised by it.",
+        "To recognize the cookie.",
         Until.LOGGED_OUT,
         {"sessions": "id"},
         is_shown=False,
@@ -267,16 +267,16 @@ STORED = (
     Entry(
         Group.LOGINS,
         "The number in that token",
-        "It is recognised by it. The token itself is not stored.",
+        "To recognize the token, which itself is not stored.",
         Until.REVOKED,
         {"tokens": "id"},
         is_shown=False,
     ),
     Entry(
         Group.LOGINS,
-        "How often every login was ended, whether a password or receipt was ever used, whether the"
-        " wallet that paid may log in, and when it asked to",
-        "So that old receipts end, and you are asked before the wallet's history lets anybody in.",
+        "How often every login was ended, whether a password or access key was ever used, whether"
+        " the wallet that paid may log in, and when it asked to",
+        "So that old access keys end, and you are told before the wallet's history opens it.",
         Until.HOSTING,
         {"accounts": "session_epoch receipt_epoch entered_at wallet_recovers recovery_asked_at"},
     ),
@@ -284,29 +284,29 @@ STORED = (
     Entry(
         Group.TIPS,
         "Which ways of tipping are open, and what very small tips add up to",
-        "You decide it on the page of tips.",
+        "You choose them under “Tips”.",
         Until.HOSTING,
         {"accounts": "tips_page tips_address tips_offer tips_show_end small_tips small_tips_msat"},
     ),
     Entry(
         Group.TIPS,
         "The message that came with a tip, and when you hid it",
-        "Only the owner of the site sees it. Who wrote it, we do not know.",
+        "Only the owner of the site sees it. We do not know who wrote it.",
         Until.DETACHED,
         {"orders": "message hidden_at"},
     ),
     Entry(
         Group.TIPS,
-        "By which way a payment came, and to which offer",
-        "To list tips apart from what you paid yourself.",
+        "How a payment came, and to which offer",
+        "To list tips apart from your own payments.",
         Until.NEVER,
         {"orders": "door offer_id"},
     ),
     Entry(
         Group.TIPS,
         "Your BOLT 12 offer, which has your site's name in it, and whether it is on",
-        "Wallets pay to it. It is switched off with the hosting, and its text stays, so that a late"
-        " payment is known for what it is.",
+        "Wallets pay it. It is switched off with the hosting, and its text stays, so that a late"
+        " payment is recognized.",
         Until.NEVER,
         {"offers": "id account_id bolt12 is_active is_due revision held_until"},
     ),
@@ -327,7 +327,7 @@ STORED = (
     ),
     Entry(
         Group.MAIL,
-        "Whom that mail goes to, and its subject",
+        "Who that mail goes to, and its subject",
         "To send it.",
         Until.MAIL_SENT,
         {"notices": "recipient subject"},
@@ -342,7 +342,7 @@ STORED = (
     ),
     Entry(
         Group.MAIL,
-        "Keyed hashes of whom we wrote to",
+        "Keyed hashes of the addresses we wrote to",
         "So that nobody gets more than a few mails a day.",
         Until.A_DAY,
         {"mail_places": "for_whom number taken_at"},
@@ -352,7 +352,7 @@ STORED = (
     Entry(
         Group.DOMAINS,
         "Each domain that you use here, what its records said, and when we looked",
-        "To see that it is yours, and to make it work.",
+        "To check that it is yours, and to make it work.",
         Until.UNPROVEN,
         {
             "domains": "name added_at look_at asked_at looked_at verified_at missing_at wants_mail"
@@ -364,7 +364,7 @@ STORED = (
         Group.SHOP,
         "The servers, the last payment read from the node, and single facts, such as when the"
         " worker last ran",
-        "To run the shop. There is nothing of a customer in it.",
+        "To run the shop. Nothing in it is about a customer.",
         Until.NEVER,
         {
             "servers": "id capacity_mb php_versions php_at",

@@ -991,7 +991,7 @@ def test_who_closes_it_is_not_told_of_an_end_of_the_paid_time(this_shop, alice, 
     accounts.close(alice.id)
     work(worker)
     body = Notice.get(Notice.kind == "deleted").body
-    assert "was closed in its control center" in body
+    assert "was closed by somebody with access" in body
     assert "paid time" not in body
 
 

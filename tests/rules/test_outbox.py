@@ -159,7 +159,7 @@ def test_a_mail_says_what_and_until_when_and_has_one_next_step(this_shop, alice,
     assert "2027-02-14 13:00 UTC" in mail.body
     assert mail.body.count("http") == 2
     assert "\nhttp://localhost/account/extend\n" in mail.body
-    end = f"\n\nNo more of these mails:\n{mail.unsubscribe}\n\n-- \nlocalhost\n"
+    end = f"\n\nTo get no more of these mails:\n{mail.unsubscribe}\n\n-- \nlocalhost\n"
     assert mail.body.endswith(end)
 
 
