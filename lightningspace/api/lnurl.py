@@ -23,7 +23,7 @@ from lightningspace.visitors import browsers, limits
 blueprint = Blueprint("lnurl_pay", __name__, url_prefix=lnurl.PATH)
 
 # At most 144 characters (LUD-09).
-THANKS = "Thank you for keeping this site on line!"
+THANKS = "Thank you for keeping this site online!"
 
 
 class PayError(Refusal):
@@ -61,7 +61,7 @@ def callback(username):
     account = _taker(username)
     tip = orders.Tip(_amount(), Door.ADDRESS, _comment(), tips.metadata(this_shop(), account))
     if request.method == "HEAD":
-        raise PayError("An invoice is made by GET alone.")
+        raise PayError("Invoices are made by GET only.")
     g.asked_node = True
     order = orders.top_up(this_shop(), account.id, tip, None, browsers.new_form_id())
     if order.bolt11 is None:  # its hosting began to close a moment ago
@@ -83,7 +83,7 @@ def verify(username, order):
     found = order_book.find(order)
     account = found.account if found and found.door == Door.ADDRESS else None
     if account is None or account.username != username or found.bolt11 is None:
-        raise PayError("There is no such invoice, or it is over.")
+        raise PayError("There is no such invoice, or it has expired.")
     settled = found.paid_at is not None
     return success({"status": "OK", "settled": settled, "preimage": None, "pr": found.bolt11})
 
@@ -104,7 +104,7 @@ def _amount() -> int:
     sent = request.args.getlist("amount")
     is_one = len(sent) == 1 and re.fullmatch("[0-9]{1,15}", sent[0])
     if not is_one or not least <= int(sent[0]) <= most:
-        raise PayError(f"Send from {least // 1000} to {most // 1000} sat.")
+        raise PayError(f"Send from {least // 1000:,} to {most // 1000:,} sat.")
     return int(sent[0])
 
 
@@ -134,7 +134,7 @@ def refused(error):
 @blueprint.errorhandler(orders.TooManyUnpaid)
 @blueprint.errorhandler(TooManyRequests)
 def too_many(error):
-    return _error("Many invoices were asked for just now. Please try again in a minute.")
+    return _error("Too many invoices at once. Please try again in a minute.")
 
 
 @blueprint.errorhandler(NodeError)

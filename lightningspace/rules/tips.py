@@ -101,7 +101,7 @@ def bounds_msat(shop: Shop) -> tuple[int, int]:
 
 def metadata(shop: Shop, account: Account) -> str:
     """What a wallet shows of the payee (LUD-06); the invoice carries this text's hash."""
-    text = f"Keep {hostnames.site_name(shop, account.username)} on line"
+    text = f"Keep {hostnames.site_name(shop, account.username)} online"
     identifier = lightning_address(shop, account)
     return json.dumps([["text/plain", text], ["text/identifier", identifier]])
 

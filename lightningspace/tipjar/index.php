@@ -2,10 +2,10 @@
 // lightning-space tip jar UNSTAMPED
 //
 // The first page of a hosting: visitors give a tip over Lightning. In the mode "site" it keeps the
-// site on line (the shop makes the invoice, money becomes time); in the mode "wallet" it goes to the
+// site online (the shop makes the invoice, money becomes time); in the mode "wallet" it goes to the
 // owner's own Lightning Address, which the visitor's wallet asks by itself.
 //
-// The settings are in tipjar.json beside this file; the control center writes them, and this program
+// The settings are in tipjar.json beside this file; the shop writes them, and this program
 // has a default for whatever is missing or wrong there. You may edit both files: they are yours then,
 // and nobody overwrites them.
 //
@@ -94,7 +94,7 @@ function chosen_amount(array $settings): ?int
 function amount_problem(array $settings): string
 {
     $bounds = sats($settings['min']) . ' and ' . sats($settings['max']);
-    return "Please choose an amount, or write one between $bounds sat.";
+    return "Please choose an amount, or enter one between $bounds sat.";
 }
 
 /** Without control characters; null if it is not UTF-8. */
@@ -108,7 +108,7 @@ function clean_message(string $typed): ?string
 function message_problem(?string $message): ?string
 {
     if ($message === null) {
-        return 'This message cannot be read. Please write it anew.';
+        return 'This message cannot be read. Please write it again.';
     }
     return characters($message) > MESSAGE_MAX
         ? 'Please shorten the message to ' . MESSAGE_MAX . ' characters.'
@@ -217,14 +217,14 @@ function qr_of($value, ?string $lnurl): ?string
 
 function default_title(string $mode, ?string $site): string
 {
-    return $mode === 'wallet' ? 'Leave a tip' : 'Keep ' . ($site ?? 'this site') . ' on line';
+    return $mode === 'wallet' ? 'Leave a tip' : 'Keep ' . ($site ?? 'this site') . ' online';
 }
 
 function default_text(string $mode): string
 {
     return $mode === 'wallet'
-        ? 'If you like what you have found here, you can leave a tip. It goes to me directly.'
-        : 'This site lives from those who read it: every tip pays for more time on line.';
+        ? 'If you like what you found here, you can leave a tip. It goes straight to me.'
+        : 'Tips keep this site online: each one pays for more time.';
 }
 
 // -- Lightning -------------------------------------------------------------------------
@@ -528,15 +528,15 @@ function words(): array
     return [
         'unset' => 'This tip jar does not know its shop, so it cannot make an invoice.',
         'bare' => 'This tip jar cannot reach its shop, so it cannot make an invoice.',
-        'down' => 'The shop does not answer just now. Please try again in a few minutes.',
-        'odd' => 'The shop gave an answer that makes no sense, so you better pay nothing now. '
-            . 'Please try again in a few minutes.',
+        'down' => 'The shop does not answer right now. Please try again in a few minutes.',
+        'odd' => 'The shop gave an answer that makes no sense, so please pay nothing now. '
+            . 'Try again in a few minutes.',
         'unknown' => 'There is no such tip. You can give one here.',
         '400' => 'The shop does not take this amount or this message. Please try others.',
-        '404' => 'This site takes no tips by this page at the moment.',
-        '409' => 'This site takes no tips any more: its time on line is about to end.',
-        '429' => 'Very many tips are on their way just now. Please try again in a minute.',
-        '503' => 'The shop cannot make an invoice just now. Please try again in a few minutes.',
+        '404' => 'This page takes no tips right now.',
+        '409' => 'This site takes no more tips: its hosting is about to end.',
+        '429' => 'Too many tips at once. Please try again in a minute.',
+        '503' => 'The shop cannot make an invoice right now. Please try again in a few minutes.',
     ];
 }
 
@@ -545,7 +545,7 @@ function words_for_owner(string $trouble): ?string
 {
     $for_owner = [
         'unset' => 'tipjar.json beside index.php is missing, or is no JSON with “shop” (https://…) '
-            . 'and “username”. The control center puts it back.',
+            . 'and “username”. Log in at the shop: “Put the tip jar back”, under “Tips”, restores it.',
         'bare' => 'PHP has neither curl (curl_init and curl_exec are missing or disabled) nor '
             . 'stream_socket_client with the extension openssl. One of the two is needed.',
     ];
@@ -650,7 +650,7 @@ function tip_title(array $tip): string
         'checking' => 'One moment',
         'paid' => 'Thank you!',
         'expired' => 'This invoice has expired',
-        'late' => 'Thank you, but it came too late',
+        'late' => 'Paid, but too late',
     ];
     return $titles[$tip['state']];
 }
@@ -780,7 +780,7 @@ function purpose_fragment(array $settings, bool $offers_address): void
 <?php if ($offers_address && $settings['address'] !== null): ?>
 <p>Wallets also pay to the Lightning Address <a href="lightning:<?= $settings['lnurl'] ?>"><?= e($settings['address']) ?></a>.</p>
 <?php endif ?>
-<p>Tips pay for the hosting of <?= e($settings['site'] ?? 'this site') ?> at <a href="<?= e($shop) ?>" rel="noreferrer"><?= e(host_of($shop)) ?></a>: money becomes time on line.</p>
+<p>Tips pay for the hosting of <?= e($settings['site'] ?? 'this site') ?> at <a href="<?= e($shop) ?>" rel="noreferrer"><?= e(host_of($shop)) ?></a>, and for nothing else.</p>
 </footer>
 <?php
 }
@@ -790,14 +790,14 @@ function wallet_fragment(array $settings): void
     ?>
 <section class="pay">
 <?php qr($settings['qr'], 'QR code of this Lightning Address') ?>
-<a class="button" href="lightning:<?= $settings['lnurl'] ?>">Open in a wallet</a>
+<a class="button" href="lightning:<?= $settings['lnurl'] ?>">Open in wallet</a>
 <label for="address">Lightning Address</label>
 <div class="row">
 <input id="address" readonly value="<?= e($settings['address']) ?>">
 <button type="button" class="copy" data-copies="address">Copy</button>
 </div>
 </section>
-<footer><p>Your wallet asks this address for an invoice by itself; you choose the amount there.</p></footer>
+<footer><p>Pay this address from your wallet, and choose the amount there.</p></footer>
 <?php
 }
 
@@ -827,12 +827,12 @@ function invoice_fragment(array $tip): void
 <h1>Tip <?= sats(intdiv($tip['msat'], 1000)) ?> sat</h1>
 <section class="pay">
 <?php qr($tip['qr'], 'QR code of the invoice') ?>
-<a class="button" href="lightning:<?= $tip['invoice'] ?>">Open in a wallet</a>
+<a class="button" href="lightning:<?= $tip['invoice'] ?>">Open in wallet</a>
 <label for="invoice">Invoice</label>
 <textarea id="invoice" class="code" rows="4" readonly><?= $tip['invoice'] ?></textarea>
 <button type="button" class="copy" data-copies="invoice">Copy the invoice</button>
 </section>
-<p role="status">Waiting for your payment<?= $tip['expires_at'] === null ? '' : ', until ' . gmdate('H:i', $tip['expires_at']) . ' UTC' ?>. This page notices it by itself.</p>
+<p role="status">Waiting for your payment<?= $tip['expires_at'] === null ? '' : ', until ' . gmdate('H:i', $tip['expires_at']) . ' UTC' ?>. This page sees it by itself.</p>
 <p><a href="?">Choose another amount</a></p>
 <?php
 }
@@ -842,13 +842,13 @@ function state_fragment(array $settings, array $tip): void
     $sat = sats(intdiv($tip['msat'], 1000)) . ' sat';
     $until = $tip['paid_until'] === null ? null : gmdate('j F Y', $tip['paid_until']);
     $site = $settings['site'] ?? 'This site';
-    $applied = $until === null ? 'They keep this site on line.' : "$site is paid until $until now.";
+    $applied = $until === null ? 'It keeps this site online.' : "$site is paid until $until now.";
     $says = [
-        'checking' => 'This invoice can be paid no more. The shop makes sure that no payment is under way…',
-        'paid' => "$sat have arrived. " . ($tip['is_applied'] ? $applied : 'They take effect in a moment.'),
+        'checking' => 'This invoice can no longer be paid. The shop is checking for a last-second payment…',
+        'paid' => "$sat received. " . ($tip['is_applied'] ? $applied : 'The tip takes effect in a moment.'),
         'expired' => 'Nobody paid it in time, and nothing was charged.',
-        'late' => "$sat have arrived, when this site could take no more tips. "
-            . 'The people at the shop see that and take care of it.',
+        'late' => "$sat arrived when this site could take no more tips. "
+            . 'Whoever runs the shop is told of it.',
     ];
     ?>
 <header>

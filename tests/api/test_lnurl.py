@@ -53,7 +53,7 @@ def test_a_wallet_asks_pays_and_verifies(client, alice, wallet, worker):
     told = asked.json
     metadata = told.pop("metadata")
     assert json.loads(metadata) == [
-        ["text/plain", "Keep alice.shop.test on line"],
+        ["text/plain", "Keep alice.shop.test online"],
         ["text/identifier", "alice@localhost"],
     ]
     callback = path(told.pop("callback"))
@@ -139,7 +139,7 @@ AMOUNTS = [
 
 def test_an_amount_that_is_none_is_refused(ask, node):
     for query in ({}, *({"amount": amount} for amount in AMOUNTS)):
-        assert reason(ask(**query)) == "Send from 1 to 1000000 sat.", query
+        assert reason(ask(**query)) == "Send from 1 to 1,000,000 sat.", query
     assert invoices_asked_for(node) == 0
 
 
@@ -180,7 +180,7 @@ def test_in_the_last_minutes_it_says_why(client, ask, node):
 @with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="3 per day")
 def test_a_network_is_limited_over_all_names(ask, client, this_shop, node):
     open_account(this_shop, "bob1")
-    limited = "Many invoices were asked for just now. Please try again in a minute."
+    limited = "Too many invoices at once. Please try again in a minute."
     capitals = "/.well-known/lnurlp/ALICE"
     bobs = "/.well-known/lnurlp/bob1"
     ask(amount=1), ask(amount=SAT, method="HEAD")  # do not count
@@ -201,7 +201,7 @@ def test_a_network_is_limited_over_all_names(ask, client, this_shop, node):
 def test_a_client_of_ipv6_is_all_that_its_provider_gives_it(ask, client):
     for network in ("2001:db8:1:1::1", "2001:db8:1:2::1"):
         assert ask(amount=SAT, address=network).json["pr"]
-    assert "Many invoices" in reason(ask(amount=SAT, address="2001:db8:1:3::1"))
+    assert "Too many invoices" in reason(ask(amount=SAT, address="2001:db8:1:3::1"))
     assert ask(amount=SAT, address="2001:db8:2:1::1").json["pr"]
 
 
@@ -217,7 +217,7 @@ def test_where_many_wait_for_payment_it_says_so(ask, this_shop, alice):
             for number in range(OPEN_TIPS)
         ]
     ).execute()
-    assert reason(ask(amount=SAT)).startswith("Many invoices")
+    assert reason(ask(amount=SAT)).startswith("Too many invoices")
 
 
 def test_a_node_that_is_down_is_told(ask, client, node):
@@ -236,7 +236,7 @@ def test_only_invoices_of_the_address_and_of_the_name_are_verified(client, this_
     other = client.post("/api/v1/tips/alice", json={"amount_msat": SAT}).json["order"]
     for end in (f"bob1/{token}", f"nobody/{token}", f"alice/{other}", "alice/0"):
         answer = client.get(f"/.well-known/lnurlp/{end}")
-        assert reason(answer) == "There is no such invoice, or it is over."
+        assert reason(answer) == "There is no such invoice, or it has expired."
 
 
 def test_one_that_was_not_paid_in_time_is_over(client, ask, time_machine, this_shop, worker):
@@ -244,4 +244,4 @@ def test_one_that_was_not_paid_in_time_is_over(client, ask, time_machine, this_s
     time_machine.forward(this_shop.config.invoice_minutes * 60 + 1)
     assert client.get(verify).json["settled"] is False
     worker.tidy()
-    assert reason(client.get(verify)) == "There is no such invoice, or it is over."
+    assert reason(client.get(verify)) == "There is no such invoice, or it has expired."

@@ -35,7 +35,7 @@ WAYS = pytest.mark.parametrize("php", [[], NEITHER], ids=["curl", "sockets"], in
 SECONDS_MAX = 8
 
 NO_SENSE = "gave an answer that makes no sense"
-NO_ANSWER = "does not answer just now"
+NO_ANSWER = "does not answer right now"
 COMPLAINTS = re.compile(r"Warning|Notice|Deprecated|Fatal|Parse error|Stack trace")
 
 
@@ -224,7 +224,7 @@ class Jar:
             "username": self.username,
             "site": "alice.space.example",
             "mode": "site",
-            "title": "Keep my bees on line",
+            "title": "Keep my bees online",
             "text": "Every tip helps.",
             "amounts_sat": [100, 1000, 10000],
             "min_sat": 10,
@@ -294,7 +294,7 @@ def picture(page: requests.Response) -> str | None:
 
 def test_the_form_is_shown_without_a_word_to_the_shop(jar):
     page = jar.get()
-    assert "<h1>Keep my bees on line</h1>" in page.text
+    assert "<h1>Keep my bees online</h1>" in page.text
     assert buttons(page) == [100, 1000, 10000]
     assert "alice@shop.example" in page.text
     assert jar.asked == []
@@ -345,15 +345,15 @@ def test_nothing_of_the_visitor_reaches_the_shop(jar):
 
 
 STATES = [
-    ({"state": "checking"}, "can be paid no more", True),
-    ({"state": "paid"}, "1,000 sat have arrived. They take effect in a moment.", True),
-    ({"state": "paid", "applied": True}, "have arrived. They keep this site on line.", False),
+    ({"state": "checking"}, "can no longer be paid", True),
+    ({"state": "paid"}, "1,000 sat received. The tip takes effect in a moment.", True),
+    ({"state": "paid", "applied": True}, "received. It keeps this site online.", False),
     (
         {"state": "paid", "applied": True, "paid_until": "2027-03-03T10:00:00Z"},
         "alice.space.example is paid until 3 March 2027 now.",
         False,
     ),
-    ({"state": "paid", "applied": True, "paid_until": "2027-99-03T10:00:00Z"}, "They", False),
+    ({"state": "paid", "applied": True, "paid_until": "2027-99-03T10:00:00Z"}, "It keeps", False),
     ({"state": "expired"}, "nothing was charged", False),
     ({"state": "late"}, "could take no more tips", False),
 ]
@@ -573,10 +573,10 @@ def test_nonsense_is_answered_by_a_friendly_sentence(jar, answer):
 
 PROBLEMS = {
     400: "does not take this amount or this message",
-    404: "takes no tips by this page",
-    409: "its time on line is about to end",
-    429: "Very many tips",
-    503: "cannot make an invoice just now",
+    404: "takes no tips right now",
+    409: "its hosting is about to end",
+    429: "Too many tips",
+    503: "cannot make an invoice right now",
 }
 
 
@@ -755,7 +755,7 @@ def test_settings_that_cannot_be_read_leave_a_page_that_says_so(jar, text):
     jar.write(text)
     for page in (jar.get(), jar.post(), jar.get(f"?tip={ORDER}")):
         assert "tipjar.json beside index.php is missing" in page.text
-        assert "Keep this site on line" in page.text
+        assert "Keep this site online" in page.text
         assert not has_form(page)
 
 

@@ -434,7 +434,7 @@ def test_a_reader_without_script_keeps_a_site_on_line(visit, wallet, sites, ftp_
     visitor = visit(script=False)
     reader = visitor.page
     reader.goto(sites("alice.shop.test"))
-    expect(reader.get_by_role("heading", name="Keep alice.shop.test on line")).to_be_visible()
+    expect(reader.get_by_role("heading", name="Keep alice.shop.test online")).to_be_visible()
     reader.get_by_label("Message").fill("Thank you for your site!")
     reader.get_by_role("button", name="1,000 sat").click()
     wallet.pay(reader.get_by_label("Invoice").input_value())

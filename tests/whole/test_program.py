@@ -213,7 +213,7 @@ def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(program):
     def page():
         return requests.get("http://127.0.0.1:5001/", headers=host, timeout=10).text
 
-    eventually(lambda: "alice.space.example on line" in page())
+    eventually(lambda: "alice.space.example online" in page())
     tip = requests.post("http://127.0.0.1:5001/", {"amount": "1000"}, headers=host, timeout=10)
     assert "lnbcrt" in tip.text
 
