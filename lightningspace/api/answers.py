@@ -32,7 +32,7 @@ CORS = {
 DETAILS = {
     400: "The request cannot be read.",
     404: "There is nothing at this address.",
-    405: "This address takes other methods: those that Allow names.",
+    405: "This address takes other methods: see the header Allow.",
     413: "The body has more than 64 KiB.",
     429: "Too many requests in a short time. Send the same again later.",
 }

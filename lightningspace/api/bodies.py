@@ -40,11 +40,11 @@ def read(fields: Mapping[str, str], nullable: Container[str] = ()) -> dict:
             data or b"{}", object_pairs_hook=_once, parse_constant=_refuse, parse_float=_number
         )
     except (ValueError, RecursionError):
-        raise BadBody("The body is no JSON object with each name once.") from None
+        raise BadBody("The body is not a JSON object with each name once.") from None
     if not isinstance(body, dict):
-        raise BadBody("The body is no JSON object.")
+        raise BadBody("The body is not a JSON object.")
     errors = {
-        name: [f"Write {fields[name]} here." if name in fields else "There is no such field."]
+        name: [f"This has to be {fields[name]}." if name in fields else "There is no such field."]
         for name, value in body.items()
         if name not in fields or not (value is None or _IS[fields[name]](value))
     }

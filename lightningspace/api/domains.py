@@ -42,7 +42,7 @@ def domain(name):
     sells="one more domain than is included or was bought",
     price=PRICE_OF_SIZE,
     codes=(*codes.CHANGE, *codes.SIZE_SALE, "taken", "full"),
-    note="It works once its `records` are found. For 402 the capability pay is needed.",
+    note="It works once its `records` are found. A 402 needs the capability pay.",
 )
 @changes
 @sells

@@ -20,7 +20,7 @@ def or_empty(rules: dict) -> dict:
 
 
 def made_up_if_null(rules: dict) -> dict:
-    return rules | {"description": f"{rules['description']}; null: one is made up and shown"}
+    return rules | {"description": f"{rules['description']}; null: one is generated and shown"}
 
 
 def rules(shop: Shop) -> dict[str, dict]:

@@ -116,7 +116,7 @@ def account_now(found: Holder) -> Account:
     """The account as it is now, after a wait. Raises Unauthorized when it is gone."""
     account = find(Account.id, found.account.id)
     if account is None:
-        raise Unauthorized("what this token was for is closed")
+        raise Unauthorized("what this credential was for is closed")
     return account
 
 

@@ -58,18 +58,18 @@ SETTINGS_NULLABLE = (EVERY_PASSWORD, *PASSWORDS, "ssh_key", "redirect_to", "emai
 SETTINGS = {
     "php": {"description": "one of php.choices of the hosting"},
     "pretty_addresses": {
-        "description": "what is no file is for index.php, as WordPress and others want it"
+        "description": "index.php answers every address that is not a file, for permalinks"
     },
     "redirect_to": {
         "maxLength": names.WEB_ADDRESS_MAX,
-        "description": "an address; what was asked for is put behind it. null: none",
+        "description": "an address; the rest of what was asked for is appended. null: none",
     },
     "ssh_key": {"description": "one public key; null: none"},
     "login_password": PASSWORD,
-    "email": EMAIL | {"description": "a link to open is mailed there; null: no more reminders"},
+    "email": EMAIL | {"description": "gets a link to confirm it; null: no more reminders"},
     "noted_as_of": {
         "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
-        "description": "`as_of` of an answer: the passwords that it showed are not shown any more",
+        "description": "`as_of` of an answer: the passwords it showed are not shown again",
     },
     **dict.fromkeys((EVERY_PASSWORD, *PASSWORDS), made_up_if_null(PASSWORD)),
 }
@@ -80,7 +80,7 @@ SETTINGS = {
 
 @blueprint.get("/hosting")
 @described(
-    "All that there is to know of the hosting",
+    "All there is to know about the hosting",
     {200: "Hosting", 202: "Hosting"},
     capability="read",
     note="202: it is still being set up.",
@@ -116,7 +116,7 @@ def told(found: Holder, status: int = 200) -> Response:
     codes=(*codes.CHANGE, "not_whole", "no_mail", "too_many_mails"),
     note="All that is sent is changed, or nothing. "
     f"{', '.join(OWNER_FIELDS)}: by whole credentials only. "
-    f"{EVERY_PASSWORD} is that of the mailboxes, too, and needs the capability mail.",
+    f"{EVERY_PASSWORD} also sets that of the mailboxes, and needs the capability mail.",
 )
 @changes
 def change_hosting():
@@ -245,7 +245,7 @@ def _noted(setting: _Setting, value: str):
     try:
         seen_at = max(0, min(clock.from_iso(value), clock.now()))
     except (ValueError, OverflowError):
-        raise setting.wrong("Write the “as_of” of the answer that showed them.") from None
+        raise setting.wrong("Send the “as_of” of the answer that showed them.") from None
     return partial(progress.forget_passwords, setting.account.id, seen_at)
 
 

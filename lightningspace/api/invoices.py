@@ -19,7 +19,7 @@ from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization
 
-PRICE_OF_SIZE = "What the new size costs more until the end of the paid time; no less than 0."
+PRICE_OF_SIZE = "What the new size costs more until the end of the paid time; at least 0."
 
 
 def placed(place: Callable):
@@ -38,10 +38,10 @@ def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE)
     """
     state = order_book.state(order)
     if state in (OrderState.PREPARING, OrderState.CHECKING):
-        detail = "Whether this was paid in time is just being found out. Send the same again soon."
+        detail = "This is being checked for a last-second payment. Send the same again soon."
         raise ApiError(503, "checking", detail, retry_after=5)
     if state != OrderState.UNPAID:
-        detail = "This was ordered before with this key, and paid: send its credential along."
+        detail = "This was ordered with this key before, and paid: send its credential as well."
         raise ApiError(409, "ordered", detail)
     macaroon = str(tokens.challenge(this_shop(), order, rights))
     response = answers.problem(

@@ -59,7 +59,7 @@ def mailbox(address):
     sells="one more mailbox or forward than is included or was bought",
     price=PRICE_OF_SIZE,
     codes=(*codes.CHANGE, *codes.SIZE_SALE, "taken", "full"),
-    note="Without a password one is made up and shown. For 402 the capability pay is needed.",
+    note="Without a password one is generated and shown. A 402 needs the capability pay.",
 )
 @changes
 @sells
@@ -81,7 +81,7 @@ def add_mailbox():
     fields=MAILBOX_CHANGES,
     rules={"password": fields.made_up_if_null(fields.PASSWORD)},
     codes=(*codes.ONE, *codes.CHANGE),
-    note="null for quota_mb: its share of what the others leave.",
+    note="null for quota_mb: its share of what the other mailboxes leave.",
 )
 @changes
 def change_mailbox(address):
@@ -142,7 +142,7 @@ def forward(address):
     sells="one more mailbox or forward than is included or was bought",
     price=PRICE_OF_SIZE,
     codes=(*codes.CHANGE, *codes.SIZE_SALE, "taken", "full"),
-    note="For 402 the capability pay is needed.",
+    note="A 402 needs the capability pay.",
 )
 @changes
 @sells
@@ -213,7 +213,7 @@ def _wanted(found: Holder, kind: str, address: str, password: str | None = None,
     try:
         return added(found, "addresses", add)
     except ValueError:  # such as a domain that was removed a moment ago
-        wrong = ["This address cannot be yours. Look at the domain again."]
+        wrong = ["You cannot have this address here. Check the domain."]
         raise BadBody(WRONG, {"address": wrong}) from None
 
 

@@ -61,22 +61,22 @@ def smallest_sat(shop: Shop) -> dict[str, int]:
 def _description(shop: Shop) -> str:
     costs = smallest_sat(shop)
     return f"""\
-No account form, no e-mail: a paid invoice is the login and the API key.
+No account, no e-mail: a paid invoice is the login and the API key.
 
 **Buying.** `POST /hosting` answers 402 with an invoice and a macaroon. Pay the invoice; your
 wallet gets its preimage. Send the same request again with the header
-`Authorization: L402 <macaroon>:<preimage>`. That credential is the receipt of the hosting: it has
-no end, so keep it. The other POSTs that cost something answer 402 in the same way; the credential
-that they lead to may do what the one shown to order it may do, and the old one stays good. Without
-a good credential all but `POST /hosting`, `GET /prices` and tips answer 401, and mint no invoice.
+`Authorization: L402 <macaroon>:<preimage>`. That credential is the access key of the hosting: it
+has no end, so keep it. The other POSTs that cost something answer 402 in the same way. The
+credential that they lead to may do what the one shown to order it may do, and the old one stays
+valid. Without a valid credential all but `POST /hosting`, `GET /prices` and tips answer 401, and
+make no invoice.
 
-**Tips.** Whoever likes a site may pay for more of its time: `POST /tips/{{username}}` answers with
-an invoice, and with the address where the tip can be watched. That needs no credential and makes
-none.
+**Tips.** Anybody may pay for more time of a site: `POST /tips/{{username}}` answers with an
+invoice, and with the address where the tip can be watched. That needs no credential and makes none.
 
 **Budgets.** Common clients refuse to pay more than 1,000 sat by default (l402-requests, lnget and
-Aperture's client): raise that, or buy less at once. The smallest hosting costs {costs["hours"]} sat
-for an hour and {costs["months"]} sat for a month.
+Aperture's client): raise that, or buy less at once. The smallest hosting costs
+{costs["hours"]:,} sat for an hour and {costs["months"]:,} sat for a month.
 
 **Sending again.** `POST /hosting` without a credential is a new order each time; the other POSTs
 answer the same invoice until it is paid. With an `Idempotency-Key`, the same request and key are
@@ -84,8 +84,8 @@ one order for ever. Without one, the credential of a paid extension is good for 
 once: then the same body is sold again, so that a loop may buy hour after hour.
 
 **Errors** are `application/problem+json` (RFC 9457) with a `code` for programs and a `detail` for
-people. `Retry-After` says after how many seconds to send the same again. In bodies, null is as if
-the field were not there, where the field does not say what it stands for.
+people. `Retry-After` says after how many seconds to send the same again. In bodies, null counts as
+absent, unless the field says what it stands for.
 
 **Narrower credentials.** Whoever has a credential can narrow it by appending first-party caveats:
 `{l402.SERVICE}_capabilities=read,mail` (of {", ".join(l402.CAPABILITIES)}) and
@@ -138,7 +138,7 @@ SCHEME = {
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key and request are one order for ever. Make it up at random.",
+    "description": "The same key and request are one order for ever. Choose it at random.",
     "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
 }
 IN_PATH = {"type": "string", "pattern": "^[^/]+$"}

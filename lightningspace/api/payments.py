@@ -23,7 +23,7 @@ blueprint = routes.part("payments")
     capability="read",
     query={"before": TEXT},
     codes=("unknown",),
-    note="The latest payments first; `before` is the `next_before` of the answer before.",
+    note="The latest payments first; `before` is the `next_before` of the previous answer.",
 )
 def order_list():
     """Orders that can be paid, and one page of payments: the latest first, after `before`."""
@@ -57,7 +57,7 @@ def cancel_order(token):
             pass  # its state says so
         order = Order.get_by_id(order.token)
     if order_book.state(order) in (OrderState.PREPARING, OrderState.CHECKING):
-        detail = "This order is being prepared or looked at just now. Send the same again soon."
+        detail = "This order is being prepared or checked right now. Send the same again soon."
         raise ApiError(503, "checking", detail, retry_after=5)
     if order_book.state(order) not in (OrderState.CANCELLED, OrderState.EXPIRED):
         raise ApiError(409, "paid", "This order is paid.")

@@ -90,5 +90,5 @@ def idempotency_key() -> str | None:
     """The request's Idempotency-Key; None: it has none. Raises ApiError (400)."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
-        raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 signs, without blanks.")
+        raise ApiError(400, "bad_key", "An Idempotency-Key has 16 to 200 visible ASCII characters.")
     return key

@@ -49,7 +49,7 @@ PAGE = {"type": "string", "format": "uri", "description": "a page for people"}
 SHOWN_END = or_null(TIME) | {"description": "null: the owner does not show it, or not yet"}
 NEXT_BEFORE = or_null(STRING) | {"description": "`before` for the next ones; null: no more"}
 PASSWORD = or_null(STRING) | {
-    "description": "One that was made up: shown to whole credentials, until it is noted or a day "
+    "description": "One that was generated: shown to whole credentials, until it is noted or a day "
     "has passed."
 }
 PROGRESS = {
@@ -111,7 +111,9 @@ SCHEMAS = {
                 "time": ref("Time"),
                 "paid_until": TIME,
                 "name_is_held": BOOLEAN
-                | {"description": "false: whoever pays first has the name, and you another one"},
+                | {
+                    "description": "false: whoever pays first has the name, and you get another one"
+                },
             }
         ),
     ),

@@ -65,7 +65,7 @@ NEW = {
     {200: "Prices"},
     query={"space_mb": WHOLE, "duration": WHOLE, "unit": TEXT},
     codes=("bad_request",),
-    note="Asking mints nothing. With space_mb, duration and unit, `price` is that of a new "
+    note="Asking makes no invoice. With space_mb, duration and unit, `price` is that of a new "
     "hosting. All prices are in millisatoshi; an invoice has whole satoshi.",
 )
 def prices():
@@ -93,10 +93,10 @@ def prices():
     sells="a new hosting",
     price=PRICE_OF_TIME,
     codes=("name_taken", "sold_out", "changed"),
-    note="Without a credential, or with one of a hosting that is no more, 402 sells a new one. "
-    "With its credential and the same body, the hosting is answered, however often it is sent. "
-    "Name and password are made up when they are not sent; an e-mail address is mailed a link "
-    "when it is paid, and reminders once that was opened.",
+    note="Without a credential, or with one of a hosting that no longer exists, 402 sells a new "
+    "one. With its credential and the same body it answers the hosting, however often it is sent. "
+    "Name and password are generated when they are not sent. An e-mail address is mailed a link to "
+    "confirm it when the order is paid, and reminders after that.",
 )
 @sells
 def buy():
@@ -155,8 +155,8 @@ def _bought(found: Holder, wish: orders.Wish) -> Response:
         raise ApiError(
             409,
             "changed",
-            "This credential is of a hosting that was ordered otherwise. Send what was ordered to "
-            "see it again, or send this without a credential to buy another one.",
+            "This credential is of a hosting that was ordered differently. Send what was ordered, "
+            "to see it again, or send this without a credential to buy another one.",
         )
     is_ready = wait_for(lambda: _is_ready(found.account.id))
     return told(found, 201 if is_ready else 202)
@@ -180,10 +180,10 @@ def _is_ready(account_id: str) -> bool:
     sells="more time",
     price=PRICE_OF_TIME,
     codes=("refused", "changed", "setting_up"),
-    note="202: it is paid and takes effect in a moment. Send the same again: nothing is sold for "
-    "it. The token of an extension is good for it once: the same body, sent again with that "
-    "token, is sold again. It goes on to be a credential of the hosting, as the one that was "
-    "shown to order it.",
+    note="202: it is paid and takes effect in a moment. Send the same again: that sells nothing. "
+    "The credential of an extension is good for it once: the same body, sent again with that "
+    "credential, is sold again. It stays a credential of the hosting, like the one that was shown "
+    "to order it.",
 )
 @sells
 def extend():

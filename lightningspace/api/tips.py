@@ -21,7 +21,7 @@ CHANGES = {"hidden": YES_NO}
     capability="read",
     query={"before": TEXT},
     codes=("unknown",),
-    note="The latest first; `before` is the `next_before` of the answer before. What was below "
+    note="The latest first; `before` is the `next_before` of the previous answer. What was below "
     "the least that is a tip is counted in small_tips. Doors are switched by PATCH /hosting.",
 )
 def tip_list():

@@ -383,9 +383,9 @@ class Config:
     )
     logins_limit: str = LIMITS.setting(
         limit,
-        "Attempts by one network to log in or prove an identity, by password, receipt or wallet. "
-        "At the login, a receipt counts only if it fails. Browsers that were logged in to a "
-        "hosting before are counted apart, for each hosting and once more for all hostings "
+        "Attempts by one network to log in or prove an identity, by password, access key or "
+        "wallet. At the login, an access key counts only if it fails. Browsers that were logged in "
+        "to a hosting before are counted apart, for each hosting and once more for all hostings "
         "together. New login passwords have the same limit, counted apart.",
         "10 per minute",
     )

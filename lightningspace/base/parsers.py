@@ -56,8 +56,8 @@ def public_url(value: str) -> str:
         )
     if match[1] == "http" and not _is_safe_without_tls(match[2].strip("[]")):
         raise ValueError(
-            "write it with https:// (http:// is for this machine and .onion alone): receipts and "
-            "passwords would travel in clear, and tip jars refuse such a shop"
+            "write it with https:// (http:// is for this machine and .onion alone): passwords and "
+            "access keys would travel in clear, and tip jars refuse such a shop"
         )
     return value.rstrip("/")
 
@@ -72,7 +72,7 @@ def _is_safe_without_tls(host: str) -> bool:
 def shop_name(value: str) -> str:
     is_odd = any(unicodedata.category(sign)[0] in "CZ" and sign != " " for sign in value)
     if is_odd or not 1 <= len(value) <= 40:
-        raise ValueError("write the shop's name: up to 40 letters, signs and spaces")
+        raise ValueError("write the shop's name: up to 40 letters, symbols and spaces")
     return value
 
 

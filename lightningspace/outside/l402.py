@@ -138,7 +138,7 @@ class Keys:
         Raises Void if we may have, with a master key that is gone.
         """
         if hashlib.sha256(preimage).digest() != macaroon.payment_hash:
-            raise Invalid("the preimage is not that of this token")
+            raise Invalid("the preimage is not that of this credential")
         check_signature(macaroon, self._root(macaroon.identifier))
 
     def secret(self, token_id: bytes) -> bytes:
@@ -151,7 +151,7 @@ class Keys:
 
     def _derive(self, version: bytes, purpose: bytes, what: bytes) -> bytes:
         if version not in self._masters:
-            raise Void("the key of this token is not ours, or not any more")
+            raise Void("the key of this credential is not ours, or no longer")
         return _hmac(self._masters[version], purpose + b"\0" + what)
 
 
@@ -183,7 +183,7 @@ def check_signature(macaroon: Macaroon, root_key: bytes) -> None:
     for caveat in macaroon.caveats:
         signature = _hmac(signature, caveat)
     if not hmac.compare_digest(signature, macaroon.signature):
-        raise Invalid("the signature of this token is wrong")
+        raise Invalid("the signature of this credential is wrong")
 
 
 def caveats(rights: Rights) -> list[str]:
@@ -217,12 +217,12 @@ def rights(macaroon: Macaroon, moment: int) -> Rights:
         elif condition == VALID_UNTIL_HERE:
             until = _whole(value)
             if valid_until is not None and until > valid_until:
-                raise Invalid("a caveat of this token widens an earlier one")
+                raise Invalid("a caveat of this credential widens an earlier one")
             valid_until = until
     if services is None or SERVICE not in services:
-        raise Void("this token is not for this service")
+        raise Void("this credential is not for this service")
     if valid_until is not None and moment >= valid_until:
-        raise Void("the time of this token is over")
+        raise Void("the time of this credential is over")
     return Rights(frozenset(CAPABILITIES) & (capabilities or frozenset()), valid_until)
 
 
@@ -236,7 +236,7 @@ def preimage_in(macaroon: Macaroon) -> bytes | None:
 
 def _narrower(names: frozenset[str], before: frozenset[str] | None) -> frozenset[str]:
     if before is not None and not names <= before:
-        raise Invalid("a caveat of this token widens an earlier one")
+        raise Invalid("a caveat of this credential widens an earlier one")
     return names
 
 
@@ -244,14 +244,14 @@ def _names(value: bytes, pattern: re.Pattern[bytes]) -> frozenset[str]:
     if not value:
         return frozenset()
     if not pattern.fullmatch(value):
-        raise Invalid("a caveat of this token cannot be read")
+        raise Invalid("a caveat of this credential cannot be read")
     return frozenset(part.partition(":")[0] for part in value.decode().split(","))
 
 
 def _whole(value: bytes) -> int:
     # As Go parses it, in 64 bits; int() would also accept "1_0" and " 1".
     if not WHOLE_NUMBER.fullmatch(value) or abs(int(value)) >= 1 << 63:
-        raise Invalid("a caveat of this token cannot be read")
+        raise Invalid("a caveat of this credential cannot be read")
     return int(value)
 
 
@@ -261,12 +261,12 @@ def _whole(value: bytes) -> int:
 def read(text: str) -> Macaroon:
     """Read base64, standard or URL-safe, padded or not. Raises Invalid."""
     if len(text) > MACAROON_BYTES_MAX * 4 // 3 + 4:
-        raise Invalid("this token is too long")
+        raise Invalid("this macaroon is too long")
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         packed = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except ValueError:
-        raise Invalid("this token is not base64") from None
+        raise Invalid("this macaroon is not base64") from None
     return unpack(packed)
 
 
@@ -280,21 +280,21 @@ def read_preimage(text: str) -> bytes:
 def unpack(packed: bytes) -> Macaroon:
     """Raises Invalid for anything malformed. The size is checked before anything is computed."""
     if len(packed) > MACAROON_BYTES_MAX:
-        raise Invalid("this token is too long")
+        raise Invalid("this macaroon is too long")
     if not packed.startswith(VERSION):
-        raise Invalid("this is no token of version 2")
+        raise Invalid("this is not a macaroon of version 2")
     fields = list(_fields(packed))
     if not SHAPE.fullmatch(bytes(kind for kind, _ in fields)):
-        raise Invalid("this token has not the parts that ours have")
+        raise Invalid("this macaroon does not have the parts of ours")
     location = fields[0][1] if fields[0][0] == LOCATION_FIELD else b""
     identifier, *found = [value for kind, value in fields if kind == IDENTIFIER_FIELD]
     signature = fields[-1][1]
     if len(found) > CAVEATS_MAX:
-        raise Invalid("this token has too many caveats")
+        raise Invalid("this macaroon has too many caveats")
     if len(identifier) != IDENTIFIER.size or IDENTIFIER.unpack(identifier)[0] != IDENTIFIER_VERSION:
-        raise Invalid("the identifier of this token is of another kind")
+        raise Invalid("the identifier of this macaroon is of another kind")
     if len(signature) != 32:
-        raise Invalid("the signature of this token has not its length")
+        raise Invalid("the signature of this macaroon has the wrong length")
     return Macaroon(identifier, tuple(found), signature, location)
 
 
@@ -308,7 +308,7 @@ def _fields(packed: bytes) -> Iterator[tuple[int, bytes]]:
             continue
         length, at = _length(packed, at)
         if at + length > len(packed):
-            raise Invalid("this token is cut off")
+            raise Invalid("this macaroon is cut off")
         yield kind, packed[at : at + length]
         at += length
 
@@ -320,7 +320,7 @@ def _length(packed: bytes, at: int) -> tuple[int, int]:
     if low and low[0] < 0x80:
         return low[0], at + 1
     if not high or not 0 < high[0] < 0x80:
-        raise Invalid("a length in this token is wrong")
+        raise Invalid("a length in this macaroon is wrong")
     return low[0] & 0x7F | high[0] << 7, at + 2
 
 

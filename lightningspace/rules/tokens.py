@@ -74,9 +74,11 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
         account_id, source = _of_order(order)
     account = find(Account.id, account_id) if account_id else None
     if account is None:
-        raise Void("this token is revoked, its hosting is closed, or it stood for a payment alone")
+        raise Void(
+            "this credential is revoked, its hosting is closed, or it stands for a payment alone"
+        )
     if l402.epoch(macaroon) != account.receipt_epoch:
-        raise Void("this token is revoked: there is a newer receipt")
+        raise Void("this credential is revoked: there is a newer access key")
     mark = shop.vault.mac("holder", macaroon.signature.hex())
     return Holder(account, rights, order, source, mark)
 

@@ -179,7 +179,7 @@ def test_it_states_budgets_and_prices(document, this_shop):
     text = document["info"]["description"]
     hour = this_shop.prices.price_msat(Terms(100, 1, "hours")) // 1000
     assert "more than 1,000 sat by default" in text
-    assert re.search(rf"costs {hour} sat\s+for an hour", text)
+    assert re.search(rf"costs\s+{hour} sat\s+for an hour", text)
 
 
 @pytest.mark.parametrize("name", ROUTES)
