@@ -838,7 +838,8 @@ def test_an_order_whose_invoice_is_being_made_says_so_and_looks_again(client):
     Order.update(bolt11=None).execute()
     page = client.get(link).text
     assert "Your invoice is being made" in page
-    assert '<meta http-equiv="refresh" content="3">' in page
+    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
+    assert f'hx-get="{link}" hx-trigger="every 2s"' in page
     assert "Cancel the order" not in page
 
 

@@ -345,6 +345,20 @@ def test_without_a_wallet_in_the_browser_its_button_is_hidden(visit):
     expect(page.locator("button[data-pays]")).to_be_hidden()
 
 
+def test_the_page_of_an_order_goes_on_when_its_invoice_is_made(visit):
+    visitor = visit()
+    page = visitor.page
+    order_by_hand(page, "alice")
+    made = order_of(page)
+    Order.update(bolt11=None, payment_hash=None).execute()
+    page.reload()
+    expect(page).to_have_title(re.compile("One moment"))
+    Order.update(bolt11=made.bolt11, payment_hash=made.payment_hash).execute()
+    expect(page).to_have_title(re.compile("Pay 630 sat"))
+    expect(page.locator("main #bolt11")).to_have_count(1)
+    visitor.assert_clean()
+
+
 def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(visit, wallet, at_work):
     alice, stranger = visit().page, visit()
     order_by_hand(alice, "alice")
