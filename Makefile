@@ -2,7 +2,7 @@ VENV := .venv
 # The Python to make environments with: make test PYTHON=/usr/bin/python3
 PYTHON ?= python3
 
-.PHONY: run test quick settings clients lock soak year
+.PHONY: run test quick settings clients lock soak year screenshots
 
 # The shop against its sandbox: http://127.0.0.1:5000, or make run PORT=5010
 run: $(VENV)/run
@@ -42,6 +42,11 @@ soak: $(VENV)/ready
 # what became of them and their money. SEED=n simulates another one.
 year: $(VENV)/ready
 	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
+
+# Pictures of every page in every state, light and dark, at 360 and 1280 px: screenshots/index.html
+# shows them all, in some minutes. screenshots/shop.webp is the README's picture.
+screenshots: $(VENV)/ready
+	SCREENSHOTS=screenshots $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_tour.py
 
 # Made anew when the pinned versions change.
 $(VENV)/run: requirements-sandbox.txt

@@ -1,0 +1,456 @@
+"""A tour of the shop: each page in each of its states, as a browser gets it.
+
+The shop is led from state to state as customers, wallets, servers and time would do it; what would
+take long is written as a fact. Pages are chosen by address and state, never by their words.
+"""
+
+import re
+from dataclasses import dataclass
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from lightningspace.base import clock, models
+from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server, Service
+from lightningspace.base.prices import DAY, Size
+from lightningspace.outside import l402
+from lightningspace.panel import reconcile
+from lightningspace.rules import (
+    accounts,
+    domains,
+    hostnames,
+    order_book,
+    orders,
+    outbox,
+    payments,
+    progress,
+    recovery,
+    reminders,
+    status,
+    tokens,
+    wanted,
+)
+from lightningspace.rules.order_book import Door
+from tests.conftest import (
+    ROOT,
+    csrf_token,
+    enter,
+    form_id,
+    let_the_server_follow,
+    open_account,
+    place_order,
+    record_payments,
+    with_settings,
+    work,
+)
+
+PASSWORD = "correct horse"
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+# The shop that is shown: one like that of `make run`.
+shown_shop = with_settings(
+    BASE_DOMAIN="space.example",
+    SHOP_NAME="lightning-space",
+    CONTACT="help@space.example",
+    ABUSE_CONTACT="abuse@space.example",
+    SOURCE_URL="https://git.space.example/shop",
+    IMPRINT_FILE=str(ROOT / "LICENSE"),
+    DOMAINS_INCLUDED="3",
+    CAPACITY_MB="200000",
+    CHANGES_LIMIT="1000 per minute",
+    LOGINS_LIMIT="50 per minute",
+)
+ERRORS = "errors"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """`page`: the rule of its address, such as "/orders/<token>", or ERRORS."""
+
+    page: str
+    state: str
+    answer: TestResponse
+
+
+class Tour:
+    """`sights`: what was seen so far; `shown`: the endpoints that have answered with a page."""
+
+    def __init__(self, app, shop, node, panel, wallet, worker, time_machine):
+        self.app, self.shop, self.node, self.panel = app, shop, node, panel
+        self.wallet, self.worker, self.clock = wallet, worker, time_machine
+        self.sights: list[Sight] = []
+        self.shown: set[str] = set()
+
+    def walk(self) -> list[Sight]:
+        self._what_everybody_may_see()
+        self._an_order()
+        self._a_new_hosting()
+        self._the_control_center()
+        self._how_a_hosting_may_stand()
+        self._orders_of_owners_and_givers()
+        self._ways_in()
+        self._what_goes_wrong()
+        return self.sights
+
+    # -- seeing ----------------------------------------------------------------------
+
+    def visitor(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def see(self, state: str, path: str, browser: FlaskClient | None = None, page="") -> None:
+        """Keep what an address shows in the end."""
+        browser = browser or self.visitor()
+        self._keep(state, browser.get(path, headers=BROWSER, follow_redirects=True), page)
+
+    def send(self, state: str, browser: FlaskClient, page: str, to: str = "", **typed) -> None:
+        """Send the form of a page, and keep what it shows then."""
+        self._keep(state, self.press(browser, page, to, **typed), page)
+
+    def press(self, browser: FlaskClient, page: str, to: str = "", **typed) -> TestResponse:
+        shown = browser.get(page, headers=BROWSER).text
+        typed = {"csrf_token": csrf_token(shown)} | typed
+        if 'name="form_id"' in shown:
+            typed["form_id"] = form_id(shown)
+        return browser.post(to or page, data=typed, headers=BROWSER, follow_redirects=True)
+
+    def _keep(self, state: str, answer: TestResponse, page: str) -> None:
+        assert answer.mimetype == "text/html", (state, answer.text)
+        got = answer.request.method == "GET"
+        path = answer.request.path if got else page.partition("?")[0]
+        if page != ERRORS:
+            rule, _ = self.app.url_map.bind("localhost").match(path, return_rule=True)
+            page = rule.rule
+            if got and answer.status_code == 200:
+                self.shown.add(rule.endpoint)
+        self.sights.append(Sight(page, state, answer))
+
+    # -- leading ---------------------------------------------------------------------
+
+    def hosting(self, username: str, **facts) -> Account:
+        account = open_account(self.shop, username)
+        self.set_up(account)
+        return self.change(account, **facts)
+
+    def set_up(self, account: Account) -> Account:
+        """Until everything is live; the tip jar comes last."""
+        for _ in range(2):
+            self.look_now(account)
+            let_the_server_follow()
+        return Account.get_by_id(account.id)
+
+    def change(self, account: Account, **facts) -> Account:
+        if facts:
+            Account.update(facts).where(Account.id == account.id).execute()
+        return Account.get_by_id(account.id)
+
+    def owner(self, account: Account) -> FlaskClient:
+        return enter(self.visitor(), account)
+
+    def facts(self, table, which, **facts) -> None:
+        table.update(facts).where(which).execute()
+
+    def look_now(self, account: Account) -> Account:
+        reconcile.try_now(account.id)
+        work(self.worker)
+        return Account.get_by_id(account.id)
+
+    def order(self, browser: FlaskClient, **fields) -> Order:
+        link = place_order(browser, **fields).location
+        return Order.get_by_id(link[-order_book.TOKEN_LENGTH :])
+
+    def pay(self, order: Order) -> Order:
+        self.wallet.pay(order.bolt11)
+        record_payments(self.worker)
+        return order
+
+    def apply(self, order: Order) -> Account:
+        payments.apply(self.shop, self.pay(order).token)
+        return Order.get_by_id(order.token).account
+
+    # -- the stops -------------------------------------------------------------------
+
+    def _what_everybody_may_see(self) -> None:
+        self.see("empty", "/")
+        self.see("chosen by a link", "/?space_mb=1000&duration=12&unit=days")
+        wrong = {"space_mb": "7", "duration": "0", "unit": "days", "username": "a b"}
+        self.send("wrong fields", self.visitor(), "/", "/orders", password="short", **wrong)
+        self.hosting("taken")
+        wish = {"space_mb": "500", "time": "1 year"}
+        self.send("taken name", self.visitor(), "/", "/orders", username="taken", **wish)
+        self.send("price", self.visitor(), "/", "/orders", show="price", username="free", **wish)
+        self.node.down()
+        self.send("node down", self.visitor(), "/", "/orders", **wish)
+        self.node.up()
+        for state, capacity_mb in (("scarce", 30_000), ("sold out", 300)):
+            Server.update(capacity_mb=capacity_mb).execute()
+            self.see(state, "/")
+        Server.update(capacity_mb=200_000).execute()
+        with models.transaction():
+            hostnames.let_rest(self.shop, "rested", "ab" * 32, 1)
+        former = self.visitor()
+        with former.session_transaction() as session:
+            session["proof"] = ("ab" * 32, 1)
+        self.see("after the last hosting", "/", former)
+
+        self.see("not answering", "/status")
+        status.look(self.shop)
+        Fact.insert(name=status.TOOK, value="9 14 11").on_conflict_replace().execute()
+        self.see("working", "/status")
+        for path in ("/terms", "/privacy", "/imprint", "/goodbye"):
+            self.see("", path)
+        self.see("nothing to pay", "/api/v1/hosting")
+        wish = {"space_mb": 100, "duration": 1, "unit": "days"}
+        sale = self.visitor().post("/api/v1/hosting", json=wish, headers=BROWSER)
+        self._keep("invoice", sale, "/api/v1/hosting")
+
+    def _an_order(self) -> None:
+        alice, month = self.visitor(), {"time": "1 month"}
+        order = self.order(alice, username="alice", **month)
+        link = f"/orders/{order.token}"
+        self.see("paying", link, alice)
+        self.see("paying, for a stranger", link)
+        self.see("waiting order", "/", alice)
+        self.see("waiting order", "/login", alice)
+        self.send("own name", alice, "/", "/orders", username="alice", space_mb="500", **month)
+        Order.update(bolt11=None, payment_hash=None).where(Order.token == order.token).execute()
+        self.see("preparing", link, alice)
+        held = {"bolt11": order.bolt11, "payment_hash": order.payment_hash}
+        Order.update(held).where(Order.token == order.token).execute()
+        name = Account.get_by_id(order.account_id).username
+        self.change(order.account, username=None)
+        self.see("name not reserved", link, alice)
+        self.change(order.account, username=name)
+        moment = self.clock.moment
+        self.clock.forward(16 * 60)
+        self.see("checking", link, alice)
+        payments.tidy(self.shop, self.node.id)
+        self.see("expired", link, alice)
+        Order.update(missing_at=clock.now()).where(Order.token == order.token).execute()
+        self.see("lost by the node", link, alice)
+        self.clock.moment = moment + 17 * 60
+        order = self.order(alice)
+        self.send("cancelled", alice, f"/orders/{order.token}", f"/orders/{order.token}/cancel")
+
+    def _a_new_hosting(self) -> None:
+        alice = self.visitor()
+        order = self.pay(self.order(alice, username="alice", email="alice@example.org"))
+        link = f"/orders/{order.token}"
+        self.see("paid", link, alice)
+        payments.apply(self.shop, order.token)
+        self.panel.faults.set("cut-before", "sites_database_add", times=3)
+        work(self.worker)
+        self.see("failing", link, alice)
+        self.panel.faults.clear()
+        account = Order.get_by_id(order.token).account
+        self.facts(Service, Service.kind == "database", permanent=True)
+        self.see("stuck", link, alice)
+        self.facts(Service, Service.kind == "database", error=None, permanent=False)
+        self.see("setting up", link, alice)
+        self.look_now(account)
+        self.see("ready, for a stranger", link)
+        self.see("just bought", link, alice)
+        self.set_up(account)
+        self.see("just bought, live", "/account", alice)
+        self.see("just bought", "/account/known", alice)
+        self.clock.forward(2 * DAY)
+        progress.wipe_shown_passwords()
+        self.change(
+            account, used_site_mb=69, used_database_mb=3, used_mail_mb=1, used_at=clock.now()
+        )
+        self.see("later", "/account", alice)
+        self.facts(Order, Order.token == order.token, is_late=True)
+        self.change(account, opened_at=clock.now(), username="alice2")
+        self.see("opened anew, with another name", "/account", alice)
+        self.facts(Order, Order.token == order.token, is_late=False)
+        self.facts(Order, Order.token == order.token, account=None)
+        self.see("ended", link)
+
+    def _the_control_center(self) -> None:
+        carol, site = self.visitor(), "carol.space.example"
+        order = self.order(carol, username="carol", password=PASSWORD)
+        account = self.set_up(self.apply(order))
+        carol.get(f"/orders/{order.token}")
+        for page in ("settings", "htaccess", "mail", "domains", "tips", "extend", "size", "access"):
+            self.see("at first", f"/account/{page}", carol)
+        for page in ("payments", "data", "close", "prove"):
+            self.see("", f"/account/{page}", carol)
+
+        wanted.add(self.shop, account.id, "forward", f"all@{site}", destination="me@example.org")
+        wanted.add(self.shop, account.id, "mailbox", f"eve@{site}")
+        self.see("being set up", "/account/mail", carol)
+        self.see("being set up", f"/account/mail/eve@{site}", carol)
+        self.set_up(account)
+        self.see("new password", "/account/mail", carol)
+        self.see("new password", f"/account/mail/eve@{site}", carol)
+        self.see("forward", f"/account/mail/all@{site}", carol)
+        self.send(
+            "wrong fields", carol, "/account/mail", "/account/mail/mailbox", local_part="e v e"
+        )
+        failing = {"revision": Service.revision + 1, "error": "x", "failed_since": clock.now()}
+        self.facts(Service, Service.name == f"eve@{site}", permanent=True, **failing)
+        self.see("stuck", f"/account/mail/eve@{site}", carol)
+        self.set_up(account)
+
+        for name in ("carol.example", "mail.example", "lost.example"):
+            domains.add(self.shop, account.id, name, wants_mail=name == "mail.example")
+        self.see("waiting", "/account/domains", carol)
+        seen = {"verified_at": clock.now(), "looked_at": clock.now(), "asked_at": clock.now()}
+        self.facts(Domain, Domain.name == "mail.example", **seen, has_mx=True)
+        lost = seen | {"missing_at": clock.now(), "problem": "No TXT record was found."}
+        self.facts(Domain, Domain.name == "lost.example", **lost)
+        wanted.add(self.shop, account.id, "alias", "mail.example")
+        self.look_now(account)
+        self.see("proven and lost", "/account/domains", carol)
+        self.see("", "/account/domains/mail.example/remove", carol)
+        self.send("wrong fields", carol, "/account/domains", name="-")
+        self.see("many services", "/account", carol)
+
+        page, form = "/account/settings", "/account/settings/password"
+        self.send("wrong fields", carol, page, form, service="all", password="y")
+        self.press(carol, page, form, service="ftp:ls_carol", make="1")
+        self.look_now(account)
+        self.see("a service's new password", "/account", carol)
+        self.send("wrong fields", carol, "/account/prove", password="x")
+        self.send("wrong name", carol, "/account/close", username="bob")
+        self.send("wrong fields", carol, "/account/extend", duration="0", unit="days")
+        self.press(carol, "/account/extend", duration="30", unit="days")
+        self.see("unpaid order", "/account/extend", carol)
+        self.see("price", "/account/size?space_mb=500&extra_addresses=2", carol)
+        self.press(carol, "/account/size", space_mb="1000")
+        self.see("unpaid order", "/account/size", carol)
+
+        token = tokens.hand_out(self.shop, account.id, "my script", l402.WHOLE)
+        tokens.hand_out(self.shop, account.id, "mail only", l402.Rights(frozenset(["mail"]), 1))
+        self.clock.forward(DAY)
+        self.see("not proven", "/account/access", carol)
+        self.see("before a receipt", "/account/access/receipt", carol)
+        self.press(carol, "/account/prove", password=PASSWORD)
+        for path in ("", "/receipt", f"/tokens/{token.id}"):
+            self.see("proven", f"/account/access{path}", carol)
+
+    def _how_a_hosting_may_stand(self) -> None:
+        account = self.hosting("dave", credit_msat=500_000, email_waits="dave@example.org")
+        dave, moment = self.owner(account), clock.now()
+        ended = {"expires_at": moment - DAY, "valued_at": moment - 2 * DAY}
+        for state, facts in {
+            "address not confirmed": {},
+            "ending": {"expires_at": moment + 2 * DAY},
+            "suspended": ended | {"suspended_at": moment - DAY},
+            "last call": {"last_call_at": moment},
+            "blocked": {
+                "last_call_at": None,
+                "suspended_at": None,
+                "expires_at": moment + 60 * DAY,
+                "blocked_at": moment,
+                "blocked_reason": "See the terms: https://space.example/terms",
+            },
+            "somebody wants to take it over": {
+                "blocked_at": None,
+                "blocked_reason": None,
+                "recovery_asked_at": moment,
+            },
+        }.items():
+            self.change(account, **facts)
+            self.see(state, "/account", dave)
+            if state in ("suspended", "last call"):
+                self.see(state, "/tip/dave")
+        self.change(account, recovery_asked_at=None)
+        wanted.set_every_password(self.shop, account.id)
+        self.see("being changed", "/account", dave)
+        self.panel.down()
+        self.look_now(account)
+        self.see("failing", "/account", dave)
+        self.facts(Service, Service.error.is_null(False), permanent=True)
+        self.see("stuck", "/account", dave)
+        self.facts(Service, Service.permanent, permanent=False)
+        self.panel.up()
+        self.look_now(account)
+        self.see("new passwords", "/account", dave)
+        accounts.close(account.id)
+        self.see("being closed", "/account", dave)
+
+    def _orders_of_owners_and_givers(self) -> None:
+        account = self.hosting("erin")
+        erin, buyer = self.owner(account), orders.Buyer("erin's browser", "1")
+        extension = orders.extend(self.shop, account.id, 30, "days", buyer)
+        link = f"/orders/{extension.token}"
+        self.see("paying for more time", link, erin)
+        self.pay(extension)
+        self.see("paid for more time", link, erin)
+        payments.apply(self.shop, extension.token)
+        self.see("has more time", link, self.visitor())
+        self.facts(
+            Order,
+            Order.token == extension.token,
+            applied_at=None,
+            ends_at=None,
+            bought_seconds=None,
+        )
+        self.change(account, closing_at=clock.now(), deleting_at=clock.now())
+        self.see("paid too late", link, erin)
+        self.change(account, closing_at=None, deleting_at=None)
+        payments.apply(self.shop, extension.token)
+        buyer = orders.Buyer("erin's browser", "2")
+        size = orders.resize(self.shop, account.id, Size(500, 1, 1), buyer)
+        self.see("paying for another size", f"/orders/{size.token}", erin)
+        self.see("", "/tip/erin")
+        self.send("wrong fields", self.visitor(), "/tip/erin", sats="x", message="y" * 500)
+        giver = self.visitor()
+        self.send("paying a tip", giver, "/tip/erin", sats="2100", message="Lovely pictures!")
+        tip = Order.get(Order.door == Door.PAGE)
+        self.pay(tip)
+        payments.apply(self.shop, tip.token)
+        link = f"/orders/{tip.token}"
+        self.see("thank you", link, giver)
+        self.see("some", "/account/tips", erin)
+        self.see("with a tip", "/account", erin)
+        self.see("many", "/account/payments", erin)
+        unapplied = {"applied_at": None, "ends_at": None, "bought_seconds": None}
+        self.facts(Order, Order.token == tip.token, account=None, **unapplied)
+        self.see("a tip too late", link, giver)
+
+    def _ways_in(self) -> None:
+        bob = self.visitor()
+        order = self.order(bob, username="bobby")
+        invoice = order.bolt11
+        preimage = self.wallet.pay(invoice)["payment_preimage"]
+        record_payments(self.worker)
+        payments.apply(self.shop, order.token)
+        account = self.look_now(Order.get_by_id(order.token).account)
+        self.see("", "/login")
+        typed = {"username": "bobby", "password": "wrong password"}
+        self.send("wrong password", self.visitor(), "/login", **typed)
+        self.send("no receipt", self.visitor(), "/login", "/login/receipt", receipt="x")
+        shown = {"invoice": invoice, "preimage": preimage}
+        wrong = shown | {"preimage": "0" * 64}
+        self.send("not recovered", self.visitor(), "/login", "/login/recover", **wrong)
+        self.change(account, entered_at=clock.now())
+        self.send("recovery waits", self.visitor(), "/login", "/login/recover", **shown)
+        self.clock.forward(recovery.WAIT_SECONDS)
+        self.send("recovered", self.visitor(), "/login", "/login/recover", **shown)
+
+        reminders.request_change(self.shop, account.id, "bob@example.org")
+        mail = Notice.get((Notice.account_id == account.id) & (Notice.kind == "confirm"))
+        confirm = re.search(r"/reminders/confirm/\S+", mail.body)[0]
+        self.see("link", confirm)
+        self.send("confirmed", self.visitor(), confirm)
+        stop = outbox.unsubscribe_url(self.shop, account.id, "bob@example.org")
+        stop = stop.removeprefix(self.shop.config.public_url)
+        self.see("end", stop)
+        self._keep("ended", self.visitor().post(stop, headers=BROWSER), stop)
+        self.see("unknown link", "/reminders/confirm/x")
+
+    def _what_goes_wrong(self) -> None:
+        self.see("404", "/nowhere", page=ERRORS)
+        visitor = self.visitor()
+        self._keep("400", visitor.post("/login", headers=BROWSER), ERRORS)
+        self._keep("405", visitor.get("/logout", headers=BROWSER), ERRORS)
+        much = {"username": "x" * 100_000}
+        self._keep("413", visitor.post("/login", data=much, headers=BROWSER), ERRORS)
+        for _ in range(60):
+            answer = self.press(visitor, "/login", username="x", password="y")
+            if answer.status_code == 429:
+                break
+        self._keep("429", answer, ERRORS)
+        models.db.execute_sql("ALTER TABLE facts RENAME TO gone")
+        self.see("503", "/status", page=ERRORS)
+        models.db.execute_sql("ALTER TABLE gone RENAME TO facts")

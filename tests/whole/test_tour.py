@@ -1,0 +1,58 @@
+"""The tour leads past every page; `make screenshots` takes pictures of it."""
+
+import os
+from itertools import product
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.conftest import debian_program, with_ftp, with_mail
+from tests.pictures import OF_README, SCHEMES, WIDTHS, Camera, file_name
+from tests.tour import ERRORS, shown_shop
+
+FOLDER = os.environ.get("SCREENSHOTS")
+# What answers with no page of its own: fragments, files, and what only leads on.
+NO_PAGES = {
+    *("orders.price", "orders.name", "orders.order_status", "control.status", "tips.jar_state"),
+    *("money.extend_price", "money.top_up_price", "money.size_price"),
+    *("mail.mail_addresses", "mail.address_status", "domains.domain_status"),
+    *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
+    *("orders.reopened_form", "orders.reopened_cancelling", "login.cookie"),
+    *("static", "favicon", "robots", "discovery.llms_txt"),
+}
+FOR_PROGRAMS = ("/api/", "/.well-known/")
+
+
+@shown_shop
+@with_mail
+@with_ftp
+def test_the_tour_leads_past_every_page(app, tour):
+    sights = tour.walk()
+    pages = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if "GET" in rule.methods and not rule.rule.startswith(FOR_PROGRAMS)
+    }
+    assert pages - tour.shown == NO_PAGES
+    names = [file_name(sight, 360, "dark") for sight in sights]
+    assert len(set(names)) == len(names)
+    assert all((sight.page == ERRORS) == ("Error " in sight.answer.text) for sight in sights)
+
+
+@shown_shop
+@with_mail
+@with_ftp
+def test_pictures_of_the_tour_are_taken(app, tour, tmp_path):
+    """Of all sights for `make screenshots`, else of those in the README."""
+    path, folder = debian_program("chromium", "chromium"), Path(FOLDER or tmp_path)
+    sights = tour.walk()
+    if not FOLDER:
+        sights = [sight for sight in sights if (sight.page, sight.state) in OF_README]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        Camera(browser.new_page(), app).take_all(sights, folder)
+        browser.close()
+    names = [file_name(sight, *look) for sight in sights for look in product(WIDTHS, SCHEMES)]
+    assert {*names, "index.html", "shop.webp"} <= {file.name for file in folder.iterdir()}
+    assert all(f'src="{name}"' in (folder / "index.html").read_text() for name in names)
+    print(f"\n{len(sights)} sights: open {folder.absolute() / 'index.html'}")
