@@ -679,15 +679,14 @@ LOCKED_BY = {
 
 
 @cache
-def _parsed_ini(path: Path) -> configparser.ConfigParser:
+def _parsed_ini(path: Path) -> dict[str, dict[str, str]]:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(path.read_text(encoding="utf-8"))
-    return parser
+    return {section: dict(parser[section]) for section in parser.sections()}
 
 
 def read_ini(path: Path) -> dict[str, dict[str, str]]:
-    parser = _parsed_ini(path)
-    return {section: dict(parser[section]) for section in parser.sections()}
+    return {name: dict(section) for name, section in _parsed_ini(path).items()}
 
 
 def is_done(row: Row) -> bool:

@@ -52,7 +52,7 @@ class Telling(BaseHTTPRequestHandler):
 def source():
     told = Source()
     told.says({"EUR": {"last": 60000.5}})
-    serving = threading.Thread(target=told.serve_forever)
+    serving = threading.Thread(target=told.serve_forever, args=(0.02,))
     serving.start()
     yield told
     told.shutdown()

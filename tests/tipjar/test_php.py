@@ -132,7 +132,7 @@ class Asked(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def shop():
     with Shop() as server:
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
         serving.start()
         server.url = f"http://127.0.0.1:{server.server_port}"
         yield server
@@ -649,7 +649,7 @@ def tls_shop(tmp_path_factory):
     context.load_cert_chain(certificate)
     with Shop() as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        serving = threading.Thread(target=server.serve_forever)
+        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
         serving.start()
         server.url, server.certificate = f"https://127.0.0.1:{server.server_port}", certificate
         yield server
