@@ -15,6 +15,12 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = label; said.textContent = ""; }, 2000);
 });
 
+// The button that prints the page, which every browser can do by itself.
+for (const button of document.querySelectorAll("button[data-prints]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+}
+
 // The button of a wallet that lives in the browser, if there is one (WebLN); some come late. The page
 // sees by itself that it is paid.
 function offerWallet() {

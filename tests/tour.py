@@ -251,6 +251,7 @@ class Tour:
         self.set_up(account)
         self.see("just bought, live", "/account", alice)
         self.see("just bought", "/account/known", alice)
+        self.see("just bought", "/account/access/card", alice)
         self.clock.forward(2 * DAY)
         progress.wipe_shown_passwords()
         self.change(
@@ -271,7 +272,7 @@ class Tour:
         carol.get(f"/orders/{order.token}")
         for page in ("settings", "htaccess", "mail", "domains", "tips", "extend", "size", "access"):
             self.see("at first", f"/account/{page}", carol)
-        for page in ("payments", "data", "close", "prove"):
+        for page in ("password", "payments", "data", "close", "prove"):
             self.see("", f"/account/{page}", carol)
 
         wanted.add(self.shop, account.id, "forward", f"all@{site}", destination="me@example.org")

@@ -15,7 +15,7 @@ from lightningspace.outside import l402
 from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import recovery, sessions, tokens, wanted
+from lightningspace.rules import hostnames, recovery, services, sessions, tips, tokens, wanted
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -169,6 +169,25 @@ def receipt_file():
     if found["receipt"]:
         logins.note_entry(this_account())
     return _file(found) or _access_page(_status(found), found=found)
+
+
+@blueprint.get("/access/card")
+@proof_first()
+def key_card():
+    """What to print and keep: who has it needs nothing else to get in, or to pay for more time."""
+    shop, account = this_shop(), this_account()
+    rows = {row.kind: row for row in reversed(control.own_rows())}
+    return page(
+        "account/key_card.html",
+        here="access",
+        password=services.unsealed(shop, account.password_sealed),
+        host=hostnames.host(shop, account),
+        services=[rows[kind] for kind in services.CONNECTIONS if kind in rows],
+        connections=services.CONNECTIONS,
+        login_url=f"{shop.config.public_url}{url_for('login.login')}",
+        pay_url=tips.page_url(shop, account) if account.tips_page else None,
+        **_receipt(),
+    )
 
 
 @blueprint.get("/access/receipt")

@@ -1,10 +1,11 @@
 """The control center's overview, and its pages for taking the data along and for closing."""
 
-from flask import redirect, request, url_for
+from dataclasses import dataclass
 
-from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Domain, Service
-from lightningspace.base.prices import DAY
+from flask import redirect, request, session, url_for
+
+from lightningspace.base.clock import DAY, HOUR, now
+from lightningspace.base.models import Account, Domain, Order, Service
 from lightningspace.pages import control
 from lightningspace.rules import (
     accounts,
@@ -17,19 +18,30 @@ from lightningspace.rules import (
     tokens,
     usage,
 )
+from lightningspace.rules.progress import ServiceState
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.forms import CloseForm
 
 blueprint = control.part("account")
-# How long after the opening the overview offers the receipt.
+# How long after the opening the overview tells of it, and offers the access key.
 NEW_SECONDS = DAY
+# After how long nobody is told how quick it was.
+SLOW_SECONDS = HOUR
 # How long the overview says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
 ONLY_RECEIVES = "This mailbox receives. It sends once you have paid for more days: see Mail."
 
 
 # -- the overview ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Success:
+    """That a new hosting is there. `seconds`: from its payment to that; None: not worth telling."""
+
+    is_live: bool
+    seconds: int | None
 
 
 @blueprint.get("")
@@ -40,29 +52,53 @@ def overview():
     rows = known.rows
     order = tokens.opening_order(account)
     addresses = [row for row in rows if row.kind in services.ADDRESSES]
-    shown = [row for row in addresses if row.kind == "mailbox"][:1]
-    shown += [row for row in addresses if row.own_password_sealed and row not in shown]
+    mailboxes = [row for row in addresses if row.kind == "mailbox"]
+    failing = [row for row in mailboxes[1:] if known.told_state(row) == ServiceState.PROBLEM]
+    shown = mailboxes[:1] + failing
+    own_passwords = {
+        (row.kind, row.name): password
+        for row in rows
+        if (password := services.new_password(shop, row))
+    }
+    login_password = services.unsealed(shop, account.password_sealed)
+    access = _access(rows, shown)
+    is_new = now() < (account.ready_at or now()) + NEW_SECONDS
     return control.page(
         "account/overview.html",
+        success=_success(account, order, known) if is_new else None,
+        offers_key=bool(login_password) or (is_new and not session.get("saved")),
         more_addresses=len(addresses) - len(shown),
-        access=_access(rows, shown),
+        access=access,
         state=known.told_state,
-        password=services.unsealed(shop, account.password_sealed),
-        own_passwords={
-            (row.kind, row.name): password
-            for row in rows
-            if (password := services.new_password(shop, row))
-        },
+        login_password=login_password,
+        own_passwords=own_passwords,
+        passwords=_passwords(login_password, own_passwords),
         waiting=browsers.waiting_orders(),
         sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
         is_anew=order is not None and order.is_late and now() < account.opened_at + ANEW_SECONDS,
-        is_new=bool(account.password_sealed) or now() < account.opened_at + NEW_SECONDS,
         left_seconds=max(0, account.expires_at - now()),
         paid_seconds=ledger.paid_seconds(account),
         space=_space(account),
         last_tip=next(iter(tips.received(account.id, 1)), None),
     )
+
+
+def _success(account: Account, order: Order | None, known: progress.Progress) -> Success | None:
+    """None: it was opened anew, or its site does not stand as a new one does."""
+    site = next((known.told_state(row) for row in known.rows if row.kind == "site"), None)
+    if order is None or order.is_late or site not in (ServiceState.APPLIED, ServiceState.LIVE):
+        return None
+    seconds = (account.ready_at or now()) - (order.paid_at or 0)
+    return Success(site == ServiceState.LIVE, seconds if 0 <= seconds < SLOW_SECONDS else None)
+
+
+def _passwords(login_password: str | None, own: dict[tuple[str, str], str]) -> dict[str, list]:
+    """The passwords that can be shown, each once, with the kinds and names that it opens."""
+    found = {login_password: []} if login_password else {}
+    for service, password in own.items():
+        found.setdefault(password, []).append(service)
+    return found
 
 
 @blueprint.post("/noted")
@@ -71,6 +107,7 @@ def noted():
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
     progress.forget_passwords(control.this_account().id, seen_at)
     logins.note_entry(control.this_account())
+    session["saved"] = True  # for this browser, until it logs out
     return redirect(url_for("account.overview"), 303)
 
 

@@ -24,20 +24,32 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import limits
 from lightningspace.visitors.forms import Button
 
-# The navigation: by the name of a page's template, its endpoint and title.
-PAGES = {
-    "overview": ("account.overview", "Overview"),
-    "settings": ("settings.settings", "Settings"),
-    "mail": ("mail.mail", "Mail"),
-    "domains": ("domains.domains", "Domains"),
-    "tips": ("tips.tips", "Tips"),
-    "extend": ("money.extend", "Extend"),
-    "size": ("money.size", "Size"),
-    "access": ("access.access", "Access"),
-    "payments": ("money.payments", "Payments"),
-    "data": ("account.data", "Your data"),
-    "close": ("account.close", "Close"),
+# The navigation: groups of pages. By the name of a page's template, its endpoint and title.
+GROUPS = {
+    "Overview": {"overview": ("account.overview", "Overview")},
+    "Web": {
+        "settings": ("settings.settings", "Settings"),
+        "htaccess": ("settings.htaccess", ".htaccess"),
+    },
+    "Mail": {"mail": ("mail.mail", "Mail")},
+    "Domains": {"domains": ("domains.domains", "Domains")},
+    "Tips": {"tips": ("tips.tips", "Tips")},
+    "Time and size": {
+        "extend": ("money.extend", "More time"),
+        "size": ("money.size", "Size"),
+        "payments": ("money.payments", "Payments"),
+    },
+    "Access": {
+        "access": ("access.access", "Keys"),
+        "password": ("settings.password", "Password, e-mail"),
+        "known": ("known.known_rows", "What we know"),
+    },
+    "Leave": {
+        "data": ("account.data", "Your data"),
+        "close": ("account.close", "Close"),
+    },
 }
+PAGES = {name: page for pages in GROUPS.values() for name, page in pages.items()}
 # How often a page polls: while services change, and while one waits to be tried again.
 POLL_SECONDS, SLOW_POLL_SECONDS = 2, 15
 
@@ -127,7 +139,7 @@ def page(template: str, status: int = 200, **context):
         template,
         account=this_account(),
         site=hostnames.site_name(this_shop(), this_account().username),
-        pages=PAGES,
+        groups=GROUPS,
         here=here,
         banners=calendar.banners(this_shop(), this_account()),
         button=Button(),

@@ -25,7 +25,6 @@ def known_rows():
     rows, after = known.rows(this_shop(), this_account(), start, PAGE_ROWS)
     return control.page(
         "account/known.html",
-        here="data",
         stored=rows,
         is_first=start == known.START,
         after=_written(after),

@@ -1,4 +1,4 @@
-"""The control center's settings: passwords, switches, the web site, reminders."""
+"""The control center's settings: the site and its services, and the login and reminders."""
 
 import logging
 from functools import partial
@@ -47,8 +47,6 @@ def _settings_page(status: int = 200, **forms):
         "redirect_form": lambda: RedirectForm(
             [], formdata=None, redirect_to=site_settings.get("redirect_to")
         ),
-        "email_form": lambda: EmailForm(formdata=None, email=control.this_account().email),
-        "login_form": lambda: _login_form(formdata=None),
     }
     return control.page(
         "account/settings.html",
@@ -57,8 +55,6 @@ def _settings_page(status: int = 200, **forms):
         shell=shell,
         site_row=site,
         certificate_at=certificates.next_turn(site) if site else 0,
-        sends_mail=bool(this_shop().config.smtp_url),
-        link_ends_at=reminders.link_ends_at(control.this_account()),
         site_settings=site_settings,
         walls=this_shop().config.walls,
         **{name: forms.get(name) or make() for name, make in choices.items()},
@@ -164,7 +160,31 @@ def redirect_site():
 @blueprint.get("/htaccess")
 def htaccess():
     """What a .htaccess may do on this shop's servers."""
-    return control.page("account/htaccess.html", here="settings", walls=this_shop().config.walls)
+    return control.page("account/htaccess.html", walls=this_shop().config.walls)
+
+
+# -- the login and reminders ---------------------------------------------------------
+
+
+@blueprint.get("/password")
+def password():
+    return _password_page()
+
+
+def _password_page(
+    status: int = 200,
+    login_form: NewPasswordForm | None = None,
+    email_form: EmailForm | None = None,
+):
+    account = control.this_account()
+    return control.page(
+        "account/password.html",
+        status,
+        login_form=login_form or _login_form(formdata=None),
+        email_form=email_form or EmailForm(formdata=None, email=account.email),
+        sends_mail=bool(this_shop().config.smtp_url),
+        link_ends_at=reminders.link_ends_at(account),
+    )
 
 
 @blueprint.post("/settings/email")
@@ -172,12 +192,12 @@ def htaccess():
 def email():
     form = EmailForm()
     if not form.validate_on_submit():
-        return _settings_page(400, email_form=form)
+        return _password_page(400, email_form=form)
     try:
         is_sent = reminders.request_change(this_shop(), control.this_account().id, form.email.data)
     except reminders.TooManyMails as refused:
         form.email.errors = [refused.text]
-        return _settings_page(refused.status, email_form=form)
+        return _password_page(refused.status, email_form=form)
     if not is_sent:
         raise NotFound  # a shop that sends no mail does not show the form
     if form.email.data == control.this_account().email:
@@ -186,7 +206,7 @@ def email():
         flash(
             "We are mailing a link to the new address. Reminders go there once you have opened it."
         )
-    return redirect(url_for("settings.settings"), 303)
+    return redirect(url_for("settings.password"), 303)
 
 
 @blueprint.post("/settings/email/remove")
@@ -194,7 +214,7 @@ def remove_email():
     address = request.form.get("address")
     reminders.remove(control.this_account().id, lambda known: address in (None, known))
     flash("The address is deleted, and nothing more is sent there.")
-    return redirect(url_for("settings.settings"), 303)
+    return redirect(url_for("settings.password"), 303)
 
 
 @blueprint.post("/password")
@@ -203,15 +223,15 @@ def change_password():
     form = _login_form()
     account = control.this_account()
     if not form.validate_on_submit():
-        return _settings_page(400, login_form=form)
+        return _password_page(400, login_form=form)
     if form.current and logins.account_of(account.username, form.current.data) is None:
         form.current.errors = ["This is not your current password."]
-        return _settings_page(400, login_form=form)
+        return _password_page(400, login_form=form)
     facts = {"password_hash": passwords.make_hash(form.new.data, logins.place_for_new_password())}
     if not form.ends_receipt.data:
         logins.log_out_everywhere(proved=bool(form.current), **facts)
         flash("Your login password is changed, and every other browser is logged out.")
-        return redirect(url_for("settings.settings"), 303)
+        return redirect(url_for("settings.password"), 303)
     renew = partial(tokens.renew, account.id)
     logins.log_out_everywhere(renew, bool(form.current), wallet_recovers=False, **facts)
     logger.info("account %s: a new receipt", account.id)

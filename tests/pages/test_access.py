@@ -294,14 +294,14 @@ def test_a_receipt_of_a_hosting_whose_name_does_not_rest_is_refused(
 def test_who_came_with_the_receipt_sets_a_password_without_the_old_one(app, bought, receipt):
     client = app.test_client()
     show(client, receipt)
-    page = client.get("/account/settings").text
+    page = client.get("/account/password").text
     assert "Current password" not in page
     fields = {"csrf_token": csrf_token(page), "new": "staple battery"}
     assert client.post("/account/password", data=fields).status_code == 303
     assert is_in(client, bought)
     assert log_in(app.test_client(), bought.account.username, "staple battery").status_code == 303
     # This session goes on, but a stolen one may not go round in circles.
-    assert "Current password" in client.get("/account/settings").text
+    assert "Current password" in client.get("/account/password").text
 
 
 @with_settings(LOGINS_LIMIT="3 per day")
@@ -637,13 +637,12 @@ def test_a_new_hosting_offers_its_receipt_without_asking_the_node(
 ):
     asked = len(node.calls)
     page = browser.get("/account").text
-    assert 'id="welcome"' in page
     assert 'href="/account/receipt"' in page
     assert bought.preimage not in page
     assert len(node.calls) == asked
     Account.update(password_sealed=None).execute()
     time_machine.forward(DAY + 1)
-    assert 'id="welcome"' not in browser.get("/account").text
+    assert 'href="/account/receipt"' not in browser.get("/account").text
 
 
 def test_the_receipt_is_shown_and_saved(browser, other, bought, receipt):
@@ -660,7 +659,7 @@ def test_the_receipt_is_shown_and_saved(browser, other, bought, receipt):
 def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, this_shop):
     tokens.hand_out(this_shop, Account.get().id, "my script", l402.WHOLE)
     node.down()
-    for path, shown in (("", "my script"), ("/receipt", "A new access key")):
+    for path, shown in (("", "my script"), ("/card", "ls_"), ("/receipt", "A new access key")):
         page = browser.get(f"/account/access{path}")
         assert page.status_code == 200
         assert "does not answer just now" in page.text
@@ -671,10 +670,10 @@ def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, thi
 
 def test_a_node_that_does_not_know_the_payment_is_no_fault_of_the_page(browser, node, bought):
     node.forget_newer_than(0)
-    for path in ("/account/access", "/account/access/receipt"):
-        page = browser.get(path)
+    for path in ("", "/card", "/receipt"):
+        page = browser.get(f"/account/access{path}")
         assert page.status_code == 200
-        assert "does not know the payment any more" in page.text
+        assert "the payment" in page.text and "opened this hosting" in page.text
     for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
         assert browser.get(file).status_code == 404
 
@@ -764,8 +763,8 @@ def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, th
     whole = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
     recovery.let_wallet_recover(bought.account.id, False)
     before = bought.account
-    pages = ("/account/access/receipt", f"/account/access/tokens/{whole.id}")
-    for path in pages:
+    for page in ("receipt", "card", f"tokens/{whole.id}"):
+        path = f"/account/access/{page}"
         assert later.get(path).location == f"/account/prove?then={path}"
         assert prove(later, path).location == path
         assert later.get(path).status_code == 200
@@ -777,7 +776,7 @@ def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, th
     ):
         assert send(later, path, **fields).location.startswith("/account/prove")
     assert later.get("/account/access/receipt/file?epoch=1").location.startswith("/account/prove")
-    assert "Current password" in later.get("/account/settings").text
+    assert "Current password" in later.get("/account/password").text
     assert send(later, "/account/password", new="a thief's password").status_code == 400
     assert bought.account == before
     assert Token.select().count() == 1
@@ -823,7 +822,7 @@ def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, 
 
 
 def test_without_that_it_goes_on(later, other, receipt):
-    assert "Make a new access key, too" in later.get("/account/settings").text
+    assert "Make a new access key, too" in later.get("/account/password").text
     send(later, "/account/password", current="correct horse", new="battery staple")
     assert show(other, receipt).location == "/account"
 

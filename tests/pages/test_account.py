@@ -6,9 +6,11 @@ from itertools import product
 from urllib.parse import urlencode
 
 import pytest
+from flask import url_for
 
 from lightningspace.base import models
 from lightningspace.base.models import Account, Domain, Notice, Order, Server, Service
+from lightningspace.pages import control
 from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, invoices, order_book, orders, progress, services, wanted
 from tests.conftest import (
@@ -155,17 +157,23 @@ def test_every_form_needs_a_login_and_its_token(app, client, alice):
         assert client.post(re.sub("<[^>]*>", "x", rule.rule)).status_code == 400, rule
 
 
-def test_every_page_marks_where_one_is(app, browser):
-    for title in re.findall(
-        r'<a href="(/account[^"]*)" aria-current', browser.get("/account").text
-    ):
-        assert title == "/account"
-    links = re.findall(r'<li><a href="(/account[^"]*)"', browser.get("/account").text)
-    assert {"/account", "/account/settings", "/account/data", "/account/close"} <= set(links)
-    for link in links:
-        page = browser.get(link)
-        assert page.status_code == 200
-        assert re.findall(r'<a href="([^"]*)" aria-current="page"', page.text) == [link]
+def test_every_page_says_which_it_is_and_leads_to_those_of_its_group(app, browser, subtests):
+    with app.test_request_context():
+        groups = {
+            group: {url_for(endpoint): title for endpoint, title in pages.values()}
+            for group, pages in control.GROUPS.items()
+        }
+    firsts = [next(iter(pages)) for pages in groups.values()]
+    for pages in groups.values():
+        for path in pages:
+            with subtests.test(path):
+                page = browser.get(path).text
+                links = re.findall(r'<li><a href="([^"]*)"( aria-current="\w+")?', page)
+                of_group = list(pages) if len(pages) > 1 else []
+                assert [link for link, _ in links][: len(firsts + of_group)] == firsts + of_group
+                assert {link for link, mark in links if "page" in mark} == {path}
+                assert "aria-current" in dict(reversed(links))[next(iter(pages))]
+                assert "alice.shop.test ·" in re.search("<title>(.*?)</title>", page)[1]
 
 
 def test_the_session_of_an_account_that_is_gone_leads_to_the_login(browser, alice, this_shop):
@@ -304,7 +312,7 @@ def test_the_worst_strings_in_any_field_of_any_form_do_no_harm(app, browser):
 
 
 def test_the_overview_shows_the_space_once_it_is_known(browser, alice):
-    assert browser.get("/account").text.count("not known yet, of") == 3
+    assert browser.get("/account").text.count("measuring… of") == 3
     facts = {
         "used_site_mb": 41,
         "used_database_mb": 10,
@@ -337,8 +345,8 @@ def test_many_addresses_are_counted_and_not_listed(browser, alice, this_shop):
         wanted.add(this_shop, alice.id, "mailbox", address, password)
     page = browser.get("/account").text
     assert "1 more mailbox or forward:" not in page
-    assert page.count(">Mail</h3>") == 2  # the first, and the one with a password to be noted
-    assert "2 more mailboxes or forwards:" in page
+    assert page.count(">Mail</h3>") == 1
+    assert "3 more mailboxes or forwards:" in page
 
 
 # -- how things stand ------------------------------------------------------------------
@@ -361,10 +369,10 @@ def test_a_page_looks_again_only_while_something_is_under_way(browser, alice, wo
 def test_page_tells_how_many_jobs_the_server_has_before(browser, alice, this_shop, panel):
     for _ in range(1000):
         panel.jobs_of_others(for_seconds=10)
-    assert "follows within two minutes" in browser.get("/account/status").text
+    assert "switches it on within two minutes" in browser.get("/account/status").text
     progress.look_at_queues(this_shop)
     page = browser.get("/account/status").text
-    assert re.search(r"the server, which has 1,0\d\d jobs before yours", page)
+    assert re.search(r"The server has 1,0\d\d jobs to do", page)
 
 
 def test_the_overview_is_loaded_anew_when_a_state_has_changed(browser, alice, worker):
@@ -448,7 +456,7 @@ def test_all_services_get_the_same_password_at_once(browser, alice, worker, pane
     assert len(all_of_them) == 1
     assert all_of_them == {GOOD} or "make" in typed
     page = browser.get("/account").text
-    assert page.count(all_of_them.pop()) == (4 if "make" in typed else 0)
+    assert page.count(all_of_them.pop()) == (1 if "make" in typed else 0)
 
 
 BAD = ["", "short", "        ", "p" * 65, "pässword word", "pass\0word word", "x" * 10_000]
@@ -713,9 +721,9 @@ def test_a_new_address_gets_a_link_first(browser, alice):
     page = browser.get(link)
     browser.post(link, data={"csrf_token": csrf_token(page.text)})
     assert Account.get_by_id(alice.id).email == "eve@example.org"
-    assert "Reminders go to eve@example.org" in browser.get("/account/settings").text
-    assert "waits for" not in browser.get("/account/settings").text
-    assert send(browser, "/settings/email/remove").location == "/account/settings"
+    assert "Reminders go to eve@example.org" in browser.get("/account/password").text
+    assert "waits for" not in browser.get("/account/password").text
+    assert send(browser, "/settings/email/remove").location == "/account/password"
     assert Account.get_by_id(alice.id).email is None
 
 
@@ -733,15 +741,15 @@ def test_what_is_no_address_is_refused_beside_its_field(browser, alice):
 def test_what_waits_to_be_confirmed_is_shown_and_can_be_removed(browser, alice, time_machine):
     Account.update(email="alice@example.org").execute()
     send(browser, "/settings/email", email="eve@example.org")
-    page = browser.get("/account/settings").text
+    page = browser.get("/account/password").text
     assert "eve@example.org waits for you" in page and "Mail the link" not in page
     assert "eve@example.org" in browser.get("/account").text
     time_machine.forward(86400)
-    assert "Mail the link" in browser.get("/account/settings").text
+    assert "Mail the link" in browser.get("/account/password").text
     send(browser, "/settings/email", email="eve@example.org")
     assert Notice.select().count() == 1 and Notice.get().written_at == int(time_machine.moment)
     send(browser, "/settings/email/remove", address="eve@example.org")
-    page = browser.get("/account/settings").text
+    page = browser.get("/account/password").text
     assert "eve@" not in page and "Reminders go to alice@example.org" in page
 
 
@@ -765,10 +773,10 @@ def test_many_accounts_send_no_more_to_one_address(app, this_shop):
 
 
 def test_where_no_mail_is_sent_nobody_is_asked_for_an_address(browser, alice):
-    assert "Reminders" not in browser.get("/account/settings").text
+    assert "Reminders" not in browser.get("/account/password").text
     assert send(browser, "/settings/email", email="eve@example.org").status_code == 404
     Account.update(email="eve@example.org").execute()
-    page = browser.get("/account/settings").text
+    page = browser.get("/account/password").text
     assert "Remove the address" in page
     assert "Change the address" not in page
 

@@ -71,7 +71,7 @@ def test_a_wrong_password_keeps_where_the_login_leads(client, alice):
     page = client.get("/login?then=extend").text
     fields = {"csrf_token": csrf_token(page), "username": "alice", "password": "wrong password"}
     page = client.post("/login?then=extend", data=fields).text
-    assert "<strong>Extend</strong>" in page
+    assert "<strong>More time</strong>" in page
     assert page.count("?then=extend") == 3
 
 

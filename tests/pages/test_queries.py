@@ -12,7 +12,7 @@ from tests.conftest import enter, place_order
 
 DOMAIN, ADDRESS = "bella.example", "info@alice.shop.test"
 FRAGMENTS = (
-    "/account/known",
+    "/account/access/card",
     "/account/known/file",
     "/account/status",
     "/account/tips/jar",

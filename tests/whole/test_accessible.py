@@ -158,7 +158,8 @@ def test_the_page_of_an_order(page, this_shop, wallet, worker, panel, looked_at)
     reconcile.try_now(account.id)
     work(worker)
     page.goto(f"/orders/{token}")
-    looked_at("Your password")
+    looked_at("Save your access")
+    looked_at("Access key", "/account/access/card")
     page.context.clear_cookies()
     looked_at("Ready", f"/orders/{token}")
 
@@ -194,6 +195,7 @@ def test_the_control_center(page, own_app, alice, this_shop, worker, looked_at):
     pages = (
         ("", "Time and space"),
         ("/settings", "Passwords of the services"),
+        ("/password", "Your password"),
         ("/htaccess", "Files that hold secrets"),
         ("/mail", "Add a forward"),
         (f"/mail/eve@{SITE}", "The mailbox is deleted"),
@@ -223,7 +225,7 @@ def test_the_control_center(page, own_app, alice, this_shop, worker, looked_at):
     for path, text in (
         ("", "Make the token"),
         (f"/tokens/{given.id}", "Token: my script"),
-        ("/receipt", "A new receipt"),
+        ("/receipt", "A new access key"),
     ):
         looked_at(text, f"/account/access{path}")
     accounts.block(alice.id, "See the terms.")

@@ -1,0 +1,225 @@
+"""The overview: the moment of success, what is to be saved then, and each service."""
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from lightningspace.base.models import Account, Order
+from lightningspace.base.prices import DAY
+from lightningspace.rules import progress, tokens, wanted
+from tests.conftest import (
+    csrf_token,
+    let_the_server_follow,
+    log_in,
+    place_order,
+    with_settings,
+    work,
+)
+
+SITE = "alice.shop.test"
+
+
+@pytest.fixture
+def buys(client, wallet, worker):
+    """A browser that buys alice's hosting, and is led to its overview."""
+
+    def buys(**fields):
+        link = place_order(client, username="alice", **fields).location
+        wallet.pay(Order.get().bolt11)
+        work(worker)
+        assert client.get(link).location == "/account"
+        return client
+
+    return buys
+
+
+@pytest.fixture
+def browser(buys):
+    return buys()
+
+
+def shown(browser, path="/account") -> str:
+    """The text of a page's content, as one line."""
+    page = re.search("<main.*</main>", browser.get(path).text, re.S)[0]
+    return unescape(re.sub(r"\s+", " ", re.sub("<[^>]*>", "", page)))
+
+
+def send(browser, path, **fields):
+    form = {"csrf_token": csrf_token(browser.get("/account").text)}
+    return browser.post(f"/account{path}", data=form | fields)
+
+
+def save(browser) -> None:
+    """Press "I saved it"."""
+    seen_at = re.search(r'name="seen_at" value="(\d+)"', browser.get("/account").text)[1]
+    assert send(browser, "/noted", seen_at=seen_at).location == "/account"
+
+
+class Page(HTMLParser):
+    """What there is to press first in a page's content, and what is open."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.primary, self.open = 0, 0
+        self._is_in_main = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self._is_in_main |= tag == "main"
+        is_button = tag == "button" or attrs.get("role") == "button"
+        is_quiet = {"secondary", "outline"} & set(attrs.get("class", "").split())
+        self.primary += self._is_in_main and is_button and not is_quiet
+        self.open += tag == "details" and "open" in attrs
+
+
+# -- the moment of success -------------------------------------------------------------
+
+
+def test_the_first_day_begins_with_what_is_there(browser, time_machine):
+    page = shown(browser)
+    assert page.startswith(f" ✓ {SITE} is set up Set up a second after your payment. Paid until")
+    assert "(in 90 days)" in page and "Open it" not in page
+    let_the_server_follow()
+    assert f"✓ {SITE} is live" in shown(browser)
+    assert f'href="http://{SITE}/" rel="noreferrer">Open it</a>' in browser.get("/account").text
+    time_machine.forward(DAY + 5)
+    progress.wipe_shown_passwords()
+    assert shown(browser).startswith(f" {SITE} Time and space")
+
+
+def test_it_is_told_how_quick_that_was_only_if_it_was(browser, subtests):
+    paid_at = Order.get().paid_at
+    for seconds, told in [
+        (-5, None),
+        (0, "a second"),
+        (9, "9 seconds"),
+        (119, "119 seconds"),
+        (180, "3 minutes"),
+        (3600, None),
+        (40 * DAY, None),
+    ]:
+        with subtests.test(seconds=seconds):
+            Account.update(ready_at=paid_at + seconds).execute()
+            page = shown(browser)
+            assert (f"Set up {told} after your payment." in page) == bool(told)
+            assert ("after your payment" in page) == bool(told)
+
+
+def test_what_is_not_there_is_not_claimed(browser, panel, worker, this_shop):
+    let_the_server_follow()
+    Order.update(is_late=True).execute()
+    assert "is live" not in shown(browser)
+    Order.update(is_late=False).execute()
+    panel.forbidden = {"sites_web_domain_update"}
+    wanted.configure(Account.get().id, "site", SITE, pretty_addresses=True)
+    work(worker)
+    assert "✓" not in shown(browser)
+
+
+# -- what to save ----------------------------------------------------------------------
+
+
+def test_what_was_saved_is_gone_and_what_was_made_for_it(browser, panel, time_machine):
+    let_the_server_follow()
+    page = browser.get("/account").text
+    password = panel.password_of("ftp", 1)
+    assert page.count(password) == 1
+    assert f"For the login here, FTP, SSH, Database, info@{SITE}." in shown(browser)
+    assert 'href="/account/receipt"' in page and 'href="/account/access/card"' in page
+    assert page.count("your password, shown above") == 4
+    assert Page(page).primary == 1
+    save(browser)
+    page = browser.get("/account").text
+    for text in (password, "/account/receipt", "shown above"):
+        assert text not in page
+    assert page.count("yours (hidden)") == 4
+    assert re.findall(r'role="button"\s+href="([^"]*)"', page) == [f"http://{SITE}/"]
+
+
+def test_a_password_of_ones_own_is_not_shown_and_the_key_is_offered_for_a_day(
+    buys, app, time_machine
+):
+    browser, other = buys(password="correct horse"), app.test_client()
+    assert "Password yours (hidden) Access key" in shown(browser)
+    save(browser)
+    assert "Save your access" not in shown(browser)
+    log_in(other, "alice", "correct horse")
+    assert "Save your access" in shown(other)
+    time_machine.forward(DAY + 5)
+    assert "Save your access" not in shown(other)
+
+
+def test_new_passwords_are_shown_each_once_until_they_are_saved(browser, this_shop, worker):
+    save(browser)
+    account = Account.get()
+    for kind in ("ftp", "shell"):
+        wanted.set_password(this_shop, account.id, kind, "ls_alice")
+    work(worker)
+    page = shown(browser)
+    assert "Save your new passwords" in page and "For FTP." in page and "For SSH." in page
+    assert page.count("its own, shown above") == 2
+    save(browser)
+    assert "Save your new" not in shown(browser)
+
+
+def test_the_key_card_holds_what_it_takes(browser, this_shop, panel, subtests):
+    answer, key = browser.get("/account/access/card"), tokens.receipt(this_shop, Account.get())
+    assert answer.headers["Cache-Control"] == "no-store"
+    page = shown(browser, "/account/access/card")
+    for text in (
+        *("Log in at http://localhost/login", "Name alice", panel.password_of("ftp", 1), key),
+        *("UTC, as of ", "http://localhost/tip/alice", f"ls_alice at {SITE}"),
+        *("ls_alice at localhost", f"info@{SITE} at {SITE}"),
+    ):
+        with subtests.test(text):
+            assert text in page
+    assert re.findall('<img src="data:image/png[^"]*" alt="(QR[^"]*)"', answer.text) == [
+        "QR code of the access key",
+        "QR code of the page for paying",
+    ]
+    save(browser)
+    Account.update(tips_page=False).execute()
+    page = browser.get("/account/access/card").text
+    assert panel.password_of("ftp", 1) not in page and 'class="blank"' in page
+    assert "/tip/alice" not in page
+
+
+# -- the services ----------------------------------------------------------------------
+
+
+def test_each_service_is_closed_unless_it_fails(browser, panel, worker, this_shop):
+    let_the_server_follow()
+    account = Account.get()
+    wanted.add(this_shop, account.id, "mailbox", f"zoe@{SITE}", "correct horse")
+    work(worker)
+    let_the_server_follow()
+    page = browser.get("/account").text
+    assert Page(page).open == 0
+    assert page.count('class="state">live') == 5 and "zoe@" not in page
+    panel.forbidden = {"sites_ftp_user_update", "mail_user_update"}
+    wanted.switch(account.id, "ftp", "ls_alice", False)
+    wanted.set_password(this_shop, account.id, "mailbox", f"zoe@{SITE}")
+    work(worker)
+    page = browser.get("/account").text
+    assert Page(page).open == page.count('class="state fails">problem') == 2
+    assert f"<h3>zoe@{SITE}</h3>" in page
+
+
+@with_settings(DOMAINS_INCLUDED="3")
+def test_each_page_has_one_button_to_press_first_at_most(app, browser, this_shop, subtests):
+    account = Account.get()
+    wanted.add(this_shop, account.id, "forward", f"all@{SITE}", destination="a@example.org")
+    send(browser, "/domains", name="example.org")
+    paths = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/account") and "GET" in rule.methods and not rule.arguments
+    ]
+    paths += [f"/account/mail/info@{SITE}", f"/account/mail/all@{SITE}"]
+    paths += ["/account/size?space_mb=500", "/account/domains/example.org/remove"]
+    for path in paths:
+        with subtests.test(path):
+            assert Page(browser.get(path).text).primary <= 1
