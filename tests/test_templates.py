@@ -81,6 +81,7 @@ OTHERS = {
     "templates/_order_status.html",
     "templates/account/_domain.html",
     "templates/account/access.html",
+    "templates/account/key_card.html",
     "templates/account/new_receipt.html",
     "templates/account/overview.html",
 }

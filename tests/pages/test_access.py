@@ -662,7 +662,7 @@ def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, thi
     for path, shown in (("", "my script"), ("/card", "ls_"), ("/receipt", "A new access key")):
         page = browser.get(f"/account/access{path}")
         assert page.status_code == 200
-        assert "does not answer just now" in page.text
+        assert "does not answer right now" in page.text
         assert shown in page.text
     for file in ("/account/receipt", "/account/access/receipt/file?epoch=1"):
         assert browser.get(file).status_code == 503
