@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-DAY = 24 * 60 * 60
-UNIT_SECONDS = {"hours": 60 * 60, "days": DAY, "months": 30 * DAY}
-SHORTEST_SECONDS = 60 * 60
+from lightningspace.base.clock import DAY, HOUR
+
+UNIT_SECONDS = {"hours": HOUR, "days": DAY, "months": 30 * DAY}
+SHORTEST_SECONDS = HOUR
 LONGEST_SECONDS = 730 * DAY
 MB_PER_GB = 1000
 # Of each extra: every page of the control center reads all that an account has.

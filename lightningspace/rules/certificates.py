@@ -10,7 +10,7 @@ import logging
 
 from peewee import fn
 
-from lightningspace.base.clock import now
+from lightningspace.base.clock import HOUR, now
 from lightningspace.base.models import Account, Service, lock_account, transaction
 from lightningspace.base.prices import DAY
 from lightningspace.outside import ispconfig_records
@@ -21,7 +21,6 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-HOUR = 60 * 60
 # Waits between the requests of one site; after a week without any they start over.
 WAITS = (10 * 60, HOUR, 3 * HOUR, 6 * HOUR, DAY)
 FORGOTTEN_SECONDS = 7 * DAY

@@ -2,14 +2,13 @@
 
 import logging
 
-from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, clock_time, now
+from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, HOUR, clock_time, now
 from lightningspace.base.models import Account, Fact, Order, lock_account, set_fact, transaction
 from lightningspace.base.prices import DAY
 from lightningspace.rules import accounts, ledger
 
 logger = logging.getLogger(__name__)
 
-HOUR = 60 * 60
 
 # Passes further apart than this leave a gap, after which every grace period starts over.
 GAP_SECONDS = HOUR

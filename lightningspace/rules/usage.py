@@ -9,7 +9,7 @@ import logging
 
 from peewee import fn
 
-from lightningspace.base.clock import now
+from lightningspace.base.clock import HOUR, now
 from lightningspace.base.models import Account, Server, Service
 from lightningspace.outside import ispconfig_records
 from lightningspace.outside.ispconfig import Forbidden, PanelError, PanelRefused
@@ -19,7 +19,6 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 NO_PHP = "off"  # the choice of no PHP at all
-HOUR = 60 * 60
 # The panel itself measures every five minutes.
 FRESH_SECONDS = 5 * 60
 RETRY_SECONDS = 60

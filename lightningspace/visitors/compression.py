@@ -3,7 +3,7 @@
 The length of a compressed answer says how much of it repeats. Who can make a visitor's browser open
 a page with words of their choice in it, and sees how long each answer is, can guess a secret of
 that page piece by piece (BREACH). So nothing of the control center is compressed, nor any answer to
-a form: those show passwords and receipts. Other pages hold one secret, the CSRF token of their
+a form: those show passwords and access keys. Other pages hold one secret, the CSRF token of their
 forms, whose signature is another one each second; and requests that another site makes come without
 our cookie, except where they open a page (SameSite), which is too slow for guessing.
 """
