@@ -181,6 +181,7 @@ def database_kind(request) -> str:
 LONGEST = (
     *("test_walls.py", "test_rig.py", "test_commands.py"),
     *("test_killed.py", "test_browser.py", "test_openapi.py", "test_stateful.py"),
+    "test_accessible.py",
 )
 
 

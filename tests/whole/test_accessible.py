@@ -1,23 +1,16 @@
 """Each page under the eyes of axe-core: in narrow and wide windows, light, dark, forced colours."""
 
+import re
+from collections import defaultdict
+
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from lightningspace.base.models import Account, Order
-from lightningspace.outside import l402
-from lightningspace.panel import reconcile
-from lightningspace.rules import accounts, domains, payments, tokens, wanted
-from tests.conftest import (
-    client_program,
-    debian_program,
-    enter,
-    opened,
-    record_payments,
-    with_settings,
-    work,
-)
+from lightningspace.base.models import Order
+from tests.conftest import client_program, debian_program, opened, with_ftp, with_mail, work
+from tests.pictures import Camera
+from tests.tour import shown_shop
 
-SITE = "alice.shop.test"
 CHROMIUM_ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 EVERY_RULE = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 # What a width or a look may change; the others are asked once for each page.
@@ -29,11 +22,12 @@ SIGHTS = (
     (700, {"color_scheme": "light", "forced_colors": "active"}, LOOKS),
     (1280, {"color_scheme": "light", "forced_colors": "none"}, LOOKS),
 )
-ALSO_AS_WIDE = (575, 577, 740)
+WIDTHS = (320, 360, 575, 577, 700, 740, 1280)
 LOOK = """async (rules) => {
     const {violations} = await axe.run({runOnly: rules, resultTypes: ["violations"]})
     return violations.map(({id, nodes}) => `${id}: ${nodes.map((node) => node.html).join(" ")}`)
 }"""
+REFRESHES = "meta-refresh: "
 TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -52,56 +46,43 @@ def env(env, port):
 
 
 @pytest.fixture
-def page(chromium, own_app, config, port):
+def tab(chromium):
     """A tab of a browser that asks nothing by itself: pages stay as the test wants them."""
     axe = client_program("axe-core") / "node_modules" / "axe-core" / "axe.min.js"
-    with opened(own_app, port):
-        # Only so may axe come into the page; the shop's own policy is tested in test_browser.py.
-        context = chromium.new_context(base_url=config.public_url, bypass_csp=True)
-        context.set_default_timeout(30_000)
-        context.add_init_script(path=axe)
-        tab = context.new_page()
-        tab.route("**/static/htmx*", lambda route: route.abort())
-        yield tab
-        context.close()
-
-
-def faults(page) -> list[str]:
-    """What is wrong with the page as it is open."""
-    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    found = []
-    for width, look, rules in SIGHTS:
-        page.emulate_media(**look)
-        page.set_viewport_size({"width": width, "height": 800})
-        found += [f"{width}, {look}: {fault}" for fault in page.evaluate(LOOK, rules)]
-        found += _too_wide(page, width)
-    for width in ALSO_AS_WIDE:
-        page.set_viewport_size({"width": width, "height": 800})
-        found += _too_wide(page, width)
-    return found
-
-
-def _too_wide(page, width: int) -> list[str]:
-    wide = page.evaluate(TOO_WIDE)
-    return [f"{wide} px too wide at {width}"] if wide > 0 else []
+    # Only so may axe come into the page; the shop's own policy is tested in test_browser.py.
+    context = chromium.new_context(bypass_csp=True)
+    context.set_default_timeout(30_000)
+    context.add_init_script(path=axe)
+    tab = context.new_page()
+    tab.route("**/static/htmx*", lambda route: route.abort())
+    yield tab
+    context.close()
 
 
 @pytest.fixture
-def looked_at(page, subtests):
-    """Look at the page that is open, or at the one of an address."""
+def page(tab, own_app, config, port):
+    """The tab, at the front page of an open shop."""
+    with opened(own_app, port):
+        tab.goto(config.public_url)
+        yield tab
 
-    def looked_at(text: str, path: str = "") -> None:
-        if path:
-            page.goto(path)
-        with subtests.test(text):
-            expect(page.locator("body")).to_contain_text(text)
-            assert faults(page) == []
 
-    return looked_at
+def faults(page, sights=SIGHTS) -> list[str]:
+    """What is wrong with the page as it is open."""
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = []
+    for width, look, rules in sights:
+        page.emulate_media(**look)
+        page.set_viewport_size({"width": width, "height": 800})
+        found += [f"{width}, {look}: {fault}" for fault in page.evaluate(LOOK, rules)]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        wide = page.evaluate(TOO_WIDE)
+        found += [f"{wide} px too wide at {width}"] if wide > 0 else []
+    return found
 
 
 def test_what_is_wrong_is_seen(page):
-    page.goto("/")
     page.evaluate("document.querySelector('label[for=username]').remove()")
     page.evaluate("document.styleSheets[0].insertRule('.field small { color: #777 !important }')")
     page.evaluate("document.styleSheets[0].insertRule('main { min-width: 45rem }')")
@@ -111,122 +92,66 @@ def test_what_is_wrong_is_seen(page):
     assert "px too wide at 700" in found and "too wide at 740" not in found
 
 
-def test_what_everybody_may_see(page, alice, looked_at):
-    for path, text in (
-        ("/", "Prices"),
-        ("/login", "Or with your access key"),
-        ("/terms", "What we do not promise"),
-        ("/privacy", "Privacy"),
-        ("/nowhere", "Nothing here"),
-        ("/api/v1/hosting", "The same for programs"),
-        ("/tip/alice", "A tip for"),
-        ("/reminders/stop/x", "Reminders"),
-    ):
-        looked_at(text, path)
-    page.goto("/")
-    page.get_by_text("Choose name and password").click()
-    page.get_by_label("Name").fill("a name with spaces")
-    page.locator("#order-form button").last.click()
-    looked_at("Not done yet")
-    expect(page.locator("#username")).to_be_focused()
-    page.goto("/login")
-    page.get_by_role("button", name="Log in").click()
-    looked_at("Write your name here")
+def elements(page: str) -> set[str]:
+    """Each kind of element in a page, by all but what is written in it."""
+    ours = ("class", "role", "type", "aria-live", "tabindex", "hidden", "disabled", "lang")
+    found = set()
+    for name, attributes in re.findall(r"<([a-z]\w*)([^>]*)", page):
+        told = re.findall(rf'({"|".join(ours)})(?:="([^"]*)")?', attributes)
+        found.add(f"{name} {sorted(told)} {sorted(re.findall(' ([a-z-]+)=', attributes))}")
+    return found
 
 
-def test_the_page_of_an_order(page, this_shop, wallet, worker, panel, looked_at):
-    def order() -> str:
-        page.goto("/")
-        page.locator("#order-form button").last.click()
-        page.wait_for_url("**/orders/*")
-        return page.url.rpartition("/")[2]
-
-    order()
-    looked_at("Waiting for your payment")
-    page.get_by_role("button", name="Cancel").click()
-    looked_at("Cancelled")
-    token = order()
-    wallet.pay(Order.get_by_id(token).bolt11)
-    record_payments(worker)
-    payments.apply(this_shop, token)
-    panel.down()
-    work(worker)
-    page.reload()
-    looked_at("Setting up")
-    panel.up()
-    account = Account.get()
-    reconcile.try_now(account.id)
-    work(worker)
-    page.goto(f"/orders/{token}")
-    looked_at("Save your access")
-    looked_at("Access key", "/account/access/card")
-    page.context.clear_cookies()
-    looked_at("Ready", f"/orders/{token}")
+@shown_shop
+@with_mail
+@with_ftp
+def test_nothing_is_wrong_anywhere_on_the_tour(tab, app, tour, subtests):
+    """A state is left out where its page has shown each of its elements already; what depends on
+    width and colours is asked once for each kind of element.
+    """
+    camera, seen, of_page = Camera(tab, app), set(), defaultdict(set)
+    for sight in tour.walk():
+        shown = elements(sight.answer.text)
+        if shown <= of_page[sight.page]:
+            continue
+        with subtests.test(page=sight.page, state=sight.state):
+            page = camera.show(sight)
+            assert faults(page, SIGHTS[: 1 if shown <= seen else None]) == []
+        if "<noscript>" in sight.answer.text and not of_page[sight.page]:
+            with subtests.test(page=sight.page, script=False):
+                page = camera.show(sight, script=False)
+                # Without script a page has no other way to look again.
+                assert [each for each in faults(page, SIGHTS[:1]) if REFRESHES not in each] == []
+        seen |= shown
+        of_page[sight.page] |= shown
 
 
-def test_who_has_a_keyboard_alone_comes_past_the_head_and_orders(page):
-    page.goto("/")
+def test_who_has_a_keyboard_alone_comes_past_the_head_and_buys(page, wallet, worker):
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.locator("main :focus")).to_have_count(1)
-    for _ in range(20):
+    go_to(page, "#order-form > [type=submit]")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/orders/*")
+    for what in (".open", "[data-copies]", "#invoice summary"):
+        go_to(page, what)
+    page.keyboard.press("Enter")
+    expect(page.locator("#bolt11")).to_be_in_viewport()
+    wallet.pay(Order.get().bolt11)
+    work(worker)
+    page.reload()
+    expect(page).to_have_url(re.compile("/account$"))
+    go_to(page, "main :is(a, button)")
+
+
+def go_to(page, selector: str) -> None:
+    """Press Tab until it has the focus, which is seen all the way."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert page.evaluate(outline) == "solid"
-        if page.evaluate("document.activeElement.matches('#order-form > [type=submit]')"):
-            break
-        page.keyboard.press("Tab")
-    expect(page.locator("#order-form > [type=submit]")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("body")).to_contain_text("Waiting for your payment")
-
-
-@with_settings(DOMAINS_INCLUDED="3")
-def test_the_control_center(page, own_app, alice, this_shop, worker, looked_at):
-    cookie = enter(own_app.test_client(), alice).get_cookie("session")
-    url = this_shop.config.public_url
-    page.context.add_cookies([{"name": "session", "value": cookie.value, "url": url}])
-    wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", "battery staple")
-    wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
-    work(worker)
-    domains.add(this_shop, alice.id, "example.org", True)
-    given = tokens.hand_out(this_shop, alice.id, "my script", l402.WHOLE)
-    pages = (
-        ("", "Time and space"),
-        ("/settings", "Passwords of the services"),
-        ("/password", "Your password"),
-        ("/htaccess", "Files that hold secrets"),
-        ("/mail", "Add a forward"),
-        (f"/mail/eve@{SITE}", "The mailbox is deleted"),
-        (f"/mail/all@{SITE}", "One e-mail address"),
-        ("/domains", "waiting for its TXT record"),
-        ("/domains/example.org/remove", "example.org"),
-        ("/tips", "Ways to tip"),
-        ("/extend", "Or any amount"),
-        ("/size", "Another size"),
-        ("/access", "Browsers that are logged in"),
-        ("/prove", "Is it you?"),
-        ("/payments", "Payments"),
-        ("/data", "Take everything along"),
-        ("/known", "until"),
-        ("/close", "This deletes, for good"),
-    )
-    for path, text in pages:
-        looked_at(text, f"/account{path}")
-    navigation = page.locator(".pages a").evaluate_all("links => links.map((a) => a.pathname)")
-    assert set(navigation) <= {f"/account{path}" for path, _ in pages}
-    page.goto("/account/mail")
-    page.locator("#add-mailbox button").click()
-    looked_at("Not done yet")
-    page.goto("/account/prove")
-    page.get_by_label("Password").fill("correct horse")
-    page.get_by_role("button", name="Go on").click()
-    for path, text in (
-        ("", "Make the token"),
-        (f"/tokens/{given.id}", "Token: my script"),
-        ("/receipt", "A new access key"),
-    ):
-        looked_at(text, f"/account/access{path}")
-    accounts.block(alice.id, "See the terms.")
-    looked_at("This hosting is blocked", "/account")
+        if page.evaluate(f"document.activeElement.matches({selector!r})"):
+            return
+    raise AssertionError(f"no Tab leads to {selector}")
