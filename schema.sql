@@ -134,6 +134,7 @@ CREATE TABLE services (
   failed_since     BIGINT,
   certificate_asked_at BIGINT,                           -- of a site: when the server was last told
   certificate_asks BIGINT  NOT NULL DEFAULT 0,           -- to fetch one, and how often in a row
+  certificate_at   BIGINT,                               -- it was seen to have one; NULL: it has none
   PRIMARY KEY (account_id, kind, name),
   UNIQUE (kind, name),
   CHECK (applied_revision <= revision),
@@ -142,6 +143,7 @@ CREATE TABLE services (
 CREATE INDEX services_applied ON services (applied_at);
 CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed IS NOT NULL;
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
+CREATE INDEX services_asked ON services (certificate_asked_at) WHERE certificate_asked_at IS NOT NULL;
 
 -- domains: those that customers want to use as extra domains. Each is proven by a TXT record with
 -- the account's token, which is looked up again each day; an alias among the services then makes it

@@ -257,7 +257,7 @@ class _Check:
         return f"/var/www/clients/client{self.ids['client']}/web{self.ids['site']}"
 
     def _site(self, row, settings):
-        has_certificate = settings.get("letsencrypt") and row.note is None
+        has_certificate = settings.get("letsencrypt") and row.certificate_asked_at is not None
         tls = "y" if has_certificate else "n"
         return {
             "type": "vhost",

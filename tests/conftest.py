@@ -126,6 +126,15 @@ def dns():
     stand_in.stop()
 
 
+@pytest.fixture(scope="session")
+def empty_dns():
+    """The name server of every shop that has no other: no name leads anywhere."""
+    stand_in = SandboxDns()
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()
+
+
 @pytest.fixture
 def ftp_server(tmp_path, panel):
     """The FTP server of the panel's sites; `with_ftp` marks a test whose shop uploads to it."""
@@ -215,7 +224,7 @@ def more_settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def env(tmp_path, node, panel, database_url, more_settings, request) -> dict[str, str]:
+def env(tmp_path, node, panel, database_url, empty_dns, more_settings, request) -> dict[str, str]:
     """The settings of the shop under test, as environment variables; `with_settings` adds some."""
     settings = {
         "PUBLIC_URL": "http://localhost",
@@ -228,6 +237,7 @@ def env(tmp_path, node, panel, database_url, more_settings, request) -> dict[str
         "PANEL_PASSWORD": PANEL_PASSWORD,
         "CAPACITY_MB": "100000",
         "UNPAID_PER_CLIENT": "1000",
+        **dns_servers(empty_dns),
     }
     return settings | more_settings | getattr(request, "param", {})
 

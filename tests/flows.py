@@ -18,7 +18,7 @@ from lightningspace.base.prices import DAY
 from lightningspace.outside import ispconfig_records
 from lightningspace.outside.ispconfig import Panel
 from lightningspace.panel import reconcile
-from lightningspace.rules import accounts, progress, services, wanted
+from lightningspace.rules import accounts, certificates, progress, services, wanted
 from lightningspace.sandbox.panel import SandboxPanel
 from tests import actual
 from tests.conftest import PANEL_PASSWORD, SetClock
@@ -305,6 +305,7 @@ def open_account(shop, days: int) -> None:
 def change(shop) -> None:
     """Change everything that a customer may change, in one go."""
     resize(ID, 200)
+    certificates.take_turn(shop, Account.get_by_id(ID), certificates.of_site(ID))
     wanted.configure(ID, "site", SITE, letsencrypt=True)
     wanted.set_password(shop, ID, "ftp", NAME, "battery staple")
     wanted.add(shop, ID, "mailbox", f"second@{SITE}", "second password")

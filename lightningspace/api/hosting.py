@@ -31,6 +31,7 @@ from lightningspace.rules import (
     usage,
     wanted,
 )
+from lightningspace.rules.certificates import Https
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
 from lightningspace.visitors import logins
@@ -190,6 +191,8 @@ def _php(setting: _Setting, value: str):
 
 
 def _https(setting: _Setting, value: bool):
+    if this_shop().config.sites_tls == Https.NONE:
+        raise setting.wrong("This shop’s sites have no HTTPS.")
     return setting.configure("site", letsencrypt=value)
 
 

@@ -17,6 +17,7 @@ from lightningspace.rules import (
     accounts,
     calendar,
     capacity,
+    certificates,
     hostnames,
     ledger,
     offers,
@@ -106,11 +107,14 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     there.
     """
     rows = services.of_account(account.id)
+    site = next((row for row in rows if row.kind == "site"), None)
     banners, known = calendar.banners(shop, account), Progress(account, rows)
     return {
         "as_of": iso_time(now()),
         "username": account.username,
         "site": hostnames.site_name(shop, account.username),
+        "url": certificates.url(shop, account, site),
+        "https": certificates.state(shop, account, site) if site else None,
         "state": _state(account, known, [kind for kind, _ in banners]),
         "notices": [_notice(kind, facts) for kind, facts in banners],
         "is_ready": account.ready_at is not None,
@@ -122,9 +126,9 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "email_waits": account.email_waits if is_owner else None,
         "password": services.unsealed(shop, account.password_sealed) if is_owner else None,
         "services": [service(shop, row, known, is_owner) for row in rows],
-        "connections": _connections(shop, account, rows),
+        "connections": _connections(shop, account, rows, site),
         "may_send": accounts.may_send(shop, account),
-        "php": _php(account, rows),
+        "php": _php(account, site),
         "mailboxes": mailboxes(shop, known, is_owner),
         "forwards": forwards(known),
         **{f"{extra.name}_allowed": extra.allowed(shop.config, account) for extra in EXTRAS},
@@ -176,8 +180,7 @@ def _space(account: Account) -> dict:
     return parts | {"as_of": iso_or_none(account.used_at)}
 
 
-def _php(account: Account, rows: list[Service]) -> dict:
-    site = next((row for row in rows if row.kind == "site"), None)
+def _php(account: Account, site: Service | None) -> dict:
     choices = usage.php_choices(account, site)
     return {
         "choice": usage.php_choice(site),
@@ -185,12 +188,12 @@ def _php(account: Account, rows: list[Service]) -> dict:
     }
 
 
-def _connections(shop: Shop, account: Account, rows: list[Service]) -> dict:
+def _connections(shop: Shop, account: Account, rows: list[Service], site: Service | None) -> dict:
     """What the overview says of how to connect. A mailbox's user is its address."""
     host = hostnames.host(shop, account)
     first = {row.kind: row.name for row in reversed(rows) if not row.gone}
-    web = f"http://{hostnames.site_name(shop, account.username)}/"
-    told: dict = {"host": host, "web": {"url": web, "directory": "web"}}
+    web = {"url": certificates.url(shop, account, site), "directory": "web"}
+    told: dict = {"host": host, "web": web}
     for kind, connection in services.CONNECTIONS.items():
         told[connection.name] = None
         if (connection.opens or kind) in first:

@@ -6,6 +6,7 @@ from lightningspace.base import messages
 from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
 from lightningspace.rules import services, tips
 from lightningspace.rules.calendar import Banner
+from lightningspace.rules.certificates import Https
 from lightningspace.rules.order_book import OrderKind, OrderState
 from lightningspace.rules.progress import ServiceState
 
@@ -141,6 +142,14 @@ SCHEMAS = {
         as_of=TIME,
         username=STRING,
         site=STRING,
+        url=text("of the site: https where that works"),
+        https=or_null(one_of(*Https))
+        | {
+            "description": "for the site’s own name. wildcard, there: it works; fetching: it will "
+            "in minutes; short: too few days are paid for; elsewhere: the name does not lead here; "
+            "full: the week’s certificates are used up; refused: Let’s Encrypt gave none so far; "
+            "off: switched off; none: this shop’s sites have none"
+        },
         state=one_of(*resources.HostingState),
         notices=list_of(ref("Notice")),
         is_ready=BOOLEAN,

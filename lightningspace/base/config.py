@@ -210,6 +210,26 @@ class Config:
         "`.htaccess`; `nginx`: no `.htaccess`. See [hosting-server.md](hosting-server.md).",
         walls.NARROW,
     )
+    sites_tls: str = SERVERS.setting(
+        one_of("letsencrypt", "wildcard", "none"),
+        "HTTPS of the sites. `letsencrypt`: each has a certificate that ISPConfig fetches; "
+        "`wildcard`: a certificate of yours is good for all names below `BASE_DOMAIN`, and "
+        "ISPConfig fetches those of customers' own domains; `none`: there is no HTTPS. See "
+        "[operating.md](operating.md#customers-own-domains-and-https).",
+        "letsencrypt",
+    )
+    certificate_min_days: int = SERVERS.setting(
+        whole(0, 36_500),
+        "How many days must be paid before a certificate is fetched for a hosting, so that nobody "
+        "uses up a week's certificates by buying hours.",
+        "7",
+    )
+    certificates_per_week: int = SERVERS.setting(
+        whole(0, 10**6),
+        "For how many hostings certificates may be fetched within a week. Let's Encrypt makes 50 "
+        "for all names below one registered domain. 0: without a limit.",
+        "40",
+    )
     walls_check: str = SERVERS.setting(
         one_of("never", "weekly"),
         "`weekly`: the worker attacks the servers as `flask --app wsgi walls` does, and `problems` "

@@ -234,6 +234,7 @@ class Service(Table):
     failed_since = BigIntegerField(null=True)
     certificate_asked_at = BigIntegerField(null=True)
     certificate_asks = BigIntegerField(default=0)
+    certificate_at = BigIntegerField(null=True)
 
     class Meta:
         table_name = "services"

@@ -18,7 +18,15 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Account, Service
 from lightningspace.panel import reconcile
-from lightningspace.rules import calendar, hostnames, quotes, services, sessions, wanted
+from lightningspace.rules import (
+    calendar,
+    certificates,
+    hostnames,
+    quotes,
+    services,
+    sessions,
+    wanted,
+)
 from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits
@@ -139,6 +147,7 @@ def page(template: str, status: int = 200, **context):
         template,
         account=this_account(),
         site=hostnames.site_name(this_shop(), this_account().username),
+        site_url=_site_url(),
         groups=GROUPS,
         here=here,
         banners=calendar.banners(this_shop(), this_account()),
@@ -146,6 +155,11 @@ def page(template: str, status: int = 200, **context):
         **_status(),
         **context,
     ), status
+
+
+def _site_url() -> str:
+    site = next((row for row in this_progress().rows if row.kind == "site"), None)
+    return certificates.url(this_shop(), this_account(), site)
 
 
 # -- progress -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from lightningspace.base import passwords
 from lightningspace.base.models import Service
 from lightningspace.pages import control
 from lightningspace.rules import certificates, reminders, services, tokens, usage, wanted
+from lightningspace.rules.certificates import Https
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.forms import (
@@ -54,6 +55,8 @@ def _settings_page(status: int = 200, **forms):
         switches=[row for row in rows if row.kind in services.SETTING_SWITCHES.values()],
         shell=shell,
         site_row=site,
+        https=certificates.state(this_shop(), control.this_account(), site) if site else "none",
+        certificate_min_days=this_shop().config.certificate_min_days,
         certificate_at=certificates.next_turn(site) if site else 0,
         site_settings=site_settings,
         walls=this_shop().config.walls,
@@ -122,14 +125,12 @@ def php():
 @blueprint.post("/settings/https")
 def https():
     row = _own_row("site", request.form.get("name"))
+    if this_shop().config.sites_tls == Https.NONE:
+        raise NotFound
     active = request.form.get("active") == "on"
     wanted.configure(control.this_account().id, "site", row.name, letsencrypt=active)
-    flash(
-        "The server is asked to fetch a certificate when it is your turn. That takes some minutes."
-        if active
-        else "HTTPS is being switched off."
-    )
-    return redirect(url_for("settings.settings"), 303)
+    flash(f"HTTPS is being switched {'on' if active else 'off'}.")
+    return redirect(url_for("settings.settings", _anchor="https"), 303)
 
 
 @blueprint.post("/settings/pretty-addresses")

@@ -366,16 +366,20 @@ class Records:
 
     def _has_certificate(self, row: Service, id: int | None, found: dict | None) -> bool:
         """Whether the site keeps its certificate, or asks for one now: each request counts."""
-        if not certificates.is_wanted(row) or id is None:  # it is not served yet
+        if not certificates.is_wanted(self.shop, row):
+            if row.note is not None or row.certificate_at is not None:
+                self._forget_certificate(row)
             return False
-        has_one = found is not None and ispconfig_records.has_certificate(found)
-        if not has_one and not services.is_on(self.account, row):
-            return False
+        if found is not None and ispconfig_records.has_certificate(found):
+            return True
+        is_served = id is not None and services.is_on(self.account, row)
+        return is_served and certificates.is_to_ask(row)
+
+    def _forget_certificate(self, row: Service) -> None:
         with transaction():
             self.lease.extend()
-            has_one = has_one or certificates.take_turn(row)
-            Service.update(note=None if has_one else certificates.NONE).where(this(row)).execute()
-        return has_one
+            Service.update(note=None, certificate_at=None).where(this(row)).execute()
+        row.note = row.certificate_at = None
 
     def _password(self, row: Service) -> str:
         """The wanted password; if there is none, a generated one, stored before it is used."""

@@ -161,12 +161,12 @@ def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
             elif row.verified_at is None:
                 row.problem = UNKNOWN
             if row.look_at == asked.look_at:  # else somebody has asked for another look
-                row.look_at = now() + _wait(row, answer.is_whole)
+                row.look_at = now() + _wait(shop, row, answer.is_whole)
             domains.save(row)
     except wanted.NameInUse:
-        _note_refusal(asked, domains.TAKEN)
+        _note_refusal(shop, asked, domains.TAKEN)
     except ValueError:
-        _note_refusal(asked, REFUSED)
+        _note_refusal(shop, asked, REFUSED)
     except wanted.AccountNotReady:
         pass  # it is looked at again in minutes
 
@@ -184,7 +184,7 @@ def _note_answer(shop: Shop, account: Account, row: Domain, answer: Answer) -> N
     row.looked_at = moment
     row.problem = _problem(shop, account, row, answer)
     domains.let_services_follow(shop, account, row)
-    _follow_address(account, row, answer.leads_here)
+    _follow_address(shop, account, row, answer.leads_here)
     _warn(shop, account, row, was)
 
 
@@ -249,7 +249,7 @@ def _instead_of_proof(row: Domain, answer: Answer) -> str:
     return f"We found no TXT record at {at}."
 
 
-def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> None:
+def _follow_address(shop: Shop, account: Account, row: Domain, leads_here: bool | None) -> None:
     """Within a transaction that holds the account: add the name to the certificate, or drop it.
 
     One name that points elsewhere would cost all of them the certificate.
@@ -257,11 +257,11 @@ def _follow_address(account: Account, row: Domain, leads_here: bool | None) -> N
     alias = domains.service_of(row, "alias")
     if alias is None or leads_here in (None, services.settings_of(alias)["letsencrypt"]):
         return
-    if certificates.may_change(account.id):
+    if certificates.may_change(shop, account):
         wanted.configure(account.id, "alias", row.name, letsencrypt=leads_here)
 
 
-def _wait(row: Domain, is_known: bool) -> int:
+def _wait(shop: Shop, row: Domain, is_known: bool) -> int:
     """Seconds until the next look-up."""
     since = max(row.added_at, row.verified_at or 0, row.missing_at or 0, row.mx_missing_at or 0)
     age = now() - since
@@ -272,21 +272,21 @@ def _wait(row: Domain, is_known: bool) -> int:
         return min(wait, UNKNOWN_SECONDS)
     if row.problem:
         return wait
-    return wanted.ADDRESS_SECONDS if _waits_for_certificate(row) else DAY
+    return wanted.ADDRESS_SECONDS if _waits_for_certificate(shop, row) else DAY
 
 
-def _waits_for_certificate(row: Domain) -> bool:
+def _waits_for_certificate(shop: Shop, row: Domain) -> bool:
     alias = domains.service_of(row, "alias")
     is_without = alias is not None and not services.settings_of(alias)["letsencrypt"]
-    return is_without and certificates.is_wanted(certificates.of_site(row.account_id))
+    return is_without and certificates.is_switched_on(shop, certificates.of_site(row.account_id))
 
 
-def _note_refusal(asked: Domain, text: str) -> None:
+def _note_refusal(shop: Shop, asked: Domain, text: str) -> None:
     with transaction():
         row = Domain.get_or_none(domains.this(asked))
         if row is not None:
             row.looked_at, row.problem = now(), text
-            row.look_at = now() + _wait(row, is_known=True)
+            row.look_at = now() + _wait(shop, row, is_known=True)
             domains.save(row)
 
 

@@ -87,6 +87,7 @@ class Kind:
     at_first         the name of the one that each new hosting has; None: it has none
     may_be_called    whether the account may use a name, given its other rows; None: only `at_first`
     settings         what can be set, by name
+    begins_with      what a new hosting has it set to, where that is not what older ones have
     has_password
     has_switch       it can be switched off
     works_suspended  it stays on when the account is suspended or blocked
@@ -105,6 +106,7 @@ class Kind:
     at_first: Callable[[Shop, Account], str] | None = None
     may_be_called: Callable[[Shop, Account, str, list[Service]], bool] | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
+    begins_with: dict[str, object] = field(default_factory=dict)
     has_password: bool = False
     has_switch: bool = True
     works_suspended: bool = False
@@ -276,6 +278,7 @@ KINDS: dict[str, Kind] = {
             "pretty_addresses": Setting(False, _is_yes_or_no),
             "redirect_to": Setting("", _is_redirect),
         },
+        begins_with={"letsencrypt": True},
         is_served=True,
         part=Part(70, "site", "web site"),
     ),

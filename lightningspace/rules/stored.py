@@ -128,7 +128,7 @@ STORED = (
         {
             "accounts": "revision reconcile_at leased_until leases",
             "services": "revision applied_revision applied_at panel_id permanent tries tried_at"
-            " failed_since certificate_asked_at certificate_asks",
+            " failed_since certificate_asked_at certificate_asks certificate_at",
         },
     ),
     Entry(

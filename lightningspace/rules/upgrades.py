@@ -33,6 +33,8 @@ def _versions(shop: Shop) -> dict[str, str]:
     written: dict[str, list] = {"mailbox": [config.mail_send_min_days]}
     written["site"] = [config.mail_send_min_days, walls.OPEN_BASEDIR, walls.NO_MAIL]
     written["site"].append(walls.allow_override(config.walls))
+    if config.sites_tls != "letsencrypt":  # what it was before there was a choice
+        written["site"].append(config.sites_tls)
     for directives in (walls.apache_directives, walls.nginx_directives):
         written["site"] += [directives(config.walls, is_on) for is_on in (False, True)]
     if config.ftp_uploads:

@@ -77,7 +77,7 @@ def _set(account: Account, **facts) -> bool:
 
 def _ask(shop: Shop, account: Account) -> None:
     try:
-        certificates.look(shop, account)
+        look_at = certificates.look(shop, account)
         used = _used_mb(shop, account)
     except PanelError as error:
         _put_off(account)
@@ -89,7 +89,8 @@ def _ask(shop: Shop, account: Account) -> None:
         _put_off(account)
         return
     moment = now()
-    _set(account, **used, used_at=moment, usage_at=moment + HOUR)
+    soon = max(look_at or moment + HOUR, moment + RETRY_SECONDS)
+    _set(account, **used, used_at=moment, usage_at=min(soon, moment + HOUR))
 
 
 def _put_off(account: Account) -> None:

@@ -72,6 +72,7 @@ def want_all(shop: Shop, account: Account, password: str, is_generated: bool = F
             account=account,
             kind=name,
             name=kind.at_first(shop, account),
+            settings=services.checked(name, kind.begins_with),
             password_sealed=sealed,
             own_password_sealed=sealed if is_generated else None,
         )
@@ -220,8 +221,10 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
         row = _find(account_id, kind, name)
         before = services.settings_of(row)
         changed = services.checked(kind, before | settings)
-        # The note was about the certificate as it was wanted before.
-        facts = {"note": None} if kind == "site" and "letsencrypt" in settings else {}
+        facts = {}
+        if kind == "site" and "letsencrypt" in settings:
+            # What is known was about the certificate as it was wanted before.
+            facts = {"note": None, "certificate_at": None}
         Service.update(settings=changed, **facts).where(services.this(row)).execute()
         raise_revisions(account_id, kind, name=name)
         _share_anew(account_id, kind)
@@ -232,8 +235,13 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
 
 
 def _look_for_addresses(account_id: str) -> None:
-    """Check sooner whether its domains point here: from now on it matters."""
+    """Check sooner whether it has a certificate, and whether its domains point here: from now on
+    that matters.
+    """
     moment = now()
+    Account.update(usage_at=moment).where(
+        (Account.id == account_id) & (Account.usage_at > moment)
+    ).execute()
     Domain.update(look_at=moment).where(
         (Domain.account == account_id) & (Domain.look_at > moment + ADDRESS_SECONDS)
     ).execute()

@@ -96,6 +96,8 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
         "as_of": "2030-01-01T00:00:00Z",
         "username": "alice",
         "site": SITE,
+        "url": f"http://{SITE}/",
+        "https": "fetching",
         "state": "changing",
         "notices": [],
         "is_ready": True,
@@ -218,7 +220,7 @@ def test_a_typed_password_is_not_told(client, this_shop, wallet, worker):
     told = buyer.get()
     assert (told.status_code, told.json["state"]) == (202, "setting_up")
     assert GOOD not in told.text
-    assert problem(buyer.patch("/hosting", {"https": True})) == (503, "setting_up")
+    assert problem(buyer.patch("/hosting", {"https": False})) == (503, "setting_up")
     work(worker)
     told = buyer.get()
     assert (told.status_code, told.json["is_ready"]) == (200, True)
@@ -270,7 +272,7 @@ def test_the_state_is_one_word(facts, state, owner, alice):
     [
         ({"php": "off"}, "site", {"php": False}),
         ({"php": "7"}, "site", {"php": True, "php_version": 7}),
-        ({"https": True}, "site", {"letsencrypt": True}),
+        ({"https": False}, "site", {"letsencrypt": False}),
         ({"pretty_addresses": True}, "site", {"pretty_addresses": True}),
         ({"redirect_to": "Example.org/blog"}, "site", {"redirect_to": "https://example.org/blog/"}),
         ({"redirect_to": None}, "site", {"redirect_to": ""}),
@@ -361,11 +363,20 @@ WRONG_SETTINGS = [
 
 def test_a_wrong_field_changes_nothing_of_the_others(owner, alice):
     for field, value in WRONG_SETTINGS:
-        answer = owner.patch("/hosting", {"https": True, "ssh_password": GOOD} | {field: value})
+        answer = owner.patch("/hosting", {"https": False, "ssh_password": GOOD} | {field: value})
         assert wrong(answer) == {field}, (field, value)
-    assert not settings("site")["letsencrypt"]
+    assert settings("site")["letsencrypt"]
     assert not Service.select().where(Service.password_sealed.is_null(False)).exists()
     assert Account.get_by_id(alice.id).session_epoch == 0
+
+
+@with_settings(SITES_TLS="none")
+def test_https_is_refused_where_there_is_none(owner):
+    answer = owner.patch("/hosting", {"https": True, "php": "off"})
+    assert answer.json["errors"] == {"https": ["This shop’s sites have no HTTPS."]}
+    assert settings("site")["php"]
+    told = owner.get().json
+    assert (told["https"], told["url"]) == ("none", f"http://{SITE}/")
 
 
 def test_all_that_is_wrong_is_said_at_once(owner):
@@ -398,10 +409,10 @@ def test_the_password_of_all_services_needs_the_capability_mail(client, this_sho
 def test_what_is_the_owners_needs_a_whole_credential(body, client, this_shop, alice):
     delegate = program(client, this_shop, alice, "read", "settings", "pay")
     clean(alice, email="alice@example.org")
-    assert problem(delegate.patch("/hosting", body | {"https": True})) == (403, "not_whole")
+    assert problem(delegate.patch("/hosting", body | {"https": False})) == (403, "not_whole")
     now = Account.get_by_id(alice.id)
     assert (now.email, now.session_epoch) == ("alice@example.org", 0)
-    assert not settings("site")["letsencrypt"]
+    assert settings("site")["letsencrypt"]
 
 
 def test_a_new_login_password_ends_every_session_and_no_credential(app, owner, alice):
@@ -425,7 +436,7 @@ def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
     given = Token.get()
     passwords.KNOWN.turn.acquire()
     with ThreadPoolExecutor(1) as pool:
-        body = {"login_password": GOOD, "https": True}
+        body = {"login_password": GOOD, "https": False}
         answer = pool.submit(owner.patch, "/hosting", body)
         eventually(lambda: passwords.KNOWN._networks)
         if revoked == "this one":
@@ -437,7 +448,7 @@ def test_a_credential_that_is_revoked_meanwhile_sets_no_password(
         answer = answer.result()
     assert problem(answer) == (401, "unauthorized")
     assert Account.get_by_id(alice.id).password_hash == alice.password_hash
-    assert not settings("site")["letsencrypt"]
+    assert settings("site")["letsencrypt"]
 
 
 @with_mail
@@ -458,9 +469,9 @@ def test_no_address_means_no_reminders(owner, alice):
 
 
 def test_a_shop_that_sends_no_mail_takes_no_address_and_changes_nothing(owner):
-    answer = owner.patch("/hosting", {"email": "new@example.org", "https": True})
+    answer = owner.patch("/hosting", {"email": "new@example.org", "https": False})
     assert problem(answer) == (409, "no_mail")
-    assert not settings("site")["letsencrypt"]
+    assert settings("site")["letsencrypt"]
 
 
 @with_mail
@@ -468,10 +479,10 @@ def test_the_sixth_mail_of_a_day_changes_nothing(mails, owner):
     for number in range(5):
         answer = owner.patch("/hosting", {"email": f"new{number}@example.org"})
         assert answer.status_code == 200
-    answer = owner.patch("/hosting", {"email": "new@example.org", "https": True})
+    answer = owner.patch("/hosting", {"email": "new@example.org", "https": False})
     assert problem(answer) == (429, "too_many_mails")
     assert answer.headers["Retry-After"]
-    assert not settings("site")["letsencrypt"]
+    assert settings("site")["letsencrypt"]
 
 
 @with_mail
@@ -485,7 +496,7 @@ def test_one_address_gets_one_link_a_day_from_all(mails, owner, bob):
 
 @pytest.mark.each_database
 def test_changes_of_one_hosting_at_once_are_all_made(app, owner, alice):
-    bodies = [{"https": True}, {"ftp": False}, {"ssh_key": KEY}]
+    bodies = [{"https": False}, {"ftp": False}, {"ssh_key": KEY}]
     bodies.append({"ssh_password": GOOD, "php": "off"})
 
     def change(body):
@@ -493,7 +504,7 @@ def test_changes_of_one_hosting_at_once_are_all_made(app, owner, alice):
 
     answers = at_once(*[partial(change, body) for body in bodies])
     assert [answer.status_code for answer in answers] == [200] * 4
-    site = {"php": False, "php_version": 0, "letsencrypt": True}
+    site = {"php": False, "php_version": 0, "letsencrypt": False}
     assert settings("site") == services.KINDS["site"].first_settings() | site
     assert (row("ftp").active, settings("shell")["ssh_key"]) == (False, KEY)
     assert row("shell").password_sealed

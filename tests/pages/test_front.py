@@ -106,6 +106,27 @@ def test_what_htaccess_may_do_depends_on_the_walls(client, said):
     assert said in in_words(client.get("/").text)
 
 
+BY_US = "HTTPS A free certificate by Let’s Encrypt, which we fetch for you"
+ALWAYS = "HTTPS From the first minute; for your own domain with a free certificate by Let’s Encrypt"
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"SITES_TLS": "letsencrypt"}, f"{BY_US}, for hostings of 7 days and more PHP"),
+        ({"CERTIFICATE_MIN_DAYS": "0"}, f"{BY_US} PHP"),
+        (
+            {"SITES_TLS": "wildcard", "CERTIFICATE_MIN_DAYS": "1"},
+            f"{ALWAYS}, for hostings of 1 day and more PHP",
+        ),
+        ({"SITES_TLS": "none"}, "HTTPS None: sites are at http:// addresses PHP"),
+    ],
+    indirect=["env"],
+)
+def test_what_is_said_of_https_is_true_of_this_shop(client, said):
+    assert said in in_words(client.get("/").text)
+
+
 def test_money_back_is_a_question_of_the_terms(client):
     page = in_words(client.get("/").text)
     assert "nothing to pay beyond the invoice. Payments cannot be refunded." in page

@@ -6,6 +6,7 @@ from itertools import groupby
 import pytest
 
 from lightningspace.api import resources
+from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, Service
 from lightningspace.outside.dns import Resolver
 from lightningspace.panel import reconcile
@@ -16,10 +17,12 @@ from lightningspace.rules import (
     domains,
     progress,
     services,
+    upgrades,
     usage,
     wanted,
 )
-from tests.conftest import log_in
+from lightningspace.rules.certificates import Https
+from tests.conftest import csrf_token, log_in, open_account, with_settings
 
 HOUR, DAY = 3600, 86400
 SITE, NAME = "alice.shop.test", "alice.example"
@@ -69,6 +72,153 @@ def claim(shop, dns, alice) -> None:
     dns.publish_text(domains.proof_name(NAME), domains.proof(alice.id))
 
 
+def test_a_new_hosting_asks_for_one_as_soon_as_it_is_ready(client, shop, alice, panel, after):
+    assert panel.certificates_asked == [] and panel.records("site")[0]["ssl"] == "n"
+    log_in(client, "alice", "correct horse")
+    assert https(client) == "certificate being fetched"
+    after(1, step=1)
+    assert panel.certificates_asked == [[SITE]]
+    assert https(client) == "certificate being fetched"
+    assert certificates.url(shop, alice) == f"http://{SITE}/"
+    after(2 * 60, step=60)
+    assert certificates.url(shop, alice) == f"http://{SITE}/"
+    after(60, step=60)
+    assert https(client) == "on" and certificates.url(shop, alice) == f"https://{SITE}/"
+    after(2 * DAY)
+    assert panel.certificates_asked == [[SITE]]
+
+
+def test_what_was_open_before_stays_as_it_was(alice, panel, after):
+    Service.update(settings="{}").where(Service.kind == "site").execute()
+    after(HOUR)
+    assert panel.certificates_asked == []
+
+
+def test_one_that_the_server_loses_is_noticed(client, shop, alice, panel, after):
+    log_in(client, "alice", "correct horse")
+    after(HOUR)
+    panel.find("site", site().panel_id).record.update(ssl="n", ssl_letsencrypt="n")
+    panel.no_certificates = True
+    after(HOUR)
+    assert certificates.url(shop, alice) == f"http://{SITE}/"
+    after(5 * 60, step=60)
+    assert https(client) == "no certificate yet"
+    assert certificates.url(shop, alice) == f"http://{SITE}/"
+
+
+def paid_for(alice, days: float) -> None:
+    Account.update(expires_at=Account.opened_at + int(days * DAY)).execute()
+
+
+def test_a_hosting_of_some_days_asks_for_none_whoever_presses_the_switch(
+    client, shop, alice, panel, after
+):
+    log_in(client, "alice", "correct horse")
+    paid_for(alice, 6.9)
+    for active in (True, False, True):
+        switch(alice, active)
+        wanted.configure(alice.id, "site", SITE, php=active)
+        after(HOUR)
+    assert panel.certificates_asked == []
+    assert https(client) == "no certificate"
+    assert "hostings that are paid for 7 days or more" in client.get("/account/settings").text
+
+    paid_for(alice, 7)
+    assert https(client) == "certificate being fetched"
+    after(2 * HOUR)
+    assert panel.certificates_asked == [[SITE]] and https(client) == "on"
+
+
+def test_a_domain_costs_a_hosting_of_some_days_no_certificate_either(
+    shop, dns, alice, panel, after
+):
+    paid_for(alice, 1)
+    claim(shop, dns, alice)
+    dns.publish(NAME, "A", "192.0.2.1")
+    after(HOUR)
+    assert panel.records("alias")[0]["ssl_letsencrypt_exclude"] == "n"
+    assert panel.certificates_asked == []
+
+
+def others_have_asked(shop, *ages: int, note: str | None = None) -> None:
+    for number, age in enumerate(ages):
+        account = open_account(shop, f"other{number}{'r' if note else ''}")
+        Service.update(certificate_asked_at=now() - age, certificate_asks=1, note=note).where(
+            (Service.account == account.id) & (Service.kind == "site")
+        ).execute()
+
+
+@pytest.mark.each_database
+@with_settings(CERTIFICATES_PER_WEEK="2")
+def test_no_more_are_asked_for_in_a_week_than_the_settings_allow(client, shop, alice, panel, after):
+    log_in(client, "alice", "correct horse")
+    others_have_asked(shop, 5 * DAY, 6 * DAY)
+    switch(alice, True)
+    after(HOUR)
+    assert panel.certificates_asked == [] and https(client) == "no certificate yet"
+    assert "The certificates of this week are used up." in client.get("/account/settings").text
+    after(DAY)
+    assert panel.certificates_asked == [[SITE]] and https(client) == "on"
+
+
+@with_settings(CERTIFICATES_PER_WEEK="2")
+def test_what_was_not_given_takes_nobodys_place(shop, alice, panel, after):
+    others_have_asked(shop, DAY, HOUR, note=certificates.NOTES[Https.REFUSED])
+    others_have_asked(shop, DAY)
+    after(1, step=1)
+    assert panel.certificates_asked == [[SITE]]
+
+
+@with_settings(CERTIFICATES_PER_WEEK="0")
+def test_the_limit_can_be_lifted(shop, alice, panel, after):
+    others_have_asked(shop, HOUR)
+    after(1, step=1)
+    assert panel.certificates_asked == [[SITE]]
+
+
+@with_settings(SITES_TLS="none")
+def test_where_there_is_no_https_nothing_is_asked_for_or_offered(client, shop, alice, panel, after):
+    log_in(client, "alice", "correct horse")
+    switch(alice, True)
+    after(HOUR)
+    assert panel.certificates_asked == [] and panel.records("site")[0]["ssl"] == "n"
+    assert certificates.url(shop, alice) == f"http://{SITE}/"
+    page = client.get("/account/settings").text
+    assert "HTTPS" not in page
+    form = {"csrf_token": csrf_token(page), "name": SITE, "active": "on"}
+    assert client.post("/account/settings/https", data=form).status_code == 404
+
+
+@with_settings(SITES_TLS="wildcard")
+def test_with_a_certificate_for_all_names_one_is_asked_for_only_with_a_domain(
+    client, shop, dns, alice, panel, after
+):
+    log_in(client, "alice", "correct horse")
+    assert certificates.url(shop, alice) == f"https://{SITE}/"
+    after(HOUR)
+    assert panel.certificates_asked == []
+    claim(shop, dns, alice)
+    dns.publish(NAME, "A", "192.0.2.1")
+    after(HOUR, step=60)
+    assert panel.certificates_asked == [[SITE, NAME]]
+    assert f"https://{NAME}/" in client.get("/account/domains").text
+    switch(alice, False)
+    after(1, step=1)
+    assert panel.records("site")[0]["ssl"] == "n"
+    assert f"http://{NAME}/" in client.get("/account/domains").text
+    assert certificates.url(shop, alice) == f"https://{SITE}/"
+
+
+def test_a_certificate_of_before_another_kind_of_https_goes(this_shop, shop, alice, panel, after):
+    after(HOUR)
+    assert panel.records("site")[0]["ssl"] == "y"
+    upgrades.bring_up_to_date(shop)
+    bare = replace(shop, config=replace(shop.config, sites_tls="none"))
+    upgrades.bring_up_to_date(bare)
+    reconcile.account(bare, alice.id)
+    assert panel.records("site")[0]["ssl"] == "n" and site().certificate_at is None
+
+
 def test_a_certificate_that_is_refused_is_noticed_told_and_asked_for_again(
     client, shop, alice, panel, after
 ):
@@ -76,12 +226,12 @@ def test_a_certificate_that_is_refused_is_noticed_told_and_asked_for_again(
     panel.no_certificates = True
     switch(alice, True)
     after(1, step=1)
-    assert site().is_applied and https(client) == "on"  # as far as anybody knows
+    assert site().is_applied and https(client) == "certificate being fetched"
     after(5 * 60, step=5 * 60)
     assert panel.records("site")[0]["ssl"] == "n"
     assert https(client) == "no certificate yet"
     known = progress.Progress(alice, services.of_account(alice.id))
-    assert resources.service(shop, site(), known, True)["note"] == certificates.NONE
+    assert resources.service(shop, site(), known, True)["note"] == certificates.NOTES["refused"]
     page = client.get("/account/settings").text
     assert "Let’s Encrypt has given none so far. We ask again" in page
 
@@ -101,16 +251,17 @@ def test_it_is_asked_for_ever_more_rarely(alice, panel, after):
     assert len(panel.certificates_asked) <= 11
 
 
-def test_it_is_not_asked_for_while_the_name_leads_elsewhere(this_shop, dns, alice, panel, after):
-    panel.no_certificates = True
-    switch(alice, True)
+def test_it_is_not_asked_for_while_the_name_leads_elsewhere(client, dns, alice, panel, after):
+    log_in(client, "alice", "correct horse")
     for kind in ("A", "AAAA"):
         dns.publish(SITE, kind)
     after(DAY, step=2 * HOUR)
-    assert len(panel.certificates_asked) == 1
+    assert panel.certificates_asked == []
+    assert https(client) == "no certificate yet"
+    assert f"{SITE} does not lead to its server" in client.get("/account/settings").text
     dns.publish(SITE, "A", "192.0.2.1")
     after(HOUR)
-    assert len(panel.certificates_asked) == 2
+    assert panel.certificates_asked == [[SITE]]
 
 
 def test_whoever_presses_the_switch_it_waits_for_its_turn(client, alice, panel, after):
@@ -128,10 +279,11 @@ def test_whoever_presses_the_switch_it_waits_for_its_turn(client, alice, panel, 
 
 
 @pytest.mark.each_database
-def test_of_two_in_the_same_moment_one_takes_the_turn(alice):
+def test_of_two_in_the_same_moment_one_takes_the_turn(shop, alice):
     first, second = site(), site()
-    assert certificates.take_turn(first)
-    assert not certificates.take_turn(second) and not certificates.take_turn(first)
+    assert certificates.take_turn(shop, alice, first) is None
+    assert certificates.take_turn(shop, alice, second) == Https.REFUSED
+    assert certificates.take_turn(shop, alice, first) == Https.REFUSED
     assert site().certificate_asks == 1
 
 
@@ -141,7 +293,7 @@ def test_what_is_off_asks_for_none(alice, panel, after):
     after(HOUR)
     assert panel.certificates_asked == []
     accounts.resume(alice.id)
-    after(1, step=1)
+    after(HOUR)
     assert panel.certificates_asked == [[SITE]]
 
 

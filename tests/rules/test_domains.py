@@ -779,6 +779,7 @@ def test_what_waits_is_looked_up_often_at_first_and_rarely_later(shop, alice, ti
     assert waits == [60, 600, 3600, DAY]
 
 
+@with_settings(SITES_TLS="none")
 def test_what_works_is_looked_up_daily(shop, alice, proven, time_machine):
     assert claim(alice).look_at == int(time_machine.moment) + DAY
 

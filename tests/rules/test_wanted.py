@@ -9,6 +9,7 @@ from lightningspace.outside.ispconfig_records import KINDS, hash_of
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     accounts,
+    certificates,
     hostnames,
     orders,
     payments,
@@ -223,7 +224,8 @@ def test_a_generated_password_is_shown_for_a_day_after_it_opens(
     assert Service.get(kind="ftp").own_password_sealed is None
 
 
-def test_a_sites_php_and_certificate_are_set(alice, panel, settle):
+def test_a_sites_php_and_certificate_are_set(this_shop, alice, panel, settle):
+    assert certificates.take_turn(this_shop, alice, certificates.of_site(alice.id)) is None
     wanted.configure(alice.id, "site", "alice.shop.test", letsencrypt=True, php_version=3)
     settle()
     site = the(panel, "site")
