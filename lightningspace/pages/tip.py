@@ -6,7 +6,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace.base import messages
 from lightningspace.base.models import Account
 from lightningspace.base.refusals import Refusal
-from lightningspace.rules import hostnames, orders, quotes, tips
+from lightningspace.rules import certificates, hostnames, orders, quotes, tips
 from lightningspace.rules.order_book import Door
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
@@ -77,6 +77,7 @@ def _tip_page(account: Account, form: TipForm, status: int = 200, problem: str |
         "tip.html",
         username=account.username,
         site=hostnames.site_name(shop, account.username),
+        site_url=certificates.url(shop, account),
         is_over=account.last_call_at is not None,
         paid_until=tips.paid_until(account),
         amounts=[

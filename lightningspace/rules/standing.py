@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lightningspace.base.models import Order
-from lightningspace.rules import hostnames, order_book, quotes, services, tips
+from lightningspace.rules import certificates, hostnames, order_book, quotes, services, tips
 from lightningspace.rules.order_book import OrderKind, OrderState
 from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import Shop
@@ -66,6 +66,7 @@ class Standing:
     message: str | None
     setup: Summary | None = None
     site: str | None = None
+    site_url: str | None = None
     tells_end: bool = False
     worth_seconds: int | None = None
 
@@ -129,6 +130,7 @@ def _of_top_up(shop: Shop, order: Order, is_owners: bool) -> dict:
         return {}
     return {
         "site": hostnames.site_name(shop, account.username),
+        "site_url": certificates.url(shop, account),
         "tells_end": is_owners or account.tips_show_end,
         "worth_seconds": tips.seconds_for(shop, account, order.received_msat or order.amount_msat),
     }

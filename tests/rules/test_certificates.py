@@ -1,5 +1,6 @@
 """HTTPS: what the server could not get is noticed, told, and asked for again in its time."""
 
+import re
 from dataclasses import replace
 from itertools import groupby
 
@@ -22,7 +23,7 @@ from lightningspace.rules import (
     wanted,
 )
 from lightningspace.rules.certificates import Https
-from tests.conftest import csrf_token, log_in, open_account, with_settings
+from tests.conftest import csrf_token, form_id, log_in, open_account, with_settings
 
 HOUR, DAY = 3600, 86400
 SITE, NAME = "alice.shop.test", "alice.example"
@@ -104,6 +105,21 @@ def test_one_that_the_server_loses_is_noticed(client, shop, alice, panel, after)
     after(5 * 60, step=60)
     assert https(client) == "no certificate yet"
     assert certificates.url(shop, alice) == f"http://{SITE}/"
+
+
+def test_links_to_the_site_say_https_once_it_has_one(client, alice, after):
+    log_in(client, "alice", "correct horse")
+    tip = client.get("/tip/alice").text
+    form = {"csrf_token": csrf_token(tip), "form_id": form_id(tip), "sats": "100"}
+    order = client.post("/tip/alice", data=form).location
+
+    def links() -> set[str]:
+        pages = [client.get(path).text for path in ("/account", "/tip/alice", order)]
+        return {re.search(rf'href="(https?)://{SITE}/"', page)[1] for page in pages}
+
+    assert links() == {"http"}
+    after(HOUR)
+    assert links() == {"https"}
 
 
 def paid_for(alice, days: float) -> None:
