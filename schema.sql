@@ -161,6 +161,7 @@ CREATE TABLE domains (
   has_mx       BOOLEAN NOT NULL DEFAULT FALSE,           -- its MX points here
   mx_missing_at BIGINT,                                  -- since then it no longer does
   problem      TEXT,                                     -- for the customer: what was found instead
+  found        TEXT,                                     -- JSON: what was found (domain_records.Found)
   PRIMARY KEY (account_id, name)
 );
 CREATE INDEX domains_due ON domains (look_at);

@@ -18,6 +18,7 @@ from lightningspace.rules import (
     calendar,
     capacity,
     certificates,
+    domain_records,
     hostnames,
     ledger,
     offers,
@@ -273,12 +274,26 @@ def _domain(shop: Shop, known: Progress, domain: Domain) -> dict:
         "mail_ends_at": iso_or_none(extra_domains.mail_ends_at(domain)),
         "ends_at": iso_or_none(extra_domains.ends_at(domain)),
         "problem": domain.problem,
+        "found": _found(domain),
         "records": [
             {"type": type, "name": name, "value": value, "purpose": purpose}
             for type, name, value, purpose in extra_domains.records(shop, known.account, domain)
         ],
         "web": _progress(own["alias"], known) if "alias" in own else None,
         "mail": _progress(own["mail_domain"], known) if "mail_domain" in own else None,
+    }
+
+
+def _found(domain: Domain) -> dict | None:
+    if domain.looked_at is None:
+        return None
+    found = domain_records.found(domain)
+    return {
+        "leads_here": found.leads_here,
+        "addresses_elsewhere": found.elsewhere,
+        "server_addresses": found.own,
+        "texts": found.texts,
+        "mx": found.mx,
     }
 
 

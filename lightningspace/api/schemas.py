@@ -228,6 +228,16 @@ SCHEMAS = {
             or_null(TIME),
         ),
         problem=or_null(STRING),
+        found=or_null(
+            record(
+                leads_here=or_null(BOOLEAN),
+                addresses_elsewhere=list_of(STRING),
+                server_addresses=list_of(STRING),
+                texts=list_of(STRING),
+                mx=or_null(list_of(STRING)),
+            )
+        )
+        | {"description": "some of what its records said at looked_at; null in it: unknown"},
         records=list_of(record(type=STRING, name=STRING, value=STRING, purpose=STRING)),
         web=or_null(record(**PROGRESS)),
         mail=or_null(record(**PROGRESS)),

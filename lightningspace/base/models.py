@@ -258,6 +258,7 @@ class Domain(Table):
     has_mx = BooleanField(default=False)
     mx_missing_at = BigIntegerField(null=True)
     problem = TextField(null=True)
+    found = TextField(null=True)
 
     class Meta:
         table_name = "domains"

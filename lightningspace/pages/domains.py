@@ -3,11 +3,21 @@
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
+from lightningspace.base.clock import now
 from lightningspace.base.models import Domain, Service
+from lightningspace.base.prices import DAY
 from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import certificates, domains, hostnames, services, wanted
+from lightningspace.rules import (
+    certificates,
+    domain_checks,
+    domain_records,
+    domains,
+    hostnames,
+    services,
+    wanted,
+)
 from lightningspace.rules.progress import Progress
 from lightningspace.shop import this_shop
 from lightningspace.visitors.forms import Button, DomainForm
@@ -126,7 +136,11 @@ def _domain_facts(row: Domain, known: Progress, own: dict[str, Service], of_all:
     site = next((each for each in known.rows if each.kind == "site"), None)
     has_place = "alias" in own and services.settings_of(own["alias"])["letsencrypt"]
     is_proven = row.verified_at is not None and row.missing_at is None
+    found = domain_records.found(row)
     is_fine = is_proven and "alias" in own and (row.has_mx or not row.wants_mail)
+    # Some want their mail alone here.
+    is_new = now() - (row.verified_at or 0) < DAY
+    is_fine = is_fine and not (found.leads_here is False and is_new)
     poll_seconds = control.poll_seconds(list(own.values())) if is_fine else DNS_POLL_SECONDS
     return {
         "domain": row,
@@ -136,6 +150,8 @@ def _domain_facts(row: Domain, known: Progress, own: dict[str, Service], of_all:
         "url": certificates.domain_url(this_shop(), site, own["alias"]) if "alias" in own else None,
         "host": hostnames.host(this_shop(), this_account()),
         "waits_for_certificate": certificates.is_switched_on(this_shop(), site) and not has_place,
+        "found": found,
+        "is_problem": domain_checks.is_problem(row),
         "state": known.state,
         "is_fine": is_fine,
         "poll_seconds": poll_seconds and max(poll_seconds, of_all // DOMAINS_A_SECOND),

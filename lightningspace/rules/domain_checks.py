@@ -4,16 +4,22 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 
 from peewee import fn
 
-from lightningspace.base import messages
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Domain, lock_account, transaction
 from lightningspace.base.prices import DAY
-from lightningspace.outside.dns import DnsError
-from lightningspace.rules import certificates, domains, hostnames, outbox, services, wanted
+from lightningspace.rules import (
+    certificates,
+    domain_records,
+    domains,
+    hostnames,
+    outbox,
+    services,
+    wanted,
+)
+from lightningspace.rules.domain_records import Addresses, Answer
 from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
@@ -22,30 +28,17 @@ logger = logging.getLogger(__name__)
 # often at first, while somebody is at work on it.
 WAITS = ((10 * 60, 60), (DAY, 10 * 60), (8 * DAY, 60 * 60))
 UNKNOWN_SECONDS = 10 * 60
-# Longer than one pass takes.
-ASKING_SECONDS = 7 * 60
+NEW_SECONDS = 60 * 60
+# Longer than one pass takes, with a dozen questions for each domain.
+ASKING_SECONDS = 12 * 60
 ASKED_AT_ONCE = 50
 SILENT_AT_ONCE = 20  # beside them, of those whose servers were silent last time
 THREADS = 10
-# How many of the texts found instead of the proof are shown, and how much of each.
-TEXTS_SHOWN, TEXT_SHOWN_MAX = 3, 100
 # Time without a look does not count as missing if it is longer than this.
 UNSEEN_SECONDS = 2 * DAY
 UNKNOWN = "Its name servers do not answer our questions."
 LOST = "Its TXT record was missing for two weeks, so the domain was removed from your site."
 REFUSED = "This domain cannot be used here."
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a domain's records say; None: unknown, or not asked."""
-
-    has_token: bool | None
-    texts: tuple[str, ...] = ()
-    strayed: tuple[str, str] | None = None  # where the proof is instead, and the name to write
-    mx: list[str] | None = None
-    leads_here: bool | None = None
-    is_whole: bool = False
 
 
 def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
@@ -56,12 +49,15 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> int:
     asked = list(_take_due())
     if not asked:
         return 0
+    own = _OwnAddresses(shop)
+
+    def ask(row: Domain) -> Answer | None:
+        host = hostnames.host(shop, row.account)
+        return None if stopping() else domain_records.ask(shop, row, host, own)
+
     # Only the questions run side by side, so that one silent server holds up no others.
     with ThreadPoolExecutor(min(THREADS, len(asked)), "dns") as pool:
-        answers = [
-            pool.submit(_ask, shop, row, hostnames.host(shop, row.account), stopping)
-            for row in asked
-        ]
+        answers = [pool.submit(ask, row) for row in asked]
         for row, answer in zip(asked, answers, strict=True):
             try:
                 if answer.result() is not None:
@@ -106,46 +102,17 @@ def _due(moment: int) -> list[Domain]:
     ]
 
 
-def _ask(shop: Shop, row: Domain, host: str, stopping: Callable[[], bool]) -> Answer | None:
-    if stopping():
-        return None
-    try:
-        texts = shop.resolver.txt(domains.proof_name(row.name))
-    except DnsError as error:
-        logger.info("account %s: a domain is not known: %s", row.account_id, error)
-        return Answer(None)
-    has_token = any(domains.is_proof(row.account_id, text) for text in texts)
-    found = Answer(has_token, tuple(sorted(texts)))
-    if has_token:
-        found = replace(found, leads_here=_leads_here(shop, row, host))
-    else:
-        found = replace(found, strayed=_strayed(shop, row))
-    if not row.wants_mail:
-        return replace(found, is_whole=True)
-    try:
-        return replace(found, mx=shop.resolver.mx(row.name), is_whole=True)
-    except DnsError as error:
-        logger.info("account %s: an MX is not known: %s", row.account_id, error)
-        return found
+class _OwnAddresses:
+    """The addresses of servers, asked once in a pass."""
 
+    def __init__(self, shop: Shop):
+        self._shop = shop
+        self._known: dict[str, Addresses] = {}
 
-def _leads_here(shop: Shop, row: Domain, host: str) -> bool | None:
-    try:
-        return certificates.lead_here(shop, host, row.name)
-    except DnsError as error:
-        logger.info("account %s: an address is not known: %s", row.account_id, error)
-        return None
-
-
-def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
-    """Where else the proof was found: told, but not accepted, for others may write there."""
-    try:
-        for place, to_write in domains.strayed(row.name):
-            if any(domains.is_proof(row.account_id, text) for text in shop.resolver.txt(place)):
-                return place, to_write
-    except DnsError:
-        pass
-    return None
+    def __call__(self, host: str) -> Addresses:
+        if host not in self._known:  # two threads may ask for the same
+            self._known[host] = domain_records.addresses(self._shop, host)
+        return self._known[host]
 
 
 def _note(shop: Shop, asked: Domain, answer: Answer) -> None:
@@ -182,6 +149,7 @@ def _note_answer(shop: Shop, account: Account, row: Domain, answer: Answer) -> N
     if row.wants_mail and answer.mx is not None:
         _note_mx(shop, account, row, answer.mx, moment)
     row.looked_at = moment
+    row.found = domain_records.kept(answer)
     row.problem = _problem(shop, account, row, answer)
     domains.let_services_follow(shop, account, row)
     _follow_address(shop, account, row, answer.leads_here)
@@ -243,8 +211,8 @@ def _instead_of_proof(row: Domain, answer: Answer) -> str:
     if answer.strayed:
         place, to_write = answer.strayed
         return f"We found your TXT record at {place}, not at {at}: write {to_write} as its name."
-    lines = [messages.on_one_line(text[:TEXT_SHOWN_MAX]) for text in answer.texts[:TEXTS_SHOWN]]
-    if lines:
+    if answer.texts:
+        lines = domain_records.found(row).texts
         return f"The TXT record at {at} has another value: {', '.join(f'“{x}”' for x in lines)}."
     return f"We found no TXT record at {at}."
 
@@ -272,6 +240,8 @@ def _wait(shop: Shop, row: Domain, is_known: bool) -> int:
         return min(wait, UNKNOWN_SECONDS)
     if row.problem:
         return wait
+    if domain_records.found(row).leads_here is False:
+        return min(wait, wanted.ADDRESS_SECONDS) if _waits_for_certificate(shop, row) else wait
     return wanted.ADDRESS_SECONDS if _waits_for_certificate(shop, row) else DAY
 
 
@@ -279,6 +249,14 @@ def _waits_for_certificate(shop: Shop, row: Domain) -> bool:
     alias = domains.service_of(row, "alias")
     is_without = alias is not None and not services.settings_of(alias)["letsencrypt"]
     return is_without and certificates.is_switched_on(shop, certificates.of_site(row.account_id))
+
+
+def is_problem(row: Domain) -> bool:
+    """Whether what its records lack is a problem already: a new record takes its time."""
+    if row.missing_at is not None or (row.problem or "").startswith((LOST, REFUSED, domains.TAKEN)):
+        return True
+    since = max(row.added_at, row.mx_missing_at or 0)
+    return not 0 <= now() - since < NEW_SECONDS
 
 
 def _note_refusal(shop: Shop, asked: Domain, text: str) -> None:

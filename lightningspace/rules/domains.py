@@ -105,8 +105,9 @@ def strayed(name: str) -> Iterator[tuple[str, str]]:
     yield name, proof_name(name)
     labels = name.split(".")
     for above in range(min(len(labels) - 1, STRAYED_MAX)):
-        zone = ".".join(labels[above:])
-        yield f"{proof_name(name)}.{zone}", ".".join([PROOF_LABEL, *labels[:above]])
+        place = ".".join([proof_name(name), *labels[above:]])
+        if len(place) <= 253:  # else there is no such name
+            yield place, ".".join([PROOF_LABEL, *labels[:above]])
 
 
 def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str, str, str]]:

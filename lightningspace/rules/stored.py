@@ -356,7 +356,7 @@ STORED = (
         Until.UNPROVEN,
         {
             "domains": "name added_at look_at asked_at looked_at verified_at missing_at wants_mail"
-            " has_mx mx_missing_at problem"
+            " has_mx mx_missing_at problem found"
         },
     ),
     # -- nobody's --------------------------------------------------------------------

@@ -22,7 +22,8 @@ CNAMES_MAX = 8
 
 
 class SandboxDns:
-    """Answers for every name, with its published records or that there are none.
+    """Answers for every name, with its published records, those of a `*.` above it, or that there
+    are none.
 
     `fault` is one of FAULTS, or None. `store` keeps the records across restarts.
     """
@@ -95,13 +96,32 @@ class SandboxDns:
             response.flags |= dns.flags.TC
         elif fault != "referral":
             self._fill(response, name, kind)
-        return response.to_wire(max_size=65535 if is_tcp else 0)
+        try:
+            return response.to_wire(max_size=65535 if is_tcp else 0)
+        except dns.exception.TooBig:  # it is asked again over TCP
+            response.answer.clear()
+            response.flags |= dns.flags.TC
+            return response.to_wire()
+
+    def _of(self, name: str) -> dict[str, list[str]]:
+        """A name's records. Where it, or a name below it, is published, no `*.` stands for it."""
+        while name not in self._records and not self._has_names_below(name):
+            name = name.partition(".")[2]
+            if f"*.{name}" in self._records:
+                return self._records[f"*.{name}"]
+            if not name or name in self._records:
+                return {}
+        return self._records.get(name, {})
+
+    def _has_names_below(self, name: str) -> bool:
+        below = (each for each in self._records if not each.startswith("*."))
+        return any(each.endswith(f".{name}") for each in below)
 
     def _fill(self, response, name: dns.name.Name, kind) -> None:
         text = dns.rdatatype.to_text(kind)
         with self._lock:
             for _ in range(CNAMES_MAX):
-                records = self._records.get(_key(name.to_text()), {})
+                records = self._of(_key(name.to_text()))
                 if text in records:
                     response.answer.append(_rrset(name, text, records[text]))
                 if text in records or "CNAME" not in records:

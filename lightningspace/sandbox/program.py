@@ -159,9 +159,8 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
                 dns.publish_text(name, value)
             elif kind == "MX":
                 dns.publish(name, kind, value)
-            else:  # both lead to the only server
+            else:  # all lead to the only server
                 dns.publish(name, "A", HOST)
-                dns.publish(value, "A", HOST)
         domains.check_now(account.id, domain)
         return redirect(f"/account/domains#{domain}", 303)
 
@@ -181,6 +180,7 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
     }
     sandbox.start()
     config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
+    sandbox.dns.publish(f"*.{config.base_domain}", "A", HOST)
     app: Flask = create_app(config)
     app.register_blueprint(buttons(sandbox.wallet_path, sandbox.dns))
     if not models.init_db():

@@ -85,6 +85,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
         "added_at": "2030-01-01T00:00:00Z",
         **{f"{event}_at": None for event in nothing},
         "problem": None,
+        "found": None,
         "web": None,
         "mail": None,
     }

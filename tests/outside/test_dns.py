@@ -185,6 +185,23 @@ def test_published_records_outlast_a_restart(tmp_path):
     second.stop()
 
 
+def test_one_name_can_stand_for_all_below_another(dns, resolver):
+    dns.publish("*.space.example", "A", "192.0.2.1")
+    dns.publish("bob.space.example", "A", "192.0.2.2")
+    dns.publish("_proof.carol.space.example", "TXT", "x")
+    for name, addresses in (
+        ("alice.space.example", {"192.0.2.1"}),
+        ("www.alice.space.example", {"192.0.2.1"}),
+        ("bob.space.example", {"192.0.2.2"}),
+        ("www.bob.space.example", set()),
+        ("carol.space.example", set()),
+        ("space.example", set()),
+        ("example", set()),
+    ):
+        assert resolver.addresses(name) == addresses, name
+    assert resolver.txt("alice.space.example") == []
+
+
 def test_a_record_can_be_taken_back(dns, resolver):
     dns.publish("alice.example", "TXT", '"x"')
     dns.publish("alice.example", "TXT")

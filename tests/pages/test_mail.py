@@ -399,6 +399,8 @@ def publish(alice, dns, this_shop):
 
     def publish(name="alice.example", mx=True):
         dns.publish_text(domains.proof_name(name), domains.proof(alice.id))
+        for each in (SITE, name):
+            dns.publish(each, "A", "192.0.2.1")
         dns.publish(name, "MX", *([f"10 {SITE}."] if mx else []))
         Domain.update(look_at=0).execute()
         domain_checks.look(this_shop)

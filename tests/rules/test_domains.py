@@ -1,5 +1,6 @@
 """Extra domains: nobody has one that is not theirs, and what is proven works."""
 
+import html
 import re
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from tests.conftest import at_once, csrf_token, log_in, open_account, with_setti
 
 DAY = 86400
 NAME = "alice.example"
+SITE = "alice.shop.test"
 NUL = "\\000"  # as zone files write it
 
 
@@ -187,6 +189,111 @@ def test_what_was_found_is_shown_in_a_line_of_text(shop, dns, alice):
     assert claim(alice).problem.endswith(f"another value: “<b>”, “{'x' * 100}”.")
 
 
+def in_words(page: str) -> str:
+    return " ".join(html.unescape(re.sub("<[^>]+>", "", page)).split())
+
+
+ADDRESSES = {
+    "here": ({"A": ["192.0.2.1"]}, "✓ Found."),
+    "here, by a CNAME": ({"CNAME": [f"{SITE}."]}, "✓ Found."),
+    "elsewhere": (
+        {"A": ["203.0.113.7"], "AAAA": ["2001:db8::7"]},
+        "Found: points to 203.0.113.7, 2001:db8::7, not to us.",
+    ),
+    "here and elsewhere": (
+        {"A": ["203.0.113.7", "192.0.2.1"]},
+        "Found: points to 203.0.113.7, beside us.",
+    ),
+    "nowhere": ({}, "Found: leads nowhere yet."),
+    "everywhere": (
+        {"A": [f"10.0.{number // 250}.{number % 250}" for number in range(3000)]},
+        "Found: points to 10.0.0.0, 10.0.0.1, 10.0.0.10 and 2997 more, not to us.",
+    ),
+    "in a circle": ({"CNAME": [f"{NAME}."]}, "We do not know where it points."),
+    "to a circle of two": ({"CNAME": [f"x.{NAME}."]}, "We do not know where it points."),
+}
+
+
+def test_what_its_addresses_are_is_shown_with_those_it_should_have(
+    client, shop, dns, alice, time_machine, subtests
+):
+    log_in(client, "alice", "correct horse")
+    domains.add(shop, alice.id, NAME, False)
+    assert "Found" not in in_words(client.get("/account/domains").text)
+    dns.publish(SITE, "A", "192.0.2.1")
+    dns.publish(SITE, "AAAA", "2001:db8::1")
+    dns.publish(f"x.{NAME}", "CNAME", f"{NAME}.")
+    for case, (records, said) in ADDRESSES.items():
+        for kind in ("A", "AAAA", "CNAME"):
+            dns.publish(NAME, kind, *records.get(kind, []))
+        look_again(shop, alice, time_machine)
+        page = in_words(client.get(f"/account/domains/{NAME}/status").text)
+        with subtests.test(case):
+            assert said in page
+            assert "or A 192.0.2.1 Copy or AAAA 2001:db8::1 Copy" in page
+
+
+def test_a_name_whose_form_added_the_zone_is_told(client, shop, dns, alice):
+    log_in(client, "alice", "correct horse")
+    dns.publish(SITE, "A", "192.0.2.1")
+    dns.publish(f"{NAME}.{NAME}", "A", "192.0.2.1")
+    domains.add(shop, alice.id, NAME, False)
+    domain_checks.look(shop)
+    page = in_words(client.get("/account/domains").text)
+    assert f"we found our addresses at {NAME}.{NAME}, for the form adds your domain" in page
+    assert "There, write @ as the name, or nothing." in page
+
+
+def test_what_leads_elsewhere_is_not_said_to_show_the_site(
+    client, shop, dns, alice, panel, time_machine
+):
+    log_in(client, "alice", "correct horse")
+    dns.publish(SITE, "A", "192.0.2.1")
+    dns.publish(NAME, "A", "203.0.113.7")
+    domains.add(shop, alice.id, NAME, False)
+    prove(dns, alice)
+    domain_checks.look(shop)
+    reconcile.account(shop, alice.id)
+    assert claim(alice).look_at == int(time_machine.moment) + 60
+    page = in_words(client.get("/account/domains").text)
+    assert "Web points to 203.0.113.7, not to us" in page and "/, shows" not in page
+    dns.publish(NAME, "A", "192.0.2.1")
+    time_machine.forward(60)
+    domain_checks.look(shop)
+    reconcile.account(shop, alice.id)
+    assert f"http://{NAME}/, shows your site" in in_words(client.get("/account/domains").text)
+
+
+def test_what_is_missing_is_no_problem_in_the_first_hour(client, shop, alice, bob, time_machine):
+    log_in(client, "alice", "correct horse")
+    domains.add(shop, alice.id, NAME, True)
+    missing = f"We found no TXT record at _lightning-space.{NAME}."
+    for minute, is_problem in ((0, False), (59, False), (60, True)):
+        Domain.update(look_at=0).execute()
+        time_machine.moment = Domain.get().added_at + 60 * minute
+        domain_checks.look(shop)
+        page = client.get("/account/domains").text
+        assert (f'<p class="problem">{missing}' in page) == is_problem
+        assert (f"<p>So far: {missing}" in page) != is_problem
+
+
+def test_what_cannot_be_is_a_problem_at_once(client, shop, dns, alice, bob, time_machine):
+    log_in(client, "alice", "correct horse")
+    domains.add(shop, alice.id, NAME, False)
+    wanted.add(shop, bob.id, "alias", NAME)
+    prove(dns, alice)
+    domain_checks.look(shop)
+    assert '<p class="problem">Another customer here' in client.get("/account/domains").text
+
+
+def test_the_longest_name_has_no_place_for_a_zone_beside_it(shop, dns, alice):
+    name = ".".join(["x" * 60, "y" * 60, "z" * 60, "w" * (domains.NAME_MAX - 186), "ab"])
+    assert len(name) == domains.NAME_MAX
+    domains.add(shop, alice.id, name, True)
+    domain_checks.look(shop)
+    assert "We found no TXT record at" in claim(alice, name).problem
+
+
 def test_the_proofs_of_several_stand_beside_each_other(shop, dns, alice, bob):
     texts = [f'"{domains.proof(each.id)}"' for each in (bob, alice)]
     dns.publish(domains.proof_name(NAME), "TXT", '"something else"', *texts)
@@ -250,7 +357,7 @@ def test_what_was_asked_before_it_was_given_up_gives_nothing(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     asked = claim(alice)
     domains.remove(alice.id, NAME)
-    domain_checks._note(shop, asked, domain_checks.Answer(True, True, is_whole=True))
+    domain_checks._note(shop, asked, domain_checks.Answer(True, is_whole=True))
     assert not wants(alice) and not claim(alice)
 
 
@@ -709,7 +816,7 @@ def test_mail_is_wanted_later(shop, dns, alice, time_machine):
 def test_an_mx_that_nobody_knows_is_asked_for_again_soon(shop, dns, alice, time_machine):
     domains.add(shop, alice.id, NAME, True)
     asked = claim(alice)
-    domain_checks._note(shop, asked, domain_checks.Answer(True, True))
+    domain_checks._note(shop, asked, domain_checks.Answer(True))
     assert wants(alice) and not wants(alice, "mail_domain")
     assert "do not tell us its MX" in claim(alice).problem
     assert claim(alice).look_at - time_machine.moment <= 60
@@ -780,7 +887,10 @@ def test_what_waits_is_looked_up_often_at_first_and_rarely_later(shop, alice, ti
 
 
 @with_settings(SITES_TLS="none")
-def test_what_works_is_looked_up_daily(shop, alice, proven, time_machine):
+def test_what_works_is_looked_up_daily(shop, dns, alice, proven, time_machine):
+    for name in (NAME, SITE):
+        dns.publish(name, "A", "192.0.2.1")
+    look_again(shop, alice, time_machine)
     assert claim(alice).look_at == int(time_machine.moment) + DAY
 
 
