@@ -145,6 +145,20 @@ CREATE INDEX services_to_wipe ON services (applied_at) WHERE own_password_sealed
 CREATE INDEX services_failing ON services (failed_since) WHERE failed_since IS NOT NULL;
 CREATE INDEX services_asked ON services (certificate_asked_at) WHERE certificate_asked_at IS NOT NULL;
 
+-- uploads: the last file that each account's owner has sent for the site. An hour after it has ended
+-- the row is gone.
+CREATE TABLE uploads (
+  account_id TEXT   NOT NULL PRIMARY KEY REFERENCES accounts (id),
+  id         TEXT   NOT NULL UNIQUE,                     -- the name of its file in UPLOADS_DIR
+  total      BIGINT NOT NULL CHECK (total > 0),
+  compared   BIGINT NOT NULL DEFAULT 0,                  -- all of them: they may replace others
+  done       BIGINT NOT NULL DEFAULT 0,                  -- all before this one are online
+  sent_at    BIGINT NOT NULL,
+  ended_at   BIGINT,
+  outcome    TEXT,                                       -- NULL: under way
+  about      TEXT   NOT NULL DEFAULT '[]'                -- JSON: the files that it is about
+);
+
 -- domains: those that customers want to use as extra domains. Each is proven by a TXT record with
 -- the account's token, which is looked up again each day; an alias among the services then makes it
 -- work. For a domain that was lost again, added_at is when that was.

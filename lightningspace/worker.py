@@ -29,6 +29,7 @@ from lightningspace.rules import (
     sessions,
     status,
     upgrades,
+    uploads,
     usage,
 )
 from lightningspace.shop import Shop
@@ -155,6 +156,7 @@ class Worker:
         hostnames.forget_rested()
         outbox.forget_places()
         sessions.tidy()
+        uploads.tidy(self._shop)
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

@@ -3,8 +3,6 @@
 `make settings` writes docs/settings.md from these declarations.
 """
 
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,23 +30,8 @@ def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
     """The key in our own file, made at the first start."""
     path = instance / "secret-key"
     if not path.exists():
-        _make_secret(path)
+        settings.make_secret(path)
     return settings.in_file("SECRET_KEY_FILE", path, parsers.key)
-
-
-def _make_secret(path: Path) -> None:
-    # Written to a draft, then linked: two programs that start together end up with one whole key.
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 HOST_OF_THE_SHOP = Made(
@@ -60,6 +43,7 @@ OUR_SQLITE = Made(
     "`sqlite:///…/instance/shop.sqlite3`",
     lambda given, instance: f"sqlite:///{instance / 'shop.sqlite3'}",
 )
+OUR_UPLOADS = Made("`instance/uploads`", lambda given, instance: instance / "uploads")
 OUR_KEY = Made("made at the first start, in `instance/secret-key`", _secret_key)
 SENDER = Made("`hosting@` the host of `PUBLIC_URL`", _sender)
 
@@ -81,7 +65,10 @@ PRICES = Group(
 TIME = Group("Time", "What happens when paid time is over, and how much of it may be bought.")
 MAIL = Group("Mail and DNS", "How reminders are sent, and how customers' domains are checked.")
 TIPS = Group("Tips", "Tips that visitors pay towards a hosting. A tip jar is a page on its site.")
-UPLOADS = Group("Uploads", "The worker puts tip jars on sites over FTP.")
+UPLOADS = Group(
+    "Uploads",
+    "The worker puts on sites what customers send by the browser, and tip jars, over FTP.",
+)
 LIMITS = Group(
     "Limits",
     "How often something may be done. Write a limit as `20 per minute`; the units are `second`, "
@@ -370,6 +357,12 @@ class Config:
         "true",
     )
 
+    uploads_dir: Path = UPLOADS.setting(
+        parsers.directory,
+        "Where web and worker keep what customers send until it is on their sites: 2 GB at most.",
+        OUR_UPLOADS,
+    )
+
     proxy_hops: int = LIMITS.setting(
         whole(0, 10),
         "How many reverse proxies in a row stand in front of the shop and add to "
@@ -427,6 +420,11 @@ class Config:
         "Changes that all networks together may make to one hosting, or ask the API for without a "
         "valid credential.",
         "600 per minute",
+    )
+    uploads_limit: str = LIMITS.setting(
+        limit,
+        "Files of up to 64 MB that may be sent to one hosting, by one network or all together.",
+        "6 per minute",
     )
     names_limit: str = LIMITS.setting(
         limit,

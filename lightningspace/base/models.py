@@ -245,6 +245,21 @@ class Service(Table):
         return self.applied_revision == self.revision
 
 
+class Upload(Table):
+    account = ForeignKeyField(Account, column_name="account_id", primary_key=True)
+    id = TextField(unique=True)
+    total = BigIntegerField()
+    compared = BigIntegerField(default=0)
+    done = BigIntegerField(default=0)
+    sent_at = BigIntegerField()
+    ended_at = BigIntegerField(null=True)
+    outcome = TextField(null=True)
+    about = TextField(default="[]")
+
+    class Meta:
+        table_name = "uploads"
+
+
 class Domain(Table):
     account = ForeignKeyField(Account, column_name="account_id", backref="domains")
     name = TextField()
@@ -409,6 +424,6 @@ def set_fact(name: str, value: int | str) -> None:
 
 
 TABLES = (
-    *(Server, Account, Token, Session, Service, Domain, Notice, MailPlace),
+    *(Server, Account, Token, Session, Service, Upload, Domain, Notice, MailPlace),
     *(Order, Offer, RestingName, Cursor, Fact),
 )

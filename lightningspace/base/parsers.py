@@ -135,6 +135,12 @@ def document(value: str) -> str:
     return text
 
 
+def directory(value: str) -> Path:
+    if not value.startswith("/") or "\0" in value or Path(value).is_file():
+        raise ValueError("write the path of a directory, such as /var/lib/shop/uploads")
+    return Path(value)
+
+
 def panel_url(value: str) -> str:
     match = re.fullmatch(r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)(/\S*)?", value)
     if not match:

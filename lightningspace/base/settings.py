@@ -4,6 +4,8 @@ A setting is a field of a dataclass, made by `Group.setting` or `Group.secret`. 
 field's name in capitals.
 """
 
+import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -134,6 +136,22 @@ def in_file(name: str, path: Path, parse: Callable[[str], str]) -> str:
         # Only the reason, never what the file holds.
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{name} names a file that is not usable ({path}): {reason}") from error
+
+
+def make_secret(path: Path) -> None:
+    """Write a random secret to the file, unless it is there by now."""
+    # Written to a draft, then linked: two programs that start together end up with one whole key.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
 
 
 def _by_server(name: str, setting: Setting, values: Mapping[str, Any]) -> dict[int, Any]:

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from lightningspace.outside.deadline import TimeLimit, WatchedFTP, time_limit
@@ -160,6 +160,7 @@ class Session:
         self._ftp: _Connection | None = None
         self._directory: str | None = None
         self._hanging: set[str] = set()
+        self._made: set[str] = set()
 
     def open(self) -> None:
         # Latin-1 decodes any byte that the server may send.
@@ -201,7 +202,7 @@ class Session:
         None if that is impossible: it is no regular file, it is too long, it may not be read, or
         it is a FIFO that nobody writes to.
         """
-        size = self._size(name)
+        size = self._size(_plain(name))
         if name in self._hanging or size is None or size > READ_MAX:
             return None
         try:
@@ -214,11 +215,16 @@ class Session:
 
     def store(self, name: str, content: bytes) -> None:
         """Write a whole file, under a name that is not in use yet."""
+        self.store_parts(name, [content], len(content))
+
+    def store_parts(self, name: str, parts: Iterable[bytes], length: int) -> None:
+        """The same, of a file that does not come in one piece."""
         ftp = self._connection()
         conn = self._transfer(ftp, f"STOR {_plain(name)}")
         broken = None
         try:
-            conn.sendall(content)
+            for part in parts:
+                conn.sendall(part)
         except OSError as error:
             broken = error  # the server may have replied that its disk is full
         finally:
@@ -226,12 +232,38 @@ class Session:
         _reply(ftp.voidresp)
         if broken:
             raise broken
-        if self._size(name) != len(content):
+        if self._size(_plain(name)) != length:
             raise FtpError("the FTP server has kept a file in part only")
 
     def rename(self, name: str, new_name: str) -> None:
         """Rename a file; what had the new name is replaced, even if it is a symlink."""
         _reply(self._connection().rename, _plain(name), _plain(new_name))
+
+    def move(self, name: str, path: str) -> None:
+        """The same, to a path of the customer's below the directory."""
+        try:
+            _reply(self._connection().rename, _plain(name), _path(path))
+        except FtpError as error:
+            # pure-ftpd's answer where a directory has that name, or one of the path's is a file.
+            if isinstance(error, NoSpace) or not str(error).endswith(" 451"):
+                raise
+            raise FtpRefused(str(error)) from None
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file is at this path of the customer's."""
+        return self._size(_path(path)) is not None
+
+    def make_directories_of(self, path: str) -> None:
+        """Make sure of the directories of a path of the customer's, as far as that goes."""
+        parts = path.split("/")[:-1]
+        for length in range(1, len(parts) + 1):
+            directory = "/".join(parts[:length])
+            if directory not in self._made:
+                try:
+                    _reply(self._connection().mkd, _path(directory))
+                except FtpRefused:
+                    pass  # it is there, or else nothing can be put into it
+                self._made.add(directory)
 
     def delete(self, name: str) -> None:
         _reply(self._connection().delete, _plain(name))
@@ -285,10 +317,10 @@ class Session:
                 f"the FTP server answered {_code(error)} to our login{hint}"
             ) from None
 
-    def _size(self, name: str) -> int | None:
+    def _size(self, path: str) -> int | None:
         """The size of a regular file; None for anything else. Reading a FIFO would never end."""
         try:
-            return _reply(self._connection().size, _plain(name))
+            return _reply(self._connection().size, path)
         except FtpRefused:
             return None
 
@@ -374,6 +406,13 @@ def _plain(name: str) -> str:
     if not NAME.fullmatch(name) or ".." in name or name == ".":
         raise AssertionError("not a name of ours")
     return name
+
+
+def _path(path: str) -> str:
+    """A path that base.archive has let pass, as the bytes that the connection sends."""
+    if not path.isprintable() or path.startswith("/") or ".." in path.split("/"):
+        raise AssertionError("not a path below the directory")
+    return path.encode().decode("latin-1")
 
 
 def _reply(call: Callable, *args):

@@ -274,7 +274,7 @@ class _Round:
         elif row.kind == "client":
             self._note_success(row, self.records.make_client(row))
         elif row.kind == "tipjar":
-            self._note_tip_jar(row, upload.put(self.records, row))
+            self._note_tip_jar(row, upload.put(self.records, row, self.stopping))
         else:
             self._note_success(row, self.records.make(row))
 

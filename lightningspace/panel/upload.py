@@ -1,4 +1,5 @@
-"""What the shop does on a site over FTP: shut neighbours out of it, and put up the tip jar.
+"""What the shop does on a site over FTP: shut neighbours out of it, put up what its owner has sent
+by the browser, and the tip jar.
 
 For that it makes itself a short-lived FTP user at the panel. While FTP does not work yet, it tries
 only FTP and leaves the panel in peace.
@@ -11,6 +12,7 @@ from lightningspace.base import passwords
 from lightningspace.base.models import Account, Service, transaction
 from lightningspace.outside import ftp, ispconfig_records
 from lightningspace.outside.ftp import FtpError, Session
+from lightningspace.panel import site_files
 from lightningspace.panel.records import Records
 from lightningspace.rules import hostnames, services, tips
 from lightningspace.rules.services import this
@@ -22,15 +24,18 @@ TRIES = 8
 PAGES, PAGES_MODE = "web", 0o710
 
 
-def put(records: Records, row: Service) -> str | None:
+def put(records: Records, row: Service, stopping: Callable[[], bool]) -> str | None:
     """Do to the site what is to be done; a note for its owner if the tip jar cannot be there.
 
-    Nothing is done to a site that is off. Raises FtpError, and whatever Records raises.
+    Nothing is done to a site that is off. Raises FtpError, and whatever Records raises: Outdated
+    also when there is more to be put than one turn may take.
     """
     account, note = records.account, row.note
-    if services.is_on(account, row):
+    if not services.is_on(account, row):
+        site_files.give_up(records)
+    else:
         try:
-            note = _at_site(records, row)
+            note = _at_site(records, row, stopping)
         except ftp.FtpRefused:
             if row.tries < TRIES:
                 raise
@@ -74,7 +79,7 @@ def uploader_name(shop: Shop, account: Account) -> str:
     return f"{shop.config.panel_prefix}tip_{account.id}"
 
 
-def _at_site(records: Records, row: Service) -> str | None:
+def _at_site(records: Records, row: Service, stopping: Callable[[], bool]) -> str | None:
     shop, account = records.shop, records.account
     server_id, host = account.server_id, hostnames.host(shop, account)
     shop.ftp.check(server_id)
@@ -86,6 +91,7 @@ def _at_site(records: Records, row: Service) -> str | None:
         with shop.ftp.session(server_id, host, uploader.name, password) as session:
             _shut_neighbours_out(session)
             session.enter(PAGES)
+            site_files.put(session, records, row, stopping)
             return step(session)
 
     try:

@@ -30,6 +30,7 @@ from lightningspace.rules import (
     outbox,
     services,
     status,
+    uploads,
     wanted,
 )
 from lightningspace.rules.order_book import OrderKind
@@ -304,6 +305,7 @@ def forget(shop: Shop, account: Account) -> bool:
     Domain.delete().where(Domain.account == account.id).execute()
     Token.delete().where(Token.account == account.id).execute()
     Session.delete().where(Session.account == account.id).execute()
+    uploads.forget(shop, account.id)
     Offer.update(account=None).where(Offer.account == account.id).execute()
     outbox.withdraw(account.id, "confirm")
     # The outbox deletes the notices that it still has to send, such as that of the deletion.

@@ -17,8 +17,9 @@ from lightningspace.base.models import (
     Session,
     Table,
     Token,
+    Upload,
 )
-from lightningspace.rules import domains, ledger, order_book, payments, sessions
+from lightningspace.rules import domains, ledger, order_book, payments, sessions, uploads
 from lightningspace.rules.stored import ENTRY_OF, Entry
 from lightningspace.shop import Shop
 
@@ -98,6 +99,7 @@ def _lists(account: Account) -> list:
         (Session, (Session.begun_at.desc(), Session.id)),
         (Token, (Token.made_at.desc(), Token.id)),
         (Service, (Service.kind, Service.name)),
+        (Upload, (Upload.id,)),
         (Domain, (Domain.name,)),
         (Offer, (Offer.id,)),
         (Notice, (Notice.kind, Notice.about, Notice.channel)),
@@ -129,6 +131,10 @@ def _deleted_at(row: Table, end: int) -> int | None:
             return min(end, row.used_at + sessions.LASTS_SECONDS)
         case Service():
             return now() if row.gone else end
+        case Upload():
+            return min(
+                end, (row.ended_at or row.sent_at + uploads.LASTS_SECONDS) + uploads.SHOWN_SECONDS
+            )
         case Domain():
             return min(end, _forgotten_at(row) or end)
         case Order():

@@ -33,6 +33,7 @@ class Until(StrEnum):
     LOGGED_OUT = "logged out"
     REVOKED = "revoked"
     REMOVED = "removed"
+    UPLOAD_OVER = "upload over"
     UNPROVEN = "unproven"
     MAIL_SENT = "mail sent"
     A_DAY = "a day"
@@ -75,6 +76,7 @@ STORED = (
             "tokens": "account_id",
             "sessions": "account_id",
             "services": "account_id",
+            "uploads": "account_id",
             "domains": "account_id",
             "notices": "account_id",
         },
@@ -112,6 +114,13 @@ STORED = (
         "The server is set up from this.",
         Until.REMOVED,
         {"services": "kind name settings active gone note"},
+    ),
+    Entry(
+        Group.HOSTING,
+        "The last files that you sent for your site: how many, when, and how far they are online",
+        "To put them there, and to tell you. We keep the files themselves no longer than that.",
+        Until.UPLOAD_OVER,
+        {"uploads": "id total compared done sent_at ended_at outcome about"},
     ),
     Entry(
         Group.HOSTING,

@@ -41,7 +41,7 @@ NEW_FILE_MODE, NEW_DIRECTORY_MODE = 0o644, 0o755
 FRESH_SITE = {
     "standard_index.html": b"<html><body>Welcome to your website!</body></html>\n",
     "favicon.ico": b"",
-    "robots.txt": b"User-agent: *\nDisallow:\n",
+    "robots.txt": b"User-agent: *\n",
 }
 
 

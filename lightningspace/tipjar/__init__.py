@@ -156,7 +156,7 @@ def put(
     while True:
         found = _look(session, wanted)
         note = _note(found, put_back)
-        _tidy(session, found.names, keep=() if note else uploads.values())
+        tidy(session, found.names, keep=() if note else uploads.values())
         if note:
             return note
         missing = [name for name in FILES if name in found.to_be_written]
@@ -168,7 +168,7 @@ def put(
                 if name not in uploads:
                     uploads[name] = _upload(session, wanted[name], MODES[name])
         except NoSpace:
-            _tidy(session, session.names())
+            tidy(session, session.names())
             return FULL
     names = set(found.names)
     for name in FILES:
@@ -189,7 +189,7 @@ def take_away(session: Session) -> None:
         content = session.read(name)
         if content is not None and is_ours(content):
             session.delete(name)
-    _tidy(session, session.names())
+    tidy(session, session.names())
 
 
 # -- what is there -------------------------------------------------------------------
@@ -279,8 +279,8 @@ def _upload(session: Session, content: bytes, mode: int) -> str:
     return name
 
 
-def _tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -> None:
-    """Remove what interrupted uploads left."""
+def tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -> None:
+    """Remove what interrupted uploads left. `names`: all that are in the directory."""
     for name in sorted(set(names or ()) - set(keep)):
         if UPLOAD.fullmatch(name):
             try:

@@ -148,6 +148,8 @@ WRONG = {
         "a b",
     ),
     "FTP_TLS": ("", "true", "Always", "no"),
+    "UPLOADS_DIR": ("", "uploads", "/a\0b", sys.executable),
+    "UPLOADS_LIMIT": ("", "6", "many", "6 per week"),
     "FTP_VERIFY_TLS": ("", "yes", "True", "0", "/no/such/file", __file__),
 }
 

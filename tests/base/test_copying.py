@@ -27,6 +27,7 @@ from lightningspace.base.models import (
     Service,
     Session,
     Token,
+    Upload,
 )
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
@@ -75,6 +76,7 @@ def full(app):
         Service.create(
             account=account, kind="site", name=name, error=text, permanent=number % 2 == 0
         )
+        Upload.create(account=account, id=name, total=LARGEST, sent_at=-number, about=text)
         Domain.create(account=account, name=name, added_at=-number, look_at=LARGEST, problem=text)
         Notice.create(
             account_id=name,

@@ -14,11 +14,12 @@ from lightningspace.base.models import (
     Service,
     Session,
     Token,
+    Upload,
 )
 from lightningspace.base.prices import DAY
 from lightningspace.outside import l402
 from lightningspace.pages.known import FILE_ROWS, PAGE_ROWS
-from lightningspace.rules import domains, ledger, orders, sessions, stored, tokens
+from lightningspace.rules import domains, ledger, orders, sessions, stored, tokens, uploads
 from tests.conftest import enter, open_account, work
 
 EVIL = "<script>alert(1)</script> \\ \" ' é"
@@ -39,6 +40,7 @@ def rich(this_shop, alice, wallet, worker) -> Account:
     """With one of each."""
     tokens.hand_out(this_shop, alice.id, "for my phone", l402.WHOLE)
     Domain.create(account=alice, name="bella.example", added_at=now(), look_at=now())
+    Upload.create(id="upload", account=alice, total=3, sent_at=now())
     Offer.create(id="offer", account=alice, bolt12="lno1", is_active=True, is_due=False)
     tip = orders.top_up(this_shop, alice.id, orders.Tip(5000, "page", EVIL), None, "a form")
     wallet.pay(tip.bolt11)
@@ -72,7 +74,7 @@ def test_the_page_shows_every_row(browser, rich):
 def test_the_file_has_every_row_of_the_account_and_no_other(browser, rich, this_shop):
     open_account(this_shop, "bobby")
     told = file_of(browser)
-    for table in (Session, Token, Service, Domain, Offer, Order, Notice):
+    for table in (Session, Token, Service, Upload, Domain, Offer, Order, Notice):
         its_own = table.select().where(table.account_id == rich.id).count()
         assert len(rows_of(told, table._meta.table_name)) == its_own > 0
     assert "bobby" not in json.dumps(told)
@@ -87,6 +89,7 @@ def test_each_row_has_the_day_on_which_it_goes(browser, rich, this_shop):
         "accounts": [end],
         "sessions": [now() + sessions.LASTS_SECONDS],
         "tokens": [end],
+        "uploads": [now() + uploads.LASTS_SECONDS + uploads.SHOWN_SECONDS],
         "domains": [now() + domains.CLAIM_SECONDS],
         "notices": [end],
         "offers": [None],

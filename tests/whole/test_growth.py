@@ -15,6 +15,7 @@ from lightningspace.base.models import (
     Service,
     Session,
     Token,
+    Upload,
 )
 from lightningspace.base.prices import EXTRAS_MAX
 from lightningspace.outside import l402
@@ -37,7 +38,7 @@ CPU_SECONDS = 0.1
 # A machine that does something else meanwhile makes one of them slow, and not all.
 TRIES = 5
 # How many rows an account has at least; of the others it can have no more.
-ROWS = {Order: MANY, Notice: MANY, Token: tokens.TOKENS_MAX, Offer: 1}
+ROWS = {Order: MANY, Notice: MANY, Token: tokens.TOKENS_MAX, Offer: 1, Upload: 1}
 ROWS |= {Domain: EXTRAS_MAX, Service: 3 * EXTRAS_MAX, Session: sessions.SESSIONS_MAX}
 
 
@@ -74,6 +75,7 @@ def crowded(this_shop, alice, mails) -> Account:
         begun = Session(account=alice, begun_at=moment, used_at=moment, proved_at=1)
         insert(begun, sessions.SESSIONS_MAX, id="'session' || n")
         Offer.create(id="offer", account=alice, bolt12="lno1", is_active=True, is_due=False)
+        Upload.create(id="upload", account=alice, total=5000, sent_at=moment)
         insert(Domain(account=alice, name="", added_at=1, look_at=moment), domains, name=name)
         live = Service(account=alice, kind="", name="", applied_revision=1, applied_at=1)
         for kind in ("alias", "mail_domain"):
@@ -123,8 +125,8 @@ VALUES = {
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
     # The last parts of the mails, the orders, and the tips.
-    "known.known_rows": ["", "?after=6-99900", "?after=7-99900", "?after=11-33000"],
-    "known.known_file": ["", "?after=6-99500", "?after=7-99500", "?after=11-33000"],
+    "known.known_rows": ["", "?after=7-99900", "?after=8-99900", "?after=12-33000"],
+    "known.known_file": ["", "?after=7-99500", "?after=8-99500", "?after=12-33000"],
     "money.payments": ["", "?before=tip90000"],
     "tips.tips": ["", "?before=tip90000"],
     "api_payments.orders": ["", "?before=extension90000"],

@@ -43,8 +43,8 @@ def statements(caplog):
         with caplog.at_level(logging.DEBUG, "peewee"):
             step(*arguments)
         ran = [record.msg for record in caplog.records if record.name == "peewee"]
-        # Of servers and facts there are few.
-        asks = re.compile('SELECT (?!.*FROM "(?:servers|facts)")|UPDATE|DELETE')
+        # Of servers, facts and uploads there are few.
+        asks = re.compile('SELECT (?!.*FROM "(?:servers|facts|uploads)")|UPDATE|DELETE')
         return [(sql, params) for sql, params in ran if asks.match(sql)]
 
     return statements
