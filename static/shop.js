@@ -74,3 +74,28 @@ document.addEventListener("htmx:error", () => tellOfConnection(true));
 document.addEventListener("htmx:after:swap", ({ detail }) => {
   tellOfConnection(detail.ctx.response.status >= 400);  // which swaps nothing
 });
+
+// A file that is dropped on its form is chosen and sent; one that is too large is not sent at all.
+const dropped = (event) => event.target.closest?.("form.drop");
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    const form = dropped(event);
+    if (!form) return;
+    event.preventDefault();
+    form.classList.toggle("over", name === "dragover");
+    if (name !== "drop" || event.dataTransfer.files.length !== 1) return;
+    form.elements.file.files = event.dataTransfer.files;
+    form.elements.file.dispatchEvent(new Event("change", { bubbles: true }));
+    form.requestSubmit();
+  });
+}
+document.addEventListener("change", (event) => {
+  const form = dropped(event);
+  if (!form || event.target.type !== "file") return;
+  const isTooLarge = event.target.files[0]?.size > form.dataset.bytes;
+  event.target.setCustomValidity(isTooLarge ? form.dataset.tooLarge : "");
+});
+document.addEventListener("submit", (event) => {
+  const told = dropped(event)?.querySelector(".sending");
+  if (told) told.textContent = told.dataset.text;
+});

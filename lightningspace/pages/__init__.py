@@ -15,7 +15,8 @@ from lightningspace.pages import (
     settings,
     tip,
     tips,
+    uploads,
 )
 
 PARTS = (orders, login, tip, reminders, control, account, settings, mail, domains, tips, money)
-PARTS += (access, known, about)
+PARTS += (access, known, uploads, about)

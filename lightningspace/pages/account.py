@@ -6,7 +6,7 @@ from flask import redirect, request, session, url_for
 
 from lightningspace.base.clock import DAY, HOUR, now
 from lightningspace.base.models import Account, Domain, Order, Service
-from lightningspace.pages import control
+from lightningspace.pages import control, uploads
 from lightningspace.rules import (
     accounts,
     hostnames,
@@ -81,6 +81,7 @@ def overview():
         paid_seconds=ledger.paid_seconds(account),
         space=_space(account),
         last_tip=next(iter(tips.received(account.id, 1)), None),
+        **uploads.shown(),
     )
 
 

@@ -37,6 +37,7 @@ GROUPS = {
     "Overview": {"overview": ("account.overview", "Overview")},
     "Web": {
         "settings": ("settings.settings", "Settings"),
+        "upload": ("uploads.upload", "Upload"),
         "htaccess": ("settings.htaccess", ".htaccess"),
     },
     "Mail": {"mail": ("mail.mail", "Mail")},

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import g, request
 from flask_wtf import FlaskForm
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from wtforms import (
     BooleanField,
     Field,
@@ -773,6 +773,20 @@ class RedirectForm(Form):
             ) from None
         if urlsplit(field.data).hostname.removeprefix("www.") in self._redirected:
             raise ValidationError("This would send visitors in a circle.")
+
+
+class UploadForm(Form):
+    """`sent`: the file that came with it."""
+
+    sent: FileStorage | None = None
+
+    file = FileField("A ZIP of your site, or a page", render_kw={"accept": ".zip,.html,.htm"})
+    replaces = BooleanField("Replace files of the same name")
+
+    def validate_file(self, field):
+        self.sent = request.files.get(field.name)
+        if not self.sent:
+            raise ValidationError("Choose a ZIP file or a page that is on your device.")
 
 
 class EmailForm(Form):

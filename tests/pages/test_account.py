@@ -14,6 +14,7 @@ from lightningspace.pages import control
 from lightningspace.panel import reconcile
 from lightningspace.rules import accounts, invoices, order_book, orders, progress, services, wanted
 from tests.conftest import (
+    ROOT,
     csrf_token,
     enter,
     let_the_server_follow,
@@ -25,7 +26,8 @@ from tests.conftest import (
 
 GOOD = "battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq"
-no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 per minute")
+MUCH = "10000 per minute"
+no_limits = with_settings(LOGINS_LIMIT=MUCH, ORDERS_LIMIT=MUCH, UPLOADS_LIMIT=MUCH)
 
 
 @pytest.fixture
@@ -97,6 +99,7 @@ OF_SERVICES = {
     "change_jar": {"title": "Thanks", "text": "", "amounts": "1 2 3", "mode": "site"},
     "put_jar": {},
     "remove_jar": {},
+    "send": {"file": (str(ROOT / "static" / "bolt.svg"), "index.html")},
 }
 # Of money, the login and who gets in; the panel has nothing to do with them. A hosting may be
 # closed at any time, and what fails tried again.
@@ -104,7 +107,7 @@ NOT_OF_SERVICES = set(
     """
     order_extension order_top_up order_size renew_receipt let_wallet_recover hand_out_token
     revoke_token switch_tips hide_tip retry noted email remove_email change_password end_sessions
-    end_session close_for_good check_domain prove_by_password prove_by_receipt
+    end_session close_for_good check_domain prove_by_password prove_by_receipt replace
     """.split()
 )
 

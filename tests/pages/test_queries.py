@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from flask import url_for
 
-from lightningspace.base.models import Domain, Order, Service
+from lightningspace.base.models import Domain, Order, Service, Upload
 from lightningspace.pages.control import PAGES
 from tests.conftest import enter, place_order
 
@@ -15,6 +15,8 @@ FRAGMENTS = (
     "/account/access/card",
     "/account/known/file",
     "/account/status",
+    "/account/upload",
+    "/account/upload/status",
     "/account/tips/jar",
     "/account/mail/addresses",
     f"/account/mail/{ADDRESS}",
@@ -30,6 +32,7 @@ def owner(client, alice):
     Domain.create(account=alice, name=DOMAIN, added_at=0, look_at=0, verified_at=0)
     for kind, name in (("alias", DOMAIN), ("tipjar", "alice.shop.test")):
         Service.create(account=alice, kind=kind, name=name)
+    Upload.create(account=alice, id="upload", total=1, sent_at=0)
     return enter(client, alice)
 
 
