@@ -4,6 +4,8 @@ The shop is led from state to state as customers, wallets, servers and time woul
 take long is written as a fact. Pages are chosen by address and state, never by their words.
 """
 
+import io
+import json
 import re
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server, Service
+from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server, Service, Upload
 from lightningspace.base.prices import DAY, Size
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
@@ -28,6 +30,7 @@ from lightningspace.rules import (
     reminders,
     status,
     tokens,
+    uploads,
     wanted,
 )
 from lightningspace.rules.order_book import Door
@@ -274,6 +277,7 @@ class Tour:
             self.see("at first", f"/account/{page}", carol)
         for page in ("password", "payments", "data", "close", "prove"):
             self.see("", f"/account/{page}", carol)
+        self._an_upload(carol, account)
 
         wanted.add(self.shop, account.id, "forward", f"all@{site}", destination="me@example.org")
         wanted.add(self.shop, account.id, "mailbox", f"eve@{site}")
@@ -327,6 +331,19 @@ class Tour:
         self.press(carol, "/account/prove", password=PASSWORD)
         for path in ("", "/receipt", f"/tokens/{token.id}"):
             self.see("proven", f"/account/access{path}", carol)
+
+    def _an_upload(self, carol: FlaskClient, account: Account) -> None:
+        page = "/account/upload"
+        self.see("at first", page, carol)
+        self.send("wrong file", carol, page, file=(io.BytesIO(b"?"), "photo.jpg"))
+        self.send("sent", carol, page, file=(io.BytesIO(b"<h1>Carol</h1>"), "index.html"))
+        self.facts(Upload, Upload.account == account.id, total=214, compared=214, done=87)
+        self.see("half way", page, carol)
+        ended = {"ended_at": clock.now(), "about": json.dumps(["index.html", "img/me.jpg"])}
+        for outcome in uploads.Outcome:
+            self.facts(Upload, Upload.account == account.id, outcome=outcome, **ended)
+            self.see(outcome, page, carol)
+        Upload.delete().execute()
 
     def _how_a_hosting_may_stand(self) -> None:
         account = self.hosting("dave", credit_msat=500_000, email_waits="dave@example.org")

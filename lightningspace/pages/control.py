@@ -148,7 +148,7 @@ def page(template: str, status: int = 200, **context):
         template,
         account=this_account(),
         site=hostnames.site_name(this_shop(), this_account().username),
-        site_url=_site_url(),
+        site_url=site_url(),
         groups=GROUPS,
         here=here,
         banners=calendar.banners(this_shop(), this_account()),
@@ -158,7 +158,8 @@ def page(template: str, status: int = 200, **context):
     ), status
 
 
-def _site_url() -> str:
+def site_url() -> str:
+    """The address of the account's site, by https where that works."""
     site = next((row for row in this_progress().rows if row.kind == "site"), None)
     return certificates.url(this_shop(), this_account(), site)
 

@@ -88,7 +88,13 @@ def replace():
 @blueprint.get("/upload/status")
 def state():
     site = hostnames.site_name(this_shop(), control.this_account().username)
-    return render_template("account/_upload_state.html", site=site, button=Button(), **_state())
+    return render_template(
+        "account/_upload_state.html",
+        site=site,
+        site_url=control.site_url(),
+        button=Button(),
+        **_state(),
+    )
 
 
 def _page(status: int = 200, form: UploadForm | None = None):

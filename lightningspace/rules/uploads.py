@@ -60,7 +60,7 @@ class NoRoom(Refusal):
     """The shop keeps as much as it can."""
 
     status, code, field = 503, "busy", "file"
-    text = "Too much is being sent just now. Please try again in a few minutes."
+    text = "Too much is being sent right now. Please try again in a few minutes."
 
 
 class Gone(Refusal):

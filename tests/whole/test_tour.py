@@ -13,7 +13,14 @@ from tests.tour import ERRORS, shown_shop
 FOLDER = os.environ.get("SCREENSHOTS")
 # What answers with no page of its own: fragments, files, and what only leads on.
 NO_PAGES = {
-    *("orders.price", "orders.name", "orders.order_status", "control.status", "tips.jar_state"),
+    *(
+        "orders.price",
+        "orders.name",
+        "orders.order_status",
+        "control.status",
+        "tips.jar_state",
+        "uploads.state",
+    ),
     *("money.extend_price", "money.top_up_price", "money.size_price"),
     *("mail.mail_addresses", "mail.address_status", "domains.domain_status"),
     *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
