@@ -111,6 +111,26 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_of_account ON sessions (account_id);
 CREATE INDEX sessions_used ON sessions (used_at);
 
+-- wallets: those that log in to an account, by the key that each has for this shop alone (LNURL-auth).
+CREATE TABLE wallets (
+  account_id TEXT   NOT NULL REFERENCES accounts (id),
+  wallet_key TEXT   NOT NULL,                            -- compressed, in hex
+  linked_at  BIGINT NOT NULL,
+  used_at    BIGINT,                                     -- its last login
+  PRIMARY KEY (account_id, wallet_key)
+);
+CREATE INDEX wallets_of_key ON wallets (wallet_key);
+
+-- wallet_signatures: what a wallet has signed, once each. It is kept for a day, so that nobody can show
+-- it again.
+CREATE TABLE wallet_signatures (
+  k1         TEXT    NOT NULL PRIMARY KEY,               -- what it was given to sign
+  wallet_key TEXT    NOT NULL,
+  until      BIGINT  NOT NULL,                           -- when it could be signed at the latest
+  is_used    BOOLEAN NOT NULL DEFAULT FALSE              -- it has logged in, or is linked
+);
+CREATE INDEX wallet_signatures_over ON wallet_signatures (until);
+
 -- services: what an account should have at the panel (name, settings, active, gone, revision), and
 -- what was applied. A row that is gone is deleted once the panel has nothing of it.
 CREATE TABLE services (

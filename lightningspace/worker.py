@@ -31,6 +31,7 @@ from lightningspace.rules import (
     upgrades,
     uploads,
     usage,
+    wallets,
 )
 from lightningspace.shop import Shop
 
@@ -157,6 +158,7 @@ class Worker:
         outbox.forget_places()
         sessions.tidy()
         uploads.tidy(self._shop)
+        wallets.tidy()
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

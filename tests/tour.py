@@ -13,7 +13,18 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server, Service, Upload
+from lightningspace.base.models import (
+    Account,
+    Domain,
+    Fact,
+    Notice,
+    Order,
+    Server,
+    Service,
+    Upload,
+    Wallet,
+    WalletSignature,
+)
 from lightningspace.base.prices import DAY, Size
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
@@ -446,6 +457,7 @@ class Tour:
         self.clock.forward(recovery.WAIT_SECONDS)
         self.send("recovered", self.visitor(), "/login", "/login/recover", **shown)
 
+        self._a_linked_wallet(account)
         reminders.request_change(self.shop, account.id, "bob@example.org")
         mail = Notice.get((Notice.account_id == account.id) & (Notice.kind == "confirm"))
         confirm = re.search(r"/reminders/confirm/\S+", mail.body)[0]
@@ -456,6 +468,23 @@ class Tour:
         self.see("end", stop)
         self._keep("ended", self.visitor().post(stop, headers=BROWSER), stop)
         self.see("unknown link", "/reminders/confirm/x")
+
+    def _a_linked_wallet(self, account: Account) -> None:
+        owner, visitor = self.owner(self.change(account)), self.visitor()
+        until = clock.now() + DAY
+        self.see("logged in", "/login", owner)
+        self.send("to be signed", owner, "/account/access", "/account/access/wallets")
+        with owner.session_transaction() as session:
+            WalletSignature.create(k1=session["link_k1"], wallet_key="02", until=until)
+        self.see("signed", "/account/access/wallets/new", owner)
+        for linked in (account, Account.get(username="erin")):
+            Wallet.create(account=linked, wallet_key="02", linked_at=clock.now())
+        self.see("with a wallet", "/account/access", owner)
+        self.see("over", "/login/wallet")
+        self.send("to be signed", visitor, "/login", "/login/wallet")
+        with visitor.session_transaction() as session:
+            WalletSignature.create(k1=session["login_k1"], wallet_key="02", until=until)
+        self.see("of several hostings", "/login/wallet", visitor)
 
     def _what_goes_wrong(self) -> None:
         self.see("404", "/nowhere", page=ERRORS)

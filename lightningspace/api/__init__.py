@@ -5,6 +5,7 @@ from lightningspace.api import (
     domains,
     hosting,
     lnurl,
+    lnurl_auth,
     mail,
     payments,
     selling,
@@ -13,4 +14,4 @@ from lightningspace.api import (
 )
 
 # The OpenAPI document lists paths in this order.
-PARTS = (selling, hosting, mail, domains, payments, tips, tip, discovery, lnurl)
+PARTS = (selling, hosting, mail, domains, payments, tips, tip, discovery, lnurl, lnurl_auth)

@@ -13,7 +13,7 @@ from lightningspace.rules import wanted
 from lightningspace.visitors import authorization
 
 # The paths for programs. Cookies are ignored there, so pages of any site may call them.
-PATHS = ("/api/", f"{lnurl.PATH}/", "/.well-known/l402.json", "/llms.txt")
+PATHS = ("/api/", f"{lnurl.PATH}/", lnurl.AUTH_PATH, "/.well-known/l402.json", "/llms.txt")
 PROBLEM = "application/problem+json"
 
 CORS = {
@@ -122,7 +122,8 @@ def finish(response: Response) -> Response:
     response.vary.update(("Accept", "Authorization"))
     is_json = response.mimetype in ("application/json", PROBLEM)
     # Wallets read only JSON, whatever they say in Accept.
-    if is_json and not request.path.startswith(lnurl.PATH) and _is_for_a_browser():
+    is_for_wallets = request.path.startswith((lnurl.PATH, lnurl.AUTH_PATH))
+    if is_json and not is_for_wallets and _is_for_a_browser():
         _as_page(response)
     return response
 

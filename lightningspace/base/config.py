@@ -90,7 +90,7 @@ class Config:
     public_url: str = THE_SHOP.setting(
         parsers.public_url,
         "The shop's own address, such as `https://shop.example`. `http://` is accepted only for "
-        "this machine and `.onion`.",
+        "this machine and `.onion`. Linked wallets know the shop by its host.",
     )
     base_domain: str = THE_SHOP.setting(
         parsers.host, "The domain of the sites: a customer gets `<name>.<BASE_DOMAIN>`."

@@ -213,6 +213,27 @@ class Session(Table):
         table_name = "sessions"
 
 
+class Wallet(Table):
+    account = ForeignKeyField(Account, column_name="account_id", backref="wallets")
+    wallet_key = TextField()
+    linked_at = BigIntegerField()
+    used_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "wallets"
+        primary_key = CompositeKey("account", "wallet_key")
+
+
+class WalletSignature(Table):
+    k1 = TextField(primary_key=True)
+    wallet_key = TextField()
+    until = BigIntegerField()
+    is_used = BooleanField(default=False)
+
+    class Meta:
+        table_name = "wallet_signatures"
+
+
 class Service(Table):
     account = ForeignKeyField(Account, column_name="account_id", backref="services")
     kind = TextField()
@@ -424,6 +445,7 @@ def set_fact(name: str, value: int | str) -> None:
 
 
 TABLES = (
-    *(Server, Account, Token, Session, Service, Upload, Domain, Notice, MailPlace),
+    *(Server, Account, Token, Session, Wallet, WalletSignature),
+    *(Service, Upload, Domain, Notice, MailPlace),
     *(Order, Offer, RestingName, Cursor, Fact),
 )

@@ -1,16 +1,23 @@
-"""LNURL: URLs as bech32 for wallets to scan (LUD-01), and Lightning Addresses (LUD-16).
+"""LNURL: URLs as bech32 for wallets to scan (LUD-01), Lightning Addresses (LUD-16), and logins that
+a wallet signs (LUD-04).
 
 Nothing is fetched here.
 """
 
 import re
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
 from pyln.proto.bech32 import bech32_encode, convertbits
 
 from lightningspace.base import names
 
 # Where a wallet asks about a name (LUD-16).
 PATH = "/.well-known/lnurlp"
+# Where it sends what it has signed. Its key is made for the host: elsewhere it has another.
+AUTH_PATH = "/lnurl-auth"
 USER = re.compile(r"[a-z0-9._+-]{1,64}")
 # What is copied along with an address: the scheme of a link, the sign of a BIP 353 name or profile.
 SCHEME = re.compile("^(lightning|lnurlp?|bitcoin):/*", re.IGNORECASE)
@@ -42,3 +49,18 @@ def url_of_address(address: str) -> str:
     user, _, host = address.partition("@")
     scheme = "http" if host.endswith(".onion") else "https"
     return f"{scheme}://{host}{PATH}/{user}"
+
+
+def auth_url(public_url: str, k1: str, action: str) -> str:
+    """What a wallet is given to sign `k1`; it shows the host and the action: "login" or "link"."""
+    return f"{public_url}{AUTH_PATH}?tag=login&k1={k1}&action={action}"
+
+
+def is_signed(k1: bytes, signature: bytes, key: bytes) -> bool:
+    """Whether this key has signed `k1`, which is taken for a hash as it is. Never raises."""
+    try:
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
+        public.verify(signature, k1, ec.ECDSA(Prehashed(SHA256())))
+    except (ValueError, InvalidSignature):
+        return False
+    return True

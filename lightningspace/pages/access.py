@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from functools import partial, wraps
 
-from flask import Response, flash, redirect, request, url_for
+from flask import Response, current_app, flash, redirect, request, session, url_for
 from flask_login import current_user
 from werkzeug.exceptions import NotFound
 
@@ -15,7 +15,16 @@ from lightningspace.outside import l402
 from lightningspace.outside.node import NodeError
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import hostnames, recovery, services, sessions, tips, tokens, wanted
+from lightningspace.rules import (
+    hostnames,
+    recovery,
+    services,
+    sessions,
+    tips,
+    tokens,
+    wallets,
+    wanted,
+)
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -66,6 +75,8 @@ def _access_page(status: int = 200, form: TokenForm | None = None, found: dict |
         words=CAPABILITIES_IN_WORDS,
         sessions=sessions.of_account(this_account().id),
         own=current_user.session,
+        wallets=wallets.of(this_account().id),
+        wallets_max=wallets.WALLETS_MAX,
         noted_seconds=sessions.NOTED_SECONDS,
         lasts_days=sessions.LASTS_SECONDS // DAY,
         has_proved=logins.has_proved(),
@@ -268,6 +279,73 @@ def let_wallet_recover():
         "Your wallet’s history may log in." if may else "Your wallet’s history opens nothing now."
     )
     return redirect(url_for("access.access"), 303)
+
+
+# -- wallets that log in ---------------------------------------------------------------
+
+
+@blueprint.post("/access/wallets")
+@proof_first(then="access.access")
+def ask_wallet():
+    session["link_k1"] = wallets.new_k1(this_shop(), wallets.LINK)
+    return redirect(url_for("access.new_wallet"), 303)
+
+
+@blueprint.get("/access/wallets/new")
+@proof_first()
+def new_wallet():
+    """Show what a wallet is to sign, and, once one has, ask whether it was the owner's."""
+    return _new_wallet_page()
+
+
+@blueprint.get("/access/wallets/new/status")
+def new_wallet_status():
+    if _wallet_code():
+        return Response(status=204)
+    return Response(headers={"HX-Redirect": url_for("access.new_wallet")})
+
+
+@blueprint.post("/access/wallets/new")
+@proof_first(then="access.access")
+def link_wallet():
+    k1 = request.form.get("k1", "")
+    if k1 != session.get("link_k1"):  # of another tab
+        return redirect(url_for("access.new_wallet"), 303)
+    try:
+        wallets.link(this_shop(), this_account().id, k1, logins.check_still)
+    except wallets.SignatureOver:
+        return redirect(url_for("access.new_wallet"), 303)
+    except wallets.TooManyWallets as refused:
+        return _new_wallet_page(refused.status, problem=refused.text)
+    del session["link_k1"]
+    logins.note_entry(this_account())
+    flash("Your wallet logs in from now on.")
+    return redirect(url_for("access.access", _anchor="wallets"), 303)
+
+
+@blueprint.post("/access/wallets/unlink")
+def unlink_wallet():
+    if not wallets.unlink(this_account().id, request.form.get("key", "")):
+        raise NotFound
+    flash("That wallet logs in no more. Browsers that it has logged in to stay logged in.")
+    return redirect(url_for("access.access", _anchor="wallets"), 303)
+
+
+def _new_wallet_page(status: int = 200, **context):
+    k1 = session.get("link_k1")
+    return page(
+        "account/link_wallet.html",
+        status,
+        here="access",
+        code=_wallet_code(),
+        signed=k1 if wallets.signer(k1) else None,
+        sandbox_signs="sandbox" in current_app.blueprints,
+        **context,
+    )
+
+
+def _wallet_code() -> wallets.Code | None:
+    return wallets.code(this_shop(), wallets.LINK, session.get("link_k1"))
 
 
 # -- tokens ----------------------------------------------------------------------------

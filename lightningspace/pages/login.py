@@ -1,14 +1,26 @@
-"""Logging in: by name and password, by receipt, or by the history of the wallet that paid."""
+"""Logging in: by name and password, by receipt, by a linked wallet, or by the history of the wallet
+that paid.
+"""
 
 import re
 
-from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask_login import current_user
 from werkzeug.exceptions import BadRequest
 
+from lightningspace.base.models import Account
 from lightningspace.outside import l402
 from lightningspace.pages import control
-from lightningspace.rules import hostnames, recovery, sessions, tokens
+from lightningspace.rules import hostnames, recovery, sessions, tokens, wallets
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.authorization import Credential
@@ -16,7 +28,8 @@ from lightningspace.visitors.forms import Button, LoginForm, ReceiptForm, Recove
 
 blueprint = Blueprint("login", __name__)
 
-ORDER_PATH = re.compile("/orders/[0-9a-f]{32}")
+# Where a first form leads, beside the control center.
+OWN_PATH = re.compile("/orders/[0-9a-f]{32}|/login/wallet(?:[?]then=[a-z]{1,20})?")
 FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
 
 
@@ -78,7 +91,7 @@ def cookie():
     if not session:
         raise BadRequest("This browser keeps no cookie.")
     then = request.args.get("then", "")
-    is_ours = ORDER_PATH.fullmatch(then) or then in map(control.path_of, control.PAGES)
+    is_ours = OWN_PATH.fullmatch(then) or then in map(control.path_of, control.PAGES)
     return redirect(then if is_ours else url_for("orders.index"), 303)
 
 
@@ -130,6 +143,70 @@ def _had_a_hosting(credential: Credential) -> bool:
     if proof:
         browsers.keep_proof(proof)
     return proof is not None
+
+
+# -- by a linked wallet ----------------------------------------------------------------
+
+
+@blueprint.post("/login/wallet")
+def ask_wallet():
+    """Give this browser something to be signed: what logs in is tied to it before it is shown."""
+    session["login_k1"] = wallets.new_k1(this_shop(), wallets.LOGIN)
+    session.permanent = True
+    return redirect(browsers.onwards(url_for("login.wallet", then=_then())), 303)
+
+
+@blueprint.get("/login/wallet")
+def wallet():
+    """Show it; once a wallet has signed, log in, or ask to which of its hostings."""
+    linked = _signed_for()
+    if len(linked) == 1:
+        return _enter_by_wallet(linked[0])
+    code = _code()
+    if not linked and not code and current_user.is_authenticated:  # in another tab
+        return _onwards()
+    return render_template(
+        "login_by_wallet.html",
+        code=code,
+        sites={each.username: hostnames.site_name(this_shop(), each.username) for each in linked},
+        then=_then(),
+        button=Button(),
+        sandbox_signs="sandbox" in current_app.blueprints,
+    )
+
+
+@blueprint.get("/login/wallet/status")
+def wallet_status():
+    """What the page asks for while it waits."""
+    if _code():
+        return Response(status=204)
+    return Response(headers={"HX-Redirect": url_for("login.wallet", then=_then())})
+
+
+@blueprint.post("/login/wallet/choose")
+def choose_hosting():
+    chosen = request.form.get("username")
+    for account in _signed_for():
+        if account.username == chosen:
+            return _enter_by_wallet(account)
+    return redirect(url_for("login.wallet", then=_then()), 303)
+
+
+def _signed_for() -> list[Account]:
+    """The hostings of the wallet that has signed what this browser shows."""
+    key = wallets.signer(session.get("login_k1"))
+    return wallets.hostings(key) if key else []
+
+
+def _enter_by_wallet(account: Account):
+    # No proof: a page of a stranger may have shown what was signed, and wallets cannot tell.
+    k1 = session["login_k1"]
+    logins.log_in(account, proved_at=sessions.NEVER, may=lambda: wallets.enter(k1, account.id))
+    return _onwards()
+
+
+def _code() -> wallets.Code | None:
+    return wallets.code(this_shop(), wallets.LOGIN, session.get("login_k1"))
 
 
 # -- by the wallet's history ----------------------------------------------------------

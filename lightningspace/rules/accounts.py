@@ -16,6 +16,7 @@ from lightningspace.base.models import (
     Service,
     Session,
     Token,
+    Wallet,
     lock_account,
     transaction,
 )
@@ -306,6 +307,7 @@ def forget(shop: Shop, account: Account) -> bool:
     Token.delete().where(Token.account == account.id).execute()
     Session.delete().where(Session.account == account.id).execute()
     uploads.forget(shop, account.id)
+    Wallet.delete().where(Wallet.account == account.id).execute()
     Offer.update(account=None).where(Offer.account == account.id).execute()
     outbox.withdraw(account.id, "confirm")
     # The outbox deletes the notices that it still has to send, such as that of the deletion.

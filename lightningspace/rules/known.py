@@ -18,6 +18,7 @@ from lightningspace.base.models import (
     Table,
     Token,
     Upload,
+    Wallet,
 )
 from lightningspace.rules import domains, ledger, order_book, payments, sessions, uploads
 from lightningspace.rules.stored import ENTRY_OF, Entry
@@ -103,6 +104,7 @@ def _lists(account: Account) -> list:
         (Domain, (Domain.name,)),
         (Offer, (Offer.id,)),
         (Notice, (Notice.kind, Notice.about, Notice.channel)),
+        (Wallet, (Wallet.wallet_key,)),
     ]
     return [
         Account.select().where(Account.id == account.id),

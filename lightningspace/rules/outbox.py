@@ -39,8 +39,8 @@ OF_THE_END = ("ending", "suspended", "deletion")
 # may cause fewer of these: strangers can cause any number, for each tip of a sat moves its end by
 # minutes.
 PER_DAY = 20
-KEPT_PER_DAY = {"confirm": 1, "recovery": 5, "suspended": 5, "deletion": 5}
-OF_ONE_ACCOUNT = {"confirm": 5, "recovery": 2, "suspended": 2, "deletion": 2}
+KEPT_PER_DAY = {"confirm": 1, "recovery": 5, "wallet": 5, "suspended": 5, "deletion": 5}
+OF_ONE_ACCOUNT = {"confirm": 5, "recovery": 2, "wallet": 2, "suspended": 2, "deletion": 2}
 
 AT_ONCE = 1000
 # How long a sender may take to report back: much longer than a mail can take.

@@ -21,6 +21,8 @@ NOTED_SECONDS = 60 * 60
 # How long after password or receipt was given a session may see and change what amounts to the
 # whole hosting.
 PROVED_SECONDS = 10 * 60
+# As its time: it was not given at all.
+NEVER = 0
 # Per account; beyond that the one goes that was unused for the longest time.
 SESSIONS_MAX = 50
 

@@ -75,6 +75,7 @@ STORED = (
             "accounts": "id username",
             "tokens": "account_id",
             "sessions": "account_id",
+            "wallets": "account_id",
             "services": "account_id",
             "uploads": "account_id",
             "domains": "account_id",
@@ -288,6 +289,22 @@ STORED = (
         "So that old access keys end, and you are told before the wallet's history opens it.",
         Until.HOSTING,
         {"accounts": "session_epoch receipt_epoch entered_at wallet_recovers recovery_asked_at"},
+    ),
+    Entry(
+        Group.LOGINS,
+        "Each wallet that you linked: since when, when it last logged in, and the public key that"
+        " it has for this shop alone",
+        "So that it logs in. The key tells nothing of your payments, or of other shops.",
+        Until.REVOKED,
+        {"wallets": "wallet_key linked_at used_at"},
+    ),
+    Entry(
+        Group.LOGINS,
+        "What a wallet has signed to log in or to be linked, and by which key",
+        "So that it counts once.",
+        Until.A_DAY,
+        {"wallet_signatures": "k1 wallet_key until is_used"},
+        is_shown=False,
     ),
     # -- tips ------------------------------------------------------------------------
     Entry(

@@ -15,6 +15,7 @@ from lightningspace.base.models import (
     Order,
     RestingName,
     Token,
+    Wallet,
     find,
     lock_account,
     transaction,
@@ -237,11 +238,13 @@ def revoke(account_id: str, token_id: str) -> bool:
 
 
 def renew(account_id: str, epoch: int | None = None) -> None:
-    """Within a transaction: void every receipt and token of the account. `epoch`: of the next
-    receipt; None: a new one.
+    """Within a transaction: void every receipt and token of the account, and unlink its wallets.
+
+    `epoch`: of the next receipt; None: a new one.
     """
     epoch = l402.new_epoch() if epoch is None else epoch
     Account.update(receipt_epoch=epoch, recovery_asked_at=None).where(
         Account.id == account_id
     ).execute()
     Token.delete().where(Token.account == account_id).execute()
+    Wallet.delete().where(Wallet.account == account_id).execute()

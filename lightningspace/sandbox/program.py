@@ -13,7 +13,11 @@ from pathlib import Path
 from textwrap import indent
 from typing import IO
 
-from flask import Blueprint, Flask, redirect, render_template, url_for
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import Blueprint, Flask, redirect, render_template, request, url_for
 from flask_login import current_user, login_required
 from pyln.client import LightningRpc, RpcError
 from werkzeug.exceptions import NotFound
@@ -23,7 +27,7 @@ from lightningspace import shop
 from lightningspace.base import logs, models, schema, walls
 from lightningspace.base.config import ConfigError, from_env
 from lightningspace.base.models import Order
-from lightningspace.rules import domains, order_book
+from lightningspace.rules import domains, order_book, wallets
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.ftp import SandboxFtp
@@ -35,6 +39,9 @@ from lightningspace.worker import Worker
 
 HOST, PORT = "127.0.0.1", 5000
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
+# The sandbox wallet's key for logins, and the pages that it may sign for.
+WALLET_KEY = ec.derive_private_key(0x5A4DB07, ec.SECP256K1())
+SIGNING_PAGES = ("/login/wallet", "/account/access/wallets/new")
 ROUTER = Path(__file__).parent / "router.php"
 
 
@@ -164,7 +171,27 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
         domains.check_now(account.id, domain)
         return redirect(f"/account/domains#{domain}", 303)
 
+    @sandbox.post("/sandbox/sign")
+    def sign():
+        """Sign what a page shows, as a wallet that can log in does (LNURL-auth)."""
+        k1, then = request.form.get("k1", ""), request.form.get("then", "")
+        if not wallets.seconds_left(k1) or not Button().validate_on_submit():
+            raise NotFound
+        try:
+            wallets.sign(shop.this_shop(), k1, *signed(WALLET_KEY, k1))
+        except wallets.NotSigned as refused:
+            text = f"The sandbox wallet says: {refused.text}"
+            return render_template("error.html", title="Not signed", text=text, code=400), 400
+        return redirect(then if then.startswith(SIGNING_PAGES) else "/", 303)
+
     return sandbox
+
+
+def signed(key: ec.EllipticCurvePrivateKey, k1: str) -> tuple[str, str]:
+    """The signature, and the key that it is of, as wallets send both."""
+    signature = key.sign(bytes.fromhex(k1), ec.ECDSA(Prehashed(SHA256())))
+    public = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    return signature.hex(), public.hex()
 
 
 def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port: int) -> tuple:

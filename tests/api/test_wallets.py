@@ -1,4 +1,4 @@
-"""Libraries of real wallets pay a hosting's Lightning Address, and its end moves once."""
+"""Libraries of real wallets pay a Lightning Address, which moves its end once, and log in."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lightningspace.base.models import Account, Order
-from lightningspace.rules import tips
+from lightningspace.rules import tips, wallets
 from tests.conftest import ROOT, client_program, eventually, opened, with_settings
 
 CLIENTS = ROOT / "tests" / "clients"
@@ -85,6 +85,22 @@ def test_lnurl_asks_pays_and_verifies(lnurl, this_shop, alice, wallet, node):
     eventually(is_applied)
     assert lnurl(verify=told["verify"]) == unpaid | {"settled": True}
     assert_tipped_once(alice, 21_001, "Thank you")
+
+
+def test_lnurl_signs_to_be_linked_and_to_log_in(lnurl, this_shop, alice):
+    def sign(action, seed="ab" * 32) -> tuple[str, dict]:
+        k1 = wallets.new_k1(this_shop, action)
+        return k1, lnurl(login=wallets.code(this_shop, action, k1).lnurl, seed=seed)
+
+    k1, answer = sign(wallets.LINK)
+    assert answer["status"] == "OK"
+    wallets.link(this_shop, alice.id, k1, lambda: None)
+    k1, answer = sign(wallets.LOGIN)
+    assert answer["status"] == "OK"
+    assert wallets.hostings(wallets.signer(k1)) == [alice]
+    _, answer = sign(wallets.LOGIN, seed="cd" * 32)
+    assert answer["status"] == "ERROR"
+    assert "No hosting here" in answer["reason"]
 
 
 def test_lnurl_is_told_why_not(lnurl, this_shop, alice, node):

@@ -28,6 +28,8 @@ from lightningspace.base.models import (
     Session,
     Token,
     Upload,
+    Wallet,
+    WalletSignature,
 )
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
@@ -73,6 +75,8 @@ def full(app):
         account = Account.create(id=name, server=LARGEST, space_mb=1, email=text)
         Token.create(id=name, account=account, name=text, capabilities="", made_at=-number)
         Session.create(id=name, account=account, begun_at=-number, used_at=LARGEST, proved_at=0)
+        Wallet.create(account=account, wallet_key=text[:100], linked_at=-number)
+        WalletSignature.create(k1=name, wallet_key=text, until=LARGEST, is_used=number % 2)
         Service.create(
             account=account, kind="site", name=name, error=text, permanent=number % 2 == 0
         )

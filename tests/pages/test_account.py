@@ -107,7 +107,8 @@ NOT_OF_SERVICES = set(
     """
     order_extension order_top_up order_size renew_receipt let_wallet_recover hand_out_token
     revoke_token switch_tips hide_tip retry noted email remove_email change_password end_sessions
-    end_session close_for_good check_domain prove_by_password prove_by_receipt replace
+    end_session close_for_good check_domain prove_by_password prove_by_receipt replace ask_wallet
+    link_wallet unlink_wallet
     """.split()
 )
 

@@ -57,7 +57,10 @@ def test_a_login_leads_nowhere_else(app, alice, subtests):
             )
             assert answer.status_code == 400
             actions = re.findall(r'<form method="post" action="([^"]*)"', answer.text)
-            assert actions == ["/login", "/login/receipt", "/login/recover"]
+            assert actions == [
+                "/login",
+                *(f"/login/{way}" for way in ("receipt", "wallet", "recover")),
+            ]
             cookie = client.get("/cookie", query_string={"then": then}).location
             assert cookie == ("/account/extend" if then == "/account/extend" else "/")
     # Neither does what is sent along, nor the old name of the field.
@@ -72,7 +75,7 @@ def test_a_wrong_password_keeps_where_the_login_leads(client, alice):
     fields = {"csrf_token": csrf_token(page), "username": "alice", "password": "wrong password"}
     page = client.post("/login?then=extend", data=fields).text
     assert "<strong>More time</strong>" in page
-    assert page.count("?then=extend") == 3
+    assert page.count("?then=extend") == 4
 
 
 def test_a_browser_without_a_cookie_gets_there_too(client, alice):

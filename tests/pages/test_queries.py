@@ -18,6 +18,7 @@ FRAGMENTS = (
     "/account/upload",
     "/account/upload/status",
     "/account/tips/jar",
+    "/account/access/wallets/new",
     "/account/mail/addresses",
     f"/account/mail/{ADDRESS}",
     f"/account/mail/{ADDRESS}/status",

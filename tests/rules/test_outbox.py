@@ -23,6 +23,7 @@ FACTS = {
     "domain": {"name": "alice.example", "record": "TXT", "until": ENDS},
     "confirm": {"link": "http://localhost/x", "until": ENDS},
     "recovery": {"opens_at": ENDS},
+    "wallet": {},
 }
 
 

@@ -21,7 +21,7 @@ NOT_SHOWN = {
     *("orders.reopened_form", "orders.reopened_cancelling"),
     *("access.receipt_file", "access.next_receipt_file"),
     *("reminders.confirm_reminders", "reminders.stop_reminders"),
-    *("login.cookie", "tip.badge"),
+    *("login.cookie", "login.wallet", "tip.badge"),
     "static",
 }
 

@@ -16,6 +16,7 @@ from lightningspace.base.models import (
     Session,
     Token,
     Upload,
+    Wallet,
 )
 from lightningspace.base.prices import EXTRAS_MAX
 from lightningspace.outside import l402
@@ -29,6 +30,7 @@ from lightningspace.rules import (
     sessions,
     tips,
     tokens,
+    wallets,
 )
 from lightningspace.rules.orders import Tip
 from tests.conftest import csrf_token, log_in, place_order, record_payments, with_mail, work
@@ -40,6 +42,7 @@ TRIES = 5
 # How many rows an account has at least; of the others it can have no more.
 ROWS = {Order: MANY, Notice: MANY, Token: tokens.TOKENS_MAX, Offer: 1, Upload: 1}
 ROWS |= {Domain: EXTRAS_MAX, Service: 3 * EXTRAS_MAX, Session: sessions.SESSIONS_MAX}
+ROWS[Wallet] = wallets.WALLETS_MAX
 
 
 @pytest.fixture
@@ -74,6 +77,8 @@ def crowded(this_shop, alice, mails) -> Account:
         insert(Notice(**told, written_at=moment - 86400, sent_at=moment), about="n")
         begun = Session(account=alice, begun_at=moment, used_at=moment, proved_at=1)
         insert(begun, sessions.SESSIONS_MAX, id="'session' || n")
+        linked = Wallet(account=alice, wallet_key="", linked_at=moment)
+        insert(linked, wallets.WALLETS_MAX, wallet_key="'02' || n")
         Offer.create(id="offer", account=alice, bolt12="lno1", is_active=True, is_due=False)
         Upload.create(id="upload", account=alice, total=5000, sent_at=moment)
         insert(Domain(account=alice, name="", added_at=1, look_at=moment), domains, name=name)
@@ -125,8 +130,8 @@ VALUES = {
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
     # The last parts of the mails, the orders, and the tips.
-    "known.known_rows": ["", "?after=7-99900", "?after=8-99900", "?after=12-33000"],
-    "known.known_file": ["", "?after=7-99500", "?after=8-99500", "?after=12-33000"],
+    "known.known_rows": ["", "?after=7-99900", "?after=9-99900", "?after=13-33000"],
+    "known.known_file": ["", "?after=7-99500", "?after=9-99500", "?after=13-33000"],
     "money.payments": ["", "?before=tip90000"],
     "tips.tips": ["", "?before=tip90000"],
     "api_payments.orders": ["", "?before=extension90000"],

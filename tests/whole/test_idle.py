@@ -16,7 +16,7 @@ pytestmark = pytest.mark.each_database
 
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", schema.SCHEMA.read_text())
-LARGE = "accounts|services|domains|orders|offers|resting_names"
+LARGE = "accounts|services|domains|orders|offers|resting_names|wallet_signatures"
 
 
 @pytest.fixture
@@ -31,6 +31,8 @@ def large_shop(app):
         for n in range(2000)
     ]
     models.Offer.insert_many(made).execute()
+    signed = [{"k1": n, "wallet_key": "02", "until": until} for n in range(2000)]
+    models.WalletSignature.insert_many(signed).execute()
     models.db.execute_sql("ANALYZE")
 
 

@@ -1,7 +1,8 @@
 """lnurl as a wallet, for tests; it pays nothing itself.
 
 A line of JSON in, a line out: {"lnurl", "msat", "comment"} asks for an invoice, {"verify"} whether
-one is paid. What the library raises is an "error".
+one is paid, and {"login", "seed"} signs what is to be signed. What the library raises is an
+"error".
 """
 
 import asyncio
@@ -34,10 +35,21 @@ async def verified(asked: dict) -> dict:
     return (await lnurl.core.get(asked["verify"], response_class=model)).model_dump(mode="json")
 
 
+async def login(asked: dict) -> dict:
+    # Its own execute_login loses what the URL asks.
+    told = await lnurl.handle(asked["login"])
+    linking, _ = lnurl.lnurlauth_derive_linking_key(asked["seed"], told.callback.host)
+    key, sig = lnurl.lnurlauth_signature(told.k1, linking)
+    url = f"{lnurl.decode(asked['login']).url}&sig={sig}&key={key}"
+    return (await lnurl.core.get(url)).model_dump(mode="json")
+
+
+KINDS = {"verify": verified, "login": login}
+
 for line in sys.stdin:
     asked = json.loads(line)
     try:
-        answer = asyncio.run(verified(asked) if "verify" in asked else invoice(asked))
+        answer = asyncio.run(next((KINDS[kind] for kind in KINDS if kind in asked), invoice)(asked))
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer), flush=True)
