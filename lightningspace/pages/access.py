@@ -123,7 +123,7 @@ def prove_by_receipt():
         logins.prove(by_receipt=True)
         return redirect(_then(), 303)
     if not form.errors:
-        form.source.errors = ["This is no access key of this hosting."]
+        form.source.errors = ["This is not the access key of this hosting."]
     return _proof_page(400, receipt_form=form)
 
 

@@ -121,7 +121,7 @@ def log_in_by_receipt():
             return redirect(browsers.onwards(url_for("orders.index")), 303)
         problem = "It counts no more: there is a newer access key, or its time or hosting is over."
     except l402.Invalid:
-        problem = "This is no access key of a hosting here. Is it complete?"
+        problem = "No hosting here has this access key. Is it complete?"
     else:
         if found.rights.are_whole:
             logins.log_in(found.account, by_receipt=True)

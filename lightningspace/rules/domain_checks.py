@@ -199,10 +199,10 @@ def _problem(shop: Shop, account: Account, row: Domain, answer: Answer) -> str |
         found.append(
             f"Its MX is {', '.join(answer.mx[:3])}, not {host}."
             if answer.mx
-            else f"It has no MX record; {host} is to be its MX."
+            else f"It has no MX record yet. Set its MX to {host}."
         )
     elif row.wants_mail and not row.has_mx:
-        found.append("Its name servers do not tell us its MX.")
+        found.append("Its name servers do not answer when asked for its MX.")
     return " ".join(found) or None
 
 

@@ -286,8 +286,8 @@ class ReceiptForm(Form):
             self.credential = authorization.pasted(text)
         except l402.Invalid:
             raise ValidationError(
-                "This is no access key. It is one long text with a colon near its end: paste it "
-                "all, or choose the file that holds it."
+                "This is not an access key. That is one long text with a colon near its end: paste "
+                "all of it, or choose the file that holds it."
             ) from None
 
     def _in_file(self) -> str:

@@ -922,7 +922,7 @@ def test_a_token_for_mailboxes_until_friday(browser, client, bought, time_machin
     assert client.get("/api/v1/hosting", headers=header).status_code == 403  # it is known
     time_machine.moment = row.valid_until
     assert client.get("/api/v1/hosting", headers=header).status_code == 401
-    assert "over since" in browser.get("/account/access").text
+    assert "expired <time" in browser.get("/account/access").text
 
 
 def test_a_revoked_token_opens_nothing(browser, client, bought, this_shop):

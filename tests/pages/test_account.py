@@ -393,7 +393,7 @@ def test_what_failed_is_tried_again_at_the_press_of_a_button(browser, alice, wor
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     work(worker)
     page = browser.get("/account/settings").text
-    assert "7 of 8 services are as they should be" in page
+    assert "7 of 8 services are up to date" in page
     assert 'hx-trigger="every 15s"' in page
     panel.up()
     work(worker)

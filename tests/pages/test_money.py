@@ -826,15 +826,15 @@ def test_a_payment_while_the_hosting_is_deleted_opens_it_anew(
     record_payments(worker)
     for order in payments.due():
         assert payments.apply(this_shop, order.token) is None
-    assert "It is opened anew as soon as that is done" in client.get(f"{link}/status").text
+    assert "It opens again as soon as that is done" in client.get(f"{link}/status").text
     for _ in range(3):
         work(worker)
-    assert "opened anew" in stranger.get(link).text
+    assert "opened again" in stranger.get(link).text
     assert "alice" not in stranger.get(link).text
     assert stranger.get("/account").status_code == 302
     assert client.get(link).location == "/account"
     page = client.get("/account").text
-    assert "opened anew as alice. What was in it is gone." in page
+    assert "opened again as alice. What was in it is gone." in page
     assert 'id="password"' in page
     assert "Opened again: 100 MB for 30 days until" in client.get("/account/payments").text
 

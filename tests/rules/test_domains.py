@@ -762,7 +762,7 @@ def test_an_mx_names_the_server_or_the_site(shop, dns, alice, host, is_here):
     domain_checks.look(shop)
     assert bool(wants(alice, "mail_domain")) is is_here
     if host == ".":
-        assert claim(alice).problem == "It has no MX record; host.example is to be its MX."
+        assert claim(alice).problem == "It has no MX record yet. Set its MX to host.example."
 
 
 @with_settings(SMTP_URL="smtp://localhost:1")
@@ -818,7 +818,7 @@ def test_an_mx_that_nobody_knows_is_asked_for_again_soon(shop, dns, alice, time_
     asked = claim(alice)
     domain_checks._note(shop, asked, domain_checks.Answer(True))
     assert wants(alice) and not wants(alice, "mail_domain")
-    assert "do not tell us its MX" in claim(alice).problem
+    assert "do not answer when asked for its MX" in claim(alice).problem
     assert claim(alice).look_at - time_machine.moment <= 60
 
 
