@@ -76,7 +76,7 @@ class Worker:
             reconcile.CHANGE: threads // 2,
             reconcile.UPLOAD: threads // 2,
         }
-        self._pools = {step: ThreadPoolExecutor(max(1, size), step) for step, size in sizes.items()}
+        self.pools = {step: ThreadPoolExecutor(max(1, size), step) for step, size in sizes.items()}
 
     def stop(self) -> None:
         """End between two steps. May be called twice, and from any thread but that of `run`."""
@@ -110,9 +110,9 @@ class Worker:
             self._guarded(self._look_awake)
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             pool.shutdown()
 
     # -- steps -------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Worker:
             if key in self._busy or self._not_before.get(key, 0) > time.monotonic():
                 return
             self._busy.add(key)
-        self._pools[pool].submit(self._run, key, step, *arguments)
+        self.pools[pool].submit(self._run, key, step, *arguments)
 
     def _run(self, key: str, step: Callable, *arguments) -> None:
         went_well = self._guarded(step, *arguments)

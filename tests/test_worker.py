@@ -258,7 +258,7 @@ def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
     accounts.close(alice.id)
     Account.update(deleting_at=clock.now()).execute()
     busy = threading.Event()
-    keep_busy(worker, busy, *worker._pools)
+    keep_busy(worker, busy, *worker.pools)
     worker.look()
     busy.set()
     eventually(lambda: Account.get_or_none(Account.id == alice.id) is None)
@@ -266,8 +266,8 @@ def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
 
 def keep_busy(worker, until: threading.Event, *pools: str) -> None:
     for name in pools:
-        for _ in range(worker._pools[name]._max_workers):
-            worker._pools[name].submit(until.wait)
+        for _ in range(worker.shop.config.worker_threads):  # none has more threads
+            worker.pools[name].submit(until.wait)
 
 
 @pytest.mark.each_database
