@@ -1078,7 +1078,8 @@ class SandboxPanel:
         seconds = self._delay(method)
         with self._lock:
             self._adding_clients += is_client_add
-        time.sleep(seconds)
+        if seconds:  # even none at all would hand the processor to another thread
+            time.sleep(seconds)
         with self._lock:
             self._adding_clients -= is_client_add
 
