@@ -1,26 +1,32 @@
 """The shop's programs in processes of their own, which tests can kill.
 
 They are forked from one process that has already imported the modules: importing takes a second,
-and what a worker does in a test often less. tests/whole/test_gunicorn.py and test_program.py start
-theirs the long way.
+and what a worker does in a test often less. What stands in the way of a start is tested the long
+way, by tests/whole/test_gunicorn.py and test_program.py.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # The modules to import once, before forking.
-READ_BEFORE = ["tests.programs", "app", "lightningspace.worker", "flask.cli", "pytest"]
+READ_BEFORE = [
+    *("tests.programs", "app", "lightningspace.worker", "flask.cli", "pytest"),
+    *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
+]
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(READ_BEFORE)
 
 
 class Program:
-    """`python -m …` in a process of its own, with its output in a file."""
+    """`python -m …` in a process of its own, and what that starts, with their output in a file."""
 
     def __init__(self, arguments: list[str], env: dict[str, str], output: Path):
         self.output = output
@@ -37,7 +43,9 @@ class Program:
         return text in self.said
 
     def kill(self) -> None:
-        """Kill it at once."""
+        """Let it and all that it has started die in this instant."""
+        with suppress(ProcessLookupError):  # it has ended, or has not begun
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
 
@@ -53,6 +61,8 @@ class Program:
 
 
 def _run(arguments: list[str], env: dict[str, str], output: Path) -> None:
+    os.setsid()
+    gc.freeze()  # what was imported stays: no need to look through it again and again
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -1,11 +1,7 @@
 """A shop's database copied into an empty PostgreSQL: all of it or nothing, and nothing else."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -33,10 +29,10 @@ from lightningspace.base.models import (
 )
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
+from tests.programs import Program
 
-pytestmark = pytest.mark.each_database
-
-ROOT = Path(__file__).parents[2]
+# Marked where the database that is copied matters; the target is always PostgreSQL.
+from_each = pytest.mark.each_database
 LARGEST = 2**63 - 1
 AWKWARD = (
     *("\\N", "", " \t\r\n\\", "Ünïcødé 🌩 \u202eabc", '\'; DROP TABLE "orders" --%s'),
@@ -128,6 +124,7 @@ def refused(runner, url):
 # -- what arrives --------------------------------------------------------------------
 
 
+@from_each
 def test_every_row_arrives_as_it_is(full, runner, target):
     result = copy_database(runner, target)
     assert result.exit_code == 0, result.output
@@ -139,6 +136,7 @@ def test_every_row_arrives_as_it_is(full, runner, target):
     assert all_rows() == full
 
 
+@from_each
 def test_a_shop_on_the_copy_goes_on_where_the_other_stopped(
     order, wallet, worker, this_shop, runner, env, target, tmp_path
 ):
@@ -170,6 +168,7 @@ def test_tables_that_init_db_has_made_are_filled(full, runner, target, there):
     assert copy_database(runner, target).exit_code == 0
 
 
+@from_each
 def test_the_schemas_version_comes_along(full, runner, target, there):
     models.db.execute_sql("UPDATE facts SET value = '7' WHERE name = 'migration 0001'")
     assert copy_database(runner, target).exit_code == 0
@@ -184,24 +183,22 @@ READ_ONLY = {
 }
 
 
+@from_each
 def test_the_shops_own_database_is_only_read(full, runner, target, database_kind):
     models.db.execute_sql(READ_ONLY[database_kind])
     assert copy_database(runner, target).exit_code == 0
 
 
-def test_the_start_of_the_command_writes_nothing_either(app, env, target):
-    started = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", "copy-database", target],
-        env=os.environ | env | {"CAPACITY_MB": "7"},
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-    )
-    assert started.returncode == 0, started.stderr
-    assert "servers: 1" in started.stdout.splitlines()
+@from_each
+def test_the_start_of_the_command_writes_nothing_either(app, env, target, tmp_path):
+    command = ["flask", "--app", "wsgi", "copy-database", target]
+    started = Program(command, env | {"CAPACITY_MB": "7"}, tmp_path / "output")
+    assert started.wait() == 0, started.said
+    assert "servers: 1" in started.said.splitlines()
     assert Server.get().capacity_mb == 100_000
 
 
+@from_each
 def test_what_is_written_meanwhile_is_left_out(app, target, there):
     with there.atomic():
         schema.create_tables(there)
@@ -253,6 +250,7 @@ def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
     assert there.execute_sql("SELECT COUNT(*) FROM servers").fetchone() == (0,)
 
 
+@from_each
 @pytest.mark.parametrize(
     ("change", "odd"),
     [

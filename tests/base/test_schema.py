@@ -6,8 +6,6 @@ import resource
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -516,10 +514,14 @@ def test_an_older_one_is_to_be_upgraded(old):
         schema.check(db.obj)
 
 
-def flask(env, tmp_path, *command) -> tuple[int, str]:
-    """How a command ended, and what it said."""
-    program = Program(["flask", "--app", "wsgi", *command], env, tmp_path / "output")
+def run(env, tmp_path, *command) -> tuple[int, str]:
+    """How a program ended, and what it said."""
+    program = Program(command, env, tmp_path / "output")
     return program.wait(), program.said
+
+
+def flask(env, tmp_path, *command) -> tuple[int, str]:
+    return run(env, tmp_path, "flask", "--app", "wsgi", *command)
 
 
 def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind):
@@ -531,14 +533,9 @@ def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind)
     # A customer may be called like a command.
     for command in (("worker",), ("problems",), ("account", "upgrade"), ("copy-database", "url")):
         assert flask(env, tmp_path, *command) == (4, told)
-    web = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"unix:{tmp_path / 'web'}"],
-        env=env | {"PATH": os.environ["PATH"]},
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-    )
-    assert web.returncode == 4 and told in web.stderr
+    web = ["gunicorn", "wsgi:app", "--bind", f"unix:{tmp_path / 'web'}"]
+    code, said = run(env, tmp_path, *web)
+    assert code == 4 and told in said
     assert everything() == before
     db.close()
 

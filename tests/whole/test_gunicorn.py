@@ -15,39 +15,36 @@ from lightningspace.outside import l402
 from lightningspace.visitors import authorization
 from tests.base.test_logs import CREDENTIAL, PREIMAGE, TOKEN, assert_says_nothing
 from tests.conftest import eventually, with_settings, work
+from tests.programs import Program
 
 ROOT = Path(__file__).parents[2]
 
 
-GUNICORN = (sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "2")
+GUNICORN = ("gunicorn", "wsgi:app", "--threads", "2")
 
 
 @pytest.fixture
-def serve(app, env, tmp_path):
+def serve(this_shop, env, tmp_path):
     """Start the shop behind gunicorn, with its access log: what gives what it has said."""
-    processes, output = [], tmp_path / "gunicorn"
+    programs = []
 
     def serve(address):
         host = ":".join(map(str, address)) if isinstance(address, tuple) else f"unix:{address}"
         command = [*GUNICORN, "--bind", host, "--access-logfile", "-", "--log-level", "debug"]
-        with output.open("wb") as file:
-            own = {**env, "HOME": str(tmp_path)}
-            options = {"cwd": ROOT, "env": own, "stdout": file, "stderr": subprocess.STDOUT}
-            processes.append(subprocess.Popen(command, **options))
+        program = Program(command, {**env, "HOME": str(tmp_path)}, tmp_path / "gunicorn")
+        programs.append(program)
 
         def is_open() -> bool:
-            assert processes[0].poll() is None, output.read_text()
             with _socket(address) as probe:
-                return probe.connect_ex(address) == 0
+                return program.says("") and probe.connect_ex(address) == 0
 
         eventually(is_open)
-        return output.read_text
+        return program.output.read_text
 
     yield serve
-    for process in processes:
-        process.terminate()
-        process.wait(10)
-    print(output.read_text())
+    for program in programs:
+        assert program.end() == 0
+        print(program.said)
 
 
 def _socket(address) -> socket.socket:
@@ -169,7 +166,8 @@ def test_over_a_unix_socket_visitors_are_told_apart(serve, tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"CAPACITY_MB": "x"}, {"DATABASE_URL": "sqlite:////etc/passwd"}])
 def test_what_does_not_start_ends_and_is_not_started_again(env, tmp_path, wrong):
-    command = [*GUNICORN, "--workers", "3", "--bind", f"unix:{tmp_path}/socket"]
+    """Started as an init system does: a process that has imported nothing before."""
+    command = [sys.executable, "-m", *GUNICORN, "--workers", "3", "--bind", f"unix:{tmp_path}/s"]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60}
     ended = subprocess.run(command, env=env | wrong, **options)
     assert ended.returncode == 4

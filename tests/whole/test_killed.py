@@ -6,13 +6,9 @@ Web and worker run as in production; the node and the panel run in the test, and
 import os
 import random
 import secrets
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import requests
@@ -24,7 +20,6 @@ from lightningspace.rules import accounts, order_book, orders, payments, service
 from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.conftest import (
     OPENING,
-    ROOT,
     eventually,
     free_port,
     open_account,
@@ -64,38 +59,6 @@ WORK_DONE = {
 }
 
 
-class Gunicorn:
-    """The web program in processes of its own, with its output in a file."""
-
-    def __init__(self, address: str, env: dict[str, str], output: Path):
-        self.output = output
-        command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--threads", "8"]
-        with output.open("wb") as file:
-            self._process = subprocess.Popen(
-                [*command, "--bind", address],
-                cwd=ROOT,
-                env=os.environ | env,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def kill(self) -> None:
-        """Let all of its processes die in this instant."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def end(self) -> int:
-        """Ask it to end as an init system does; its exit code."""
-        self._process.terminate()
-        return self._process.wait(10)
-
-
 @pytest.fixture
 def started(this_shop, tmp_path):
     """The programs of a test: all of them are killed in the end, and what they said is printed."""
@@ -123,7 +86,8 @@ def start_web(started, env, tmp_path):
 
     def start_web():
         address = f"127.0.0.1:{free_port()}"
-        started.append(Gunicorn(address, env, tmp_path / f"program-{len(started)}"))
+        command = ["gunicorn", "wsgi:app", "--threads", "8", "--bind", address]
+        started.append(Program(command, os.environ | env, tmp_path / f"program-{len(started)}"))
         eventually(lambda: answers(f"http://{address}/"))
         return started[-1], f"http://{address}"
 
