@@ -153,10 +153,10 @@ def test_thousands_of_rows_come_in_parts(browser, alice):
 
 
 @pytest.mark.each_database
-@pytest.mark.parametrize("after", ["", "x", "0-", "-1-0", "0-1%00", "0-9999999999", "1-1-1", "٣-٣"])
-def test_a_part_that_cannot_be_is_not_there(browser, after):
-    assert browser.get(f"/account/known?after={after}").status_code == 404
-    assert browser.get(f"/account/known/file?after={after}").status_code == 404
+def test_a_part_that_cannot_be_is_not_there(browser):
+    for after in ("", "x", "0-", "-1-0", "0-1%00", "0-9999999999", "1-1-1", "٣-٣"):
+        for path in ("/account/known", "/account/known/file"):
+            assert browser.get(f"{path}?after={after}").status_code == 404, (path, after)
 
 
 @pytest.mark.each_database

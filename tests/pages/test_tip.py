@@ -780,10 +780,11 @@ def test_a_badge_is_a_picture_that_browsers_keep_for_an_hour(client, alice, this
 
 
 @pytest.mark.each_database
-@pytest.mark.parametrize("key", ["", "x", "0" * 32, "%00", "\u00e9" * 32, "F" * 32])
-def test_without_its_key_there_is_no_badge(client, alice, key):
-    assert client.get("/badge/alice.svg", query_string={"key": key}).status_code == 404
-    assert client.get("/badge/nobody.svg", query_string={"key": key}).status_code == 404
+def test_without_its_key_there_is_no_badge(client, alice):
+    for key in ("", "x", "0" * 32, "%00", "\u00e9" * 32, "F" * 32):
+        for name in ("alice", "nobody"):
+            answer = client.get(f"/badge/{name}.svg", query_string={"key": key})
+            assert answer.status_code == 404, (name, key)
 
 
 @pytest.mark.parametrize("switch", ["tips_page", "tips_show_end"])

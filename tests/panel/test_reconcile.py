@@ -16,8 +16,6 @@ from lightningspace.rules import accounts, orders, payments, progress, services,
 from tests.actual import directives
 from tests.conftest import eventually, open_account, record_payments, wish, with_settings, work
 
-pytestmark = pytest.mark.each_database
-
 KINDS_AT_PANEL = (
     "client",
     "site",
@@ -34,6 +32,7 @@ def at_panel(panel) -> dict[str, int]:
     return {kind: len(panel.records(kind)) for kind in KINDS_AT_PANEL}
 
 
+@pytest.mark.each_database
 def test_a_paid_order_gets_every_service_once(alice, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
     assert all(row.is_applied for row in services.of_account(alice.id))
@@ -123,6 +122,7 @@ def test_a_mailbox_may_send_after_a_long_term_only(this_shop, wallet, worker, pa
     assert sends == {"info@alice.shop.test": "n", "info@brief.shop.test": "y"}
 
 
+@pytest.mark.each_database
 def test_reconciling_twice_calls_the_panel_no_more(alice, worker, panel):
     calls = len(panel.calls)
     Account.update(reconcile_at=0).execute()
@@ -139,6 +139,7 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
 
 
+@pytest.mark.each_database
 def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_machine):
     panel.down()
     wallet.pay(order.bolt11)
@@ -153,6 +154,7 @@ def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_m
     assert progress.failing()[0].tries == 5
 
 
+@pytest.mark.each_database
 def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel, time_machine):
     panel.down()
     wallet.pay(order.bolt11)
@@ -196,6 +198,7 @@ def test_errors_hold_no_secret_of_the_panel(order, wallet, worker, panel):
     assert "hash" not in progress.failing()[0].error
 
 
+@pytest.mark.each_database
 def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel):
     wallet.pay(order.bolt11)
     lease = None
@@ -213,6 +216,7 @@ def test_one_worker_at_a_time_reconciles_an_account(order, wallet, worker, panel
     assert panel.calls == []
 
 
+@pytest.mark.each_database
 def test_a_lease_that_another_took_is_noticed_before_the_next_write(
     order, wallet, worker, panel, time_machine
 ):
@@ -234,6 +238,7 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
     assert Account.get().leased_by == other.holder
 
 
+@pytest.mark.each_database
 def test_what_was_paid_is_forgotten_a_part_at_a_time(this_shop, alice):
     """Or whoever paid often would hold up everybody when it closes."""
     facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1}
@@ -265,6 +270,7 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
+@pytest.mark.each_database
 def test_a_password_that_cannot_be_read_is_made_anew(
     order, wallet, worker, panel, this_shop, time_machine
 ):
@@ -284,6 +290,7 @@ def test_a_password_that_cannot_be_read_is_made_anew(
     assert Service.get(Service.kind == "shell").own_password_sealed is None
 
 
+@pytest.mark.each_database
 def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -295,6 +302,7 @@ def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
+@pytest.mark.each_database
 def test_what_a_database_restored_from_a_backup_forgot_is_found(
     order, wallet, worker, panel, this_shop
 ):
@@ -314,6 +322,7 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
     assert [method for method, _ in panel.calls].count("client_update") == 1
 
 
+@pytest.mark.each_database
 def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypatch):
     monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 2)
     accounts = {open_account(this_shop, name).id for name in ("alice", "bobby", "carol")}
@@ -326,6 +335,7 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
     assert done == accounts
 
 
+@pytest.mark.each_database
 def test_ssh_gives_way_to_hostings_that_are_just_being_opened(this_shop, panel, time_machine):
     """Its jail would hold up what is behind it in the server's queue."""
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
@@ -352,6 +362,7 @@ def test_ssh_waits_for_others_half_a_minute_at_most(this_shop, panel, time_machi
     assert Account.get_by_id(alice.id).ready_at
 
 
+@pytest.mark.each_database
 def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
     panel.faults.set("refuse", "client_add", times=1, message="no")
@@ -360,6 +371,7 @@ def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     assert Account.get_by_id(alice.id).ready_at
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(("step", "times"), [(0.2, 10), (0.5, 4), (1, 2), (2, 2)])
 def test_what_becomes_due_in_the_last_moment_is_not_taken_for_done(this_shop, panel, step, times):
     """Time passes at every look at the clock."""
