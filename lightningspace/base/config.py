@@ -7,48 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from lightningspace.base import parsers, settings, walls
+from lightningspace.base import defaults, parsers, settings, walls
 from lightningspace.base.parsers import limit, list_of, one_of, whole, yes_or_no
 from lightningspace.base.prices import DAY, LONGEST_SECONDS, Prices, Terms
-from lightningspace.base.settings import ConfigError, Group, Made
+from lightningspace.base.settings import ConfigError, Group
 
 DEAREST_MSAT = 10**14  # a thousand bitcoin
-
-
-# -- computed defaults -----------------------------------------------------------------
-
-
-def _sender(given: Mapping[str, Any], instance: Path) -> str:
-    host = urlsplit(given["public_url"]).hostname
-    return f"hosting@{'localhost' if ':' in host else host}"
-
-
-def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
-    """The key in our own file, made at the first start."""
-    path = instance / "secret-key"
-    if not path.exists():
-        settings.make_secret(path)
-    return settings.in_file("SECRET_KEY_FILE", path, parsers.key)
-
-
-HOST_OF_THE_SHOP = Made(
-    "the host of `PUBLIC_URL`",
-    lambda given, instance: urlsplit(given["public_url"]).hostname[:40],
-)
-THE_CONTACT = Made("`CONTACT`", lambda given, instance: given["contact"])
-OUR_SQLITE = Made(
-    "`sqlite:///…/instance/shop.sqlite3`",
-    lambda given, instance: f"sqlite:///{instance / 'shop.sqlite3'}",
-)
-OUR_UPLOADS = Made("`instance/uploads`", lambda given, instance: instance / "uploads")
-OUR_KEY = Made("made at the first start, in `instance/secret-key`", _secret_key)
-SENDER = Made("`hosting@` the host of `PUBLIC_URL`", _sender)
-
-
-# -- the settings ----------------------------------------------------------------------
 
 THE_SHOP = Group("The shop", "Its addresses, and where it keeps its data.")
 WHO = Group(
@@ -103,12 +69,12 @@ class Config:
     database_url: str = THE_SHOP.setting(
         parsers.database_url,
         "`sqlite:///path` or `postgresql://user:password@host/database`.",
-        OUR_SQLITE,
+        defaults.OUR_SQLITE,
     )
     secret_key: str = THE_SHOP.secret(
         parsers.key,
         "Seals passwords, makes tokens and signs sessions: at least 32 characters, no comma.",
-        OUR_KEY,
+        defaults.OUR_KEY,
     )
     secret_key_fallbacks: tuple[str, ...] = THE_SHOP.setting(
         list_of(parsers.key),
@@ -118,7 +84,7 @@ class Config:
     )
 
     shop_name: str = WHO.setting(
-        parsers.shop_name, "The shop's name, in titles and mails.", HOST_OF_THE_SHOP
+        parsers.shop_name, "The shop's name, in titles and mails.", defaults.HOST_OF_THE_SHOP
     )
     contact: str = WHO.setting(
         parsers.contact,
@@ -127,7 +93,7 @@ class Config:
         "",
     )
     abuse_contact: str = WHO.setting(
-        parsers.contact, "Where abuse of a hosting is reported.", THE_CONTACT
+        parsers.contact, "Where abuse of a hosting is reported.", defaults.THE_CONTACT
     )
     terms_file: str = WHO.setting(
         parsers.document,
@@ -311,7 +277,9 @@ class Config:
         f"Whether the mail server's certificate is checked: {VERIFY_TLS}",
         "true",
     )
-    mail_from: str = MAIL.setting(parsers.sender, "The address that reminders come from.", SENDER)
+    mail_from: str = MAIL.setting(
+        parsers.sender, "The address that reminders come from.", defaults.SENDER
+    )
     admin_mail: str = MAIL.setting(
         parsers.mail_address,
         "Your own address: it gets what `flask --app wsgi problems` lists, each problem once, and "
@@ -360,7 +328,7 @@ class Config:
     uploads_dir: Path = UPLOADS.setting(
         parsers.directory,
         "Where web and worker keep what customers send until it is on their sites: 2 GB at most.",
-        OUR_UPLOADS,
+        defaults.OUR_UPLOADS,
     )
 
     proxy_hops: int = LIMITS.setting(
