@@ -1,6 +1,25 @@
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.conftest import debian_program
 from tests.tour import Tour
+
+# Chromium without windows: the same pages for half the work. No page is open long enough to earn
+# back what optimizing its script costs.
+CHROMIUM = "chromium-headless-shell"
+CHROMIUM_ARGS = (
+    *("--no-sandbox", "--disable-gpu"),
+    "--js-flags=--single-threaded,--no-maglev,--no-turbofan",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Browser:
+    path = debian_program(CHROMIUM, CHROMIUM)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

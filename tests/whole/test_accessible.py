@@ -4,14 +4,13 @@ import re
 from collections import defaultdict
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from lightningspace.base.models import Order
-from tests.conftest import client_program, debian_program, opened, with_ftp, with_mail, work
+from tests.conftest import client_program, opened, with_ftp, with_mail, work
 from tests.pictures import Camera
 from tests.tour import shown_shop
 
-CHROMIUM_ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 EVERY_RULE = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 # What a width or a look may change; the others are asked once for each page.
 LOOKS = ("color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable")
@@ -29,15 +28,6 @@ LOOK = """async (rules) => {
 }"""
 REFRESHES = "meta-refresh: "
 TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = debian_program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 import re
 import subprocess
+import threading
 from collections import defaultdict
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from lightningspace.base import qr
 from lightningspace.base.clock import now
@@ -36,24 +37,11 @@ from tests.conftest import (
     work,
 )
 
-CHROMIUM_ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 VIEWPORT = {"width": 1280, "height": 720}
 WIDTHS = (320, 360, 1280)
 READY_MS = 60_000
 # On a busy machine even what is near takes its time.
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = debian_program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
 
 
 class Door:
@@ -229,7 +217,8 @@ def assert_shows_credentials(page, username: str, password: str | None) -> None:
 
 @with_mail
 def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
-    panel.delays["*"] = 0.1
+    seen = threading.Event()  # that it is being set up: no sooner it is ready
+    panel.before_call = lambda method: method != "sites_shell_user_add" or seen.wait(30)
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
     page = visitor.page
     page.goto("/")
@@ -259,6 +248,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
     expect(page.locator("#icon")).to_have_attribute("href", re.compile("^/static/paid-"))
     expect(page.locator("#invoice")).to_be_hidden()
     expect(page.locator("#help")).to_be_hidden()
+    seen.set()
     assert_shows_credentials(page, "alice", None)
     visitor.assert_clean()
 

@@ -4,9 +4,7 @@ import os
 from itertools import product
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from tests.conftest import debian_program, with_ftp, with_mail
+from tests.conftest import with_ftp, with_mail
 from tests.pictures import OF_README, SCHEMES, WIDTHS, Camera, file_name
 from tests.tour import ERRORS, shown_shop
 
@@ -50,16 +48,14 @@ def test_the_tour_leads_past_every_page(app, tour):
 @shown_shop
 @with_mail
 @with_ftp
-def test_pictures_of_the_tour_are_taken(app, tour, tmp_path):
+def test_pictures_of_the_tour_are_taken(app, tour, chromium, tmp_path):
     """Of all sights for `make screenshots`, else of those in the README."""
-    path, folder = debian_program("chromium", "chromium"), Path(FOLDER or tmp_path)
+    folder = Path(FOLDER or tmp_path)
     sights = tour.walk()
     if not FOLDER:
         sights = [sight for sight in sights if (sight.page, sight.state) in OF_README]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        Camera(browser.new_page(), app).take_all(sights, folder)
-        browser.close()
+    with chromium.new_context() as context:
+        Camera(context.new_page(), app).take_all(sights, folder)
     names = [file_name(sight, *look) for sight in sights for look in product(WIDTHS, SCHEMES)]
     assert {*names, "index.html", "shop.webp"} <= {file.name for file in folder.iterdir()}
     assert all(f'src="{name}"' in (folder / "index.html").read_text() for name in names)
