@@ -36,13 +36,9 @@ from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
 from lightningspace.visitors.limits import Limits
 from lightningspace.worker import Worker
+from tests import quick  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
-# A hash is slow to deter attackers; here it would take a tenth of the run.
-passwords.METHOD = "scrypt:1024:8:1"
-# No machine fails here, so commits need not wait for the disk.
-DURABLE = models.SQLITE_PRAGMAS
-models.SQLITE_PRAGMAS = DURABLE | {"synchronous": "off"}
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # The modules to import once, before forking.
 READ_BEFORE = [
-    *("tests.programs", "app", "lightningspace.worker", "flask.cli", "pytest"),
+    *("tests.programs", "tests.quick", "app", "lightningspace.worker", "flask.cli", "pytest"),
     *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
 ]
 

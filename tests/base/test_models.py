@@ -11,7 +11,8 @@ import pytest
 
 from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
-from tests.conftest import DURABLE, at_once, debian_program, eventually
+from tests.conftest import at_once, debian_program, eventually
+from tests.quick import DURABLE
 
 pytestmark = pytest.mark.each_database
 
