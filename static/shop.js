@@ -63,6 +63,23 @@ count();
 setInterval(count, 1000);
 document.addEventListener("htmx:after:swap", count);
 
+// Times in the visitor's zone, in the server's words; UTC is in their title.
+function tellTimes() {
+  for (const shown of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(shown.dateTime);
+    const here = new Date(at - at.getTimezoneOffset() * 60_000);
+    const zone = at.toLocaleString("en-GB", { timeZoneName: "short" }).split(" ").pop();
+    const minute = (date) => date.toISOString().slice(0, 16).replace("T", " ");
+    shown.title = `${minute(at)} UTC`;
+    if (shown.textContent === shown.title) shown.textContent = `${minute(here)} ${zone}`;
+    else if (/^\d+ \w+ \d{4}$/.test(shown.textContent)) {
+      shown.textContent = here.toUTCString().slice(5, 16).replace(/^0/, "");
+    }
+  }
+}
+tellTimes();
+document.addEventListener("htmx:after:swap", tellTimes);
+
 // An order's page that cannot ask how it stands says so, and goes on asking.
 const noConnection = document.getElementById("no-connection");
 function tellOfConnection(isLost) {

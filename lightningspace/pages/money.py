@@ -2,7 +2,6 @@
 
 from flask import flash, redirect, render_template, request, url_for
 
-from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.base.prices import EXTRAS, Size, Terms
 from lightningspace.base.refusals import Refusal
@@ -177,7 +176,7 @@ def order_size():
     if order:
         return redirect(url_for("orders.order", token=order.token), 303)
     changed = Account.get_by_id(this_account().id)
-    flash(f"Your hosting has its new size, and is paid until {clock_time(changed.expires_at)}.")
+    flash(changed.expires_at, "resized")
     return redirect(url_for("account.overview"), 303)
 
 

@@ -17,7 +17,6 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound, TooManyRequests
 
 from lightningspace.base import names
-from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.base.refusals import Refusal
@@ -312,7 +311,7 @@ def _renewed_ours(found: Standing) -> bool:
     """Whether the order has taken effect, for the account that this browser is logged in to."""
     if found.state != Stage.RENEWED or not found.is_owners:
         return False
-    flash(f"Thank you: your hosting is paid until {clock_time(found.order.ends_at)}.")
+    flash(found.order.ends_at, "extended")
     return True
 
 

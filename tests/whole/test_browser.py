@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from lightningspace.base import qr
-from lightningspace.base.clock import now
+from lightningspace.base.clock import from_iso, now
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import DAY, Size
 from lightningspace.outside import l402
@@ -39,6 +39,7 @@ from tests.conftest import (
 
 VIEWPORT = {"width": 1280, "height": 720}
 WIDTHS = (320, 360, 1280)
+ZONE = "America/Sao_Paulo"  # of every visitor: three hours behind UTC
 READY_MS = 60_000
 # On a busy machine even what is near takes its time.
 expect.set_options(timeout=30_000)
@@ -158,7 +159,7 @@ def visit(chromium, address, idle):
             context = free.pop()
         else:
             context = chromium.new_context(
-                base_url=address, java_script_enabled=script, viewport=VIEWPORT
+                base_url=address, java_script_enabled=script, viewport=VIEWPORT, timezone_id=ZONE
             )
             context.set_default_timeout(30_000)
             if clock:
@@ -418,6 +419,27 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
     visitor.assert_clean()
 
 
+def test_times_are_in_the_visitors_zone_where_there_is_script(visit, time_machine):
+    time_machine.moment = from_iso("2030-01-02T01:02:00Z")
+    visitor = visit()
+    page = visitor.page
+    page.goto("/")
+    end = page.locator("#price time")
+    expect(end).to_have_text("1 Apr 2030")
+    # Also what the page fetches later.
+    page.get_by_label("1 month").check()
+    expect(end).to_have_text("31 Jan 2030")
+    expect(end).to_have_attribute("title", "2030-02-01 01:02 UTC")
+    page.get_by_label("1 day").check()
+    expect(end).to_have_text("2030-01-02 22:02 GMT-3")
+    expect(end).to_have_attribute("title", "2030-01-03 01:02 UTC")
+    visitor.assert_clean()
+
+    without_script = visit(script=False).page
+    without_script.goto("/")
+    expect(without_script.locator("#price time")).to_have_text("2 Apr 2030")
+
+
 # -- a tip jar -------------------------------------------------------------------------
 
 
@@ -530,7 +552,7 @@ def test_a_customer_makes_a_token_and_a_new_receipt(visit, wallet, worker, this_
     page.get_by_role("button", name="Copy: The token").click()
     assert ":" in page.evaluate("navigator.clipboard.readText()")
     page.get_by_role("button", name="To all tokens").click()
-    expect(page.locator("#tokens")).to_contain_text("until 2030-01-05 00:00 UTC")
+    expect(page.locator("#tokens")).to_contain_text("until 2030-01-04 21:00 GMT-3")
 
     page.get_by_role("link", name="Make a new access key").click()
     expect(page.locator("main")).to_contain_text("you have handed out 1")
