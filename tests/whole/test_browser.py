@@ -184,6 +184,7 @@ def order_by_hand(page, username: str) -> None:
     choose_name(page, username)
     page.get_by_role("button", name="Order and pay").click()
     expect(page.get_by_role("heading", name=re.compile("^Pay "))).to_be_visible()
+    page.wait_for_load_state()  # the page's script counts and polls
 
 
 def log_in_by_hand(page, username: str, password: str) -> None:
