@@ -156,6 +156,19 @@ class Config:
         "",
         for_each_server="host name",
     )
+    webmail_url: str = SERVERS.setting(
+        parsers.web_address,
+        "Where customers read their mail in the browser. Their pages link to it. Empty: no link.",
+        "",
+    )
+    phpmyadmin_url: str = SERVERS.setting(
+        parsers.web_address,
+        "The same for their databases: a phpMyAdmin on their server, as they are open to it alone.",
+        "",
+    )
+    files_url: str = SERVERS.setting(
+        parsers.web_address, "The same for their files: a page that takes the FTP user.", ""
+    )
     walls: str = SERVERS.setting(
         one_of(*walls.MODES),
         "What keeps the customers of a server apart. `narrow`: Apache, which allows little in "

@@ -24,6 +24,12 @@ def facts(config: Config) -> dict:
         "has_own_terms": bool(config.terms_file),
         "source_url": config.source_url,
         "grace_days": config.grace_days,
+        # What opens a service in the browser, by its kind.
+        "tools": {
+            "mailbox": config.webmail_url,
+            "database_user": config.phpmyadmin_url,
+            "ftp": config.files_url,
+        },
     }
 
 

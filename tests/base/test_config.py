@@ -57,6 +57,9 @@ WRONG = {
     "IMPRINT_FILE": ("/no/such/file", "/"),
     "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
+    "WEBMAIL_URL": ("mail.shop.example", "javascript:alert(1)", "https://a b.example/"),
+    "PHPMYADMIN_URL": ("/phpmyadmin", "ftp://shop.example", "https://"),
+    "FILES_URL": ("files.shop.example", "data:text/html,x"),
     "DATABASE_URL": (
         *("", "shop.sqlite3", "sqlite:///", "mysql://x/y", "postgresql://"),
         *("postgresql://shop:secret@db.example", "postgresql://shop:1?secret@db.example/shop"),

@@ -165,6 +165,32 @@ def test_new_passwords_are_shown_each_once_until_they_are_saved(browser, this_sh
     assert "Save your new" not in shown(browser)
 
 
+TOOLS = {
+    "WEBMAIL_URL": ("Webmail", "https://mail.shop.test/?a=1&b=2"),
+    "PHPMYADMIN_URL": ("phpMyAdmin", "https://db.shop.test/"),
+    "FILES_URL": ("File manager", "https://files.shop.test/"),
+}
+
+
+def linked_tools(browser, path: str) -> dict[str, str]:
+    page = unescape(browser.get(path).text)
+    links = re.findall(r'<a href="([^"]*)" rel="noreferrer">([^<]*)</a>', page)
+    return {text: href for href, text in links if text in dict(TOOLS.values())}
+
+
+@with_settings(**{setting: url for setting, (_, url) in TOOLS.items()})
+def test_what_opens_a_service_in_the_browser_is_linked(browser):
+    assert linked_tools(browser, "/account") == dict(TOOLS.values())
+    webmail = dict([TOOLS["WEBMAIL_URL"]])
+    for path in ("/account/mail", f"/account/mail/info@{SITE}"):
+        assert linked_tools(browser, path) == webmail, path
+
+
+def test_without_such_pages_none_is_linked(browser):
+    for path in ("/account", "/account/mail"):
+        assert "In the browser" not in browser.get(path).text, path
+
+
 def test_the_key_card_holds_what_it_takes(browser, this_shop, panel, subtests):
     answer, key = browser.get("/account/access/card"), tokens.receipt(this_shop, Account.get())
     assert answer.headers["Cache-Control"] == "no-store"
