@@ -22,8 +22,6 @@ TOOK = "seconds from paid to ready"
 TAKEN_MAX = 100
 # The worker asks each minute; it may be slow, and clocks differ.
 SILENT_SECONDS = 5 * 60
-# Below this part of the whole capacity there is little left.
-FEW_PERCENT = 10
 
 
 class Free(StrEnum):
@@ -68,12 +66,10 @@ def _running() -> int:
 
 
 def _free(shop: Shop) -> Free:
-    sizes_mb, largest_mb = shop.config.space_sizes_mb, capacity.largest_mb(shop)
-    if largest_mb < min(sizes_mb):
+    left_mb = capacity.largest_mb(shop)
+    if left_mb < min(shop.config.space_sizes_mb):
         return Free.SOLD_OUT
-    left_mb = sum(max(0, mb) for mb in capacity.left_mb(shop).values())
-    is_little = left_mb * 100 < sum(shop.config.capacity_mb.values()) * FEW_PERCENT
-    return Free.FEW_LEFT if is_little or largest_mb < max(sizes_mb) else Free.AVAILABLE
+    return Free.FEW_LEFT if capacity.is_scarce(shop, left_mb) else Free.AVAILABLE
 
 
 # -- what is noted ---------------------------------------------------------------------

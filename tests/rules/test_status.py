@@ -66,8 +66,8 @@ def test_who_does_not_answer_is_named(this_shop, node, panel, time_machine):
         (0, "sold out"),
         (245, "sold out"),
         (246, "few left"),
-        (9_999, "few left"),
-        (10_000, "available"),
+        (50_145, "few left"),
+        (50_146, "available"),
     ],
 )
 def test_space_is_told_in_words_alone(this_shop, capacity_mb, free):
