@@ -1,7 +1,7 @@
 """How the shop is doing, for everybody: nothing about a single customer, and no exact figure of
 what is sold.
 
-Whoever looks at the page makes no call: the worker notes who has answered it.
+Whoever looks at the page makes no call, and counts no hostings: the worker notes both.
 """
 
 import statistics
@@ -16,8 +16,10 @@ from lightningspace.rules import capacity
 from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
-# Facts: when each last answered, and how long the last hostings took, in seconds.
+# Facts: when each last answered, how many hostings ran then, and how long the last ones took, in
+# seconds.
 ANSWERED = {"node": "node answered at", "panel": "panel answered at"}
+RUNNING = "hostings running"
 TOOK = "seconds from paid to ready"
 TAKEN_MAX = 100
 # The worker asks each minute; it may be slow, and clocks differ.
@@ -32,11 +34,12 @@ class Free(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """`took_seconds`: the median; None: nothing was measured yet. `answered`: when node and panel
-    last did, None: never. `silent`: those that do not now.
+    """`running`: within the last minute, None: not counted yet. `took_seconds`: the median; None:
+    nothing was measured yet. `answered`: when node and panel last did, None: never. `silent`: those
+    that do not now.
     """
 
-    running: int
+    running: int | None
     took_seconds: int | None
     free: Free
     answered: dict[str, int | None]
@@ -48,7 +51,7 @@ def told(shop: Shop) -> Status:
     answered = {what: int(known.get(name, 0)) or None for what, name in ANSWERED.items()}
     took = [int(seconds) for seconds in known.get(TOOK, "").split()]
     return Status(
-        running=_running(),
+        running=int(known[RUNNING]) if RUNNING in known else None,
         took_seconds=int(statistics.median(took)) if took else None,
         free=_free(shop),
         answered=answered,
@@ -56,13 +59,7 @@ def told(shop: Shop) -> Status:
     )
 
 
-_NAMES = [*ANSWERED.values(), TOOK]
-
-
-def _running() -> int:
-    is_on = Account.suspended_at.is_null() & Account.blocked_at.is_null()
-    is_on &= Account.closing_at.is_null()
-    return Account.select().where(Account.ready_at.is_null(False) & is_on).count()
+_NAMES = [*ANSWERED.values(), RUNNING, TOOK]
 
 
 def _free(shop: Shop) -> Free:
@@ -76,7 +73,10 @@ def _free(shop: Shop) -> Free:
 
 
 def look(shop: Shop) -> None:
-    """Note whether node and panel answer. Any worker may call it any time."""
+    """Note how many hostings run, and whether node and panel answer. Any worker may call it any
+    time.
+    """
+    set_fact(RUNNING, _running())
     server_id = next(iter(shop.config.capacity_mb))
     try:
         shop.node.node_id()
@@ -90,6 +90,12 @@ def look(shop: Shop) -> None:
     except PanelError:
         return
     set_fact(ANSWERED["panel"], now())
+
+
+def _running() -> int:
+    is_on = Account.suspended_at.is_null() & Account.blocked_at.is_null()
+    is_on &= Account.closing_at.is_null()
+    return Account.select().where(Account.ready_at.is_null(False) & is_on).count()
 
 
 def note_ready(account_id: str, ready_at: int) -> None:

@@ -13,15 +13,27 @@ def time_stands_still(time_machine):
     pass
 
 
+def running(shop) -> int:
+    status.look(shop)
+    return status.told(shop).running
+
+
 def test_only_hostings_that_run_are_counted(this_shop, alice):
-    assert status.told(this_shop).running == 1
+    assert running(this_shop) == 1
     for change in ({"suspended_at": 1}, {"closing_at": 1}, {"ready_at": None}):
         Account.update(suspended_at=None, closing_at=None, ready_at=1).execute()
         Account.update(change).execute()
-        assert status.told(this_shop).running == 0, change
+        assert running(this_shop) == 0, change
     Account.update(closing_at=None, ready_at=1).execute()
     accounts.block(alice.id, "a reason")
-    assert status.told(this_shop).running == 0
+    assert running(this_shop) == 0
+
+
+def test_hostings_are_counted_by_the_worker_and_not_for_each_visitor(this_shop, alice):
+    assert status.told(this_shop).running is None
+    status.look(this_shop)
+    Account.update(closing_at=1).execute()
+    assert status.told(this_shop).running == 1
 
 
 def test_the_time_from_paid_to_ready_is_the_median_of_the_last(
