@@ -13,7 +13,7 @@ from typing import BinaryIO
 from lightningspace.base.refusals import Refusal
 
 FILES_MAX = 5000
-PATH_BYTES_MAX, NAME_BYTES_MAX = 500, 255
+PATH_BYTES_MAX, NAME_BYTES_MAX, PARTS_MAX = 500, 255, 40
 # The list of files at its end: zipfile reads all of it at once, however many it says there are.
 LIST_BYTES_MAX = 2 * 1024 * 1024
 # Where that list's own end may lie: 22 bytes, and a comment.
@@ -63,11 +63,14 @@ class Archive:
             raise Unusable from None
         entries = self._zip.infolist()
         found = list(_files(entries))
+        # Entries may share their place: little to send, and hours to unpack.
+        if sum(each.entry.compress_size for each in found) > file.seek(0, 2):
+            raise Unusable
         if not found:
             raise Unusable("There is no file in this ZIP.")
         if len(found) > FILES_MAX:
             raise TooMany
-        _check_places(found, [entry for entry in entries if entry.is_dir()])
+        _check_places(found, [name for name in map(_name, entries) if name.endswith("/")])
         self.files, self.top = _without_top(found)
         self.files.sort(key=lambda each: is_start_page(each.path))
         if sum(each.bytes for each in self.files) > most_bytes:
@@ -135,7 +138,7 @@ def _files(entries: list[zipfile.ZipInfo]) -> Iterator[File]:
         name = _name(entry)
         parts = _parts(name)
         is_junk = not parts or parts[0] == LEFT_OUT_TOP or parts[-1] in LEFT_OUT
-        if entry.is_dir() or is_junk or parts[-1].startswith("._"):
+        if name.endswith("/") or is_junk or parts[-1].startswith("._"):
             continue
         shown, kind = _shown(name), stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
@@ -174,6 +177,8 @@ def _parts(name: str) -> list[str]:
     longest = max((len(part.encode()) for part in parts), default=0)
     if longest > NAME_BYTES_MAX or len(name.encode()) > PATH_BYTES_MAX:
         raise Unusable(f"“{shown}” in this ZIP is too long a name.")
+    if len(parts) > PARTS_MAX:
+        raise Unusable(f"“{shown}” in this ZIP lies below more than {PARTS_MAX - 1} directories.")
     return parts
 
 
@@ -194,7 +199,7 @@ def _without_top(files: list[File]) -> tuple[list[File], str | None]:
     return moved, tops.pop()
 
 
-def _check_places(files: list[File], directories: list[zipfile.ZipInfo]) -> None:
+def _check_places(files: list[File], directories: list[str]) -> None:
     """Each file has a place of its own, on systems that see no capitals as well."""
     seen: dict[str, str] = {}
     for file in files:
@@ -205,7 +210,7 @@ def _check_places(files: list[File], directories: list[zipfile.ZipInfo]) -> None
             )
         seen[key] = file.path
     # Of directories that are said and have nothing in them, the name alone counts.
-    parents = {"/".join(_parts(_name(each))).casefold() for each in directories}
+    parents = {"/".join(_parts(name)).casefold() for name in directories}
     for file in files:
         parts = file.path.casefold().split("/")
         parents.update("/".join(parts[:length]) for length in range(1, len(parts)))

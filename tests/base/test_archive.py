@@ -5,6 +5,7 @@ import stat
 import struct
 import warnings
 import zipfile
+import zlib
 
 import pytest
 
@@ -86,6 +87,7 @@ def test_names_are_made_plain(subtests):
         ("./a.html", "b//c.html"): ["a.html", "b/c.html"],
         ("__MACOSX/._a", ".DS_Store", "b/._c", "b/Thumbs.db", "b/c"): ["b/c"],
         ("empty/", "a"): ["a"],
+        ("", "/".join("a" * archive.PARTS_MAX)): ["/".join("a" * archive.PARTS_MAX)],
         (".htaccess", "a b.html"): [".htaccess", "a b.html"],
         (umlaut,): [umlaut],
         ("fu\u0308r",): ["f\u00fcr"],
@@ -125,6 +127,7 @@ BAD_NAMES = {
     "a" * 256: "too long a name",
     "ü" * 150: "too long a name",
     "/".join(["a" * 100] * 6): "too long a name",
+    "a/" * 41: "more than 39 directories",
 }
 
 
@@ -149,6 +152,29 @@ def test_two_things_of_one_name_are_refused(subtests):
 
 
 BIG = packed(("a", bytes(2 * MB)))
+
+
+def overlapping() -> bytes:
+    """Two files of the same bytes, which are there once."""
+    names, content = (b"a", b"b"), bytes(1000)
+    facts = struct.pack("<III", zlib.crc32(content), len(content), len(content))
+    # What lies between the first header and the content is an extra field of it.
+    heads = [
+        b"PK\3\4" + struct.pack("<5H", 20, 0, 0, 0, 0) + facts + struct.pack("<2H", 1, extra) + name
+        for name, extra in zip(names, (31, 0), strict=True)
+    ]
+    entries = [
+        LIST
+        + struct.pack("<6H", 20, 20, 0, 0, 0, 0)
+        + facts
+        + struct.pack("<5H2I", 1, 0, 0, 0, 0, 0, at)
+        + name
+        for name, at in zip(names, (0, len(heads[0])), strict=True)
+    ]
+    body, listed = b"".join(heads) + content, b"".join(entries)
+    return body + listed + END + struct.pack("<4H2IH", 0, 0, 2, 2, len(listed), len(body), 0)
+
+
 BAD = {
     "nothing": (b"", "cannot read"),
     "no ZIP": (b"<html>" * 1000, "cannot read"),
@@ -175,6 +201,7 @@ BAD = {
     "another name at its place": (changed(SITE, b"css/a.css", 0, b"js"), "is damaged"),
     "a version to come": (changed(SITE, LIST, 6, b"\xff\0"), "cannot read"),
     "a list elsewhere": (changed(SITE, END, 16, b"\xf0\xff\xff\x7f"), "is damaged"),
+    "files in one place": (overlapping(), "cannot read"),
     "a longer list": (changed(SITE, END, 12, b"\xf0\xff\xff\x7f"), "more than 5,000 files"),
     "a ZIP64 end": (
         SITE.replace(END, b"PK\6\7" + bytes(16) + END),
