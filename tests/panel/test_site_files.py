@@ -318,7 +318,7 @@ def test_workers_do_it_by_themselves(alice, send, pages, at_work, monkeypatch):
 
 
 def test_other_accounts_are_opened_while_uploads_fill_every_thread_of_theirs(this_shop):
-    pools = Worker(this_shop)._pools
+    pools = Worker(this_shop).pools
     assert pools[reconcile.UPLOAD] not in (pools[reconcile.OPENING], pools[reconcile.CHANGE])
 
 
