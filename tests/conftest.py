@@ -40,6 +40,7 @@ from lightningspace.worker import Worker
 from tests import quick  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
+gc.disable()  # until all tests are collected: next to nothing of that is garbage
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60
@@ -200,6 +201,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What is there now stays: the garbage collector need not look through it again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
