@@ -477,6 +477,14 @@ def test_price_and_new_end_are_shown_before_anything_is_ordered(client, alice, n
     assert invoices_asked_for(node) == 0
 
 
+def test_a_button_says_whether_it_orders_a_time_or_an_amount(client):
+    page = client.get("/account/extend").text
+    assert re.findall(r'<button type="submit"[^>]*>([^<]*)<', page) == [
+        "Order and pay for this time",
+        "Order and pay this amount",
+    ]
+
+
 def test_an_hour_is_among_the_choices(client):
     assert ">1 hour</a> <small>1 sat</small>" in client.get("/account/extend").text
 
