@@ -373,10 +373,12 @@ def opened(app, port: int):
     server = make_server("127.0.0.1", port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
-    yield
-    server.shutdown()
-    serving.join()
-    server.server_close()
+    try:
+        yield
+    finally:  # its thread would keep the tests from ending
+        server.shutdown()
+        serving.join()
+        server.server_close()
 
 
 @pytest.fixture
