@@ -194,7 +194,9 @@ class Session:
         listing = self._bounded("NLST")
         if listing is None:
             return None
-        return [line for line in listing.decode("latin-1").splitlines() if line]
+        # Only at these: a part of a letter in UTF-8 would be a line break, too, to `splitlines`.
+        lines = listing.decode("latin-1").replace("\r", "\n").split("\n")
+        return [line for line in lines if line]
 
     def read(self, name: str) -> bytes | None:
         """A file's whole content.

@@ -305,11 +305,12 @@ def test_directory_with_very_many_files_is_not_listed(client, pages):
 
 
 def test_names_of_any_bytes_are_listed(client, pages):
-    for name in (b"\xff\xfe", "ä".encode(), b"a b", b"line\nbreak"):
+    for name in (b"\xff\xfe", "Åх".encode(), b"a b", b"line\nbreak"):
         (pages / os.fsdecode(name)).touch()
 
     with client.session(USER, PASSWORD) as session:
-        assert "a b" in session.names()
+        # 0x85, which is in many letters of UTF-8, is a line break of Latin-1.
+        assert {"a b", "Åх".encode().decode("latin-1")} <= set(session.names())
 
 
 # -- servers that take their time ------------------------------------------------------------

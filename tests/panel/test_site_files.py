@@ -161,19 +161,21 @@ def test_nothing_is_put_over_files_of_the_owner_without_his_word(
 ):
     work(alice)
     theirs = {f"a/{n}.txt": b"theirs" for n in range(7)} | {".htaccess": b"# theirs"}
+    theirs["Åх.html"] = b"theirs"
     for name, content in theirs.items():
         (pages.path / name).parent.mkdir(exist_ok=True)
         (pages.path / name).write_bytes(content)
     (pages.path / "link.txt").symlink_to("a/1.txt")
     before = pages()
-    send({name: b"new" for name in ("b.txt", "a/new.txt", *theirs)} | {"link.txt": b"new"})
+    order = ("b.txt", "Åх.html", "a/new.txt", *theirs)
+    send({name: b"new" for name in order} | {"link.txt": b"new"})
     work(alice)
-    assert told() == ("in the way", 0, ["a/0.txt", "a/1.txt", "a/2.txt", "a/3.txt", "a/4.txt"])
+    assert told() == ("in the way", 0, ["Åх.html", "a/0.txt", "a/1.txt", "a/2.txt", "a/3.txt"])
     assert pages() == before
 
     uploads.replace(this_shop, alice, upload().id)
     work(alice)
-    assert told() == ("done", 11, [])
+    assert told() == ("done", 12, [])
     assert set(pages()) == {"index.php", "tipjar.json", "b.txt", "a/new.txt", "link.txt", *theirs}
     assert pages()["a/1.txt"] == pages()[".htaccess"] == pages()["link.txt"] == b"new"
     assert not (pages.path / "link.txt").is_symlink()
