@@ -145,7 +145,7 @@ def _proof_page(status: int = 200, **forms):
 def _then() -> str:
     """The page of the control center to go on to."""
     path = request.args.get("then", "")
-    return path if re.fullmatch("/account(/[a-z0-9-]+){1,3}", path) else url_for("access.access")
+    return path if re.fullmatch("/account(/[a-z0-9-]+){0,3}", path) else url_for("access.access")
 
 
 # -- sessions --------------------------------------------------------------------------

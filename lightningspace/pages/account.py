@@ -55,12 +55,9 @@ def overview():
     mailboxes = [row for row in addresses if row.kind == "mailbox"]
     failing = [row for row in mailboxes[1:] if known.told_state(row) == ServiceState.PROBLEM]
     shown = mailboxes[:1] + failing
-    own_passwords = {
-        (row.kind, row.name): password
-        for row in rows
-        if (password := services.new_password(shop, row))
-    }
-    login_password = services.unsealed(shop, account.password_sealed)
+    own_passwords = {(row.kind, row.name): each for row, each in control.new_passwords(rows)}
+    is_trusted = logins.is_trusted()
+    login_password = services.unsealed(shop, account.password_sealed) if is_trusted else None
     access = _access(rows, shown)
     is_new = now() < (account.ready_at or now()) + NEW_SECONDS
     return control.page(
@@ -73,6 +70,7 @@ def overview():
         login_password=login_password,
         own_passwords=own_passwords,
         passwords=_passwords(login_password, own_passwords),
+        hides_passwords=not is_trusted and control.has_new_passwords(rows),
         waiting=browsers.waiting_orders(),
         sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
@@ -106,7 +104,8 @@ def _passwords(login_password: str | None, own: dict[tuple[str, str], str]) -> d
 def noted():
     # No password made since that page was shown, and no number too large for the database.
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
-    progress.forget_passwords(control.this_account().id, seen_at)
+    if logins.is_trusted():  # else none was shown
+        progress.forget_passwords(control.this_account().id, seen_at)
     logins.note_entry(control.this_account())
     session["saved"] = True  # for this browser, until it logs out
     return redirect(url_for("account.overview"), 303)

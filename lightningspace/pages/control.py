@@ -29,7 +29,7 @@ from lightningspace.rules import (
 )
 from lightningspace.rules.progress import Progress, Summary
 from lightningspace.shop import this_shop
-from lightningspace.visitors import limits
+from lightningspace.visitors import limits, logins
 from lightningspace.visitors.forms import Button
 
 # The navigation: groups of pages. By the name of a page's template, its endpoint and title.
@@ -162,6 +162,20 @@ def site_url() -> str:
     """The address of the account's site, by https where that works."""
     site = next((row for row in this_progress().rows if row.kind == "site"), None)
     return certificates.url(this_shop(), this_account(), site)
+
+
+# -- passwords ------------------------------------------------------------------------
+
+
+def new_passwords(rows: list[Service]) -> list[tuple[Service, str]]:
+    """The services with a password that is to be noted; none where this session may not see it."""
+    found = [(row, services.new_password(this_shop(), row)) for row in rows]
+    return [(row, each) for row, each in found if each and logins.is_trusted()]
+
+
+def has_new_passwords(rows: list[Service]) -> bool:
+    """Whether there are any, seen or not."""
+    return any(services.new_password(this_shop(), row) for row in rows)
 
 
 # -- progress -------------------------------------------------------------------------

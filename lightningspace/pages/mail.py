@@ -9,6 +9,7 @@ from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import accounts, hostnames, services, wanted
 from lightningspace.shop import this_shop
+from lightningspace.visitors import logins
 from lightningspace.visitors.forms import (
     AddressForm,
     DestinationForm,
@@ -170,7 +171,8 @@ def _addresses() -> dict:
         "states": {(row.kind, row.name): known.state(row) for row in rows},
         "settings": {(row.kind, row.name): services.settings_of(row) for row in rows},
         "quotas": services.mailbox_quotas_mb(account.space_mb, rows),
-        "passwords": _new_passwords(there),
+        "passwords": {row.name: each for row, each in control.new_passwords(there)},
+        "hides_passwords": not logins.is_trusted() and control.has_new_passwords(there),
         "used": len(there),
         "allowed": services.addresses_allowed(this_shop(), account),
         "every_seconds": control.poll_seconds(rows),
@@ -184,11 +186,6 @@ def _by_domain(rows: list[Service]) -> list[tuple[str, list[Service]]]:
     for row in sorted(rows, key=lambda row: row.name):
         found.setdefault(row.name.rpartition("@")[2], []).append(row)
     return sorted(found.items(), key=lambda item: (item[0] != own, item[0]))
-
-
-def _new_passwords(rows: list[Service]) -> dict[str, str]:
-    found = {row.name: services.new_password(this_shop(), row) for row in rows}
-    return {name: password for name, password in found.items() if password}
 
 
 def _mail_facts() -> dict:

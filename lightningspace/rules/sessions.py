@@ -58,6 +58,14 @@ def has_proved(session: Session) -> bool:
     return abs(now() - session.proved_at) < PROVED_SECONDS
 
 
+def is_trusted(session: Session) -> bool:
+    """Whether password or receipt was ever given in this session, or it has ordered.
+
+    To the others no password is shown: those first made for services open the login as well.
+    """
+    return session.proved_at != NEVER
+
+
 def begin(
     account: Account,
     proved_at: int,

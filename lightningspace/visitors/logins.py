@@ -123,6 +123,11 @@ def has_proved() -> bool:
     return sessions.has_proved(current_user.session)
 
 
+def is_trusted() -> bool:
+    """Whether this session may see the passwords that are to be noted."""
+    return sessions.is_trusted(current_user.session)
+
+
 def showed_receipt() -> bool:
     """Whether the receipt was given just now: it may set a password without the old one."""
     return has_proved() and current_user.session.by_receipt

@@ -18,7 +18,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pyln.proto.bech32 import bech32_decode, convertbits
 
 from lightningspace.base import models
-from lightningspace.base.models import Account, Notice, Session, Wallet, WalletSignature
+from lightningspace.base.models import (
+    Account,
+    Notice,
+    Service,
+    Session,
+    Wallet,
+    WalletSignature,
+)
 from lightningspace.base.vault import Vault
 from lightningspace.outside import lnurl
 from lightningspace.rules import accounts, sessions, tokens, wallets
@@ -350,6 +357,31 @@ def test_a_wallet_proves_nothing(app, phone, linked, alice):
         assert send(browser, path).location.startswith("/account/prove")
     assert "Current password" in browser.get("/account/password").text
     assert Wallet.select().count() == 1
+
+
+def test_a_wallet_sees_no_password_that_is_to_be_noted(app, phone, linked, alice, this_shop):
+    """Those first made for the services open the login as well."""
+    password, sealed = "made-for-alice", this_shop.vault.seal("made-for-alice")
+    Account.update(password_sealed=sealed, ready_at=1).execute()
+    made = {"own_password_sealed": sealed, "password_sealed": None, "applied_at": 1}
+    Service.update(made).where(Service.kind << ["ftp", "mailbox"]).execute()
+    browser = app.test_client()
+    linked.signs(phone, asks(browser))
+    browser.get("/login/wallet")
+    pages = (
+        "/account",
+        "/account/mail",
+        "/account/mail/addresses",
+        "/account/mail/info@alice.shop.test",
+    )
+    for path in pages:
+        assert password not in browser.get(path).text
+    asks_first = 'href="/account/prove?then=/account">enter your password or access key'
+    assert asks_first in browser.get("/account").text
+    send(browser, "/account/noted", "/account", seen_at=2**40)  # it has not seen any
+    send(browser, "/account/prove?then=/account", "/account/prove", password="correct horse")
+    for path in pages:
+        assert password in browser.get(path).text
 
 
 def test_it_needs_a_new_login_after_all_are_ended_and_still_can(app, phone, linked, owner):
