@@ -151,11 +151,12 @@ def _keep(name: str, sent: BinaryIO, file: BinaryIO) -> None:
 
 
 def _note(shop: Shop, account: Account, id: str, packed: Archive, replaces: bool) -> None:
-    before, total = of_account(account.id), len(packed.files)
+    total = len(packed.files)
     # The owner's start page takes the tip jar's place, even where the jar was to be put back.
     once = {"put_back": False} if packed.has_start_page else {}
     with transaction():
         _want(shop, account, **once)
+        before = of_account(account.id)  # locked by now: of two at once the second sees the first
         Upload.delete().where(Upload.account == account.id).execute()
         Upload.create(
             account=account,

@@ -15,7 +15,7 @@ from lightningspace.rules import accounts, uploads, wanted
 from lightningspace.sandbox.ftp import FRESH_SITE
 from lightningspace.worker import Worker
 from tests.base.test_archive import packed
-from tests.conftest import eventually, with_settings
+from tests.conftest import at_once, eventually, with_settings
 
 PAGE = b"<h1>Alice</h1>"
 SITE = {"index.html": PAGE, "css/a.css": b"a {}", "images/a b/\u00fc.png": bytes(100_000)}
@@ -311,6 +311,12 @@ def test_a_new_one_takes_the_place_of_one_under_way(
     assert kept(this_shop) == [upload().id]
     work(alice)
     assert told() == ("done", 3, []) and len(pages()) == 20 + 3
+
+
+@pytest.mark.each_database
+def test_of_many_that_come_at_once_one_is_kept(alice, send, this_shop):
+    at_once(*[lambda: send(MANY)] * 4)
+    assert kept(this_shop) == [upload().id]
 
 
 def test_workers_do_it_by_themselves(alice, send, pages, at_work, monkeypatch):
