@@ -110,6 +110,8 @@ def test_customers_buy_extend_add_a_mailbox_and_tip_with_w3m(
 
         w3m.go_to(f"{url}/account/extend")
         w3m.fill_in("^For", "6")
+        w3m.follow("Show price")
+        read("1,260 sat for 6 months")
         w3m.follow("Order and pay")
         pay()
         read("Extended by 180 days")
