@@ -6,6 +6,7 @@ An account has one at most: a new one takes the place of the one before.
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ UNPACKED_BYTES_MAX = 256 * 2**20
 STORED_BYTES_MAX, FREE_BYTES_MIN = 2 * 2**30, 2**30
 # How long the worker tries to put one on the site, and how long what became of it is shown.
 LASTS_SECONDS = SHOWN_SECONDS = 60 * 60
+ID = re.compile("[0-9a-f]{16}")
 PAGE_ENDINGS = (".html", ".htm")
 
 
@@ -243,9 +245,11 @@ def tidy(shop: Shop) -> None:
             kept.add(upload.id)
     directory = shop.config.uploads_dir
     for path in directory.iterdir() if directory.is_dir() else ():
-        # One that has no row yet is just being received.
+        # One that has no row yet is just being received. Who knows what else lies there.
+        if path.name in kept or not ID.fullmatch(path.name):
+            continue
         with suppress(FileNotFoundError):
-            if path.name not in kept and path.stat().st_mtime <= moment - LASTS_SECONDS:
+            if path.is_file() and path.stat().st_mtime <= moment - LASTS_SECONDS:
                 path.unlink()
 
 

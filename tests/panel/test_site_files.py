@@ -409,12 +409,15 @@ def test_one_whose_file_is_gone_is_told(alice, send, work, this_shop):
 def test_files_that_nobody_needs_are_removed_after_an_hour(alice, send, this_shop, time_machine):
     uploads.tidy(this_shop)  # there is no directory yet
     send(SITE)
-    left, fresh = this_shop.config.uploads_dir / "left", this_shop.config.uploads_dir / "fresh"
-    left.write_bytes(b"")
-    fresh.write_bytes(b"")
-    os.utime(left, (1, 1))
+    left, fresh, others = "0" * 16, "f" * 16, "app.py"
+    for name in (left, fresh, others):
+        (this_shop.config.uploads_dir / name).write_bytes(b"")
+    (this_shop.config.uploads_dir / ("1" * 16)).mkdir()
+    for path in this_shop.config.uploads_dir.iterdir():
+        if path.name not in (fresh, upload().id):
+            os.utime(path, (1, 1))
     uploads.tidy(this_shop)
-    assert sorted(kept(this_shop)) == sorted(["fresh", upload().id])
+    assert sorted(kept(this_shop)) == sorted([fresh, others, "1" * 16, upload().id])
 
 
 def test_with_the_account_it_is_gone(alice, send, work, this_shop):
