@@ -4,7 +4,7 @@ Nothing here knows of browsers: the page that showed what was to be signed asks 
 have status 200, as in `lnurl`.
 """
 
-from flask import Blueprint, g, request
+from flask import Blueprint, request
 from werkzeug.exceptions import TooManyRequests
 
 from lightningspace.api.answers import success
@@ -17,9 +17,9 @@ blueprint = Blueprint("lnurl_auth", __name__)
 
 
 @blueprint.get(lnurl.AUTH_PATH)
-@limits.limited_each("logins", lambda response: g.get("refused", False))
+@limits.limited_each("logins")
 def signed():
-    """Note what a wallet has signed; what is refused counts as a failed login."""
+    """Note what a wallet has signed. What is right counts as well: each makes a row."""
     k1, signature, key = map(_sent, ("k1", "sig", "key"))
     if not signature or not key or request.method == "HEAD":
         raise wallets.NotSigned("Scan this with a Lightning wallet that can log in (LNURL-auth).")
@@ -33,7 +33,6 @@ def _sent(name: str) -> str:
 
 @blueprint.errorhandler(wallets.NotSigned)
 def refused(error):
-    g.refused = True
     return success({"status": "ERROR", "reason": error.text})
 
 

@@ -306,6 +306,17 @@ def test_to_show_codes_and_to_sign_with_unknown_wallets_stores_nothing(app, phon
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
+def test_signatures_are_limited_for_each_is_kept_for_a_day(app, phone, alice, this_shop):
+    signing = SigningWallet("alice's")
+    Wallet.create(account=alice, wallet_key=signing.key, linked_at=1)
+    for status in ("OK", "OK", "ERROR"):
+        k1 = wallets.new_k1(this_shop, wallets.LOGIN)
+        sent = {"k1": k1, "sig": signing.signature(k1), "key": signing.key}
+        assert phone.get("/lnurl-auth", query_string=sent).json["status"] == status
+    assert WalletSignature.select().count() == 2
+
+
+@with_settings(LOGINS_LIMIT="2 per day")
 def test_failed_signatures_are_limited_as_failed_logins_are(app, phone, linked):
     page = asks(app.test_client())
     for _ in range(2):
@@ -467,6 +478,7 @@ def test_a_code_to_log_in_links_nothing_and_one_to_link_logs_in_nobody(app, owne
     assert Wallet.select().count() == 1
 
 
+@many_logins
 def test_a_wallet_is_linked_once_and_a_hosting_has_a_few(owner, phone, linked):
     assert link(owner, phone, linked).status_code == 303
     assert Wallet.select().count() == 1
