@@ -35,7 +35,7 @@ ODD = (
 class Unusable(Refusal):
     """It is no ZIP file that we would unpack."""
 
-    status, code, field = 400, "unusable_file", "file"
+    status, code, field = 400, "bad_request", "file"
     text = "We cannot read this as a ZIP file. Please pack it anew and send it again."
 
 

@@ -54,21 +54,20 @@ class Outcome(StrEnum):
 class SiteOff(Refusal):
     """The site is off, by its owner, the calendar or the operator."""
 
-    code, field = "off", "file"
+    field = "file"
     text = "Your site is off: nothing can be put online until it is on again."
 
 
 class NoRoom(Refusal):
     """The shop keeps as much as it can."""
 
-    status, code, field = 503, "busy", "file"
+    status, code, field = 503, "service_unavailable", "file"
     text = "Too much is being sent right now. Please try again in a few minutes."
 
 
 class Gone(Refusal):
     """There is no such upload that waits for an answer."""
 
-    status, code = 409, "gone"
     text = "What you sent is no longer here. Please send it again."
 
 

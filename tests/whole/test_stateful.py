@@ -591,9 +591,10 @@ class Lives(RuleBasedStateMachine):
             ("mailbox", f"info@{who}.shop.test"),
         ]
         known = {thing: password for thing in at_first if thing[0] in WITH_PASSWORD}
-        self.hostings[who] = Hosting(
-            id, who, space_mb, {thing: Thing() for thing in at_first}, known
-        )
+        things = {
+            (kind, name): Thing(dict(services.KINDS[kind].begins_with)) for kind, name in at_first
+        }
+        self.hostings[who] = Hosting(id, who, space_mb, things, known)
         self.names.update(at_first)
         self._worker(worker)
 
