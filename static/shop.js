@@ -4,7 +4,7 @@ if (navigator.clipboard) document.documentElement.classList.add("can-copy");
 const said = document.createElement("p");
 said.className = "visually-hidden";
 said.setAttribute("role", "status");
-document.querySelector("main").append(said);
+document.querySelector("footer").append(said);
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copies]");
   if (!button) return;

@@ -1,5 +1,6 @@
 """The frame of the control center: who may see its pages, and what each of them shows."""
 
+import json
 import zlib
 
 from flask import (
@@ -164,6 +165,14 @@ def site_url() -> str:
     return certificates.url(this_shop(), this_account(), site)
 
 
+def shown_anew(name: str) -> Response:
+    """Answer a poll by having a page of PAGES, which it is on, fetched anew. What somebody types,
+    chooses or unfolds there stays.
+    """
+    swap = {"target": "#main", "select": "#main", "swap": "outerMorph"}
+    return Response(headers={"HX-Location": json.dumps({"path": path_of(name)} | swap)})
+
+
 # -- passwords ------------------------------------------------------------------------
 
 
@@ -184,9 +193,9 @@ def has_new_passwords(rows: list[Service]) -> bool:
 @blueprint.get("/status")
 def status():
     here, current = request.args.get("here", ""), _status()
-    # The overview shows each service's state, so it reloads when one has changed.
+    # The overview shows each service's state.
     if here == "overview" and request.args.get("seen") != current["seen"]:
-        return Response(headers={"HX-Refresh": "true"})
+        return shown_anew(here)
     known = here if here in PAGES else "overview"
     return render_template("_account_status.html", here=known, button=Button(), **current)
 

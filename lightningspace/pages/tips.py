@@ -2,7 +2,7 @@
 
 import logging
 
-from flask import Response, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Service
@@ -114,7 +114,7 @@ def jar_state():
     """The fragment that shows the tip jar, and polls while the jar is being put on the site."""
     jar = _jar()
     if jar is None:
-        return Response(headers={"HX-Refresh": "true"})
+        return control.shown_anew("tips")
     return render_template("account/_jar.html", button=Button(), **_jar_state(jar))
 
 

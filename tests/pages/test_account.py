@@ -1,5 +1,6 @@
 """The control center: every form of it right and wrong, and bob, who tries alice's names."""
 
+import json
 import re
 from html.parser import HTMLParser
 from itertools import product
@@ -382,10 +383,10 @@ def test_page_tells_how_many_jobs_the_server_has_before(browser, alice, this_sho
 def test_the_overview_is_loaded_anew_when_a_state_has_changed(browser, alice, worker):
     page = browser.get("/account").text
     poll = re.search('hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
-    assert "HX-Refresh" not in browser.get(poll).headers
+    assert "HX-Location" not in browser.get(poll).headers
     wanted.switch(alice.id, "ftp", "ls_alice", False)
-    assert browser.get(poll).headers["HX-Refresh"] == "true"
-    assert "HX-Refresh" not in browser.get(poll.replace("here=overview", "here=mail")).headers
+    assert json.loads(browser.get(poll).headers["HX-Location"])["path"] == "/account"
+    assert "HX-Location" not in browser.get(poll.replace("here=overview", "here=mail")).headers
 
 
 def test_what_failed_is_tried_again_at_the_press_of_a_button(browser, alice, worker, panel):

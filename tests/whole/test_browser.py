@@ -30,6 +30,7 @@ from tests.conftest import (
     dns_servers,
     eventually,
     free_port,
+    let_the_server_follow,
     opened,
     record_payments,
     with_ftp,
@@ -666,6 +667,34 @@ def test_a_customer_gets_a_new_password_and_closes(java_script, visit, alice, pa
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     # Of what went wrong the browser has only the form's refusal to say.
     assert [text for text in visitor.complaints if "400" not in text] == []
+
+
+@with_ftp
+def test_the_overview_follows_its_services_and_loses_nothing_that_somebody_does(
+    visit, alice, worker, tmp_path
+):
+    visitor, chosen = visit(), tmp_path / "index.html"
+    chosen.write_text("My site")
+    page = visitor.page
+    log_in_by_hand(page, "alice", "correct horse")
+    work(worker)
+    wanted.switch(alice.id, "shell", "ls_alice", False)
+    page.reload()
+    ssh = page.locator("details").filter(has=page.get_by_role("heading", name="SSH"))
+    expect(ssh).to_contain_text("being changed")
+    ssh.locator("summary").click()
+    page.get_by_label("ZIP").set_input_files(chosen)
+    page.get_by_role("checkbox").check()
+    page.evaluate("document.isTheSame = true")
+
+    work(worker)
+    let_the_server_follow()
+    expect(ssh.locator(".state")).to_have_text("off")
+    expect(ssh.locator("dl")).to_be_visible()
+    assert page.get_by_label("ZIP").evaluate("field => field.files[0].name") == "index.html"
+    expect(page.get_by_role("checkbox")).to_be_checked()
+    assert page.evaluate("document.isTheSame")
+    visitor.assert_clean()
 
 
 # -- mail and domains ------------------------------------------------------------------
