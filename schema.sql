@@ -300,7 +300,7 @@ CREATE INDEX orders_held_name ON orders (held_name) WHERE held_name IS NOT NULL;
 CREATE TABLE offers (
   id         TEXT    NOT NULL PRIMARY KEY,         -- the node's offer_id
   account_id TEXT    UNIQUE REFERENCES accounts (id),  -- NULL: it is closed
-  bolt12     TEXT    NOT NULL,
+  bolt12     TEXT    NOT NULL,                     -- empty: it is nobody's any more
   is_active  BOOLEAN NOT NULL,                     -- as the node was last told
   is_due     BOOLEAN NOT NULL DEFAULT TRUE,        -- the rule may say something else by now
   revision   BIGINT  NOT NULL DEFAULT 1,           -- counts how often that was so

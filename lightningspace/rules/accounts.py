@@ -308,7 +308,7 @@ def forget(shop: Shop, account: Account) -> bool:
     Session.delete().where(Session.account == account.id).execute()
     uploads.forget(shop, account.id)
     Wallet.delete().where(Wallet.account == account.id).execute()
-    Offer.update(account=None).where(Offer.account == account.id).execute()
+    Offer.update(account=None, bolt12="").where(Offer.account == account.id).execute()
     outbox.withdraw(account.id, "confirm")
     # The outbox deletes the notices that it still has to send, such as that of the deletion.
     is_over = (Notice.account_id == account.id) & Notice.try_at.is_null()

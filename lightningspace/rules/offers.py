@@ -111,7 +111,10 @@ def _keep_again(found: node.Offer, account_id: str) -> None:
         # An offer that is not its account's, or no longer, is to be switched off.
         owner = None if lock_account(account_id) is None or of(account_id) else account_id
         Offer.insert(
-            id=found.id, account=owner, bolt12=found.bolt12, is_active=found.is_active
+            id=found.id,
+            account=owner,
+            bolt12=found.bolt12 if owner else "",
+            is_active=found.is_active,
         ).on_conflict_ignore().execute()
 
 
@@ -157,7 +160,7 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
         wanted = bool(account) and not is_over and is_wanted(account)
         if not shop.node.switch_offer(offer_id, wanted) and wanted:
             # The node is another one, or was restored: a new offer is made on demand.
-            Offer.update(account=None).where(Offer.id == offer_id).execute()
+            Offer.update(account=None, bolt12="").where(Offer.id == offer_id).execute()
             logger.error("offer %s: the node does not know it any more", offer_id[:8])
             wanted = False
         is_on = wanted or not _is_recorded(shop)

@@ -330,11 +330,17 @@ STORED = (
     ),
     Entry(
         Group.TIPS,
-        "Your BOLT 12 offer, which has your site's name in it, and whether it is on",
-        "Wallets pay it. It is switched off with the hosting, and its text stays, so that a late"
-        " payment is recognized.",
+        "Your BOLT 12 offer, which has your site's name in it",
+        "Wallets pay it. Our Lightning node, which deletes no offers, keeps it switched off.",
+        Until.HOSTING,
+        {"offers": "account_id bolt12"},
+    ),
+    Entry(
+        Group.TIPS,
+        "The number of that offer, which is a hash, and whether it is on",
+        "So that it is switched off with the hosting, and a late payment is recognized.",
         Until.NEVER,
-        {"offers": "id account_id bolt12 is_active is_due revision held_until"},
+        {"offers": "id is_active is_due revision held_until"},
     ),
     # -- mails -----------------------------------------------------------------------
     Entry(

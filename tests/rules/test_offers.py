@@ -267,6 +267,7 @@ def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
     work(worker)
     offers.match(this_shop)
     assert Offer.get().account_id is None
+    assert Offer.get().bolt12 == ""  # it named the site
     anew = open_account(this_shop, "alice")
     assert tips.offer(this_shop, anew) != offer
     with pytest.raises(Exception, match="no longer available"):
