@@ -410,7 +410,7 @@ class Config:
     names_limit: str = LIMITS.setting(
         limit,
         "Names that one network may look at on the front page before it orders. Above that a page "
-        "does not say whether a name is free.",
+        "does not say whether a name is free. Orders for names that are taken are counted apart.",
         "30 per minute",
     )
     names_limit_overall: str = LIMITS.setting(

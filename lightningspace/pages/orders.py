@@ -5,6 +5,7 @@ from flask import (
     Response,
     current_app,
     flash,
+    g,
     make_response,
     redirect,
     render_template,
@@ -102,6 +103,7 @@ def name():
 
 @blueprint.post("/orders")
 @limits.limited("orders", lambda response: response.status_code in (303, 503))
+@limits.limited("names", lambda response: g.get("name_refused", False), lambda: "orders")
 def place_order():
     form = _order_form(formdata=with_chosen_time(request.form))
     if request.form.get("show") == "price":
@@ -115,6 +117,7 @@ def place_order():
     except Refusal as refused:
         if not refused.field:
             return _front_page(form, status=refused.status, problem=refused.text)
+        g.name_refused = refused.field == "username"
         form[refused.field].errors = [refused.text]
         return _front_page(form, status=400, own_order=getattr(refused, "token", None))
     session.modified = True  # renews the cookie by which the order knows this browser

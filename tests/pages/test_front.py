@@ -14,6 +14,7 @@ from tests.conftest import (
     ROOT,
     csrf_token,
     enter,
+    filled_form,
     form_id,
     place_order,
     record_payments,
@@ -448,6 +449,20 @@ def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client
     elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.9"}}
     assert "is taken" in in_words(other.get("/name?username=alice", **elsewhere).text)
     assert place_order(client, username="bobby").status_code == 303
+
+
+@with_settings(NAMES_LIMIT="2 per minute")
+def test_who_orders_many_names_that_are_taken_is_not_told_of_more(alice, client, other):
+    for _ in range(2):
+        look_at(client, "alice")  # counted apart: who types may order
+    assert place_order(client, username="bobby").status_code == 303
+    for _ in range(2):
+        assert "This name is taken" in place_order(client, username="alice").text
+    for name in ("alice", "carol"):
+        assert place_order(client, username=name).status_code == 429
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.9"}}
+    form = filled_form(other, username="carol")
+    assert other.post("/orders", data=form, **elsewhere).status_code == 303
 
 
 def in_three_months() -> str:
