@@ -110,6 +110,8 @@ class Terms:
 
     @property
     def time_in_words(self) -> str:
+        if self.unit == "days" and self.duration % 365 == 0:
+            return "1 year" if self.duration == 365 else f"{self.duration // 365} years"
         unit = self.unit.removesuffix("s") if self.duration == 1 else self.unit
         return f"{self.duration} {unit}"
 

@@ -141,7 +141,7 @@ def _form_id() -> HiddenField:
 
 class TimeForm(Form):
     duration = WholeNumberField(
-        "Duration", default=3, validators=[InputRequired("Enter a whole number, such as 3.")]
+        "Time", default=3, validators=[InputRequired("Enter a whole number, such as 3.")]
     )
     unit = SelectField(
         "Unit",
@@ -286,8 +286,8 @@ class ReceiptForm(Form):
             self.credential = authorization.pasted(text)
         except l402.Invalid:
             raise ValidationError(
-                "This is not an access key. That is one long text with a colon near its end: paste "
-                "all of it, or choose the file that holds it."
+                "This is not an access key, which is one long text with a colon near its end. "
+                "Paste all of it, or choose the file that holds it."
             ) from None
 
     def _in_file(self) -> str:

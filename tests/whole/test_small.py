@@ -196,7 +196,8 @@ def test_time_in_words_and_seconds(subtests):
         (Terms(100, 1, "hours"), "1 hour", 3600),
         (Terms(100, 2, "days"), "2 days", 2 * DAY),
         (Terms(100, 24, "months"), "24 months", 720 * DAY),
-        (Terms(100, 730, "days"), "730 days", LONGEST_SECONDS),
+        (Terms(100, 365, "days"), "1 year", 365 * DAY),
+        (Terms(100, 730, "days"), "2 years", LONGEST_SECONDS),
     ]:
         with subtests.test(terms=terms, words=words, seconds=seconds):
             assert (terms.time_in_words, terms.seconds) == (words, seconds)
