@@ -79,7 +79,7 @@ def log_in():
         return _login_page(400, form=form)
     account = logins.account_of(form.username.data.lower(), form.password.data)
     if account is None:
-        form.password.errors = ["This name and password do not belong together."]
+        form.password.errors = ["Wrong name or password."]
         return _login_page(400, form=form)
     logins.log_in(account)
     return _onwards()
@@ -225,8 +225,8 @@ def recover():
         return _login_page(202, waits_until=waits.at, closes_at=waits.closes_at)
     except recovery.NotRecovered:
         form.invoice.errors = [
-            "These two do not open a hosting here: they are not of the payment that opened it, it "
-            "is still being set up, or its owner does not let them in."
+            "These two open no hosting here. They are not from the payment that opened it, or it "
+            "is still being set up, or its owner does not allow this."
         ]
         return _login_page(400, recovery_form=form)
     logins.log_in(account, is_at_home=False)

@@ -360,4 +360,4 @@ def _top_up_again(found: Standing) -> str | None:
 @blueprint.get("/goodbye")
 def goodbye():
     """Where closing a hosting leads, logged out."""
-    return render_template("goodbye.html")
+    return render_template("goodbye.html", config=this_shop().config)

@@ -842,7 +842,7 @@ def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(
 ):
     answer = close(browser, " alice ")
     assert answer.location == "/goodbye"
-    assert "Goodbye" in browser.get("/goodbye").text
+    assert "for 365 days a hash" in browser.get("/goodbye").text
     assert browser.get("/account").status_code == 302
     assert order_book.state(Order.get()) == "cancelled"
     assert this_shop.node.find_invoice(order_book.label(this_shop, unpaid)) is None

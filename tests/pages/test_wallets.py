@@ -176,7 +176,7 @@ def test_what_was_signed_counts_once(app, phone, linked):
     assert browser.get("/login/wallet").location == "/account"
     assert linked.signs(phone, page) == {"status": "OK"}  # a wallet that asks again
     answer = copy.get("/login/wallet")
-    assert (answer.status_code, "This code is over" in answer.text) == (200, True)
+    assert (answer.status_code, "This code has expired" in answer.text) == (200, True)
     assert not is_in(copy)
 
 
@@ -280,7 +280,7 @@ def test_a_code_is_over_in_ten_minutes(app, phone, linked, time_machine):
     time_machine.forward(wallets.SIGN_SECONDS)
     assert "is over" in reason(linked.signs(phone, page))
     assert browser.get("/login/wallet/status").headers["HX-Redirect"] == "/login/wallet"
-    assert "This code is over" in browser.get("/login/wallet").text
+    assert "This code has expired" in browser.get("/login/wallet").text
 
 
 def test_what_was_signed_is_over_then_too_and_forgotten_in_a_day(
