@@ -364,7 +364,7 @@ class Tour:
         ended = {"expires_at": moment - DAY, "valued_at": moment - 2 * DAY}
         for state, facts in {
             "address not confirmed": {},
-            "ending": {"expires_at": moment + 2 * DAY},
+            "ending": {"expires_at": moment + 2 * DAY, "ready_at": moment - 28 * DAY},
             "suspended": ended | {"suspended_at": moment - DAY},
             "last call": {"last_call_at": moment},
             "blocked": {

@@ -103,14 +103,16 @@ def _page(status: int = 200, form: UploadForm | None = None):
 
 def shown(form: UploadForm | None = None) -> dict:
     """What the form and the state below it show. `can_upload` False: the shop has no FTP."""
-    rows = control.own_rows()
+    account, rows = control.this_account(), control.own_rows()
     site = next((row for row in rows if row.kind == "site"), None)
     return {
         "upload_form": form or UploadForm(formdata=None),
         "upload_bytes_max": uploads.BYTES_MAX,
         "upload_too_large": TOO_LARGE,
         "can_upload": _uploader() is not None,
-        "upload_is_on": site is not None and services.is_on(control.this_account(), site),
+        "upload_is_on": site is not None
+        and account.closing_at is None
+        and services.is_on(account, site),
         **_state(),
     }
 

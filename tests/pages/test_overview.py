@@ -139,11 +139,22 @@ def test_what_was_saved_is_gone_and_what_was_made_for_it(browser, panel, time_ma
     assert re.findall(r'role="button"\s+href="([^"]*)"', page) == [f"http://{SITE}/"]
 
 
+def test_what_is_about_to_end_is_offered_nothing_more(browser):
+    page = browser.get("/account").text
+    assert "Save your access" in page and "More time" in page
+    Account.update(last_call_at=1).execute()
+    page = browser.get("/account").text
+    assert "Save your access" in page and "More time" not in page
+    Account.update(last_call_at=None, closing_at=1).execute()
+    page = browser.get("/account").text
+    assert "Save your access" not in page and "More time" not in page
+
+
 def test_a_password_of_ones_own_is_not_shown_and_the_key_is_offered_for_a_day(
     buys, app, time_machine
 ):
     browser, other = buys(password="correct horse"), app.test_client()
-    assert "Password yours (hidden) Access key" in shown(browser)
+    assert "Login password yours (hidden) Access key" in shown(browser)
     save(browser)
     assert "Save your access" not in shown(browser)
     log_in(other, "alice", "correct horse")
