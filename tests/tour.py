@@ -313,7 +313,8 @@ class Tour:
         self.see("waiting", "/account/domains", carol)
         seen = {"verified_at": clock.now(), "looked_at": clock.now(), "asked_at": clock.now()}
         self.facts(Domain, Domain.name == "mail.example", **seen, has_mx=True)
-        lost = seen | {"missing_at": clock.now(), "problem": "No TXT record was found."}
+        problem = "We found no TXT record at _lightning-space.lost.example."
+        lost = seen | {"missing_at": clock.now(), "problem": problem}
         self.facts(Domain, Domain.name == "lost.example", **lost)
         wanted.add(self.shop, account.id, "alias", "mail.example")
         self.look_now(account)

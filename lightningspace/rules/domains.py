@@ -115,7 +115,7 @@ def records(shop: Shop, account: Account, domain: Domain) -> list[tuple[str, str
     name, host = domain.name, hostnames.host(shop, account)
     # A name with a CNAME can have no MX, and a zone's apex no CNAME.
     kind = "ALIAS" if name.count(".") == 1 or domain.wants_mail else "CNAME"
-    why = f"shows your site; where it cannot be written: A and AAAA with the addresses of {host}"
+    why = f"shows your site; if your DNS has no {kind}: A and AAAA with the addresses of {host}"
     return [
         ("TXT", proof_name(name), proof(account.id), "shows that it is yours; it must stay there"),
         (kind, name, host, why),

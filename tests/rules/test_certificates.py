@@ -322,9 +322,7 @@ def test_a_domain_comes_to_the_certificate_when_it_leads_here(
     dns.publish(NAME, "A", "198.51.100.7")
     after(HOUR)
     assert {tuple(names) for names in panel.certificates_asked} == {(SITE,)}
-    assert (
-        f"HTTPS comes once its addresses are those of {SITE}" in client.get("/account/domains").text
-    )
+    assert f"HTTPS comes once it points to {SITE}" in client.get("/account/domains").text
 
     dns.publish(NAME, "A")
     dns.publish(NAME, "CNAME", f"{SITE}.")

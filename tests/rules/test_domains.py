@@ -261,7 +261,7 @@ def test_what_leads_elsewhere_is_not_said_to_show_the_site(
     time_machine.forward(60)
     domain_checks.look(shop)
     reconcile.account(shop, alice.id)
-    assert f"http://{NAME}/, shows your site" in in_words(client.get("/account/domains").text)
+    assert f"http://{NAME}/ shows your site" in in_words(client.get("/account/domains").text)
 
 
 def test_what_is_missing_is_no_problem_in_the_first_hour(client, shop, alice, bob, time_machine):
