@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lightningspace.base import models
+from lightningspace.base import clock, models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Server, Service, transaction
 from lightningspace.base.prices import DAY, Size
@@ -554,7 +554,7 @@ def test_a_paid_extension_leads_who_is_logged_in_to_the_account(
     assert "takes effect in a moment" in client.get(f"{link}/status").text
     work(worker)
     page = client.get(link).text
-    assert "Done: paid until" in page
+    assert f"<title>Done: paid until {clock.day(Account.get().expires_at)} ·" in page
     assert "Extended by 30 days until" in page
     assert "hx-get" not in page
     poll = client.get(f"{link}/status")
