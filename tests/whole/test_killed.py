@@ -14,8 +14,9 @@ import pytest
 import requests
 from pyln.client import LightningRpc
 
+from lightningspace import problems
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Order, Service
+from lightningspace.base.models import Account, Fact, Order, Service, set_fact
 from lightningspace.rules import accounts, order_book, orders, payments, services, wanted
 from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.conftest import (
@@ -26,6 +27,8 @@ from tests.conftest import (
     order_form,
     record_payments,
     wish,
+    with_mail,
+    with_settings,
 )
 from tests.flows import resize
 from tests.programs import Program
@@ -268,6 +271,48 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
     start_worker()
     eventually(all_ready)
     assert_each_opened_once(panel, "alice", "bob")
+
+
+# -- the worker: the operator --------------------------------------------------------
+
+
+def an_hour_is_over() -> None:
+    """The operator may be mailed again."""
+    set_fact(problems.MAILED_AT, 0)
+
+
+@with_mail
+@with_settings(ADMIN_MAIL="admin@shop.test")
+def test_a_worker_killed_before_and_after_it_mails_a_problem_tells_it_twice_at_most(
+    this_shop, mails, start_worker
+):
+    lost = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
+    lost |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "a" * 64}
+    Order.create(token="0" * 32, **lost)
+
+    def told() -> int:
+        return sum(lost["payment_hash"] in mail.text for mail in mails.received)
+
+    def is_its_turn() -> bool:
+        last = Fact.get_or_none(Fact.name == problems.MAILED_AT)
+        return last is not None and last.value != "0"
+
+    for weather, is_there in (("frozen", is_its_turn), ("slow", told)):
+        an_hour_is_over()
+        mails.faults.set(weather, "DATA", seconds=60)
+        worker = start_worker()
+        eventually(is_there)
+        worker.kill()
+        mails.faults.clear()
+        assert told() == (weather == "slow")
+
+    an_hour_is_over()
+    start_worker()
+    eventually(lambda: told() == 2)
+    eventually(lambda: Fact.get_or_none(Fact.name == problems.KNOWN))
+    an_hour_is_over()
+    problems.mail_new(this_shop)
+    assert told() == 2
 
 
 # -- the worker: the panel -----------------------------------------------------------
