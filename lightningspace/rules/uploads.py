@@ -39,7 +39,7 @@ PAGE_ENDINGS = (".html", ".htm")
 class Outcome(StrEnum):
     """IN_THE_WAY: nothing was done, as files of these names are there. REFUSED: the server does not
     take this file. OFF: the site was switched off meanwhile. LATE: the server was not to be had.
-    LOST: the file is gone from our disk.
+    LOST: the file is gone from our disk, perhaps to make room while it waited for an answer.
     """
 
     DONE = "done"
@@ -121,10 +121,30 @@ def _check_room(shop: Shop, sent: BinaryIO) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     size = sent.seek(0, os.SEEK_END)
     sent.seek(0)
+    while not _has_room(directory, size):
+        if not _give_up_one(shop):
+            logger.error("UPLOADS_DIR is full: an upload was refused")
+            raise NoRoom
+
+
+def _has_room(directory: Path, size: int) -> bool:
     is_full = _bytes_in(directory) + size > STORED_BYTES_MAX
-    if is_full or shutil.disk_usage(directory).free < size + FREE_BYTES_MIN:
-        logger.error("UPLOADS_DIR is full: an upload was refused")
-        raise NoRoom
+    return not is_full and shutil.disk_usage(directory).free >= size + FREE_BYTES_MIN
+
+
+def _give_up_one(shop: Shop) -> bool:
+    """Make room of the upload that has waited longest for its owner's answer; False: none does.
+
+    Else some cheap hostings that never answer would keep everybody's out for an hour.
+    """
+    waits = Upload.outcome == Outcome.IN_THE_WAY
+    oldest = Upload.select().where(waits).order_by(Upload.sent_at).first()
+    if oldest is None:
+        return False
+    given_up = {"outcome": Outcome.LOST, "ended_at": now()}
+    if Upload.update(given_up).where(waits & (Upload.id == oldest.id)).execute():
+        remove_file(shop, oldest.id)
+    return True
 
 
 def _bytes_in(directory: Path) -> int:

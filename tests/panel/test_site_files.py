@@ -15,7 +15,7 @@ from lightningspace.rules import accounts, uploads, wanted
 from lightningspace.sandbox.ftp import FRESH_SITE
 from lightningspace.worker import Worker
 from tests.base.test_archive import packed
-from tests.conftest import at_once, eventually, with_settings
+from tests.conftest import at_once, eventually, open_account, with_settings
 
 PAGE = b"<h1>Alice</h1>"
 SITE = {"index.html": PAGE, "css/a.css": b"a {}", "images/a b/\u00fc.png": bytes(100_000)}
@@ -372,6 +372,25 @@ def test_customers_cannot_fill_the_disk(alice, send, this_shop, monkeypatch):
     with pytest.raises(uploads.NoRoom):
         send(PAGE, name="a.html")
     assert len(kept(this_shop)) == 1
+
+
+def test_room_is_made_of_those_that_wait_for_their_owners_answer(
+    alice, send, this_shop, time_machine, monkeypatch
+):
+    for number in range(3):
+        other = open_account(this_shop, f"other{number}")
+        reconcile.account(this_shop, other.id)
+        account = Account.get_by_id(other.id)
+        uploads.receive(this_shop, account, "a.zip", io.BytesIO(packed(("a", b""))), False)
+        time_machine.forward(1)
+    waiting = Upload.select().order_by(Upload.sent_at).limit(2)
+    facts = {"outcome": "in the way", "ended_at": 1}
+    Upload.update(facts).where(Upload.id << [each.id for each in waiting]).execute()
+    most = sum((this_shop.config.uploads_dir / name).stat().st_size for name in kept(this_shop))
+    monkeypatch.setattr(uploads, "STORED_BYTES_MAX", most)
+    send({"b": b""})
+    outcomes = [each.outcome for each in Upload.select().order_by(Upload.sent_at)]
+    assert outcomes == ["lost", "in the way", None, None] and len(kept(this_shop)) == 3
 
 
 def test_a_directory_that_takes_nothing_is_told_as_no_room(alice, send, this_shop):
