@@ -185,6 +185,13 @@ def test_what_was_not_given_takes_nobodys_place(shop, alice, panel, after):
     assert panel.certificates_asked == [[SITE]]
 
 
+@with_settings(CERTIFICATES_PER_WEEK="2")
+def test_what_was_asked_for_by_a_wrong_clock_takes_nobodys_place(shop, alice, panel, after):
+    others_have_asked(shop, -365 * DAY, -366 * DAY)
+    after(1, step=1)
+    assert panel.certificates_asked == [[SITE]]
+
+
 @with_settings(CERTIFICATES_PER_WEEK="0")
 def test_the_limit_can_be_lifted(shop, alice, panel, after):
     others_have_asked(shop, HOUR)
