@@ -251,14 +251,17 @@ def forget(shop: Shop, account_id: str) -> None:
 
 
 def tidy(shop: Shop) -> None:
-    """Give up what takes too long, forget what was shown, and remove files that nobody needs."""
+    """Give up what takes too long, forget what was shown, and remove files that nobody needs.
+
+    What is as far in the future is of a clock that was wrong, and goes as well.
+    """
     moment, kept = now(), set()
     for upload in list(Upload.select()):  # those of the last hours: few
         as_read = (Upload.id == upload.id) & (Upload.sent_at == upload.sent_at)
-        if upload.outcome is None and upload.sent_at <= moment - LASTS_SECONDS:
+        if upload.outcome is None and abs(moment - upload.sent_at) >= LASTS_SECONDS:
             late = {"outcome": Outcome.LATE, "ended_at": moment}
             Upload.update(late).where(as_read & Upload.outcome.is_null()).execute()
-        elif upload.outcome is not None and upload.ended_at <= moment - SHOWN_SECONDS:
+        elif upload.outcome is not None and abs(moment - upload.ended_at) >= SHOWN_SECONDS:
             Upload.delete().where(as_read & Upload.outcome.is_null(False)).execute()
         elif upload.outcome in (None, Outcome.IN_THE_WAY):
             kept.add(upload.id)
@@ -268,7 +271,7 @@ def tidy(shop: Shop) -> None:
         if path.name in kept or not ID.fullmatch(path.name):
             continue
         with suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_mtime <= moment - LASTS_SECONDS:
+            if path.is_file() and abs(moment - path.stat().st_mtime) >= LASTS_SECONDS:
                 path.unlink()
 
 

@@ -418,6 +418,17 @@ def test_one_that_the_server_never_takes_is_given_up_after_an_hour(
     assert not Upload.select().exists()
 
 
+def test_none_of_a_wrong_clock_stays_until_its_time_comes(alice, send, this_shop):
+    send(SITE)
+    Upload.update(sent_at=Upload.sent_at + 10**6).execute()
+    os.utime(this_shop.config.uploads_dir / upload().id, (2**32, 2**32))
+    uploads.tidy(this_shop)
+    assert told() == ("late", 0, []) and not kept(this_shop)
+    Upload.update(ended_at=Upload.ended_at + 10**6).execute()
+    uploads.tidy(this_shop)
+    assert not Upload.select().exists()
+
+
 def test_one_whose_file_is_gone_is_told(alice, send, work, this_shop):
     send(SITE)
     (this_shop.config.uploads_dir / upload().id).unlink()
