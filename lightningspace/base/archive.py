@@ -26,8 +26,10 @@ ENCRYPTED, UTF_8 = 0x2041, 0x800
 # What the systems of those who pack leave in: nobody wants it on a site.
 LEFT_OUT = (".DS_Store", "Thumbs.db", "desktop.ini")
 LEFT_OUT_TOP = "__MACOSX"
+# What reading raises where bytes are not what they were.
+SPOILED = (zipfile.BadZipFile, zlib.error)
 ODD = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError),
+    *(*SPOILED, struct.error, EOFError, NotImplementedError),
     *(RuntimeError, ValueError, OverflowError, OSError),
 )
 

@@ -215,14 +215,18 @@ def replace(shop: Shop, account: Account, id: str) -> None:
 
 @contextmanager
 def opened(shop: Shop, account: Account, upload: Upload) -> Iterator[Archive]:
-    """What is in it. Raises Gone if its file cannot be read any more."""
+    """What is in it. Raises Gone if its file cannot be read any more, also while it is read."""
     try:
         file = open(shop.config.uploads_dir / upload.id, "rb")  # noqa: SIM115
     except OSError as error:
         logger.error("account %s: its upload is lost: %s", account.id, error.strerror)
         raise Gone from error
-    with file:
-        yield Archive(file, UNPACKED_BYTES_MAX)
+    try:
+        with file:
+            yield Archive(file, UNPACKED_BYTES_MAX)
+    except (Unusable, *archive.SPOILED) as error:  # it was sound when it came
+        logger.error("account %s: its upload is spoiled: %s", account.id, type(error).__name__)
+        raise Gone from error
 
 
 def note(upload: Upload) -> bool:

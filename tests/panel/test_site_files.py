@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import zipfile
 from itertools import count
 from pathlib import Path
 
@@ -434,6 +435,16 @@ def test_one_whose_file_is_gone_is_told(alice, send, work, this_shop):
     (this_shop.config.uploads_dir / upload().id).unlink()
     work(alice)
     assert told() == ("lost", 0, [])
+
+
+def test_one_whose_file_the_disk_has_spoiled_is_told(alice, send, work, this_shop):
+    stored = packed(("a.txt", b"spoiled"), ("b.txt", b"b"), compression=zipfile.ZIP_STORED)
+    for spoil in (lambda content: content[:-9], lambda content: content.replace(b"sp", b"SP")):
+        send(stored)
+        path = this_shop.config.uploads_dir / upload().id
+        path.write_bytes(spoil(path.read_bytes()))
+        work(alice)
+        assert told() == ("lost", 0, [])
 
 
 def test_files_that_nobody_needs_are_removed_after_an_hour(alice, send, this_shop, time_machine):
