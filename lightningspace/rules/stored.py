@@ -151,7 +151,7 @@ STORED = (
     ),
     Entry(
         Group.HOSTING,
-        "The name of a hosting that was deleted, as a keyed hash, and its first payment's hash",
+        "The name of a hosting that was deleted, as a keyed hash, and its first payment’s hash",
         "Nobody else gets it while others may still write to you. You can, with its access key.",
         Until.NAME_RESTED,
         {"resting_names": "name_hash until payment_hash receipt_epoch"},
@@ -161,7 +161,7 @@ STORED = (
     Entry(
         Group.PAYMENTS,
         "Each order: what was ordered, at which price, when, and until when it could be paid",
-        "To give you what you pay for. Paid ones are the shop's books.",
+        "To give you what you pay for. Paid ones are the shop’s books.",
         Until.ORDER_OVER,
         {
             "orders": "kind space_mb extra_addresses extra_domains duration unit amount_msat"
@@ -261,7 +261,7 @@ STORED = (
     ),
     Entry(
         Group.LOGINS,
-        "A hash of what that browser's cookie holds",
+        "A hash of what that browser’s cookie holds",
         "To recognize the cookie.",
         Until.LOGGED_OUT,
         {"sessions": "id"},
@@ -286,7 +286,7 @@ STORED = (
         Group.LOGINS,
         "How often every login was ended, whether a password or access key was ever used, whether"
         " the wallet that paid may log in, and when it asked to",
-        "So that old access keys end, and you are told before the wallet's history opens it.",
+        "So that old access keys end, and you are told before the wallet’s history opens it.",
         Until.HOSTING,
         {"accounts": "session_epoch receipt_epoch entered_at wallet_recovers recovery_asked_at"},
     ),
@@ -330,7 +330,7 @@ STORED = (
     ),
     Entry(
         Group.TIPS,
-        "Your BOLT 12 offer, which has your site's name in it",
+        "Your BOLT 12 offer, which has your site’s name in it",
         "Wallets pay it. Our Lightning node, which deletes no offers, keeps it switched off.",
         Until.HOSTING,
         {"offers": "account_id bolt12"},
