@@ -834,7 +834,7 @@ def test_the_page_says_what_is_forfeited(browser, alice, time_machine):
     page = browser.get("/account/close").text
     assert re.search("<strong>(88|89) days</strong>", page)
     assert re.search("<strong>62[23] sat</strong>", page)
-    assert "pays nothing back" in page
+    assert "Nothing is paid back" in page
 
 
 def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(

@@ -98,7 +98,7 @@ def test_each_row_has_the_day_on_which_it_goes(browser, rich, this_shop):
     for table, moments in goes.items():
         told_of = [row["deleted_at"] for row in rows_of(told, table)]
         assert told_of == [at and iso_time(at) for at in moments], table
-    assert f'Deleted <time datetime="{iso_time(end)}"' in browser.get("/account/known").text
+    assert f'Kept until <time datetime="{iso_time(end)}"' in browser.get("/account/known").text
 
 
 def test_a_tip_that_is_not_paid_is_nobodys_yet(browser, alice, this_shop):

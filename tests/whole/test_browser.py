@@ -397,7 +397,7 @@ def test_a_customer_buys_more_time_and_another_size(script, alice, visit, at_wor
         expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
 
     def fill_in_time():
-        page.get_by_label("For", exact=True).fill("30")
+        page.get_by_label("Duration", exact=True).fill("30")
         page.get_by_label("Unit").select_option("days")
 
     fill_in("More time", fill_in_time, "210 sat for 30 days")
