@@ -208,7 +208,7 @@ def test_the_key_card_holds_what_it_takes(browser, this_shop, panel, subtests):
     page = shown(browser, "/account/access/card")
     for text in (
         *("Log in at http://localhost/login", "Name alice", panel.password_of("ftp", 1), key),
-        *("UTC (printed ", "http://localhost/tip/alice", f"ls_alice at {SITE}"),
+        *("UTC Printed 20", "http://localhost/tip/alice", f"ls_alice at {SITE}"),
         *("ls_alice at localhost", f"info@{SITE} at {SITE}"),
     ):
         with subtests.test(text):

@@ -179,7 +179,7 @@ def test_each_end_has_its_words(browser, subtests):
     send(browser, SITE)
     words = {
         Outcome.FULL: "Your web space is full. 1 of 2 files is online.",
-        Outcome.REFUSED: "The server does not take <code>&lt;a&gt;</code>. 1 of 2 files is online.",
+        Outcome.REFUSED: "The server refused <code>&lt;a&gt;</code>. 1 of 2 files is online.",
         Outcome.OFF: "Your site was switched off meanwhile. 1 of 2 files is online.",
         Outcome.LATE: "The server could not be reached for an hour. 1 of 2 files is online.",
         Outcome.LOST: "What you sent was lost on our side. 1 of 2 files is online.",
