@@ -9,6 +9,7 @@ from lightningspace.base.models import Account, Domain, Order, Service
 from lightningspace.pages import control, uploads
 from lightningspace.rules import (
     accounts,
+    certificates,
     hostnames,
     invoices,
     ledger,
@@ -85,11 +86,16 @@ def overview():
 
 def _success(account: Account, order: Order | None, known: progress.Progress) -> Success | None:
     """None: it was opened anew, or its site does not stand as a new one does."""
-    site = next((known.told_state(row) for row in known.rows if row.kind == "site"), None)
-    if order is None or order.is_late or site not in (ServiceState.APPLIED, ServiceState.LIVE):
+    site = next((row for row in known.rows if row.kind == "site"), None)
+    if order is None or order.is_late or site is None:
+        return None
+    state = known.told_state(site)
+    if state == ServiceState.CHANGING and certificates.is_to_ask(site):
+        state = ServiceState.LIVE  # only the request for its certificate is under way
+    if state not in (ServiceState.APPLIED, ServiceState.LIVE):
         return None
     seconds = (account.ready_at or now()) - (order.paid_at or 0)
-    return Success(site == ServiceState.LIVE, seconds if 0 <= seconds < SLOW_SECONDS else None)
+    return Success(state == ServiceState.LIVE, seconds if 0 <= seconds < SLOW_SECONDS else None)
 
 
 def _passwords(login_password: str | None, own: dict[tuple[str, str], str]) -> dict[str, list]:

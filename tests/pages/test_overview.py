@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lightningspace.base.models import Account, Order
+from lightningspace.base.clock import now
+from lightningspace.base.models import Account, Order, Service
 from lightningspace.base.prices import DAY
 from lightningspace.rules import progress, tokens, wanted
 from tests.conftest import (
@@ -106,6 +107,13 @@ def test_it_is_told_how_quick_that_was_only_if_it_was(browser, subtests):
             page = shown(browser)
             assert (f"Set up {told} after your payment." in page) == bool(told)
             assert ("after your payment" in page) == bool(told)
+
+
+def test_what_is_live_stays_so_while_its_certificate_is_asked_for(browser):
+    let_the_server_follow()
+    asked = {"revision": Service.revision + 1, "certificate_asked_at": now()}
+    Service.update(asked).where(Service.kind == "site").execute()
+    assert f"✓ {SITE} is live" in shown(browser)
 
 
 def test_what_is_not_there_is_not_claimed(browser, panel, worker, this_shop):
