@@ -307,6 +307,7 @@ ADDRESSES = {
     "dns_servers",
     "ftp_addresses",
     "ftp_verify_tls",
+    "uploads_dir",
 }
 APPS: dict[str, Flask] = {}
 

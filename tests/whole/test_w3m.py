@@ -109,7 +109,7 @@ def test_customers_buy_extend_add_a_mailbox_and_tip_with_w3m(
         account = Account.get()
 
         w3m.go_to(f"{url}/account/extend")
-        w3m.fill_in("^For", "6")
+        w3m.fill_in("^Duration", "6")
         w3m.follow("Show price")
         read("1,260 sat for 6 months")
         w3m.follow("Order and pay")
