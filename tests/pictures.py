@@ -17,7 +17,7 @@ OF_README = (
     ("/", "empty"),
     ("/orders/<token>", "paying"),
     ("/account", "just bought, live"),
-    ("/account", "many services"),
+    ("/account", "later"),
 )
 WIDE, HIGH, GAP = 820, 760, 24
 

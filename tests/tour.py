@@ -270,10 +270,11 @@ class Tour:
         self.see("just bought", "/account/access/card", alice)
         self.clock.forward(2 * DAY)
         progress.wipe_shown_passwords()
-        self.change(
-            account, used_site_mb=69, used_database_mb=3, used_mail_mb=1, used_at=clock.now()
-        )
+        used = {"used_database_mb": 3, "used_mail_mb": 1, "used_at": clock.now()}
+        self.change(account, used_site_mb=31, **used)
         self.see("later", "/account", alice)
+        self.change(account, used_site_mb=69)
+        self.see("nearly full", "/account", alice)
         self.facts(Order, Order.token == order.token, is_late=True)
         self.change(account, opened_at=clock.now(), username="alice2")
         self.see("opened anew, with another name", "/account", alice)
