@@ -73,7 +73,7 @@ shown_shop = with_settings(
     DOMAINS_INCLUDED="3",
     CAPACITY_MB="200000",
     CHANGES_LIMIT="1000 per minute",
-    LOGINS_LIMIT="50 per minute",
+    LOGINS_LIMIT="50 per day",
 )
 ERRORS = "errors"
 

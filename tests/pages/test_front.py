@@ -439,7 +439,7 @@ def test_every_name_takes_the_same_questions(alice, client, queries, this_shop):
     assert len(set(asked.values())) == 1 and asked["www"]
 
 
-@with_settings(NAMES_LIMIT="2 per minute")
+@with_settings(NAMES_LIMIT="2 per day")
 def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client, other):
     for _ in range(2):
         assert look_at(client, "al") != ""  # no name, and not counted
@@ -453,7 +453,7 @@ def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client
     assert place_order(client, username="bobby").status_code == 303
 
 
-@with_settings(NAMES_LIMIT="2 per minute")
+@with_settings(NAMES_LIMIT="2 per day")
 def test_who_orders_many_names_that_are_taken_is_not_told_of_more(alice, client, other):
     for _ in range(2):
         look_at(client, "alice")  # counted apart: who types may order

@@ -128,7 +128,7 @@ def sent_raw(client, length: int) -> tuple:
     return answer, body.is_read
 
 
-@with_settings(UPLOADS_LIMIT="2 per minute")
+@with_settings(UPLOADS_LIMIT="2 per day")
 def test_nothing_is_read_of_what_may_not_be_sent(app, browser):
     stranger = app.test_client()
     answer, is_read = sent_raw(stranger, BODY_BYTES_MAX)
@@ -137,7 +137,7 @@ def test_nothing_is_read_of_what_may_not_be_sent(app, browser):
     assert answer.status_code == 400 and is_read  # it hangs up in the middle
     answer, is_read = sent_raw(browser, READ_BYTES_MAX + 1)
     assert answer.status_code == 413 and not is_read
-    answer, is_read = sent_raw(browser, 100)  # the third in this minute
+    answer, is_read = sent_raw(browser, 100)  # the third
     assert answer.status_code == 429 and not is_read
 
 
