@@ -186,15 +186,8 @@ def take_turn(shop: Shop, account: Account, site: Service) -> Https | None:
     if not taken.execute():
         return Https.REFUSED  # another worker was quicker
     site.certificate_asked_at, site.certificate_asks = moment, asks
-    _look_by(account.id, moment + TRIED_SECONDS)
+    wanted.look_by(account.id, moment + TRIED_SECONDS)
     return None
-
-
-def _look_by(account_id: str, at: int) -> None:
-    """Have the panel asked no later than this whether there is a certificate."""
-    Account.update(usage_at=at).where(
-        (Account.id == account_id) & (Account.usage_at > at)
-    ).execute()
 
 
 def may_change(shop: Shop, account: Account) -> bool:
@@ -202,7 +195,7 @@ def may_change(shop: Shop, account: Account) -> bool:
     site = of_site(account.id)
     if not is_wanted(shop, site) or not (site.certificate_at or _is_asking(site)):
         # Where there is no certificate, the change makes the server ask for none.
-        _look_by(account.id, now() + TRIED_SECONDS)
+        wanted.look_by(account.id, now() + TRIED_SECONDS)
         return True
     return take_turn(shop, account, site) is None
 

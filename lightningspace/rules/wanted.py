@@ -239,11 +239,16 @@ def _look_for_addresses(account_id: str) -> None:
     that matters.
     """
     moment = now()
-    Account.update(usage_at=moment).where(
-        (Account.id == account_id) & (Account.usage_at > moment)
-    ).execute()
+    look_by(account_id, moment)
     Domain.update(look_at=moment).where(
         (Domain.account == account_id) & (Domain.look_at > moment + ADDRESS_SECONDS)
+    ).execute()
+
+
+def look_by(account_id: str, at: int) -> None:
+    """Have the panel asked no later than this what it has of the account: its certificate, say."""
+    Account.update(usage_at=at).where(
+        (Account.id == account_id) & (Account.usage_at > at)
     ).execute()
 
 
