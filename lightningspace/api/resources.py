@@ -108,7 +108,7 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
     there.
     """
     rows = services.of_account(account.id)
-    site = next((row for row in rows if row.kind == "site"), None)
+    site = services.only(rows, "site")
     banners, known = calendar.banners(shop, account), Progress(account, rows)
     return {
         "as_of": iso_time(now()),

@@ -57,8 +57,8 @@ def overview():
     failing = [row for row in mailboxes[1:] if known.told_state(row) == ServiceState.PROBLEM]
     shown = mailboxes[:1] + failing
     own_passwords = {(row.kind, row.name): each for row, each in control.new_passwords(rows)}
-    is_trusted = logins.is_trusted()
-    login_password = services.unsealed(shop, account.password_sealed) if is_trusted else None
+    sealed = account.password_sealed if logins.is_trusted() else None
+    login_password = services.unsealed(shop, sealed)
     access = _access(rows, shown)
     is_new = now() < (account.ready_at or now()) + NEW_SECONDS
     return control.page(
@@ -71,7 +71,7 @@ def overview():
         login_password=login_password,
         own_passwords=own_passwords,
         passwords=_passwords(login_password, own_passwords),
-        hides_passwords=not is_trusted and control.has_new_passwords(rows),
+        hides_passwords=control.hides_passwords(rows),
         waiting=browsers.waiting_orders(),
         sends_mail=bool(shop.config.smtp_url),
         asked_name=order.username if order else None,
@@ -86,7 +86,7 @@ def overview():
 
 def _success(account: Account, order: Order | None, known: progress.Progress) -> Success | None:
     """None: it was opened anew, or its site does not stand as a new one does."""
-    site = next((row for row in known.rows if row.kind == "site"), None)
+    site = services.only(known.rows, "site")
     if order is None or order.is_late or site is None:
         return None
     state = known.told_state(site)

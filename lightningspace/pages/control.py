@@ -161,7 +161,7 @@ def page(template: str, status: int = 200, **context):
 
 def site_url() -> str:
     """The address of the account's site, by https where that works."""
-    site = next((row for row in this_progress().rows if row.kind == "site"), None)
+    site = services.only(this_progress().rows, "site")
     return certificates.url(this_shop(), this_account(), site)
 
 
@@ -178,13 +178,17 @@ def shown_anew(name: str) -> Response:
 
 def new_passwords(rows: list[Service]) -> list[tuple[Service, str]]:
     """The services with a password that is to be noted; none where this session may not see it."""
+    return _new_passwords(rows) if logins.is_trusted() else []
+
+
+def hides_passwords(rows: list[Service]) -> bool:
+    """Whether there are some that this session may not see."""
+    return not logins.is_trusted() and bool(_new_passwords(rows))
+
+
+def _new_passwords(rows: list[Service]) -> list[tuple[Service, str]]:
     found = [(row, services.new_password(this_shop(), row)) for row in rows]
-    return [(row, each) for row, each in found if each and logins.is_trusted()]
-
-
-def has_new_passwords(rows: list[Service]) -> bool:
-    """Whether there are any, seen or not."""
-    return any(services.new_password(this_shop(), row) for row in rows)
+    return [(row, each) for row, each in found if each]
 
 
 # -- progress -------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def _domain_facts(row: Domain, known: Progress, own: dict[str, Service], of_all:
     """What the fragment of one domain shows. `own`: its services; `of_all`: how many domains are on
     the page.
     """
-    site = next((each for each in known.rows if each.kind == "site"), None)
+    site = services.only(known.rows, "site")
     has_place = "alias" in own and services.settings_of(own["alias"])["letsencrypt"]
     is_proven = row.verified_at is not None and row.missing_at is None
     found = domain_records.found(row)

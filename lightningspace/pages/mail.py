@@ -9,7 +9,6 @@ from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
 from lightningspace.rules import accounts, hostnames, services, wanted
 from lightningspace.shop import this_shop
-from lightningspace.visitors import logins
 from lightningspace.visitors.forms import (
     AddressForm,
     DestinationForm,
@@ -172,7 +171,7 @@ def _addresses() -> dict:
         "settings": {(row.kind, row.name): services.settings_of(row) for row in rows},
         "quotas": services.mailbox_quotas_mb(account.space_mb, rows),
         "passwords": {row.name: each for row, each in control.new_passwords(there)},
-        "hides_passwords": not logins.is_trusted() and control.has_new_passwords(there),
+        "hides_passwords": control.hides_passwords(there),
         "used": len(there),
         "allowed": services.addresses_allowed(this_shop(), account),
         "every_seconds": control.poll_seconds(rows),

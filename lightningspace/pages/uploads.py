@@ -103,8 +103,7 @@ def _page(status: int = 200, form: UploadForm | None = None):
 
 def shown(form: UploadForm | None = None) -> dict:
     """What the form and the state below it show. `can_upload` False: the shop has no FTP."""
-    account, rows = control.this_account(), control.own_rows()
-    site = next((row for row in rows if row.kind == "site"), None)
+    account, site = control.this_account(), services.only(control.own_rows(), "site")
     return {
         "upload_form": form or UploadForm(formdata=None),
         "upload_bytes_max": uploads.BYTES_MAX,
@@ -133,4 +132,4 @@ def _state() -> dict:
 
 def _uploader():
     """The service that stands for all that we do on the site over FTP."""
-    return next((row for row in control.own_rows() if row.kind == "tipjar"), None)
+    return services.only(control.own_rows(), "tipjar")

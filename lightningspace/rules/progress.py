@@ -87,7 +87,7 @@ class Progress:
     def _is_live(self, row: Service) -> bool:
         if row.kind != "ftp":
             return self._is_carried_out(row)
-        upload = next((each for each in self.rows if each.kind == "tipjar"), None)
+        upload = services.only(self.rows, "tipjar")
         if upload is None:
             return self._is_carried_out(row)
         # An upload that got in after it was applied proves it, whatever the queue.

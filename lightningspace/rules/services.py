@@ -36,6 +36,11 @@ def of_account(account_id: str) -> list[Service]:
     return sorted(rows, key=lambda row: (_PLACE[row.kind], row.name))
 
 
+def only(rows: list[Service], kind: str) -> Service | None:
+    """Among an account's services, that of a kind of which it has one at most."""
+    return next((row for row in rows if row.kind == kind), None)
+
+
 def settings_of(row: Service) -> dict:
     return KINDS[row.kind].first_settings() | json.loads(row.settings)
 

@@ -81,8 +81,7 @@ def receive(shop: Shop, account: Account, name: str, sent: BinaryIO, replaces: b
     A page, by its `name`, becomes index.html. `replaces`: files of the same names that are there.
     Raises Unusable, SiteOff, NoRoom, AccountClosed, AccountNotReady and UnknownService.
     """
-    rows = services.of_account(account.id)
-    site = next((row for row in rows if row.kind == "site"), None)
+    site = services.only(services.of_account(account.id), "site")
     if site is None or not services.is_on(account, site):
         raise SiteOff
     id = secrets.token_hex(8)
