@@ -2,7 +2,8 @@
 
 Each file is written whole under a name of ours and then renamed, so that visitors never meet half
 of one. How many are there is noted as it goes: after a lost connection or a killed worker the next
-turn goes on from there, and puts at most the files of the last second a second time.
+turn goes on from there, and puts at most the files of the last second a second time. That none of
+the owner's are in the way is noted before the first is put.
 """
 
 import hashlib
@@ -90,6 +91,8 @@ class _Turn:
             if in_the_way:
                 self.end(Outcome.IN_THE_WAY, in_the_way)
                 return
+            if self._far() > self._noted_far:
+                self._note()  # else whoever follows a killed worker takes its files for the owner's
             for file in archive.files[self.upload.done :]:
                 self._put(archive, file)
                 self.upload.done += 1

@@ -3,6 +3,7 @@
 Web and worker run as in production; the node and the panel run in the test, and survive them.
 """
 
+import io
 import os
 import random
 import secrets
@@ -16,9 +17,10 @@ from pyln.client import LightningRpc
 
 from lightningspace import problems
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Fact, Order, Service, set_fact
-from lightningspace.rules import accounts, order_book, orders, payments, services, wanted
+from lightningspace.base.models import Account, Fact, Order, Service, Upload, set_fact
+from lightningspace.rules import accounts, order_book, orders, payments, services, uploads, wanted
 from tests.actual import assert_panel_matches, everything, wrong_calls
+from tests.base.test_archive import packed
 from tests.conftest import (
     OPENING,
     eventually,
@@ -27,6 +29,7 @@ from tests.conftest import (
     order_form,
     record_payments,
     wish,
+    with_ftp,
     with_mail,
     with_settings,
 )
@@ -500,6 +503,35 @@ def test_a_killed_workers_lease_is_waited_for(this_shop, panel, start_worker):
     eventually(all_ready)
     assert looked_at[0] >= until
     assert_panel_matches(this_shop, panel, account.id)
+
+
+def stores(ftp_server) -> int:
+    return sum(command == "STOR" for command, _ in list(ftp_server.commands))
+
+
+@with_ftp
+def test_a_worker_killed_while_it_puts_files_online_is_followed_by_another(
+    this_shop, ftp_server, start_worker
+):
+    files = {f"{number % 6}/{number}.txt": b"%d" % number for number in range(60)}
+    account, kept = open_account(this_shop, "alice"), str(this_shop.config.uploads_dir)
+    worker = start_worker(UPLOADS_DIR=kept)
+    eventually(lambda: all_ready() and Service.get(kind="tipjar").is_applied)
+    begun = stores(ftp_server)
+    ftp_server.faults.set("frozen", "STOR", passes=30, times=1)
+    content = io.BytesIO(packed(*files.items()))
+    uploads.receive(this_shop, Account.get_by_id(account.id), "site.zip", content, False)
+    eventually(lambda: stores(ftp_server) == begun + 31)
+    worker.kill()
+    assert Upload.get().outcome is None
+    ftp_server.faults.clear()
+    assert leases_run_out() == 1
+    start_worker(UPLOADS_DIR=kept)
+    eventually(lambda: Upload.get().outcome)
+    assert (Upload.get().outcome, Upload.get().done) == (uploads.Outcome.DONE, 60)
+    pages = ftp_server.root / "clients/client1/web1/web"
+    assert {name: (pages / name).read_bytes() for name in files} == files
+    assert not list(pages.rglob("*.tmp"))
 
 
 class Customers:
