@@ -51,9 +51,10 @@ def measure() -> None:
 def parse_and_verify() -> None:
     keys = Keys([secrets.token_bytes(32)])
     preimage = secrets.token_bytes(32)
-    receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
+    caveats = l402.caveats(l402.SERVICE, l402.WHOLE)
+    receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0), caveats)
     root = secrets.token_bytes(32)
-    same = l402.mint(root, receipt.identifier, *l402.caveats(l402.WHOLE))
+    same = l402.mint(root, receipt.identifier, *caveats)
     text, ours_text = str(receipt), str(same)
     theirs_text = base64.urlsafe_b64encode(same.packed()).decode()
 
@@ -68,7 +69,7 @@ def parse_and_verify() -> None:
     def whole():
         macaroon = l402.read(text)
         keys.check(macaroon, preimage)
-        l402.rights(macaroon, 0)
+        l402.rights_at_hosting(macaroon, 0)
 
     rounds = [(cpu_seconds(ours, 500), cpu_seconds(theirs, 500)) for _ in range(31)]
     fast, slow = (statistics.median(times) * 1e6 for times in zip(*rounds, strict=True))

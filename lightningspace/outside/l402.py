@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 LOCATION = b"lsat"
@@ -20,6 +20,9 @@ CAPABILITIES = ("read", "mail", "domains", "settings", "pay", "close")
 
 MACAROON_BYTES_MAX = 4096
 CAVEATS_MAX = 32
+# Holders add caveats of their own; and a challenge holds a macaroon three times, in its headers.
+MINTED_BYTES_MAX = 2048
+MINTED_MAX = 24
 IDENTIFIER = struct.Struct(">H32s32s")
 IDENTIFIER_VERSION = 0
 # Our token ids: the version of the master key, the receipt's epoch, and 20 bytes of their own.
@@ -31,13 +34,13 @@ VERSION = b"\x02"
 END, LOCATION_FIELD, IDENTIFIER_FIELD, SIGNATURE_FIELD = 0, 1, 2, 6
 SHAPE = re.compile(rb"\x01?\x02\x00(?:\x02\x00)*\x00\x06")
 
-SERVICES = b"services"
-CAPABILITIES_HERE = f"{SERVICE}_capabilities".encode()
-VALID_UNTIL_HERE = f"{SERVICE}_valid_until".encode()
-# The syntax of their values.
+# The syntax of the values of caveats.
 SERVICE_LIST = re.compile(rb"[\w.-]+:[0-9]+(?:,[\w.-]+:[0-9]+)*")
 CAPABILITY_LIST = re.compile(rb"[\w.-]+(?:,[\w.-]+)*")
 WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
+# The caveats that tokens are minted with, and the one that some clients add.
+KNOWN = re.compile(rb"(?:services|preimage|[\w.-]+_(?:capabilities|valid_until))=")
+WIDENS = "a caveat of this credential widens an earlier one"
 
 
 class Invalid(Exception):
@@ -67,14 +70,13 @@ class Macaroon:
     def _parts(self) -> tuple[int, bytes, bytes]:
         return IDENTIFIER.unpack(self.identifier)
 
-    def narrowed(self, *caveats: str) -> "Macaroon":
+    def narrowed(self, *caveats: str | bytes) -> "Macaroon":
         """The same token with further caveats; any holder can add them."""
-        macaroon = self
+        signature, kept = self.signature, list(self.caveats)
         for caveat in caveats:
-            signature = _hmac(macaroon.signature, caveat.encode())
-            kept = (*macaroon.caveats, caveat.encode())
-            macaroon = replace(macaroon, caveats=kept, signature=signature)
-        return macaroon
+            kept.append(caveat if isinstance(caveat, bytes) else caveat.encode())
+            signature = _hmac(signature, kept[-1])
+        return replace(self, caveats=tuple(kept), signature=signature)
 
     def packed(self) -> bytes:
         parts = [VERSION]
@@ -96,9 +98,12 @@ class Macaroon:
 
 @dataclass(frozen=True)
 class Rights:
-    """What a token's caveats allow. `valid_until`: None for ever."""
+    """What a token's caveats allow at a service. `valid_until`: None for ever.
 
-    capabilities: frozenset[str]
+    `capabilities` None: no caveat names any, as for a service that has none.
+    """
+
+    capabilities: frozenset[str] | None
     valid_until: int | None
 
     @property
@@ -127,10 +132,17 @@ class Keys:
         own = secrets.token_bytes(20) if seed is None else self._derive(self._newest, b"id", seed)
         return TOKEN_ID.pack(self._newest, epoch, own[:20])
 
-    def mint(self, payment_hash: bytes, token_id: bytes, rights: Rights = WHOLE) -> Macaroon:
-        """Raises Void if the master key of this token id is not ours, or no longer."""
+    def mint(self, payment_hash: bytes, token_id: bytes, minted: Iterable[str | bytes]) -> Macaroon:
+        """A token with these caveats, as they are; several payments may share a token id.
+
+        Raises Void if the master key of this token id is not ours, or no longer, and Invalid for
+        more caveats than MINTED_MAX, or longer ones.
+        """
         identifier = IDENTIFIER.pack(IDENTIFIER_VERSION, payment_hash, token_id)
-        return mint(self._root(identifier), identifier, *caveats(rights))
+        macaroon = mint(self._root(identifier), identifier, *minted)
+        if len(macaroon.caveats) > MINTED_MAX or len(macaroon.packed()) > MINTED_BYTES_MAX:
+            raise Invalid("this would be too long a credential")
+        return macaroon
 
     def check(self, macaroon: Macaroon, preimage: bytes) -> None:
         """Raise Invalid unless we minted it, for the payment with this preimage.
@@ -186,44 +198,82 @@ def check_signature(macaroon: Macaroon, root_key: bytes) -> None:
         raise Invalid("the signature of this credential is wrong")
 
 
-def caveats(rights: Rights) -> list[str]:
-    """The caveats that a token with these rights is minted with; a receipt has two."""
-    capabilities = ",".join(in_order(rights.capabilities))
-    minted = [f"services={SERVICE}:0", f"{SERVICE}_capabilities={capabilities}"]
+def caveats(service: str, rights: Rights) -> list[str]:
+    """The caveats that a token with these rights at a service is minted with."""
+    return [f"services={service}:0", *_its_caveats(service, rights)]
+
+
+def caveats_with(
+    macaroon: Macaroon, service: str, rights: Rights, moment: int
+) -> list[str | bytes]:
+    """The caveats of a token that grants what this one does now, and a service with these rights.
+
+    Only for a token that was checked. What it granted there before counts no more; caveats that we
+    do not know remain as they stand, for they may narrow it elsewhere. Raises Invalid.
+    """
+    granted = _granted(macaroon, moment) | {service: rights}
+    known = [f"services={','.join(f'{name}:0' for name in granted)}"]
+    for name, its_rights in granted.items():
+        known += _its_caveats(name, its_rights)
+    return known + [caveat for caveat in macaroon.caveats if not KNOWN.match(caveat)]
+
+
+def _granted(macaroon: Macaroon, moment: int) -> dict[str, Rights]:
+    """What it grants now, by service."""
+    found = {}
+    for service in sorted(services(macaroon)):
+        try:
+            found[service] = rights(macaroon, service, moment)
+        except Void:  # its time is over
+            continue
+    return found
+
+
+def _its_caveats(service: str, rights: Rights) -> list[str]:
+    minted = []
+    if rights.capabilities is not None:
+        minted.append(f"{service}_capabilities={','.join(in_order(rights.capabilities))}")
     if rights.valid_until is not None:
-        minted.append(f"{SERVICE}_valid_until={rights.valid_until}")
+        minted.append(f"{service}_valid_until={rights.valid_until}")
     return minted
 
 
 def in_order(capabilities: frozenset[str]) -> list[str]:
-    return [name for name in CAPABILITIES if name in capabilities]
+    """Those of a hosting first, in their own order."""
+    others = sorted(capabilities.difference(CAPABILITIES))
+    return [name for name in CAPABILITIES if name in capabilities] + others
 
 
-def rights(macaroon: Macaroon, moment: int) -> Rights:
-    """What its caveats allow at this moment; each may only narrow the earlier ones.
+def services(macaroon: Macaroon) -> frozenset[str]:
+    """The services that it names, whether or not their time is over. Raises Invalid."""
+    return _left(macaroon, "services", SERVICE_LIST) or frozenset()
 
-    Unknown caveats are skipped, as all L402 servers do. Raises Void if it allows nothing here,
-    Invalid for a caveat of ours that is malformed or would widen.
+
+def rights(macaroon: Macaroon, service: str, moment: int) -> Rights:
+    """What its caveats allow there at this moment; each may only narrow the earlier ones.
+
+    Unknown caveats are skipped, as all L402 servers do. Raises Void if it allows nothing there,
+    Invalid for a caveat of that service that is malformed or would widen.
     """
-    services, capabilities, valid_until = None, None, None
-    for caveat in macaroon.caveats:
-        condition, sign, value = caveat.partition(b"=")
-        if not sign:
-            continue
-        if condition == SERVICES:
-            services = _narrower(_names(value, SERVICE_LIST), services)
-        elif condition == CAPABILITIES_HERE:
-            capabilities = _narrower(_names(value, CAPABILITY_LIST), capabilities)
-        elif condition == VALID_UNTIL_HERE:
-            until = _whole(value)
-            if valid_until is not None and until > valid_until:
-                raise Invalid("a caveat of this credential widens an earlier one")
-            valid_until = until
-    if services is None or SERVICE not in services:
+    named = services(macaroon)
+    capabilities = _left(macaroon, f"{service}_capabilities", CAPABILITY_LIST)
+    valid_until = None
+    for value in _values(macaroon, f"{service}_valid_until"):
+        until = _whole(value)
+        if valid_until is not None and until > valid_until:
+            raise Invalid(WIDENS)
+        valid_until = until
+    if service not in named:
         raise Void("this credential is not for this service")
     if valid_until is not None and moment >= valid_until:
         raise Void("the time of this credential is over")
-    return Rights(frozenset(CAPABILITIES) & (capabilities or frozenset()), valid_until)
+    return Rights(capabilities, valid_until)
+
+
+def rights_at_hosting(macaroon: Macaroon, moment: int) -> Rights:
+    """As `rights`, with the capabilities that there are; without a caveat that names some, none."""
+    found = rights(macaroon, SERVICE, moment)
+    return replace(found, capabilities=WHOLE.capabilities & (found.capabilities or frozenset()))
 
 
 def preimage_in(macaroon: Macaroon) -> bytes | None:
@@ -234,10 +284,20 @@ def preimage_in(macaroon: Macaroon) -> bytes | None:
     return None
 
 
-def _narrower(names: frozenset[str], before: frozenset[str] | None) -> frozenset[str]:
-    if before is not None and not names <= before:
-        raise Invalid("a caveat of this credential widens an earlier one")
-    return names
+def _left(macaroon: Macaroon, condition: str, pattern: re.Pattern[bytes]) -> frozenset[str] | None:
+    """The names that the caveats of a condition leave; None: there is no such caveat."""
+    left = None
+    for value in _values(macaroon, condition):
+        names = _names(value, pattern)
+        if left is not None and not names <= left:
+            raise Invalid(WIDENS)
+        left = names
+    return left
+
+
+def _values(macaroon: Macaroon, condition: str) -> list[bytes]:
+    start = f"{condition}=".encode()
+    return [caveat[len(start) :] for caveat in macaroon.caveats if caveat.startswith(start)]
 
 
 def _names(value: bytes, pattern: re.Pattern[bytes]) -> frozenset[str]:

@@ -65,7 +65,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     is no longer valid (or stands for its payment alone), and NotSettled.
     """
     shop.keys.check(macaroon, preimage)
-    rights = l402.rights(macaroon, now())
+    rights = l402.rights_at_hosting(macaroon, now())
     order = find(Order.payment_hash, macaroon.payment_hash.hex())
     if order is None:
         account_id, source = _of_handed_out(macaroon.token_id.hex())
@@ -130,7 +130,7 @@ def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, 
     None: it was none. Raises l402.Invalid.
     """
     shop.keys.check(macaroon, preimage)
-    if not l402.rights(macaroon, now()).are_whole:
+    if not l402.rights_at_hosting(macaroon, now()).are_whole:
         return None
     proof = macaroon.payment_hash.hex(), l402.epoch(macaroon)
     its_own = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
@@ -171,7 +171,8 @@ def opening_order(account: Account) -> Order | None:
 
 def _of_payment(shop: Shop, order: Order, epoch: int, rights: Rights) -> Macaroon:
     token_id = shop.keys.token_id(epoch, order.token.encode())
-    return shop.keys.mint(bytes.fromhex(order.payment_hash), token_id, rights)
+    caveats = l402.caveats(l402.SERVICE, rights)
+    return shop.keys.mint(bytes.fromhex(order.payment_hash), token_id, caveats)
 
 
 def hand_out(
@@ -223,7 +224,8 @@ def text_of(shop: Shop, token: Token) -> str:
     """
     token_id = bytes.fromhex(token.id)
     preimage = shop.keys.secret(token_id)
-    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, rights_of(token))
+    caveats = l402.caveats(l402.SERVICE, rights_of(token))
+    macaroon = shop.keys.mint(hashlib.sha256(preimage).digest(), token_id, caveats)
     return f"{macaroon}:{preimage.hex()}"
 
 

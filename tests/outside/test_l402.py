@@ -30,6 +30,7 @@ VECTOR = (
 ROOT = sha256(b"root")
 PREIMAGE = sha256(b"pre")
 IDENTIFIER = l402.IDENTIFIER.pack(0, sha256(PREIMAGE), sha256(b"tid"))
+OF_RECEIPT = l402.caveats(l402.SERVICE, WHOLE)
 CAVEATS = ("services=web:0,api:1", "web_capabilities=read,write", "web_valid_until=2000000000")
 
 
@@ -40,7 +41,7 @@ def keys():
 
 @pytest.fixture
 def receipt(keys):
-    return keys.mint(sha256(PREIMAGE), keys.token_id(epoch=0))
+    return keys.mint(sha256(PREIMAGE), keys.token_id(epoch=0), OF_RECEIPT)
 
 
 # -- the vector, and another library ---------------------------------------------------
@@ -327,26 +328,26 @@ OUTCOMES = [
 def test_what_caveats_leave(caveats, outcome):
     macaroon = l402.mint(ROOT, IDENTIFIER, *caveats)
     if isinstance(outcome, Rights):
-        assert l402.rights(macaroon, NOW) == outcome
+        assert l402.rights_at_hosting(macaroon, NOW) == outcome
         return
     with pytest.raises(Invalid) as refused:
-        l402.rights(macaroon, NOW)
+        l402.rights_at_hosting(macaroon, NOW)
     assert refused.type is outcome
 
 
 def test_caveats_need_not_be_text():
     signed = Macaroon(IDENTIFIER, (OURS.encode(), b"\xff\xfe=\x00", b"\x80"), bytes(32))
-    assert l402.rights(signed, NOW) == NONE
+    assert l402.rights_at_hosting(signed, NOW) == NONE
     with pytest.raises(Invalid):
-        l402.rights(Macaroon(IDENTIFIER, (b"services=\xff:0",), bytes(32)), NOW)
+        l402.rights_at_hosting(Macaroon(IDENTIFIER, (b"services=\xff:0",), bytes(32)), NOW)
 
 
 @pytest.mark.parametrize(
     "rights", [WHOLE, NONE, able("read"), able("mail settings close", NOW + 60)]
 )
 def test_a_token_gives_the_rights_that_it_was_minted_for(keys, rights):
-    macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), rights)
-    assert l402.rights(l402.read(str(macaroon)), NOW) == rights
+    macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), l402.caveats(HERE, rights))
+    assert l402.rights_at_hosting(l402.read(str(macaroon)), NOW) == rights
 
 
 def test_a_receipt_has_no_end_and_two_caveats(receipt):
@@ -356,6 +357,90 @@ def test_a_receipt_has_no_end_and_two_caveats(receipt):
     ]
     assert WHOLE.are_whole and not able("read").are_whole
     assert not Rights(WHOLE.capabilities, NOW).are_whole
+
+
+# -- several services ------------------------------------------------------------------
+
+
+def test_a_token_has_rights_of_each_service_that_it_names():
+    web, api = Rights(frozenset(["read", "write"]), 2_000_000_000), Rights(None, None)
+    macaroon = l402.mint(ROOT, IDENTIFIER, *CAVEATS, UNTIL + "1")
+    assert l402.services(macaroon) == {"web", "api"}
+    assert l402.rights(macaroon, "web", NOW) == web
+    assert l402.rights(macaroon, "api", NOW) == api
+    with pytest.raises(Void, match="not for this service"):
+        l402.rights(macaroon, "we", NOW)
+    with pytest.raises(Void, match="time"):
+        l402.rights(macaroon, "web", 2_000_000_000)
+    assert l402.services(l402.mint(ROOT, IDENTIFIER, "a=b")) == frozenset()
+
+
+def test_a_service_without_capabilities_has_no_caveat_for_them():
+    assert l402.caveats("web", Rights(None, 7)) == ["services=web:0", "web_valid_until=7"]
+    rights = Rights(frozenset(["write", "pay", "fetch", "read"]), None)
+    assert l402.caveats("web", rights)[1] == "web_capabilities=read,pay,fetch,write"
+    assert l402.caveats("web", able("")) == ["services=web:0", "web_capabilities="]
+
+
+BOUGHT = Rights(None, NOW + 60)
+WITH_ONE_MORE = [
+    # An access key, whole and narrowed.
+    (OF_RECEIPT, [f"services={HERE}:0,films:0", OF_RECEIPT[1]]),
+    ([*OF_RECEIPT, CAN + "read", UNTIL + str(NOW + 1)],
+     [f"services={HERE}:0,films:0", CAN + "read", UNTIL + str(NOW + 1)]),
+    ([OURS], [f"services={HERE}:0,films:0"]),
+    # Of another service, of the same one, of one whose time is over, of one that was taken away.
+    (CAVEATS, ["services=api:0,web:0,films:0", *CAVEATS[1:]]),
+    (["services=films:0", f"films_valid_until={NOW - 1}"], ["services=films:0"]),
+    (["services=films:0", "films_capabilities=read", f"films_valid_until={NOW + 5}"],
+     ["services=films:0"]),
+    (["services=web:0", f"web_valid_until={NOW}"], ["services=films:0"]),
+    ([*CAVEATS, "services=api:1"], ["services=api:0,films:0"]),
+    (["services=web:0", "services="], ["services=films:0"]),
+    # What its holder added for a service that it does not name.
+    (["services=web:0", "films_valid_until=9999999999", "b_capabilities=read"],
+     ["services=web:0,films:0"]),
+    # What is unknown stays; a preimage belongs to the payment before.
+    (["services=web:0", "ip=192.0.2.1", "preimage=" + "ab" * 32, b"\xff\xfe=", "x"],
+     ["services=web:0,films:0", "ip=192.0.2.1", b"\xff\xfe=", "x"]),
+]  # fmt: skip
+
+
+def test_a_token_is_minted_with_what_another_grants_and_one_service_more(keys, subtests):
+    for shown, expected in WITH_ONE_MORE:
+        with subtests.test(shown=shown):
+            token_id = keys.token_id(0)
+            old = keys.mint(sha256(b"an earlier payment"), token_id, shown)
+            new = keys.mint(
+                sha256(PREIMAGE), token_id, l402.caveats_with(old, "films", BOUGHT, NOW)
+            )
+            keys.check(new, PREIMAGE)
+            assert new.token_id == old.token_id
+            assert l402.rights(new, "films", NOW) == BOUGHT
+            until = [f"films_valid_until={NOW + 60}"]
+            assert sorted(new.caveats) == sorted(
+                l402.mint(ROOT, IDENTIFIER, *expected, *until).caveats
+            )
+            for service in l402.services(new) - {"films"}:
+                assert l402.rights(new, service, NOW) == l402.rights(old, service, NOW)
+
+
+def test_what_a_token_lost_does_not_come_back_with_one_service_more():
+    for caveats in (
+        [OURS, f"services={HERE}:0,web:0"],
+        [*OF_RECEIPT, CAN + "fly"],
+        ["services=web"],
+    ):
+        with pytest.raises(Invalid):
+            l402.caveats_with(l402.mint(ROOT, IDENTIFIER, *caveats), "films", BOUGHT, NOW)
+
+
+def test_a_minted_token_leaves_its_holder_room_for_caveats(keys):
+    for caveats in (["a=b"] * l402.MINTED_MAX, ["x" * 1900]):
+        macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), caveats)
+        assert l402.read(str(macaroon.narrowed(*["preimage=" + "ab" * 32] * 8)))
+        with pytest.raises(Invalid, match="too long"):
+            keys.mint(sha256(PREIMAGE), keys.token_id(0), [*caveats, "x" * 100])
 
 
 # -- keys ------------------------------------------------------------------------------
@@ -400,13 +485,13 @@ def test_a_token_of_an_older_key_is_good_while_that_is_named(keys, receipt):
 def test_a_new_key_mints_with_itself(keys):
     rotated = Keys([b"a new one", b"a master key"])
     token_id = rotated.token_id(epoch=7)
-    minted = rotated.mint(sha256(PREIMAGE), token_id)
+    minted = rotated.mint(sha256(PREIMAGE), token_id, OF_RECEIPT)
     assert l402.epoch(minted) == 7
     Keys([b"a new one"]).check(minted, PREIMAGE)
     with pytest.raises(Void):
         keys.check(minted, PREIMAGE)
     with pytest.raises(Void):
-        keys.mint(sha256(PREIMAGE), token_id)
+        keys.mint(sha256(PREIMAGE), token_id, OF_RECEIPT)
 
 
 def test_token_ids_are_random_or_follow_from_a_seed(keys):
@@ -458,7 +543,7 @@ def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
         try:
             macaroon = l402.read(text)
             l402.preimage_in(macaroon)
-            l402.rights(macaroon, NOW)
+            l402.rights_at_hosting(macaroon, NOW)
             keys.check(macaroon, PREIMAGE)
         except Invalid:
             continue

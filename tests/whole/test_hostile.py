@@ -201,7 +201,9 @@ def over(stage) -> str:
 def of_another_shop(stage) -> str:
     preimage = hashlib.sha256(b"theirs").digest()
     keys = Keys([b"another master key, 32 bytes long"])
-    macaroon = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
+    macaroon = keys.mint(
+        hashlib.sha256(preimage).digest(), keys.token_id(0), l402.caveats(l402.SERVICE, l402.WHOLE)
+    )
     return f"L402 {macaroon}:{preimage.hex()}"
 
 

@@ -9,6 +9,7 @@ import pytest
 from bench.filling import fill
 from lightningspace.base import clock, models, schema
 from lightningspace.base.models import Account, Fact, Service
+from lightningspace.outside import l402
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
 
@@ -115,7 +116,9 @@ def test_what_becomes_live_is_found_by_an_index(large_shop, worker, statements):
 
 def test_the_name_of_a_receipt_is_found_by_an_index(large_shop, worker, statements):
     preimage, keys = bytes(32), worker.shop.keys
-    receipt = keys.mint(hashlib.sha256(preimage).digest(), keys.token_id(0))
+    receipt = keys.mint(
+        hashlib.sha256(preimage).digest(), keys.token_id(0), l402.caveats(l402.SERVICE, l402.WHOLE)
+    )
     [query] = statements(tokens.last_hosting, worker.shop, receipt, preimage)
     assert "resting_names_of_payment" in "".join(plan_of(*query))
 
