@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, defa
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from lightningspace import api, cli, pages, shop
+from lightningspace import api, cli, gate, pages, shop
 from lightningspace.api import answers
 from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, day, iso_time, now, span, time_left
@@ -108,6 +108,8 @@ def create_app(config: Config) -> Flask:
     register_template_tools(app)
     app.add_template_global(about.facts(config), "about")
     cli.register(app)
+    if config.gate_config:
+        gate.init_app(app, config.gate_config)
     return app
 
 
@@ -143,7 +145,8 @@ class Sessions(SecureCookieSessionInterface):
     """Flask's cookie sessions, with one signer for all requests instead of one for each.
 
     Programs have no session: a logged-in browser that calls the API is not logged in there. Neither
-    have files: what depends on a cookie, browsers ask for again when the cookie changes.
+    has the gate, which is on other hosts as well, nor have files: what depends on a cookie,
+    browsers ask for again when the cookie changes.
     """
 
     def __init__(self):
@@ -159,7 +162,8 @@ class Sessions(SecureCookieSessionInterface):
             super().save_session(app, session, response)
 
     def _has_none(self, path: str) -> bool:
-        return answers.is_for_programs(path) or files.is_file(path)
+        is_gate = path.startswith("/gate/")
+        return is_gate or answers.is_for_programs(path) or files.is_file(path)
 
     def get_signing_serializer(self, app):
         if self._signer is None:

@@ -14,6 +14,7 @@ from flask.cli import with_appcontext
 from lightningspace import attack
 from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.models import Account
+from lightningspace.gate.commands import gate
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
 from lightningspace.rules import (
@@ -266,7 +267,7 @@ def _time(moment: int) -> str:
 def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
-        *(account, retry, block, unblock, walls),
+        *(account, retry, block, unblock, walls, gate),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -76,6 +76,8 @@ MEANT = {
     ("templates/index.html", "website"),
     ("lightningspace/base/config.py", "control center"),
     ("lightningspace/tipjar/index.php", "balance"),
+    ("templates/gate/server.conf", "balance"),
+    ("templates/gate/pay.html", "balance"),
 }
 
 

@@ -10,43 +10,25 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lightningspace.base import defaults, parsers, settings, walls
+from lightningspace.base.groups import (
+    GATE,
+    LIGHTNING,
+    LIMITS,
+    MAIL,
+    PRICES,
+    SERVERS,
+    THE_SHOP,
+    TIME,
+    TIPS,
+    UPLOADS,
+    VERIFY_TLS,
+    WHO,
+)
 from lightningspace.base.parsers import limit, list_of, one_of, whole, yes_or_no
 from lightningspace.base.prices import DAY, LONGEST_SECONDS, Prices, Terms
-from lightningspace.base.settings import ConfigError, Group
+from lightningspace.base.settings import ConfigError
 
 DEAREST_MSAT = 10**14  # a thousand bitcoin
-
-THE_SHOP = Group("The shop", "Its addresses, and where it keeps its data.")
-WHO = Group(
-    "Who runs it",
-    "What visitors are told about you, at the foot of each page. The files are Markdown; HTML in "
-    "them is shown as text.",
-)
-LIGHTNING = Group("Lightning", "The Core Lightning node, and its invoices.")
-SERVERS = Group("ISPConfig and its servers", "Where hostings are set up.")
-PRICES = Group(
-    "Sizes and prices",
-    "All prices are per day, in millisatoshi (msat): 1000 msat are 1 sat.",
-)
-TIME = Group("Time", "What happens when paid time is over, and how much of it may be bought.")
-MAIL = Group("Mail and DNS", "How reminders are sent, and how customers' domains are checked.")
-TIPS = Group("Tips", "Tips that visitors pay towards a hosting. A tip jar is a page on its site.")
-UPLOADS = Group(
-    "Uploads",
-    "The worker puts on sites what customers send by the browser, and tip jars, over FTP.",
-)
-LIMITS = Group(
-    "Limits",
-    "How often something may be done. Write a limit as `20 per minute`; the units are `second`, "
-    "`minute`, `hour` and `day`. A network is one IPv4 address, or one IPv6 /48, which is as much "
-    "as a provider gives to one customer.\n\n"
-    "An `_OVERALL` limit is shared by all networks. Once it is used up, the networks that used "
-    "most of it are refused; any other may go on until it has used its share: the limit divided by "
-    "the number of networks that have used some of it in that span, and at least one. A refused "
-    "request counts for nobody.",
-)
-
-VERIFY_TLS = "`true`, `false`, or a file with the CA certificates to trust."
 
 
 @dataclass(frozen=True)
@@ -423,6 +405,19 @@ class Config:
     )
     tips_limit_overall: str = LIMITS.setting(
         limit, "Invoices for tips that all networks together may ask for.", "300 per minute"
+    )
+
+    gate_config: Path | None = GATE.setting(
+        parsers.file_or_none,
+        "The `gate.toml` that says what is behind the gate: see [gateway.md](gateway.md). Empty: "
+        "there is no gate.",
+        "",
+    )
+    gate_limit: str = GATE.setting(
+        limit, "Invoices that the gate makes for one network, an IPv4 /24 here.", "30 per minute"
+    )
+    gate_limit_overall: str = GATE.setting(
+        limit, "Invoices that the gate makes for all networks together.", "300 per minute"
     )
 
     @property

@@ -135,6 +135,13 @@ def document(value: str) -> str:
     return text
 
 
+def file_or_none(value: str) -> Path | None:
+    """The path of a file that is read later; None: none is named."""
+    if value and not Path(value).is_file():
+        raise ValueError("write the path of a file that can be read")
+    return Path(value) if value else None
+
+
 def directory(value: str) -> Path:
     if not value.startswith("/") or "\0" in value or Path(value).is_file():
         raise ValueError("write the path of a directory, such as /var/lib/shop/uploads")

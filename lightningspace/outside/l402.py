@@ -39,7 +39,7 @@ SERVICE_LIST = re.compile(rb"[\w.-]+:[0-9]+(?:,[\w.-]+:[0-9]+)*")
 CAPABILITY_LIST = re.compile(rb"[\w.-]+(?:,[\w.-]+)*")
 WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
 # The caveats that tokens are minted with, and the one that some clients add.
-KNOWN = re.compile(rb"(?:services|preimage|[\w.-]+_(?:capabilities|valid_until))=")
+KNOWN = re.compile(rb"(services|preimage|[\w.-]+_(?:capabilities|valid_until|credit_msat))=")
 WIDENS = "a caveat of this credential widens an earlier one"
 
 
@@ -151,6 +151,10 @@ class Keys:
         """
         if hashlib.sha256(preimage).digest() != macaroon.payment_hash:
             raise Invalid("the preimage is not that of this credential")
+        self.check_minted(macaroon)
+
+    def check_minted(self, macaroon: Macaroon) -> None:
+        """As `check`, for whoever has not paid yet."""
         check_signature(macaroon, self._root(macaroon.identifier))
 
     def secret(self, token_id: bytes) -> bytes:
@@ -208,8 +212,9 @@ def caveats_with(
 ) -> list[str | bytes]:
     """The caveats of a token that grants what this one does now, and a service with these rights.
 
-    Only for a token that was checked. What it granted there before counts no more; caveats that we
-    do not know remain as they stand, for they may narrow it elsewhere. Raises Invalid.
+    Only for a token that was checked. What it granted there before counts no more, and what it has
+    paid for is credited to it alone; caveats that we do not know remain as they stand, for they
+    may narrow it elsewhere. Raises Invalid.
     """
     granted = _granted(macaroon, moment) | {service: rights}
     known = [f"services={','.join(f'{name}:0' for name in granted)}"]
@@ -274,6 +279,24 @@ def rights_at_hosting(macaroon: Macaroon, moment: int) -> Rights:
     """As `rights`, with the capabilities that there are; without a caveat that names some, none."""
     found = rights(macaroon, SERVICE, moment)
     return replace(found, capabilities=WHOLE.capabilities & (found.capabilities or frozenset()))
+
+
+def credit_msat(macaroon: Macaroon, service: str) -> int | None:
+    """What its payment is worth at a metered service; None: it has not paid for that one.
+
+    The first counts, with which it was minted: whoever adds another wastes nobody's money.
+    """
+    values = _values(macaroon, f"{service}_credit_msat")
+    return _whole(values[0]) if values else None
+
+
+def is_as_minted(macaroon: Macaroon) -> bool:
+    """Whether no holder has narrowed it: each of our caveats is there once, and no other."""
+    known = [KNOWN.match(caveat) for caveat in macaroon.caveats]
+    if not all(known):
+        return False
+    conditions = [each[1] for each in known if each[1] != b"preimage"]
+    return len(set(conditions)) == len(conditions)
 
 
 def preimage_in(macaroon: Macaroon) -> bytes | None:

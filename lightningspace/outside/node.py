@@ -140,6 +140,15 @@ class Node:
             return None
         return Invoice(label, entry["bolt11"], entry["payment_hash"], entry["expires_at"])
 
+    def find_by_hash(self, payment_hash: str) -> tuple[Invoice, str | None] | None:
+        """The invoice with this payment hash, and its preimage once it is paid."""
+        entries = self._call("listinvoices", payment_hash=payment_hash)["invoices"]
+        if not entries or "bolt11" not in entries[0]:
+            return None
+        entry = entries[0]
+        invoice = Invoice(entry["label"], entry["bolt11"], payment_hash, entry["expires_at"])
+        return invoice, entry["payment_preimage"] if entry["status"] == "paid" else None
+
     def look_up(self, label: str) -> tuple[bool, Payment | None]:
         """Whether the node knows an invoice with `label`, and its payment (None: unpaid)."""
         entry = self._entry(label)

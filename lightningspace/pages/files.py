@@ -55,10 +55,12 @@ def init_app(app: Flask) -> None:
         raise NotFound
 
     def name_by_content(endpoint, values):
-        if endpoint == "static":
+        if endpoint in ("static", "gate_static"):
             values["filename"] = plain[values["filename"]].hashed_name
 
     app.add_url_rule("/static/<filename>", "static", static)
+    # What nginx sends on to the shop from other hosts, too.
+    app.add_url_rule("/gate/static/<filename>", "gate_static", static)
     app.url_defaults(name_by_content)
     for path in AT_THE_ROOT:
         file = plain[path[1:]]

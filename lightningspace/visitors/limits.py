@@ -185,9 +185,15 @@ def _limited(
     return decorate
 
 
-def take(what: str, each: str, overall: str | None) -> Callable[[], None]:
-    """Count one more of this network, and return what takes that back. Raises TooManyRequests."""
-    whose = this_shop().vault.mac("network", networks.network())  # keyed: it may be stored
+def take(
+    what: str, each: str, overall: str | None, network: str | None = None
+) -> Callable[[], None]:
+    """Count one more of a network, and return what takes that back. Raises TooManyRequests.
+
+    `network` None: that of this request.
+    """
+    # Keyed: it may be stored.
+    whose = this_shop().vault.mac("network", network or networks.network())
     try:
         return these_limits().take(what, whose, each, overall)
     except Exceeded as exceeded:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 from functools import cache
 
 from flask import request
@@ -10,8 +11,10 @@ from lightningspace.shop import this_shop
 
 logger = logging.getLogger(__name__)
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # The shortest IPv6 prefix that providers give to one customer.
 PROVIDED = 48
+NEIGHBOURS = 24
 # How an IPv6 server behind a translator sees IPv4 addresses (RFC 6052).
 TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 UNKNOWN = "unknown"
@@ -23,12 +26,8 @@ def network() -> str:
     Only what PROXY_HOPS web servers in front have noted counts, and nothing from before them. If
     the first of them gives no address, the nearest known one on the way is taken.
     """
-    hops = this_shop().config.proxy_hops
-    noted = [each for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
-    for text in (*noted[max(0, len(noted) - hops) :], request.remote_addr or ""):
-        if address := _address(text):
-            break
-    else:
+    address = sender(request.environ, this_shop().config.proxy_hops)
+    if address is None:
         _tell_operator()
         return UNKNOWN
     if address.version == 6:
@@ -36,7 +35,25 @@ def network() -> str:
     return str(address)
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def neighbourhood(address: Address | None) -> str:
+    """The addresses that one visitor may have at the same time: an IPv4 /24, or an IPv6 /48."""
+    if address is None:
+        return UNKNOWN
+    prefix = PROVIDED if address.version == 6 else NEIGHBOURS
+    return str(ipaddress.ip_network((address, prefix), strict=False))
+
+
+def sender(environ: Mapping[str, str], hops: int) -> Address | None:
+    """The address that a WSGI request comes from, as `network` reads it; None: there is none."""
+    written = environ.get("HTTP_X_FORWARDED_FOR", "")
+    noted = [each for each in written.split(",") if each.strip()]
+    for text in (*noted[max(0, len(noted) - hops) :], environ.get("REMOTE_ADDR", "")):
+        if address := _address(text):
+            return address
+    return None
+
+
+def _address(text: str) -> Address | None:
     """Read an address as proxies write it: with or without a port, brackets, quotes, a zone."""
     text = text.strip(' \t"')
     for bare in (text, text.rpartition(":")[0]):

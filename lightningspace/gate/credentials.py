@@ -1,0 +1,82 @@
+"""What a request has shown: its credential for a service, or what came instead."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import Keys, Macaroon, Rights
+from lightningspace.visitors import authorization
+from lightningspace.visitors.authorization import Credential
+
+COOKIE = "gate-"
+# The cookie of an invoice that is not paid yet.
+UNPAID = ".unpaid"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`macaroon`: the one that counts, or, where none does, one of ours that may be bought again.
+
+    `rights` None: it gives none here. `forged`: why there is no good one, where somebody has made
+    one up: no invoice is made for that.
+    """
+
+    macaroon: Macaroon | None = None
+    rights: Rights | None = None
+    forged: l402.Invalid | None = None
+
+    @property
+    def token_id(self) -> str:
+        return self.macaroon.token_id.hex() if self.macaroon else ""
+
+
+NOTHING = Shown()
+
+
+def look(
+    keys: Keys, service: str, credentials: list[Credential], revoked: Container[bytes], moment: int
+) -> Shown:
+    """What the credentials, the last first, give at a service at this moment."""
+    void, forged = None, None
+    for credential in credentials:
+        macaroon = credential.macaroon
+        try:
+            keys.check(macaroon, credential.preimage)
+            if macaroon.token_id in revoked:
+                continue
+            return Shown(macaroon, l402.rights(macaroon, service, moment))
+        except l402.Void:
+            void = void or macaroon
+        except l402.Invalid as error:
+            forged = forged or error
+    return Shown(None, None, forged) if forged else Shown(void)
+
+
+def of(environ: Mapping[str, str], service: str) -> list[Credential]:
+    """The credentials in a request's headers, or else the one in the service's cookie.
+
+    Raises l402.Invalid for headers that cannot be read. A cookie that cannot be is none: who has it
+    could do nothing about it.
+    """
+    credentials = authorization.credentials(environ)
+    if credentials:
+        return credentials
+    try:
+        return [authorization.pasted(cookie(environ, service))]
+    except l402.Invalid:
+        return []
+
+
+def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:
+    """What a service's cookie holds; "" where there is none."""
+    for written in environ.get("HTTP_COOKIE", "").split(";"):
+        name, _, value = written.strip().partition("=")
+        if name == f"{COOKIE}{service}{which}":
+            return value
+    return ""
+
+
+def cookies_of_others(written: str) -> str:
+    """A Cookie header without what is ours in it."""
+    kept = [each for each in written.split(";") if not each.strip().startswith(COOKIE)]
+    return ";".join(kept).strip()

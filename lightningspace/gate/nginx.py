@@ -1,0 +1,78 @@
+"""What nginx is told: one file for `http { }` and one for `server { }`, made from gate.toml."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lightningspace.gate.answers import STATUSES
+from lightningspace.gate.services import Gate, Service, paths
+
+HTTP, SERVER = "gate-http.conf", "gate-server.conf"
+EXPOSED = "WWW-Authenticate, X-Gate-Balance, Retry-After"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+ALLOWED = (
+    "Content-Type, Authorization, Accept-Authenticate, WWW-Authenticate, Macaroon, "
+    "Grpc-Metadata-Macaroon, Range"
+)
+TO_THE_APP = """\
+  proxy_pass http://gate_app;
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  proxy_set_header Host $http_host;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  proxy_set_header X-Forwarded-Proto $scheme;
+"""
+TEMPLATES = Path(__file__).parents[2] / "templates" / "gate"
+_templates = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    undefined=StrictUndefined,
+    autoescape=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write(gate: Gate, directory: Path) -> list[Path]:
+    """Write both files into the directory, and return their paths. Raises OSError."""
+    written = []
+    for name, text in ((HTTP, for_http(gate)), (SERVER, for_server(gate))):
+        path = directory / name
+        path.write_text(text)
+        written.append(path)
+    return written
+
+
+def for_http(gate: Gate) -> str:
+    """The text of HTTP."""
+    host = urlsplit(gate.app).netloc
+    return _templates.get_template("http.conf").render(
+        gate=gate, app_host=host, exposed=EXPOSED, cost_variable=_cost_variable
+    )
+
+
+def for_server(gate: Gate) -> str:
+    """The text of SERVER."""
+    return _templates.get_template("server.conf").render(
+        gate=gate,
+        paths=paths,
+        target=_target,
+        to_the_app=TO_THE_APP,
+        statuses=STATUSES,
+        exposed=EXPOSED,
+        methods=METHODS,
+        allowed=ALLOWED,
+    )
+
+
+def _target(service: Service, path: str) -> str:
+    """Where requests below `path` go: the same path at the upstream, or below the path it has."""
+    parts = urlsplit(service.upstream)
+    base = parts.path or service.location
+    below = path.removeprefix(service.location)
+    return f"{parts.scheme}://{parts.netloc}{base.rstrip('/')}/{below}"
+
+
+def _cost_variable(service: Service) -> str:
+    header = service.bundle.cost_header if service.bundle else ""
+    return f"$upstream_http_{header.lower().replace('-', '_')}" if header else ""

@@ -1,0 +1,120 @@
+"""Invoices for services, and the macaroons that they pay for. Nothing of it is stored here."""
+
+import secrets
+from dataclasses import dataclass
+
+from lightningspace.base.clock import iso_time, now
+from lightningspace.gate.answers import Refuses
+from lightningspace.gate.credentials import Shown
+from lightningspace.gate.services import Service
+from lightningspace.outside import l402
+from lightningspace.outside.l402 import Macaroon, Rights
+from lightningspace.outside.node import Invoice, NodeError
+from lightningspace.shop import Shop
+from lightningspace.visitors import authorization
+
+# Behind LABEL_PREFIX, so that no invoice of the gate is taken for an order's.
+LABEL = "gate/"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """An invoice, and the macaroon that is good together with its preimage."""
+
+    service: Service
+    invoice: Invoice
+    macaroon: Macaroon
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The values of the two WWW-Authenticate lines."""
+        return tuple(authorization.challenge(str(self.macaroon), self.invoice.bolt11))
+
+    @property
+    def valid_until(self) -> int:
+        return l402.rights(self.macaroon, self.service.name, 0).valid_until
+
+
+def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
+    """A new invoice for a service. The macaroon grants what the one that was shown grants as well.
+
+    Raises NodeError.
+    """
+    life = shop.config.invoice_minutes * 60
+    label = f"{shop.config.label_prefix}{LABEL}{service.name}/{secrets.token_hex(16)}"
+    invoice = shop.node.create_invoice(label, service.price_sat * 1000, service.title, life)
+    # From when it may still be paid: nobody gets less time than he has bought.
+    rights = Rights(service.all_capabilities, invoice.expires_at + service.seconds)
+    return Challenge(service, invoice, _macaroon(shop, service, shown, rights, invoice))
+
+
+def _macaroon(
+    shop: Shop, service: Service, shown: Shown, rights: Rights, invoice: Invoice
+) -> Macaroon:
+    before = shown.macaroon
+    payment_hash = bytes.fromhex(invoice.payment_hash)
+    credit = [f"{service.name}_credit_msat={service.bundle.msat}"] if service.bundle else []
+    if before is not None and l402.is_as_minted(before):
+        try:
+            caveats = l402.caveats_with(before, service.name, rights, now())
+            return shop.keys.mint(payment_hash, before.token_id, [*caveats, *credit])
+        except l402.Invalid:  # it holds too much by now
+            pass
+    # Whoever was given a narrowed one may buy for himself, but has no part in what the id owns.
+    caveats = l402.caveats(service.name, rights)
+    return shop.keys.mint(payment_hash, shop.keys.token_id(0), [*caveats, *credit])
+
+
+def payment_required(sold: Challenge, **facts) -> Refuses:
+    """402 with the invoice, as the shop's own API gives it."""
+    return Refuses(
+        402,
+        "payment_required",
+        "Pay the invoice, then send the same request again with the header "
+        "Authorization: L402 <macaroon>:<preimage>.",
+        challenge=sold.lines,
+        facts={
+            **terms(sold.service),
+            "expires_at": iso_time(sold.invoice.expires_at),
+            "valid_until": iso_time(sold.valid_until),
+            "invoice": sold.invoice.bolt11,
+            "macaroon": str(sold.macaroon),
+            **facts,
+        },
+    )
+
+
+def not_asked(service: Service) -> Refuses:
+    """402 without an invoice: for who only looks, and pays later."""
+    detail = "This needs payment. Send GET for an invoice."
+    return Refuses(402, "payment_required", detail, facts=terms(service))
+
+
+def terms(service: Service) -> dict:
+    """What a service costs, in words for programs."""
+    told = {"service": service.name, "title": service.title}
+    told |= {"price_msat": service.price_sat * 1000, "seconds": service.seconds}
+    if service.bundle:
+        told["bundle_msat"] = service.bundle.msat
+        told["costs"] = costs(service)
+    if service.capabilities:
+        told["methods"] = sorted({each for _, methods in service.capabilities for each in methods})
+    if service.body:
+        told["body"] = service.body
+    return told
+
+
+def costs(service: Service) -> dict:
+    """What a request of a metered service uses up of its bundle."""
+    bundle = service.bundle
+    for per in ("request", "mb", "second"):
+        if msat := getattr(bundle, f"per_{per}_msat"):
+            return {"per": per, "msat": msat}
+    if bundle.price_url:
+        low, high = bundle.price_msat
+        return {"per": "request", "msat_min": low, "msat_max": high}
+    return {"per": "request", "named_in": bundle.cost_header}
+
+
+def node_down(error: NodeError) -> Refuses:
+    return Refuses(error.status, error.code, error.text, error.retry_after)
