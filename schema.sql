@@ -318,6 +318,81 @@ CREATE TABLE resting_names (
 CREATE INDEX resting_names_over ON resting_names (until);
 CREATE INDEX resting_names_of_payment ON resting_names (payment_hash);
 
+-- gate_balances: what is left of prepaid bundles, by token id. Until `until`, all credentials of the id
+-- may use it up.
+CREATE TABLE gate_balances (
+  token_id TEXT   NOT NULL,
+  service  TEXT   NOT NULL,                              -- a name in gate.toml
+  msat     BIGINT NOT NULL CHECK (msat >= 0),
+  until    BIGINT NOT NULL,
+  PRIMARY KEY (token_id, service)
+);
+CREATE INDEX gate_balances_over ON gate_balances (until);
+
+-- gate_credited: the payments that became a balance, once each; as long as their credentials are good.
+CREATE TABLE gate_credited (
+  payment_hash TEXT   NOT NULL PRIMARY KEY,
+  until        BIGINT NOT NULL
+);
+CREATE INDEX gate_credited_over ON gate_credited (until);
+
+-- gate_leases: parts of balances that a web process uses up in its memory. What a killed one had is given
+-- back.
+CREATE TABLE gate_leases (
+  process    TEXT   NOT NULL,
+  token_id   TEXT   NOT NULL,
+  service    TEXT   NOT NULL,
+  msat       BIGINT NOT NULL CHECK (msat >= 0),          -- when it was last taken
+  renewed_at BIGINT NOT NULL,
+  PRIMARY KEY (process, token_id, service)
+);
+CREATE INDEX gate_leases_of_token ON gate_leases (token_id, service);
+CREATE INDEX gate_leases_over ON gate_leases (renewed_at);
+
+-- gate_settled: the requests whose cost is known, once each; for some days.
+CREATE TABLE gate_settled (
+  request_id TEXT   NOT NULL PRIMARY KEY,                -- nginx's
+  settled_at BIGINT NOT NULL
+);
+CREATE INDEX gate_settled_at ON gate_settled (settled_at);
+
+-- gate_revoked: token ids that open nothing any more, until none of their credentials could.
+CREATE TABLE gate_revoked (
+  token_id   TEXT   NOT NULL PRIMARY KEY,
+  revoked_at BIGINT NOT NULL,
+  until      BIGINT NOT NULL
+);
+CREATE INDEX gate_revoked_at ON gate_revoked (revoked_at);
+CREATE INDEX gate_revoked_over ON gate_revoked (until);
+
+-- gate_freebies: how many free requests each network has had today.
+CREATE TABLE gate_freebies (
+  service TEXT   NOT NULL,
+  network TEXT   NOT NULL,                               -- a keyed hash of its address
+  day     BIGINT NOT NULL,                               -- since 1970
+  used    BIGINT NOT NULL,
+  PRIMARY KEY (service, network, day)
+);
+CREATE INDEX gate_freebies_of_day ON gate_freebies (day);
+
+-- gate_counts: how often each day the check has answered what.
+CREATE TABLE gate_counts (
+  service TEXT   NOT NULL,
+  day     BIGINT NOT NULL,
+  outcome TEXT   NOT NULL,
+  times   BIGINT NOT NULL,
+  PRIMARY KEY (day, service, outcome)
+);
+
+-- gate_disks: the folders of those who have paid for disk space.
+CREATE TABLE gate_disks (
+  service  TEXT   NOT NULL,
+  token_id TEXT   NOT NULL,
+  until    BIGINT NOT NULL,                              -- then they are locked, and later deleted
+  PRIMARY KEY (service, token_id)
+);
+CREATE INDEX gate_disks_over ON gate_disks (until);
+
 -- cursors: the last payment recorded from each node, by the node's id (a new node counts from 1).
 CREATE TABLE cursors (
   node_id      TEXT   NOT NULL PRIMARY KEY,

@@ -19,6 +19,7 @@ from bench.measures import compare, goal, heading, say, throughput
 from bench.programs import Stage, Web, stage
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Order
+from lightningspace.base.tables import TABLES
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Keys, Macaroon
 from lightningspace.outside.node import WEB_CALLS_AT_ONCE
@@ -224,6 +225,4 @@ def count_in_files(opened: Stage, traces: list[str]) -> int:
 
 
 def all_rows() -> dict[str, list[tuple]]:
-    return {
-        table._meta.table_name: sorted(table.select().tuples(), key=repr) for table in models.TABLES
-    }
+    return {table._meta.table_name: sorted(table.select().tuples(), key=repr) for table in TABLES}

@@ -10,6 +10,9 @@ from lightningspace import attack, problems
 from lightningspace.base import walls
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Order, db, drop_broken_connection
+from lightningspace.gate import services as gate_services
+from lightningspace.gate import settlement
+from lightningspace.gate.settlement import Settlement
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
@@ -51,6 +54,7 @@ STATUS_SECONDS = 60
 WALLS_SECONDS = 60 * 60
 PROBLEMS_SECONDS = 10 * 60
 RATE_SECONDS = 5 * 60
+GATE_SECONDS = 1
 PAYMENT_WAIT_SECONDS = 30
 # Short: a refused connection costs nothing, and people who have paid are waiting.
 NODE_RETRY_SECONDS = 0.25
@@ -69,6 +73,8 @@ class Worker:
         self._not_before: dict[str, float] = {}  # by key, after a fault of ours
         self._busy_lock = threading.Lock()
         self._told_of_node: list[str] = []
+        path = shop.config.gate_config
+        self.settlement = Settlement(gate_services.read(path)) if path else None
         # Paid orders and new hostings have threads to themselves.
         threads = shop.config.worker_threads
         sizes = {
@@ -101,6 +107,8 @@ class Worker:
             self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS)
         if self._shop.config.fiat_rate_url:
             self._repeat("rate", self._look_at_rate, RATE_SECONDS)
+        if self.settlement:
+            self._repeat("gate", self.settlement.look, GATE_SECONDS)
         self._repeat("status", self._look_at_status, STATUS_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
@@ -159,6 +167,7 @@ class Worker:
         sessions.tidy()
         uploads.tidy(self._shop)
         wallets.tidy()
+        settlement.tidy()
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

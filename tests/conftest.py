@@ -26,6 +26,7 @@ from lightningspace.base import clock, models, passwords
 from lightningspace.base.config import Config, from_env
 from lightningspace.base.models import Account, Fact, Order, Service
 from lightningspace.base.prices import Terms
+from lightningspace.base.tables import TABLES
 from lightningspace.outside.node import Node
 from lightningspace.panel import reconcile
 from lightningspace.rules import orders, payments, progress, sessions, wanted
@@ -661,7 +662,7 @@ def cleared_postgresql(empty_postgresql):
 
         def clear() -> str:
             end_others(connection)
-            for table in models.TABLES:
+            for table in TABLES:
                 connection.execute(f"DELETE FROM {table._meta.table_name}")
             connection.cursor().executemany("INSERT INTO facts VALUES (%s, %s)", facts)
             return url

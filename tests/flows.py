@@ -15,6 +15,7 @@ from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
 from lightningspace.base.models import Account, Order, Service, transaction
 from lightningspace.base.prices import DAY
+from lightningspace.base.tables import TABLES
 from lightningspace.outside import ispconfig_records
 from lightningspace.outside.ispconfig import Panel
 from lightningspace.panel import reconcile
@@ -143,10 +144,8 @@ class World:
 
     def _state(self) -> tuple:
         # As text: to write the statements anew would take longer than all else.
-        statements = [
-            (f"DELETE FROM {table._meta.table_name}", ()) for table in models.TABLES[::-1]
-        ]
-        for table in models.TABLES:
+        statements = [(f"DELETE FROM {table._meta.table_name}", ()) for table in TABLES[::-1]]
+        for table in TABLES:
             if rows := list(table.select().dicts()):
                 statements.append(table.insert_many(rows).sql())
         return self.panel.snapshot(), list(self.panel.calls), statements, self.clock.moment

@@ -10,6 +10,7 @@ from lightningspace.base import models, schema
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Table
 from lightningspace.base.parsers import is_postgresql_url
+from lightningspace.base.tables import TABLES
 
 ROWS_AT_ONCE = 1000
 
@@ -51,7 +52,7 @@ def copy_database(url: str) -> dict[str, int]:
 
 def _in_order() -> list[type[Table]]:
     """All tables, each after those it refers to."""
-    return sort_models(models.TABLES)
+    return sort_models(TABLES)
 
 
 def _names(table: type[Table]) -> list[str]:
@@ -66,9 +67,7 @@ def _check_tables(source: Database) -> None:
         if not name.startswith("sqlite_")
         for column in source.get_columns(name)
     }
-    known = {
-        f"{table._meta.table_name}.{name}" for table in models.TABLES for name in _names(table)
-    }
+    known = {f"{table._meta.table_name}.{name}" for table in TABLES for name in _names(table)}
     if there != known:
         raise CopyError(
             "the shop's tables are not those of this version of the program: "
@@ -77,7 +76,7 @@ def _check_tables(source: Database) -> None:
 
 
 def _make_tables(target: Database) -> None:
-    there = set(target.get_tables()) & {table._meta.table_name for table in models.TABLES}
+    there = set(target.get_tables()) & {table._meta.table_name for table in TABLES}
     if not there:
         schema.create_tables(target)
     schema.forget_version(target)  # the source's version comes with its facts

@@ -442,10 +442,3 @@ def set_fact(name: str, value: int | str) -> None:
     Fact.insert(name=name, value=str(value)).on_conflict(
         conflict_target=[Fact.name], update={Fact.value: str(value)}
     ).execute()
-
-
-TABLES = (
-    *(Server, Account, Token, Session, Wallet, WalletSignature),
-    *(Service, Upload, Domain, Notice, MailPlace),
-    *(Order, Offer, RestingName, Cursor, Fact),
-)

@@ -6,11 +6,12 @@ from flask import Flask
 
 from lightningspace.gate import pages, services
 from lightningspace.gate.check import Check
+from lightningspace.gate.upkeep import Upkeep
 
 
 def init_app(app: Flask, path: Path) -> None:
     """Put the gate that this file describes in front of the app. Raises ConfigError."""
     app.extensions["gate"] = services.read(path)
-    app.extensions["revoked"] = frozenset()
+    app.extensions["gate_upkeep"] = Upkeep()
     app.register_blueprint(pages.blueprint)
     app.wsgi_app = Check(app)

@@ -18,9 +18,9 @@ class Passes:
     """The request is served. `headers`: what nginx makes of it."""
 
     headers: dict[str, str] = field(default_factory=dict)
+    outcome: str = "passed"
 
     status = "204 No Content"
-    outcome = "passed"
 
     def lines(self) -> list[tuple[str, str]]:
         return list(self.headers.items())

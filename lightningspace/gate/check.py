@@ -4,6 +4,7 @@ A pass is checked without a database. nginx is told in headers what to do: see `
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,22 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from lightningspace.base.clock import now
+from lightningspace.base.logs import first_line
+from lightningspace.base.models import drop_broken_connection
 from lightningspace.gate import credentials, selling
 from lightningspace.gate.answers import RETRY_SECONDS, Passes, Refuses, ShowsPage
+from lightningspace.gate.balances import Busy
 from lightningspace.gate.buckets import Buckets
+from lightningspace.gate.counts import Freebies
 from lightningspace.gate.credentials import NOTHING, Shown
 from lightningspace.gate.services import Gate, Service
-from lightningspace.outside import l402
+from lightningspace.gate.upkeep import Upkeep
+from lightningspace.outside import l402, request_price
 from lightningspace.outside.node import NodeError
+from lightningspace.outside.request_price import PriceUnknown
 from lightningspace.shop import Shop
 from lightningspace.visitors import authorization, networks
-from lightningspace.visitors.limits import Exceeded
+from lightningspace.visitors.limits import Exceeded, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +54,15 @@ class Asked:
     def terms(self) -> str:
         """ "paid", "free" or "no-invoice", by its path."""
         return self.environ.get("HTTP_X_GATE_TERMS", "paid")
+
+    @property
+    def uri(self) -> str:
+        return self.environ.get("HTTP_X_GATE_URI", "/")
+
+    @property
+    def reserved(self) -> str:
+        """What was reserved for this request before; "" if nothing was."""
+        return self.environ.get("HTTP_X_GATE_RESERVED", "")
 
     @property
     def has_body(self) -> bool:
@@ -76,7 +92,8 @@ class Check:
         self._app, self._inner = app, app.wsgi_app
         gate: Gate = app.extensions["gate"]
         self._services = {service.name: service for service in gate.services}
-        self._buckets = Buckets()
+        self._upkeep: Upkeep = app.extensions["gate_upkeep"]
+        self._buckets, self._freebies = Buckets(), Freebies()
 
     @property
     def _shop(self) -> Shop:
@@ -89,38 +106,43 @@ class Check:
         if service is None:
             start_response("404 Not Found", [("Content-Length", "0")])
             return []
+        self._upkeep.begin()
         answer = self._guarded(Asked(environ, service, self._shop.config.proxy_hops))
         start_response(answer.status, answer.lines())
         return []
 
     def _guarded(self, asked: Asked) -> Answer:
+        service = asked.service
         try:
             answer = self._answer(asked)
         except PeeweeException as error:
-            logger.error("the gate's database does not answer: %s", type(error).__name__)
+            logger.error("the gate's database does not answer: %s", first_line(error))
+            drop_broken_connection()
             answer = Refuses(503, "unavailable", "Please try again soon.", RETRY_SECONDS)
-        if asked.service.dry_run and not isinstance(answer, Passes):
+        self._upkeep.counts.add(service.name, answer.outcome)
+        if service.dry_run and not isinstance(answer, Passes):
             return self._passes(asked, NOTHING)
         return answer
 
     def _answer(self, asked: Asked) -> Answer:
         service = asked.service
         if asked.terms == "free":
-            return self._passes(asked, NOTHING)
+            return self._passes(asked, NOTHING, "free")
         try:
             found = credentials.of(asked.environ, service.name)
-            revoked = self._app.extensions["revoked"]
-            shown = credentials.look(self._shop.keys, service.name, found, revoked, now())
+            keys, revoked = self._shop.keys, self._upkeep.revoked
+            shown = credentials.look(keys, service.name, found, revoked, now())
         except l402.Invalid as error:
             shown = Shown(forged=error)
         who = shown.token_id if shown.rights else asked.network
         wait = self._buckets.take(service.limits, service.name, who)
         if wait:
-            detail = "Too many requests in a short time. Send the same again later."
-            return Refuses(429, "too_many_requests", detail, max(1, -int(-wait // 1)))
+            return too_many("Too many requests in a short time.", max(1, math.ceil(wait)))
         if shown.rights:
             return self._of_holder(asked, shown)
-        return self._unpaid(asked, shown)
+        return self._of_stranger(asked, shown)
+
+    # -- who has paid ----------------------------------------------------------------
 
     def _of_holder(self, asked: Asked, shown: Shown) -> Answer:
         service = asked.service
@@ -131,41 +153,98 @@ class Check:
             if needed not in (shown.rights.capabilities or ()):
                 detail = f"This credential lacks the capability “{needed}”."
                 return Refuses(403, "not_capable", detail)
+        if service.bundle and not service.dry_run:
+            return self._metered(asked, shown)
         return self._passes(asked, shown)
 
-    def _unpaid(self, asked: Asked, shown: Shown) -> Answer:
+    def _metered(self, asked: Asked, shown: Shown) -> Answer:
+        if asked.reserved:  # nginx asks twice about a request that it redirects within itself
+            return self._passes(asked, shown, reserved=asked.reserved)
+        service, meter = asked.service, self._upkeep.meter
+        selling.credit(meter, shown)
+        try:
+            price = self._price(asked)
+            balance = meter.reserve((shown.token_id, service.name), price)
+        except Busy:
+            return Refuses(503, "busy", "What is left is in use. Please try again.", 1)
+        except PriceUnknown as error:
+            logger.warning("the gate: no price of a request for %s: %s", service.name, error)
+            return Refuses(503, "no_price", "What this costs is not known now.", RETRY_SECONDS)
+        if balance is None:
+            return self._unpaid(asked, shown, price)
+        return self._passes(asked, shown, reserved=str(price), balance=balance)
+
+    def _price(self, asked: Asked) -> int:
+        """What to reserve for a request. Raises PriceUnknown."""
+        bundle = asked.service.bundle
+        if bundle.price_url:
+            return request_price.fetch(bundle.price_url, bundle.price_msat, asked.method, asked.uri)
+        return bundle.reserve_msat
+
+    # -- who has not -----------------------------------------------------------------
+
+    def _of_stranger(self, asked: Asked, shown: Shown) -> Answer:
+        service = asked.service
         if shown.forged:
             why = str(shown.forged)
-            detail = f"{why[:1].upper()}{why[1:]}."
-            return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
+            return unauthorized(f"{why[:1].upper()}{why[1:]}.")
+        if service.freebie and shown.macaroon is None:
+            network = self._shop.vault.mac("freebie", asked.network)
+            if self._freebies.take(service.name, network, service.freebie):
+                return self._passes(asked, NOTHING, "freebie")
+        return self._unpaid(asked, shown)
+
+    def _unpaid(self, asked: Asked, shown: Shown, price: int | None = None) -> Answer:
+        """`price`: what its balance does not pay for any more."""
+        service = asked.service
         if asked.terms == "no-invoice":
-            detail = "This needs the L402 credential of a service. No invoice is made here."
-            return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
-        if asked.method in ("HEAD", "OPTIONS"):
-            return selling.not_asked(asked.service)
+            return unauthorized("This needs a credential of this service. No invoice is made here.")
+        if service.dry_run or asked.method in ("HEAD", "OPTIONS"):
+            return selling.not_asked(service)
         if asked.wants_page:
             return ShowsPage()
+        config = self._shop.config
+        whose = self._shop.vault.mac("network", asked.network)
+        limits: Limits = self._app.extensions["limits"]
         try:
-            self._app.extensions["limits"].take(
-                "gate",
-                self._shop.vault.mac("network", asked.network),
-                self._shop.config.gate_limit,
-                self._shop.config.gate_limit_overall,
-            )
-            sold = selling.challenge(self._shop, asked.service, shown)
+            limits.take("gate", whose, config.gate_limit, config.gate_limit_overall)
+            selling.credit(self._upkeep.meter, shown)
+            sold = selling.challenge(self._shop, service, shown)
         except Exceeded as exceeded:
-            detail = "Too many invoices in a short time. Send the same again later."
-            return Refuses(429, "too_many_requests", detail, exceeded.seconds)
+            return too_many("Too many invoices in a short time.", exceeded.seconds)
         except NodeError as error:
-            logger.warning("the gate: no invoice for %s: %s", asked.service.name, error)
+            logger.warning("the gate: no invoice for %s: %s", service.name, error)
             return selling.node_down(error)
-        return selling.payment_required(sold)
+        facts = {} if price is None else self._what_is_left(shown, service, price)
+        return selling.payment_required(sold, **facts)
 
-    def _passes(self, asked: Asked, shown: Shown) -> Passes:
-        headers = {}
+    def _what_is_left(self, shown: Shown, service: Service, price: int) -> dict:
+        found = self._upkeep.meter.left((shown.token_id, service.name))
+        return {"balance_msat": found[0] if found else 0, "request_msat": price}
+
+    def _passes(
+        self,
+        asked: Asked,
+        shown: Shown,
+        outcome: str = "passed",
+        reserved: str = "",
+        balance: int | None = None,
+    ) -> Passes:
+        headers = {"X-Gate-Reserved": reserved}
         if shown.rights:
             headers["X-L402-Token-Id"] = shown.token_id
+        if balance is not None:
+            headers["X-Gate-Balance"] = str(balance)
         if asked.service.upstream:
             kept = credentials.cookies_of_others(asked.environ.get("HTTP_COOKIE", ""))
             headers["X-Gate-Cookie"] = kept
-        return Passes({name: value for name, value in headers.items() if value})
+        return Passes({name: value for name, value in headers.items() if value}, outcome)
+
+
+def unauthorized(detail: str) -> Refuses:
+    """401, with no invoice: what was made up must not be answered with one."""
+    return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
+
+
+def too_many(detail: str, seconds: int) -> Refuses:
+    return Refuses(429, "too_many_requests", f"{detail} Send the same again later.", seconds)

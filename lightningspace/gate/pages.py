@@ -36,7 +36,7 @@ def shown(service: Service) -> Shown:
         found = credentials.of(request.environ, service.name)
     except l402.Invalid:
         return credentials.NOTHING
-    revoked = current_app.extensions["revoked"]
+    revoked = current_app.extensions["gate_upkeep"].revoked
     return credentials.look(this_shop().keys, service.name, found, revoked, now())
 
 
@@ -56,7 +56,9 @@ def pay():
             return _let_in(sold, preimage, address)
         if sold is None or sold.invoice.expires_at <= now():
             _count_invoice()
-            sold = selling.challenge(this_shop(), service, shown(service))
+            before = shown(service)
+            selling.credit(current_app.extensions["gate_upkeep"].meter, before)
+            sold = selling.challenge(this_shop(), service, before)
     except NodeError as error:
         logger.warning("the gate: no invoice for %s: %s", service.name, error)
         return _page(503, service, address), 503

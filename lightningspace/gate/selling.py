@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lightningspace.base.clock import iso_time, now
 from lightningspace.gate.answers import Refuses
 from lightningspace.gate.credentials import Shown
+from lightningspace.gate.meter import Meter
 from lightningspace.gate.services import Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights
@@ -33,6 +34,21 @@ class Challenge:
     @property
     def valid_until(self) -> int:
         return l402.rights(self.macaroon, self.service.name, 0).valid_until
+
+
+def credit(meter: Meter, shown: Shown) -> None:
+    """Credit what the macaroon that was shown has paid for, if that was not done yet.
+
+    Also before another one takes its place: that has its rights, but not its payment.
+    """
+    if shown.macaroon is None:
+        return
+    for name in l402.services(shown.macaroon):
+        msat = l402.credit_msat(shown.macaroon, name)
+        if msat:
+            until = l402.rights(shown.macaroon, name, 0).valid_until
+            key = shown.token_id, name
+            meter.credit(shown.macaroon.payment_hash.hex(), key, msat, until)
 
 
 def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:

@@ -1,12 +1,10 @@
-"""What a bitcoin costs in a currency, as somebody's JSON over HTTP says (requests)."""
+"""What a bitcoin costs in a currency, as somebody's JSON over HTTP says."""
 
 import json
 import re
 from decimal import Decimal
 
-import requests
-
-from lightningspace.outside.deadline import http_session, time_limit
+from lightningspace.outside import small_answers
 
 CALL_SECONDS = 10
 ANSWER_BYTES_MAX = 256 * 1024
@@ -22,8 +20,10 @@ class RateError(Exception):
 def fetch(url: str, path: tuple[str, ...], seconds: float = CALL_SECONDS) -> Decimal:
     """The price of one bitcoin: what stands in the answer behind these keys. Raises RateError."""
     try:
-        answer = _answer(url, seconds)
+        answer = small_answers.fetch(url, seconds, ANSWER_BYTES_MAX)
         found = json.loads(answer, parse_float=str, parse_int=str, parse_constant=str)
+    except small_answers.NoAnswer as error:
+        raise RateError(f"the source of the rate{error}") from error
     except (ValueError, RecursionError):
         raise RateError("the source of the rate answered something else than JSON") from None
     for step in path:
@@ -42,24 +42,3 @@ def _below(found: object, step: str) -> object:
     if isinstance(found, list) and re.fullmatch("[0-9]{1,4}", step):
         return next(iter(found[int(step) :]), None)
     return None
-
-
-def _answer(url: str, seconds: float) -> bytes:
-    with http_session(verify_tls=True) as session, time_limit(seconds):
-        try:
-            # Not compressed, or a small answer could become a large one.
-            with session.get(
-                url,
-                headers={"Accept-Encoding": "identity"},
-                timeout=seconds,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                text = answer.raw.read(ANSWER_BYTES_MAX + 1)
-        except (requests.RequestException, OSError, ValueError) as error:
-            raise RateError(f"the source of the rate: {type(error).__name__}") from error
-    if answer.status_code != 200:
-        raise RateError(f"the source of the rate answered {answer.status_code}")
-    if len(text) > ANSWER_BYTES_MAX:
-        raise RateError("the source of the rate answered too much")
-    return text

@@ -17,6 +17,7 @@ class Group(StrEnum):
     TIPS = "Tips"
     MAIL = "Mails from us"
     DOMAINS = "Your domains"
+    GATE = "What you paid for at the gate"
     SHOP = "The shop itself"
 
 
@@ -40,6 +41,8 @@ class Until(StrEnum):
     ORDER_OVER = "order over"
     INVOICE_OVER = "invoice over"
     DETACHED = "detached"
+    GATE_OVER = "gate over"
+    DISK_OVER = "disk over"
     NEVER = "never"
 
 
@@ -391,6 +394,41 @@ STORED = (
             " has_mx mx_missing_at problem found"
         },
     ),
+    # -- the gate --------------------------------------------------------------------
+    Entry(
+        Group.GATE,
+        "What is left of a prepaid bundle, by the random number in its credential, and the payments"
+        " that it came from",
+        "To use up what was paid for, and to count each payment once. A pass leaves nothing here.",
+        Until.GATE_OVER,
+        {
+            "gate_balances": "token_id service msat until",
+            "gate_credited": "payment_hash until",
+            "gate_leases": "process token_id service msat renewed_at",
+            "gate_revoked": "token_id revoked_at until",
+        },
+        is_shown=False,
+    ),
+    Entry(
+        Group.GATE,
+        "Which requests have used some of a bundle, by a random number, and keyed hashes of the"
+        " networks that had a free request",
+        "To charge each request once, and to give each network its free ones.",
+        Until.A_DAY,
+        {
+            "gate_settled": "request_id settled_at",
+            "gate_freebies": "service network day used",
+        },
+        is_shown=False,
+    ),
+    Entry(
+        Group.GATE,
+        "Until when disk space is paid for, by the random number in its credential",
+        "To lock the folder then, and to delete it later.",
+        Until.DISK_OVER,
+        {"gate_disks": "service token_id until"},
+        is_shown=False,
+    ),
     # -- nobody's --------------------------------------------------------------------
     Entry(
         Group.SHOP,
@@ -399,6 +437,7 @@ STORED = (
         "To run the shop. Nothing in it is about a customer.",
         Until.NEVER,
         {
+            "gate_counts": "service day outcome times",
             "servers": "id capacity_mb php_versions php_at",
             "cursors": "node_id pay_index payment_hash",
             "facts": "name value",

@@ -9,6 +9,16 @@ from app import create_app
 from lightningspace import shop
 from lightningspace.base import copying, models, schema
 from lightningspace.base.config import from_env
+from lightningspace.base.gate_models import (
+    GateBalance,
+    GateCount,
+    GateCredited,
+    GateDisk,
+    GateFreebie,
+    GateLease,
+    GateRevoked,
+    GateSettled,
+)
 from lightningspace.base.models import (
     Account,
     Cursor,
@@ -27,6 +37,7 @@ from lightningspace.base.models import (
     Wallet,
     WalletSignature,
 )
+from lightningspace.base.tables import TABLES
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
 from tests.programs import Program
@@ -99,13 +110,21 @@ def full(app):
         RestingName.create(name_hash=name, until=number)
         Cursor.create(node_id=name, pay_index=LARGEST, payment_hash=name)
         Fact.create(name=name, value=text)
+        GateBalance.create(token_id=name, service=text[:100], msat=LARGEST, until=-number)
+        GateCredited.create(payment_hash=name, until=LARGEST)
+        GateLease.create(process=name, token_id=name, service="", msat=0, renewed_at=LARGEST)
+        GateSettled.create(request_id=name, settled_at=-number)
+        GateRevoked.create(token_id=name, revoked_at=-number, until=LARGEST)
+        GateFreebie.create(service=name, network=name, day=-number, used=LARGEST)
+        GateCount.create(service=name, day=-number, outcome=name, times=LARGEST)
+        GateDisk.create(service=name, token_id=name, until=-number)
     rows = all_rows()
     assert all(rows.values())
     return rows
 
 
 def all_rows():
-    return {table: sorted(table.select().tuples(), key=repr) for table in models.TABLES}
+    return {table: sorted(table.select().tuples(), key=repr) for table in TABLES}
 
 
 def copy_database(runner, url):

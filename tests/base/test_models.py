@@ -11,6 +11,7 @@ import pytest
 
 from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
+from lightningspace.base.tables import TABLES
 from tests.conftest import at_once, debian_program, eventually
 from tests.quick import DURABLE
 
@@ -27,7 +28,7 @@ def database(empty_database_url):
 
 
 def test_each_model_has_the_columns_of_its_table(subtests, database):
-    for table in models.TABLES:
+    for table in TABLES:
         with subtests.test(table=table):
             name = table._meta.table_name
             in_schema = {
@@ -44,11 +45,11 @@ def test_each_model_has_the_columns_of_its_table(subtests, database):
 
 
 def test_every_table_has_its_model(database):
-    assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in models.TABLES)
+    assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in TABLES)
 
 
 def test_each_model_says_what_is_unique(subtests, database):
-    for table in models.TABLES:
+    for table in TABLES:
         with subtests.test(table=table):
             indexes = db.get_indexes(table._meta.table_name)
             in_schema = {tuple(index.columns) for index in indexes if index.unique}
@@ -75,7 +76,7 @@ def test_a_row_is_found_as_a_query_finds_it(database):
 
 
 def test_whole_rows_are_asked_for_as_peewee_would(subtests, database):
-    for table in models.TABLES:
+    for table in TABLES:
         with subtests.test(table=table):
             by_name = table.select(*table._meta.sorted_fields)
             assert table.select().sql() == by_name.sql()

@@ -87,6 +87,8 @@ class Behind(BaseHTTPRequestHandler):
             self._send(
                 int(found[1]), b"the upstream's own", {"WWW-Authenticate": 'Basic realm="x"'}
             )
+        elif self.path == "/price":
+            self._send(200, self.server.price, {})
         elif "/events" in self.path:
             self._stream()
         elif self.headers.get("Upgrade") == "websocket":
@@ -151,7 +153,7 @@ def upstream():
     """Its server, whose `asked` lists what it was asked."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
     server.daemon_threads = True
-    server.asked, server.may_end = [], threading.Event()
+    server.asked, server.may_end, server.price = [], threading.Event(), b""
     serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     yield server

@@ -65,3 +65,4 @@ def box(gate_folder, own_app, app_port) -> Box:
         gate_folder.start()
         yield gate_folder
         gate_folder.stop()
+    own_app.extensions["gate_upkeep"].stop()

@@ -4,7 +4,7 @@ import re
 from itertools import product
 from select import select
 
-from lightningspace.base.models import TABLES
+from lightningspace.base.tables import TABLES
 from tests.gate.box import head_of, pay
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"

@@ -22,7 +22,7 @@ NOT_SHOWN = {
     *("access.receipt_file", "access.next_receipt_file"),
     *("reminders.confirm_reminders", "reminders.stop_reminders"),
     *("login.cookie", "login.wallet", "tip.badge"),
-    "static",
+    *("static", "gate_static"),
 }
 
 

@@ -19,6 +19,7 @@ from lightningspace.base.models import (
     Wallet,
 )
 from lightningspace.base.prices import EXTRAS_MAX
+from lightningspace.base.tables import TABLES
 from lightningspace.outside import l402
 from lightningspace.rules import (
     accounts,
@@ -179,7 +180,7 @@ def addresses(app, values: dict[str, str]) -> list[tuple[str, str]]:
 def test_what_one_account_has_slows_nobody_down(
     app, client, visit, crowded, this_shop, wallet, worker
 ):
-    of_accounts = {table for table in models.TABLES if hasattr(table, "account_id")}
+    of_accounts = {table for table in TABLES if hasattr(table, "account_id")}
     assert of_accounts == ROWS.keys(), "how many rows may an account have there?"
     for table, rows in ROWS.items():
         assert table.select().where(table.account_id == crowded.id).count() >= rows

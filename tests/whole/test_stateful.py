@@ -28,8 +28,9 @@ from hypothesis.stateful import (
 from lightningspace import shop
 from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
-from lightningspace.base.models import TABLES, Account, RestingName, Service, transaction
+from lightningspace.base.models import Account, RestingName, Service, transaction
 from lightningspace.base.prices import DAY
+from lightningspace.base.tables import TABLES
 from lightningspace.outside import ispconfig, ispconfig_records
 from lightningspace.panel import reconcile
 from lightningspace.panel.lease import LEASE_SECONDS, Lease

@@ -1,0 +1,38 @@
+"""All tables, each after those that it refers to."""
+
+from lightningspace.base.gate_models import (
+    GateBalance,
+    GateCount,
+    GateCredited,
+    GateDisk,
+    GateFreebie,
+    GateLease,
+    GateRevoked,
+    GateSettled,
+)
+from lightningspace.base.models import (
+    Account,
+    Cursor,
+    Domain,
+    Fact,
+    MailPlace,
+    Notice,
+    Offer,
+    Order,
+    RestingName,
+    Server,
+    Service,
+    Session,
+    Token,
+    Upload,
+    Wallet,
+    WalletSignature,
+)
+
+TABLES = (
+    *(Server, Account, Token, Session, Wallet, WalletSignature),
+    *(Service, Upload, Domain, Notice, MailPlace),
+    *(Order, Offer, RestingName, Cursor, Fact),
+    *(GateBalance, GateCredited, GateLease, GateSettled),
+    *(GateRevoked, GateFreebie, GateCount, GateDisk),
+)

@@ -1,0 +1,181 @@
+"""Prepaid balances in the database: credited once for each payment, used up by leases.
+
+All amounts are in msat. A balance belongs to a token id: all its credentials draw on it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peewee import EXCLUDED, Case, fn
+
+from lightningspace.base.clock import DAY, now
+from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
+from lightningspace.base.models import transaction
+
+# How many requests a lease is for, and the part of a balance that one process takes at once.
+LEASE_REQUESTS = 64
+PART = 4
+# A lease that was not renewed for so long is that of a process which is gone.
+STALE_SECONDS = 15
+TRIES = 10
+# How long a request is known to be settled: nginx's log is read again after a restart.
+SETTLED_SECONDS = 7 * DAY
+
+Key = tuple[str, str]  # token id, service
+
+
+class Busy(Exception):
+    """Others change this balance all the time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a request was found to cost. `reserved`: what was taken before it."""
+
+    request_id: str
+    key: Key
+    reserved: int
+    msat: int
+
+
+def credit(payment_hash: str, key: Key, msat: int, until: int) -> bool:
+    """Credit a payment to the balance of a token id. False: that was done before.
+
+    `until`: when the credential ends. What was left before can then be used as long.
+    """
+    token_id, service = key
+    row = GateCredited.insert(payment_hash=payment_hash, until=until)
+    with transaction():
+        if row.on_conflict_ignore().as_rowcount().execute() == 0:
+            return False
+        later = Case(
+            None, [(EXCLUDED.until > GateBalance.until, EXCLUDED.until)], GateBalance.until
+        )
+        GateBalance.insert(token_id=token_id, service=service, msat=msat, until=until).on_conflict(
+            conflict_target=[GateBalance.token_id, GateBalance.service],
+            update={GateBalance.msat: GateBalance.msat + EXCLUDED.msat, GateBalance.until: later},
+        ).execute()
+    return True
+
+
+def left(key: Key, but_by: str = "") -> tuple[int, int] | None:
+    """What is left, and until when; None: there is no balance.
+
+    What processes have leased counts as left, as of when they last said; that one's does not.
+    """
+    row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
+    if row is None:
+        return None
+    theirs = _is(GateLease, key) & (GateLease.process != but_by)
+    leased = GateLease.select(fn.SUM(GateLease.msat)).where(theirs).scalar()
+    # PostgreSQL's sum is a Decimal.
+    return row.msat + int(leased or 0), row.until
+
+
+def lease(process: str, key: Key, msat: int, held: int) -> tuple[int, int] | None:
+    """Lease more, for requests of `msat`, to a process that holds `held` of it.
+
+    Returns what it holds then, and what is left besides; None: there is not enough for one request.
+    Raises Busy.
+    """
+    for _ in range(TRIES):
+        with transaction():
+            row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
+            if row is None or row.msat + held < msat:
+                return None
+            # Little of the last credits is held where another process cannot use them.
+            more = max(msat - held, min(LEASE_REQUESTS * msat - held, row.msat // PART))
+            taken = GateBalance.update(msat=GateBalance.msat - more).where(
+                _is(GateBalance, key) & (GateBalance.msat >= more)
+            )
+            if taken.execute() != 1:
+                continue
+            token_id, service = key
+            facts = {"msat": held + more, "renewed_at": now()}
+            GateLease.insert(
+                process=process, token_id=token_id, service=service, **facts
+            ).on_conflict(
+                conflict_target=[GateLease.process, GateLease.token_id, GateLease.service],
+                update=facts,
+            ).execute()
+            return held + more, row.msat - more
+    raise Busy
+
+
+def renew(process: str) -> set[Key]:
+    """Say that a process is alive; returns what it still has leases of."""
+    own = GateLease.process == process
+    with transaction():
+        GateLease.update(renewed_at=now()).where(own).execute()
+        rows = GateLease.select(GateLease.token_id, GateLease.service).where(own).tuples()
+        return set(rows)
+
+
+def note(process: str, held: dict[Key, int]) -> None:
+    """Note what is left of leases, for who asks, and for when the process is killed."""
+    with transaction():
+        for key, msat in held.items():
+            own = _is(GateLease, key) & (GateLease.process == process)
+            GateLease.update(msat=msat).where(own).execute()
+
+
+def give_back(process: str, key: Key, msat: int) -> None:
+    """End a lease of which this is left. May be called twice."""
+    with transaction():
+        own = _is(GateLease, key) & (GateLease.process == process)
+        if GateLease.delete().where(own).execute() == 1:
+            _add(key, msat)
+
+
+def end_stale_leases() -> int:
+    """Give back what processes have leased that are gone; how many leases that were.
+
+    What such a process had used up of it by then, nobody knows: the customer gets all.
+    """
+    before = now() - STALE_SECONDS
+    # A clock that was set back would keep a lease for ever.
+    is_stale = (GateLease.renewed_at < before) | (GateLease.renewed_at > now() + STALE_SECONDS)
+    ended = 0
+    for row in list(GateLease.select().where(is_stale).limit(1000)):
+        with transaction():
+            as_seen = (GateLease.process == row.process) & (GateLease.renewed_at == row.renewed_at)
+            key = row.token_id, row.service
+            if GateLease.delete().where(as_seen & _is(GateLease, key)).execute() == 1:
+                _add(key, row.msat)
+                ended += 1
+    return ended
+
+
+def settle(costs: Iterable[Cost]) -> int:
+    """Give back what requests did not cost, or take what they cost beyond; each request once.
+
+    A balance never falls below 0. Returns how many were new. May be called twice.
+    """
+    new = 0
+    with transaction():
+        for cost in costs:
+            row = GateSettled.insert(request_id=cost.request_id, settled_at=now())
+            if row.on_conflict_ignore().as_rowcount().execute() == 0:
+                continue
+            new += 1
+            if cost.msat != cost.reserved:
+                _add(cost.key, cost.reserved - cost.msat)
+    return new
+
+
+def tidy() -> None:
+    """Forget what is over."""
+    GateBalance.delete().where(GateBalance.until <= now()).execute()
+    GateCredited.delete().where(GateCredited.until <= now()).execute()
+    GateSettled.delete().where(GateSettled.settled_at < now() - SETTLED_SECONDS).execute()
+
+
+def _add(key: Key, msat: int) -> None:
+    summed = GateBalance.msat + msat
+    at_least_0 = Case(None, [(summed > 0, summed)], 0)
+    GateBalance.update(msat=at_least_0).where(_is(GateBalance, key)).execute()
+
+
+def _is(table, key: Key):
+    token_id, service = key
+    return (table.token_id == token_id) & (table.service == service)

@@ -1,0 +1,81 @@
+"""What is counted by the day: free requests of each network, and what the check has answered."""
+
+import threading
+from collections import Counter
+
+from peewee import EXCLUDED
+
+from lightningspace.base.clock import DAY, now
+from lightningspace.base.gate_models import GateCount, GateFreebie
+from lightningspace.base.models import transaction
+
+# For how many days what was answered is kept.
+KEPT_DAYS = 400
+
+
+class Freebies:
+    """Each network's free requests of today. `take` writes, until a network has had all."""
+
+    def __init__(self):
+        self._day = 0
+        self._used_up: set[tuple[str, str]] = set()
+
+    def take(self, service: str, network: str, most: int) -> bool:
+        """Whether this network, a keyed hash, has a free request left today, which this one is."""
+        day = now() // DAY
+        if day != self._day:
+            self._day, self._used_up = day, set()
+        if (service, network) in self._used_up:
+            return False
+        if _take(service, network, day, most):
+            return True
+        self._used_up.add((service, network))
+        return False
+
+
+def _take(service: str, network: str, day: int, most: int) -> bool:
+    key = {"service": service, "network": network, "day": day}
+    with transaction():
+        GateFreebie.insert(used=0, **key).on_conflict_ignore().execute()
+        is_it = [getattr(GateFreebie, name) == value for name, value in key.items()]
+        one_more = GateFreebie.update(used=GateFreebie.used + 1)
+        return one_more.where(*is_it, GateFreebie.used < most).execute() == 1
+
+
+class Counts:
+    """What the check has answered, by service and outcome; written now and then."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._counted: Counter[tuple[str, int, str]] = Counter()
+
+    def add(self, service: str, outcome: str) -> None:
+        with self._lock:
+            self._counted[service, now() // DAY, outcome] += 1
+
+    def write(self) -> None:
+        with self._lock:
+            counted, self._counted = self._counted, Counter()
+        try:
+            with transaction():
+                for (service, day, outcome), times in counted.items():
+                    add(service, day, outcome, times)
+        except BaseException:
+            with self._lock:
+                self._counted += counted
+            raise
+
+
+def add(service: str, day: int, outcome: str, times: int) -> None:
+    """Count so many more of an outcome."""
+    GateCount.insert(service=service, day=day, outcome=outcome, times=times).on_conflict(
+        conflict_target=[GateCount.service, GateCount.day, GateCount.outcome],
+        update={GateCount.times: GateCount.times + EXCLUDED.times},
+    ).execute()
+
+
+def tidy() -> None:
+    """Forget the free requests of other days, and old counts."""
+    today = now() // DAY
+    GateFreebie.delete().where(GateFreebie.day < today).execute()
+    GateCount.delete().where(GateCount.day < today - KEPT_DAYS).execute()

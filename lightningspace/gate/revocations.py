@@ -1,0 +1,65 @@
+"""Revoked token ids, mirrored in memory: 8 bytes each, however many there are."""
+
+from array import array
+from bisect import bisect_left
+
+from lightningspace.base.clock import now
+from lightningspace.base.gate_models import GateRevoked
+
+# Rows this much older than the newest one are looked at again: they may have been written late.
+LATE_SECONDS = 10
+# How many new ones are kept apart before they are sorted in.
+APART = 1000
+
+
+class Revocations:
+    """Whether a token id is revoked, as of the last `refresh`."""
+
+    def __init__(self):
+        self._sorted: array = array("Q")
+        self._apart: set[int] = set()
+        self._since = 0
+
+    def __contains__(self, token_id: bytes) -> bool:
+        return self._knows(_mark(token_id))
+
+    def refresh(self) -> None:
+        """Read what was revoked since the last time."""
+        rows = (
+            GateRevoked.select(GateRevoked.token_id, GateRevoked.revoked_at)
+            .where(GateRevoked.revoked_at >= self._since - LATE_SECONDS)
+            .tuples()
+        )
+        found, newest = set(), self._since
+        for token_id, revoked_at in rows.iterator():
+            found.add(_mark(bytes.fromhex(token_id)))
+            newest = max(newest, revoked_at)
+        new = {mark for mark in found if not self._knows(mark)}
+        self._since = min(newest, now())
+        if len(self._apart) + len(new) <= APART:
+            self._apart |= new
+            return
+        # Replaced, and not changed: requests read it meanwhile.
+        self._sorted = array("Q", sorted({*self._sorted, *self._apart, *new}))
+        self._apart = set()
+
+    def _knows(self, mark: int) -> bool:
+        marks = self._sorted
+        at = bisect_left(marks, mark)
+        return mark in self._apart or (at < len(marks) and marks[at] == mark)
+
+
+def revoke(token_id: str, until: int) -> bool:
+    """Revoke a token id. `until`: when its last credential ends. False: it was revoked before."""
+    row = GateRevoked.insert(token_id=token_id, revoked_at=now(), until=until)
+    return row.on_conflict_ignore().as_rowcount().execute() == 1
+
+
+def tidy() -> None:
+    """Forget those that nobody could use any more."""
+    GateRevoked.delete().where(GateRevoked.until <= now()).execute()
+
+
+def _mark(token_id: bytes) -> int:
+    """Its part that is random; that two are equal is as good as impossible."""
+    return int.from_bytes(token_id[12:20])

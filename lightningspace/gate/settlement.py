@@ -1,0 +1,157 @@
+"""What metered requests have cost, as nginx's log says; the worker reads it.
+
+Before a request its reserve was taken. A line that never comes leaves it at that.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import IO
+
+from lightningspace.base.models import Fact, set_fact, transaction
+from lightningspace.gate import balances, counts, revocations
+from lightningspace.gate.balances import Cost
+from lightningspace.gate.services import Bundle, Gate
+
+logger = logging.getLogger(__name__)
+
+CURSOR = "gate log"
+READ_BYTES = 256 * 1024
+MB = 10**6
+# nginx's status for a client that hung up before it was answered.
+HUNG_UP = 499
+# logrotate's name for the log before this one.
+BEFORE = ".1"
+
+
+class Settlement:
+    """Follows the log of a gate, through rotations and restarts."""
+
+    def __init__(self, gate: Gate):
+        self._gate = gate
+        self._path, self._before = Path(gate.log), Path(gate.log + BEFORE)
+        self._file: IO[bytes] | None = None
+        self._is_over = False
+        self._failing = False
+
+    def look(self) -> None:
+        """Settle what was written since the last look, and end leases of killed processes."""
+        balances.end_stale_leases()
+        try:
+            self._follow()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:  # once, until it works again
+                logger.error("%s cannot be read: %s", self._path, error.strerror)
+            self._failing = True
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _follow(self) -> None:
+        self._file = self._file or self._where_we_were() or _open(self._path)
+        if self._file is None:
+            return
+        while self._settle_some():
+            pass
+        # Some of nginx's processes still write to the former log for a moment: one look more.
+        is_over, self._is_over = self._is_over, self._is_replaced()
+        if is_over and self._is_over:
+            self.close()
+            self._file, self._is_over = _open(self._path), False
+
+    def _where_we_were(self) -> IO[bytes] | None:
+        """The log that was read last, or the one before if that is what it is now."""
+        inode, offset = self._cursor()
+        for path in (self._path, self._before):
+            file = _open(path)
+            if file is None:
+                continue
+            found = os.fstat(file.fileno())
+            if found.st_ino == inode:
+                file.seek(offset if offset <= found.st_size else 0)
+                return file
+            file.close()
+        return None
+
+    def _is_replaced(self) -> bool:
+        try:
+            return self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _settle_some(self) -> bool:
+        """Settle some lines; False: there are no more."""
+        start = self._file.tell()
+        if os.fstat(self._file.fileno()).st_size < start:  # it was emptied
+            start = self._file.seek(0)
+        read = self._file.read(READ_BYTES)
+        whole = read[: read.rfind(b"\n") + 1]
+        if not whole and len(read) == READ_BYTES:  # no line of ours is so long
+            whole = read
+        self._file.seek(start + len(whole))
+        if not whole:
+            return False
+        costs = [cost for line in whole.splitlines() if (cost := self._cost(line))]
+        with transaction():
+            balances.settle(costs)
+            inode = os.fstat(self._file.fileno()).st_ino
+            set_fact(CURSOR, f"{inode} {start + len(whole)}")
+        return True
+
+    def _cursor(self) -> tuple[int, int]:
+        fact = Fact.get_or_none(Fact.name == CURSOR)
+        if fact is None:
+            return 0, 0
+        inode, offset = fact.value.split()
+        return int(inode), int(offset)
+
+    def _cost(self, line: bytes) -> Cost | None:
+        """What a line says; None: it is about no reserve, or cannot be read."""
+        try:
+            told = json.loads(line)
+            if not told["reserved"]:
+                return None
+            service = self._gate.service(told["service"])
+            if service is None or service.bundle is None:
+                return None
+            reserved = int(told["reserved"])
+            msat = cost(service.bundle, told, reserved)
+            return Cost(told["id"], (told["token"], service.name), reserved, msat)
+        except (ValueError, KeyError, TypeError) as error:
+            logger.error("a line of %s cannot be read: %s", self._path, type(error).__name__)
+            return None
+
+
+def _open(path: Path) -> IO[bytes] | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def cost(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
+    """What a request has cost that nginx tells of. Raises ValueError and KeyError."""
+    status = int(told["status"])
+    if status == HUNG_UP:  # its work was done for nobody, but it was done
+        return reserved
+    if status >= 400:
+        return 0
+    if bundle.per_mb_msat:
+        return -(-int(told["bytes"]) * bundle.per_mb_msat // MB)
+    if bundle.per_second_msat:
+        milliseconds = round(float(told["seconds"]) * 1000)
+        return -(-milliseconds * bundle.per_second_msat // 1000)
+    if bundle.cost_header and told["cost"].isascii() and told["cost"].isdigit():
+        return min(int(told["cost"][:18]), bundle.msat)
+    return reserved
+
+
+def tidy() -> None:
+    """Forget what is over."""
+    balances.tidy()
+    revocations.tidy()
+    counts.tidy()

@@ -1,0 +1,470 @@
+"""Prepaid bundles: what requests use up of them, who pays for what, and what a kill costs whom."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightningspace.base import clock
+from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
+from lightningspace.gate import balances, services
+from lightningspace.gate.balances import Busy
+from lightningspace.gate.meter import Meter
+from lightningspace.gate.settlement import Settlement
+from lightningspace.outside import l402
+from tests.conftest import eventually
+from tests.gate.box import pay
+
+GATE = """
+app = "http://127.0.0.1:{app}"
+log = "{folder}/gate.log"
+
+[[service]]
+name = "calls"
+location = "/calls/"
+upstream = "http://127.0.0.1:{behind}"
+bundle_sat = 5
+per_request_msat = 1000
+
+[[service]]
+name = "films"
+location = "/films/"
+files = "{folder}/films"
+bundle_sat = 100
+per_mb_msat = 1000000
+reserve_msat = 20000
+
+[[service]]
+name = "jobs"
+location = "/jobs/"
+upstream = "http://127.0.0.1:{behind}"
+bundle_sat = 10
+cost_header = "X-Gate-Cost-Msat"
+reserve_msat = 3000
+
+[[service]]
+name = "time"
+location = "/time/"
+upstream = "http://127.0.0.1:{behind}"
+bundle_sat = 10
+per_second_msat = 1000
+reserve_msat = 5000
+
+[[service]]
+name = "priced"
+location = "/priced/"
+upstream = "http://127.0.0.1:{behind}"
+bundle_sat = 10
+price_url = "http://127.0.0.1:{behind}/price"
+price_msat = [100, 4000]
+
+[[service]]
+name = "pass"
+location = "/pass/"
+upstream = "http://127.0.0.1:{behind}"
+price_sat = 5
+time = "1 day"
+"""
+DAY = 86400
+
+
+@pytest.fixture
+def gate_toml() -> str:
+    return GATE
+
+
+@pytest.fixture
+def settlement(box):
+    found = Settlement(services.read(box.folder / "gate.toml"))
+    yield found
+    found.close()
+
+
+def bought(box, wallet, path: str) -> str:
+    return pay(wallet, box.get(path))
+
+
+def left(own_app=None) -> int:
+    """What the only balance has, with what is leased of it."""
+    [row] = GateBalance.select()
+    key = row.token_id, row.service
+    meter = own_app.extensions["gate_upkeep"].meter if own_app else Meter()
+    return meter.left(key)[0]
+
+
+def settled(box, settlement, own_app, requests: int) -> int:
+    """What is left once that many requests are settled, and no lease is held."""
+    log = box.folder / "gate.log"
+    eventually(lambda: log.read_text().count('"reserved": "') >= requests)
+    settlement.look()
+    own_app.extensions["gate_upkeep"].meter.close()
+    [row] = GateBalance.select()
+    return row.msat
+
+
+def token_id(credential: str) -> str:
+    return l402.read(credential.partition(":")[0]).token_id.hex()
+
+
+def test_a_bundle_of_five_serves_five_requests(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/calls/x")
+    told = [box.get("/calls/x", credential).get("X-Gate-Balance") for _ in range(5)]
+    assert told == ["4000", "3000", "2000", "1000", "0"]
+    over = box.get("/calls/x", credential)
+    assert over.status == 402
+    assert (over.json["balance_msat"], over.json["request_msat"]) == (0, 1000)
+    assert over.json["bundle_msat"] == 5000 and over.json["costs"] == {
+        "per": "request",
+        "msat": 1000,
+    }
+    more = pay(wallet, over)
+    assert token_id(more) == token_id(credential)
+    # All credentials of the id use up the same balance.
+    served = [box.get("/calls/x", each).status for each in (more, credential) * 3]
+    assert served == [200] * 5 + [402]
+    assert settled(box, settlement, own_app, 10) == 0
+
+
+def test_twelve_requests_are_three_payments(box, wallet):
+    credential, payments = None, 0
+    for _ in range(12):
+        answer = box.get("/calls/x", credential)
+        if answer.status == 402:
+            credential, payments = pay(wallet, answer), payments + 1
+            answer = box.get("/calls/x", credential)
+        assert answer.status == 200
+    assert payments == 3
+
+
+def test_what_fails_costs_nothing(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/calls/x")
+    for status in (400, 404, 500, 503):
+        assert box.get(f"/calls/status/{status}", credential).status == status
+    assert box.get("/calls/x", credential).status == 200
+    assert settled(box, settlement, own_app, 5) == 4000
+
+
+def test_bytes_and_time_and_the_upstream_name_the_cost(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/films/film.mp4")
+    answer = box.get("/films/film.mp4", credential)
+    assert len(answer.body) == 10240
+    cost = 100_000 - settled(box, settlement, own_app, 1)
+    assert 10_240 < cost < 11_000  # with the head
+    part = box.get("/films/film.mp4", credential, Range="bytes=0-99")
+    assert part.status == 206
+    assert settled(box, settlement, own_app, 2) > 100_000 - cost - 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "cost"),
+    [
+        ("/jobs/x?cost=1234", 1234),
+        ("/jobs/x?cost=0", 0),
+        ("/jobs/x?cost=9000", 9000),  # beyond what was reserved
+        ("/jobs/x?cost=99999999999999999999", 10_000),  # at most what there is
+        ("/jobs/x", 3000),  # nothing was named
+        ("/jobs/x?cost=-5", 3000),
+        ("/jobs/x?cost=1e9", 3000),
+        ("/jobs/status/500?cost=500", 0),
+    ],
+)
+def test_the_upstream_names_the_cost(box, wallet, own_app, settlement, path, cost):
+    credential = bought(box, wallet, "/jobs/x")
+    answer = box.get(path, credential)
+    assert answer.get("X-Gate-Cost-Msat") is None
+    assert settled(box, settlement, own_app, 1) == 10_000 - cost
+
+
+def test_an_index_is_paid_for_once(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/films/film.mp4")
+    assert box.get("/films/", credential).body == b"all films"
+    assert left(own_app) == 80_000
+    assert 99_000 < settled(box, settlement, own_app, 1) < 100_000
+
+
+def test_one_credential_holds_bundles_and_passes(box, wallet, own_app):
+    first = bought(box, wallet, "/calls/x")
+    second = pay(wallet, box.get("/pass/x", first))
+    third = pay(wallet, box.get("/jobs/x", second))
+    for path in ("/calls/x", "/pass/x", "/jobs/x", "/calls/y", "/pass/y", "/jobs/y"):
+        assert box.get(path, third).status == 200
+    # What was paid once is credited once, whichever of them is shown.
+    assert box.get("/calls/z", first).get("X-Gate-Balance") == "2000"
+    assert GateCredited.select().count() == 2
+    assert left_of(own_app, third, "calls") == 2000
+    assert left_of(own_app, third, "jobs") == 4000
+
+
+def left_of(own_app, credential: str, service: str) -> int:
+    meter = own_app.extensions["gate_upkeep"].meter
+    return meter.left((token_id(credential), service))[0]
+
+
+def test_who_was_given_a_part_has_no_part_in_the_balance(box, wallet, own_app):
+    owners = bought(box, wallet, "/calls/x")
+    assert box.get("/calls/x", owners).status == 200
+    macaroon, _, preimage = pay(wallet, box.get("/pass/x", owners)).partition(":")
+    friends = f"{l402.read(macaroon).narrowed('services=pass:0')}:{preimage}"
+    assert box.get("/pass/x", friends).status == 200
+    his = pay(wallet, box.get("/calls/x", friends))
+    assert token_id(his) != token_id(owners)
+    assert [box.get("/calls/x", his).status for _ in range(6)] == [200] * 5 + [402]
+    assert left_of(own_app, owners, "calls") == 4000
+
+
+def test_what_somebody_adds_to_his_credential_brings_no_credit(box, wallet, own_app):
+    macaroon, _, preimage = bought(box, wallet, "/calls/x").partition(":")
+    for caveat in ("calls_credit_msat=900000", "jobs_credit_msat=5"):
+        more = f"{l402.read(macaroon).narrowed(caveat)}:{preimage}"
+        assert box.get("/calls/x", more).status == 200
+    assert left(own_app) == 3000
+    passes = pay(wallet, box.get("/pass/x"))
+    macaroon, _, preimage = passes.partition(":")
+    forged = l402.read(macaroon).narrowed("services=pass:0,calls:0", "calls_credit_msat=900000")
+    assert box.get("/calls/x", f"{forged}:{preimage}").status == 401
+
+
+def test_a_price_by_request_is_asked_for(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/priced/x")
+    box.behind.price = b'{"price_msat": 700}'
+    assert box.get("/priced/x", credential).get("X-Gate-Balance") == "9300"
+    for wrong in (
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b'{"price_msat": 5000}',
+        b'{"price_msat": "700"}',
+        b"9" * 5000,
+    ):
+        box.behind.price = wrong
+        answer = box.get("/priced/x", credential)
+        assert (answer.status, answer.get("Retry-After")) == (503, "5"), wrong
+    assert settled(box, settlement, own_app, 1) == 9300
+
+
+def test_who_looks_without_paying_is_told_the_price(box):
+    told = box.get("/priced/x").json
+    assert told["costs"] == {"per": "request", "msat_min": 100, "msat_max": 4000}
+    assert box.get("/jobs/x").json["costs"] == {"per": "request", "named_in": "X-Gate-Cost-Msat"}
+    assert box.get("/time/x").json["costs"] == {"per": "second", "msat": 1000}
+
+
+# -- the log ---------------------------------------------------------------------------
+
+
+def line(number: int, key, status="200", reserved="3000", cost="1000", **facts) -> str:
+    token, service = key
+    told = {"id": f"{number:032x}", "service": service, "token": token, "reserved": reserved}
+    told |= {"status": status, "bytes": "0", "seconds": "0.000", "cost": cost}
+    return json.dumps(told | facts) + "\n"
+
+
+KEY = ("5" * 64, "jobs")
+
+
+@pytest.fixture
+def log(tmp_path, this_shop):
+    """The log of a gate whose only customer has 100,000 msat left."""
+    balances.credit("1" * 64, KEY, 100_000, clock.now() + DAY)
+    return Path(tmp_path / "gate.log")
+
+
+@pytest.fixture
+def reader(tmp_path, log):
+    made = []
+
+    def reader() -> Settlement:
+        path = tmp_path / "gate.toml"
+        ports = {"app": 1, "behind": 1, "folder": tmp_path}
+        path.write_text(GATE.format(**ports))
+        made.append(Settlement(services.read(path)))
+        return made[-1]
+
+    yield reader
+    for each in made:
+        each.close()
+
+
+def test_a_line_counts_once_however_often_it_comes(log, reader):
+    first, second = line(1, KEY), line(2, KEY, cost="500")
+    log.write_text(first + second + first)
+    settlement = reader()
+    settlement.look()
+    assert left() == 100_000 + 2000 + 2500
+    log.write_text(second)  # emptied, and written anew
+    settlement.look()
+    settlement.look()
+    reader().look()
+    assert left() == 104_500
+    assert GateSettled.select().count() == 2
+
+
+def test_half_a_line_waits_for_its_end(log, reader):
+    whole = line(1, KEY)
+    log.write_text(whole[:40])
+    settlement = reader()
+    settlement.look()
+    assert left() == 100_000
+    with log.open("a") as file:
+        file.write(whole[40:])
+    settlement.look()
+    assert left() == 102_000
+
+
+def test_nothing_is_lost_when_the_log_is_rotated(log, reader):
+    log.write_text(line(1, KEY))
+    settlement = reader()
+    settlement.look()
+    log.rename(f"{log}.1")
+    with Path(f"{log}.1").open("a") as former:
+        log.write_text(line(3, KEY))
+        settlement.look()
+        former.write(line(2, KEY))  # by one that has not noticed yet
+    for _ in range(3):
+        settlement.look()
+    assert left() == 106_000
+
+
+def test_a_worker_that_was_away_reads_on_where_it_was(log, reader):
+    log.write_text(line(1, KEY))
+    reader().look()
+    with log.open("a") as file:
+        file.write(line(2, KEY))
+    log.rename(f"{log}.1")
+    log.write_text(line(3, KEY))
+    settlement = reader()
+    for _ in range(3):
+        settlement.look()
+    assert left() == 106_000
+
+
+def test_a_log_that_is_not_there_is_waited_for(log, reader):
+    settlement = reader()
+    settlement.look()
+    log.write_text(line(1, KEY))
+    settlement.look()
+    assert left() == 102_000
+
+
+NONSENSE = [
+    *("", "x", "[]", "{}", '{"reserved": "5"}', "\0" * 100, "null", "9" * 5000),
+    *(line(9, KEY, reserved="x"), line(9, KEY, status=""), line(9, KEY, reserved="")),
+    *(line(9, ("", "gone")), line(9, ("", "pass")), line(9, KEY, status="499")),
+]
+
+
+def test_nonsense_in_the_log_changes_nothing(log, reader, caplog):
+    log.write_text("\n".join(NONSENSE) + "\n" + line(1, KEY))
+    reader().look()
+    assert left() == 102_000
+    assert "cannot be read" in caplog.text
+
+
+# -- leases ----------------------------------------------------------------------------
+
+
+class Clock:
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.each_database
+def test_all_is_served_once_and_no_more(this_shop):
+    balances.credit("1" * 64, KEY, 5003, clock.now() + DAY)
+    meters, served = [Meter(), Meter()], 0
+    for number in range(8000):
+        try:
+            served += meters[number % 2].reserve(KEY, 1) is not None
+        except Busy:
+            meters[1 - number % 2].close()
+    for meter in meters:
+        meter.close()
+    assert served == 5003
+    assert left() == 0 and not GateLease.select().exists()
+
+
+@pytest.mark.each_database
+def test_a_payment_is_credited_once(this_shop):
+    for meter in (Meter(), Meter()):
+        for _ in range(2):
+            meter.credit("1" * 64, KEY, 500, clock.now() + DAY)
+    assert left() == 500
+    meter.credit("2" * 64, KEY, 300, clock.now() + 2 * DAY)
+    assert balances.left(KEY) == (800, clock.now() + 2 * DAY) or left() == 800
+
+
+def test_a_killed_process_costs_nobody_anything(this_shop, time_machine):
+    balances.credit("1" * 64, KEY, 10_000, clock.now() + DAY)
+    killed = Meter()
+    for _ in range(30):
+        killed.reserve(KEY, 10)
+    assert GateLease.get().msat == 640
+    time_machine.forward(balances.STALE_SECONDS)
+    assert balances.end_stale_leases() == 0
+    time_machine.forward(1)
+    assert balances.end_stale_leases() == 1
+    assert left() == 10_000  # within one lease, and never against the customer
+
+
+def test_a_process_that_slept_uses_nothing_up_twice(this_shop, time_machine):
+    ticks = Clock()
+    sleeper = Meter(ticks)
+    balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
+    sleeper.reserve(KEY, 10)
+    time_machine.forward(60)
+    ticks.seconds += 60
+    balances.end_stale_leases()
+    others = Meter()
+    served = [others.reserve(KEY, 10) for _ in range(100)]
+    assert all(each is not None for each in served)
+    others.tick()
+    assert sleeper.reserve(KEY, 10) is None
+
+
+def test_a_clock_that_jumps_gives_no_lease_twice(this_shop, time_machine):
+    meter = Meter()
+    balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
+    meter.reserve(KEY, 10)
+    time_machine.forward(3600)
+    balances.end_stale_leases()  # before the process has renewed them
+    meter.tick()
+    served = 1 + sum(meter.reserve(KEY, 10) is not None for _ in range(50))
+    time_machine.forward(-7200)
+    balances.end_stale_leases()
+    meter.tick()
+    while meter.reserve(KEY, 10) is not None:
+        served += 1
+    lease = balances.LEASE_REQUESTS
+    assert 100 <= served <= 100 + 2 * lease  # a lease for each jump at most, in his favour
+
+
+def test_what_is_not_used_goes_back(this_shop):
+    ticks = Clock()
+    meter = Meter(ticks)
+    balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
+    meter.reserve(KEY, 10)
+    other = Meter()
+    with pytest.raises(Busy):
+        other.reserve(KEY, 990)  # it is there, but not here
+    ticks.seconds += 3
+    meter.tick()
+    assert other.reserve(KEY, 990) == 0
+
+
+def test_a_bundle_ends(this_shop, time_machine):
+    balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
+    time_machine.forward(DAY)
+    assert Meter().reserve(KEY, 10) is None
+    balances.tidy()
+    assert not GateBalance.select().exists() and not GateCredited.select().exists()
+
+
+def test_no_log_has_a_credential(box, wallet):
+    credential = bought(box, wallet, "/calls/x")
+    box.get("/calls/x", credential)
+    log = box.folder / "gate.log"
+    eventually(lambda: f'"token": "{token_id(credential)}"' in log.read_text())
+    assert credential.partition(":")[2] not in box.logs
