@@ -52,11 +52,15 @@ NO_POSTGRESQL = "PostgreSQL is not tested: TEST_POSTGRESQL_URL is not set (READM
 
 
 def eventually(question, seconds: float = DEADLINE_SECONDS):
-    """The first true answer to `question`; fails if there is none in time."""
-    deadline = time.monotonic() + seconds
+    """The first true answer to `question`; fails if there is none in time.
+
+    What takes longer is asked for less often, as to ask costs time as well.
+    """
+    begun = time.monotonic()
     while not (answer := question()):
-        assert time.monotonic() < deadline, f"still not: {question}"
-        time.sleep(0.02)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"still not: {question}"
+        time.sleep(max(0.02, waited / 10))
     return answer
 
 
