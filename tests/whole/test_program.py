@@ -8,7 +8,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,49 +56,66 @@ class Program:
         return self.process.wait(10)
 
 
-@pytest.fixture
-def tree(tmp_path):
+def copied(directory: Path) -> Path:
     """The program without the tests, and without anything that an earlier start left."""
     for name in ("lightningspace", "migrations", "templates", "static"):
-        shutil.copytree(ROOT / name, tmp_path / "tree" / name)
+        shutil.copytree(ROOT / name, directory / "tree" / name)
     for name in ("app.py", "schema.sql"):
-        shutil.copy(ROOT / name, tmp_path / "tree")
-    return tmp_path / "tree"
+        shutil.copy(ROOT / name, directory / "tree")
+    return directory / "tree"
 
 
-@pytest.fixture
-def start(tree, tmp_path):
+@contextmanager
+def starter(tree: Path):
     """Start the program; each one is killed in the end, and what it said is printed."""
     programs = []
 
     def start(**env: str) -> Program:
-        programs.append(Program(tree, tmp_path / f"output-{len(programs)}", env))
+        programs.append(Program(tree, tree.with_name(f"output-{len(programs)}"), env))
         return programs[-1]
 
-    with open(__file__) as turn:
+    yield start
+    for program in programs:
+        program.process.kill()
+        program.process.wait()
+        print(program.said)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return copied(tmp_path)
+
+
+@pytest.fixture
+def start(tree):
+    with starter(tree) as start:
+        yield start
+
+
+@dataclass
+class Shop:
+    """The program where it is by itself: at the port that it takes when it is told none."""
+
+    tree: Path
+    start: Callable[..., Program]
+    program: Program
+    node: Node
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Open for all tests of it, of which the last one ends it: to start takes a second."""
+    tree = copied(tmp_path_factory.mktemp("shop"))
+    node = Node(str(tree / "instance" / "sandbox" / "lightning-rpc"), seconds=5)
+    with open(__file__) as turn, starter(tree) as start:
         # The port is fixed: the processes of the suite take turns.
         fcntl.flock(turn, fcntl.LOCK_EX)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", 5000)) == 0:
                 pytest.fail("another program listens on 127.0.0.1:5000: end it first")
-        yield start
-        for program in programs:
-            program.process.kill()
-            program.process.wait()
-            print(program.said)
-
-
-@pytest.fixture
-def program(start):
-    """The shop, open."""
-    program = start()
-    eventually(program.is_open)
-    return program
-
-
-@pytest.fixture
-def node(tree):
-    return Node(str(tree / "instance" / "sandbox" / "lightning-rpc"), seconds=5)
+        program = start()
+        eventually(program.is_open)
+        yield Shop(tree, start, program, node)
 
 
 def buy(username: str) -> requests.Session:
@@ -113,27 +132,77 @@ def buy(username: str) -> requests.Session:
     return browser
 
 
-def log_in(username: str) -> requests.Response:
+def log_in(username: str, address: str = ADDRESS) -> requests.Response:
     browser = requests.Session()
-    form = {"csrf_token": csrf_token(browser.get(f"{ADDRESS}/login").text)}
-    return browser.post(f"{ADDRESS}/login", form | {"username": username, "password": PASSWORD})
+    form = {"csrf_token": csrf_token(browser.get(f"{address}/login").text)}
+    return browser.post(f"{address}/login", form | {"username": username, "password": PASSWORD})
 
 
-def test_it_says_its_address_and_sells_a_hosting_there(program):
+@pytest.fixture(scope="module")
+def alice(shop) -> requests.Session:
+    return buy("alice")
+
+
+def test_it_says_its_address_and_sells_a_hosting_there(shop, alice):
     """With a domain that goes live when its records are published."""
-    assert f"The shop is open: {ADDRESS}" in program.said
-    browser = buy("alice")
-    account = browser.get(f"{ADDRESS}/account")
+    assert f"The shop is open: {ADDRESS}" in shop.program.said
+    account = alice.get(f"{ADDRESS}/account")
     assert "alice.space.example" in account.text
     assert "ls_alice" in account.text
 
     domains = f"{ADDRESS}/account/domains"
-    token = {"csrf_token": csrf_token(browser.get(domains).text)}
-    added = browser.post(domains, token | {"name": "www.Bücher.example", "wants_mail": "y"})
+    token = {"csrf_token": csrf_token(alice.get(domains).text)}
+    added = alice.post(domains, token | {"name": "www.Bücher.example", "wants_mail": "y"})
     assert "waiting for its TXT record" in added.text
     name = "xn--bcher-kva.example"
-    browser.post(f"{ADDRESS}/sandbox/publish/{name}", token).raise_for_status()
-    eventually(lambda: f"http://{name}/" in browser.get(domains).text)
+    alice.post(f"{ADDRESS}/sandbox/publish/{name}", token).raise_for_status()
+    eventually(lambda: f"http://{name}/" in alice.get(domains).text)
+
+
+def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(shop, alice):
+    debian_program("php", "php-cli")
+    site = "http://alice.space.example.localhost:5001/"
+    eventually(lambda: f"There is a tip jar on {site}" in shop.program.said)
+    host = {"Host": "alice.space.example.localhost:5001"}
+
+    def page():
+        return requests.get("http://127.0.0.1:5001/", headers=host, timeout=10).text
+
+    eventually(lambda: "alice.space.example online" in page())
+    tip = requests.post("http://127.0.0.1:5001/", {"amount": "1000"}, headers=host, timeout=10)
+    assert "lnbcrt" in tip.text
+
+
+def test_a_second_one_beside_it_says_so_and_leaves_it_alone(shop, port):
+    beside, elsewhere = shop.start(), shop.start(PORT=str(port))
+    assert beside.process.wait(60) != 0
+    assert "127.0.0.1:5000 is in use" in beside.said
+    assert "make run PORT=5010" in beside.said
+    assert elsewhere.process.wait(60) != 0
+    assert "another one runs with the data in " in elsewhere.said
+    assert "Traceback" not in beside.said + elsewhere.said
+    assert shop.node.node_id()
+    buy("carol")
+
+
+def test_a_second_start_finds_everything_again(shop, alice):
+    """The last one of `shop`, which it ends."""
+    node_id, paid = shop.node.node_id(), last_pay_index(shop.node)
+    assert ends_cleanly(shop.program, signal.SIGINT, shop.node)
+    sites = sites_at_panel(shop.tree)
+    assert sites["1"] == "alice.space.example"
+
+    second = shop.start()
+    eventually(second.is_open)
+    assert "alice.space.example" in log_in("alice").text
+    assert (shop.node.node_id(), last_pay_index(shop.node)) == (node_id, paid)
+    buy("bob")
+    assert ends_cleanly(second, signal.SIGTERM, shop.node)
+    assert "read again" not in second.said
+    assert "ERROR" not in second.said
+    found = sites_at_panel(shop.tree)
+    assert found.items() > sites.items()
+    assert sorted(found.values()) == sorted({*found.values(), "bob.space.example"})
 
 
 def ends_cleanly(program: Program, number: int, node: Node) -> bool:
@@ -143,44 +212,24 @@ def ends_cleanly(program: Program, number: int, node: Node) -> bool:
     return status == 0 and "Traceback" not in program.said
 
 
-def test_a_second_start_finds_everything_again(program, start, node, tree):
-    buy("alice")
-    node_id = node.node_id()
-    assert ends_cleanly(program, signal.SIGINT, node)
-
-    second = start()
-    eventually(second.is_open)
-    assert "alice.space.example" in log_in("alice").text
-    assert (node.node_id(), last_pay_index(node)) == (node_id, 1)
-    buy("bob")
-    assert ends_cleanly(second, signal.SIGTERM, node)
-    assert "read again" not in second.said
-    assert "ERROR" not in second.said
-
+def sites_at_panel(tree: Path) -> dict[str, str]:
+    """By their ids, while the program is not open."""
     panel = SandboxPanel(store=tree / "instance" / "sandbox" / "panel.sqlite3")
     sites = {site["domain_id"]: site["domain"] for site in panel.records("site")}
     panel.stop()
-    assert sites == {"1": "alice.space.example", "2": "bob.space.example"}
+    return sites
 
 
-def test_a_second_one_beside_it_says_so_and_leaves_it_alone(program, start, node, port):
-    beside, elsewhere = start(), start(PORT=str(port))
-    assert beside.process.wait(60) != 0
-    assert "127.0.0.1:5000 is in use" in beside.said
-    assert "make run PORT=5010" in beside.said
-    assert elsewhere.process.wait(60) != 0
-    assert "another one runs with the data in " in elsewhere.said
-    assert "Traceback" not in beside.said + elsewhere.said
-    assert node.node_id()
-    buy("alice")
-
-
-def test_it_takes_another_port_and_the_one_after_it(start, port):
-    program = start(PORT=str(port))
+def test_it_takes_another_port_and_data_of_an_older_version(start, tree, port):
+    (tree / "instance").mkdir()
+    with closing(sqlite3.connect(tree / "instance" / "shop.sqlite3")) as database:
+        database.executescript((ROOT / "tests" / "base" / "schema_5e5cd8b.sql").read_text())
+    program = start(PORT=str(port), SECRET_KEY="a key of the tests that is long enough")
     eventually(program.is_open)
     assert f"The shop is open: {program.address}\n" in program.said
     if shutil.which("php"):
         assert f"http://<site>.localhost:{port + 1}\n" in program.said
+    assert "alice" in log_in("alice", program.address).text
     assert program.end() == 0
 
 
@@ -191,31 +240,6 @@ def test_what_is_no_port_is_said(start):
     assert refused.said == f"{why}\n"
     with pytest.raises(SystemExit, match=why):
         _port({"PORT": "65535"})
-
-
-def test_data_of_an_older_version_are_brought_along(start, tree):
-    (tree / "instance").mkdir()
-    with closing(sqlite3.connect(tree / "instance" / "shop.sqlite3")) as database:
-        database.executescript((ROOT / "tests" / "base" / "schema_5e5cd8b.sql").read_text())
-    program = start(SECRET_KEY="a key of the tests that is long enough")
-    eventually(program.is_open)
-    assert "alice" in log_in("alice").text
-    assert program.end() == 0
-
-
-def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(program):
-    debian_program("php", "php-cli")
-    buy("alice")
-    site = "http://alice.space.example.localhost:5001/"
-    eventually(lambda: f"There is a tip jar on {site}" in program.said)
-    host = {"Host": "alice.space.example.localhost:5001"}
-
-    def page():
-        return requests.get("http://127.0.0.1:5001/", headers=host, timeout=10).text
-
-    eventually(lambda: "alice.space.example online" in page())
-    tip = requests.post("http://127.0.0.1:5001/", {"amount": "1000"}, headers=host, timeout=10)
-    assert "lnbcrt" in tip.text
 
 
 @pytest.mark.parametrize(
