@@ -217,7 +217,7 @@ host, port, *sys.argv = sys.argv[1:]
 connect, sleep = socket.create_connection, time.sleep
 there = {(host, 21): ("127.0.0.1", int(port))}
 socket.create_connection = lambda at, *args, **kwargs: connect(there.get(at, at), *args, **kwargs)
-time.sleep = lambda seconds: sleep(seconds / 600)
+time.sleep = lambda seconds: sleep(seconds / 200)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
