@@ -34,13 +34,14 @@ def ready_accounts() -> int:
 
 
 @pytest.mark.each_database
+@with_settings(WORKER_THREADS="4")
 def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet, panel):
-    placed = [orders.place(this_shop, wish()) for _ in range(12)]
+    placed = [orders.place(this_shop, wish()) for _ in range(6)]
     for order in placed:
         wallet.pay(order.bolt11)
-    eventually(lambda: ready_accounts() == 12)
-    assert len(panel.records("client")) == 12
-    assert len(panel.records("mailbox")) == 12
+    eventually(lambda: ready_accounts() == 6)
+    assert len(panel.records("client")) == 6
+    assert len(panel.records("mailbox")) == 6
 
 
 @pytest.mark.each_database
@@ -51,11 +52,11 @@ def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
     panel.delays["client_add"], panel.slowed_seconds = 0.5, 0.1
     panel.queue_seconds, panel.job_seconds = 0.02, {"shell": 0.2}
     panel.run_seconds, panel.restarts = 1, True
-    for _ in range(6):
+    for _ in range(4):
         wallet.pay(orders.place(this_shop, wish()).bolt11)
-    eventually(lambda: ready_accounts() == 6)
+    eventually(lambda: ready_accounts() == 4)
     for kind in ("client", "site", "ftp", "shell", "database", "mail_domain", "mailbox"):
-        assert len(panel.records(kind)) == 6, kind
+        assert len(panel.records(kind)) == 4, kind
     assert progress.problems() == []
 
     def are_live() -> bool:
@@ -133,8 +134,9 @@ def restore_while_it_is_down(node, copy, worker, caplog) -> None:
 @pytest.mark.each_database
 @pytest.mark.parametrize("restoring", [restore, restart_restored, restore_while_it_is_down])
 def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
-    restoring, running, this_shop, node, wallet, caplog
+    restoring, running, this_shop, node, wallet, panel, caplog
 ):
+    panel.down()  # what is paid is recorded, and nothing made
     pay_orders(this_shop, wallet, 2)
     copy = node.copied()
     pay_orders(this_shop, wallet, 2)
