@@ -135,13 +135,20 @@ def web(request):
 
 
 @pytest.fixture
-def rig(rigs, web, hardening):
-    return rigs(web, hardening)[0]
+def rig(rigs, web, hardening, request):
+    rig, _ = rigs(web, hardening)
+    if "customer" not in request.fixturenames:
+        rig.apply()
+    return rig
 
 
 @pytest.fixture
 def customer(rigs, rig, web, hardening):
-    """Make one by its name; the server is as it was when the test is over."""
+    """Make one by its name, who is gone for the next test.
+
+    Only then the server removes what he had, at once with making what the next one has: its daemons
+    read their files anew each time.
+    """
     panel = rigs(web, hardening)[1]
     with ExitStack() as customers:
 
@@ -151,18 +158,19 @@ def customer(rigs, rig, web, hardening):
             return made
 
         yield make
-    rig.apply()
 
 
 @pytest.fixture
-def alice(rig, customer):
+def alice(rig, customer, request):
     alice = customer("alice")
-    rig.apply()
+    if "bob" not in request.fixturenames:
+        rig.apply()
     return alice
 
 
 @pytest.fixture
-def bob(rig, customer):
+def bob(rig, customer, alice):
+    """Is there at once with alice."""
     bob = customer("bob")
     rig.apply()
     return bob
