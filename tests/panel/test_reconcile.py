@@ -371,7 +371,7 @@ def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     assert Account.get_by_id(alice.id).ready_at
 
 
-@pytest.mark.each_database
+# On SQLite alone: it is about the clock.
 @pytest.mark.parametrize(("step", "times"), [(0.2, 10), (0.5, 4), (1, 2), (2, 2)])
 def test_what_becomes_due_in_the_last_moment_is_not_taken_for_done(this_shop, panel, step, times):
     """Time passes at every look at the clock."""
