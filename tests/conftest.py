@@ -28,6 +28,7 @@ from lightningspace.base.models import Account, Fact, Order, Service
 from lightningspace.base.prices import Terms
 from lightningspace.base.tables import TABLES
 from lightningspace.outside.node import Node
+from lightningspace.pages import about
 from lightningspace.panel import reconcile
 from lightningspace.rules import orders, payments, progress, sessions, wanted
 from lightningspace.sandbox.certificate import self_signed
@@ -296,6 +297,10 @@ def this_shop(config):
 @pytest.fixture
 def own_app(config, this_shop) -> Flask:
     """An app that nothing else uses: a test may add pages to it."""
+    return make_app(config, this_shop)
+
+
+def make_app(config: Config, this_shop: shop.Shop) -> Flask:
     models.db.close()
     app = create_app(config)
     app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
@@ -303,32 +308,22 @@ def own_app(config, this_shop) -> Flask:
     return app
 
 
-# The settings that say where the systems around a shop are. An app takes those from its shop.
-ADDRESSES = {
-    "database_url",
-    "lightning_rpc",
-    "panel_url",
-    "smtp_url",
-    "dns_servers",
-    "ftp_addresses",
-    "ftp_verify_tls",
-    "uploads_dir",
-}
-APPS: dict[str, Flask] = {}
+APPS: dict[tuple, Flask] = {}
 
 
 @pytest.fixture
-def app(config, this_shop, request) -> Flask:
-    """The pages. Tests with the same settings share an app, as making one takes longer than most of
-    them; the shop in it, with its database, is the test's own.
+def app(config, this_shop) -> Flask:
+    """The pages. Tests share an app, as making one takes longer than most of them; the shop in it,
+    with its settings and its database, is the test's own.
     """
-    settings = {name: value for name, value in vars(config).items() if name not in ADDRESSES}
-    key = repr(settings)
+    # What an app does not take from its shop.
+    key = (config.secret_key, config.secret_key_fallbacks, config.is_https, config.proxy_hops)
     if key not in APPS:
-        APPS[key] = request.getfixturevalue("own_app")
+        APPS[key] = make_app(config, this_shop)
     app = APPS[key]
     app.extensions["shop"] = this_shop
     app.extensions["limits"] = Limits(config.rate_limit_storage)
+    app.jinja_env.globals["about"].update(about.facts(config))
     return app
 
 
