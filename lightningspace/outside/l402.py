@@ -38,8 +38,13 @@ SHAPE = re.compile(rb"\x01?\x02\x00(?:\x02\x00)*\x00\x06")
 SERVICE_LIST = re.compile(rb"[\w.-]+:[0-9]+(?:,[\w.-]+:[0-9]+)*")
 CAPABILITY_LIST = re.compile(rb"[\w.-]+(?:,[\w.-]+)*")
 WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
+# Names the payment that a hosting is found by, in a token that was minted for a later payment.
+PAYMENT_HERE = f"{SERVICE}_payment".encode()
+PAYMENT = re.compile(PAYMENT_HERE + rb"=([0-9a-f]{64})")
 # The caveats that tokens are minted with, and the one that some clients add.
-KNOWN = re.compile(rb"(services|preimage|[\w.-]+_(?:capabilities|valid_until|credit_msat))=")
+KNOWN = re.compile(
+    rb"(services|preimage|%s|[\w.-]+_(?:capabilities|valid_until|credit_msat))=" % PAYMENT_HERE
+)
 WIDENS = "a caveat of this credential widens an earlier one"
 
 
@@ -61,6 +66,16 @@ class Macaroon:
     @property
     def payment_hash(self) -> bytes:
         return self._parts[1]
+
+    @property
+    def hosting_payment(self) -> bytes:
+        """The hash of the payment that a hosting is found by: its own, or of the token before it.
+
+        Its very first caveat alone can name another. Anybody can append caveats, but nobody can put
+        one before those that it was minted with; and it was minted with one at least.
+        """
+        named = PAYMENT.fullmatch(self.caveats[0]) if self.caveats else None
+        return bytes.fromhex(named[1].decode()) if named else self.payment_hash
 
     @property
     def token_id(self) -> bytes:
@@ -140,6 +155,9 @@ class Keys:
         """
         identifier = IDENTIFIER.pack(IDENTIFIER_VERSION, payment_hash, token_id)
         macaroon = mint(self._root(identifier), identifier, *minted)
+        if not macaroon.caveats:  # else its holder could add the first
+            raise ValueError("a token needs a caveat")
+        _check_payments_named(macaroon)
         if len(macaroon.caveats) > MINTED_MAX or len(macaroon.packed()) > MINTED_BYTES_MAX:
             raise Invalid("this would be too long a credential")
         return macaroon
@@ -156,6 +174,7 @@ class Keys:
     def check_minted(self, macaroon: Macaroon) -> None:
         """As `check`, for whoever has not paid yet."""
         check_signature(macaroon, self._root(macaroon.identifier))
+        _check_payments_named(macaroon)
 
     def secret(self, token_id: bytes) -> bytes:
         """The preimage of a token that was not minted for a payment."""
@@ -202,6 +221,13 @@ def check_signature(macaroon: Macaroon, root_key: bytes) -> None:
         raise Invalid("the signature of this credential is wrong")
 
 
+def _check_payments_named(macaroon: Macaroon) -> None:
+    for at, caveat in enumerate(macaroon.caveats):
+        is_named = caveat.partition(b"=")[0] == PAYMENT_HERE
+        if is_named and (at > 0 or not PAYMENT.fullmatch(caveat)):
+            raise Invalid("this credential cannot name the payment of a hosting there")
+
+
 def caveats(service: str, rights: Rights) -> list[str]:
     """The caveats that a token with these rights at a service is minted with."""
     return [f"services={service}:0", *_its_caveats(service, rights)]
@@ -218,6 +244,8 @@ def caveats_with(
     """
     granted = _granted(macaroon, moment) | {service: rights}
     known = [f"services={','.join(f'{name}:0' for name in granted)}"]
+    if SERVICE in granted:
+        known.insert(0, f"{SERVICE}_payment={macaroon.hosting_payment.hex()}")
     for name, its_rights in granted.items():
         known += _its_caveats(name, its_rights)
     return known + [caveat for caveat in macaroon.caveats if not KNOWN.match(caveat)]

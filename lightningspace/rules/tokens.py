@@ -66,7 +66,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     """
     shop.keys.check(macaroon, preimage)
     rights = l402.rights_at_hosting(macaroon, now())
-    order = find(Order.payment_hash, macaroon.payment_hash.hex())
+    order = find(Order.payment_hash, macaroon.hosting_payment.hex())
     if order is None:
         account_id, source = _of_handed_out(macaroon.token_id.hex())
     elif _may_count_soon(order):
@@ -132,7 +132,7 @@ def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, 
     shop.keys.check(macaroon, preimage)
     if not l402.rights_at_hosting(macaroon, now()).are_whole:
         return None
-    proof = macaroon.payment_hash.hex(), l402.epoch(macaroon)
+    proof = macaroon.hosting_payment.hex(), l402.epoch(macaroon)
     its_own = (RestingName.payment_hash == proof[0]) & (RestingName.receipt_epoch == proof[1])
     rests = its_own & (RestingName.until > now())
     return proof if RestingName.select().where(rests).exists() else None

@@ -383,12 +383,16 @@ def test_a_service_without_capabilities_has_no_caveat_for_them():
 
 
 BOUGHT = Rights(None, NOW + 60)
+FOR = f"{HERE}_payment="
+BEFORE = FOR + sha256(b"an earlier payment").hex()
 WITH_ONE_MORE = [
     # An access key, whole and narrowed.
-    (OF_RECEIPT, [f"services={HERE}:0,films:0", OF_RECEIPT[1]]),
+    (OF_RECEIPT, [BEFORE, f"services={HERE}:0,films:0", OF_RECEIPT[1]]),
     ([*OF_RECEIPT, CAN + "read", UNTIL + str(NOW + 1)],
-     [f"services={HERE}:0,films:0", CAN + "read", UNTIL + str(NOW + 1)]),
-    ([OURS], [f"services={HERE}:0,films:0"]),
+     [BEFORE, f"services={HERE}:0,films:0", CAN + "read", UNTIL + str(NOW + 1)]),
+    ([OURS], [BEFORE, f"services={HERE}:0,films:0"]),
+    ([FOR + "ab" * 32, OURS], [FOR + "ab" * 32, f"services={HERE}:0,films:0"]),
+    ([FOR + "ab" * 32, OURS, UNTIL + str(NOW)], ["services=films:0"]),
     # Of another service, of the same one, of one whose time is over, of one that was taken away.
     (CAVEATS, ["services=api:0,web:0,films:0", *CAVEATS[1:]]),
     (["services=films:0", f"films_valid_until={NOW - 1}"], ["services=films:0"]),
@@ -423,6 +427,39 @@ def test_a_token_is_minted_with_what_another_grants_and_one_service_more(keys, s
             )
             for service in l402.services(new) - {"films"}:
                 assert l402.rights(new, service, NOW) == l402.rights(old, service, NOW)
+
+
+def test_the_payment_of_a_hosting_is_named_by_the_first_caveat_alone(keys, subtests):
+    whole, one, other = OURS, FOR + "ab" * 32, FOR + "cd" * 32
+    token_id = keys.token_id(0)
+    named = keys.mint(sha256(PREIMAGE), token_id, [one, whole])
+    keys.check(named, PREIMAGE)
+    assert named.hosting_payment == b"\xab" * 32
+    own = keys.mint(sha256(PREIMAGE), token_id, [whole])
+    for wrong in (one, other, FOR, FOR.rstrip("="), FOR + "AB" * 32, FOR + "ab" * 31, one + "\n"):
+        for macaroon in (own, named):
+            with subtests.test(wrong=wrong, macaroon=macaroon):
+                changed = macaroon.narrowed(wrong)
+                assert changed.hosting_payment == macaroon.hosting_payment
+                with pytest.raises(Invalid, match="name the payment"):
+                    keys.check(changed, PREIMAGE)
+                # Put before the others, its signature is wrong.
+                moved = Macaroon(
+                    macaroon.identifier, (wrong.encode(), *macaroon.caveats), changed.signature
+                )
+                with pytest.raises(Invalid, match="signature"):
+                    keys.check(moved, PREIMAGE)
+                with pytest.raises(Invalid, match="name the payment"):
+                    keys.mint(sha256(PREIMAGE), token_id, [*macaroon.caveats, wrong])
+    keys.check(own.narrowed(f"{HERE}_payments=1", f"a{FOR}"), PREIMAGE)
+    for malformed in (FOR, FOR.rstrip("="), FOR + "AB" * 32, one + ","):
+        with pytest.raises(Invalid):
+            keys.mint(sha256(PREIMAGE), token_id, [malformed, whole])
+
+
+def test_no_token_is_minted_that_leaves_the_first_caveat_to_its_holder(keys):
+    with pytest.raises(ValueError, match="needs a caveat"):
+        keys.mint(sha256(PREIMAGE), keys.token_id(0), [])
 
 
 def test_what_a_token_lost_does_not_come_back_with_one_service_more():

@@ -1,6 +1,7 @@
 """Who gets in, and with what: a receipt, a token, the wallet's history; and who does not."""
 
 import base64
+import hashlib
 import io
 import logging
 import re
@@ -152,6 +153,26 @@ def test_a_chosen_file_logs_in(app, bought, receipt):
         client = app.test_client()
         assert choose(client, before + receipt.encode() + b"\r\n").location == "/account"
         assert is_in(client, bought)
+
+
+def test_a_receipt_that_holds_another_service_too_logs_in_and_opens_the_api(
+    client, other, bought, receipt, this_shop
+):
+    macaroon, preimage = l402.read(receipt.partition(":")[0]), bytes(32)
+    films = l402.Rights(None, clock.now() + DAY)
+    caveats = l402.caveats_with(macaroon, "films", films, clock.now())
+    payment_hash = hashlib.sha256(preimage).digest()
+    both = f"{this_shop.keys.mint(payment_hash, macaroon.token_id, caveats)}:{preimage.hex()}"
+    assert show(client, both).location == "/account"
+    assert is_in(client, bought)
+    ask = {"headers": {"Authorization": f"L402 {both}"}}
+    assert other.get("/api/v1/hosting", **ask).json["username"] == bought.account.username
+    extends = {"duration": 1, "unit": "days"}
+    assert other.post("/api/v1/hosting/extend", json=extends, **ask).status_code == 402
+    with models.transaction():
+        tokens.renew(bought.account.id)
+    assert other.get("/api/v1/hosting", **ask).status_code == 401
+    assert "counts no more" in problem(show(other, both))
 
 
 @no_limits

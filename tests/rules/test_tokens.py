@@ -559,6 +559,119 @@ def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
     assert RestingName.get().receipt_epoch == renewed[0]
 
 
+# -- with other services ---------------------------------------------------------------
+
+
+@pytest.fixture
+def buy_films(this_shop):
+    """What a gate mints for whoever shows a token and pays for a service of its own."""
+
+    def buy_films(macaroon, preimage) -> tuple[Macaroon, bytes]:
+        this_shop.keys.check(macaroon, preimage)
+        paid_with = secrets.token_bytes(32)
+        films = Rights(None, now() + DAY)
+        caveats = l402.caveats_with(macaroon, "films", films, now())
+        payment_hash = hashlib.sha256(paid_with).digest()
+        return this_shop.keys.mint(payment_hash, macaroon.token_id, caveats), paid_with
+
+    return buy_films
+
+
+def test_an_access_key_that_holds_another_service_opens_the_hosting_as_before(
+    bought, extend, hand_out, buy_films, this_shop, subtests
+):
+    alices = bought.macaroon, bought.preimage
+    token, *of_bob = hand_out(bought.account)
+    extended = extend(bought.account, bought.holder(this_shop))
+    by_bob = extend(bought.account, tokens.holder(this_shop, *of_bob))
+    for macaroon, preimage in (
+        alices,
+        of_bob,
+        (extended.macaroon, extended.preimage),
+        (by_bob.macaroon, by_bob.preimage),
+        (bought.macaroon.narrowed("lightning-space_capabilities=read"), bought.preimage),
+        (bought.macaroon.narrowed(f"lightning-space_valid_until={now() + HOUR}"), bought.preimage),
+    ):
+        with subtests.test(macaroon=macaroon):
+            before = tokens.holder(this_shop, macaroon, preimage)
+            once = buy_films(macaroon, preimage)
+            for shown in (once, buy_films(*once)):
+                held = tokens.holder(this_shop, *shown)
+                assert (held.account, held.order) == (before.account, before.order)
+                assert (held.rights, held.source) == (before.rights, before.source)
+                assert l402.rights(shown[0], "films", now()).valid_until
+                # The payment of the films alone is none for the hosting.
+                assert refusal(tokens.holder, this_shop, shown[0], preimage) is Invalid
+    tokens.revoke(bought.account.id, token.id)
+    for macaroon, preimage in (of_bob, (by_bob.macaroon, by_bob.preimage)):
+        assert refusal(tokens.holder, this_shop, *buy_films(macaroon, preimage)) is Void
+
+
+def test_it_ends_with_the_access_key_and_a_new_one_may_hold_services_too(
+    bought, extend, buy_films, this_shop
+):
+    shown = buy_films(bought.macaroon, bought.preimage)
+    later = buy_films(*shown)
+    renew(bought.account)
+    for each in (shown, later, buy_films(*shown)):
+        assert refusal(tokens.holder, this_shop, *each) is Void
+    anew = read(tokens.receipt(this_shop, bought.account))
+    assert tokens.holder(this_shop, *buy_films(*anew)).rights == WHOLE
+
+
+def test_nobody_names_the_payment_of_anothers_hosting(bought, pay, buy_films, this_shop, subtests):
+    bobs = pay(orders.place(this_shop, wish(username="bob")))
+    alices = f"lightning-space_payment={bought.order.payment_hash}"
+    films = this_shop.keys.mint(
+        hashlib.sha256(bobs.preimage).digest(), bobs.macaroon.token_id, ["services=films:0"]
+    )
+    both, paid_with = buy_films(bobs.macaroon, bobs.preimage)
+    for macaroon, preimage in (
+        (bobs.macaroon, bobs.preimage),
+        (films, bobs.preimage),
+        (both, paid_with),
+    ):
+        with subtests.test(macaroon=macaroon):
+            for attack in (
+                macaroon.narrowed(alices),
+                macaroon.narrowed(alices, alices),
+                macaroon.narrowed("services=lightning-space:0", alices),
+                Macaroon(
+                    macaroon.identifier,
+                    (alices.encode(), *macaroon.caveats),
+                    macaroon.narrowed(alices).signature,
+                ),
+                Macaroon(macaroon.identifier, (alices.encode(),), macaroon.signature),
+            ):
+                for refuse in (tokens.holder, tokens.last_hosting):
+                    assert refusal(refuse, this_shop, attack, preimage) is Invalid
+                assert refusal(buy_films, attack, preimage) is Invalid
+
+
+def test_a_token_of_another_epoch_does_not_open_the_hosting_that_it_names(bought, this_shop):
+    keys, preimage = this_shop.keys, secrets.token_bytes(32)
+    named = f"lightning-space_payment={bought.order.payment_hash}"
+    caveats = [named, *l402.caveats(l402.SERVICE, WHOLE)]
+    for epoch, expected in ((0, WHOLE), (1, Void), (2**63, Void)):
+        token_id = keys.token_id(epoch)
+        macaroon = keys.mint(hashlib.sha256(preimage).digest(), token_id, caveats)
+        if expected is Void:
+            assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
+        else:
+            assert tokens.holder(this_shop, macaroon, preimage).rights == expected
+
+
+def test_a_closed_hostings_name_comes_back_to_an_access_key_with_services(
+    bought, buy_films, this_shop, worker
+):
+    shown = buy_films(bought.macaroon, bought.preimage)
+    close(bought.account, this_shop, worker)
+    assert refusal(tokens.holder, this_shop, *shown) is Void
+    proof = tokens.last_hosting(this_shop, *shown)
+    assert proof == tokens.last_hosting(this_shop, bought.macaroon, bought.preimage)
+    assert orders.place(this_shop, wish(username="alice", proof=proof)).username == "alice"
+
+
 # -- the wallet's history --------------------------------------------------------------
 
 
