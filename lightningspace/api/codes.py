@@ -15,6 +15,7 @@ CODES = {
     "changed": (409, "The credential has paid for something other than this body asks for."),
     "ordered": (409, "The order of this Idempotency-Key is paid: send its credential as well."),
     "refused": (409, "Nothing is sold to this hosting as it is now; `detail` says why."),
+    "too_late": (409, "This was paid when the hosting was being deleted, and bought nothing."),
     "size_waits": (409, "Another size has been ordered already and comes first: `order`."),
     "full": (409, "All that is included and paid for is in use right now: send the same again."),
     "closing": (409, "The hosting is being closed: nothing in it can be changed."),

@@ -50,10 +50,11 @@ def manifest():
 
 def _resource(name: str, route: Route) -> dict:
     method, path = name.split()
+    needs = {"capability": route.capability} if route.capability else {}
     return {
         "path": f"{PREFIX}{path}",
         "method": method,
-        "capability": route.capability,
+        **needs,
         "pricing": openapi.pricing(this_shop(), route),
     }
 

@@ -6,6 +6,7 @@ A credential is the L402 token of a hosting.
 import time
 from collections.abc import Callable
 from threading import BoundedSemaphore
+from typing import TypeVar
 
 from flask import g, request
 
@@ -15,7 +16,7 @@ from lightningspace.base.models import Account, find
 from lightningspace.outside import l402
 from lightningspace.rules import services, tokens
 from lightningspace.rules.progress import Progress
-from lightningspace.rules.tokens import Holder
+from lightningspace.rules.tokens import Holder, Payer
 from lightningspace.rules.wanted import AccountNotReady
 from lightningspace.shop import this_shop
 from lightningspace.visitors import authorization, limits, logins
@@ -26,6 +27,7 @@ from lightningspace.visitors.authorization import Credential
 WAIT_SECONDS = 3
 LOOK_SECONDS = 0.1
 _waiting = BoundedSemaphore(2)
+Found = TypeVar("Found", Holder, Payer)
 
 
 class Unauthorized(ApiError):
@@ -60,10 +62,29 @@ def shown() -> Holder | None:
     """The holder of the request's credential; of several, of the last valid one. None: no
     credential. Raises l402.Invalid, and ApiError (503) while its payment is not recorded.
     """
+    found = _shown(tokens.holder)
+    if found is not None:
+        logins.note_entry(found.account)
+    return found
+
+
+def payer() -> Payer | None:
+    """Who has paid for the request's credential, whatever that stands for; None: nobody, as far as
+    is known. Raises ApiError: a forged credential is not answered with an invoice.
+    """
+    try:
+        return _shown(tokens.payer)
+    except l402.Void:
+        return None
+    except l402.Invalid as error:
+        raise Unauthorized(error) from None
+
+
+def _shown(look: Callable[..., Found]) -> Found | None:
     credentials = authorization.credentials(request.environ)
     if not credentials:
         return None
-    found = wait_for(lambda: _last_good(credentials))
+    found = wait_for(lambda: _last_good(credentials, look))
     if found is None:
         raise ApiError(
             503,
@@ -72,16 +93,15 @@ def shown() -> Holder | None:
             "needs to be paid twice.",
             retry_after=2,
         )
-    logins.note_entry(found.account)
     return found
 
 
-def _last_good(shown: list[Credential]) -> Holder | None:
+def _last_good(shown: list[Credential], look: Callable[..., Found]) -> Found | None:
     """None: one is valid once its payment is recorded, for whoever has the preimage has paid."""
     failures, one_waits = [], False
     for credential in shown:
         try:
-            return tokens.holder(this_shop(), credential.macaroon, credential.preimage)
+            return look(this_shop(), credential.macaroon, credential.preimage)
         except tokens.NotSettled:
             one_waits = True
         except l402.Invalid as error:
@@ -150,7 +170,7 @@ def _customers() -> str:
     if "holders" not in g:  # each limit asks
         try:
             credentials = authorization.credentials(request.environ)
-            found = _last_good(credentials) if credentials else None
+            found = _last_good(credentials, tokens.holder) if credentials else None
         except l402.Invalid:
             found = None
         g.holders = found.account.id if found else limits.STRANGERS

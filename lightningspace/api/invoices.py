@@ -13,6 +13,7 @@ from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import Size
 from lightningspace.outside import l402
+from lightningspace.outside.l402 import Macaroon
 from lightningspace.rules import order_book, orders, tokens, wanted
 from lightningspace.rules.order_book import OrderState
 from lightningspace.rules.tokens import Holder
@@ -36,6 +37,11 @@ def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE)
 
     Raises ApiError when the order cannot be paid.
     """
+    return challenged(order, sale, lambda: tokens.challenge(this_shop(), order, rights))
+
+
+def challenged(order: Order, sale: dict, mint: Callable[[], Macaroon]) -> Response:
+    """402 with the order's invoice and its token. Raises ApiError when it cannot be paid."""
     state = order_book.state(order)
     if state in (OrderState.PREPARING, OrderState.CHECKING):
         detail = "This is being checked for a last-second payment. Send the same again soon."
@@ -43,7 +49,7 @@ def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE)
     if state != OrderState.UNPAID:
         detail = "This was ordered with this key before, and paid: send its credential as well."
         raise ApiError(409, "ordered", detail)
-    macaroon = str(tokens.challenge(this_shop(), order, rights))
+    macaroon = str(mint())
     response = answers.problem(
         402,
         "payment_required",

@@ -68,8 +68,12 @@ wallet gets its preimage. Send the same request again with the header
 `Authorization: L402 <macaroon>:<preimage>`. That credential is the access key of the hosting: it
 has no end, so keep it. The other POSTs that cost something answer 402 in the same way. The
 credential that they lead to may do what the one shown to order it may do, and the old one stays
-valid. Without a valid credential all but `POST /hosting`, `GET /prices` and tips answer 401, and
-make no invoice.
+valid. Without a valid credential all but `POST /hosting`, `POST /hosting/{{username}}/time`,
+`GET /prices` and tips answer 401, and make no invoice.
+
+**More time, by anybody.** `POST /hosting/{{username}}/time` sells time of a hosting to whoever
+asks, by 402 as well: for whoever has no credential of it, and for clients that keep one for each
+address. Paying gives no right over the hosting.
 
 **Tips.** Anybody may pay for more time of a site: `POST /tips/{{username}}` answers with an
 invoice, and with the address where the tip can be watched. That needs no credential and makes none.
@@ -78,10 +82,11 @@ invoice, and with the address where the tip can be watched. That needs no creden
 Aperture's client): raise that, or buy less at once. The smallest hosting costs
 {costs["hours"]:,} sat for an hour and {costs["months"]:,} sat for a month.
 
-**Sending again.** `POST /hosting` without a credential is a new order each time; the other POSTs
-answer the same invoice until it is paid. With an `Idempotency-Key`, the same request and key are
-one order for ever. Without one, the credential of a paid extension is good for that extension
-once: then the same body is sold again, so that a loop may buy hour after hour.
+**Sending again.** `POST /hosting` and `POST /hosting/{{username}}/time` are a new order each time
+that they answer 402; the other POSTs answer the same invoice until it is paid. With an
+`Idempotency-Key`, the same request and key are one order for ever. Without one, the credential of
+paid time is good for that time once: then the same body is sold again, so that a loop may buy hour
+after hour.
 
 **Errors** are `application/problem+json` (RFC 9457) with a `code` for programs and a `detail` for
 people. `Retry-After` says after how many seconds to send the same again. In bodies, null counts as
@@ -219,10 +224,11 @@ def _operation(shop: Shop, described: Described, name: str) -> dict:
     }
     if route.note:
         operation["description"] = route.note
-    if route.capability:
-        scheme = {"L402": [route.capability]}
+    if route.takes_credentials:
+        scheme = {"L402": [route.capability] if route.capability else []}
         operation["security"] = [{}, scheme] if route.needs_none else [scheme]
         operation["x-l402-service"] = l402.SERVICE
+    if route.capability:
         operation["x-l402-capability"] = route.capability
     if route.fields is not None:
         operation["requestBody"] = _body(shop, route)
@@ -264,8 +270,10 @@ def _problems(method: str, route: Route) -> dict[int, list[str]]:
     codes = set(route.codes) | {"service_unavailable"}
     if method != "GET":
         codes |= {"too_many_requests"}
+    if route.takes_credentials:
+        codes |= {"unauthorized", "not_settled"}
     if route.capability:
-        codes |= {"unauthorized", "not_capable", "not_settled"}
+        codes |= {"not_capable"}
     if route.fields is not None:
         codes |= {"bad_request", "request_entity_too_large"}
     if method == "POST":

@@ -17,8 +17,8 @@ KEY = re.compile(r"[\x21-\x7e]{16,200}")
 @dataclass(frozen=True)
 class Route:
     """What a view does. `answers`: the schema of each successful status. `capability`: what its
-    credential must be good for. `sells`: what a 402's invoice is for. `codes`: its problems beyond
-    those that all of this implies.
+    credential must be good for; None with `needs_none`: only what it has paid counts. `sells`: what
+    a 402's invoice is for. `codes`: its problems beyond those that all of this implies.
     """
 
     summary: str
@@ -34,6 +34,10 @@ class Route:
     price: str = ""
     codes: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def takes_credentials(self) -> bool:
+        return self.capability is not None or self.needs_none
 
 
 def described(summary: str, answers: dict[int, str], **facts) -> Callable:

@@ -110,7 +110,7 @@ SCHEMAS = {
             {
                 "size": ref("Size"),
                 "time": ref("Time"),
-                "paid_until": TIME,
+                "paid_until": SHOWN_END,
                 "name_is_held": BOOLEAN
                 | {
                     "description": "false: whoever pays first has the name, and you get another one"
@@ -301,6 +301,7 @@ SCHEMAS = {
         applied=BOOLEAN,
         paid_until=SHOWN_END,
     ),
+    "TimeGiven": record(username=STRING, site=STRING, applied=BOOLEAN, paid_until=SHOWN_END),
     "AddressGoing": record(address=STRING, state={"const": "going"}),
     "DomainGoing": record(name=STRING, state={"const": "going"}),
     "Closing": record(closing={"const": True}),

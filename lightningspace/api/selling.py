@@ -1,6 +1,6 @@
 """The API's routes that sell a new hosting, more time and another size; and the prices."""
 
-from flask import Response, request
+from flask import Response, g, request
 
 from lightningspace.api import bodies, codes, fields, resources, routes
 from lightningspace.api.answers import ApiError, success
@@ -11,6 +11,7 @@ from lightningspace.api.holders import (
     check_able,
     check_opened,
     holder,
+    payer,
     sells,
     shown,
     wait_for,
@@ -18,6 +19,7 @@ from lightningspace.api.holders import (
 from lightningspace.api.hosting import told
 from lightningspace.api.invoices import (
     PRICE_OF_SIZE,
+    challenged,
     is_applied,
     new_buyer,
     payment_required,
@@ -26,16 +28,17 @@ from lightningspace.api.invoices import (
     wait_for_own_order,
 )
 from lightningspace.api.routes import described, idempotency_key
+from lightningspace.api.tip import new_form_id, taker
 from lightningspace.base import names
-from lightningspace.base.clock import iso_time
+from lightningspace.base.clock import iso_or_none, iso_time
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import Size, Terms
 from lightningspace.outside import l402
-from lightningspace.rules import order_book, orders, quotes, tokens
+from lightningspace.rules import hostnames, order_book, orders, quotes, tips, tokens
 from lightningspace.rules.order_book import OrderKind
 from lightningspace.rules.tokens import Holder
 from lightningspace.shop import this_shop
-from lightningspace.visitors import authorization, browsers, networks
+from lightningspace.visitors import authorization, browsers, limits, networks
 from lightningspace.visitors.forms import TERMS_FIELDS, ExtendForm, OrderForm, PriceForm, ResizeForm
 
 blueprint = routes.part("selling")
@@ -194,12 +197,7 @@ def extend():
     asked = form.duration.data, form.unit.data
     own = found.order
     if own and _has_bought_time(own) and own.redeemed_at is None:
-        if (own.duration, own.unit) != asked:
-            raise ApiError(
-                409,
-                "changed",
-                f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
-            )
+        _check_paid_for(own, asked)
         # A 202 does not use the token up: whoever sends the same again must not get an invoice.
         if not wait_for(lambda: is_applied(own.token)):
             return told(found, 202)
@@ -218,9 +216,83 @@ def extend():
     return payment_required(order, sale, found.rights)
 
 
+def _check_paid_for(own: Order, asked: tuple[int, str]) -> None:
+    if (own.duration, own.unit) != asked:
+        raise ApiError(
+            409,
+            "changed",
+            f"This credential has paid for {own.duration} {own.unit} more. Ask for that.",
+        )
+
+
 def _has_bought_time(order: Order) -> bool:
     """Whether it bought time. A late order did, too: it opened its hosting anew for that time."""
     return order.kind == OrderKind.EXTEND or (order.is_late and order.duration is not None)
+
+
+@blueprint.post("/hosting/<username>/time")
+@described(
+    "Buy more time for anybody's hosting",
+    {200: "TimeGiven", 202: "TimeGiven"},
+    needs_none=True,
+    fields=TIME_FIELDS,
+    required=("duration", "unit"),
+    sells="more time for a hosting",
+    price=PRICE_OF_TIME,
+    codes=(*codes.ONE, "refused", "changed", "too_late"),
+    note="For whoever asks, while the hosting takes tips at its page: it is a tip of just that "
+    "time. Paying gives no right over the hosting; the credential goes on standing for what the "
+    "one that was shown stands for, and for that payment. Sent with it, the same body is answered "
+    "once with the end, and then sold again. 202: it is paid and takes effect in a moment.",
+)
+@limits.limited("tips", lambda response: g.get("asked_node", False))
+def give_time(username):
+    """Sell time of a hosting to anybody, as a tip. A token is good once for what it paid."""
+    giver = payer()
+    form = bodies.form_of(ExtendForm, routes.body())
+    bodies.check(form)
+    asked = form.duration.data, form.unit.data
+    own = giver.order if giver else None
+    if own and _has_given_time(own, username) and own.redeemed_at is None:
+        _check_paid_for(own, asked)
+        answer = _given(own)
+        # As for an extension: only what has taken effect uses the token up.
+        if answer.status_code == 202 or orders.redeem(own.token):
+            return answer
+    account = taker(username)
+    order = placed(lambda: orders.give_time(this_shop(), account.id, *asked, new_form_id()))
+    if own and own.token == order.token:
+        return _given(own)
+    offer = quotes.if_paid(this_shop(), account, order)
+    ends_at = offer.ends_at if account.tips_show_end else None
+    sale = {"time": resources.time(order_book.terms_of(order)), "paid_until": iso_or_none(ends_at)}
+    return challenged(order, sale, lambda: tokens.challenge_of_giver(this_shop(), order, giver))
+
+
+def _has_given_time(order: Order, username: str) -> bool:
+    """Whether it bought time as a tip: for this name, or too late for any."""
+    if not order_book.is_tip(order) or order.duration is None:
+        return False
+    if order.account is None:
+        return order.applied_at is None
+    return order.account.username == username
+
+
+def _given(order: Order) -> Response:
+    """What time that somebody has paid for has done. Raises ApiError when it came too late."""
+    is_there = not order_book.is_too_late(order) and wait_for(lambda: is_applied(order.token))
+    order = order_book.find(order.token)
+    account = order and order.account
+    if account is None or order_book.is_too_late(order):
+        detail = "This was paid when the hosting was being deleted, and bought nothing."
+        raise ApiError(409, "too_late", detail)
+    answer = {
+        "username": account.username,
+        "site": hostnames.site_name(this_shop(), account.username),
+        "applied": is_there,
+        "paid_until": iso_or_none(tips.paid_until(account)) if is_there else None,
+    }
+    return success(answer) if is_there else success(answer, 202, Retry_After="3")
 
 
 @blueprint.post("/hosting/resize")

@@ -50,7 +50,7 @@ AS_TOLD = {
 @described("How somebody takes tips", {200: "TipTaker"}, codes=codes.ONE)
 def tip_taker(username):
     """Who takes tips, and how. Only the POST makes an invoice."""
-    shop, account = this_shop(), _taker(username)
+    shop, account = this_shop(), taker(username)
     address = tips.lightning_address(shop, account) if account.tips_address else None
     least, most = tips.bounds_msat(shop)
     return success(
@@ -81,10 +81,8 @@ def tip_taker(username):
 )
 @limits.limited("tips", lambda response: g.get("asked_node", False))
 def give_tip(username):
-    account, asked, key = _taker(username), _asked(), idempotency_key()
-    # The same key from another network is another key.
-    form_id = f"{key} of {networks.network()}" if key else browsers.new_form_id()
-    order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, form_id))
+    account, asked = taker(username), _asked()
+    order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, new_form_id()))
     location = url_for("api_tip.tip", username=username, order=order.token)
     return success(_tip(order, account), 201, Location=location)
 
@@ -105,7 +103,14 @@ def tip(username, order):
     return success(_tip(found, account))
 
 
-def _taker(username: str) -> Account:
+def new_form_id() -> str:
+    """The same for the same Idempotency-Key, of the same network, for nobody says who he is."""
+    key = idempotency_key()
+    return f"{key} of {networks.network()}" if key else browsers.new_form_id()
+
+
+def taker(username: str) -> Account:
+    """Raises ApiError (404) where nobody of this name takes tips."""
     account = tips.taker(username, Door.PAGE)
     if account is None:
         raise _unknown()

@@ -127,6 +127,7 @@ class Rights:
 
 
 WHOLE = Rights(frozenset(CAPABILITIES), None)
+NOTHING = Rights(frozenset(), None)
 
 
 # -- keys ------------------------------------------------------------------------------

@@ -364,36 +364,52 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
     attempt = shop.vault.mac(
         *("topup", account_id, browser or "", form_id, str(tip.msat), tip.message or "")
     )
+    facts = {"browser": browser, "message": tip.message, "amount_msat": tip.msat}
+    return _top_up(shop, account_id, attempt, tip.door, lambda account: facts, tip.metadata)
 
+
+def give_time(shop: Shop, account_id: str, duration: int, unit: str, form_id: str) -> Order:
+    """Order just so much time as a tip, at today's price of the hosting's size.
+
+    The same form again answers the same order. Raises NotForSale, TooManyUnpaid and NodeError.
+    """
+    attempt = shop.vault.mac("time", account_id, form_id, str(duration), unit)
+
+    def facts(account: Account) -> dict:
+        msat = quotes.extension(shop, account, duration, unit).msat
+        return {"duration": duration, "unit": unit, "amount_msat": msat}
+
+    return _top_up(shop, account_id, attempt, Door.PAGE, facts)
+
+
+def _top_up(
+    shop: Shop,
+    account_id: str,
+    attempt: str,
+    door: Door,
+    facts_for: Callable[[Account], dict],
+    metadata: str | None = None,
+) -> Order:
     def reserve():
         account = lock_account(account_id)
         twin = Order.get_or_none(Order.attempt == attempt)
         if twin:
             return twin, False
-        _check_takes(shop, account, tip)
-        order = create(
-            shop,
-            kind=OrderKind.TOP_UP,
-            account=account,
-            attempt=attempt,
-            browser=browser,
-            door=tip.door,
-            message=tip.message,
-            amount_msat=tip.msat,
-            **vars(Size.of(account)),
-        )
-        return order, True
+        if account is None:
+            raise quotes.NotForSale("This hosting is closed.")
+        quotes.check_may_buy(account)
+        facts = facts_for(account)
+        _check_takes(shop, account, door, facts["amount_msat"])
+        facts = facts | {"account": account, "attempt": attempt, "door": door}
+        return create(shop, kind=OrderKind.TOP_UP, **facts, **vars(Size.of(account))), True
 
-    return _place(shop, reserve, tip.metadata)
+    return _place(shop, reserve, metadata)
 
 
-def _check_takes(shop: Shop, account: Account | None, tip: Tip) -> None:
-    if account is None:
-        raise quotes.NotForSale("This hosting is closed.")
-    quotes.check_may_buy(account)
-    if not shop.config.tip_min_sats * 1000 <= tip.msat <= shop.config.tip_max_sats * 1000:
+def _check_takes(shop: Shop, account: Account, door: Door, msat: int) -> None:
+    if not shop.config.tip_min_sats * 1000 <= msat <= shop.config.tip_max_sats * 1000:
         raise quotes.NotForSale("This amount is smaller or larger than this shop takes.")
-    if tip.door == Door.OWNER:
+    if door == Door.OWNER:
         if order_book.unpaid(account.id).count() >= OPEN_ORDERS:
             raise TooManyUnpaid
     else:

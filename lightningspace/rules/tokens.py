@@ -57,6 +57,18 @@ class Holder:
     mark: str  # tells this token, as narrowed, from every other; no secret
 
 
+@dataclass(frozen=True)
+class Payer:
+    """Whoever has shown any token of ours. `rights`: at the hosting that it stands for, if any.
+
+    `order`: the paid one that the token was sold for; None: it is not known here.
+    """
+
+    macaroon: Macaroon
+    rights: Rights
+    order: Order | None
+
+
 # -- checking tokens -------------------------------------------------------------------
 
 
@@ -82,6 +94,24 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
         raise Void("this credential is revoked: there is a newer access key")
     mark = shop.vault.mac("holder", macaroon.signature.hex())
     return Holder(account, rights, order, source, mark)
+
+
+def payer(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Payer:
+    """Who has paid for a token, whether or not it still stands for a hosting.
+
+    Raises l402.Invalid for one that was not made here, and NotSettled.
+    """
+    shop.keys.check(macaroon, preimage)
+    try:
+        rights = l402.rights_at_hosting(macaroon, now())
+    except Void:  # of another service, or its time is over
+        return Payer(macaroon, l402.NOTHING, None)
+    order = find(Order.payment_hash, macaroon.payment_hash.hex())
+    if order is not None and order.paid_at is None:
+        if not order_book.is_certain(order):
+            raise NotSettled
+        order = None
+    return Payer(macaroon, rights, order)
 
 
 def _may_count_soon(order: Order) -> bool:
@@ -147,6 +177,21 @@ def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon
     It is worthless without the preimage, which only its payer gets.
     """
     return _of_payment(shop, order, order.receipt_epoch, rights)
+
+
+def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroon:
+    """The token of an unpaid order that gives no right over the hosting it is for.
+
+    It goes on standing for what the giver's own token does: many clients keep one for each host.
+    """
+    if giver is not None:
+        caveats = l402.caveats_with(giver.macaroon, l402.SERVICE, giver.rights, now())
+        try:
+            payment_hash = bytes.fromhex(order.payment_hash)
+            return shop.keys.mint(payment_hash, giver.macaroon.token_id, caveats)
+        except l402.Invalid:  # its holder has added too many caveats
+            logger.info("order %s: its token does not hold that of its giver", order.token[:8])
+    return challenge(shop, order, l402.NOTHING)
 
 
 def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:

@@ -94,7 +94,7 @@ def test_the_table_names_every_route(app):
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith(f"{API}/hosting"):
             routes |= {f"{method} {rule.rule}" for method in rule.methods - {"HEAD", "OPTIONS"}}
-    known = {f"POST {API}/hosting{path}" for path in ("", "/extend", "/resize")}
+    known = {f"POST {API}/hosting{path}" for path in ("", "/extend", "/resize", "/<username>/time")}
     for route, *_ in ROUTES:
         method, path = route.split()
         path = re.sub("/[a-z]+@[^/]*", "/<address>", path).replace("example.org", "<name>")

@@ -227,7 +227,8 @@ def test_the_manifest_names_what_is_sold(client, document):
         operation = document["paths"][each["path"].removeprefix(PREFIX)]
         operation = operation[each["method"].lower()]
         assert operation["x-l402-pricing"] == each["pricing"]
-        assert operation["x-l402-capability"] == each["capability"]
+        assert operation.get("x-l402-capability") == each.get("capability")
+        assert operation["x-l402-service"] == l402.SERVICE
     assert manifest.json["caveats"] == document["x-l402-caveats"]
     assert client.get(manifest.json["openapi"]).json == document
 
@@ -334,7 +335,7 @@ def schemathesis(address: str, directory: Path, *options: str) -> None:
 @OFTEN
 def test_schemathesis_passes_without_a_credential(address, tmp_path):
     # All else is refused without one, whatever comes.
-    open_to_all = ("--include-path-regex", "^/(prices|hosting$|tips)")
+    open_to_all = ("--include-path-regex", "^/(prices|hosting$|tips|hosting/{username}/time)")
     schemathesis(address, tmp_path, *ONE_BY_ONE, *open_to_all, "--max-examples", EXAMPLES)
 
 

@@ -156,6 +156,25 @@ def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
     assert Account.select().count() == 1
 
 
+def test_every_client_extends_what_is_sold_to_anybody_twice_with_three_payments(client, this_shop):
+    hosting = client.buy()
+    ends = [hosting["paid_until"]]
+    for _ in range(2):
+        given = client.ask("POST", f"hosting/{hosting['username']}/time", HOUR)
+        assert given["status"] == 200, given
+        ends.append(given["body"]["paid_until"])
+        for _ in range(3):
+            seen = client.seen()
+            assert (seen["username"], seen["paid_until"]) == (hosting["username"], ends[-1])
+    assert ends == sorted(set(ends))
+
+    again = client.ask("POST", "hosting", WISH)
+    assert (again["status"], again["body"]["username"]) == (201, hosting["username"])
+    assert client.payments == 3
+    assert last_pay_index(this_shop.node) == 3
+    assert Account.select().count() == 1
+
+
 def test_l402sdk_looks_at_what_it_bought_and_pays_nothing_where_it_sends_no_token(
     start, at_work, this_shop
 ):

@@ -306,12 +306,15 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A header, and what answers to it where a hosting is sold, seen, and extended."""
+    """A header, and what answers to it where a hosting is sold, seen, and extended, and where its
+    time is sold to anybody.
+    """
 
     write: object  # from the credentials to a header's value, or to headers
     sold: int | None = None  # None: not asked
     seen: int | None = None
     extended: int | None = None
+    given: int | None = 402
 
 
 def whole(name: str, **status):
@@ -319,7 +322,12 @@ def whole(name: str, **status):
 
 
 NO_TOKEN = {"sold": 402, "seen": 401, "extended": 401}  # nothing there, or void: it may be bought
-BAD = {"sold": 401, "seen": 401, "extended": 401}  # forged, or not to be read: no invoice, wherever
+BAD = {
+    "sold": 401,
+    "seen": 401,
+    "extended": 401,
+    "given": 401,
+}  # forged, or not to be read: no invoice, wherever
 GOOD = {"sold": 201, "seen": 200, "extended": 402}  # alice's, however it is written
 
 HEADERS = {
@@ -366,8 +374,8 @@ HEADERS = {
     "a browser's": whole("a browser's", **NO_TOKEN),
     "expired unpaid": whole("expired unpaid", **NO_TOKEN),
     # The preimage is right, and nobody has paid: a routing node, or a held payment.
-    "unpaid": whole("unpaid", sold=503),
-    "unpaid extension": whole("unpaid extension", extended=503),
+    "unpaid": whole("unpaid", sold=503, given=503),
+    "unpaid extension": whole("unpaid extension", extended=503, given=503),
     # Widened.
     "wider capabilities": whole("wider capabilities", **BAD),
     "wider services": whole("wider services", **BAD),
@@ -387,7 +395,10 @@ HEADERS = {
     "alice's hash, bob's token": whole("alice's hash, bob's token", **BAD),
     "too many caveats": whole("too many caveats", **BAD),
     "too long": whole("too long", **BAD),
-    "forged and void": Case(lambda them: f"{them['no signature']},{them['closed']}", **BAD),
+    # Where time is sold to anybody, the closed one's payment counts.
+    "forged and void": Case(
+        lambda them: f"{them['no signature']},{them['closed']}", **BAD | {"given": 402}
+    ),
     "challenge alone": whole("challenge alone", **BAD),
     "challenge without preimage": Case(lambda them: them["challenge alone"] + ":", **BAD),
     "challenge with zeros": Case(lambda them: f"{them['challenge alone']}:{'0' * 64}", **BAD),
@@ -442,7 +453,7 @@ def as_parameters(credential: str) -> str:
 ASKED = [
     (name, where, vars(case)[where])
     for name, case in HEADERS.items()
-    for where in ("sold", "seen", "extended")
+    for where in ("sold", "seen", "extended", "given")
     if vars(case)[where]
 ]
 
@@ -458,7 +469,8 @@ def test_a_credential_gets_what_it_is_good_for(subtests, stage):
             elif where == "sold":
                 answer = stage.client.post("/api/v1/hosting", json=WISH, headers=headers)
             else:
-                answer = stage.client.post("/api/v1/hosting/extend", json=HOUR, headers=headers)
+                path = {"extended": "extend", "given": "bob0/time"}[where]
+                answer = stage.client.post(f"/api/v1/hosting/{path}", json=HOUR, headers=headers)
             assert answer.status_code == expected, answer.text
             assert time.monotonic() - began < SLOWEST_SECONDS
             if expected != 402:
@@ -504,6 +516,7 @@ def with_text(field: str, text: str) -> bytes:
 
 
 NESTED = b"[" * 60_000
+TIME = "/api/v1/hosting/bob0/time"
 FORM = b"space_mb=100&duration=1&unit=hours"
 BODIES = {
     "nothing": Sent(400, body=b""),
@@ -587,6 +600,14 @@ BODIES = {
     "extension below zero": extends(HOUR | {"duration": -1}),
     "extension of space": extends(WISH),
     "extension of NaN": extends(b'{"duration": NaN, "unit": "hours"}'),
+    "time of nothing": Sent(400, TIME, {}),
+    "time of an array": Sent(400, TIME, []),
+    "time below zero": Sent(400, TIME, HOUR | {"duration": -1}),
+    "time of space": Sent(400, TIME, WISH),
+    "time of a NUL": Sent(400, TIME, HOUR | {"unit": "hours\0"}),
+    "time above 64 bits": Sent(400, TIME, HOUR | {"duration": 2**64}),
+    "key of time": Sent(400, TIME, HOUR, {"Idempotency-Key": "short"}),
+    "time, in order": Sent(402, TIME, HOUR),
     "resize to nothing": resizes({"space_mb": 0}),
     "resize below zero": resizes({"extra_addresses": -1}),
     "resize to millions": resizes({"extra_domains": 10**9}),
@@ -607,6 +628,15 @@ ELSEWHERE = {
     "TRACE": Sent(405, method="TRACE"),
     "no such method": Sent(405, method="BUY"),
     "GET of what sells": Sent(405, "/api/v1/hosting/extend", method="GET"),
+    "GET of time": Sent(405, TIME, method="GET"),
+    "HEAD of time": Sent(405, TIME, method="HEAD"),
+    "time of nobody": Sent(404, "/api/v1/hosting/nobody/time", HOUR),
+    "time of a NUL's": Sent(404, "/api/v1/hosting/bob0%00/time", HOUR),
+    "time of no UTF-8's": Sent(404, "/api/v1/hosting/%ff/time", HOUR),
+    "time of a surrogate's": Sent(404, "/api/v1/hosting/%ed%a0%80/time", HOUR),
+    "time of a path": Sent(404, "/api/v1/hosting/bob0%2f..%2fbob0/time", HOUR),
+    "time of a long name's": Sent(404, f"/api/v1/hosting/{'a' * 50_000}/time", HOUR),
+    "time of a domain": Sent(404, "/api/v1/hosting/domains/time", HOUR),
     "POST of prices": Sent(405, "/api/v1/prices"),
     "HEAD": Sent(401, method="HEAD"),
     "HEAD of prices": Sent(200, "/api/v1/prices", method="HEAD"),
@@ -796,7 +826,7 @@ def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
 
 
 def test_what_sells_nothing_asks_for_a_credential_and_mints_nothing(stage):
-    for_everybody = {"api_selling.prices", "api_selling.buy"}
+    for_everybody = {"api_selling.prices", "api_selling.buy", "api_selling.give_time"}
     for_everybody |= {"api_tip.tip_taker", "api_tip.give_tip", "api_tip.tip"}
     credentials = ["", *(stage.credentials[name] for name in ("closed", "revoked", "a browser's"))]
     invoices = invoices_asked_for(stage.node)
