@@ -69,16 +69,16 @@ def _macaroon(
 ) -> Macaroon:
     before = shown.macaroon
     payment_hash = bytes.fromhex(invoice.payment_hash)
-    credit = [f"{service.name}_credit_msat={service.bundle.msat}"] if service.bundle else []
+    credit = service.bundle.msat if service.bundle else None
     if before is not None and l402.is_as_minted(before):
         try:
-            caveats = l402.caveats_with(before, service.name, rights, now())
-            return shop.keys.mint(payment_hash, before.token_id, [*caveats, *credit])
+            caveats = l402.caveats_with(before, service.name, rights, now(), credit)
+            return shop.keys.mint(payment_hash, before.token_id, caveats)
         except l402.Invalid:  # it holds too much by now
             pass
     # Whoever was given a narrowed one may buy for himself, but has no part in what the id owns.
-    caveats = l402.caveats(service.name, rights)
-    return shop.keys.mint(payment_hash, shop.keys.token_id(0), [*caveats, *credit])
+    caveats = l402.caveats(service.name, rights, credit)
+    return shop.keys.mint(payment_hash, shop.keys.token_id(0), caveats)
 
 
 def payment_required(sold: Challenge, **facts) -> Refuses:

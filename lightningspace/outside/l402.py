@@ -45,6 +45,8 @@ PAYMENT = re.compile(PAYMENT_HERE + rb"=([0-9a-f]{64})")
 KNOWN = re.compile(
     rb"(services|preimage|%s|[\w.-]+_(?:capabilities|valid_until|credit_msat))=" % PAYMENT_HERE
 )
+# Those that belong to a payment, and not to what a token grants.
+OF_PAYMENT = re.compile(rb"(?:preimage|%s|[\w.-]+_credit_msat)=" % PAYMENT_HERE)
 WIDENS = "a caveat of this credential widens an earlier one"
 
 
@@ -156,8 +158,8 @@ class Keys:
         """
         identifier = IDENTIFIER.pack(IDENTIFIER_VERSION, payment_hash, token_id)
         macaroon = mint(self._root(identifier), identifier, *minted)
-        if not macaroon.caveats:  # else its holder could add the first
-            raise ValueError("a token needs a caveat")
+        if not _values(macaroon, "services"):  # else its holder could add the first caveats
+            raise ValueError("a token names its services")
         _check_payments_named(macaroon)
         if len(macaroon.caveats) > MINTED_MAX or len(macaroon.packed()) > MINTED_BYTES_MAX:
             raise Invalid("this would be too long a credential")
@@ -208,7 +210,7 @@ def _version(master: bytes) -> bytes:
 # -- minting and checking --------------------------------------------------------------
 
 
-def mint(root_key: bytes, identifier: bytes, *caveats: str) -> Macaroon:
+def mint(root_key: bytes, identifier: bytes, *caveats: str | bytes) -> Macaroon:
     key = _hmac(b"macaroons-key-generator", root_key)
     return Macaroon(identifier, (), _hmac(key, identifier)).narrowed(*caveats)
 
@@ -229,27 +231,44 @@ def _check_payments_named(macaroon: Macaroon) -> None:
             raise Invalid("this credential cannot name the payment of a hosting there")
 
 
-def caveats(service: str, rights: Rights) -> list[str]:
-    """The caveats that a token with these rights at a service is minted with."""
-    return [f"services={service}:0", *_its_caveats(service, rights)]
+def caveats(service: str, rights: Rights, credit_msat: int | None = None) -> list[str]:
+    """The caveats that a token with these rights at a service is minted with.
+
+    `credit_msat`: what its payment is worth there, if the service is metered.
+    """
+    credit = [] if credit_msat is None else [f"{service}_credit_msat={credit_msat}"]
+    return [*credit, f"services={service}:0", *_its_caveats(service, rights)]
 
 
 def caveats_with(
-    macaroon: Macaroon, service: str, rights: Rights, moment: int
+    macaroon: Macaroon, service: str, rights: Rights, moment: int, credit_msat: int | None = None
 ) -> list[str | bytes]:
     """The caveats of a token that grants what this one does now, and a service with these rights.
 
     Only for a token that was checked. What it granted there before counts no more, and what it has
     paid for is credited to it alone; caveats that we do not know remain as they stand, for they
-    may narrow it elsewhere. Raises Invalid.
+    may narrow it elsewhere. `credit_msat`: as in `caveats`. Raises Invalid.
     """
     granted = _granted(macaroon, moment) | {service: rights}
-    known = [f"services={','.join(f'{name}:0' for name in granted)}"]
-    if SERVICE in granted:
-        known.insert(0, f"{SERVICE}_payment={macaroon.hosting_payment.hex()}")
+    known = [_payment_named(macaroon)] if SERVICE in granted else []
+    if credit_msat is not None:
+        known.append(f"{service}_credit_msat={credit_msat}")
+    known.append(f"services={','.join(f'{name}:0' for name in granted)}")
     for name, its_rights in granted.items():
         known += _its_caveats(name, its_rights)
     return known + [caveat for caveat in macaroon.caveats if not KNOWN.match(caveat)]
+
+
+def caveats_again(macaroon: Macaroon) -> list[str | bytes]:
+    """The caveats of a token that grants just what this one does, narrowed as it is, for a payment
+    that buys nothing from a service. Only for a token that was checked.
+    """
+    kept = [caveat for caveat in macaroon.caveats if not OF_PAYMENT.match(caveat)]
+    return [_payment_named(macaroon), *kept]
+
+
+def _payment_named(macaroon: Macaroon) -> str:
+    return f"{SERVICE}_payment={macaroon.hosting_payment.hex()}"
 
 
 def _granted(macaroon: Macaroon, moment: int) -> dict[str, Rights]:
@@ -313,14 +332,25 @@ def rights_at_hosting(macaroon: Macaroon, moment: int) -> Rights:
 def credit_msat(macaroon: Macaroon, service: str) -> int | None:
     """What its payment is worth at a metered service; None: it has not paid for that one.
 
-    The first counts, with which it was minted: whoever adds another wastes nobody's money.
+    It counts before the caveat of services alone: every token is minted with that, so that what a
+    holder adds comes after it.
     """
-    values = _values(macaroon, f"{service}_credit_msat")
-    return _whole(values[0]) if values else None
+    start = f"{service}_credit_msat=".encode()
+    for caveat in macaroon.caveats:
+        if caveat.startswith(b"services="):
+            return None
+        if caveat.startswith(start):
+            return _whole(caveat.removeprefix(start))
+    return None
 
 
 def is_as_minted(macaroon: Macaroon) -> bool:
-    """Whether no holder has narrowed it: each of our caveats is there once, and no other."""
+    """Whether no holder has narrowed it: each of our caveats is there once, and no other.
+
+    Of an end of the hosting nobody knows who added it, so such a token counts as narrowed.
+    """
+    if _values(macaroon, f"{SERVICE}_valid_until"):
+        return False
     known = [KNOWN.match(caveat) for caveat in macaroon.caveats]
     if not all(known):
         return False

@@ -7,6 +7,7 @@ holder's program places carry the rights that it had then; the owner hands out o
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lightningspace.base.clock import now
@@ -59,13 +60,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Payer:
-    """Whoever has shown any token of ours. `rights`: at the hosting that it stands for, if any.
-
-    `order`: the paid one that the token was sold for; None: it is not known here.
+    """Whoever has shown any token of ours. `order`: the paid one that it was sold for; None: it is
+    not known here.
     """
 
     macaroon: Macaroon
-    rights: Rights
     order: Order | None
 
 
@@ -102,16 +101,14 @@ def payer(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Payer:
     Raises l402.Invalid for one that was not made here, and NotSettled.
     """
     shop.keys.check(macaroon, preimage)
-    try:
-        rights = l402.rights_at_hosting(macaroon, now())
-    except Void:  # of another service, or its time is over
-        return Payer(macaroon, l402.NOTHING, None)
+    with suppress(Void):  # of another service, or its time is over
+        l402.rights_at_hosting(macaroon, now())
     order = find(Order.payment_hash, macaroon.payment_hash.hex())
     if order is not None and order.paid_at is None:
         if not order_book.is_certain(order):
             raise NotSettled
         order = None
-    return Payer(macaroon, rights, order)
+    return Payer(macaroon, order)
 
 
 def _may_count_soon(order: Order) -> bool:
@@ -185,10 +182,9 @@ def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroo
     It goes on standing for what the giver's own token does: many clients keep one for each host.
     """
     if giver is not None:
-        caveats = l402.caveats_with(giver.macaroon, l402.SERVICE, giver.rights, now())
+        payment_hash, shown = bytes.fromhex(order.payment_hash), giver.macaroon
         try:
-            payment_hash = bytes.fromhex(order.payment_hash)
-            return shop.keys.mint(payment_hash, giver.macaroon.token_id, caveats)
+            return shop.keys.mint(payment_hash, shown.token_id, l402.caveats_again(shown))
         except l402.Invalid:  # its holder has added too many caveats
             logger.info("order %s: its token does not hold that of its giver", order.token[:8])
     return challenge(shop, order, l402.NOTHING)

@@ -457,9 +457,59 @@ def test_the_payment_of_a_hosting_is_named_by_the_first_caveat_alone(keys, subte
             keys.mint(sha256(PREIMAGE), token_id, [malformed, whole])
 
 
-def test_no_token_is_minted_that_leaves_the_first_caveat_to_its_holder(keys):
-    with pytest.raises(ValueError, match="needs a caveat"):
-        keys.mint(sha256(PREIMAGE), keys.token_id(0), [])
+def test_no_token_is_minted_that_leaves_the_first_caveats_to_its_holder(keys):
+    for minted in ([], ["a=b"], ["services"]):
+        with pytest.raises(ValueError, match="names its services"):
+            keys.mint(sha256(PREIMAGE), keys.token_id(0), minted)
+
+
+def test_what_a_payment_is_worth_at_a_service_nobody_adds(keys):
+    metered = l402.caveats("api", BOUGHT, 700)
+    bought = keys.mint(sha256(PREIMAGE), keys.token_id(0), metered)
+    more = keys.mint(
+        sha256(PREIMAGE), bought.token_id, l402.caveats_with(bought, "web", BOUGHT, NOW, 50)
+    )
+    again = keys.mint(sha256(PREIMAGE), bought.token_id, l402.caveats_again(more))
+    for macaroon, expected in ((bought, (700, None)), (more, (None, 50)), (again, (None, None))):
+        for shown in (
+            macaroon,
+            macaroon.narrowed("api_credit_msat=99999", "web_credit_msat=99999"),
+            macaroon.narrowed("services=api:0", "api_credit_msat=99999"),
+        ):
+            found = tuple(l402.credit_msat(shown, service) for service in ("api", "web"))
+            assert found == expected
+
+
+AGAIN = [
+    (OF_RECEIPT, OF_RECEIPT),
+    ([FOR + "ab" * 32, *OF_RECEIPT], OF_RECEIPT),
+    ([*OF_RECEIPT, CAN + "read", UNTIL + "7", "ip=::1", b"\xff="], None),
+    (["web_credit_msat=5", "services=web:0", "web_credit_msat=9"], ["services=web:0"]),
+    (["services=web:0", "preimage=" + "ab" * 32, "services="], ["services=web:0", "services="]),
+]
+
+
+def test_a_token_for_another_payment_grants_what_it_did_and_no_more(keys):
+    for caveats, kept in AGAIN:
+        old = keys.mint(sha256(b"an earlier payment"), keys.token_id(0), caveats)
+        new = keys.mint(sha256(PREIMAGE), old.token_id, l402.caveats_again(old))
+        keys.check(new, PREIMAGE)
+        assert new.hosting_payment == old.hosting_payment
+        before = FOR + old.hosting_payment.hex()
+        expected = [before, *(caveats if kept is None else kept)]
+        assert new.caveats == l402.mint(ROOT, IDENTIFIER, *expected).caveats
+        assert kept is not None or not l402.is_as_minted(new)
+
+
+def test_who_narrowed_a_token_is_not_taken_for_whoever_bought_it(keys):
+    whole = keys.mint(sha256(PREIMAGE), keys.token_id(0), OF_RECEIPT)
+    more = keys.mint(sha256(PREIMAGE), whole.token_id, l402.caveats_with(whole, "web", BOUGHT, NOW))
+    for macaroon in (whole, more):
+        assert l402.is_as_minted(macaroon)
+        assert l402.is_as_minted(macaroon.narrowed("preimage=" + "ab" * 32))
+        for caveat in (CAN + "read", UNTIL + "9", "services=web:0", "ip=::1", "x"):
+            assert not l402.is_as_minted(macaroon.narrowed(caveat))
+    assert not l402.is_as_minted(more.narrowed(f"web_valid_until={NOW + 1}"))
 
 
 def test_what_a_token_lost_does_not_come_back_with_one_service_more():
@@ -473,7 +523,7 @@ def test_what_a_token_lost_does_not_come_back_with_one_service_more():
 
 
 def test_a_minted_token_leaves_its_holder_room_for_caveats(keys):
-    for caveats in (["a=b"] * l402.MINTED_MAX, ["x" * 1900]):
+    for caveats in (["services=web:0"] * l402.MINTED_MAX, ["services=web:0", "x" * 1890]):
         macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), caveats)
         assert l402.read(str(macaroon.narrowed(*["preimage=" + "ab" * 32] * 8)))
         with pytest.raises(Invalid, match="too long"):
