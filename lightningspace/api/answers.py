@@ -13,7 +13,10 @@ from lightningspace.rules import wanted
 from lightningspace.visitors import authorization
 
 # The paths for programs. Cookies are ignored there, so pages of any site may call them.
-PATHS = ("/api/", f"{lnurl.PATH}/", lnurl.AUTH_PATH, "/.well-known/l402.json", "/llms.txt")
+MANIFEST, INDEX_402 = "/.well-known/l402.json", "/.well-known/402index-verify.txt"
+PATHS = ("/api/", f"{lnurl.PATH}/", lnurl.AUTH_PATH, MANIFEST, INDEX_402, "/llms.txt")
+# Leads programs from whatever they ask first to what is sold.
+LINK = f'<{MANIFEST}>; rel="l402-manifest"'
 PROBLEM = "application/problem+json"
 
 CORS = {
@@ -23,7 +26,9 @@ CORS = {
         "Content-Type, Authorization, Idempotency-Key, Accept-Authenticate, WWW-Authenticate, "
         "Macaroon, Grpc-Metadata-Macaroon, Payment-Receipt"
     ),
-    "Access-Control-Expose-Headers": "WWW-Authenticate, Retry-After, Location, Payment-Receipt",
+    "Access-Control-Expose-Headers": (
+        "WWW-Authenticate, Retry-After, Location, Link, Payment-Receipt"
+    ),
     "Access-Control-Max-Age": "86400",
 }
 
@@ -116,6 +121,8 @@ def answer_preflight() -> Response | None:
 
 
 def finish(response: Response) -> Response:
+    if response.status_code == 402 or request.path == "/" or request.path.startswith("/api/"):
+        response.headers["Link"] = LINK
     if not is_for_programs(request.path):
         return response
     response.headers.update(CORS)

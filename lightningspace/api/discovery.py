@@ -1,8 +1,9 @@
 """What a program reads first: what is sold here, and how to buy it. It makes no invoice."""
 
 from flask import Blueprint, Response, current_app, render_template
+from werkzeug.exceptions import NotFound
 
-from lightningspace.api import openapi
+from lightningspace.api import answers, openapi
 from lightningspace.api.answers import success
 from lightningspace.api.routes import PREFIX, Route, described_in
 from lightningspace.outside import l402
@@ -16,7 +17,7 @@ def openapi_json():
     return success(openapi.document(this_shop(), described_in(current_app)))
 
 
-@blueprint.get("/.well-known/l402.json")
+@blueprint.get(answers.MANIFEST)
 def manifest():
     """The manifest, as in the draft of L402's discovery.
 
@@ -57,6 +58,15 @@ def _resource(name: str, route: Route) -> dict:
         **needs,
         "pricing": openapi.pricing(this_shop(), route),
     }
+
+
+@blueprint.get(answers.INDEX_402)
+def index_402():
+    """What 402index.io compares when the operator claims the shop there."""
+    text = this_shop().config.index_402_verify
+    if not text:
+        raise NotFound
+    return Response(text, mimetype="text/plain")
 
 
 @blueprint.get("/llms.txt")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from lightningspace.api import fields, schemas
-from lightningspace.api.answers import PROBLEM
+from lightningspace.api.answers import LINK, PROBLEM
 from lightningspace.api.bodies import TEXT, WHOLE, YES_NO
 from lightningspace.api.codes import CODES, SALE, TITLES
 from lightningspace.api.routes import KEY, PREFIX, Route
@@ -201,6 +201,11 @@ HEADERS = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "Manifest": {
+        "description": "Leads to the manifest, which says what else is sold.",
+        "required": True,
+        "schema": {"const": LINK},
+    },
     "Bare": {
         "description": "No invoice: nothing is sold here.",
         "required": True,
@@ -316,7 +321,10 @@ def _success(status: int, schema: str) -> dict:
 def _payment_required(described: Described, route: Route) -> dict:
     return {
         "description": f"An invoice for {route.sells}",
-        "headers": {"WWW-Authenticate": _ref("headers", "Challenge")},
+        "headers": {
+            "WWW-Authenticate": _ref("headers", "Challenge"),
+            "Link": _ref("headers", "Manifest"),
+        },
         "content": {PROBLEM: {"schema": _ref("schemas", "PaymentRequired")}},
         "links": _links(described, "/hosting/orders/", "order"),
     }

@@ -93,6 +93,12 @@ class Config:
     source_url: str = WHO.setting(
         parsers.web_address, "Where the shop's source code can be had. Empty: no link.", ""
     )
+    index_402_verify: str = WHO.setting(
+        parsers.digest,
+        "The `verification_hash` that 402index.io, a directory of what programs can buy, gives to "
+        "whoever claims this shop there. It is public; the token that comes with it is not.",
+        "",
+    )
 
     lightning_rpc: str = LIGHTNING.setting(parsers.text, "The path of lightningd's RPC socket.")
     label_prefix: str = LIGHTNING.setting(

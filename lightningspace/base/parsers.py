@@ -91,6 +91,12 @@ def web_address(value: str) -> str:
     return value
 
 
+def digest(value: str) -> str:
+    if value and not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("write a SHA-256 in 64 hex digits")
+    return value
+
+
 def currency(value: str) -> str:
     if value and not re.fullmatch("[A-Z]{3}", value):
         raise ValueError("write the three letters of a currency, such as EUR")

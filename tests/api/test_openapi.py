@@ -240,6 +240,36 @@ def test_the_manifest_is_there_while_node_and_panel_are_not(client, node, panel)
         assert client.get(path).status_code == 200
 
 
+def test_whoever_must_pay_is_led_to_the_manifest(client, alice):
+    body = {"space_mb": 100, "duration": 1, "unit": "hours"}
+    browser = {"Accept": "text/html"}
+    for answer in (
+        client.post("/api/v1/hosting", json=body),
+        client.post("/api/v1/hosting", json=body, headers=browser),
+        client.get("/api/v1/hosting"),
+        client.get("/api/v1/prices"),
+        client.get("/"),
+        client.get("/", headers={"Accept": "text/plain"}),
+        client.head("/"),
+    ):
+        [link] = answer.headers.getlist("Link")
+        address, relation = re.fullmatch('<(.*)>; rel="(.*)"', link).groups()
+        assert relation == "l402-manifest"
+        assert client.get(address).json["services"]
+    assert "Link" not in client.get("/login").headers
+
+
+@with_settings(INDEX_402_VERIFY="5f" * 32)
+def test_the_directory_402index_finds_what_it_gave_the_operator(client):
+    answer = client.get("/.well-known/402index-verify.txt")
+    assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")
+    assert answer.data == b"5f" * 32
+
+
+def test_without_one_there_is_nothing_for_the_directory(client):
+    assert client.get("/.well-known/402index-verify.txt").status_code == 404
+
+
 def test_llms_txt_leads_to_everything_else(client, this_shop):
     answer = client.get("/llms.txt")
     assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")

@@ -55,6 +55,7 @@ WRONG = {
     "TERMS_FILE": ("/no/such/file", "/", "/dev/null"),
     "PRIVACY_FILE": ("/no/such/file", "/", sys.executable),
     "IMPRINT_FILE": ("/no/such/file", "/"),
+    "INDEX_402_VERIFY": ("x", "ab" * 31, "AB" * 32, "ab" * 32 + "<"),
     "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
     "WEBMAIL_URL": ("mail.shop.example", "javascript:alert(1)", "https://a b.example/"),

@@ -142,6 +142,7 @@ QUERIES = {
 # Of what alice has none.
 UNKNOWN = (
     "about.imprint",
+    "discovery.index_402",
     "tip.badge",
     "reminders.confirm_reminders",
     "reminders.stop_reminders",
