@@ -110,6 +110,7 @@ def create_app(config: Config) -> Flask:
     cli.register(app)
     if config.gate_config:
         gate.init_app(app, config.gate_config)
+        csrf.exempt(gate.pages.blueprint)  # its cookies come with no request of another site
     return app
 
 

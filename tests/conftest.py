@@ -356,14 +356,17 @@ def port():
 
 
 def free_port() -> int:
-    """A free port, and so is the one after it, where the sandbox has its sites."""
+    """A free port, and so is the one after it, where the sandbox has its sites.
+
+    At random, and none that systems give to whoever asks for any: nobody takes it meanwhile.
+    """
     while True:
+        port = 10_000 + 2 * secrets.randbelow(11_000)
         with socket.socket() as probe, socket.socket() as beside:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
             try:
+                probe.bind(("127.0.0.1", port))
                 beside.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
 

@@ -77,7 +77,6 @@ MEANT = {
     ("lightningspace/base/config.py", "control center"),
     ("lightningspace/tipjar/index.php", "balance"),
     ("templates/gate/server.conf", "balance"),
-    ("templates/gate/pay.html", "balance"),
 }
 
 

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from lightningspace.visitors import authorization
+
 # Those that nginx is told to send.
 STATUSES = (401, 402, 403, 411, 413, 429, 503, 507)
 REFUSED, PAGE = "@gate_refused", "@gate_page"
@@ -71,3 +73,15 @@ class Refuses:
         title = HTTPStatus(self.code).phrase
         body = {"type": "about:blank", "title": title, "status": self.code, "code": self.name}
         return body | {"detail": self.detail} | self.facts
+
+
+def unauthorized(why: object) -> Refuses:
+    """401, with no invoice: what was made up must not be answered with one."""
+    detail = f"{str(why)[:1].upper()}{str(why)[1:]}."
+    return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
+
+
+def too_many(what: str, seconds: int) -> Refuses:
+    """429 for too many of these in a short time."""
+    detail = f"Too many {what} in a short time. Send the same again later."
+    return Refuses(429, "too_many_requests", detail, seconds)

@@ -18,7 +18,14 @@ from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import drop_broken_connection
 from lightningspace.gate import credentials, selling
-from lightningspace.gate.answers import RETRY_SECONDS, Passes, Refuses, ShowsPage
+from lightningspace.gate.answers import (
+    RETRY_SECONDS,
+    Passes,
+    Refuses,
+    ShowsPage,
+    too_many,
+    unauthorized,
+)
 from lightningspace.gate.balances import Busy
 from lightningspace.gate.buckets import Buckets
 from lightningspace.gate.counts import Freebies
@@ -29,7 +36,7 @@ from lightningspace.outside import l402, request_price
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.request_price import PriceUnknown
 from lightningspace.shop import Shop
-from lightningspace.visitors import authorization, networks
+from lightningspace.visitors import networks
 from lightningspace.visitors.limits import Exceeded, Limits
 
 logger = logging.getLogger(__name__)
@@ -137,7 +144,7 @@ class Check:
         who = shown.token_id if shown.rights else asked.network
         wait = self._buckets.take(service.limits, service.name, who)
         if wait:
-            return too_many("Too many requests in a short time.", max(1, math.ceil(wait)))
+            return too_many("requests", max(1, math.ceil(wait)))
         if shown.rights:
             return self._of_holder(asked, shown)
         return self._of_stranger(asked, shown)
@@ -186,8 +193,7 @@ class Check:
     def _of_stranger(self, asked: Asked, shown: Shown) -> Answer:
         service = asked.service
         if shown.forged:
-            why = str(shown.forged)
-            return unauthorized(f"{why[:1].upper()}{why[1:]}.")
+            return unauthorized(shown.forged)
         if service.freebie and shown.macaroon is None:
             network = self._shop.vault.mac("freebie", asked.network)
             if self._freebies.take(service.name, network, service.freebie):
@@ -198,7 +204,7 @@ class Check:
         """`price`: what its balance does not pay for any more."""
         service = asked.service
         if asked.terms == "no-invoice":
-            return unauthorized("This needs a credential of this service. No invoice is made here.")
+            return unauthorized("this needs a credential of the service: no invoice is made here")
         if service.dry_run or asked.method in ("HEAD", "OPTIONS"):
             return selling.not_asked(service)
         if asked.wants_page:
@@ -211,7 +217,7 @@ class Check:
             selling.credit(self._upkeep.meter, shown)
             sold = selling.challenge(self._shop, service, shown)
         except Exceeded as exceeded:
-            return too_many("Too many invoices in a short time.", exceeded.seconds)
+            return too_many("invoices", exceeded.seconds)
         except NodeError as error:
             logger.warning("the gate: no invoice for %s: %s", service.name, error)
             return selling.node_down(error)
@@ -239,12 +245,3 @@ class Check:
             kept = credentials.cookies_of_others(asked.environ.get("HTTP_COOKIE", ""))
             headers["X-Gate-Cookie"] = kept
         return Passes({name: value for name, value in headers.items() if value}, outcome)
-
-
-def unauthorized(detail: str) -> Refuses:
-    """401, with no invoice: what was made up must not be answered with one."""
-    return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
-
-
-def too_many(detail: str, seconds: int) -> Refuses:
-    return Refuses(429, "too_many_requests", f"{detail} Send the same again later.", seconds)

@@ -52,19 +52,38 @@ def look(
     return Shown(None, None, forged) if forged else Shown(void)
 
 
+def authentic(
+    keys: Keys, credentials: list[Credential], revoked: Container[bytes]
+) -> Macaroon | None:
+    """The last macaroon that is ours and paid, whatever it is good for; None: there is none.
+
+    Raises l402.Invalid where one was made up.
+    """
+    for credential in credentials:
+        keys.check(credential.macaroon, credential.preimage)
+        if credential.macaroon.token_id not in revoked:
+            return credential.macaroon
+    return None
+
+
 def of(environ: Mapping[str, str], service: str) -> list[Credential]:
     """The credentials in a request's headers, or else the one in the service's cookie.
 
     Raises l402.Invalid for headers that cannot be read. A cookie that cannot be is none: who has it
     could do nothing about it.
     """
-    credentials = authorization.credentials(environ)
+    credentials = in_headers(environ)
     if credentials:
         return credentials
     try:
         return [authorization.pasted(cookie(environ, service))]
     except l402.Invalid:
         return []
+
+
+def in_headers(environ: Mapping[str, str]) -> list[Credential]:
+    """Raises l402.Invalid for what cannot be read."""
+    return authorization.credentials(environ)
 
 
 def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:

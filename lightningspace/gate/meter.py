@@ -38,16 +38,17 @@ class Meter:
         self._renewed_at = 0.0
         self._credited: OrderedDict[str, None] = OrderedDict()
 
-    def credit(self, payment_hash: str, key: Key, msat: int, until: int) -> None:
-        """Credit a payment, if that was not done yet."""
+    def credit(self, payment_hash: str, key: Key, msat: int, until: int) -> bool:
+        """Credit a payment. False: that was done before."""
         with self._lock:
             if payment_hash in self._credited:
-                return
-        balances.credit(payment_hash, key, msat, until)
+                return False
+        is_new = balances.credit(payment_hash, key, msat, until)
         with self._lock:
             self._credited[payment_hash] = None
             if len(self._credited) > REMEMBERED:
                 self._credited.popitem(last=False)
+        return is_new
 
     def reserve(self, key: Key, msat: int) -> int | None:
         """Take `msat` for a request; returns about what is left, None where that is not enough.

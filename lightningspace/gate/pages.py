@@ -1,17 +1,30 @@
 """What people see of the gate: a page with an invoice, in place of what they asked for."""
 
+import json
 import logging
 import re
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request
-from werkzeug.exceptions import NotFound
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
 
 from lightningspace.base.clock import DAY, now
 from lightningspace.gate import credentials, selling
+from lightningspace.gate.answers import Refuses, too_many, unauthorized
 from lightningspace.gate.credentials import COOKIE, UNPAID, Shown
-from lightningspace.gate.selling import Challenge
+from lightningspace.gate.selling import Challenge, Holding
 from lightningspace.gate.services import Gate, Service
+from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402
+from lightningspace.outside.l402 import Macaroon
 from lightningspace.outside.node import NodeError
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, networks
@@ -22,6 +35,7 @@ blueprint = Blueprint("gate", __name__)
 
 # How often the page of an unpaid invoice looks again.
 LOOK_SECONDS = 5
+PROBLEM = "application/problem+json"
 # An address of this host, to go back to: not one that browsers read as another host's.
 OWN_ADDRESS = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 
@@ -30,43 +44,71 @@ def this_gate() -> Gate:
     return current_app.extensions["gate"]
 
 
+def _upkeep() -> Upkeep:
+    return current_app.extensions["gate_upkeep"]
+
+
 def shown(service: Service) -> Shown:
     """What this request has shown for a service; what cannot be read is nothing here."""
     try:
         found = credentials.of(request.environ, service.name)
     except l402.Invalid:
         return credentials.NOTHING
-    revoked = current_app.extensions["gate_upkeep"].revoked
-    return credentials.look(this_shop().keys, service.name, found, revoked, now())
+    return credentials.look(this_shop().keys, service.name, found, _upkeep().revoked, now())
+
+
+def refused(error: HTTPException):
+    if error.response is not None:
+        return error.response
+    seconds = getattr(error, "retry_after", None)
+    if error.code == 429 and not _is_person():
+        return _problem(too_many("invoices", seconds))
+    if not _is_person():
+        return _problem(Refuses(error.code, "refused", error.name + "."))
+    page = render_template("gate/error.html", code=error.code, seconds=seconds)
+    return page, error.code, {"Retry-After": str(seconds)} if seconds else {}
+
+
+for code in default_exceptions:  # as those of the app would else come before it
+    blueprint.register_error_handler(code, refused)
 
 
 @blueprint.get("/gate/pay")
 def pay():
-    """The page that nginx shows instead of a service; once its invoice is paid, it leads back.
-
-    Only here is the node asked whether that is so: the cookie then holds a whole credential.
-    """
+    """The page that nginx shows instead of a service; once its invoice is paid, it leads back."""
     service = this_gate().service(request.headers.get("X-Gate-Service", ""))
     address = request.headers.get("X-Gate-Uri", "/")
     if service is None or not OWN_ADDRESS.fullmatch(address):
         raise NotFound
+    return _sell(service, address)
+
+
+def _sell(service: Service, address: str) -> Response:
+    """A page with an invoice, or, once that is paid, the way to `address`.
+
+    Only here is the node asked whether it is: the cookie then holds a whole credential.
+    """
     try:
         sold, preimage = _unpaid(service) or (None, None)
         if preimage:
             return _let_in(sold, preimage, address)
         if sold is None or sold.invoice.expires_at <= now():
-            _count_invoice()
-            before = shown(service)
-            selling.credit(current_app.extensions["gate_upkeep"].meter, before)
-            sold = selling.challenge(this_shop(), service, before)
+            sold = _new_invoice(service, shown(service))
     except NodeError as error:
         logger.warning("the gate: no invoice for %s: %s", service.name, error)
-        return _page(503, service, address), 503
-    response = Response(_page(402, service, address, sold), 402)
+        return _page(503, service, address)
+    response = _page(402, service, address, sold)
     for line in sold.lines:
         response.headers.add("WWW-Authenticate", line)
     _set_cookie(response, service, UNPAID, str(sold.macaroon), sold.invoice.expires_at + DAY)
     return response
+
+
+def _new_invoice(service: Service, before: Shown) -> Challenge:
+    """Raises NodeError, and TooManyRequests."""
+    _count_invoice()
+    selling.credit(_upkeep().meter, before)
+    return selling.challenge(this_shop(), service, before)
 
 
 def _count_invoice() -> None:
@@ -92,6 +134,7 @@ def _unpaid(service: Service) -> tuple[Challenge, str | None] | None:
 
 def _let_in(sold: Challenge, preimage: str, address: str) -> Response:
     response = redirect(address, 303)
+    selling.credit(_upkeep().meter, Shown(sold.macaroon))
     service, credential = sold.service, f"{sold.macaroon}:{preimage}"
     _set_cookie(response, service, "", credential, sold.valid_until)
     response.delete_cookie(f"{COOKIE}{service.name}{UNPAID}", **_kind())
@@ -107,13 +150,97 @@ def _kind() -> dict:
     return {"httponly": True, "samesite": "Lax", "secure": request.is_secure}
 
 
-def _page(status: int, service: Service, address: str, sold: Challenge | None = None) -> str:
-    return render_template(
+def _page(status: int, service: Service, address: str, sold: Challenge | None = None) -> Response:
+    text = render_template(
         "gate/pay.html",
-        status=status,
         service=service,
         address=address,
         sold=sold,
         costs=selling.costs(service) if service.bundle else None,
         look_seconds=LOOK_SECONDS,
     )
+    return Response(text, status)
+
+
+# -- what is left ----------------------------------------------------------------------
+
+
+@blueprint.get("/gate/balance")
+def balance():
+    """What the credential of a program is good for, or what the cookies of a browser are."""
+    if not _is_person():
+        try:
+            macaroon = _authentic()
+        except l402.Invalid as error:
+            return _problem(unauthorized(error))
+        if macaroon is None:
+            return _problem(unauthorized("this needs the credential of a service"))
+        return _told(macaroon)
+    found = {}
+    for service in this_gate().services:
+        kept = shown(service)
+        selling.credit(_upkeep().meter, kept)
+        for each in _holdings(kept.macaroon) if kept.rights else ():
+            if each.service == service:
+                found[service.name] = each
+    return render_template("gate/balance.html", gate=this_gate(), found=found)
+
+
+@blueprint.get("/gate/topup/<name>")
+def top_up_page(name):
+    """The page where a person pays for one bundle or pass more; then it leads to the balance."""
+    return _sell(_service(name), url_for("gate.balance"))
+
+
+@blueprint.post("/gate/topup/<name>")
+def top_up(name):
+    """Sell one bundle or pass more to a program, for the token id that it shows.
+
+    With the credential of a bundle that was not shown before, what that has brought.
+    """
+    service = _service(name)
+    try:
+        before = Shown(_authentic())
+    except l402.Invalid as error:
+        return _problem(unauthorized(error))
+    if selling.credit(_upkeep().meter, before):
+        return _told(before.macaroon)
+    try:
+        return _problem(selling.payment_required(_new_invoice(service, before)))
+    except NodeError as error:
+        logger.warning("the gate: no invoice for %s: %s", service.name, error)
+        return _problem(selling.node_down(error))
+
+
+def _service(name: str) -> Service:
+    service = this_gate().service(name)
+    if service is None:
+        raise NotFound
+    return service
+
+
+def _authentic() -> Macaroon | None:
+    """The macaroon of this request's credential; None: it has none. Raises l402.Invalid."""
+    found = credentials.in_headers(request.environ)
+    return credentials.authentic(this_shop().keys, found, _upkeep().revoked)
+
+
+def _holdings(macaroon: Macaroon) -> list[Holding]:
+    return selling.holdings(this_gate(), _upkeep().meter, macaroon)
+
+
+def _told(macaroon: Macaroon) -> Response:
+    return jsonify(services=[each.told() for each in _holdings(macaroon)])
+
+
+def _is_person() -> bool:
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def _problem(answer: Refuses) -> Response:
+    response = Response(json.dumps(answer.problem()), answer.code, mimetype=PROBLEM)
+    for line in answer.challenge:
+        response.headers.add("WWW-Authenticate", line)
+    if answer.retry_after:
+        response.headers["Retry-After"] = str(answer.retry_after)
+    return response

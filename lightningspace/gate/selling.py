@@ -7,7 +7,7 @@ from lightningspace.base.clock import iso_time, now
 from lightningspace.gate.answers import Refuses
 from lightningspace.gate.credentials import Shown
 from lightningspace.gate.meter import Meter
-from lightningspace.gate.services import Service
+from lightningspace.gate.services import Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights
 from lightningspace.outside.node import Invoice, NodeError
@@ -36,19 +36,48 @@ class Challenge:
         return l402.rights(self.macaroon, self.service.name, 0).valid_until
 
 
-def credit(meter: Meter, shown: Shown) -> None:
-    """Credit what the macaroon that was shown has paid for, if that was not done yet.
+@dataclass(frozen=True)
+class Holding:
+    """What somebody has of a service. `balance_msat` None: it is a pass."""
+
+    service: Service
+    until: int
+    balance_msat: int | None
+
+    def told(self) -> dict:
+        """In words for programs."""
+        told = {"service": self.service.name, "title": self.service.title}
+        told["valid_until"] = iso_time(self.until)
+        return told if self.balance_msat is None else told | {"balance_msat": self.balance_msat}
+
+
+def credit(meter: Meter, shown: Shown) -> bool:
+    """Credit what the macaroon that was shown has paid for; whether that was not done before.
 
     Also before another one takes its place: that has its rights, but not its payment.
     """
-    if shown.macaroon is None:
-        return
-    for name in l402.services(shown.macaroon):
-        msat = l402.credit_msat(shown.macaroon, name)
+    macaroon, is_new = shown.macaroon, False
+    for name in l402.services(macaroon) if macaroon else ():
+        msat = l402.credit_msat(macaroon, name)
         if msat:
-            until = l402.rights(shown.macaroon, name, 0).valid_until
-            key = shown.token_id, name
-            meter.credit(shown.macaroon.payment_hash.hex(), key, msat, until)
+            until = l402.rights(macaroon, name, 0).valid_until
+            payment_hash = macaroon.payment_hash.hex()
+            is_new |= meter.credit(payment_hash, (shown.token_id, name), msat, until)
+    return is_new
+
+
+def holdings(gate: Gate, meter: Meter, macaroon: Macaroon) -> list[Holding]:
+    """What a macaroon is good for at the gate now."""
+    found = []
+    for service in gate.services:
+        try:
+            until = l402.rights(macaroon, service.name, now()).valid_until
+        except l402.Invalid:
+            continue
+        left = meter.left((macaroon.token_id.hex(), service.name)) if service.bundle else None
+        msat = (left[0] if left else 0) if service.bundle else None
+        found.append(Holding(service, until, msat))
+    return found
 
 
 def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:

@@ -54,7 +54,7 @@ def gate_folder(tmp_path, gate_toml, app_port, more_settings):
         ports = {"app": app_port, "behind": behind.server_port, "folder": folder}
         (folder / "gate.toml").write_text(gate_toml.format(**ports))
         more_settings["GATE_CONFIG"] = str(folder / "gate.toml")
-        more_settings["PROXY_HOPS"] = "1"
+        more_settings |= {"PROXY_HOPS": "1", "GATE_LIMIT": "30 per day"}
         yield Box(folder, free_port(), behind)
 
 

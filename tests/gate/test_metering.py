@@ -1,6 +1,7 @@
 """Prepaid bundles: what requests use up of them, who pays for what, and what a kill costs whom."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,64 @@ def test_who_looks_without_paying_is_told_the_price(box):
     assert told["costs"] == {"per": "request", "msat_min": 100, "msat_max": 4000}
     assert box.get("/jobs/x").json["costs"] == {"per": "request", "named_in": "X-Gate-Cost-Msat"}
     assert box.get("/time/x").json["costs"] == {"per": "second", "msat": 1000}
+
+
+# -- what is left ----------------------------------------------------------------------
+
+
+def holding(answer, service: str) -> dict:
+    return next(each for each in answer.json["services"] if each["service"] == service)
+
+
+def test_a_program_asks_what_is_left_and_adds_to_it(box, wallet):
+    credential = pay(wallet, box.get("/pass/x", bought(box, wallet, "/calls/x")))
+    told = box.get("/gate/balance", credential)
+    assert holding(told, "calls")["balance_msat"] == 5000
+    assert "balance_msat" not in holding(told, "pass") and holding(told, "pass")["valid_until"]
+    box.get("/calls/x", credential)
+    asked = box.ask("POST", "/gate/topup/calls", credential=credential)
+    assert asked.status == 402 and len(asked.all("WWW-Authenticate")) == 2
+    more = pay(wallet, asked)
+    assert token_id(more) == token_id(credential)
+    added = box.ask("POST", "/gate/topup/calls", credential=more)
+    assert (added.status, holding(added, "calls")["balance_msat"]) == (200, 9000)
+    assert holding(box.get("/gate/balance", credential), "calls")["balance_msat"] == 9000
+
+
+@pytest.mark.parametrize("credential", ["x:y", "nonsense", f"{'A' * 40}:{'0' * 64}"])
+def test_what_is_made_up_is_told_nothing(box, credential):
+    for answer in (
+        box.get("/gate/balance", credential),
+        box.ask("POST", "/gate/topup/calls", credential=credential),
+    ):
+        assert (answer.status, answer.all("WWW-Authenticate")) == (401, ["L402"])
+    assert box.get("/gate/balance").status == 401
+    assert box.ask("POST", "/gate/topup/none").status == 404
+
+
+def test_a_person_sees_what_is_left_and_adds_to_it(box, wallet):
+    cookies = {}
+
+    def look(path: str):
+        cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        answer = box.get(path, Accept="text/html", Cookie=cookie)
+        cookies.update(answer.cookies)
+        return answer
+
+    def pay_page(path: str):
+        invoice = re.search('href="lightning:([^"]+)"', look(path).text)[1]
+        wallet.pay(invoice)
+        back = look(path)
+        assert back.status == 303
+        return back.get("Location")
+
+    assert "Nothing that this browser knows of" in look("/gate/balance").text
+    assert pay_page("/calls/x") == "/calls/x"
+    assert look("/calls/x").status == 200
+    assert "<strong>4 sat</strong> left" in look("/gate/balance").text
+    assert pay_page("/gate/topup/calls") == "/gate/balance"
+    assert "<strong>9 sat</strong> left" in look("/gate/balance").text
+    assert [look("/calls/x").status for _ in range(10)] == [200] * 9 + [402]
 
 
 # -- the log ---------------------------------------------------------------------------

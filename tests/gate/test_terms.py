@@ -182,7 +182,9 @@ def test_an_unpaid_flood_makes_no_more_invoices_than_the_limit(box, own_app, thi
     statuses = [box.get("/parts/x").status for _ in range(limit + 5)]
     assert statuses.count(402) == limit and set(statuses) == {402, 429}
     page = box.get("/parts/x", Accept="text/html")
-    assert page.status == 429
+    assert page.status == 429 and "Slow down" in page.text and int(page.get("Retry-After"))
+    more = box.ask("POST", "/gate/topup/parts")
+    assert (more.status, more.json["code"]) == (429, "too_many_requests")
 
 
 # -- buckets ---------------------------------------------------------------------------
