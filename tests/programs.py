@@ -35,6 +35,10 @@ class Program:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def said(self) -> str:
         return self.output.read_text()
 

@@ -126,6 +126,8 @@ class Check:
             logger.error("the gate's database does not answer: %s", first_line(error))
             drop_broken_connection()
             answer = Refuses(503, "unavailable", "Please try again soon.", RETRY_SECONDS)
+        except Busy:
+            answer = Refuses(503, "busy", "Please try again in a moment.", 1)
         self._upkeep.counts.add(service.name, answer.outcome)
         if service.dry_run and not isinstance(answer, Passes):
             return self._passes(asked, NOTHING)
@@ -172,8 +174,6 @@ class Check:
         try:
             price = self._price(asked)
             balance = meter.reserve((shown.token_id, service.name), price)
-        except Busy:
-            return Refuses(503, "busy", "What is left is in use. Please try again.", 1)
         except PriceUnknown as error:
             logger.warning("the gate: no price of a request for %s: %s", service.name, error)
             return Refuses(503, "no_price", "What this costs is not known now.", RETRY_SECONDS)

@@ -8,6 +8,7 @@ from peewee import EXCLUDED
 from lightningspace.base.clock import DAY, now
 from lightningspace.base.gate_models import GateCount, GateFreebie
 from lightningspace.base.models import transaction
+from lightningspace.gate.meter import one_at_a_time
 
 # For how many days what was answered is kept.
 KEPT_DAYS = 400
@@ -17,17 +18,23 @@ class Freebies:
     """Each network's free requests of today. `take` writes, until a network has had all."""
 
     def __init__(self):
+        self._lock = threading.Lock()
         self._day = 0
         self._used_up: set[tuple[str, str]] = set()
 
     def take(self, service: str, network: str, most: int) -> bool:
-        """Whether this network, a keyed hash, has a free request left today, which this one is."""
+        """Whether this network, a keyed hash, has a free request left today, which this one is.
+
+        Raises Busy while the database hangs.
+        """
         day = now() // DAY
         if day != self._day:
             self._day, self._used_up = day, set()
         if (service, network) in self._used_up:
             return False
-        if _take(service, network, day, most):
+        with one_at_a_time(self._lock):
+            is_free = _take(service, network, day, most)
+        if is_free:
             return True
         self._used_up.add((service, network))
         return False

@@ -4,7 +4,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lightningspace.gate import balances
@@ -15,6 +16,19 @@ IDLE_SECONDS = 2
 # Well before others take this process for gone.
 RENEWED_SECONDS = balances.STALE_SECONDS / 2
 REMEMBERED = 10_000
+# While the database hangs, one request waits for it, and the others no longer than this.
+WAIT_SECONDS = 1
+
+
+@contextmanager
+def one_at_a_time(lock: threading.Lock) -> Iterator[None]:
+    """Hold the lock meanwhile. Raises Busy where it is not free in time."""
+    if not lock.acquire(timeout=WAIT_SECONDS):
+        raise Busy
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass
@@ -39,12 +53,11 @@ class Meter:
         self._credited: OrderedDict[str, None] = OrderedDict()
 
     def credit(self, payment_hash: str, key: Key, msat: int, until: int) -> bool:
-        """Credit a payment. False: that was done before."""
-        with self._lock:
-            if payment_hash in self._credited:
-                return False
-        is_new = balances.credit(payment_hash, key, msat, until)
-        with self._lock:
+        """Credit a payment. False: that was done before. Raises Busy."""
+        if payment_hash in self._credited:
+            return False
+        with one_at_a_time(self._lock):
+            is_new = balances.credit(payment_hash, key, msat, until)
             self._credited[payment_hash] = None
             if len(self._credited) > REMEMBERED:
                 self._credited.popitem(last=False)
@@ -53,9 +66,9 @@ class Meter:
     def reserve(self, key: Key, msat: int) -> int | None:
         """Take `msat` for a request; returns about what is left, None where that is not enough.
 
-        Raises Busy where another process holds what is left for a moment.
+        Raises Busy where another process holds what is left for a moment, or the database hangs.
         """
-        with self._lock:
+        with one_at_a_time(self._lock):
             moment = self._clock()
             if self._held and moment - self._renewed_at > RENEWED_SECONDS:
                 self._renew()
@@ -83,8 +96,8 @@ class Meter:
         return self._held[key]
 
     def left(self, key: Key) -> tuple[int, int] | None:
-        """What is left of a balance, and until when; None: there is none."""
-        with self._lock:
+        """What is left of a balance, and until when; None: there is none. Raises Busy."""
+        with one_at_a_time(self._lock):
             held = self._held.get(key)
             found = balances.left(key, but_by=self._process)
         if found is None:

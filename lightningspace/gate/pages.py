@@ -14,11 +14,12 @@ from flask import (
     request,
     url_for,
 )
-from werkzeug.exceptions import HTTPException, NotFound, default_exceptions
+from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable, default_exceptions
 
 from lightningspace.base.clock import DAY, now
 from lightningspace.gate import credentials, selling
 from lightningspace.gate.answers import Refuses, too_many, unauthorized
+from lightningspace.gate.balances import Busy
 from lightningspace.gate.credentials import COOKIE, UNPAID, Shown
 from lightningspace.gate.selling import Challenge, Holding
 from lightningspace.gate.services import Gate, Service
@@ -64,9 +65,14 @@ def refused(error: HTTPException):
     if error.code == 429 and not _is_person():
         return _problem(too_many("invoices", seconds))
     if not _is_person():
-        return _problem(Refuses(error.code, "refused", error.name + "."))
+        return _problem(Refuses(error.code, "refused", f"{error.name}.", seconds or 0))
     page = render_template("gate/error.html", code=error.code, seconds=seconds)
     return page, error.code, {"Retry-After": str(seconds)} if seconds else {}
+
+
+@blueprint.errorhandler(Busy)
+def busy(error: Busy):
+    return refused(ServiceUnavailable(retry_after=1))
 
 
 for code in default_exceptions:  # as those of the app would else come before it
