@@ -6,6 +6,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace.api import answers, openapi
 from lightningspace.api.answers import success
 from lightningspace.api.routes import PREFIX, Route, described_in
+from lightningspace.gate import manifest as at_the_gate
 from lightningspace.outside import l402
 from lightningspace.shop import this_shop
 
@@ -14,7 +15,11 @@ blueprint = Blueprint("discovery", __name__)
 
 @blueprint.get(f"{PREFIX}/openapi.json")
 def openapi_json():
-    return success(openapi.document(this_shop(), described_in(current_app)))
+    document = openapi.document(this_shop(), described_in(current_app))
+    if gate := current_app.extensions.get("gate"):
+        document["paths"] |= at_the_gate.paths(gate, this_shop().config.public_url)
+        document["x-l402-caveats"] |= at_the_gate.caveats(gate)
+    return success(document)
 
 
 @blueprint.get(answers.MANIFEST)
@@ -27,6 +32,7 @@ def manifest():
     shop = this_shop()
     described = described_in(current_app)
     sold = [(name, route) for name, route in described.items() if route.sells]
+    gate = current_app.extensions.get("gate")
     return success(
         {
             "version": openapi.MANIFEST_VERSION,
@@ -42,9 +48,10 @@ def manifest():
                     "tiers": [{"tier": 0}],
                     "capabilities": list(l402.CAPABILITIES),
                     "resources": [_resource(name, route) for name, route in sold],
-                }
+                },
+                *(at_the_gate.services(gate) if gate else ()),
             ],
-            "caveats": openapi.CAVEATS,
+            "caveats": openapi.CAVEATS | (at_the_gate.caveats(gate) if gate else {}),
         }
     )
 

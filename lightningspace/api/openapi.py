@@ -39,7 +39,7 @@ def document(shop: Shop, described: Described) -> dict:
             "x-l402-provider": {"name": shop.config.shop_name, "uri": shop.config.public_url},
         },
         "servers": [{"url": f"{shop.config.public_url}{PREFIX}"}],
-        "x-l402-caveats": CAVEATS,
+        "x-l402-caveats": dict(CAVEATS),
         "paths": paths,
         "components": {
             "securitySchemes": {"L402": SCHEME},

@@ -9,6 +9,7 @@ from lightningspace.gate.buckets import REMEMBERED, Buckets
 from lightningspace.gate.revocations import APART, Revocations
 from lightningspace.gate.services import Limit
 from lightningspace.outside import l402
+from tests.api.test_openapi import assert_valid
 from tests.conftest import eventually
 from tests.gate.box import pay
 
@@ -185,6 +186,27 @@ def test_an_unpaid_flood_makes_no_more_invoices_than_the_limit(box, own_app, thi
     assert page.status == 429 and "Slow down" in page.text and int(page.get("Retry-After"))
     more = box.ask("POST", "/gate/topup/parts")
     assert (more.status, more.json["code"]) == (429, "too_many_requests")
+
+
+def test_programs_find_what_is_sold(box, this_shop):
+    manifest = box.get("/.well-known/l402.json").json
+    told = {service["name"]: service for service in manifest["services"]}
+    assert set(told) == {"lightning-space", *"limited parts tries dry closed open".split()}
+    assert told["parts"]["capabilities"] == ["read", "write"]
+    methods = [(each["method"], each["capability"]) for each in told["parts"]["resources"]]
+    assert methods == [("GET", "read"), ("PUT", "write"), ("POST", "write")]
+    [resource] = told["dry"]["resources"]
+    assert resource["path"] == "/dry/*"
+    assert resource["pricing"]["price_msat"] == resource["pricing"]["bundle_msat"] == 5000
+    assert resource["pricing"]["costs"] == {"per": "request", "msat": 100}
+    assert {"parts_capabilities", "dry_valid_until"} <= manifest["caveats"].keys()
+
+
+def test_the_description_of_the_api_has_them_too(gate_folder, own_app):
+    document = own_app.test_client().get("/api/v1/openapi.json").json
+    assert_valid(document, "Hosting", [])
+    operation = document["paths"]["/parts/{path}"]["put"]
+    assert operation["x-l402-service"] == "parts" and operation["x-l402-capability"] == "write"
 
 
 # -- buckets ---------------------------------------------------------------------------
