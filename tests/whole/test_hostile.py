@@ -811,12 +811,15 @@ def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
     own = taken_apart(stage.bob)[1]
     hidden = {invoice.preimage for invoice in list(stage.node._by_label.values())} - {own}
     assert len(hidden) >= len(given)
-    seen = set()
+    seen, asked = set(), set()
     for order in given:
         values = dict.fromkeys(("order", "token"), order.token) | {"username": "bob0"}
         for browser, credential in ((anonymous, ""), (anonymous, stage.bob), (bob, "")):
             headers = {"Authorization": credential} if credential else {}
             for endpoint, method, path in routes(stage, "GET", **values):
+                if (browser, credential, path) in asked:
+                    continue  # it names no order: all of them had been given
+                asked.add((browser, credential, path))
                 answer = browser.open(path, method=method, headers=headers)
                 said = (answer.data.decode(errors="replace") + str(answer.headers)).lower()
                 assert not any(preimage in said for preimage in hidden), (endpoint, order.door)
