@@ -6,7 +6,7 @@ until_so() {
     until "$@"; do
         tries=$((tries + 1))
         [ $tries -lt 500 ] || { echo "waited in vain for: $*" >&2; exit 1; }
-        sleep 0.01
+        sleep 0.03
     done
 }
 """
