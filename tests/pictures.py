@@ -27,7 +27,7 @@ class Camera:
 
     def __init__(self, page, app: Flask):
         self._page, self._files = page, app.test_client()
-        self._text, self._policy = "", {}
+        self._text, self._policy, self._script = "", {}, ""
         page.route("**/*", self._answer)
 
     def _answer(self, route) -> None:
@@ -48,6 +48,19 @@ class Camera:
         if not script:
             self._text = re.sub("<script.*?</script>|</?noscript>", "", self._text)
         self._page.goto(HOST + sight.answer.request.path)
+        return self._page
+
+    def write(self, sight: Sight):
+        """The page, with the sight written in the place of the one before: what was loaded into its
+        window stays, and it takes a fifth of the time. The policy stays, too.
+        """
+        text = sight.answer.text
+        if not self._script:
+            source = re.search(r'src="(/static/shop-[^"]*)" defer', text)[1]
+            self._script = self._files.get(source).text
+        # It would declare its names a second time.
+        text = re.sub("<script.*?</script>", "", text)
+        self._page.evaluate(WRITE, [text, self._script, sight.answer.request.path])
         return self._page
 
     def take_all(self, sights: list[Sight], folder: Path) -> None:
@@ -72,6 +85,16 @@ class Camera:
         page.goto("about:blank")
         made = page.evaluate(COMPOSE, {"taken": taken, "wide": WIDE, "high": HIGH, "gap": GAP})
         path.write_bytes(base64.b64decode(made.partition(",")[2]))
+
+
+WRITE = """async ([text, script, path]) => {
+  document.open();
+  document.write(text);
+  document.close();
+  history.replaceState(null, "", path);
+  while (document.readyState !== "complete") await new Promise((done) => setTimeout(done, 2));
+  new Function(script)();
+}"""
 
 
 # Two in a row.

@@ -14,12 +14,20 @@ CHROMIUM_ARGS = (
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Browser:
+def launch():
+    """Start a browser of one's own: `launch("--an-argument")`."""
     path = debian_program(CHROMIUM, CHROMIUM)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
+        yield lambda *more: playwright.chromium.launch(
+            executable_path=path, args=[*CHROMIUM_ARGS, *more]
+        )
+
+
+@pytest.fixture(scope="session")
+def chromium(launch) -> Browser:
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
