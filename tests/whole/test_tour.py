@@ -32,7 +32,8 @@ FOR_PROGRAMS = ("/api/", "/.well-known/")
 @shown_shop
 @with_mail
 @with_ftp
-def test_the_tour_leads_past_every_page(app, tour):
+def test_the_tour_leads_past_every_page_and_its_pictures_are_taken(app, tour, tmp_path, request):
+    """Of all sights for `make screenshots`, else of those in the README."""
     sights = tour.walk()
     pages = {
         rule.endpoint
@@ -44,14 +45,8 @@ def test_the_tour_leads_past_every_page(app, tour):
     assert len(set(names)) == len(names)
     assert all((sight.page == ERRORS) == ("Error " in sight.answer.text) for sight in sights)
 
-
-@shown_shop
-@with_mail
-@with_ftp
-def test_pictures_of_the_tour_are_taken(app, tour, chromium, tmp_path):
-    """Of all sights for `make screenshots`, else of those in the README."""
+    chromium = request.getfixturevalue("chromium")  # not before: the pages need no browser
     folder = Path(FOLDER or tmp_path)
-    sights = tour.walk()
     if not FOLDER:
         sights = [sight for sight in sights if (sight.page, sight.state) in OF_README]
     with chromium.new_context() as context:
