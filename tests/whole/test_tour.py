@@ -24,7 +24,7 @@ NO_PAGES = {
     *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
     *("orders.reopened_form", "orders.reopened_cancelling", "login.cookie"),
     *("login.wallet_status", "access.new_wallet_status", "lnurl_auth.signed"),
-    *("static", "favicon", "robots", "discovery.llms_txt"),
+    *("static", "gate_static", "favicon", "robots", "discovery.llms_txt"),
 }
 FOR_PROGRAMS = ("/api/", "/.well-known/")
 
