@@ -680,14 +680,6 @@ def end_others(connection: psycopg.Connection) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def shared_database_url(request):
-    """A database for all tests of a module. Its parameter is the kind of database."""
-    if getattr(request, "param", "sqlite") == "postgresql":
-        return request.getfixturevalue("empty_postgresql")("shared")
-    return "sqlite:///:memory:"
-
-
 # -- settings of single tests, and many browsers at once ------------------------------
 
 

@@ -84,7 +84,6 @@ def test_unfinished_work_is_picked_up_at_the_start(order, wallet, worker, panel)
     thread.join(20)
 
 
-@pytest.mark.each_database
 def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, caplog):
     node.down()
     eventually(lambda: "payments: the node" in caplog.text)
@@ -131,7 +130,6 @@ def restore_while_it_is_down(node, copy, worker, caplog) -> None:
     node.restore(copy)
 
 
-@pytest.mark.each_database
 @pytest.mark.parametrize("restoring", [restore, restart_restored, restore_while_it_is_down])
 def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
     restoring, running, this_shop, node, wallet, panel, caplog
@@ -203,7 +201,6 @@ def autoclean(node) -> None:
     node.autocleans_paid_invoices = True
 
 
-@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -225,7 +222,6 @@ def test_what_is_changed_at_a_running_node_is_told_once_and_listed(
     assert (fault or "") in runner.invoke(args=["problems"]).output
 
 
-@pytest.mark.each_database
 def test_a_node_that_does_not_answer_is_listed(node, runner):
     node.down()
     assert "Connection refused" in runner.invoke(args=["problems"]).output
@@ -237,7 +233,6 @@ def test_a_node_that_is_down_is_a_fault_in_words(worker, node):
         worker.follow_payments(seconds=0)
 
 
-@pytest.mark.each_database
 def test_nothing_secret_is_logged(running, this_shop, wallet, node, caplog):
     caplog.set_level(logging.INFO)
     order = orders.place(

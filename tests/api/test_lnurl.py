@@ -156,7 +156,6 @@ def test_a_comment_is_kept_as_text(ask):
         assert Order.get(bolt11=paid).message == (None if "\0" in comment else comment)
 
 
-@pytest.mark.each_database
 def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
     bob = open_account(this_shop, "bob1")
     Account.update(closing_at=1).where(Account.id == bob.id).execute()

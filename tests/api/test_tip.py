@@ -47,7 +47,6 @@ def status(answer) -> tuple[int, str]:
     return answer.status_code, answer.json.get("code")
 
 
-@pytest.mark.each_database
 def test_a_tip_is_asked_for_paid_and_watched(give, look, wallet, worker, alice):
     tip = give(1000 * SAT, message=" Thank\nyou ")
     assert tip.status_code == 201
@@ -117,7 +116,6 @@ def test_the_end_is_shown_to_nobody_if_its_owner_says_so(give, look, wallet, wor
 # -- who gets none -----------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
     bob = open_account(this_shop, "bob1")
     Account.update(closing_at=1).where(Account.id == bob.id).execute()
@@ -144,7 +142,6 @@ def test_in_the_last_minutes_it_says_why(give, client, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-@pytest.mark.each_database
 def test_a_tip_that_is_none_is_unknown(client, alice):
     for token in ("0" * 32, "%C3%A4", "..", "x" * 999):
         assert status(client.get(f"/api/v1/tips/alice/{token}")) == (404, "unknown")
@@ -194,7 +191,6 @@ def test_what_is_wrong_with_a_body_is_said_by_field(client, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-@pytest.mark.each_database
 def test_a_message_is_kept_as_text_on_one_line(give):
     for message, kept in (
         (None, None),

@@ -114,7 +114,6 @@ NOT_OF_SERVICES = set(
 )
 
 
-@pytest.mark.each_database
 @with_settings(DOMAINS_INCLUDED="2", CHANGES_LIMIT="10000 per minute")
 def test_no_form_changes_services_before_they_are_ready(app, browser, this_shop, alice):
     wanted.add(this_shop, alice.id, "forward", "out@alice.shop.test", destination="a@example.org")

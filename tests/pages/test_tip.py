@@ -145,7 +145,6 @@ def test_a_node_that_does_not_answer_takes_nothing_but_the_offer_away(client, al
     assert [order_book.state(order) for order in Order.select()] == ["cancelled"] * 2
 
 
-@pytest.mark.each_database
 def test_where_no_tips_are_taken_it_looks_as_anywhere_else(client, alice, this_shop):
     form, elsewhere = filled(client), client.get("/nowhere")
     closed, blocked, closing = (open_account(this_shop, each) for each in ("bob1", "bob2", "bob3"))
@@ -209,7 +208,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.each_database
 def test_any_message_is_text(client, owner, alice, pay):
     pages = []
     for typed, kept in HOSTILE.items():
@@ -527,7 +525,6 @@ def test_a_message_is_hidden_and_shown_again(client, owner, tip, pay):
     assert "for the cat" in client.get(f"/orders/{tip.token}").text  # to whom wrote it
 
 
-@pytest.mark.each_database
 def test_bob_hides_no_tip_of_alices(app, client, owner, alice, tip, pay, this_shop):
     pay(tip)
     top_up(owner, "5")
@@ -780,7 +777,6 @@ def test_a_badge_is_a_picture_that_browsers_keep_for_an_hour(client, alice, this
     assert ElementTree.fromstring(answer.text).tag.endswith("svg")
 
 
-@pytest.mark.each_database
 def test_without_its_key_there_is_no_badge(client, alice):
     for key in ("", "x", "0" * 32, "%00", "\u00e9" * 32, "F" * 32):
         for name in ("alice", "nobody"):

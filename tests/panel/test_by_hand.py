@@ -45,8 +45,8 @@ SWITCHES = ("site", "alias", "ftp", "shell", "database", "mail_domain", "forward
 
 
 @pytest.fixture(scope="module")
-def shared_world(tmp_path_factory, shared_database_url):
-    world = World(tmp_path_factory.mktemp("world"), DATABASE_URL=shared_database_url)
+def shared_world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("world"), DATABASE_URL="sqlite:///:memory:")
     yield world
     world.close()
 

@@ -122,7 +122,6 @@ def test_a_mailbox_may_send_after_a_long_term_only(this_shop, wallet, worker, pa
     assert sends == {"info@alice.shop.test": "n", "info@brief.shop.test": "y"}
 
 
-@pytest.mark.each_database
 def test_reconciling_twice_calls_the_panel_no_more(alice, worker, panel):
     calls = len(panel.calls)
     Account.update(reconcile_at=0).execute()
@@ -270,7 +269,6 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-@pytest.mark.each_database
 def test_a_password_that_cannot_be_read_is_made_anew(
     order, wallet, worker, panel, this_shop, time_machine
 ):
@@ -302,7 +300,6 @@ def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-@pytest.mark.each_database
 def test_what_a_database_restored_from_a_backup_forgot_is_found(
     order, wallet, worker, panel, this_shop
 ):
@@ -362,7 +359,6 @@ def test_ssh_waits_for_others_half_a_minute_at_most(this_shop, panel, time_machi
     assert Account.get_by_id(alice.id).ready_at
 
 
-@pytest.mark.each_database
 def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
     panel.faults.set("refuse", "client_add", times=1, message="no")

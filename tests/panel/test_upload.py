@@ -88,7 +88,6 @@ def settings(pages) -> dict:
 # -- put there -------------------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_jar_is_put_on_the_site_after_the_hosting_is_ready(alice, panel, pages, work):
     assert alice.ready_at and not jar(alice).is_applied
 
@@ -492,7 +491,6 @@ def test_closing_does_not_wait_for_ftp(late, alice, this_shop, panel, ftp_server
     assert panel.records("ftp") == [] and panel.records("client") == []
 
 
-@pytest.mark.each_database
 @pytest.mark.parametrize("is_applied", [True, False])
 def test_worker_closes_a_hosting_with_its_tip_jar(
     alice, this_shop, panel, ftp_server, work, at_work, is_applied
@@ -517,7 +515,6 @@ def meanwhile(ftp_server, command, change):
     ftp_server.faults.take = taken
 
 
-@pytest.mark.each_database
 @pytest.mark.parametrize("command", ["PASS", "STOR", "RNTO"])
 def test_closed_meanwhile_nothing_is_left(alice, panel, ftp_server, work, command):
     meanwhile(ftp_server, command, lambda: accounts.close(alice.id))

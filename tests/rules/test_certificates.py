@@ -164,7 +164,6 @@ def others_have_asked(shop, *ages: int, note: str | None = None) -> None:
         ).execute()
 
 
-@pytest.mark.each_database
 @with_settings(CERTIFICATES_PER_WEEK="2")
 def test_no_more_are_asked_for_in_a_week_than_the_settings_allow(client, shop, alice, panel, after):
     log_in(client, "alice", "correct horse")

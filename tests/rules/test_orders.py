@@ -160,7 +160,6 @@ def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
     assert orders.place(this_shop, wish()).bolt11
 
 
-@pytest.mark.each_database
 @with_settings(CAPACITY_MB="10000", UNPAID_PER_CLIENT="100")
 def test_unpaid_orders_hold_no_space(this_shop):
     for _ in range(10):
@@ -169,7 +168,6 @@ def test_unpaid_orders_hold_no_space(this_shop):
     assert orders.place(this_shop, wish()).bolt11
 
 
-@pytest.mark.each_database
 @with_settings(CAPACITY_MB="300", JAIL_MB="0", UNPAID_PER_CLIENT="5")
 def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, wallet, worker):
     placed = [orders.place(this_shop, wish()) for _ in range(5)]
@@ -187,7 +185,6 @@ def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, walle
     assert orders.place(this_shop, wish()).bolt11
 
 
-@pytest.mark.each_database
 @with_settings(PANEL_SERVER_ID="1,2,3", CAPACITY_MB="200,200,0", JAIL_MB="0", UNPAID_PER_CLIENT="5")
 def test_a_payment_opens_where_the_most_is_left(this_shop, wallet, worker):
     placed = [orders.place(this_shop, wish()) for _ in range(5)]

@@ -137,7 +137,6 @@ def test_who_clicks_twice_at_once_gets_one_order(tip, alice):
     assert Order.select().where(Order.kind == "topup").count() == 1
 
 
-@pytest.mark.each_database
 def test_strangers_tips_take_nothing_of_the_owners(this_shop, alice, tip):
     like = tip().__data__ | {"bolt11": None, "payment_hash": None, "invoice_hash": None}
     asked = ({"token": f"{n:032}", "attempt": None} for n in range(1, orders.OPEN_TIPS))
