@@ -483,10 +483,9 @@ class Opened:
         rows = {table: list(table.select().dicts()) for table in (Account, Service)}
         self._inserts = [table.insert_many(rows[table]).sql() for table in rows]
 
-    def repeat(self, this_shop, panel) -> None:
+    def repeat(self, panel) -> None:
         later = clock.now() - self._moment
         panel.go_back(self._panel, later)
-        this_shop.panel.jobs_waiting(1)  # logs in
         panel.calls = list(self._calls)
         with models.transaction():
             for sql, values in self._inserts:
@@ -508,7 +507,7 @@ def still_clock():
 
 @pytest.fixture
 def alice(this_shop, panel, password_hash) -> Account:
-    """An account that is paid for and ready."""
+    """An account that is paid for and ready. The test's own shop has yet to log in at the panel."""
     config = this_shop.config
     key = (
         config.database_url.partition(":")[0],
@@ -523,11 +522,12 @@ def alice(this_shop, panel, password_hash) -> Account:
     is_bare = not panel.calls and not panel.delays and not Account.select().exists()
     opened = Opened.kept.get(key) if is_bare else None
     if opened:
-        opened.repeat(this_shop, panel)
+        opened.repeat(panel)
         return Account.get()
     with still_clock():
-        account = open_account(this_shop, "alice", password_hash=password_hash)
-        reconcile.account(this_shop, account.id)
+        other = shop.build(config)
+        account = open_account(other, "alice", password_hash=password_hash)
+        reconcile.account(other, account.id)
         if is_bare and Account.get_by_id(account.id).ready_at:
             Opened.kept[key] = Opened(panel)
     return Account.get_by_id(account.id)

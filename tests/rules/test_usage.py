@@ -231,6 +231,7 @@ def test_an_answer_that_comes_after_the_claim_is_over_is_dropped(
         uses("site", 9 * 1024)
         models.db.close()
 
+    this_shop.panel.jobs_waiting(1)  # logs in: that is nothing to be overtaken in
     panel.before_call = be_overtaken
     usage.look(this_shop)
     assert figures(alice)[0] == 1
