@@ -10,7 +10,7 @@ from peewee import OperationalError
 
 from lightningspace.api import holders
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Order, Server
+from lightningspace.base.models import Account, Order, Server, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.rules import accounts, invoices, orders, payments, tokens
@@ -69,9 +69,17 @@ def program(client, wallet, worker):
 
 
 @pytest.fixture
-def token(program):
-    """The receipt of a hosting that was bought for an hour."""
-    return program.buys()
+def token(program, this_shop):
+    """The receipt of a hosting that was bought for an hour, and is ready as far as the database
+    knows.
+    """
+    receipt = program.pays(program.asks())
+    record_payments(program.worker)
+    [due] = payments.due()
+    payments.apply(this_shop, due.token)
+    Account.update(ready_at=clock.now(), reconcile_at=None).execute()
+    Service.update(applied_revision=Service.revision, applied_at=clock.now(), panel_id=1).execute()
+    return receipt
 
 
 @pytest.fixture
