@@ -8,10 +8,18 @@ import pytest
 
 from bench.filling import fill
 from lightningspace.base import clock, models, schema
-from lightningspace.base.models import Account, Fact, Service
+from lightningspace.base.models import (
+    Account,
+    Fact,
+    Offer,
+    RestingName,
+    Service,
+    WalletSignature,
+)
 from lightningspace.outside import l402
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
+from tests.whole.test_growth import insert
 
 pytestmark = pytest.mark.each_database
 
@@ -25,15 +33,10 @@ def large_shop(app):
     """2,000 accounts, known to the planner."""
     fill(models.db.obj, 2000, clock.now())
     until = clock.now() + 1000
-    rested = [{"name_hash": f"hash{n}", "until": until, "payment_hash": n} for n in range(2000)]
-    models.RestingName.insert_many(rested).execute()
-    made = [
-        {"id": n, "account": f"id{n}", "bolt12": "lno1", "is_active": True, "is_due": False}
-        for n in range(2000)
-    ]
-    models.Offer.insert_many(made).execute()
-    signed = [{"k1": n, "wallet_key": "02", "until": until} for n in range(2000)]
-    models.WalletSignature.insert_many(signed).execute()
+    insert(RestingName(until=until), 2000, name_hash="'hash' || n", payment_hash="n")
+    offer = Offer(account="", bolt12="lno1", is_active=True, is_due=False)
+    insert(offer, 2000, id="n - 1", account_id="'id' || (n - 1)")
+    insert(WalletSignature(wallet_key="02", until=until), 2000, k1="n")
     models.db.execute_sql("ANALYZE")
 
 
