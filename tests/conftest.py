@@ -134,7 +134,7 @@ def dns():
 def empty_dns():
     """The name server of every shop that has no other: no name leads anywhere."""
     stand_in = SandboxDns()
-    stand_in.start()
+    stand_in.start(look_seconds=1)  # it stops once
     yield stand_in
     stand_in.stop()
 

@@ -42,9 +42,11 @@ class SandboxDns:
         self.address = f"{host}#{port}"
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
+    def start(self, look_seconds: float = 0.05) -> None:
+        """`look_seconds`: how often it looks whether it should stop."""
         for server in (self._udp, self._tcp):
-            thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            looking = (look_seconds,)
+            thread = threading.Thread(target=server.serve_forever, args=looking, daemon=True)
             thread.start()
             self._threads.append(thread)
 
