@@ -661,11 +661,11 @@ def cleared_postgresql(empty_postgresql):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # in any order
         facts = connection.execute("SELECT name, value FROM facts").fetchall()
+        deletes = "; ".join(f"DELETE FROM {table._meta.table_name}" for table in TABLES)
 
         def clear() -> str:
             end_others(connection)
-            for table in TABLES:
-                connection.execute(f"DELETE FROM {table._meta.table_name}")
+            connection.execute(deletes)
             connection.cursor().executemany("INSERT INTO facts VALUES (%s, %s)", facts)
             return url
 
