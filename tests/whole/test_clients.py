@@ -117,7 +117,10 @@ def start(address, wallet):
 EXTENDING = ["l402-requests", "lightning-tools", "l402"]
 
 
-@pytest.fixture(params=[*EXTENDING, "l402sdk"])
+BUYING = [*EXTENDING, "l402sdk"]
+
+
+@pytest.fixture(params=BUYING)
 def client(request, start, at_work):
     """A program that has one of the clients, and a shop with its worker."""
     return start(request.param)
@@ -156,6 +159,7 @@ def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
     assert Account.select().count() == 1
 
 
+@pytest.mark.parametrize("client", [*BUYING, "fewsats", "alby-tools", "lsat-js"], indirect=True)
 def test_every_client_extends_what_is_sold_to_anybody_twice_with_three_payments(client, this_shop):
     hosting = client.buy()
     ends = [hosting["paid_until"]]
@@ -201,7 +205,7 @@ def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, thi
     assert last_pay_index(this_shop.node) == 2
 
 
-@pytest.mark.parametrize("name", [*EXTENDING, "l402sdk"])
+@pytest.mark.parametrize("name", BUYING)
 def test_what_the_shop_has_not_seen_paid_yet_is_not_paid_twice(name, start, this_shop, request):
     client = start(name)
     assert client.ask("POST", "hosting", WISH)["status"] == 503
