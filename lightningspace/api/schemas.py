@@ -108,6 +108,7 @@ SCHEMAS = {
         order_url=PAGE,
         sale=record(
             {
+                "site": text("whose time is sold to anybody"),
                 "size": ref("Size"),
                 "time": ref("Time"),
                 "paid_until": SHOWN_END,

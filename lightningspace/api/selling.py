@@ -265,7 +265,11 @@ def give_time(username):
         return _given(own)
     offer = quotes.if_paid(this_shop(), account, order)
     ends_at = offer.ends_at if account.tips_show_end else None
-    sale = {"time": resources.time(order_book.terms_of(order)), "paid_until": iso_or_none(ends_at)}
+    sale = {
+        "site": hostnames.site_name(this_shop(), username),
+        "time": resources.time(order_book.terms_of(order)),
+        "paid_until": iso_or_none(ends_at),
+    }
     return challenged(order, sale, lambda: tokens.challenge_of_giver(this_shop(), order, giver))
 
 

@@ -52,6 +52,7 @@ def test_it_is_sold_to_anybody_answered_once_and_sold_again(stranger, give, alic
     assert problem(asked) == (402, "payment_required")
     assert asked.json["price_msat"] == PRICE_MSAT
     sale = asked.json["sale"]
+    assert sale["site"] == "alice.shop.test"
     assert sale["time"] == DAY | {"seconds": SECONDS}
     assert from_iso(sale["paid_until"]) == alice.expires_at + SECONDS
     scheme, macaroon = f'L402 macaroon="{asked.json["macaroon"]}"', asked.json["macaroon"]
