@@ -12,7 +12,6 @@ from lightningspace.api.routes import idempotency_key
 from lightningspace.base.clock import iso_time
 from lightningspace.base.models import Order
 from lightningspace.base.prices import Size
-from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon
 from lightningspace.rules import order_book, orders, tokens, wanted
 from lightningspace.rules.order_book import OrderState
@@ -32,12 +31,14 @@ def placed(place: Callable):
         raise BadBody(WRONG, {reserved.field: [reserved.text]}) from None
 
 
-def payment_required(order: Order, sale: dict, rights: l402.Rights = l402.WHOLE) -> Response:
-    """402 with the order's invoice, and its token narrowed to the rights of whoever asks.
+def payment_required(order: Order, sale: dict, found: Holder | None = None) -> Response:
+    """402 with the order's invoice, and its token narrowed to the rights of whoever asks; None:
+    nobody who has any yet.
 
     Raises ApiError when the order cannot be paid.
     """
-    return challenged(order, sale, lambda: tokens.challenge(this_shop(), order, rights))
+    asker = (found.rights, found.macaroon) if found else ()
+    return challenged(order, sale, lambda: tokens.challenge(this_shop(), order, *asker))
 
 
 def challenged(order: Order, sale: dict, mint: Callable[[], Macaroon]) -> Response:
@@ -90,7 +91,7 @@ def sell_size(found: Holder, size: Size) -> Response | None:
         if not wait_for(lambda: is_applied(order.token)):
             raise _takes_effect()
         return None
-    return payment_required(order, {"size": resources.size(size)}, found.rights)
+    return payment_required(order, {"size": resources.size(size)}, found)
 
 
 def sell_one_more(found: Holder, what: str) -> Response | None:

@@ -213,7 +213,7 @@ def extend():
     terms = Terms(order.space_mb, *asked)
     offer = quotes.if_paid(this_shop(), found.account, order)
     sale = {"time": resources.time(terms), "paid_until": iso_time(offer.ends_at)}
-    return payment_required(order, sale, found.rights)
+    return payment_required(order, sale, found)
 
 
 def _check_paid_for(own: Order, asked: tuple[int, str]) -> None:

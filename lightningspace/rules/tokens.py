@@ -49,13 +49,16 @@ class TooManyTokens(Exception):
 
 @dataclass(frozen=True)
 class Holder:
-    """Whoever has shown a valid token. `order` None: the owner has handed it out."""
+    """Whoever has shown a valid token. `order`: the one that it was sold for, or else the one that
+    its hosting is found by. None: the owner has handed it out.
+    """
 
     account: Account
     rights: Rights
     order: Order | None
     source: str  # RECEIPT, or the id of the handed-out token that these rights come from
     mark: str  # tells this token, as narrowed, from every other; no secret
+    macaroon: Macaroon
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,19 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     """
     shop.keys.check(macaroon, preimage)
     rights = l402.rights_at_hosting(macaroon, now())
-    order = find(Order.payment_hash, macaroon.hosting_payment.hex())
-    if order is None:
-        account_id, source = _of_handed_out(macaroon.token_id.hex())
-    elif _may_count_soon(order):
+    own = find(Order.payment_hash, macaroon.payment_hash.hex())
+    before = own
+    if macaroon.hosting_payment != macaroon.payment_hash:
+        before = find(Order.payment_hash, macaroon.hosting_payment.hex())
+    known = [order for order in (before, own) if order is not None]
+    if any(map(_may_count_soon, known)):
         raise NotSettled
-    else:
-        account_id, source = _of_order(order)
+    ways = []
+    if own is None or own.paid_at is not None:
+        ways += map(_of_order, known)
+    if before is None:
+        ways.append(_of_handed_out(macaroon.token_id.hex()))
+    account_id, source = next((way for way in ways if way[0]), (None, ""))
     account = find(Account.id, account_id) if account_id else None
     if account is None:
         raise Void(
@@ -92,7 +101,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     if l402.epoch(macaroon) != account.receipt_epoch:
         raise Void("this credential is revoked: there is a newer access key")
     mark = shop.vault.mac("holder", macaroon.signature.hex())
-    return Holder(account, rights, order, source, mark)
+    return Holder(account, rights, own or before, source, mark, macaroon)
 
 
 def payer(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Payer:
@@ -168,12 +177,16 @@ def last_hosting(shop: Shop, macaroon: Macaroon, preimage: bytes) -> tuple[str, 
 # -- making tokens ---------------------------------------------------------------------
 
 
-def challenge(shop: Shop, order: Order, rights: Rights = l402.WHOLE) -> Macaroon:
+def challenge(
+    shop: Shop, order: Order, rights: Rights = l402.WHOLE, shown: Macaroon | None = None
+) -> Macaroon:
     """The token of an unpaid order, the same each time; `rights`: those of whoever asks for it.
 
-    It is worthless without the preimage, which only its payer gets.
+    It is worthless without the preimage, which only its payer gets. `shown`: the token of whoever
+    asks. If that stands for other services too, so does this one.
     """
-    return _of_payment(shop, order, order.receipt_epoch, rights)
+    of_others = shown and l402.services(shown) - {l402.SERVICE} and _again(shop, order, shown)
+    return of_others or _of_payment(shop, order, order.receipt_epoch, rights)
 
 
 def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroon:
@@ -181,13 +194,17 @@ def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroo
 
     It goes on standing for what the giver's own token does: many clients keep one for each host.
     """
-    if giver is not None:
-        payment_hash, shown = bytes.fromhex(order.payment_hash), giver.macaroon
-        try:
-            return shop.keys.mint(payment_hash, shown.token_id, l402.caveats_again(shown))
-        except l402.Invalid:  # its holder has added too many caveats
-            logger.info("order %s: its token does not hold that of its giver", order.token[:8])
-    return challenge(shop, order, l402.NOTHING)
+    again = giver and _again(shop, order, giver.macaroon)
+    return again or _of_payment(shop, order, order.receipt_epoch, l402.NOTHING)
+
+
+def _again(shop: Shop, order: Order, shown: Macaroon) -> Macaroon | None:
+    """The order's token, which stands for what the shown one does; None: it holds too much."""
+    payment_hash = bytes.fromhex(order.payment_hash)
+    try:
+        return shop.keys.mint(payment_hash, shown.token_id, l402.caveats_again(shown))
+    except l402.Invalid:
+        return None
 
 
 def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | None:

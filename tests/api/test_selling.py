@@ -1,5 +1,6 @@
 """The API for programs: buying and extending with nothing but a wallet."""
 
+import hashlib
 import random
 import threading
 import time
@@ -122,6 +123,25 @@ def test_a_program_buys_and_extends(client, node, wallet, worker):
             assert (seen.status_code, seen.json["paid_until"]) == (200, ends[-1])
     assert ends == sorted(set(ends))
     assert invoices_asked_for(node) == 3
+
+
+def test_what_is_bought_keeps_the_other_services_of_the_credential(program, token, this_shop, node):
+    macaroon, preimage = l402.read(token.removeprefix("L402 ").partition(":")[0]), bytes(32)
+    films = Rights(None, clock.now() + 3600)
+    caveats = l402.caveats_with(macaroon, "films", films, clock.now())
+    payment_hash = hashlib.sha256(preimage).digest()
+    both = this_shop.keys.mint(payment_hash, macaroon.token_id, caveats)
+    extended = program.buys("/hosting/extend", HOUR, f"L402 {both}:{preimage.hex()}")
+    assert program.extends(extended).status_code == 200
+    assert program.extends(extended).status_code == 402
+    resized = program.buys("/hosting/resize", {"space_mb": 500}, extended)
+    assert program.resizes(resized, 500).status_code == 200
+    for credential in (extended, resized):
+        assert program.looks(credential).json["size"]["space_mb"] == 500
+        sold = l402.read(credential.removeprefix("L402 ").partition(":")[0])
+        assert l402.rights(sold, "films", clock.now()) == films
+        assert sold.token_id == macaroon.token_id
+    assert invoices_asked_for(node) == 4
 
 
 def test_what_sells_nothing_mints_nothing(client, node):

@@ -338,7 +338,7 @@ def test_a_token_handed_out_for_another_hosting_lends_it_no_rights(
 ):
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     token, *_ = hand_out(bobs.account, WHOLE)
-    stolen = tokens.Holder(bought.account, WHOLE, None, token.id, "mark")
+    stolen = tokens.Holder(bought.account, WHOLE, None, token.id, "mark", bought.macaroon)
     assert refusal(extend(bought.account, stolen).holder, this_shop) is Void
 
 
@@ -605,6 +605,70 @@ def test_an_access_key_that_holds_another_service_opens_the_hosting_as_before(
     tokens.revoke(bought.account.id, token.id)
     for macaroon, preimage in (of_bob, (by_bob.macaroon, by_bob.preimage)):
         assert refusal(tokens.holder, this_shop, *buy_films(macaroon, preimage)) is Void
+
+
+def buy_time(this_shop, wallet, shown, then) -> tuple[Macaroon, bytes]:
+    """As /hosting/extend sells it to whoever shows a token."""
+    held = tokens.holder(this_shop, *shown)
+    buyer = Buyer(None, secrets.token_hex(8), held.source, held.account.receipt_epoch)
+    order = orders.extend(this_shop, held.account.id, 1, "days", buyer)
+    macaroon = tokens.challenge(this_shop, order, held.rights, held.macaroon)
+    preimage = bytes.fromhex(wallet.pay(order.bolt11)["payment_preimage"])
+    then()
+    return macaroon, preimage
+
+
+def test_what_is_bought_with_it_keeps_the_other_services(
+    bought, hand_out, buy_films, this_shop, wallet, settle, subtests
+):
+    token, *of_bob = hand_out(bought.account)
+    for shown in ((bought.macaroon, bought.preimage), tuple(of_bob)):
+        with subtests.test(shown=shown[0]):
+            before = tokens.holder(this_shop, *shown)
+            extended = buy_time(this_shop, wallet, buy_films(*shown), settle)
+            again = buy_time(this_shop, wallet, extended, settle)
+            for each in (extended, again):
+                held = tokens.holder(this_shop, *each)
+                assert (held.account, held.rights) == (before.account, before.rights)
+                assert held.source == before.source
+                assert held.order.payment_hash == each[0].payment_hash.hex()
+                assert l402.rights(each[0], "films", now()).valid_until
+    assert tokens.revoke(bought.account.id, token.id)
+    assert refusal(tokens.holder, this_shop, *again) is Void
+    renew(bought.account)
+    assert refusal(tokens.holder, this_shop, *buy_films(bought.macaroon, bought.preimage)) is Void
+
+
+def test_what_is_bought_with_it_counts_once_it_is_paid(
+    bought, buy_films, this_shop, node, wallet, settle
+):
+    shown = buy_films(bought.macaroon, bought.preimage)
+    paid = buy_time(this_shop, wallet, shown, then=lambda: None)
+    assert refusal(tokens.holder, this_shop, *paid) is NotSettled
+    settle()
+    assert tokens.holder(this_shop, *paid).rights == WHOLE
+    held = tokens.holder(this_shop, *shown)
+    order = orders.extend(this_shop, held.account.id, 1, "days", Buyer(None, "form", RECEIPT, 0))
+    macaroon = tokens.challenge(this_shop, order, WHOLE, held.macaroon)
+    preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
+    assert refusal(tokens.holder, this_shop, macaroon, preimage) is NotSettled
+    invoices.cancel(this_shop, order)
+    assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
+
+
+def test_bought_with_it_too_late_it_gives_control_of_what_it_opens(
+    bought, buy_films, this_shop, wallet, settle, worker
+):
+    shown = buy_films(bought.macaroon, bought.preimage)
+    gone = bought.account
+    late = buy_time(this_shop, wallet, shown, lambda: close(gone, this_shop, worker))
+    record_payments(worker)
+    assert refusal(tokens.holder, this_shop, *late) is NotSettled
+    settle()
+    held = tokens.holder(this_shop, *late)
+    assert (held.account.username, held.rights, held.source) == ("alice", WHOLE, RECEIPT)
+    assert held.account.id != gone.id
+    assert refusal(tokens.holder, this_shop, *shown) is Void
 
 
 def test_it_ends_with_the_access_key_and_a_new_one_may_hold_services_too(
