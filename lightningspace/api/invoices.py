@@ -31,13 +31,12 @@ def placed(place: Callable):
         raise BadBody(WRONG, {reserved.field: [reserved.text]}) from None
 
 
-def payment_required(order: Order, sale: dict, found: Holder | None = None) -> Response:
-    """402 with the order's invoice, and its token narrowed to the rights of whoever asks; None:
-    nobody who has any yet.
+def payment_required(order: Order, sale: dict, found: Holder) -> Response:
+    """402 with the order's invoice, and its token narrowed to the rights of whoever asks.
 
     Raises ApiError when the order cannot be paid.
     """
-    asker = (found.rights, found.macaroon) if found else ()
+    asker = found.rights, found.macaroon
     return challenged(order, sale, lambda: tokens.challenge(this_shop(), order, *asker))
 
 

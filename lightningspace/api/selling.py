@@ -113,10 +113,12 @@ def buy():
         raise Unauthorized(error) from None
     if found:
         return _bought(found, wish)
+    buyer = payer()
     order = placed(lambda: orders.place(this_shop(), wish))
     size = Size(wish.terms.space_mb)
     sale = {"size": resources.size(size), "time": resources.time(wish.terms)}
-    return payment_required(order, sale | {"name_is_held": not order_book.lacks_name(order)})
+    sale |= {"name_is_held": not order_book.lacks_name(order)}
+    return challenged(order, sale, lambda: tokens.challenge_of_new(this_shop(), order, buyer))
 
 
 def _wish() -> orders.Wish:

@@ -250,7 +250,8 @@ def caveats_with(
     may narrow it elsewhere. `credit_msat`: as in `caveats`. Raises Invalid.
     """
     granted = _granted(macaroon, moment) | {service: rights}
-    known = [_payment_named(macaroon)] if SERVICE in granted else []
+    # A hosting that is bought now is found by that payment itself.
+    known = [_payment_named(macaroon)] if SERVICE in granted and service != SERVICE else []
     if credit_msat is not None:
         known.append(f"{service}_credit_msat={credit_msat}")
     known.append(f"services={','.join(f'{name}:0' for name in granted)}")

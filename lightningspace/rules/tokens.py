@@ -189,6 +189,21 @@ def challenge(
     return of_others or _of_payment(shop, order, order.receipt_epoch, rights)
 
 
+def challenge_of_new(shop: Shop, order: Order, buyer: Payer | None) -> Macaroon:
+    """The token of an unpaid order of a new hosting, with the other services of the buyer's own."""
+    shown = buyer and buyer.macaroon
+    if (
+        shown
+        and l402.services(shown) - {l402.SERVICE}
+        and l402.is_as_minted(shown)
+        and l402.epoch(shown) == order.receipt_epoch
+    ):
+        caveats = l402.caveats_with(shown, l402.SERVICE, l402.WHOLE, now())
+        with suppress(l402.Invalid):  # it holds too much by now
+            return shop.keys.mint(bytes.fromhex(order.payment_hash), shown.token_id, caveats)
+    return challenge(shop, order)
+
+
 def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroon:
     """The token of an unpaid order that gives no right over the hosting it is for.
 

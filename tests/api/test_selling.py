@@ -144,6 +144,31 @@ def test_what_is_bought_keeps_the_other_services_of_the_credential(program, toke
     assert invoices_asked_for(node) == 4
 
 
+def test_a_new_hosting_keeps_the_services_of_the_credential(program, this_shop):
+    keys, films = this_shop.keys, Rights(None, clock.now() + 3600)
+    payment_hash = hashlib.sha256(bytes(32)).digest()
+
+    def of_films(epoch=0, *added: str) -> tuple[l402.Macaroon, str]:
+        bought = keys.mint(payment_hash, keys.token_id(epoch), l402.caveats("films", films))
+        return bought, f"L402 {bought.narrowed(*added)}:{'0' * 64}"
+
+    shown, credential = of_films()
+    token = program.buys(token=credential)
+    assert program.asks(token=token).status_code == 201
+    sold = l402.read(token.removeprefix("L402 ").partition(":")[0])
+    assert sold.token_id == shown.token_id
+    assert l402.rights(sold, "films", clock.now()) == films
+    assert program.extends(token).status_code == 402
+    # The access key that the control center shows is another one, as good for the hosting.
+    text = tokens.receipt(this_shop, Account.get())
+    assert program.looks(f"L402 {text}").json == program.looks(token).json
+
+    for odd in (of_films(1), of_films(0, "ip=::1"), of_films(0, "services=films:0")):
+        sold = l402.read(program.asks(token=odd[1]).json["macaroon"])
+        assert l402.services(sold) == {l402.SERVICE}
+        assert sold.token_id != odd[0].token_id
+
+
 def test_what_sells_nothing_mints_nothing(client, node):
     answer = client.get("/api/v1/hosting")
     assert answer.status_code == 401
