@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import textwrap
 import threading
@@ -17,12 +16,10 @@ from lightningspace.rules import tokens
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
 from tests.conftest import ROOT, client_program, eventually, last_pay_index, opened, with_settings
+from tests.l402_clients import Client, command_of
 
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
-CLIENTS = ROOT / "tests" / "clients"
-# What a client may ever pay here: one that pays in a loop is stopped, and seen.
-PAYMENTS_MAX = 5
 
 
 @pytest.fixture
@@ -37,39 +34,8 @@ def address(app, config, port):
         yield config.public_url
 
 
-class Client:
-    """A client's program; what it wants to pay is paid from the sandbox's wallet."""
-
-    def __init__(self, command: list, env: dict[str, str], address: str, wallet):
-        self._address = address
-        self._wallet = wallet
-        self.payments = 0
-        self.process = subprocess.Popen(
-            command,
-            env=os.environ | env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-
-    def ask(self, method: str, path: str, body: dict | None = None, buys: bool = True) -> dict:
-        """Its answer: "status" and "body", or what it has raised as "error". `buys`: a POST may
-        be paid, by a client that wants to be told.
-        """
-        url = f"{self._address}/api/v1/{path}"
-        buys = buys and method == "POST"
-        self._say({"method": method, "url": url, "body": body, "buys": buys})
-        while "pay" in (said := self._hear()):
-            self.payments += 1
-            assert self.payments <= PAYMENTS_MAX, "it pays in a loop"
-            paid = self._wallet.pay(said["pay"])
-            self._say({"preimage": paid["payment_preimage"]})
-        return said
+class Buyer(Client):
+    """A client that buys a hosting."""
 
     def buy(self, wish: dict = WISH) -> dict:
         """The hosting that it has bought, once it is made."""
@@ -82,30 +48,14 @@ class Client:
         assert answer["status"] in (200, 202), answer
         return answer["body"]
 
-    def _say(self, what: dict) -> None:
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-
-    def _hear(self) -> dict:
-        line = self.process.stdout.readline()
-        assert line, "it has ended"
-        return json.loads(line)
-
 
 @pytest.fixture
 def start(address, wallet):
-    """Start a client by its name."""
+    """Start a client of the API by its name."""
     started = []
 
-    def start(name: str) -> Client:
-        built = client_program(name)
-        python = CLIENTS / name / "client.py"
-        if python.exists():
-            command, env = [built / "bin" / "python", python], {}
-        else:
-            command = ["node", CLIENTS / name / "client.cjs"]
-            env = {"NODE_PATH": str(built / "node_modules")}
-        started.append(Client(command, env, address, wallet))
+    def start(name: str) -> Buyer:
+        started.append(Buyer(*command_of(name), f"{address}/api/v1/", wallet))
         return started[-1]
 
     yield start
