@@ -1,10 +1,10 @@
-"""`.venv/bin/python -m bench [status|orders|ready|burst|memory|opening|idle|calendar|l402|all]`"""
+"""`.venv/bin/python -m bench [what …]`: see MEASURES."""
 
 import argparse
 import signal
 import sys
 
-from bench import measures, tokens
+from bench import gate, measures, tokens
 
 MEASURES = {
     "status": measures.status,
@@ -16,6 +16,7 @@ MEASURES = {
     "idle": measures.idle,
     "calendar": measures.calendar_passes,
     "l402": tokens.measure,
+    "gate": gate.measure,
 }
 
 

@@ -182,13 +182,15 @@ def crowd(port: int, path: str, seconds: float, connections: int, header: str = 
 
 
 def _is_answered(sock: socket.socket, received: bytearray) -> bool:
-    """Read what has come, and return whether the answer is complete. Raises if it is not a 200."""
+    """Read what has come, and return whether the answer is complete. Raises for no 2xx."""
     received += sock.recv(65536)
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         if not received:
             raise ConnectionResetError("the server closed the connection")
         return False
+    if head.startswith(b"HTTP/1.1 204"):  # which has no body
+        return True
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"an unexpected answer: {head[:200]}")
     size = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)

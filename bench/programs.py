@@ -71,7 +71,7 @@ class Web(Program):
     """One gunicorn process with 8 threads, and its master."""
 
     def __init__(self, application: str, env: dict[str, str], log: Path):
-        self.port = _free_port()
+        self.port = free_port()
         command = [BIN / "gunicorn", *GUNICORN, "--bind", f"127.0.0.1:{self.port}", application]
         super().__init__(command, env, log)
         deadline = time.monotonic() + START_SECONDS
@@ -125,6 +125,10 @@ class Stage:
             capture_output=True,
         )
 
+    def settle(self, **settings: str) -> None:
+        """More settings, for programs that are started from now on."""
+        self._shop_env |= settings
+
     def shop(self) -> Shop:
         """The shop within the bench itself, to call its functions."""
         config = from_env(self._shop_env, self.directory)
@@ -135,20 +139,21 @@ class Stage:
         return built
 
     def web(self) -> Web:
-        return self._started(Web("wsgi:app", self._shop_env, self.directory / "web.log"))
+        return self.started(Web("wsgi:app", self._shop_env, self.directory / "web.log"))
 
     def bare(self, size: int) -> Web:
         env = self._env | {"BENCH_BYTES": str(size)}
-        return self._started(Web("bench.bare:app", env, self.directory / "bare.log"))
+        return self.started(Web("bench.bare:app", env, self.directory / "bare.log"))
 
     def worker(self) -> Program:
         command = [BIN / "flask", "--app", "wsgi", "worker"]
-        return self._started(Program(command, self._shop_env, self.directory / "worker.log"))
+        return self.started(Program(command, self._shop_env, self.directory / "worker.log"))
 
     def stop(self) -> None:
         self._stack.close()
 
-    def _started(self, program):
+    def started(self, program):
+        """The program, which ends when the stage does."""
         self._stack.callback(program.stop)
         return program
 
@@ -167,7 +172,7 @@ def stage(database_url: str | None = None):
         yield opened
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

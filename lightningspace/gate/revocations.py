@@ -30,18 +30,20 @@ class Revocations:
             .where(GateRevoked.revoked_at >= self._since - LATE_SECONDS)
             .tuples()
         )
-        found, newest = set(), self._since
+        new, newest = array("Q"), self._since
         for token_id, revoked_at in rows.iterator():
-            found.add(_mark(bytes.fromhex(token_id)))
+            mark = _mark(bytes.fromhex(token_id))
+            if not self._knows(mark):
+                new.append(mark)
             newest = max(newest, revoked_at)
-        new = {mark for mark in found if not self._knows(mark)}
         self._since = min(newest, now())
         if len(self._apart) + len(new) <= APART:
-            self._apart |= new
+            self._apart = self._apart | set(new)
             return
         # Replaced, and not changed: requests read it meanwhile.
-        self._sorted = array("Q", sorted({*self._sorted, *self._apart, *new}))
-        self._apart = set()
+        new.extend(self._sorted)
+        new.extend(self._apart)
+        self._sorted, self._apart = array("Q", sorted(new)), set()
 
     def _knows(self, mark: int) -> bool:
         marks = self._sorted
