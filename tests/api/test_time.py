@@ -146,6 +146,21 @@ def test_what_was_shown_may_be_of_other_services_or_hold_too_much(
     assert giver.post(PATH, DAY).status_code == 200
 
 
+@with_settings(TIPS_LIMIT="100 per minute")
+def test_however_much_a_credential_holds_nginx_takes_the_headers(client, this_shop, alice):
+    """With room for an invoice of a busy node, twice."""
+    keys, sizes = this_shop.keys, set()
+    for count in range(900, l402.MINTED_BYTES_MAX - 130, 20):
+        caveats = ["services=films:0", "x" * count]
+        shown = keys.mint(hashlib.sha256(bytes(32)).digest(), keys.token_id(0), caveats)
+        who = Program(client, f"{shown}:{'0' * 64}")
+        asked = who.post(PATH, DAY)
+        assert asked.status_code == 402
+        sizes.add(len(asked.json["macaroon"]))
+        assert len(str(asked.headers)) + 2 * 400 < 8192
+    assert max(sizes) > l402.MINTED_BYTES_MAX * 1.3
+
+
 def test_the_end_is_told_to_nobody_if_its_owner_says_so(stranger, give, alice):
     tips.switch(alice.id, tips_show_end=False)
     asked = stranger.post(PATH, DAY)
