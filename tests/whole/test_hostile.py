@@ -254,6 +254,10 @@ def in_hex(credential: str) -> str:
     return macaroon.narrowed(f"preimage={preimage}").packed().hex()
 
 
+def payment_of(credential: str) -> str:
+    return f"{S}_payment={taken_apart(credential)[0].payment_hash.hex()}"
+
+
 S = "lightning-space"
 CREDENTIALS = {
     "alice": alice,
@@ -291,6 +295,12 @@ CREDENTIALS = {
     "other caveats": lambda stage: changed(
         stage.handed_out(), caveats=(b"services=lightning-space:0",)
     ),
+    "bob's payment named": lambda stage: narrowed(stage.alice, payment_of(stage.bob)),
+    "bob's payment first": lambda stage: changed(
+        stage.alice, caveats=(payment_of(stage.bob).encode(), *taken_apart(stage.alice)[0].caveats)
+    ),
+    "own payment named": lambda stage: narrowed(stage.alice, payment_of(stage.alice)),
+    "no payment named": widened(f"{S}_payment"),
     "no signature": lambda stage: changed(stage.alice, signature=bytes(32)),
     "bob's order, alice's preimage": lambda stage: (
         f"L402 {taken_apart(stage.bob)[0]}:{taken_apart(stage.alice)[1]}"
@@ -388,6 +398,10 @@ HEADERS = {
     "services without tiers": whole("services without tiers", **BAD),
     "without its caveats": whole("without its caveats", **BAD),
     "other caveats": whole("other caveats", **BAD),
+    "bob's payment named": whole("bob's payment named", **BAD),
+    "bob's payment first": whole("bob's payment first", **BAD),
+    "own payment named": whole("own payment named", **BAD),
+    "no payment named": whole("no payment named", **BAD),
     # Forged, cut, torn, huge.
     "no signature": whole("no signature", **BAD),
     "bob's order, alice's preimage": whole("bob's order, alice's preimage", **BAD),
