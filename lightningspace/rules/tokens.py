@@ -87,12 +87,11 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     known = [order for order in (before, own) if order is not None]
     if any(map(_may_count_soon, known)):
         raise NotSettled
-    ways = []
-    if own is None or own.paid_at is not None:
-        ways += map(_of_order, known)
+    is_paid = own is None or own.paid_at is not None
+    ways = [_of_order(order) for order in known]
     if before is None:
         ways.append(_of_handed_out(macaroon.token_id.hex()))
-    account_id, source = next((way for way in ways if way[0]), (None, ""))
+    account_id, source = next((way for way in ways if way[0] and is_paid), (None, ""))
     account = find(Account.id, account_id) if account_id else None
     if account is None:
         raise Void(

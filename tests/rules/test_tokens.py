@@ -640,20 +640,22 @@ def test_what_is_bought_with_it_keeps_the_other_services(
 
 
 def test_what_is_bought_with_it_counts_once_it_is_paid(
-    bought, buy_films, this_shop, node, wallet, settle
+    bought, hand_out, buy_films, this_shop, node, wallet, settle
 ):
-    shown = buy_films(bought.macaroon, bought.preimage)
-    paid = buy_time(this_shop, wallet, shown, then=lambda: None)
-    assert refusal(tokens.holder, this_shop, *paid) is NotSettled
-    settle()
-    assert tokens.holder(this_shop, *paid).rights == WHOLE
-    held = tokens.holder(this_shop, *shown)
-    order = orders.extend(this_shop, held.account.id, 1, "days", Buyer(None, "form", RECEIPT, 0))
-    macaroon = tokens.challenge(this_shop, order, WHOLE, held.macaroon)
-    preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
-    assert refusal(tokens.holder, this_shop, macaroon, preimage) is NotSettled
-    invoices.cancel(this_shop, order)
-    assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
+    _, *of_bob = hand_out(bought.account)
+    for shown in (buy_films(bought.macaroon, bought.preimage), buy_films(*of_bob)):
+        held = tokens.holder(this_shop, *shown)
+        paid = buy_time(this_shop, wallet, shown, then=lambda: None)
+        assert refusal(tokens.holder, this_shop, *paid) is NotSettled
+        settle()
+        assert tokens.holder(this_shop, *paid).rights == held.rights
+        buyer = Buyer(None, secrets.token_hex(8), held.source, 0)
+        order = orders.extend(this_shop, held.account.id, 1, "days", buyer)
+        macaroon = tokens.challenge(this_shop, order, held.rights, held.macaroon)
+        preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
+        assert refusal(tokens.holder, this_shop, macaroon, preimage) is NotSettled
+        invoices.cancel(this_shop, order)
+        assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
 
 
 def test_bought_with_it_too_late_it_gives_control_of_what_it_opens(
