@@ -164,7 +164,7 @@ class Check:
                 return Refuses(403, "not_capable", detail)
         if service.bundle and not service.dry_run:
             return self._metered(asked, shown)
-        return self._passes(asked, shown)
+        return self._passes(asked, shown, is_kept=not service.limits)
 
     def _metered(self, asked: Asked, shown: Shown) -> Answer:
         if asked.reserved:  # nginx asks twice about a request that it redirects within itself
@@ -235,8 +235,12 @@ class Check:
         outcome: str = "passed",
         reserved: str = "",
         balance: int | None = None,
+        is_kept: bool = False,
     ) -> Passes:
         headers = {"X-Gate-Reserved": reserved}
+        if is_kept:
+            # How long nginx may keep it, where it has a cache: a revocation takes as long.
+            headers["X-Accel-Expires"] = "1"
         if shown.rights:
             headers["X-L402-Token-Id"] = shown.token_id
         if balance is not None:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from lightningspace.base.clock import now
 from lightningspace.base.gate_models import GateRevoked
 
-# Rows this much older than the newest one are looked at again: they may have been written late.
+# Rows this much older than the last look are looked at again: they may have been written late.
 LATE_SECONDS = 10
 # How many new ones are kept apart before they are sorted in.
 APART = 1000
@@ -26,17 +26,16 @@ class Revocations:
     def refresh(self) -> None:
         """Read what was revoked since the last time."""
         rows = (
-            GateRevoked.select(GateRevoked.token_id, GateRevoked.revoked_at)
+            GateRevoked.select(GateRevoked.token_id)
             .where(GateRevoked.revoked_at >= self._since - LATE_SECONDS)
             .tuples()
         )
-        new, newest = array("Q"), self._since
-        for token_id, revoked_at in rows.iterator():
+        new, moment = array("Q"), now()
+        for (token_id,) in rows.iterator():
             mark = _mark(bytes.fromhex(token_id))
             if not self._knows(mark):
                 new.append(mark)
-            newest = max(newest, revoked_at)
-        self._since = min(newest, now())
+        self._since = moment
         if len(self._apart) + len(new) <= APART:
             self._apart = self._apart | set(new)
             return

@@ -115,11 +115,15 @@ class Service:
 
 @dataclass(frozen=True)
 class Gate:
-    """`app`: where nginx reaches the shop. `log`: what nginx writes of metered requests."""
+    """`app`: where nginx reaches the shop. `log`: what nginx writes of metered requests.
+
+    `cache`: a directory where nginx keeps for a second that a pass is good; empty: it does not.
+    """
 
     services: tuple[Service, ...]
     app: str = APP
     log: str = LOG
+    cache: str = ""
 
     def service(self, name: str) -> Service | None:
         return next((each for each in self.services if each.name == name), None)
@@ -173,13 +177,14 @@ def _gate(tables: dict, text: str, env) -> tuple[Gate, list[tuple[int, str]]]:
         table = _Table(tables)
         app = table.take("app", _web_address, APP)
         log = table.take("log", _file_path, LOG)
+        cache = table.take("cache", _file_path, "")
         table.check_empty()
         if not written:
             raise _Wrong("", "there is no [[service]]")
     except _Wrong as wrong:
         mistakes.append((_line(lines, -1, wrong.key), str(wrong)))
         return Gate(()), mistakes
-    return Gate(tuple(services), app, log), mistakes
+    return Gate(tuple(services), app, log, cache), mistakes
 
 
 def _line(lines: list[str], start: int, key: str) -> int:

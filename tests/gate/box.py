@@ -188,9 +188,9 @@ class Box:
 
     def reload(self) -> None:
         """Let nginx read its files again, and wait until it goes by them."""
-        [former] = self._workers()
+        former = set(self._workers())
         self._process.send_signal(signal.SIGHUP)
-        eventually(lambda: former not in self._workers())
+        eventually(lambda: not former & set(self._workers()))
 
     def _workers(self) -> list[str]:
         pid = self._process.pid

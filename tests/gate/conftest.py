@@ -7,6 +7,7 @@ from tests.gate.box import Box, upstream
 GATE = """
 app = "http://127.0.0.1:{app}"
 log = "{folder}/gate.log"
+cache = "{folder}/cache"
 
 [[service]]
 name = "videos"
