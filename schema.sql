@@ -375,12 +375,12 @@ CREATE TABLE gate_freebies (
 );
 CREATE INDEX gate_freebies_of_day ON gate_freebies (day);
 
--- gate_counts: how often each day the check has answered what.
+-- gate_counts: how often each day the check has answered what, and what was paid.
 CREATE TABLE gate_counts (
   service TEXT   NOT NULL,
   day     BIGINT NOT NULL,
   outcome TEXT   NOT NULL,
-  times   BIGINT NOT NULL,
+  times   BIGINT NOT NULL,                               -- msat, of the outcome paid_msat
   PRIMARY KEY (day, service, outcome)
 );
 

@@ -1,6 +1,6 @@
 """The gate's tables as peewee classes."""
 
-from peewee import BigIntegerField, CompositeKey, TextField
+from peewee import EXCLUDED, BigIntegerField, CompositeKey, TextField
 
 from lightningspace.base.models import Table
 
@@ -73,6 +73,14 @@ class GateCount(Table):
     class Meta:
         table_name = "gate_counts"
         primary_key = CompositeKey("day", "service", "outcome")
+
+
+def add_count(service: str, day: int, outcome: str, times: int) -> None:
+    """Within a transaction: count so many more of an outcome."""
+    GateCount.insert(service=service, day=day, outcome=outcome, times=times).on_conflict(
+        conflict_target=[GateCount.service, GateCount.day, GateCount.outcome],
+        update={GateCount.times: GateCount.times + EXCLUDED.times},
+    ).execute()
 
 
 class GateDisk(Table):

@@ -3,10 +3,8 @@
 import threading
 from collections import Counter
 
-from peewee import EXCLUDED
-
 from lightningspace.base.clock import DAY, now
-from lightningspace.base.gate_models import GateCount, GateFreebie
+from lightningspace.base.gate_models import GateCount, GateFreebie, add_count
 from lightningspace.base.models import transaction
 from lightningspace.gate.meter import one_at_a_time
 
@@ -66,19 +64,11 @@ class Counts:
         try:
             with transaction():
                 for (service, day, outcome), times in counted.items():
-                    add(service, day, outcome, times)
+                    add_count(service, day, outcome, times)
         except BaseException:
             with self._lock:
                 self._counted += counted
             raise
-
-
-def add(service: str, day: int, outcome: str, times: int) -> None:
-    """Count so many more of an outcome."""
-    GateCount.insert(service=service, day=day, outcome=outcome, times=times).on_conflict(
-        conflict_target=[GateCount.service, GateCount.day, GateCount.outcome],
-        update={GateCount.times: GateCount.times + EXCLUDED.times},
-    ).execute()
 
 
 def tidy() -> None:

@@ -1,6 +1,5 @@
 """Invoices for services, and the macaroons that they pay for. Nothing of it is stored here."""
 
-import secrets
 from dataclasses import dataclass
 
 from lightningspace.base.clock import iso_time, now
@@ -11,11 +10,9 @@ from lightningspace.gate.services import Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights
 from lightningspace.outside.node import Invoice, NodeError
+from lightningspace.rules import gate_income
 from lightningspace.shop import Shop
 from lightningspace.visitors import authorization
-
-# Behind LABEL_PREFIX, so that no invoice of the gate is taken for an order's.
-LABEL = "gate/"
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
     Raises NodeError.
     """
     life = shop.config.invoice_minutes * 60
-    label = f"{shop.config.label_prefix}{LABEL}{service.name}/{secrets.token_hex(16)}"
+    label = gate_income.new_label(shop, service.name)
     invoice = shop.node.create_invoice(label, service.price_sat * 1000, service.title, life)
     # From when it may still be paid: nobody gets less time than he has bought.
     rights = Rights(service.all_capabilities, invoice.expires_at + service.seconds)

@@ -19,6 +19,7 @@ from lightningspace.rules import (
     accounts,
     capacity,
     clock_watch,
+    gate_income,
     invoices,
     ledger,
     node_problems,
@@ -90,7 +91,8 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
         Cursor.insert(node_id=node_id, pay_index=0).on_conflict_ignore().execute()
         moved = {"pay_index": payment.pay_index, "payment_hash": payment.payment_hash}
         is_there = (Cursor.node_id == node_id) & (Cursor.pay_index == after)
-        Cursor.update(moved).where(is_there).execute()
+        if Cursor.update(moved).where(is_there).execute():
+            gate_income.count(shop, node_id, payment)
     return new
 
 
