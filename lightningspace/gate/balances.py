@@ -3,7 +3,8 @@
 All amounts are in msat. A balance belongs to a token id: all its credentials draw on it.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from peewee import EXCLUDED, Case, fn
@@ -70,6 +71,18 @@ def left(key: Key, but_by: str = "") -> tuple[int, int] | None:
     leased = GateLease.select(fn.SUM(GateLease.msat)).where(theirs).scalar()
     # PostgreSQL's sum is a Decimal.
     return row.msat + int(leased or 0), row.until
+
+
+def listed() -> Iterator[tuple[str, str, int, int]]:
+    """All balances: token id, service, what is left, and until when."""
+    leases = GateLease.select(GateLease.token_id, GateLease.service, GateLease.msat).tuples()
+    leased = Counter()
+    for token_id, service, msat in leases.iterator():
+        leased[token_id, service] += msat
+    good = GateBalance.select().where(GateBalance.until > now())
+    for row in good.order_by(GateBalance.token_id, GateBalance.service).iterator():
+        msat = row.msat + leased[row.token_id, row.service]
+        yield row.token_id, row.service, msat, row.until
 
 
 def lease(process: str, key: Key, msat: int, held: int) -> tuple[int, int] | None:

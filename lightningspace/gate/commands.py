@@ -1,16 +1,42 @@
 """The operator's commands for the gate: `flask gate …`."""
 
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC
 from pathlib import Path
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from lightningspace.base.clock import span
-from lightningspace.gate import nginx
-from lightningspace.gate.services import Gate
+from lightningspace.base.clock import DAY, clock_time, day, now, span
+from lightningspace.base.gate_models import GateDisk
+from lightningspace.gate import balances, counts, nginx, revocations
+from lightningspace.gate.services import Gate, Service
+from lightningspace.outside import l402
+from lightningspace.outside.node import NodeError
+from lightningspace.rules import gate_income
+from lightningspace.shop import Shop, this_shop
+from lightningspace.visitors import authorization
 
-gate = AppGroup("gate", help="What is behind the gate of gate.toml.")
+gate = AppGroup("gate", help="What is behind the gate of gate.toml, and who uses it.")
+
+# The columns of `stats`, and the outcomes that each sums up.
+COLUMNS = {
+    "passed": ("passed",),
+    "free": ("free",),
+    "freebie": ("freebie",),
+    "402": ("payment_required", "page"),
+    "401": ("unauthorized",),
+    "403": ("not_sold", "not_capable"),
+    "429": ("too_many_requests",),
+    "paid": (gate_income.PAID,),
+}
+TRANSACTION_DAYS = 30
+TOKEN_ID = re.compile("[0-9a-fA-F]{64}")
 
 
 def this_gate() -> Gate:
@@ -34,13 +60,183 @@ def write_nginx(directory):
     click.echo("then test and load it: nginx -t && nginx -s reload")
 
 
+# -- services --------------------------------------------------------------------------
+
+
 @gate.command("services")
 def services():
-    """Print each service, where it is and what it costs."""
+    """Print each service: where it is, what it costs, and what else gate.toml says of it."""
     for service in this_gate().services:
         target = getattr(service, service.kind)
         click.echo(f"{service.name}: {service.location} is {service.kind} {target}")
-        sold = f"{service.price_sat} sat for {span(service.seconds)}"
-        if service.bundle:
-            sold = f"{service.price_sat} sat prepaid, to be used within {span(service.seconds)}"
-        click.echo(f"  {sold}{', dry run' if service.dry_run else ''}")
+        for line in _terms(service):
+            click.echo(f"  {line}")
+
+
+def _terms(service: Service) -> Iterator[str]:
+    bundle = service.bundle
+    if bundle:
+        yield f"{service.price_sat:,} sat prepaid, to be used within {span(service.seconds)}"
+        yield _cost(service)
+    else:
+        yield f"{service.price_sat:,} sat for {span(service.seconds)}"
+    if service.kind == "disk":
+        yield f"{service.quota_mb} MB each, kept for {span(service.grace_seconds)} after its end"
+    if service.free:
+        yield f"free: {' '.join(service.free)}"
+    if service.freebie:
+        yield f"free for each network: {service.freebie} requests a day"
+    if service.no_invoice:
+        yield f"no invoice at: {' '.join(service.no_invoice)}"
+    for name, methods in service.capabilities:
+        yield f"capability {name}: {' '.join(methods)}"
+    for limit in service.limits:
+        burst = f", {limit.burst} at once" if limit.burst != limit.requests else ""
+        yield f"limit: {limit.requests} requests in {limit.seconds} s{burst}"
+    if service.rate_kb:
+        yield f"slowed down to {service.rate_kb} kB a second"
+    if service.blocklist:
+        yield f"blocked: {' '.join(service.blocklist)}"
+    if service.headers:  # their values may be secrets
+        yield f"sent to it: {' '.join(name for name, _ in service.headers)}"
+    if service.shows_addresses:
+        yield "it sees the addresses of its visitors"
+    if service.cors:
+        yield "pages of other sites may call it"
+    if service.is_open_when_down:
+        yield "OPEN while the shop does not answer"
+    if service.dry_run:
+        yield "DRY RUN: everybody passes, and nothing is sold"
+
+
+def _cost(service: Service) -> str:
+    bundle = service.bundle
+    for per, unit in (("request", "request"), ("mb", "MB"), ("second", "second")):
+        if msat := getattr(bundle, f"per_{per}_msat"):
+            return f"{msat:,} msat a {unit}, {bundle.reserve_msat:,} msat reserved for each request"
+    if bundle.price_url:
+        low, high = bundle.price_msat
+        return f"{low:,} to {high:,} msat a request, as {bundle.price_url} says"
+    return (
+        f"what the header {bundle.cost_header} says, "
+        f"{bundle.reserve_msat:,} msat reserved for each request"
+    )
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+@gate.command("tokens")
+def tokens():
+    """Print what is kept by token id: balances, disks, and what is revoked.
+
+    Who holds a pass is not known: passes leave no trace.
+    """
+    this_gate()
+    for token_id, service, msat, until in balances.listed():
+        click.echo(f"{token_id} {service}: {_sat(msat)} sat left, until {clock_time(until)}")
+    for disk in GateDisk.select().order_by(GateDisk.token_id, GateDisk.service).iterator():
+        click.echo(f"{disk.token_id} {disk.service}: a disk, paid until {clock_time(disk.until)}")
+    for token_id, revoked_at, until in revocations.listed():
+        since = clock_time(revoked_at)
+        click.echo(f"{token_id} revoked since {since}, noted until {clock_time(until)}")
+    click.echo("Passes leave no trace, and are not listed.", err=True)
+
+
+@gate.command("revoke")
+@click.argument("token")
+def revoke(token):
+    """Let all credentials of a token id open nothing any more, within a second.
+
+    TOKEN is the id as `tokens` prints it and upstreams see it, or a credential or macaroon that has
+    it. Write - to have it read from the input: what is typed here, other programs see.
+    """
+    shop, life = this_shop(), this_shop().config.invoice_minutes * 60
+    longest = max(service.seconds for service in this_gate().services)
+    text = sys.stdin.read() if token == "-" else token
+    token_id, until = _token_id(shop, text)
+    # An invoice of this moment may still be paid, for as long as can be bought.
+    until = max(until, now() + life + longest)
+    if not revocations.revoke(token_id, until):
+        raise click.ClickException(f"{token_id} was revoked before")
+    click.echo(f"{token_id} is revoked, until its last credential ends: {clock_time(until)}")
+
+
+def _token_id(shop: Shop, text: str) -> tuple[str, int]:
+    """The id that was meant, and until when a credential that was shown is good (0: none was)."""
+    try:
+        if TOKEN_ID.fullmatch(text.strip()):
+            token_id = bytes.fromhex(text.strip())
+            shop.keys.secret(token_id)  # raises Void for one that is not ours
+            return token_id.hex(), 0
+        macaroon = authorization.pasted_macaroon(text)
+        shop.keys.check_minted(macaroon)
+    except l402.Invalid as error:
+        raise click.ClickException(f"this is no token of this shop: {error}") from None
+    until = 0
+    for service in l402.services(macaroon):
+        with suppress(l402.Invalid):  # its holder has spoilt it
+            until = max(until, l402.rights(macaroon, service, 0).valid_until or 0)
+    return macaroon.token_id.hex(), until
+
+
+# -- what happened ---------------------------------------------------------------------
+
+
+@gate.command("stats")
+@click.option("--days", default=7, type=click.IntRange(1, counts.KEPT_DAYS), show_default=True)
+def stats(days):
+    """Print what the check has answered, and what was paid, by day (UTC) and service.
+
+    The columns with a number are refusals by status; `paid` counts invoices.
+    """
+    this_gate()
+    found = counts.by_day(now() // DAY - days + 1)
+    rows = [("day", "service", *COLUMNS, "sat", "")]
+    for (number, service), outcomes in found.items():
+        rows.append((day(number * DAY), service, *_cells(outcomes)))
+    if found:
+        everything = sum(found.values(), start=Counter())
+        rows.append(("all", "", *_cells(everything)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at < 2 or at == len(row) - 1 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _cells(outcomes: dict[str, int]) -> list[str]:
+    cells = [f"{sum(outcomes[name] for name in names):,}" for names in COLUMNS.values()]
+    known = {gate_income.PAID_MSAT, *(name for names in COLUMNS.values() for name in names)}
+    others = [f"{name} {times:,}" for name, times in sorted(outcomes.items()) if name not in known]
+    return [*cells, _sat(outcomes[gate_income.PAID_MSAT]), ", ".join(others)]
+
+
+@gate.command("transactions")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="A day; else 30 days ago.")
+def transactions(since):
+    """Print the gate's paid invoices, as the node has them: when, for what, and how much."""
+    this_gate()
+    shop = this_shop().for_worker()
+    start = int(since.replace(tzinfo=UTC).timestamp()) if since else now() - TRANSACTION_DAYS * DAY
+    number, msat = 0, 0
+    try:
+        for payment in shop.node.payments(start):
+            service = gate_income.service_of(shop, payment.label)
+            if service is None:
+                continue
+            number, msat = number + 1, msat + payment.received_msat
+            click.echo(
+                f"{clock_time(payment.paid_at)}  {service:20} {_sat(payment.received_msat):>12} sat"
+                f"  {payment.payment_hash[:8]}"
+            )
+    except NodeError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"payments since {clock_time(start)}: {number}, {_sat(msat)} sat", err=True)
+
+
+def _sat(msat: int) -> str:
+    """Whole sat, or with its thousandths."""
+    return f"{msat // 1000:,}" + (f".{msat % 1000:03}" if msat % 1000 else "")

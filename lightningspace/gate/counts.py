@@ -71,6 +71,15 @@ class Counts:
             raise
 
 
+def by_day(first: int) -> dict[tuple[int, str], Counter[str]]:
+    """What was counted from the day `first` on: outcomes, by day and service, in that order."""
+    rows = GateCount.select().where(GateCount.day >= first)
+    found: dict[tuple[int, str], Counter[str]] = {}
+    for row in rows.order_by(GateCount.day, GateCount.service):
+        found.setdefault((row.day, row.service), Counter())[row.outcome] = row.times
+    return found
+
+
 def tidy() -> None:
     """Forget the free requests of other days, and old counts."""
     today = now() // DAY

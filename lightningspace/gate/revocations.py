@@ -2,6 +2,7 @@
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from lightningspace.base.clock import now
 from lightningspace.base.gate_models import GateRevoked
@@ -54,6 +55,12 @@ def revoke(token_id: str, until: int) -> bool:
     """Revoke a token id. `until`: when its last credential ends. False: it was revoked before."""
     row = GateRevoked.insert(token_id=token_id, revoked_at=now(), until=until)
     return row.on_conflict_ignore().as_rowcount().execute() == 1
+
+
+def listed() -> Iterator[tuple[str, int, int]]:
+    """All of them, the latest first: token id, since when, and until when that is noted."""
+    rows = GateRevoked.select(GateRevoked.token_id, GateRevoked.revoked_at, GateRevoked.until)
+    yield from rows.order_by(GateRevoked.revoked_at.desc()).tuples().iterator()
 
 
 def tidy() -> None:

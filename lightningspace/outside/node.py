@@ -6,10 +6,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyln.client import LightningRpc, RpcError
 
+from lightningspace.base.clock import DAY
 from lightningspace.base.refusals import Refusal
 
 WEB_SECONDS = 5
@@ -248,6 +250,33 @@ class Node:
                 return None
             raise
         return _payment(answer)
+
+    def payments(self, since: int) -> Iterator[Payment]:
+        """The payments since then, one after the other: ours, and those of other programs.
+
+        Each is asked for by itself, for a list of all invoices could be of any length.
+        """
+        # From a day earlier, for a clock that was wrong.
+        after = self._before(since - DAY)
+        while payment := self.wait_for_payment(after, 0):
+            if payment.paid_at >= since:
+                yield payment
+            after = payment.pay_index
+
+    def _before(self, moment: int) -> int:
+        """A pay_index that payments from this moment on are above."""
+
+        def is_before(pay_index: int) -> bool:
+            following = self.wait_for_payment(pay_index, 0)
+            return following is not None and following.paid_at < moment
+
+        low, high = -1, 0
+        while is_before(high):
+            low, high = high, max(1, 2 * high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_before(middle) else (low, middle)
+        return high
 
     def has_payment(self, pay_index: int, payment_hash: str) -> bool:
         """Whether the node's payment with this pay_index still has this hash.

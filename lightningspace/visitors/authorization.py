@@ -74,6 +74,11 @@ def pasted(text: str) -> Credential:
     return _read(macaroon, preimage)
 
 
+def pasted_macaroon(text: str) -> Macaroon:
+    """The macaroon that was pasted, alone or in a credential. Raises l402.Invalid."""
+    return l402.read("".join(PASTED.fullmatch(text)[1].split()).partition(":")[0])
+
+
 def pasted_preimage(text: str) -> bytes:
     """The preimage that was pasted: in hex, or in base64 as LND shows it, with the blanks and signs
     that wallets and JSON put around it. Raises l402.Invalid.

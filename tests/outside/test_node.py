@@ -8,6 +8,7 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace.base import clock
+from lightningspace.base.clock import DAY
 from lightningspace.outside.node import Node, NodeError
 from tests.conftest import eventually
 
@@ -161,3 +162,17 @@ def test_the_log_has_no_preimage(lightning, wallet, caplog):
     entry = lightning._entry("label")
     assert entry["bolt11"] == invoice.bolt11
     assert caplog.text == ""
+
+
+def test_payments_are_read_from_a_day_on(lightning, node, time_machine):
+    labels = [f"label {number}" for number in range(40)]
+    for label in labels:
+        lightning.create_invoice(label, 1000, "x", 600)
+        node.settle(label)
+        time_machine.forward(DAY)
+    node.calls.clear()
+    since = int(time_machine.moment) - 10 * DAY
+    assert [payment.label for payment in lightning.payments(since)] == labels[30:]
+    assert len(node.calls) < 25  # and not one for each that there ever was
+    assert [payment.label for payment in lightning.payments(0)] == labels
+    assert list(lightning.payments(int(time_machine.moment))) == []
