@@ -1,10 +1,12 @@
 """The operator's commands for the gate: `flask gate …`."""
 
+import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from flask.cli import AppGroup
 
 from lightningspace.base.clock import DAY, clock_time, day, now, span
 from lightningspace.base.gate_models import GateDisk
-from lightningspace.gate import balances, counts, nginx, revocations
+from lightningspace.gate import balances, counts, nginx, probe, revocations
 from lightningspace.gate.services import Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.node import NodeError
@@ -58,6 +60,42 @@ def write_nginx(directory):
     click.echo(f"within http {{ }}:    include {for_http.absolute()};")
     click.echo(f"within server {{ }}:  include {for_server.absolute()};")
     click.echo("then test and load it: nginx -t && nginx -s reload")
+
+
+# -- check -----------------------------------------------------------------------------
+
+
+@gate.command("check")
+@click.argument("url")
+@click.option("--echo", help="A path of an upstream that answers with the headers that it got.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each test.")
+def check(url, echo, as_json):
+    """Try the gate that nginx has at URL, such as https://example.org, and print what is wrong.
+
+    It asks as a stranger, with a forged credential and with a good one, and in all the ways that
+    might get past the gate. With --echo it also looks at what an upstream gets to see. It makes an
+    invoice for each service and one more, which nobody need pay. Exit code 1 when something is
+    wrong, 2 when something could not be tried.
+    """
+    found = set()
+    try:
+        for result in probe.check(this_shop(), this_gate(), url, echo):
+            found.add(result.result)
+            click.echo(json.dumps(asdict(result)) if as_json else _told(result))
+    except probe.CannotCheck as error:
+        click.echo(f"not checked: {error}", err=True)
+        raise SystemExit(2) from None
+    if probe.WRONG in found:
+        raise SystemExit(1)
+    if probe.NOT_TRIED in found:
+        raise SystemExit(2)
+
+
+def _told(result: probe.Result) -> str:
+    about = f"{result.service}: {result.what}" if result.service else result.what
+    lines = [f"{result.result:9} {about}", result.found]
+    lines.append(f"What mends it: {result.advice}" if result.advice else "")
+    return "\n          ".join(filter(None, lines))
 
 
 # -- services --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What nginx is told: one file for `http { }` and one for `server { }`, made from gate.toml."""
 
+import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,14 +46,36 @@ def write(gate: Gate, directory: Path) -> list[Path]:
 
 def for_http(gate: Gate) -> str:
     """The text of HTTP."""
-    host = urlsplit(gate.app).netloc
-    return _templates.get_template("http.conf").render(
-        gate=gate, app_host=host, exposed=EXPOSED, cost_variable=_cost_variable
-    )
+    return _for_http(gate, made_of(gate))
 
 
 def for_server(gate: Gate) -> str:
     """The text of SERVER."""
+    return _for_server(gate, made_of(gate))
+
+
+def made_of(gate: Gate) -> str:
+    """What tells both files from those of another gate.toml, or of another version of the shop."""
+    texts = _for_http(gate, "") + _for_server(gate, "")
+    return hashlib.sha256(texts.encode()).hexdigest()[:32]
+
+
+def is_as_written(gate: Gate) -> str:
+    """The address that nginx answers with 204 if both files that it goes by are those of `gate`.
+
+    It tells nobody what they are made of: what the services are sent may be guessed from that.
+    """
+    return f"/gate/config?is={made_of(gate)}-{made_of(gate)}"
+
+
+def _for_http(gate: Gate, made_of: str) -> str:
+    host = urlsplit(gate.app).netloc
+    return _templates.get_template("http.conf").render(
+        gate=gate, app_host=host, exposed=EXPOSED, cost_variable=_cost_variable, made_of=made_of
+    )
+
+
+def _for_server(gate: Gate, made_of: str) -> str:
     return _templates.get_template("server.conf").render(
         gate=gate,
         paths=paths,
@@ -62,6 +85,7 @@ def for_server(gate: Gate) -> str:
         exposed=EXPOSED,
         methods=METHODS,
         allowed=ALLOWED,
+        made_of=made_of,
     )
 
 

@@ -1,0 +1,72 @@
+"""HTTP requests whose paths are sent as they are written: other clients tidy them up."""
+
+import ssl
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
+
+from lightningspace.outside.deadline import time_limit
+
+SECONDS = 15
+BODY_BYTES_MAX = 256 * 1024
+
+
+class NoAnswer(Exception):
+    """There was no answer that can be read, or not in time. The text goes on after the address."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body`: no more than its beginning."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def all(self, name: str) -> list[str]:
+        return [value for each, value in self.headers if each.lower() == name.lower()]
+
+    def get(self, name: str) -> str:
+        return ", ".join(self.all(name))
+
+
+class Site:
+    """What is at an address such as https://example.org:8443. Raises ValueError for others."""
+
+    def __init__(self, url: str):
+        wrong = "write an address such as https://example.org, without a path"
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(wrong) from None
+        self._is_https = parts.scheme == "https"
+        has_more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if parts.scheme not in ("http", "https") or not self._host or has_more:
+            raise ValueError(wrong)
+        self.url = f"{parts.scheme}://{parts.netloc}"
+
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
+        """Raises NoAnswer."""
+        with time_limit(SECONDS) as limit:
+            connection = self._connection()
+            try:
+                connection.connect()
+                limit.watch(connection.sock)
+                connection.request(method, path, headers={"Accept": "*/*"} | (headers or {}))
+                answer = connection.getresponse()
+                return Answer(answer.status, answer.getheaders(), answer.read(BODY_BYTES_MAX))
+            except ssl.SSLCertVerificationError as error:
+                raise NoAnswer(f"has a bad certificate: {error.verify_message}") from None
+            except (OSError, HTTPException) as error:
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                reason = "it took too long" if limit.is_over else reason
+                raise NoAnswer(f"does not answer: {reason}") from None
+            finally:
+                connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        if self._is_https:
+            context = ssl.create_default_context()
+            return HTTPSConnection(self._host, self._port, timeout=SECONDS, context=context)
+        return HTTPConnection(self._host, self._port, timeout=SECONDS)
