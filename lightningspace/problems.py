@@ -9,6 +9,7 @@ from functools import partial
 from lightningspace import attack
 from lightningspace.base.clock import clock_time, now
 from lightningspace.base.models import Fact, Order, Service, Table, set_fact, transaction
+from lightningspace.gate import settlement
 from lightningspace.rules import (
     calendar,
     capacity,
@@ -30,6 +31,7 @@ KNOWN = "problems known"
 
 def found(shop: Shop) -> list[str]:
     """A line for each; empty when all is well."""
+    gate_toml = shop.config.gate_config
     late = "a tip for a hosting that was gone when it came"
     return [
         *calendar.problems(shop),
@@ -38,6 +40,7 @@ def found(shop: Shop) -> list[str]:
         *outbox.problems(),
         *hostnames.problems(shop),
         *attack.problems(shop),
+        *(settlement.problems(gate_toml) if gate_toml else ()),
         *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
         *_first(payments.late_tips(), partial(_of_payment, late)),
         *_first(payments.doubtful(), _of_doubt),

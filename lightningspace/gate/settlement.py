@@ -9,8 +9,13 @@ import os
 from pathlib import Path
 from typing import IO
 
+from peewee import fn
+
+from lightningspace.base.clock import DAY, now
+from lightningspace.base.gate_models import GateCount, GateSettled
 from lightningspace.base.models import Fact, set_fact, transaction
-from lightningspace.gate import balances, counts, revocations
+from lightningspace.base.settings import ConfigError
+from lightningspace.gate import balances, counts, revocations, services
 from lightningspace.gate.balances import Cost
 from lightningspace.gate.services import Bundle, Gate
 
@@ -19,6 +24,8 @@ logger = logging.getLogger(__name__)
 CURSOR = "gate log"
 READ_BYTES = 256 * 1024
 MB = 10**6
+# So many requests of a day are not all under way still: nginx's log has some of them.
+TELLING = 20
 # nginx's status for a client that hung up before it was answered.
 HUNG_UP = 499
 # logrotate's name for the log before this one.
@@ -148,6 +155,39 @@ def cost(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
     if bundle.cost_header and told["cost"].isascii() and told["cost"].isdigit():
         return min(int(told["cost"][:18]), bundle.msat)
     return reserved
+
+
+def problems(path: Path) -> list[str]:
+    """What keeps metered requests of this gate.toml from being settled, or gate.toml itself."""
+    try:
+        gate = services.read(path)
+    except ConfigError as error:
+        return str(error).splitlines()
+    if not gate.is_metered:
+        return []
+    try:
+        file = _open(Path(gate.log))
+        if file:
+            file.close()
+    except OSError as error:
+        why = f"{gate.log} cannot be read: {error.strerror}"
+        return [f"the gate: {why}, and metered requests cost what was reserved for them"]
+    used = _metered_today(gate)
+    today = GateSettled.settled_at >= now() // DAY * DAY
+    if used < TELLING or GateSettled.select().where(today).exists():
+        return []
+    return [
+        f"the gate: {gate.log} tells of none of {used} metered requests of today, which cost what "
+        "was reserved for them: does nginx write it, and does the worker run?"
+    ]
+
+
+def _metered_today(gate: Gate) -> int:
+    """How many requests were let through."""
+    metered = [each.name for each in gate.services if each.bundle and not each.dry_run]
+    passed = (GateCount.day == now() // DAY) & (GateCount.outcome == "passed")
+    times = GateCount.select(fn.SUM(GateCount.times)).where(passed & (GateCount.service << metered))
+    return int(times.scalar() or 0)
 
 
 def tidy() -> None:

@@ -5,7 +5,8 @@ import pytest
 from lightningspace.base import clock
 from lightningspace.base.clock import DAY
 from lightningspace.base.gate_models import GateDisk, GateRevoked, add_count
-from lightningspace.gate import balances
+from lightningspace.gate import balances, settlement
+from lightningspace.gate.balances import Cost
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.rules import gate_income
@@ -186,3 +187,29 @@ def test_without_a_gate_each_command_says_so(runner, subtests):
             result = runner.invoke(args=["gate", *command])
             assert result.exit_code == 1
             assert "there is no gate: set GATE_CONFIG" in result.output
+
+
+@pytest.mark.each_database
+def test_problems_tells_of_a_log_that_says_nothing(gate_folder, own_app, time_machine):
+    runner, path = own_app.test_cli_runner(), gate_folder.folder / "gate.toml"
+    log, today = gate_folder.folder / "gate.log", clock.now() // DAY
+
+    def told() -> list[str]:
+        lines = runner.invoke(args=["problems"]).output.splitlines()
+        return [line for line in lines if "gate" in line]
+
+    add_count("calls", today, "passed", 1000)
+    assert told() == []  # a dry run
+    path.write_text(path.read_text().replace("dry_run = true", ""))
+    assert told()[0].startswith(f"the gate: {log} tells of none of 1000 metered requests of today")
+    balances.settle([Cost("1" * 32, ("2" * 64, "calls"), 1500, 1500)])
+    assert told() == []
+    time_machine.forward(DAY)
+    add_count("calls", today + 1, "passed", settlement.TELLING - 1)  # they may be under way
+    add_count("calls", today + 1, "payment_required", 1000)
+    add_count("videos", today + 1, "passed", 1000)
+    assert told() == []
+    log.mkdir()
+    assert told()[0].startswith(f"the gate: {log} cannot be read: Is a directory")
+    path.write_text("[[service]]\nname = 1\n")
+    assert told()[0].startswith(f"{path}, line ")
