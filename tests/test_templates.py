@@ -11,7 +11,7 @@ WIDTH = 110
 # Python whose texts people read, and the tip jar.
 TEXTS = [ROOT / "app.py"] + [
     path
-    for wing in ("pages", "api", "visitors", "rules", "base", "tipjar")
+    for wing in ("pages", "api", "visitors", "rules", "base", "tipjar", "onsite")
     for path in (ROOT / "lightningspace" / wing).glob("*.p*")
 ]
 
@@ -75,7 +75,7 @@ MEANT = {
     ("lightningspace/base/names.py", "storage"),
     ("templates/index.html", "website"),
     ("lightningspace/base/config.py", "control center"),
-    ("lightningspace/tipjar/index.php", "balance"),
+    ("lightningspace/onsite/shared.php", "balance"),
     ("templates/gate/server.conf", "balance"),
 }
 

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from lightningspace import tipjar
+from lightningspace import onsite, tipjar
 from lightningspace.base.archive import Archive, File
 from lightningspace.base.models import Service, Upload, transaction
 from lightningspace.outside.ftp import (
@@ -85,7 +85,7 @@ class _Turn:
 
     def take(self, archive: Archive) -> None:
         names = self.session.names()
-        tipjar.tidy(self.session, names)
+        onsite.tidy(self.session, names)
         try:
             in_the_way = self._compare(archive, _in_utf_8(names))
             if in_the_way:

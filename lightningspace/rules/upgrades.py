@@ -39,7 +39,7 @@ def _versions(shop: Shop) -> dict[str, str]:
         written["site"] += [directives(config.walls, is_on) for is_on in (False, True)]
     if config.ftp_uploads:
         facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
-        written["tipjar"] = [tipjar.program(), tipjar.PAGE_TEXT, tipjar.MODES, facts]
+        written["tipjar"] = [tipjar.JAR.text, tipjar.PAGE_TEXT, tipjar.MODES, facts]
     return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
 
 

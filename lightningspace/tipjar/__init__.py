@@ -1,24 +1,20 @@
 """The tip jar of a site: which files are uploaded, and when.
 
-The customer's own files are never overwritten or removed. Each file of ours contains a mark, the
-hash of its content: if it is right, we wrote the file and nobody has edited it since.
+The customer's own files are never overwritten or removed.
 """
 
 import hashlib
-import json
 import re
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from html import escape
 from pathlib import Path
 
+from lightningspace import onsite
 from lightningspace.base import qr
 from lightningspace.base.clock import now
 from lightningspace.outside import lnurl
-from lightningspace.outside.ftp import FtpRefused, NoSpace, Session
+from lightningspace.outside.ftp import NoSpace, Session
 
 PROGRAM, SETTINGS, PAGE = "index.php", "tipjar.json", "index.html"
 # Settings first: the program is useless without them.
@@ -29,40 +25,15 @@ MODES = {SETTINGS: 0o600, PROGRAM: 0o640, PAGE: 0o640}
 # texts from owners who edit the file by hand.
 TITLE_MAX, TEXT_MAX, AMOUNTS_MAX = 80, 500, 6
 
-UNSTAMPED = b"// lightning-space tip jar UNSTAMPED\n"
-MARK_LINE = re.compile(rb"^// lightning-space tip jar ([0-9a-f]{64})\n", re.M)
+JAR = onsite.Program("tip jar", Path(__file__).parent / PROGRAM)
 PAGE_MARK = re.compile(rb"<!-- lightning-space tip jar ([0-9a-f]{64}) -->\n\Z")
 # The names from a listing that may be sent back to the server.
 START_PAGE = re.compile(r"index(\.[A-Za-z0-9_-]{1,16}){1,3}")
-UPLOAD = re.compile(r"tipjar-upload-[0-9a-f]{16}\.tmp")
 KEPT = re.compile(r"index\.old-[0-9]{8}-[0-9]+\..+")
 
 FULL = "Your web space is full: there is no room for the tip jar."
 TOO_MUCH = "There are more files in the directory web than we can look through."
 NOT_TAKEN = "Our files cannot be put into the directory web as it is."
-
-
-def program() -> bytes:
-    """The jar's program, with its mark."""
-    return _program()
-
-
-@cache
-def _program() -> bytes:
-    source = (Path(__file__).parent / PROGRAM).read_bytes()
-    before, unstamped, after = source.partition(UNSTAMPED)
-    assert unstamped, f"{PROGRAM} has no line for its mark"
-    mark = hashlib.sha256(before + after).hexdigest()
-    return before + f"// lightning-space tip jar {mark}\n".encode() + after
-
-
-def is_our_program(content: bytes) -> bool:
-    """Whether it is one of our versions, unedited."""
-    line = MARK_LINE.search(content)
-    if not line:
-        return False
-    unmarked = content[: line.start()] + content[line.end() :]
-    return hashlib.sha256(unmarked).hexdigest() == line[1].decode()
 
 
 def page(site: str, tip_page: str | None) -> bytes:
@@ -130,15 +101,7 @@ def settings_file(
         "wallet_address": wallet_address,
         "qr": _qr(lnurl.encode(url)) if url else None,
     }
-    marked = settings | {"mark": _mark(settings)}
-    return json.dumps(marked, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def are_our_settings(content: bytes) -> bool:
-    """Whether we wrote these settings and nobody has edited them."""
-    settings = _read_settings(content)
-    mark = settings.pop("mark", None)
-    return bool(settings) and mark == _mark(settings)
+    return onsite.settings_file(settings)
 
 
 def put(
@@ -151,12 +114,12 @@ def put(
     their start page is renamed and kept. Raises FtpError; another call completes what it
     interrupted.
     """
-    wanted = {PROGRAM: program(), SETTINGS: settings, PAGE: page}
+    wanted = {PROGRAM: JAR.text, SETTINGS: settings, PAGE: page}
     uploads: dict[str, str] = {}
     while True:
         found = _look(session, wanted)
         note = _note(found, put_back)
-        tidy(session, found.names, keep=() if note else uploads.values())
+        onsite.tidy(session, found.names, keep=() if note else uploads.values())
         if note:
             return note
         missing = [name for name in FILES if name in found.to_be_written]
@@ -166,9 +129,9 @@ def put(
         try:
             for name in missing:
                 if name not in uploads:
-                    uploads[name] = _upload(session, wanted[name], MODES[name])
+                    uploads[name] = onsite.upload(session, wanted[name], MODES[name])
         except NoSpace:
-            tidy(session, session.names())
+            onsite.tidy(session, session.names())
             return FULL
     names = set(found.names)
     for name in FILES:
@@ -189,7 +152,7 @@ def take_away(session: Session) -> None:
         content = session.read(name)
         if content is not None and is_ours(content):
             session.delete(name)
-    tidy(session, session.names())
+    onsite.tidy(session, session.names())
 
 
 # -- what is there -------------------------------------------------------------------
@@ -250,43 +213,18 @@ def _is_edited_from(content: bytes | None, wanted: bytes) -> bool:
     """Whether the customer edited the very settings that would be written: the edits stay."""
     if not content:
         return False
-    mark = _read_settings(content).get("mark")
+    mark = onsite.read_settings(content).get("mark")
     if mark is None:  # broken by the edit
         found = re.search(rb'"mark"\s*:\s*"([0-9a-f]{64})"', content)
         mark = found and found[1].decode()
-    return mark is not None and mark == _read_settings(wanted)["mark"]
-
-
-def _read_settings(content: bytes) -> dict:
-    try:
-        settings = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    return mark is not None and mark == onsite.read_settings(wanted)["mark"]
 
 
 # For each of our files: whether a content is ours and unedited.
-IS_OURS = {PROGRAM: is_our_program, SETTINGS: are_our_settings, PAGE: is_our_page}
+IS_OURS = {PROGRAM: JAR.is_ours, SETTINGS: onsite.are_our_settings, PAGE: is_our_page}
 
 
 # -- what is done --------------------------------------------------------------------
-
-
-def _upload(session: Session, content: bytes, mode: int) -> str:
-    name = f"tipjar-upload-{secrets.token_hex(8)}.tmp"
-    session.store(name, content)
-    session.set_mode(name, mode)
-    return name
-
-
-def tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) -> None:
-    """Remove what interrupted uploads left. `names`: all that are in the directory."""
-    for name in sorted(set(names or ()) - set(keep)):
-        if UPLOAD.fullmatch(name):
-            try:
-                session.delete(name)
-            except FtpRefused:
-                pass  # a directory of that name, or the customer was quicker
 
 
 def _other_name(name: str, names: set[str]) -> str:
@@ -299,11 +237,6 @@ def _other_name(name: str, names: set[str]) -> str:
     other = f"{stem}.old-{today}-{number}.{extension}"
     names.add(other)
     return other
-
-
-def _mark(settings: dict) -> str:
-    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def _qr(text: str) -> dict[str, str]:

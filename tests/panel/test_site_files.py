@@ -126,7 +126,7 @@ def test_the_start_page_takes_the_tip_jars_place(alice, send, work, pages, subte
             # As the page of tips offers it: theirs is renamed and kept.
             wanted.configure(alice.id, "tipjar", jar().name, put_back=True)
             work(alice)
-            assert pages()["index.php"] == tipjar.program() and PAGE in pages().values()
+            assert pages()["index.php"] == tipjar.JAR.text and PAGE in pages().values()
             for path in pages.path.glob("*.old-*"):
                 path.unlink()
 

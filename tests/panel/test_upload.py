@@ -93,7 +93,7 @@ def test_jar_is_put_on_the_site_after_the_hosting_is_ready(alice, panel, pages, 
 
     work(alice)
 
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
     assert jar(alice).is_applied and jar(alice).note is None
     assert jar(alice).password_sealed is None and jar(alice).own_password_sealed is None
 
@@ -205,7 +205,7 @@ def test_ftp_that_does_not_work_yet_is_waited_for_in_calm(
         tries += 1
 
     assert 60 < tries < 200 and len(uploaders(panel)) == 0
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert sum("not applied" in record.message for record in caplog.records) < 10
 
@@ -306,7 +306,7 @@ def test_own_start_page_stays_until_its_owner_wants_the_jar(alice, pages, work):
 
     wanted.configure(alice.id, "tipjar", "alice.shop.test", put_back=True)
     work(alice)
-    assert pages()["index.php"] == tipjar.program() and THEIRS in pages().values()
+    assert pages()["index.php"] == tipjar.JAR.text and THEIRS in pages().values()
     assert jar(alice).note is None
     assert services.settings_of(jar(alice))["put_back"] is False
 
@@ -332,7 +332,7 @@ def test_wish_during_an_upload_is_not_forgotten(alice, ftp_server, pages, work):
     wanted.configure(alice.id, "tipjar", "alice.shop.test", put_back=True)
     work(alice)
 
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
     assert jar(alice).is_applied and not services.settings_of(jar(alice))["put_back"]
 
 
@@ -368,7 +368,7 @@ def test_jar_that_was_deleted_is_put_back_by_a_check(alice, pages, work):
 
     accounts.check(alice.id)
     work(alice)
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 # -- its settings ----------------------------------------------------------------------------
@@ -427,7 +427,7 @@ def test_upgrade_renews_every_jar_once(alice, this_shop, pages, work):
     Fact.update(value="another version ~").where(Fact.name == "tipjar up to date").execute()
     assert (upgrades.bring_up_to_date(this_shop), upgrades.bring_up_to_date(this_shop)) == (1, 0)
     assert work(alice) == 1
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 @with_settings(TIP_JARS="false")
@@ -456,7 +456,7 @@ def test_jar_that_its_owner_removes_is_taken_away(alice, panel, pages, work):
 
     wanted.configure(alice.id, "tipjar", "alice.shop.test", is_there=True)
     work(alice)
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 @pytest.mark.parametrize("off", [accounts.suspend, lambda id: accounts.block(id, "no")])
@@ -477,7 +477,7 @@ def test_suspended_before_it_came_it_is_put_after_the_resumption(
     for _ in range(10):
         work(alice)
         late.forward(60)
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 def test_closing_does_not_wait_for_ftp(late, alice, this_shop, panel, ftp_server, work):
@@ -565,7 +565,7 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
     there = {each.name for each in site.iterdir()} - FRESH_SITE.keys()
     assert row.is_applied and row.note is None and row.password_sealed is None and not row.error
     assert there == {"index.php", "tipjar.json"}
-    assert (site / "index.php").read_bytes() == tipjar.program()
+    assert (site / "index.php").read_bytes() == tipjar.JAR.text
     assert uploaders(panel) == []
 
 
@@ -632,7 +632,7 @@ def test_two_workers_put_one_jar(alice, this_shop, panel, pages):
 
     added = [method for method, _ in panel.calls if method == "sites_ftp_user_add"]
     assert len(added) == 2  # the customer's and ours
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 def test_ftp_user_of_that_name_that_is_anothers_is_left_alone(this_shop, alice, panel, work):
@@ -659,7 +659,7 @@ def test_password_that_is_lost_or_another_by_now_is_made_anew(
         work(alice)
         late.forward(60)
 
-    assert pages()["index.php"] == tipjar.program()
+    assert pages()["index.php"] == tipjar.JAR.text
 
 
 def test_no_name_and_no_password_is_logged(alice, panel, ftp_server, work, caplog):

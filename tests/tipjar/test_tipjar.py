@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from pyln.proto.bech32 import bech32_decode
 
-from lightningspace import tipjar
+from lightningspace import onsite, tipjar
 from lightningspace.base import clock
 from lightningspace.outside import ftp
 from lightningspace.outside.ftp import FtpError, FtpRefused, FtpServer
@@ -101,20 +101,20 @@ def files(pages) -> dict[str, bytes]:
 
 
 def jar(settings=None) -> dict[str, bytes]:
-    return {"index.php": tipjar.program(), "tipjar.json": settings or settings_file()}
+    return {"index.php": tipjar.JAR.text, "tipjar.json": settings or settings_file()}
 
 
 # -- the files -----------------------------------------------------------------------------
 
 
 def test_program_is_php_with_a_right_mark_in_its_second_line():
-    lines = tipjar.program().splitlines()
+    lines = tipjar.JAR.text.splitlines()
 
     assert lines[0].startswith(b"<?php")
     assert lines[1] == b"// lightning-space tip jar " + lines[1][-64:]
-    assert b"UNSTAMPED" not in tipjar.program()
-    assert tipjar.is_our_program(tipjar.program())
-    assert len(tipjar.program()) < ftp.READ_MAX
+    assert b"UNSTAMPED" not in tipjar.JAR.text
+    assert tipjar.JAR.is_ours(tipjar.JAR.text)
+    assert len(tipjar.JAR.text) < ftp.READ_MAX
 
 
 def test_program_that_was_edited_is_the_customers(subtests):
@@ -123,17 +123,17 @@ def test_program_that_was_edited_is_the_customers(subtests):
         THEIRS,
         OLDER,
         b"<?php\n// lightning-space tip jar " + b"0" * 64 + b"\n",
-        tipjar.program() + b"\n",
-        tipjar.program().replace(b"\n", b"\r\n"),
-        b"\xef\xbb\xbf" + tipjar.program(),
-        tipjar.program()[:-1],
+        tipjar.JAR.text + b"\n",
+        tipjar.JAR.text.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + tipjar.JAR.text,
+        tipjar.JAR.text[:-1],
     ]:
         with subtests.test(content=content):
-            assert not tipjar.is_our_program(content)
+            assert not tipjar.JAR.is_ours(content)
 
 
 def test_older_version_is_ours():
-    assert tipjar.is_our_program(marked(OLDER))
+    assert tipjar.JAR.is_ours(marked(OLDER))
 
 
 def test_settings_hold_the_qr_code_of_their_modes_address():
@@ -158,7 +158,7 @@ def test_longest_settings_can_be_read_again():
     )
 
     assert len(longest) < ftp.READ_MAX
-    assert tipjar.are_our_settings(longest)
+    assert onsite.are_our_settings(longest)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_longest_settings_can_be_read_again():
     ],
 )
 def test_settings_that_were_edited_or_are_broken_are_the_customers(content):
-    assert not tipjar.are_our_settings(content)
+    assert not onsite.are_our_settings(content)
 
 
 # -- putting it there ----------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_start_page_of_the_customers_stays_and_he_reads_why(put, pages, name, to
     assert files(pages) == {name: THEIRS}
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * (ftp.READ_MAX + 1), tipjar.program() + b" "])
+@pytest.mark.parametrize("content", [b"", b"x" * (ftp.READ_MAX + 1), tipjar.JAR.text + b" "])
 def test_index_php_without_a_right_mark_is_the_customers(put, pages, content):
     (pages / "index.php").write_bytes(content)
 
@@ -252,7 +252,7 @@ def test_index_php_that_is_no_file_is_the_customers(put, pages, make):
 
 
 def test_index_php_that_never_comes_is_the_customers(put, pages, server):
-    (pages / "index.php").write_bytes(tipjar.program())
+    (pages / "index.php").write_bytes(tipjar.JAR.text)
     server.faults.set("frozen", "RETR", times=1)
 
     assert put() == "Your site has a start page of its own: index.php."
@@ -313,7 +313,7 @@ def test_put_back_moves_a_link_and_not_what_it_leads_to(put, pages):
     assert put(put_back=True) is None
     assert (pages / "app.php").read_bytes() == THEIRS
     assert (pages / f"index.old-{DAY}-1.php").is_symlink()
-    assert (pages / "index.php").read_bytes() == tipjar.program()
+    assert (pages / "index.php").read_bytes() == tipjar.JAR.text
 
 
 def test_put_back_moves_what_cannot_be_read(put, pages, server):
@@ -372,11 +372,11 @@ def test_jar_is_taken_away(put, take_away, pages):
 
 def test_what_was_edited_is_not_taken_away(put, take_away, pages):
     put()
-    (pages / "index.php").write_bytes(tipjar.program() + b"mine")
+    (pages / "index.php").write_bytes(tipjar.JAR.text + b"mine")
     (pages / "tipjar.json").write_bytes(EDITED)
     take_away()
 
-    assert files(pages) == {"index.php": tipjar.program() + b"mine", "tipjar.json": EDITED}
+    assert files(pages) == {"index.php": tipjar.JAR.text + b"mine", "tipjar.json": EDITED}
 
 
 # -- a full disk, left-overs, hostile names ----------------------------------------------------
@@ -515,7 +515,7 @@ def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server):
     def check(is_half):
         there = files(pages)
         if is_half:  # it works all the same, with the old or the new of each
-            assert there["index.php"] in (marked(OLDER), tipjar.program())
+            assert there["index.php"] in (marked(OLDER), tipjar.JAR.text)
             assert there["tipjar.json"] in (settings_file(), new)
         else:
             assert there == jar(new)
