@@ -35,6 +35,7 @@ Redirect RedirectMatch RedirectPermanent RedirectTemp \
 DirectoryIndex FallbackResource AddCharset AddDefaultCharset AddLanguage DefaultLanguage
     Options -FollowSymLinks +SymLinksIfOwnerMatch
 """
+PASSED = "    CGIPassAuth On\n"
 PRETTY = """\
     DirectoryIndex index.php index.html index.htm standard_index.html
     <If "-f '%{DOCUMENT_ROOT}/index.php'">
@@ -118,7 +119,7 @@ def _name(kind: str, record: dict) -> str:
 
 def directives(is_pretty: bool) -> str:
     """The end of a site's configuration."""
-    lines = NARROW + PRETTY * is_pretty
+    lines = NARROW + PASSED + PRETTY * is_pretty
     blocks = [
         f"<Directory {{{name}}}>\n{lines}</Directory>" for name in ("DOCROOT", "DOCROOT_CLIENT")
     ]

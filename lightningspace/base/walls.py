@@ -29,6 +29,8 @@ NARROW_OVERRIDE = (
     " AddCharset AddDefaultCharset AddLanguage DefaultLanguage",
     "Options -FollowSymLinks +SymLinksIfOwnerMatch",
 )
+# A site's own PHP sees the credentials that its visitors send, as with every other web server.
+PASSED_CREDENTIALS = ("CGIPassAuth On",)
 # Without an index.php the fallback would cause an error 500, even for the front page.
 PRETTY_ADDRESSES = (
     "DirectoryIndex index.php index.html index.htm standard_index.html",
@@ -44,6 +46,8 @@ location = / {
 location / {
     try_files $uri $uri/ /index.php?$args;
 }"""
+# What follows an index.php in an address is for that program, as it is with Apache.
+PATHS_OF_NGINX = 'rewrite "^(/[a-z0-9-]+/index\\.php)/" $1 last;'
 # With PHP off, ISPConfig serves a site through the symlink with its name, not from its directory.
 DIRECTORIES = ("{DOCROOT}", "{DOCROOT_CLIENT}")
 
@@ -68,13 +72,16 @@ def apache_directives(mode: str, pretty_addresses: bool) -> str:
     if mode == NGINX:
         return ""
     lines = NARROW_OVERRIDE if mode == NARROW else FULL_OVERRIDE
-    lines += PRETTY_ADDRESSES if pretty_addresses else ()
+    lines += PASSED_CREDENTIALS + (PRETTY_ADDRESSES if pretty_addresses else ())
     body = "".join(f"    {line}\n" for line in lines)
     return "".join(f"<Directory {name}>\n{body}</Directory>\n" for name in DIRECTORIES).rstrip()
 
 
 def nginx_directives(mode: str, pretty_addresses: bool) -> str:
-    return PRETTY_ADDRESSES_OF_NGINX if pretty_addresses and mode == NGINX else ""
+    if mode != NGINX:
+        return ""
+    pretty = [PRETTY_ADDRESSES_OF_NGINX] if pretty_addresses else []
+    return "\n".join([PATHS_OF_NGINX, *pretty])
 
 
 def redirect_type(mode: str) -> str:

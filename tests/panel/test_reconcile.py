@@ -67,7 +67,7 @@ def test_customers_are_walls_apart(alice, panel):
 def test_where_apache_runs_as_the_customer_htaccess_keeps_its_power(alice, panel):
     site = panel.records("site")[0]
     assert site["allow_override"] == "All Nonfatal=All"
-    assert site["apache_directives"].count("AllowOverride All Nonfatal=All\n</Directory>") == 2
+    assert site["apache_directives"].count("AllowOverride All Nonfatal=All\n") == 2
 
 
 @with_settings(WALLS="nginx")
