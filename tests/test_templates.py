@@ -11,7 +11,7 @@ WIDTH = 110
 # Python whose texts people read, and the tip jar.
 TEXTS = [ROOT / "app.py"] + [
     path
-    for wing in ("pages", "api", "visitors", "rules", "base", "tipjar", "onsite")
+    for wing in ("pages", "api", "visitors", "rules", "base", "tipjar", "paidarea", "onsite")
     for path in (ROOT / "lightningspace" / wing).glob("*.p*")
 ]
 

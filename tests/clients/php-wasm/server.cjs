@@ -1,5 +1,6 @@
 // PHP of one version as a server, for tests: server.cjs <version> <root> [<php.ini's name>=<value>]…
-// It answers for the index.php in each directory of <root>; PHP's log goes to stderr.
+// It answers for the index.php in each directory of <root>, which is shown what a paid area has for
+// sale as well; PHP's log goes to stderr.
 
 // Debian's Node.js 18 has both, but not as globals.
 globalThis.File ??= require("node:buffer").File;
@@ -44,18 +45,31 @@ async function start() {
   return php;
 }
 
+function copy(php, here, there) {
+  if (!fs.existsSync(here)) return;
+  php.mkdir(there);
+  for (const entry of fs.readdirSync(here, { withFileTypes: true })) {
+    const [from, to] = [path.join(here, entry.name), path.join(there, entry.name)];
+    if (entry.isDirectory()) copy(php, from, to);
+    else if (!php.fileExists(to)) php.writeFile(to, fs.readFileSync(from));
+  }
+}
+
 async function answer(php, request, response) {
   const body = Buffer.concat(await request.toArray());
-  const directory = path.join("/", new URL(request.url, "http://php").pathname);
+  const asked = new URL(request.url, "http://php").pathname;
+  const directory = path.join("/", asked.replace(/\/index\.php(\/.*)?$/, "/"));
   php.mkdir(directory);
-  for (const name of ["index.php", "tipjar.json"]) {
+  copy(php, path.join(root, directory, "../../private/paid"), path.join(directory, "../../private/paid"));
+  for (const name of ["index.php", "tipjar.json", "paidarea.json"]) {
     const [here, there] = [path.join(root, directory, name), path.join(directory, name)];
     if (fs.existsSync(here)) php.writeFile(there, fs.readFileSync(here));
     else if (php.fileExists(there)) php.unlink(there);
   }
   const { method, headers, url } = request;
   const scriptPath = path.join(directory, "index.php");
-  const said = await php.run({ scriptPath, method, headers, body, relativeUri: url });
+  const $_SERVER = { SCRIPT_NAME: scriptPath };
+  const said = await php.run({ scriptPath, method, headers, body, relativeUri: url, $_SERVER });
   process.stderr.write(said.errors);
   response.writeHead(said.httpStatusCode, said.headers);
   response.end(said.bytes);
