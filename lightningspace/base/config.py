@@ -317,6 +317,13 @@ class Config:
         "",
         for_each_server="address",
     )
+    web_addresses: dict[int, tuple[str, int]] = UPLOADS.setting(
+        list_of(parsers.http_address),
+        "As `FTP_ADDRESSES`, where the worker looks by HTTP whether paid areas are shut. Empty: as "
+        "their visitors.",
+        "",
+        for_each_server="address",
+    )
     ftp_tls: bool = UPLOADS.setting(
         yes_or_no("always", "never"), "`never`: upload without encryption.", "always"
     )
@@ -441,7 +448,7 @@ class Config:
         named = [urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)]
         hosts = {host for several in named for host in several.split(",")}  # as PostgreSQL allows
         hosts |= {self.mail_from.rpartition("@")[2].lower(), *self.server_hosts.values()}
-        hosts |= {host for host, _ in self.ftp_addresses.values()}
+        hosts |= {host for host, _ in (*self.ftp_addresses.values(), *self.web_addresses.values())}
         return {host.rstrip(".") for host in hosts} - {""}
 
     def __repr__(self):

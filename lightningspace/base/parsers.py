@@ -240,12 +240,20 @@ def verify_tls(value: str) -> bool | str:
     return value
 
 
-def ftp_address(value: str) -> tuple[str, int]:
-    match = re.fullmatch(r"([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
-    port = int(match[2] or 21) if match else 0
-    if not 0 < port < 65536:
-        raise ValueError("write host names with or without a port, such as ftp.example:21")
-    return match[1].strip("[]"), port
+def _address(default_port: int) -> Callable[[str], tuple[str, int]]:
+    def parse(value: str) -> tuple[str, int]:
+        match = re.fullmatch(r"([a-z0-9.-]+|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?", value)
+        port = int(match[2] or default_port) if match else 0
+        if not 0 < port < 65536:
+            raise ValueError(
+                f"write host names with or without a port, such as server.example:{default_port}"
+            )
+        return match[1].strip("[]"), port
+
+    return parse
+
+
+ftp_address, http_address = _address(21), _address(80)
 
 
 def yes_or_no(yes: str, no: str) -> Callable[[str], bool]:

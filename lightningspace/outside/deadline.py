@@ -17,6 +17,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import InsecureRequestWarning
 
+# For the connection alone, and for each read.
+CONNECT_SECONDS = 15
+
 _running = threading.local()
 
 
@@ -119,6 +122,23 @@ def http_session(verify_tls: bool | str) -> requests.Session:
     session.mount("http://", _Adapter())
     session.mount("https://", _Adapter())
     return session
+
+
+def http_connection(host: str, port: int, tls_name: str | None = None) -> HTTPConnection:
+    """One connection for use within `time_limit`, which sends a request's target as it is.
+
+    `tls_name`: it has TLS, with a certificate of this name.
+    """
+    if tls_name is None:
+        return _HTTP(host, port, timeout=CONNECT_SECONDS)
+    return _HTTPS(
+        host,
+        port,
+        timeout=CONNECT_SECONDS,
+        cert_reqs="CERT_REQUIRED",
+        server_hostname=tls_name,
+        assert_hostname=tls_name,
+    )
 
 
 class WatchedSMTP(smtplib.SMTP):

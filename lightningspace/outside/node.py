@@ -37,6 +37,10 @@ END_OF_TIME = 2**32 - 1
 _silent = logging.Logger("lightningspace.node.pyln", level=logging.CRITICAL + 1)
 
 
+# By the network, what stands behind "ln" in invoices.
+PREFIXES = {"testnet": "tb", "testnet4": "tb", "signet": "tbs", "regtest": "bcrt"}
+
+
 class NodeError(Refusal):
     """The node did not do it, or did not say whether it did.
 
@@ -289,6 +293,10 @@ class Node:
 
     def node_id(self) -> str:
         return self._call("getinfo")["id"]
+
+    def invoices_begin_with(self) -> str:
+        """What stands behind "ln" in invoices of its network."""
+        return PREFIXES.get(self._call("getinfo").get("network"), "bc")
 
     def deletes_paid_invoices(self) -> bool:
         """Whether autoclean deletes paid invoices, perhaps before we have seen them."""

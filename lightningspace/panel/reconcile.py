@@ -14,7 +14,7 @@ from lightningspace.base.models import Account, Service, transaction
 from lightningspace.outside import ftp
 from lightningspace.outside.ftp import FtpError
 from lightningspace.outside.ispconfig import PanelError, PanelRefused
-from lightningspace.panel import upload
+from lightningspace.panel import areas, upload
 from lightningspace.panel.lease import Lease, Lost, is_free
 from lightningspace.panel.records import Outdated, Records, look_once_more
 from lightningspace.rules import accounts, services
@@ -56,7 +56,7 @@ def due_accounts() -> dict[str, str]:
 
 
 def _step(account: Account, due_kinds: set[str]) -> str:
-    if due_kinds == {"tipjar"} and account.closing_at is None:
+    if due_kinds and due_kinds <= set(services.UPLOADED) and account.closing_at is None:
         return UPLOAD
     return CHANGE if account.ready_at else OPENING
 
@@ -134,7 +134,7 @@ class _Round:
 
     def _walk(self) -> list[int]:
         """Apply what is due and return when to retry the rest. Raises Lost and Outdated."""
-        due = [row for row in self.rows if self._is_for_now(row) and row.kind != "tipjar"]
+        due = [row for row in services.at_panel(self.rows) if self._is_for_now(row)]
         if due and not self.records.is_first and self._try(due[0], self.records.meet_client):
             return self._waits()
         tried: list[Service] = []
@@ -172,17 +172,22 @@ class _Round:
         is_removed = self.records.is_to_be_away(row)
         # A new one waits only for a while, however often other services change.
         has_waited = row.kind == "shell" and row.applied_at is None and not self._is_young()
-        return 0 if row.gone or is_removed or has_waited else services.KINDS[row.kind].last
+        is_gone = row.gone and (row.kind not in services.UPLOADED or self._goes_without_a_word(row))
+        return 0 if is_gone or is_removed or has_waited else services.KINDS[row.kind].last
 
     def _is_young(self) -> bool:
         return self.account.opened_at > now() - SHELL_WAITS_SECONDS
 
     def _is_for_now(self, row: Service) -> bool:
-        """Whether it is due and belongs to this step. Removing a tip jar's row is no UPLOAD."""
-        is_upload = row.kind == "tipjar" and not row.gone
+        """Whether it is due and belongs to this step."""
+        is_upload = row.kind in services.UPLOADED and not self._goes_without_a_word(row)
         if self.step is not None and is_upload != (self.step == UPLOAD):
             return False
         return _is_due(row) and not self._gives_way(row)
+
+    def _goes_without_a_word(self, row: Service) -> bool:
+        """Whether nothing is done on the site any more to remove it."""
+        return row.gone and (row.kind == "tipjar" or self.account.closing_at is not None)
 
     def _gives_way(self, row: Service) -> bool:
         """Whether a new hosting's SSH waits until others have what the server makes quickly."""
@@ -256,7 +261,7 @@ class _Round:
         """Whether what it hangs on is there or, if it is going, nothing hangs on it any more."""
         if row.gone:
             return not any(services.hangs_on(each, row) for each in self.rows)
-        if row.kind not in ("client", "tipjar") and self.records.client_id is None:
+        if row.kind not in ("client", *services.UPLOADED) and self.records.client_id is None:
             return False
         return all(each.panel_id for each in self.rows if services.hangs_on(row, each))
 
@@ -274,15 +279,19 @@ class _Round:
         elif row.kind == "client":
             self._note_success(row, self.records.make_client(row))
         elif row.kind == "tipjar":
-            self._note_tip_jar(row, upload.put(self.records, row, self.stopping))
+            self._note_upload(row, upload.put(self.records, row, self.stopping))
+        elif row.kind == "paidarea":
+            self._note_upload(row, areas.put(self.records, row))
         else:
             self._note_success(row, self.records.make(row))
 
     def _remove(self, row: Service) -> None:
         if row.kind == "client":
             self.records.remove_clients(row)
-        elif row.kind == "tipjar":
+        elif row.kind in services.UPLOADED and self._goes_without_a_word(row):
             upload.remove_uploader(self.records, row)
+        elif row.kind == "paidarea":
+            areas.put(self.records, row)
         else:
             self.records.remove(row)
 
@@ -313,7 +322,7 @@ class _Round:
         for each in hanging:
             each.revision += 1
 
-    def _note_tip_jar(self, row: Service, note: str | None) -> None:
+    def _note_upload(self, row: Service, note: str | None) -> None:
         is_done = note is None and services.is_on(self.account, row)
         with transaction():
             self.lease.extend()
@@ -321,7 +330,7 @@ class _Round:
             if not services.is_on(self.account, row):  # so no upload has shown that FTP works
                 facts["applied_at"] = row.applied_at or 0
             Service.update(facts).where(this(row)).execute()
-            if is_done:
+            if is_done and row.kind == "tipjar":
                 once = json.dumps(services.settings_of(row) | {"put_back": False})
                 Service.update(settings=once).where(
                     this(row) & (Service.revision == row.revision)

@@ -6,6 +6,7 @@ only FTP and leaves the panel in peace.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from lightningspace import tipjar
 from lightningspace.base import passwords
@@ -18,6 +19,7 @@ from lightningspace.rules import hostnames, services, tips
 from lightningspace.rules.services import this
 from lightningspace.shop import Shop
 
+Result = TypeVar("Result")
 # After this many tries it is the customer's directory that does not take the files.
 TRIES = 8
 # Where the pages are, and who may go in: the customer, and the web server by its group.
@@ -31,11 +33,17 @@ def put(records: Records, row: Service, stopping: Callable[[], bool]) -> str | N
     also when there is more to be put than one turn may take.
     """
     account, note = records.account, row.note
+
+    def work(session: Session) -> str | None:
+        session.enter(PAGES)
+        site_files.put(session, records, row, stopping)
+        return _step(records.shop, account, row)(session)
+
     if not services.is_on(account, row):
         site_files.give_up(records)
     else:
         try:
-            note = _at_site(records, row, stopping)
+            note = at_site(records, row, work)
         except ftp.FtpRefused:
             if row.tries < TRIES:
                 raise
@@ -74,25 +82,29 @@ def settings_file(shop: Shop, account: Account, row: Service) -> bytes:
     )
 
 
-def uploader_name(shop: Shop, account: Account) -> str:
-    """The name of the shop's FTP user; no customer's is like it."""
-    return f"{shop.config.panel_prefix}tip_{account.id}"
+def uploader_name(shop: Shop, account: Account, row: Service) -> str:
+    """The name of the shop's FTP user for a row; no customer's is like it."""
+    prefix = shop.config.panel_prefix
+    if row.kind == "tipjar":
+        return f"{prefix}tip_{account.id}"
+    return f"{prefix}paid_{account.id}_{row.name}"
 
 
-def _at_site(records: Records, row: Service, stopping: Callable[[], bool]) -> str | None:
+def at_site(records: Records, row: Service, work: Callable[[Session], Result]) -> Result:
+    """Do some work in a session at the site's login directory, by an FTP user of the row's own.
+
+    That stays until `remove_uploader`. Raises FtpError, and whatever Records raises.
+    """
     shop, account = records.shop, records.account
     server_id, host = account.server_id, hostnames.host(shop, account)
     shop.ftp.check(server_id)
     uploader = _uploader(records, row)
     password = _password(records, row) or _make_uploader(records, row, uploader)
-    step = _step(shop, account, row)
 
-    def upload() -> str | None:
+    def upload() -> Result:
         with shop.ftp.session(server_id, host, uploader.name, password) as session:
             _shut_neighbours_out(session)
-            session.enter(PAGES)
-            site_files.put(session, records, row, stopping)
-            return step(session)
+            return work(session)
 
     try:
         return records.write(row, "uploaded", upload)
@@ -124,7 +136,7 @@ def remove_uploader(records: Records, row: Service) -> None:
 
 def _uploader(records: Records, row: Service) -> Service:
     """A row for our FTP user, as if it was wanted: the database has none."""
-    name = uploader_name(records.shop, records.account)
+    name = uploader_name(records.shop, records.account, row)
     return Service(account=records.account, kind="ftp", name=name, gone=row.gone)
 
 

@@ -23,6 +23,7 @@ from lightningspace.base.models import (
 from lightningspace.base.prices import ADDRESSES, DAY, DOMAINS, Extra, Holding, Size
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import (
+    areas,
     hostnames,
     invoices,
     ledger,
@@ -152,6 +153,8 @@ def renew(
         wanted.raise_revisions(account.id, *kinds)
         if account.space_mb != after.space_mb:
             wanted.raise_revisions(account.id, "tipjar", note=tipjar.FULL)
+            for reason in (areas.Reason.NO_SPACE, areas.Reason.FULL):
+                wanted.raise_revisions(account.id, "paidarea", note=reason)
 
 
 def suspend(account_id: str) -> None:

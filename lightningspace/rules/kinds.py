@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from lightningspace import tipjar
+from lightningspace import paidarea, tipjar
 from lightningspace.base import names, ssh_keys
 from lightningspace.base.models import Account, Service
+from lightningspace.base.prices import DAY, LONGEST_SECONDS, SHORTEST_SECONDS
 from lightningspace.outside import lnurl
 from lightningspace.rules import hostnames
 from lightningspace.shop import Shop
@@ -95,6 +96,8 @@ class Kind:
     is_address       it counts as one of the addresses that are included and paid for
     is_domain        what hangs on it has its name, alone or behind an @, and goes with it
     is_served        it works only after a restart of the web server
+    is_uploaded      it is put on the site over FTP, and the panel knows nothing of it
+    most             how many of it an account may have; None: as many as it likes
     part             its part of the account's space; None: it has none
     setting_name     what the settings call the one of each hosting; None: it is not set there
     connection       None: no program connects to it
@@ -114,6 +117,8 @@ class Kind:
     is_address: bool = False
     is_domain: bool = False
     is_served: bool = False
+    is_uploaded: bool = False
+    most: int | None = None
     part: Part | None = None
     setting_name: str | None = None
     connection: Connection | None = None
@@ -168,8 +173,17 @@ def _is_address(shop: Shop, account: Account, name: str, rows: list[Service]) ->
     return names.is_local_part(local) and has_mail and len(name) <= names.ADDRESS_MAX
 
 
+def _is_area(shop: Shop, account: Account, name: str, rows: list[Service]) -> bool:
+    return bool(AREA.fullmatch(name)) and name not in NO_AREAS
+
+
 def _names(rows: list[Service], kind: str) -> set[str]:
     return {row.name for row in rows if row.kind == kind}
+
+
+# The first part of a paid area's address, and those that the server answers itself.
+AREA = re.compile("[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
+NO_AREAS = ("awstats", "cgi-bin", "error", "icons", "phpmyadmin", "stats", "webmail", "webstats")
 
 
 # -- settings ------------------------------------------------------------------------
@@ -210,6 +224,10 @@ def _is_text(most: int) -> Callable[[object], bool]:
         return is_whole and len(value) <= most
 
     return is_text
+
+
+def _is_whole(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and least <= value <= most
 
 
 def _are_amounts(value: object) -> bool:
@@ -375,6 +393,26 @@ KINDS: dict[str, Kind] = {
             # Put it back over the owner's start page, once.
             "put_back": Setting(False, _is_yes_or_no),
         },
+        is_uploaded=True,
         last=2,  # it waits for FTP
+    ),
+    "paidarea": Kind(
+        "Paid area",
+        hangs_on=("client", "site"),
+        may_be_called=_is_area,
+        settings={
+            "price_sat": Setting(1000, _is_whole(1, paidarea.PRICE_MAX)),
+            "seconds": Setting(DAY, _is_whole(SHORTEST_SECONDS, LONGEST_SECONDS)),
+            # Empty: its address.
+            "title": Setting("", _is_text(paidarea.TITLE_MAX)),
+            "mode": Setting("wallet", ("site", "wallet").__contains__),
+            "wallet_address": Setting(None, _is_wallet_address),
+            # The wallet does not say what is paid: no browser can be let in.
+            "programs_only": Setting(False, _is_yes_or_no),
+        },
+        is_optional=True,
+        is_uploaded=True,
+        most=5,
+        last=2,
     ),
 }

@@ -52,8 +52,8 @@ class Progress:
         return queue_of(self.account.server_id)
 
     def summary(self) -> "Summary":
-        """The summary of all services but the tip jar."""
-        return Summary(services.beside_tip_jar(self.rows), self)
+        """The summary of all services but what is put on the site over FTP."""
+        return Summary(services.at_panel(self.rows), self)
 
     def state(self, row: Service) -> ServiceState:
         """GOING, WAITING or CHANGING while it is not applied; then APPLIED (CHANGING, if it is to
@@ -79,7 +79,7 @@ class Progress:
         """
         applied = [
             row.applied_at
-            for row in services.beside_tip_jar(self.rows)
+            for row in services.at_panel(self.rows)
             if row.is_applied and not self._is_carried_out(row)
         ]
         return self._queue.ahead_of(max(applied)) or None if applied else None

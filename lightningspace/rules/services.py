@@ -16,6 +16,8 @@ SWITCHED = tuple(n for n, kind in KINDS.items() if kind.has_switch and not kind.
 OPTIONAL = tuple(name for name, kind in KINDS.items() if kind.is_optional)
 ADDRESSES = tuple(name for name, kind in KINDS.items() if kind.is_address)
 CONNECTIONS = {name: kind.connection for name, kind in KINDS.items() if kind.connection}
+# What is put on the site over FTP.
+UPLOADED = tuple(name for name, kind in KINDS.items() if kind.is_uploaded)
 # How the space of an account is split.
 SPLIT_PERCENT = {name: kind.part.percent for name, kind in KINDS.items() if kind.part}
 # The names, in the settings, of the switches and passwords of services that a hosting has once.
@@ -167,9 +169,9 @@ def has_php(account_id: str) -> bool:
     return site is not None and settings_of(site)["php"]
 
 
-def beside_tip_jar(rows: list[Service]) -> list[Service]:
-    """All but the tip jar, which comes later and may wait for FTP."""
-    return [row for row in rows if row.kind != "tipjar"]
+def at_panel(rows: list[Service]) -> list[Service]:
+    """All but what is put on the site, which comes later and may wait for FTP."""
+    return [row for row in rows if not KINDS[row.kind].is_uploaded]
 
 
 def checked(kind: str, settings: dict) -> str:

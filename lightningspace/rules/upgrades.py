@@ -3,10 +3,11 @@
 import hashlib
 import json
 
-from lightningspace import tipjar
+from lightningspace import paidarea, tipjar
 from lightningspace.base import walls
 from lightningspace.base.models import Account, Fact, Service, lock_account, transaction
 from lightningspace.rules import wanted
+from lightningspace.rules.kinds import KINDS
 from lightningspace.shop import Shop
 
 # The fact that says how far a kind's services are: a version, and the id of the last account.
@@ -40,6 +41,7 @@ def _versions(shop: Shop) -> dict[str, str]:
     if config.ftp_uploads:
         facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
         written["tipjar"] = [tipjar.JAR.text, tipjar.PAGE_TEXT, tipjar.MODES, facts]
+        written["paidarea"] = [paidarea.GATE.text, paidarea.HTACCESS_TEXT, config.public_url]
     return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
 
 
@@ -54,7 +56,7 @@ def _bring_up_to_date(shop: Shop, kind: str, version: str) -> int:
         elif after == ALL_OF_THEM:
             return 0
         # An account that is still being opened may already have the older version's site.
-        is_there = Account.ready_at if kind == "tipjar" else Account.opened_at
+        is_there = Account.ready_at if KINDS[kind].is_uploaded else Account.opened_at
         rows = Account.select(Account.id, Account.username).where(
             is_there.is_null(False) & Account.closing_at.is_null() & (Account.id > after)
         )

@@ -57,6 +57,13 @@ class NoneLeft(Refusal):
     text = "All that is paid for is in use. Send the same again to buy more."
 
 
+class TooMany(Refusal):
+    """The account has as many of these as it may have, whatever it pays."""
+
+    code = "full"
+    text = "A hosting has no more of these. Remove one first."
+
+
 # -- the account as a whole ----------------------------------------------------------
 
 
@@ -130,8 +137,10 @@ def want_upload_row(shop: Shop, account: Account, has_jar: bool) -> None:
 
 
 def renew_tip_jar(account_id: str) -> None:
-    """Within a transaction: put the tip jar up again; what it says of the shop has changed."""
-    if raise_revisions(account_id, "tipjar"):
+    """Within a transaction: put the tip jar up again; what it says of the shop has changed. Paid
+    areas may be paid by the same door.
+    """
+    if raise_revisions(account_id, "tipjar", "paidarea"):
         look_now(account_id)
 
 
@@ -150,8 +159,8 @@ def add(
 ) -> None:
     """Want one more service. A domain (alias) must have been proven to be the customer's.
 
-    `password` None: one is generated and shown. Raises NameInUse, NoneLeft, AccountClosed and
-    AccountNotReady, and ValueError for a name or setting that is not allowed.
+    `password` None: one is generated and shown. Raises NameInUse, NoneLeft, TooMany, AccountClosed
+    and AccountNotReady, and ValueError for a name or setting that is not allowed.
     """
     facts = {
         "settings": services.checked(kind, KINDS[kind].first_settings() | settings),
@@ -176,6 +185,9 @@ def _want(shop: Shop, account: Account, row: Service, facts: dict) -> None:
     addresses = sum(each.kind in services.ADDRESSES for each in there)
     if KINDS[row.kind].is_address and addresses >= services.addresses_allowed(shop, account):
         raise NoneLeft
+    most = KINDS[row.kind].most
+    if most is not None and sum(each.kind == row.kind for each in there) >= most:
+        raise TooMany
     if not raise_revisions(account.id, row.kind, name=row.name):
         Service.create(account=account.id, kind=row.kind, name=row.name, **facts)
     # Also of a row that was to be removed: it is wanted again.
@@ -231,7 +243,8 @@ def configure(account_id: str, kind: str, name: str, **settings) -> None:
         if kind == "site" and settings.get("letsencrypt"):
             _look_for_addresses(account_id)
         if settings.get("php", before.get("php")) != before.get("php"):
-            raise_revisions(account_id, "tipjar")  # without PHP another page takes its place
+            # Without PHP another page takes its place, and nothing can be sold.
+            raise_revisions(account_id, "tipjar", "paidarea")
 
 
 def _look_for_addresses(account_id: str) -> None:

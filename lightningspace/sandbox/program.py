@@ -126,6 +126,7 @@ class Sandbox:
             "DNS_SERVERS": self.dns.address.replace("#", ":"),
             "SMTP_URL": self.mail.url,
             "FTP_ADDRESSES": self.ftp.address,
+            "WEB_ADDRESSES": f"{HOST}:{self.sites_port}",
             "FTP_VERIFY_TLS": str(self.certificate),
         }
 

@@ -1,10 +1,12 @@
 <?php
-// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost. Names
-// without one, never sold, removed or switched off, get the server's own page.
+// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost, which the
+// shop itself calls <site>. Names without one, never sold, removed or switched off, get the server's
+// own page.
 
 $root = realpath($_SERVER['DOCUMENT_ROOT']);
 $host = strtolower(explode(':', $_SERVER['HTTP_HOST'] ?? '')[0]);
-$site = preg_match('/^([a-z0-9][a-z0-9.-]*)\.localhost$/D', $host, $found) ? $found[1] : '';
+$name = preg_replace('/\.localhost$/D', '', $host);
+$site = preg_match('/^[a-z0-9][a-z0-9.-]*\.[a-z][a-z0-9-]*$/D', $name) ? $name : '';
 $pages = $site === '' || strpos($site, '..') !== false ? false : realpath("$root/$site/web");
 $asked = rawurldecode(parse_url($_SERVER["REQUEST_URI"], PHP_URL_PATH) ?: "/");
 $path = $pages && strpos($asked, "\0") === false ? realpath($pages . $asked) : false;
@@ -14,6 +16,13 @@ if ($pages === false && $asked === '/') {
     exit("<!doctype html>\n<title>Default page</title>\n<h1>It works!</h1>\n"
         . "<p>This is the server's own default page: there is no site of this name, or it is off. "
         . "The sites of the sandbox are at http://&lt;site&gt;.localhost.</p>\n");
+}
+// What follows a program's name is for that program, as is what its FallbackResource takes.
+$program = preg_match('#^(/[a-z0-9-]+)/#', $asked, $area) ? "$area[1]/index.php" : '';
+if ($path === false && $program !== '' && is_file($pages . $program)) {
+    $htaccess = (string) @file_get_contents("$pages$area[1]/.htaccess");
+    $is_its = strpos($asked, "$program/") === 0 || strpos($htaccess, "FallbackResource $program") !== false;
+    $path = $is_its ? realpath($pages . $program) : false;
 }
 if ($path !== false && is_dir($path)) {
     $indexes = ['index.html', 'index.htm', 'index.php', 'standard_index.html'];

@@ -154,6 +154,7 @@ WRONG = {
         "a:21,b:21",
         "a b",
     ),
+    "WEB_ADDRESSES": ("x:y", "server.example:0", "Server.Example", "a:80,b:80", "http://a"),
     "FTP_TLS": ("", "true", "Always", "no"),
     "UPLOADS_DIR": ("", "uploads", "/a\0b", sys.executable),
     "UPLOADS_LIMIT": ("", "6", "many", "6 per week"),

@@ -231,7 +231,7 @@ def test_what_else_is_wanted_does_not_wait_for_ftp(late, alice, this_shop, panel
     wanted.add(this_shop, alice.id, "forward", "me@alice.shop.test", destination="a@b.example")
 
     work(alice)
-    rows = services.beside_tip_jar(services.of_account(alice.id))
+    rows = services.at_panel(services.of_account(alice.id))
     assert all(row.is_applied for row in rows) and not jar(alice).is_applied
 
 

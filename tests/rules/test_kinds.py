@@ -6,8 +6,8 @@ from lightningspace.outside import ispconfig_records
 from lightningspace.rules import services
 from lightningspace.rules.kinds import KINDS
 
-# A client is made otherwise, and a tip jar over FTP.
-WITH_RECORD = [name for name in KINDS if name not in ("client", "tipjar")]
+# A client is made otherwise, and a tip jar or a paid area over FTP.
+WITH_RECORD = [name for name in KINDS if name not in ("client", "tipjar", "paidarea")]
 
 
 def test_every_kind_has_its_record_at_the_panel():
