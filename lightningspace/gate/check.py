@@ -115,7 +115,8 @@ class Check:
             return []
         self._upkeep.begin()
         answer = self._guarded(Asked(environ, service, self._shop.config.proxy_hops))
-        start_response(answer.status, answer.lines())
+        length = [] if isinstance(answer, Passes) else [("Content-Length", "0")]
+        start_response(answer.status, answer.lines() + length)
         return []
 
     def _guarded(self, asked: Asked) -> Answer:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from functools import partial
 
 from flask import (
     Blueprint,
@@ -131,7 +132,9 @@ def _unpaid(service: Service) -> tuple[Challenge, str | None] | None:
         l402.rights(macaroon, service.name, now())
     except l402.Invalid:
         return None
-    found = this_shop().node.find_by_hash(macaroon.payment_hash.hex())
+    payment_hash = macaroon.payment_hash.hex()
+    look = partial(this_shop().node.find_by_hash, payment_hash)
+    found = current_app.extensions["gate_looks"].at(payment_hash, look)
     if found is None:
         return None
     invoice, preimage = found
