@@ -169,6 +169,7 @@ class Box:
 
     folder: Path
     port: int
+    app_port: int
     behind: ThreadingHTTPServer
     _process: subprocess.Popen = field(default=None, repr=False)
 

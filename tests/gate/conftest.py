@@ -56,7 +56,7 @@ def gate_folder(tmp_path, gate_toml, app_port, more_settings):
         (folder / "gate.toml").write_text(gate_toml.format(**ports))
         more_settings["GATE_CONFIG"] = str(folder / "gate.toml")
         more_settings |= {"PROXY_HOPS": "1", "GATE_LIMIT": "30 per day"}
-        yield Box(folder, free_port(), behind)
+        yield Box(folder, free_port(), app_port, behind)
 
 
 @pytest.fixture
