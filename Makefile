@@ -36,7 +36,8 @@ clients: $(CLIENTS:%=.clients/%/ready)
 # generated requests to the API.
 soak: $(VENV)/ready
 	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no \
-		-k "schemathesis or ends_up_as_it_is_wanted" tests/api/test_openapi.py tests/whole/test_stateful.py
+		-k "schemathesis or ends_up_as_it_is_wanted or two_processes or a_kill" \
+		tests/api/test_openapi.py tests/whole/test_stateful.py tests/gate/test_weather.py
 
 # A simulated year of 300 customers, hour by hour, with faults and restarts; it prints a table of
 # what became of them and their money. SEED=n simulates another one.
