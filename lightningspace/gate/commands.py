@@ -14,7 +14,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from lightningspace.base.clock import DAY, clock_time, day, now, span
+from lightningspace.base.clock import DAY, clock_time, iso_time, now, span
 from lightningspace.base.gate_models import GateDisk
 from lightningspace.gate import balances, counts, nginx, probe, revocations
 from lightningspace.gate.services import Gate, Service
@@ -60,6 +60,7 @@ def write_nginx(directory):
     click.echo(f"within http {{ }}:    include {for_http.absolute()};")
     click.echo(f"within server {{ }}:  include {for_server.absolute()};")
     click.echo("then test and load it: nginx -t && nginx -s reload")
+    click.echo("and see whether it holds: flask gate check https://your.host")
 
 
 # -- check -----------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def stats(days):
     found = counts.by_day(now() // DAY - days + 1)
     rows = [("day", "service", *COLUMNS, "sat", "")]
     for (number, service), outcomes in found.items():
-        rows.append((day(number * DAY), service, *_cells(outcomes)))
+        rows.append((iso_time(number * DAY)[:10], service, *_cells(outcomes)))
     if found:
         everything = sum(found.values(), start=Counter())
         rows.append(("all", "", *_cells(everything)))

@@ -141,11 +141,12 @@ def test_stats_has_a_line_for_each_day_and_service(flask, time_machine):
         *("day", "service", "passed", "free", "freebie"),
         *("402", "401", "403", "429", "paid", "sat"),
     ]
-    assert [line.split()[3:] for line in lines[1:4]] == [
+    assert [line.split()[1:] for line in lines[1:4]] == [
         ["videos", "0", "0", "0", "0", "5", "0", "0", "0", "0"],
         ["api", "1,200", "0", "0", "7", "0", "0", "0", "2", "10.500", "busy", "2"],
         ["videos", "0", "8", "0", "0", "0", "0", "0", "0", "0"],
     ]
+    assert lines[3].startswith(f"{clock.iso_time(clock.now())[:10]}  videos ")
     totals = ["all", "1,200", "8", "0", "7", "5", "0", "0", "2", "10.500", "busy", "2"]
     assert lines[4].split() == totals
     assert "99" in flask("stats", "--days", "8").output
