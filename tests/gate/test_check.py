@@ -1,11 +1,15 @@
 """`flask gate check` tries a real nginx, and finds each thing that is wrong there."""
 
 import json
+import posixpath
+import re
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 
-from lightningspace.gate import probe
+from lightningspace.gate import probe, tricks
+from lightningspace.gate.services import Service
 from lightningspace.outside import l402
 from tests.conftest import free_port, opened, with_settings
 from tests.gate.conftest import GATE
@@ -272,6 +276,33 @@ def test_what_cannot_be_checked_is_said_so(check, box, own_app, subtests):
         with subtests.test(echo=path):
             [told] = [each for each in check("--echo", path).found if each["what"] == SEES]
             assert told["result"] == "not tried"
+
+
+def test_an_address_that_leads_elsewhere_is_said(check, box):
+    files = box.folder / "gate-server.conf"
+    manifest = "location = /.well-known/l402.json {"
+    elsewhere = manifest + " return 301 https://shop.test/; }\nlocation = /former {"
+    files.write_text(files.read_text().replace(manifest, elsewhere))
+    box.reload()
+    result = check().result
+    assert result.exit_code == 2
+    assert "leads on to https://shop.test/: name that address" in result.stderr
+
+
+@pytest.mark.parametrize("free", [(), ("/a/b/free/",), ("/a/b/c/d/free/", "/a/b/x/")])
+@pytest.mark.parametrize("rest", ["", "x", "c/film.mp4"])
+def test_tricks_lead_to_what_is_paid_for(free, rest):
+    service = Service("a", "A", "/a/b/", 1, 1, upstream="http://x", free=free)
+    tried = [trick for trick in tricks.of(service, "/a/b/" + rest) if not trick.beside]
+    assert len(tried) > 10
+    for trick in tried:
+        path = re.sub("/+", "/", unquote(trick.path.partition("?")[0]))
+        assert posixpath.normpath(path) == posixpath.normpath("/a/b/" + rest), trick
+
+
+def test_a_service_may_be_all_there_is():
+    service = Service("a", "A", "/", 1, 1, upstream="http://x")
+    assert all(trick.path.startswith("/") for trick in tricks.of(service, "/x"))
 
 
 def test_a_limit_that_is_reached_is_said(box, check):
