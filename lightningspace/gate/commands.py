@@ -114,6 +114,8 @@ def services():
 
 def _terms(service: Service) -> Iterator[str]:
     bundle = service.bundle
+    if service.title != service.name:
+        yield f"called “{service.title}”"
     if bundle:
         yield f"{service.price_sat:,} sat prepaid, to be used within {span(service.seconds)}"
         yield _cost(service)
@@ -132,6 +134,10 @@ def _terms(service: Service) -> Iterator[str]:
     for limit in service.limits:
         burst = f", {limit.burst} at once" if limit.burst != limit.requests else ""
         yield f"limit: {limit.requests} requests in {limit.seconds} s{burst}"
+    if service.body:
+        yield f"its requests should send: {service.body}"
+    if service.upstream:
+        yield f"it is sent up to {service.body_mb:,} MB at once"
     if service.rate_kb:
         yield f"slowed down to {service.rate_kb} kB a second"
     if service.blocklist:

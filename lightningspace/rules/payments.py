@@ -76,8 +76,9 @@ def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
     """Record a payment and move the cursor past it; False when it was known or is not ours.
 
     `after`: the cursor that it was waited for with; if that was set back meanwhile, it stays. A
-    label of ours without an order is recorded too, as a lost order. May be called twice. Raises
-    NodeError when it was paid to an offer and only the node can say whose that is.
+    label of ours without an order is recorded too, as a lost order; of the gate's payments only the
+    sums are kept. May be called twice. Raises NodeError when it was paid to an offer and only the
+    node can say whose that is.
     """
     prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
     # The whole label: another program's prefix may begin with ours.

@@ -25,6 +25,7 @@ capabilities = {{ read = ["GET"], write = ["PUT", "POST"] }}
 limits = [{{ requests = 10, per = "1s", burst = 20 }}]
 blocklist = ["203.0.113.0/24"]
 headers = {{ "X-Key" = "secret" }}
+body = "a picture"
 dry_run = true
 gate_down = "open"
 """
@@ -44,8 +45,9 @@ def flask(gate_folder, own_app):
 
 def test_services_prints_the_terms_of_each(flask, gate_folder):
     lines = flask("services").output.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"videos: /videos/ is files {gate_folder.folder}/films",
+        "  called “The film archive”",
         "  50 sat for 24 hours",
         "  free: /videos/trailers/",
     ]
@@ -57,6 +59,8 @@ def test_services_prints_the_terms_of_each(flask, gate_folder):
         "  capability read: GET",
         "  capability write: PUT POST",
         "  limit: 10 requests in 1 s, 20 at once",
+        "  its requests should send: a picture",
+        "  it is sent up to 100 MB at once",
         "  blocked: 203.0.113.0/24",
         "  sent to it: X-Key",
         "  OPEN while the shop does not answer",
@@ -64,6 +68,7 @@ def test_services_prints_the_terms_of_each(flask, gate_folder):
     ]
 
 
+@pytest.mark.each_database
 def test_tokens_prints_what_is_kept(flask, this_shop):
     one, two, three = (this_shop.keys.token_id(0).hex() for _ in range(3))
     until = clock.now() + DAY
@@ -90,6 +95,7 @@ def credential(this_shop, until: int) -> str:
     return f"{this_shop.keys.mint(b'1' * 32, token_id, minted)}:{'0' * 64}"
 
 
+@pytest.mark.each_database
 def test_revoke_takes_an_id_or_what_has_it(flask, this_shop, subtests):
     ends = clock.now() + 90 * DAY
     for shown in ("id", "macaroon", "credential", "header", "typed"):
@@ -127,6 +133,7 @@ def test_revoke_refuses_what_is_no_token_of_ours(flask, this_shop, subtests):
     assert not GateRevoked.select().exists()
 
 
+@pytest.mark.each_database
 def test_stats_has_a_line_for_each_day_and_service(flask, time_machine):
     today = clock.now() // DAY
     for service, day, outcome, times in (
@@ -153,6 +160,7 @@ def test_stats_has_a_line_for_each_day_and_service(flask, time_machine):
     assert flask("stats", "--days", "0").exit_code == 2
 
 
+@pytest.mark.each_database
 def test_transactions_are_those_of_the_gate(flask, this_shop, node, worker, time_machine):
     def pay(label: str, msat: int) -> str:
         invoice = this_shop.node.create_invoice(label, msat, "x", 600)
