@@ -5,7 +5,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
@@ -182,9 +181,8 @@ def tokens():
         click.echo(f"{token_id} {service}: {_sat(msat)} sat left, until {clock_time(until)}")
     for disk in GateDisk.select().order_by(GateDisk.token_id, GateDisk.service).iterator():
         click.echo(f"{disk.token_id} {disk.service}: a disk, paid until {clock_time(disk.until)}")
-    for token_id, revoked_at, until in revocations.listed():
-        since = clock_time(revoked_at)
-        click.echo(f"{token_id} revoked since {since}, noted until {clock_time(until)}")
+    for token_id, revoked_at in revocations.listed():
+        click.echo(f"{token_id} revoked since {clock_time(revoked_at)}")
     click.echo("Passes leave no trace, and are not listed.", err=True)
 
 
@@ -196,33 +194,25 @@ def revoke(token):
     TOKEN is the id as `tokens` prints it and upstreams see it, or a credential or macaroon that has
     it. Write - to have it read from the input: what is typed here, other programs see.
     """
-    shop, life = this_shop(), this_shop().config.invoice_minutes * 60
-    longest = max(service.seconds for service in this_gate().services)
-    text = sys.stdin.read() if token == "-" else token
-    token_id, until = _token_id(shop, text)
-    # An invoice of this moment may still be paid, for as long as can be bought.
-    until = max(until, now() + life + longest)
-    if not revocations.revoke(token_id, until):
+    this_gate()
+    token_id = _token_id(this_shop(), sys.stdin.read() if token == "-" else token)
+    if not revocations.revoke(token_id):
         raise click.ClickException(f"{token_id} was revoked before")
-    click.echo(f"{token_id} is revoked, until its last credential ends: {clock_time(until)}")
+    click.echo(f"{token_id} is revoked")
 
 
-def _token_id(shop: Shop, text: str) -> tuple[str, int]:
-    """The id that was meant, and until when a credential that was shown is good (0: none was)."""
+def _token_id(shop: Shop, text: str) -> str:
+    """The id that was meant."""
     try:
         if TOKEN_ID.fullmatch(text.strip()):
             token_id = bytes.fromhex(text.strip())
             shop.keys.secret(token_id)  # raises Void for one that is not ours
-            return token_id.hex(), 0
+            return token_id.hex()
         macaroon = authorization.pasted_macaroon(text)
         shop.keys.check_minted(macaroon)
     except l402.Invalid as error:
         raise click.ClickException(f"this is no token of this shop: {error}") from None
-    until = 0
-    for service in l402.services(macaroon):
-        with suppress(l402.Invalid):  # its holder has spoilt it
-            until = max(until, l402.rights(macaroon, service, 0).valid_until or 0)
-    return macaroon.token_id.hex(), until
+    return macaroon.token_id.hex()
 
 
 # -- what happened ---------------------------------------------------------------------

@@ -4,11 +4,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from lightningspace.base.clock import now
+from lightningspace.base.clock import DAY, now
 from lightningspace.base.gate_models import GateRevoked
+from lightningspace.gate.services import TIME_MAX
 
 # Rows this much older than the last look are looked at again: they may have been written late.
 LATE_SECONDS = 10
+# Longer than anything may be sold for, whatever gate.toml has said meanwhile.
+NOTED_SECONDS = TIME_MAX + DAY
 # How many new ones are kept apart before they are sorted in.
 APART = 1000
 
@@ -51,15 +54,16 @@ class Revocations:
         return mark in self._apart or (at < len(marks) and marks[at] == mark)
 
 
-def revoke(token_id: str, until: int) -> bool:
-    """Revoke a token id. `until`: when its last credential ends. False: it was revoked before."""
+def revoke(token_id: str) -> bool:
+    """Revoke a token id. False: it was revoked before."""
+    until = now() + NOTED_SECONDS
     row = GateRevoked.insert(token_id=token_id, revoked_at=now(), until=until)
     return row.on_conflict_ignore().as_rowcount().execute() == 1
 
 
-def listed() -> Iterator[tuple[str, int, int]]:
-    """All of them, the latest first: token id, since when, and until when that is noted."""
-    rows = GateRevoked.select(GateRevoked.token_id, GateRevoked.revoked_at, GateRevoked.until)
+def listed() -> Iterator[tuple[str, int]]:
+    """All of them, the latest first: token id, and since when."""
+    rows = GateRevoked.select(GateRevoked.token_id, GateRevoked.revoked_at)
     yield from rows.order_by(GateRevoked.revoked_at.desc()).tuples().iterator()
 
 

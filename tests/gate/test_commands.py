@@ -7,6 +7,7 @@ from lightningspace.base.clock import DAY
 from lightningspace.base.gate_models import GateDisk, GateRevoked, add_count
 from lightningspace.gate import balances, settlement
 from lightningspace.gate.balances import Cost
+from lightningspace.gate.services import TIME_MAX
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.rules import gate_income
@@ -85,7 +86,8 @@ def test_tokens_prints_what_is_kept(flask, this_shop):
         [f"{one} calls: 7.500 sat left, until {when}", f"{two} calls: 1,000 sat left, until {when}"]
     )
     assert lines[2] == f"{two} disk: a disk, paid until {when}"
-    assert lines[3].startswith(f"{three} revoked since 2") and len(lines) == 4
+    assert lines[3] == f"{three} revoked since {clock.clock_time(clock.now())}"
+    assert len(lines) == 4
     assert result.stderr == "Passes leave no trace, and are not listed.\n"
 
 
@@ -111,12 +113,9 @@ def test_revoke_takes_an_id_or_what_has_it(flask, this_shop, subtests):
         with subtests.test(shown=shown):
             result = flask("revoke", given, input=f"{text}\n")
             assert result.exit_code == 0, result.output
-            assert result.output.startswith(f"{token_id} is revoked, until its last credential")
+            assert result.output == f"{token_id} is revoked\n"
             assert text.partition(":")[0] not in result.output
-            row = GateRevoked.get_by_id(token_id)
-            # As long as the longest that is sold, or as this one is good.
-            least = clock.now() + 15 * 60 + 30 * DAY if shown == "id" else ends
-            assert abs(row.until - least) < 60
+            assert GateRevoked.get_by_id(token_id).until > clock.now() + TIME_MAX
             again = flask("revoke", given, input=text)
             assert again.exit_code == 1 and "was revoked before" in again.output
 
