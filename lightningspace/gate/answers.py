@@ -10,7 +10,7 @@ from http import HTTPStatus
 from lightningspace.visitors import authorization
 
 # Those that nginx is told to send.
-STATUSES = (401, 402, 403, 411, 413, 429, 503, 507)
+STATUSES = (401, 402, 403, 411, 413, 414, 429, 503, 507)
 REFUSED, PAGE = "@gate_refused", "@gate_page"
 RETRY_SECONDS = 5
 

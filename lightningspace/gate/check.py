@@ -30,6 +30,7 @@ from lightningspace.gate.balances import Busy
 from lightningspace.gate.buckets import Buckets
 from lightningspace.gate.counts import Freebies
 from lightningspace.gate.credentials import NOTHING, Shown
+from lightningspace.gate.disks import Disks
 from lightningspace.gate.services import Gate, Service
 from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402, request_price
@@ -72,6 +73,15 @@ class Asked:
         return self.environ.get("HTTP_X_GATE_RESERVED", "")
 
     @property
+    def length(self) -> int | None:
+        """Of its body; None: it does not say, and may have one."""
+        written = self.environ.get("HTTP_X_GATE_LENGTH", "")
+        if written.isascii() and written.isdigit():
+            return int(written[:18])
+        is_said = self.method != "PUT" and "HTTP_X_GATE_CODING" not in self.environ
+        return 0 if is_said else None
+
+    @property
     def has_body(self) -> bool:
         """By its headers: whatever the method, a body that is sent would have to be read."""
         length = self.environ.get("HTTP_X_GATE_LENGTH", "0")
@@ -100,7 +110,7 @@ class Check:
         gate: Gate = app.extensions["gate"]
         self._services = {service.name: service for service in gate.services}
         self._upkeep: Upkeep = app.extensions["gate_upkeep"]
-        self._buckets, self._freebies = Buckets(), Freebies()
+        self._buckets, self._freebies, self._disks = Buckets(), Freebies(), Disks()
 
     @property
     def _shop(self) -> Shop:
@@ -163,9 +173,14 @@ class Check:
             if needed not in (shown.rights.capabilities or ()):
                 detail = f"This credential lacks the capability “{needed}”."
                 return Refuses(403, "not_capable", detail)
+        if service.disk:
+            whose = service, shown.token_id, shown.rights.valid_until
+            refused = self._disks.refusal(*whose, asked.method, asked.uri, asked.length)
+            if refused:
+                return refused
         if service.bundle and not service.dry_run:
             return self._metered(asked, shown)
-        return self._passes(asked, shown, is_kept=not service.limits)
+        return self._passes(asked, shown, is_kept=not service.limits and not service.disk)
 
     def _metered(self, asked: Asked, shown: Shown) -> Answer:
         if asked.reserved:  # nginx asks twice about a request that it redirects within itself

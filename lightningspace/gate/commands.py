@@ -122,6 +122,8 @@ def _terms(service: Service) -> Iterator[str]:
         yield f"{service.price_sat:,} sat for {span(service.seconds)}"
     if service.kind == "disk":
         yield f"{service.quota_mb} MB each, kept for {span(service.grace_seconds)} after its end"
+    if service.propfind:
+        yield "WebDAV clients see what is there (PROPFIND)"
     if service.free:
         yield f"free: {' '.join(service.free)}"
     if service.freebie:

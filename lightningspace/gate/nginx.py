@@ -71,7 +71,12 @@ def is_as_written(gate: Gate) -> str:
 def _for_http(gate: Gate, made_of: str) -> str:
     host = urlsplit(gate.app).netloc
     return _templates.get_template("http.conf").render(
-        gate=gate, app_host=host, exposed=EXPOSED, cost_variable=_cost_variable, made_of=made_of
+        gate=gate,
+        app_host=host,
+        exposed=EXPOSED,
+        cost_variable=_cost_variable,
+        folder_variable=_folder_variable,
+        made_of=made_of,
     )
 
 
@@ -80,6 +85,7 @@ def _for_server(gate: Gate, made_of: str) -> str:
         gate=gate,
         paths=paths,
         target=_target,
+        folder_variable=_folder_variable,
         to_the_app=TO_THE_APP,
         statuses=STATUSES,
         exposed=EXPOSED,
@@ -100,3 +106,8 @@ def _target(service: Service, path: str) -> str:
 def _cost_variable(service: Service) -> str:
     header = service.bundle.cost_header if service.bundle else ""
     return f"$upstream_http_{header.lower().replace('-', '_')}" if header else ""
+
+
+def _folder_variable(service: Service) -> str:
+    """What holds the folder of who asks for a disk."""
+    return f"$gate_folder_{service.name.replace('-', '_')}"

@@ -93,6 +93,7 @@ class Service:
     body_mb: int = BODY_MB
     quota_mb: int = 0
     grace_seconds: int = 0
+    propfind: bool = False  # for WebDAV clients, by a module of nginx that it may not have
     shows_addresses: bool = False
     cors: bool = False
     dry_run: bool = False
@@ -101,6 +102,11 @@ class Service:
     @property
     def kind(self) -> str:
         return "files" if self.files else "upstream" if self.upstream else "disk"
+
+    @property
+    def folder(self) -> str:
+        """Where its files are on this machine; "" for an upstream."""
+        return self.files or self.disk
 
     @property
     def all_capabilities(self) -> frozenset[str] | None:
@@ -265,6 +271,7 @@ def _service(table: _Table, env) -> Service:
         body_mb=table.take("body_mb", _whole(1), BODY_MB) if is_upstream else BODY_MB,
         quota_mb=table.take("quota_mb", _whole(1)) if kind == "disk" else 0,
         grace_seconds=table.take("grace", _span, 7 * DAY) if kind == "disk" else 0,
+        propfind=table.take("propfind", _yes_or_no, False) if kind == "disk" else False,
         shows_addresses=table.take("addresses", _yes_or_no, False) if is_upstream else False,
         cors=table.take("cors", _yes_or_no, False),
         dry_run=table.take("dry_run", _yes_or_no, False),
@@ -273,6 +280,8 @@ def _service(table: _Table, env) -> Service:
     table.check_empty()
     if service.kind == "disk" and (service.freebie or service.dry_run or service.free):
         raise _Wrong("disk", "a disk belongs to who has paid: nothing of it can be free")
+    if service.propfind and service.cors:
+        raise _Wrong("cors", "OPTIONS can be for WebDAV clients or for pages of other sites")
     if service.kind == "disk" and service.is_open_when_down:
         raise _Wrong("gate_down", "a disk belongs to who has paid: its gate cannot be open")
     return service
@@ -302,10 +311,16 @@ def _check_beside(service: Service, others: list[Service]) -> None:
         if other.name == service.name:
             raise _Wrong("name", f"another service is called {service.name}")
         taken = {other.location, *other.free, *other.no_invoice}
-        if service.disk and service.disk == other.disk:
-            raise _Wrong("disk", f"{other.name} has the same folder")
+        if (service.disk or other.disk) and _is_within(service.folder, other.folder):
+            raise _Wrong(service.kind, f"{other.name} has the same folder, or one around or within")
         if taken & {service.location, *service.free, *service.no_invoice}:
             raise _Wrong("location", f"{other.name} has the same path")
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Whether one of two folders is or holds the other."""
+    shorter, longer = sorted((one, other), key=len)
+    return bool(shorter) and f"{longer}/".startswith(f"{shorter.rstrip('/')}/")
 
 
 # -- values ----------------------------------------------------------------------------

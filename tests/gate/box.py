@@ -18,7 +18,10 @@ from pathlib import Path
 from lightningspace.gate import nginx, services
 from tests.conftest import debian_program, eventually
 
+# Debian's libnginx-mod-http-dav-ext.
+PROPFIND_MODULE = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
 NGINX_CONF = """\
+{modules}
 user root;
 daemon off;
 worker_processes 1;
@@ -177,7 +180,8 @@ class Box:
         program = debian_program("nginx", "nginx-light")
         (self.folder / "www").mkdir(exist_ok=True)
         conf = self.folder / "nginx.conf"
-        conf.write_text(NGINX_CONF.format(folder=self.folder, port=self.port))
+        modules = f"load_module {PROPFIND_MODULE};" if PROPFIND_MODULE.exists() else ""
+        conf.write_text(NGINX_CONF.format(folder=self.folder, port=self.port, modules=modules))
         nginx.write(services.read(self.folder / "gate.toml"), self.folder)
         self._process = subprocess.Popen([program, "-e", self.folder / "error.log", "-c", conf])
         eventually(self._listens)
