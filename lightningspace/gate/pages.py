@@ -210,9 +210,10 @@ def top_up(name):
     service = _service(name)
     try:
         before = Shown(_authentic())
+        is_new = selling.credit(_upkeep().meter, before)
     except l402.Invalid as error:
         return _problem(unauthorized(error))
-    if selling.credit(_upkeep().meter, before):
+    if is_new:
         return _told(before.macaroon)
     try:
         return _problem(selling.payment_required(_new_invoice(service, before)))

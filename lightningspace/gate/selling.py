@@ -55,11 +55,11 @@ def credit(meter: Meter, shown: Shown) -> bool:
     """
     macaroon, is_new = shown.macaroon, False
     for name in l402.services(macaroon) if macaroon else ():
-        msat = l402.credit_msat(macaroon, name)
-        if msat:
-            until = l402.rights(macaroon, name, 0).valid_until
+        paid_for = l402.credit(macaroon, name)
+        # What is over is not known to be credited any more: `balances.tidy`.
+        if paid_for and paid_for[1] > now():
             payment_hash = macaroon.payment_hash.hex()
-            is_new |= meter.credit(payment_hash, (shown.token_id, name), msat, until)
+            is_new |= meter.credit(payment_hash, (shown.token_id, name), *paid_for)
     return is_new
 
 

@@ -331,18 +331,20 @@ def rights_at_hosting(macaroon: Macaroon, moment: int) -> Rights:
     return replace(found, capabilities=WHOLE.capabilities & (found.capabilities or frozenset()))
 
 
-def credit_msat(macaroon: Macaroon, service: str) -> int | None:
-    """What its payment is worth at a metered service; None: it has not paid for that one.
+def credit(macaroon: Macaroon, service: str) -> tuple[int, int] | None:
+    """What its payment is worth at a metered service, and until when; None: it has not paid for it.
 
-    It counts before the caveat of services alone: every token is minted with that, so that what a
-    holder adds comes after it.
+    Only for a token that was checked. It counts before the caveat of services alone: every token is
+    minted with that, so that what a holder adds comes after it. And an end that a holder adds is
+    that of his credential, not of what was paid for: the first end counts.
     """
     start = f"{service}_credit_msat=".encode()
     for caveat in macaroon.caveats:
         if caveat.startswith(b"services="):
             return None
         if caveat.startswith(start):
-            return _whole(caveat.removeprefix(start))
+            until = _values(macaroon, f"{service}_valid_until")[0]
+            return _whole(caveat.removeprefix(start)), _whole(until)
     return None
 
 

@@ -470,13 +470,15 @@ def test_what_a_payment_is_worth_at_a_service_nobody_adds(keys):
         sha256(PREIMAGE), bought.token_id, l402.caveats_with(bought, "web", BOUGHT, NOW, 50)
     )
     again = keys.mint(sha256(PREIMAGE), bought.token_id, l402.caveats_again(more))
-    for macaroon, expected in ((bought, (700, None)), (more, (None, 50)), (again, (None, None))):
+    paid, also = (700, BOUGHT.valid_until), (50, BOUGHT.valid_until)
+    for macaroon, expected in ((bought, (paid, None)), (more, (None, also)), (again, (None, None))):
         for shown in (
             macaroon,
             macaroon.narrowed("api_credit_msat=99999", "web_credit_msat=99999"),
             macaroon.narrowed("services=api:0", "api_credit_msat=99999"),
+            macaroon.narrowed("api_valid_until=1", "web_valid_until=never"),
         ):
-            found = tuple(l402.credit_msat(shown, service) for service in ("api", "web"))
+            found = tuple(l402.credit(shown, service) for service in ("api", "web"))
             assert found == expected
 
 

@@ -1,0 +1,70 @@
+"""A payment is credited once, for as long as it could be shown, and only one that was made here."""
+
+import pytest
+
+from lightningspace.base import clock
+from lightningspace.gate import balances
+from lightningspace.gate.meter import Meter
+from lightningspace.outside import l402
+from tests.gate.box import pay
+from tests.gate.test_metering import DAY, GATE, bought, left, token_id
+
+
+@pytest.fixture
+def gate_toml() -> str:
+    return GATE
+
+
+@pytest.fixture
+def in_another_process(own_app):
+    """Go on with what a process of its own remembers, once the worker has looked."""
+
+    def in_another_process():
+        upkeep = own_app.extensions["gate_upkeep"]
+        upkeep.meter.close()
+        upkeep.meter = Meter()
+        balances.tidy()
+
+    return in_another_process
+
+
+def narrowed(credential: str, *caveats: str) -> str:
+    macaroon, _, preimage = credential.partition(":")
+    return f"{l402.read(macaroon).narrowed(*caveats)}:{preimage}"
+
+
+def test_an_earlier_end_of_its_holder_brings_no_second_credit(
+    box, wallet, own_app, time_machine, in_another_process
+):
+    credential = bought(box, wallet, "/calls/x")
+    for served in range(1, 4):
+        soon = narrowed(credential, f"calls_valid_until={clock.now() + 60}")
+        assert box.get("/calls/x", soon).status == 200
+        time_machine.forward(120)
+        in_another_process()
+        assert left(own_app) == 5000 - served * 1000
+
+
+def test_what_is_over_brings_no_credit(box, wallet, own_app, time_machine, in_another_process):
+    first = bought(box, wallet, "/calls/x")
+    assert box.get("/calls/x", first).status == 200
+    time_machine.forward(300 * DAY)
+    second = pay(wallet, box.ask("POST", "/gate/topup/calls", credential=first))
+    assert token_id(second) == token_id(first)
+    assert box.get("/calls/x", second).get("X-Gate-Balance") == "8000"
+    time_machine.forward(70 * DAY)
+    for _ in range(2):
+        in_another_process()
+        assert box.ask("POST", "/gate/topup/calls", credential=first).status == 402
+        assert box.get("/calls/x", first).status == 402
+        assert left(own_app) == 8000
+
+
+def test_a_caveat_that_cannot_be_read_keeps_no_other_service_from_being_used(box, wallet):
+    both = pay(wallet, box.get("/jobs/x", bought(box, wallet, "/calls/x")))
+    odd = narrowed(both, "calls_valid_until=never")
+    assert box.get("/jobs/x", odd).status == 200
+    assert box.get("/calls/x", odd).status == 401
+    odder = narrowed(both, "services=x y")
+    assert box.get("/calls/x", odder).status == 401
+    assert box.ask("POST", "/gate/topup/calls", credential=odder).status == 401
