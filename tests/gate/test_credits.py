@@ -1,11 +1,15 @@
 """A payment is credited once, for as long as it could be shown, and only one that was made here."""
 
+from hashlib import sha256
+
 import pytest
 
 from lightningspace.base import clock
+from lightningspace.base.gate_models import GateBalance, GateCredited
 from lightningspace.gate import balances
 from lightningspace.gate.meter import Meter
 from lightningspace.outside import l402
+from lightningspace.outside.l402 import Rights
 from tests.gate.box import pay
 from tests.gate.test_metering import DAY, GATE, bought, left, token_id
 
@@ -58,6 +62,20 @@ def test_what_is_over_brings_no_credit(box, wallet, own_app, time_machine, in_an
         assert box.ask("POST", "/gate/topup/calls", credential=first).status == 402
         assert box.get("/calls/x", first).status == 402
         assert left(own_app) == 8000
+
+
+def test_what_was_made_up_with_a_key_of_ones_own_leaves_no_row(box, subtests):
+    keys, preimage = l402.Keys([b"a key of one's own"]), bytes(32)
+    caveats = l402.caveats("calls", Rights(None, 1 << 62), 1 << 62)
+    for more in ((), ("jobs_valid_until=never",), ("services=x y",)):
+        macaroon = keys.mint(sha256(preimage).digest(), keys.token_id(0), caveats).narrowed(*more)
+        credential = f"{macaroon}:{preimage.hex()}"
+        with subtests.test(more=more):
+            assert box.get("/calls/x", credential).status == 402
+            cookies = {"Accept": "text/html", "Cookie": f"gate-calls={credential}"}
+            assert box.ask("GET", "/gate/balance", None, cookies).status == 200
+            assert box.ask("GET", "/gate/topup/calls", None, cookies).status == 402
+            assert not GateCredited.select().exists() and not GateBalance.select().exists()
 
 
 def test_a_caveat_that_cannot_be_read_keeps_no_other_service_from_being_used(box, wallet):
