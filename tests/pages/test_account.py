@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from itertools import product
 from urllib.parse import urlencode
 
@@ -24,6 +23,7 @@ from tests.conftest import (
     with_settings,
     work,
 )
+from tests.reader import read
 
 GOOD = "battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq"
@@ -260,34 +260,6 @@ def test_a_service_that_is_not_ones_own_is_not_there(client, alice, bob):
 # -- what enemies send -----------------------------------------------------------------
 
 
-class Forms(HTMLParser):
-    """The forms of a page as a browser would send them: (where to, fields), for each button."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self._forms: list[tuple[str, dict, list]] = []
-        self._select = None
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        name, value = attrs.get("name"), attrs.get("value") or ""
-        if tag == "form":
-            self._forms.append((attrs["action"], {}, [{}]))
-        elif tag == "select":
-            self._select = name
-        elif tag == "option":
-            self._forms[-1][1].setdefault(self._select, value)
-        elif tag == "button" and name:
-            self._forms[-1][2].append({name: value})
-        elif tag in ("input", "textarea") and name:
-            self._forms[-1][1][name] = value
-
-    def __iter__(self):
-        for action, fields, buttons in self._forms:
-            yield from ((action, fields | button) for button in buttons)
-
-
 WORST = ["al\0ice", "\ud800\udfff", "x" * 10_000, '"><script>alert(1)</script>']
 HARMLESS = ("/logout", "/account/access/sessions")
 
@@ -296,10 +268,11 @@ HARMLESS = ("/logout", "/account/access/sessions")
 @no_limits
 def test_the_worst_strings_in_any_field_of_any_form_do_no_harm(app, browser):
     sent = {
-        (action, field, worst): fields | {field: worst}
+        (form["action"], field, worst): fields | {field: worst}
         for path in pages(app)
-        for action, fields in Forms(browser.get(path).text)
-        if action not in HARMLESS
+        for form in read(browser.get(path).text).all("form")
+        if form["action"] not in HARMLESS
+        for fields in [{each["name"]: each.value for each in form.controls}]
         for field in fields.keys() - {"csrf_token"}
         for worst in WORST
     }
