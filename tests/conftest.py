@@ -356,16 +356,17 @@ def port():
 
 
 def free_port() -> int:
-    """A free port, and so is the one after it, where the sandbox has its sites.
+    """A free port, and so are the two after it, where the sandbox has its sites and its gate.
 
     At random, and none that systems give to whoever asks for any: nobody takes it meanwhile.
     """
     while True:
-        port = 10_000 + 2 * secrets.randbelow(11_000)
-        with socket.socket() as probe, socket.socket() as beside:
+        port = 10_000 + 3 * secrets.randbelow(7_000)
+        with ExitStack() as probes:
             try:
-                probe.bind(("127.0.0.1", port))
-                beside.bind(("127.0.0.1", port + 1))
+                for beside in range(3):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port + beside))
             except OSError:
                 continue
             return port

@@ -77,6 +77,7 @@ MEANT = {
     ("lightningspace/base/config.py", "control center"),
     ("lightningspace/onsite/shared.php", "balance"),
     ("templates/gate/server.conf", "balance"),
+    ("templates/gate/sandbox.html", "balance"),
 }
 
 

@@ -167,6 +167,9 @@ def _page(status: int, service: Service, address: str, sold: Challenge | None = 
         sold=sold,
         costs=selling.costs(service) if service.bundle else None,
         look_seconds=LOOK_SECONDS,
+        # The page itself: nginx shows that of a service at the address of what it is in front of.
+        here=address if request.endpoint == "gate.pay" else request.path,
+        sandbox_pays="sandbox_gate" in current_app.blueprints,
     )
     return Response(text, status)
 

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -31,13 +30,17 @@ from lightningspace.rules import domains, order_book, wallets
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
 from lightningspace.sandbox.ftp import SandboxFtp
+from lightningspace.sandbox.gate import SandboxGate, pages
 from lightningspace.sandbox.mail import Mail, SandboxMail
 from lightningspace.sandbox.node import SandboxNode
 from lightningspace.sandbox.panel import SandboxPanel
+from lightningspace.sandbox.processes import HOST, is_free, with_us
 from lightningspace.visitors.forms import Button
 from lightningspace.worker import Worker
 
-HOST, PORT = "127.0.0.1", 5000
+PORT = 5000
+# The sites and the gate are at the two after it.
+PORT_MAX = 65533
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
 # The sandbox wallet's key for logins, and the pages that it may sign for.
 WALLET_KEY = ec.derive_private_key(0x5A4DB07, ec.SECP256K1())
@@ -50,15 +53,17 @@ class InUse(Exception):
 
 
 class Sandbox:
-    """The stand-ins, with their data in `directory`; the sites are at `sites_port`.
+    """The stand-ins, with their data in `directory`; the sites are at the port after the shop's,
+    the gate at the next.
 
     Raises InUse while another program has them.
     """
 
-    def __init__(self, directory: Path, sites_port: int):
+    def __init__(self, directory: Path, shop_port: int):
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(directory / "lock")
-        self.sites_port = sites_port
+        self.sites_port = shop_port + 1
+        self.gate = SandboxGate(directory / "gate", shop_port + 2, shop_port)
         self.node_path = directory / "lightning-rpc"
         self.wallet_path = directory / "wallet-rpc"
         self.node = SandboxNode(self.node_path, self.wallet_path, store=directory / "node.sqlite3")
@@ -89,18 +94,14 @@ class Sandbox:
     def serve_sites(self) -> bool:
         """Serve the sites' pages, if PHP is installed and the port is free."""
         php = shutil.which("php")
-        if php is None or not _is_free(self.sites_port):
+        if php is None or not is_free(self.sites_port):
             return False
-        # It ends when its input does, so with us, however we end.
-        serve = ["sh", "-c", '"$@" & read _; kill $!', "sh"]
-        serve += [php, "-q", "-S", f"{HOST}:{self.sites_port}"]
-        serve += ["-t", str(self.ftp.root), str(ROUTER)]
-        self._sites = subprocess.Popen(
-            serve, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        serve = [php, "-q", "-S", f"{HOST}:{self.sites_port}"]
+        self._sites = with_us([*serve, "-t", str(self.ftp.root), str(ROUTER)])
         return True
 
     def stop(self) -> None:
+        self.gate.stop()
         if self._sites:
             self._sites.communicate()
         self.ftp.stop()
@@ -196,8 +197,8 @@ def signed(key: ec.EllipticCurvePrivateKey, k1: str) -> tuple[str, str]:
 
 
 def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port: int) -> tuple:
-    """The shop over its stand-ins, all of them running. Its sites are at the port after its own."""
-    sandbox = Sandbox(root / "instance" / "sandbox", port + 1)
+    """The shop over its stand-ins, all of them running but nginx, and why that cannot, or ""."""
+    sandbox = Sandbox(root / "instance" / "sandbox", port)
     defaults = {
         "PUBLIC_URL": f"http://{HOST}:{port}",
         "BASE_DOMAIN": "space.example",
@@ -207,22 +208,29 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
         "UNPAID_PER_CLIENT": "20",
     }
     sandbox.start()
+    closed = "GATE_CONFIG is set" if env.get("GATE_CONFIG") else sandbox.gate.prepare()
+    if not closed:
+        defaults["GATE_CONFIG"] = str(sandbox.gate.config)
     config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
     sandbox.dns.publish(f"*.{config.base_domain}", "A", HOST)
     app: Flask = create_app(config)
     app.register_blueprint(buttons(sandbox.wallet_path, sandbox.dns))
+    if not closed:
+        gate_pages = pages(sandbox.wallet_path)
+        app.register_blueprint(gate_pages)
+        app.extensions["csrf"].exempt(gate_pages)  # like the gate's own, it has no session
     if not models.init_db():
         schema.upgrade(models.db.obj)
     shop.settle_in(app.extensions["shop"])
-    return app, sandbox
+    return app, sandbox, closed
 
 
 def _port(env: Mapping[str, str]) -> int:
     """Where the shop is to be. Ends the program if it cannot be there."""
     typed = env.get("PORT") or str(PORT)
-    if not (typed.isascii() and typed.isdigit() and 0 < int(typed) < 65535):
+    if not (typed.isascii() and typed.isdigit() and 0 < int(typed) <= PORT_MAX):
         sys.exit("The shop does not start: PORT is not usable: write a port, such as 5010")
-    if not _is_free(int(typed)):
+    if not is_free(int(typed)):
         sys.exit(
             f"The shop does not start: {HOST}:{typed} is in use. Is it running already? If another "
             "program has the port, take another: make run PORT=5010"
@@ -241,16 +249,6 @@ def _locked(path: Path) -> IO:
     return lock
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
 def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     logs.install()
     logging.basicConfig(
@@ -259,7 +257,7 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     port = _port(env)
     try:
-        app, sandbox = create_app_with_sandbox(create_app, root, env, port)
+        app, sandbox, closed = create_app_with_sandbox(create_app, root, env, port)
         server = make_server(HOST, port, app, threaded=True)
     except (ConfigError, InUse, shop.WrongKey) as error:
         sys.exit(f"The shop does not start: {error}")
@@ -269,13 +267,17 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     sites = f"  Its sites cannot be opened: that needs php-cli and port {port + 1}\n"
     if sandbox.serve_sites():
         sites = f"  The sites that it sells: http://<site>.localhost:{port + 1}\n"
+    gate = f"  Its gate is not open: {closed}\n"
+    if not closed:
+        sandbox.gate.start()
+        gate = f"  What is behind its gate: {sandbox.gate.url}\n"
     worker = Worker(app.extensions["shop"])
     working = threading.Thread(target=worker.run, name="worker")
     working.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     print(
         f"\n  The shop is open: http://{HOST}:{port}\n"
-        f"{sites}"
+        f"{sites}{gate}"
         "  Choose a size, order, and press “Pay from the sandbox wallet”. No real money moves.\n"
         "  Ctrl-C ends it; its data stay in instance/.\n",
         flush=True,

@@ -173,6 +173,8 @@ def test_a_person_pays_and_is_in(box, wallet):
     assert page.status == 402 and "text/html" in page.get("Content-Type")
     assert len(page.all("WWW-Authenticate")) == 2
     assert "50 sat" in page.text and "The film archive" in page.text
+    assert "<footer" in page.text  # shop.js needs it
+    assert "sandbox" not in page.text
     invoice = re.search('href="lightning:([^"]+)"', page.text)[1]
     cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
     again = box.get("/videos/film.mp4?x=1", Accept=HTML, Cookie=cookie)
