@@ -292,6 +292,7 @@ class Tour:
         for page in ("password", "payments", "data", "close", "prove"):
             self.see("", f"/account/{page}", carol)
         self._an_upload(carol, account)
+        self._a_paid_area(carol, account)
 
         wanted.add(self.shop, account.id, "forward", f"all@{site}", destination="me@example.org")
         wanted.add(self.shop, account.id, "mailbox", f"eve@{site}")
@@ -346,6 +347,25 @@ class Tour:
         self.press(carol, "/account/prove", password=PASSWORD)
         for path in ("", "/receipt", f"/tokens/{token.id}"):
             self.see("proven", f"/account/access{path}", carol)
+
+    def _a_paid_area(self, owner: FlaskClient, account: Account) -> None:
+        page = "/account/areas"
+        self.see("none yet", page, owner)
+        sold = {"price_sat": "100", "duration": "1", "unit": "days", "mode": "wallet"}
+        wrong = sold | {"name": "m e", "price_sat": "x", "wallet_address": "x", "duration": "0"}
+        self.send("wrong fields", owner, page, **wrong)
+        self.press(owner, page, name="members", **sold, wallet_address="me@wallet.example")
+        area, here = Service.kind == "paidarea", f"{page}/members"
+        self.see("being tried", here, owner)
+        done = {"applied_revision": Service.revision, "applied_at": clock.now(), "tries": 0}
+        for state, note in (("on", None), ("programs only?", "no_verify"), ("wrong", "down")):
+            self.facts(Service, area, **done, note=note, error=None)
+            self.see(state, here, owner)
+        self.see("one", page, owner)
+        self.send("wrong fields", owner, here, f"{here}/change", **(sold | {"mode": "x"}))
+        self.facts(Service, area, active=False, note=None)
+        self.see("off", here, owner)
+        Service.delete().where(area).execute()
 
     def _an_upload(self, carol: FlaskClient, account: Account) -> None:
         page = "/account/upload"

@@ -116,6 +116,12 @@ class Terms:
         return f"{self.duration} {unit}"
 
 
+def in_units(seconds: int) -> tuple[int, str]:
+    """Whole hours as a duration and its unit: in days, where they are whole."""
+    unit = "days" if seconds % DAY == 0 else "hours"
+    return seconds // UNIT_SECONDS[unit], unit
+
+
 @dataclass(frozen=True)
 class Prices:
     """Today's prices. `msat_per_extra_day`: for each extra one, by the name of the extra."""

@@ -4,6 +4,7 @@ from lightningspace.pages import (
     about,
     access,
     account,
+    areas,
     control,
     domains,
     known,
@@ -19,4 +20,4 @@ from lightningspace.pages import (
 )
 
 PARTS = (orders, login, tip, reminders, control, account, settings, mail, domains, tips, money)
-PARTS += (access, known, uploads, about)
+PARTS += (access, known, uploads, areas, about)

@@ -39,6 +39,7 @@ GROUPS = {
     "Web": {
         "settings": ("settings.settings", "Settings"),
         "upload": ("uploads.upload", "Upload"),
+        "areas": ("areas.areas", "Paid areas"),
         "htaccess": ("settings.htaccess", ".htaccess"),
     },
     "Mail": {"mail": ("mail.mail", "Mail")},

@@ -54,7 +54,8 @@ class SandboxFtp:
     Switches: `faults` by command (see faults.py; for "refuse" the message is the whole answer, or
     "dribble": the command's data arrives at one byte a second); `down` and `up`; `space_bytes` (how
     much may still be written; None: any amount). `commands` are all commands received, with their
-    arguments. `show` is called with the domain and the name of each file that is renamed.
+    arguments. `show` is called with the domain and the name of each file that is renamed among the
+    pages.
     """
 
     def __init__(
@@ -286,7 +287,8 @@ class _Weather:
     def ftp_RNTO(self, path):
         renamed = super().ftp_RNTO(path)
         site = self.sandbox.site_of(Path(path).resolve()) if renamed else None
-        if site and self.sandbox.show:
+        is_page = Path(path).parent.name == "web"  # and in none of its directories
+        if site and is_page and self.sandbox.show:
             self.sandbox.show(site, os.path.basename(path))
         return renamed
 

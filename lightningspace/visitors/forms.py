@@ -24,7 +24,7 @@ from wtforms import (
 )
 from wtforms.validators import DataRequired, Email, InputRequired, Length, Optional, ValidationError
 
-from lightningspace import tipjar
+from lightningspace import paidarea, tipjar
 from lightningspace.base import messages, names, passwords, ssh_keys
 from lightningspace.base.clock import now
 from lightningspace.base.prices import (
@@ -36,8 +36,10 @@ from lightningspace.base.prices import (
     UNIT_SECONDS,
     Size,
     Terms,
+    in_units,
 )
 from lightningspace.outside import l402, lnurl
+from lightningspace.rules.kinds import AREA, NO_AREAS
 from lightningspace.visitors import authorization, csrf
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
@@ -70,6 +72,7 @@ CAPABILITIES_IN_WORDS = {
 }
 TOKEN_NAME_MAX = 40
 TIP_MODES = {"site": "keeps this site online", "wallet": "goes to my own wallet"}
+AREA_MODES = {"wallet": "to my own wallet", "site": "to this hosting: it keeps the site online"}
 TOKEN_DAYS_MAX = 10 * 366
 
 
@@ -643,6 +646,94 @@ class TipJarForm(Form):
             "wallet_address": self.wallet_address.data or None,
             "amounts_sat": self.amounts_sat,
         }
+
+
+class PaidAreaForm(TimeForm):
+    """What is sold in a paid area. `bounds`: as in AmountForm, of what this hosting takes; None: it
+    takes nothing by its Lightning Address. `settings`: as they are; None: for a new area.
+    """
+
+    name = StringField(
+        "Address", filters=[_stripped], render_kw=TYPED_AS_IT_IS | {"placeholder": "members"}
+    )
+    price_sat = WholeNumberField("Price in sat", default=1000)
+    mode = RadioField("Where the money goes", default="wallet", validate_choice=False)
+    wallet_address = StringField(
+        "Lightning Address of your wallet",
+        filters=[_stripped],
+        render_kw=TYPED_AS_IT_IS | {"inputmode": "email", "placeholder": "you@wallet.example"},
+    )
+    title = StringField(
+        "Title",
+        filters=[_on_one_line],
+        render_kw={"maxlength": str(paidarea.TITLE_MAX), "autocomplete": "off"},
+    )
+
+    def __init__(self, bounds: tuple[int, int] | None, settings: dict | None = None, **kwargs):
+        self._bounds, self._before = bounds, settings
+        data = {"duration": 1, "unit": "days"}
+        if settings:
+            duration, unit = in_units(settings["seconds"])
+            data = settings | {"duration": duration, "unit": unit}
+        super().__init__(data=data, **kwargs)
+        self.mode.choices = list(AREA_MODES.items())
+        if settings:
+            del self.name
+
+    def validate_name(self, field):
+        field.data = (field.data or "").strip("/").lower()
+        if not AREA.fullmatch(field.data):
+            raise ValidationError("Up to 30 letters a to z, digits and hyphens, such as members.")
+        if field.data in NO_AREAS:
+            raise ValidationError("The server itself uses this address. Please choose another.")
+
+    def validate_price_sat(self, field):
+        if field.data is None or not 1 <= field.data <= paidarea.PRICE_MAX:
+            raise ValidationError(f"Enter whole sat, from 1 to {paidarea.PRICE_MAX:,}.")
+
+    def validate_mode(self, field):
+        if field.data not in AREA_MODES:
+            raise ValidationError("Choose where it goes.")
+        if field.data == "wallet":
+            return
+        if self._bounds is None:
+            raise ValidationError(
+                "The Lightning Address of this hosting takes nothing right now: switch it on under "
+                "Tips first."
+            )
+        least, most = self._bounds
+        if self.price_sat.data is not None and not least <= self.price_sat.data <= most:
+            raise ValidationError(f"This hosting takes from {least:,} to {most:,} sat at once.")
+
+    def validate_wallet_address(self, field):
+        if self.mode.data == "wallet" and not field.data:
+            raise ValidationError("Enter the Lightning Address of your wallet.")
+        if not field.data:
+            return
+        try:
+            field.data = lnurl.as_address(field.data)
+        except ValueError:
+            raise ValidationError(
+                "This is not a Lightning Address, such as you@wallet.example."
+            ) from None
+        if field.data.endswith(".onion"):
+            raise ValidationError("Your site cannot ask an onion service for invoices.")
+
+    def validate_title(self, field):
+        if len(field.data or "") > paidarea.TITLE_MAX:
+            raise ValidationError(f"A title has up to {paidarea.TITLE_MAX} characters.")
+
+    def settings(self) -> dict:
+        """`programs_only` is for the wallet that was looked at."""
+        address = self.wallet_address.data or None
+        kept = {name: self[name].data for name in ("price_sat", "mode")}
+        kept["title"] = self.title.data or ""
+        kept["seconds"] = self.duration.data * UNIT_SECONDS[self.unit.data]
+        wallet = {"mode": kept["mode"], "wallet_address": address}
+        before = self._before or {}
+        is_same = all(before.get(name) == value for name, value in wallet.items())
+        only = is_same and before.get("programs_only", False)
+        return kept | wallet | {"programs_only": only}
 
 
 class SizeForm(Form):

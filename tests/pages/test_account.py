@@ -28,7 +28,9 @@ from tests.reader import read
 GOOD = "battery staple"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3JfHEtVxkS3gbq"
 MUCH = "10000 per minute"
-no_limits = with_settings(LOGINS_LIMIT=MUCH, ORDERS_LIMIT=MUCH, UPLOADS_LIMIT=MUCH)
+no_limits = with_settings(
+    LOGINS_LIMIT=MUCH, ORDERS_LIMIT=MUCH, UPLOADS_LIMIT=MUCH, CHANGES_LIMIT=MUCH
+)
 
 
 @pytest.fixture
@@ -77,6 +79,8 @@ def forms_to_send(app):
 # What each form that changes services sends.
 SITE_ROW = {"kind": "site", "name": "alice.shop.test"}
 INFO = {"address": "info@alice.shop.test"}
+AREA = {"price_sat": "5", "duration": "2", "unit": "days", "mode": "wallet"}
+AREA |= {"wallet_address": "me@wallet.example"}
 OF_SERVICES = {
     "service_password": {"service": "all", "password": GOOD},
     "switch": {"kind": "ftp", "name": "ls_alice", "active": "off"},
@@ -100,6 +104,11 @@ OF_SERVICES = {
     "change_jar": {"title": "Thanks", "text": "", "amounts": "1 2 3", "mode": "site"},
     "put_jar": {},
     "remove_jar": {},
+    "add_area": AREA | {"name": "more"},
+    "change_area": AREA | {"area": "members"},
+    "switch_area": {"area": "members", "active": "off"},
+    "try_area": {"area": "members"},
+    "remove_area": {"area": "members"},
     "send": {"file": (str(ROOT / "static" / "bolt.svg"), "index.html")},
 }
 # Of money, the login and who gets in; the panel has nothing to do with them. A hosting may be
@@ -117,6 +126,7 @@ NOT_OF_SERVICES = set(
 @with_settings(DOMAINS_INCLUDED="2", CHANGES_LIMIT="10000 per minute")
 def test_no_form_changes_services_before_they_are_ready(app, browser, this_shop, alice):
     wanted.add(this_shop, alice.id, "forward", "out@alice.shop.test", destination="a@example.org")
+    wanted.add(this_shop, alice.id, "paidarea", "members", wallet_address="me@wallet.example")
     Domain.create(account=alice, name="alice.example", added_at=1, look_at=1)
     with models.transaction():
         wanted.want_uploads(this_shop, alice)
@@ -202,6 +212,7 @@ def test_bob_changes_nothing_of_alices_by_any_form(app, client, alice, bob, this
     wanted.add(this_shop, alice.id, "alias", "alice.example")
     wanted.add(this_shop, alice.id, "mail_domain", "alice.example")
     wanted.add(this_shop, alice.id, "mailbox", "eve@alice.example")
+    wanted.add(this_shop, alice.id, "paidarea", "members", wallet_address="me@wallet.example")
     Domain.create(account=alice, name="alice.example", added_at=1, look_at=1)
     order = orders.extend(this_shop, alice.id, 1, "months", orders.Buyer("bob", "form"))
     before = everything_of(alice)

@@ -259,6 +259,8 @@ def test_each_page_has_one_button_to_press_first_at_most(app, browser, this_shop
     ]
     paths += [f"/account/mail/info@{SITE}", f"/account/mail/all@{SITE}"]
     paths += ["/account/size?space_mb=500", "/account/domains/example.org/remove"]
+    wanted.add(this_shop, account.id, "paidarea", "members", wallet_address="me@wallet.example")
+    paths += ["/account/areas/members"]
     for path in paths:
         with subtests.test(path):
             assert len(to_press(browser.get(path).text)) <= 1

@@ -24,14 +24,20 @@ FRAGMENTS = (
     f"/account/mail/{ADDRESS}/status",
     f"/account/domains/{DOMAIN}/status",
     f"/account/domains/{DOMAIN}/remove",
+    "/account/areas/members",
+    "/account/areas/members/status",
 )
 
 
 @pytest.fixture
 def owner(client, alice):
-    """A customer with a domain and a tip jar, neither of which works yet."""
+    """A customer with a domain, a tip jar and a paid area, none of which works yet."""
     Domain.create(account=alice, name=DOMAIN, added_at=0, look_at=0, verified_at=0)
-    for kind, name in (("alias", DOMAIN), ("tipjar", "alice.shop.test")):
+    for kind, name in (
+        ("alias", DOMAIN),
+        ("tipjar", "alice.shop.test"),
+        ("paidarea", "members"),
+    ):
         Service.create(account=alice, kind=kind, name=name)
     Upload.create(account=alice, id="upload", total=1, sent_at=0)
     return enter(client, alice)

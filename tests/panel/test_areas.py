@@ -10,6 +10,7 @@ import pytest
 
 from lightningspace import onsite, paidarea, tipjar
 from lightningspace.base.models import Account, Service
+from lightningspace.outside.ftp import READ_MAX
 from lightningspace.panel import reconcile
 from lightningspace.panel.areas import LOOKS, TRICKS
 from lightningspace.rules import accounts, areas, services, tips, upgrades, wanted
@@ -102,7 +103,8 @@ def work(this_shop, time_machine):
     def work(account):
         for rounds in count():
             assert rounds < 40
-            if Account.get_by_id(account.id).reconcile_at is None:
+            now = Account.get_or_none(Account.id == account.id)
+            if now is None or now.reconcile_at is None:
                 return
             if account.id in reconcile.due_accounts():
                 reconcile.account(this_shop, account.id)
@@ -277,7 +279,7 @@ def test_a_slow_site_does_not_hold_the_worker_up(ready, this_shop, site, work, m
 def test_files_of_the_owners_are_never_touched(ready, this_shop, root, site, work, subtests):
     (root / "web/members").mkdir()
     for name in ("index.php", "paidarea.json"):
-        for content in (MINE, b"x" * 70_000, None):
+        for content in (MINE, b"x" * (READ_MAX + 1), None):
             with subtests.test(name, content=content and content[:20]):
                 own = root / "web/members" / name
                 own.write_bytes(content) if content else own.mkdir()
@@ -350,6 +352,13 @@ def test_nothing_is_done_on_a_site_that_is_off(ready, this_shop, root, site, wor
     wanted.remove(ready.id, "paidarea", "members")
     work(ready)
     assert area(ready) is None
+
+
+def test_it_goes_with_its_hosting(ready, this_shop, panel, work):
+    add(this_shop, ready)
+    accounts.close(ready.id)
+    work(ready)
+    assert area(ready) is None and panel.records("ftp") == []
 
 
 def test_there_are_several_and_not_too_many(ready, this_shop, root, work):

@@ -32,6 +32,7 @@ def values(this_shop, alice, wallet, worker) -> dict[str, str]:
     wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", "battery staple")
     wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
     domains.add(this_shop, alice.id, "example.org", True)
+    wanted.add(this_shop, alice.id, "paidarea", "members", wallet_address="me@wallet.example")
     buyer = orders.Buyer("alice's browser", "the first", tokens.RECEIPT)
     extension = orders.extend(this_shop, alice.id, 1, "hours", buyer)
     tip = orders.top_up(this_shop, alice.id, orders.Tip(1000, "page", "Hi"), None, "the second")
@@ -42,6 +43,7 @@ def values(this_shop, alice, wallet, worker) -> dict[str, str]:
         "username": "alice",
         "name": "example.org",
         "domain": "example.org",
+        "area": "members",
         "address": f"eve@{SITE}",
         "token": extension.token,
         "order": extension.token,

@@ -87,6 +87,7 @@ def crowded(this_shop, alice, mails) -> Account:
         for kind in ("alias", "mail_domain"):
             insert(live, domains, kind=f"'{kind}'", name=name)
         insert(mailbox, addresses - 1, name="'info@alice' || n || '.example'")
+        insert(live, services.KINDS["paidarea"].most, kind="'paidarea'", name="'area' || n")
     return Account.get()
 
 
@@ -127,6 +128,7 @@ VALUES = {
     "order": "tip7",
     "address": "info@alice7.example",
     "name": "alice7.example",
+    "area": "area3",
 }
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
