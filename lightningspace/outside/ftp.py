@@ -21,7 +21,7 @@ CONNECT_SECONDS = 5
 ANSWER_SECONDS = 20
 # Limits for reading one file or listing.
 READ_SECONDS = 10
-READ_MAX = 64 * 1024
+READ_MAX, LISTING_MAX = 128 * 1024, 64 * 1024
 # A server that could not be reached is left alone for this long.
 REST_SECONDS = 30
 # Bytes of replies that a server may send in one session.
@@ -191,7 +191,7 @@ class Session:
         """The names in the directory; None if there are too many. Bytes outside ASCII are decoded
         as Latin-1.
         """
-        listing = self._bounded("NLST")
+        listing = self._bounded("NLST", LISTING_MAX)
         if listing is None:
             return None
         # Only at these: a part of a letter in UTF-8 would be a line break, too, to `splitlines`.
@@ -208,7 +208,7 @@ class Session:
         if name in self._hanging or size is None or size > READ_MAX:
             return None
         try:
-            return self._bounded(f"RETR {_plain(name)}")
+            return self._bounded(f"RETR {_plain(name)}", READ_MAX)
         except FtpRefused:
             return None
         except _TooSlow:
@@ -326,8 +326,9 @@ class Session:
         except FtpRefused:
             return None
 
-    def _bounded(self, command: str) -> bytes | None:
-        """What the server sends; None if it is too much. Raises _TooSlow if it takes too long.
+    def _bounded(self, command: str, most: int) -> bytes | None:
+        """What the server sends; None if it is more bytes than that. Raises _TooSlow if it takes
+        too long.
 
         In both cases the connection is given up, because the server may never finish.
         """
@@ -335,7 +336,7 @@ class Session:
         with time_limit(self._server.read_seconds) as limit:
             limit.watch(ftp.sock)
             try:
-                content = _receive(self._transfer(ftp, command))
+                content = _receive(self._transfer(ftp, command), most)
                 if content is None:
                     self.close()
                 else:
@@ -372,11 +373,11 @@ class _Connection(WatchedFTP):
         return line
 
 
-def _receive(conn: socket.socket) -> bytes | None:
+def _receive(conn: socket.socket, most: int) -> bytes | None:
     content = bytearray()
     try:
-        while len(content) <= READ_MAX:
-            received = conn.recv(READ_MAX)
+        while len(content) <= most:
+            received = conn.recv(most)
             if not received:
                 return bytes(content)
             content += received

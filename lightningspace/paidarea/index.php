@@ -18,7 +18,7 @@ const SECONDS_MAX = 5;          // for each of the two questions to a wallet
 const AGENT = 'lightning-space paid area';
 const LOOK_SECONDS = 5;         // between two looks of a browser at its payment
 const LATE_SECONDS = 60;        // the same, once its invoice has expired
-const KEPT_SECONDS = 86400;        // how long a payment may still come in after that
+const KEPT_SECONDS = 3600;      // how long a payment may still come in after that
 const ASKING_MAX = 2;           // visitors for whom a wallet is asked at the same time
 const WINDOW_SECONDS = 600;     // in which so many invoices are made:
 const PER_NETWORK_MAX = 20;
@@ -60,7 +60,7 @@ function answer(array $settings): void
     }
     $path = asked_path();
     if ($path === null) {
-        problem(404);
+        missing();
         return;
     }
     $found = found($path);
@@ -73,7 +73,7 @@ function answer(array $settings): void
     if ($visit !== null && $visit['until'] !== null) {
         serve($found, $visit['until']);
     } elseif ($found === null) {  // nobody pays for what is not there
-        problem(404);
+        missing();
     } elseif ($is_form) {
         begin_visit($settings, $visit);
     } elseif ($method === 'HEAD') {
@@ -94,7 +94,7 @@ function answer_program(array $settings, ?array $found, array $judged): void
         header('WWW-Authenticate: L402');
         problem(401);
     } elseif ($found === null) {
-        problem(404);
+        missing();
     } elseif (($_SERVER['REQUEST_METHOD'] ?? '') === 'HEAD') {
         problem(402);
     } else {
@@ -140,8 +140,9 @@ function base(): string
 }
 
 /**
- * What is at this path of the area: "file", and "moved" if that is a directory asked for without its
- * slash. The area itself is always there. null: nothing that is shown.
+ * What is at this path of the area: "file", or "moved" if that is a directory asked for without its
+ * slash, or otherwise than its links need. The area itself is there if anything is in it. null: nothing
+ * that is shown.
  */
 function found(string $path): ?array
 {
@@ -162,13 +163,21 @@ function found(string $path): ?array
         foreach (['index.html', 'index.htm'] as $name) {
             $index = found(rtrim($path, '/') === '' ? $name : rtrim($path, '/') . "/$name");
             if ($index !== null && $index['file'] !== null) {
-                return $index;
+                return $path === '' && !leads_on() ? ['moved' => 'index.php', 'file' => null] : $index;
             }
         }
-        return $path === '' ? ['moved' => null, 'file' => null] : null;
+        $is_open = $path === '' && preg_grep('/^[^.]/', @scandir($at) ?: []);
+        return $is_open ? ['moved' => null, 'file' => null] : null;
     }
     $is_shown = is_file($at) && is_readable($at) && substr($path, -1) !== '/';
     return $is_shown ? ['moved' => null, 'file' => $at] : null;
+}
+
+/** Whether links on the area's first page lead to its files, where they say no more than a name. */
+function leads_on(): bool
+{
+    $sent = explode('?', parameter($_SERVER, 'REQUEST_URI'), 2)[0];
+    return substr($sent, -11) === '/index.php/' || is_file(__DIR__ . '/.htaccess');
 }
 
 // -- settings ------------------------------------------------------------------------------
@@ -757,9 +766,9 @@ function serve(?array $found, int $until): void
     header('X-Content-Type-Options: nosniff');
     header_remove('X-Powered-By');
     if ($found === null) {
-        problem(404);
+        missing();
     } elseif ($found['moved'] !== null) {
-        header('Location: ' . rawurlencode($found['moved']) . '/', true, 301);
+        header('Location: ' . rawurlencode($found['moved']) . '/', true, 302);
     } elseif ($found['file'] === null) {
         page('You are in', 200, function () use ($until) {
             echo '<p>You have access until ', gmdate('j F Y, H:i', $until), " UTC.</p>\n";
@@ -775,7 +784,7 @@ function send_file(string $path): void
     $file = @fopen($path, 'rb');
     $facts = $file ? fstat($file) : false;
     if (!$facts) {
-        problem(404);
+        missing();
         return;
     }
     $size = $facts['size'];
@@ -949,6 +958,17 @@ function problem(int $status, array $more = []): void
     if (($_SERVER['REQUEST_METHOD'] ?? '') !== 'HEAD' && $status !== 204) {
         echo json_encode($said, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE), "\n";
     }
+}
+
+function missing(): void
+{
+    if (!wants_page()) {
+        problem(404);
+        return;
+    }
+    page('Nothing is here', 404, function () {
+        echo "<p>There is nothing at this address, so nobody pays for it.</p>\n";
+    });
 }
 
 /** How this browser's payment stands, or what is for sale. */

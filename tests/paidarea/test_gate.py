@@ -342,6 +342,15 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         assert over.status_code == 402 and "<button>Pay 100 sat" in over.text
 
 
+def test_a_cookie_of_somebodys_own_making_opens_nothing(area):
+    area.ask("", "POST", headers=PAGE)
+    (visit,) = (area.kept / "visits").iterdir()
+    visit.write_text(json.dumps(json.loads(visit.read_text()) | {"until": 2**31}))
+    for cookie in ("0" * 32, visit.name, visit.name[:32], "../key", f"../visits/{visit.name}", ""):
+        page = area.ask(headers=PAGE, cookies={"paid": cookie})
+        assert page.status_code == 402 and "<button>Pay" in page.text
+
+
 def test_a_cookie_that_is_not_kept_is_said(area):
     assert "keeps no cookies" in area.ask("index.php/?pay", headers=PAGE).text
     assert area.made == 0
@@ -526,6 +535,15 @@ def test_a_slow_wallet_holds_up_two_visitors_and_them_not_for_long(wallet, tmp_p
                 *("busy", "busy", "down", "down")
             ]
             assert time.monotonic() - began < SECONDS_MAX + 2
+
+            area.play()
+            (area.kept / "key").unlink()
+            asking = [visitors.submit(ask, php) for php in servers[1:]]
+            offers = [each.result() for each in asking if "invoice" in each.result()]
+            assert offers  # and all by one key
+            for offer in offers:
+                paid = f"L402 {offer['macaroon']}:{wallet.pay(offer['invoice'])}"
+                assert area.get(paid).status_code == 200
     finally:
         for php in servers:
             php.stop()
@@ -621,7 +639,7 @@ def test_there_is_an_index_but_no_listing(area, subtests):
         "index.php": (200, "You have access until"),
         "index.php/": (200, "You have access until"),
         "index.php/deep/": (200, "<h1>Deep</h1>"),
-        "index.php/deep": (301, ""),
+        "index.php/deep": (302, ""),
         "index.php/deep/er/": (404, "Not found"),
         "index.php/film.mp4/": (404, "Not found"),
         "index.php/a%20b%20&%20c.TXT": (200, "text"),
@@ -638,6 +656,10 @@ def test_there_is_an_index_but_no_listing(area, subtests):
         "text/plain; charset=utf-8"
     )
     (area.files / "index.html").write_text("<h1>Welcome</h1>")
+    for path in ("", "index.php"):  # where its links would lead to nothing
+        assert area.get(credential, path).headers["Location"] == "index.php/"
+    assert "Welcome" in area.get(credential, "index.php/").text
+    (area.gate / ".htaccess").touch()
     assert "Welcome" in area.get(credential, "").text
     assert area.ask("", headers=PAGE).status_code == 402
 
@@ -710,6 +732,15 @@ def test_an_area_without_its_directory_or_settings_says_so_to_its_owner(area):
         (area.gate / "paidarea.json").write_text(json.dumps(settings))
         answer = area.ask()
         assert (answer.status_code, answer.json()["reason"]) == (503, "unset")
+
+
+def test_nobody_pays_for_nothing(area):
+    (area.files / "film.mp4").unlink()
+    (area.files / ".hidden").touch()
+    assert area.ask("").status_code == 404
+    page = area.ask("", headers=PAGE)
+    assert page.status_code == 404 and "nobody pays for it" in page.text
+    assert area.name not in area.wallet.asked
 
 
 def test_a_full_space_sells_nothing(area):
