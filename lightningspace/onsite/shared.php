@@ -77,8 +77,8 @@ function bech32_sum(array $words): int
 // -- asking over HTTP -------------------------------------------------------------------
 
 /**
- * The status, and the body up to a little more than BYTES_MAX. No redirect is followed. Throws Trouble:
- * "bare" if PHP lacks what it takes, "down" without a whole answer.
+ * The status, the body up to a little more than BYTES_MAX, and where a redirect leads, "" if it is none:
+ * nobody follows it here. Throws Trouble: "bare" if PHP lacks what it takes, "down" without a whole answer.
  */
 function ask(string $method, string $url, string $body = ''): array
 {
@@ -140,7 +140,8 @@ function ask_by_curl(string $method, string $url, string $body): array
     if (!curl_exec($handle) && strlen($answer) <= BYTES_MAX) {
         throw new Trouble('down');
     }
-    return [curl_getinfo($handle, CURLINFO_RESPONSE_CODE), $answer];
+    $leads_to = (string) curl_getinfo($handle, CURLINFO_REDIRECT_URL);
+    return [curl_getinfo($handle, CURLINFO_RESPONSE_CODE), $answer, $leads_to];
 }
 
 /**
@@ -165,7 +166,10 @@ function ask_by_socket(string $method, string $url, string $body): array
     if (!preg_match('/^HTTP\/1\.[01] (\d{3})\b/', $answer, $status)) {
         throw new Trouble($answer === '' ? 'down' : 'odd');
     }
-    return [(int) $status[1], explode("\r\n\r\n", $answer, 2)[1] ?? ''];
+    $parts = explode("\r\n\r\n", $answer, 2);
+    $leads = $status[1][0] === '3' && preg_match('/\r\nlocation: *(\S+)/i', $parts[0], $to);
+    $leads_to = $leads ? (strpos($to[1], '/') === 0 ? "{$at['scheme']}://$host" : '') . $to[1] : '';
+    return [(int) $status[1], $parts[1] ?? '', $leads_to];
 }
 
 // @ below: the page explains these errors, so PHP need not warn of them.

@@ -52,11 +52,15 @@ class Site:
         sent = {"Host": self.name, "Connection": "close", "User-Agent": "lightning-space"}
         connection = http_connection(*self.address, self.name if self.is_tls else None)
         try:
-            with time_limit(ANSWER_SECONDS):
-                connection.request("GET", target, headers=sent | headers, preload_content=False)
+            with time_limit(ANSWER_SECONDS) as limit:
+                raw = {"preload_content": False, "decode_content": False}
+                connection.request("GET", target, headers=sent | headers, **raw)
                 answer = connection.getresponse()
                 challenge = ", ".join(answer.headers.getlist("WWW-Authenticate"))
-                return Answer(answer.status, challenge, answer.read(READ_MAX))
+                body = answer.read(READ_MAX)
+                if limit.is_over:  # then it only looks whole
+                    raise TimeoutError
+                return Answer(answer.status, challenge, body)
         except (OSError, HTTPException, HTTPError, ValueError) as error:
             raise SiteError(f"the site does not answer ({type(error).__name__})") from None
         finally:

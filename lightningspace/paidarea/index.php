@@ -53,6 +53,11 @@ function answer(array $settings): void
 {
     $method = $_SERVER['REQUEST_METHOD'] ?? 'GET';
     $is_form = $method === 'POST' && wants_page();
+    $from = parameter($_SERVER, 'HTTP_SEC_FETCH_SITE');
+    if ($is_form && $from !== '' && $from !== 'same-origin') {  // another site's form
+        problem(403);
+        return;
+    }
     if ($method !== 'GET' && $method !== 'HEAD' && !$is_form) {
         header('Allow: GET, HEAD');
         problem($method === 'OPTIONS' ? 204 : 405);
@@ -76,7 +81,7 @@ function answer(array $settings): void
         missing();
     } elseif ($is_form) {
         begin_visit($settings, $visit);
-    } elseif ($method === 'HEAD') {
+    } elseif ($method === 'HEAD' || is_a_part()) {
         problem(402);
     } elseif (wants_page()) {
         show_visit($settings, $visit);
@@ -106,6 +111,12 @@ function answer_program(array $settings, ?array $found, array $judged): void
 function wants_page(): bool
 {
     return strpos(parameter($_SERVER, 'HTTP_ACCEPT'), 'text/html') !== false;
+}
+
+/** Whether a browser asks for it as a part of some page, such as a picture: nobody sees an invoice then. */
+function is_a_part(): bool
+{
+    return !in_array(parameter($_SERVER, 'HTTP_SEC_FETCH_DEST'), ['', 'document', 'empty'], true);
 }
 
 /**
@@ -516,18 +527,20 @@ function new_invoice(array $settings): array
     }
     take_place();
     $msat = $settings['price'] * 1000;
-    $offer = asked_wallet(url_of_address($settings['address'], $settings['shop']));
+    $offer = asked_wallet($settings, url_of_address($settings['address'], $settings['shop']));
     $is_offer = ($offer['tag'] ?? null) === 'payRequest' && is_string($offer['callback'] ?? null);
     $least = $offer['minSendable'] ?? null;
     $most = $offer['maxSendable'] ?? null;
-    if (!$is_offer || !is_int($least) || !is_int($most)) {
+    $are_numbers = (is_int($least) || is_float($least)) && (is_int($most) || is_float($most));
+    if (!$is_offer || !$are_numbers) {
         throw new Trouble('odd');
     }
     if ($msat < $least || $msat > $most) {
         throw new Trouble('amount');
     }
     $callback = outgoing($settings, $offer['callback']);
-    $made = asked_wallet($callback . (strpos($callback, '?') === false ? '?' : '&') . "amount=$msat");
+    $amount = (strpos($callback, '?') === false ? '?' : '&') . "amount=$msat";
+    $made = asked_wallet($settings, $callback . $amount);
     $text = is_string($made['pr'] ?? null) ? strtolower($made['pr']) : '';
     $invoice = read_invoice($text);
     if ($invoice === null || $invoice['amount'] !== $msat * 10.0 || $invoice['expires'] < time() + 30) {
@@ -549,9 +562,13 @@ function new_invoice(array $settings): array
     ];
 }
 
-function asked_wallet(string $url): array
+/** Some addresses lead on to a wallet elsewhere: that far they are followed, but not around. */
+function asked_wallet(array $settings, string $url, int $turns = 2): array
 {
-    [$status, $text] = ask('GET', $url);
+    [$status, $text, $leads_to] = ask('GET', $url);
+    if ($leads_to !== '' && $turns > 0) {
+        return asked_wallet($settings, outgoing($settings, $leads_to), $turns - 1);
+    }
     if ($status !== 200) {
         throw new Trouble($status === 404 ? 'nobody' : 'odd');
     }
@@ -945,7 +962,7 @@ function refuse(string $trouble): void
 function problem(int $status, array $more = []): void
 {
     $titles = [204 => '', 401 => 'This credential is not valid here', 402 => 'Payment required',
-        404 => 'Not found', 405 => 'Not allowed', 416 => 'No such part', 429 => 'Too many requests',
+        403 => 'Asked by another site', 404 => 'Not found', 405 => 'Not allowed', 416 => 'No such part', 429 => 'Too many requests',
         503 => 'Not now'];
     header('Cache-Control: no-store');
     header('Vary: Accept, Authorization, Cookie');

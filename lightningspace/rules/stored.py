@@ -114,7 +114,8 @@ STORED = (
     ),
     Entry(
         Group.HOSTING,
-        "What it consists of, with the settings: its site, users, database, mailboxes, forwards",
+        "What it consists of, with the settings: its site, users, database, mailboxes, forwards, "
+        "paid areas",
         "The server is set up from this.",
         Until.REMOVED,
         {"services": "kind name settings active gone note"},

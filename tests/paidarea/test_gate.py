@@ -408,7 +408,10 @@ FAULTS = {
     "down later": {"made": lambda handler: handler.connection.close()},
     "odd HTML": {"offer": says("<h1>Hello</h1>")},
     "odd later": {"made": says("<h1>Hello</h1>")},
-    "odd redirect": {"offer": says("", 302, Location="https://wallet.example/")},
+    "odd redirect": {"offer": says("", 302, Location="http://127.0.0.1:22/")},
+    "odd redirect to nowhere": {"offer": says("", 302)},
+    "odd redirect of files": {"offer": says("", 302, Location="file:///etc/passwd")},
+    "odd redirect in a circle": {"offer": says("", 307, Location="/.well-known/lnurlp/circle")},
     "odd tag": {"offer": {"tag": "withdrawRequest"}},
     "odd callback": {"offer": {"callback": ["x"]}},
     "odd callback at home": {"offer": {"callback": "http://127.0.0.1:8080/x"}},
@@ -434,6 +437,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("php", [[], NEITHER], ids=["curl", "sockets"], indirect=True)
 def test_a_wallet_that_fails_or_lies_sells_nothing_and_the_reason_is_said(area, subtests):
+    area.wallet.play["circle"] = FAULTS["odd redirect in a circle"]
     assert area.ask().status_code == 402
     for kind, change in FAULTS.items():
         with subtests.test(kind):
@@ -448,6 +452,18 @@ def test_a_wallet_that_fails_or_lies_sells_nothing_and_the_reason_is_said(area, 
             (area.kept / "recent").unlink()
     area.play()
     assert area.ask().status_code == 402
+
+
+def test_an_address_may_lead_to_a_wallet_elsewhere(served, wallet, subtests):
+    for way, settings in (("curl", []), ("sockets", NEITHER)):
+        for status in (301, 302, 307, 308):
+            with subtests.test(way, status=status):
+                area = Area(served(settings), wallet)
+                there = f"{wallet.url}/.well-known/lnurlp/elsewhere"
+                area.play(offer=says("", status, Location=there))
+                assert area.ask().status_code == 402
+                area.play(offer=says("", status, Location="/.well-known/lnurlp/elsewhere"))
+                assert area.ask().status_code == 402
 
 
 def test_an_invoice_must_be_what_is_sold(area, subtests):
@@ -572,6 +588,16 @@ def test_looking_costs_the_wallet_nothing(area):
         answer = area.ask(method=method, headers=headers)
         assert answer.status_code == (204 if method == "OPTIONS" else 402)
         assert "WWW-Authenticate" not in answer.headers
+    for part in ("image", "video", "iframe", "script"):  # of a page, perhaps somebody else's
+        as_part = {"Sec-Fetch-Dest": part, "Accept": "*/*"}
+        assert area.ask(headers=as_part).json() == {
+            "type": "about:blank",
+            "title": "Payment required",
+            "status": 402,
+        }
+    for site in ("cross-site", "same-site", "none"):
+        answer = area.ask("", "POST", headers=PAGE | {"Sec-Fetch-Site": site})
+        assert (answer.status_code, len(answer.cookies)) == (403, 0)
     for method in ("POST", "PUT", "DELETE", "PROPFIND", "BREW"):
         assert area.ask(method=method, data=b"x").status_code in (405, 501)
     assert area.ask("index.php/nothing").status_code == 404
