@@ -12,10 +12,10 @@ from tests.paidarea.test_gate import PAGE, invoice_on, raw
 from tests.paidarea.wallet import Wallet
 
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
-# From a port inside to the same one outside.
+# From a port inside, the last, to one outside.
 RELAY = """
 import socket, sys, threading
-here, there = ("127.0.0.1", int(sys.argv[2])), (sys.argv[1], int(sys.argv[2]))
+here, there = ("127.0.0.1", int(sys.argv[3])), (sys.argv[1], int(sys.argv[2]))
 def pass_on(source, target):
     while part := source.recv(65536):
         target.sendall(part)
@@ -46,7 +46,8 @@ class Area:
         self.url = f"http://{rig.address}"
         self.owner, self.wallet = owner, wallet
         # Where the server's PHP finds the wallet.
-        rig.box.background("python3", "-c", RELAY, wallet.host, str(wallet.server_port))
+        port = str(wallet.server_port)
+        rig.box.background("python3", "-c", RELAY, wallet.host, port, port)
         settings = {
             "shop": wallet.url,
             "price_sat": 100,
