@@ -391,7 +391,7 @@ CREATE TABLE gate_disks (
   until    BIGINT NOT NULL,                              -- then they are locked, and later deleted
   PRIMARY KEY (service, token_id)
 );
-CREATE INDEX gate_disks_over ON gate_disks (until);
+CREATE INDEX gate_disks_over ON gate_disks (service, until);
 
 -- cursors: the last payment recorded from each node, by the node's id (a new node counts from 1).
 CREATE TABLE cursors (

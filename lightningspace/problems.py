@@ -9,7 +9,7 @@ from functools import partial
 from lightningspace import attack
 from lightningspace.base.clock import clock_time, now
 from lightningspace.base.models import Fact, Order, Service, Table, set_fact, transaction
-from lightningspace.gate import settlement
+from lightningspace.gate import collection, settlement
 from lightningspace.rules import (
     calendar,
     capacity,
@@ -41,6 +41,7 @@ def found(shop: Shop) -> list[str]:
         *hostnames.problems(shop),
         *attack.problems(shop),
         *(settlement.problems(gate_toml) if gate_toml else ()),
+        *(collection.problems(gate_toml) if gate_toml else ()),
         *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
         *_first(payments.late_tips(), partial(_of_payment, late)),
         *_first(payments.doubtful(), _of_doubt),

@@ -12,6 +12,7 @@ from lightningspace.base.logs import first_line
 from lightningspace.base.models import Order, db, drop_broken_connection
 from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
+from lightningspace.gate.collection import Collection
 from lightningspace.gate.settlement import Settlement
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
@@ -55,6 +56,7 @@ WALLS_SECONDS = 60 * 60
 PROBLEMS_SECONDS = 10 * 60
 RATE_SECONDS = 5 * 60
 GATE_SECONDS = 1
+DISKS_SECONDS = 60
 PAYMENT_WAIT_SECONDS = 30
 # Short: a refused connection costs nothing, and people who have paid are waiting.
 NODE_RETRY_SECONDS = 0.25
@@ -74,7 +76,9 @@ class Worker:
         self._busy_lock = threading.Lock()
         self._told_of_node: list[str] = []
         path = shop.config.gate_config
-        self.settlement = Settlement(gate_services.read(path)) if path else None
+        gate = gate_services.read(path) if path else None
+        self.settlement = Settlement(gate) if gate else None
+        self.collection = Collection(gate) if gate else None
         # Paid orders and new hostings have threads to themselves.
         threads = shop.config.worker_threads
         sizes = {
@@ -109,6 +113,7 @@ class Worker:
             self._repeat("rate", self._look_at_rate, RATE_SECONDS)
         if self.settlement:
             self._repeat("gate", self.settlement.look, GATE_SECONDS)
+            self._repeat("disks", self._collect_disks, DISKS_SECONDS)
         self._repeat("status", self._look_at_status, STATUS_SECONDS)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
@@ -269,6 +274,9 @@ class Worker:
         except PanelError as error:
             self._report("usage", error)
             self._stopping.wait(PANEL_PAUSE_SECONDS)
+
+    def _collect_disks(self) -> None:
+        self.collection.look(self._stopping.is_set)
 
     def _look_at_rate(self) -> None:
         currency.look(self._shop)

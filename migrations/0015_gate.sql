@@ -62,4 +62,4 @@ CREATE TABLE gate_disks (
   until    BIGINT NOT NULL,
   PRIMARY KEY (service, token_id)
 );
-CREATE INDEX gate_disks_over ON gate_disks (until);
+CREATE INDEX gate_disks_over ON gate_disks (service, until);

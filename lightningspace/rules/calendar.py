@@ -124,10 +124,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
 
 
 def _rules(moment: int) -> _Rules:
-    return _Rules(
-        moment,
-        0 if clock_watch.stored(clock_watch.APPROVED) else clock_watch.stored(clock_watch.UNBROKEN),
-    )
+    return _Rules(moment, clock_watch.unbroken_since())
 
 
 class _Sweep:

@@ -82,6 +82,11 @@ def latest() -> int | None:
     return last if now() < last - CLOCKS_DIFFER_SECONDS else None
 
 
+def unbroken_since() -> int:
+    """Time before it counts towards no grace period; 0: the operator has confirmed the dates."""
+    return 0 if stored(APPROVED) else stored(UNBROKEN)
+
+
 def approve(moment: int) -> None:
     with transaction():
         set_fact(APPROVED, moment)

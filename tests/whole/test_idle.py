@@ -8,6 +8,7 @@ import pytest
 
 from bench.filling import fill
 from lightningspace.base import clock, models, schema
+from lightningspace.base.gate_models import GateDisk
 from lightningspace.base.models import (
     Account,
     Fact,
@@ -16,6 +17,8 @@ from lightningspace.base.models import (
     Service,
     WalletSignature,
 )
+from lightningspace.gate import collection
+from lightningspace.gate.services import Service as GateService
 from lightningspace.outside import l402
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
@@ -25,7 +28,7 @@ pytestmark = pytest.mark.each_database
 
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", schema.SCHEMA.read_text())
-LARGE = "accounts|services|domains|orders|offers|resting_names|wallet_signatures"
+LARGE = "accounts|services|domains|orders|offers|resting_names|wallet_signatures|gate_disks"
 
 
 @pytest.fixture
@@ -37,6 +40,7 @@ def large_shop(app):
     offer = Offer(account="", bolt12="lno1", is_active=True, is_due=False)
     insert(offer, 2000, id="n - 1", account_id="'id' || (n - 1)")
     insert(WalletSignature(wallet_key="02", until=until), 2000, k1="n")
+    insert(GateDisk(service="disk", until=until), 2000, token_id="'id' || n")
     models.db.execute_sql("ANALYZE")
 
 
@@ -95,6 +99,13 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         for sql, params in ran:
             plan = plan_of(sql, params)
             assert not any(map(reads_whole, plan)), f"{name}: {sql}\n{plan}"
+
+
+def test_the_disks_that_are_over_are_found_by_an_index(large_shop, statements):
+    disk = GateService("disk", "", "/disk/", 1, 1, disk="/srv/disk", grace_seconds=1)
+    [query] = statements(collection.due, disk)
+    plan = "".join(plan_of(*query))
+    assert "gate_disks_over" in plan and "TEMP B-TREE" not in plan
 
 
 def test_what_is_due_in_the_calendar_is_found_by_an_index(large_shop, worker, statements):
