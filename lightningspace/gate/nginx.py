@@ -69,10 +69,8 @@ def is_as_written(gate: Gate) -> str:
 
 
 def _for_http(gate: Gate, made_of: str) -> str:
-    host = urlsplit(gate.app).netloc
     return _templates.get_template("http.conf").render(
         gate=gate,
-        app_host=host,
         exposed=EXPOSED,
         cost_variable=_cost_variable,
         folder_variable=_folder_variable,

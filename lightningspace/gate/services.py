@@ -33,7 +33,8 @@ PER = ("per_request_msat", "per_mb_msat", "per_second_msat", "cost_header", "pri
 MSAT_MAX = 10**12
 # The largest body that an upstream gets, where the file says nothing.
 BODY_MB = 100
-APP = "http://127.0.0.1:8000"
+# Where docs/operating.md has gunicorn.
+APP = "unix:/run/lightning-space/web"
 LOG = "/var/log/nginx/gate.log"
 
 
@@ -135,6 +136,11 @@ class Gate:
         return next((each for each in self.services if each.name == name), None)
 
     @property
+    def app_server(self) -> str:
+        """`app` as nginx writes it: "unix:/run/lightning-space/web" or "127.0.0.1:8000"."""
+        return self.app if self.app.startswith("unix:") else urlsplit(self.app).netloc
+
+    @property
     def is_metered(self) -> bool:
         return any(service.bundle for service in self.services)
 
@@ -181,7 +187,7 @@ def _gate(tables: dict, text: str, env) -> tuple[Gate, list[tuple[int, str]]]:
             mistakes.append((_line(lines, start, wrong.key), str(wrong)))
     try:
         table = _Table(tables)
-        app = table.take("app", _web_address, APP)
+        app = table.take("app", _app, APP)
         log = table.take("log", _file_path, LOG)
         cache = table.take("cache", _file_path, "")
         table.check_empty()
@@ -375,6 +381,15 @@ def _web_address(value: Any) -> str:
     except ValueError:
         raise ValueError(wrong) from None
     return value
+
+
+def _app(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("unix:"):
+        return f"unix:{_file_path(value.removeprefix('unix:'))}"
+    address = _web_address(value)
+    if not re.fullmatch("http://[^/]*/?", address):
+        raise ValueError(f"write {APP} or an address such as http://127.0.0.1:8000")
+    return address
 
 
 def _whole(least: int) -> Callable[[Any], int]:

@@ -133,6 +133,19 @@ def test_a_wrong_addition_is_named(read, more, number, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "app"),
+    [
+        ("", "unix:/run/lightning-space/web"),
+        ('app = "unix:/tmp/web"', "unix:/tmp/web"),
+        ('app = "http://127.0.0.1:8000/"', "127.0.0.1:8000"),
+        ('app = "http://[::1]:8000"', "[::1]:8000"),
+    ],
+)
+def test_the_shop_is_at_a_socket_or_a_port(read, more, app):
+    assert read(more + FILMS).app_server == app
+
+
 def test_all_mistakes_are_named_at_once(read):
     with pytest.raises(ConfigError) as error:
         read(FILMS.replace("50", "0") + API.replace("/v1/", "v1"))
@@ -147,6 +160,10 @@ def test_all_mistakes_are_named_at_once(read):
         ("a = ", "is not TOML"),
         ("", "there is no"),
         ('app = "x"' + FILMS, "line 1: app: "),
+        ('app = "https://127.0.0.1:8000"' + FILMS, "line 1: app: write unix:/run/"),
+        ('app = "http://127.0.0.1:8000/x"' + FILMS, "line 1: app: write unix:/run/"),
+        ('app = "unix:/run/a b"' + FILMS, "line 1: app: "),
+        ('app = "unix:web"' + FILMS, "line 1: app: "),
     ],
 )
 def test_what_is_no_gate_is_said(read, text, said):
