@@ -38,6 +38,7 @@ class Until(StrEnum):
     UNPROVEN = "unproven"
     MAIL_SENT = "mail sent"
     A_DAY = "a day"
+    A_WEEK = "a week"
     ORDER_OVER = "order over"
     INVOICE_OVER = "invoice over"
     DETACHED = "detached"
@@ -412,14 +413,18 @@ STORED = (
     ),
     Entry(
         Group.GATE,
-        "Which requests have used some of a bundle, by a random number, and keyed hashes of the"
-        " networks that had a free request",
-        "To charge each request once, and to give each network its free ones.",
+        "Which requests have used some of a bundle, by a random number",
+        "To charge each request once.",
+        Until.A_WEEK,
+        {"gate_settled": "request_id settled_at"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.GATE,
+        "Keyed hashes of the networks that had a free request",
+        "To give each network its free ones.",
         Until.A_DAY,
-        {
-            "gate_settled": "request_id settled_at",
-            "gate_freebies": "service network day used",
-        },
+        {"gate_freebies": "service network day used"},
         is_shown=False,
     ),
     Entry(
