@@ -8,6 +8,7 @@ from lightningspace import paidarea
 from lightningspace.base import walls
 from lightningspace.base.models import Service
 from lightningspace.outside import ftp
+from lightningspace.outside.deadline import time_limit
 from lightningspace.outside.ftp import FtpError, Session
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.sites import Answer, Site, SiteError
@@ -18,6 +19,8 @@ from lightningspace.rules.areas import Reason
 
 # After so many looks it is not the server that needs a moment.
 LOOKS = 5
+# One look ends after this time, however slowly the site answers each request.
+LOOK_SECONDS = 40
 # An area sells by one invoice; what is asked as a browser makes none.
 AS_BROWSER = {"Accept": "text/html"}
 AS_PROGRAM = {"Accept": "application/json"}
@@ -129,13 +132,14 @@ def _proved(site: Site, name: str, file: str, content: str, settings: dict) -> R
     """None if the gate asks for payment, reads credentials, and shows the file to nobody."""
     gate = f"/{name}/index.php/{file}"
     try:
-        offered = site.get(gate, **AS_PROGRAM)
-        seen = [offered, *(site.get(each, **AS_BROWSER) for each in _tricks(name, file))]
-        if any(content.encode() in each.body for each in seen):
-            return Reason.OPEN
-        reason = _of_offer(offered, settings["price_sat"] * 1000)
-        if reason is None and site.get(gate, **FORGED).status != 401:
-            reason = Reason.DEAF
+        with time_limit(LOOK_SECONDS):
+            offered = site.get(gate, **AS_PROGRAM)
+            seen = [offered, *(site.get(each, **AS_BROWSER) for each in _tricks(name, file))]
+            if any(content.encode() in each.body for each in seen):
+                return Reason.OPEN
+            reason = _of_offer(offered, settings["price_sat"] * 1000)
+            if reason is None and site.get(gate, **FORGED).status != 401:
+                reason = Reason.DEAF
     except SiteError:
         return Reason.SILENT
     return reason

@@ -270,10 +270,20 @@ def test_without_the_node_it_waits(ready, this_shop, node, work):
 
 def test_a_slow_site_does_not_hold_the_worker_up(ready, this_shop, site, work, monkeypatch):
     monkeypatch.setattr("lightningspace.outside.sites.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("lightningspace.panel.areas.LOOKS", 0)
     site.play = {"offer": lambda handler: threading.Event().wait(2)}
     add(this_shop, ready)
     work(ready)
     assert area(ready).note == Reason.SILENT
+
+    # Nor one that is slow each time, but for less than that.
+    monkeypatch.setattr("lightningspace.outside.sites.ANSWER_SECONDS", 5)
+    monkeypatch.setattr("lightningspace.panel.areas.LOOK_SECONDS", 0.3)
+    site.play = {"trick": lambda handler: threading.Event().wait(0.2)}
+    site.asked.clear()
+    wanted.configure(ready.id, "paidarea", "members", price_sat=100)
+    work(ready)
+    assert area(ready).note == Reason.SILENT and len(site.asked) < 5
 
 
 def test_files_of_the_owners_are_never_touched(ready, this_shop, root, site, work, subtests):
