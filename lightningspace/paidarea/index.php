@@ -16,7 +16,8 @@ const SETTINGS = __DIR__ . '/paidarea.json';
 const BYTES_MAX = 64 * 1024;    // of the settings, and of a wallet's answer
 const SECONDS_MAX = 5;          // for each of the two questions to a wallet
 const AGENT = 'lightning-space paid area';
-const LOOK_SECONDS = 5;         // between two looks of a browser at its payment
+const LOOK_SECONDS = 8;         // after which the page looks by itself: somebody may be copying there
+const ASK_SECONDS = 3;          // at least, between two questions about a payment
 const LATE_SECONDS = 60;        // the same, once its invoice has expired
 const KEPT_SECONDS = 3600;      // how long a payment may still come in after that
 const ASKING_MAX = 2;           // visitors for whom a wallet is asked at the same time
@@ -447,7 +448,7 @@ function visit(array $settings): ?array
     if ($visit['until'] !== null) {
         return $visit['until'] > time() ? $visit : null;
     }
-    $gap = time() > $visit['expires'] ? LATE_SECONDS : LOOK_SECONDS - 2;
+    $gap = time() > $visit['expires'] ? LATE_SECONDS : ASK_SECONDS;
     if (time() > $visit['expires'] + KEPT_SECONDS || abs(time() - $visit['looked']) < $gap) {
         return $visit;
     }
@@ -1085,6 +1086,7 @@ function pay_fragment(array $settings, array $visit): void
 <textarea id="invoice" class="code" rows="4" readonly><?= $visit['invoice'] ?></textarea>
 </section>
 <p role="status">Waiting for your payment, until <?= gmdate('H:i', $visit['expires']) ?> UTC. This page looks again every few seconds and lets you in.</p>
+<p><a class="button plain" href="?pay">I have paid</a></p>
 <?php
 }
 

@@ -319,7 +319,7 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         assert (cookie.path, page.status_code) == (f"/{area.name}/web/members/", 402)
         assert cookie.has_nonstandard_attr("HttpOnly") and not cookie.secure
         invoice = invoice_on(page)
-        assert '<meta http-equiv="refresh" content="5">' in page.text
+        assert '<meta http-equiv="refresh" content="8">' in page.text
         assert invoice_on(browser.get(at)) == invoice_on(browser.post(at)) == invoice
         assert area.made == 1
         assert requests.get(at, headers=PAGE).status_code == 402  # without the cookie
