@@ -132,6 +132,7 @@ def _area_page(row: Service, status: int = 200, form: PaidAreaForm | None = None
         here="areas",
         form=form or _form(row, formdata=None),
         walls=this_shop().config.walls,
+        can_have_https=this_shop().config.sites_tls != "none",
         **_shown(row),
     )
 

@@ -62,6 +62,20 @@ def test_one_is_set_up(browser):
     assert "/members/index.php/film.mp4 or /members/film.mp4" in said
 
 
+@pytest.mark.parametrize(
+    "env, is_said",
+    [
+        ({"SITES_TLS": "letsencrypt"}, True),
+        ({"SITES_TLS": "wildcard"}, False),
+        ({"SITES_TLS": "none"}, False),
+    ],
+    indirect=["env"],
+)
+def test_without_https_it_says_what_that_means_where_there_can_be_some(browser, is_said):
+    send(browser, **SOLD)
+    assert ("Switch HTTPS on" in told(browser, "/members")) == is_said
+
+
 @with_settings(WALLS="nginx")
 def test_with_nginx_there_is_one_address_alone(browser):
     send(browser, **SOLD)
