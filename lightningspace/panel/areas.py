@@ -50,10 +50,11 @@ def put(records: Records, row: Service) -> str | None:
     """Put the gate there, or take it away if its owner has switched the area off or removed it; why
     it is not on, None if it is, or is to be off.
 
-    Nothing is done to a site that is off. Raises FtpError, and whatever Records raises.
+    On a site that is off a gate is only taken away, lest it is on again with the site. Raises
+    FtpError, and whatever Records raises.
     """
     account, note = records.account, row.note
-    if not (account.suspended_at or account.blocked_at):
+    if row.gone or not (account.suspended_at or account.blocked_at):
         try:
             note = _put(records, row) if row.active and not row.gone else _take_away(records, row)
         except ftp.NoSpace:

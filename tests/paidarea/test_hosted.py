@@ -7,7 +7,7 @@ import requests
 from werkzeug.serving import make_server
 
 from lightningspace.base.models import Service
-from lightningspace.rules import wanted
+from lightningspace.rules import accounts, wanted
 from tests.conftest import PANEL_PASSWORD, open_account, work
 from tests.paidarea.test_servers import RELAY
 from tests.rig import Rig
@@ -93,7 +93,12 @@ def test_it_is_on_and_sells_and_goes_again(
     paid = ask(Authorization=f"L402 {offer.json()['macaroon']}:{preimage}")
     assert (paid.status_code, paid.text) == (200, "a film\n")
 
+    accounts.suspend(account.id)
+    settle(worker, time_machine, rig, "site")
     wanted.remove(account.id, "paidarea", "members")
     assert settle(worker, time_machine, rig, "paidarea") is None
+    accounts.resume(account.id)
+    settle(worker, time_machine, rig, "site")
+    rig.apply()
     assert ask().status_code == 404
     assert rig.box.read(film) == "a film\n"

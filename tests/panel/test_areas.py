@@ -361,7 +361,7 @@ def test_nothing_is_done_on_a_site_that_is_off(ready, this_shop, root, site, wor
     accounts.suspend(ready.id)
     wanted.remove(ready.id, "paidarea", "members")
     work(ready)
-    assert area(ready) is None
+    assert area(ready) is None and files(root / "web/members") == set()
 
 
 def test_it_goes_with_its_hosting(ready, this_shop, panel, work):
