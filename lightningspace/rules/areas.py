@@ -52,9 +52,9 @@ OF_THE_GATE = (
 )
 # What passes by itself, so that the area is looked at once more.
 PASSING = (Reason.SILENT, Reason.ODD, Reason.DEAF, Reason.BUSY, Reason.MANY, Reason.DOWN)
-# With these the gate is taken away. With the others it stays: it sells nothing by itself, and those
-# who have paid still get in.
-TAKEN_AWAY = (Reason.NO_PHP, Reason.SILENT, Reason.ODD, Reason.OPEN)
+# With these the gate is taken away. With the others it stays, so that those who have paid get in as
+# soon as the site does what it should: it is only our look that has failed.
+TAKEN_AWAY = (Reason.NO_PHP, Reason.OPEN)
 
 
 def of_account(rows: list[Service]) -> list[Service]:
