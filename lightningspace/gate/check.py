@@ -18,6 +18,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import drop_broken_connection
 from lightningspace.gate import credentials, selling
+from lightningspace.gate.addresses import as_served
 from lightningspace.gate.answers import (
     RETRY_SECONDS,
     Passes,
@@ -201,7 +202,9 @@ class Check:
         """What to reserve for a request. Raises PriceUnknown."""
         bundle = asked.service.bundle
         if bundle.price_url:
-            return request_price.fetch(bundle.price_url, bundle.price_msat, asked.method, asked.uri)
+            # Written in another way, an address could look like a cheaper one.
+            served = as_served(asked.uri)
+            return request_price.fetch(bundle.price_url, bundle.price_msat, asked.method, served)
         return bundle.reserve_msat
 
     # -- who has not -----------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -14,7 +15,7 @@ from lightningspace.gate.meter import Meter
 from lightningspace.gate.settlement import Settlement
 from lightningspace.outside import l402
 from tests.conftest import eventually
-from tests.gate.box import pay
+from tests.gate.box import head_of, pay
 
 GATE = """
 app = "http://127.0.0.1:{app}"
@@ -242,6 +243,27 @@ def test_a_price_by_request_is_asked_for(box, wallet, own_app, settlement):
         answer = box.get("/priced/x", credential)
         assert (answer.status, answer.get("Retry-After")) == (503, "5"), wrong
     assert settled(box, settlement, own_app, 1) == 9300
+
+
+WRITTEN = [
+    *("/priced/a", "/priced//a", "/priced/./a", "/priced/b/../a", "/priced/b/c/%2e%2e/../a"),
+    *("/priced/%61", "//priced/a#b", "/wrong/..//priced/a", "/priced/b%2f..%2fa"),
+    *("/priced/a/", "/priced/a/b/..", "/priced/a/.", "/priced/a%2520b%20c?d=/../%61#e", "/priced/"),
+    *("/priced/%C3%A9%3f%23;(')+,@~[]%22%7c", "/priced/\xfc"),
+]
+
+
+def test_a_price_is_asked_for_the_address_that_is_served(box, wallet, subtests):
+    credential = bought(box, wallet, "/priced/x")
+    box.behind.price = b'{"price_msat": 100}'
+    for written in WRITTEN:
+        with subtests.test(written=written):
+            box.behind.asked.clear()
+            head = f"GET {written} HTTP/1.0\r\nAuthorization: L402 {credential}\r\n\r\n"
+            with box.raw(head.encode("latin-1")) as connection:
+                assert b" 200 " in head_of(connection)
+            (_, _, priced, _), (_, served, _, _) = box.behind.asked
+            assert unquote(priced["X-Gate-Uri"], "latin-1") == unquote(served, "latin-1")
 
 
 def test_who_looks_without_paying_is_told_the_price(box):
