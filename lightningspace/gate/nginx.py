@@ -18,6 +18,7 @@ ALLOWED = (
 )
 TO_THE_APP = """\
   proxy_pass http://gate_app;
+  proxy_cache off;
   proxy_http_version 1.1;
   proxy_set_header Connection "";
   proxy_set_header Host $http_host;

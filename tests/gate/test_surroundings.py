@@ -1,0 +1,56 @@
+"""What stands around the gate's own lines: nginx as an operator has it, and upstreams that lie."""
+
+import pytest
+
+from tests.gate import conftest, test_metering
+from tests.gate.box import pay
+from tests.gate.test_metering import bought
+
+OWN_KEY = """
+[[service]]
+name = "resold"
+location = "/resold/"
+upstream = "http://127.0.0.1:{behind}"
+price_sat = 5
+time = "1 day"
+addresses = true
+headers = {{ "host" = "api.example.com", "authorization" = "Bearer k", "x-real-ip" = "ours" }}
+"""
+
+
+@pytest.fixture
+def gate_toml() -> str:
+    return conftest.GATE + OWN_KEY
+
+
+@pytest.fixture
+def add(box):
+    """Add lines of the operator's own to nginx's configuration: within http, or within server."""
+    conf = box.folder / "nginx.conf"
+
+    def add(http: str = "", server: str = "") -> None:
+        text = conf.read_text().replace("  types {", f"  {http}\n  types {{")
+        conf.write_text(text.replace("    root ", f"    {server}\n    root "))
+        box.reload()
+
+    return add
+
+
+CACHE = 'cache = "{folder}/cache"\n'
+
+
+@pytest.mark.parametrize("gate_toml", [test_metering.GATE, CACHE + test_metering.GATE])
+def test_a_cache_of_the_operators_keeps_no_answer_of_the_gate(box, wallet, add):
+    passes, bundle = pay(wallet, box.get("/pass/x")), bought(box, wallet, "/calls/x")
+    add(
+        f"proxy_cache_path {box.folder}/own keys_zone=own:1m; proxy_cache own;"
+        "proxy_cache_valid any 10m; proxy_ignore_headers Cache-Control Set-Cookie;"
+        "proxy_cache_use_stale error timeout updating http_500;"
+    )
+    assert box.get("/pass/x", passes).status == 200
+    assert box.get("/pass/x").status == 402
+    assert [box.get("/calls/x", bundle).status for _ in range(6)] == [200] * 5 + [402]
+    assert box.get("/gate/balance", passes).json["services"]
+    assert box.get("/gate/balance").status == 401
+    pages = [box.get("/pass/x", Accept="text/html").cookies for _ in range(2)]
+    assert pages[0] != pages[1]
