@@ -99,9 +99,12 @@ class Behind(BaseHTTPRequestHandler):
         else:
             told = {"method": self.command, "path": self.path, "length": len(body)}
             told["headers"] = {name.lower(): value for name, value in self.headers.items()}
+            told["twice"] = len(self.headers.items()) - len(told["headers"])
             extra = {"Access-Control-Expose-Headers": "X-Own"} if "/cors" in self.path else {}
             if found := re.search("[?&]cost=([^&]*)", self.path):
                 extra["X-Gate-Cost-Msat"] = found[1]
+            if found := re.search("[?&]head=([^&:]*):([^&]*)", self.path):
+                extra[found[1]] = found[2]
             self._send(200, json.dumps(told).encode(), extra)
 
     def _chunks(self) -> bytes:

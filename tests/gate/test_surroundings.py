@@ -1,5 +1,6 @@
 """What stands around the gate's own lines: nginx as an operator has it, and upstreams that lie."""
 
+
 import pytest
 
 from tests.gate import conftest, test_metering
@@ -54,3 +55,13 @@ def test_a_cache_of_the_operators_keeps_no_answer_of_the_gate(box, wallet, add):
     assert box.get("/gate/balance").status == 401
     pages = [box.get("/pass/x", Accept="text/html").cookies for _ in range(2)]
     assert pages[0] != pages[1]
+
+
+def test_an_upstream_leads_nginx_nowhere(box, wallet, add):
+    add(server=f"location /secret/ {{ internal; alias {box.folder}/films/; }}")
+    credential = pay(wallet, box.get("/v1/x"))
+    for path in ("/v1/", "/v1/free/"):
+        for told in ("X-Accel-Redirect:/secret/text.txt", "X-Accel-Redirect:/gate/check"):
+            assert box.get(f"{path}x?head={told}", credential).json["method"] == "GET"
+    balance = box.get("/v1/x?head=X-Gate-Balance:999", credential)
+    assert balance.status == 200 and balance.get("X-Gate-Balance") is None
