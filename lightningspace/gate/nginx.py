@@ -25,6 +25,20 @@ TO_THE_APP = """\
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
   proxy_set_header X-Forwarded-Proto $scheme;
 """
+# What every upstream is sent; "" is not sent at all.
+SENT = (
+    ("Host", "$http_host"),
+    ("Upgrade", "$http_upgrade"),
+    ("Connection", "$gate_connection"),
+    ("Authorization", "$gate_authorization"),
+    ("Macaroon", '""'),
+    ("Grpc-Metadata-Macaroon", '""'),
+    ("Cookie", "$gate_cookie"),
+    ("X-L402-Token-Id", "$gate_token_id"),
+    ("X-Request-Id", "$request_id"),
+    ("Forwarded", '""'),
+    ("X-Forwarded-Proto", "$scheme"),
+)
 TEMPLATES = Path(__file__).parents[2] / "templates" / "gate"
 _templates = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -85,6 +99,7 @@ def _for_server(gate: Gate, made_of: str) -> str:
         paths=paths,
         target=_target,
         folder_variable=_folder_variable,
+        sent=_sent,
         to_the_app=TO_THE_APP,
         statuses=STATUSES,
         exposed=EXPOSED,
@@ -100,6 +115,15 @@ def _target(service: Service, path: str) -> str:
     base = parts.path or service.location
     below = path.removeprefix(service.location)
     return f"{parts.scheme}://{parts.netloc}{base.rstrip('/')}/{below}"
+
+
+def _sent(service: Service) -> list[tuple[str, str]]:
+    """The headers that its upstream gets from nginx: those of gate.toml in place of ours."""
+    named = {name.lower() for name, _ in service.headers}
+    address = "$remote_addr" if service.shows_addresses else '""'
+    ours = [*SENT, ("X-Forwarded-For", address), ("X-Real-IP", address)]
+    kept = [(name, value) for name, value in ours if name.lower() not in named]
+    return kept + [(name, f'"{value}"') for name, value in service.headers]
 
 
 def _cost_variable(service: Service) -> str:

@@ -1,6 +1,5 @@
 """What stands around the gate's own lines: nginx as an operator has it, and upstreams that lie."""
 
-
 import pytest
 
 from tests.gate import conftest, test_metering
@@ -65,3 +64,13 @@ def test_an_upstream_leads_nginx_nowhere(box, wallet, add):
             assert box.get(f"{path}x?head={told}", credential).json["method"] == "GET"
     balance = box.get("/v1/x?head=X-Gate-Balance:999", credential)
     assert balance.status == 200 and balance.get("X-Gate-Balance") is None
+
+
+def test_the_operators_headers_are_sent_alone(box, wallet):
+    credential = pay(wallet, box.get("/resold/x"))
+    sent = {"Cookie": f"gate-resold={credential}", "Authorization": "Basic eDp5", "X-Real-IP": "a"}
+    got = box.ask("GET", "/resold/x", None, sent).json
+    assert not got["twice"]
+    headers = [got["headers"][name] for name in ("host", "authorization", "x-real-ip")]
+    assert headers == ["api.example.com", "Bearer k", "ours"]
+    assert got["headers"]["x-forwarded-for"] == "127.0.0.1"
