@@ -1,7 +1,10 @@
 """What stands around the gate's own lines: nginx as an operator has it, and upstreams that lie."""
 
+import subprocess
+
 import pytest
 
+from tests.conftest import debian_program, free_port
 from tests.gate import conftest, test_metering
 from tests.gate.box import pay
 from tests.gate.test_metering import bought
@@ -74,3 +77,16 @@ def test_the_operators_headers_are_sent_alone(box, wallet):
     headers = [got["headers"][name] for name in ("host", "authorization", "x-real-ip")]
     assert headers == ["api.example.com", "Bearer k", "ours"]
     assert got["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_an_upload_without_a_length_is_read_by_nobody(box, add):
+    port = free_port()
+    add(server=f"listen 127.0.0.1:{port} http2;")
+    curl = [debian_program("curl", "curl"), "--http2-prior-knowledge", "-sS", "-T", "-"]
+    curl += ["-X", "GET", "-H", "Accept: text/html", "-w", "%{http_code} %{size_upload}"]
+    with subprocess.Popen(["head", "-c", "200M", "/dev/zero"], stdout=subprocess.PIPE) as body:
+        command = [*curl, "-o", "/dev/null", f"http://127.0.0.1:{port}/v1/x"]
+        told = subprocess.run(command, stdin=body.stdout, capture_output=True, check=False)
+        body.kill()
+    status, sent = told.stdout.split()
+    assert status in (b"402", b"413") and int(sent) < 8_000_000
