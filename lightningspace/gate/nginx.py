@@ -50,10 +50,15 @@ _templates = Environment(
 
 
 def write(gate: Gate, directory: Path) -> list[Path]:
-    """Write both files into the directory, and return their paths. Raises OSError."""
+    """Write both files into the directory, and return their paths. Raises OSError.
+
+    For their owner alone: they hold the keys that upstreams are sent.
+    """
     written = []
     for name, text in ((HTTP, for_http(gate)), (SERVER, for_server(gate))):
         path = directory / name
+        path.touch(0o600)
+        path.chmod(0o600)  # where it was there
         path.write_text(text)
         written.append(path)
     return written

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from lightningspace.gate import nginx
 from tests.conftest import debian_program, free_port
 from tests.gate import conftest, test_metering
 from tests.gate.box import pay
@@ -90,3 +91,8 @@ def test_an_upload_without_a_length_is_read_by_nobody(box, add):
         body.kill()
     status, sent = told.stdout.split()
     assert status in (b"402", b"413") and int(sent) < 8_000_000
+
+
+def test_what_nginx_includes_is_for_nobody_else_to_read(box, own_app):
+    files = nginx.write(own_app.extensions["gate"], box.folder)
+    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600", "0o600"]
