@@ -6,6 +6,7 @@ from select import select
 
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.tables import TABLES
+from lightningspace.outside import l402
 from tests.conftest import eventually
 from tests.gate.box import head_of, pay
 
@@ -261,5 +262,11 @@ def test_a_check_that_is_kept_is_of_one_credential_and_writes_none(box, wallet, 
     for cookie in ("a=b", "c=d; gate-api=x"):
         got = box.get("/v1/x", credential, Cookie=cookie)
         assert got.json["headers"]["cookie"] == cookie.partition(";")[0]
+    # Nor with a credential in another header: what stands in this one need not be good then.
+    junk = f"L402 {'A' * 64}:{'0' * 64}"
+    narrowed = l402.read(macaroon).narrowed(f"preimage={preimage}").packed().hex()
+    for header in ("Macaroon", "Grpc-Metadata-Macaroon"):
+        for sent, status in (({header: narrowed}, 200), ({}, 401)):
+            assert box.ask("GET", "/v1/x", None, sent | {"Authorization": junk}).status == status
     assert macaroon not in kept(box) and preimage not in kept(box)
     assert preimage[:16] in kept(box)
