@@ -1,5 +1,6 @@
 """What a request has shown: its credential for a service, or what came instead."""
 
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from lightningspace.visitors.authorization import Credential
 COOKIE = "gate-"
 # The cookie of an invoice that is not paid yet.
 UNPAID = ".unpaid"
+# Servers join several lines with commas, which what is ours never has in it.
+BETWEEN = re.compile("[;,]")
+OURS = re.compile(rf"(?:^|(?<=[;,]))\s*{COOKIE}[^;,]*(?:[;,]|$)")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def in_headers(environ: Mapping[str, str]) -> list[Credential]:
 
 def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:
     """What a service's cookie holds; "" where there is none."""
-    for written in environ.get("HTTP_COOKIE", "").split(";"):
+    for written in BETWEEN.split(environ.get("HTTP_COOKIE", "")):
         name, _, value = written.strip().partition("=")
         if name == f"{COOKIE}{service}{which}":
             return value
@@ -103,5 +107,4 @@ def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:
 
 def cookies_of_others(written: str) -> str:
     """A Cookie header without what is ours in it."""
-    kept = [each for each in written.split(";") if not each.strip().startswith(COOKIE)]
-    return ";".join(kept).strip()
+    return OURS.sub("", written).strip(" ;,")

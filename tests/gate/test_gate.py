@@ -1,5 +1,6 @@
 """nginx with a gate in front of files and of an upstream: who gets in, and what everybody sees."""
 
+import json
 import re
 from itertools import product
 from select import select
@@ -101,6 +102,15 @@ def test_the_upstream_learns_nothing_but_a_token_id(box, wallet):
         got = box.get("/v1/free/x", Authorization=password).json["headers"]
         assert ("authorization" in got) == kept, password
     assert "x-l402-token-id" not in free["headers"]
+    # Programs may send a line for each cookie.
+    for cookies, kept in (
+        (("a=b", "gate-api=x", "c=d"), "a=b,c=d"),
+        (("gate-api=x", "g=h"), "g=h"),
+    ):
+        lines = "".join(f"Cookie: {cookie}\r\n" for cookie in cookies)
+        with box.raw(f"GET /v1/free/x HTTP/1.0\r\n{lines}\r\n".encode()) as connection:
+            head_of(connection)
+            assert json.loads(connection.recv(9999))["headers"]["cookie"] == kept
     preimage = credential.partition(":")[2]
     assert preimage not in box.logs and credential not in box.logs
 
