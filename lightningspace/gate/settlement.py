@@ -6,6 +6,7 @@ Before a request its reserve was taken. A line that never comes leaves it at tha
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,17 @@ logger = logging.getLogger(__name__)
 CURSOR = "gate log"
 READ_BYTES = 256 * 1024
 MB = 10**6
+# What nginx writes of a request. A line of anybody else must not stop the worker.
+WRITTEN = {
+    "id": "[0-9a-f]{32}",
+    "token": "[0-9a-f]{64}",
+    "reserved": "[0-9]{1,15}",
+    "status": "[0-9]{3}",
+    "bytes": "[0-9]{1,15}",
+    "seconds": r"[0-9]{1,9}\.[0-9]{3}",
+    "cost": "(?s).*",
+}
+COST_MAX = 10**15
 # So many requests of a day are not all under way still: nginx's log has some of them.
 TELLING = 20
 # nginx's status for a client that hung up before it was answered.
@@ -102,7 +114,14 @@ class Settlement:
         self._file.seek(start + len(whole))
         if not whole:
             return False
-        costs = [cost for line in whole.splitlines() if (cost := self._cost(line))]
+        costs, unread = [], 0
+        for line in whole.splitlines():
+            try:
+                costs += self._cost(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                unread += 1
+        if unread:
+            logger.error("%s lines of %s cannot be read", unread, self._path)
         with transaction():
             balances.settle(costs)
             inode = os.fstat(self._file.fileno()).st_ino
@@ -116,21 +135,18 @@ class Settlement:
         inode, offset = fact.value.split()
         return int(inode), int(offset)
 
-    def _cost(self, line: bytes) -> Cost | None:
-        """What a line says; None: it is about no reserve, or cannot be read."""
-        try:
-            told = json.loads(line)
-            if not told["reserved"]:
-                return None
-            service = self._gate.service(told["service"])
-            if service is None or service.bundle is None:
-                return None
-            reserved = int(told["reserved"])
-            msat = cost(service.bundle, told, reserved)
-            return Cost(told["id"], (told["token"], service.name), reserved, msat)
-        except (ValueError, KeyError, TypeError) as error:
-            logger.error("a line of %s cannot be read: %s", self._path, type(error).__name__)
-            return None
+    def _cost(self, line: bytes) -> list[Cost]:
+        """What a line says; empty: it is about no reserve. Raises what unreadable ones raise."""
+        told = json.loads(line)
+        service = self._gate.service(told["service"])
+        if not told["reserved"] or service is None or service.bundle is None:
+            return []
+        for name, shape in WRITTEN.items():
+            if not re.fullmatch(shape, told[name]):
+                raise ValueError
+        reserved = int(told["reserved"])
+        msat = min(cost(service.bundle, told, reserved), COST_MAX)
+        return [Cost(told["id"], (told["token"], service.name), reserved, msat)]
 
 
 def _open(path: Path) -> IO[bytes] | None:

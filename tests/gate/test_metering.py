@@ -430,6 +430,13 @@ NONSENSE = [
     *("", "x", "[]", "{}", '{"reserved": "5"}', "\0" * 100, "null", "9" * 5000),
     *(line(9, KEY, reserved="x"), line(9, KEY, status=""), line(9, KEY, reserved="")),
     *(line(9, ("", "gone")), line(9, ("", "pass")), line(9, KEY, status="499")),
+    # Of somebody else, and more than a table or a number may hold.
+    *("[" * 100_000, '{"reserved": 1e999, "service": "jobs", "token": ""}'),
+    *(line(9, KEY, **{name: value}) for name in ("reserved", "bytes") for value in (1, "9" * 20)),
+    *(line(9, KEY, id=value) for value in ("", "\0", "9" * 99, None, ["9"])),
+    *(line(9, ("5", "jobs"), reserved="5"), line(9, ("\0" * 64, "jobs"), reserved="5")),
+    *(line(9, (KEY[0], "time"), seconds=value) for value in ("inf", "nan", "1e999", "-1.000")),
+    *(line(9, (KEY[0], "time"), cost=value) for value in (5, None)),
 ]
 
 
