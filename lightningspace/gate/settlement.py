@@ -159,10 +159,12 @@ def _open(path: Path) -> IO[bytes] | None:
 def cost(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
     """What a request has cost that nginx tells of. Raises ValueError and KeyError."""
     status = int(told["status"])
-    if status == HUNG_UP:  # its work was done for nobody, but it was done
-        return reserved
-    if status >= 400:
-        return 0
+    if status == HUNG_UP:  # its work was done for nobody, but it was done, and may still be
+        return max(reserved, _used(bundle, told, reserved))
+    return 0 if status >= 400 else _used(bundle, told, reserved)
+
+
+def _used(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
     if bundle.per_mb_msat:
         return -(-int(told["bytes"]) * bundle.per_mb_msat // MB)
     if bundle.per_second_msat:

@@ -447,6 +447,16 @@ def test_nonsense_in_the_log_changes_nothing(log, reader, caplog):
     assert "cannot be read" in caplog.text
 
 
+def test_who_hangs_up_pays_for_the_time_it_took(log, reader):
+    key = (KEY[0], "time")
+    balances.credit("2" * 64, key, 50_000, clock.now() + DAY)
+    hung_up = {"status": "499", "reserved": "5000"}
+    log.write_text(line(1, key, **hung_up, seconds="20.000") + line(2, key, **hung_up))
+    reader().look()
+    # At once, it is what was reserved: what was begun may go on without him.
+    assert balances.left(key)[0] == 50_000 - 15_000
+
+
 # -- leases ----------------------------------------------------------------------------
 
 
