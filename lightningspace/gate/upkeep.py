@@ -67,8 +67,9 @@ class Upkeep:
         try:
             step()
             self._failing.discard(name)
-        except PeeweeException as error:
+        except Exception as error:  # of whatever kind: without this thread nothing is revoked
             if name not in self._failing:  # once, until it works again
-                logger.error("the gate: %s failed: %s", name, first_line(error))
+                told = None if isinstance(error, PeeweeException) else error
+                logger.error("the gate: %s failed: %s", name, first_line(error), exc_info=told)
             self._failing.add(name)
             drop_broken_connection()

@@ -8,6 +8,7 @@ from lightningspace.gate import revocations
 from lightningspace.gate.buckets import REMEMBERED, Buckets
 from lightningspace.gate.revocations import APART, Revocations
 from lightningspace.gate.services import Limit
+from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402
 from tests.api.test_openapi import assert_valid
 from tests.conftest import eventually
@@ -160,6 +161,20 @@ def test_what_is_revoked_is_out_within_a_second(box, wallet):
     anew = pay(wallet, box.get("/parts/x", credential))
     assert l402.read(anew.partition(":")[0]).token_id.hex() != token_id
     assert box.get("/parts/x", anew).status == 200
+
+
+def test_a_fault_stops_nothing_that_is_done_beside_requests(this_shop, caplog):
+    upkeep, looks = Upkeep(), []
+
+    def refresh():
+        looks.append(1)
+        raise OverflowError("of some kind")
+
+    upkeep.revoked.refresh = refresh
+    upkeep.begin()
+    eventually(lambda: len(looks) > 2)
+    upkeep.stop()
+    assert caplog.text.count("failed: of some kind") == 1
 
 
 def test_revocations_are_followed(this_shop, time_machine):
