@@ -372,10 +372,15 @@ def free_port() -> int:
             return port
 
 
-@contextmanager
 def opened(app, port: int):
     """Serve the shop's pages at a port meanwhile."""
-    server = make_server("127.0.0.1", port, app, threaded=True)
+    return opened_at("127.0.0.1", app, port)
+
+
+@contextmanager
+def opened_at(host: str, app, port: int = 0):
+    """`host`: an address, or "unix:///path" of a socket."""
+    server = make_server(host, port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     try:

@@ -177,6 +177,7 @@ class Box:
     port: int
     app_port: int
     behind: ThreadingHTTPServer
+    conf: str = NGINX_CONF
     _process: subprocess.Popen = field(default=None, repr=False)
 
     def start(self) -> None:
@@ -184,7 +185,7 @@ class Box:
         (self.folder / "www").mkdir(exist_ok=True)
         conf = self.folder / "nginx.conf"
         modules = f"load_module {PROPFIND_MODULE};" if PROPFIND_MODULE.exists() else ""
-        conf.write_text(NGINX_CONF.format(folder=self.folder, port=self.port, modules=modules))
+        conf.write_text(self.conf.format(folder=self.folder, port=self.port, modules=modules))
         nginx.write(services.read(self.folder / "gate.toml"), self.folder)
         self._process = subprocess.Popen([program, "-e", self.folder / "error.log", "-c", conf])
         eventually(self._listens)

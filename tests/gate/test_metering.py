@@ -9,10 +9,12 @@ import pytest
 
 from lightningspace.base import clock
 from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
+from lightningspace.base.tables import TABLES
 from lightningspace.gate import balances, services
 from lightningspace.gate.balances import Busy
 from lightningspace.gate.meter import Meter
-from lightningspace.gate.settlement import Settlement
+from lightningspace.gate.services import Bundle
+from lightningspace.gate.settlement import Settlement, cost
 from lightningspace.outside import l402
 from tests.conftest import eventually
 from tests.gate.box import head_of, pay
@@ -125,6 +127,42 @@ def test_a_bundle_of_five_serves_five_requests(box, wallet, own_app, settlement)
     served = [box.get("/calls/x", each).status for each in (more, credential) * 3]
     assert served == [200] * 5 + [402]
     assert settled(box, settlement, own_app, 10) == 0
+
+
+def test_every_form_of_a_credential_is_metered(box, wallet, own_app):
+    credential = bought(box, wallet, "/calls/x")
+    macaroon, _, preimage = credential.partition(":")
+    whole = l402.read(macaroon).narrowed(f"preimage={preimage}")
+    for sent in (
+        {"Authorization": f"L402 {credential}"},
+        {"Authorization": f"LSAT {credential}"},
+        {"Authorization": f"Basic eDp5, L402 {credential}"},
+        {"Macaroon": whole.packed().hex()},
+        {"Grpc-Metadata-Macaroon": whole.packed().hex()},
+    ):
+        answer = box.ask("POST", "/calls/x", b"body", sent)
+        assert (answer.status, answer.json["length"]) == (200, 4), sent
+    assert left(own_app) == 0
+    refused = box.ask("POST", "/calls/x", b"body", {"Authorization": "L402 a:b"})
+    assert (refused.status, len(box.behind.asked)) == (401, 5)
+
+
+def test_an_unpaid_bundle_leaves_nothing(box):
+    before = {table: table.select().count() for table in TABLES}
+    assert [box.get("/calls/x").status for _ in range(5)] == [402] * 5
+    assert {table: table.select().count() for table in TABLES} == before
+
+
+def test_a_websocket_is_settled_when_it_ends(box, wallet, own_app, settlement):
+    credential = bought(box, wallet, "/time/x")
+    head = f"Host: x\r\nAuthorization: L402 {credential}\r\nUpgrade: websocket\r\n".encode()
+    key = b"Connection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n\r\n"
+    with box.raw(b"GET /time/ws HTTP/1.1\r\n" + head + key) as web:
+        assert b"101 Switching" in head_of(web)
+        assert left(own_app) == 5000  # reserved
+        web.sendall(b"ping")
+        assert web.recv(4) == b"ping"
+    assert 5000 < settled(box, settlement, own_app, 1) < 10_000
 
 
 def test_twelve_requests_are_three_payments(box, wallet):
@@ -455,6 +493,29 @@ def test_who_hangs_up_pays_for_the_time_it_took(log, reader):
     reader().look()
     # At once, it is what was reserved: what was begun may go on without him.
     assert balances.left(key)[0] == 50_000 - 15_000
+
+
+COSTS = [
+    # What it is billed by, what nginx tells of it, and what it costs.
+    ({"per_request_msat": 700}, {}, 700),
+    ({"per_mb_msat": 1000}, {"bytes": "1"}, 1),
+    ({"per_mb_msat": 1000}, {"bytes": "2500000"}, 2500),  # of 10 MB: it was abandoned
+    ({"per_second_msat": 1000}, {"seconds": "0.001"}, 1),
+    ({"per_second_msat": 1000}, {"seconds": "61.500", "status": "101"}, 61_500),
+    ({"cost_header": "X-Cost"}, {"cost": "5"}, 5),
+    ({"cost_header": "X-Cost"}, {"cost": ""}, 700),
+    ({"cost_header": "X-Cost"}, {"cost": "5", "status": "499"}, 700),
+    ({"per_mb_msat": 1000}, {"bytes": "0", "status": "499"}, 700),
+    ({"per_request_msat": 700}, {"status": "399"}, 700),
+    ({"per_request_msat": 700}, {"status": "400"}, 0),
+    ({"per_second_msat": 1000}, {"seconds": "9", "status": "504"}, 0),
+]
+
+
+@pytest.mark.parametrize(("per", "told", "msat"), COSTS)
+def test_what_a_request_has_cost(per, told, msat):
+    line = {"status": "200", "bytes": "0", "seconds": "0.000", "cost": ""} | told
+    assert cost(Bundle(100_000, 700, **per), line, 700) == msat
 
 
 # -- leases ----------------------------------------------------------------------------

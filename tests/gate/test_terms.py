@@ -1,5 +1,7 @@
 """What a service may ask beside payment: limits, capabilities, free requests, dry runs, blocks."""
 
+from ipaddress import ip_address
+
 import pytest
 
 from lightningspace.base import clock
@@ -10,6 +12,7 @@ from lightningspace.gate.revocations import APART, Revocations
 from lightningspace.gate.services import Limit
 from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402
+from lightningspace.visitors import networks
 from tests.api.test_openapi import assert_valid
 from tests.conftest import eventually
 from tests.gate.box import pay
@@ -69,6 +72,13 @@ time = "1 day"
 gate_down = "open"
 addresses = true
 headers = {{ "X-Key" = "a b", "X-Real-IP" = "ours" }}
+
+[[service]]
+name = "rest"
+location = "/"
+upstream = "http://127.0.0.1:{behind}"
+price_sat = 5
+time = "1 day"
 """
 
 
@@ -140,6 +150,15 @@ def test_the_operators_headers_and_paths_are_sent(box, wallet):
     assert got["headers"]["x-real-ip"] == "ours"
 
 
+def test_a_service_at_the_root_takes_nothing_from_the_others(box, wallet):
+    rest = pay(wallet, box.get("/anything.txt"))
+    assert box.get("/anything.txt", rest).json["path"] == "/anything.txt"
+    assert box.get("/parts/x", rest).json["service"] == "parts"
+    assert box.get("/gate/balance", rest).json["services"][0]["service"] == "rest"
+    assert box.get("/.well-known/l402.json").status == 200
+    assert box.get("/gate/check", rest).status == box.get("/gate/pay", rest).status == 404
+
+
 def test_a_gate_may_be_open_while_it_is_away(box):
     for_http = box.folder / "gate-http.conf"
     text = for_http.read_text()
@@ -207,7 +226,7 @@ def test_an_unpaid_flood_makes_no_more_invoices_than_the_limit(box, own_app, thi
 def test_programs_find_what_is_sold(box, this_shop):
     manifest = box.get("/.well-known/l402.json").json
     told = {service["name"]: service for service in manifest["services"]}
-    assert set(told) == {"lightning-space", *"limited parts tries dry closed open".split()}
+    assert set(told) == {"lightning-space", *"limited parts tries dry closed open rest".split()}
     assert told["parts"]["capabilities"] == ["read", "write"]
     methods = [(each["method"], each["capability"]) for each in told["parts"]["resources"]]
     assert methods == [("GET", "read"), ("PUT", "write"), ("POST", "write")]
@@ -223,6 +242,22 @@ def test_the_description_of_the_api_has_them_too(gate_folder, own_app):
     assert_valid(document, "Hosting", [])
     operation = document["paths"]["/parts/{path}"]["put"]
     assert operation["x-l402-service"] == "parts" and operation["x-l402-capability"] == "write"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.254", True),
+        ("192.0.2.1", "192.0.3.1", False),
+        ("2001:db8:1:2::3", "2001:db8:1:ffff::1", True),
+        ("2001:db8:1::1", "2001:db8:2::1", False),
+        ("192.0.2.1", "2001:db8:1::1", False),
+    ],
+)
+def test_a_network_is_a_24_or_a_48(one, other, is_same):
+    nets = [networks.neighbourhood(ip_address(address)) for address in (one, other)]
+    assert (nets[0] == nets[1]) == is_same
+    assert nets[0] in ("192.0.2.0/24", "2001:db8:1::/48")
 
 
 # -- buckets ---------------------------------------------------------------------------

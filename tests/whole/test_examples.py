@@ -16,7 +16,6 @@ from lightningspace.sandbox.upstream import SOLD
 from tests.conftest import ROOT, client_program, debian_program, eventually, free_port
 from tests.whole.test_program import Program, copied, starter
 
-EXAMPLES = sorted((ROOT / "examples").iterdir())
 HTML = {"Accept": "text/html"}
 
 
@@ -160,11 +159,6 @@ def test_the_queue_takes_no_nonsense_and_charges_nothing_for_it(gate):
     eventually(lambda: left() == 100_000)
     assert browser.post(f"{gate.url}/queue/", b"x" * 1000).json()["cost_msat"] == 10_000
     eventually(lambda: left() == 90_000)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_short(example):
-    assert len(example.read_text().splitlines()) < 32
 
 
 def test_nginx_ends_with_the_program_however_that_ends(gate):
