@@ -1,5 +1,6 @@
 """HTTP requests whose paths are sent as they are written: other clients tidy them up."""
 
+import socket
 import ssl
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -30,10 +31,28 @@ class Answer:
         return ", ".join(self.all(name))
 
 
+class _SocketConnection(HTTPConnection):
+    def __init__(self, path: str):
+        super().__init__("localhost", timeout=SECONDS)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 class Site:
-    """What is at an address such as https://example.org:8443. Raises ValueError for others."""
+    """What is at an address such as https://example.org:8443, or at a socket such as unix:/run/web.
+
+    Raises ValueError for others.
+    """
 
     def __init__(self, url: str):
+        self._is_socket, self._is_https = url.startswith("unix:/"), False
+        if self._is_socket:
+            self.url, self._host = url, url.removeprefix("unix:")
+            return
         wrong = "write an address such as https://example.org, without a path"
         try:
             parts = urlsplit(url)
@@ -66,6 +85,8 @@ class Site:
                 connection.close()
 
     def _connection(self) -> HTTPConnection:
+        if self._is_socket:
+            return _SocketConnection(self._host)
         if self._is_https:
             context = ssl.create_default_context()
             return HTTPSConnection(self._host, self._port, timeout=SECONDS, context=context)

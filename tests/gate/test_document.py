@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightningspace.gate import services
+from lightningspace.outside.raw_http import Site
 from tests.conftest import ROOT, debian_program, opened_at
 from tests.gate.box import NGINX_CONF, Box
 
@@ -56,6 +57,9 @@ def test_five_minutes_lead_to_a_paid_api(box, own_app, tmp_path):
         assert (tmp_path / "instance" / name).read_text() == (box.folder / name).read_text()
     checked = runner.invoke(args=["gate", "check", url])
     assert checked.exit_code == 0, checked.output
+
+    shop = Site(own_app.extensions["gate"].app)
+    assert shop.ask("HEAD", "/.well-known/l402.json").status == 200
 
     steps = re.split(r"^\$ ", block("console"), flags=re.M)[1:]
     commands, shown = zip(*(step.split("\n", 1) for step in steps), strict=True)
