@@ -45,6 +45,26 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// A pay page of the gate asks whether it is paid, at once as soon as somebody comes back to it or to
+// the net; without script the browser loads it anew. Where another invoice is asked for, it shows that.
+const unpaid = document.querySelector("[data-looks]");
+async function look() {
+  if (document.hidden) return;
+  const asked = { headers: { Accept: "text/html" }, redirect: "manual" };
+  const answer = await fetch(location.href, asked).catch(() => null);
+  if (!answer) return;
+  if (answer.type === "opaqueredirect") location.replace(unpaid.dataset.then);
+  else if (answer.ok) location.reload();
+  else if (answer.status === 402 && !(await answer.text()).includes(unpaid.dataset.looks)) {
+    location.reload();
+  }
+}
+if (unpaid) {
+  setInterval(look, unpaid.dataset.every * 1000);
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("online", look);
+}
+
 // The time left to pay. The server counts it, as a visitor's clock may be wrong; between its answers
 // it goes on here, and is corrected when it is off by more than an answer's way.
 let ends = 0;

@@ -88,6 +88,21 @@ def press(browser, url: str, page: str) -> requests.Response:
     return browser.post(url + re.search('action="([^"]+)"', form)[1], fields)
 
 
+def test_a_page_with_script_leads_on_by_itself(gate, chromium):
+    """What is unfolded stays meanwhile. It looks at once when somebody is back from his wallet."""
+    page, faults = chromium.new_page(), []
+    page.on("pageerror", lambda fault: faults.append(fault))
+    page.goto(f"{gate.url}/gate/topup/dice")
+    page.click("summary")
+    with page.expect_response(page.url):
+        page.evaluate("dispatchEvent(new Event('online'))")
+    assert page.is_visible("#bolt11")
+    gate.run("examples/pay.py", page.get_attribute("[data-looks]", "data-looks"))
+    page.wait_for_url(f"{gate.url}/gate/balance")
+    page.close()
+    assert faults == []
+
+
 def test_what_is_not_a_way_back_is_refused(gate):
     for then in ("", "//other.example/", "https://other.example/", "/\\other.example"):
         form = {"invoice": "lnbcrt1", "then": then}
