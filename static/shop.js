@@ -46,18 +46,16 @@ document.addEventListener("click", async (event) => {
 });
 
 // A pay page of the gate asks whether it is paid, at once as soon as somebody comes back to it or to
-// the net; without script the browser loads it anew. Where another invoice is asked for, it shows that.
+// the net; without script the browser loads it anew. Another invoice, or what is wrong, it shows.
 const unpaid = document.querySelector("[data-looks]");
 async function look() {
   if (document.hidden) return;
-  const asked = { headers: { Accept: "text/html" }, redirect: "manual" };
-  const answer = await fetch(location.href, asked).catch(() => null);
+  const { looks, bolt11, then } = unpaid.dataset;
+  const answer = await fetch(looks, { redirect: "manual" }).catch(() => null);
   if (!answer) return;
-  if (answer.type === "opaqueredirect") location.replace(unpaid.dataset.then);
-  else if (answer.ok) location.reload();
-  else if (answer.status === 402 && !(await answer.text()).includes(unpaid.dataset.looks)) {
-    location.reload();
-  }
+  if (answer.type === "opaqueredirect") location.replace(then);
+  else if (answer.status === 403) location.replace(looks);
+  else if (answer.status === 402 && !(await answer.text()).includes(bolt11)) location.reload();
 }
 if (unpaid) {
   setInterval(look, unpaid.dataset.every * 1000);

@@ -39,6 +39,7 @@ blueprint = Blueprint("gate", __name__)
 LOOK_SECONDS = 5
 PROBLEM = "application/problem+json"
 # An address of this host, to go back to: not one that browsers read as another host's.
+ADDRESS_MAX = 1000
 OWN_ADDRESS = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 
 
@@ -88,6 +89,21 @@ def pay():
     if service is None or not OWN_ADDRESS.fullmatch(address):
         raise NotFound
     return _sell(service, address)
+
+
+@blueprint.get("/gate/wait/<name>")
+def wait(name):
+    """What a pay page goes on as. A browser that keeps no cookies is told so before it pays: each
+    look of its would be at another invoice.
+    """
+    service, address = _service(name), request.args.get("then", "/")
+    if not OWN_ADDRESS.fullmatch(address):
+        raise NotFound
+    if credentials.cookie(request.environ, name, UNPAID):
+        return _sell(service, address)
+    if credentials.cookie(request.environ, name):  # it is paid, in another window
+        return redirect(address, 303)
+    return render_template("gate/cookies.html", service=service, address=address), 403
 
 
 def _sell(service: Service, address: str) -> Response:
@@ -168,10 +184,16 @@ def _page(status: int, service: Service, address: str, sold: Challenge | None = 
         costs=selling.costs(service) if service.bundle else None,
         look_seconds=LOOK_SECONDS,
         # The page itself: nginx shows that of a service at the address of what it is in front of.
-        here=address if request.endpoint == "gate.pay" else request.path,
+        here=address if request.endpoint == "gate.pay" else request.full_path,
+        wait=url_for("gate.wait", name=service.name, then=_short(service, address)),
         sandbox_pays="sandbox_gate" in current_app.blueprints,
     )
     return Response(text, status)
+
+
+def _short(service: Service, address: str) -> str:
+    """The address, unless another with it in it would be too long for nginx."""
+    return address if len(address) <= ADDRESS_MAX else service.location
 
 
 # -- what is left ----------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """nginx with a gate in front of files and of an upstream: who gets in, and what everybody sees."""
 
+import html
 import json
 import re
 from itertools import product
 from select import select
+from urllib.parse import quote
 
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.tables import TABLES
@@ -211,6 +213,33 @@ def test_who_looks_all_the_time_asks_the_node_now_and_then(box, node):
     for _ in range(20):
         assert box.get("/videos/film.mp4", Accept=HTML, Cookie=cookie).status == 402
     assert len(node.calls) - before <= 5
+
+
+def test_a_browser_without_cookies_is_told_before_it_pays_for_nothing(box, wallet, node):
+    page = box.get("/videos/film.mp4?x=1&y=2", Accept=HTML)
+    look = html.unescape(re.search('content="5; url=([^"]+)"', page.text)[1])
+    invoices = sum("invoice" in str(call) for call in node.calls)
+    told = box.get(look, Accept=HTML)
+    assert told.status == 403 and "Please allow cookies" in told.text
+    assert sum("invoice" in str(call) for call in node.calls) == invoices
+    cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
+    invoice = re.search('href="lightning:([^"]+)"', page.text)[1]
+    assert invoice in box.get(look, Accept=HTML, Cookie=cookie).text
+    for then in ("//other.example/", "https://other.example/", "/\\other.example", "", "x"):
+        other = f"/gate/wait/videos?then={quote(then)}"
+        assert box.get(other, Accept=HTML, Cookie=cookie).status == 404, then
+    assert box.get("/gate/wait/none", Accept=HTML, Cookie=cookie).status == 404
+    wallet.pay(invoice)
+    answers = [eventually(lambda: led(box.get(look, Accept=HTML, Cookie=cookie)))]
+    paid = f"gate-videos={answers[0].cookies['gate-videos']}"
+    answers.append(box.get(look, Accept=HTML, Cookie=paid))  # in another window
+    assert {answer.get("Location") for answer in answers} == {"/videos/film.mp4?x=1&y=2"}
+    long = box.get(f"/v1/{'x' * 3000}", Accept=HTML)
+    assert '; url=/gate/wait/api?then=/v1/">' in long.text
+
+
+def led(answer):
+    return answer.status == 303 and answer
 
 
 def test_a_pass_lasts_as_long_as_was_bought(box, wallet, time_machine, this_shop):

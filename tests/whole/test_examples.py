@@ -94,10 +94,10 @@ def test_a_page_with_script_leads_on_by_itself(gate, chromium):
     page.on("pageerror", lambda fault: faults.append(fault))
     page.goto(f"{gate.url}/gate/topup/dice")
     page.click("summary")
-    with page.expect_response(page.url):
+    with page.expect_response(lambda response: "/gate/wait/dice" in response.url):
         page.evaluate("dispatchEvent(new Event('online'))")
     assert page.is_visible("#bolt11")
-    gate.run("examples/pay.py", page.get_attribute("[data-looks]", "data-looks"))
+    gate.run("examples/pay.py", page.get_attribute("[data-looks]", "data-bolt11"))
     page.wait_for_url(f"{gate.url}/gate/balance")
     page.close()
     assert faults == []
