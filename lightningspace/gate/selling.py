@@ -6,7 +6,7 @@ from lightningspace.base.clock import iso_time, now
 from lightningspace.gate.answers import Refuses
 from lightningspace.gate.credentials import Shown
 from lightningspace.gate.meter import Meter
-from lightningspace.gate.services import Gate, Service
+from lightningspace.gate.services import TIME_MAX, Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights
 from lightningspace.outside.node import Invoice, NodeError
@@ -85,9 +85,21 @@ def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
     life = shop.config.invoice_minutes * 60
     label = gate_income.new_label(shop, service.name)
     invoice = shop.node.create_invoice(label, service.price_sat * 1000, service.title, life)
-    # From when it may still be paid: nobody gets less time than he has bought.
-    rights = Rights(service.all_capabilities, invoice.expires_at + service.seconds)
+    # From when it may still be paid, or what is paid already: nobody gets less than he has bought.
+    starts = max(invoice.expires_at, _paid_until(service, shown))
+    until = min(starts + service.seconds, invoice.expires_at + TIME_MAX)
+    rights = Rights(service.all_capabilities, until)
     return Challenge(service, invoice, _macaroon(shop, service, shown, rights, invoice))
+
+
+def _paid_until(service: Service, shown: Shown) -> int:
+    """The end of what was shown, where what is bought takes its place; else 0."""
+    if shown.macaroon is None or not l402.is_as_minted(shown.macaroon):
+        return 0
+    try:
+        return l402.rights(shown.macaroon, service.name, now()).valid_until
+    except l402.Invalid:
+        return 0
 
 
 def _macaroon(

@@ -7,8 +7,12 @@ from itertools import product
 from select import select
 from urllib.parse import quote
 
+from lightningspace.base import clock
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.tables import TABLES
+from lightningspace.gate import selling
+from lightningspace.gate.credentials import NOTHING, Shown
+from lightningspace.gate.services import TIME_MAX, Service
 from lightningspace.outside import l402
 from tests.conftest import eventually
 from tests.gate.box import head_of, pay
@@ -252,6 +256,31 @@ def test_a_pass_lasts_as_long_as_was_bought(box, wallet, time_machine, this_shop
     eventually(lambda: box.get("/videos/film.mp4", credential).status == 402, 5)
     anew = box.get("/videos/film.mp4", credential)
     assert box.get("/videos/film.mp4", pay(wallet, anew)).status == 200
+
+
+def test_a_pass_that_is_bought_early_goes_on_from_its_end(box, wallet, time_machine):
+    def until(credential) -> int:
+        return l402.rights(l402.read(credential.partition(":")[0]), "videos", 0).valid_until
+
+    first = pay(wallet, box.get("/videos/film.mp4"))
+    time_machine.forward(3600)
+    second = pay(wallet, box.ask("POST", "/gate/topup/videos", credential=first))
+    assert until(second) == until(first) + 86400
+    # Not for who was given a part of it, and no further than anything is sold.
+    narrowed = l402.read(first.partition(":")[0]).narrowed("services=videos:0")
+    friends = f"{narrowed}:{first.partition(':')[2]}"
+    his = pay(wallet, box.ask("POST", "/gate/topup/videos", credential=friends))
+    assert until(his) == until(first) + 3600
+    time_machine.forward(until(second) - clock.now())
+    anew = pay(wallet, box.ask("POST", "/gate/topup/videos", credential=second))
+    assert until(anew) - clock.now() > 86400
+
+
+def test_a_pass_is_bought_no_further_ahead_than_anything_is_sold(this_shop):
+    film = Service("films", "Films", "/films/", 5, TIME_MAX, files="/srv")
+    first = selling.challenge(this_shop, film, NOTHING)
+    second = selling.challenge(this_shop, film, Shown(first.macaroon))
+    assert second.valid_until == second.invoice.expires_at + TIME_MAX
 
 
 def test_one_credential_holds_all_services(box, wallet):
