@@ -16,6 +16,8 @@ from lightningspace.sandbox.processes import HOST, is_free, with_us
 from lightningspace.sandbox.upstream import COST, SOLD, Upstream
 
 SBIN = "/usr/sbin"
+# Of libnginx-mod-http-dav-ext: with it, WebDAV clients can list what is on a disk.
+PROPFIND = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
 
 GATE = """\
 # Written by `make run` at each start.
@@ -48,6 +50,16 @@ bundle_sat = 10
 per_request_msat = 1000
 
 [[service]]
+name = "disk"
+title = "Disk space, 10 MB"
+location = "/disk/"
+disk = "{directory}/disk"
+quota_mb = 10
+propfind = {propfind}
+price_sat = 30
+time = "1 week"
+
+[[service]]
 name = "queue"
 title = "QR codes of any text"
 location = "/queue/"
@@ -58,7 +70,7 @@ reserve_msat = 10000
 body = "The text, in UTF-8, of 1000 bytes at most"
 """
 NGINX = """\
-{user}daemon off;
+{beginning}daemon off;
 worker_processes 1;
 pid nginx.pid;
 error_log error.log;
@@ -114,7 +126,7 @@ class SandboxGate:
             return "nginx is not installed (apt-get install nginx-light)"
         if not is_free(self.port):
             return f"port {self.port} is in use"
-        self._directory.mkdir(exist_ok=True)
+        (self._directory / "disk").mkdir(parents=True, exist_ok=True)
         self._upstream = Upstream()
         text = GATE.format(
             host=HOST,
@@ -123,16 +135,18 @@ class SandboxGate:
             sold=SOLD,
             upstream=self._upstream.url,
             cost=COST,
+            propfind=str(PROPFIND.exists()).lower(),
         )
         self.config.write_text(text)
         try:
             nginx.write(services.read(self.config), self._directory)
         except ConfigError as error:  # of the path of this folder
             return str(error)
+        beginning = f"load_module {PROPFIND};\n" if PROPFIND.exists() else ""
         # Started by root, its workers would else be nobody, who may not read everything here.
-        user = "user root;\n" if os.geteuid() == 0 else ""
+        beginning += "user root;\n" if os.geteuid() == 0 else ""
         conf = self._directory / "nginx.conf"
-        conf.write_text(NGINX.format(user=user, host=HOST, port=self.port))
+        conf.write_text(NGINX.format(beginning=beginning, host=HOST, port=self.port))
         log = self._directory / "error.log"
         self._command = [program, "-p", f"{self._directory}/", "-e", str(log), "-c", str(conf)]
         tested = subprocess.run([*self._command, "-t", "-q"], capture_output=True, text=True)

@@ -11,7 +11,7 @@ import sys
 import pytest
 import requests
 
-from lightningspace.sandbox.gate import nginx_program
+from lightningspace.sandbox.gate import PROPFIND, nginx_program
 from lightningspace.sandbox.upstream import SOLD
 from tests.conftest import ROOT, client_program, debian_program, eventually, free_port
 from tests.whole.test_program import Program, copied, starter
@@ -65,7 +65,7 @@ def test_a_visitor_pays_by_a_click_and_is_in(gate):
     browser.headers.update(HTML)
     page = browser.get(f"{gate.url}/").text
     shown = re.findall(r'<h2><a href="([^"]+)">', page)
-    assert shown == ["/film/storm.svg", "/news/", "/v1/roll?dice=2", "/queue/"]
+    assert shown == ["/film/storm.svg", "/news/", "/v1/roll?dice=2", "/disk/", "/queue/"]
     for path in shown:
         asked = browser.get(gate.url + path)
         assert asked.status_code == 402
@@ -121,6 +121,7 @@ def test_the_commands_of_its_page_work_as_pasted(gate):
     said = gate.run("-c", script, program="bash").decode()
     assert said.startswith("1000\n")
     assert "Storm passes" in said and '{"rolled":[' in said and "X-Gate-Balance: 9000" in said
+    assert "Remember the cheese" in said
     assert '"balance_msat":' in said.splitlines()[-1]
     assert (gate.tree / "hello.png").read_bytes().startswith(b"\x89PNG")
 
@@ -145,6 +146,28 @@ def test_the_news_are_paid_for_once(gate):
     assert gate.run(*command, program="sh").decode() == said
     assert (gate.tree / "pass").read_text() == credential
     assert (gate.tree / "pass").stat().st_mode & 0o777 == 0o600
+
+
+def test_files_are_kept_on_a_disk(gate):
+    for name in ("curl", "jq"):
+        debian_program(name, name)
+    for name in ("one", "two"):
+        (gate.tree / name).write_text(name * 1000)
+    command = ["examples/disk.sh", f"{gate.url}/disk/", "one", "two"]
+    gate.run(*command, program="sh")
+    key = (gate.tree / "key").read_text()
+    gate.run(*command, program="sh")
+    assert (gate.tree / "key").read_text() == key
+    (gate.tree / "key").write_text("")
+    gate.run(*command[:3], program="sh")
+    other = (gate.tree / "key").read_text().partition(": ")[2].strip()
+    get = {"headers": {"Authorization": other}, "timeout": 5}
+    assert requests.get(f"{gate.url}/disk/one", **get).ok
+    assert requests.get(f"{gate.url}/disk/two", **get).status_code == 404
+    if PROPFIND.exists():
+        get["headers"]["Depth"] = "1"
+        listed = requests.request("PROPFIND", f"{gate.url}/disk/", **get).text
+        assert "/disk/one<" in listed and "two" not in listed
 
 
 def test_twelve_rolls_are_paid_from_two_bundles(gate):
