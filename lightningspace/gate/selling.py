@@ -93,8 +93,8 @@ def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
 
 
 def _paid_until(service: Service, shown: Shown) -> int:
-    """The end of what was shown, where what is bought takes its place; else 0."""
-    if shown.macaroon is None or not l402.is_as_minted(shown.macaroon):
+    """The end of a pass that was shown, where the one that is bought takes its place; else 0."""
+    if service.bundle or shown.macaroon is None or not l402.is_as_minted(shown.macaroon):
         return 0
     try:
         return l402.rights(shown.macaroon, service.name, now()).valid_until

@@ -39,6 +39,7 @@ class Until(StrEnum):
     MAIL_SENT = "mail sent"
     A_DAY = "a day"
     A_WEEK = "a week"
+    TEN_YEARS = "ten years"
     ORDER_OVER = "order over"
     INVOICE_OVER = "invoice over"
     DETACHED = "detached"
@@ -407,8 +408,15 @@ STORED = (
             "gate_balances": "token_id service msat until",
             "gate_credited": "payment_hash until",
             "gate_leases": "process token_id service msat renewed_at",
-            "gate_revoked": "token_id revoked_at until",
         },
+        is_shown=False,
+    ),
+    Entry(
+        Group.GATE,
+        "The random number in a credential that we have revoked",
+        "To refuse it as long as anything can be paid for.",
+        Until.TEN_YEARS,
+        {"gate_revoked": "token_id revoked_at until"},
         is_shown=False,
     ),
     Entry(

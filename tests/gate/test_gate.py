@@ -12,7 +12,7 @@ from lightningspace.base.gate_models import GateCount
 from lightningspace.base.tables import TABLES
 from lightningspace.gate import selling
 from lightningspace.gate.credentials import NOTHING, Shown
-from lightningspace.gate.services import TIME_MAX, Service
+from lightningspace.gate.services import TIME_MAX, Bundle, Service
 from lightningspace.outside import l402
 from tests.conftest import eventually
 from tests.gate.box import head_of, pay
@@ -281,6 +281,14 @@ def test_a_pass_is_bought_no_further_ahead_than_anything_is_sold(this_shop):
     first = selling.challenge(this_shop, film, NOTHING)
     second = selling.challenge(this_shop, film, Shown(first.macaroon))
     assert second.valid_until == second.invoice.expires_at + TIME_MAX
+
+
+def test_a_bundle_is_renewed_and_does_not_go_on(this_shop):
+    bundle = Bundle(5000, 100, per_request_msat=100)
+    api = Service("api", "API", "/v1/", 5, 3600, bundle, upstream="http://127.0.0.1:9")
+    first = selling.challenge(this_shop, api, NOTHING)
+    second = selling.challenge(this_shop, api, Shown(first.macaroon))
+    assert second.valid_until == second.invoice.expires_at + 3600
 
 
 def test_one_credential_holds_all_services(box, wallet):

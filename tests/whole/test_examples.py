@@ -14,9 +14,18 @@ import requests
 from lightningspace.sandbox.gate import PROPFIND, nginx_program
 from lightningspace.sandbox.upstream import SOLD
 from tests.conftest import ROOT, client_program, debian_program, eventually, free_port
+from tests.whole.test_accessible import faults
 from tests.whole.test_program import Program, copied, starter
 
 HTML = {"Accept": "text/html"}
+PAGES = (
+    "/",
+    "/gate/wait/film",
+    "/film/storm.svg",
+    "/gate/topup/dice",
+    "/gate/balance",
+    "/gate/topup/x",
+)
 
 
 class Gate:
@@ -101,6 +110,23 @@ def test_a_page_with_script_leads_on_by_itself(gate, chromium):
     page.wait_for_url(f"{gate.url}/gate/balance")
     page.close()
     assert faults == []
+
+
+def test_the_gates_pages_can_be_used_by_everybody(gate, chromium, subtests):
+    axe = client_program("axe-core") / "node_modules" / "axe-core" / "axe.min.js"
+    with chromium.new_context(bypass_csp=True) as context:
+        context.add_init_script(path=axe)
+        page = context.new_page()
+        for path in (
+            "/",
+            "/gate/wait/film",
+            "/film/storm.svg",
+            "/gate/topup/dice",
+            "/gate/balance",
+        ):
+            page.goto(gate.url + path)
+            with subtests.test(path=path):
+                assert faults(page) == []
 
 
 def test_what_is_not_a_way_back_is_refused(gate):
