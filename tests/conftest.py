@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -355,13 +356,19 @@ def port():
     return free_port()
 
 
+PORTS_GIVEN: deque[int] = deque(maxlen=100)
+
+
 def free_port() -> int:
     """A free port, and so are the two after it, where the sandbox has its sites and its gate.
 
-    At random, and none that systems give to whoever asks for any: nobody takes it meanwhile.
+    At random, and none that systems give to whoever asks for any: nobody takes it meanwhile. Not
+    soon again, as a test may ask for several before it opens them.
     """
     while True:
         port = 10_000 + 3 * secrets.randbelow(7_000)
+        if port in PORTS_GIVEN:
+            continue
         with ExitStack() as probes:
             try:
                 for beside in range(3):
@@ -369,6 +376,7 @@ def free_port() -> int:
                     probe.bind(("127.0.0.1", port + beside))
             except OSError:
                 continue
+            PORTS_GIVEN.append(port)
             return port
 
 
