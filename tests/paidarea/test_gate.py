@@ -288,6 +288,21 @@ def test_a_key_that_is_deleted_ends_what_was_sold(area):
     assert area.get(area.buy()).status_code == 200
 
 
+def test_what_is_kept_lets_nobody_in_and_names_nobody(area, php):
+    credential = area.buy()
+    assert area.get(credential).status_code == 200
+    macaroon, _, preimage = credential.removeprefix("L402 ").partition(":")
+    cookie = area.ask("", "POST", headers=PAGE).cookies["paid"]
+    files = [path for path in area.kept.rglob("*") if path.is_file()]
+    texts = [path.name + path.read_text() for path in files] + [php.log.read_text()]
+    for secret in (macaroon, preimage, cookie):
+        assert not any(secret in text for text in texts)
+    of_wallet = area.wallet.url.replace("/", "\\/")  # where it is asked what is paid
+    assert not any("127.0.0.1" in text.replace(of_wallet, "") for text in texts[:-1])
+    assert {path.stat().st_mode & 0o077 for path in (area.kept, area.kept / "key")} == {0}
+    assert {path.stat().st_mode & 0o077 for path in area.kept.rglob("*/*")} == {0}
+
+
 def test_many_caveats_leave_one_marker(area):
     area.buy()
     preimage = secrets.token_bytes(32)
