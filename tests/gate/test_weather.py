@@ -39,7 +39,8 @@ def start(gate_folder, this_shop, env, tmp_path, app_port):
     def start(processes: int) -> Program:
         command = ["gunicorn", "wsgi:app", "--threads", "4", "--workers", str(processes)]
         command += ["--bind", f"127.0.0.1:{app_port}"]
-        program = Program(command, {**env, "HOME": str(tmp_path)}, tmp_path / "gunicorn")
+        its_env = {**env, "HOME": str(tmp_path), "PGAPPNAME": ITS_NAME}
+        program = Program(command, its_env, tmp_path / "gunicorn")
         started.append(program)
         eventually(lambda: program.said.count("Booting worker") >= processes)
         return program
@@ -57,6 +58,10 @@ def credential_for(this_shop, service: str, msat: int) -> str:
     caveats = l402.caveats(service, Rights(None, until), msat)
     macaroon = this_shop.keys.mint(sha256(preimage).digest(), token_id, caveats)
     return f"{macaroon}:{preimage.hex()}"
+
+
+# How gunicorn's connections to PostgreSQL are told from those of the tests.
+ITS_NAME = f"gate {os.getpid()}"
 
 
 class Asker:
@@ -180,8 +185,8 @@ def test_passes_go_on_while_the_database_is_away(with_both, gate_folder, config,
     models.db.close()
     with psycopg.connect(POSTGRESQL, autocommit=True) as server:
         server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-        server.execute(cut, [name])
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+        server.execute(cut, [ITS_NAME])
         try:
             away = gate_folder.get("/calls/x", with_both)
             assert (away.status, away.get("Retry-After")) == (503, "5")

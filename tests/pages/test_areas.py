@@ -140,7 +140,7 @@ def test_what_keeps_the_site_online_needs_its_lightning_address(browser, this_sh
 def test_how_it_stands_is_said(browser, subtests):
     send(browser, **SOLD)
     for reason in Reason:
-        with subtests.test(reason):
+        with subtests.test(reason=str(reason)):
             stands(reason)
             page = browser.get("/account/areas/members/status").text
             assert "hx-trigger" not in page and "/account/areas/members/try" in page
