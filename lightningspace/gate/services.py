@@ -31,6 +31,8 @@ RESERVED = ("/gate/", "/.well-known/")
 
 PER = ("per_request_msat", "per_mb_msat", "per_second_msat", "cost_header", "price_url")
 MSAT_MAX = 10**12
+# All capabilities stand in a credential, beside other services: l402.MINTED_BYTES_MAX.
+NAMES_LENGTH = 400
 # The largest body that an upstream gets, where the file says nothing.
 BODY_MB = 100
 # Where docs/operating.md has gunicorn.
@@ -465,6 +467,8 @@ def _capabilities(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
             raise ValueError(wrong)
         if not all(isinstance(each, str) and METHOD.fullmatch(each) for each in methods):
             raise ValueError(wrong)
+    if len(",".join(value)) > NAMES_LENGTH:
+        raise ValueError(f"write names of {NAMES_LENGTH} letters at most, all together")
     return tuple((name, tuple(methods)) for name, methods in value.items())
 
 

@@ -92,6 +92,8 @@ def test_a_wrong_line_is_named(read, line, number, said):
 
 
 # What stands below FILMS, which is lines 1 to 7, and what is said.
+# A credential could not hold them all: each invoice would be made for nothing.
+MANY = ", ".join(f'{"c" * 29}{number} = ["GET"]' for number in range(100, 113))
 WRONG_MORE = [
     ("pice = 5", 8, "there is no setting pice here"),
     ('free = ["/other/"]', 8, "free: write paths below /films/"),
@@ -101,6 +103,7 @@ WRONG_MORE = [
     ('blocklist = ["here"]', 8, "blocklist: write addresses"),
     ('capabilities = { read = "GET" }', 8, "capabilities: write which methods"),
     ('capabilities = { "a b" = ["GET"] }', 8, "capabilities: "),
+    (f"capabilities = {{ {MANY} }}", 8, "400 letters at most"),
     ("cors = 1", 8, "cors: write true or false"),
     ('gate_down = "ajar"', 8, "gate_down: write"),
     ('title = "a\\nb"', 8, "title: write a line"),
