@@ -111,6 +111,8 @@ def _sell(service: Service, address: str) -> Response:
 
     Only here is the node asked whether it is: the cookie then holds a whole credential.
     """
+    if request.method == "HEAD":
+        return _problem(selling.not_asked(service))
     try:
         sold, preimage = _unpaid(service) or (None, None)
         if preimage:

@@ -169,6 +169,10 @@ def test_who_only_looks_makes_no_invoice(box, node):
         looked = box.ask(method, "/videos/film.mp4")
         assert looked.status == 402 and not looked.all("WWW-Authenticate")
         assert looked.get("Link") == '</.well-known/l402.json>; rel="l402-manifest"'
+    for headers in ({}, {"Accept": HTML}):
+        for path in ("/gate/topup/videos", "/gate/wait/videos?then=/videos/"):
+            looked = box.ask("HEAD", path, None, headers | {"Cookie": "gate-videos.unpaid=x"})
+            assert looked.status == 402 and not looked.all("Set-Cookie")
     asked = box.ask("OPTIONS", "/v1/x")
     assert asked.status == 204 and asked.get("Access-Control-Allow-Origin") == "*"
     assert "Authorization" in asked.get("Access-Control-Allow-Headers")
