@@ -28,7 +28,7 @@ TO_THE_APP = """\
 # What every upstream is sent; "" is not sent at all.
 SENT = (
     ("Host", "$http_host"),
-    ("Upgrade", "$http_upgrade"),
+    ("Upgrade", "$gate_upgrade"),
     ("Connection", "$gate_connection"),
     ("Authorization", "$gate_authorization"),
     ("Macaroon", '""'),
@@ -37,8 +37,13 @@ SENT = (
     ("X-L402-Token-Id", "$gate_token_id"),
     ("X-Request-Id", "$request_id"),
     ("Forwarded", '""'),
+    # Some programs serve what these name, and not what was asked for.
+    ("X-Original-URL", '""'),
+    ("X-Rewrite-URL", '""'),
     ("X-Forwarded-Proto", "$scheme"),
 )
+# By these some take another method, which may not have been bought.
+METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 TEMPLATES = Path(__file__).parents[2] / "templates" / "gate"
 _templates = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -127,6 +132,8 @@ def _sent(service: Service) -> list[tuple[str, str]]:
     named = {name.lower() for name, _ in service.headers}
     address = "$remote_addr" if service.shows_addresses else '""'
     ours = [*SENT, ("X-Forwarded-For", address), ("X-Real-IP", address)]
+    if service.capabilities:
+        ours += [(name, '""') for name in METHOD_OVERRIDES]
     kept = [(name, value) for name, value in ours if name.lower() not in named]
     return kept + [(name, f'"{value}"') for name, value in service.headers]
 

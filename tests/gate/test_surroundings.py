@@ -18,6 +18,7 @@ upstream = "http://127.0.0.1:{behind}"
 price_sat = 5
 time = "1 day"
 addresses = true
+capabilities = {{ read = ["GET"] }}
 headers = {{ "host" = "api.example.com", "authorization" = "Bearer k", "x-real-ip" = "ours" }}
 """
 
@@ -78,6 +79,26 @@ def test_the_operators_headers_are_sent_alone(box, wallet):
     headers = [got["headers"][name] for name in ("host", "authorization", "x-real-ip")]
     assert headers == ["api.example.com", "Bearer k", "ours"]
     assert got["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_what_is_free_leads_to_nothing_else_at_the_upstream(box):
+    elsewhere = {"X-Original-URL": "/v1/x", "X-Rewrite-URL": "/v1/x"}
+    # Over HTTP/2 on this connection a client could ask for anything.
+    tunnel = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMA"}
+    got = box.ask("GET", "/v1/free/x", None, elsewhere | tunnel).json["headers"]
+    assert not {"x-original-url", "x-rewrite-url", "upgrade"} & got.keys()
+    assert "upgrade" not in got.get("connection", "")
+
+
+def test_a_method_that_was_not_bought_is_named_in_no_header(box, wallet):
+    credential = pay(wallet, box.get("/resold/x"))
+    named = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+    sent = {"Cookie": f"gate-resold={credential}", **dict.fromkeys(named, "DELETE")}
+    got = box.ask("GET", "/resold/x", None, sent).json["headers"]
+    assert not {name.lower() for name in named} & got.keys()
+    # Where every method is sold, it is the client's own affair.
+    free = box.ask("GET", "/v1/free/x", None, dict.fromkeys(named, "DELETE")).json["headers"]
+    assert free["x-http-method"] == "DELETE"
 
 
 def test_an_upload_without_a_length_is_read_by_nobody(box, add):
