@@ -48,7 +48,9 @@ def this_gate() -> Gate:
 
 
 def _upkeep() -> Upkeep:
-    return current_app.extensions["gate_upkeep"]
+    upkeep: Upkeep = current_app.extensions["gate_upkeep"]
+    upkeep.begin()  # this process may have checked nothing yet
+    return upkeep
 
 
 def shown(service: Service) -> Shown:

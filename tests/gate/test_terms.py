@@ -182,6 +182,16 @@ def test_what_is_revoked_is_out_within_a_second(box, wallet):
     assert box.get("/parts/x", anew).status == 200
 
 
+def test_a_process_knows_what_is_revoked_before_its_first_check(box, wallet, own_app):
+    credential = pay(wallet, box.get("/parts/x"))
+    assert box.get("/gate/balance", credential).status == 200
+    token_id = l402.read(credential.partition(":")[0]).token_id.hex()
+    revocations.revoke(token_id)
+    own_app.extensions["gate_upkeep"].stop()
+    own_app.extensions["gate_upkeep"] = Upkeep()
+    assert box.get("/gate/balance", credential).status == 401
+
+
 def test_a_fault_stops_nothing_that_is_done_beside_requests(this_shop, caplog):
     upkeep, looks = Upkeep(), []
 
