@@ -111,7 +111,7 @@ class Settlement:
         whole = read[: read.rfind(b"\n") + 1]
         if not whole and len(read) == READ_BYTES:  # no line of ours is so long
             whole = read
-        self._file.seek(start + len(whole))
+        self._file.seek(start)  # where it stays until all of this is settled
         if not whole:
             return False
         costs, unread = [], 0
@@ -126,6 +126,7 @@ class Settlement:
             balances.settle(costs)
             inode = os.fstat(self._file.fileno()).st_ino
             set_fact(CURSOR, f"{inode} {start + len(whole)}")
+        self._file.seek(start + len(whole))
         return True
 
     def _cursor(self) -> tuple[int, int]:

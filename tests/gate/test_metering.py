@@ -3,9 +3,11 @@
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import pytest
+from peewee import OperationalError
 
 from lightningspace.base import clock
 from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
@@ -427,6 +429,18 @@ def test_half_a_line_waits_for_its_end(log, reader):
         file.write(whole[40:])
     settlement.look()
     assert left() == 102_000
+
+
+def test_nothing_is_lost_when_the_database_fails(log, reader, monkeypatch):
+    log.write_text(line(1, KEY) + line(2, KEY))
+    settlement = reader()
+    with monkeypatch.context() as away:
+        away.setattr(GateSettled, "insert", Mock(side_effect=OperationalError))
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                settlement.look()
+    settlement.look()
+    assert left() == 104_000
 
 
 def test_nothing_is_lost_when_the_log_is_rotated(log, reader):
