@@ -96,7 +96,8 @@ class Asked:
             return False
         accepted = parse_accept_header(written, MIMEAccept)
         named = {kind: quality for kind, quality in accepted if "*" not in kind}
-        return named.get("text/html", 0) == max(named.values()) > 0
+        wanted = named.get("text/html", 0)
+        return wanted > 0 and wanted == max(named.values())
 
     @cached_property
     def network(self) -> str:

@@ -142,6 +142,34 @@ def test_a_browsers_cookie_opens_what_it_is_for(check, payers, subtests):
     assert check({"Cookie": f"gate-pass={bare}", "Authorization": "L402 nonsense"}) == 401
 
 
+ODD = {
+    "Accept": (
+        *("*/*;x=text/html", "text/html;q=nan", "text/html;q=-1", '"text/html', "*;text/html"),
+        *(",;=,text/html;q=0", "text/html;q=" + "9" * 5000, "\xa0text/html\xff;\x01"),
+    ),
+    "X-Forwarded-For": ("", ",", "x" * 8000, "1.2.3.4, [::1%\xe9]:99999999", "0x7f.1, \x01"),
+    "Cookie": ("\xe9=\xe9", "gate-pass=\xe9:\x01", "gate-pass=" + ":" * 5000, ",;" * 2000),
+    "Authorization": (
+        "\xe9",
+        "L402 \xe9:\xe9",
+        "L402",
+        "L402 :",
+        "L402 ," + "," * 5000,
+        "lsat\xa0",
+    ),
+    "Macaroon": ("\xe9", ",", "00", "0" * 9000),
+    "X-Gate-Length": ("", "-1", "x"),
+    "X-Gate-Method": ("", "get", "X" * 1000),
+}
+
+
+def test_no_header_breaks_the_check(check, subtests):
+    for name, values in ODD.items():
+        for value in values:
+            with subtests.test(name=name, value=value[:40]):
+                assert check({name: value}) in (401, 402)
+
+
 def test_a_hostings_access_key_holds_what_is_bought_at_the_gate(box, wallet, this_shop, alice):
     owners = tokens.text_of(this_shop, tokens.hand_out(this_shop, alice.id, "x", l402.WHOLE))
     both = pay(wallet, box.get("/pass/x", owners))
