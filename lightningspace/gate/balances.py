@@ -159,21 +159,18 @@ def end_stale_leases() -> int:
     return ended
 
 
-def settle(costs: Iterable[Cost]) -> int:
+def settle(costs: Iterable[Cost]) -> None:
     """Give back what requests did not cost, or take what they cost beyond; each request once.
 
-    A balance never falls below 0. Returns how many were new. May be called twice.
+    A balance never falls below 0. May be called twice.
     """
-    new = 0
     with transaction():
         for cost in costs:
-            row = GateSettled.insert(request_id=cost.request_id, settled_at=now())
-            if row.on_conflict_ignore().as_rowcount().execute() == 0:
+            if cost.msat == cost.reserved:
                 continue
-            new += 1
-            if cost.msat != cost.reserved:
+            row = GateSettled.insert(request_id=cost.request_id, settled_at=now())
+            if row.on_conflict_ignore().as_rowcount().execute() == 1:
                 _add(cost.key, cost.reserved - cost.msat)
-    return new
 
 
 def tidy() -> None:

@@ -13,7 +13,7 @@ from typing import IO
 from peewee import fn
 
 from lightningspace.base.clock import DAY, now
-from lightningspace.base.gate_models import GateCount, GateSettled
+from lightningspace.base.gate_models import GateCount
 from lightningspace.base.models import Fact, set_fact, transaction
 from lightningspace.base.settings import ConfigError
 from lightningspace.gate import balances, counts, revocations, services
@@ -23,6 +23,8 @@ from lightningspace.gate.services import Bundle, Gate
 logger = logging.getLogger(__name__)
 
 CURSOR = "gate log"
+# The day on which it has last told of a request.
+TOLD = "gate log told"
 READ_BYTES = 256 * 1024
 MB = 10**6
 # What nginx writes of a request. A line of anybody else must not stop the worker.
@@ -124,6 +126,8 @@ class Settlement:
             logger.error("%s lines of %s cannot be read", unread, self._path)
         with transaction():
             balances.settle(costs)
+            if costs:
+                set_fact(TOLD, str(now() // DAY))
             inode = os.fstat(self._file.fileno()).st_ino
             set_fact(CURSOR, f"{inode} {start + len(whole)}")
         self._file.seek(start + len(whole))
@@ -192,8 +196,8 @@ def problems(path: Path) -> list[str]:
         why = f"{gate.log} cannot be read: {error.strerror}"
         return [f"the gate: {why}, and metered requests cost what was reserved for them"]
     used = _metered_today(gate)
-    today = GateSettled.settled_at >= now() // DAY * DAY
-    if used < TELLING or GateSettled.select().where(today).exists():
+    told = (Fact.name == TOLD) & (Fact.value == str(now() // DAY))
+    if used < TELLING or Fact.select().where(told).exists():
         return []
     return [
         f"the gate: {gate.log} tells of none of {used} metered requests of today, which cost what "

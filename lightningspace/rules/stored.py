@@ -421,7 +421,7 @@ STORED = (
     ),
     Entry(
         Group.GATE,
-        "Which requests have used some of a bundle, by a random number",
+        "Which requests cost other than was reserved of a bundle, by a random number",
         "To charge each request once.",
         Until.A_WEEK,
         {"gate_settled": "request_id settled_at"},

@@ -5,13 +5,13 @@ import pytest
 from lightningspace.base import clock
 from lightningspace.base.clock import DAY
 from lightningspace.base.gate_models import GateDisk, GateRevoked, add_count
-from lightningspace.gate import balances, settlement
-from lightningspace.gate.balances import Cost
+from lightningspace.gate import balances, services, settlement
 from lightningspace.gate.services import TIME_MAX
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.rules import gate_income
 from tests.conftest import record_payments
+from tests.gate.test_metering import line
 
 MORE = """
 [[service]]
@@ -210,8 +210,12 @@ def test_problems_tells_of_a_log_that_says_nothing(gate_folder, own_app, time_ma
     assert told() == []  # a dry run
     path.write_text(path.read_text().replace("dry_run = true", ""))
     assert told()[0].startswith(f"the gate: {log} tells of none of 1000 metered requests of today")
-    balances.settle([Cost("1" * 32, ("2" * 64, "calls"), 1500, 1500)])
+    log.write_text(line(1, ("2" * 64, "calls"), reserved="1500"))
+    reader = settlement.Settlement(services.read(path))
+    reader.look()
+    reader.close()
     assert told() == []
+    log.unlink()
     time_machine.forward(DAY)
     add_count("calls", today + 1, "passed", settlement.TELLING - 1)  # they may be under way
     add_count("calls", today + 1, "payment_required", 1000)

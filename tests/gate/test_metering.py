@@ -419,6 +419,12 @@ def test_a_line_counts_once_however_often_it_comes(log, reader):
     assert GateSettled.select().count() == 2
 
 
+def test_what_cost_its_reserve_leaves_no_row(log, reader):
+    log.write_text(line(1, KEY, cost="3000"))
+    reader().look()
+    assert left() == 100_000 and not GateSettled.select().exists()
+
+
 def test_half_a_line_waits_for_its_end(log, reader):
     whole = line(1, KEY)
     log.write_text(whole[:40])
