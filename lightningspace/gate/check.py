@@ -69,6 +69,11 @@ class Asked:
         return self.environ.get("HTTP_X_GATE_URI", "/")
 
     @property
+    def has_passed(self) -> bool:
+        """nginx asks again about a request that it redirects within itself, as to an index."""
+        return self.environ.get("HTTP_X_GATE_PASSED") == self.service.name
+
+    @property
     def reserved(self) -> str:
         """What was reserved for this request before; "" if nothing was."""
         return self.environ.get("HTTP_X_GATE_RESERVED", "")
@@ -141,7 +146,8 @@ class Check:
             answer = Refuses(503, "unavailable", "Please try again soon.", RETRY_SECONDS)
         except Busy:
             answer = Refuses(503, "busy", "Please try again in a moment.", 1)
-        self._upkeep.counts.add(service.name, answer.outcome)
+        if not asked.has_passed:
+            self._upkeep.counts.add(service.name, answer.outcome)
         if service.dry_run and not isinstance(answer, Passes):
             return self._passes(asked, NOTHING)
         return answer
@@ -156,6 +162,8 @@ class Check:
             shown = credentials.look(keys, service.name, found, revoked, now())
         except l402.Invalid as error:
             shown = Shown(forged=error)
+        if asked.has_passed:
+            return self._passes(asked, shown, reserved=asked.reserved)
         who = shown.token_id if shown.rights else asked.network
         wait = self._buckets.take(service.limits, service.name, who)
         if wait:
@@ -185,8 +193,6 @@ class Check:
         return self._passes(asked, shown, is_kept=not service.limits and not service.disk)
 
     def _metered(self, asked: Asked, shown: Shown) -> Answer:
-        if asked.reserved:  # nginx asks twice about a request that it redirects within itself
-            return self._passes(asked, shown, reserved=asked.reserved)
         service, meter = asked.service, self._upkeep.meter
         selling.credit(meter, shown)
         try:
@@ -258,6 +264,8 @@ class Check:
         is_kept: bool = False,
     ) -> Passes:
         headers = {"X-Gate-Reserved": reserved}
+        if asked.terms != "free":
+            headers["X-Gate-Passed"] = asked.service.name
         if is_kept:
             # How long nginx may keep it, where it has a cache: a revocation takes as long.
             headers["X-Accel-Expires"] = "1"

@@ -10,7 +10,13 @@ import pytest
 from peewee import OperationalError
 
 from lightningspace.base import clock
-from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
+from lightningspace.base.gate_models import (
+    GateBalance,
+    GateCount,
+    GateCredited,
+    GateLease,
+    GateSettled,
+)
 from lightningspace.base.tables import TABLES
 from lightningspace.gate import balances, services
 from lightningspace.gate.balances import Busy
@@ -222,6 +228,20 @@ def test_an_index_is_paid_for_once(box, wallet, own_app, settlement):
     assert box.get("/films/", credential).body == b"all films"
     assert left(own_app) == 80_000
     assert 99_000 < settled(box, settlement, own_app, 1) < 100_000
+
+
+LIMITS = "reserve_msat = 20000\nfreebie = 1\nlimits = [{{ requests = 2, per = '1 hour' }}]"
+
+
+@pytest.mark.parametrize("gate_toml", [GATE.replace("reserve_msat = 20000", LIMITS)])
+def test_an_index_is_one_request_of_a_limit(box, wallet, own_app, settlement):
+    assert box.get("/films/").body == b"all films"  # the free one
+    credential = bought(box, wallet, "/films/film.mp4")
+    assert [box.get("/films/", credential).status for _ in range(3)] == [200, 200, 429]
+    own_app.extensions["gate_upkeep"].counts.write()
+    counted = {row.outcome: row.times for row in GateCount.select()}
+    assert (counted["freebie"], counted["passed"]) == (1, 2)
+    assert 99_000 < settled(box, settlement, own_app, 2) < 100_000
 
 
 def test_one_credential_holds_bundles_and_passes(box, wallet, own_app):
