@@ -459,7 +459,7 @@ function visit(array $settings): ?array
     $visit['looked'] = time();
     keep($name, (string) json_encode($visit));
     if (is_paid($settings, $visit)) {
-        $visit['until'] = time() + $settings['seconds'];
+        $visit['until'] = time() + $visit['seconds'];
         keep($name, (string) json_encode($visit));
     }
     return $visit;
@@ -484,7 +484,10 @@ function is_paid(array $settings, array $visit): bool
     return $is_this && ($said['settled'] ?? null) === true;
 }
 
-/** Get an invoice, unless there is one that can still be paid, and redirect to it. */
+/**
+ * Get an invoice, unless there is one that can still be paid, and redirect to it. It buys what is for
+ * sale now, whatever its owner changes meanwhile.
+ */
 function begin_visit(array $settings, ?array $visit): void
 {
     if ($visit === null || $visit['expires'] < time() + LATE_SECONDS) {
@@ -498,6 +501,8 @@ function begin_visit(array $settings, ?array $visit): void
             'hash' => bin2hex($invoice['hash']),
             'verify' => $invoice['verify'],
             'expires' => $invoice['expires'],
+            'price' => $settings['price'],
+            'seconds' => $settings['seconds'],
             'looked' => time(),
             'until' => null,
         ]));
@@ -999,8 +1004,8 @@ function show_visit(array $settings, ?array $visit): void
             offer_fragment($settings, isset($_GET['pay']));
         });
     } elseif (!$is_over) {
-        page($title, 402, function () use ($settings, $visit) {
-            pay_fragment($settings, $visit);
+        page($title, 402, function () use ($visit) {
+            pay_fragment($visit);
         }, LOOK_SECONDS);
     } else {
         $waits = time() < $visit['expires'] + 2 * LATE_SECONDS ? LATE_SECONDS / 4 : null;
@@ -1075,10 +1080,10 @@ function offer_fragment(array $settings, bool $has_lost_cookie): void
 <?php
 }
 
-function pay_fragment(array $settings, array $visit): void
+function pay_fragment(array $visit): void
 {
     ?>
-<p><b><?= sats($settings['price']) ?> sat</b> for <b><?= span($settings['seconds']) ?></b></p>
+<p><b><?= sats($visit['price']) ?> sat</b> for <b><?= span($visit['seconds']) ?></b></p>
 <section class="pay">
 <?php qr(qr_png(strtoupper('lightning:' . $visit['invoice'])), 'QR code of the invoice') ?>
 <a class="button" href="lightning:<?= $visit['invoice'] ?>">Open in wallet</a>

@@ -386,7 +386,21 @@ def test_who_pays_an_expired_invoice_is_let_in_all_the_same(area):
         assert area.made == 1
 
 
-OTHERS = "lnbcrt1m1"
+def test_an_invoice_buys_what_was_for_sale_when_it_was_made(area):
+    with requests.Session() as browser:
+        browser.headers.update(PAGE)
+        invoice = invoice_on(browser.post(area.url))
+        area.set(price_sat=10_000, seconds=30 * DAY, title="Now dearer")
+        page = browser.get(area.url)
+        assert invoice_on(page) == invoice and "Now dearer" in page.text
+        assert "<b>100 sat</b> for <b>1 day</b>" in page.text
+        area.wallet.pay(invoice)
+        look_again(area)
+        assert browser.get(area.url).status_code == 200
+    (visit,) = (area.kept / "visits").iterdir()
+    assert time.time() < json.loads(visit.read_text())["until"] <= time.time() + DAY
+
+
 LIES = {
     "not settled": {"settled": False},
     "settled by a word": {"settled": "true"},
