@@ -262,7 +262,8 @@ function challenge(array $settings, ?string $token_id): void
 /** The macaroons and preimages that were sent; null if none of this kind was. */
 function shown_credentials(): ?array
 {
-    $sent = parameter($_SERVER, 'HTTP_AUTHORIZATION') . parameter($_SERVER, 'REDIRECT_HTTP_AUTHORIZATION');
+    // The second where a rewrite has led here, and both where .htaccess sets the first as well.
+    $sent = parameter($_SERVER, 'HTTP_AUTHORIZATION') ?: parameter($_SERVER, 'REDIRECT_HTTP_AUTHORIZATION');
     if (!preg_match('/\b(?:L402|LSAT)\b/i', $sent)) {
         return null;
     }

@@ -211,6 +211,15 @@ def test_every_way_to_write_a_credential_is_read(area, subtests):
     assert area.made == 1
 
 
+def test_credentials_that_apache_passes_twice_are_read(tmp_path, subtests):
+    code = "$_SERVER = json_decode($argv[1], true) + $_SERVER; echo count(shown_credentials());"
+    names = "HTTP_AUTHORIZATION", "REDIRECT_HTTP_AUTHORIZATION"
+    for passed in (names[:1], names[1:], names):
+        with subtests.test(passed=passed):
+            sent = dict.fromkeys(passed, f"L402 AgEE:{'0' * 64}")
+            assert run_php(tmp_path, code, json.dumps(sent)) == "1"
+
+
 def test_who_narrows_a_credential_gets_no_more_than_that(area, subtests):
     area.buy()
     now, own = int(time.time()), ("services=members:0", f"members_valid_until={2**31}")
