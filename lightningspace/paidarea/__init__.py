@@ -37,6 +37,10 @@ def htaccess(name: str) -> bytes:
 
 HTACCESS_TEXT = """\
 # lightning-space paid area UNSTAMPED
+# The site's own program, such as a WordPress, must not take them over.
+<IfModule mod_rewrite.c>
+RewriteEngine Off
+</IfModule>
 DirectoryIndex index.php
 FallbackResource /{name}/index.php
 """

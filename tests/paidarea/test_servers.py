@@ -40,6 +40,17 @@ TRICKS = """
     /members/index.php.bak /members/index.phps /members/index.php/film.txt%20
 """.split()
 
+# What WordPress writes for its own addresses.
+WORDPRESS = """
+RewriteEngine On
+RewriteRule .* - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]
+RewriteBase /
+RewriteRule ^index\\.php$ - [L]
+RewriteCond %{REQUEST_FILENAME} !-f
+RewriteCond %{REQUEST_FILENAME} !-d
+RewriteRule . /index.php [L]
+"""
+
 
 class Area:
     def __init__(self, owner, rig, wallet):
@@ -129,6 +140,8 @@ def test_a_browser_pays_and_is_in(area, web):
 @pytest.mark.parametrize("web", ["apache-event", "apache-itk"])
 def test_the_short_address_works_where_htaccess_may_say_so(area, web):
     assert area.ask("/members/film.txt").status_code == 404
+    area.owner.put("web/.htaccess", WORDPRESS)
+    area.owner.put("web/index.php", "<?php echo 'WordPress';")
     area.owner.put("web/members/.htaccess", paidarea.htaccess("members").decode())
     offered = area.ask("/members/film.txt")
     assert offered.status_code == 402
