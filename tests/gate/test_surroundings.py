@@ -111,7 +111,9 @@ def test_an_upload_without_a_length_is_read_by_nobody(box, add):
         told = subprocess.run(command, stdin=body.stdout, capture_output=True, check=False)
         body.kill()
     status, sent = told.stdout.split()
-    assert status in (b"402", b"413") and int(sent) < 8_000_000
+    # 000: nginx ends the stream, which curl may see before the answer.
+    assert status in (b"413", b"000"), told.stderr
+    assert int(sent) < 8_000_000
 
 
 def test_what_nginx_includes_is_for_nobody_else_to_read(box, own_app):
