@@ -42,7 +42,7 @@ SENT = (
     ("X-Rewrite-URL", '""'),
     ("X-Forwarded-Proto", "$scheme"),
 )
-# By these some take another method, which may not have been bought.
+# By these some take another method, which may not have been bought, or at another price.
 METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 TEMPLATES = Path(__file__).parents[2] / "templates" / "gate"
 _templates = Environment(
@@ -132,7 +132,7 @@ def _sent(service: Service) -> list[tuple[str, str]]:
     named = {name.lower() for name, _ in service.headers}
     address = "$remote_addr" if service.shows_addresses else '""'
     ours = [*SENT, ("X-Forwarded-For", address), ("X-Real-IP", address)]
-    if service.capabilities:
+    if service.capabilities or (service.bundle and service.bundle.price_url):
         ours += [(name, '""') for name in METHOD_OVERRIDES]
     kept = [(name, value) for name, value in ours if name.lower() not in named]
     return kept + [(name, f'"{value}"') for name, value in service.headers]

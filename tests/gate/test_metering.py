@@ -326,6 +326,16 @@ def test_a_price_is_asked_for_the_address_that_is_served(box, wallet, subtests):
             assert unquote(priced["X-Gate-Uri"], "latin-1") == unquote(served, "latin-1")
 
 
+def test_a_price_is_asked_for_the_method_that_is_served(box, wallet):
+    credential = bought(box, wallet, "/priced/x")
+    box.behind.price = b'{"price_msat": 100}'
+    box.behind.asked.clear()
+    override = {"X-HTTP-Method-Override": "POST"}
+    assert box.ask("GET", "/priced/x", None, override, credential).status == 200
+    (_, _, priced, _), (_, _, served, _) = box.behind.asked
+    assert priced["X-Gate-Method"] == "GET" and not override.keys() & served.keys()
+
+
 def test_who_looks_without_paying_is_told_the_price(box):
     told = box.get("/priced/x").json
     assert told["costs"] == {"per": "request", "msat_min": 100, "msat_max": 4000}
