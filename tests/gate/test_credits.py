@@ -37,6 +37,7 @@ def narrowed(credential: str, *caveats: str) -> str:
     return f"{l402.read(macaroon).narrowed(*caveats)}:{preimage}"
 
 
+@pytest.mark.each_database
 def test_an_earlier_end_of_its_holder_brings_no_second_credit(
     box, wallet, own_app, time_machine, in_another_process
 ):
@@ -49,6 +50,7 @@ def test_an_earlier_end_of_its_holder_brings_no_second_credit(
         assert left(own_app) == 5000 - served * 1000
 
 
+@pytest.mark.each_database
 def test_what_is_over_brings_no_credit(box, wallet, own_app, time_machine, in_another_process):
     first = bought(box, wallet, "/calls/x")
     assert box.get("/calls/x", first).status == 200

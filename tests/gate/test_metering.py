@@ -435,6 +435,7 @@ def reader(tmp_path, log):
         each.close()
 
 
+@pytest.mark.each_database
 def test_a_line_counts_once_however_often_it_comes(log, reader):
     first, second = line(1, KEY), line(2, KEY, cost="500")
     log.write_text(first + second + first)
