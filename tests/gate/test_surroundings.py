@@ -71,6 +71,12 @@ def test_an_upstream_leads_nginx_nowhere(box, wallet, add):
     assert balance.status == 200 and balance.get("X-Gate-Balance") is None
 
 
+def test_what_an_upstream_repeats_includes_nothing(box, add):
+    add("ssi on; ssi_types *;")
+    said = "<!--#include virtual='/videos/text.txt' -->"
+    assert box.get("/v1/free/x", X_Said=said).json["headers"]["x-said"] == said
+
+
 def test_the_operators_headers_are_sent_alone(box, wallet):
     credential = pay(wallet, box.get("/resold/x"))
     sent = {"Cookie": f"gate-resold={credential}", "Authorization": "Basic eDp5", "X-Real-IP": "a"}
