@@ -8,7 +8,7 @@ from lightningspace import paidarea
 from lightningspace.base import walls
 from lightningspace.base.models import Service
 from lightningspace.outside import ftp
-from lightningspace.outside.deadline import time_limit
+from lightningspace.outside.deadline import TimeLimit, time_limit
 from lightningspace.outside.ftp import FtpError, Session
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.sites import Answer, Site, SiteError
@@ -133,10 +133,9 @@ def _proved(site: Site, name: str, file: str, content: str, settings: dict) -> R
     """None if the gate asks for payment, reads credentials, and shows the file to nobody."""
     gate = f"/{name}/index.php/{file}"
     try:
-        with time_limit(LOOK_SECONDS):
+        with time_limit(LOOK_SECONDS) as limit:
             offered = site.get(gate, **AS_PROGRAM)
-            seen = [offered, *(site.get(each, **AS_BROWSER) for each in _tricks(name, file))]
-            if any(content.encode() in each.body for each in seen):
+            if _shows(offered, content) or _is_open(site, name, file, content, limit):
                 return Reason.OPEN
             reason = _of_offer(offered, settings["price_sat"] * 1000)
             if reason is None and site.get(gate, **FORGED).status != 401:
@@ -144,6 +143,26 @@ def _proved(site: Site, name: str, file: str, content: str, settings: dict) -> R
     except SiteError:
         return Reason.SILENT
     return reason
+
+
+def _is_open(site: Site, name: str, file: str, content: str, limit: TimeLimit) -> bool:
+    """Whether any trick shows the file. Raises SiteError if none does, and one was not answered."""
+    silent = None
+    for trick in _tricks(name, file):
+        try:
+            if _shows(site.get(trick, **AS_BROWSER), content):
+                return True
+        except SiteError as error:
+            silent = error
+            if limit.is_over:
+                break
+    if silent:
+        raise silent
+    return False
+
+
+def _shows(answer: Answer, content: str) -> bool:
+    return content.encode() in answer.body
 
 
 def _tricks(name: str, file: str) -> list[str]:
