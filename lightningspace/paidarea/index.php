@@ -313,9 +313,9 @@ function verified(array $macaroon, string $text): ?int
     }
     $until = allowed_until($macaroon['caveats']);
     if ($until > time()) {
-        // One for each payment, however many caveats its holder adds.
+        // One for each payment, however many caveats its holder adds; without, it is verified again.
         $marker = sprintf('%010d %s', $until, hash_hmac('sha256', $text, master_key()));
-        keep('programs/' . bin2hex($macaroon['hash']), $marker);
+        is_kept('programs/' . bin2hex($macaroon['hash']), $marker);
     }
     return $until;
 }
@@ -458,10 +458,11 @@ function visit(array $settings): ?array
         return $visit;
     }
     $visit['looked'] = time();
-    keep($name, (string) json_encode($visit));
+    is_kept($name, (string) json_encode($visit));
     if (is_paid($settings, $visit)) {
         $visit['until'] = time() + $visit['seconds'];
-        keep($name, (string) json_encode($visit));
+        // In a full space it is not: who has paid is let in all the same, and the wallet asked again.
+        is_kept($name, (string) json_encode($visit));
     }
     return $visit;
 }
@@ -656,8 +657,15 @@ function kept(string $name): string
     return dirname(__DIR__, 2) . '/private/.paid/' . basename(__DIR__) . "/$name";
 }
 
-/** Whole or not at all, for nobody but the owner. */
 function keep(string $name, string $text): void
+{
+    if (!is_kept($name, $text)) {
+        throw new Trouble('full');
+    }
+}
+
+/** Keep it whole or not at all, for nobody but the owner. */
+function is_kept(string $name, string $text): bool
 {
     $path = kept($name);
     if (!is_dir(dirname($path))) {
@@ -667,8 +675,9 @@ function keep(string $name, string $text): void
     $is_written = @file_put_contents($new, $text) === strlen($text);
     if (!$is_written || !@chmod($new, 0600) || !@rename($new, $path)) {
         @unlink($new);
-        throw new Trouble('full');
+        return false;
     }
+    return true;
 }
 
 /** The one that all credentials are signed with. */

@@ -814,6 +814,36 @@ def test_a_full_space_sells_nothing(area):
     assert area.name not in area.wallet.asked
 
 
+# Root may write where nobody may, unless this is taken away.
+AS_EVERYBODY = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
+
+
+def test_who_has_paid_is_let_in_where_nothing_can_be_kept_too(wallet, tmp_path):
+    php = Php(tmp_path, [], by=AS_EVERYBODY)
+    try:
+        area = Area(php, wallet)
+        credential = area.buy()
+        assert area.get(area.buy()).status_code == 200
+        with requests.Session() as browser:
+            browser.headers.update(PAGE)
+            wallet.pay(invoice_on(browser.post(area.url)))
+            look_again(area)
+            places = [area.kept, area.kept / "programs", area.kept / "visits"]
+            for place in places:
+                place.chmod(0o500)
+            assert area.ask().json()["reason"] == "full"
+            assert area.get(credential).content == FILM
+            assert browser.get(area.url + "index.php/film.mp4").content == FILM
+            for place in places:
+                place.chmod(0o700)
+            assert browser.get(area.url + "index.php/film.mp4").content == FILM
+        (visit,) = (area.kept / "visits").iterdir()
+        assert json.loads(visit.read_text())["until"] > time.time()
+        assert not COMPLAINTS.search(php.log.read_text())
+    finally:
+        php.stop()
+
+
 def test_what_is_over_is_forgotten(area):
     credential = area.buy()
     area.get(credential)

@@ -145,16 +145,17 @@ def shop():
 
 class Php:
     """A server with PHP, which writes all that it complains of into its log; `root` is what it
-    serves. Settings of php.ini, and before them another version than Debian's: "7-4".
+    serves. Settings of php.ini, and before them another version than Debian's: "7-4". `by` is what
+    starts it.
     """
 
-    def __init__(self, root: Path, settings: list[str]):
+    def __init__(self, root: Path, settings: list[str], by: tuple[str, ...] = ()):
         self.root, self.log, self._port = root, root / "log", root / "port"
         shown = ["display_errors=1", "error_reporting=-1", "log_errors=1"]
         start = self._debian if not settings or "=" in settings[0] else self._other
         command, env = start([*settings, *shown])
         with self.log.open("a") as log, self._port.open("w") as port:
-            self._process = subprocess.Popen(command, stdout=port, stderr=log, env=env)
+            self._process = subprocess.Popen([*by, *command], stdout=port, stderr=log, env=env)
         self.url = eventually(self._opened)
 
     def _debian(self, settings: list[str]):
