@@ -442,29 +442,41 @@ function visit(array $settings): ?array
         return null;
     }
     $name = 'visits/' . hash('sha256', $cookie);
-    $visit = json_decode((string) @file_get_contents(kept($name)), true, 4);
-    if (!is_array($visit)) {
-        return null;
-    }
-    if ($visit['until'] !== null) {
-        return $visit['until'] > time() ? $visit : null;
-    }
-    $gap = time() > $visit['expires'] ? LATE_SECONDS : ASK_SECONDS;
-    if (time() > $visit['expires'] + KEPT_SECONDS || abs(time() - $visit['looked']) < $gap) {
+    $visit = kept_visit($name);
+    $asking = $visit !== null && is_to_be_looked_at($visit) ? turn() : null;
+    if ($asking === null) {
         return $visit;
     }
-    $asking = turn();
-    if ($asking === null) {
+    $lock = locked('lock', LOCK_EX);
+    $visit = kept_visit($name) ?? $visit;  // another request may have been quicker
+    if (!is_to_be_looked_at($visit)) {
         return $visit;
     }
     $visit['looked'] = time();
     is_kept($name, (string) json_encode($visit));
+    $lock = null;
     if (is_paid($settings, $visit)) {
         $visit['until'] = time() + $visit['seconds'];
         // In a full space it is not: who has paid is let in all the same, and the wallet asked again.
+        $lock = locked('lock', LOCK_EX);
         is_kept($name, (string) json_encode($visit));
     }
     return $visit;
+}
+
+/** null: there is none, or its time is over. */
+function kept_visit(string $name): ?array
+{
+    $visit = json_decode((string) @file_get_contents(kept($name)), true, 4);
+    return is_array($visit) && ($visit['until'] ?? INF) > time() ? $visit : null;
+}
+
+/** Whether the wallet may be asked of it now. */
+function is_to_be_looked_at(array $visit): bool
+{
+    $gap = time() > $visit['expires'] ? LATE_SECONDS : ASK_SECONDS;
+    $is_late = time() > $visit['expires'] + KEPT_SECONDS;
+    return $visit['until'] === null && !$is_late && abs(time() - $visit['looked']) >= $gap;
 }
 
 /** The wallet's word counts only if it speaks of this very invoice (LUD-21). */

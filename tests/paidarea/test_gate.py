@@ -1,6 +1,7 @@
 """The gate of a paid area, served by PHP itself, with a wallet that answers what a test wants."""
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
@@ -364,6 +365,31 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         visit.write_text(json.dumps(json.loads(visit.read_text()) | {"until": int(time.time())}))
         over = browser.get(at)
         assert over.status_code == 402 and "<button>Pay 100 sat" in over.text
+
+
+def is_locked(path) -> bool:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_a_look_does_not_undo_what_another_has_seen(area):
+    with requests.Session() as browser, ThreadPoolExecutor(1) as other:
+        browser.headers.update(PAGE)
+        browser.post(area.url)
+        look_again(area)
+        with (area.kept / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            asked = other.submit(browser.get, area.url)
+            eventually(lambda: is_locked(area.kept / "asking-1"))
+            (visit,) = (area.kept / "visits").iterdir()
+            seen = json.loads(visit.read_text()) | {"until": int(time.time()) + DAY}
+            visit.write_text(json.dumps(seen))
+        assert asked.result().status_code == 200
+        assert json.loads(visit.read_text()) == seen
 
 
 def test_a_cookie_of_somebodys_own_making_opens_nothing(area):
