@@ -114,10 +114,16 @@ function wants_page(): bool
     return strpos(parameter($_SERVER, 'HTTP_ACCEPT'), 'text/html') !== false;
 }
 
-/** Whether a browser asks for it as a part of some page, such as a picture: nobody sees an invoice then. */
+/**
+ * Whether a browser asks for it as a part of some page, such as a picture, or by the script of another
+ * site: nobody sees an invoice then.
+ */
 function is_a_part(): bool
 {
-    return !in_array(parameter($_SERVER, 'HTTP_SEC_FETCH_DEST'), ['', 'document', 'empty'], true);
+    $as = parameter($_SERVER, 'HTTP_SEC_FETCH_DEST');
+    $from = parameter($_SERVER, 'HTTP_SEC_FETCH_SITE');
+    $is_ours = in_array($from, ['', 'none', 'same-origin'], true);
+    return $as === 'empty' ? !$is_ours : $as !== '' && $as !== 'document';
 }
 
 /**

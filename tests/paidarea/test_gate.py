@@ -652,8 +652,12 @@ def test_looking_costs_the_wallet_nothing(area):
         answer = area.ask(method=method, headers=headers)
         assert answer.status_code == (204 if method == "OPTIONS" else 402)
         assert "WWW-Authenticate" not in answer.headers
-    for part in ("image", "video", "iframe", "script"):  # of a page, perhaps somebody else's
-        as_part = {"Sec-Fetch-Dest": part, "Accept": "*/*"}
+    link = PAGE | {"Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}
+    assert "<button>Pay" in area.ask(headers=link).text
+    parts = [("image", "cross-site"), ("video", "same-origin"), ("iframe", "none"), ("script", "")]
+    parts += [("empty", "cross-site"), ("empty", "same-site")]  # another site's script
+    for part, site in parts:
+        as_part = {"Sec-Fetch-Dest": part, "Sec-Fetch-Site": site, "Accept": "*/*"}
         assert area.ask(headers=as_part).json() == {
             "type": "about:blank",
             "title": "Payment required",
@@ -666,6 +670,8 @@ def test_looking_costs_the_wallet_nothing(area):
         assert area.ask(method=method, data=b"x").status_code in (405, 501)
     assert area.ask("index.php/nothing").status_code == 404
     assert area.name not in area.wallet.asked
+    own_script = {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin", "Accept": "*/*"}
+    assert "invoice" in area.ask(headers=own_script).json()
 
 
 # -- files ------------------------------------------------------------------------------------
