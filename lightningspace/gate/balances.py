@@ -12,6 +12,7 @@ from peewee import EXCLUDED, Case, fn
 from lightningspace.base.clock import DAY, now
 from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease, GateSettled
 from lightningspace.base.models import transaction
+from lightningspace.rules import clock_watch
 
 # How many requests a lease is for, and the part of a balance that one process takes at once.
 LEASE_REQUESTS = 64
@@ -92,10 +93,11 @@ def lease(process: str, key: Key, msat: int, held: int) -> tuple[int, int] | Non
     Raises Busy.
     """
     for _ in range(TRIES):
+        # Before the transaction: who has nothing left waits for no other writer.
+        row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
+        if row is None or row.msat + held < msat:
+            return None
         with transaction():
-            row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
-            if row is None or row.msat + held < msat:
-                return None
             # Little of the last credits is held where another process cannot use them.
             more = max(msat - held, min(LEASE_REQUESTS * msat - held, row.msat // PART))
             taken = GateBalance.update(msat=GateBalance.msat - more).where(
@@ -174,7 +176,12 @@ def settle(costs: Iterable[Cost]) -> None:
 
 
 def tidy() -> None:
-    """Forget what is over."""
+    """Forget what is over, unless the clock has leapt within the last day.
+
+    When it is set right again, what seemed to be over must not be credited once more.
+    """
+    if now() - clock_watch.unbroken_since() < DAY:
+        return
     GateBalance.delete().where(GateBalance.until <= now()).execute()
     GateCredited.delete().where(GateCredited.until <= now()).execute()
     GateSettled.delete().where(GateSettled.settled_at < now() - SETTLED_SECONDS).execute()

@@ -72,6 +72,7 @@ def authentic(
     for credential in credentials:
         keys.check(credential.macaroon, credential.preimage)
         if credential.macaroon.token_id not in revoked:
+            l402.services(credential.macaroon)  # which its holder may have spoilt
             return credential.macaroon
     return None
 

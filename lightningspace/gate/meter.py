@@ -52,9 +52,13 @@ class Meter:
         self._renewed_at = 0.0
         self._credited: OrderedDict[str, None] = OrderedDict()
 
+    def has_credited(self, payment_hash: str) -> bool:
+        """Whether this process knows that it was; False: it may have been."""
+        return payment_hash in self._credited
+
     def credit(self, payment_hash: str, key: Key, msat: int, until: int) -> bool:
         """Credit a payment. False: that was done before. Raises Busy."""
-        if payment_hash in self._credited:
+        if self.has_credited(payment_hash):
             return False
         with one_at_a_time(self._lock):
             is_new = balances.credit(payment_hash, key, msat, until)

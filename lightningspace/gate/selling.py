@@ -54,11 +54,13 @@ def credit(meter: Meter, shown: Shown) -> bool:
     Also before another one takes its place: that has its rights, but not its payment.
     """
     macaroon, is_new = shown.macaroon, False
-    for name in l402.services(macaroon) if macaroon else ():
+    payment_hash = macaroon.payment_hash.hex() if macaroon else ""
+    if not payment_hash or meter.has_credited(payment_hash):
+        return False
+    for name in l402.services(macaroon):
         paid_for = l402.credit(macaroon, name)
         # What is over is not known to be credited any more: `balances.tidy`.
         if paid_for and paid_for[1] > now():
-            payment_hash = macaroon.payment_hash.hex()
             is_new |= meter.credit(payment_hash, (shown.token_id, name), *paid_for)
     return is_new
 

@@ -1,15 +1,18 @@
 """A payment is credited once, for as long as it could be shown, and only one that was made here."""
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
 
 from lightningspace.base import clock
 from lightningspace.base.gate_models import GateBalance, GateCredited
+from lightningspace.base.models import transaction
 from lightningspace.gate import balances
 from lightningspace.gate.meter import Meter
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
+from lightningspace.rules import clock_watch
 from tests.gate.box import pay
 from tests.gate.test_metering import DAY, GATE, bought, left, token_id
 
@@ -88,3 +91,27 @@ def test_a_caveat_that_cannot_be_read_keeps_no_other_service_from_being_used(box
     odder = narrowed(both, "services=x y")
     assert box.get("/calls/x", odder).status == 401
     assert box.ask("POST", "/gate/topup/calls", credential=odder).status == 401
+
+
+def test_a_clock_that_leaps_and_is_set_right_brings_no_second_credit(this_shop, time_machine):
+    key = ("5" * 64, "calls")
+    clock_watch.wake()
+    balances.credit("1" * 64, key, 5000, clock.now() + DAY)
+    time_machine.forward(400 * DAY)
+    clock_watch.wake()
+    balances.tidy()
+    time_machine.forward(-400 * DAY)
+    assert not balances.credit("1" * 64, key, 5000, clock.now() + DAY)
+    assert balances.left(key)[0] == 5000
+    time_machine.forward(400 * DAY)
+    clock_watch.wake()
+    time_machine.forward(DAY)
+    balances.tidy()
+    assert not GateCredited.select().exists()
+
+
+def test_who_has_nothing_left_waits_for_nobody_who_writes(this_shop):
+    key = ("5" * 64, "calls")
+    balances.credit("1" * 64, key, 5, clock.now() + DAY)
+    with transaction(), ThreadPoolExecutor(1) as other:
+        assert other.submit(Meter().reserve, key, 10).result(10) is None
