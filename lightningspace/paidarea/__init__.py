@@ -105,13 +105,17 @@ def put(session: Session, name: str, settings: bytes, has_htaccess: bool) -> boo
     return True
 
 
-def take_away(session: Session) -> None:
-    """Remove our unedited files. Raises FtpError; another call completes it."""
+def take_away(session: Session) -> bool:
+    """Remove our unedited files; False: what its owner has edited goes on selling.
+
+    Raises FtpError; another call completes it.
+    """
     for name, is_ours in IS_OURS.items():
         content = session.read(name)
         if content is not None and is_ours(content):
             session.delete(name)
     onsite.tidy(session, session.names())
+    return not {PROGRAM, SETTINGS} <= set(session.names() or ())
 
 
 def _in_the_way(session: Session, names) -> bool:

@@ -106,16 +106,16 @@ def _take_sample(records: Records, row: Service) -> None:
     at_site(records, row, take)
 
 
-def _take_away(records: Records, row: Service) -> None:
-    def take(session: Session) -> None:
+def _take_away(records: Records, row: Service) -> Reason | None:
+    def take(session: Session) -> bool:
         session.enter(PAGES)
         try:
             session.enter(row.name)
         except ftp.FtpRefused:
-            return  # it was never there, or its owner has removed it
-        paidarea.take_away(session)
+            return True  # it was never there, or its owner has removed it
+        return paidarea.take_away(session)
 
-    at_site(records, row, take)
+    return None if at_site(records, row, take) else Reason.IN_THE_WAY
 
 
 def _site(records: Records) -> Site:

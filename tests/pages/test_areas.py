@@ -154,6 +154,8 @@ def test_how_it_stands_is_said(browser, subtests):
     assert "on" in told(browser, "")
     stands(active=False)
     assert "It is off: nobody buys or gets in" in told(browser)
+    stands(Reason.IN_THE_WAY, active=False)
+    assert told(browser).startswith("It may still be selling: web/members has")
     stands(active=True, gone=True)
     assert told(browser) == "It is being removed."
     assert browser.get("/account/areas/members").status_code == 404

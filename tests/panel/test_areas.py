@@ -334,6 +334,22 @@ def test_what_the_owner_has_edited_stays(ready, this_shop, root, work):
         assert (root / "web/members/.htaccess").read_bytes() == b"# mine\n"
 
 
+def test_an_edited_gate_that_goes_on_selling_is_not_called_off(ready, this_shop, root, work):
+    add(this_shop, ready)
+    work(ready)
+    gate = root / "web/members"
+    settings = (gate / "paidarea.json").read_bytes()
+    (gate / "paidarea.json").write_bytes(settings.replace(b"100", b"200"))
+    (gate / "index.php").write_bytes(paidarea.GATE.text + b"// mine\n")
+    wanted.switch(ready.id, "paidarea", "members", False)
+    work(ready)
+    assert (area(ready).is_applied, area(ready).note) == (True, Reason.IN_THE_WAY)
+    (gate / "index.php").write_bytes(paidarea.GATE.text)
+    wanted.configure(ready.id, "paidarea", "members", price_sat=100)
+    work(ready)
+    assert (area(ready).note, files(gate)) == (None, {"paidarea.json"})
+
+
 def test_it_is_switched_off_and_on_and_removed_and_files_for_sale_stay(
     ready, this_shop, root, panel, work
 ):
