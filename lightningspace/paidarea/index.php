@@ -786,7 +786,9 @@ function note_invoice(string $hash): void
 /** The visitor's network, /24 or /48, as nobody can read it. */
 function network(): string
 {
-    $address = (string) @inet_pton(parameter($_SERVER, 'REMOTE_ADDR'));
+    // IPv4, as a server writes it that listens to both at one port.
+    $sent = preg_replace('/^::ffff:(?=\d+\.)/i', '', parameter($_SERVER, 'REMOTE_ADDR'));
+    $address = (string) @inet_pton((string) $sent);
     $part = substr($address, 0, strlen($address) === 4 ? 3 : 6);
     return substr(hash_hmac('sha256', "network\0$part", master_key()), 0, 16);
 }

@@ -647,6 +647,20 @@ def test_nobody_floods_the_wallet(area):
     assert area.ask().status_code == 402
 
 
+def test_a_network_is_as_much_as_one_visitor_has(tmp_path):
+    code = """foreach (array_slice($argv, 1) as $address) {
+        $_SERVER['REMOTE_ADDR'] = $address;
+        echo network(), "\n";
+    }"""
+    alike = ["192.0.2.1 192.0.2.254 ::ffff:192.0.2.9", "198.51.100.1 ::FFFF:198.51.100.2"]
+    alike += ["2001:db8:1::1 2001:db8:1:ffff::1", "2001:db8:2::1", "nothing"]
+    web = tmp_path / "web" / "members"
+    web.mkdir(parents=True)
+    said = iter(run_php(web, code, *" ".join(alike).split()).split())
+    groups = [{next(said) for _ in each.split()} for each in alike]
+    assert [len(group) for group in groups] == [1] * 5 and len(set.union(*groups)) == 5
+
+
 def test_looking_costs_the_wallet_nothing(area):
     for method, headers in [("HEAD", {}), ("HEAD", PAGE), ("GET", PAGE), ("OPTIONS", {})]:
         answer = area.ask(method=method, headers=headers)
