@@ -793,7 +793,8 @@ TRICKS = """
 def raw(url: str, target: str, headers: dict) -> tuple[int, str]:
     """What a request is answered whose target is sent as it is."""
     host, _, port = url.split("/")[2].partition(":")
-    lines = [f"GET {target} HTTP/1.0", f"Host: {host}", *(f"{k}: {v}" for k, v in headers.items())]
+    headers = {"Host": host} | headers  # of two, every server makes a 400
+    lines = [f"GET {target} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items())]
     with socket.create_connection((host, int(port or 80)), 10) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         with connection.makefile("rb") as answer:

@@ -116,11 +116,12 @@ def test_it_sells_and_serves_and_no_trick_opens_a_file(area, web, subtests):
     forged = {"Authorization": credential[:-1] + ("0" if credential[-1] != "0" else "1")}
     assert area.ask("/members/index.php/film.txt", headers=forged).status_code == 401
 
+    host = {"Host": area.owner.domain}
+    assert raw(area.url, "/members/index.php/film.txt", PAGE | host)[0] == 402
     for trick in TRICKS:
         for headers in ({}, PAGE):
             with subtests.test(trick, headers=headers):
-                headers = headers | {"Host": area.owner.domain}
-                status, text = raw(area.url, trick, headers)
+                status, text = raw(area.url, trick, headers | host)
                 assert "a film" not in text and "<?php" not in text and status != 206
 
 
