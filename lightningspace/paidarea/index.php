@@ -19,7 +19,10 @@ const AGENT = 'lightning-space paid area';
 const LOOK_SECONDS = 8;         // after which the page looks by itself: somebody may be copying there
 const ASK_SECONDS = 3;          // at least, between two questions about a payment
 const LATE_SECONDS = 60;        // the same, once its invoice has expired
+const OFFERED_SECONDS = 3600;   // how long an invoice is offered at most,
+const PAYABLE_SECONDS = 86400;  // and how long it may be paid all the same, if its wallet takes it
 const KEPT_SECONDS = 3600;      // how long a payment may still come in after that
+const CROWD = 2000;             // with so many of them, browsers' invoices are not kept that long
 const ASKING_MAX = 2;           // visitors for whom a wallet is asked at the same time
 const WINDOW_SECONDS = 600;     // in which so many invoices are made:
 const PER_NETWORK_MAX = 20;
@@ -481,7 +484,7 @@ function kept_visit(string $name): ?array
 function is_to_be_looked_at(array $visit): bool
 {
     $gap = time() > $visit['expires'] ? LATE_SECONDS : ASK_SECONDS;
-    $is_late = time() > $visit['expires'] + KEPT_SECONDS;
+    $is_late = time() > $visit['payable'] + KEPT_SECONDS;
     return $visit['until'] === null && !$is_late && abs(time() - $visit['looked']) >= $gap;
 }
 
@@ -521,6 +524,7 @@ function begin_visit(array $settings, ?array $visit): void
             'hash' => bin2hex($invoice['hash']),
             'verify' => $invoice['verify'],
             'expires' => $invoice['expires'],
+            'payable' => $invoice['payable'],
             'price' => $settings['price'],
             'seconds' => $settings['seconds'],
             'looked' => time(),
@@ -528,7 +532,7 @@ function begin_visit(array $settings, ?array $visit): void
         ]));
         $is_https = !in_array(strtolower(parameter($_SERVER, 'HTTPS')), ['', 'off'], true);
         setcookie('paid', $cookie, [
-            'expires' => $invoice['expires'] + KEPT_SECONDS + $settings['seconds'],
+            'expires' => $invoice['payable'] + KEPT_SECONDS + $settings['seconds'],
             'path' => base(),
             'secure' => $is_https,
             'httponly' => true,
@@ -542,8 +546,9 @@ function begin_visit(array $settings, ?array $visit): void
 // -- the wallet --------------------------------------------------------------------------------
 
 /**
- * A new invoice over the price: "text", "hash" (bytes), "expires", and "verify", where the wallet says
- * whether it is paid; null if it never does.
+ * A new invoice over the price: "text", "hash" (bytes), "expires", until when it is offered, "payable",
+ * until when its wallet may take it, and "verify", where that says whether it is paid; null if it never
+ * does.
  */
 function new_invoice(array $settings): array
 {
@@ -583,7 +588,8 @@ function new_invoice(array $settings): array
     return [
         'text' => $text,
         'hash' => $invoice['hash'],
-        'expires' => min($invoice['expires'], time() + 3600),
+        'expires' => min($invoice['expires'], time() + OFFERED_SECONDS),
+        'payable' => min($invoice['expires'], time() + PAYABLE_SECONDS),
         'verify' => $verify === null ? null : outgoing($settings, $verify),
     ];
 }
@@ -797,11 +803,13 @@ function network(): string
 function clear_away(): void
 {
     foreach (['visits', 'programs'] as $what) {
-        foreach (@scandir(kept($what)) ?: [] as $name) {
+        $names = @scandir(kept($what)) ?: [];
+        $end = count($names) > CROWD ? 'expires' : 'payable';
+        foreach ($names as $name) {
             $path = kept("$what/$name");
             $text = is_file($path) ? (string) @file_get_contents($path) : '';
             $visit = $what === 'visits' ? json_decode($text, true, 4) : null;
-            $until = is_array($visit) ? $visit['until'] ?? $visit['expires'] + KEPT_SECONDS : (int) $text;
+            $until = is_array($visit) ? $visit['until'] ?? $visit[$end] + KEPT_SECONDS : (int) $text;
             if (is_file($path) && $until < time() && filemtime($path) < time() - 60) {
                 @unlink($path);
             }

@@ -367,6 +367,23 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         assert over.status_code == 402 and "<button>Pay 100 sat" in over.text
 
 
+def test_who_pays_an_invoice_later_than_it_was_offered_is_let_in(area, monkeypatch):
+    """Many wallets make them for a day."""
+    monkeypatch.setattr(area.wallet, "expiry", 7 * DAY)
+    with requests.Session() as browser:
+        browser.headers.update(PAGE)
+        invoice, now = invoice_on(browser.post(area.url)), time.time()
+        (visit,) = (area.kept / "visits").iterdir()
+        made = json.loads(visit.read_text())
+        assert now + 3500 < made["expires"] < now + 3700
+        assert now + DAY - 99 < made["payable"] < now + DAY + 99
+        visit.write_text(json.dumps(made | {"expires": int(now) - 3 * 3600, "looked": 0}))
+        assert "This invoice has expired" in browser.get(area.url).text
+        area.wallet.pay(invoice)
+        look_again(area)
+        assert browser.get(area.url).status_code == 200
+
+
 def is_locked(path) -> bool:
     with path.open("a") as file:
         try:
@@ -902,7 +919,7 @@ def test_what_is_over_is_forgotten(area):
         "programs/x": "0000000001 x",
         "visits/y": "broken",
     }
-    gone["visits/z"] = json.dumps({"until": None, "expires": 1})
+    gone["visits/z"] = json.dumps({"until": None, "expires": 1, "payable": 1})
     for name, text in gone.items():
         (area.kept / name).write_text(text)
         os.utime(area.kept / name, (1, 1))
@@ -915,6 +932,25 @@ def test_what_is_over_is_forgotten(area):
             break
     assert not any((area.kept / name).exists() for name in gone)
     assert marker.exists() and visit.exists()
+
+
+def test_a_crowd_of_invoices_is_forgotten_earlier(tmp_path):
+    web, visits = tmp_path / "web" / "members", tmp_path / "private/.paid/members/visits"
+    web.mkdir(parents=True)
+    visits.mkdir(parents=True)
+    late = {"until": None, "expires": 1, "payable": int(time.time()) + DAY}
+    for number in range(2001):
+        (visits / f"{number:064}").write_text(json.dumps(late))
+        os.utime(visits / f"{number:064}", (1, 1))
+    bought = late | {"until": int(time.time()) + DAY}
+    (visits / f"{0:064}").write_text(json.dumps(bought))
+    kept = []
+    for extra in ("", "x"):
+        (visits / f"{1:064}{extra}").write_text(json.dumps(late))
+        os.utime(visits / f"{1:064}{extra}", (1, 1))
+        run_php(web, "clear_away();")
+        kept.append(len(list(visits.iterdir())))
+    assert kept == [1, 2]
 
 
 @pytest.mark.parametrize(
