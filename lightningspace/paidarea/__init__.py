@@ -89,7 +89,9 @@ def put(session: Session, name: str, settings: bytes, has_htaccess: bool) -> boo
     onsite.tidy(session, session.names())
     if _in_the_way(session, wanted):
         return False
-    if has_htaccess and not _in_the_way(session, [HTACCESS]):
+    if not has_htaccess:
+        _remove_ours(session, [HTACCESS])  # of a server that was another: the gate goes by it
+    elif not _in_the_way(session, [HTACCESS]):
         wanted[HTACCESS] = htaccess(name)
     missing = [each for each in wanted if session.read(each) != wanted[each]]
     try:
@@ -110,12 +112,16 @@ def take_away(session: Session) -> bool:
 
     Raises FtpError; another call completes it.
     """
-    for name, is_ours in IS_OURS.items():
-        content = session.read(name)
-        if content is not None and is_ours(content):
-            session.delete(name)
+    _remove_ours(session, IS_OURS)
     onsite.tidy(session, session.names())
     return not {PROGRAM, SETTINGS} <= set(session.names() or ())
+
+
+def _remove_ours(session: Session, names) -> None:
+    for name in names:
+        content = session.read(name)
+        if content is not None and IS_OURS[name](content):
+            session.delete(name)
 
 
 def _in_the_way(session: Session, names) -> bool:

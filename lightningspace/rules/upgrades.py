@@ -41,7 +41,8 @@ def _versions(shop: Shop) -> dict[str, str]:
     if config.ftp_uploads:
         facts = (config.public_url, config.tip_min_sats, config.tip_max_sats)
         written["tipjar"] = [tipjar.JAR.text, tipjar.PAGE_TEXT, tipjar.MODES, facts]
-        written["paidarea"] = [paidarea.GATE.text, paidarea.HTACCESS_TEXT, config.public_url]
+        of_gate = (paidarea.GATE.text, paidarea.HTACCESS_TEXT)
+        written["paidarea"] = [*of_gate, config.public_url, config.walls]
     return {kind: hashlib.sha256(repr(of).encode()).hexdigest() for kind, of in written.items()}
 
 

@@ -468,10 +468,17 @@ def test_what_an_interrupted_look_has_left_goes(ready, this_shop, root, work):
 
 
 @with_settings(WALLS="nginx")
-def test_nginx_gets_no_htaccess(ready, this_shop, root, work):
-    add(this_shop, ready)
-    work(ready)
-    assert files(root / "web/members") == {"index.php", "paidarea.json"}
+def test_nginx_gets_no_htaccess_and_keeps_none_of_ours(ready, this_shop, root, work):
+    gate = root / "web/members"
+    gate.mkdir()
+    for left, stays in ((paidarea.htaccess("members"), set()), (MINE, {".htaccess"})):
+        (gate / ".htaccess").write_bytes(left)  # when it was Apache
+        add(this_shop, ready)
+        work(ready)
+        assert area(ready).note is None
+        assert files(gate) == {"index.php", "paidarea.json"} | stays
+        wanted.remove(ready.id, "paidarea", "members")
+        work(ready)
 
 
 def test_ftp_is_known_to_work_by_the_tip_jar_alone_and_both_are_on_one_site(ready, root):
