@@ -156,6 +156,7 @@ def test_how_it_stands_is_said(browser, subtests):
     assert "It is off: nobody buys or gets in" in told(browser)
     stands(Reason.IN_THE_WAY, active=False)
     assert told(browser).startswith("It may still be selling: web/members has")
+    assert "/account/areas/members/try" in browser.get("/account/areas/members/status").text
     stands(active=True, gone=True)
     assert told(browser) == "It is being removed."
     assert browser.get("/account/areas/members").status_code == 404
