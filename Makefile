@@ -8,20 +8,20 @@ PYTHON ?= python3
 run: $(VENV)/run
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite. Tests whose programs are missing are skipped, and say what they need. It takes one
-# process more than there are cores, as tests also wait; a process that is done takes over tests from
+# The whole suite. Tests whose programs are missing are skipped, and say what they need. It takes some
+# processes more than there are cores, as tests also wait; a process that is done takes over tests from
 # another, or the longest would run alone in the end. Python keeps what it has compiled: otherwise
 # each process would compile all of it again.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(VENV)/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
+PYTEST := $(VENV)/bin/python -m pytest --dist worksteal
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTEST)
+	$(PYTEST) -n $$(($$(nproc) + 4))
 
 # To run while working: tests of the rules, the pages and what is below them, on SQLite.
 quick: $(VENV)/ready
-	TEST_POSTGRESQL_URL= $(PYTEST) tests/base tests/rules tests/visitors tests/pages
+	TEST_POSTGRESQL_URL= $(PYTEST) -n $$(($$(nproc) + 1)) tests/base tests/rules tests/visitors tests/pages
 
 # Write docs/settings.md from the declarations.
 settings: $(VENV)/ready
