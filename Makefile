@@ -17,7 +17,7 @@ PYTEST := $(VENV)/bin/python -m pytest --dist worksteal
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTEST) -n $$(($$(nproc) + 4))
+	$(PYTEST) -n $$(($$(nproc) + 2))
 
 # To run while working: tests of the rules, the pages and what is below them, on SQLite.
 quick: $(VENV)/ready

@@ -191,7 +191,7 @@ def test_a_second_start_finds_everything_again(shop, alice):
     node_id, paid = shop.node.node_id(), last_pay_index(shop.node)
     assert ends_cleanly(shop.program, signal.SIGINT, shop.node)
     sites = sites_at_panel(shop.tree)
-    assert sites["1"] == "alice.space.example"
+    assert "alice.space.example" in sites.values()
 
     second = shop.start()
     eventually(second.is_open)
