@@ -570,6 +570,20 @@ class TipForm(TopUpForm):
             raise ValidationError(f"A message has up to {messages.LONGEST} characters.")
 
 
+def _read_wallet_address(form: FlaskForm, field: StringField) -> None:
+    """Check an owner's Lightning Address, which is needed where the money goes to his wallet."""
+    if form.mode.data == "wallet" and not field.data:
+        raise ValidationError("Enter the Lightning Address of your wallet.")
+    if not field.data:
+        return
+    try:
+        field.data = lnurl.as_address(field.data)
+    except ValueError:
+        raise ValidationError(
+            "This is not a Lightning Address, such as you@wallet.example."
+        ) from None
+
+
 class TipJarForm(Form):
     """What the tip jar on a site says and takes. `bounds`: as in AmountForm.
 
@@ -609,16 +623,7 @@ class TipJarForm(Form):
             raise ValidationError("Choose where it goes.")
 
     def validate_wallet_address(self, field):
-        if self.mode.data == "wallet" and not field.data:
-            raise ValidationError("Enter the Lightning Address of your wallet.")
-        if not field.data:
-            return
-        try:
-            field.data = lnurl.as_address(field.data)
-        except ValueError:
-            raise ValidationError(
-                "This is not a Lightning Address, such as you@wallet.example."
-            ) from None
+        _read_wallet_address(self, field)
 
     def validate_title(self, field):
         if len(field.data or "") > tipjar.TITLE_MAX:
@@ -706,17 +711,8 @@ class PaidAreaForm(TimeForm):
             raise ValidationError(f"This hosting takes from {least:,} to {most:,} sat at once.")
 
     def validate_wallet_address(self, field):
-        if self.mode.data == "wallet" and not field.data:
-            raise ValidationError("Enter the Lightning Address of your wallet.")
-        if not field.data:
-            return
-        try:
-            field.data = lnurl.as_address(field.data)
-        except ValueError:
-            raise ValidationError(
-                "This is not a Lightning Address, such as you@wallet.example."
-            ) from None
-        if field.data.endswith(".onion"):
+        _read_wallet_address(self, field)
+        if field.data and field.data.endswith(".onion"):
             raise ValidationError("Your site cannot ask an onion service for invoices.")
 
     def validate_title(self, field):
