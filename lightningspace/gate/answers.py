@@ -12,6 +12,8 @@ from lightningspace.visitors import authorization
 # Those that nginx is told to send.
 STATUSES = (401, 402, 403, 411, 413, 414, 429, 503, 507)
 REFUSED, PAGE = "@gate_refused", "@gate_page"
+# The media type of problems (RFC 9457).
+PROBLEM = "application/problem+json"
 RETRY_SECONDS = 5
 
 

@@ -1,9 +1,9 @@
 """The gate's services as programs find them: in L402's manifest, and in OpenAPI's words."""
 
 from lightningspace.gate import selling
+from lightningspace.gate.answers import PROBLEM
 from lightningspace.gate.services import Gate, Service
 
-PROBLEM = "application/problem+json"
 # What a service with no capabilities takes: nginx and its upstream say the rest.
 METHOD = "GET"
 

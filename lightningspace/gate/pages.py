@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable, def
 
 from lightningspace.base.clock import DAY, now
 from lightningspace.gate import credentials, selling
-from lightningspace.gate.answers import Refuses, too_many, unauthorized
+from lightningspace.gate.answers import PROBLEM, Refuses, too_many, unauthorized
 from lightningspace.gate.balances import Busy
 from lightningspace.gate.credentials import COOKIE, UNPAID, Shown
 from lightningspace.gate.selling import Challenge, Holding
@@ -37,7 +37,6 @@ blueprint = Blueprint("gate", __name__)
 
 # How often the page of an unpaid invoice looks again.
 LOOK_SECONDS = 5
-PROBLEM = "application/problem+json"
 # An address of this host, to go back to: not one that browsers read as another host's.
 ADDRESS_MAX = 1000
 OWN_ADDRESS = re.compile(r"/(?![/\\])[\x21-\x7e]*")
