@@ -74,7 +74,7 @@ MEANT = {
     ("lightningspace/api/answers.py", "receipt"),
     ("lightningspace/base/names.py", "storage"),
     ("templates/index.html", "website"),
-    ("lightningspace/base/config.py", "control center"),
+    ("lightningspace/base/limit_settings.py", "control center"),
     ("lightningspace/onsite/shared.php", "balance"),
     ("templates/gate/server.conf", "balance"),
     ("templates/gate/sandbox.html", "balance"),

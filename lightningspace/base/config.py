@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 
 from lightningspace.base import defaults, parsers, settings, walls
 from lightningspace.base.groups import (
-    GATE,
     LIGHTNING,
-    LIMITS,
     MAIL,
     PRICES,
     SERVERS,
@@ -24,7 +22,9 @@ from lightningspace.base.groups import (
     VERIFY_TLS,
     WHO,
 )
-from lightningspace.base.parsers import limit, list_of, one_of, whole, yes_or_no
+from lightningspace.base.limit_settings import LimitSettings
+from lightningspace.base.operator_settings import OperatorSettings
+from lightningspace.base.parsers import list_of, one_of, whole, yes_or_no
 from lightningspace.base.prices import DAY, LONGEST_SECONDS, Prices, Terms
 from lightningspace.base.settings import ConfigError
 
@@ -32,7 +32,7 @@ DEAREST_MSAT = 10**14  # a thousand bitcoin
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OperatorSettings, LimitSettings):
     """The settings by name. `from_env` reads them."""
 
     public_url: str = THE_SHOP.setting(
@@ -281,12 +281,6 @@ class Config:
     mail_from: str = MAIL.setting(
         parsers.sender, "The address that reminders come from.", defaults.SENDER
     )
-    admin_mail: str = MAIL.setting(
-        parsers.mail_address,
-        "Your own address: it gets what `flask --app wsgi problems` lists, each problem once, and "
-        "at most one mail an hour. Empty: none.",
-        "",
-    )
     dns_servers: tuple[str, ...] = MAIL.setting(
         list_of(parsers.name_server),
         "The resolvers that the worker asks about customers' domains, such as "
@@ -337,100 +331,6 @@ class Config:
         parsers.directory,
         "Where web and worker keep what customers send until it is on their sites: 2 GB at most.",
         defaults.OUR_UPLOADS,
-    )
-
-    proxy_hops: int = LIMITS.setting(
-        whole(0, 10),
-        "How many reverse proxies in a row stand in front of the shop and add to "
-        "`X-Forwarded-For`. Other addresses in that header are ignored.",
-        "0",
-    )
-    rate_limit_storage: str = LIMITS.setting(
-        parsers.limit_storage,
-        "Where limits are counted. `memory://`: in each process; `redis://localhost:6379`: in a "
-        "Redis, for all processes (it needs `pip install redis`). While Redis is down, each "
-        "process counts for itself.",
-        "memory://",
-    )
-    unpaid_per_client: int = LIMITS.setting(
-        whole(1, 10_000),
-        "How many names one network may hold without having paid. Ordering the same name again "
-        "within a day does not count again.",
-        "3",
-    )
-    orders_limit: str = LIMITS.setting(
-        limit,
-        "Orders that one network may place. What a hosting's owner and programs order is counted "
-        "apart, for each hosting.",
-        "20 per minute",
-    )
-    orders_limit_overall: str = LIMITS.setting(
-        limit,
-        "Orders that all networks together may place. What a hosting's owner and programs order is "
-        "counted apart, for each hosting.",
-        "300 per minute",
-    )
-    logins_limit: str = LIMITS.setting(
-        limit,
-        "Attempts by one network to log in or prove an identity, by password, access key or "
-        "wallet. At the login, an access key counts only if it fails. Browsers that were logged in "
-        "to a hosting before are counted apart, for each hosting and once more for all hostings "
-        "together. New login passwords have the same limit, counted apart.",
-        "10 per minute",
-    )
-    logins_limit_overall: str = LIMITS.setting(
-        limit,
-        "Password logins by all networks together. What is counted for each hosting, all networks "
-        "together may do this often to that hosting.",
-        "300 per minute",
-    )
-    changes_limit: str = LIMITS.setting(
-        limit,
-        "Changes that one network may make to one hosting: over the API all of them; in the "
-        "control center new passwords for services, a new address for reminders, retries, and "
-        "attempts to close that name another hosting. API and control center are counted apart.",
-        "60 per minute",
-    )
-    changes_limit_overall: str = LIMITS.setting(
-        limit,
-        "Changes that all networks together may make to one hosting, or ask the API for without a "
-        "valid credential.",
-        "600 per minute",
-    )
-    uploads_limit: str = LIMITS.setting(
-        limit,
-        "Files of up to 64 MB that may be sent to one hosting, by one network or all together.",
-        "6 per minute",
-    )
-    names_limit: str = LIMITS.setting(
-        limit,
-        "Names that one network may look at on the front page before it orders. Above that a page "
-        "does not say whether a name is free. Orders for names that are taken are counted apart.",
-        "30 per minute",
-    )
-    names_limit_overall: str = LIMITS.setting(
-        limit, "Names that all networks together may look at.", "300 per minute"
-    )
-    tips_limit: str = LIMITS.setting(
-        limit,
-        "Invoices for tips, to any hosting, that one network may ask for.",
-        "20 per minute",
-    )
-    tips_limit_overall: str = LIMITS.setting(
-        limit, "Invoices for tips that all networks together may ask for.", "300 per minute"
-    )
-
-    gate_config: Path | None = GATE.setting(
-        parsers.file_or_none,
-        "The `gate.toml` that says what is behind the gate: see [gateway.md](gateway.md). Empty: "
-        "there is no gate.",
-        "",
-    )
-    gate_limit: str = GATE.setting(
-        limit, "Invoices that the gate makes for one network, an IPv4 /24 here.", "30 per minute"
-    )
-    gate_limit_overall: str = GATE.setting(
-        limit, "Invoices that the gate makes for all networks together.", "300 per minute"
     )
 
     @property

@@ -1,0 +1,107 @@
+"""The settings of limits, and of the gate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightningspace.base import parsers
+from lightningspace.base.groups import GATE, LIMITS
+from lightningspace.base.parsers import limit, whole
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """How often something may be done, and by whom."""
+
+    proxy_hops: int = LIMITS.setting(
+        whole(0, 10),
+        "How many reverse proxies in a row stand in front of the shop and add to "
+        "`X-Forwarded-For`. Other addresses in that header are ignored.",
+        "0",
+    )
+    rate_limit_storage: str = LIMITS.setting(
+        parsers.limit_storage,
+        "Where limits are counted. `memory://`: in each process; `redis://localhost:6379`: in a "
+        "Redis, for all processes (it needs `pip install redis`). While Redis is down, each "
+        "process counts for itself.",
+        "memory://",
+    )
+    unpaid_per_client: int = LIMITS.setting(
+        whole(1, 10_000),
+        "How many names one network may hold without having paid. Ordering the same name again "
+        "within a day does not count again.",
+        "3",
+    )
+    orders_limit: str = LIMITS.setting(
+        limit,
+        "Orders that one network may place. What a hosting's owner and programs order is counted "
+        "apart, for each hosting.",
+        "20 per minute",
+    )
+    orders_limit_overall: str = LIMITS.setting(
+        limit,
+        "Orders that all networks together may place. What a hosting's owner and programs order is "
+        "counted apart, for each hosting.",
+        "300 per minute",
+    )
+    logins_limit: str = LIMITS.setting(
+        limit,
+        "Attempts by one network to log in or prove an identity, by password, access key or "
+        "wallet. At the login, an access key counts only if it fails. Browsers that were logged in "
+        "to a hosting before are counted apart, for each hosting and once more for all hostings "
+        "together. New login passwords have the same limit, counted apart.",
+        "10 per minute",
+    )
+    logins_limit_overall: str = LIMITS.setting(
+        limit,
+        "Password logins by all networks together. What is counted for each hosting, all networks "
+        "together may do this often to that hosting.",
+        "300 per minute",
+    )
+    changes_limit: str = LIMITS.setting(
+        limit,
+        "Changes that one network may make to one hosting: over the API all of them; in the "
+        "control center new passwords for services, a new address for reminders, retries, and "
+        "attempts to close that name another hosting. API and control center are counted apart.",
+        "60 per minute",
+    )
+    changes_limit_overall: str = LIMITS.setting(
+        limit,
+        "Changes that all networks together may make to one hosting, or ask the API for without a "
+        "valid credential.",
+        "600 per minute",
+    )
+    uploads_limit: str = LIMITS.setting(
+        limit,
+        "Files of up to 64 MB that may be sent to one hosting, by one network or all together.",
+        "6 per minute",
+    )
+    names_limit: str = LIMITS.setting(
+        limit,
+        "Names that one network may look at on the front page before it orders. Above that a page "
+        "does not say whether a name is free. Orders for names that are taken are counted apart.",
+        "30 per minute",
+    )
+    names_limit_overall: str = LIMITS.setting(
+        limit, "Names that all networks together may look at.", "300 per minute"
+    )
+    tips_limit: str = LIMITS.setting(
+        limit,
+        "Invoices for tips, to any hosting, that one network may ask for.",
+        "20 per minute",
+    )
+    tips_limit_overall: str = LIMITS.setting(
+        limit, "Invoices for tips that all networks together may ask for.", "300 per minute"
+    )
+
+    gate_config: Path | None = GATE.setting(
+        parsers.file_or_none,
+        "The `gate.toml` that says what is behind the gate: see [gateway.md](gateway.md). Empty: "
+        "there is no gate.",
+        "",
+    )
+    gate_limit: str = GATE.setting(
+        limit, "Invoices that the gate makes for one network, an IPv4 /24 here.", "30 per minute"
+    )
+    gate_limit_overall: str = GATE.setting(
+        limit, "Invoices that the gate makes for all networks together.", "300 per minute"
+    )
