@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, defa
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from lightningspace import api, cli, gate, pages, shop
+from lightningspace import api, cli, gate, operator, pages, shop
 from lightningspace.api import answers
 from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, day, iso_time, now, span, time_left
@@ -95,7 +95,7 @@ def create_app(config: Config) -> Flask:
             "`pip install redis`"
         ) from error
     logins.login_manager.init_app(app, add_context_processor=False)
-    for part in pages.PARTS:
+    for part in (*pages.PARTS, *operator.PARTS):
         app.register_blueprint(part.blueprint)
     for part in api.PARTS:
         app.register_blueprint(part.blueprint)

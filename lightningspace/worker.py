@@ -7,13 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from lightningspace import attack, problems
-from lightningspace.base import walls
+from lightningspace.base import metrics, walls
+from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Order, db, drop_broken_connection
 from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
 from lightningspace.gate.collection import Collection
 from lightningspace.gate.settlement import Settlement
+from lightningspace.operator import monitoring
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
@@ -94,6 +96,8 @@ class Worker:
         self._wake.set()
 
     def run(self) -> None:
+        if self._shop.config.worker_metrics:
+            self._guarded(monitoring.serve, self._shop.config.worker_metrics)
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))
@@ -283,11 +287,15 @@ class Worker:
 
     def _guarded(self, step: Callable, *arguments) -> bool:
         """Run one step among many; a fault is logged and answered False, and the others go on."""
+        name = step.__name__.strip("_")
         try:
             step(*arguments)
         except Exception as error:
             self._report(step.__name__, error)
+            metrics.STEPS.labels(name, "failed").inc()
             return False
+        metrics.STEPS.labels(name, "ok").inc()
+        metrics.STEPPED.labels(name).set(now())
         return True
 
     def _report(self, what: str, error: Exception, is_news: bool = True) -> None:

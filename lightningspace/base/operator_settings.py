@@ -16,3 +16,15 @@ class OperatorSettings:
         "at most one mail an hour. Empty: none.",
         "",
     )
+    metrics_token: str = OPERATOR.secret(
+        parsers.bearer_token,
+        "Whoever sends it as `Authorization: Bearer …` may read `/metrics`: 20 characters or more. "
+        "Empty: programs on this machine that ask the web program directly.",
+        "",
+    )
+    worker_metrics: tuple[str, int] | None = OPERATOR.setting(
+        parsers.listening_or_none,
+        "Where the worker shows its own figures to Prometheus, such as `127.0.0.1:9101`. Empty: "
+        "nowhere.",
+        "",
+    )

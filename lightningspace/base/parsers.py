@@ -41,6 +41,26 @@ def key(value: str) -> str:
     return value
 
 
+def bearer_token(value: str) -> str:
+    """A token for a header; "": there is none."""
+    if value and not re.fullmatch(r"[A-Za-z0-9._~+/-]{20,200}=*", value):
+        raise ValueError("write 20 letters and digits or more, such as openssl rand -hex 32 prints")
+    return value
+
+
+def listening_or_none(value: str) -> tuple[str, int] | None:
+    """An address and a port of this machine; None: none is named."""
+    address, _, port = value.rpartition(":")
+    try:
+        if value and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536:
+            return str(ipaddress.ip_address(address.strip("[]"))), int(port)
+    except ValueError:
+        pass
+    if value:
+        raise ValueError("write an address and a port, such as 127.0.0.1:9101")
+    return None
+
+
 def host(value: str) -> str:
     if not HOST.fullmatch(value):
         raise ValueError("write a host name in lower case, such as shop.example")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import requests
 
+from lightningspace.base import metrics
 from lightningspace.outside.deadline import http_session, time_limit
 from lightningspace.outside.ispconfig_records import KINDS, Hashed, record_id
 
@@ -324,6 +325,10 @@ class Panel:
                     self._no_login_before = time.monotonic() + LOGIN_PAUSE_SECONDS
 
     def _post(self, method: str, arguments: dict, deadline: float):
+        with metrics.timed(metrics.PANEL, PanelRefused):
+            return self._answer(method, arguments, deadline)
+
+    def _answer(self, method: str, arguments: dict, deadline: float):
         try:
             answer = self._send_until_answered(method, arguments, deadline)
         except requests.RequestException as error:

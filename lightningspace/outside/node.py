@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pyln.client import LightningRpc, RpcError
 
+from lightningspace.base import metrics
 from lightningspace.base.clock import DAY
 from lightningspace.base.refusals import Refusal
 
@@ -131,6 +132,7 @@ class Node:
             if found is None:
                 raise NodeError("the node knows the label and does not find its invoice") from None
             return found
+        metrics.INVOICES.inc()
         warnings = sorted(each for each in answer if each.startswith("warning_"))
         return Invoice(
             label,
@@ -332,7 +334,10 @@ class Node:
             raise NodeError("the node is slow: too many calls are waiting for it")
         rpc = _Rpc(self._rpc_path, time_limit or self._seconds)
         try:
-            return rpc.call(method, params)
+            if time_limit:  # it waits for a payment, and says nothing of the node
+                return rpc.call(method, params)
+            with metrics.timed(metrics.NODE, RpcError):
+                return rpc.call(method, params)
         except RpcError as error:
             raise _refusal(method, error) from None
         except TimeoutError:

@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lightningspace.base import metrics
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Fact, Order, set_fact
 from lightningspace.outside.ispconfig import PanelError, PanelRefused
@@ -106,6 +107,8 @@ def note_ready(account_id: str, ready_at: int) -> None:
         return
     Fact.insert(name=TOOK, value="").on_conflict_ignore().execute()
     before = Fact.get_by_id(TOOK).value
-    took = [*before.split(), str(max(0, ready_at - order.paid_at))][-TAKEN_MAX:]
+    seconds = max(0, ready_at - order.paid_at)
+    metrics.READY.observe(seconds)
+    took = [*before.split(), str(seconds)][-TAKEN_MAX:]
     as_read = (Fact.name == TOOK) & (Fact.value == before)
     Fact.update(value=" ".join(took)).where(as_read).execute()

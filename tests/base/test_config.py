@@ -79,6 +79,8 @@ WRONG = {
     "SITES_TLS": ("", "true", "Wildcard", "lets-encrypt"),
     "CERTIFICATE_MIN_DAYS": (*NO_NUMBERS, "36501"),
     "CERTIFICATES_PER_WEEK": (*NO_NUMBERS, "1000001"),
+    "METRICS_TOKEN": ("short", "x" * 19, "with space " * 3, "x" * 300, "ü" * 20),
+    "WORKER_METRICS": ("9101", "localhost:9101", "127.0.0.1:0", "127.0.0.1:70000", "127.0.0.1"),
     "WALLS_CHECK": ("", "daily", "true"),
     "PANEL_SERVER_ID": ("", "0", "x", "1,1", "1,,2", "-1"),
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),

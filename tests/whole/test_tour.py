@@ -22,6 +22,7 @@ NO_PAGES = {
     *("money.extend_price", "money.top_up_price", "money.size_price"),
     *("mail.mail_addresses", "mail.address_status", "domains.domain_status"),
     "areas.area_status",
+    *("monitoring.healthz", "monitoring.figures"),
     *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
     *("orders.reopened_form", "orders.reopened_cancelling", "login.cookie"),
     *("login.wallet_status", "access.new_wallet_status", "lnurl_auth.signed"),

@@ -1,0 +1,5 @@
+"""What is for whoever runs the shop."""
+
+from lightningspace.operator import monitoring
+
+PARTS = (monitoring,)
