@@ -264,7 +264,7 @@ CREATE TABLE orders (
                                                          -- is released as well, it may have been paid
   released_at    BIGINT,                                 -- the node has no invoice to pay any more
   paid_at        BIGINT,
-  node_id        TEXT,
+  node_id        TEXT,                                   -- or 'voucher'
   pay_index      BIGINT,                                 -- no key: it repeats after a node's restore
   received_msat  BIGINT CHECK (received_msat > 0),
   applied_at     BIGINT,                                 -- the payment took effect
@@ -392,6 +392,16 @@ CREATE TABLE gate_disks (
   PRIMARY KEY (service, token_id)
 );
 CREATE INDEX gate_disks_over ON gate_disks (service, until);
+
+-- vouchers: codes that pay an order instead of Lightning, each once.
+CREATE TABLE vouchers (
+  code_hash TEXT   NOT NULL PRIMARY KEY,                 -- SHA-256
+  space_mb  BIGINT NOT NULL CHECK (space_mb > 0),        -- the largest order that it pays
+  days      BIGINT NOT NULL CHECK (days > 0),            -- and the longest
+  made_at   BIGINT NOT NULL,
+  used_at   BIGINT
+);
+CREATE INDEX vouchers_unused ON vouchers (made_at) WHERE used_at IS NULL;
 
 -- cursors: the last payment recorded from each node, by the node's id (a new node counts from 1).
 CREATE TABLE cursors (

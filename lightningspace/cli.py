@@ -15,6 +15,7 @@ from lightningspace import attack
 from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
+from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
 from lightningspace.rules import (
@@ -267,7 +268,7 @@ def _time(moment: int) -> str:
 def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
-        *(account, retry, block, unblock, walls, gate),
+        *(account, retry, block, unblock, walls, gate, vouchers),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -234,6 +234,17 @@ class WalletSignature(Table):
         table_name = "wallet_signatures"
 
 
+class Voucher(Table):
+    code_hash = TextField(primary_key=True)
+    space_mb = BigIntegerField()
+    days = BigIntegerField()
+    made_at = BigIntegerField()
+    used_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "vouchers"
+
+
 class Service(Table):
     account = ForeignKeyField(Account, column_name="account_id", backref="services")
     kind = TextField()

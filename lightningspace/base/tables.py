@@ -25,6 +25,7 @@ from lightningspace.base.models import (
     Session,
     Token,
     Upload,
+    Voucher,
     Wallet,
     WalletSignature,
 )
@@ -32,7 +33,7 @@ from lightningspace.base.models import (
 TABLES = (
     *(Server, Account, Token, Session, Wallet, WalletSignature),
     *(Service, Upload, Domain, Notice, MailPlace),
-    *(Order, Offer, RestingName, Cursor, Fact),
+    *(Order, Offer, RestingName, Voucher, Cursor, Fact),
     *(GateBalance, GateCredited, GateLease, GateSettled),
     *(GateRevoked, GateFreebie, GateCount, GateDisk),
 )

@@ -33,6 +33,7 @@ from lightningspace.rules import (
     standing,
     tips,
     usage,
+    vouchers,
 )
 from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.rules.standing import Asker, Stage, Standing
@@ -44,6 +45,7 @@ from lightningspace.visitors.forms import (
     NameForm,
     OrderForm,
     PriceForm,
+    VoucherForm,
     with_chosen_time,
 )
 
@@ -51,6 +53,10 @@ blueprint = Blueprint("orders", __name__)
 
 # The times that the front page names a price of, for each size.
 PRICED = ((1, "hours"), (1, "days"), (1, "months"), (365, "days"))
+NOT_WITHDRAWN = (
+    "Our Lightning node has not withdrawn the invoice yet. The voucher is still good: please try "
+    "again in a minute, and do not pay the invoice meanwhile."
+)
 # What a blog or a shop needs at least, with what people mostly install for it.
 PROGRAM_MB = 500
 
@@ -267,6 +273,28 @@ def cancel_order(token):
     return redirect(url_for("orders.order", token=token), 303)
 
 
+@blueprint.get("/orders/<token>/voucher")
+def reopened_voucher(token):
+    return redirect(url_for("orders.order", token=token), 303)
+
+
+@blueprint.post("/orders/<token>/voucher")
+@limits.limited_each("logins", lambda response: response.status_code == 400)
+def pay_by_voucher(token):
+    found, form = _standing(token), VoucherForm()
+    if not form.validate_on_submit():
+        return _order_page(found, 400, voucher=form)
+    try:
+        vouchers.pay(this_shop(), found.order, form.code.data)
+    except vouchers.VoucherRefused as refused:
+        form.code.errors = [refused.text]
+        return _order_page(found, refused.status, voucher=form)
+    except (invoices.NotCancelled, invoices.NotCertain) as refused:
+        form.code.errors = [NOT_WITHDRAWN]
+        return _order_page(_standing(token), refused.status, voucher=form)
+    return redirect(url_for("orders.order", token=token), 303)
+
+
 def _standing(token: str) -> Standing:
     """How the order of this link stands for whoever asks, or 404."""
     found = order_book.find(token)
@@ -318,9 +346,11 @@ def _renewed_ours(found: Standing) -> bool:
     return True
 
 
-def _order_page(found: Standing, status: int = 200, **context):
+def _order_page(found: Standing, status: int = 200, voucher: VoucherForm | None = None, **context):
+    takes_vouchers = found.state == Stage.UNPAID and vouchers.may_pay(found.order)
     return render_template(
         "order.html",
+        voucher=(voucher or VoucherForm(formdata=None)) if takes_vouchers else None,
         button=Button(),
         if_paid=found.if_paid(this_shop()),
         address=_address(found),

@@ -90,17 +90,25 @@ def give_up(token: str) -> bool:
 def cancel(shop: Shop, order: Order) -> bool:
     """Cancel an unpaid order; False: the node says that it is paid, and it stands.
 
+    Raises NotCancelled and NotCertain.
+    """
+    return withdraw_for_good(shop, order, cancelled_at=now()) and release(order.token)
+
+
+def withdraw_for_good(shop: Shop, order: Order, **facts) -> bool:
+    """As `withdraw`; False: the node says that it is paid.
+
     Raises NotCancelled, and NotCertain when the node does not know the invoice: `payments.tidy`
     will find out whether it was paid, and end it if not.
     """
     try:
-        is_deleted = withdraw(shop, order, cancelled_at=now())
+        is_deleted = withdraw(shop, order, **facts)
     except NodeError as error:
-        logger.warning("order %s: not cancelled yet: %s", order.token[:8], error)
+        logger.warning("order %s: not withdrawn yet: %s", order.token[:8], error)
         raise NotCancelled(error) from error
     if is_deleted is None and order.payment_hash and not Order.get_by_id(order.token).released_at:
         raise NotCertain
-    return is_deleted is not False and release(order.token)
+    return is_deleted is not False
 
 
 def withdraw(shop: Shop, order: Order, **facts) -> bool | None:

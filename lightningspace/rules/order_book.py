@@ -32,6 +32,8 @@ class Door(StrEnum):
     OFFER = "offer"
 
 
+# `Order.node_id` of an order that a voucher has paid: no money came for it.
+BY_VOUCHER = "voucher"
 # The doors by which an account's owner pays (None: an order of something), and others give tips.
 OWN_DOORS = (None, Door.OWNER)
 TIP_DOORS = (Door.PAGE, Door.ADDRESS, Door.OFFER)

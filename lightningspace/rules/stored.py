@@ -443,6 +443,14 @@ STORED = (
         {"gate_disks": "service token_id until"},
         is_shown=False,
     ),
+    Entry(
+        Group.SHOP,
+        "Vouchers: a hash of each code, what it is good for, and when it was made and used",
+        "To let each be used once. Nothing says by whom.",
+        Until.NEVER,
+        {"vouchers": "code_hash space_mb days made_at used_at"},
+        is_shown=False,
+    ),
     # -- nobody's --------------------------------------------------------------------
     Entry(
         Group.SHOP,

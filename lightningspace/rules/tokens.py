@@ -23,7 +23,7 @@ from lightningspace.base.models import (
 )
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights, Void
-from lightningspace.rules import order_book
+from lightningspace.rules import order_book, vouchers
 from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
@@ -229,7 +229,10 @@ def receipt(shop: Shop, account: Account, epoch: int | None = None) -> str | Non
     """
     epoch = account.receipt_epoch if epoch is None else epoch
     order = opening_order(account)
-    preimage = order and shop.node.find_preimage(order_book.label(shop, order))
+    if order and order.node_id == order_book.BY_VOUCHER:
+        preimage = vouchers.preimage_of(shop, order)
+    else:
+        preimage = order and shop.node.find_preimage(order_book.label(shop, order))
     if not preimage:
         return None
     return f"{_of_payment(shop, order, epoch, l402.WHOLE)}:{preimage}"

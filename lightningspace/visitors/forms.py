@@ -251,6 +251,15 @@ class LoginForm(Form):
     )
 
 
+class VoucherForm(Form):
+    code = StringField(
+        "Voucher",
+        filters=[_stripped],
+        validators=[InputRequired("Write the voucher’s code here."), Length(max=100)],
+        render_kw=TYPED_AS_IT_IS,
+    )
+
+
 class SecretAreaField(TextAreaField):
     """A text area for a secret, which does not come back in a page."""
 

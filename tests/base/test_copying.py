@@ -34,6 +34,7 @@ from lightningspace.base.models import (
     Session,
     Token,
     Upload,
+    Voucher,
     Wallet,
     WalletSignature,
 )
@@ -97,6 +98,7 @@ def full(app):
             body=text,
             written_at=number,
         )
+        Voucher.create(code_hash=name, space_mb=LARGEST, days=1, made_at=-number)
         MailPlace.create(for_whom=name, number=-number, taken_at=LARGEST)
         Order.create(
             token=name,

@@ -18,7 +18,7 @@ SITE = "alice.shop.test"
 # What needs a receipt, a key, or the link of a mail, a file that is none of ours, and what only
 # leads on.
 NOT_SHOWN = {
-    *("orders.reopened_form", "orders.reopened_cancelling"),
+    *("orders.reopened_form", "orders.reopened_cancelling", "orders.reopened_voucher"),
     *("access.receipt_file", "access.next_receipt_file"),
     *("reminders.confirm_reminders", "reminders.stop_reminders"),
     *("login.cookie", "login.wallet", "tip.badge"),

@@ -24,7 +24,12 @@ NO_PAGES = {
     "areas.area_status",
     *("monitoring.healthz", "monitoring.figures"),
     *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
-    *("orders.reopened_form", "orders.reopened_cancelling", "login.cookie"),
+    *(
+        "orders.reopened_form",
+        "orders.reopened_cancelling",
+        "orders.reopened_voucher",
+        "login.cookie",
+    ),
     *("login.wallet_status", "access.new_wallet_status", "lnurl_auth.signed"),
     *("static", "gate_static", "favicon", "robots", "discovery.llms_txt"),
 }
