@@ -35,7 +35,7 @@ try:
     models.db.close()  # gunicorn may fork next, and two processes cannot share a connection
 except schema.WrongSchema as error:
     stop(str(error))
-except (ConfigError, shop.WrongKey) as error:
+except (ConfigError, shop.CannotSettle) as error:
     stop(f"The shop does not start: {error}")
 except PeeweeException as error:
     reason = logs.first_line(error)

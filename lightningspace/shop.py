@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from flask import current_app
 
+from lightningspace.base.clock import now
 from lightningspace.base.config import Config
-from lightningspace.base.models import Fact, Server, transaction
+from lightningspace.base.models import Account, Fact, Order, Server, set_fact, transaction
 from lightningspace.base.prices import EXTRAS, Prices
 from lightningspace.base.vault import Vault
 from lightningspace.outside import node as lightning
@@ -17,10 +18,26 @@ from lightningspace.outside.mail import Mailer
 from lightningspace.outside.node import Node
 
 KEY_FINGERPRINT = "key fingerprint"
+# Settings that stay what they were as long as there is any account or order.
+NAMED_BY = {
+    "BASE_DOMAIN": "sites and mailboxes are named",
+    "PANEL_PREFIX": "clients at the panel are found",
+    "LABEL_PREFIX": "invoices at the node are found",
+}
+# Fact: when PUBLIC_URL became another one, and what it was.
+FORMER_URL = "former PUBLIC_URL"
 
 
-class WrongKey(Exception):
+class CannotSettle(Exception):
+    """The database and the settings do not agree; the text says what to write."""
+
+
+class WrongKey(CannotSettle):
     """The database was written with another SECRET_KEY."""
+
+
+class SettingInUse(CannotSettle):
+    """What is there is known by the setting's former value."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ def _mailer(config: Config) -> Mailer:
 def settle_in(shop: Shop) -> None:
     """Write to the database the settings that it must agree with. Safe to call at every start.
 
-    Raises WrongKey when our keys could not read what is sealed in it.
+    Raises WrongKey when our keys could not read what is sealed in it, and SettingInUse.
     """
     ours = shop.vault.fingerprints()
     with transaction():
@@ -82,12 +99,40 @@ def settle_in(shop: Shop) -> None:
             )
         if known != ours[0]:
             Fact.update(value=ours[0]).where(Fact.name == KEY_FINGERPRINT).execute()
+        _keep_names(shop.config)
         for server_id, capacity_mb in shop.config.capacity_mb.items():
             Server.insert(id=server_id, capacity_mb=capacity_mb).on_conflict_ignore().execute()
             Server.update(capacity_mb=capacity_mb).where(Server.id == server_id).execute()
         # A server that is no longer in the settings sells nothing; its accounts stay.
         gone = Server.id.not_in(list(shop.config.capacity_mb))
         Server.update(capacity_mb=0).where(gone).execute()
+
+
+def _keep_names(config: Config) -> None:
+    """Within a transaction: note what others know us by. Raises SettingInUse."""
+    for name, named in NAMED_BY.items():
+        value = getattr(config, name.lower())
+        known = _noted(name, value)
+        if known != value and _is_anything_there():
+            raise SettingInUse(
+                f"{name} was {known}, and {named} by it: start with that one. Another one is for "
+                "an empty database"
+            )
+        set_fact(name, value)
+    url = _noted("PUBLIC_URL", config.public_url)
+    if url != config.public_url:
+        set_fact("PUBLIC_URL", config.public_url)
+        set_fact(FORMER_URL, f"{now()} {url}")
+
+
+def _noted(name: str, value: str) -> str:
+    """What it was at the last start."""
+    Fact.insert(name=name, value=value).on_conflict_ignore().execute()
+    return Fact.get_by_id(name).value
+
+
+def _is_anything_there() -> bool:
+    return Account.select().exists() or Order.select().exists()
 
 
 def this_shop() -> Shop:

@@ -1,10 +1,13 @@
 """Names of hostings: their host names, and which usernames nobody may have."""
 
 from lightningspace.base import names
-from lightningspace.base.clock import now
-from lightningspace.base.models import Account, RestingName
+from lightningspace.base.clock import clock_time, now
+from lightningspace.base.models import Account, Fact, RestingName, Wallet
 from lightningspace.base.prices import DAY
-from lightningspace.shop import Shop
+from lightningspace.shop import FORMER_URL, Shop
+
+# How long the operator is told what a new PUBLIC_URL asks of him.
+FORMER_URL_SECONDS = 7 * DAY
 
 
 def site_name(shop: Shop, username: str) -> str:
@@ -45,14 +48,31 @@ def _operators_names(shop: Shop) -> set[str]:
 
 
 def problems(shop: Shop) -> list[str]:
-    """For the operator: hostings that had one of these names before it was his."""
+    """For the operator: hostings that had one of these names before it was his, and what follows
+    from a new PUBLIC_URL.
+    """
     taken = Account.select(Account.username).where(
         (Account.username << _operators_names(shop)) & Account.opened_at.is_null(False)
     )
-    return [
+    told = [
         f"account {account.username}: its site {site_name(shop, account.username)} has the name "
         "of a host in your settings, or one of RESERVED_NAMES: name that host otherwise"
         for account in taken.order_by(Account.username)
+    ]
+    return [*told, *_former_url(shop)]
+
+
+def _former_url(shop: Shop) -> list[str]:
+    fact = Fact.get_or_none(Fact.name == FORMER_URL)
+    at, _, url = fact.value.partition(" ") if fact else ("0", "", "")
+    if int(at) < now() - FORMER_URL_SECONDS:
+        return []
+    wallets = Wallet.select().count()
+    return [
+        f"{clock_time(int(at))}: PUBLIC_URL was {url}, and is {shop.config.public_url}: wallets "
+        f"that log in ({wallets}) are to be linked anew, Lightning Addresses are names at the new "
+        "host, and tip jars follow within minutes; let the old host redirect to the new one, for "
+        "links in mails and programs of customers lead there"
     ]
 
 

@@ -259,7 +259,7 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     try:
         app, sandbox, closed = create_app_with_sandbox(create_app, root, env, port)
         server = make_server(HOST, port, app, threaded=True)
-    except (ConfigError, InUse, shop.WrongKey) as error:
+    except (ConfigError, InUse, shop.CannotSettle) as error:
         sys.exit(f"The shop does not start: {error}")
     except (schema.WrongSchema, schema.UpgradeFailed) as error:
         sys.exit(f"The shop does not start: {error}\nTo begin anew, remove instance/")

@@ -12,9 +12,9 @@ from app import create_app
 from lightningspace import shop
 from lightningspace.base import models, settings, settings_page
 from lightningspace.base.config import Config, ConfigError, from_env
-from lightningspace.base.models import Account, Fact
-from lightningspace.rules import capacity, orders
-from lightningspace.shop import WrongKey
+from lightningspace.base.models import Account, Fact, Wallet
+from lightningspace.rules import capacity, hostnames, orders
+from lightningspace.shop import SettingInUse, WrongKey
 from tests.conftest import place_order, wish
 from tests.programs import Program
 
@@ -409,6 +409,38 @@ def test_an_old_key_alone_does_not_start_once_there_is_a_new_one(app, env, tmp_p
     restart(env, tmp_path, **new)
     with pytest.raises(WrongKey):
         restart(env, tmp_path)
+
+
+def test_names_that_others_know_us_by_stay_while_there_is_anything(app, env, tmp_path, subtests):
+    changed = {
+        "BASE_DOMAIN": "other.test",
+        "PANEL_PREFIX": "other_",
+        "LABEL_PREFIX": "other-",
+    }
+    for name, value in changed.items():  # an empty shop may still choose
+        restart(env, tmp_path, **{name: value})
+        restart(env, tmp_path)
+    orders.place(restart(env, tmp_path), wish(username="alice"))
+    for name, value in changed.items():
+        with subtests.test(name), pytest.raises(SettingInUse, match=f"{name} was [a-z_.-]+, and"):
+            restart(env, tmp_path, **{name: value})
+    restart(env, tmp_path)
+
+
+def test_a_new_address_of_the_shop_is_told_for_a_week(app, env, tmp_path, time_machine):
+    Wallet.create(account=app_account(restart(env, tmp_path)), wallet_key="02ab", linked_at=1)
+    assert hostnames.problems(app.extensions["shop"]) == []
+    moved = restart(env, tmp_path, PUBLIC_URL="https://new.example")
+    [told] = hostnames.problems(moved)
+    assert "was http://localhost, and is https://new.example: wallets that log in (1) are" in told
+    again = restart(env, tmp_path, PUBLIC_URL="https://new.example")
+    assert hostnames.problems(again) == [told]
+    time_machine.forward(7 * 86400 + 1)
+    assert hostnames.problems(again) == []
+
+
+def app_account(its_shop) -> Account:
+    return orders.place(its_shop, wish(username="alice")).account
 
 
 def test_a_server_that_left_the_settings_sells_nothing(app, env, tmp_path):
