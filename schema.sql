@@ -41,6 +41,7 @@ CREATE TABLE accounts (
   suspended_at      BIGINT,                              -- everything is off: the paid time is over
   blocked_at        BIGINT,                              -- everything is off: the operator wants it so
   blocked_reason    TEXT,                                -- shown to the customer
+  blocked_for       TEXT,                                -- one of lightningspace/rules/abuse.py's
   closing_at        BIGINT,                              -- to be removed, and then the row as well
   deleting_at       BIGINT,                              -- the panel was told to delete: no way back
   session_epoch     BIGINT NOT NULL DEFAULT 0,           -- counts how often every session was ended
@@ -392,6 +393,17 @@ CREATE TABLE gate_disks (
   PRIMARY KEY (service, token_id)
 );
 CREATE INDEX gate_disks_over ON gate_disks (service, until);
+
+-- evidence: what the operator noted about hostings that he blocked. It outlives them, and is deleted
+-- after EVIDENCE_DAYS.
+CREATE TABLE evidence (
+  id         TEXT   NOT NULL PRIMARY KEY,
+  username   TEXT   NOT NULL,
+  category   TEXT   NOT NULL,
+  note       TEXT   NOT NULL,
+  noted_at   BIGINT NOT NULL
+);
+CREATE INDEX evidence_noted ON evidence (noted_at);
 
 -- vouchers: codes that pay an order instead of Lightning, each once.
 CREATE TABLE vouchers (

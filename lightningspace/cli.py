@@ -13,12 +13,14 @@ from flask.cli import with_appcontext
 
 from lightningspace import attack
 from lightningspace.base import copying, messages, models, schema
+from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
 from lightningspace.rules import (
+    abuse,
     accounts,
     calendar,
     progress,
@@ -198,14 +200,29 @@ def retry(username, check):
 @click.command("block")
 @click.argument("username")
 @click.argument("reason")
+@click.option(
+    "--for", "category", type=click.Choice([each.value for each in abuse.Category]), default="other"
+)
+@click.option("--evidence", type=click.File(), help="A text for you alone; - is standard input.")
 @with_appcontext
-def block(username, reason):
-    """Switch an account off, whatever is paid. Its customer reads the REASON."""
+def block(username, reason, category, evidence):
+    """Switch an account off, whatever is paid. Its customer reads what for, and the REASON."""
     reason = messages.on_one_line(reason)
     if not reason:
         raise click.ClickException("write a reason: the customer reads it")
-    _change(accounts.block, username, reason)
+    note = evidence.read(abuse.NOTE_MAX) if evidence else ""
+    _change(abuse.block, username, abuse.Category(category), reason, note.replace("\0", ""))
     click.echo(f"{username} is blocked; the worker switches everything off")
+
+
+@click.command("evidence")
+@click.argument("username")
+@with_appcontext
+def evidence(username):
+    """Print what was noted when hostings of this name were blocked."""
+    for found in abuse.evidence(username):
+        click.echo(f"{clock_time(found.noted_at)}, {found.category}:")
+        click.echo(found.note)
 
 
 @click.command("unblock")
@@ -268,7 +285,7 @@ def _time(moment: int) -> str:
 def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
-        *(account, retry, block, unblock, walls, gate, vouchers),
+        *(account, retry, block, evidence, unblock, walls, gate, vouchers),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -22,6 +22,7 @@ from lightningspace.outside.node import NodeError
 from lightningspace.outside.rates import RateError
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
+    abuse,
     calendar,
     clock_watch,
     currency,
@@ -177,6 +178,7 @@ class Worker:
         uploads.tidy(self._shop)
         wallets.tidy()
         settlement.tidy()
+        abuse.wipe_evidence(self._shop)
         attack.close_left_over()
         node_id = self._shop.node.node_id()
         if payments.tidy(self._shop, node_id):

@@ -211,7 +211,7 @@ class Tour:
         status.look(self.shop)
         Fact.insert(name=status.TOOK, value="9 14 11").on_conflict_replace().execute()
         self.see("working", "/status")
-        for path in ("/terms", "/privacy", "/imprint", "/goodbye"):
+        for path in ("/terms", "/privacy", "/imprint", "/abuse", "/goodbye"):
             self.see("", path)
         self.see("nothing to pay", "/api/v1/hosting")
         wish = {"space_mb": 100, "duration": 1, "unit": "days"}
@@ -394,10 +394,12 @@ class Tour:
                 "suspended_at": None,
                 "expires_at": moment + 60 * DAY,
                 "blocked_at": moment,
+                "blocked_for": "phishing",
                 "blocked_reason": "See the terms: https://space.example/terms",
             },
             "somebody wants to take it over": {
                 "blocked_at": None,
+                "blocked_for": None,
                 "blocked_reason": None,
                 "recovery_asked_at": moment,
             },

@@ -194,7 +194,7 @@ SCHEMAS = {
     ),
     "Notice": record(
         {"opens_at": TIME, "closes_at": TIME, "ends_at": TIME, "reason": STRING}
-        | {"credit_msat": COUNT},
+        | {"credit_msat": COUNT, "blocked_for": or_null(STRING)},
         kind=one_of(*Banner),
     ),
     "Service": record(

@@ -43,6 +43,12 @@ class LimitSettings:
         "counted apart, for each hosting.",
         "300 per minute",
     )
+    new_hostings_per_hour: int = LIMITS.setting(
+        whole(0, 10**6),
+        "How many hostings may be opened in an hour before no more are sold for a while. What is "
+        "paid opens all the same. `0`: any number.",
+        "0",
+    )
     logins_limit: str = LIMITS.setting(
         limit,
         "Attempts by one network to log in or prove an identity, by password, access key or "

@@ -161,6 +161,7 @@ class Account(Table):
     suspended_at = BigIntegerField(null=True)
     blocked_at = BigIntegerField(null=True)
     blocked_reason = TextField(null=True)
+    blocked_for = TextField(null=True)
     closing_at = BigIntegerField(null=True)
     deleting_at = BigIntegerField(null=True)
     session_epoch = BigIntegerField(default=0)
@@ -232,6 +233,17 @@ class WalletSignature(Table):
 
     class Meta:
         table_name = "wallet_signatures"
+
+
+class Evidence(Table):
+    id = TextField(primary_key=True)
+    username = TextField()
+    category = TextField()
+    note = TextField()
+    noted_at = BigIntegerField()
+
+    class Meta:
+        table_name = "evidence"
 
 
 class Voucher(Table):

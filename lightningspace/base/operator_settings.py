@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lightningspace.base import parsers
 from lightningspace.base.groups import OPERATOR
+from lightningspace.base.parsers import whole
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,16 @@ class OperatorSettings:
         parsers.mail_address,
         "Your own address: it gets what `flask --app wsgi problems` lists, each problem once, and "
         "at most one mail an hour. Empty: none.",
+        "",
+    )
+    evidence_days: int = OPERATOR.setting(
+        whole(1, 3650), "For how many days the evidence of `block` is kept.", "90"
+    )
+    refused_names: tuple[str, ...] = OPERATOR.setting(
+        parsers.patterns,
+        "A file with names that nobody may have, a line for each: of hostings (`*bank*`) and of "
+        "customers' own domains (`*.bank.example`). It is read at the start. Who has one already "
+        "keeps it. Empty: none.",
         "",
     )
     metrics_token: str = OPERATOR.secret(

@@ -161,6 +161,14 @@ def document(value: str) -> str:
     return text
 
 
+def patterns(value: str) -> tuple[str, ...]:
+    """The lines of the file, but for empty ones and comments (`#`)."""
+    lines = [line.partition("#")[0].strip().lower() for line in document(value).splitlines()]
+    if wrong := next((line for line in lines if not re.fullmatch(r"[a-z0-9.*?-]*", line)), None):
+        raise ValueError(f"write letters, digits, hyphens, dots, * and ?, and not {wrong!r}")
+    return tuple(filter(None, lines))
+
+
 def file_or_none(value: str) -> Path | None:
     """The path of a file that is read later; None: none is named."""
     if value and not Path(value).is_file():

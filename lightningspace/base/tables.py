@@ -14,6 +14,7 @@ from lightningspace.base.models import (
     Account,
     Cursor,
     Domain,
+    Evidence,
     Fact,
     MailPlace,
     Notice,
@@ -33,7 +34,7 @@ from lightningspace.base.models import (
 TABLES = (
     *(Server, Account, Token, Session, Wallet, WalletSignature),
     *(Service, Upload, Domain, Notice, MailPlace),
-    *(Order, Offer, RestingName, Voucher, Cursor, Fact),
+    *(Order, Offer, RestingName, Evidence, Voucher, Cursor, Fact),
     *(GateBalance, GateCredited, GateLease, GateSettled),
     *(GateRevoked, GateFreebie, GateCount, GateDisk),
 )

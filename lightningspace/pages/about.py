@@ -41,6 +41,15 @@ def terms():
     return render_template("about/terms.html")
 
 
+@blueprint.get("/abuse")
+def abuse():
+    """What to send to whom, about a hosting that does harm."""
+    config = this_shop().config
+    if not config.abuse_contact:
+        raise NotFound
+    return render_template("about/abuse.html", base_domain=config.base_domain)
+
+
 @blueprint.get("/privacy")
 def privacy():
     config = this_shop().config
@@ -56,6 +65,7 @@ def privacy():
             "claim": domains.CLAIM_SECONDS // DAY,
             "lost": domains.LOST_SECONDS // DAY,
             "mail": outbox.GIVE_UP_SECONDS // DAY,
+            "evidence": config.evidence_days,
             "doubtful": payments.DOUBTFUL_SECONDS // DAY,
         },
     )

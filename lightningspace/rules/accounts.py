@@ -171,14 +171,17 @@ def resume(account_id: str) -> None:
         wanted.raise_revisions(account_id, *services.SWITCHED)
 
 
-def block(account_id: str, reason: str) -> None:
-    """Switch everything off, whatever is paid, and show the customer the reason."""
+def block(account_id: str, reason: str, category: str = "other") -> None:
+    """Switch everything off, whatever is paid, and show the customer the reason. `category`: as in
+    `abuse.Category`.
+    """
     facts = {"blocked_at": fn.COALESCE(Account.blocked_at, now()), "blocked_reason": reason}
+    facts["blocked_for"] = category
     _block(account_id, facts)
 
 
 def unblock(account_id: str) -> None:
-    _block(account_id, {"blocked_at": None, "blocked_reason": None})
+    _block(account_id, {"blocked_at": None, "blocked_reason": None, "blocked_for": None})
 
 
 def _block(account_id: str, facts: dict) -> None:

@@ -436,7 +436,8 @@ def banners(shop: Shop, account: Account) -> list[tuple[Banner, dict]]:
     if opens_at is not None:
         shown.append((Banner.RECOVERY, {"opens_at": opens_at}))
     if account.blocked_at:
-        return [*shown, (Banner.BLOCKED, {"reason": account.blocked_reason})]
+        why = {"reason": account.blocked_reason, "blocked_for": account.blocked_for}
+        return [*shown, (Banner.BLOCKED, why)]
     if account.ready_at is None:
         return shown
     closes_at = ledger.closes_at(shop, account, _rules(now()).unbroken_since)

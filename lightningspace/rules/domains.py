@@ -41,6 +41,7 @@ MAIL_ADDRESS = "This is an e-mail address. Enter a domain alone, such as example
 WILDCARD = "Enter the domain without “*.”: here, each name below it is a domain of its own."
 HYPHENS = "The server takes no domain with “--” as its third and fourth characters."
 OF_THE_SHOP = "This name is the shop's own. Enter a domain of yours."
+REFUSED = "This domain cannot be used here."
 MINE_ALREADY = "You already have this domain."
 TAKEN = (
     "Another customer here has this domain. It becomes free two weeks after its TXT record no "
@@ -140,6 +141,8 @@ def add(shop: Shop, account_id: str, typed: str, wants_mail: bool) -> str:
     name = normalise(typed)
     if hostnames.is_the_shops(shop, name):
         raise ValueError(OF_THE_SHOP)
+    if hostnames.is_refused_domain(shop, name):
+        raise ValueError(REFUSED)
     with transaction():
         account = lock_account(account_id)
         if account is None or account.opened_at is None or account.closing_at is not None:

@@ -1,5 +1,7 @@
 """Names of hostings: their host names, and which usernames nobody may have."""
 
+from fnmatch import fnmatchcase
+
 from lightningspace.base import names
 from lightningspace.base.clock import clock_time, now
 from lightningspace.base.models import Account, Fact, RestingName, Wallet
@@ -34,7 +36,15 @@ def is_the_shops(shop: Shop, domain: str) -> bool:
 
 def is_reserved(shop: Shop, username: str) -> bool:
     """Whether nobody may order the name; whoever has it already keeps it."""
-    return names.is_reserved(username) or username in _operators_names(shop)
+    if names.is_reserved(username) or username in _operators_names(shop):
+        return True
+    return any(fnmatchcase(username, pattern) for pattern in shop.config.refused_names)
+
+
+def is_refused_domain(shop: Shop, domain: str) -> bool:
+    """Whether a line of REFUSED_NAMES with a dot says that no customer may have it."""
+    patterns = (each for each in shop.config.refused_names if "." in each)
+    return any(fnmatchcase(domain, pattern) for pattern in patterns)
 
 
 def _operators_names(shop: Shop) -> set[str]:

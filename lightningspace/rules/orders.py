@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # (TIPS_LIMIT) while an invoice lasts, or it could shut all others out.
 OPEN_ORDERS = 10
 OPEN_TIPS = 1000
+HOUR = 60 * 60
 # How often a lost race for a name is run again. The reads of the next round show what is gone.
 RACES = 20
 
@@ -53,6 +54,16 @@ class SoldOut(Refusal):
 
     code, field = "sold_out", "space_mb"
     text = "There is not that much space left right now. Choose less, or come back later."
+
+
+class TooManyOpened(Refusal):
+    """As many hostings were opened in the last hour as NEW_HOSTINGS_PER_HOUR allows."""
+
+    status, code, retry_after = 429, "too_many_requests", 600
+    text = (
+        "More hostings than usual were opened within the last hour. Nothing was charged: please "
+        "come back a little later."
+    )
 
 
 class TooManyUnpaid(Refusal):
@@ -127,7 +138,8 @@ def place(shop: Shop, wish: Wish) -> Order:
 
     A name that this network has held today already is not held again: whoever pays first gets it.
 
-    Raises NameReserved, NameTaken, SoldOut, TooManyUnpaid; NodeError leaves nothing reserved.
+    Raises NameReserved, NameTaken, SoldOut, TooManyOpened, TooManyUnpaid; NodeError leaves nothing
+    reserved.
     """
     attempt = _attempt(shop, wish)
     return _place(shop, lambda: _reserve(shop, wish, attempt))
@@ -214,6 +226,7 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         raise NameTaken(_own_unpaid_order(wish))
     if wish.username and hostnames.rests(shop, wish.username, wish.proof):
         raise NameTaken(None)
+    _check_opened(shop)
     terms = wish.terms
     if terms.space_mb > capacity.largest_mb(shop):
         raise SoldOut
@@ -242,6 +255,14 @@ def _reserve(shop: Shop, wish: Wish, attempt: str) -> tuple[Order, bool]:
         amount_msat=shop.prices.price_msat(terms),
     )
     return order, True
+
+
+def _check_opened(shop: Shop) -> None:
+    most, lately = shop.config.new_hostings_per_hour, now() - HOUR
+    # By the index of valued_at, which is never before opened_at.
+    opened = Account.select().where((Account.valued_at > lately) & (Account.opened_at > lately))
+    if most and opened.count() >= most:
+        raise TooManyOpened
 
 
 def create(shop: Shop, **facts) -> Order:

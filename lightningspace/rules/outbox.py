@@ -192,6 +192,7 @@ def _facts(shop: Shop, account: Account) -> dict:
         "expires_at": account.expires_at,
         "closes_at": ledger.closes_at(shop, account),
         "reason": account.blocked_reason,
+        "blocked_for": account.blocked_for,
         "now": now(),
     }
 

@@ -45,6 +45,7 @@ class Until(StrEnum):
     DETACHED = "detached"
     GATE_OVER = "gate over"
     DISK_OVER = "disk over"
+    EVIDENCE = "evidence"
     NEVER = "never"
 
 
@@ -110,8 +111,8 @@ STORED = (
         "So that it is on and off when it should be, and you are told.",
         Until.HOSTING,
         {
-            "accounts": "calendar_at last_call_at suspended_at blocked_at blocked_reason closing_at"
-            " deleting_at"
+            "accounts": "calendar_at last_call_at suspended_at blocked_at blocked_reason"
+            " blocked_for closing_at deleting_at"
         },
     ),
     Entry(
@@ -449,6 +450,14 @@ STORED = (
         "To let each be used once. Nothing says by whom.",
         Until.NEVER,
         {"vouchers": "code_hash space_mb days made_at used_at"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.SHOP,
+        "What we noted about a hosting that was blocked: its name, what for, and the evidence",
+        "To answer who has reported it, and its owner.",
+        Until.EVIDENCE,
+        {"evidence": "id username category note noted_at"},
         is_shown=False,
     ),
     # -- nobody's --------------------------------------------------------------------

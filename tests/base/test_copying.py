@@ -23,6 +23,7 @@ from lightningspace.base.models import (
     Account,
     Cursor,
     Domain,
+    Evidence,
     Fact,
     MailPlace,
     Notice,
@@ -98,6 +99,7 @@ def full(app):
             body=text,
             written_at=number,
         )
+        Evidence.create(id=name, username=text, category="", note=text, noted_at=LARGEST)
         Voucher.create(code_hash=name, space_mb=LARGEST, days=1, made_at=-number)
         MailPlace.create(for_whom=name, number=-number, taken_at=LARGEST)
         Order.create(

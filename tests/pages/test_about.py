@@ -46,7 +46,7 @@ def foot(page: str) -> dict[str, str]:
 def test_every_page_says_who_runs_the_shop(written, client):
     links = {
         "Contact": "mailto:help@ada.example",
-        "Report abuse": "https://ada.example/abuse?from=shop",
+        "Report abuse": "/abuse",
         "Terms": "/terms",
         "Privacy": "/privacy",
         "Imprint": "/imprint",
@@ -65,6 +65,17 @@ def test_without_a_contact_there_is_none(client):
     assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "Status", "For programs"]
     assert "<title>Web hosting, paid by Lightning · localhost</title>" in client.get("/").text
     assert client.get("/imprint").status_code == 404
+
+
+def test_who_is_harmed_reads_what_to_send_to_whom(written, client):
+    page = client.get("/abuse").text
+    assert 'href="https://ada.example/abuse?from=shop"' in page
+    assert "https://name.shop.test/login.html" in page
+    assert "https://ada.example/abuse" not in client.get("/terms").text
+
+
+def test_without_an_address_for_abuse_there_is_no_page(client):
+    assert client.get("/abuse").status_code == 404
 
 
 def test_what_the_operator_has_written_is_shown_as_text(written, client):

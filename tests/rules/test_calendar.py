@@ -1162,7 +1162,8 @@ def test_the_control_center_shows_what_comes(this_shop, bob, look, time):
     Account.update(wanted_again | {"credit_msat": 5}).execute()
     assert kinds(this_shop, bob) == ["credit"]
     accounts.block(bob.id, "phishing")
-    assert calendar.banners(this_shop, fresh(bob)) == [("blocked", {"reason": "phishing"})]
+    why = {"reason": "phishing", "blocked_for": "other"}
+    assert calendar.banners(this_shop, fresh(bob)) == [("blocked", why)]
 
 
 @pytest.mark.each_database

@@ -72,6 +72,7 @@ def addresses(app, values):
     CHANGES_LIMIT="1000 per minute",
     LOGINS_LIMIT="1000 per minute",
     INDEX_402_VERIFY="ab" * 32,
+    ABUSE_CONTACT="abuse@shop.test",
     IMPRINT_FILE=str(ROOT / "LICENSE"),
 )
 def test_every_address_is_answered_and_every_page_shown(app, client, alice, values, subtests):

@@ -143,6 +143,7 @@ QUERIES = {
 }
 # Of what alice has none.
 UNKNOWN = (
+    "about.abuse",
     "about.imprint",
     "discovery.index_402",
     "tip.badge",
