@@ -161,6 +161,7 @@ class WatchedFTP(ftplib.FTP_TLS):
         self.host, self.port, self.timeout = host, port, timeout
         self.sock = socket.create_connection((host, port), timeout)
         _running.limit.watch(self.sock)
+        _send_at_once(self.sock)
         self.af = self.sock.family
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
@@ -170,6 +171,7 @@ class WatchedFTP(ftplib.FTP_TLS):
         conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
         try:
             _running.limit.watch(conn)
+            _send_at_once(conn)
             if self._prot_p:
                 # Some servers accept only data connections that resume the first one's TLS.
                 conn = self.context.wrap_socket(
@@ -179,3 +181,10 @@ class WatchedFTP(ftplib.FTP_TLS):
             conn.close()
             raise
         return conn, size
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """Else a file's end, and the login after a handshake, wait until the server confirms what went
+    before, which it does after 40 ms.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
