@@ -8,10 +8,11 @@ import shutil
 import socket
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import psycopg
@@ -191,18 +192,35 @@ def database_kind(request) -> str:
     return getattr(request, "param", "sqlite")
 
 
-# What takes longest. First what needs a hosting server's daemons, which each process starts once.
+# What takes longest, by what begins together in a process: it shares daemons, or a browser. Of
+# four processes two wait most of the time, and leave the processors to the others.
 LONGEST = (
-    *("test_walls.py", "test_rig.py", "test_commands.py"),
-    *("test_killed.py", "test_browser.py", "test_openapi.py", "test_stateful.py"),
-    "test_accessible.py",
+    ("whole/test_walls.py", "whole/test_rig.py", "whole/test_commands.py"),
+    ("whole/test_killed.py", "paidarea/test_hosted.py", "paidarea/test_servers.py"),
+    ("whole/test_browser.py", "whole/test_accessible.py", "whole/test_clients.py"),
+    ("api/test_openapi.py", "whole/test_stateful.py", "whole/test_growth.py"),
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest: other processes take over what waits behind it."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """Let each process begin with some of what takes longest.
+
+    xdist gives each an equal part of the list, and more from the end of another's part when that
+    is done.
+    """
+    of_file = defaultdict(list)
+    for item in items:
+        of_file[item.nodeid.partition("::")[0]].append(item)
+    heads = [[] for _ in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))]
+    for place, names in enumerate(LONGEST):
+        for name in names:
+            heads[place % len(heads)] += of_file.pop(f"tests/{name}", [])
+    others = chain.from_iterable(of_file.values())
+    total, ordered = len(items), []
+    for place, head in enumerate(heads):
+        size = (total - len(ordered)) // (len(heads) - place)
+        ordered += [*head, *islice(others, max(0, size - len(head)))]
+    items[:] = ordered
 
 
 def pytest_collection_finish():
