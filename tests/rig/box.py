@@ -151,7 +151,13 @@ class Box:
         _ip("address", "add", f"10.77.{number}.1/24", "dev", cable).check_returncode()
         _ip("link", "set", cable, "up").check_returncode()
         inside = f"10.77.{number}.2/24"
-        self.shell(f"ip link set lo up; ip address add {inside} dev eth0; ip link set eth0 up")
+        # Each end tells at once what has come: else ssh waits for that three times, for 40 ms.
+        route = f"10.77.{number}.0/24 dev {{}} quickack 1"
+        _ip("route", "replace", *route.format(cable).split()).check_returncode()
+        self.shell(
+            f"ip link set lo up; ip address add {inside} dev eth0; ip link set eth0 up;"
+            f" ip route replace {route.format('eth0')}"
+        )
         return number
 
     def enter(self, *command: str, user: str | None = None) -> list[str]:
