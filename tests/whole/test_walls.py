@@ -22,7 +22,7 @@ from tests.rig import Rig
 # Where it succeeds, some of the first few hundred answers hold what they should not; then it ends.
 RACE_REQUESTS = {"apache-event": 10_000, "apache-itk": 1_000, "nginx": 1_000}
 # The shop's seconds pass more quickly, as much of a check is waiting for the next one.
-SPEED = 10
+SPEED = 20
 
 
 class PanelOfRig(SandboxPanel):
@@ -108,7 +108,7 @@ def quick_clock(monkeypatch):
     began = read()
     clock.set_source(lambda: started + SPEED * (read() - began))
     monkeypatch.setattr(hostings, "LOOK_SECONDS", 1 / SPEED)
-    monkeypatch.setattr(field, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(field, "BUSY_SECONDS", 0.05)
 
 
 @pytest.fixture
