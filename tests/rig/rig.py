@@ -13,7 +13,8 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,14 +139,12 @@ class Rig:
         self._users.read()
         # Of this machine's own sites no more than Debian's page.
         self.box.shell("find /var/www -mindepth 1 -maxdepth 1 ! -name html -exec rm -rf {} +")
-        for daemon in self._daemons:
-            daemon.prepare()
+        at_once(daemon.prepare for daemon in self._daemons)
         self.box.write(self._settings())
         self._put(self._files(self._records))
         if self._hardening:
             self._hardening.write(self.box)
-        for daemon in self._daemons:
-            daemon.start()
+        at_once(daemon.start for daemon in self._daemons)
         for daemon in self._daemons:
             for port in daemon.ports:
                 self._wait_for(port)
@@ -220,9 +219,11 @@ class Rig:
         self._unread |= self._put(self._files(records))
         if self._hardening:
             self._hardening.run_cron_jobs(self.box)
-        for daemon in self._followers:
-            if any(map(daemon.is_concerned, self._unread)):
-                daemon.reload()
+        at_once(
+            daemon.reload
+            for daemon in self._followers
+            if any(map(daemon.is_concerned, self._unread))
+        )
         self._unread.clear()
 
     def _sites_of(self, records: dict[str, list[dict]]) -> list[Site]:
@@ -301,6 +302,13 @@ class Rig:
             "RIG_PASSWORD": password,
         }
         return ["ssh", *SSH_OPTIONS, *options, f"{username}@{self.address}"], env
+
+
+def at_once(calls: Iterable[Callable[[], None]]) -> None:
+    """Each in a thread of its own: most of their time they wait."""
+    with ThreadPoolExecutor() as threads:
+        for running in [threads.submit(call) for call in calls]:
+            running.result()
 
 
 def _gone(before: list[dict], now: list[dict], id: str) -> list[dict]:
