@@ -11,7 +11,6 @@ import shlex
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -202,13 +201,14 @@ class Box:
     def read(self, path: str) -> str:
         return self.run("cat", "--", path).stdout.decode(errors="replace")
 
-    def write(self, nodes: dict[str, Node]) -> None:
-        """Never by a path from outside: what customers have linked there would lead out."""
-        if nodes:
-            self.run("tar", "-xpf", "-", "-C", "/", "--numeric-owner", input=_archive(nodes))
+    def write(self, nodes: dict[str, Node], before: str = "", after: str = "") -> None:
+        """Never by a path from outside: what customers have linked there would lead out.
 
-    def remove(self, paths: Iterable[str]) -> None:
-        self.run("rm", "-rf", "--", *paths)
+        `before` and `after` are scripts, as to enter anew for each takes its time.
+        """
+        if nodes or before or after:
+            script = f"{before}\ntar -xpf - -C / --numeric-owner\n{after}"
+            self.shell(script, input=_archive(nodes))
 
 
 def _ip(*words: str) -> subprocess.CompletedProcess:

@@ -8,6 +8,7 @@ Where this machine lacks something, the test is skipped and says what.
 """
 
 import ftplib
+import shlex
 import socket
 import ssl
 import subprocess
@@ -260,9 +261,7 @@ class Rig:
         """Have these files and none of the former ones; the paths of those that differ."""
         gone = self._written.keys() - nodes.keys()
         news = {path: node for path, node in nodes.items() if self._written.get(path) != node}
-        if gone:
-            self.box.remove(gone)
-        self.box.write(news)
+        self.box.write(news, before=f"rm -rf -- {shlex.join(gone)}" if gone else "")
         self._written = nodes
         return gone | news.keys()
 

@@ -196,11 +196,15 @@ class Site:
             f"/var/www/{self.domain}": link(root),
             f"{self.client_root}/{self.domain}": link(root),
         }
-        self.box.shell(f"test -d {self.client_root} || mkdir -p -m 755 {self.client_root}")
-        self.box.write(nodes)
-        self.box.shell(f"mount --bind {self.log} {root}/log")
+        self.box.write(
+            nodes,
+            before=f"test -d {self.client_root} || mkdir -p -m 755 {self.client_root}",
+            after=f"mount --bind {self.log} {root}/log",
+        )
 
     def clear_away(self) -> None:
-        self.box.shell(f"pkill -KILL -u {self.uid} || true; umount -l {self.root}/log")
-        links = [f"/var/www/{self.domain}", f"{self.client_root}/{self.domain}"]
-        self.box.remove([self.root, self.log, *links])
+        links = f"/var/www/{self.domain} {self.client_root}/{self.domain}"
+        self.box.shell(
+            f"pkill -KILL -u {self.uid} || true; umount -l {self.root}/log;"
+            f" rm -rf -- {self.root} {self.log} {links}"
+        )
