@@ -40,13 +40,17 @@ def _sites_available(sites: list[Site], name: str) -> dict[str, Node]:
     return nodes
 
 
-# What the scripts below have in common.
-WAITING = f"""{UNTIL_SO}
-listening() {{ awk '$4 == "0A" {{ print "socket:[" $10 "]" }}' /proc/net/tcp /proc/net/tcp6; }}
-is_deaf() {{ ! readlink /proc/$1/fd/* | grep -qF "$(listening)"; }}
-says_more() {{ [ $(grep -c "$1" $2) -gt $3 ]; }}
-"""
-APACHE_START = f"""{WAITING}
+RELOAD = (Path(__file__).parent / "reload.pl").read_text(encoding="utf-8")
+
+
+def _reload(
+    box: Box, pid_file: str, signal: str, log: str, says: str = "", has_children: bool = True
+) -> None:
+    """See reload.pl. To ask from a shell would cost more than the reload itself."""
+    box.run("perl", "-e", RELOAD, pid_file, signal, "1" if has_children else "", log, says)
+
+
+APACHE_START = f"""{UNTIL_SO}
 . /etc/apache2/envvars
 # What is linked without being there: not every module has a configuration.
 find /etc/apache2/mods-enabled -xtype l -delete
@@ -54,16 +58,6 @@ find /etc/apache2/mods-enabled -xtype l -delete
 apache2 -k start
 until_so [ -s $APACHE_PID_FILE ]
 until_so pgrep -P $(cat $APACHE_PID_FILE) >/dev/null
-"""
-# Returns when no child that knows the former configuration takes connections any more.
-APACHE_RELOAD = f"""{WAITING}
-. /etc/apache2/envvars
-log=$APACHE_LOG_DIR/error.log
-before=$(grep -c "resuming normal" $log)
-former=$(pgrep -P $(cat $APACHE_PID_FILE))
-apache2 -k graceful
-until_so says_more "resuming normal" $log $before
-for child in $former; do until_so is_deaf $child; done
 """
 
 
@@ -112,15 +106,8 @@ class Apache:
         return path.startswith("/etc/apache2/") or path == "/etc/group"
 
     def reload(self) -> None:
-        self._box.shell(APACHE_RELOAD)
-
-
-NGINX_RELOAD = f"""{WAITING}
-nginx -t -q
-former=$(pgrep -P $(cat /run/nginx.pid))
-nginx -s reload
-for child in $former; do until_so is_deaf $child; done
-"""
+        log = "/var/log/apache2/error.log"
+        _reload(self._box, "/run/apache2/apache2.pid", "USR1", log, "resuming normal")
 
 
 class Nginx:
@@ -145,16 +132,10 @@ class Nginx:
         return path.startswith("/etc/nginx/") or path == "/etc/group"
 
     def reload(self) -> None:
-        self._box.shell(NGINX_RELOAD)
+        self._box.run("nginx", "-t", "-q")
+        _reload(self._box, "/run/nginx.pid", "HUP", "/var/log/nginx/error.log")
 
 
-# Returns when PHP has read its configuration anew: it says so once more.
-PHP_RELOAD = """
-trap "tail $log >&2" EXIT
-before=$(grep -c "ready to handle" $log)
-kill -USR2 $(cat /run/php/php$version-fpm.pid)
-until_so says_more "ready to handle" $log $before
-"""
 # Debian's pool without the processes that it keeps for nobody.
 PHP_OWN_POOL = """[www]
 user = www-data
@@ -203,5 +184,5 @@ class Php:
         return path.startswith(self._pools)
 
     def reload(self) -> None:
-        names = f"version={self._version} log={self._log}"
-        self._box.shell(f"{WAITING}\n{names}\n{PHP_RELOAD}")
+        pid_file = f"/run/php/php{self._version}-fpm.pid"
+        _reload(self._box, pid_file, "USR2", self._log, "ready to handle", has_children=False)
