@@ -122,15 +122,24 @@ class Field:
         self, site: Site, files: dict[str, str], directory: str = "", mode: int | None = None
     ) -> None:
         """Upload files as the owner, below `web`, into a directory that is created if needed."""
+        self.put_all(site, {directory: files}, mode)
+
+    def put_all(
+        self, site: Site, directories: dict[str, dict[str, str]], mode: int | None = None
+    ) -> None:
+        """The same with the files of several directories: quicker than one after the other."""
         try:
             with site.files() as session:
                 session.enter("web")
-                if directory:
-                    _enter_new(session, directory)
-                for name, text in files.items():
-                    session.store(name, text.encode())
-                    if mode is not None:
-                        session.set_mode(name, mode)
+                for directory, files in directories.items():
+                    if directory:
+                        _enter_new(session, directory)
+                    for name, text in files.items():
+                        session.store(name, text.encode())
+                        if mode is not None:
+                            session.set_mode(name, mode)
+                    if directory:
+                        session.leave()
         except FtpError as error:
             raise NotTried(f"FTP: {error}") from None
 

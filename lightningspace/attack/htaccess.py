@@ -152,16 +152,19 @@ def password_files(field: Field) -> str | None:
 def contents(field: Field) -> str | None:
     for mode, secret in field.secrets.items():
         path = field.path(mode)
-        for name, lines in (
-            ("error", f'ErrorDocument 404 "%{{file:{path}}}"\n'),
-            ("redirect", f'Redirect "http://x.example/%{{file:{path}}}"\n'),
-        ):
-            answer = _answer(field, f"{name}{mode:o}", lines)
-            if proof := field.found("".join(answer), name):
+        told = {
+            "error": f'ErrorDocument 404 "%{{file:{path}}}"\n',
+            "redirect": f'Redirect "http://x.example/%{{file:{path}}}"\n',
+        }
+        conditions = _conditions(f"file('{path}') =~ /{{}}/")
+        right = {f"{name}-right": lines.format(secret) for name, lines in conditions.items()}
+        wrong = {f"{name}-wrong": lines.format(secret[::-1]) for name, lines in conditions.items()}
+        answers = _answers(field, told | right | wrong, f"{mode:o}")
+        for name in told:
+            if proof := field.found("".join(answers[name]), name):
                 return proof
-        for name, condition in _conditions(f"file('{path}') =~ /{{}}/").items():
-            right, wrong = (condition.format(word) for word in (secret, secret[::-1]))
-            if _answer(field, f"{name}{mode:o}", right) != _answer(field, f"{name}{mode:o}", wrong):
+        for name in conditions:
+            if answers[f"{name}-right"] != answers[f"{name}-wrong"]:
                 return f"{name}: it answers otherwise for what the file of mode {mode:04o} says"
     return None
 
@@ -195,11 +198,22 @@ def _conditions(expression: str) -> dict[str, str]:
     }
 
 
-def _answer(field: Field, directory: str, lines: str) -> tuple[str, str, str]:
-    field.put(field.annie, {"y": "nothing", ".htaccess": lines}, directory)
+def _answer(field: Field, name: str, lines: str) -> tuple[str, str, str]:
+    return _answers(field, {name: lines})[name]
+
+
+def _answers(field: Field, of: dict[str, str], suffix: str = "") -> dict[str, tuple[str, str, str]]:
+    """What directories with these lines answer for a file that is not there and one that is."""
+    files = {name + suffix: {"y": "nothing", ".htaccess": lines} for name, lines in of.items()}
+    field.put_all(field.annie, files)
+    return {name: _seen(field, name + suffix) for name in of}
+
+
+def _seen(field: Field, directory: str) -> tuple[str, str, str]:
     seen = [field.get(field.annie, f"/{directory}/{name}") for name in ("x", "y")]
     to = "".join(answer.headers.get("Location", "") for answer in seen)
-    return str([answer.status_code for answer in seen]), to, "".join(each.text for each in seen)
+    text = "".join(each.text for each in seen).replace(directory, "")
+    return str([answer.status_code for answer in seen]), to, text
 
 
 def links(field: Field) -> str | None:

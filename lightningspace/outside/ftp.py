@@ -181,6 +181,11 @@ class Session:
         _reply(self._connection().cwd, _plain(directory))
         self._directory = f"{self._directory}/{directory}" if self._directory else directory
 
+    def leave(self) -> None:
+        """Change back to where the directory that was entered last is."""
+        _reply(self._connection().voidcmd, "CDUP")
+        self._directory = (self._directory or "").rpartition("/")[0] or None
+
     def close(self) -> None:
         """Hang up without waiting for the server."""
         if self._ftp:

@@ -208,7 +208,7 @@ def test_disk_that_fills_up_meanwhile_is_told_apart(client, server):
         session.store("a.txt", b"x" * 1_000_000)
 
 
-def test_directory_is_made_and_entered_and_stays_so_after_a_file_that_hangs(client, pages):
+def test_directory_is_entered_until_it_is_left_and_stays_so_after_a_file_that_hangs(client, pages):
     client.read_seconds = 0.2
     with client.session(USER, PASSWORD) as session:
         session.make_directory("inner")
@@ -217,6 +217,10 @@ def test_directory_is_made_and_entered_and_stays_so_after_a_file_that_hangs(clie
         os.mkfifo(pages / "inner" / "pipe")
         assert session.read("pipe") is None
         assert session.names() and session.read(".htaccess") == b"Options -Indexes"
+        session.leave()
+        session.store("beside.txt", b"a page")
+        assert session.read("standard_index.html")
+    assert (pages / "beside.txt").exists()
 
 
 def test_mode_says_who_else_may_read(client, pages):
