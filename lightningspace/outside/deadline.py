@@ -8,6 +8,7 @@ import os
 import smtplib
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import requests
@@ -23,34 +24,84 @@ CONNECT_SECONDS = 15
 _running = threading.local()
 
 
+class _Watchman:
+    """One thread that looks after all time limits of the process."""
+
+    def __init__(self):
+        self._running: set[TimeLimit] = set()
+        self._changed = threading.Condition()
+        self._wakes_at = float("inf")
+        self._is_there = False
+
+    def add(self, limit: "TimeLimit") -> None:
+        with self._changed:
+            self._running.add(limit)
+            if not self._is_there:
+                threading.Thread(target=self._look, daemon=True, name="time limits").start()
+                self._is_there = True
+            if limit.ends_at < self._wakes_at:
+                self._wakes_at = limit.ends_at
+                self._changed.notify()
+
+    def remove(self, limit: "TimeLimit") -> None:
+        with self._changed:
+            self._running.discard(limit)
+
+    def _look(self) -> None:
+        while True:
+            for limit in self._wait():
+                limit.shut_down()
+
+    def _wait(self) -> "list[TimeLimit]":
+        """The limits that are over. It may wake in vain, as one that ends early does not tell."""
+        with self._changed:
+            if self._wakes_at == float("inf"):
+                self._changed.wait()
+            else:
+                left = self._wakes_at - time.monotonic()
+                self._changed.wait(min(max(0, left), threading.TIMEOUT_MAX))
+            over = [limit for limit in self._running if limit.ends_at <= time.monotonic()]
+            self._running.difference_update(over)
+            self._wakes_at = min((limit.ends_at for limit in self._running), default=float("inf"))
+        return over
+
+
+def _post_watchman() -> None:
+    global _watchman
+    _watchman = _Watchman()
+
+
+_post_watchman()
+os.register_at_fork(after_in_child=_post_watchman)  # a fork takes no other threads along
+
+
 class TimeLimit:
     """Shuts down the connections of its thread when its time is over."""
 
     def __init__(self, seconds: float, outer: "TimeLimit | None" = None):
         self.is_over = False
+        self.ends_at = time.monotonic() + seconds
         self._outer = outer
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._shut_down)
-        self._timer.daemon = True
-        self._timer.start()
+        _watchman.add(self)
 
     def watch(self, sock: socket.socket) -> None:
         # A duplicate, because TLS detaches the socket that it wraps before the handshake.
         with self._lock:
             self._sockets.append(socket.socket(fileno=os.dup(sock.fileno())))
         if self.is_over:
-            self._shut_down()
+            self.shut_down()
         if self._outer:
             self._outer.watch(sock)
 
     def end(self) -> None:
-        self._timer.cancel()
+        _watchman.remove(self)
         with self._lock:
             while self._sockets:
                 self._sockets.pop().close()
 
-    def _shut_down(self) -> None:
+    def shut_down(self) -> None:
         with self._lock:
             self.is_over = True
             for sock in self._sockets:
