@@ -360,13 +360,15 @@ class Panel:
 
     def _send(self, method: str, arguments: dict, deadline: float) -> requests.Response:
         left = max(0.01, deadline - time.monotonic())
+        timeout = (min(CONNECT_SECONDS, left), left)
+        http, url = self._http(), f"{self._url}?{method}"
+        request = requests.Request("POST", url, headers=http.headers, json=arguments).prepare()
         with time_limit(left):
-            return self._http().post(
-                f"{self._url}?{method}",
-                json=arguments,
-                timeout=(min(CONNECT_SECONDS, left), left),
-                allow_redirects=False,
-            )
+            # Straight to the adapter: a session's cookies and redirects are nothing for the panel,
+            # and looking for them takes a fifth of a call.
+            answer = http.get_adapter(url).send(request, timeout=timeout, verify=http.verify)
+            answer.content  # noqa: B018 - it reads the answer, within the limit
+        return answer
 
     def _http(self) -> requests.Session:
         """This thread's session: those of requests are not thread-safe."""
