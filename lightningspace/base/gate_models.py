@@ -1,7 +1,8 @@
 """The gate's tables as peewee classes."""
 
-from peewee import EXCLUDED, BigIntegerField, CompositeKey, TextField
+from peewee import EXCLUDED, CompositeKey
 
+from lightningspace.base.columns import BigIntegerField, TextField
 from lightningspace.base.models import Table
 
 

@@ -4,21 +4,18 @@ import threading
 from contextlib import contextmanager, nullcontext
 
 from peewee import (
-    BigIntegerField,
-    BooleanField,
     CompositeKey,
     Database,
     DatabaseProxy,
     Field,
-    ForeignKeyField,
     Model,
     ModelSelect,
     SqliteDatabase,
-    TextField,
 )
 from playhouse.db_url import connect
 
 from lightningspace.base import schema
+from lightningspace.base.columns import BigIntegerField, BooleanField, ForeignKeyField, TextField
 
 # It holds money and secrets: every commit reaches the disk, and what is wiped is overwritten.
 SQLITE_PRAGMAS = {
