@@ -262,7 +262,8 @@ def verify_tls(value: str) -> bool | str:
     if value in ("true", "false"):
         return value == "true"
     try:
-        ssl.create_default_context().load_verify_locations(value)
+        # Not the default context, which reads all the machine's certificates first.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
     except OSError:  # also raised for what the file holds
         raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
