@@ -226,6 +226,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What is there now stays: the garbage collector need not look through it again and again."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 
