@@ -981,7 +981,7 @@ class SandboxPanel:
 
     def _save(self, kind: str, id: int, row: Row) -> None:
         self._rows[kind][id] = row
-        self._write(kind, id, asdict(row))
+        self._write(kind, id, vars(row))
 
     def _write(self, kind: str, id: int, value: dict) -> None:
         if self._db:
