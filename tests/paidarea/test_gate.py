@@ -1060,7 +1060,8 @@ def tour(area: Area) -> list:
     for bad in (credential[:-1], credential[:50], "L402 AgEE:" + "0" * 64, "L402 =:x"):
         answers.append(area.get(bad))
     for at in range(8, 200, 31):
-        answers.append(area.get(f"{credential[:at]}A{credential[at + 1 :]}"))
+        other = "A" if credential[at] != "A" else "B"
+        answers.append(area.get(f"{credential[:at]}{other}{credential[at + 1 :]}"))
     for change in [*FAULTS.values(), {}]:
         if not any(map(callable, change.values())):
             area.play(**change)
