@@ -3,7 +3,7 @@
 import pytest
 
 from tests.gate.test_metering import GATE
-from tests.l402_clients import Client, command_of
+from tests.l402_clients import Client, running  # noqa: F401
 
 THREE = ["calls", "pass", "jobs"]
 # These keep one credential for all that they ask for at a host, the others one for each address.
@@ -17,9 +17,8 @@ def gate_toml() -> str:
 
 
 @pytest.fixture(params=EVERY_CLIENT)
-def client(request, box, wallet):
-    client = Client(*command_of(request.param), f"http://127.0.0.1:{box.port}/", wallet)
-    client.name = request.param
+def client(request, programs, box, wallet):
+    client = Client(programs, request.param, f"http://127.0.0.1:{box.port}/", wallet)
     yield client
     client.stop()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.l402_clients import Client, command_of
+from tests.l402_clients import Client, running  # noqa: F401
 from tests.paidarea.test_gate import Area
 from tests.paidarea.wallet import Wallet
 
@@ -29,8 +29,8 @@ def area(served):
 
 
 @pytest.fixture
-def client(request, area):
-    client = Client(*command_of(request.param), area.url, Payer(area.wallet))
+def client(request, programs, area):
+    client = Client(programs, request.param, area.url, Payer(area.wallet))
     yield client
     client.stop()
 

@@ -16,7 +16,7 @@ from lightningspace.rules import tokens
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.ftp import SandboxFtp
 from tests.conftest import ROOT, client_program, eventually, last_pay_index, opened, with_settings
-from tests.l402_clients import Client, command_of
+from tests.l402_clients import Client, running  # noqa: F401
 
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
@@ -50,12 +50,12 @@ class Buyer(Client):
 
 
 @pytest.fixture
-def start(address, wallet):
+def start(programs, address, wallet):
     """Start a client of the API by its name."""
     started = []
 
     def start(name: str) -> Buyer:
-        started.append(Buyer(*command_of(name), f"{address}/api/v1/", wallet))
+        started.append(Buyer(programs, name, f"{address}/api/v1/", wallet))
         return started[-1]
 
     yield start

@@ -15,10 +15,15 @@ const webln = {
 };
 
 async function main() {
+  let kept = new l402.storage.MemoryStorage();
   for (let request; (request = await hear()); ) {
+    if (request.forget) {
+      kept = new l402.storage.MemoryStorage();
+      continue;
+    }
     const { method, url, body } = request;
     const headers = body ? { "Content-Type": "application/json" } : {};
-    const store = url.endsWith("/time") ? new l402.storage.NoStorage() : undefined;
+    const store = url.endsWith("/time") ? new l402.storage.NoStorage() : kept;
     try {
       const response = await fetchWithL402(
         url,

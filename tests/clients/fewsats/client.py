@@ -22,6 +22,9 @@ def say(what):
 requests.configure(AskedWallet(), SqliteCredentialsService(":memory:"))
 for line in iter(sys.stdin.readline, ""):
     request = json.loads(line)
+    if "forget" in request:
+        requests.configure(AskedWallet(), SqliteCredentialsService(":memory:"))
+        continue
     try:
         answer = requests.request(
             request["method"], request["url"], json=request["body"], timeout=20

@@ -1,5 +1,6 @@
 """l402-requests as a program, for tests: a request on each line in, its answer on a line out. What
-it wants to pay it asks for in between: {"pay": invoice} is answered by {"preimage": …}.
+it wants to pay it asks for in between: {"pay": invoice} is answered by {"preimage": …}. With
+{"forget": true} it begins anew.
 """
 
 import json
@@ -21,6 +22,9 @@ def say(what):
 client = L402Client(wallet=AskedWallet(), timeout=20)
 for line in iter(sys.stdin.readline, ""):
     request = json.loads(line)
+    if "forget" in request:
+        client = L402Client(wallet=AskedWallet(), timeout=20)
+        continue
     try:
         answer = client.request(request["method"], request["url"], json=request["body"])
         say({"status": answer.status_code, "body": answer.json()})

@@ -14,10 +14,19 @@ const wallet = {
   },
 };
 
-async function main() {
+function fresh() {
   const client = axios.create({ timeout: 20000 });
   setupL402Interceptor(client, wallet, new MemoryTokenStore({ keyMode: "hostname-only" }));
+  return client;
+}
+
+async function main() {
+  let client = fresh();
   for (let request; (request = await hear()); ) {
+    if (request.forget) {
+      client = fresh();
+      continue;
+    }
     const { method, url, body } = request;
     try {
       const { status, data } = await client.request({ method, url, data: body });

@@ -31,9 +31,13 @@ def say(what):
 node = HTTPServer(("127.0.0.1", 0), ClnRest)
 if os.fork() == 0:
     node.serve_forever()
-client = L402Client.with_cln_rest(f"http://127.0.0.1:{node.server_port}", "a rune")
+url = f"http://127.0.0.1:{node.server_port}"
+client = L402Client.with_cln_rest(url, "a rune")
 for line in iter(sys.stdin.readline, ""):
     request = json.loads(line)
+    if "forget" in request:
+        client = L402Client.with_cln_rest(url, "a rune")
+        continue
     try:
         if request["method"] == "POST":
             answer = client.post(request["url"], json.dumps(request["body"]))

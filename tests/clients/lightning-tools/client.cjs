@@ -18,6 +18,10 @@ const wallet = {
 async function main() {
   let credentials;
   for (let request; (request = await hear()); ) {
+    if (request.forget) {
+      credentials = undefined;
+      continue;
+    }
     const { method, url, body, buys } = request;
     const headers = {};
     if (body) headers["Content-Type"] = "application/json";

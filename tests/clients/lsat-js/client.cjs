@@ -28,6 +28,10 @@ async function answer(request) {
 
 async function main() {
   for (let request; (request = await hear()); ) {
+    if (request.forget) {
+      token = undefined;
+      continue;
+    }
     try {
       const response = await answer(request);
       say({ status: response.status, body: await response.json() });
