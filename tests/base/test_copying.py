@@ -54,15 +54,6 @@ AWKWARD = (
 
 
 @pytest.fixture
-def database_url(empty_database_url):
-    """With tables that a test may change."""
-    models.open_database(empty_database_url)
-    models.init_db()
-    models.db.close()
-    return empty_database_url
-
-
-@pytest.fixture
 def target(empty_postgresql):
     return empty_postgresql("copy")
 
@@ -78,6 +69,7 @@ def there(target):
 @pytest.fixture
 def full(app):
     """A shop with odd rows in every table, as (table, rows) pairs."""
+    Fact.update(value="7").where(Fact.name == "migration 0001").execute()
     Server.create(id=LARGEST, capacity_mb=LARGEST)
     for number, text in enumerate(AWKWARD):
         name = text[:100]  # an index takes no more than 2700 bytes
@@ -147,8 +139,17 @@ def refused(runner, url):
 # -- what arrives --------------------------------------------------------------------
 
 
+READ_ONLY = {
+    "sqlite": "PRAGMA query_only = 1",
+    "postgresql": "SET default_transaction_read_only = on",
+}
+
+
 @from_each
-def test_every_row_arrives_as_it_is(full, runner, target):
+def test_every_row_arrives_as_it_is_and_the_shops_own_database_is_only_read(
+    full, runner, target, database_kind
+):
+    models.db.execute_sql(READ_ONLY[database_kind])
     result = copy_database(runner, target)
     assert result.exit_code == 0, result.output
     assert sorted(result.output.splitlines()) == sorted(
@@ -157,6 +158,7 @@ def test_every_row_arrives_as_it_is(full, runner, target):
     models.db.close()
     models.open_database(target)
     assert all_rows() == full
+    schema.check(models.db.obj)
 
 
 @from_each
@@ -185,33 +187,6 @@ def are_ready(worker):
     return all(account.ready_at for account in Account.select())
 
 
-def test_tables_that_init_db_has_made_are_filled(full, runner, target, there):
-    with there.atomic():
-        schema.create_tables(there)
-    assert copy_database(runner, target).exit_code == 0
-
-
-@from_each
-def test_the_schemas_version_comes_along(full, runner, target, there):
-    models.db.execute_sql("UPDATE facts SET value = '7' WHERE name = 'migration 0001'")
-    assert copy_database(runner, target).exit_code == 0
-    schema.check(there)
-    version = "SELECT value FROM facts WHERE name = 'migration 0001'"
-    assert there.execute_sql(version).fetchone() == ("7",)
-
-
-READ_ONLY = {
-    "sqlite": "PRAGMA query_only = 1",
-    "postgresql": "SET default_transaction_read_only = on",
-}
-
-
-@from_each
-def test_the_shops_own_database_is_only_read(full, runner, target, database_kind):
-    models.db.execute_sql(READ_ONLY[database_kind])
-    assert copy_database(runner, target).exit_code == 0
-
-
 @from_each
 def test_the_start_of_the_command_writes_nothing_either(app, env, target, tmp_path):
     command = ["flask", "--app", "wsgi", "copy-database", target]
@@ -222,7 +197,10 @@ def test_the_start_of_the_command_writes_nothing_either(app, env, target, tmp_pa
 
 
 @from_each
-def test_what_is_written_meanwhile_is_left_out(app, target, there):
+def test_tables_that_init_db_has_made_are_filled_and_what_is_written_meanwhile_left_out(
+    app, target, there
+):
+    Fact.update(value="7").where(Fact.name == "migration 0001").execute()
     with there.atomic():
         schema.create_tables(there)
 
@@ -239,7 +217,11 @@ def test_what_is_written_meanwhile_is_left_out(app, target, there):
             waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'facts'::regclass"
             eventually(lambda: there.execute_sql(waits).fetchone())
             Cursor.create(node_id="node", pay_index=0)
-        assert copied.result()["cursors"] == 0
+        counts = copied.result()
+    assert (counts["servers"], counts["cursors"]) == (1, 0)
+    schema.check(there)
+    facts = "SELECT name, value FROM facts"
+    assert set(there.execute_sql(facts)) == set(Fact.select().tuples())
 
 
 # -- all or nothing ------------------------------------------------------------------
@@ -273,19 +255,31 @@ def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
     assert there.execute_sql("SELECT COUNT(*) FROM servers").fetchone() == (0,)
 
 
+@pytest.fixture
+def own_tables(empty_database_url):
+    """The models' tables are the test's own, to change."""
+    models.db.close()
+    models.open_database(empty_database_url)
+    models.init_db()
+
+
 @from_each
-@pytest.mark.parametrize(
-    ("change", "odd"),
-    [
-        ("CREATE TABLE notes (line TEXT)", "notes.line"),
-        ("ALTER TABLE accounts ADD COLUMN phone TEXT", "accounts.phone"),
-        ("DROP TABLE cursors", "cursors.node_id, cursors.pay_index, cursors.payment_hash"),
-    ],
-)
-def test_a_shop_of_another_version_is_refused(app, runner, target, there, change, odd):
-    models.db.execute_sql(change)
-    assert f"not those of this version of the program: {odd}\n" in refused(runner, target)
-    assert there.get_tables() == []
+def test_a_shop_of_another_version_is_refused(subtests, app, own_tables, runner, target, there):
+    changes = {
+        "CREATE TABLE notes (line TEXT)": ("notes.line", "DROP TABLE notes"),
+        "ALTER TABLE accounts ADD COLUMN phone TEXT": (
+            "accounts.phone",
+            "ALTER TABLE accounts DROP COLUMN phone",
+        ),
+        "DROP TABLE cursors": ("cursors.node_id, cursors.pay_index, cursors.payment_hash", ""),
+    }
+    for change, (odd, undo) in changes.items():
+        with subtests.test(change):
+            models.db.execute_sql(change)
+            assert f"not those of this version of the program: {odd}\n" in refused(runner, target)
+            assert there.get_tables() == []
+            if undo:
+                models.db.execute_sql(undo)
 
 
 # -- the URL -------------------------------------------------------------------------

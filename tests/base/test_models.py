@@ -19,10 +19,9 @@ pytestmark = pytest.mark.each_database
 
 
 @pytest.fixture
-def database(empty_database_url):
-    """An empty database of each kind with our tables."""
-    models.open_database(empty_database_url)
-    models.init_db()
+def database(database_url):
+    """A database of each kind with our tables, which no test changes."""
+    models.open_database(database_url)
     yield
     db.close()
 
