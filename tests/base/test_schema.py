@@ -48,6 +48,28 @@ def database_url(empty_database_url):
     return empty_database_url
 
 
+@pytest.fixture(scope="module")
+def upgraded_urls() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture
+def upgraded_once(database_kind, upgraded_urls, tmp_path_factory, request):
+    """What `old` is after its upgrade, for tests that only read: to upgrade takes longer."""
+    if database_kind not in upgraded_urls:
+        if database_kind == "postgresql":
+            url = request.getfixturevalue("empty_postgresql")("upgraded")
+        else:
+            url = f"sqlite:///{tmp_path_factory.mktemp('upgraded') / 'shop.sqlite3'}"
+        load(url, OLD.read_text())
+        schema.upgrade(models.open_database(url))
+        db.close()
+        upgraded_urls[database_kind] = url
+    models.open_database(upgraded_urls[database_kind])
+    yield
+    db.close()
+
+
 @pytest.fixture
 def old(empty_database_url):
     """The URL of a database of commit 5e5cd8b, which the models are pointed at."""
@@ -152,8 +174,7 @@ def test_no_row_and_no_value_is_lost(old):
     assert [sorted(select(question), key=repr) for question in questions] == before
 
 
-def test_what_was_paid_is_known_by_account(old):
-    schema.upgrade(db.obj)
+def test_what_was_paid_is_known_by_account(upgraded_once):
     paid = {account.username: account.paid_msat for account in Account.select()}
     assert paid["paul"] == 1000 + 30_000
     assert paid["heidi"] == 630_000 + 900_000_000
@@ -162,8 +183,7 @@ def test_what_was_paid_is_known_by_account(old):
     assert sum(paid.values()) == sum(order.received_msat for order in Order.select().where(applied))
 
 
-def test_nobodys_grace_gets_shorter(old):
-    schema.upgrade(db.obj)
+def test_nobodys_grace_gets_shorter(upgraded_once):
     paul = Account.get(Account.username == "paul")
     assert paul.unpaid_seconds > 0
     assert ledger.term_seconds(paul) == ledger.paid_seconds(paul)
@@ -196,16 +216,14 @@ def test_after_a_restore_of_the_node_the_later_payment_of_an_index_counts(old):
     assert (cursor.pay_index, cursor.payment_hash) == (14, lost.payment_hash)
 
 
-def test_an_address_that_nobody_has_paid_for_waits(old):
-    schema.upgrade(db.obj)
+def test_an_address_that_nobody_has_paid_for_waits(upgraded_once):
     emails = {each.username: (each.email, each.email_waits) for each in Account.select()}
     assert emails["alice"] == ("alice@example.org", None)
     assert emails["judy"] == (None, "judy@example.org")
     assert emails["mike"] == (None, "mike@example.org")  # paid, and not in effect yet
 
 
-def test_who_typed_a_password_has_a_way_in_that_lasts(old):
-    schema.upgrade(db.obj)
+def test_who_typed_a_password_has_a_way_in_that_lasts(upgraded_once):
     entered = {each.username: each.entered_at for each in Account.select()}
     assert entered["alice"] == Account.get(Account.username == "alice").opened_at
     assert entered["heidi"] is None  # has not noted the generated one
@@ -223,7 +241,7 @@ def upgraded(old, env, tmp_path, time_machine):
     return app
 
 
-def test_its_customers_log_in_and_see_their_pages(upgraded):
+def test_its_customers_come_in_by_every_way_and_see_their_pages(upgraded):
     client = upgraded.test_client()
     assert log_in(client, "alice", "correct horse").status_code == 303
     paths = "mail domains data settings access payments tips extend size htaccess".split()
@@ -233,8 +251,6 @@ def test_its_customers_log_in_and_see_their_pages(upgraded):
     assert "eve@alice.shop.test" in pages["mail"].text
     assert "räksmörgås" in pages["tips"].text
 
-
-def test_receipts_and_tokens_of_before_are_good(upgraded):
     this_shop = upgraded.extensions["shop"]
     macaroon, preimage = tokens.l402.read(RECEIPT.split(":")[0]), bytes.fromhex(RECEIPT[-64:])
     assert tokens.holder(this_shop, macaroon, preimage).account.username == "alice"
@@ -262,21 +278,17 @@ def test_the_calendar_goes_on(upgraded, time_machine):
     assert calendar.problems(this_shop) == []
 
 
-def test_what_was_paid_before_takes_effect_after(upgraded):
-    this_shop = upgraded.extensions["shop"]
-    [due] = payments.due()
-    assert payments.apply(this_shop, due.token)
-    mike = Account.get(Account.username == "mike")
-    assert mike.opened_at == NOW and mike.paid_msat == 630_000
-    assert mike.email_waits == "mike@example.org"
-
-
-def test_the_worker_takes_up_what_is_there(upgraded):
+def test_the_worker_takes_up_what_is_there_and_what_was_paid_takes_effect(upgraded):
     this_shop = upgraded.extensions["shop"]
     assert upgrades.bring_up_to_date(this_shop)
     alice = Account.get(Account.username == "alice")
     assert tips.received_msat(alice) == 2_000_000 + 500 + 100_000
     assert Offer.get().account_id == alice.id
+    [due] = payments.due()
+    assert payments.apply(this_shop, due.token)
+    mike = Account.get(Account.username == "mike")
+    assert mike.opened_at == NOW and mike.paid_msat == 630_000
+    assert mike.email_waits == "mike@example.org"
 
 
 # -- all or nothing --------------------------------------------------------------------
@@ -410,7 +422,7 @@ def test_killed_between_any_two_statements_it_leaves_everything_as_it_was(old, s
     while everything() == before:
         status = upgrade_in_a_child(old, kill_at(killed))
         assert os.WTERMSIG(status) == signal.SIGKILL or everything() != before
-        killed += 3  # a part that was kept would be seen after later ones as well
+        killed += 7  # a part that was kept would be seen after later ones as well
     # Only what comes after the commit is too late for that.
     assert killed > 100
     schema.check(db.obj)
