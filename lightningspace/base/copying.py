@@ -62,10 +62,10 @@ def _names(table: type[Table]) -> list[str]:
 def _check_tables(source: Database) -> None:
     """Refuse tables and columns that the models do not know: they would be left behind."""
     there = {
-        f"{name}.{column.name}"
+        f"{name}.{column}"
         for name in source.get_tables()
         if not name.startswith("sqlite_")
-        for column in source.get_columns(name)
+        for column in schema.columns(source, name)
     }
     known = {f"{table._meta.table_name}.{name}" for table in TABLES for name in _names(table)}
     if there != known:
