@@ -46,7 +46,6 @@ def path(url: str) -> str:
     return url.removeprefix("http://localhost")
 
 
-@pytest.mark.each_database
 def test_a_wallet_asks_pays_and_verifies(client, alice, wallet, worker):
     asked = client.get(ADDRESS)
     assert is_no_store_for_any_site(asked)
@@ -228,7 +227,6 @@ def test_a_node_that_is_down_is_told(ask, client, node):
 # -- which invoices can be verified ------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_only_invoices_of_the_address_and_of_the_name_are_verified(client, this_shop, ask):
     open_account(this_shop, "bob1")
     token = ask(amount=SAT).json["verify"].rpartition("/")[2]

@@ -46,7 +46,6 @@ def macaroon_of(who: Program) -> l402.Macaroon:
     return l402.read(who.headers["Authorization"].removeprefix("L402 ").partition(":")[0])
 
 
-@pytest.mark.each_database
 def test_it_is_sold_to_anybody_answered_once_and_sold_again(stranger, give, alice, node, owner):
     asked = stranger.post(PATH, DAY)
     assert problem(asked) == (402, "payment_required")
@@ -96,7 +95,6 @@ def test_what_is_paid_gives_no_right_over_the_hosting(
     assert giver.post("/hosting", {"space_mb": 100} | DAY).status_code == 402
 
 
-@pytest.mark.each_database
 def test_the_credential_goes_on_standing_for_what_was_shown(
     client, stranger, give, this_shop, alice, bob, subtests
 ):

@@ -491,7 +491,6 @@ def waiting(client, path: str = "/") -> list[str]:
     return re.findall('href="([^"]+)"', found[0]) if found else []
 
 
-@pytest.mark.each_database
 def test_an_order_that_waits_for_its_payment_is_found_again(client, other):
     assert waiting(client) == []
     link = place_order(client, username="alice").location

@@ -106,7 +106,6 @@ def test_a_reminder_of_an_end_that_has_moved_is_not_sent(extend, pay, alice, thi
     assert outbox.send_due(this_shop) == 0
 
 
-@pytest.mark.each_database
 def test_an_extension_that_is_paid_moves_the_end(extend, pay, alice):
     order = extend(30, "days")
     assert order.amount_msat == 210_000
@@ -115,7 +114,6 @@ def test_an_extension_that_is_paid_moves_the_end(extend, pay, alice):
     assert paid.bought_seconds == 30 * DAY
 
 
-@pytest.mark.each_database
 def test_the_same_form_twice_is_one_extension(extend, node):
     assert extend(form_id="one").token == extend(form_id="one").token
     assert invoices_asked_for(node) == 1
@@ -160,7 +158,6 @@ def test_a_suspended_hosting_counts_from_now_and_is_switched_on(
     assert all(services.is_on(after, row) and row.is_applied for row in Service.select())
 
 
-@pytest.mark.each_database
 def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
     pay(extend(24, "months"))
     paid = pay(extend(24, "months"))
@@ -194,7 +191,6 @@ def test_money_under_way_to_a_blocked_hosting_counts_and_switches_nothing_on(ext
     assert not any(services.is_on(after, row) for row in Service.select())
 
 
-@pytest.mark.each_database
 def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
     placed = [extend() for _ in range(orders.OPEN_ORDERS)]
     with pytest.raises(orders.TooManyUnpaid):
@@ -206,7 +202,6 @@ def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
 # -- rules: another size ------------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alice):
     order = resize(500)
     # 15 sats a day instead of 7, for 90 days.
@@ -231,7 +226,6 @@ def test_a_smaller_size_is_had_at_once_and_lasts_longer(resize, pay, alice, node
     assert sold_mb() == 100
 
 
-@pytest.mark.each_database
 def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this_shop):
     order = resize(100, addresses=2, domains=1)
     assert order.amount_msat == 3 * 90 * 1000
@@ -337,7 +331,6 @@ def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, no
     assert resize(500).bolt11
 
 
-@pytest.mark.each_database
 @with_settings(CAPACITY_MB="645")  # with a jail of 146 MB
 def test_space_that_is_not_there_is_not_sold(resize, alice):
     with pytest.raises(orders.SoldOut):

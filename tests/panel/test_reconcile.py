@@ -32,7 +32,6 @@ def at_panel(panel) -> dict[str, int]:
     return {kind: len(panel.records(kind)) for kind in KINDS_AT_PANEL}
 
 
-@pytest.mark.each_database
 def test_a_paid_order_gets_every_service_once(alice, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
     assert all(row.is_applied for row in services.of_account(alice.id))
@@ -138,7 +137,6 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
 
 
-@pytest.mark.each_database
 def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_machine):
     panel.down()
     wallet.pay(order.bolt11)
@@ -153,7 +151,6 @@ def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_m
     assert progress.failing()[0].tries == 5
 
 
-@pytest.mark.each_database
 def test_paid_time_starts_when_everything_is_there(order, wallet, worker, panel, time_machine):
     panel.down()
     wallet.pay(order.bolt11)
@@ -332,7 +329,6 @@ def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypa
     assert done == accounts
 
 
-@pytest.mark.each_database
 def test_ssh_gives_way_to_hostings_that_are_just_being_opened(this_shop, panel, time_machine):
     """Its jail would hold up what is behind it in the server's queue."""
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))

@@ -51,7 +51,6 @@ def pay(order, wallet, worker) -> None:
 # -- placing -------------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_an_order_reserves_name_and_space_and_has_an_invoice(order, node):
     assert order_book.state(order) == "unpaid"
     assert order.account.username == "alice"
@@ -67,7 +66,6 @@ def test_the_description_carries_the_terms_and_no_name(order, node):
     assert call["expiry"] == 15 * 60
 
 
-@pytest.mark.each_database
 def test_the_same_form_twice_is_one_order_with_one_invoice(this_shop, node):
     asked = wish(username="alice")
     first, second = orders.place(this_shop, asked), orders.place(this_shop, asked)
@@ -111,7 +109,6 @@ def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, no
     assert placed[0].bolt11
 
 
-@pytest.mark.each_database
 def test_a_name_goes_to_one_of_two(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", browser="bob's browser"))
@@ -119,7 +116,6 @@ def test_a_name_goes_to_one_of_two(this_shop, order):
     assert held() == (0, 1)
 
 
-@pytest.mark.each_database
 def test_who_holds_a_name_is_led_to_the_own_order(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", terms=YEAR))
@@ -148,7 +144,6 @@ def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
     assert held() == (0, 1)
 
 
-@pytest.mark.each_database
 @with_settings(CAPACITY_MB="392", JAIL_MB="146")
 def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
     pay(orders.place(this_shop, wish()), wallet, worker)
@@ -207,7 +202,6 @@ def test_the_server_with_the_most_unsold_space_is_taken(this_shop):
     assert orders.place(this_shop, wish()).account.server_id == 2
 
 
-@pytest.mark.each_database
 def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
     this_shop = dataclasses.replace(
         this_shop, config=dataclasses.replace(this_shop.config, unpaid_per_client=2)
@@ -232,7 +226,6 @@ def expire(this_shop, worker, time_machine):
     return expire
 
 
-@pytest.mark.each_database
 def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machine):
     expire()
     again = orders.place(this_shop, wish(username="alice"))
@@ -263,7 +256,6 @@ def test_who_pays_a_name_that_is_not_held_has_it_while_it_is_free(
     assert not Order.select().where(Order.held_name.is_null(False), Order.paid_at > 0).exists()
 
 
-@pytest.mark.each_database
 def test_a_name_whose_invoice_could_not_be_made_was_not_held(this_shop, node):
     node.faults.set("refuse", "invoice", times=1)
     with pytest.raises(NodeError):
@@ -275,7 +267,6 @@ def test_the_clients_address_is_not_stored(this_shop, order):
     assert "192.0.2.1" not in Account.get().held_by + order.held_name
 
 
-@pytest.mark.each_database
 def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
     node.down()
     asked = wish(username="alice")
@@ -287,7 +278,6 @@ def test_a_node_that_is_down_leaves_nothing_reserved(this_shop, node):
     assert orders.place(this_shop, asked).bolt11
 
 
-@pytest.mark.each_database
 def test_an_invoice_made_by_a_lost_answer_is_deleted_at_the_node(
     this_shop, node, worker, time_machine
 ):
@@ -437,7 +427,6 @@ def test_a_payment_of_ours_without_an_order_goes_to_the_operator(this_shop, wall
     assert Account.select().count() == 0
 
 
-@pytest.mark.each_database
 def test_an_order_takes_effect_once(order, wallet, worker, this_shop):
     pay_and_record(order, wallet, worker)
     assert payments.apply(this_shop, order.token) == order.account_id
@@ -464,7 +453,6 @@ def test_an_order_takes_effect_once_with_many_workers(order, wallet, worker, thi
     assert held() == (1, 0)
 
 
-@pytest.mark.each_database
 def test_an_unpaid_order_takes_no_effect(order, this_shop):
     assert payments.apply(this_shop, order.token) is None
     assert Account.get().opened_at is None
@@ -510,14 +498,12 @@ def test_another_node_is_followed_from_its_first_payment(this_shop, order, worke
     assert payments.cursor(this_shop.node.node_id()).pay_index == 0
 
 
-@pytest.mark.each_database
 def test_a_payment_the_watcher_missed_is_found_by_its_label(order, wallet, worker):
     wallet.pay(order.bolt11)
     worker.tidy()
     assert order_book.state(reload(order)) == "paid"
 
 
-@pytest.mark.each_database
 def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
     payment = Payment("foreign", "e" * 64, 51, 1, 1000)
     payments.record(this_shop, "node", payment, after=0)
@@ -526,7 +512,6 @@ def test_a_cursor_that_was_set_back_is_not_jumped_forward(this_shop, order):
     assert payments.cursor("node").pay_index == 0
 
 
-@pytest.mark.each_database
 def test_a_prefix_that_begins_with_ours_is_another_shops(this_shop):
     label = "lightning-space-two-" + "f" * 32
     assert not payments.record(this_shop, "node", Payment(label, "e" * 64, 1, 1, 1000), after=0)
@@ -547,7 +532,6 @@ def test_a_paid_order_without_a_place_gets_one_place_from_many_workers(order, th
     assert held() == (1, 0)
 
 
-@pytest.mark.each_database
 def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, time_machine):
     stale = reload(order)
     stale.bolt11 = None
@@ -560,7 +544,6 @@ def test_an_invoice_that_came_while_tidying_is_not_deleted(this_shop, order, tim
 # -- releasing -----------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_a_cancelled_order_frees_name_and_space(order, this_shop, node):
     assert invoices.cancel(this_shop, order)
     assert order_book.state(reload(order)) == "cancelled"
@@ -569,7 +552,6 @@ def test_a_cancelled_order_frees_name_and_space(order, this_shop, node):
     assert this_shop.node.find_invoice(order_book.label(this_shop, order)) is None
 
 
-@pytest.mark.each_database
 def test_a_paid_order_cannot_be_cancelled(order, this_shop, wallet, worker):
     wallet.pay(order.bolt11)
     assert invoices.cancel(this_shop, order) is False
@@ -577,7 +559,6 @@ def test_a_paid_order_cannot_be_cancelled(order, this_shop, wallet, worker):
     assert Account.get().ready_at is not None
 
 
-@pytest.mark.each_database
 def test_an_expired_order_frees_its_name_once_the_node_has_deleted_its_invoice(
     order, node, worker, time_machine
 ):
@@ -746,7 +727,6 @@ def released_and_paid(order, this_shop, worker):
     payments.record(this_shop, "node", payment, 0)
 
 
-@pytest.mark.each_database
 def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     work(worker)

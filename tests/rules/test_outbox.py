@@ -417,7 +417,6 @@ def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
     assert Notice.get(Notice.account_id == alice.id).try_at > clock.now()
 
 
-@pytest.mark.each_database
 @with_mail
 def test_what_a_wrong_clock_put_off_is_due(this_shop, alice, mails, time_machine):
     time_machine.forward(10 * 365 * 86400)

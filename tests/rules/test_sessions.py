@@ -43,7 +43,6 @@ def other(app, alice):
 # -- how one ends ----------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_logging_out_ends_the_session_wherever_its_cookie_is(app, browser, other):
     thief = copied(app, browser)
     assert is_in(thief)

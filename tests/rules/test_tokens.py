@@ -140,7 +140,6 @@ def refusal(call, *arguments) -> type[Exception]:
 # -- the receipt -----------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_the_token_of_the_order_that_opened_it_gives_control(bought, this_shop):
     held = bought.holder(this_shop)
     assert (held.account, held.rights, held.source) == (bought.account, WHOLE, RECEIPT)
@@ -218,7 +217,6 @@ def test_of_an_order_that_is_over_it_is_void_and_then_forgotten(
     assert refusal(never_paid.holder, this_shop) is Void
 
 
-@pytest.mark.each_database
 def test_a_new_receipt_ends_every_token(bought, extend, hand_out, this_shop):
     _, *handed_out = hand_out(bought.account)
     extended = extend(bought.account, bought.holder(this_shop))
@@ -254,7 +252,6 @@ def test_an_order_of_an_older_receipt_buys_time_and_no_control(
     assert refusal(extended.holder, this_shop) is Void
 
 
-@pytest.mark.each_database
 def test_of_a_closed_hosting_it_is_void_and_whoever_has_the_name_next_is_safe(
     bought, hand_out, extend, pay, this_shop, worker, time_machine
 ):
@@ -415,7 +412,6 @@ def test_without_its_invoice_there_is_no_receipt(bought, node, this_shop):
 # -- handed out ------------------------------------------------------------------------
 
 
-@pytest.mark.each_database
 def test_a_handed_out_token_carries_its_rights_and_no_more(bought, hand_out, this_shop):
     token, *handed_out = hand_out(bought.account)
     held = tokens.holder(this_shop, *handed_out)
