@@ -41,27 +41,32 @@ class Camera:
             file = self._files.get(asked.url.removeprefix(HOST))
             route.fulfill(body=file.data, headers=dict(file.headers))
 
-    def show(self, sight: Sight, script: bool = True):
-        """The page, with the sight in it. `script`: as a browser with script shows it."""
+    def show(self, sight: Sight):
+        """The page, with the sight in it."""
         policy, self._text = "Content-Security-Policy", sight.answer.text
         self._policy = {policy: sight.answer.headers[policy]}
-        if not script:
-            self._text = re.sub("<script.*?</script>|</?noscript>", "", self._text)
         self._page.goto(HOST + sight.answer.request.path)
         return self._page
 
-    def write(self, sight: Sight):
-        """The page, with the sight written in the place of the one before: what was loaded into its
-        window stays, and it takes a fifth of the time. The policy stays, too.
+    def write(self, sight: Sight, script: bool = True):
+        """A frame that is not painted, with the sight written in the place of the one before: what
+        was loaded into its window stays, and it takes a fifth of the time. No policy holds in it.
+
+        `script`: as a browser with script shows it, or one without, but that it stays as it is.
         """
         text = sight.answer.text
         if not self._script:
             source = re.search(r'src="(/static/shop-[^"]*)" defer', text)[1]
             self._script = self._files.get(source).text
+            self._text, self._policy = FRAMED, {}
+            self._page.goto(HOST)
         # It would declare its names a second time.
         text = re.sub("<script.*?</script>", "", text)
-        self._page.evaluate(WRITE, [text, self._script, sight.answer.request.path])
-        return self._page
+        if not script:
+            text = re.sub("</?noscript>|<meta http-equiv=.refresh.[^>]*>", "", text)
+        run = self._script if script else ""
+        self._page.evaluate(WRITE, [text, run, sight.answer.request.path])
+        return self._page.frames[1]
 
     def take_all(self, sights: list[Sight], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,13 +92,21 @@ class Camera:
         path.write_bytes(base64.b64decode(made.partition(",")[2]))
 
 
+FRAMED = """<!doctype html>
+<html lang="en">
+<meta name="color-scheme" content="light dark">
+<title>Frame</title>
+<iframe style="border: 0; height: 800px; visibility: hidden"></iframe>
+</html>
+"""
 WRITE = """async ([text, script, path]) => {
-  document.open();
-  document.write(text);
-  document.close();
-  history.replaceState(null, "", path);
-  while (document.readyState !== "complete") await new Promise((done) => setTimeout(done, 2));
-  new Function(script)();
+  const frame = document.querySelector("iframe"), shown = frame.contentDocument;
+  shown.open();
+  shown.write(text);
+  shown.close();
+  frame.contentWindow.history.replaceState(null, "", path);
+  while (shown.readyState !== "complete") await new Promise((done) => setTimeout(done, 2));
+  frame.contentWindow.Function(script)();
 }"""
 
 
