@@ -96,10 +96,15 @@ class Tour:
         self.sights: list[Sight] = []
         self.shown: set[str] = set()
 
-    def walk(self) -> list[Sight]:
+    def begin(self) -> list[Sight]:
+        """The first stops, past the sights in the README."""
         self._what_everybody_may_see()
         self._an_order()
         self._a_new_hosting()
+        return self.sights
+
+    def walk(self) -> list[Sight]:
+        self.begin()
         self._the_control_center()
         self._how_a_hosting_may_stand()
         self._orders_of_owners_and_givers()

@@ -1,4 +1,6 @@
-"""Each page under the eyes of axe-core: in narrow and wide windows, light, dark, forced colours."""
+"""The tour leads past each page. Each is under the eyes of axe-core: in narrow and wide windows,
+light, dark, forced colours.
+"""
 
 import re
 from collections import defaultdict
@@ -8,8 +10,8 @@ from playwright.sync_api import expect
 
 from lightningspace.base.models import Order
 from tests.conftest import client_program, opened, with_ftp, with_mail, work
-from tests.pictures import Camera
-from tests.tour import Sight, shown_shop
+from tests.pictures import Camera, file_name
+from tests.tour import ERRORS, Sight, shown_shop
 
 EVERY_RULE = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 # What a width or a look may change; the others are asked once for each page.
@@ -55,6 +57,32 @@ TOO_WIDE = """(widths) => {
     })
 }"""
 
+# What answers with no page of its own: fragments, files, and what only leads on.
+NO_PAGES = {
+    *(
+        "orders.price",
+        "orders.name",
+        "orders.order_status",
+        "control.status",
+        "tips.jar_state",
+        "uploads.state",
+    ),
+    *("money.extend_price", "money.top_up_price", "money.size_price"),
+    *("mail.mail_addresses", "mail.address_status", "domains.domain_status"),
+    "areas.area_status",
+    *("monitoring.healthz", "monitoring.figures"),
+    *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
+    *(
+        "orders.reopened_form",
+        "orders.reopened_cancelling",
+        "orders.reopened_voucher",
+        "login.cookie",
+    ),
+    *("login.wallet_status", "access.new_wallet_status", "lnurl_auth.signed"),
+    *("static", "gate_static", "favicon", "robots", "discovery.llms_txt"),
+}
+FOR_PROGRAMS = ("/api/", "/.well-known/")
+
 
 @pytest.fixture
 def env(env, port):
@@ -63,10 +91,8 @@ def env(env, port):
 
 @pytest.fixture
 def tab(launch):
-    """A tab with axe-core. It shows what a camera shows it; nobody waits for what it paints, and
-    axe-core runs long enough to be optimized a little.
-    """
-    browser = launch("--disable-threaded-compositing", "--js-flags=--single-threaded,--no-turbofan")
+    """A tab with axe-core. It shows what a camera shows it; nobody waits for what it paints."""
+    browser = launch("--disable-threaded-compositing")
     axe = client_program("axe-core") / "node_modules" / "axe-core" / "axe.min.js"
     # Only so may axe come into the page; the shop's own policy is tested in test_browser.py.
     context = browser.new_context(bypass_csp=True)
@@ -126,12 +152,23 @@ def elements(page: str) -> set[str]:
 @shown_shop
 @with_mail
 @with_ftp
-def test_nothing_is_wrong_anywhere_on_the_tour(tab, app, tour, subtests):
+def test_the_tour_leads_past_every_page_and_nothing_is_wrong(app, tour, request, subtests):
     """A state is left out where its page has shown each of its elements already; what depends on
     width and colours is asked once for each kind of element and place.
     """
-    camera, seen, of_page, bare = Camera(tab, app), set(), defaultdict(set), {}
     sights = tour.walk()
+    pages = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if "GET" in rule.methods and not rule.rule.startswith(FOR_PROGRAMS)
+    }
+    assert pages - tour.shown == NO_PAGES
+    names = [file_name(sight, 360, "dark") for sight in sights]
+    assert len(set(names)) == len(names)
+    assert all((sight.page == ERRORS) == ("Error " in sight.answer.text) for sight in sights)
+
+    tab = request.getfixturevalue("tab")  # not before: the pages need no browser
+    camera, seen, of_page, bare = Camera(tab, app), set(), defaultdict(set), {}
     kinds = {sight: elements(sight.answer.text) for sight in sights}
     # What shows most comes first: others have little to add.
     for sight in sorted(sights, key=lambda sight: -len(kinds[sight])):
