@@ -15,6 +15,7 @@ CREATE TABLE accounts (
   id                TEXT   NOT NULL PRIMARY KEY,         -- random, never used again
   username          TEXT   UNIQUE,                       -- NULL: released, or not held for its order
   server_id         BIGINT NOT NULL REFERENCES servers (id),  -- chosen when it is paid
+  moved_from        BIGINT,                              -- the server that it is being moved from
   space_mb          BIGINT NOT NULL CHECK (space_mb > 0),
   extra_addresses   BIGINT NOT NULL DEFAULT 0 CHECK (extra_addresses >= 0),  -- beyond the included
   extra_domains     BIGINT NOT NULL DEFAULT 0 CHECK (extra_domains >= 0),

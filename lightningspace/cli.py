@@ -16,6 +16,7 @@ from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
+from lightningspace.operator.moving import move
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
@@ -285,7 +286,7 @@ def _time(moment: int) -> str:
 def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
-        *(account, retry, block, evidence, unblock, walls, gate, vouchers),
+        *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -134,6 +134,7 @@ class Account(Table):
     id = TextField(primary_key=True)
     username = TextField(null=True, unique=True)
     server = ForeignKeyField(Server, column_name="server_id")
+    moved_from = BigIntegerField(null=True)
     space_mb = BigIntegerField()
     extra_addresses = BigIntegerField(default=0)
     extra_domains = BigIntegerField(default=0)

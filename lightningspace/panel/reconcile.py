@@ -17,7 +17,7 @@ from lightningspace.outside.ispconfig import PanelError, PanelRefused
 from lightningspace.panel import areas, upload
 from lightningspace.panel.lease import Lease, Lost, is_free
 from lightningspace.panel.records import Outdated, Records, look_once_more
-from lightningspace.rules import accounts, services
+from lightningspace.rules import accounts, moves, services
 from lightningspace.rules.services import this
 from lightningspace.shop import Shop
 
@@ -130,6 +130,10 @@ class _Round:
         accounts.begin_paid_time(self.shop, self.account)
         if not again and self.account.closing_at:
             self._note_closed()
+        elif not again and self.account.moved_from is not None:
+            with transaction():
+                self.lease.extend()
+                moves.finish(self.account)
         return min(again, default=None)
 
     def _walk(self) -> list[int]:

@@ -60,6 +60,9 @@ class Records:
     def make(self, row: Service) -> int:
         """Find, correct or create the record as wanted, and return its id."""
         found = None if self.is_first else self._look(row)
+        if found is not None and self._is_left_behind(found):
+            self.put_away(row)
+            found = None
         added, password = None, None
         if found is None:
             if services.KINDS[row.kind].has_password:
@@ -92,6 +95,11 @@ class Records:
             password = self._generate_password(row)
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
         return id
+
+    def _is_left_behind(self, record: dict) -> bool:
+        """Whether it is on the server that the account is being moved from."""
+        former = self.account.moved_from
+        return former is not None and record.get("server_id") == str(former)
 
     def _create(self, row: Service, password: str | None) -> int:
         if not self.is_first and "site" in services.KINDS[row.kind].hangs_on:

@@ -93,7 +93,7 @@ STORED = (
         "Its size and its server",
         "To give you what you bought.",
         Until.HOSTING,
-        {"accounts": "server_id space_mb extra_addresses extra_domains"},
+        {"accounts": "server_id moved_from space_mb extra_addresses extra_domains"},
     ),
     Entry(
         Group.HOSTING,

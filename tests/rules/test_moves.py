@@ -1,0 +1,83 @@
+"""A hosting that is moved is made anew on the other server, once, wherever it is killed."""
+
+import pytest
+
+from lightningspace.base.models import Account, Service
+from lightningspace.panel import reconcile
+from lightningspace.rules import accounts, moves, wanted
+from tests.conftest import open_account, with_settings
+
+two_servers = with_settings(PANEL_SERVER_ID="1,2", CAPACITY_MB="5000,5000")
+MOVED = ("site", "ftp", "shell", "database", "database_user", "mail_domain", "mailbox")
+
+
+@pytest.fixture
+def there(this_shop):
+    """alice's hosting on server 1, with a mailbox of her own."""
+    account = open_account(this_shop, "alice")
+    reconcile.account(this_shop, account.id)
+    wanted.add(this_shop, account.id, "mailbox", "eve@alice.shop.test", "battery staple")
+    reconcile.account(this_shop, account.id)
+    return Account.get_by_id(account.id)
+
+
+def servers(panel) -> dict[str, list[str]]:
+    return {kind: sorted(row["server_id"] for row in panel.records(kind)) for kind in MOVED}
+
+
+@two_servers
+def test_everything_is_made_anew_there_with_its_passwords(there, this_shop, panel, runner):
+    before = {row["username"]: row["password"] for row in panel.records("ftp")}
+    told = runner.invoke(args=["move", "alice", "2"]).output
+    site = panel.records("site")[0]
+    assert f"web{site['domain_id']}/web" in told and "/var/vmail/alice.shop.test/eve" in told
+    assert servers(panel)["site"] == ["1"]  # it only says
+    done = runner.invoke(args=["move", "alice", "2", "--yes"])
+    assert done.exit_code == 0, done.output
+    assert servers(panel) == {kind: ["2"] * (2 if kind == "mailbox" else 1) for kind in MOVED}
+    assert {row["username"]: row["password"] for row in panel.records("ftp")} == before
+    # MariaDB's hash is none that the panel takes: the customer is shown another password.
+    assert Service.get(kind="database_user").own_password_sealed
+    assert not Service.get(kind="ftp").own_password_sealed
+    moved = Account.get()
+    assert (moved.server_id, moved.moved_from) == (2, None)
+    assert all(row.is_applied for row in Service.select())
+    assert len(panel.records("client")) == 1
+
+
+@two_servers
+def test_killed_before_or_after_any_call_it_ends_there_once(there, this_shop, panel):
+    """Each round is cut at a later call: once before the panel has done it, once after."""
+    moves.begin(this_shop, there.id, 2)
+    rounds = 0
+    while Account.get().moved_from is not None:
+        panel.faults.set(("cut-before", "cut-after")[rounds % 2], passes=rounds // 2, times=2)
+        Service.update(tries=0).execute()
+        reconcile.account(this_shop, there.id)
+        panel.faults.clear()
+        rounds += 1
+    assert rounds > 10
+    assert servers(panel) == {kind: ["2"] * (2 if kind == "mailbox" else 1) for kind in MOVED}
+
+
+@two_servers
+def test_where_it_cannot_go(there, this_shop, runner, subtests):
+    Account.update(space_mb=100).execute()
+    wrong = {
+        "1": "it is on that server",
+        "3": "not among PANEL_SERVER_ID",
+    }
+    for server, why in wrong.items():
+        with subtests.test(server):
+            told = runner.invoke(args=["move", "alice", server, "--yes"])
+            assert told.exit_code == 1 and why in told.output
+    Account.update(space_mb=4900).execute()
+    assert "has no room" in runner.invoke(args=["move", "alice", "2", "--yes"]).output
+    Account.update(space_mb=100).execute()
+    moves.begin(this_shop, there.id, 2)
+    moves.begin(this_shop, there.id, 2)  # twice is once
+    with pytest.raises(moves.CannotMove, match="just now"):
+        moves.begin(this_shop, there.id, 1)
+    assert "no account" in runner.invoke(args=["move", "bob", "2"]).output
+    accounts.close(there.id)
+    assert "being closed" in runner.invoke(args=["move", "alice", "2", "--yes"]).output
