@@ -1,11 +1,14 @@
 """The settings of limits, and of the gate."""
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightningspace.base import parsers
 from lightningspace.base.groups import GATE, LIMITS
-from lightningspace.base.parsers import limit, whole
+from lightningspace.base.parsers import limit, list_of, whole
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,13 @@ class LimitSettings:
     )
     names_limit_overall: str = LIMITS.setting(
         limit, "Names that all networks together may look at.", "300 per minute"
+    )
+    server_addresses: tuple[Address, ...] = LIMITS.setting(
+        list_of(parsers.address),
+        "From which addresses the hosting servers ask the shop. What tip jars and paid areas ask "
+        "for from there counts for each hosting by itself: otherwise all of a server share "
+        "`TIPS_LIMIT`.",
+        "",
     )
     tips_limit: str = LIMITS.setting(
         limit,

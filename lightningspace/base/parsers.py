@@ -250,6 +250,13 @@ def name_server(value: str) -> str:
         ) from None
 
 
+def address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("write addresses, such as 203.0.113.5,2001:db8::5") from None
+
+
 def panel_prefix(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9]{0,5}_", value):
         raise ValueError(

@@ -141,6 +141,16 @@ def those_known() -> str:
     return account.id if account and browsers.is_known(account) else STRANGERS
 
 
+def givers() -> str:
+    """As `customers`, for who tips a hosting: its own server asks for many visitors, and counts for
+    each of its hostings alone.
+    """
+    config = this_shop().config
+    if networks.sender(request.environ, config.proxy_hops) not in config.server_addresses:
+        return customers()
+    return f"visitors of {request.view_args['username']}"
+
+
 def limited(
     what: str,
     counts: Callable[[Response], bool] | None = None,

@@ -248,6 +248,21 @@ def test_a_network_is_limited_over_all_names(give, this_shop, client):
     assert client.get("/api/v1/tips/alice").status_code == 200
 
 
+@with_settings(
+    TIPS_LIMIT="1 per day", TIPS_LIMIT_OVERALL="9 per day", SERVER_ADDRESSES="192.0.2.9,2001:db8::9"
+)
+def test_visitors_of_one_servers_sites_count_for_each_site(give, this_shop):
+    open_account(this_shop, "bob1")
+
+    def asked(address: str) -> list[int]:
+        return [give(to=to, address=address).status_code for to in ("alice", "bob1", "alice")]
+
+    assert asked("192.0.2.9") == [201, 201, 429]
+    assert asked("2001:db8::9")[:2] == [201, 201]
+    # A neighbour of the server is a network like any other.
+    assert asked("2001:db8::8") == [201, 429, 429]
+
+
 def test_a_node_that_is_down_charges_nothing(give, node):
     node.faults.set("refuse", "invoice", times=1)
     answer = give(key=KEY)

@@ -86,6 +86,7 @@ WRONG = {
     "SERVER_HOSTS": ("nodots", "Host.Example", "a.example,b.example"),
     "REFUSED_NAMES": ("/no/such/file", "/", sys.executable, __file__),
     "EVIDENCE_DAYS": ("0", "3651", *NO_NUMBERS),
+    "SERVER_ADDRESSES": ("server1.example", "203.0.113.5/24", "203.0.113.5,,", "a,b"),
     "NEW_HOSTINGS_PER_HOUR": ("1000001", *NO_NUMBERS),
     "RESERVED_NAMES": ("Server1", "server1.shop.example", "a b", "a,,b", "a" * 64),
     "CAPACITY_MB": (*NO_NUMBERS, "1,2"),
