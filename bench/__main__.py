@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench import gate, measures, tokens
+from bench import gate, measures, scale, tokens
 
 MEASURES = {
     "status": measures.status,
@@ -17,6 +17,7 @@ MEASURES = {
     "calendar": measures.calendar_passes,
     "l402": tokens.measure,
     "gate": gate.measure,
+    "scale": scale.measure,
 }
 
 
