@@ -148,6 +148,9 @@ class Sessions(SecureCookieSessionInterface):
     Programs have no session: a logged-in browser that calls the API is not logged in there. Neither
     has the gate, which is on other hosts as well, nor have files: what depends on a cookie,
     browsers ask for again when the cookie changes.
+
+    Who comes by an onion address has a cookie without `Secure`: Tor encrypts the way to it, and
+    most browsers would keep no other there.
     """
 
     def __init__(self):
@@ -166,10 +169,21 @@ class Sessions(SecureCookieSessionInterface):
         is_gate = path.startswith("/gate/")
         return is_gate or answers.is_for_programs(path) or files.is_file(path)
 
+    def get_cookie_name(self, app):
+        return "session" if is_by_onion() else super().get_cookie_name(app)
+
+    def get_cookie_secure(self, app):
+        return super().get_cookie_secure(app) and not is_by_onion()
+
     def get_signing_serializer(self, app):
         if self._signer is None:
             self._signer = super().get_signing_serializer(app)
         return self._signer
+
+
+def is_by_onion() -> bool:
+    host = request.host.partition(":")[0]
+    return host.endswith(".onion") and not request.is_secure
 
 
 def check_parts() -> None:

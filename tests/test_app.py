@@ -290,6 +290,30 @@ def test_the_cookie_belongs_to_this_host_alone_over_https(secure_client):
     assert not any(part.startswith("domain") for part in parts)
 
 
+class ByOnion(FlaskClient):
+    """A browser that comes by Tor, where the web server in front says http."""
+
+    way = {"Host": f"{'a' * 56}.onion", "X-Forwarded-Proto": "http"}
+
+    def open(self, *args, headers=None, **kwargs):
+        return super().open(*args, headers=self.way | (headers or {}), **kwargs)
+
+
+@with_settings(PUBLIC_URL="https://shop.example", PROXY_HOPS="1")
+def test_a_shop_with_https_can_be_used_by_its_onion_address_too(own_app, wallet, worker):
+    """Where browsers keep neither Secure nor __Host- cookies."""
+    client = ByOnion(own_app, own_app.response_class)
+    cookie = client.get("/").headers["Set-Cookie"]
+    assert cookie.startswith("session=") and "HttpOnly" in cookie and "Secure" not in cookie
+    own = {"Origin": f"http://{client.way['Host']}"}
+    answers = use_every_form(client, wallet, worker, own)
+    assert [answer.status_code for answer in answers] == [303] * 6
+    assert client.get("/account").status_code == 200
+    for other in ({"X-Forwarded-Proto": "https"}, {"Host": "shop.example"}, {"Host": "onion"}):
+        cookie = ByOnion(own_app, own_app.response_class).get("/", headers=other).headers
+        assert cookie["Set-Cookie"].startswith("__Host-session=") and "Secure" in str(cookie)
+
+
 def test_the_cookie_over_http_is_out_of_reach_of_scripts_and_other_sites(client):
     cookie = client.get("/").headers["Set-Cookie"]
     assert "HttpOnly" in cookie

@@ -53,7 +53,7 @@ def onwards(path: str) -> str:
     """Where to lead a browser that has got something to keep: to `path`, by way of a look whether
     it does keep it if this is its first cookie.
     """
-    has_one = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+    has_one = current_app.session_interface.get_cookie_name(current_app) in request.cookies
     return path if has_one else url_for("login.cookie", then=path)
 
 
