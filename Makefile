@@ -23,9 +23,10 @@ test: $(VENV)/ready
 quick: $(VENV)/ready
 	TEST_POSTGRESQL_URL= $(PYTEST) -n $$(($$(nproc) + 1)) tests/base tests/rules tests/visitors tests/pages
 
-# Write docs/settings.md from the declarations.
+# Write docs/settings.md and deploy/lightning-space.env from the declarations.
 settings: $(VENV)/ready
 	$(VENV)/bin/python -m lightningspace.base.settings_page > docs/settings.md
+	$(VENV)/bin/python -m lightningspace.base.settings_page env > deploy/lightning-space.env
 
 # Other people's programs that tests use, each in an environment of its own, .clients/<name>.
 CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))

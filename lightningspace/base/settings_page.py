@@ -1,5 +1,12 @@
-"""The text of docs/settings.md, made from the declarations. `make settings` writes the file."""
+"""The texts of docs/settings.md and deploy/lightning-space.env, made from the declarations.
 
+`make settings` writes both files.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
 from itertools import groupby
 
 from lightningspace.base import groups
@@ -15,17 +22,53 @@ All settings are environment variables, read once at the start. A missing or wro
 start, and the message names it and says what to write instead. A setting with a `_FILE` beside its
 name may also come from a file: set `<name>_FILE` to its path. Lists are separated by commas."""
 
+ENV_OPENING = """\
+# The settings of the shop, each with its default. Take the # off those that you change, then
+#     systemctl restart lightning-space-web lightning-space-worker
+# systemd reads this file, and a shell: put quotes around what has spaces in it."""
+
 ORDER = [each for each in vars(groups).values() if isinstance(each, Group)]
 HEAD = ["| Setting | Default | What it does |", "| --- | --- | --- |"]
 
 
 def text() -> str:
     parts = [OPENING]
-    in_order = sorted(declared(Config).items(), key=lambda row: ORDER.index(row[1].group))
-    for group, rows in groupby(in_order, lambda row: row[1].group):
+    for group, rows in _in_groups():
         table = [*HEAD, *(_row(name.upper(), setting) for name, setting in rows)]
         parts += [f"## {group.title}", group.about, "\n".join(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def env() -> str:
+    """The same as a file for systemd's EnvironmentFile, with every setting commented out."""
+    parts = [ENV_OPENING]
+    for group, rows in _in_groups():
+        parts += [f"## {group.title}", _commented(group.about)]
+        parts += [_lines(name.upper(), setting) for name, setting in rows]
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_groups() -> Iterator[tuple[Group, Iterator[tuple[str, Setting]]]]:
+    in_order = sorted(declared(Config).items(), key=lambda row: ORDER.index(row[1].group))
+    return groupby(in_order, lambda row: row[1].group)
+
+
+def _lines(name: str, setting: Setting) -> str:
+    does, value = setting.does, setting.default
+    if setting.is_secret:
+        does += f" {name}_FILE may name a file that holds it."
+    if isinstance(value, Made):
+        does, value = f"{does} Default: {value.in_words}.", ""
+    elif value is None:
+        does, value = f"{does} It must be set.", ""
+    quoted = f'"{value}"' if " " in value else value
+    return f"{_commented(does)}\n#{name}={quoted}"
+
+
+def _commented(markdown: str) -> str:
+    plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"docs/\1", markdown).replace("`", "")
+    wrapped = (textwrap.fill(each, 96, break_on_hyphens=False) for each in plain.split("\n\n"))
+    return textwrap.indent("\n".join(wrapped), "# ")
 
 
 def _row(name: str, setting: Setting) -> str:
@@ -43,4 +86,4 @@ def _default(default: str | Made | None) -> str:
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    print(env() if sys.argv[1:] == ["env"] else text(), end="")

@@ -209,11 +209,25 @@ def test_every_setting_is_tested_for_wrong_values():
     assert {name.upper() for name in settings.declared(Config)} == set(WRONG)
 
 
-def test_the_page_of_settings_is_that_of_the_declarations():
-    page = (ROOT / "docs" / "settings.md").read_text()
-    assert page == settings_page.text(), (
-        "docs/settings.md is of other settings: run `make settings`"
+def test_files_about_the_settings_are_those_of_the_declarations():
+    for path, made in (
+        ("docs/settings.md", settings_page.text()),
+        ("deploy/lightning-space.env", settings_page.env()),
+    ):
+        is_same = (ROOT / path).read_text() == made
+        assert is_same, f"{path} is of other settings: run `make settings`"
+
+
+def test_a_shell_reads_the_file_of_settings_as_it_is_meant(tmp_path):
+    """And so does systemd, which knows the same quotes: with every # taken off, the defaults."""
+    text = re.sub("^#(?=[A-Z_0-9]+=)", "", settings_page.env(), flags=re.M)
+    (tmp_path / "all").write_text(text)
+    read_by_it = subprocess.run(
+        ["env", "-i", "sh", "-euac", f". {tmp_path}/all; env -0"], capture_output=True, check=True
     )
+    given = dict(each.split("=", 1) for each in read_by_it.stdout.decode().split("\0")[:-1])
+    for name, setting in settings.declared(Config).items():
+        assert given[name.upper()] == (setting.default if isinstance(setting.default, str) else "")
 
 
 def test_the_page_says_what_each_setting_does():

@@ -13,7 +13,7 @@ from tests.conftest import ROOT, opened
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # Made from the settings themselves.
 README_LINES_MAX = 200
-OURS = ("lightningspace", "tests", "templates", "docs", "examples", "bench", "static")
+OURS = ("lightningspace", "tests", "templates", "docs", "deploy", "examples", "bench", "static")
 WINGS = "|".join(path.parent.name for path in (ROOT / "lightningspace").glob("*/__init__.py"))
 
 
