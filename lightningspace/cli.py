@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from gunicorn import systemd
 
 from lightningspace import attack
 from lightningspace.base import copying, messages, models, schema
@@ -103,6 +104,7 @@ def worker():
         signal.signal(number, lambda *_: runner.stop())
     logger.info("worker started")
     working.start()
+    systemd.sd_notify("READY=1", logger)
     # With a timeout: a signal that comes while all threads start may be seen only when this one
     # runs again.
     while working.is_alive():

@@ -196,7 +196,12 @@ def database_kind(request) -> str:
 # four processes two wait most of the time, and leave the processors to the others.
 LONGEST = (
     ("whole/test_walls.py", "whole/test_rig.py", "whole/test_commands.py"),
-    ("whole/test_killed.py", "paidarea/test_hosted.py", "paidarea/test_servers.py"),
+    (
+        "whole/test_killed.py",
+        "deploy/test_deploy.py",
+        "paidarea/test_hosted.py",
+        "paidarea/test_servers.py",
+    ),
     ("whole/test_browser.py", "whole/test_accessible.py", "whole/test_clients.py"),
     ("api/test_openapi.py", "whole/test_stateful.py", "whole/test_growth.py"),
 )

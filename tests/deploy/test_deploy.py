@@ -1,0 +1,310 @@
+"""deploy/: what a machine becomes by it, and what happens there when something breaks."""
+
+import json
+import re
+import sqlite3
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pyln.client import LightningRpc
+
+from tests.base.test_schema import NAMES, OLD, RECEIPT, load
+from tests.conftest import ROOT, debian_program, eventually
+from tests.rig.box import BoxError
+from tests.rig.machine import Machine
+
+PLACE = "/srv/lightning-space"
+PROGRAMS = "app.py wsgi.py gunicorn.conf.py lightningspace templates static schema.sql migrations"
+PARTS = [*PROGRAMS.split(), "requirements.txt", "deploy", ".gitignore"]
+UNITS = ("lightning-space-web.socket", "lightning-space-web", "lightning-space-worker")
+ANSWERS = {
+    "PUBLIC_URL": "https://shop.example",
+    "BASE_DOMAIN": "space.example",
+    "LIGHTNING_RPC": "/run/lightning/rpc",
+    "PANEL_URL": "http://127.0.0.1:8080",
+    "PANEL_USER": "shop",
+    "PANEL_PASSWORD": "the panel's own $password",
+    "SERVER_HOSTS": "server1.example",
+    "CAPACITY_MB": "200000",
+}
+# What a shop needs around it. The node's group is what docs/operating.md says.
+AROUND = """
+import os, threading
+from lightningspace.sandbox.node import SandboxNode
+from lightningspace.sandbox.panel import SandboxPanel
+
+SandboxNode("/run/lightning/rpc", "/run/lightning/wallet").start()
+os.chmod("/run/lightning/rpc", 0o660)
+panel = SandboxPanel(password="the panel's own $password", port=8080)
+panel.queue_seconds = 0
+panel.start()
+threading.Event().wait()
+"""
+CERTIFICATE = """
+cd "$(mkdir -p /etc/letsencrypt/live/shop.example && echo /etc/letsencrypt/live/shop.example)"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+  -subj /CN=shop.example -addext subjectAltName=DNS:shop.example \
+  -keyout privkey.pem -out fullchain.pem
+"""
+
+
+class Bare(Machine):
+    """One with nothing of the shop's but a checkout, and what the package registries would give."""
+
+    def __init__(self, checkout: Path):
+        site_packages = Path(sysconfig.get_path("purelib"))
+        super().__init__({PLACE: checkout, "/opt/site-packages": site_packages})
+        self.checkout = checkout
+
+    def deploy(self, command: str, settings: dict[str, str] | None = None, works: bool = True):
+        """What it says."""
+        given = [f"{name}={value}" for name, value in (settings or {}).items()]
+        words = command.split()
+        done = self.run("env", *given, f"{PLACE}/deploy/{words[0]}", *words[1:], check=False)
+        said = (done.stdout + done.stderr).decode()
+        assert (done.returncode == 0) == works, said
+        return said
+
+    def make_environment(self) -> None:
+        """As pip would where deploy/install does it."""
+        self.shell(f"""
+            cd {PLACE}; . deploy/common.sh
+            made=$(environment_for requirements.txt)
+            python3 -m venv --without-pip $made
+            echo /opt/site-packages > $(echo $made/lib/python*/site-packages)/shop.pth
+            touch $made/ready""")
+
+    def environment(self) -> str:
+        return self.shell(f"readlink {PLACE}/.venv")
+
+    def git(self, *words: str) -> str:
+        own = ["-c", "user.name=operator", "-c", "user.email=operator@shop.example"]
+        return self.run("git", "-C", PLACE, *own, *words).stdout.decode().strip()
+
+    def commit(self, tag: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-qm", tag)
+        self.git("tag", tag)
+
+    def get(self, path: str, *options: str) -> str:
+        """What a visitor gets from nginx over HTTPS, with its head."""
+        url = f"https://shop.example{path}"
+        trusted = "/etc/letsencrypt/live/shop.example/fullchain.pem"
+        at = ["--resolve", "shop.example:443:127.0.0.1", "--cacert", trusted]
+        return self.run("curl", "-sS", "-i", *at, *options, url).stdout.decode()
+
+    def states(self) -> list[str]:
+        return [self.state(unit) for unit in UNITS]
+
+    def told(self, unit: str, name: str) -> str:
+        return self.shell(f"systemctl show --value --property {name} {unit}").strip()
+
+
+@pytest.fixture
+def bare(tmp_path) -> Iterator[Bare]:
+    for program, package in (("nginx", "nginx-light"), ("curl", "curl"), ("git", "git")):
+        debian_program(program, package)
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    listed = ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", *PARTS]
+    files = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\n")
+    there = [name for name in files if name and (ROOT / name).exists()]
+    compiled = [str(path.relative_to(ROOT)) for path in ROOT.glob("lightningspace/**/*.pyc")]
+    pack = ["tar", "-c", "-C", ROOT, *there, *compiled]
+    packed = subprocess.run(pack, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-xp", "-C", checkout], input=packed, check=True)
+    with Bare(checkout) as machine:
+        machine.shell("rm -f /var/log/nginx/*")
+        machine.git("init", "-q")
+        machine.commit("one")
+        machine.make_environment()
+        yield machine
+
+
+def test_a_bare_machine_becomes_a_shop_that_sells(bare, around):
+    it_only_says_what_it_would_do(bare)
+    it_says_which_answer_it_lacks(bare)
+    bare.shell(CERTIFICATE)
+    wallet = around()
+    it_makes_the_shop(bare)
+    it_changes_nothing_the_second_time(bare)
+    it_sells(bare, wallet)
+    style = nginx_keeps_files(bare)
+    it_is_reached_by_tor(bare)
+    what_died_comes_back_with_a_visitor(bare)
+    a_wrong_setting_ends_it(bare, style)
+    an_upgrade_brings_all_along(bare)
+    a_failed_upgrade_leaves_all_as_it_was(bare)
+
+
+@pytest.fixture
+def around(bare):
+    """Start a node, a wallet and a panel, as docs/operating.md places the node's socket."""
+
+    def start() -> Path:
+        """The wallet's socket."""
+        bare.shell("""
+            groupadd --force --system shop
+            echo 'd /run/lightning 2750 root shop' > /etc/tmpfiles.d/lightning.conf
+            systemd-tmpfiles --create lightning.conf""")
+        bare.background("env", f"PYTHONPATH={PLACE}:/opt/site-packages", "python3", "-c", AROUND)
+        return Path(f"/proc/{bare.pid}/root/run/lightning/wallet")
+
+    return start
+
+
+def it_only_says_what_it_would_do(bare):
+    said = bare.deploy("install --check", ANSWERS | {"CAPACITY_MB": ""})
+    for each in ("the user shop", "set PUBLIC_URL to https://shop.example", "CAPACITY_MB to your"):
+        assert f"{each}" in said
+    assert "$password" not in said
+    assert not (bare.checkout / ".venv").exists() and not (bare.checkout / "instance").exists()
+    made = "ls /etc/lightning-space* /etc/nginx/*/*lightning* /etc/systemd/system"
+    assert bare.shell(f"{made} 2>/dev/null || true").strip() in ("", "/etc/systemd/system:")
+
+
+def it_says_which_answer_it_lacks(bare):
+    assert "PUBLIC_URL is not set" in bare.deploy("install", works=False)
+    wrong = {"PUBLIC_URL": "https://shop.example; reboot"}
+    assert "PUBLIC_URL cannot be" in bare.deploy("install", wrong, works=False)
+
+
+def it_makes_the_shop(bare):
+    print(bare.deploy("install", ANSWERS))
+    assert bare.states() == ["active"] * 3
+    for path, owner in (
+        ("/etc/lightning-space.env", "600 root:root"),
+        ("/etc/lightning-space.panel", "640 root:shop"),
+        ("/run/lightning-space/web", "660 root:www-data"),
+        (f"{PLACE}/instance", "700 shop:shop"),
+        (f"{PLACE}/instance/secret-key", "600 shop:shop"),
+    ):
+        assert bare.shell(f"stat -c '%a %U:%G' {path}").strip() == owner
+
+    names = " ".join(f"{unit}.service" for unit in UNITS[1:])
+    # As a number of tenths: 0 has no way out, 100 no wall.
+    bare.shell(f"systemd-analyze security --threshold 13 {names}; systemd-analyze verify {names}")
+
+
+def it_changes_nothing_the_second_time(bare):
+    before = bare.read("/etc/lightning-space.env")
+    assert "\nPUBLIC_URL=https://shop.example\n" in before and "$password" not in before
+    other = ANSWERS | {"CAPACITY_MB": "1", "PANEL_PASSWORD": "another one"}
+    assert bare.deploy("install", other) == "everything is there, and nothing was changed\n"
+    assert bare.read("/etc/lightning-space.env") == before
+    assert bare.read("/etc/lightning-space.panel") == "the panel's own $password\n"
+
+
+def it_sells(bare, wallet):
+    """Over nginx, until the hosting is set up; and nothing of it is logged."""
+    wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
+    asked = bare.get("/api/v1/hosting", "-d", wish)
+    assert asked.startswith("HTTP/2 402"), asked
+    offer = json.loads(asked.partition("\r\n\r\n")[2])
+    preimage = LightningRpc(str(wallet)).pay(offer["invoice"])["payment_preimage"]
+    key = f"Authorization: L402 {offer['macaroon']}:{preimage}"
+    eventually(lambda: '"is_ready": true' in bare.get("/api/v1/hosting?secret=1", "-H", key))
+    logs = bare.shell("cat /var/log/nginx/*.log; journalctl -o cat")
+    assert "s after it was opened" in logs
+    for secret in ("L402", offer["macaroon"], preimage, "secret=1", "panel's own"):
+        assert secret not in logs
+
+
+def nginx_keeps_files(bare) -> str:
+    """For a year, and sends them by itself. The address of one that it keeps."""
+    page = bare.get("/", "-H", "Accept: text/html")
+    assert re.search("^strict-transport-security: max-age=", page, re.M)
+    style = re.search('href="(/static/shop[^"]+)"', page)[1]
+    assert "max-age=31536000" in bare.get(style)
+    return style
+
+
+def it_is_reached_by_tor(bare):
+    bare.shell(f"""
+        ln -s {PLACE}/deploy/nginx/onion.conf /etc/nginx/sites-enabled/lightning-space-onion
+        nginx -q -t; systemctl reload nginx""")
+    host = f"Host: {'a' * 56}.onion"
+    asked = ["curl", "-sS", "-i", "-H", host, "-H", "Accept: text/html", "http://127.0.0.1:8081/"]
+    eventually(lambda: b"Set-Cookie: session=" in bare.run(*asked, check=False).stdout)
+
+
+def what_died_comes_back_with_a_visitor(bare):
+    bare.shell("systemctl kill --signal KILL --kill-who all lightning-space-web")
+    assert bare.get("/").startswith("HTTP/2 200")
+    assert bare.states() == ["active"] * 3
+
+
+def a_wrong_setting_ends_it(bare, style):
+    settings = "/etc/lightning-space.env"
+    bare.shell(f"sed -i s/^CAPACITY_MB=.*/CAPACITY_MB=much/ {settings}")
+    with pytest.raises(BoxError):
+        bare.run("systemctl", "restart", *UNITS[1:])
+    for unit in UNITS[1:]:
+        assert (bare.state(unit), bare.told(unit, "ExecMainStatus")) == ("failed", "4")
+        assert bare.told(unit, "NRestarts") == "0"
+        said = bare.run("systemctl", "status", unit, check=False).stdout
+        assert b"CAPACITY_MB is not usable: " in said
+    # Visitors start it again, but not for ever; they read that it is down.
+    eventually(lambda: "the shop is starting" in bare.get("/") and bare.state(UNITS[0]) == "failed")
+    assert bare.get(style).startswith("HTTP/2 200")
+    bare.shell(f"sed -i s/^CAPACITY_MB=.*/CAPACITY_MB=200000/ {settings}")
+
+
+def an_upgrade_brings_all_along(bare):
+    """From the first schema's database, and its key, to another version. All is down before."""
+    database = bare.checkout / "instance/shop.sqlite3"
+    database.unlink()
+    load(f"sqlite:///{database}", OLD.read_text())
+    (bare.checkout / "instance/secret-key").write_text("a key of the tests that is long enough\n")
+    bare.shell(f"chown shop:shop {PLACE}/instance/shop.sqlite3")
+    (bare.checkout / "templates/index.html").write_text("another version")
+    assert "files of the program were changed" in bare.deploy("upgrade", works=False)
+    bare.commit("two")
+    bare.git("checkout", "-q", "one")
+
+    said = bare.deploy("upgrade two")
+    assert said.startswith("from one to two\n") and f"applied {NAMES[-1]}\n" in said
+    assert bare.states() == ["active"] * 3
+    assert "another version" in bare.get("/", "-H", "Accept: text/html")
+    assert bare.get("/api/v1/hosting", "-H", f"Authorization: L402 {RECEIPT}").startswith(
+        "HTTP/2 200"
+    )
+    assert "runs two already" in bare.deploy("upgrade two")
+
+
+def a_failed_upgrade_leaves_all_as_it_was(bare):
+    """Whose packages, unit and schema are there before its front page is seen to fail."""
+    before = state_of(bare)
+    for path, text in (
+        ("requirements.txt", "# another version\n"),
+        ("deploy/systemd/lightning-space-web.service", "\n"),
+        ("migrations/9999_three.sql", "DELETE FROM tokens;"),
+        ("templates/index.html", "{{ nothing.at_all }}"),
+    ):
+        with (bare.checkout / path).open("a") as file:
+            file.write(text)
+    assert before[-1]
+    bare.make_environment()
+    bare.commit("three")
+    bare.git("checkout", "-q", "two")
+
+    said = bare.deploy("upgrade three", works=False)
+    assert "applied 9999_three" in said and "the front page answers 500" in said
+    assert "the shop is as it was" in said
+    assert bare.git("rev-parse", "HEAD") == bare.git("rev-parse", "two")
+    after = state_of(bare)
+    assert after == before
+    assert bare.states() == ["active"] * 3
+    assert "another version" in bare.get("/", "-H", "Accept: text/html")
+
+
+def state_of(bare) -> tuple[str, str, list]:
+    """Environment, units, and what no worker changes in the database."""
+    units = bare.shell("cat /etc/systemd/system/lightning*.service")
+    with closing(sqlite3.connect(bare.checkout / "instance/shop.sqlite3")) as database:
+        tokens = database.execute("SELECT * FROM tokens ORDER BY 1").fetchall()
+    return bare.environment(), units, tokens
