@@ -53,9 +53,13 @@ use_environment() {
   ln -sfn "$1" .venv
 }
 
-# Whether systemctl says so of socket and programs.
+timers() {
+  find deploy/systemd -name '*.timer' -printf '%f '
+}
+
+# Whether systemctl says so of all that is to run.
 every() {
-  for each in lightning-space-web.socket $PROGRAMS; do
+  for each in lightning-space-web.socket $PROGRAMS $(timers); do
     systemctl "$1" --quiet "$each" 2>/dev/null || return 1
   done
 }
@@ -75,6 +79,8 @@ start() {
   # shellcheck disable=SC2086
   if systemctl start $PROGRAMS && front_page; then
     chmod 0660 $SOCKET
+    # shellcheck disable=SC2046
+    [ ! "$(timers)" ] || systemctl start $(timers)
     git update-ref $RUNNING HEAD || say "without git, deploy/upgrade cannot go back"
     return
   fi

@@ -185,6 +185,13 @@ def it_makes_the_shop(bare):
     ):
         assert bare.shell(f"stat -c '%a %U:%G' {path}").strip() == owner
 
+    # What its operator writes wins.
+    bare.shell("""
+        mkdir /etc/systemd/system/lightning-space-web.service.d
+        printf '[Service]\\nProtectHome=tmpfs\\n' \\
+            > /etc/systemd/system/lightning-space-web.service.d/override.conf
+        systemctl daemon-reload""")
+    assert bare.told(UNITS[1], "ProtectHome") == "tmpfs"
     names = " ".join(f"{unit}.service" for unit in UNITS[1:])
     # As a number of tenths: 0 has no way out, 100 no wall.
     bare.shell(f"systemd-analyze security --threshold 13 {names}; systemd-analyze verify {names}")
@@ -264,6 +271,8 @@ def an_upgrade_brings_all_along(bare):
     (bare.checkout / "templates/index.html").write_text("another version")
     assert "files of the program were changed" in bare.deploy("upgrade", works=False)
     bare.commit("two")
+    assert "there is no version four" in bare.deploy("upgrade four", works=False)
+    assert "deploy/upgrade brings" in bare.deploy("install", works=False)
     bare.git("checkout", "-q", "one")
 
     said = bare.deploy("upgrade two")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ("app", "wsgi", "lightningspace", "tests", "bench", "when")
 # Run as a program, or named for the sake of others.
-NOT_IMPORTED = {"bitstring", "gunicorn", "email-validator"}
+NOT_IMPORTED = {"bitstring", "email-validator"}
 
 PARTS = {
     "requirements.txt": ([], ["app.py", "wsgi.py", "gunicorn.conf.py", "lightningspace"]),
