@@ -76,15 +76,12 @@ start() {
   systemctl reset-failed 'lightning-space-*' 2>/dev/null || true
   systemctl start lightning-space-web.socket
   chmod 0600 $SOCKET
-  # shellcheck disable=SC2086
   if systemctl start $PROGRAMS && front_page; then
     chmod 0660 $SOCKET
-    # shellcheck disable=SC2046
     [ ! "$(timers)" ] || systemctl start $(timers)
     git update-ref $RUNNING HEAD || say "without git, deploy/upgrade cannot go back"
     return
   fi
-  # shellcheck disable=SC2086
   for each in $PROGRAMS; do
     journalctl --unit "$each" --lines 5 --output cat --no-pager >&2
   done
@@ -107,6 +104,5 @@ PYTHON
 }
 
 stop() {
-  # shellcheck disable=SC2086
   systemctl stop lightning-space-web.socket $PROGRAMS
 }

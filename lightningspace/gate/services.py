@@ -35,7 +35,7 @@ MSAT_MAX = 10**12
 NAMES_LENGTH = 400
 # The largest body that an upstream gets, where the file says nothing.
 BODY_MB = 100
-# Where docs/operating.md has gunicorn.
+# Where deploy/systemd has gunicorn.
 APP = "unix:/run/lightning-space/web"
 LOG = "/var/log/nginx/gate.log"
 

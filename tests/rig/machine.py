@@ -1,6 +1,7 @@
 """A machine that systemd runs: a box with the files of this one, and none of its services."""
 
 import secrets
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ umount /mnt
 exec unshare {namespaces} --cgroup --fork --kill-child bash -c "$0"
 """
 PRUNE = "mount -t cgroup2 cgroup2 /mnt; find /mnt/{name} -depth -type d -exec rmdir {{}} +"
+TRIED = "mount -t cgroup2 cgroup2 /mnt; mkdir /mnt/{name}; rmdir /mnt/{name}"
 # systemd becomes the first process of a box, and may change nothing of the kernel.
 BEFORE, _, _ = box.FIRST_PROCESS.partition("pivot_root")
 FIRST_PROCESS = """
@@ -48,16 +50,16 @@ class Machine(Box):
         self._mounts = mounts
 
     def __enter__(self):
-        if reason := box.why_not():
+        self._name = f"machine-{secrets.token_hex(4)}"
+        if reason := box.why_not() or self._at_cgroups(TRIED):
             pytest.skip(reason)
         lines = [
-            f"mkdir -p .{inside}; mount --bind {outside} .{inside}"
+            f"mkdir -p .{inside}; mount --bind {shlex.quote(str(outside))} .{inside}"
             for inside, outside in self._mounts.items()
         ]
         first = BEFORE + FIRST_PROCESS.format(
             mounts="\n".join(lines), host_name=box.HOST_NAME, systemd=SYSTEMD
         )
-        self._name = f"machine-{secrets.token_hex(4)}"
         branch = BRANCH.format(name=self._name, namespaces=" ".join(box.NAMESPACES))
         self._first = subprocess.Popen(
             # It ends when we do, however that is.
@@ -67,7 +69,7 @@ class Machine(Box):
             env=ENVIRONMENT,
         )
         try:
-            self.pid = int(self._first.stdout.readline() or pytest.skip("needs cgroups"))
+            self.pid = int(self._first.stdout.readline())
             eventually(lambda: self.is_active("basic.target"))
         except BaseException:
             self.stop()
@@ -76,8 +78,13 @@ class Machine(Box):
 
     def stop(self) -> None:
         super().stop()
-        prune = ["unshare", "--mount", "sh", "-c", PRUNE.format(name=self._name)]
-        eventually(lambda: subprocess.run(prune, capture_output=True).returncode == 0)
+        eventually(lambda: not self._at_cgroups(PRUNE))
+
+    def _at_cgroups(self, script: str) -> str:
+        """Why that cannot be done there, "" if it is."""
+        command = ["unshare", "--mount", "sh", "-ec", script.format(name=self._name)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return "" if done.returncode == 0 else f"needs cgroups: {done.stderr.strip()}"
 
     def state(self, unit: str) -> str:
         return self.run("systemctl", "is-active", unit, check=False).stdout.decode().strip()
