@@ -5,20 +5,21 @@ import os
 import sys
 from typing import NoReturn
 
-from peewee import PeeweeException
+from peewee import OperationalError, PeeweeException, SqliteDatabase
 
 from app import INSTANCE, create_app
 from lightningspace import cli, shop
 from lightningspace.base import logs, models, schema
 from lightningspace.base.config import ConfigError, from_env
 
-# With this exit code gunicorn stops, too; after another it would restart its workers for ever.
-NO_START = 4
+# The exit code of what somebody has to mend; and that of what may pass by itself, after which
+# systemd starts us again.
+NO_START, NOT_YET = 4, 5
 
 
-def stop(why: str) -> NoReturn:
+def stop(why: str, code: int = NO_START) -> NoReturn:
     print(why, file=sys.stderr, flush=True)
-    sys.exit(NO_START)
+    sys.exit(code)
 
 
 logs.install()
@@ -39,4 +40,8 @@ except (ConfigError, shop.CannotSettle) as error:
     stop(f"The shop does not start: {error}")
 except PeeweeException as error:
     reason = logs.first_line(error)
-    stop(f"The shop does not start: the database of DATABASE_URL does not open: {reason}")
+    is_down = isinstance(error, OperationalError) and not isinstance(models.db.obj, SqliteDatabase)
+    stop(
+        f"The shop does not start: the database of DATABASE_URL does not open: {reason}",
+        NOT_YET if is_down else NO_START,
+    )
