@@ -226,7 +226,10 @@ def nginx_keeps_files(bare) -> str:
     page = bare.get("/", "-H", "Accept: text/html")
     assert re.search("^strict-transport-security: max-age=", page, re.M)
     style = re.search('href="(/static/shop[^"]+)"', page)[1]
-    assert "max-age=31536000" in bare.get(style)
+    for encoding in ("identity", "gzip", "identity"):
+        head = bare.get(style, "-I", "-H", f"Accept-Encoding: {encoding}")
+        assert "max-age=31536000" in head
+        assert ("content-encoding: gzip" in head) == (encoding == "gzip")
     return style
 
 
