@@ -1,16 +1,20 @@
 """Orders as they stand: what one says, what has become of it, and which ones an account has."""
 
 import hashlib
+import re
+import secrets
 from enum import StrEnum
 
 from lightningspace.base import models
 from lightningspace.base.clock import now
-from lightningspace.base.models import Order
+from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import EXTRAS, Terms
 from lightningspace.rules import wanted
 from lightningspace.shop import Shop
 
 TOKEN_LENGTH = 32
+# How much of a token is drawn at random. The rest says, by a keyed hash, which account it is for.
+DRAWN_LENGTH = 20
 
 
 class OrderKind(StrEnum):
@@ -118,6 +122,31 @@ def terms_of(order: Order) -> Terms | None:
     return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
 
 
+# -- its token -------------------------------------------------------------------------
+
+
+def new_token(shop: Shop, account: Account | None) -> str:
+    """A token for an order, which `is_for` knows as this account's; None: it is nobody's.
+
+    It is the label of the invoice as well. So an order that was lost with the database finds its
+    account again, and the node does not get to know whose it is.
+    """
+    drawn = secrets.token_hex(DRAWN_LENGTH // 2)
+    if account is None:
+        return drawn + secrets.token_hex((TOKEN_LENGTH - DRAWN_LENGTH) // 2)
+    return drawn + _marks(shop, drawn, account.id)[0]
+
+
+def is_for(shop: Shop, token: str, account_id: str) -> bool:
+    """Whether the order of this token was placed for the account."""
+    return token[DRAWN_LENGTH:] in _marks(shop, token[:DRAWN_LENGTH], account_id)
+
+
+def _marks(shop: Shop, drawn: str, account_id: str) -> list[str]:
+    macs = shop.vault.macs("order for", account_id, drawn)
+    return [mac[: TOKEN_LENGTH - DRAWN_LENGTH] for mac in macs]
+
+
 # -- its invoice -----------------------------------------------------------------------
 
 
@@ -137,6 +166,25 @@ def describe(order: Order) -> str:
         size += "".join(f" {count} {name}" for name, count in counts.items())
     time = f" {order.duration} {order.unit}" if order.duration else ""
     return f"Web hosting: {order.kind} {size}{time} {order.token[:8]}"
+
+
+DESCRIBED = re.compile(
+    r"Web hosting: (?P<kind>open|extend|resize|topup) (?P<space_mb>[1-9][0-9]{0,8}) MB"
+    + "".join(rf"(?: (?P<{extra.column}>[0-9]{{1,9}}) {extra.name})?" for extra in EXTRAS)
+    + r"(?: (?P<duration>[1-9][0-9]{0,8}) (?P<unit>hours|days|months))? [0-9a-f]{8}"
+)
+
+
+def described(text: str | None) -> dict | None:
+    """What `describe` wrote of an order, by its columns; None: it did not write that."""
+    found = DESCRIBED.fullmatch(text or "")
+    if found is None:
+        return None
+    return {
+        name: value if name in ("kind", "unit") else int(value)
+        for name, value in found.groupdict().items()
+        if value is not None
+    }
 
 
 def hash_of(bolt11: str) -> str:

@@ -269,7 +269,7 @@ def create(shop: Shop, **facts) -> Order:
     """Within a transaction: a new order, with a token, which expires with its invoice."""
     moment = now()
     return Order.create(
-        token=secrets.token_hex(order_book.TOKEN_LENGTH // 2),
+        token=order_book.new_token(shop, facts.get("account")),
         placed_at=moment,
         expires_at=moment + shop.config.invoice_minutes * 60,
         **facts,

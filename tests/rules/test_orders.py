@@ -756,3 +756,34 @@ def test_the_capacity_follows_the_settings(this_shop):
     fewer = dataclasses.replace(this_shop.config, capacity_mb={2: 7})
     shop.settle_in(dataclasses.replace(this_shop, config=fewer))
     assert {server.id: server.capacity_mb for server in Server} == {1: 0, 2: 7}
+
+
+# -- tokens and terms that outlive the database ------------------------------------------
+
+
+def test_a_token_knows_its_account_by_any_of_our_keys_and_no_other(this_shop, env, tmp_path, alice):
+    tokens = {order_book.new_token(this_shop, alice) for _ in range(3)}
+    assert len(tokens) == 3 and {len(token) for token in tokens} == {order_book.TOKEN_LENGTH}
+    changed = env | {"SECRET_KEY": "k" * 32, "SECRET_KEY_FALLBACKS": env["SECRET_KEY"]}
+    later = shop.build(from_env(changed, tmp_path))
+    del changed["SECRET_KEY_FALLBACKS"]
+    stranger = shop.build(from_env(changed, tmp_path))
+    for token in tokens:
+        assert order_book.is_for(this_shop, token, alice.id)
+        assert order_book.is_for(later, token, alice.id)
+        assert not order_book.is_for(this_shop, token, "0" * 16)
+        assert not order_book.is_for(stranger, token, alice.id)
+    assert not order_book.is_for(this_shop, order_book.new_token(this_shop, None), alice.id)
+
+
+def test_the_terms_of_an_invoice_can_be_read_back(this_shop, order):
+    columns = ("kind", "space_mb", "duration", "unit", "extra_addresses", "extra_domains")
+    for facts in ({}, {"extra_domains": 3, "kind": "resize", "duration": None, "unit": None}):
+        for name, value in facts.items():
+            setattr(order, name, value)
+        told = order_book.described(order_book.describe(order))
+        assert [told.get(name) or None for name in columns] == [
+            getattr(order, name) or None for name in columns
+        ]
+    assert order_book.described("Web hosting: open 100 MB 1 years 00000000") is None
+    assert order_book.described(None) is None
