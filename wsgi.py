@@ -25,11 +25,12 @@ def stop(why: str, code: int = NO_START) -> NoReturn:
 logs.install()
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-# Commands that make the schema, or copy a database as it is, run before the shop settles in.
+# Commands that make the schema, fill an empty database or copy one as it is, run before the shop
+# settles in.
 command = cli.command(sys.argv[1:])
 try:
     app = create_app(from_env(os.environ, INSTANCE))
-    if command not in ("init-db", "upgrade"):
+    if command not in ("init-db", "upgrade", "restore"):
         schema.check(models.db.obj)
         if command != "copy-database":  # which only reads
             shop.settle_in(app.extensions["shop"])

@@ -17,7 +17,9 @@ from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
+from lightningspace.operator.backup import backup
 from lightningspace.operator.moving import move
+from lightningspace.operator.restore import restore
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
@@ -26,6 +28,7 @@ from lightningspace.rules import (
     accounts,
     calendar,
     progress,
+    restored,
     services,
     wanted,
 )
@@ -132,6 +135,7 @@ def walls(server_id, address, race_requests, as_json):
     Two hostings of the shop's own are made for it and removed again, which takes some minutes.
     Exit code 1 when something is open, 2 when something could not be tried.
     """
+    _check_may_act()
     shop = current_app.extensions["shop"]
     server_id = server_id or next(iter(shop.config.capacity_mb))
     if server_id not in shop.config.capacity_mb:
@@ -164,6 +168,7 @@ def _told(result: attack.Result) -> str:
 def run_calendar(yes):
     """Run one pass of the calendar, as the worker does each minute, and print what it did."""
     shop = current_app.extensions["shop"]
+    _check_may_act()
     passed = calendar.run_pass(shop, yes)
     click.echo(str(passed))
     if passed.last_calls:
@@ -189,6 +194,7 @@ def account(username):
 @with_appcontext
 def retry(username, check):
     """Try again now what could not be applied; exit code 1 if something still is not."""
+    _check_may_act()
     found = _find(username)
     (accounts.check if check else reconcile.try_now)(found.id)
     if not reconcile.account(current_app.extensions["shop"], found.id):
@@ -244,6 +250,13 @@ def _change(change, username: str, *arguments) -> None:
         raise click.ClickException(f"{username} is being closed") from None
 
 
+def _check_may_act() -> None:
+    if restored.since() is not None:
+        raise click.ClickException(
+            "the database is a restored copy: run `flask --app wsgi restore-check` first"
+        )
+
+
 def _find(username: str) -> Account:
     found = Account.get_or_none((Account.username == username) & Account.opened_at.is_null(False))
     if found is None:
@@ -289,6 +302,7 @@ def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
+        *(backup, restore),
     )
     for command in commands:
         app.cli.add_command(command)

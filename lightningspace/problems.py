@@ -18,6 +18,7 @@ from lightningspace.rules import (
     outbox,
     payments,
     progress,
+    restored,
 )
 from lightningspace.shop import Shop
 
@@ -34,6 +35,7 @@ def found(shop: Shop) -> list[str]:
     gate_toml = shop.config.gate_config
     late = "a tip for a hosting that was gone when it came"
     return [
+        *restored.problems(),
         *calendar.problems(shop),
         *capacity.problems(shop),
         *node_problems.problems(shop),

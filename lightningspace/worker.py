@@ -33,6 +33,7 @@ from lightningspace.rules import (
     outbox,
     payments,
     progress,
+    restored,
     sessions,
     status,
     upgrades,
@@ -77,6 +78,7 @@ class Worker:
         self._busy: set[str] = set()
         self._not_before: dict[str, float] = {}  # by key, after a fault of ours
         self._busy_lock = threading.Lock()
+        self._rests = True  # until it is known whether the database is a restored copy
         self._told_of_node: list[str] = []
         path = shop.config.gate_config
         gate = gate_services.read(path) if path else None
@@ -104,6 +106,7 @@ class Worker:
         looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))
         looks.daemon = True
         looks.start()
+        self._until_done(self._look_whether_restored)
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
         self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
         self._repeat("queues", self._look_at_queues, QUEUE_SECONDS)
@@ -113,13 +116,13 @@ class Worker:
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
         if self._shop.config.admin_mail:
-            self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS)
+            self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS, rests=False)
         if self._shop.config.fiat_rate_url:
             self._repeat("rate", self._look_at_rate, RATE_SECONDS)
         if self.settlement:
             self._repeat("gate", self.settlement.look, GATE_SECONDS)
             self._repeat("disks", self._collect_disks, DISKS_SECONDS)
-        self._repeat("status", self._look_at_status, STATUS_SECONDS)
+        self._repeat("status", self._look_at_status, STATUS_SECONDS, rests=False)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
         # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
@@ -141,10 +144,17 @@ class Worker:
 
     def _look_awake(self) -> None:
         """As `look`, but a clock that has jumped is noticed before payments count by it."""
+        self._look_whether_restored()
+        if self._rests:
+            return
         due = payments.due()
         if due:
             clock_watch.wake()
         self._hand_out(due)
+
+    def _look_whether_restored(self) -> None:
+        """A restored copy must not be acted on before `restore-check`; payments are recorded."""
+        self._rests = restored.since() is not None
 
     def _hand_out(self, paid: list[Order]) -> None:
         for order in paid:
@@ -213,10 +223,15 @@ class Worker:
                 self._stopping.wait(wait)
                 wait = min(NODE_RETRY_SECONDS_MAX, wait * 2)
 
-    def _repeat(self, name: str, step: Callable[[], None], seconds: int) -> None:
+    def _repeat(
+        self, name: str, step: Callable[[], None], seconds: int, rests: bool = True
+    ) -> None:
+        """`rests`: not while the database is a restored copy."""
+
         def loop():
             while not self._stopping.is_set():
-                self._guarded(step)
+                if not (rests and self._rests):
+                    self._guarded(step)
                 self._stopping.wait(seconds)
 
         threading.Thread(target=loop, name=name, daemon=True).start()

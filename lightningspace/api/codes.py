@@ -31,6 +31,7 @@ CODES = {
     "takes_effect": (503, "It is paid, and takes effect in a moment."),
     "setting_up": (503, "The hosting is still being set up."),
     "node_down": (503, "Our Lightning node does not answer. Nothing was charged."),
+    "restoring": (503, "The shop was restored from a backup: nothing is sold for a while."),
     "service_unavailable": (503, "We cannot answer right now. Nothing is lost."),
 }
 # The title of each status, whatever the code.
@@ -46,7 +47,7 @@ TITLES = {
 }
 
 # The codes that go with what a route does: sell, change a hosting, address one thing by name.
-SALE = ("ordered", "too_many_unpaid", "checking", "node_down")
+SALE = ("ordered", "too_many_unpaid", "checking", "node_down", "restoring")
 SIZE_SALE = ("refused", "sold_out", "size_waits", "takes_effect", "setting_up")
 CHANGE = ("setting_up", "closing")
 ONE = ("unknown", "not_found")

@@ -15,7 +15,7 @@ from lightningspace.base.models import Account
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside import lnurl
 from lightningspace.outside.node import NodeError
-from lightningspace.rules import order_book, orders, quotes, tips
+from lightningspace.rules import order_book, orders, quotes, restored, tips
 from lightningspace.rules.order_book import Door
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
@@ -41,6 +41,7 @@ def lower_name(endpoint, values):
 def pay_request(username):
     shop, account = this_shop(), _taker(username)
     quotes.check_may_buy(account)
+    restored.check_sells()
     least, most = tips.bounds_msat(shop)
     return success(
         {

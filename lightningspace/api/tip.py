@@ -75,7 +75,7 @@ def tip_taker(username):
     fields=FIELDS,
     required=("amount_msat",),
     mints=True,
-    codes=(*codes.ONE, "refused", "too_many_unpaid", "node_down"),
+    codes=(*codes.ONE, "refused", "too_many_unpaid", "node_down", "restoring"),
     note="For whoever asks: pay the invoice, and watch the tip. It gives no right over the "
     "hosting. Messages are kept without control characters and line breaks.",
 )

@@ -27,6 +27,12 @@ class OperatorSettings:
         "keeps it. Empty: none.",
         "",
     )
+    backup_age_recipient: tuple[str, ...] = OPERATOR.setting(
+        parsers.list_of(parsers.age_recipient),
+        "The public keys, such as `age1…`, that `flask --app wsgi backup` encrypts to with the "
+        "program age, separated by commas. Empty: backups are not encrypted.",
+        "",
+    )
     metrics_token: str = OPERATOR.secret(
         parsers.bearer_token,
         "Whoever sends it as `Authorization: Bearer …` may read `/metrics`: 20 characters or more. "

@@ -341,6 +341,12 @@ def matching(pattern: str) -> Callable[[str], str]:
     return parse
 
 
+def age_recipient(value: str) -> str:
+    if not re.fullmatch(r"age1[0-9a-z]{8,2000}|ssh-(ed25519|rsa) [A-Za-z0-9+/=]{40,2000}", value):
+        raise ValueError("write what `age-keygen` calls the public key, such as age1…")
+    return value
+
+
 def list_of(parse_one: Callable) -> Callable[[str], tuple]:
     def parse(value: str) -> tuple:
         return tuple(parse_one(part.strip()) for part in value.split(",")) if value else ()

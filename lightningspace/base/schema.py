@@ -147,19 +147,24 @@ def _copy(database: SqliteDatabase) -> Path:
     part = path.with_name(f"{path.name}.part")  # so a copy that is cut short is not taken for one
     part.unlink(missing_ok=True)
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with (
-            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(part)) as target,
-        ):
-            source.backup(target)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        copy_file(path, part)
         part.rename(copy)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     return copy
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy an SQLite database that is in use to a new file, for its owner alone, as it is now."""
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with (
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+    with copy.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 # -- what a database has seen --------------------------------------------------------
@@ -215,6 +220,19 @@ def _note(database: Database, migrations: list[Migration]) -> None:
             "ON CONFLICT DO NOTHING",
             (FACT + migration.number, str(now())),
         )
+
+
+def seen(database: Database) -> list[str]:
+    """The numbers of the migrations that a database has seen, for `is_newer`."""
+    return sorted(_seen(database))
+
+
+def is_newer(database: Database, seen: list[str]) -> bool | None:
+    """Whether a database that has seen these is newer than this program; None: it is as old."""
+    known = {migration.number for migration in _all(database, MIGRATIONS)}
+    if set(seen) == known:
+        return None
+    return not set(seen) <= known
 
 
 def forget_version(database: Database) -> None:

@@ -78,6 +78,25 @@ def declared(kind: type) -> dict[str, Setting]:
     return {each.name: each.metadata[DECLARATION] for each in fields(kind)}
 
 
+@dataclass(frozen=True)
+class Given:
+    """A setting as the environment has it. `is_secret`: it is one, or names the file of one."""
+
+    name: str
+    value: str
+    is_secret: bool
+
+
+def given(kind: type, env: Mapping[str, str]) -> list[Given]:
+    """The settings of the dataclass `kind` that `env` has, in its order."""
+    found = []
+    for field_name, setting in declared(kind).items():
+        name = field_name.upper()
+        names = (name, f"{name}_FILE") if setting.is_secret else (name,)
+        found += [Given(each, env[each], setting.is_secret) for each in names if each in env]
+    return found
+
+
 def read(kind: type, env: Mapping[str, str], instance: Path) -> Any:
     """The settings of the dataclass `kind`, from `env`. Our own files are in `instance`.
 

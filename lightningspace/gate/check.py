@@ -37,6 +37,7 @@ from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402, request_price
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.request_price import PriceUnknown
+from lightningspace.rules.restored import Restoring
 from lightningspace.shop import Shop
 from lightningspace.visitors import networks
 from lightningspace.visitors.limits import Exceeded, Limits
@@ -244,9 +245,9 @@ class Check:
             sold = selling.challenge(self._shop, service, shown)
         except Exceeded as exceeded:
             return too_many("invoices", exceeded.seconds)
-        except NodeError as error:
+        except (NodeError, Restoring) as error:
             logger.warning("the gate: no invoice for %s: %s", service.name, error)
-            return selling.node_down(error)
+            return selling.not_now(error)
         facts = {} if price is None else self._what_is_left(shown, service, price)
         return selling.payment_required(sold, **facts)
 

@@ -28,6 +28,7 @@ from lightningspace.gate.upkeep import Upkeep
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon
 from lightningspace.outside.node import NodeError
+from lightningspace.rules.restored import Restoring
 from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, networks
 
@@ -120,9 +121,9 @@ def _sell(service: Service, address: str) -> Response:
             return _let_in(sold, preimage, address)
         if sold is None or sold.invoice.expires_at <= now():
             sold = _new_invoice(service, shown(service))
-    except NodeError as error:
+    except (NodeError, Restoring) as error:
         logger.warning("the gate: no invoice for %s: %s", service.name, error)
-        return _page(503, service, address)
+        return _page(503, service, address, why_not=error.text)
     response = _page(402, service, address, sold)
     for line in sold.lines:
         response.headers.add("WWW-Authenticate", line)
@@ -131,7 +132,7 @@ def _sell(service: Service, address: str) -> Response:
 
 
 def _new_invoice(service: Service, before: Shown) -> Challenge:
-    """Raises NodeError, and TooManyRequests."""
+    """Raises NodeError, Restoring and TooManyRequests."""
     _count_invoice()
     selling.credit(_upkeep().meter, before)
     return selling.challenge(this_shop(), service, before)
@@ -178,12 +179,19 @@ def _kind() -> dict:
     return {"httponly": True, "samesite": "Lax", "secure": request.is_secure}
 
 
-def _page(status: int, service: Service, address: str, sold: Challenge | None = None) -> Response:
+def _page(
+    status: int,
+    service: Service,
+    address: str,
+    sold: Challenge | None = None,
+    why_not: str | None = None,
+) -> Response:
     text = render_template(
         "gate/pay.html",
         service=service,
         address=address,
         sold=sold,
+        why_not=why_not,
         costs=selling.costs(service) if service.bundle else None,
         look_seconds=LOOK_SECONDS,
         # The page itself: nginx shows that of a service at the address of what it is in front of.
@@ -245,9 +253,9 @@ def top_up(name):
         return _told(before.macaroon)
     try:
         return _problem(selling.payment_required(_new_invoice(service, before)))
-    except NodeError as error:
+    except (NodeError, Restoring) as error:
         logger.warning("the gate: no invoice for %s: %s", service.name, error)
-        return _problem(selling.node_down(error))
+        return _problem(selling.not_now(error))
 
 
 def _service(name: str) -> Service:

@@ -10,7 +10,8 @@ from lightningspace.gate.services import TIME_MAX, Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Macaroon, Rights
 from lightningspace.outside.node import Invoice, NodeError
-from lightningspace.rules import gate_income
+from lightningspace.rules import gate_income, restored
+from lightningspace.rules.restored import Restoring
 from lightningspace.shop import Shop
 from lightningspace.visitors import authorization
 
@@ -82,8 +83,9 @@ def holdings(gate: Gate, meter: Meter, macaroon: Macaroon) -> list[Holding]:
 def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
     """A new invoice for a service. The macaroon grants what the one that was shown grants as well.
 
-    Raises NodeError.
+    Raises NodeError and Restoring.
     """
+    restored.check_sells()
     life = shop.config.invoice_minutes * 60
     label = gate_income.new_label(shop, service.name)
     invoice = shop.node.create_invoice(label, service.price_sat * 1000, service.title, life)
@@ -172,5 +174,5 @@ def costs(service: Service) -> dict:
     return {"per": "request", "named_in": bundle.cost_header}
 
 
-def node_down(error: NodeError) -> Refuses:
+def not_now(error: NodeError | Restoring) -> Refuses:
     return Refuses(error.status, error.code, error.text, error.retry_after)

@@ -7,7 +7,7 @@ from lightningspace.base.prices import EXTRAS, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import capacity, order_book, orders, quotes, services, tips
+from lightningspace.rules import capacity, order_book, orders, quotes, restored, services, tips
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 from lightningspace.visitors.forms import (
@@ -237,8 +237,9 @@ def _selling() -> dict:
     """Why nothing is sold to this account now (None: it is), and the orders it can still pay."""
     context = {"refusal": None, "unpaid": list(order_book.unpaid(this_account().id))}
     try:
+        restored.check_sells()
         quotes.check_may_buy(this_account())
-    except quotes.NotForSale as refused:
+    except (quotes.NotForSale, restored.Restoring) as refused:
         context["refusal"] = str(refused)
     return context
 

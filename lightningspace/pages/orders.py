@@ -28,6 +28,7 @@ from lightningspace.rules import (
     invoices,
     order_book,
     orders,
+    restored,
     services,
     sessions,
     standing,
@@ -77,6 +78,7 @@ def _shop_as_text() -> Response:
         "index.txt",
         config=shop.config,
         left_mb=capacity.largest_mb(shop),
+        why_not=restored.why_not(),
         price_list=_price_list(shop),
         rate=currency.rate(shop),
     )
@@ -165,6 +167,7 @@ def _front_page(form: OrderForm, status: int = 200, **context):
         form=form,
         times=TIMES,
         left_mb=left_mb,
+        why_not=restored.why_not(),
         is_scarce=capacity.is_scarce(shop, left_mb),
         config=shop.config,
         php_versions=usage.php_on_offer(),

@@ -16,7 +16,15 @@ from lightningspace.base.models import Account, Order, lock_account, transaction
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside.node import NodeError
-from lightningspace.rules import accounts, capacity, hostnames, invoices, order_book, quotes
+from lightningspace.rules import (
+    accounts,
+    capacity,
+    hostnames,
+    invoices,
+    order_book,
+    quotes,
+    restored,
+)
 from lightningspace.rules.order_book import Door, OrderKind
 from lightningspace.shop import Shop
 
@@ -138,8 +146,8 @@ def place(shop: Shop, wish: Wish) -> Order:
 
     A name that this network has held today already is not held again: whoever pays first gets it.
 
-    Raises NameReserved, NameTaken, SoldOut, TooManyOpened, TooManyUnpaid; NodeError leaves nothing
-    reserved.
+    Raises NameReserved, NameTaken, SoldOut, TooManyOpened, TooManyUnpaid and, as all orders do,
+    Restoring; NodeError leaves nothing reserved.
     """
     attempt = _attempt(shop, wish)
     return _place(shop, lambda: _reserve(shop, wish, attempt))
@@ -165,6 +173,7 @@ def _place(
 
     None: there is nothing to pay. `metadata`: as in `Tip`.
     """
+    restored.check_sells()
     order, is_new = _retried(reserve)
     if order is None:
         return None

@@ -57,6 +57,7 @@ WRONG = {
     "IMPRINT_FILE": ("/no/such/file", "/"),
     "INDEX_402_VERIFY": ("x", "ab" * 31, "AB" * 32, "ab" * 32 + "<"),
     "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
+    "BACKUP_AGE_RECIPIENT": ("age", "-r", "AGE-SECRET-KEY-1ABCDEFGH", "age1abcdefgh,", "/key.pub"),
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
     "WEBMAIL_URL": ("mail.shop.example", "javascript:alert(1)", "https://a b.example/"),
     "PHPMYADMIN_URL": ("/phpmyadmin", "ftp://shop.example", "https://"),

@@ -1,0 +1,43 @@
+"""The files of our own secret key, and of those before it, in the instance directory."""
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+KEY = "secret-key"
+# A line for each, the latest first. They are read as SECRET_KEY_FALLBACKS where that is not set.
+OLD_KEYS = "secret-key.old"
+
+
+def is_used(path: Path, key: str) -> bool:
+    """Whether the key in use is that of the file, and not one that is set."""
+    return path.exists() and path.read_text().strip() == key
+
+
+def text_of(keys: Iterable[str]) -> bytes:
+    return "".join(f"{key}\n" for key in keys).encode()
+
+
+def replace(path: Path, text: bytes) -> None:
+    """Write a whole file for its owner alone, or leave the one that is there."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Have what was renamed or deleted there reach the disk."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
