@@ -20,6 +20,7 @@ from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
 from lightningspace.operator.moving import move
 from lightningspace.operator.restore import restore
+from lightningspace.operator.restoring import restore_check
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.problems import found as found_problems
@@ -302,7 +303,7 @@ def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
-        *(backup, restore),
+        *(backup, restore, restore_check),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -101,6 +101,25 @@ class Panel:
         clients = ({"id": int(c["client_id"]), "is_closed": c["canceled"] == "y"} for c in found)
         return sorted(clients, key=lambda client: client["id"])
 
+    def clients_of(self, prefix: str) -> dict[str, tuple[int, int | None]]:
+        """All clients whose name begins with `prefix` and goes on with a hexadecimal digit: the id,
+        and when it was made (None: it is half made), by name.
+
+        They are asked for in parts: of each client the panel sends a private key as well.
+        """
+        clients = {}
+        for digit in "0123456789abcdef":
+            for found in self._list("client_get", client_id={"username": f"{prefix}{digit}%"}):
+                if found["username"].startswith(prefix + digit):  # "_" is any character to LIKE
+                    made_at = int(found["created_at"]) if found["created_at"] else None
+                    clients[found["username"]] = int(found["client_id"]), made_at
+        return clients
+
+    def records_of(self, kind: str, group_id: int) -> list[dict]:
+        """A client's records of a kind, by its group."""
+        of = KINDS[kind]
+        return self._list(f"{of.method}_get", **{of.id_argument: {"sys_groupid": int(group_id)}})
+
     def find_login(self, username: str) -> tuple[int, int] | None:
         """The id of the client with this name, and its group: the sys_groupid of all its records.
 

@@ -88,6 +88,18 @@ class Payment:
 
 
 @dataclass(frozen=True)
+class Paid:
+    """A payment with what its invoice says. `bolt11` None: it paid an offer; `asked_msat` None: for
+    any amount.
+    """
+
+    payment: Payment
+    bolt11: str | None
+    description: str | None
+    asked_msat: int | None
+
+
+@dataclass(frozen=True)
 class Offer:
     """A BOLT 12 offer, which anybody can pay any number of times while it is active."""
 
@@ -156,6 +168,16 @@ class Node:
         entry = entries[0]
         invoice = Invoice(entry["label"], entry["bolt11"], payment_hash, entry["expires_at"])
         return invoice, entry["payment_preimage"] if entry["status"] == "paid" else None
+
+    def find_paid(self, payment_hash: str) -> Paid | None:
+        """The payment with this hash, and the invoice that it paid; None: the node has no such."""
+        entries = self._call("listinvoices", payment_hash=payment_hash)["invoices"]
+        if not entries or entries[0]["status"] != "paid":
+            return None
+        entry = entries[0]
+        return Paid(
+            _payment(entry), entry.get("bolt11"), entry.get("description"), entry.get("amount_msat")
+        )
 
     def look_up(self, label: str) -> tuple[bool, Payment | None]:
         """Whether the node knows an invoice with `label`, and its payment (None: unpaid)."""

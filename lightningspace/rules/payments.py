@@ -148,6 +148,18 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
     return True
 
 
+def record_tip_again(shop: Shop, lost: Order, payment: Payment, account_id: str) -> bool:
+    """Record a lost payment as what it was, a tip to the offer of an account that is there again.
+
+    False: it is lost no longer.
+    """
+    with transaction():
+        is_lost = (Order.token == lost.token) & (Order.kind == OrderKind.LOST)
+        if not Order.delete().where(is_lost).execute():
+            return False
+        return _record_tip(shop, lost.node_id, payment, account_id)
+
+
 def _taken(shop: Shop, account: Account, payment: Payment) -> dict | None:
     """Within a transaction: what the order of a payment to the account's offer says.
 
