@@ -18,6 +18,7 @@ from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
+from lightningspace.operator.keys import rotate_key
 from lightningspace.operator.moving import move
 from lightningspace.operator.restore import restore
 from lightningspace.operator.restoring import restore_check
@@ -303,7 +304,7 @@ def register(app: Flask) -> None:
     commands = (
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
-        *(backup, restore, restore_check),
+        *(backup, restore, restore_check, rotate_key),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -62,7 +62,7 @@ class Config(OperatorSettings, LimitSettings):
         list_of(parsers.key),
         "Older keys, separated by commas, while you change to a new one. Tokens made with one of "
         "them are void once it is gone from here.",
-        "",
+        defaults.OUR_OLD_KEYS,
     )
 
     shop_name: str = WHO.setting(

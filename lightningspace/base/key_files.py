@@ -15,6 +15,12 @@ def is_used(path: Path, key: str) -> bool:
     return path.exists() and path.read_text().strip() == key
 
 
+def read_old(instance: Path) -> list[str]:
+    """The keys before the one in use, the latest first."""
+    path = instance / OLD_KEYS
+    return path.read_text().split() if path.exists() else []
+
+
 def text_of(keys: Iterable[str]) -> bytes:
     return "".join(f"{key}\n" for key in keys).encode()
 

@@ -35,6 +35,13 @@ class Vault:
         except InvalidToken as error:
             raise Unreadable from error
 
+    def reseal(self, sealed: str) -> str:
+        """The same, sealed with the current key. Raises Unreadable."""
+        try:
+            return self._boxes["seal"].rotate(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise Unreadable from error
+
     def mac(self, purpose: str, *parts: str) -> str:
         """A keyed hash of the parts, which says nothing to anybody without the key."""
         return _mac(self._mac_keys[0], purpose, parts)

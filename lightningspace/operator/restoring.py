@@ -116,8 +116,8 @@ def _told(each: Rebuilt) -> str:
         order = Order.get(Order.payment_hash == each.payment_hash)
         if each.outcome == Outcome.OVER:
             return (
-                f"{payment}: opened a hosting whose time is over, and the panel does not have it: it "
-                "was closed since"
+                f"{payment}: opened a hosting whose time is over, and the panel does not have it: "
+                "it was closed since"
             )
         says = f": “{each.description}”" if each.description else ""
         return f"{payment}: {order.received_msat} msat, and nobody can say whose{says}"
