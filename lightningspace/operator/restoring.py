@@ -59,11 +59,13 @@ def check(shop: Shop) -> Iterator[str]:
     clock_watch.wake()  # takes back the closings that the copy had begun
     rebuilding.look_before_making()
     yield f"payments that the node had and the database did not: {_read_payments(shop)}"
+    for order in payments.due():
+        if account_id := payments.apply(shop, order.token):
+            name = Account.get_by_id(account_id).username
+            yield f"order {order.token[:8]}, which the copy has: paid, it takes effect for {name}"
     clients = shop.panel.clients_of(shop.config.panel_prefix)
     orphans = list(_orphans(shop, clients))
     rebuilt = rebuilding.rebuild(shop, orphans)
-    for order in payments.due():
-        payments.apply(shop, order.token)
     yield from map(_told, rebuilt)
     adopted = {each.account.id for each in rebuilt if each.outcome == Outcome.ADOPTED}
     left = [orphan for orphan in orphans if orphan.account_id not in adopted]

@@ -183,6 +183,7 @@ def _give(
             shop, order, paid.payment, account_id
         ):
             return Outcome.LEFT, None
+        payments.apply(shop, Order.get(Order.payment_hash == order.payment_hash).token)
         return Outcome.TIPPED, account_id
     account_id = _whose(shop, paid, account_ids)
     if account_id is None:

@@ -223,6 +223,12 @@ def words(shop) -> list[str]:
     return list(restoring.check(shop.for_worker()))
 
 
+def test_an_order_that_the_copy_has_takes_effect(order, begun, wallet):
+    wallet.pay(order.bolt11)
+    assert one(words(begun), order.token[:8], "takes effect for alice")
+    assert len(words(begun)) == 1
+
+
 def test_an_opening_that_the_panel_does_not_have_is_opened_anew(begun, node, wallet):
     terms = "Web hosting: open 100 MB 2 addresses 3 months 00000000"
     paid = lost(node, wallet, begun, terms, "0" * 32)
