@@ -10,6 +10,7 @@ from lightningspace.base.config import from_env
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.operator import backup, restore, restoring
+from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     accounts,
@@ -19,6 +20,7 @@ from lightningspace.rules import (
     rebuilding,
     restored,
     tips,
+    tokens,
 )
 from lightningspace.rules.order_book import Door
 from lightningspace.rules.orders import Buyer, Tip
@@ -139,6 +141,8 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     assert not Account.get_or_none(Account.id == carol.id)
     expected = {a.username: a for a in Account.select()}
     paid = {o.payment_hash: o.received_msat for o in Order.select() if o.paid_at}
+    proofs = {o.payment_hash: o.invoice_hash for o in Order.select().where(Order.kind == "open")}
+    access_key = tokens.receipt(life.shop, dave)
     before = everything(life.panel)
     passwords = {
         row.panel_id: life.panel.password_of("ftp", row.panel_id)
@@ -164,6 +168,13 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     assert {o.payment_hash: o.received_msat for o in Order.select() if o.paid_at} == paid
     assert not payments.lost() and not payments.due()
     assert life.check() == ["payments that the node had and the database did not: 0", gone]
+
+    # Who paid gets in, by what was saved or by the wallet's history.
+    macaroon, _, preimage = access_key.partition(":")
+    holder = tokens.holder(life.shop, l402.read(macaroon), bytes.fromhex(preimage))
+    assert holder.account.id == dave.id
+    opened = Order.select().where(Order.kind == "open")
+    assert {o.payment_hash: o.invoice_hash for o in opened} == proofs
 
     # Nothing is sold until the word is given.
     with pytest.raises(restored.Restoring):
