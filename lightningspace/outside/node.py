@@ -131,10 +131,10 @@ class Node:
         try:
             answer = self._call(
                 "invoice",
-                amount_msat=_bounded(msat, 1, 10**15),
+                amount_msat=bounded(msat, 1, 10**15),
                 label=label,
                 description=description,
-                expiry=_bounded(seconds, 1, 10**7),
+                expiry=bounded(seconds, 1, 10**7),
                 **({"deschashonly": True} if only_hash else {}),
             )
         except NodeRefused as refused:
@@ -220,7 +220,7 @@ class Node:
             answer = self._call(
                 "bkpr-listincome",
                 consolidate_fees=False,
-                start_time=_bounded(max(0, since), 0, END_OF_TIME),
+                start_time=bounded(max(0, since), 0, END_OF_TIME),
             )
         except NodeRefused as refused:
             if refused.rpc_code != UNKNOWN_COMMAND:
@@ -269,7 +269,7 @@ class Node:
         try:
             answer = self._call(
                 "waitanyinvoice",
-                lastpay_index=_bounded(after, 0, 2**62),
+                lastpay_index=bounded(after, 0, 2**62),
                 timeout=seconds,
                 time_limit=seconds + self._seconds,
             )
@@ -365,13 +365,18 @@ class Node:
         except TimeoutError:
             raise NodeError(f"the node did not answer {method}: it took too long") from None
         except OSError as error:
-            raise NodeError(f"the node did not answer {method}: {error.strerror}") from None
+            kind = NodeError if rpc.has_asked else NodeUnreached
+            raise kind(f"the node did not answer {method}: {error.strerror}") from None
         except (ValueError, KeyError, AttributeError) as error:
             reason = type(error).__name__
             raise NodeError(f"the node's answer to {method} is not readable: {reason}") from None
         finally:
             if self._places:
                 self._places.release()
+
+
+class NodeUnreached(NodeError):
+    """The node was not asked: nobody listens at its socket."""
 
 
 class NodeRefused(NodeError):
@@ -389,10 +394,12 @@ class _Rpc(LightningRpc):
     def __init__(self, path: str, seconds: float):
         super().__init__(path, logger=_silent)
         self._deadline = time.monotonic() + seconds
+        self.has_asked = False
 
     def call(self, method, payload=None, cmdprefix=None, filter=None):
         request_id = self.get_json_id(method, cmdprefix)
         with self._connect() as connection:
+            self.has_asked = True
             self._writeobj(
                 connection,
                 {"jsonrpc": "2.0", "id": request_id, "method": method, "params": payload or {}},
@@ -472,7 +479,7 @@ def _offer(entry: dict) -> Offer:
     return Offer(entry["offer_id"], entry["bolt12"], entry.get("label"), entry["active"])
 
 
-def _bounded(value: int, least: int, most: int) -> int:
+def bounded(value: int, least: int, most: int) -> int:
     """Refuse numbers out of range: lightningd crashes on some of them."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{value} is not a whole number from {least} to {most}")

@@ -116,13 +116,15 @@ class Copy:
     income: dict[str, dict]
     invoices: list[dict]
     offers: list[dict]
+    sent: dict[str, dict]
+    notes: dict[str, dict]
 
 
 class SandboxNode:
     """The shop's node at `path`, and a customer's wallet at `wallet_path`.
 
-    With a `store` everything survives a restart; the same file is the same node.
-    `calls` are the (method, params) that the node received.
+    With a `store` everything survives a restart but the wallet's own invoices and offers; the same
+    file is the same node. `calls` are the (method, params) that the node received.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class SandboxNode:
         self.wallet_faults = Faults()
         self.autocleans_paid_invoices = False  # reported, not done
         self.warnings: dict[str, str] = {}  # sent with each new invoice
+        self.holds_payments = False  # what it sends stays pending, until `end_held`
         self._changed = threading.Condition(threading.RLock())
         self._waiters: list[list[Invoice]] = []
         self._records = _Records(store)
@@ -145,26 +148,37 @@ class SandboxNode:
             {
                 "autoclean-status": self._autoclean_status,
                 "bkpr-listincome": self._listincome,
+                "datastore": self._datastore,
                 "decode": self._decode,
                 "delinvoice": self._delinvoice,
                 "disableoffer": self._disableoffer,
                 "enableoffer": self._enableoffer,
+                "fetchinvoice": self._fetch_for_node,
                 "getinfo": lambda: self._getinfo(self.id, "sandbox", self._node.path),
                 "invoice": self._invoice,
+                "listdatastore": self._listdatastore,
                 "listinvoices": self._listinvoices,
                 "listoffers": self._listoffers,
+                "listpays": self._listpays,
                 "offer": self._offer,
                 "waitanyinvoice": self._waitanyinvoice,
+                "xpay": self._send,
             },
             self.faults,
         )
-        self._wallet = None
+        self._wallet = self.purse = None
         if wallet_path is not None:
+            # What the wallet receives: a node that nobody connects to.
+            self.purse = SandboxNode(wallet_path)
+            self.purse._key, self.purse.id = self._wallet_key, self.wallet_id
             self._wallet = _Endpoint(
                 Path(wallet_path),
                 {
                     "fetchinvoice": self._fetchinvoice,
                     "getinfo": lambda: self._getinfo(self.wallet_id, "wallet", self._wallet.path),
+                    "invoice": self.purse._invoice,
+                    "listinvoices": self.purse._listinvoices,
+                    "offer": self.purse._offer,
                     "pay": self._pay,
                     "xpay": self._xpay,
                 },
@@ -269,6 +283,8 @@ class SandboxNode:
                 dict(self._income),
                 [dict(vars(invoice)) for invoice in self._by_hash.values()],
                 [dict(vars(offer)) for offer in self._offers.values()],
+                {payment_hash: dict(sent) for payment_hash, sent in self._sent.items()},
+                dict(self._notes),
             )
 
     def restore(self, copy: Copy) -> None:
@@ -279,12 +295,17 @@ class SandboxNode:
         """
         with self._changed:
             known = {"invoice": self._by_label, "offer": self._offers, "income": self._income}
+            known |= {"sent": self._sent, "note": self._notes}
             for kind, names in known.items():
                 for name in names:
                     self._records.remove(kind, name)
             self._counters, self._income = dict(copy.counters), dict(copy.income)
-            for payment_hash, event in self._income.items():
-                self._records.put("income", payment_hash, event)
+            self._sent = {payment_hash: dict(sent) for payment_hash, sent in copy.sent.items()}
+            self._notes = dict(copy.notes)
+            kinds = {"income": self._income, "sent": self._sent, "note": self._notes}
+            for kind, kept in kinds.items():
+                for name, record in kept.items():
+                    self._records.put(kind, name, record)
             self._know(
                 [Offer(**record) for record in copy.offers],
                 [Invoice(**record) for record in copy.invoices],
@@ -317,13 +338,17 @@ class SandboxNode:
         self._records.put("node", "identity", identity)
         self._key = PrivateKey.from_hex(identity["key"])
         self.id = self._key.public_key.format().hex()
-        self.wallet_id = PrivateKey.from_hex(identity["wallet_key"]).public_key.format().hex()
+        self._wallet_key = PrivateKey.from_hex(identity["wallet_key"])
+        self.wallet_id = self._wallet_key.public_key.format().hex()
         self._counters = self._records.get("node", "counters") or {
             "created": 0,
             "updated": 0,
             "pay": 0,
         }
+        self._counters.setdefault("sent", 0)  # a store of an older sandbox has none
         self._payments = self._records.all("payment")
+        self._sent = self._records.all("sent")  # by payment hash, as listpays shows it
+        self._notes = self._records.all("note")  # by key in JSON, as listdatastore shows it
         # What the bookkeeper plugin knows, including deleted invoices.
         self._income = self._records.all("income")
         self._know(
@@ -732,6 +757,124 @@ class SandboxNode:
         self._income[invoice.payment_hash] = event
         self._records.put("income", invoice.payment_hash, event)
 
+    # What the node sends, and notes. Of listpays and the datastore no answer was recorded: these
+    # follow lightningd's schemas.
+
+    def _fetch_for_node(
+        self, offer, amount_msat=None, quantity=None, timeout=60, payer_note=None
+    ) -> dict:
+        if not self.purse:
+            raise RpcFailure(1003, "Failed: could not route or connect directly to another node")
+        asked = (offer, amount_msat, quantity, timeout, payer_note)
+        return self._fetch_from(self.purse, self.wallet_id, *asked)
+
+    def _send(self, invstring, amount_msat=None, maxfee=None, retry_for=60, maxdelay=2016) -> dict:
+        """xpay, which knows but one way: to the wallet, for nothing."""
+        for name, value in (("retry_for", retry_for), ("maxdelay", maxdelay), ("maxfee", maxfee)):
+            _unsigned(name, 0 if value is None else value)
+        terms = _terms("invstring", invstring)
+        payment_hash, asked_msat = terms["payment_hash"], terms.get("amount_msat")
+        if (asked_msat is None) == (amount_msat is None):
+            message = "amount_msat required" if asked_msat is None else "amount_msat unnecessary"
+            raise RpcFailure(INVALID_PARAMS, message)
+        amount_msat = asked_msat or _amount("amount_msat", amount_msat)
+        with self._changed:
+            before = self._sent.get(payment_hash, {}).get("status")
+            if before == "complete":
+                raise RpcFailure(219, "Already paid")
+            if before == "pending":
+                raise RpcFailure(200, "Payment is in progress")
+            late = clock.now() - terms["created_at"] - terms["expiry"]
+            if late >= 0:
+                raise RpcFailure(207, f"Invoice expired {late} seconds ago")
+            if not self.purse or terms["payee"] != self.wallet_id:
+                raise RpcFailure(205, "Failed: We could not find a usable set of paths.")
+            self._keep_sent(
+                payment_hash=payment_hash,
+                status="pending",
+                destination=terms["payee"],
+                created_at=clock.now(),
+                amount_msat=amount_msat,
+                amount_sent_msat=amount_msat,
+                created_index=self._next("sent"),
+                **{"bolt12" if bolt12.is_bolt12(invstring) else "bolt11": invstring},
+            )
+            if self.holds_payments:
+                raise RpcFailure(209, "Timed out after after 1 attempts. 1 outstanding")
+            paid = self.end_held(payment_hash)
+        if paid["status"] == "failed":
+            said = "incorrect_or_unknown_payment_details"
+            raise RpcFailure(203, f"Destination said it doesn't know invoice: {said}")
+        return {
+            "payment_preimage": paid["preimage"],
+            "amount_msat": amount_msat,
+            "amount_sent_msat": paid["amount_sent_msat"],
+            "failed_parts": 0,
+            "successful_parts": 1,
+        }
+
+    def end_held(self, payment_hash: str, arrives: bool = True) -> dict:
+        """Let a payment that was sent, and is held on its way, arrive or fail; what it is now."""
+        with self._changed:
+            sent, invoice = self._sent[payment_hash], self.purse._find(payment_hash)
+            try:
+                if not invoice or not arrives:
+                    raise ValueError("no such invoice")
+                if invoice.status == "expired":  # what was held has come in time
+                    invoice.status = "unpaid"
+                self.purse.settle(payment_hash, sent["amount_msat"])
+            except ValueError:
+                return self._keep_sent(**{**sent, "status": "failed", "amount_msat": None})
+            proof = {"preimage": invoice.preimage, "completed_at": clock.now()}
+            return self._keep_sent(**{**sent, "status": "complete"} | proof)
+
+    def _keep_sent(self, payment_hash: str, **facts) -> dict:
+        sent = {name: value for name, value in facts.items() if value is not None}
+        self._sent[payment_hash] = {"payment_hash": payment_hash, **sent}
+        self._records.put("sent", payment_hash, self._sent[payment_hash])
+        self._save()
+        return self._sent[payment_hash]
+
+    def _listpays(self, bolt11=None, payment_hash=None, status=None) -> dict:
+        if payment_hash is not None:
+            payment_hash = _hex32("payment_hash", payment_hash)
+        elif bolt11 is not None:
+            payment_hash = _terms("bolt11", bolt11)["payment_hash"]
+        with self._changed:
+            found = self._sent.values() if payment_hash is None else [self._sent.get(payment_hash)]
+            return {
+                "pays": [dict(each) for each in found if each and status in (None, each["status"])]
+            }
+
+    def _datastore(self, key, string=None, mode="must-create") -> dict:
+        name = json.dumps(_key(key))
+        if not _is_text(string) or mode not in ("must-create", "create-or-replace"):
+            raise RpcFailure(INVALID_PARAMS, "string and mode: not as this stand-in knows them")
+        with self._changed:
+            before = self._notes.get(name)
+            if before and mode == "must-create":
+                raise RpcFailure(1202, "Key already exists")
+            generation = before["generation"] + 1 if before else 0
+            noted = {"key": _key(key), "generation": generation}
+            noted |= {"hex": string.encode().hex(), "string": string}
+            self._notes[name] = noted
+            self._records.put("note", name, noted)
+            self._save()
+            return noted
+
+    def _listdatastore(self, key=()) -> dict:
+        """A key's own value, or what is right below it; of keys further below, their first part."""
+        asked, found = _key(key), {}
+        with self._changed:
+            for noted in self._notes.values():
+                its = noted["key"]
+                if its == asked or its[:-1] == asked:
+                    found[tuple(its)] = dict(noted)
+                elif its[: len(asked)] == asked:
+                    nearest = its[: len(asked) + 1]
+                    found[tuple(nearest)] = {"key": nearest}
+        return {"datastore": [found[each] for each in sorted(found)]}
+
     # What the wallet answers
 
     def _fetchinvoice(
@@ -741,6 +884,13 @@ class SandboxNode:
 
         The note is sent unescaped: this wallet stands for all those that are not lightningd's.
         """
+        return self._fetch_from(
+            self if self._node.is_open else None,
+            *(self.id, offer, amount_msat, quantity, timeout, payer_note),
+        )
+
+    def _fetch_from(self, payee, payee_id, offer, amount_msat, quantity, timeout, payer_note):
+        """`payee`: whose offers there are, by that id; None: it is down."""
         terms = _bolt12("offer", offer, "lno")
         _unsigned("timeout", timeout)
         if amount_msat is not None and (amount_msat := _amount("amount_msat", amount_msat)) is None:
@@ -762,13 +912,13 @@ class SandboxNode:
             payer_note=payer_note,
         )
         with self._changed:
-            if terms.get("offer_issuer_id") != self.id:
+            if terms.get("offer_issuer_id") != payee_id:
                 message = "Failed: could not route or connect directly to another node"
                 raise RpcFailure(1003, message)
-            if not self._node.is_open:
+            if payee is None:
                 raise RpcFailure(1005, "Timeout waiting for response")
             try:
-                return {"invoice": self._answer(request), "changes": {}}
+                return {"invoice": payee._answer(request), "changes": {}}
             except ValueError as reason:
                 raise RpcFailure(
                     1004,
@@ -939,6 +1089,14 @@ def _terms(name: str, value) -> dict:
         "expiry": terms["invoice_relative_expiry"],
         "payee": terms["invoice_node_id"],
     }
+
+
+def _key(value) -> list[str]:
+    """Read a key of the datastore; one value stands for an array of it."""
+    key = [value] if isinstance(value, str) else value
+    if not isinstance(key, list | tuple) or not all(map(_is_text, key)):
+        raise _invalid("key", "should be an array or string")
+    return list(key)
 
 
 def _quantity(value, most: int | None) -> int | None:
