@@ -14,8 +14,9 @@ from lightningspace.outside.dns import Resolver
 from lightningspace.outside.ftp import FtpServers
 from lightningspace.outside.ispconfig import Panel
 from lightningspace.outside.l402 import Keys
+from lightningspace.outside.lnurl_pay import Payees
 from lightningspace.outside.mail import Mailer
-from lightningspace.outside.node import Node
+from lightningspace.outside.paying import PayingNode
 
 KEY_FINGERPRINT = "key fingerprint"
 # Settings that stay what they were as long as there is any account or order.
@@ -43,26 +44,28 @@ class SettingInUse(CannotSettle):
 @dataclass(frozen=True)
 class Shop:
     config: Config
-    node: Node
+    node: PayingNode
     panel: Panel
     vault: Vault
     keys: Keys
     prices: Prices
     resolver: Resolver
     ftp: FtpServers
+    payees: Payees
     mailer: Mailer | None  # None: no mail server is set, and nothing is sent
 
     def for_worker(self) -> "Shop":
         """The same shop, with more time for calls to the node than a web page can wait."""
-        node = Node(self.config.lightning_rpc, lightning.WORKER_SECONDS)
+        node = PayingNode(self.config.lightning_rpc, lightning.WORKER_SECONDS)
         return replace(self, node=node)
 
 
 def build(config: Config) -> Shop:
     vault = Vault(config.secret_key, config.secret_key_fallbacks)
+    resolver = Resolver(config.dns_servers)
     return Shop(
         config=config,
-        node=Node(config.lightning_rpc, lightning.WEB_SECONDS, lightning.WEB_CALLS_AT_ONCE),
+        node=PayingNode(config.lightning_rpc, lightning.WEB_SECONDS, lightning.WEB_CALLS_AT_ONCE),
         panel=Panel(
             config.panel_url, config.panel_user, config.panel_password, config.panel_verify_tls
         ),
@@ -73,8 +76,9 @@ def build(config: Config) -> Shop:
             config.price_msat_per_gb_day,
             {extra.name: extra.msat_per_day(config) for extra in EXTRAS},
         ),
-        resolver=Resolver(config.dns_servers),
+        resolver=resolver,
         ftp=FtpServers(config.ftp_addresses, config.ftp_tls, config.ftp_verify_tls),
+        payees=Payees(resolver),
         mailer=_mailer(config) if config.smtp_url else None,
     )
 
