@@ -297,6 +297,38 @@ CREATE UNIQUE INDEX orders_opening ON orders (account_id) WHERE kind = 'open';
 CREATE INDEX orders_of_account ON orders (account_id, door, paid_at, token, received_msat);
 CREATE INDEX orders_held_name ON orders (held_name) WHERE held_name IS NOT NULL;
 
+-- refunds: what is paid back of an order, once each. A payment that no order waits for, and a late tip,
+-- has a row once its payer has claimed it.
+CREATE TABLE refunds (
+  id           TEXT   NOT NULL PRIMARY KEY,              -- as the operator types it
+  order_token  TEXT   NOT NULL REFERENCES orders (token),
+  msat         BIGINT NOT NULL CHECK (msat > 0),
+  made_at      BIGINT NOT NULL,
+  approved_at  BIGINT,                                   -- the operator's yes
+  refused_at   BIGINT,
+  reason       TEXT,                                     -- of the refusal, for whoever claimed it
+  claimed_at   BIGINT,
+  destination  TEXT,                                     -- Lightning Address, offer or invoice; until
+                                                         -- it is paid
+  problem      TEXT,                                     -- why it was not paid there
+  sent_at      BIGINT,                                   -- recorded before the node is told to pay; NULL:
+                                                         -- it is certain that nothing is under way
+  payment_hash TEXT   UNIQUE,                            -- of the invoice that is being paid, or was
+  expires_at   BIGINT,                                   -- of that invoice
+  paid_at      BIGINT,
+  preimage     TEXT,
+  fee_msat     BIGINT,                                   -- NULL: the node did not say
+  CHECK ((refused_at IS NULL) = (reason IS NULL)),
+  CHECK (refused_at IS NULL OR (sent_at IS NULL AND paid_at IS NULL)),
+  CHECK (sent_at IS NULL OR (payment_hash IS NOT NULL AND expires_at IS NOT NULL)),
+  CHECK (paid_at IS NULL OR sent_at IS NOT NULL),
+  CHECK ((paid_at IS NULL) = (preimage IS NULL))
+);
+CREATE UNIQUE INDEX refunds_open ON refunds (order_token) WHERE paid_at IS NULL AND refused_at IS NULL;
+CREATE INDEX refunds_waiting ON refunds (made_at) WHERE paid_at IS NULL AND refused_at IS NULL;
+CREATE INDEX refunds_of_order ON refunds (order_token);
+CREATE INDEX refunds_paid ON refunds (paid_at) WHERE paid_at IS NOT NULL;
+
 -- offers: the BOLT 12 offer of each account that has one, at the node. A rule says whether it should
 -- be active there (see lightningspace/rules/offers.py).
 CREATE TABLE offers (

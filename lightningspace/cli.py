@@ -20,6 +20,7 @@ from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
 from lightningspace.operator.keys import rotate_key
 from lightningspace.operator.moving import move
+from lightningspace.operator.refunds import list_refunds, refund
 from lightningspace.operator.restore import restore
 from lightningspace.operator.restoring import restore_check
 from lightningspace.operator.vouchers import vouchers
@@ -305,6 +306,7 @@ def register(app: Flask) -> None:
         *(init_db, upgrade, copy_database, worker, run_calendar, problems),
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
         *(backup, restore, restore_check, rotate_key),
+        *(list_refunds, refund),
     )
     for command in commands:
         app.cli.add_command(command)

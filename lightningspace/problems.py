@@ -17,6 +17,7 @@ from lightningspace.rules import (
     node_problems,
     outbox,
     payments,
+    payouts,
     progress,
     restored,
 )
@@ -47,6 +48,7 @@ def found(shop: Shop) -> list[str]:
         *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
         *_first(payments.late_tips(), partial(_of_payment, late)),
         *_first(payments.doubtful(), _of_doubt),
+        *payouts.problems(),
         *_first(progress.problems(), _of_failure),
     ]
 

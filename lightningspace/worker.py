@@ -32,6 +32,7 @@ from lightningspace.rules import (
     offers,
     outbox,
     payments,
+    payouts,
     progress,
     restored,
     sessions,
@@ -51,6 +52,7 @@ DOMAINS_SECONDS = 5
 MAIL_SECONDS = 10
 USAGE_SECONDS = 5
 OFFERS_SECONDS = 2
+REFUNDS_SECONDS = 5
 PANEL_PAUSE_SECONDS = 30
 TIDY_SECONDS = 60
 CALENDAR_SECONDS = 60
@@ -114,6 +116,7 @@ class Worker:
         self._repeat("mails", self._send_mails, MAIL_SECONDS)
         self._repeat("usage", self._look_at_usage, USAGE_SECONDS)
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
+        self._repeat("refunds", self._pay_back, REFUNDS_SECONDS)
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
         if self._shop.config.admin_mail:
             self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS, rests=False)
@@ -287,6 +290,9 @@ class Worker:
 
     def _match_offers(self) -> None:
         offers.match(self._shop)
+
+    def _pay_back(self) -> None:
+        payouts.look(self._shop, self._stopping.is_set)
 
     def _look_at_usage(self) -> None:
         try:

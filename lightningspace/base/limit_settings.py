@@ -109,6 +109,13 @@ class LimitSettings:
         limit, "Invoices for tips that all networks together may ask for.", "300 per minute"
     )
 
+    refunds_limit: str = LIMITS.setting(
+        limit, "Refunds that one network may claim, or prove a payment for.", "10 per minute"
+    )
+    refunds_limit_overall: str = LIMITS.setting(
+        limit, "The same for all networks together.", "100 per minute"
+    )
+
     gate_config: Path | None = GATE.setting(
         parsers.file_or_none,
         "The `gate.toml` that says what is behind the gate: see [gateway.md](gateway.md). Empty: "

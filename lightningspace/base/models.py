@@ -397,6 +397,28 @@ class Order(Table):
         table_name = "orders"
 
 
+class Refund(Table):
+    id = TextField(primary_key=True)
+    order = ForeignKeyField(Order, column_name="order_token", backref="refunds")
+    msat = BigIntegerField()
+    made_at = BigIntegerField()
+    approved_at = BigIntegerField(null=True)
+    refused_at = BigIntegerField(null=True)
+    reason = TextField(null=True)
+    claimed_at = BigIntegerField(null=True)
+    destination = TextField(null=True)
+    problem = TextField(null=True)
+    sent_at = BigIntegerField(null=True)
+    payment_hash = TextField(null=True, unique=True)
+    expires_at = BigIntegerField(null=True)
+    paid_at = BigIntegerField(null=True)
+    preimage = TextField(null=True)
+    fee_msat = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "refunds"
+
+
 def lock_account(account_id: str) -> Account | None:
     """Within a transaction: lock the account until its end, and return it; None: it is gone."""
     locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()

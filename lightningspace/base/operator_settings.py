@@ -45,3 +45,10 @@ class OperatorSettings:
         "nowhere.",
         "",
     )
+    refund_auto_msat: int = OPERATOR.setting(
+        whole(0, 10**12),
+        "Payments without an order and late tips up to this amount are paid back without asking "
+        "you, as soon as their payer claims them. The fee of such a payment, 5 sat or 1 %, is "
+        "yours.",
+        "0",
+    )

@@ -20,6 +20,7 @@ from lightningspace.base.models import (
     Notice,
     Offer,
     Order,
+    Refund,
     RestingName,
     Server,
     Service,
@@ -34,7 +35,7 @@ from lightningspace.base.models import (
 TABLES = (
     *(Server, Account, Token, Session, Wallet, WalletSignature),
     *(Service, Upload, Domain, Notice, MailPlace),
-    *(Order, Offer, RestingName, Evidence, Voucher, Cursor, Fact),
+    *(Order, Refund, Offer, RestingName, Evidence, Voucher, Cursor, Fact),
     *(GateBalance, GateCredited, GateLease, GateSettled),
     *(GateRevoked, GateFreebie, GateCount, GateDisk),
 )

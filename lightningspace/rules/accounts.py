@@ -1,6 +1,7 @@
 """An account as a whole: its start, time and size; suspending, blocking, closing, forgetting it."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from peewee import fn
@@ -242,20 +243,23 @@ class NotClosed(NodeError):
     text = f"{NodeError.text} Nothing was closed. Please try again."
 
 
-def close_account(shop: Shop, account: Account) -> bool:
+def close_account(
+    shop: Shop, account: Account, also: Callable[[Account], None] = lambda account: None
+) -> bool:
     """Close an account once none of its invoices can be paid any more.
 
-    False: nothing was closed, as a payment came or its end has moved since `account` was read.
-    Raises NotCertain and NotClosed; invoices that were cancelled by then stay so. Twice is once.
+    `also`: called within the transaction that closes it, to note what goes with that. False:
+    nothing was closed, as a payment came or its end has moved since `account` was read. Raises
+    NotCertain and NotClosed; invoices that were cancelled by then stay so. Twice is once.
     """
     try:
-        return _close_unpaid(shop, account)
+        return _close_unpaid(shop, account, also)
     except NodeError as error:
         logger.warning("account %s: not closed: %s", account.id, error)
         raise NotClosed(error) from error
 
 
-def _close_unpaid(shop: Shop, account: Account) -> bool:
+def _close_unpaid(shop: Shop, account: Account, also: Callable[[Account], None]) -> bool:
     if not Account.get_or_none(Account.id == account.id, Account.closing_at.is_null()):
         return True
     unpaid_ones = list(order_book.unpaid_by_all(account.id))
@@ -272,14 +276,14 @@ def _close_unpaid(shop: Shop, account: Account) -> bool:
         if not offers.turn_off(shop, account.id):
             raise invoices.NotCertain
         with transaction():
-            is_closed = _close_within(account)
+            is_closed = _close_within(account, also)
     finally:
         if not is_closed:
             offers.recheck(account.id)
     return is_closed
 
 
-def _close_within(account: Account) -> bool:
+def _close_within(account: Account, also: Callable[[Account], None] = lambda account: None) -> bool:
     locked = lock_account(account.id)
     if locked is None or locked.closing_at:
         return True
@@ -288,6 +292,7 @@ def _close_within(account: Account) -> bool:
     # An order was placed, or the offer switched on, meanwhile.
     if order_book.unpaid_by_all(account.id).exists() or not offers.is_off(account.id):
         raise invoices.NotCertain
+    also(locked)
     close(account.id)
     return True
 

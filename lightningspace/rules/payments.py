@@ -7,11 +7,11 @@ import logging
 import secrets
 import string
 
-from peewee import Case, IntegrityError
+from peewee import Case, IntegrityError, fn
 
 from lightningspace.base import messages, metrics, passwords
 from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Cursor, Order, lock_account, transaction
+from lightningspace.base.models import Account, Cursor, Order, Refund, lock_account, transaction
 from lightningspace.base.prices import DAY, Holding, Size
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside.node import NodeError, NodeRefused, Payment
@@ -224,17 +224,18 @@ def due() -> list[Order]:
 
 
 def lost() -> list[Order]:
-    """Payments that no order waited for; the oldest first."""
+    """Payments that no order waited for, and nobody has claimed back; the oldest first."""
     return _without_account(Order.kind == OrderKind.LOST)
 
 
 def late_tips() -> list[Order]:
-    """Tips that came when their hosting was gone; the oldest first."""
+    """Tips that came when their hosting was gone, and nobody has claimed back; the oldest first."""
     return _without_account(_too_late())
 
 
 def _without_account(which) -> list[Order]:
     waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & Order.account.is_null()
+    waits &= ~fn.EXISTS(Refund.select(Refund.id).where(Refund.order == Order.token))
     return list(Order.select().where(waits & which).order_by(Order.paid_at))
 
 

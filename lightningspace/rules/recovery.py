@@ -65,7 +65,7 @@ def recover(
     payment_hash = hashlib.sha256(preimage).hexdigest()
     order = Order.get_or_none((Order.payment_hash == payment_hash) & (Order.kind == OrderKind.OPEN))
     is_it = order is not None and order.invoice_hash is not None and order.account_id is not None
-    hashes = map(order_book.hash_of, _invoices_in(typed))
+    hashes = map(order_book.hash_of, invoices_in(typed))
     if not is_it or not any(hmac.compare_digest(order.invoice_hash, each) for each in hashes):
         raise NotRecovered
     password = passwords.generate()
@@ -88,7 +88,7 @@ def recover(
     return Account.get_by_id(account.id), password
 
 
-def _invoices_in(typed: str) -> set[str]:
+def invoices_in(typed: str) -> set[str]:
     """As wallets show them: in a link of any scheme, in capitals, in a sentence, wrapped."""
     text = typed.lower()
     return {*INVOICE.findall(text), *INVOICE.findall(UNSEEN_BREAKS.sub("", text))}

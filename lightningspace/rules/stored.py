@@ -42,6 +42,7 @@ class Until(StrEnum):
     TEN_YEARS = "ten years"
     ORDER_OVER = "order over"
     INVOICE_OVER = "invoice over"
+    PAID_BACK = "paid back"
     DETACHED = "detached"
     GATE_OVER = "gate over"
     DISK_OVER = "disk over"
@@ -231,6 +232,26 @@ STORED = (
         "So that nobody reserves one name for ever without paying.",
         Until.NAME_NOT_HELD,
         {"orders": "held_name"},
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "Each refund: of which payment, how much, when it was claimed, approved or refused and why,"
+        " when it was paid, with which fee, and the payment’s hash and preimage",
+        "So that it is paid once, with a proof. These are the shop’s books.",
+        Until.NEVER,
+        {
+            "refunds": "id order_token msat made_at approved_at refused_at reason claimed_at"
+            " problem sent_at payment_hash expires_at paid_at preimage fee_msat"
+        },
+        is_shown=False,
+    ),
+    Entry(
+        Group.PAYMENTS,
+        "Where you want a refund to be paid: a Lightning Address, an offer or an invoice",
+        "To pay it there.",
+        Until.PAID_BACK,
+        {"refunds": "destination"},
         is_shown=False,
     ),
     # -- logins ----------------------------------------------------------------------

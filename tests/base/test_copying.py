@@ -29,6 +29,7 @@ from lightningspace.base.models import (
     Notice,
     Offer,
     Order,
+    Refund,
     RestingName,
     Server,
     Service,
@@ -102,6 +103,7 @@ def full(app):
             placed_at=-LARGEST,
             expires_at=LARGEST,
         )
+        Refund.create(id=name, order=name, msat=LARGEST, made_at=-number, problem=text)
         Offer.create(id=name, account=account, bolt12=text, is_active=number % 2)
         RestingName.create(name_hash=name, until=number)
         Cursor.create(node_id=name, pay_index=LARGEST, payment_hash=name)

@@ -13,6 +13,8 @@ from lightningspace.base.models import (
     Account,
     Fact,
     Offer,
+    Order,
+    Refund,
     RestingName,
     Service,
     WalletSignature,
@@ -21,7 +23,15 @@ from lightningspace.gate import collection
 from lightningspace.gate.services import Service as GateService
 from lightningspace.outside import l402
 from lightningspace.panel.lease import Lease
-from lightningspace.rules import clock_watch, domain_checks, offers, progress, tokens, usage
+from lightningspace.rules import (
+    clock_watch,
+    domain_checks,
+    offers,
+    payouts,
+    progress,
+    tokens,
+    usage,
+)
 from tests.whole.test_growth import insert
 
 pytestmark = pytest.mark.each_database
@@ -29,6 +39,7 @@ pytestmark = pytest.mark.each_database
 # An index of a part of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", schema.SCHEMA.read_text())
 LARGE = "accounts|services|domains|orders|offers|resting_names|wallet_signatures|gate_disks"
+LARGE += "|refunds"
 
 
 @pytest.fixture
@@ -39,6 +50,9 @@ def large_shop(this_shop):
     insert(RestingName(until=until), 2000, name_hash="'hash' || n", payment_hash="n")
     offer = Offer(account="", bolt12="lno1", is_active=True, is_due=False)
     insert(offer, 2000, id="n - 1", account_id="'id' || (n - 1)")
+    paid = {"sent_at": 1, "paid_at": 1, "preimage": "", "expires_at": 1, "order": Order.get()}
+    row = Refund(id="", msat=1, made_at=1, payment_hash="", **paid)
+    insert(row, 2000, id="n", payment_hash="n")
     insert(WalletSignature(wallet_key="02", until=until), 2000, k1="n")
     insert(GateDisk(service="disk", until=until), 2000, token_id="'id' || n")
     models.db.execute_sql("ANALYZE")
@@ -92,6 +106,8 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking at queues that nothing waits for": (progress.look_at_queues, worker.shop),
         "telling the node of offers": (offers.match, worker.shop),
         "knowing that an offer is off": (offers.is_off, "id7"),
+        "paying refunds": (payouts.look, worker.shop),
+        "knowing what needs the operator": (payouts.problems,),
         "asking what space is used": (usage.look, worker.shop),
         "holding a lease": (work_through_a_lease, "id7"),
     }

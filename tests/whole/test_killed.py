@@ -17,8 +17,17 @@ from pyln.client import LightningRpc
 
 from lightningspace import problems
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Fact, Order, Service, Upload, set_fact
-from lightningspace.rules import accounts, order_book, orders, payments, services, uploads, wanted
+from lightningspace.base.models import Account, Fact, Order, Refund, Service, Upload, set_fact
+from lightningspace.rules import (
+    accounts,
+    order_book,
+    orders,
+    payments,
+    refunds,
+    services,
+    uploads,
+    wanted,
+)
 from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.base.test_archive import packed
 from tests.conftest import (
@@ -274,6 +283,35 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
     start_worker()
     eventually(all_ready)
     assert_each_opened_once(panel, "alice", "bob")
+
+
+def test_a_worker_killed_when_the_node_has_paid_a_refund_pays_it_once(
+    this_shop, node, wallet, start_worker
+):
+    """The node pays it, and its answer cannot be kept: we hold a lock."""
+
+    def received() -> int:
+        paid = [each for each in wallet.listinvoices()["invoices"] if each["status"] == "paid"]
+        return sum(each["amount_received_msat"] for each in paid)
+
+    lost = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
+    lost |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "a" * 64}
+    order = Order.create(token="0" * 32, **lost)
+    refunds.offer(order.token)
+    refunds.claim(this_shop, order, wallet.offer("any", "mine")["bolt12"])
+    node.faults.set("slow", "xpay", seconds=1)
+    worker = start_worker()
+    eventually(lambda: calls(node)["xpay"])
+    with models.transaction():
+        Refund.update(made_at=1).execute()  # PostgreSQL locks what is written, and no more
+        eventually(received)
+        worker.kill()
+    node.faults.clear()
+    assert Refund.get().sent_at and not Refund.get().paid_at
+
+    start_worker()
+    eventually(lambda: Refund.get().paid_at)
+    assert (received(), calls(node)["xpay"]) == (7000, 1)
 
 
 # -- the worker: the operator --------------------------------------------------------

@@ -1,0 +1,230 @@
+"""Paying refunds out, each once: it is recorded before the node is told to, and afterwards the node
+alone says what became of it.
+"""
+
+import logging
+from collections.abc import Callable
+
+from peewee import IntegrityError
+
+from lightningspace.base.clock import HOUR, now
+from lightningspace.base.logs import first_line
+from lightningspace.base.models import Fact, Order, Refund, find, set_fact, transaction
+from lightningspace.outside import lnurl
+from lightningspace.outside.lnurl_pay import NoInvoice
+from lightningspace.outside.node import NodeError, NodeRefused, NodeUnreached
+from lightningspace.outside.paying import COMPLETE, FAILED, PAY_SECONDS, Asked, Sent
+from lightningspace.rules import refunds
+from lightningspace.rules.refunds import Problem, State
+from lightningspace.shop import Shop
+
+logger = logging.getLogger(__name__)
+
+# So much later than its end a call, or an invoice, is over by the node's clock as well.
+CLOCKS_SECONDS = 10 * 60
+# What is on its way for longer than this, somebody holds: the operator hears of it.
+LONG_SECONDS = 60 * 60
+# A fact: when what was not paid was tried again last.
+TRIED_AT = "refunds tried again at"
+PAID_BEFORE = "It was paid back before."
+
+
+def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Pay what is due, and find out what became of what was begun. Many may call it at once.
+
+    Raises NodeError.
+    """
+    _try_again()
+    steps, failure = {State.PAYING: _look_up, State.DUE: _pay}, None
+    for refund in refunds.waiting():
+        step = steps.get(refunds.state(refund))
+        if step is None or stopping():
+            continue
+        try:
+            step(shop, refund)
+        except NodeError as error:  # perhaps of this one alone
+            failure = error
+        except Exception as error:
+            logger.error("refund %s failed: %s", refund.id, first_line(error), exc_info=error)
+    if failure:
+        raise failure
+
+
+def _try_again() -> None:
+    """Once an hour, let what may work by now be due again."""
+    moment, fact = now(), Fact.get_or_none(Fact.name == TRIED_AT)
+    if fact and 0 <= moment - int(fact.value) < HOUR:
+        return
+    set_fact(TRIED_AT, moment)
+    for refund in filter(refunds.is_tried_again, refunds.waiting()):
+        as_read = refunds.is_still(refund.id) & (Refund.destination == refund.destination)
+        Refund.update(problem=None).where(as_read & (Refund.problem == refund.problem)).execute()
+
+
+def _pay(shop: Shop, refund: Refund) -> None:
+    if _was_forgotten(shop, refund):
+        return
+    try:
+        invoice, problem = _invoice(shop, refund)
+        asked = shop.node.read(invoice) if invoice else None
+        if problem is None:
+            problem = Problem.UNREADABLE
+            if asked is not None and asked.payment_hash is not None:
+                problem = refunds.fault(shop, asked, refund.msat)
+    except NodeRefused as refused:
+        logger.warning("refund %s: %s", refund.id, refused)
+        problem = Problem.UNREACHABLE
+    if problem:
+        _note(refund, problem)
+        return
+    # At the node as well, where a database that is restored finds it.
+    note = f"{refund.id}-{asked.payment_hash}"
+    shop.node.note(*_key(shop, refund), note, text=str(refund.msat))
+    if not _begin(refund, asked):
+        return
+    try:
+        shop.node.pay(invoice, refund.msat)
+    except NodeUnreached:  # it was not asked
+        _end(refund)
+        raise
+    except NodeRefused as refused:  # some of it may be on its way still
+        logger.warning("refund %s: %s", refund.id, refused)
+    _look_up(shop, refund, has_answered=True)
+
+
+def _key(shop: Shop, refund: Refund) -> tuple[str, str, str]:
+    """Where the node keeps what was paid back of a payment."""
+    return "lightning-space", f"{shop.config.label_prefix}refunds", refund.order.payment_hash
+
+
+def _was_forgotten(shop: Shop, refund: Refund) -> bool:
+    """Whether the node has paid back of this payment what the database does not know, so that this
+    is not to be paid. That takes a database restored from an older copy; now it is known.
+    """
+    for note, msat in shop.node.noted(*_key(shop, refund)).items():
+        refund_id, _, payment_hash = note.partition("-")
+        sent = None if find(Refund.payment_hash, payment_hash) else shop.node.sent(payment_hash)
+        if sent is None or sent.status == FAILED:
+            continue
+        if refund_id == refund.id:
+            if _begin(refund, Asked(payment_hash, refund.msat, None, sent.began_at)):
+                _look_up(shop, refund)
+            return True
+        if sent.status != COMPLETE:
+            return True
+        with transaction():
+            _remember(refund.order, refund_id, int(msat), payment_hash, sent)
+            if refunds.left_msat(refund.order) < 0 and refunds.refuse(refund.id, PAID_BEFORE):
+                return True
+    return False
+
+
+def _remember(order: Order, refund_id: str, msat: int, payment_hash: str, sent: Sent) -> None:
+    at = dict.fromkeys(
+        ("made_at", "approved_at", "claimed_at", "sent_at", "paid_at"), sent.began_at
+    )
+    of_payment = {"payment_hash": payment_hash, "expires_at": sent.began_at}
+    of_payment |= {"preimage": sent.preimage, "fee_msat": sent.fee_msat}
+    row = Refund.insert(id=refund_id, order=order, msat=msat, **at, **of_payment)
+    row.on_conflict_ignore().execute()
+    logger.error("refund %s: paid before the database was restored", refund_id)
+
+
+def _invoice(shop: Shop, refund: Refund) -> tuple[str | None, Problem | None]:
+    """The invoice to pay, or why there is none. Nothing is recorded before it is there."""
+    destination = refund.destination
+    if refunds.OFFER.fullmatch(destination):
+        return shop.node.fetch_invoice(destination, refund.msat), None
+    if not lnurl.is_address(destination):
+        return destination, None
+    try:
+        invoice, description_hash = shop.payees.invoice(destination, refund.msat)
+    except NoInvoice as error:
+        logger.warning("refund %s: its Lightning Address %s", refund.id, error)
+        return None, Problem.UNREACHABLE
+    asked = shop.node.read(invoice)
+    # A wallet's invoice names what it said of itself: another one may be anybody's.
+    if asked is None or asked.description_hash not in (None, description_hash):
+        return None, Problem.UNREACHABLE
+    return invoice, None
+
+
+def _is_due(refund: Refund):
+    """As a condition: it is as it was read."""
+    as_read = Refund.approved_at.is_null(False) & Refund.problem.is_null()
+    as_read &= Refund.destination == refund.destination
+    return refunds.is_still(refund.id) & as_read
+
+
+def _begin(refund: Refund, asked: Asked) -> bool:
+    """Record what is about to be paid, here as well; False: somebody was faster."""
+    refund.sent_at, refund.payment_hash = now(), asked.payment_hash
+    refund.expires_at = asked.expires_at
+    facts = {name: getattr(refund, name) for name in ("sent_at", "payment_hash", "expires_at")}
+    try:
+        with transaction():
+            began = Refund.update(facts).where(_is_due(refund)).execute() == 1
+    except IntegrityError:  # another refund has just taken this invoice
+        _note(refund, Problem.USED)
+        return False
+    if began:
+        logger.info("refund %s: paying %d msat", refund.id, refund.msat)
+    return began
+
+
+def _note(refund: Refund, problem: Problem) -> None:
+    Refund.update(problem=problem).where(_is_due(refund)).execute()
+    logger.warning("refund %s: not paid: %s", refund.id, problem)
+
+
+def _end(refund: Refund, **facts) -> None:
+    """Nothing of what was begun is under way any more."""
+    begun = (Refund.id == refund.id) & (Refund.sent_at == refund.sent_at) & Refund.paid_at.is_null()
+    begun &= Refund.payment_hash == refund.payment_hash
+    over = {"sent_at": None, "payment_hash": None, "expires_at": None}
+    if Refund.update(over | facts).where(begun).execute():
+        logger.warning("refund %s: not paid: %s", refund.id, facts.get("problem", "not begun"))
+
+
+def _look_up(shop: Shop, refund: Refund, has_answered: bool = False) -> None:
+    """Find out what became of a payment that was begun.
+
+    `has_answered`: the node has just answered our call, so that it begins nothing more. Without
+    that, a call that it has not read yet may begin it until the invoice has expired.
+    """
+    sent = shop.node.sent(refund.payment_hash)
+    if sent is not None and sent.status == COMPLETE:
+        facts = {"paid_at": now(), "preimage": sent.preimage, "fee_msat": sent.fee_msat}
+        begun = (Refund.id == refund.id) & Refund.paid_at.is_null()
+        begun &= Refund.payment_hash == refund.payment_hash
+        if Refund.update(facts, destination=None, problem=None).where(begun).execute():
+            logger.info("refund %s: paid", refund.id)
+    elif sent is not None and sent.status == FAILED:
+        # While it looks for another way, no part is under way for a moment.
+        if has_answered or now() > sent.began_at + PAY_SECONDS + CLOCKS_SECONDS:
+            _end(refund, problem=Problem.FAILED)
+    elif sent is None and has_answered:
+        _end(refund, problem=Problem.FAILED)
+    elif sent is None and now() > refund.expires_at + CLOCKS_SECONDS:
+        # It was never told; or it was, and has been restored from an older copy since.
+        _end(refund, problem=Problem.UNKNOWN, approved_at=None)
+        logger.error("refund %s: the node knows nothing of it: see `flask refunds`", refund.id)
+
+
+def problems() -> list[str]:
+    """What needs the operator, a line for each."""
+    return [line for refund in refunds.waiting() if (line := _problem(refund))]
+
+
+def _problem(refund: Refund) -> str | None:
+    what = f"refund {refund.id} of {refund.msat} msat"
+    state = refunds.state(refund)
+    if state == State.CLAIMED and refund.problem == Problem.UNKNOWN:
+        return f"{what}: the node knows nothing of its payment; has it been restored since?"
+    if state == State.CLAIMED:
+        return f"{what} waits for your word"
+    if state == State.FAILED and not refunds.is_tried_again(refund):
+        return f"{what} was not paid, and its payer has left no other destination yet"
+    if state == State.PAYING and now() > refund.sent_at + LONG_SECONDS:
+        return f"{what}: its payment is neither through nor back after an hour"
+    return None

@@ -1,0 +1,587 @@
+"""Refunds: who may claim one, what the operator says, and that each is paid once."""
+
+import hashlib
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from pyln.client import LightningRpc
+
+from lightningspace import problems
+from lightningspace.base import clock, models
+from lightningspace.base.models import Account, Order, Refund
+from lightningspace.outside.lnurl_pay import NoInvoice
+from lightningspace.outside.node import NodeError
+from lightningspace.outside.paying import PayingNode
+from lightningspace.rules import accounts, order_book, payments, payouts, refunds, tokens
+from lightningspace.rules.refunds import CannotOffer, NotClaimed, NotProved, Problem, State, TooLate
+from tests.conftest import eventually, record_payments, with_settings
+
+MSAT = 21_000
+
+
+@pytest.fixture
+def rpc(node, tmp_path):
+    """The shop's node, for its operator."""
+    return LightningRpc(str(tmp_path / "lightning-rpc"))
+
+
+@pytest.fixture
+def lose(this_shop, rpc, wallet, worker):
+    """Pay for an order that the database does not know: the lost payment, its invoice and proof."""
+
+    def lose(msat=MSAT):
+        made = rpc.invoice(msat, this_shop.config.label_prefix + secrets.token_hex(16), "x", 900)
+        preimage = bytes.fromhex(wallet.pay(made["bolt11"])["payment_preimage"])
+        record_payments(worker)
+        return Order.get(Order.payment_hash == made["payment_hash"]), made["bolt11"], preimage
+
+    return lose
+
+
+@pytest.fixture
+def lost(lose):
+    return lose()[0]
+
+
+@pytest.fixture
+def asked_by(wallet):
+    """An invoice of the payer's wallet."""
+    label = secrets.token_hex
+    return lambda msat=MSAT, expiry=3600: wallet.invoice(msat, label(4), "x", expiry)["bolt11"]
+
+
+def state_of(order) -> State:
+    return refunds.state(refunds.latest(order))
+
+
+def received(wallet) -> int:
+    """What has arrived at the payer's wallet."""
+    paid = [each for each in wallet.listinvoices()["invoices"] if each["status"] == "paid"]
+    return sum(each["amount_received_msat"] for each in paid)
+
+
+def later(seconds: float) -> None:
+    moment = clock.now() + seconds
+    clock.set_source(lambda: moment)
+
+
+def long_after() -> None:
+    """No clock says that an invoice of two hours can still be paid."""
+    later(3 * 3600)
+
+
+# -- who has paid ----------------------------------------------------------------------
+
+
+def test_a_lost_payment_is_claimed_approved_and_paid_once(this_shop, lose, asked_by, wallet):
+    order, invoice, preimage = lose()
+    assert any(order.payment_hash in line for line in problems.found(this_shop))
+    assert refunds.paid_with(this_shop, f"Lightning:{invoice.upper()}", preimage) == order
+    refund = refunds.claim(this_shop, order, asked_by())
+    payouts.look(this_shop)
+    assert (refunds.state(refund), received(wallet)) == (State.CLAIMED, 0)
+    assert [line for line in problems.found(this_shop) if refund.id in line]
+    assert not any(order.payment_hash in line for line in problems.found(this_shop))
+
+    assert refunds.approve(refund.id)
+    for _ in range(3):
+        payouts.look(this_shop)
+    paid = Refund.get()
+    assert (refunds.state(paid), received(wallet)) == (State.PAID, MSAT)
+    assert (paid.fee_msat, paid.destination) == (0, None)
+    assert problems.found(this_shop) == []
+    assert refunds.paid_back(paid.paid_at, paid.paid_at + 1) == [paid]
+    assert refunds.paid_back(0, paid.paid_at) == []
+    with pytest.raises(TooLate):
+        refunds.claim(this_shop, order, asked_by())
+    assert not refunds.approve(refund.id) and not refunds.refuse(refund.id, "no")
+
+
+def test_what_nodes_on_the_way_know_proves_nothing(this_shop, lose, asked_by):
+    order, invoice, preimage = lose()
+    other = lose()
+    for text, proof in (
+        (asked_by(), preimage),
+        ("", preimage),
+        (order.payment_hash, preimage),
+        (other[1], preimage),
+        (invoice, other[2]),
+        (invoice, b"\0" * 32),
+        ("lnbc1" * 20_000, preimage),
+    ):
+        with pytest.raises(NotProved):
+            refunds.paid_with(this_shop, text, proof)
+
+
+def test_the_credential_of_a_payment_proves_it_unless_it_was_narrowed_or_replaced(
+    this_shop, order, wallet, worker
+):
+    order = Order.get_by_id(order.token)
+    preimage = bytes.fromhex(wallet.pay(order.bolt11)["payment_preimage"])
+    key = tokens.challenge(this_shop, order)
+    with pytest.raises(NotProved):  # nobody has recorded it yet
+        refunds.paid_for(this_shop, key, preimage)
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    assert refunds.paid_for(this_shop, key, preimage).token == order.token
+    with pytest.raises(NotProved):
+        refunds.paid_for(this_shop, key.narrowed("lightning-space_capabilities=read"), preimage)
+    with pytest.raises(NotProved):
+        refunds.paid_for(this_shop, key, b"\0" * 32)
+    with models.transaction():
+        tokens.renew(Account.get().id)
+    with pytest.raises(NotProved):
+        refunds.paid_for(this_shop, key, preimage)
+
+
+# -- claiming --------------------------------------------------------------------------
+
+
+def test_nothing_but_exactly_the_refund_is_paid_and_to_others_alone(
+    this_shop, lost, rpc, wallet, asked_by, subtests
+):
+    ours, used = rpc.invoice(MSAT, "another program's", "x", 900)["bolt11"], asked_by()
+    this_shop.node.pay(used, MSAT)
+    offers = {
+        name: each["bolt12"]
+        for name, each in (
+            ("fixed", wallet.offer(MSAT + 1, "mine")),
+            ("ours", rpc.offer("any", "ours")),
+        )
+    }
+    cases = {
+        "": Problem.UNREADABLE,
+        "hello": Problem.UNREADABLE,
+        "\x00": Problem.UNREADABLE,
+        "a@b": Problem.UNREADABLE,
+        "alice@127.0.0.1": Problem.UNREADABLE,
+        "@" * 10_000_000: Problem.UNREADABLE,
+        "lno1" + "q" * 3000: Problem.UNREADABLE,
+        asked_by().replace("lnbcrt", "lnbc"): Problem.UNREADABLE,
+        asked_by(MSAT + 1): Problem.AMOUNT,
+        asked_by(MSAT - 1): Problem.AMOUNT,
+        asked_by("any"): Problem.AMOUNT,
+        offers["fixed"]: Problem.AMOUNT,
+        asked_by(expiry=refunds.LEFT_SECONDS - 5): Problem.EXPIRED,
+        ours: Problem.OURS,
+        offers["ours"]: Problem.OURS,
+        used: Problem.USED,
+    }  # fmt: skip
+    for typed, problem in cases.items():
+        with subtests.test(problem, typed=typed[:20]):
+            with pytest.raises(NotClaimed) as refused:
+                refunds.claim(this_shop, lost, typed)
+            assert refused.value.text == refunds.IN_WORDS[problem]
+    assert Refund.select().count() == 0
+
+
+def test_of_two_who_claim_at_once_one_does(this_shop, lost, asked_by):
+    def claim(_) -> bool:
+        try:
+            refunds._claim_first(this_shop, lost, {"destination": "lno1", "claimed_at": 1})
+        except TooLate:
+            return False
+        finally:
+            models.db.close()
+        return True
+
+    with ThreadPoolExecutor() as pool:
+        assert sorted(pool.map(claim, range(4))) == [False, False, False, True]
+    assert Refund.select().count() == 1
+
+
+def test_the_destination_may_change_until_the_operator_says_yes(this_shop, lost, asked_by):
+    first = refunds.claim(this_shop, lost, asked_by())
+    second = refunds.claim(this_shop, lost, " LIGHTNING:Alice@Wallet.Example ")
+    assert (second.id, second.destination) == (first.id, "alice@wallet.example")
+    refunds.approve(first.id)
+    with pytest.raises(TooLate):
+        refunds.claim(this_shop, lost, asked_by())
+
+
+@with_settings(REFUND_AUTO_MSAT=str(MSAT))
+def test_small_ones_are_paid_without_asking(this_shop, lose, asked_by, wallet):
+    small, large = lose(MSAT)[0], lose(MSAT + 1)[0]
+    offer = wallet.offer("any", "mine")["bolt12"]
+    for order in (small, large):
+        refunds.claim(this_shop, order, offer)
+    payouts.look(this_shop)
+    assert (state_of(small), state_of(large)) == (State.PAID, State.CLAIMED)
+    assert received(wallet) == MSAT
+
+
+def test_what_is_refused_is_over_and_the_operator_alone_offers_it_again(this_shop, lost, asked_by):
+    refund = refunds.claim(this_shop, lost, asked_by())
+    assert refunds.refuse(refund.id, "It was never yours.")
+    assert (state_of(lost), refunds.latest(lost).destination) == (State.REFUSED, None)
+    with pytest.raises(TooLate):
+        refunds.claim(this_shop, lost, asked_by())
+    refunds.offer(lost.payment_hash)
+    assert refunds.state(refunds.claim(this_shop, lost, asked_by())) == State.DUE
+
+
+# -- what is offered -------------------------------------------------------------------
+
+
+def test_never_more_is_offered_than_was_received_less_what_was_paid_back(
+    this_shop, lost, asked_by, wallet
+):
+    for wrong in (0, -1, MSAT + 1, 10**30):
+        with pytest.raises(CannotOffer):
+            refunds.offer(lost.token, wrong)
+    with pytest.raises(CannotOffer):
+        refunds.offer("f" * 64)
+    refunds.offer(lost.token, 1000)
+    with pytest.raises(CannotOffer):  # one after the other
+        refunds.offer(lost.token, 1000)
+    refunds.claim(this_shop, lost, asked_by(1000))
+    payouts.look(this_shop)
+    with pytest.raises(CannotOffer):
+        refunds.offer(lost.token, MSAT - 999)
+    assert refunds.offer(lost.token).msat == MSAT - 1000
+
+
+@pytest.fixture
+def account(this_shop, order, wallet, worker):
+    """Bought and ready, but for the panel."""
+    wallet.pay(order.bolt11)
+    record_payments(worker)
+    payments.apply(this_shop, order.token)
+    Account.update(ready_at=Account.opened_at).execute()
+    return Account.get()
+
+
+def test_a_closed_hosting_is_paid_back_at_what_is_left_of_it(this_shop, account):
+    with pytest.raises(CannotOffer):
+        refunds.close_account(this_shop, account)
+    accounts.block(account.id, "It sent spam.")
+    account = Account.get()
+    later((account.expires_at - clock.now()) / 2)
+    received_msat = Order.get().received_msat
+    refund = refunds.close_account(this_shop, account)
+    assert refund.msat == pytest.approx(received_msat / 2, rel=0.01)
+    assert Account.get().closing_at
+    with pytest.raises(CannotOffer):
+        refunds.close_account(this_shop, Account.get())
+
+
+def test_what_a_voucher_has_paid_is_not_paid_back(this_shop, account, lost):
+    accounts.block(account.id, "It sent spam.")
+    by_voucher = {"node_id": order_book.BY_VOUCHER, "pay_index": 0}
+    Order.update(by_voucher).where(Order.account == account.id).execute()
+    with pytest.raises(CannotOffer):
+        refunds.offer(Order.get(Order.account == account.id).token)
+    with pytest.raises(CannotOffer):
+        refunds.close_account(this_shop, Account.get())
+    extended = {"account": account, "applied_at": 1, "bought_seconds": 0, "ends_at": 1}
+    Order.update(extended).where(Order.token == lost.token).execute()
+    assert refunds.close_account(this_shop, Account.get()).msat == MSAT
+
+
+def test_nothing_is_closed_when_nothing_is_left(this_shop, account):
+    accounts.block(account.id, "It sent spam.")
+    later(account.expires_at - clock.now() + 1)
+    with pytest.raises(CannotOffer):
+        refunds.close_account(this_shop, Account.get())
+    assert Account.get().closing_at is None
+
+
+# -- paying ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def due(this_shop, lost, asked_by):
+    refunds.offer(lost.token)
+    return refunds.claim(this_shop, lost, asked_by())
+
+
+def test_an_address_or_offer_is_tried_again_each_hour_for_a_week(
+    this_shop, lose, node, wallet, asked_by
+):
+    by_offer, by_invoice = lose()[0], lose()[0]
+    node.faults.set("refuse", "xpay")
+    for order, to in ((by_offer, wallet.offer("any", "mine")["bolt12"]), (by_invoice, asked_by())):
+        refunds.offer(order.token)
+        refunds.claim(this_shop, order, to)
+    payouts.look(this_shop)
+    assert (state_of(by_offer), state_of(by_invoice)) == (State.FAILED, State.FAILED)
+    assert len(payouts.problems()) == 1
+    node.faults.clear()
+    payouts.look(this_shop)
+    assert received(wallet) == 0
+    later(3601)
+    payouts.look(this_shop)
+    assert (state_of(by_offer), state_of(by_invoice)) == (State.PAID, State.FAILED)
+    Refund.update(paid_at=None, preimage=None, sent_at=None, problem="failed").where(
+        Refund.order == by_offer.token
+    ).execute()
+    later(refunds.AGAIN_SECONDS)
+    assert not any(map(refunds.is_tried_again, refunds.waiting()))
+
+
+class Host:
+    """The host of a Lightning Address: it gives this invoice, or none."""
+
+    def __init__(self, invoice: str | None):
+        self._invoice = invoice
+
+    def invoice(self, address: str, msat: int) -> tuple[str, str]:
+        if self._invoice is None:
+            raise NoInvoice("does not answer")
+        return self._invoice, hashlib.sha256(b"[]").hexdigest()
+
+
+def test_an_address_is_paid_exactly_what_is_due_to_it(
+    this_shop, lose, rpc, wallet, asked_by, subtests
+):
+    def of(text: str) -> str:
+        hashed = {"label": secrets.token_hex(4), "description": text, "deschashonly": True}
+        return wallet.call("invoice", {"amount_msat": MSAT, **hashed})["bolt11"]
+
+    cases = {
+        None: Problem.UNREACHABLE,
+        "hello": Problem.UNREACHABLE,
+        of("[1]"): Problem.UNREACHABLE,
+        asked_by(MSAT + 1): Problem.AMOUNT,
+        asked_by("any"): Problem.AMOUNT,
+        asked_by(expiry=10): Problem.EXPIRED,
+        rpc.invoice(MSAT, "ours", "x", 900)["bolt11"]: Problem.OURS,
+        of("[]"): None,
+    }
+    for invoice, problem in cases.items():
+        with subtests.test(problem):
+            order = lose()[0]
+            refunds.offer(order.token)
+            refunds.claim(this_shop, order, "alice@wallet.example")
+            payouts.look(replace(this_shop, payees=Host(invoice)))
+            assert refunds.latest(order).problem == problem
+            assert received(wallet) == (0 if problem else MSAT)
+            if problem:
+                refunds.refuse(refunds.latest(order).id, "no")
+
+
+def hash_of(this_shop, refund) -> str:
+    return this_shop.node.read(refund.destination).payment_hash
+
+
+def test_whatever_the_node_answers_it_is_paid_once_or_asked_for_again(
+    this_shop, lose, node, wallet, asked_by, subtests
+):
+    """Each fault while it is paid; how it stands at once; what happens later; and then."""
+    cases = {
+        # The line was cut after the node has paid; before; the node said no.
+        "cut-after": (State.PAID, None, State.PAID),
+        "cut-before": (State.PAYING, None, State.CLAIMED),
+        "refuse": (State.FAILED, None, State.FAILED),
+        # It said that it failed, and a part is held: for days, then it arrives, or comes back.
+        "hold": (State.PAYING, None, State.PAYING),
+        "hold, arrives": (State.PAYING, True, State.PAID),
+        "hold, comes back": (State.PAYING, False, State.FAILED),
+    }
+    for fault, (at_once, arrives, then) in cases.items():
+        with subtests.test(fault):
+            clock.set_source(None)
+            order, before = lose()[0], received(wallet)
+            refunds.offer(order.token)
+            refund = refunds.claim(this_shop, order, asked_by())
+            payment_hash = hash_of(this_shop, refund)
+            node.holds_payments = fault.startswith("hold")
+            if not node.holds_payments:
+                node.faults.set(fault, "xpay", times=1)
+            try:
+                payouts.look(this_shop)
+            except NodeError:
+                assert fault.startswith("cut")
+            payouts.look(this_shop)
+            assert state_of(order) == at_once
+            if at_once == State.PAYING:
+                with pytest.raises(TooLate):
+                    refunds.claim(this_shop, order, asked_by())
+                assert not refunds.approve(refund.id) and not refunds.refuse(refund.id, "no")
+            node.holds_payments = False
+            if arrives is not None:
+                node.end_held(payment_hash, arrives)
+            long_after()
+            for _ in range(3):
+                payouts.look(this_shop)
+            assert state_of(order) == then
+            assert received(wallet) - before == (MSAT if then == State.PAID else 0)
+            payouts.problems()
+            if then == State.PAYING:
+                node.end_held(payment_hash)
+                payouts.look(this_shop)
+            if then in (State.FAILED, State.CLAIMED):  # the same money, by another invoice
+                refunds.claim(this_shop, order, asked_by())
+                refunds.approve(refund.id)
+                payouts.look(this_shop)
+            assert (state_of(order), received(wallet) - before) == (State.PAID, MSAT)
+
+
+def test_a_node_that_is_down_has_begun_nothing(this_shop, due, node, wallet, lost):
+    node.down()
+    for _ in range(2):
+        with pytest.raises(NodeError):
+            payouts.look(this_shop)
+    assert state_of(lost) == State.DUE
+    node.up()
+    payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
+
+
+def test_a_node_restored_since_it_paid_is_not_told_to_pay_again(
+    this_shop, due, node, wallet, lost, asked_by
+):
+    copy = node.copied()
+    node.faults.set("cut-after", "xpay", times=1)
+    with pytest.raises(NodeError):
+        payouts.look(this_shop)
+    node.restore(copy)
+    payouts.look(this_shop)
+    assert state_of(lost) == State.PAYING
+    long_after()
+    for _ in range(3):
+        payouts.look(this_shop)
+    assert (state_of(lost), Refund.get().problem) == (State.CLAIMED, Problem.UNKNOWN)
+    # Another destination does not hide that from the operator.
+    assert refunds.claim(this_shop, lost, asked_by()).problem == Problem.UNKNOWN
+    payouts.look(this_shop)
+    assert received(wallet) == MSAT
+    assert any("restored" in line for line in payouts.problems())
+
+
+def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, lose, node, wallet):
+    """To the same refund, to another one of the same payment, and while its payment is held."""
+    offer = wallet.offer("any", "mine")["bolt12"]
+    same, other, held = (lose()[0] for _ in range(3))
+    for order in (same, other, held):
+        refunds.offer(order.token)
+    before = list(Refund.select().where(Refund.order << [same, held]).dicts())
+    for order in (same, other):
+        refunds.claim(this_shop, order, offer)
+    payouts.look(this_shop)
+    node.holds_payments = True
+    refunds.claim(this_shop, held, offer)
+    payouts.look(this_shop)
+    node.holds_payments = False
+    assert received(wallet) == 2 * MSAT
+
+    later(60)
+    Refund.delete().execute()
+    Refund.insert_many(before).execute()
+    refunds.offer(other.token, 1000)
+    for order in (same, other, held):
+        refunds.claim(this_shop, order, offer)
+    for _ in range(3):
+        payouts.look(this_shop)
+    stand = [state_of(each) for each in (same, other, held)]
+    assert stand == [State.PAID, State.REFUSED, State.PAYING]
+    assert sorted(each.msat for each in refunds.paid_back(0, clock.now() + 1)) == [MSAT, MSAT]
+    with pytest.raises(CannotOffer):
+        refunds.offer(other.token)
+    node.end_held(refunds.latest(held).payment_hash)
+    payouts.look(this_shop)
+    assert (state_of(held), received(wallet)) == (State.PAID, 3 * MSAT)
+
+
+class Killed(BaseException):
+    """As kill -9 ends the program: it goes no further, and what it has not committed is undone."""
+
+
+class KilledAtCall(PayingNode):
+    """The worker's way to the node: it is killed before or after this call of it."""
+
+    def __init__(self, path, number, is_done):
+        super().__init__(path, seconds=3)
+        self._left, self._is_done = number, is_done
+
+    def _call(self, method, time_limit=None, **params):
+        self._left -= 1
+        if self._left == 0 and not self._is_done:
+            raise Killed
+        answer = super()._call(method, time_limit, **params)
+        if self._left == 0:
+            raise Killed
+        return answer
+
+
+def test_killed_before_and_after_each_call_to_the_node_it_is_paid_once(
+    this_shop, lose, node, wallet, subtests
+):
+    offer = wallet.offer("any", "mine")["bolt12"]
+
+    def calls_while_paid(shop) -> list[str]:
+        before = len(node.calls)
+        payouts.look(shop)
+        return [method for method, _ in node.calls[before:]]
+
+    def begin():
+        order = lose()[0]
+        refunds.offer(order.token)
+        refunds.claim(this_shop, order, offer)
+        return order
+
+    begin()
+    calls = calls_while_paid(this_shop)
+    found = ["listdatastore", "fetchinvoice", "decode", "getinfo", "listpays"]
+    assert calls == [*found, "datastore", "xpay", "listpays"]
+    for number, method in enumerate(calls, 1):
+        for is_done in (False, True):
+            with subtests.test(method, number=number, is_done=is_done):
+                clock.set_source(None)
+                before, order = received(wallet), begin()
+                dying = KilledAtCall(this_shop.config.lightning_rpc, number, is_done)
+                with pytest.raises(Killed):
+                    payouts.look(replace(this_shop, node=dying))
+                payouts.look(this_shop)
+                if (method, is_done) == ("xpay", False):  # the node may be told yet
+                    assert state_of(order) == State.PAYING
+                    long_after()
+                    payouts.look(this_shop)
+                    assert state_of(order) == State.CLAIMED
+                    refunds.approve(refunds.latest(order).id)
+                    payouts.look(this_shop)
+                assert (state_of(order), received(wallet) - before) == (State.PAID, MSAT)
+
+
+@pytest.mark.each_database
+def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
+    offer = wallet.offer("any", "mine")["bolt12"]
+    for _ in range(3):
+        order = lose()[0]
+        refunds.offer(order.token)
+        refunds.claim(this_shop, order, offer)
+
+    def look(_) -> None:
+        try:
+            payouts.look(this_shop)
+        except NodeError:
+            pass  # it takes so many calls at once
+        finally:
+            models.db.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(look, range(16)))
+    payouts.look(this_shop)
+    assert (len(refunds.waiting()), received(wallet)) == (0, 3 * MSAT)
+
+
+class Hasty(PayingNode):
+    """It waits for no payment."""
+
+    def _call(self, method, time_limit=None, **params):
+        return super()._call(method, 0.2 if method == "xpay" else time_limit, **params)
+
+
+def test_a_call_that_the_node_reads_late_pays_once(this_shop, due, node, wallet, lost):
+    """Frozen, it carries out what was sent to it once it wakes."""
+    node.faults.set("late", "xpay", times=1)
+    hasty = Hasty(this_shop.config.lightning_rpc, seconds=3)
+    with pytest.raises(NodeError):
+        payouts.look(replace(this_shop, node=hasty))
+    assert state_of(lost) == State.PAYING
+    node.faults.clear()
+    eventually(lambda: received(wallet))
+    payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
