@@ -19,6 +19,7 @@ from lightningspace.base.models import (
     Fact,
     Notice,
     Order,
+    Refund,
     Server,
     Service,
     Upload,
@@ -36,8 +37,10 @@ from lightningspace.rules import (
     orders,
     outbox,
     payments,
+    payouts,
     progress,
     recovery,
+    refunds,
     reminders,
     status,
     tokens,
@@ -467,6 +470,29 @@ class Tour:
         unapplied = {"applied_at": None, "ends_at": None, "bought_seconds": None}
         self.facts(Order, Order.token == tip.token, account=None, **unapplied)
         self.see("a tip too late", link, giver)
+        self._a_refund(giver, Order.get_by_id(tip.token))
+
+    def _a_refund(self, giver: FlaskClient, order: Order) -> None:
+        page, rule = f"/refund/{order.token}", "/refund/<token>"
+        self.see("", "/refund")
+        self.send("wrong fields", self.visitor(), "/refund", invoice="x", preimage="y")
+        self.send("wrong key", self.visitor(), "/refund", "/refund/key", receipt="x")
+        self.see("to be claimed", page, giver, rule)
+        self.send("a wrong destination", giver, page, destination="x")
+        invoice = self.wallet.invoice(order.received_msat, "a refund", "x", 3600)["bolt11"]
+        self.send("waits", giver, page, destination=invoice)
+        refund = Refund.get()
+        refunds.approve(refund.id)
+        self.see("being paid", page, giver, rule)
+        self.facts(Refund, Refund.id == refund.id, problem="failed")
+        self.see("not paid", page, giver, rule)
+        refunds.approve(refund.id)
+        payouts.look(self.shop)
+        self.see("paid", page, giver, rule)
+        self.see("paid back", f"/orders/{order.token}", giver)
+        no = {"preimage": None, "paid_at": None, "sent_at": None, "refused_at": 1, "reason": "No."}
+        self.facts(Refund, Refund.id == refund.id, **no)
+        self.see("refused", page, giver, rule)
 
     def _ways_in(self) -> None:
         bob = self.visitor()

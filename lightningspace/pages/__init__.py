@@ -12,6 +12,7 @@ from lightningspace.pages import (
     mail,
     money,
     orders,
+    refunds,
     reminders,
     settings,
     tip,
@@ -20,4 +21,4 @@ from lightningspace.pages import (
 )
 
 PARTS = (orders, login, tip, reminders, control, account, settings, mail, domains, tips, money)
-PARTS += (access, known, uploads, areas, about)
+PARTS += (access, known, uploads, areas, refunds, about)

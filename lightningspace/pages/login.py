@@ -29,7 +29,9 @@ from lightningspace.visitors.forms import Button, LoginForm, ReceiptForm, Recove
 blueprint = Blueprint("login", __name__)
 
 # Where a first form leads, beside the control center.
-OWN_PATH = re.compile("/orders/[0-9a-f]{32}|/login/wallet(?:[?]then=[a-z]{1,20})?")
+OWN_PATH = re.compile(
+    "/orders/[0-9a-f]{32}|/refund/[0-9a-f]{32,64}|/login/wallet(?:[?]then=[a-z]{1,20})?"
+)
 FORMS = {"form": LoginForm, "receipt_form": ReceiptForm, "recovery_form": RecoveryForm}
 
 

@@ -7,7 +7,16 @@ from lightningspace.base.prices import EXTRAS, Size, Terms
 from lightningspace.base.refusals import Refusal
 from lightningspace.pages import control
 from lightningspace.pages.control import page, this_account
-from lightningspace.rules import capacity, order_book, orders, quotes, restored, services, tips
+from lightningspace.rules import (
+    capacity,
+    order_book,
+    orders,
+    quotes,
+    refunds,
+    restored,
+    services,
+    tips,
+)
 from lightningspace.shop import this_shop
 from lightningspace.visitors import browsers, limits
 from lightningspace.visitors.forms import (
@@ -256,4 +265,6 @@ def _problem(refused: Refusal) -> tuple[int, str]:
 def payments():
     before, doors = request.args.get("before"), (*order_book.OWN_DOORS, *order_book.TIP_DOORS)
     paid, older = order_book.listed(this_account().id, doors, before)
-    return page("account/payments.html", receipts=paid, before=before, older=older)
+    paid_back = refunds.latest_of(paid)
+    found = {"receipts": paid, "before": before, "older": older}
+    return page("account/payments.html", **found, refunds=paid_back)

@@ -28,6 +28,7 @@ from lightningspace.rules import (
     invoices,
     order_book,
     orders,
+    refunds,
     restored,
     services,
     sessions,
@@ -351,6 +352,7 @@ def _renewed_ours(found: Standing) -> bool:
 
 def _order_page(found: Standing, status: int = 200, voucher: VoucherForm | None = None, **context):
     takes_vouchers = found.state == Stage.UNPAID and vouchers.may_pay(found.order)
+    refund = refunds.latest(found.order)
     return render_template(
         "order.html",
         voucher=(voucher or VoucherForm(formdata=None)) if takes_vouchers else None,
@@ -358,6 +360,8 @@ def _order_page(found: Standing, status: int = 200, voucher: VoucherForm | None 
         if_paid=found.if_paid(this_shop()),
         address=_address(found),
         lacks_name=found.lacks_name,
+        refund=refund,
+        refund_state=refund and refunds.state(refund),
         sandbox_pays="sandbox" in current_app.blueprints,
         **_facts(found),
         **context,

@@ -69,6 +69,17 @@ def placed(order: Order) -> bool:
     return this_shop().vault.is_mac(order.browser, "browser", session["browser"])
 
 
+def keep_paid(order: Order) -> None:
+    """Note that this browser has shown the proof of an order's payment."""
+    others = [token for token in session.get("paid", ()) if token != order.token]
+    session["paid"] = [order.token, *others][:KNOWN_MAX]
+
+
+def has_paid(order: Order) -> bool:
+    """Whether this browser has placed the order, or shown the proof of its payment."""
+    return placed(order) or order.token in session.get("paid", ())
+
+
 def waiting_orders() -> list[Order]:
     """The latest orders that this browser has placed and can pay."""
     if "browser" not in session:

@@ -335,6 +335,14 @@ class RecoveryForm(Form):
             ) from None
 
 
+class RefundForm(Form):
+    destination = TextAreaField(
+        "Where to pay it",
+        validators=[InputRequired("Paste where to pay it."), Length(max=INVOICE_MAX)],
+        render_kw={"rows": "3", "placeholder": "you@wallet.example, lno1…, lnbc…"} | TYPED_AS_IT_IS,
+    )
+
+
 class TokenForm(Form):
     """What a token to be handed out may do. `valid_until`: when it ends; None: never."""
 

@@ -78,6 +78,7 @@ NO_PAGES = {
         "orders.reopened_voucher",
         "login.cookie",
     ),
+    "refunds.status",
     *("login.wallet_status", "access.new_wallet_status", "lnurl_auth.signed"),
     *("static", "gate_static", "favicon", "robots", "discovery.llms_txt"),
 }

@@ -15,13 +15,13 @@ from lightningspace.rules import domains, orders, tokens, wanted
 from tests.conftest import ROOT, csrf_token, enter, with_settings, work
 
 SITE = "alice.shop.test"
-# What needs a receipt, a key, or the link of a mail, a file that is none of ours, and what only
-# leads on.
+# What needs a receipt, a key, a proof, or the link of a mail, a file that is none of ours, and what
+# only leads on.
 NOT_SHOWN = {
     *("orders.reopened_form", "orders.reopened_cancelling", "orders.reopened_voucher"),
     *("access.receipt_file", "access.next_receipt_file"),
     *("reminders.confirm_reminders", "reminders.stop_reminders"),
-    *("login.cookie", "login.wallet", "tip.badge"),
+    *("login.cookie", "login.wallet", "tip.badge", "refunds.refund"),
     *("static", "gate_static"),
 }
 
