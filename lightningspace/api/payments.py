@@ -32,8 +32,8 @@ def order_list():
     paid, next_before = order_book.listed(found.account.id, order_book.OWN_DOORS, before)
     return success(
         {
-            "orders": [resources.order(each) for each in order_book.unpaid(found.account.id)],
-            "payments": [resources.order(each) for each in paid],
+            "orders": resources.orders(this_shop(), order_book.unpaid(found.account.id)),
+            "payments": resources.orders(this_shop(), paid),
             "next_before": next_before,
         }
     )
@@ -61,7 +61,7 @@ def cancel_order(token):
         raise ApiError(503, "checking", detail, retry_after=5)
     if order_book.state(order) not in (OrderState.CANCELLED, OrderState.EXPIRED):
         raise ApiError(409, "paid", "This order is paid.")
-    return success(resources.order(order))
+    return success(resources.orders(this_shop(), [order])[0])
 
 
 def _order(found: Holder, token: str) -> Order:

@@ -1,9 +1,10 @@
 """What the API says about hostings and prices, as plain values; times are in ISO 8601."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from lightningspace.base.clock import iso_or_none, iso_time, now
-from lightningspace.base.models import Account, Domain, Order, Service
+from lightningspace.base.models import Account, Domain, Order, Refund, Service
 from lightningspace.base.prices import (
     EXTRAS,
     EXTRAS_MAX,
@@ -23,6 +24,7 @@ from lightningspace.rules import (
     ledger,
     offers,
     order_book,
+    refunds,
     services,
     usage,
 )
@@ -134,8 +136,8 @@ def hosting(shop: Shop, account: Account, is_owner: bool) -> dict:
         "forwards": forwards(known),
         **{f"{extra.name}_allowed": extra.allowed(shop.config, account) for extra in EXTRAS},
         "domains": domains(shop, known),
-        "orders": [order(each) for each in order_book.unpaid(account.id)],
-        "payments": [order(each) for each in _payments(account.id)],
+        "orders": orders(shop, order_book.unpaid(account.id)),
+        "payments": orders(shop, _payments(account.id)),
         "tips": tips(shop, account),
     }
 
@@ -304,8 +306,16 @@ def _payments(account_id: str) -> list[Order]:
     return order_book.latest(account_id, order_book.OWN_DOORS, PAYMENTS_SHOWN)
 
 
-def order(of: Order) -> dict:
-    """Never the preimage, and no invoice: the order's page shows that while it can be paid."""
+def orders(shop: Shop, found: Iterable[Order]) -> list[dict]:
+    """They are never given with the preimage, nor with an invoice: the order's page shows that
+    while it can be paid.
+    """
+    rows = list(found)
+    paid_back = refunds.latest_of(rows)
+    return [_order(shop, each, paid_back.get(each.token)) for each in rows]
+
+
+def _order(shop: Shop, of: Order, refund: Refund | None) -> dict:
     terms = order_book.terms_of(of)
     return {
         "order": of.token,
@@ -323,7 +333,13 @@ def order(of: Order) -> dict:
         "bought_seconds": of.bought_seconds,
         "credit_msat": of.bought_credit_msat,
         "payment_hash": of.payment_hash,
+        "refund": refund and _refund(shop, refund),
     }
+
+
+def _refund(shop: Shop, refund: Refund) -> dict:
+    claimed_at = f"{shop.config.public_url}/refund/{refund.order_token}"
+    return {"state": refunds.state(refund), "msat": refund.msat, "page_url": claimed_at}
 
 
 # -- tips ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from lightningspace.api import resources
 from lightningspace.api.tip import TipState
 from lightningspace.base import messages
 from lightningspace.base.prices import EXTRAS, UNIT_SECONDS, Size
-from lightningspace.rules import services, tips
+from lightningspace.rules import refunds, services, tips
 from lightningspace.rules.calendar import Banner
 from lightningspace.rules.certificates import Https
 from lightningspace.rules.order_book import OrderKind, OrderState
@@ -258,6 +258,7 @@ SCHEMAS = {
         bought_seconds=or_null({"type": "integer"}),
         credit_msat=or_null({"type": "integer"}),
         payment_hash=or_null(STRING),
+        refund=or_null(record(state=one_of(*refunds.State), msat=COUNT, page_url=PAGE)),
     ),
     "Orders": record(
         orders=list_of(ref("Order")),

@@ -177,6 +177,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
         "bought_seconds": 259200,
         "credit_msat": 0,
         "payment_hash": "h",
+        "refund": None,
     }
 
 

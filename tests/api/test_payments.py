@@ -4,6 +4,7 @@ import pytest
 
 from lightningspace.base import clock
 from lightningspace.base.models import Order
+from lightningspace.rules import refunds
 from tests.api.programs import HOUR, paid, problem
 
 
@@ -25,6 +26,17 @@ def test_a_paid_order_stands(client, owner, wallet, worker):
     paid(client, wallet, worker, owner.post("/hosting/extend", HOUR))
     (order,) = owner.get("/hosting/orders").json["payments"]
     assert problem(owner.delete(f"/hosting/orders/{order['order']}")) == (409, "paid")
+
+
+def test_what_is_paid_back_of_an_order_is_told_with_it(client, owner, wallet, worker):
+    paid(client, wallet, worker, owner.post("/hosting/extend", HOUR))
+    (order,) = owner.get("/hosting/orders").json["payments"]
+    assert order["refund"] is None
+    refunds.offer(order["payment_hash"], 400)
+    (order,) = owner.get("/hosting/orders").json["payments"]
+    page = f"http://localhost/refund/{order['order']}"
+    assert order["refund"] == {"state": "open", "msat": 400, "page_url": page}
+    assert owner.get().json["payments"][0] == order
 
 
 def test_an_order_that_was_just_paid_stands(owner, wallet):
