@@ -82,6 +82,7 @@ def _pay(shop: Shop, refund: Refund) -> None:
     shop.node.note(*_key(shop, refund), note, text=str(refund.msat))
     if not _begin(refund, asked):
         return
+    has_failed = False
     try:
         shop.node.pay(invoice, refund.msat)
     except NodeUnreached:  # it was not asked
@@ -89,7 +90,8 @@ def _pay(shop: Shop, refund: Refund) -> None:
         raise
     except NodeRefused as refused:  # some of it may be on its way still
         logger.warning("refund %s: %s", refund.id, refused)
-    _look_up(shop, refund, has_answered=True)
+        has_failed = True
+    _look_up(shop, refund, has_failed)
 
 
 def _key(shop: Shop, refund: Refund) -> tuple[str, str, str]:
@@ -186,10 +188,10 @@ def _end(refund: Refund, **facts) -> None:
         logger.warning("refund %s: not paid: %s", refund.id, facts.get("problem", "not begun"))
 
 
-def _look_up(shop: Shop, refund: Refund, has_answered: bool = False) -> None:
+def _look_up(shop: Shop, refund: Refund, has_failed: bool = False) -> None:
     """Find out what became of a payment that was begun.
 
-    `has_answered`: the node has just answered our call, so that it begins nothing more. Without
+    `has_failed`: the node has just said so in answer to our call, and begins nothing more. Without
     that, a call that it has not read yet may begin it until the invoice has expired.
     """
     sent = shop.node.sent(refund.payment_hash)
@@ -201,9 +203,9 @@ def _look_up(shop: Shop, refund: Refund, has_answered: bool = False) -> None:
             logger.info("refund %s: paid", refund.id)
     elif sent is not None and sent.status == FAILED:
         # While it looks for another way, no part is under way for a moment.
-        if has_answered or now() > sent.began_at + PAY_SECONDS + CLOCKS_SECONDS:
+        if has_failed or now() > sent.began_at + PAY_SECONDS + CLOCKS_SECONDS:
             _end(refund, problem=Problem.FAILED)
-    elif sent is None and has_answered:
+    elif sent is None and has_failed:
         _end(refund, problem=Problem.FAILED)
     elif sent is None and now() > refund.expires_at + CLOCKS_SECONDS:
         # It was never told; or it was, and has been restored from an older copy since.

@@ -485,6 +485,22 @@ def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, los
     assert (state_of(held), received(wallet)) == (State.PAID, 3 * MSAT)
 
 
+class Forgetful(PayingNode):
+    """A node that says "paid", and then knows nothing of it."""
+
+    def sent(self, payment_hash):
+        return None
+
+
+def test_a_node_that_contradicts_itself_is_not_told_to_pay_again(this_shop, due, lost, wallet):
+    node = Forgetful(this_shop.config.lightning_rpc, seconds=3)
+    for _ in range(3):
+        payouts.look(replace(this_shop, node=node))
+    assert (state_of(lost), received(wallet)) == (State.PAYING, MSAT)
+    payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
+
+
 class Killed(BaseException):
     """As kill -9 ends the program: it goes no further, and what it has not committed is undone."""
 
