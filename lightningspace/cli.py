@@ -20,12 +20,12 @@ from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
 from lightningspace.operator.keys import rotate_key
 from lightningspace.operator.moving import move
+from lightningspace.operator.problems import found as found_problems
 from lightningspace.operator.refunds import list_refunds, refund
 from lightningspace.operator.restore import restore
 from lightningspace.operator.restoring import restore_check
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
-from lightningspace.problems import found as found_problems
 from lightningspace.rules import (
     abuse,
     accounts,
@@ -122,8 +122,8 @@ def worker():
 @with_appcontext
 def problems():
     """Print what needs the operator: payments without an order, what fails, dates."""
-    for line in found_problems(current_app.extensions["shop"]):
-        click.echo(line)
+    for problem in found_problems(current_app.extensions["shop"]):
+        click.echo(problem.text)
 
 
 @click.command("walls")

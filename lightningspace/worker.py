@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from lightningspace import attack, problems
+from lightningspace import attack
 from lightningspace.base import metrics, walls
 from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
@@ -15,7 +15,7 @@ from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
 from lightningspace.gate.collection import Collection
 from lightningspace.gate.settlement import Settlement
-from lightningspace.operator import monitoring
+from lightningspace.operator import monitoring, problems
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError

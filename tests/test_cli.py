@@ -2,10 +2,10 @@
 
 import pytest
 
-from lightningspace import problems
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Fact, Order, Service
 from lightningspace.base.prices import DAY
+from lightningspace.operator import problems
 from lightningspace.panel.lease import Lease
 from lightningspace.rules import accounts, clock_watch, services
 from tests.conftest import open_account, work

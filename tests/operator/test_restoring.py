@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lightningspace import problems, shop
+from lightningspace import shop
 from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.base.prices import DAY, Size, Terms
-from lightningspace.operator import backup, restore, restoring
+from lightningspace.operator import backup, problems, restore, restoring
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import (

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from pyln.client import LightningRpc
 
-from lightningspace import problems
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Order, Refund
+from lightningspace.operator import problems
 from lightningspace.outside.lnurl_pay import NoInvoice
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.paying import PayingNode

@@ -15,9 +15,9 @@ import pytest
 import requests
 from pyln.client import LightningRpc
 
-from lightningspace import problems
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Fact, Order, Refund, Service, Upload, set_fact
+from lightningspace.operator import problems
 from lightningspace.rules import (
     accounts,
     order_book,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from lightningspace import attack
@@ -31,11 +32,20 @@ MAILED_AT = "problems mailed at"
 KNOWN = "problems known"
 
 
-def found(shop: Shop) -> list[str]:
-    """A line for each; empty when all is well."""
+@dataclass(frozen=True)
+class Problem:
+    """`username`: the hosting that it is about; `token`: the order; None: neither."""
+
+    text: str
+    username: str | None = None
+    token: str | None = None
+
+
+def found(shop: Shop) -> list[Problem]:
+    """Empty when all is well."""
     gate_toml = shop.config.gate_config
     late = "a tip for a hosting that was gone when it came"
-    return [
+    lines = [
         *restored.problems(),
         *calendar.problems(shop),
         *capacity.problems(shop),
@@ -45,10 +55,13 @@ def found(shop: Shop) -> list[str]:
         *attack.problems(shop),
         *(settlement.problems(gate_toml) if gate_toml else ()),
         *(collection.problems(gate_toml) if gate_toml else ()),
+    ]
+    return [
+        *map(Problem, lines),
         *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
         *_first(payments.late_tips(), partial(_of_payment, late)),
         *_first(payments.doubtful(), _of_doubt),
-        *payouts.problems(),
+        *map(Problem, payouts.problems()),
         *_first(progress.problems(), _of_failure),
     ]
 
@@ -61,7 +74,7 @@ def mail_new(shop: Shop) -> bool:
     """
     if not _takes_turn():
         return False
-    lines = {_mark(line): line for line in found(shop)}
+    lines = {_mark(each.text): each.text for each in found(shop)}
     fact = Fact.get_or_none(Fact.name == KNOWN)
     known = set(json.loads(fact.value)) if fact else set()
     new = [line for mark, line in lines.items() if mark not in known]
@@ -89,25 +102,28 @@ def _mark(line: str) -> str:
     return hashlib.sha256(re.sub(r"\d+", "", line).encode()).hexdigest()[:16]
 
 
-def _first(rows: list, line: Callable[[Table], str]) -> list[str]:
-    lines = [line(row) for row in rows[:LISTED]]
-    return [*lines, f"and {len(rows) - LISTED} more like that"] if len(rows) > LISTED else lines
+def _first(rows: list, problem: Callable[[Table], Problem]) -> list[Problem]:
+    told = [problem(row) for row in rows[:LISTED]]
+    left = len(rows) - LISTED
+    return [*told, Problem(f"and {left} more like that")] if left > 0 else told
 
 
-def _of_payment(why: str, order: Order) -> str:
+def _of_payment(why: str, order: Order) -> Problem:
     paid = f"payment {order.payment_hash}: {order.received_msat} msat"
-    return f"{paid}, {why} (order {order.token[:8]})"
+    return Problem(f"{paid}, {why} (order {order.token[:8]})", token=order.token)
 
 
-def _of_doubt(order: Order) -> str:
-    return (
+def _of_doubt(order: Order) -> Problem:
+    return Problem(
         f"payment {order.payment_hash}: {order.amount_msat} msat, and the node cannot say whether "
-        f"they came, for it lost the invoice (order {order.token[:8]})"
+        f"they came, for it lost the invoice (order {order.token[:8]})",
+        token=order.token,
     )
 
 
-def _of_failure(row: Service) -> str:
+def _of_failure(row: Service) -> Problem:
     again = (
         "no retry cures it" if row.permanent else f"failing since {clock_time(row.failed_since)}"
     )
-    return f"{row.account.username}: {row.kind} {row.name}: {row.error} ({again})"
+    name = row.account.username
+    return Problem(f"{name}: {row.kind} {row.name}: {row.error} ({again})", username=name)

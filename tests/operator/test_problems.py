@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightningspace import problems
-from lightningspace.base.models import Order
+from lightningspace.base.models import Order, Service
+from lightningspace.operator import problems
 from lightningspace.outside.mail import MailError
 from tests.conftest import at_once, with_mail, with_settings
 
@@ -15,6 +15,14 @@ def lose(number: int) -> None:
     facts = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
     facts |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "abcdef"[number] * 64}
     Order.create(token=f"{number:032}", **facts)
+
+
+def test_a_problem_says_which_hosting_or_order_it_is_about(this_shop, alice):
+    lose(1)
+    failing = {"error": "x", "permanent": True, "failed_since": 1}
+    Service.update(failing).where(Service.kind == "ftp").execute()
+    told = [(each.username, each.token) for each in problems.found(this_shop)]
+    assert told == [(None, f"{1:032}"), ("alice", None)]
 
 
 def test_each_problem_is_mailed_once(this_shop, mails, time_machine):
