@@ -295,6 +295,7 @@ CREATE INDEX orders_released ON orders (released_at) WHERE paid_at IS NULL AND r
 CREATE INDEX orders_to_apply ON orders (account_id, paid_at) WHERE paid_at IS NOT NULL AND applied_at IS NULL;
 CREATE UNIQUE INDEX orders_opening ON orders (account_id) WHERE kind = 'open';
 CREATE INDEX orders_of_account ON orders (account_id, door, paid_at, token, received_msat);
+CREATE INDEX orders_paid ON orders (paid_at, token) WHERE paid_at IS NOT NULL;
 CREATE INDEX orders_held_name ON orders (held_name) WHERE held_name IS NOT NULL;
 
 -- refunds: what is paid back of an order, once each. A payment that no order waits for, and a late tip,
@@ -328,6 +329,23 @@ CREATE UNIQUE INDEX refunds_open ON refunds (order_token) WHERE paid_at IS NULL 
 CREATE INDEX refunds_waiting ON refunds (made_at) WHERE paid_at IS NULL AND refused_at IS NULL;
 CREATE INDEX refunds_of_order ON refunds (order_token);
 CREATE INDEX refunds_paid ON refunds (paid_at) WHERE paid_at IS NOT NULL;
+
+-- income: what came in by the day. Whoever records a payment adds it.
+CREATE TABLE income (
+  day   BIGINT NOT NULL,                                 -- since 1970, of the payment
+  kind  TEXT   NOT NULL,                                 -- one of lightningspace/rules/income.py's
+  times BIGINT NOT NULL,
+  msat  BIGINT NOT NULL,
+  PRIMARY KEY (day, kind)
+);
+
+-- daily_rates: what a bitcoin cost when the source of the rate was first asked on a day.
+CREATE TABLE daily_rates (
+  currency    TEXT   NOT NULL,
+  day         BIGINT NOT NULL,                           -- since 1970
+  per_bitcoin TEXT   NOT NULL,                           -- a decimal number
+  PRIMARY KEY (currency, day)
+);
 
 -- offers: the BOLT 12 offer of each account that has one, at the node. A rule says whether it should
 -- be active there (see lightningspace/rules/offers.py).

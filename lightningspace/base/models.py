@@ -464,6 +464,27 @@ class RestingName(Table):
         table_name = "resting_names"
 
 
+class IncomeOfDay(Table):
+    day = BigIntegerField()
+    kind = TextField()
+    times = BigIntegerField()
+    msat = BigIntegerField()
+
+    class Meta:
+        table_name = "income"
+        primary_key = CompositeKey("day", "kind")
+
+
+class DailyRate(Table):
+    currency = TextField()
+    day = BigIntegerField()
+    per_bitcoin = TextField()
+
+    class Meta:
+        table_name = "daily_rates"
+        primary_key = CompositeKey("currency", "day")
+
+
 class Cursor(Table):
     node_id = TextField(primary_key=True)
     pay_index = BigIntegerField()

@@ -13,9 +13,11 @@ from lightningspace.base.gate_models import (
 from lightningspace.base.models import (
     Account,
     Cursor,
+    DailyRate,
     Domain,
     Evidence,
     Fact,
+    IncomeOfDay,
     MailPlace,
     Notice,
     Offer,
@@ -36,6 +38,7 @@ TABLES = (
     *(Server, Account, Token, Session, Wallet, WalletSignature),
     *(Service, Upload, Domain, Notice, MailPlace),
     *(Order, Refund, Offer, RestingName, Evidence, Voucher, Cursor, Fact),
+    *(IncomeOfDay, DailyRate),
     *(GateBalance, GateCredited, GateLease, GateSettled),
     *(GateRevoked, GateFreebie, GateCount, GateDisk),
 )

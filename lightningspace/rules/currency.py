@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lightningspace.base.clock import now
-from lightningspace.base.models import Fact, set_fact
+from lightningspace.base.clock import DAY, now
+from lightningspace.base.models import DailyRate, Fact, set_fact
 from lightningspace.outside import rates
 from lightningspace.shop import Shop
 
@@ -37,13 +37,19 @@ def rate(shop: Shop) -> Rate | None:
 
 
 def look(shop: Shop) -> None:
-    """Fetch the rate, unless some worker has done so just now. Raises rates.RateError."""
+    """Fetch the rate, unless some worker has done so just now; the first one of a day is kept.
+
+    Raises rates.RateError.
+    """
     source = shop.config.fiat_rate_url
     known = _known(shop) if source else None
     if source is None or (known and _age(known) < FETCH_SECONDS):
         return
     per_bitcoin = rates.fetch(*source)
-    set_fact(FACT.format(currency=shop.config.fiat), f"{now()} {per_bitcoin}")
+    currency, moment = shop.config.fiat, now()
+    set_fact(FACT.format(currency=currency), f"{moment} {per_bitcoin}")
+    of_day = DailyRate.insert(currency=currency, day=moment // DAY, per_bitcoin=per_bitcoin)
+    of_day.on_conflict_ignore().execute()
 
 
 def _age(known: Rate) -> float:

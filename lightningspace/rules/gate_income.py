@@ -10,6 +10,7 @@ from lightningspace.base.clock import DAY
 from lightningspace.base.gate_models import add_count
 from lightningspace.base.models import Fact, set_fact
 from lightningspace.outside.node import Payment
+from lightningspace.rules import income
 from lightningspace.shop import Shop
 
 # Behind LABEL_PREFIX, so that no invoice of the gate is taken for an order's.
@@ -46,6 +47,7 @@ def count(shop: Shop, node_id: str, payment: Payment) -> None:
     day = payment.paid_at // DAY
     add_count(service, day, PAID, 1)
     add_count(service, day, PAID_MSAT, payment.received_msat)
+    income.note(income.Kind.GATE, payment.paid_at, payment.received_msat)
     set_fact(LAST, f"{node_id} {payment.pay_index} {payment.paid_at}")
 
 

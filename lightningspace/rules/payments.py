@@ -20,6 +20,7 @@ from lightningspace.rules import (
     capacity,
     clock_watch,
     gate_income,
+    income,
     invoices,
     ledger,
     node_problems,
@@ -114,6 +115,7 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
     if recorded:
         logger.info("order %s: paid, %d msat", token[:8], payment.received_msat)
         metrics.received("order", payment.received_msat)
+        income.note_order(token)
         return True
     if Order.get_or_none(Order.payment_hash == payment.payment_hash):
         return False
@@ -145,6 +147,7 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
     )
     logger.info("order %s: a tip of %d msat", order.token[:8], payment.received_msat)
     metrics.received("tip", payment.received_msat)
+    income.note(income.Kind.TIP, payment.paid_at, payment.received_msat)
     return True
 
 
@@ -200,6 +203,7 @@ def _keep_lost(token: str, facts: dict) -> None:
     Order.create(token=token, kind=OrderKind.LOST, placed_at=moment, expires_at=moment, **facts)
     logger.error("payment %s has no order: see `flask problems`", facts["payment_hash"][:8])
     metrics.received("lost", facts["received_msat"])
+    income.note(income.Kind.LOST, facts["paid_at"], facts["received_msat"])
 
 
 def follow_from_start(last: Cursor) -> bool:

@@ -489,6 +489,8 @@ STORED = (
         "To run the shop. Nothing in it is about a customer.",
         Until.NEVER,
         {
+            "income": "day kind times msat",
+            "daily_rates": "currency day per_bitcoin",
             "gate_counts": "service day outcome times",
             "servers": "id capacity_mb php_versions php_at",
             "cursors": "node_id pay_index payment_hash",

@@ -22,9 +22,11 @@ from lightningspace.base.gate_models import (
 from lightningspace.base.models import (
     Account,
     Cursor,
+    DailyRate,
     Domain,
     Evidence,
     Fact,
+    IncomeOfDay,
     MailPlace,
     Notice,
     Offer,
@@ -94,6 +96,8 @@ def full(app):
         )
         Evidence.create(id=name, username=text, category="", note=text, noted_at=LARGEST)
         Voucher.create(code_hash=name, space_mb=LARGEST, days=1, made_at=-number)
+        IncomeOfDay.create(day=number, kind=name, times=LARGEST, msat=-number)
+        DailyRate.create(currency=name, day=LARGEST, per_bitcoin=text)
         MailPlace.create(for_whom=name, number=-number, taken_at=LARGEST)
         Order.create(
             token=name,

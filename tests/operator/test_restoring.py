@@ -192,7 +192,7 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     for name in ("alice", "dave", "erin"):
         assert_panel_matches(life.shop, life.panel, again[name].id)
     assert {i: life.panel.password_of("ftp", i) for i in passwords} == passwords
-    assert not [line for line in problems.found(life.shop) if "plugin" not in line]
+    assert not [line for line in problems.found(life.shop) if "plugin" not in line.text]
 
 
 def test_without_any_copy_what_the_panel_has_is_taken_back(life):
@@ -264,7 +264,7 @@ def test_an_opening_that_may_be_at_the_panel_waits_for_a_person(
         assert one(lines, paid, "nobody can say whose", "open 100 MB 3 months")
         assert one(lines, name, "the site alice.shop.test", "has no account")
         assert len(lines) == 3 and not Account.select().exists()
-    assert any(paid in line for line in problems.found(begun))
+    assert any(paid in line.text for line in problems.found(begun))
     assert not orders.can_be_had(begun, "alice")  # people still write to it
     # A client from long before a payment is no hosting of it.
     time_machine.forward(2 * rebuilding.CLOCKS_SECONDS)
@@ -327,7 +327,7 @@ def test_the_command_says_all_and_goes_only_when_node_and_panel_have_answered(
         assert status == 1 and "run this again, and then --go" in lines[-1]
         assert restored.since()
         stand_in.faults.clear()
-    assert any("restore-check --go" in line for line in problems.found(this_shop))
+    assert any("restore-check --go" in line.text for line in problems.found(this_shop))
     for command in (["calendar", "--yes"], ["retry", "alice", "--check"], ["walls"]):
         refused = runner.invoke(args=command)
         assert refused.exit_code == 1 and "restore-check" in refused.output

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lightningspace.base import models
+from lightningspace.base.clock import DAY
 from lightningspace.base.models import Fact
 from lightningspace.outside import rates
-from lightningspace.rules import currency
+from lightningspace.rules import currency, income
 from tests.conftest import eventually, with_settings
 
 HOUR = 60 * 60
@@ -166,6 +167,18 @@ def test_a_rate_is_asked_for_every_ten_minutes(this_shop, source, time_machine):
     currency.look(this_shop)
     assert source.asked == 2
     assert currency.rate(this_shop).per_bitcoin == 50000
+
+
+@with_source
+def test_the_first_rate_of_each_day_is_kept(this_shop, source, time_machine):
+    time_machine.moment = 7 * DAY
+    for seconds, price in ((0, 60000), (10 * 60, 50000), (DAY, 40000)):
+        time_machine.forward(seconds)
+        source.says({"EUR": {"last": price}})
+        currency.look(this_shop)
+    assert income.rates("EUR", 0, 9 * DAY) == {7: 60000, 8: 40000}
+    assert income.rates("EUR", 8 * DAY, 9 * DAY) == {8: 40000}
+    assert income.rates("USD", 0, 9 * DAY) == {}
 
 
 @with_source
