@@ -19,6 +19,7 @@ from lightningspace.base import logs, models, names, passwords, qr
 from lightningspace.base.clock import clock_time, day, iso_time, now, span, time_left
 from lightningspace.base.config import Config, ConfigError
 from lightningspace.base.prices import EXTRAS, Size
+from lightningspace.operator import entry
 from lightningspace.pages import about, files, uploads
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
@@ -84,6 +85,7 @@ def create_app(config: Config) -> Flask:
     app.before_request(check_origin)
     app.before_request(uploads.admit)
     app.before_request(check_parts)
+    app.before_request(entry.admit)
     csrf.init_app(app)
     csrf.exempt(stop_reminders)
     answers.init_app(app)

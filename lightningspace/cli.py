@@ -18,7 +18,9 @@ from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
+from lightningspace.operator.entry import operator_login, operator_password
 from lightningspace.operator.keys import rotate_key
+from lightningspace.operator.money import payments
 from lightningspace.operator.moving import move
 from lightningspace.operator.problems import found as found_problems
 from lightningspace.operator.refunds import list_refunds, refund
@@ -307,6 +309,7 @@ def register(app: Flask) -> None:
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
         *(backup, restore, restore_check, rotate_key),
         *(list_refunds, refund),
+        *(operator_password, operator_login, payments),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -118,8 +118,7 @@ class Worker:
         self._repeat("offers", self._match_offers, OFFERS_SECONDS)
         self._repeat("refunds", self._pay_back, REFUNDS_SECONDS)
         self._repeat("upgrade", self._upgrade, UPGRADE_SECONDS)
-        if self._shop.config.admin_mail:
-            self._repeat("problems", self._mail_problems, PROBLEMS_SECONDS, rests=False)
+        self._repeat("problems", self._look_at_problems, PROBLEMS_SECONDS, rests=False)
         if self._shop.config.fiat_rate_url:
             self._repeat("rate", self._look_at_rate, RATE_SECONDS)
         if self.settlement:
@@ -285,8 +284,10 @@ class Worker:
     def _send_mails(self) -> None:
         outbox.send_due(self._shop, self._stopping.is_set)
 
-    def _mail_problems(self) -> None:
-        problems.mail_new(self._shop)
+    def _look_at_problems(self) -> None:
+        problems.count(self._shop)
+        if self._shop.config.admin_mail:
+            problems.mail_new(self._shop)
 
     def _match_offers(self) -> None:
         offers.match(self._shop)

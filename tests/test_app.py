@@ -25,6 +25,7 @@ from tests.conftest import (
     with_settings,
     work,
 )
+from tests.operator import test_pages
 
 https = with_settings(PUBLIC_URL="https://localhost")
 
@@ -176,8 +177,9 @@ def post_paths(app):
             yield re.sub("<[^>]*>", "x" * 32, rule.rule)
 
 
-def test_every_form_needs_its_token(app, alice, client):
+def test_every_form_needs_its_token(app, alice, client, this_shop):
     log_in(client, "alice", "correct horse")
+    test_pages.log_in(client, this_shop)
     # A mail program ends reminders with a POST of its own (RFC 8058): its address is the right to.
     # Where programs buy no cookie counts.
     without = ("/reminders/stop/", "/api/")

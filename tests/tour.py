@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from lightningspace.base import clock, models
+from lightningspace.base import clock, models, passwords
 from lightningspace.base.models import (
     Account,
     Domain,
@@ -27,6 +27,7 @@ from lightningspace.base.models import (
     WalletSignature,
 )
 from lightningspace.base.prices import DAY, Size
+from lightningspace.operator import entry, problems
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
@@ -65,6 +66,7 @@ PASSWORD = "correct horse"
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 # The shop that is shown: one like that of `make run`.
 shown_shop = with_settings(
+    OPERATOR_PASSWORD_HASH=passwords.make_hash("a long one of the operator"),
     BASE_DOMAIN="space.example",
     SHOP_NAME="lightning-space",
     CONTACT="help@space.example",
@@ -112,6 +114,7 @@ class Tour:
         self._how_a_hosting_may_stand()
         self._orders_of_owners_and_givers()
         self._ways_in()
+        self._the_operator()
         self._what_goes_wrong()
         return self.sights
 
@@ -542,6 +545,34 @@ class Tour:
         with visitor.session_transaction() as session:
             WalletSignature.create(k1=session["login_k1"], wallet_key="02", until=until)
         self.see("of several hostings", "/login/wallet", visitor)
+
+    def _the_operator(self) -> None:
+        operator, page = self.visitor(), "/operator/hostings/erin"
+        link = entry.new_link(self.shop).removeprefix(self.shop.config.public_url)
+        self.see("", link, operator)
+        self.send("at first", operator, link)
+        erin, bobby = (Account.get(username=name) for name in ("erin", "bobby"))
+        status.look(self.shop)
+        lost = {"kind": "lost", "placed_at": clock.now(), "expires_at": clock.now(), "node_id": "n"}
+        lost |= {"pay_index": 1, "received_msat": 7_000_000, "paid_at": clock.now()}
+        lost = Order.create(token="0" * 32, payment_hash="0" * 64, **lost)
+        failing = {"error": "x", "permanent": True, "failed_since": 1, "tried_at": clock.now()}
+        self.facts(Service, (Service.account == erin.id) & (Service.kind == "ftp"), **failing)
+        problems.count(self.shop)
+        for here in ("", "/problems", "/hostings", "/hostings?q=nobody", "/money", "/login"):
+            self.see(here, f"/operator{here}", operator)
+        self.see("with a failure", page, operator)
+        for state, order in (("paid", Order.get(Order.account == erin)), ("lost", lost)):
+            self.see(state, f"/operator/orders/{order.token}", operator)
+        self.send("wrong fields", operator, page, f"{page}/block", category="x")
+        typed = {"category": "spam", "reason": "Mails", "note": "Received: by …"}
+        self.send("blocked", operator, page, f"{page}/block", **typed)
+        self.see("", f"{page}/close", operator)
+        self.send("wrong name", operator, f"{page}/close", username="bobby")
+        accounts.close(bobby.id)
+        self.see("being closed", "/operator/hostings/bobby", operator)
+        self.see("being closed", "/operator/hostings/bobby/close", operator)
+        self.facts(Service, Service.error.is_null(False), error=None, permanent=False)
 
     def _what_goes_wrong(self) -> None:
         self.see("404", "/nowhere", page=ERRORS)

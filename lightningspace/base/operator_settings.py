@@ -17,6 +17,13 @@ class OperatorSettings:
         "at most one mail an hour. Empty: none.",
         "",
     )
+    operator_password_hash: str = OPERATOR.secret(
+        parsers.password_hash,
+        "Whoever knows the password of this hash may log in at `/operator`. `flask --app wsgi "
+        "operator-password` prints it, in quotes, for it has `$` in it. Empty: there is no such "
+        "page, but for whoever comes by a link of `flask --app wsgi operator-login`.",
+        "",
+    )
     evidence_days: int = OPERATOR.setting(
         whole(1, 3650), "For how many days the evidence of `block` is kept.", "90"
     )

@@ -48,6 +48,13 @@ def bearer_token(value: str) -> str:
     return value
 
 
+def password_hash(value: str) -> str:
+    """As werkzeug writes it; "": there is none."""
+    if value and not re.fullmatch(r"scrypt:[0-9]{4,6}:8:1\$[A-Za-z0-9]{8,}\$[0-9a-f]{128}", value):
+        raise ValueError("write what `flask --app wsgi operator-password` prints, in its quotes")
+    return value
+
+
 def listening_or_none(value: str) -> tuple[str, int] | None:
     """An address and a port of this machine; None: none is named."""
     address, _, port = value.rpartition(":")

@@ -1,5 +1,5 @@
 """What is for whoever runs the shop."""
 
-from lightningspace.operator import monitoring
+from lightningspace.operator import monitoring, pages
 
-PARTS = (monitoring,)
+PARTS = (monitoring, pages)

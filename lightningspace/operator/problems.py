@@ -30,6 +30,8 @@ MAIL_SECONDS = 60 * 60
 # Facts: when the operator was mailed last, and the marks of the problems that he knows.
 MAILED_AT = "problems mailed at"
 KNOWN = "problems known"
+# When they were looked for last, and how many were found.
+COUNTED = "problems counted"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,19 @@ def found(shop: Shop) -> list[Problem]:
         *map(Problem, payouts.problems()),
         *_first(progress.problems(), _of_failure),
     ]
+
+
+def last_count() -> tuple[int, int] | None:
+    """When the worker looked last, and how many it found."""
+    fact = Fact.get_or_none(Fact.name == COUNTED)
+    if fact is None:
+        return None
+    at, _, count = fact.value.partition(" ")
+    return int(at), int(count)
+
+
+def count(shop: Shop) -> None:
+    set_fact(COUNTED, f"{now()} {len(found(shop))}")
 
 
 def mail_new(shop: Shop) -> bool:

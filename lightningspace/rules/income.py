@@ -2,14 +2,15 @@
 span for the tax office. A voucher brings in nothing.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from peewee import JOIN
+
 from lightningspace.base.clock import DAY
-from lightningspace.base.models import DailyRate, IncomeOfDay, Order
+from lightningspace.base.models import Account, DailyRate, IncomeOfDay, Order
 from lightningspace.rules import order_book
 from lightningspace.rules.order_book import OrderKind
 
@@ -63,25 +64,22 @@ def _kind_of(kind: str, door: str | None) -> Kind:
     return Kind.TIP if door in order_book.TIP_DOORS else Kind.MORE
 
 
-def by_day(first: int) -> dict[int, Counter[Kind]]:
-    """The msat of each kind from the day `first` on, by days since 1970."""
-    rows = IncomeOfDay.select().where(IncomeOfDay.day >= first)
-    found: dict[int, Counter[Kind]] = {}
-    for row in rows.order_by(IncomeOfDay.day):
-        found.setdefault(row.day, Counter())[Kind(row.kind)] = row.msat
-    return found
+def since(day: int) -> list[IncomeOfDay]:
+    """The sums from that day on, in the order of time."""
+    rows = IncomeOfDay.select().where(IncomeOfDay.day >= day)
+    return list(rows.order_by(IncomeOfDay.day))
 
 
-def payments(since: int, until: int) -> Iterator[Payment]:
-    """Each payment from `since` to before `until`, as it came in; behind them, for each of these
+def payments(begin: int, until: int) -> Iterator[Payment]:
+    """Each payment from `begin` to before `until`, as it came in; behind them, for each of these
     days, all that the gate was paid: of its payments only the sums are kept.
     """
-    last = (since, "")
+    last = (begin, "")
     while rows := _paid_after(*last, until):
         for *last, payment_hash, msat, kind, door, node_id in rows:
             if node_id != order_book.BY_VOUCHER:
                 yield Payment(last[0], payment_hash, msat, _kind_of(kind, door))
-    days = IncomeOfDay.day.between(since // DAY, (until - 1) // DAY)
+    days = IncomeOfDay.day.between(begin // DAY, (until - 1) // DAY)
     of_gate = IncomeOfDay.select().where(days & (IncomeOfDay.kind == Kind.GATE))
     for row in of_gate.order_by(IncomeOfDay.day):
         yield Payment(row.day * DAY, None, row.msat, Kind.GATE)
@@ -96,13 +94,14 @@ def _paid_after(paid_at: int, token: str, until: int) -> list[tuple]:
 
 
 def latest(most: int) -> list[Order]:
-    """The `most` orders that were paid last."""
-    paid = Order.select().where(Order.paid_at.is_null(False))
+    """The `most` orders that were paid last, with the names of their hostings."""
+    orders = Order.select(Order, Account.username).join(Account, JOIN.LEFT_OUTER)
+    paid = orders.where(Order.paid_at.is_null(False))
     return list(paid.order_by(Order.paid_at.desc(), Order.token.desc()).limit(most))
 
 
-def rates(currency: str, since: int, until: int) -> dict[int, Decimal]:
+def rates(currency: str, begin: int, until: int) -> dict[int, Decimal]:
     """What a bitcoin cost on each of the days between, as far as that was noted."""
-    days = DailyRate.day.between(since // DAY, (until - 1) // DAY)
+    days = DailyRate.day.between(begin // DAY, (until - 1) // DAY)
     rows = DailyRate.select().where((DailyRate.currency == currency) & days)
     return {row.day: Decimal(row.per_bitcoin) for row in rows}

@@ -5,6 +5,8 @@ import re
 import secrets
 from enum import StrEnum
 
+from peewee import JOIN
+
 from lightningspace.base import models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order
@@ -227,6 +229,13 @@ def is_of_others():
 
 def _is_of_owner():
     return Order.door.is_null() | (Order.door == Door.OWNER)
+
+
+def latest_open(most: int) -> list[Order]:
+    """The `most` latest orders, of all accounts, that can still be paid."""
+    is_open = Order.paid_at.is_null() & Order.released_at.is_null()
+    orders = Order.select(Order, Account.username).join(Account, JOIN.LEFT_OUTER)
+    return list(orders.where(is_open).order_by(Order.placed_at.desc()).limit(most))
 
 
 # -- the orders of a browser -----------------------------------------------------------

@@ -4,9 +4,13 @@ what is sold.
 Whoever looks at the page makes no call, and counts no hostings: the worker notes both.
 """
 
+import json
 import statistics
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+
+from peewee import SQL, Case, fn
 
 from lightningspace.base import metrics
 from lightningspace.base.clock import now
@@ -21,10 +25,21 @@ from lightningspace.shop import Shop
 # seconds.
 ANSWERED = {"node": "node answered at", "panel": "panel answered at"}
 RUNNING = "hostings running"
+COUNTED = "hostings by size and state"
 TOOK = "seconds from paid to ready"
 TAKEN_MAX = 100
 # The worker asks each minute; it may be slow, and clocks differ.
 SILENT_SECONDS = 5 * 60
+
+
+class Standing(StrEnum):
+    """How a hosting stands; the first of these that is true."""
+
+    CLOSING = "being closed"
+    BLOCKED = "blocked"
+    SUSPENDED = "suspended"
+    SETTING_UP = "being set up"
+    RUNNING = "running"
 
 
 class Free(StrEnum):
@@ -49,15 +64,39 @@ class Status:
 
 def told(shop: Shop) -> Status:
     known = {fact.name: fact.value for fact in Fact.select().where(Fact.name << _NAMES)}
-    answered = {what: int(known.get(name, 0)) or None for what, name in ANSWERED.items()}
+    answered = _answered(known)
     took = [int(seconds) for seconds in known.get(TOOK, "").split()]
     return Status(
         running=int(known[RUNNING]) if RUNNING in known else None,
         took_seconds=int(statistics.median(took)) if took else None,
         free=_free(shop),
         answered=answered,
-        silent={what for what, at in answered.items() if (at or 0) <= now() - SILENT_SECONDS},
+        silent=_silent(answered),
     )
+
+
+def last_answers() -> tuple[dict[str, int | None], set[str]]:
+    """`answered` and `silent`, as in Status."""
+    known = Fact.select().where(Fact.name << list(ANSWERED.values()))
+    answered = _answered({fact.name: fact.value for fact in known})
+    return answered, _silent(answered)
+
+
+def _answered(known: dict[str, str]) -> dict[str, int | None]:
+    return {what: int(known.get(name, 0)) or None for what, name in ANSWERED.items()}
+
+
+def _silent(answered: dict[str, int | None]) -> set[str]:
+    return {what for what, at in answered.items() if (at or 0) <= now() - SILENT_SECONDS}
+
+
+def counted() -> dict[int, Counter[Standing]]:
+    """How many hostings of each size stood how, by their MB, within the last minute."""
+    fact = Fact.get_or_none(Fact.name == COUNTED)
+    found: dict[int, Counter[Standing]] = {}
+    for space_mb, standing, count in json.loads(fact.value) if fact else ():
+        found.setdefault(space_mb, Counter())[Standing(standing)] = count
+    return found
 
 
 _NAMES = [*ANSWERED.values(), RUNNING, TOOK]
@@ -74,10 +113,12 @@ def _free(shop: Shop) -> Free:
 
 
 def look(shop: Shop) -> None:
-    """Note how many hostings run, and whether node and panel answer. Any worker may call it any
-    time.
+    """Note how many hostings there are, and whether node and panel answer. Any worker may call it
+    any time.
     """
-    set_fact(RUNNING, _running())
+    counted = _count()
+    set_fact(COUNTED, json.dumps(counted))
+    set_fact(RUNNING, sum(n for _, standing, n in counted if standing == Standing.RUNNING))
     server_id = next(iter(shop.config.capacity_mb))
     try:
         shop.node.node_id()
@@ -93,10 +134,21 @@ def look(shop: Shop) -> None:
     set_fact(ANSWERED["panel"], now())
 
 
-def _running() -> int:
-    is_on = Account.suspended_at.is_null() & Account.blocked_at.is_null()
-    is_on &= Account.closing_at.is_null()
-    return Account.select().where(Account.ready_at.is_null(False) & is_on).count()
+def _count() -> list[tuple[int, str, int]]:
+    standing = Case(
+        None,
+        [
+            (Account.closing_at.is_null(False), Standing.CLOSING),
+            (Account.blocked_at.is_null(False), Standing.BLOCKED),
+            (Account.suspended_at.is_null(False), Standing.SUSPENDED),
+            (Account.ready_at.is_null(), Standing.SETTING_UP),
+        ],
+        Standing.RUNNING,
+    )
+    rows = Account.select(Account.space_mb, standing, fn.COUNT(Account.id))
+    # By their places: PostgreSQL does not see that two parameters are the same.
+    by = (SQL("1"), SQL("2"))
+    return list(rows.where(Account.opened_at.is_null(False)).group_by(*by).order_by(*by).tuples())
 
 
 def note_ready(account_id: str, ready_at: int) -> None:

@@ -2,15 +2,16 @@
 
 The length of a compressed answer says how much of it repeats. Who can make a visitor's browser open
 a page with words of their choice in it, and sees how long each answer is, can guess a secret of
-that page piece by piece (BREACH). So nothing of the control center is compressed, nor any answer to
-a form: those show passwords and access keys. Other pages hold one secret, the CSRF token of their
-forms, whose signature is another one each second; and requests that another site makes come without
-our cookie, except where they open a page (SameSite), which is too slow for guessing.
+that page piece by piece (BREACH). So nothing of the control center and the
+operator's pages is compressed, nor any answer to a form: those show passwords and access keys.
+Other pages hold one secret, the CSRF token of their forms, whose signature is another one each
+second; and requests that another site makes come without our cookie, except where they open a page
+(SameSite), which is too slow for guessing.
 """
 
 import gzip
 
-from flask import Request, Response, request
+from flask import Request, Response, g, request
 
 # The level of gzip: the higher ones take twice the time for a hundredth less.
 LEVEL = 6
@@ -40,4 +41,5 @@ def of_page(response: Response) -> Response:
 
 def _may_show_its_length() -> bool:
     is_of_an_owner = request.path == "/account" or request.path.startswith("/account/")
-    return request.method in ("GET", "HEAD") and not is_of_an_owner
+    is_secret = is_of_an_owner or g.get("is_operator")
+    return request.method in ("GET", "HEAD") and not is_secret

@@ -9,6 +9,7 @@ from flask import url_for
 from lightningspace.base.models import Domain, Order, Service, Upload
 from lightningspace.pages.control import PAGES
 from tests.conftest import enter, place_order
+from tests.operator.test_pages import log_in
 
 DOMAIN, ADDRESS = "bella.example", "info@alice.shop.test"
 FRAGMENTS = (
@@ -63,6 +64,18 @@ def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, 
     with app.test_request_context():
         paths = [url_for(endpoint) for endpoint, *_ in PAGES.values()]
     for path in (*paths, *FRAGMENTS):
+        with subtests.test(path):
+            assert repeats(owner, path) == []
+
+
+def test_no_page_of_the_operator_asks_the_same_twice(owner, repeats, this_shop, subtests):
+    place_order(owner)
+    log_in(owner, this_shop)
+    page = "/operator/hostings/alice"
+    of_order = f"/operator/orders/{Order.get().token}"
+    paths = ["", "/problems", "/hostings", "/hostings?q=nobody", "/money", "/login"]
+    csv = "/operator/payments.csv?first=2026-01-01&last=2030-01-01"
+    for path in (*(f"/operator{each}" for each in paths), page, f"{page}/close", of_order, csv):
         with subtests.test(path):
             assert repeats(owner, path) == []
 

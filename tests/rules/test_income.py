@@ -16,7 +16,7 @@ MIGRATION = ROOT / "migrations" / "0020_income.sql"
 
 
 def sums() -> dict[Kind, int]:
-    return {kind: msat for day in income.by_day(0).values() for kind, msat in day.items()}
+    return {Kind(row.kind): row.msat for row in income.since(0)}
 
 
 @pytest.mark.each_database

@@ -70,7 +70,7 @@ NO_PAGES = {
     *("money.extend_price", "money.top_up_price", "money.size_price"),
     *("mail.mail_addresses", "mail.address_status", "domains.domain_status"),
     "areas.area_status",
-    *("monitoring.healthz", "monitoring.figures"),
+    *("monitoring.healthz", "monitoring.figures", "operator.payments"),
     *("access.receipt_file", "access.next_receipt_file", "known.known_file", "tip.badge"),
     *(
         "orders.reopened_form",

@@ -35,6 +35,7 @@ from lightningspace.rules import (
 )
 from lightningspace.rules.orders import Tip
 from tests.conftest import csrf_token, log_in, place_order, record_payments, with_mail, work
+from tests.operator import test_pages
 
 MANY = 100_000
 CPU_SECONDS = 0.1
@@ -129,6 +130,7 @@ VALUES = {
     "address": "info@alice7.example",
     "name": "alice7.example",
     "area": "area3",
+    "secret": "none",
 }
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
@@ -140,6 +142,8 @@ QUERIES = {
     "api_payments.orders": ["", "?before=extension90000"],
     "api_tips.tips": ["", "?before=tip90000"],
     "lnurl_pay.callback": ["?amount=1000"],
+    "operator.hostings": ["", "?q=alice7", "?q=extensi7", "?q=bella.example"],
+    "operator.payments": ["?first=2026-01-01&last=2026-01-02"],
 }
 # Of what alice has none.
 UNKNOWN = (
@@ -150,6 +154,7 @@ UNKNOWN = (
     "reminders.confirm_reminders",
     "reminders.stop_reminders",
     "api_mail.forward",
+    "operator.link",
 )
 
 
@@ -158,6 +163,7 @@ def visit(app, this_shop, crowded):
     """Open an address as alice, or as her program."""
     browser, token = app.test_client(), Token.get(Token.name == "all")
     log_in(browser, "alice", "correct horse")
+    test_pages.log_in(browser, this_shop)
     credential = {"Authorization": f"L402 {tokens.text_of(this_shop, token)}"}
 
     def visit(address: str, method: str = "GET", **kwargs):

@@ -1,0 +1,193 @@
+"""Who gets in at /operator: by the password of OPERATOR_PASSWORD_HASH, or by a link that
+`flask operator-login` prints.
+
+Without that setting nothing is there but for a browser that came by a link: all others get the same
+404 as at any other address. The sessions are apart from customers', with a cookie of their own; a
+fact holds keyed hashes of what these cookies hold.
+"""
+
+import json
+import logging
+import secrets
+
+import click
+from flask import Response, g, redirect, request
+from flask.cli import with_appcontext
+from werkzeug.exceptions import NotFound
+
+from lightningspace.base import passwords
+from lightningspace.base.clock import HOUR, MINUTE, now
+from lightningspace.base.models import Fact, set_fact, transaction
+from lightningspace.shop import Shop, this_shop
+from lightningspace.visitors import networks
+
+logger = logging.getLogger(__name__)
+
+HOME = "/operator"
+LOGIN = f"{HOME}/login"
+LASTS_SECONDS = 12 * HOUR
+SESSIONS_MAX = 20
+LINK_SECONDS = 10 * MINUTE
+# Facts: the sessions (JSON: when each began, its cookie's hash), and until when which link is good.
+SESSIONS = "operator's sessions"
+LINK = "operator's link"
+# Apart from those of customers: nobody waits behind the others.
+LANE = passwords.Lane(at_once=1, places=3)
+PASSWORD_MIN = 12
+
+
+def is_here(path: str) -> bool:
+    """Whether the address is one of the operator's."""
+    return path == HOME or path.startswith(f"{HOME}/")
+
+
+def admit() -> Response | None:
+    """Before each request: lead to the login, or say that there is nothing here."""
+    if not is_here(request.path):
+        return None
+    g.is_operator = is_logged_in(this_shop(), _shown())
+    link = request.path.removeprefix(f"{LOGIN}/")
+    if g.is_operator or (link != request.path and is_link(link)):
+        return None
+    if not this_shop().config.operator_password_hash:
+        raise NotFound
+    return None if request.path == LOGIN else redirect(LOGIN, 303)
+
+
+# -- sessions --------------------------------------------------------------------------
+
+
+def is_logged_in(shop: Shop, secret: str) -> bool:
+    mac = _mac_of_session(shop, secret)
+    return any(secrets.compare_digest(mac, each) for _, each in _still_good(_stored()))
+
+
+def log_in(response: Response) -> Response:
+    """Begin a session, in a cookie of the response."""
+    shop, secret = this_shop(), secrets.token_hex(32)
+    with transaction():
+        begun = [*_still_good(_locked()), [now(), _mac_of_session(shop, secret)]]
+        _store(begun[-SESSIONS_MAX:])
+    logger.info("the operator has logged in")
+    response.set_cookie(_cookie_name(), secret, max_age=LASTS_SECONDS, **_cookie_options())
+    return response
+
+
+def log_out(response: Response) -> Response:
+    """End this browser's session."""
+    mac = _mac_of_session(this_shop(), _shown())
+    with transaction():
+        _store([each for each in _locked() if each[1] != mac])
+    response.delete_cookie(_cookie_name(), **_cookie_options())
+    return response
+
+
+def end_all() -> None:
+    """End every session, and the link."""
+    with transaction():
+        Fact.delete().where(Fact.name << (SESSIONS, LINK)).execute()
+
+
+def _mac_of_session(shop: Shop, secret: str) -> str:
+    # With the hash of the password: another one ends all sessions.
+    return shop.vault.mac("operator", shop.config.operator_password_hash, secret)
+
+
+def _still_good(sessions: list) -> list:
+    return [each for each in sessions if 0 <= now() - each[0] < LASTS_SECONDS]
+
+
+def _stored() -> list:
+    fact = Fact.get_or_none(Fact.name == SESSIONS)
+    return json.loads(fact.value) if fact else []
+
+
+def _locked() -> list:
+    """Within a transaction: as `_stored`; nobody else changes them until its end."""
+    Fact.insert(name=SESSIONS, value="[]").on_conflict_ignore().execute()
+    Fact.update(value=Fact.value).where(Fact.name == SESSIONS).execute()
+    return _stored()
+
+
+def _store(sessions: list) -> None:
+    set_fact(SESSIONS, json.dumps(sessions))
+
+
+def _shown() -> str:
+    return request.cookies.get(_cookie_name(), "")
+
+
+def _cookie_name() -> str:
+    # With that prefix no page of another host can set it; a browser wants Path=/ then.
+    return "__Host-operator" if this_shop().config.is_https else "operator"
+
+
+def _cookie_options() -> dict:
+    is_https = this_shop().config.is_https
+    path = "/" if is_https else HOME
+    return {"path": path, "secure": is_https, "httponly": True, "samesite": "Lax"}
+
+
+# -- by password -----------------------------------------------------------------------
+
+
+def is_password(typed: str) -> bool:
+    """Raises passwords.Busy."""
+    place = LANE.place(networks.network())
+    return passwords.matches(this_shop().config.operator_password_hash, typed, place)
+
+
+# -- by a link -------------------------------------------------------------------------
+
+
+def new_link(shop: Shop) -> str:
+    """The address of a link that is good once, and for ten minutes; the one before is void."""
+    secret = secrets.token_hex(32)
+    set_fact(LINK, f"{now() + LINK_SECONDS} {shop.vault.mac('operator link', secret)}")
+    return f"{shop.config.public_url}{LOGIN}/{secret}"
+
+
+def use_link(secret: str) -> bool:
+    """Whether it was good; of several that come with it at once, it is for one."""
+    good = _good_link(secret)
+    return bool(good) and Fact.delete().where(*good).execute() == 1
+
+
+def is_link(secret: str) -> bool:
+    return bool(_good_link(secret))
+
+
+def _good_link(secret: str) -> tuple | None:
+    """The fact, as a condition, if this is its link; None: it is not good."""
+    fact = Fact.get_or_none(Fact.name == LINK)
+    until, _, mac = fact.value.partition(" ") if fact else ("0", "", "")
+    is_its = this_shop().vault.is_mac(mac, "operator link", secret)
+    if not is_its or not now() < int(until) <= now() + LINK_SECONDS:
+        return None
+    return Fact.name == LINK, Fact.value == fact.value
+
+
+# -- commands --------------------------------------------------------------------------
+
+
+@click.command("operator-password")
+def operator_password():
+    """Ask for a password for /operator, and print the setting that holds its hash."""
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not PASSWORD_MIN <= len(password) <= passwords.LENGTH_MAX:
+        most = passwords.LENGTH_MAX
+        raise click.ClickException(f"write {PASSWORD_MIN} to {most} characters")
+    # In quotes: a shell that reads the settings would take what follows a $ for a variable.
+    click.echo(f"OPERATOR_PASSWORD_HASH='{passwords.make_hash(password)}'")
+
+
+@click.command("operator-login")
+@click.option("--end-all", "ends_all", is_flag=True, help="End all sessions instead.")
+@with_appcontext
+def operator_login(ends_all):
+    """Print a link that logs in at /operator: good once, and for ten minutes."""
+    if ends_all:
+        end_all()
+        click.echo("all sessions of the operator are ended")
+        return
+    click.echo(new_link(this_shop()))
