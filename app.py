@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, render_template, request
 from flask.sessions import SecureCookieSessionInterface
-from peewee import InterfaceError, OperationalError
+from peewee import InterfaceError, InternalError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, default_exceptions
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
@@ -105,7 +105,7 @@ def create_app(config: Config) -> Flask:
     files.init_app(app)
     app.after_request(set_headers)
     app.after_request(compress)
-    app.teardown_request(lambda error: error and models.drop_broken_connection())
+    app.teardown_request(lambda error: error and models.drop_connection())
     register_errors(app)
     register_template_tools(app)
     app.add_template_global(about.facts(config), "about")
@@ -229,12 +229,13 @@ def register_errors(app: Flask) -> None:
         logging.getLogger(__name__).error(
             "the database does not answer: %s: %s", type(error).__name__, logs.first_line(error)
         )
-        models.drop_broken_connection()
+        models.drop_connection()
         return error_page(default_exceptions[503]())
 
     app.register_error_handler(passwords.Busy, lambda error: error_page(TooManyRequests()))
-    app.register_error_handler(OperationalError, database_fault)
-    app.register_error_handler(InterfaceError, database_fault)
+    # InternalError: PostgreSQL's, when it may only be read.
+    for fault in (OperationalError, InterfaceError, InternalError):
+        app.register_error_handler(fault, database_fault)
 
 
 RETRY_AFTER = {429: "60", 503: "10"}

@@ -10,7 +10,7 @@ from lightningspace import attack
 from lightningspace.base import metrics, walls
 from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import Order, db, drop_broken_connection
+from lightningspace.base.models import Order, db, drop_connection
 from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
 from lightningspace.gate.collection import Collection
@@ -328,7 +328,7 @@ class Worker:
         elif is_news:
             logger.error("%s failed: %s", what, first_line(error), exc_info=error)
         if not db.in_transaction():
-            drop_broken_connection()
+            drop_connection()
 
 
 def warn_of_settings(shop: Shop) -> None:

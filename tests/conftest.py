@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections import defaultdict, deque
@@ -14,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
 import pytest
@@ -716,6 +718,52 @@ def end_others(connection: psycopg.Connection) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
+
+
+class PgBouncer:
+    """PgBouncer before a database meanwhile: each transaction may get another connection.
+
+    `url`: the same database through it.
+    """
+
+    def __init__(self, directory: Path, direct_url: str):
+        self._program = debian_program("pgbouncer", "pgbouncer")
+        self._settings = directory / "pgbouncer.ini"
+        direct, port = urlsplit(direct_url), free_port()
+        self.url = f"postgresql://{direct.username}@127.0.0.1:{port}{direct.path}"
+        where = {"user": direct.username, "password": direct.password}
+        where |= {"host": direct.hostname, "port": direct.port, **dict(parse_qsl(direct.query))}
+        server = " ".join(f"{name}={value}" for name, value in where.items() if value)
+        self._settings.write_text(
+            f"[databases]\n* = {server}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+            + ("user = postgres\n" if os.getuid() == 0 else "")  # it refuses to run as root
+        )
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self) -> None:
+        command = [self._program, self._settings]
+        self._running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        eventually(self._is_open)
+
+    def stop(self) -> None:
+        """All at once, as when it is killed."""
+        self._running.kill()
+        self._running.wait()
+
+    def _is_open(self) -> bool:
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 # -- settings of single tests, and many browsers at once ------------------------------

@@ -1,8 +1,10 @@
 """The tables as peewee classes, and the connection to them."""
 
+import select
 import threading
 from contextlib import contextmanager, nullcontext
 
+import psycopg
 from peewee import (
     CompositeKey,
     Database,
@@ -10,9 +12,10 @@ from peewee import (
     Field,
     Model,
     ModelSelect,
+    PostgresqlDatabase,
     SqliteDatabase,
 )
-from playhouse.db_url import connect
+from playhouse.db_url import parse
 
 from lightningspace.base import schema
 from lightningspace.base.columns import BigIntegerField, BooleanField, ForeignKeyField, TextField
@@ -46,17 +49,50 @@ def connect_to(url: str) -> Database:
         # BEGIN IMMEDIATE: a plain BEGIN that reads first answers "database is locked" when
         # another thread has written meanwhile, whatever the busy timeout.
         path = url.removeprefix("sqlite:///")
-        return SqliteDatabase(
+        return Sqlite(
             path, pragmas=SQLITE_PRAGMAS, timeout=SQLITE_BUSY_SECONDS, lock_type="IMMEDIATE"
         )
-    return connect(
-        url,
-        unquote_user=True,
-        unquote_password=True,
+    return Postgresql(
+        **parse(url, unquote_user=True, unquote_password=True),
         prefer_psycopg3=True,
         # A statement prepared on one of PgBouncer's connections is missing on the next.
         prepare_threshold=None,
     )
+
+
+class Sqlite(SqliteDatabase):
+    def rollback(self):
+        # On a full disk SQLite has undone it already: the failing ROLLBACK would hide the reason.
+        if self.connection().in_transaction:
+            super().rollback()
+
+
+class Postgresql(PostgresqlDatabase):
+    """A connection that the server has ended while it was idle is replaced before it is used: after
+    a restart each thread would fail once more, though the server is long back.
+    """
+
+    def execute_sql(self, sql, params=None):
+        self._leave_ended_connection()
+        return super().execute_sql(sql, params)
+
+    def begin(self, isolation_level=None):
+        self._leave_ended_connection()
+        super().begin(isolation_level)
+
+    def _leave_ended_connection(self) -> None:
+        if self.is_closed() or self.in_transaction():
+            return
+        connection = self.connection()
+        if connection.closed or _has_something_to_say(connection):
+            self.close()
+
+
+def _has_something_to_say(connection: psycopg.Connection) -> bool:
+    """Without being asked: a server does not, unless it ends the connection."""
+    asked = select.poll()
+    asked.register(connection.fileno(), select.POLLIN)
+    return bool(asked.poll(0))
 
 
 @contextmanager
@@ -83,9 +119,11 @@ def init_db() -> bool:
     return True
 
 
-def drop_broken_connection() -> None:
-    """Close this thread's connection if the server has gone away; the next query opens another."""
-    if not db.is_closed() and not db.is_connection_usable():
+def drop_connection() -> None:
+    """After a fault: the next query opens another one. The server may have gone away, or take no
+    more writes over this one, as it became a standby meanwhile.
+    """
+    if not db.is_closed():
         db.close()
 
 

@@ -16,7 +16,7 @@ from werkzeug.http import parse_accept_header
 
 from lightningspace.base.clock import now
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import drop_broken_connection
+from lightningspace.base.models import drop_connection
 from lightningspace.gate import credentials, selling
 from lightningspace.gate.addresses import as_served
 from lightningspace.gate.answers import (
@@ -143,7 +143,7 @@ class Check:
             answer = self._answer(asked)
         except PeeweeException as error:
             logger.error("the gate's database does not answer: %s", first_line(error))
-            drop_broken_connection()
+            drop_connection()
             answer = Refuses(503, "unavailable", "Please try again soon.", RETRY_SECONDS)
         except Busy:
             answer = Refuses(503, "busy", "Please try again in a moment.", 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from peewee import PeeweeException
 
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import drop_broken_connection
+from lightningspace.base.models import drop_connection
 from lightningspace.gate.counts import Counts
 from lightningspace.gate.meter import Meter
 from lightningspace.gate.revocations import Revocations
@@ -72,4 +72,4 @@ class Upkeep:
                 told = None if isinstance(error, PeeweeException) else error
                 logger.error("the gate: %s failed: %s", name, first_line(error), exc_info=told)
             self._failing.add(name)
-            drop_broken_connection()
+            drop_connection()

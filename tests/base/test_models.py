@@ -1,18 +1,16 @@
 """The tables: one schema for SQLite and PostgreSQL, mirrored by the models."""
 
-import os
 import re
-import subprocess
 import threading
-from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
 import pytest
+from peewee import OperationalError
 
 from lightningspace.base import models, schema
 from lightningspace.base.models import Account, Cursor, Server, db, transaction
 from lightningspace.base.tables import TABLES
-from tests.conftest import at_once, debian_program, eventually
+from tests.conftest import POSTGRESQL, PgBouncer, at_once
 from tests.quick import DURABLE
 
 pytestmark = pytest.mark.each_database
@@ -146,49 +144,43 @@ def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path, monkeypatch):
     }
 
 
-@pytest.fixture
-def through_pgbouncer(empty_postgresql, tmp_path, port):
-    """The URL of an empty database, where each transaction may get another connection."""
-    program = debian_program("pgbouncer", "pgbouncer")
-    direct = urlsplit(empty_postgresql("pooled"))
-    where = {"user": direct.username, "password": direct.password}
-    where |= {"host": direct.hostname, "port": direct.port, **dict(parse_qsl(direct.query))}
-    server = " ".join(f"{name}={value}" for name, value in where.items() if value)
-    settings = tmp_path / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = {server}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
-        + ("user = postgres\n" if os.getuid() == 0 else "")  # it refuses to run as root
-    )
-    with subprocess.Popen([program, settings], stderr=subprocess.DEVNULL) as running:
-        try:
-            url = f"postgresql://{direct.username}@127.0.0.1:{port}{direct.path}"
-            eventually(lambda: _opens(url))
-            yield url
-            db.close()
-        finally:
-            running.terminate()
-
-
-def _opens(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def test_a_pool_of_connections_may_be_between(through_pgbouncer):
-    models.open_database(through_pgbouncer)
-    models.init_db()
-    Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
-
+def test_a_pool_of_connections_may_be_between(empty_postgresql, tmp_path):
     def count():
         for _ in range(20):
             with transaction():
                 Cursor.update(pay_index=Cursor.pay_index + 1).execute()
                 Cursor.get()
 
-    at_once(*[count] * 6)
-    assert Cursor.get().pay_index == 120
+    with PgBouncer(tmp_path, empty_postgresql("pooled")) as between:
+        models.open_database(between.url)
+        models.init_db()
+        Cursor.create(node_id="node", pay_index=0, payment_hash="of any")
+        at_once(*[count] * 6)
+        assert Cursor.get().pay_index == 120
+        db.close()
+
+
+def end_connection() -> None:
+    """Ours, as the server does when it stops."""
+    pid = db.connection().info.backend_pid
+    with psycopg.connect(POSTGRESQL, autocommit=True) as server:
+        server.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+
+
+def test_a_connection_that_the_server_ended_is_replaced_but_not_within_a_transaction(
+    cleared_postgresql,
+):
+    models.open_database(cleared_postgresql())
+    end_connection()
+    assert Server.get_or_none() is None
+    end_connection()
+    with transaction():
+        assert Server.get_or_none() is None
+    for writes_again in (True, False):
+        with pytest.raises(OperationalError), transaction():
+            Server.create(id=1, capacity_mb=1)
+            end_connection()
+            if writes_again:
+                Server.create(id=2, capacity_mb=1)
+        assert Server.get_or_none() is None
+    db.close()
