@@ -24,7 +24,7 @@ def begin(shop: Shop, account_id: str, server_id: int) -> None:
         if account is None or account.closing_at is not None:
             raise wanted.AccountClosed
         if account.moved_from is not None and account.server_id != server_id:
-            raise CannotMove("it is being moved to another server just now: wait until it is there")
+            raise CannotMove("it is being moved to another server already: wait until it is there")
         if account.server_id == server_id:
             if account.moved_from is None:
                 raise CannotMove("it is on that server")

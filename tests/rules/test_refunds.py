@@ -170,7 +170,7 @@ def test_nothing_but_exactly_the_refund_is_paid_and_to_others_alone(
         used: Problem.USED,
     }  # fmt: skip
     for typed, problem in cases.items():
-        with subtests.test(problem, typed=typed[:20]):
+        with subtests.test(str(problem), typed=typed[:20]):
             with pytest.raises(NotClaimed) as refused:
                 refunds.claim(this_shop, lost, typed)
             assert refused.value.text == refunds.IN_WORDS[problem]
@@ -351,7 +351,7 @@ def test_an_address_is_paid_exactly_what_is_due_to_it(
         of("[]"): None,
     }
     for invoice, problem in cases.items():
-        with subtests.test(problem):
+        with subtests.test(str(problem)):
             order = lose()[0]
             refunds.offer(order.token)
             refunds.claim(this_shop, order, "alice@wallet.example")
