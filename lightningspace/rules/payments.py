@@ -157,8 +157,7 @@ def record_tip_again(shop: Shop, lost: Order, payment: Payment, account_id: str)
     False: it is lost no longer.
     """
     with transaction():
-        is_lost = (Order.token == lost.token) & (Order.kind == OrderKind.LOST)
-        if not Order.delete().where(is_lost).execute():
+        if not Order.delete().where(is_still_lost(lost)).execute():
             return False
         return _record_tip(shop, lost.node_id, payment, account_id)
 
@@ -237,9 +236,18 @@ def late_tips() -> list[Order]:
     return _without_account(_too_late())
 
 
+def is_still_lost(order: Order):
+    """As a condition: no order waits for this payment, and nobody has claimed it back."""
+    return (Order.token == order.token) & (Order.kind == OrderKind.LOST) & ~_is_claimed()
+
+
+def _is_claimed():
+    return fn.EXISTS(Refund.select(Refund.id).where(Refund.order == Order.token))
+
+
 def _without_account(which) -> list[Order]:
     waits = Order.paid_at.is_null(False) & Order.applied_at.is_null() & Order.account.is_null()
-    waits &= ~fn.EXISTS(Refund.select(Refund.id).where(Refund.order == Order.token))
+    waits &= ~_is_claimed()
     return list(Order.select().where(waits & which).order_by(Order.paid_at))
 
 

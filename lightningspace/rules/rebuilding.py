@@ -214,8 +214,7 @@ def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None 
         facts["amount_msat"] = paid.asked_msat
     if paid.bolt11:
         facts["invoice_hash"] = order_book.hash_of(paid.bolt11)
-    is_lost = (Order.token == order.token) & (Order.kind == OrderKind.LOST)
-    return Order.update(facts).where(is_lost).execute() == 1
+    return Order.update(facts).where(payments.is_still_lost(order)).execute() == 1
 
 
 # -- what the panel has beside it ------------------------------------------------------

@@ -28,7 +28,7 @@ from lightningspace.base.refusals import Refusal
 from lightningspace.outside import l402, lnurl
 from lightningspace.outside.l402 import Macaroon
 from lightningspace.outside.paying import FAILED, Asked
-from lightningspace.rules import accounts, ledger, order_book, recovery, tokens
+from lightningspace.rules import accounts, ledger, order_book, recovery, restored, tokens
 from lightningspace.rules.order_book import OrderKind
 from lightningspace.shop import Shop
 
@@ -241,8 +241,10 @@ def paid_for(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Order:
 def claim(shop: Shop, order: Order, typed: str) -> Refund:
     """Leave where to pay an order's refund, or another destination while nothing is under way.
 
-    Whoever calls this has proved that he paid. Raises NotClaimed, TooLate and NodeError.
+    Whoever calls this has proved that he paid. Raises NotClaimed, TooLate, NodeError, and
+    restored.Restoring while it may turn out what he has paid for.
     """
+    restored.check_sells()
     found = claimable(order)
     if found is None:
         raise TooLate

@@ -14,7 +14,7 @@ from lightningspace.operator import problems
 from lightningspace.outside.lnurl_pay import NoInvoice
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.paying import PayingNode
-from lightningspace.rules import accounts, order_book, payments, payouts, refunds, tokens
+from lightningspace.rules import accounts, order_book, payments, payouts, refunds, restored, tokens
 from lightningspace.rules.refunds import CannotOffer, NotClaimed, NotProved, Problem, State, TooLate
 from tests.conftest import eventually, record_payments, with_settings
 
@@ -175,6 +175,17 @@ def test_nothing_but_exactly_the_refund_is_paid_and_to_others_alone(
                 refunds.claim(this_shop, lost, typed)
             assert refused.value.text == refunds.IN_WORDS[problem]
     assert Refund.select().count() == 0
+
+
+def test_what_is_claimed_is_rebuilt_no_more_and_the_other_way_round(this_shop, lost, asked_by):
+    restored.begin()
+    with pytest.raises(restored.Restoring):
+        refunds.claim(this_shop, lost, asked_by())
+    restored.end()
+    assert Order.select().where(payments.is_still_lost(lost)).exists()
+    refunds.claim(this_shop, lost, asked_by())
+    assert not Order.update(kind="open").where(payments.is_still_lost(lost)).execute()
+    assert payments.lost() == []
 
 
 def test_of_two_who_claim_at_once_one_does(this_shop, lost, asked_by):
