@@ -564,6 +564,7 @@ class Tour:
         self.see("with a failure", page, operator)
         for state, order in (("paid", Order.get(Order.account == erin)), ("lost", lost)):
             self.see(state, f"/operator/orders/{order.token}", operator)
+        self._refunds_at_the_operators(operator, lost)
         self.send("wrong fields", operator, page, f"{page}/block", category="x")
         typed = {"category": "spam", "reason": "Mails", "note": "Received: by …"}
         self.send("blocked", operator, page, f"{page}/block", **typed)
@@ -573,6 +574,15 @@ class Tour:
         self.see("being closed", "/operator/hostings/bobby", operator)
         self.see("being closed", "/operator/hostings/bobby/close", operator)
         self.facts(Service, Service.error.is_null(False), error=None, permanent=False)
+
+    def _refunds_at_the_operators(self, operator: FlaskClient, lost: Order) -> None:
+        page = f"/operator/orders/{lost.token}"
+        self.see("none", "/operator/refunds", operator)
+        refunds.claim(self.shop, lost, "alice@wallet.example")
+        self.see("some", "/operator/refunds", operator)
+        self.see("claimed back", page, operator)
+        self.send("no reason", operator, page, f"{page}/refund/refuse", reason="")
+        self.send("refused", operator, page, f"{page}/refund/refuse", reason="No.")
 
     def _what_goes_wrong(self) -> None:
         self.see("404", "/nowhere", page=ERRORS)

@@ -22,16 +22,24 @@ class PasswordForm(Form):
     )
 
 
-class BlockForm(Form):
-    category = SelectField("What for", choices=[each.value for each in abuse.Category])
-    reason = StringField(
+def _reason(missing: str) -> StringField:
+    return StringField(
         "Reason",
         filters=[lambda typed: messages.on_one_line(typed or "")],
         validators=[
-            DataRequired("Write a reason: the customer reads it."),
+            DataRequired(missing),
             Length(max=REASON_MAX, message=f"At most {REASON_MAX} characters."),
         ],
     )
+
+
+class RefuseForm(Form):
+    reason = _reason("Write a reason: whoever claimed it reads it.")
+
+
+class BlockForm(Form):
+    category = SelectField("What for", choices=[each.value for each in abuse.Category])
+    reason = _reason("Write a reason: the customer reads it.")
     note = TextAreaField(
         "Evidence",
         filters=[lambda typed: (typed or "").replace("\0", "")],

@@ -12,7 +12,8 @@ from werkzeug.exceptions import NotFound
 
 from lightningspace.base.models import Account, Order, Server
 from lightningspace.operator import entry, money, problems, search
-from lightningspace.operator.forms import BlockForm, PasswordForm, SpanForm
+from lightningspace.operator.forms import BlockForm, PasswordForm, RefuseForm, SpanForm
+from lightningspace.operator.refunds import SAYS
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     abuse,
@@ -24,6 +25,7 @@ from lightningspace.rules import (
     invoices,
     ledger,
     order_book,
+    refunds,
     services,
     status,
     wanted,
@@ -40,6 +42,7 @@ PAGES = {
     "today": ("operator.today", "Today"),
     "problems": ("operator.needs_you", "Needs you"),
     "hostings": ("operator.hostings", "Hostings"),
+    "refunds": ("operator.refunds_page", "Refunds"),
     "money": ("operator.income_page", "Money"),
 }
 LISTED = 10
@@ -255,12 +258,69 @@ def _close_page(account: Account, form: CloseForm, status: int = 200, **context)
 
 @blueprint.get("/orders/<token>")
 def order(token):
+    return _order_page(_this_order(token))
+
+
+def _this_order(token: str) -> Order:
     found = order_book.find(token)
     if found is None:
         raise NotFound
-    account = found.account
-    hosting = account if account and account.opened_at else None
-    return page("order", order=found, hosting=hosting, state=order_book.state(found))
+    return found
+
+
+def _order_page(found: Order, status: int = 200, form: RefuseForm | None = None, **context):
+    account, refund = found.account, refunds.latest(found)
+    return page(
+        "order",
+        status,
+        order=found,
+        hosting=account if account and account.opened_at else None,
+        state=order_book.state(found),
+        refund=refund,
+        refund_state=refund and refunds.state(refund),
+        left_msat=refunds.left_msat(found) if found.paid_at else 0,
+        says=SAYS,
+        words=refunds.IN_WORDS,
+        refuse_form=form or RefuseForm(formdata=None),
+        **context,
+    )
+
+
+# -- refunds ---------------------------------------------------------------------------
+
+
+@blueprint.get("/refunds")
+def refunds_page():
+    waiting = [(each, refunds.state(each)) for each in refunds.waiting()]
+    return page("refunds", waiting=waiting, says=SAYS, words=refunds.IN_WORDS)
+
+
+@blueprint.post("/orders/<token>/refund")
+def offer_refund(token):
+    found = _this_order(token)
+    try:
+        refunds.offer(found.token)
+    except refunds.CannotOffer as error:
+        return _order_page(found, 409, problem=f"Not offered: {error}.")
+    return redirect(url_for("operator.order", token=found.token), 303)
+
+
+@blueprint.post("/orders/<token>/refund/approve")
+def approve_refund(token):
+    found = _this_order(token)
+    if refund := refunds.latest(found):
+        refunds.approve(refund.id)
+    return redirect(url_for("operator.order", token=found.token), 303)
+
+
+@blueprint.post("/orders/<token>/refund/refuse")
+def refuse_refund(token):
+    found, form = _this_order(token), RefuseForm()
+    if not form.validate_on_submit():
+        return _order_page(found, 400, form)
+    if refund := refunds.latest(found):
+        refunds.refuse(refund.id, form.reason.data)
+    return redirect(url_for("operator.order", token=found.token), 303)
 
 
 # -- money -----------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from tests.conftest import (
 PASSWORD = "a long one of the operator"
 HASH = passwords.make_hash(PASSWORD)
 with_password = with_settings(OPERATOR_PASSWORD_HASH=HASH)
-PAGES = ("", "/problems", "/hostings", "/money", "/hostings/alice", "/payments.csv", "/login/x")
+PAGES = ("", "/problems", "/hostings", "/refunds", "/money", "/hostings/alice", "/payments.csv")
+PAGES += ("/login/x",)
 
 
 def log_in(browser: FlaskClient, this_shop) -> FlaskClient:

@@ -4,7 +4,9 @@ import pytest
 
 from lightningspace.base.models import Account, Order, Refund
 from lightningspace.rules import accounts, payments, payouts, refunds
+from lightningspace.rules.refunds import State
 from tests.conftest import record_payments
+from tests.operator.test_pages import log_in, press
 
 LOST = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
 LOST |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "a" * 64, "token": "0" * 32}
@@ -55,6 +57,28 @@ def test_the_operator_approves_or_refuses_with_a_reason(this_shop, flask):
     assert "refused" in flask("refund", "refuse", refund.id, "Not\nyours.")[1]
     assert Refund.get().reason == "Not yours."
     assert flask("refund", "approve", refund.id)[0] == 1
+
+
+def test_his_pages_do_what_the_commands_do(this_shop, client):
+    order = Order.create(**LOST)
+    operator, page = log_in(client, this_shop), f"/operator/orders/{order.token}"
+    assert "Nothing waits" in operator.get("/operator/refunds").text
+    for _ in range(2):
+        assert press(operator, page, f"{page}/refund").status_code in (303, 409)
+    assert Refund.select().count() == 1
+    assert refunds.state(refunds.claim(this_shop, order, "alice@wallet.example")) == State.DUE
+    assert order.token in operator.get("/operator/refunds").text
+    assert press(operator, page, f"{page}/refund/refuse", reason=" ").status_code == 400
+    press(operator, page, f"{page}/refund/refuse", reason="No.")
+    assert "No." in operator.get(page).text
+
+    Refund.delete().execute()
+    refunds.claim(this_shop, order, "alice@wallet.example")
+    assert "alice@wallet.example" in operator.get(page).text
+    press(operator, page, f"{page}/refund/approve")
+    assert refunds.state(Refund.get()) == State.DUE
+    stranger = client.application.test_client()
+    assert stranger.post(f"{page}/refund/approve").status_code in (303, 400, 404)
 
 
 def test_a_blocked_hosting_is_closed_and_paid_back(this_shop, flask, order, wallet, worker):
