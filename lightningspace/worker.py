@@ -108,6 +108,8 @@ class Worker:
         looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))
         looks.daemon = True
         looks.start()
+        # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
+        self._until_done(clock_watch.wake)
         self._until_done(self._look_whether_restored)
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
         self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
@@ -127,8 +129,6 @@ class Worker:
         self._repeat("status", self._look_at_status, STATUS_SECONDS, rests=False)
         if self._shop.config.walls_check == "weekly":
             self._repeat("walls", self._check_walls, WALLS_SECONDS)
-        # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
-        self._until_done(clock_watch.wake)
         while not self._stopping.is_set():
             self._guarded(self._look_awake)
             self._wake.wait(LOOK_SECONDS)

@@ -56,7 +56,9 @@ def restore_check(begin, go):
 
 def check(shop: Shop) -> Iterator[str]:
     """Do all of it, and yield it in words. Raises NodeError and PanelError."""
-    clock_watch.wake()  # takes back the closings that the copy had begun
+    clock_watch.wake()
+    if restored.since() is not None:
+        clock_watch.note_restored()
     rebuilding.look_before_making()
     yield f"payments that the node had and the database did not: {_read_payments(shop)}"
     for order in payments.due():

@@ -36,9 +36,7 @@ def wake() -> bool:
         is_gap = not moment - GAP_SECONDS <= last <= moment + CLOCKS_DIFFER_SECONDS
         set_fact(PASSED, moment)
         if is_gap:
-            set_fact(UNBROKEN, moment)
-            Fact.delete().where(Fact.name == APPROVED).execute()
-            _look_again_at_suspended(moment)
+            _begin_graces_anew(moment)
             if last:
                 _take_closings_back()
         if not _is_behind(moment):
@@ -51,6 +49,19 @@ def wake() -> bool:
             clock_time(moment),
         )
     return is_gap
+
+
+def note_restored() -> None:
+    """As after a gap, however young the copy is that was restored: it may not know of a payment."""
+    with transaction():
+        _begin_graces_anew(now())
+        _take_closings_back()
+
+
+def _begin_graces_anew(moment: int) -> None:
+    set_fact(UNBROKEN, moment)
+    Fact.delete().where(Fact.name == APPROVED).execute()
+    _look_again_at_suspended(moment)
 
 
 def _is_behind(moment: int) -> bool:

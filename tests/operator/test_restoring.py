@@ -7,13 +7,14 @@ import pytest
 from lightningspace import shop
 from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
-from lightningspace.base.models import Account, Order, Service
+from lightningspace.base.models import Account, Order, Service, set_fact
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.operator import backup, problems, restore, restoring
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     accounts,
+    clock_watch,
     order_book,
     orders,
     payments,
@@ -234,6 +235,17 @@ def words(shop) -> list[str]:
     return list(restoring.check(shop.for_worker()))
 
 
+def test_even_a_young_copy_takes_its_closings_back_and_begins_each_grace_anew(begun, alice):
+    set_fact(clock_watch.PASSED, clock.now())
+    clock_watch.approve(clock.now())
+    moment = clock.now()
+    Account.update(expires_at=1, valued_at=1, suspended_at=1, last_call_at=2).execute()
+    accounts.close(alice.id, by_calendar=True)
+    words(begun)
+    assert Account.get().closing_at is None
+    assert clock_watch.unbroken_since() >= moment
+
+
 def test_an_order_that_the_copy_has_takes_effect(order, begun, wallet):
     wallet.pay(order.bolt11)
     assert one(words(begun), order.token[:8], "takes effect for alice")
@@ -251,10 +263,10 @@ def test_an_opening_that_the_panel_does_not_have_is_opened_anew(begun, node, wal
     assert Account.select().count() == 1
 
 
-def test_an_opening_that_may_be_at_the_panel_waits_for_a_person(
-    time_machine, begun, node, wallet, alice
-):
+def test_an_opening_that_may_be_at_the_panel_waits_for_a_person(time_machine, begun, node, wallet):
     """Its token does not know its account: it was made by an older version, or another key."""
+    alice = open_account(begun, "alice")
+    reconcile.account(begun, alice.id)
     name = f"{begun.config.panel_prefix}{alice.id}"
     Service.delete().execute()
     Account.delete().execute()
