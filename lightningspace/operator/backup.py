@@ -157,8 +157,10 @@ def _members(
             members[Part.OLD_KEYS] = key_files.text_of(shop.config.secret_key_fallbacks)
     members[Part.SETTINGS] = "".join(_settings(shop.config, given, with_key)).encode()
     for each in given:
+        # os.path: Path raises for what is too long for a name.
+        is_file = not each.is_secret and os.path.isfile(each.value)
         path = Path(each.value)
-        if not each.is_secret and path.is_file() and path.stat().st_size <= DOCUMENT_BYTES_MAX:
+        if is_file and path.stat().st_size <= DOCUMENT_BYTES_MAX:
             members[f"{Part.DOCUMENTS}{path.absolute()}"] = path.read_bytes()
     return members
 

@@ -140,7 +140,8 @@ def _of_orphan(shop: Shop, orphan: Orphan) -> str:
             site += ", a name that another account has here"
     return (
         f"client {name} (id {orphan.client_id}): {made}, {site}; it has no account. It stays as it "
-        "is, and nobody else gets its name: delete it in ISPConfig once you know that nobody paid"
+        "is, and nobody else gets its name: delete it in ISPConfig once you know that nobody paid "
+        "for it, by a voucher either"
     )
 
 

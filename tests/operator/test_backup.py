@@ -111,6 +111,7 @@ def documents(tmp_path, more_settings):
         "TERMS_FILE": str(terms),
         "SMTP_URL": "smtp://shop:mailed-secret@mail.test:25",
     }
+    more_settings |= {"RESERVED_NAMES": ",".join(f"name{number}" for number in range(99))}
     more_settings |= {"SHOP_NAME": "Bob's; $HOME"}
     return terms
 
