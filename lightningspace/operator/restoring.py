@@ -123,6 +123,8 @@ def _told(each: Rebuilt) -> str:
                 f"{payment}: opened a hosting whose time is over, and the panel does not have it: "
                 "it was closed since"
             )
+        if each.outcome == Outcome.PAID_BACK:
+            return f"{payment}: the node says that it was paid back, or was to be"
         says = f": “{each.description}”" if each.description else ""
         return f"{payment}: {order.received_msat} msat, and nobody can say whose{says}"
     until = clock_time(account.expires_at)

@@ -79,7 +79,7 @@ def _pay(shop: Shop, refund: Refund) -> None:
         return
     # At the node as well, where a database that is restored finds it.
     note = f"{refund.id}-{asked.payment_hash}"
-    shop.node.note(*_key(shop, refund), note, text=str(refund.msat))
+    shop.node.note(*_key(shop, refund.order.payment_hash), note, text=str(refund.msat))
     if not _begin(refund, asked):
         return
     has_failed = False
@@ -94,16 +94,24 @@ def _pay(shop: Shop, refund: Refund) -> None:
     _look_up(shop, refund, has_failed)
 
 
-def _key(shop: Shop, refund: Refund) -> tuple[str, str, str]:
+def _key(shop: Shop, payment_hash: str) -> tuple[str, str, str]:
     """Where the node keeps what was paid back of a payment."""
-    return "lightning-space", f"{shop.config.label_prefix}refunds", refund.order.payment_hash
+    return "lightning-space", f"{shop.config.label_prefix}refunds", payment_hash
+
+
+def is_noted(shop: Shop, payment_hash: str) -> bool:
+    """Whether some of this payment was paid back, or was about to be, whatever the database knows.
+
+    Raises NodeError.
+    """
+    return bool(shop.node.noted(*_key(shop, payment_hash)))
 
 
 def _was_forgotten(shop: Shop, refund: Refund) -> bool:
     """Whether the node has paid back of this payment what the database does not know, so that this
     is not to be paid. That takes a database restored from an older copy; now it is known.
     """
-    for note, msat in shop.node.noted(*_key(shop, refund)).items():
+    for note, msat in shop.node.noted(*_key(shop, refund.order.payment_hash)).items():
         refund_id, _, payment_hash = note.partition("-")
         sent = None if find(Refund.payment_hash, payment_hash) else shop.node.sent(payment_hash)
         if sent is None or sent.status == FAILED:

@@ -14,7 +14,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Server, Service, transaction
 from lightningspace.base.prices import UNIT_SECONDS
 from lightningspace.outside.node import Paid
-from lightningspace.rules import hostnames, offers, order_book, payments
+from lightningspace.rules import hostnames, offers, order_book, payments, payouts
 from lightningspace.rules.order_book import TOKEN_LENGTH, Door, OrderKind
 from lightningspace.shop import Shop
 
@@ -41,7 +41,8 @@ class Orphan:
 
 class Outcome(StrEnum):
     """ADOPTED: its hosting is at the panel. OPENED: it is not, so there is a new one. OVER: it is
-    not, and its time would be over, so it stays a lost payment. LEFT: nobody can say whose it is.
+    not, and its time would be over, so it stays a lost payment. PAID_BACK: by what the node has
+    noted, so it stays one as well. LEFT: nobody can say whose it is.
     """
 
     ADOPTED = "adopted"
@@ -50,6 +51,7 @@ class Outcome(StrEnum):
     RESIZED = "resized"
     TIPPED = "tipped"
     OVER = "over"
+    PAID_BACK = "paid back"
     LEFT = "left"
 
 
@@ -82,7 +84,9 @@ def rebuild(shop: Shop, orphans: Iterable[Orphan]) -> list[Rebuilt]:
     """
     lost = [(order, shop.node.find_paid(order.payment_hash)) for order in payments.lost()]
     waiting = {orphan.account_id: orphan for orphan in orphans}
-    rebuilt = []
+    paid_back = [each for each in lost if payouts.is_noted(shop, each[0].payment_hash)]
+    rebuilt = [_told(*each, Outcome.PAID_BACK, None) for each in paid_back]
+    lost = [each for each in lost if each not in paid_back]
     openings = [(order, paid) for order, paid in lost if _kind(paid) == OrderKind.OPEN]
     others = [(order, paid) for order, paid in lost if _kind(paid) != OrderKind.OPEN]
     # Those first that are at the panel: only then is it known which of the others may be.

@@ -306,6 +306,15 @@ def test_what_nobody_can_attribute_stays_on_the_list(begun, node, wallet, alice,
     assert (Account.get().expires_at, Account.select().count()) == (before.expires_at, 1)
 
 
+def test_what_was_paid_back_since_is_not_given_as_well(begun, node, wallet):
+    paid = lost(node, wallet, begun, "Web hosting: open 100 MB 3 months 00000000", "0" * 32)
+    key = ("lightning-space", f"{begun.config.label_prefix}refunds", paid)
+    begun.for_worker().node.note(*key, f"r1-{'0' * 64}", text="7000")
+    assert one(words(begun), paid, "was paid back")
+    assert not Account.select().exists()
+    assert [each.payment_hash for each in payments.lost()] == [paid]
+
+
 def test_a_name_that_another_account_has_by_now_is_named_and_nothing_is_merged(
     begun, node, wallet, panel, alice
 ):
