@@ -49,6 +49,14 @@ def note(kind: Kind, paid_at: int, msat: int) -> None:
     ).execute()
 
 
+def forget_lost(paid_at: int, msat: int) -> None:
+    """Within the transaction that makes a lost payment another: take it out of its day's sum."""
+    counted = (IncomeOfDay.day == paid_at // DAY) & (IncomeOfDay.kind == Kind.LOST)
+    less = {"times": IncomeOfDay.times - 1, "msat": IncomeOfDay.msat - msat}
+    IncomeOfDay.delete().where(counted & (IncomeOfDay.times <= 1)).execute()
+    IncomeOfDay.update(less).where(counted).execute()
+
+
 def note_order(token: str) -> None:
     """The same for an order that was just paid."""
     columns = (Order.kind, Order.door, Order.paid_at, Order.received_msat)

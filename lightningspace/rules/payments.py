@@ -159,6 +159,7 @@ def record_tip_again(shop: Shop, lost: Order, payment: Payment, account_id: str)
     with transaction():
         if not Order.delete().where(is_still_lost(lost)).execute():
             return False
+        income.forget_lost(lost.paid_at, lost.received_msat)
         return _record_tip(shop, lost.node_id, payment, account_id)
 
 

@@ -14,7 +14,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Server, Service, transaction
 from lightningspace.base.prices import UNIT_SECONDS
 from lightningspace.outside.node import Paid
-from lightningspace.rules import hostnames, offers, order_book, payments, payouts
+from lightningspace.rules import hostnames, income, offers, order_book, payments, payouts
 from lightningspace.rules.order_book import TOKEN_LENGTH, Door, OrderKind
 from lightningspace.shop import Shop
 
@@ -218,7 +218,12 @@ def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None 
         facts["amount_msat"] = paid.asked_msat
     if paid.bolt11:
         facts["invoice_hash"] = order_book.hash_of(paid.bolt11)
-    return Order.update(facts).where(payments.is_still_lost(order)).execute() == 1
+    with transaction():
+        if not Order.update(facts).where(payments.is_still_lost(order)).execute():
+            return False
+        income.forget_lost(order.paid_at, order.received_msat)
+        income.note_order(order.token)
+    return True
 
 
 # -- what the panel has beside it ------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from lightningspace import shop
 from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
-from lightningspace.base.models import Account, Order, Service, set_fact
+from lightningspace.base.models import Account, IncomeOfDay, Order, Service, set_fact
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.operator import backup, problems, restore, restoring
 from lightningspace.outside import l402
@@ -107,6 +107,10 @@ def life(this_shop, env, node, panel, wallet, tmp_path, time_machine, database_k
     models.db.close()
 
 
+def income_by_kind() -> set[tuple]:
+    return set(IncomeOfDay.select(IncomeOfDay.kind, IncomeOfDay.times, IncomeOfDay.msat).tuples())
+
+
 def one(lines: list[str], *words: str) -> str:
     found = [line for line in lines if all(word in line for word in words)]
     assert len(found) == 1, (words, lines)
@@ -144,6 +148,7 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     paid = {o.payment_hash: o.received_msat for o in Order.select() if o.paid_at}
     proofs = {o.payment_hash: o.invoice_hash for o in Order.select().where(Order.kind == "open")}
     access_key = tokens.receipt(life.shop, dave)
+    sums = income_by_kind()
     before = everything(life.panel)
     passwords = {
         row.panel_id: life.panel.password_of("ftp", row.panel_id)
@@ -168,6 +173,7 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     # No payment is lost, and none counts twice.
     assert {o.payment_hash: o.received_msat for o in Order.select() if o.paid_at} == paid
     assert not payments.lost() and not payments.due()
+    assert income_by_kind() == sums
     assert life.check() == ["payments that the node had and the database did not: 0", gone]
 
     # Who paid gets in, by what was saved or by the wallet's history.
