@@ -11,6 +11,7 @@ from app import INSTANCE, create_app
 from lightningspace import cli, shop
 from lightningspace.base import logs, models, schema
 from lightningspace.base.config import ConfigError, from_env
+from lightningspace.operator.doctor import command as doctor
 
 # The exit code of what somebody has to mend; and that of what may pass by itself, after which
 # systemd starts us again.
@@ -29,12 +30,15 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name
 # settles in.
 command = cli.command(sys.argv[1:])
 try:
-    app = create_app(from_env(os.environ, INSTANCE))
-    if command not in ("init-db", "upgrade", "restore"):
-        schema.check(models.db.obj)
-        if command != "copy-database":  # which only reads
-            shop.settle_in(app.extensions["shop"])
-    models.db.close()  # gunicorn may fork next, and two processes cannot share a connection
+    if command == "doctor":  # which finds out itself why the shop does not start
+        app = doctor.app(os.environ, INSTANCE, create_app)
+    else:
+        app = create_app(from_env(os.environ, INSTANCE))
+        if command not in ("init-db", "upgrade", "restore"):
+            schema.check(models.db.obj)
+            if command != "copy-database":  # which only reads
+                shop.settle_in(app.extensions["shop"])
+        models.db.close()  # gunicorn may fork next, and two processes cannot share a connection
 except schema.WrongSchema as error:
     stop(str(error))
 except (ConfigError, shop.CannotSettle) as error:

@@ -18,6 +18,7 @@ from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
 from lightningspace.operator.backup import backup
+from lightningspace.operator.doctor.command import doctor
 from lightningspace.operator.entry import operator_login, operator_password
 from lightningspace.operator.keys import rotate_key
 from lightningspace.operator.money import payments
@@ -309,7 +310,7 @@ def register(app: Flask) -> None:
         *(account, retry, block, evidence, unblock, walls, gate, vouchers, move),
         *(backup, restore, restore_check, rotate_key),
         *(list_refunds, refund),
-        *(operator_password, operator_login, payments),
+        *(operator_password, operator_login, payments, doctor),
     )
     for command in commands:
         app.cli.add_command(command)

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 from peewee import PeeweeException, fn
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +20,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server
+from lightningspace.operator import introduction
 from lightningspace.rules import capacity, clock_watch, status
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import networks
@@ -39,12 +40,14 @@ def serve(address: tuple[str, int]) -> None:
 
 @blueprint.get("/healthz")
 def healthz():
-    """Whether this process and its database answer."""
+    """Whether this process and its database answer; the doctor reads how it was asked."""
     try:
         Fact.select().limit(1).execute()
     except PeeweeException as error:
         logger.error("the database does not answer: %s", first_line(error))
         return Response("the database does not answer\n", 503, mimetype="text/plain")
+    if introduction.is_made(this_shop().vault, request.headers.get("Authorization", "")):
+        return jsonify(introduction.told(this_shop(), request))
     return Response("ok\n", mimetype="text/plain")
 
 

@@ -147,6 +147,17 @@ class FtpServer:
             finally:
                 session.close()
 
+    def try_out(self) -> None:
+        """Reach it, without a login. Raises Unreachable."""
+        with time_limit(self._seconds) as limit:
+            session = Session(self, limit, "", "")
+            try:
+                session.reach()
+            except CONNECTION_ERRORS as error:
+                raise _told(error, limit, Unreachable) from None
+            finally:
+                session.close()
+
 
 class Session:
     """A login to one user's directory."""
@@ -163,18 +174,23 @@ class Session:
         self._made: set[str] = set()
 
     def open(self) -> None:
-        # Latin-1 decodes any byte that the server may send.
-        self._ftp = ftp = _Connection(context=self._server.context, encoding="latin-1")
-        _reply(ftp.connect, self._server.host, self._server.port, CONNECT_SECONDS)
-        ftp.sock.settimeout(ANSWER_SECONDS)
-        if self._server.is_tls:
-            self._start_tls(ftp)
+        ftp = self.reach()
         self._log_in(ftp)
         if self._server.is_tls:
             _reply(ftp.prot_p)
         _reply(ftp.voidcmd, "TYPE I")
         if self._directory:
             _reply(ftp.cwd, self._directory)
+
+    def reach(self) -> "_Connection":
+        """A connection with TLS, if it is to have that, and nobody logged in."""
+        # Latin-1 decodes any byte that the server may send.
+        self._ftp = ftp = _Connection(context=self._server.context, encoding="latin-1")
+        _reply(ftp.connect, self._server.host, self._server.port, CONNECT_SECONDS)
+        ftp.sock.settimeout(ANSWER_SECONDS)
+        if self._server.is_tls:
+            self._start_tls(ftp)
+        return ftp
 
     def enter(self, directory: str) -> None:
         """Change into an existing directory; names are relative to it from then on."""

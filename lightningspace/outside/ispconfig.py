@@ -74,7 +74,15 @@ class Forbidden(PanelRefused):
 class Panel:
     """One ISPConfig panel. It serves all threads, which share one session."""
 
-    def __init__(self, url: str, user: str, password: str, verify_tls: bool | str = True):
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        verify_tls: bool | str = True,
+        seconds: float = CALL_SECONDS,
+    ):
+        self._seconds = seconds
         self._url = url
         self._user = user
         self._password = password
@@ -270,8 +278,8 @@ class Panel:
         return answer
 
     def _call(self, method: str, **arguments):
-        """The panel's answer to `method`, within CALL_SECONDS in all. Raises PanelError."""
-        deadline = time.monotonic() + CALL_SECONDS
+        """The panel's answer to `method`, in bounded time. Raises PanelError."""
+        deadline = time.monotonic() + self._seconds
         if time.monotonic() < self._locked_out_until:
             raise PanelError(LOCKED_OUT)
         with self._first_after_a_pause(deadline):

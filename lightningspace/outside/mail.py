@@ -106,6 +106,14 @@ class Mailer:
                 )
             self._hand_over(server, address, data.getvalue(), UTF8 if needs_utf8 else [])
 
+    def try_out(self, recipient: str) -> None:
+        """Do all that comes before a mail, and send none. `recipient`: "" for nobody. Raises
+        MailError.
+        """
+        with self._connection() as server:
+            self._address(server, recipient and _ascii_host(recipient), [])
+            server.rset()
+
     def _message(self, address, subject, body, unsubscribe, name) -> EmailMessage:
         message = EmailMessage(policy=WRITTEN)
         message["From"] = self._sender
@@ -121,12 +129,7 @@ class Mailer:
         return message
 
     def _hand_over(self, server, address: str, data: bytes, options: list[str]) -> None:
-        code, _ = server.mail(self._sender, options)
-        if code != 250:
-            raise MailError(f"the mail server answered {code} to our sender (MAIL_FROM)")
-        code, answer = server.rcpt(address)
-        if code not in (250, 251):
-            raise _refusal("the recipient", code, answer)
+        self._address(server, address, options)
         try:
             code, answer = server.data(data)
         except smtplib.SMTPDataError as error:
@@ -138,6 +141,15 @@ class Mailer:
             server.putcmd("quit")
         except (OSError, smtplib.SMTPException):
             pass
+
+    def _address(self, server, address: str, options: list[str]) -> None:
+        code, _ = server.mail(self._sender, options)
+        if code != 250:
+            raise MailError(f"the mail server answered {code} to our sender (MAIL_FROM)")
+        if address:
+            code, answer = server.rcpt(address)
+            if code not in (250, 251):
+                raise _refusal("the recipient", code, answer)
 
     # -- connections -------------------------------------------------------------
 

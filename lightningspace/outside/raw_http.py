@@ -10,6 +10,7 @@ from lightningspace.outside.deadline import time_limit
 
 SECONDS = 15
 BODY_BYTES_MAX = 256 * 1024
+TOR = ("127.0.0.1", 9050)
 
 
 class NoAnswer(Exception):
@@ -42,14 +43,37 @@ class _SocketConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
+class _TorConnection(HTTPConnection):
+    """By Tor on this machine (SOCKS 5), which alone knows where onion addresses lead."""
+
+    def __init__(self, host: str, port: int | None, tor: tuple[str, int]):
+        super().__init__(host, port, timeout=SECONDS)
+        self._tor = tor
+
+    def connect(self):
+        self.sock = socket.create_connection(self._tor, self.timeout)
+        self._said(b"\5\1\0", b"\5\0")
+        host = self.host.encode()
+        to = bytes([len(host)]) + host + self.port.to_bytes(2, "big")
+        self._said(b"\5\1\0\3" + to, b"\5\0\0\1")
+        self.sock.recv(6, socket.MSG_WAITALL)  # an address that says nothing
+
+    def _said(self, asked: bytes, expected: bytes) -> None:
+        self.sock.sendall(asked)
+        if self.sock.recv(len(expected), socket.MSG_WAITALL) != expected:
+            raise ConnectionError(None, "Tor does not lead there")
+
+
 class Site:
     """What is at an address such as https://example.org:8443, or at a socket such as unix:/run/web.
 
-    Raises ValueError for others.
+    `tor`: where Tor listens on this machine, by which onion addresses are asked. Raises ValueError
+    for others.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, tor: tuple[str, int] = TOR):
         self._is_socket, self._is_https = url.startswith("unix:/"), False
+        self._tor = tor
         if self._is_socket:
             self.url, self._host = url, url.removeprefix("unix:")
             return
@@ -87,6 +111,8 @@ class Site:
     def _connection(self) -> HTTPConnection:
         if self._is_socket:
             return _SocketConnection(self._host)
+        if self._host.endswith(".onion"):
+            return _TorConnection(self._host, self._port, self._tor)
         if self._is_https:
             context = ssl.create_default_context()
             return HTTPSConnection(self._host, self._port, timeout=SECONDS, context=context)

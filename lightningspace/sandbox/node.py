@@ -139,6 +139,9 @@ class SandboxNode:
         self.autocleans_paid_invoices = False  # reported, not done
         self.warnings: dict[str, str] = {}  # sent with each new invoice
         self.holds_payments = False  # what it sends stays pending, until `end_held`
+        self.ahead_seconds = 0  # its clock, of ours
+        self.told: dict = {}  # sent with getinfo, over what it would say
+        self.channel: dict | None = {}  # sent with its only channel, in the same way; None: no one
         self._changed = threading.Condition(threading.RLock())
         self._waiters: list[list[Invoice]] = []
         self._records = _Records(store)
@@ -154,10 +157,11 @@ class SandboxNode:
                 "disableoffer": self._disableoffer,
                 "enableoffer": self._enableoffer,
                 "fetchinvoice": self._fetch_for_node,
-                "getinfo": lambda: self._getinfo(self.id, "sandbox", self._node.path),
+                "getinfo": lambda: self._getinfo(self.id, "sandbox", self._node.path) | self.told,
                 "invoice": self._invoice,
                 "listdatastore": self._listdatastore,
                 "listinvoices": self._listinvoices,
+                "listpeerchannels": self._listpeerchannels,
                 "listoffers": self._listoffers,
                 "listpays": self._listpays,
                 "offer": self._offer,
@@ -422,6 +426,23 @@ class SandboxNode:
             },
         }
 
+    def _listpeerchannels(self, id=None) -> dict:
+        """The fields of the real one that tell whether payments can come in; not recorded."""
+        if self.channel is None or id not in (None, self.wallet_id):
+            return {"channels": []}
+        channel = {
+            "peer_id": self.wallet_id,
+            "peer_connected": True,
+            "state": "CHANNELD_NORMAL",
+            "short_channel_id": "103x1x0",
+            "private": False,
+            "to_us_msat": 0,
+            "total_msat": WALLET_CAPACITY_MSAT,
+            "spendable_msat": 0,
+            "receivable_msat": WALLET_CAPACITY_MSAT,
+        }
+        return {"channels": [channel | self.channel]}
+
     def _invoice(
         self,
         amount_msat,
@@ -453,7 +474,7 @@ class SandboxNode:
 
         payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
         payment_secret = payment_secret_of(preimage)
-        created_at = clock.now()
+        created_at = clock.now() + self.ahead_seconds
         described = {"description": description}
         if hash_only:
             described = {"description_hash": hashlib.sha256(description.encode()).hexdigest()}

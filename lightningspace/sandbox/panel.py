@@ -779,6 +779,7 @@ class SandboxPanel:
         self.kept_hang = False
         self.slowed_seconds: float = 0
         self.maintenance = False
+        self.ahead_seconds = 0  # its clock, of ours
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
         self.database_bytes: dict[int, int] = {}
@@ -1779,6 +1780,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def open_reply(self, status: int, length: int) -> None:
         self.send_response_only(status)
+        moment = clock.now() + self.server.panel.ahead_seconds
+        self.send_header("Date", self.date_time_string(moment))
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(length))
         if self.close_connection:

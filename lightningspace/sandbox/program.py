@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,9 @@ from werkzeug.serving import make_server
 
 from lightningspace import shop
 from lightningspace.base import logs, models, schema, walls
-from lightningspace.base.config import ConfigError, from_env
+from lightningspace.base.config import Config, ConfigError, from_env
 from lightningspace.base.models import Order
+from lightningspace.base.settings import declared
 from lightningspace.rules import domains, order_book, wallets
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
@@ -71,12 +73,7 @@ class Sandbox:
             store=directory / "panel.sqlite3", user=PANEL_USER, password=PANEL_PASSWORD
         )
         self.panel.queue_seconds = 0.2  # a person is watching
-        # As docs/hosting-server.md advises.
-        self.panel.web_config |= {
-            "htaccess_allow_override": walls.allow_override(walls.NARROW),
-            "php_open_basedir": walls.open_basedir("[website_path]"),
-            "check_apache_config": "n",
-        }
+        set_walls(self.panel)
         self.dns = SandboxDns(store=directory / "dns.json")
         self.mail = SandboxMail(show=print_mail)
         self.certificate = self_signed(directory / "ftp.pem", days=365)
@@ -211,8 +208,10 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
     closed = "GATE_CONFIG is set" if env.get("GATE_CONFIG") else sandbox.gate.prepare()
     if not closed:
         defaults["GATE_CONFIG"] = str(sandbox.gate.config)
-    config = from_env(defaults | dict(env) | sandbox.settings(), root / "instance")
-    sandbox.dns.publish(f"*.{config.base_domain}", "A", HOST)
+    settings = defaults | dict(env) | sandbox.settings()
+    config = from_env(settings, root / "instance")
+    write_settings(root / "instance" / "sandbox" / "env", settings)
+    publish_sites(sandbox.dns, config.base_domain)
     app: Flask = create_app(config)
     app.register_blueprint(buttons(sandbox.wallet_path, sandbox.dns))
     if not closed:
@@ -223,6 +222,33 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
         schema.upgrade(models.db.obj)
     shop.settle_in(app.extensions["shop"])
     return app, sandbox, closed
+
+
+def write_settings(path: Path, env: Mapping[str, str]) -> None:
+    """So that commands can be run beside it: `set -a; . instance/sandbox/env`."""
+    names = [name.upper() for name in declared(Config)]
+    names += [f"{name}_FILE" for name in names]
+    lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if name in env]
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
+
+
+def set_walls(panel: SandboxPanel) -> None:
+    """As docs/hosting-server.md advises."""
+    panel.web_config |= {
+        "htaccess_allow_override": walls.allow_override(walls.NARROW),
+        "php_open_basedir": walls.open_basedir("[website_path]"),
+        "check_apache_config": "n",
+    }
+
+
+def publish_sites(dns: SandboxDns, base_domain: str) -> None:
+    """What an operator publishes for the sites that he sells."""
+    mail = f"mail.{base_domain}"
+    dns.publish(f"*.{base_domain}", "A", HOST)
+    dns.publish(f"*.{base_domain}", "MX", f"10 {mail}.")
+    dns.publish_text(f"*.{base_domain}", "v=spf1 mx -all")
+    dns.publish(mail, "A", HOST)
 
 
 def _port(env: Mapping[str, str]) -> int:

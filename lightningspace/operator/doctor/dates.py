@@ -1,0 +1,42 @@
+"""Clocks that have to agree, and certificates that end."""
+
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+import requests
+
+from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, DAY, clock_time, now
+from lightningspace.operator.doctor.patient import NotSeen
+from lightningspace.outside.deadline import http_session, time_limit
+
+WARNED_DAYS = 14
+SECONDS = 10
+
+
+def wrong_time(whose: str, moment: int) -> Iterator[str]:
+    """`whose` clock says `moment`."""
+    if abs(moment - now()) > CLOCKS_DIFFER_SECONDS:
+        yield (
+            f"{whose} clock says {clock_time(moment)}, and ours {clock_time(now())}: "
+            "`timedatectl set-ntp true` on both machines"
+        )
+
+
+def of_answer(url: str, verify_tls: bool | str) -> int | None:
+    """When a web server says it is; None: it does not say. Raises NotSeen."""
+    with http_session(verify_tls) as session, time_limit(SECONDS):
+        try:
+            asked = {"timeout": SECONDS, "allow_redirects": False, "stream": True}
+            with session.get(url, **asked) as answer:
+                date = answer.headers.get("Date")
+            return int(parsedate_to_datetime(date).timestamp()) if date else None
+        except (requests.RequestException, ValueError) as error:
+            raise NotSeen(f"{url} does not say what time it is: {type(error).__name__}") from error
+
+
+def ends_soon(whose: str, until: int, advice: str) -> Iterator[str]:
+    """`whose` certificate is good `until` then. `advice`: what renews it."""
+    if until < now():
+        yield f"{whose} ended at {clock_time(until)}: {advice}"
+    elif until < now() + WARNED_DAYS * DAY:
+        yield f"{whose} ends at {clock_time(until)}, and was not renewed: {advice}"

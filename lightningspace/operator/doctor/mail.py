@@ -1,0 +1,46 @@
+"""The mail server that reminders go to. No mail is sent."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from lightningspace.operator.doctor.dates import ends_soon
+from lightningspace.operator.doctor.patient import Patient
+from lightningspace.outside.certificates import NoCertificate, after, valid_until
+from lightningspace.outside.mail import HERE, Mailer, MailError
+
+SECONDS = 10
+IMPLICIT, SUBMISSION = 465, 587
+
+
+def takes_our_mail(patient: Patient) -> Iterator[str]:
+    """Up to the recipient: ADMIN_MAIL, or nobody."""
+    config = patient.config
+    if not config.smtp_url:
+        return
+    mailer = Mailer(config.smtp_url, config.smtp_verify_tls, config.mail_from, SECONDS)
+    try:
+        mailer.try_out(config.admin_mail)
+    except MailError as error:
+        yield (
+            f"{error}: set SMTP_URL and MAIL_FROM to what your mail provider says, and see whether "
+            "this machine may reach it"
+        )
+
+
+def certificate(patient: Patient) -> Iterator[str]:
+    url = urlsplit(patient.config.smtp_url)
+    if not url.hostname or url.hostname in HERE:
+        return
+    is_tls = url.scheme == "smtps"
+    port = url.port or (IMPLICIT if is_tls else SUBMISSION)
+    try:
+        until = valid_until(
+            url.hostname, port, None if is_tls else after(b"EHLO localhost", b"STARTTLS")
+        )
+    except NoCertificate as error:
+        yield f"{url.hostname}{error}"
+        return
+    yield from ends_soon(f"the mail server's certificate, {url.hostname},", until, "renew it there")
+
+
+CHECKS = {"mail": takes_our_mail, "mail certificate": certificate}

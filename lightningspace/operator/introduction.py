@@ -1,0 +1,38 @@
+"""How the doctor makes itself known to the web program, which then tells how it was asked.
+
+Who knows SECRET_KEY can. What is told is of the asker's own request.
+"""
+
+import re
+
+from flask import Request
+
+import lightningspace
+from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, now
+from lightningspace.base.vault import Vault
+from lightningspace.shop import Shop
+
+PURPOSE = "doctor"
+HEADER = re.compile("Doctor ([0-9]{1,12}):([0-9a-f]{16,128})")
+
+
+def header(vault: Vault) -> str:
+    """For Authorization; good for some minutes."""
+    moment = str(now())
+    return f"Doctor {moment}:{vault.mac(PURPOSE, moment)}"
+
+
+def is_made(vault: Vault, written: str) -> bool:
+    found = HEADER.fullmatch(written)
+    if not found or abs(now() - int(found[1])) > CLOCKS_DIFFER_SECONDS:
+        return False
+    return vault.is_mac(found[2], PURPOSE, found[1])
+
+
+def told(shop: Shop, request: Request) -> dict[str, str | int]:
+    return {
+        "version": lightningspace.__version__,
+        "url": request.host_url,
+        "forwarded": request.headers.get("X-Forwarded-For", ""),
+        "hops": shop.config.proxy_hops,
+    }
