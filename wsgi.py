@@ -30,7 +30,8 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name
 # settles in.
 command = cli.command(sys.argv[1:])
 try:
-    if command == "doctor":  # which finds out itself why the shop does not start
+    if command == "doctor":  # which finds out itself why the shop does not start, and tells it
+        logging.getLogger().setLevel(logging.ERROR)
         app = doctor.app(os.environ, INSTANCE, create_app)
     else:
         app = create_app(from_env(os.environ, INSTANCE))

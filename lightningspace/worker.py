@@ -15,7 +15,7 @@ from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
 from lightningspace.gate.collection import Collection
 from lightningspace.gate.settlement import Settlement
-from lightningspace.operator import monitoring, problems
+from lightningspace.operator import introduction, monitoring, problems
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
@@ -103,6 +103,7 @@ class Worker:
     def run(self) -> None:
         if self._shop.config.worker_metrics:
             self._guarded(monitoring.serve, self._shop.config.worker_metrics)
+        self._guarded(introduction.note_worker)
         # Threads that wait for the node or the panel hold nothing: they may die with the process.
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
         looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))

@@ -3,17 +3,38 @@
 Who knows SECRET_KEY can. What is told is of the asker's own request.
 """
 
+import hashlib
 import re
+from pathlib import Path
 
 from flask import Request
 
 import lightningspace
 from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, now
+from lightningspace.base.models import set_fact
 from lightningspace.base.vault import Vault
 from lightningspace.shop import Shop
 
 PURPOSE = "doctor"
+# Fact: the program of the worker that was started last.
+WORKER = "worker's program"
 HEADER = re.compile("Doctor ([0-9]{1,12}):([0-9a-f]{16,128})")
+
+
+def _program() -> str:
+    """The version, and a hash of the code: two processes of the same code have the same."""
+    code = hashlib.sha256()
+    for path in sorted(Path(lightningspace.__file__).parent.rglob("*.py")):
+        code.update(path.read_bytes())
+    return f"{lightningspace.__version__} ({code.hexdigest()[:8]})"
+
+
+# As this process was started: what was changed since, it does not know.
+PROGRAM = _program()
+
+
+def note_worker() -> None:
+    set_fact(WORKER, PROGRAM)
 
 
 def header(vault: Vault) -> str:
@@ -31,7 +52,7 @@ def is_made(vault: Vault, written: str) -> bool:
 
 def told(shop: Shop, request: Request) -> dict[str, str | int]:
     return {
-        "version": lightningspace.__version__,
+        "program": PROGRAM,
         "url": request.host_url,
         "forwarded": request.headers.get("X-Forwarded-For", ""),
         "hops": shop.config.proxy_hops,

@@ -37,6 +37,9 @@ ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/operating.md").read_text()
 SECTION = MANUAL.split("## What `doctor` tells you")[1].split("\n## ")[0]
 
+# What the machine that the tests run on may have.
+PLACES = ("settings_file", "nginx", "nginx_logs", "backups", "systemd")
+
 Case = Callable[["Ward"], Iterator[Patient | None]]
 CASES: dict[str, Case] = {}
 
@@ -81,8 +84,7 @@ class Ward:
     def with_env(self, env: dict[str, str], instance: Path | None = None) -> Patient:
         empty = self.tmp_path / "none"
         patient = Patient(env, instance or self.tmp_path, lambda config: None)
-        places = {"settings_file": empty, "nginx": empty, "nginx_logs": empty, "systemd": empty}
-        return replace(patient, config=self.config, shop=self.shop, **places)
+        return replace(patient, config=self.config, shop=self.shop, **dict.fromkeys(PLACES, empty))
 
     def but(self, **changes) -> Patient:
         """The same patient with other settings."""
@@ -208,6 +210,15 @@ def copy_beside_the_key(ward):
     copy.unlink()
 
 
+@breaks("no backup was made for two days")
+def no_backup(ward):
+    path = ward.tmp_path / "backups" / "lightning-space-shop-20261101.tar.gz"
+    path.parent.mkdir()
+    path.touch()
+    os.utime(path, (now() - 3 * DAY, now() - 3 * DAY))
+    yield replace(ward.patient, backups=path.parent)
+
+
 @contextmanager
 def systemd(ward, enabled: str, active: str) -> Iterator[Patient]:
     """A machine that systemd has started, and its `systemctl`."""
@@ -301,6 +312,13 @@ def no_worker(ward):
     set_fact(clock_watch.PASSED, now() - HOUR)
     yield
     set_fact(clock_watch.PASSED, now())
+
+
+@breaks("the worker was not started anew")
+def worker_is_older(ward):
+    set_fact(introduction.WORKER, "0.0.1 (01234567)")
+    yield
+    introduction.note_worker()
 
 
 @breaks("the clock went back")
@@ -609,7 +627,7 @@ def web_is_another(ward):
 
 @breaks("web was not started anew")
 def web_is_older(ward):
-    told = {"version": "0.0.1", "url": "", "forwarded": "", "hops": 0}
+    told = {"program": "0.0.1 (01234567)", "url": "", "forwarded": "", "hops": 0}
     with answering(ward, "200 OK", body=json.dumps(told).encode()):
         yield
 
@@ -710,6 +728,12 @@ def logging_to(ward, line: str) -> Iterator[Path]:
     (directory / "access.log").write_text(line)
     yield directory
     shutil.rmtree(directory)
+
+
+@breaks("your pages are open to all")
+def open_pages(ward):
+    with onion(ward) as patient, answering(ward, "200 OK"):
+        yield patient
 
 
 @breaks("nginx logs queries or credentials")
@@ -878,7 +902,7 @@ def test_only_the_doctor_is_told_how_he_asked(client, this_shop, subtests):
 
 def test_the_command_tells_what_is_wrong_and_so_does_its_exit_code(ward):
     bare = command.app(ward.env, ward.tmp_path, create_app)
-    for name in ("settings_file", "nginx", "nginx_logs", "systemd"):
+    for name in PLACES:
         setattr(bare.extensions["doctor"], name, ward.tmp_path / "none")
     told = bare.test_cli_runner().invoke(args=["doctor"])
     assert told.exit_code == 1

@@ -1,7 +1,6 @@
 """`flask doctor`, which runs also where the shop does not start."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,6 @@ def doctor(as_json, writes):
 
     Exit code 1 when something is wrong, 2 when something could not be looked at.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # what it warns of is among the findings
     patient = current_app.extensions["doctor"]
     patient.writes = writes
     results = set()

@@ -10,7 +10,8 @@ from peewee import PeeweeException
 from lightningspace.base import models, schema
 from lightningspace.base.clock import MINUTE, clock_time, now
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import transaction
+from lightningspace.base.models import Fact, transaction
+from lightningspace.operator import introduction
 from lightningspace.operator import problems as found_problems
 from lightningspace.operator.doctor.dates import wrong_time
 from lightningspace.operator.doctor.patient import Patient
@@ -121,6 +122,12 @@ def worker_runs(patient: Patient) -> Iterator[str]:
         yield (
             f"no worker has run {since}: `systemctl start lightning-space-worker`, and "
             "`journalctl -u lightning-space-worker -n 50` says why it ended"
+        )
+    fact = Fact.get_or_none(Fact.name == introduction.WORKER)
+    if fact and fact.value != introduction.PROGRAM:
+        yield (
+            f"the worker is {fact.value}, and what is here now is {introduction.PROGRAM}: "
+            "`systemctl restart lightning-space-worker`"
         )
     if behind := clock_watch.latest():
         yield (

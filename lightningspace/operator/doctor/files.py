@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightningspace.base.clock import DAY
+from lightningspace.base.clock import DAY, clock_time
 from lightningspace.operator.doctor.patient import NotSeen, Patient
 
 FREE_MB_MIN = 1000
@@ -15,6 +15,7 @@ FREE_FILES_MIN = 2
 # A copy from before an upgrade is of use for so long.
 COPY_DAYS = 7
 COPIES = ("*.before-upgrade", "*.sqlite3", "*.sql", "*.dump", "*.tar*", "*.age")
+BACKUP_DAYS = 2
 UNITS = ("lightning-space-web", "lightning-space-worker")
 
 
@@ -67,6 +68,17 @@ def copies(patient: Patient) -> Iterator[str]:
                 )
 
 
+def backups(patient: Patient) -> Iterator[str]:
+    """Those of lightning-space-backup.timer, if there are any; whoever has others knows."""
+    made = [path.stat().st_mtime for path in patient.backups.glob("*.tar.gz*")]
+    if made and time.time() - max(made) > BACKUP_DAYS * DAY:
+        yield (
+            f"the newest backup in {patient.backups} is of {clock_time(int(max(made)))}: "
+            "`journalctl -u lightning-space-backup -n 50` says why, and `systemctl start "
+            "lightning-space-backup` makes one"
+        )
+
+
 def units(patient: Patient) -> Iterator[str]:
     """What starts with the machine, where systemd starts it."""
     if not patient.systemd.is_dir():
@@ -89,4 +101,4 @@ def _of_unit(question: str, unit: str) -> str:
         raise NotSeen(f"systemctl does not answer: {type(error).__name__}") from error
 
 
-CHECKS = {"disks": disks, "copies": copies, "units": units}
+CHECKS = {"disks": disks, "copies": copies, "backups": backups, "units": units}

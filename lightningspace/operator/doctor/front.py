@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import lightningspace
 from lightningspace.base.clock import DAY
 from lightningspace.operator import introduction
 from lightningspace.operator.doctor import listening, logs
@@ -47,11 +46,10 @@ def program(patient: Patient) -> Iterator[str]:
             "the program that answers at PUBLIC_URL does not know our SECRET_KEY, or is older: "
             "`systemctl restart lightning-space-web`"
         )
-    elif told["version"] != lightningspace.__version__:
+    elif told["program"] != introduction.PROGRAM:
         yield (
-            f"the web program is of version {told['version']}, and this is "
-            f"{lightningspace.__version__}: `systemctl restart lightning-space-web "
-            "lightning-space-worker`"
+            f"the web program is {told['program']}, and what is here now is "
+            f"{introduction.PROGRAM}: `systemctl restart lightning-space-web`"
         )
 
 
@@ -64,7 +62,7 @@ def _introduced(patient: Patient) -> dict | None:
     answer = patient.site.ask("GET", f"/healthz?doctor={patient.mark}", headers)
     try:
         told = json.loads(answer.body)
-        return told if isinstance(told["hops"], int) else None
+        return told if told["program"] and isinstance(told["hops"], int) else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -148,9 +146,16 @@ def redirect(patient: Patient) -> Iterator[str]:
 
 
 def figures(patient: Patient) -> Iterator[str]:
-    if not patient.is_for_this_machine and patient.site.ask("GET", "/metrics").status == 200:
+    if patient.is_for_this_machine:
+        return
+    if patient.site.ask("GET", "/metrics").status == 200:
         yield (
             "everybody may read /metrics: set METRICS_TOKEN, see “Monitoring” in docs/operating.md"
+        )
+    if patient.site.ask("GET", "/operator").status == 200:
+        yield (
+            "everybody may read /operator, without a login: `systemctl stop nginx` until you know "
+            "why; does it keep pages that say no-store?"
         )
 
 

@@ -36,10 +36,11 @@ class Patient:
     config: Config | None = None
     shop: Shop | None = None
     panel: TriedPanel | None = None  # with less patience than the shop's
-    # Where Debian has what is not the shop's.
+    # Where Debian, and the files of deploy/, have what is outside the instance directory.
     settings_file: Path = Path("/etc/lightning-space.env")
     nginx: Path = Path("/etc/nginx")
     nginx_logs: Path = Path("/var/log/nginx")
+    backups: Path = Path("/var/lib/lightning-space-backups")
     systemd: Path = Path("/run/systemd/system")
     tor: tuple[str, int] = TOR
     http_port: int = 80
