@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightningspace.base import key_files, models, schema
 from lightningspace.base.clock import now
 from lightningspace.base.config import Config
 from lightningspace.base.logs import first_line
+from lightningspace.base.tables import TABLES
 from lightningspace.base.vault import Vault
 from lightningspace.operator.backup import (
     FORMAT,
@@ -56,10 +58,10 @@ class Restored:
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @with_appcontext
 def restore(archive):
-    """Fill an empty database from ARCHIVE, a file of `backup`; - reads one from standard input.
+    """Fill a database without orders or hostings from ARCHIVE, a file of `backup`.
 
-    The shop then sells nothing until `restore-check --go`. The settings and documents of an archive
-    are taken out by tar; see docs/moving.md.
+    ARCHIVE - is standard input. The shop then sells nothing until `restore-check --go`. Settings
+    and documents are taken out of an archive by tar; see docs/moving.md.
     """
     shop, instance = current_app.extensions["shop"], Path(current_app.instance_path)
     try:
@@ -172,6 +174,21 @@ def _settle_keys(config: Config, instance: Path, manifest: dict, keys: dict[str,
 # -- where it goes ---------------------------------------------------------------------
 
 
+# What `init-db` and a first start fill.
+AT_FIRST = {"facts", "servers"}
+_OURS = ", ".join(f"public.{table._meta.table_name}" for table in TABLES)
+
+
+def _holds_something(tables: list[str], execute: Callable) -> bool:
+    """Whether a database is not as `init-db` makes it, or as empty as it was before."""
+    known = {table._meta.table_name for table in TABLES}
+    if set(tables) - known:
+        return True
+    return any(
+        execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in set(tables) - AT_FIRST
+    )
+
+
 class _Draft:
     """A file for the archive's database, gone in the end."""
 
@@ -200,11 +217,14 @@ class _Sqlite:
             if self._path.with_name(f"{self._path.name}-wal").exists():
                 raise RestoreFailed(f"{self._path}-wal is there without its database: move it away")
             return
-        with closing(sqlite3.connect(self._path)) as database:
-            if database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        with closing(sqlite3.connect(self._path, timeout=1)) as database:
+            found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if _holds_something([name for (name,) in found.fetchall()], database.execute):
                 raise RestoreFailed(
                     f"the database {self._path} is not empty: move it away, with its -wal and -shm"
                 )
+            # Nobody else has it open: this would fail. What is beside it is gone then.
+            database.execute("PRAGMA journal_mode = DELETE")
 
     def draft(self) -> _Draft:
         return _Draft(self._path.with_name(f"{self._path.name}.restoring"))
@@ -215,8 +235,6 @@ class _Sqlite:
             database.execute(*_fact("?"))
         with draft.open("rb") as written:
             os.fsync(written.fileno())
-        for ending in ("-wal", "-shm"):  # of the empty one
-            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
         draft.rename(self._path)
         key_files.sync_directory(self._path.parent)
 
@@ -227,9 +245,9 @@ class _Postgresql:
         self._instance = instance
 
     def check_empty(self) -> None:
-        tables = models.db.get_tables()
+        holds_something = _holds_something(models.db.get_tables(), models.db.execute_sql)
         models.db.close()
-        if tables:
+        if holds_something:
             raise RestoreFailed(
                 "the database of DATABASE_URL is not empty: name another, as `createdb` makes it"
             )
@@ -255,7 +273,7 @@ class _Postgresql:
             ) as writing,
         ):
             try:
-                writing.stdin.write(b"BEGIN;\n")
+                writing.stdin.write(f"BEGIN;\nDROP TABLE IF EXISTS {_OURS} CASCADE;\n".encode())
                 shutil.copyfileobj(reading.stdout, writing.stdin)
                 if reading.wait():
                     raise RestoreFailed(f"pg_restore: {said(reading.stderr.read())}")

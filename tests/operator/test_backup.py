@@ -17,7 +17,7 @@ import pytest
 from lightningspace import shop
 from lightningspace.base import models, schema
 from lightningspace.base.config import from_env
-from lightningspace.base.models import Account, Fact, Server, set_fact
+from lightningspace.base.models import Account, Cursor, Fact, Server, set_fact
 from lightningspace.base.tables import TABLES
 from lightningspace.operator import backup, restore
 from lightningspace.rules import restored
@@ -230,6 +230,7 @@ def test_without_age_nothing_is_written_in_the_clear(this_shop, env, tmp_path, m
 def test_what_does_not_fit_is_refused_and_leaves_the_place_empty(
     this_shop, env, tmp_path, there, place, subtests, database_kind
 ):
+    Cursor.create(node_id="node", pay_index=0)
     archive = made(this_shop, env, tmp_path)
     good = archive.read_bytes()
     middle = len(good) // 2
@@ -256,6 +257,33 @@ def test_what_does_not_fit_is_refused_and_leaves_the_place_empty(
     assert fill(there, place, packed(archive, migrations=["0001"])).is_older is True
     with pytest.raises(restore.RestoreFailed, match="is not empty"):
         fill(there, place, good)
+
+
+@pytest.mark.each_database
+def test_a_database_that_was_just_made_may_be_filled_and_no_other(
+    this_shop, env, tmp_path, there, place, database_kind
+):
+    Server.create(id=7, capacity_mb=1)
+    archive = made(this_shop, env, tmp_path)
+    models.db.close()
+    config = from_env(there, place)
+    models.open_database(config.database_url)
+    models.init_db()
+    shop.settle_in(shop.build(config))
+    Cursor.create(node_id="node", pay_index=0)
+    with pytest.raises(restore.RestoreFailed, match="is not empty"):
+        fill(there, place, archive)
+    models.open_database(config.database_url)
+    Cursor.delete().execute()
+    models.db.close()
+    if database_kind == "sqlite":
+        with closing(sqlite3.connect(place / "shop.sqlite3")) as other:  # web or worker runs
+            other.execute("SELECT * FROM facts").fetchall()
+            with pytest.raises(restore.RestoreFailed, match="database is locked"):
+                fill(there, place, archive)
+    fill(there, place, archive)
+    models.open_database(config.database_url)
+    assert Server.get_by_id(7).capacity_mb == 1 and restored.since()
 
 
 def test_a_damaged_database_is_said_to_be_so(this_shop, env, tmp_path):
