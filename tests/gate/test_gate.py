@@ -14,7 +14,8 @@ from lightningspace.gate import selling
 from lightningspace.gate.credentials import NOTHING, Shown
 from lightningspace.gate.services import TIME_MAX, Bundle, Service
 from lightningspace.outside import l402
-from tests.conftest import eventually
+from lightningspace.rules import restored
+from tests.conftest import eventually, invoices_asked_for
 from tests.gate.box import head_of, pay
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -177,6 +178,18 @@ def test_who_only_looks_makes_no_invoice(box, node):
     assert asked.status == 204 and asked.get("Access-Control-Allow-Origin") == "*"
     assert "Authorization" in asked.get("Access-Control-Allow-Headers")
     assert not [call for call in node.calls if "invoice" in str(call)]
+
+
+def test_nothing_is_sold_from_a_restored_database_and_what_is_paid_opens(box, wallet, node):
+    credential = pay(wallet, box.get("/v1/x"))
+    restored.begin()
+    asked = invoices_asked_for(node)
+    refused = box.get("/v1/x")
+    assert (refused.status, refused.json["code"]) == (503, "restoring")
+    page = box.ask("GET", "/videos/film.mp4", None, {"Accept": HTML})
+    assert page.status == 503 and restored.Restoring.text in page.text
+    assert box.get("/v1/x", credential).status == 200
+    assert invoices_asked_for(node) == asked
 
 
 def test_pages_of_other_sites_may_call_what_says_so(box, wallet):
