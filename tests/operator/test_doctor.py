@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -818,6 +819,19 @@ def test_where_all_is_down_or_hangs_it_ends_all_the_same(ward):
     expected = Finding("web log", UNKNOWN, "not looked at while “web” is not ok")
     assert found["web log"] == expected
     ward.node.faults.clear()
+
+
+def test_a_database_that_hangs_holds_up_nothing_else(ward):
+    with ExitStack() as afterwards:
+        silent = socket.create_server(("127.0.0.1", 0))
+        url = f"postgresql://shop@127.0.0.1:{silent.getsockname()[1]}/shop"
+        afterwards.enter_context(database_at(ward, url))
+        afterwards.enter_context(silent)  # it is closed first
+        patient = ward.with_env(ward.env | {"DATABASE_URL": url})
+        begun = time.monotonic()
+        of_files = takewhile(lambda each: each.check != "units", examine(patient))
+        assert ("disks", OK) in [(each.check, each.result) for each in of_files]
+        assert time.monotonic() - begun < 5
 
 
 def test_a_check_that_fails_itself_is_told_of(ward, caplog):

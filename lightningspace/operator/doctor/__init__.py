@@ -99,7 +99,8 @@ def _look(checks: Mapping[str, Check], patient: Patient, found: dict[str, list[F
             else:
                 found[name] = look(name, patient)
     finally:
-        if patient.shop is not None:
+        # Only where this thread has a connection: to close waits for one that is being opened.
+        if patient.shop is not None and not models.db.is_closed():
             models.db.close()
 
 

@@ -1,6 +1,7 @@
 """`flask doctor`, which runs also where the shop does not start."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +45,7 @@ def _told(finding: Finding) -> str:
 
 def app(env: Mapping[str, str], instance: Path, make_app: Callable[[Config], Flask]) -> Flask:
     """One with this command alone: it makes the shop by itself, and tells why it cannot."""
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # libpq waits for ever by itself
     bare = Flask("lightningspace")
     bare.extensions["doctor"] = Patient(env, instance, make_app)
     bare.cli.add_command(doctor)
