@@ -15,11 +15,12 @@ from lightningspace.gate import services as gate_services
 from lightningspace.gate import settlement
 from lightningspace.gate.collection import Collection
 from lightningspace.gate.settlement import Settlement
-from lightningspace.operator import introduction, monitoring, problems
+from lightningspace.operator import introduction, monitoring, problems, telling
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.mail import MailError
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.rates import RateError
+from lightningspace.outside.webhook import WebhookError
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     abuse,
@@ -68,6 +69,8 @@ PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS = 0.25
 NODE_RETRY_SECONDS_MAX = 2
 FAULT_SECONDS = 60
+# What is not our fault is told in one line.
+OUTSIDE = NodeError | PanelError | MailError | RateError | WebhookError
 
 
 class Worker:
@@ -287,8 +290,7 @@ class Worker:
 
     def _look_at_problems(self) -> None:
         problems.count(self._shop)
-        if self._shop.config.admin_mail:
-            problems.mail_new(self._shop)
+        telling.tell(self._shop)
 
     def _match_offers(self) -> None:
         offers.match(self._shop)
@@ -324,7 +326,7 @@ class Worker:
         return True
 
     def _report(self, what: str, error: Exception, is_news: bool = True) -> None:
-        if is_news and isinstance(error, NodeError | PanelError | MailError | RateError):
+        if is_news and isinstance(error, OUTSIDE):
             logger.warning("%s: %s", what, error)
         elif is_news:
             logger.error("%s failed: %s", what, first_line(error), exc_info=error)

@@ -345,7 +345,8 @@ class Config(OperatorSettings, LimitSettings):
     def hosts(self) -> set[str]:
         """The hosts that the settings name: the operator's own, and those that he uses."""
         urls = (self.public_url, self.panel_url, self.smtp_url, self.database_url)
-        named = [urlsplit(url).hostname or "" for url in (*urls, self.rate_limit_storage)]
+        urls += (self.rate_limit_storage, self.admin_webhook)
+        named = [urlsplit(url).hostname or "" for url in urls]
         hosts = {host for several in named for host in several.split(",")}  # as PostgreSQL allows
         hosts |= {self.mail_from.rpartition("@")[2].lower(), *self.server_hosts.values()}
         hosts |= {host for host, _ in (*self.ftp_addresses.values(), *self.web_addresses.values())}
@@ -368,6 +369,8 @@ def from_env(env: Mapping[str, str], instance: Path) -> Config:
         raise ConfigError("TIP_MIN_SATS is above TIP_MAX_SATS: write a lower one")
     if config.admin_mail and not config.smtp_url:
         raise ConfigError("ADMIN_MAIL needs SMTP_URL: without it the shop sends no mail")
+    if config.admin_webhook and not config.admin_webhook_secret:
+        raise ConfigError("ADMIN_WEBHOOK needs ADMIN_WEBHOOK_SECRET: write one")
     return config
 
 

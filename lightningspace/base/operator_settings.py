@@ -14,7 +14,18 @@ class OperatorSettings:
     admin_mail: str = OPERATOR.setting(
         parsers.mail_address,
         "Your own address: it gets what `flask --app wsgi problems` lists, each problem once, and "
-        "at most one mail an hour. Empty: none.",
+        "at most one mail an hour; and on Mondays a summary of the week. Empty: none.",
+        "",
+    )
+    admin_webhook: str = OPERATOR.setting(
+        parsers.webhook,
+        "The address of a program of yours that gets the same as JSON: see "
+        "[operating.md](operating.md#what-you-are-told). Empty: none.",
+        "",
+    )
+    admin_webhook_secret: str = OPERATOR.secret(
+        parsers.bearer_token,
+        "What those messages are signed with: 20 characters or more.",
         "",
     )
     operator_password_hash: str = OPERATOR.secret(

@@ -118,6 +118,13 @@ def web_address(value: str) -> str:
     return value
 
 
+def webhook(value: str) -> str:
+    parts = urlsplit(web_address(value))
+    if parts.scheme == "http" and not _is_safe_without_tls(parts.hostname or ""):
+        raise ValueError("write it with https:// (http:// is for this machine and .onion alone)")
+    return value
+
+
 def digest(value: str) -> str:
     if value and not re.fullmatch("[0-9a-f]{64}", value):
         raise ValueError("write a SHA-256 in 64 hex digits")

@@ -50,6 +50,15 @@ def today() -> Span:
     return _spans([_date_of(now() // DAY)], lambda day: day)[0]
 
 
+def of_days(first: int, count: int) -> Span:
+    """Of so many days from that day since 1970 on, as one span."""
+    span = Span(_date_of(first))
+    for row in income.since(first):
+        if row.day < first + count:
+            span.add(row)
+    return span
+
+
 def by_day() -> list[Span]:
     """The last 30 days, today first."""
     last = _date_of(now() // DAY)

@@ -1,15 +1,12 @@
-"""What needs the operator: `flask problems` prints it, and ADMIN_MAIL gets what is new."""
+"""What needs the operator: `flask problems` prints it, and `telling` tells what is new."""
 
-import hashlib
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from lightningspace import attack
 from lightningspace.base.clock import clock_time, now
-from lightningspace.base.models import Fact, Order, Service, Table, set_fact, transaction
+from lightningspace.base.models import Fact, Order, Service, Table, set_fact
 from lightningspace.gate import collection, settlement
 from lightningspace.rules import (
     calendar,
@@ -26,11 +23,7 @@ from lightningspace.shop import Shop
 
 # How many of one kind are listed.
 LISTED = 100
-MAIL_SECONDS = 60 * 60
-# Facts: when the operator was mailed last, and the marks of the problems that he knows.
-MAILED_AT = "problems mailed at"
-KNOWN = "problems known"
-# When they were looked for last, and how many were found.
+# The fact that holds when they were looked for last, and how many were found.
 COUNTED = "problems counted"
 
 
@@ -79,42 +72,6 @@ def last_count() -> tuple[int, int] | None:
 
 def count(shop: Shop) -> None:
     set_fact(COUNTED, f"{now()} {len(found(shop))}")
-
-
-def mail_new(shop: Shop) -> bool:
-    """Mail the operator what he does not know yet; whether there was anything.
-
-    Any worker may call it any time: there is one mail an hour at most. What could not be sent is in
-    the next one; killed in between, it may tell something twice. Raises MailError.
-    """
-    if not _takes_turn():
-        return False
-    lines = {_mark(each.text): each.text for each in found(shop)}
-    fact = Fact.get_or_none(Fact.name == KNOWN)
-    known = set(json.loads(fact.value)) if fact else set()
-    new = [line for mark, line in lines.items() if mark not in known]
-    if new:
-        subject, body = outbox.rendered(shop, "problems", problems=new)
-        shop.mailer.send(shop.config.admin_mail, subject, body)
-    # What is mended is forgotten, and told again if it comes back.
-    set_fact(KNOWN, json.dumps(sorted(lines)))
-    return bool(new)
-
-
-def _takes_turn() -> bool:
-    moment = now()
-    with transaction():
-        Fact.insert(name=MAILED_AT, value="0").on_conflict_ignore().execute()
-        last = Fact.get_by_id(MAILED_AT).value
-        if 0 <= moment - int(last) < MAIL_SECONDS:
-            return False
-        ours = (Fact.name == MAILED_AT) & (Fact.value == last)
-        return Fact.update(value=str(moment)).where(ours).execute() == 1
-
-
-def _mark(line: str) -> str:
-    """The same for a problem whose times and counts have changed."""
-    return hashlib.sha256(re.sub(r"\d+", "", line).encode()).hexdigest()[:16]
 
 
 def _first(rows: list, problem: Callable[[Table], Problem]) -> list[Problem]:

@@ -64,6 +64,8 @@ _templates = Environment(
 )
 _templates.globals["blank"] = NO_BREAK
 _templates.filters |= {
+    "day": clock.day,
+    "sats": lambda msat: f"{-(-msat // 1000):,}",
     "clock_time": lambda seconds: clock.clock_time(seconds).replace(" ", NO_BREAK),
     "time_left": lambda seconds: clock.time_left(seconds).replace(" ", NO_BREAK),
 }

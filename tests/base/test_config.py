@@ -59,6 +59,11 @@ WRONG = {
     "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
     "BACKUP_AGE_RECIPIENT": ("age", "-r", "AGE-SECRET-KEY-1ABCDEFGH", "age1abcdefgh,", "/key.pub"),
     "OPERATOR_PASSWORD_HASH": ("secret", "scrypt:32768:8:1", "pbkdf2:sha256:1$abcdefgh$00"),
+    "ADMIN_WEBHOOK": (
+        *("hooks.example", "http://hooks.example/", "ftp://hooks.example"),
+        "https://hooks.example/",  # needs ADMIN_WEBHOOK_SECRET
+    ),
+    "ADMIN_WEBHOOK_SECRET": ("short", "ü" * 20),
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
     "WEBMAIL_URL": ("mail.shop.example", "javascript:alert(1)", "https://a b.example/"),
     "PHPMYADMIN_URL": ("/phpmyadmin", "ftp://shop.example", "https://"),
@@ -204,7 +209,7 @@ def test_a_wrong_setting_names_itself_and_says_what_to_write(subtests, tmp_path)
 
 def test_a_refused_secret_is_not_repeated(subtests, tmp_path):
     secrets = ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "PANEL_PASSWORD", "SMTP_URL"]
-    for name in [*secrets, "OPERATOR_PASSWORD_HASH"]:
+    for name in [*secrets, "OPERATOR_PASSWORD_HASH", "ADMIN_WEBHOOK_SECRET"]:
         with subtests.test(name=name):
             with pytest.raises(ConfigError) as refused:
                 read(tmp_path, **{name: "hush"})

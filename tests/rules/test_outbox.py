@@ -181,7 +181,7 @@ def test_every_mail_is_plain_text_with_a_subject(this_shop, alice, kind):
 
 
 def test_every_kind_has_its_template():
-    kinds = {*FACTS, "problems"}  # the operator's: tests/test_problems.py
+    kinds = {*FACTS, "problems", "week"}  # the operator's: tests/operator/test_telling.py
     assert {path.stem for path in outbox.TEMPLATES.glob("[a-z]*.txt")} == kinds
 
 

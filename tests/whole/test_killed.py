@@ -17,7 +17,7 @@ from pyln.client import LightningRpc
 
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Fact, Order, Refund, Service, Upload, set_fact
-from lightningspace.operator import problems
+from lightningspace.operator import telling
 from lightningspace.rules import (
     accounts,
     order_book,
@@ -317,9 +317,12 @@ def test_a_worker_killed_when_the_node_has_paid_a_refund_pays_it_once(
 # -- the worker: the operator --------------------------------------------------------
 
 
+MAILED_AT = "problems mailed at"
+
+
 def an_hour_is_over() -> None:
     """The operator may be mailed again."""
-    set_fact(problems.MAILED_AT, 0)
+    set_fact(MAILED_AT, 0)
 
 
 @with_mail
@@ -335,7 +338,7 @@ def test_a_worker_killed_before_and_after_it_mails_a_problem_tells_it_twice_at_m
         return sum(lost["payment_hash"] in mail.text for mail in mails.received)
 
     def is_its_turn() -> bool:
-        last = Fact.get_or_none(Fact.name == problems.MAILED_AT)
+        last = Fact.get_or_none(Fact.name == MAILED_AT)
         return last is not None and last.value != "0"
 
     for weather, is_there in (("frozen", is_its_turn), ("slow", told)):
@@ -350,9 +353,9 @@ def test_a_worker_killed_before_and_after_it_mails_a_problem_tells_it_twice_at_m
     an_hour_is_over()
     start_worker()
     eventually(lambda: told() == 2)
-    eventually(lambda: Fact.get_or_none(Fact.name == problems.KNOWN))
+    eventually(lambda: Fact.get_or_none(Fact.name == telling.known_by(telling.MAIL)))
     an_hour_is_over()
-    problems.mail_new(this_shop)
+    telling.tell_problems(this_shop, telling.MAIL)
     assert told() == 2
 
 
