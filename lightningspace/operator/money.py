@@ -13,8 +13,8 @@ from flask.cli import with_appcontext
 
 from lightningspace.base.clock import DAY, iso_time, now
 from lightningspace.base.models import IncomeOfDay
-from lightningspace.rules import currency, income
-from lightningspace.rules.income import Kind
+from lightningspace.rules import currency, income, refunds
+from lightningspace.rules.income import Kind, Payment
 from lightningspace.shop import Shop, this_shop
 
 DAYS, MONTHS = 30, 24
@@ -25,13 +25,16 @@ IN_WORDS = {
     Kind.TIP: "tip",
     Kind.GATE: "gate, all of that day",
     Kind.LOST: "no order waited for it",
+    Kind.REFUND: "paid back, with its fee",
 }
 LINES_AT_ONCE = 500
 
 
 @dataclass
 class Span:
-    """A day or a month: what came in, in msat by kind, and how many payments that were."""
+    """A day or a month: what came in, in msat by kind, and how many payments that were; and what
+    was paid back.
+    """
 
     begins: date
     msat: Counter[Kind] = field(default_factory=Counter)
@@ -45,6 +48,9 @@ class Span:
         self.msat[Kind(row.kind)] += row.msat
         self.times += row.times
 
+    def take_back(self, refund: Payment) -> None:
+        self.msat[Kind.REFUND] += refund.msat
+
 
 def today() -> Span:
     return _spans([_date_of(now() // DAY)], lambda day: day)[0]
@@ -56,6 +62,8 @@ def of_days(first: int, count: int) -> Span:
     for row in income.since(first):
         if row.day < first + count:
             span.add(row)
+    for refund in _paid_back(first * DAY, (first + count) * DAY):
+        span.take_back(refund)
     return span
 
 
@@ -75,11 +83,25 @@ def by_month() -> list[Span]:
 
 def _spans(begins: list[date], span_of) -> list[Span]:
     spans = {each: Span(each) for each in begins}
-    for row in income.since((begins[-1] - EPOCH).days):
+    first = (begins[-1] - EPOCH).days
+    for row in income.since(first):
         span = spans.get(span_of(_date_of(row.day)))
         if span:  # a node's clock may be ahead
             span.add(row)
+    for refund in _paid_back(first * DAY, now() + 1):
+        spans[span_of(_date_of(refund.paid_at // DAY))].take_back(refund)
     return list(spans.values())
+
+
+def _paid_back(begin: int, until: int) -> Iterator[Payment]:
+    for each in refunds.paid_back(begin, until):
+        msat = each.msat + (each.fee_msat or 0)
+        yield Payment(each.paid_at, each.payment_hash, -msat, Kind.REFUND)
+
+
+def _payments(begin: int, until: int) -> Iterator[Payment]:
+    """What came in, then what was paid back."""
+    return itertools.chain(income.payments(begin, until), _paid_back(begin, until))
 
 
 def _date_of(day: int) -> date:
@@ -101,12 +123,12 @@ def lines(shop: Shop, begin: int, until: int) -> Iterator[str]:
     rates = income.rates(fiat, begin, until)
     head = ["time", "payment hash", "msat", "what"]
     yield _written([[*head, f"{fiat} for a bitcoin", fiat] if rates else head])
-    paid = income.payments(begin, until)
+    paid = _payments(begin, until)
     while some := list(itertools.islice(paid, LINES_AT_ONCE)):
         yield _written(_row(payment, rates, fiat) for payment in some)
 
 
-def _row(payment: income.Payment, rates: dict, fiat: str) -> list:
+def _row(payment: Payment, rates: dict, fiat: str) -> list:
     row = [iso_time(payment.paid_at), payment.payment_hash or "", payment.msat]
     row.append(IN_WORDS[payment.kind])
     if rates:
@@ -138,7 +160,7 @@ def payments(first, last, as_csv):
             click.echo(some, nl=False)
         return
     sums: Counter[Kind] = Counter()
-    for payment in income.payments(begin, until):
+    for payment in _payments(begin, until):
         sums[payment.kind] += payment.msat
     for kind in Kind:
         click.echo(f"{IN_WORDS[kind]}: {sums[kind]} msat")

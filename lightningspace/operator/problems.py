@@ -56,7 +56,7 @@ def found(shop: Shop) -> list[Problem]:
         *_first(payments.lost(), partial(_of_payment, "and no order waits for it")),
         *_first(payments.late_tips(), partial(_of_payment, late)),
         *_first(payments.doubtful(), _of_doubt),
-        *map(Problem, payouts.problems()),
+        *(Problem(line, token=token) for line, token in payouts.problems().items()),
         *_first(progress.problems(), _of_failure),
     ]
 

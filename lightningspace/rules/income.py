@@ -18,13 +18,16 @@ READ_AT_ONCE = 5000
 
 
 class Kind(StrEnum):
-    """MORE: more time or another size, bought by the owner. LOST: no order waited for it."""
+    """MORE: more time or another size, bought by the owner. LOST: no order waited for it. REFUND:
+    what was paid back, with its fees: below 0, and in no sum of a day here.
+    """
 
     HOSTING = "hosting"
     MORE = "more"
     TIP = "tip"
     GATE = "gate"
     LOST = "lost"
+    REFUND = "refund"
 
 
 @dataclass(frozen=True)

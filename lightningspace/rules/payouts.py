@@ -221,9 +221,10 @@ def _look_up(shop: Shop, refund: Refund, has_failed: bool = False) -> None:
         logger.error("refund %s: the node knows nothing of it: see `flask refunds`", refund.id)
 
 
-def problems() -> list[str]:
-    """What needs the operator, a line for each."""
-    return [line for refund in refunds.waiting() if (line := _problem(refund))]
+def problems() -> dict[str, str]:
+    """What needs the operator: by a line for each, the token of its order."""
+    told = {_problem(refund): refund.order_token for refund in refunds.waiting()}
+    return {line: token for line, token in told.items() if line}
 
 
 def _problem(refund: Refund) -> str | None:
