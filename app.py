@@ -23,7 +23,7 @@ from lightningspace.operator import entry
 from lightningspace.pages import about, files, uploads
 from lightningspace.pages.reminders import stop_reminders
 from lightningspace.rules import order_book, services, sessions
-from lightningspace.visitors import compression, forms, logins, readers
+from lightningspace.visitors import compression, forms, logins, networks, readers
 from lightningspace.visitors.csrf import Protection
 from lightningspace.visitors.limits import Limits, Unusable
 
@@ -172,20 +172,15 @@ class Sessions(SecureCookieSessionInterface):
         return is_gate or answers.is_for_programs(path) or files.is_file(path)
 
     def get_cookie_name(self, app):
-        return "session" if is_by_onion() else super().get_cookie_name(app)
+        return "session" if networks.is_by_onion() else super().get_cookie_name(app)
 
     def get_cookie_secure(self, app):
-        return super().get_cookie_secure(app) and not is_by_onion()
+        return super().get_cookie_secure(app) and not networks.is_by_onion()
 
     def get_signing_serializer(self, app):
         if self._signer is None:
             self._signer = super().get_signing_serializer(app)
         return self._signer
-
-
-def is_by_onion() -> bool:
-    host = request.host.partition(":")[0]
-    return host.endswith(".onion") and not request.is_secure
 
 
 def check_parts() -> None:

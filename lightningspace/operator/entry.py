@@ -119,13 +119,16 @@ def _shown() -> str:
 
 def _cookie_name() -> str:
     # With that prefix no page of another host can set it; a browser wants Path=/ then.
-    return "__Host-operator" if this_shop().config.is_https else "operator"
+    return "__Host-operator" if _is_https() else "operator"
 
 
 def _cookie_options() -> dict:
-    is_https = this_shop().config.is_https
-    path = "/" if is_https else HOME
-    return {"path": path, "secure": is_https, "httponly": True, "samesite": "Lax"}
+    path = "/" if _is_https() else HOME
+    return {"path": path, "secure": _is_https(), "httponly": True, "samesite": "Lax"}
+
+
+def _is_https() -> bool:
+    return this_shop().config.is_https and not networks.is_by_onion()
 
 
 # -- by password -----------------------------------------------------------------------

@@ -75,3 +75,9 @@ def _tell_operator() -> None:
         "a request came without its sender's address: let the web server in front send "
         "X-Forwarded-For, and set PROXY_HOPS"
     )
+
+
+def is_by_onion() -> bool:
+    """Whether Tor alone encrypts the way of this request."""
+    host = request.host.partition(":")[0]
+    return host.endswith(".onion") and not request.is_secure

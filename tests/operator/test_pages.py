@@ -24,6 +24,7 @@ from tests.conftest import (
 PASSWORD = "a long one of the operator"
 HASH = passwords.make_hash(PASSWORD)
 with_password = with_settings(OPERATOR_PASSWORD_HASH=HASH)
+ONION = f"http://{'a' * 56}.onion"
 PAGES = ("", "/problems", "/hostings", "/refunds", "/money", "/hostings/alice", "/payments.csv")
 PAGES += ("/login/x",)
 
@@ -162,6 +163,16 @@ def test_with_https_the_cookie_can_be_set_by_no_other_host(client, this_shop):
     cookies = answer.headers.getlist("Set-Cookie")
     [ours] = [each for each in cookies if each.startswith("__Host-operator=")]
     assert "; Secure; HttpOnly; Path=/; SameSite=Lax" in ours and "Domain" not in ours
+    assert client.get("/operator", **at).status_code == 200
+
+
+@with_settings(PUBLIC_URL="https://shop.example")
+def test_by_an_onion_address_there_is_a_cookie_as_well(client, this_shop):
+    path, at = entry.new_link(this_shop).removeprefix("https://shop.example"), {"base_url": ONION}
+    form = {"csrf_token": csrf_token(client.get(path, **at).text)}
+    cookies = client.post(path, data=form, **at).headers.getlist("Set-Cookie")
+    [ours] = [each for each in cookies if each.startswith("operator=")]
+    assert "; HttpOnly; Path=/operator; SameSite=Lax" in ours and "Secure" not in ours
     assert client.get("/operator", **at).status_code == 200
 
 
