@@ -210,7 +210,7 @@ ATTACKS = (
     Attack(
         "crontab",
         "leave a program behind that outlives the hosting",
-        "“What they may leave behind” in docs/hosting-server.md",
+        "“What they may leave behind, or take” in docs/hosting-server.md",
         files.crontab,
     ),
     Attack(

@@ -19,6 +19,8 @@ innodb_log_file_size = 4M
 innodb_buffer_pool_size = 8M
 innodb_flush_log_at_trx_commit = 0
 performance_schema = OFF
+# Empty but for what is written for customers.
+!includedir /etc/mysql/mariadb.conf.d/
 """
 SYSTEM_DATABASES = {"information_schema", "mysql", "performance_schema", "sys"}
 START = f"""{UNTIL_SO}
@@ -43,6 +45,7 @@ class Database:
 
     def prepare(self) -> None:
         """It has nothing of this machine: its settings are a file of their own."""
+        self._box.shell("rm -rf /etc/mysql/mariadb.conf.d; mkdir -p /etc/mysql/mariadb.conf.d")
 
     def settings(self) -> dict[str, Node]:
         return {SETTINGS: file(MY_CNF)}

@@ -1,84 +1,85 @@
-"""The files that docs/hosting-server.md tells operators to write, read from there.
+"""The files of deploy/hosting-server, as its doctor writes them."""
 
-A file is a fenced block under a paragraph that begins with its path:
-
-    `/etc/cron.allow`: who may have a crontab.
-
-"added" after the path's colon means that the block goes to the end of what is there.
-"""
-
+import importlib
 import re
-from dataclasses import dataclass
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.rig.box import Box, Node, file, link
+from tests.rig.sites import FIRST_GID, FIRST_UID
 
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "hosting-server.md"
-BLOCK = re.compile(r"^`(/[^`\n]+)`:((?:[^\n]*\n)(?:[^\n]+\n)*)\n```\n(.*?)^```$", re.M | re.S)
+DEPLOYED = Path(__file__).parent.parent.parent / "deploy" / "hosting-server"
 CRON_LINE = re.compile(r"^(?:\S+ +){5}root +(\S.*)$", re.M)
+# As systemd and as prlimit call them.
+LIMITS = {"LimitNPROC": "nproc", "LimitDATA": "data", "LimitCORE": "core"}
+# What the rest of the file says counts as well.
+EDITED = "/etc/postfix/main.cf"
 
 
-@dataclass(frozen=True)
-class Advice:
-    path: str
-    text: str
-    is_added: bool
-
-    @property
-    def mode(self) -> int:
-        return 0o755 if self.text.startswith("#!") else 0o644
+def of_doctor(module: str) -> ModuleType:
+    """A module of the doctor, which stands apart from the shop."""
+    if str(DEPLOYED) not in sys.path:
+        sys.path.append(str(DEPLOYED))
+    return importlib.import_module(f"hosting_doctor.{module}")
 
 
-def advice() -> list[Advice]:
-    found = BLOCK.findall(DOCUMENT.read_text(encoding="utf-8"))
-    return [Advice(path, text, said.split()[:1] == ["added"]) for path, said, text in found]
+ours = of_doctor("ours")
 
 
 class Hardening:
-    """What is advised for a box with this web server, but for the files in `without`."""
+    """What is written on a box with this web server, but for the files in `without`."""
 
     packages = {
         "/usr/sbin/nft": "nftables",
+        "/usr/bin/at": "at",
         "/usr/bin/crontab": "cron",
         "/usr/bin/setfacl": "acl",
     }
 
-    def __init__(self, web: str, without: tuple[str, ...]):
-        other = "/etc/apache2/" if web == "nginx" else "/etc/nginx/"
-        every = advice()
-        unknown = set(without) - {each.path for each in every}
-        assert not unknown, f"{DOCUMENT} does not advise {unknown}"
-        self._advice = [
-            each for each in every if each.path not in without and not each.path.startswith(other)
-        ]
+    def __init__(self, web: str, php_version: str, without: tuple[str, ...]):
+        server = "nginx" if web == "nginx" else "apache"
+        parts = [part for part in ours.PARTS if part.web in (None, server)]
+        self.templates = {
+            path: template
+            for part in parts
+            for path, template in part.of([php_version]).items()
+            if path not in without
+        }
+        self._links = {path: target for part in parts for path, target in part.links.items()}
+        numbers = ours.Ours(FIRST_UID, FIRST_GID)
+        self._numbers = numbers
+        unedited = self.templates.items() - {(EDITED, EDITED)}
+        self._texts = {path: numbers.text(template, None) for path, template in unedited}
 
     def write(self, box: Box) -> None:
-        nodes: dict[str, Node] = {}
-        for each in self._advice:
-            before = box.read(each.path) if each.is_added else ""
-            nodes[each.path] = file(before + each.text, each.mode)
-            available = "/etc/apache2/conf-available/"
-            if each.path.startswith(available):
-                name = each.path.removeprefix(available)
-                nodes[f"/etc/apache2/conf-enabled/{name}"] = link(f"../conf-available/{name}")
-        box.write(nodes)
-        if "/etc/nftables.conf" in nodes:
+        texts = dict(self._texts)
+        if EDITED in self.templates:
+            texts[EDITED] = self._numbers.text(EDITED, box.read(EDITED))
+        nodes: dict[str, Node] = {
+            path: file(text, self._numbers.mode(self.templates[path]))
+            for path, text in texts.items()
+        }
+        box.write(nodes | {path: link(target) for path, target in self._links.items()})
+        if ours.RULES in texts:
             if box.run("nft", "add", "table", "inet", "probe", check=False).returncode:
                 pytest.skip("needs nf_tables in the kernel")
-            box.run("nft", "-f", "/etc/nftables.conf")
+            box.run("nft", "-f", ours.RULES)
 
     def run_cron_jobs(self, box: Box) -> None:
         """Once, as the clock would each minute."""
-        for each in self._advice:
-            if each.path.startswith("/etc/cron.d/"):
-                for command in CRON_LINE.findall(each.text):
+        for path, text in self._texts.items():
+            if path.startswith("/etc/cron.d/"):
+                for command in CRON_LINE.findall(text):
                     box.shell(command)
 
-    def php_processes(self) -> int | None:
-        """How many processes a customer's PHP may have, as systemd is told."""
-        for each in self._advice:
-            if found := re.search(r"^LimitNPROC=(\d+)$", each.text, re.M):
-                return int(found[1])
-        return None
+    def php_limits(self) -> dict[str, str]:
+        """What a customer's PHP may have, as systemd is told and prlimit takes it."""
+        text = "".join(text for path, text in self._texts.items() if "-fpm.service.d/" in path)
+        return {
+            LIMITS[name]: str(int(value) * (1024 * 1024 if unit else 1))
+            for name, value, unit in re.findall(r"^(\w+)=(\d+)(M?)$", text, re.M)
+            if name in LIMITS
+        }

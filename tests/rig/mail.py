@@ -10,6 +10,7 @@ inet_protocols = ipv4
 alias_maps =
 alias_database =
 maillog_file = /var/log/mail.log
+smtpd_sender_restrictions = reject_authenticated_sender_login_mismatch, permit_mynetworks
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 """
 # No way out: what is addressed to others comes back.

@@ -34,7 +34,7 @@ from tests.rig.sites import SITE_LOGS, Site
 from tests.rig.ssh import Ssh
 from tests.rig.terminal import Terminal
 from tests.rig.users import Hashes, PasswordOf, Users
-from tests.rig.web import Apache, Nginx, Php
+from tests.rig.web import Apache, Nginx, Php, php_version
 
 WEB_SERVERS = ("apache-event", "apache-itk", "nginx")
 KINDS = ("client", "site", "alias", "ftp", "shell")
@@ -52,7 +52,7 @@ ASKPASS = '#!/bin/sh\necho "$RIG_PASSWORD"\n'
 
 
 class Rig:
-    """`hardening`: what docs/hosting-server.md advises is done, but for the files in `without`.
+    """`hardening`: the files of deploy/hosting-server are there, but for those in `without`.
 
     `certificate` is a file that the FTP server's certificate may be held against; it is valid for
     the name `host_name`. `database` and `imap`: the server has a real MariaDB, and a real Dovecot.
@@ -71,7 +71,7 @@ class Rig:
     ):
         assert web in WEB_SERVERS, web
         self._panel = panel
-        self._hardening = Hardening(web, without) if hardening else None
+        self._hardening = Hardening(web, php_version(), without) if hardening else None
         self._lock = threading.Lock()
         kinds = KINDS + KINDS_OF_DATABASE * database + KINDS_OF_IMAP * imap
         self._records: dict[str, list[dict]] = {kind: [] for kind in kinds}
@@ -87,8 +87,7 @@ class Rig:
         self._users = Users(self.box, hashes)
         is_itk = web == "apache-itk"
         self._web = Nginx(self.box) if web == "nginx" else Apache(self.box, is_itk)
-        processes = self._hardening.php_processes() if self._hardening else None
-        self._php = Php(self.box, processes)
+        self._php = Php(self.box, self._hardening.php_limits() if self._hardening else {})
         self._ftp = Ftp(self.box, hashes)
         self._ssh = Ssh(self.box)
         self._mail = Mail(self.box)

@@ -46,14 +46,14 @@ class Users:
         self, sites: list[Site], clients: list[dict], shells: list[dict], password_of: PasswordOf
     ) -> dict[str, Node]:
         jailed = {record["puser"] for record in shells}
-        accounts = [_of_site(site, site.user in jailed) for site in sites]
+        accounts = [*PANELS_OWN, *(_of_site(site, site.user in jailed) for site in sites)]
         for record in shells:
             password = password_of(record["shell_user_id"])
             hash = self._hashes.of(password) if password else NO_PASSWORD
             accounts.append(self._of_shell(record, hash))
         groups = {f"client{record['client_id']}" for record in clients}
         groups |= {site.group for site in sites}
-        lines = [self._line(name) for name in sorted(groups)]
+        lines = [*PANELS_GROUPS, *map(self._line, sorted(groups))]
         lines.append(f"{SSH_USERS}:{','.join(sorted(site.user for site in sites))}")
         return {
             "/etc/passwd": _with(self._passwd, [account.passwd for account in accounts]),
@@ -72,7 +72,9 @@ class Users:
         return f"{group}:x:{gid_of(self._box, group)}:www-data"
 
 
-# ISPConfig makes it when it is installed, before any customer's, and has all customers in it.
+# ISPConfig makes these when it is installed, before any customer's, and has all customers in the
+# last of them.
+PANELS_GROUPS = ["vmail:x:5000:", "ispapps:x:5002:", "ispconfig:x:5003:"]
 SSH_USERS = "sshusers:x:5001"
 
 
@@ -91,6 +93,13 @@ class Account(NamedTuple):
     @property
     def shadow(self) -> str:
         return f"{self.name}:{self.hash}:19000:0:99999:7:::"
+
+
+PANELS_OWN = [
+    Account("vmail", 5000, 5000, "/var/vmail", "/bin/sh"),
+    Account("ispapps", 5001, 5002, "/var/www/apps", "/bin/sh"),
+    Account("ispconfig", 5002, 5003, "/usr/local/ispconfig", "/bin/sh"),
+]
 
 
 def _of_site(site: Site, is_jailed: bool) -> Account:

@@ -148,21 +148,21 @@ pm.max_children = 2
 """
 
 
-def _php_version() -> str:
+def php_version() -> str:
     """The version of Debian's PHP, "" if there is none."""
     found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
     return found[-1].name.removeprefix("php-fpm") if found else ""
 
 
 class Php:
-    packages = {f"/usr/sbin/php-fpm{_php_version()}": "php-fpm"}
+    packages = {f"/usr/sbin/php-fpm{php_version()}": "php-fpm"}
     ports = ()
 
-    def __init__(self, box: Box, processes: int | None):
-        """`processes`: how many each user may have, None for as many as he likes."""
+    def __init__(self, box: Box, limits: dict[str, str]):
+        """`limits`: what it runs with, as prlimit calls them."""
         self._box = box
-        self._processes = processes
-        self._version = version = _php_version()
+        self._limits = limits
+        self._version = version = php_version()
         self._log = f"/var/log/php{version}-fpm.log"
         self._pools = f"/etc/php/{version}/fpm/pool.d"
         self.sockets = f"/var/lib/php{version}-fpm"
@@ -176,8 +176,8 @@ class Php:
         self._box.shell(f"rm -f {self._pools}/*; mkdir -p {self.sockets} /run/php; : > {self._log}")
 
     def start(self) -> None:
-        limit = f"prlimit --nproc={self._processes}" if self._processes else ""
-        daemon = f"{limit} php-fpm{self._version} --daemonize"
+        limits = " ".join(f"--{name}={value}" for name, value in self._limits.items())
+        daemon = f"{limits and 'prlimit'} {limits} php-fpm{self._version} --daemonize"
         self._box.shell(f"{daemon} 2>/dev/null || {{ tail {self._log} >&2; exit 1; }}")
 
     def is_concerned(self, path: str) -> bool:

@@ -1,6 +1,6 @@
 """The rig itself: that it is the server that the panel's records say, and nothing of ours.
 
-And what docs/hosting-server.md advises, tried on it.
+And what the files of deploy/hosting-server do, tried on it.
 """
 
 import ftplib
@@ -21,10 +21,11 @@ import requests
 from lightningspace.base import walls
 from lightningspace.outside.ispconfig import Panel
 from lightningspace.sandbox.panel import SandboxPanel
-from tests.conftest import PANEL_PASSWORD, eventually
+from tests.conftest import PANEL_PASSWORD, ROOT, eventually
 from tests.rig import Rig
-from tests.rig.hardening import DOCUMENT, advice
+from tests.rig.hardening import ours
 
+DOCUMENT = ROOT / "docs" / "hosting-server.md"
 PASSWORD = "correct horse 9"
 SITE = {
     "server_id": 1,
@@ -355,7 +356,7 @@ def test_rig_ends_with_a_process_that_is_killed(rig):
     eventually(lambda: not first.exists(), seconds=5)
 
 
-# -- what docs/hosting-server.md advises ---------------------------------------------
+# -- what the files of deploy/hosting-server do ---------------------------------------
 
 
 def seen(*values: object, web: tuple[str, ...] = ("apache-event",)):
@@ -370,9 +371,9 @@ def hardened(*servers: str):
     return pytest.mark.parametrize(("web", "hardening"), [(server, True) for server in servers])
 
 
-def connect_to(port: int) -> str:
+def connect_to(port: int, address: str = "127.0.0.1") -> str:
     """PHP that says whether it gets through."""
-    return f"echo @fsockopen('127.0.0.1', {port}, $no, $why, 3) ? 'through' : $why, ' ';"
+    return f"echo @fsockopen('{address}', {port}, $no, $why, 3) ? 'through' : $why, ' ';"
 
 
 MAKE_CRONTAB = "(echo '* * * * * id' | crontab - && crontab -l) 2>&1"
@@ -399,6 +400,16 @@ TRIED_BY_PHP = {
         f"{MADE}\n",
         f"{NOT_MADE}\n",
     ),
+    "a job of at": (
+        "system('echo id | at now + 1 hour 2>&1 | grep -o -e ^job -e not.have.permission');",
+        "job\n",
+        "not have permission\n",
+    ),
+    "more memory than a process gets": (
+        """system("perl -e 'print length(q(x) x (600 << 20))' 2> /dev/null || echo too much");""",
+        "629145600",
+        "too much\n",
+    ),
 }
 
 
@@ -416,12 +427,28 @@ def test_mail_of_the_server_itself_goes(rig):
     eventually(lambda: "from the server" in rig.box.shell("cat /var/mail/root || true"))
 
 
-@seen("reached port 3306", "stdio forwarding failed")
-def test_ssh_tunnel(rig, alice, seen, hardening):
+@pytest.fixture
+def mail_server_elsewhere(rig):
+    """Its address, as the box reaches it; it listens where logins are taken."""
+    address = f"10.77.{rig.box.number}.1"
+    with ExitStack() as listening:
+        for port in (465, 587):
+            listening.enter_context(socket.create_server((address, port)))
+        yield address
+
+
+@seen(("reached port 3306", "through"), ("stdio forwarding failed", "Connection refused"))
+def test_customer_reaches_what_is_beyond_his_jail(
+    rig, alice, mail_server_elsewhere, seen, hardening
+):
     alice.add_shell()
     rig.apply()
+    by_tunnel, mail_server = seen
 
-    assert seen in alice.ssh(options=("-W", "127.0.0.1:3306"))
+    assert by_tunnel in alice.ssh(options=("-W", "127.0.0.1:3306"))
+    assert mail_server in alice.ssh(f": < /dev/tcp/{mail_server_elsewhere}/587 && echo through")
+    by_php = "".join(connect_to(port, mail_server_elsewhere) for port in (465, 587))
+    assert alice.run(by_php) == f"{mail_server} {mail_server} "
     if hardening:
         assert alice.ssh("cat /log/error.log; ulimit -u; echo here") == "100\nhere\n"
 
@@ -436,7 +463,7 @@ def test_php_runs_a_program_on_what_is_a_neighbours(alice, bob, seen):
     assert alice.run("".join(php)) == seen
 
 
-@seen(200, 404, web=("apache-event", "apache-itk", "nginx"))
+@seen(200, 503, web=("apache-event", "apache-itk", "nginx"))
 def test_name_that_is_nobodys(rig, seen):
     headers = {"Host": "nobody.shop.test"}
 
@@ -457,7 +484,7 @@ def test_name_that_is_nobodys_has_no_page_under_https(rig, alice, web):
         said = error.reason
 
     assert said.startswith(
-        {"apache-event": "HTTP/1.1 404", "nginx": "TLSV1_UNRECOGNIZED_NAME"}[web]
+        {"apache-event": "HTTP/1.1 503", "nginx": "TLSV1_UNRECOGNIZED_NAME"}[web]
     )
 
 
@@ -516,6 +543,7 @@ def test_document_says_what_the_shop_sends():
     text = DOCUMENT.read_text(encoding="utf-8")
 
     assert "".join(f"    {line}\n" for line in walls.NARROW_OVERRIDE) in text
+    assert text.count("```") == 0  # the files are files
     first, second = map(walls.allow_override, (walls.NARROW, walls.MPM_ITK))
     assert f"| `{first}`, or `{second}` under mpm_itk |" in text
     basedir = walls.open_basedir("[website_path]")
@@ -528,24 +556,42 @@ def test_jail_is_made_after_the_customer_was_kept_apart(rig, alice):
     rig.box.shell(f"jk_cp -j {alice.root} /usr/bin/id; {alice.root}/usr/bin/id")
 
 
-def test_every_block_of_the_document_is_a_files():
-    assert 2 * len(advice()) == DOCUMENT.read_text(encoding="utf-8").count("```")
+def test_document_names_every_file():
+    text = DOCUMENT.read_text(encoding="utf-8")
+
+    assert [path for part in ours.PARTS for path in part.paths if f"`{path}`" not in text] == []
 
 
-def test_file_of_the_document_can_be_left_out(panel):
+def test_file_can_be_left_out(panel):
     path = "/etc/pure-ftpd/conf/MaxClientsPerIP"
     with Rig(panel, hardening=True, without=(path,)) as rig:
         assert rig.box.run("test", "-e", path, check=False).returncode == 1
 
 
-# What shows that a block is read as it was meant; the tests above show what it does.
+# What shows that a file is read as it was meant; the tests above show what it does.
+UNIT_IS_READ = "systemd-analyze verify --man=no"
 TRIED = {
-    "/etc/nftables.conf": "nft -c -f /etc/nftables.conf",
+    ours.RULES: f"nft -c -f {ours.RULES}",
+    "/etc/systemd/system/customers-firewall.service": (
+        f'test -z "$({UNIT_IS_READ} customers-firewall.service 2>&1 | tee /dev/stderr)"'
+    ),
     "/etc/ssh/sshd_config.d/customers.conf": "/usr/sbin/sshd -t",
     "/etc/cron.allow": "! crontab -l -u root 2>&1 | grep 'not allowed'",
+    "/etc/at.allow": "grep -qx root /etc/at.allow",
     "/etc/security/limits.d/customers.conf": "grep -q nproc /etc/security/limits.d/customers.conf",
-    "/etc/systemd/system/php8.2-fpm.service.d/customers.conf": (
+    ours.PHP_LIMITS: (
         "grep -h '^Max processes *100 ' /proc/$(cat /run/php/php*-fpm.pid)/limits"
+        f"; ! {UNIT_IS_READ} php8.2-fpm.service 2>&1 | grep customers.conf"
+    ),
+    "/etc/systemd/system/user-.slice.d/customers.conf": (
+        f"! {UNIT_IS_READ} user-5003.slice 2>&1 | grep customers.conf"
+    ),
+    "/etc/systemd/system/user-0.slice.d/root.conf": (
+        f"! {UNIT_IS_READ} user-0.slice 2>&1 | grep root.conf"
+    ),
+    "/etc/mysql/mariadb.conf.d/70-customers.cnf": (
+        "my_print_defaults --defaults-file=/etc/mysql/mariadb.conf.d/70-customers.cnf mysqld"
+        " | grep -x -- --max_user_connections=25"
     ),
     "/etc/tmpfiles.d/tmp.conf": "test -s /etc/tmpfiles.d/tmp.conf",
     "/usr/local/sbin/keep-customers-apart": "/usr/local/sbin/keep-customers-apart",
@@ -560,9 +606,9 @@ TRIED = {
 
 
 @hardened("apache-itk", "nginx")
-def test_each_file_of_the_document_is_tried(rig, web):
-    other = "/etc/apache2/" if web == "nginx" else "/etc/nginx/"
-    paths = [each.path for each in advice() if not each.path.startswith(other)]
+def test_each_file_is_tried(rig, web):
+    other = "apache" if web == "nginx" else "nginx"
+    paths = [path for part in ours.PARTS if part.web != other for path in part.paths]
 
     for path in paths:
         rig.box.shell(TRIED[path])

@@ -1,0 +1,121 @@
+"""What the web server and PHP give away."""
+
+import http.client
+import re
+import ssl
+
+from hosting_doctor.server import Server
+
+APACHE_LEAST = (2, 4, 69)
+# The name of a site that there is never.
+NOBODY = "nobody.invalid"
+CLOSED = 503
+# What the shop sends; `None` has less.
+OVERRIDES = {
+    "narrow": {"Nonfatal=All", "None"},
+    "mpm_itk": {"All Nonfatal=All", "Nonfatal=All", "None"},
+}
+RUNS = {
+    "narrow": "Apache without mpm_itk",
+    "mpm_itk": "Apache with mpm_itk",
+    "nginx": "nginx",
+}
+NAMES_MAX = 5
+SECONDS = 10
+
+
+def few(names: list[str]) -> str:
+    left = len(names) - NAMES_MAX
+    return ", ".join(names[:NAMES_MAX]) + (f" and {left} more" if left > 0 else "")
+
+
+def walls(server: Server) -> str | None:
+    found, wanted = server.found_walls, server.walls
+    if found != wanted and (wanted, found) != ("narrow", "mpm_itk"):
+        return f"WALLS={wanted} is meant, but {RUNS[found]} runs here"
+    panel = server.read("/etc/apache2/sites-available/ispconfig.vhost") or ""
+    if found == "mpm_itk" and "<IfModule mpm_itk_module>" in panel:
+        return (
+            "the panel's own site takes mpm_itk for mod_php, and Apache does not start again: "
+            "rename that IfModule in ispconfig.vhost (docs/hosting-server.md has the command)"
+        )
+    return None
+
+
+def apache_version(server: Server) -> str | None:
+    version = re.search(r"Apache/([\d.]+)", server.said("apache2ctl", "-v"))
+    numbers = tuple(map(int, version[1].split("."))) if version else ()
+    if numbers < APACHE_LEAST:
+        least = ".".join(map(str, APACHE_LEAST))
+        return f"a .htaccess reads all files that Apache can: apt upgrade, to {least} or newer"
+    return None
+
+
+def overrides(server: Server) -> str | None:
+    good = OVERRIDES[server.walls]
+    said = {
+        name: re.findall(r"^\s*AllowOverride[ \t]+(.*\S)", text, re.M)
+        for name, text in server.sites()
+    }
+    bad = [name for name, values in said.items() if values and values[-1] not in good]
+    if bad:
+        return (
+            f".htaccess may do more than WALLS={server.walls} allows: {few(bad)}; "
+            "at the shop, `flask retry --check` puts right what was changed by hand"
+        )
+    return None
+
+
+def php_sockets(server: Server) -> str | None:
+    bad = []
+    for version in server.php_versions:
+        for name, text in server.files(f"/etc/php/{version}/fpm/pool.d", "*.conf"):
+            bad += [
+                name for at in re.findall(r"^\s*listen\s*=\s*(\S+)", text, re.M) if at[0] != "/"
+            ]
+    if bad:
+        return (
+            f"every customer can run code as these, whose PHP listens at a port: {few(bad)}; "
+            "at the shop, `flask retry --check` sends them a socket"
+        )
+    return None
+
+
+def unknown_names(server: Server) -> str | None:
+    wrong = []
+    for address in server.addresses:
+        for scheme in ("http", "https"):
+            answer = _ask(scheme, address)
+            if answer not in (CLOSED, None):
+                wrong.append(f"{scheme} at {address}: {answer}")
+    return f"not {CLOSED} for a name that is nobody's: {few(wrong)}" if wrong else None
+
+
+def _ask(scheme: str, address: str) -> int | str | None:
+    """The status for nobody's name; None if there is no certificate for it; else why."""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    try:
+        if scheme == "https":
+            asking: http.client.HTTPConnection = _Https(NOBODY, address, unverified)
+        else:
+            asking = http.client.HTTPConnection(address, 80, timeout=SECONDS)
+        asking.request("GET", "/", headers={"Host": NOBODY, "Connection": "close"})
+        return asking.getresponse().status
+    except ssl.SSLError as error:
+        return None if "UNRECOGNIZED_NAME" in (error.reason or "") else str(error)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+
+
+class _Https(http.client.HTTPSConnection):
+    """Asks for a name at an address."""
+
+    def __init__(self, name: str, address: str, context: ssl.SSLContext):
+        super().__init__(name, 443, timeout=SECONDS, context=context)
+        self._address = address
+
+    def connect(self) -> None:
+        self.host, name = self._address, self.host
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=name)
