@@ -932,6 +932,14 @@ def test_the_command_tells_what_is_wrong_and_so_does_its_exit_code(ward):
     assert told.exit_code == 1 and told.output.startswith("wrong    settings: BASE_DOMAIN is not")
 
 
+def test_it_says_how_to_look_at_a_hosting_server(tmp_path):
+    bare = command.app({}, tmp_path, create_app)
+    told = bare.test_cli_runner().invoke(args=["doctor", "--server"])
+    [directory] = re.findall(r"scp -r (/\S+) root@", told.output)
+    assert told.exit_code == 0 and "hosting-server/doctor\n" in told.output
+    assert os.access(Path(directory) / "doctor", os.X_OK) and directory.endswith("/hosting-server")
+
+
 def test_it_runs_where_the_shop_does_not_start(tmp_path):
     """As root would run it, without settings."""
     env = {"PATH": os.environ["PATH"]}

@@ -14,18 +14,32 @@ from lightningspace.base.config import Config
 from lightningspace.operator.doctor import OK, UNKNOWN, WRONG, Finding, examine
 from lightningspace.operator.doctor.patient import Patient
 
+HOSTING_SERVER = Path(__file__).parents[3] / "deploy" / "hosting-server"
+# The shop has no login there: who breaks in at it has not broken in at the customers'.
+OF_SERVER = f"""\
+A hosting server has a doctor of its own. From a machine that may log in there as root:
+
+    scp -r {HOSTING_SERVER} root@<server>:
+    ssh root@<server> hosting-server/doctor
+
+It prints a line for each check, as this one does. `--fix` writes what is missing."""
+
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each finding.")
 @click.option(
     "--write", "writes", is_flag=True, help="Make a client of our own at the panel, and remove it."
 )
+@click.option("--server", "of_server", is_flag=True, help="Say how to look at a hosting server.")
 @with_appcontext
-def doctor(as_json, writes):
+def doctor(as_json, writes, of_server):
     """Look at all that the shop stands on, and print what is wrong and what to type.
 
     Exit code 1 when something is wrong, 2 when something could not be looked at.
     """
+    if of_server:
+        click.echo(OF_SERVER)
+        return
     patient = current_app.extensions["doctor"]
     patient.writes = writes
     results = set()
