@@ -23,8 +23,21 @@ class BooleanField(_Column, peewee.BooleanField):
     pass
 
 
+class _Reference(peewee.ForeignKeyAccessor):
+    """A row that was deleted since ours was read is None, as the column is NULL by then."""
+
+    def get_rel_instance(self, instance):
+        try:
+            return super().get_rel_instance(instance)
+        except self.rel_model.DoesNotExist:
+            if not self.field.null:
+                raise
+            instance.__rel__[self.name] = None
+            return None
+
+
 class ForeignKeyField(_Column, peewee.ForeignKeyField):
-    pass
+    accessor_class = _Reference
 
 
 class TextField(_Column, peewee.TextField):

@@ -8,7 +8,7 @@ import pytest
 from peewee import OperationalError
 
 from lightningspace.base import models, schema
-from lightningspace.base.models import Account, Cursor, Server, db, transaction
+from lightningspace.base.models import Account, Cursor, Order, Server, db, transaction
 from lightningspace.base.tables import TABLES
 from tests.conftest import POSTGRESQL, PgBouncer, at_once
 from tests.quick import DURABLE
@@ -158,6 +158,18 @@ def test_a_pool_of_connections_may_be_between(empty_postgresql, tmp_path):
         at_once(*[count] * 6)
         assert Cursor.get().pay_index == 120
         db.close()
+
+
+def test_what_a_row_refers_to_may_be_deleted_since_it_was_read(database):
+    Server.create(id=1, capacity_mb=1)
+    Account.create(id="a", server=1, space_mb=1)
+    facts = {"space_mb": 1, "amount_msat": 1, "placed_at": 1, "expires_at": 2}
+    Order.create(token="t", kind="open", account="a", **facts)
+    read = Order.get_by_id("t")
+    Order.update(account=None).execute()
+    Account.delete().execute()
+    assert read.account is None
+    assert (read.account, read.account_id) == (None, "a")
 
 
 def end_connection() -> None:
