@@ -2,7 +2,7 @@ VENV := .venv
 # The Python to make environments with: make test PYTHON=/usr/bin/python3
 PYTHON ?= python3
 
-.PHONY: run test quick settings clients lock soak year screenshots
+.PHONY: run test quick settings clients lock soak year day screenshots
 
 # The shop against its sandbox: http://127.0.0.1:5000, or make run PORT=5010
 run: $(VENV)/run
@@ -44,6 +44,13 @@ soak: $(VENV)/ready
 # what became of them and their money. SEED=n simulates another one.
 year: $(VENV)/ready
 	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
+
+# 24 simulated hours of 2,000 customers, in as many minutes, with the programs as in production: on
+# SQLite and then on PostgreSQL, or `make day DATABASES=postgresql`. As root, disks get full as well.
+DATABASES := sqlite postgresql
+day: $(VENV)/ready
+	for database in $(DATABASES); do DAY=1 DATABASE=$$database tests/with-postgresql \
+		$(VENV)/bin/python -m pytest -s --show-capture=no tests/day || exit 1; done
 
 # Pictures of every page in every state, light and dark, at 360 and 1280 px: screenshots/index.html
 # shows them all, in some minutes. screenshots/shop.webp is the README's picture.

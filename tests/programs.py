@@ -14,6 +14,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tests.day import clockwork
+
 ROOT = Path(__file__).parent.parent
 # The modules to import once, before forking.
 READ_BEFORE = [
@@ -73,5 +75,7 @@ def _run(arguments: list[str], env: dict[str, str], output: Path) -> None:
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(env)
+    if clockwork.VARIABLE in env:
+        clockwork.follow(env[clockwork.VARIABLE])
     sys.argv = list(arguments)
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

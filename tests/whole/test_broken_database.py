@@ -6,8 +6,7 @@ Web and worker run as in production. Nothing is restarted once the database is w
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -15,6 +14,7 @@ import requests
 
 from lightningspace.base import models
 from lightningspace.base.models import Account, Order
+from tests.breaking import Server, disk, full
 from tests.conftest import (
     POSTGRESQL,
     PgBouncer,
@@ -126,14 +126,10 @@ def asked_for(node) -> set[str]:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A directory with 4 MB of its own."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", directory]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a file system: run it as root")
-    yield directory
-    subprocess.run(["umount", "--lazy", directory], check=True)
+    with disk(tmp_path / "disk", mb=4) as is_own:
+        if not is_own:
+            pytest.skip("needs to mount a file system: run it as root")
+        yield tmp_path / "disk"
 
 
 @pytest.fixture
@@ -148,17 +144,8 @@ on_a_small_disk = pytest.mark.usefixtures("database_on_it")
 
 @on_a_small_disk
 def test_a_full_disk_is_said_and_lived_through(this_shop, env, node, wallet, small_disk, start):
-    @contextmanager
-    def full():
-        filler = small_disk / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while file.write(bytes(4096)):
-                pass
-        yield
-        filler.unlink()
-
     shop = Shop(start, env, wallet)
-    lives_through(shop, node, full)
+    lives_through(shop, node, lambda: full(small_disk))
     assert "database or disk is full" in shop.programs[0].said
 
 
@@ -179,41 +166,6 @@ def test_a_database_that_may_only_be_read_stops_the_start_in_words(
 
 
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-
-
-class Server:
-    """What somebody does to a database at its server; the test's own connections are spared."""
-
-    def __init__(self, connection: psycopg.Connection, url: str):
-        self._connection, self._name = connection, urlsplit(url).path.removeprefix("/")
-        self._spared = self._connections()
-
-    def _connections(self) -> list[int]:
-        query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
-        return [pid for (pid,) in self._connection.execute(query, [self._name])]
-
-    def _alter(self, what: str) -> None:
-        self._connection.execute(f"ALTER DATABASE {self._name} {what}")
-
-    def end_connections(self) -> None:
-        for pid in set(self._connections()) - set(self._spared):
-            self._connection.execute("SELECT pg_terminate_backend(%s)", [pid])
-
-    @contextmanager
-    def gone(self):
-        """As while it restarts: connections end, and no others are taken."""
-        self._alter("ALLOW_CONNECTIONS false")
-        self.end_connections()
-        yield
-        self._alter("ALLOW_CONNECTIONS true")
-
-    @contextmanager
-    def read_only(self):
-        """As a standby, or one whose operator is looking after it."""
-        self._alter("SET default_transaction_read_only = on")
-        self.end_connections()
-        yield
-        self._alter("RESET default_transaction_read_only")  # for connections from now on
 
 
 @on_postgresql
