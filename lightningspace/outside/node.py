@@ -27,6 +27,8 @@ TIMED_OUT = 904
 UNKNOWN_INVOICE = 905
 WRONG_STATUS = 906
 OFFER_EXISTS = 1000
+IS_OFF = 1001
+IS_ON = 1006
 UNKNOWN_COMMAND = -32601
 
 # Wallets can pay an invoice with this warning all the same.
@@ -260,8 +262,13 @@ class Node:
         found = self.find_offer(offer_id)
         if found is None:
             return False
-        if found.is_active != active:
+        if found.is_active == active:
+            return True
+        try:
             self._call("enableoffer" if active else "disableoffer", offer_id=offer_id)
+        except NodeRefused as refused:  # somebody else has done it since we looked
+            if refused.rpc_code != (IS_ON if active else IS_OFF):
+                raise
         return True
 
     def wait_for_payment(self, after: int, seconds: int) -> Payment | None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pyln.client import LightningRpc
@@ -21,6 +22,16 @@ def lightning(node, tmp_path):
 def test_asking_for_an_invoice_again_answers_the_same_one(lightning):
     first = lightning.create_invoice("label", 1000, "x", 600)
     assert lightning.create_invoice("label", 1000, "x", 600) == first
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_an_offer_that_two_switch_at_once_is_switched(lightning, node, active):
+    id = lightning.create_offer("label", "x", "y").id
+    lightning.switch_offer(id, not active)
+    node.faults.set("slow", "enableoffer" if active else "disableoffer", seconds=0.3)
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lightning.switch_offer, [id] * 2, [active] * 2)) == [True, True]
+    assert lightning.find_offer(id).is_active == active
 
 
 @pytest.mark.parametrize("msat", [0, -1, 1.5, 10**16, "1000"])
