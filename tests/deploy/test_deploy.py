@@ -284,6 +284,7 @@ def an_upgrade_brings_all_along(bare):
 
     said = bare.deploy("upgrade two")
     assert said.startswith("from one to two\n") and f"applied {NAMES[-1]}\n" in said
+    assert "done; `deploy/flask doctor`" in said and ".before-upgrade, for it" in said
     assert bare.states() == ["active"] * 3
     assert "another version" in bare.get("/", "-H", "Accept: text/html")
     assert bare.get("/api/v1/hosting", "-H", f"Authorization: L402 {RECEIPT}").startswith(
