@@ -5,8 +5,6 @@ from collections.abc import Callable
 from contextlib import closing
 from socket import create_connection, socket
 
-from cryptography import x509
-
 from lightningspace.outside.deadline import time_limit
 
 SECONDS = 10
@@ -14,17 +12,23 @@ ANSWER_BYTES_MAX = 4096
 
 
 class NoCertificate(Exception):
-    """It cannot be had; the text goes on after the server's name."""
+    """It cannot be had, or not trusted; the text goes on after the server's name."""
 
 
-def valid_until(host: str, port: int, begin: Callable[[socket], None] | None = None) -> int:
-    """Unix seconds. The certificate is not checked. `begin` asks for TLS on the open connection.
+def valid_until(
+    host: str,
+    port: int,
+    verify_tls: bool | str = True,
+    begin: Callable[[socket], None] | None = None,
+) -> int | None:
+    """Unix seconds; None where certificates are not checked. `verify_tls` may be a CA file.
+    `begin` asks for TLS on the open connection.
 
     Raises NoCertificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    if verify_tls is False:
+        return None
+    context = ssl.create_default_context(cafile=verify_tls if isinstance(verify_tls, str) else None)
     with time_limit(SECONDS) as limit:
         try:
             with closing(create_connection((host, port), SECONDS)) as connection:
@@ -32,10 +36,11 @@ def valid_until(host: str, port: int, begin: Callable[[socket], None] | None = N
                 if begin:
                     begin(connection)
                 with context.wrap_socket(connection, server_hostname=host) as tls:
-                    der = tls.getpeercert(binary_form=True)
+                    return int(ssl.cert_time_to_seconds(tls.getpeercert()["notAfter"]))
+        except ssl.SSLCertVerificationError as error:
+            raise NoCertificate(f" has a bad certificate: {error.verify_message}") from None
         except OSError as error:
-            raise NoCertificate(f" has no certificate for us: {type(error).__name__}") from error
-    return int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp())
+            raise NoCertificate(f" shows no certificate: {type(error).__name__}") from error
 
 
 def after(*commands: bytes) -> Callable[[socket], None]:

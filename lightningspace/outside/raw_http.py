@@ -17,6 +17,10 @@ class NoAnswer(Exception):
     """There was no answer that can be read, or not in time. The text goes on after the address."""
 
 
+class BadCertificate(NoAnswer):
+    """It has ended, is of another name, or of nobody whom this machine trusts."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """`body`: no more than its beginning."""
@@ -100,7 +104,7 @@ class Site:
                 answer = connection.getresponse()
                 return Answer(answer.status, answer.getheaders(), answer.read(BODY_BYTES_MAX))
             except ssl.SSLCertVerificationError as error:
-                raise NoAnswer(f"has a bad certificate: {error.verify_message}") from None
+                raise BadCertificate(f"has a bad certificate: {error.verify_message}") from None
             except (OSError, HTTPException) as error:
                 reason = getattr(error, "strerror", None) or type(error).__name__
                 reason = "it took too long" if limit.is_over else reason

@@ -9,17 +9,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def self_signed(path: Path, name: str = "localhost", days: int = 1) -> Path:
-    """Write a PEM file with a key and a certificate for this machine."""
+def self_signed(path: Path, name: str = "localhost", days: int = 1, age_days: int = 0) -> Path:
+    """Write a PEM file with a key and a certificate for this machine, of some days ago."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    today = datetime.datetime.now(datetime.UTC)
+    begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=age_days)
     hosts = [x509.DNSName(name)]
     hosts += [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "127.0.0.2", "::1")]
     certificate = (
         x509.CertificateBuilder(issuer, issuer, key.public_key(), x509.random_serial_number())
-        .not_valid_before(today)
-        .not_valid_after(today + datetime.timedelta(days=days))
+        .not_valid_before(begins)
+        .not_valid_after(begins + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -475,9 +475,9 @@ def no_clients(ward):
 
 
 @contextmanager
-def ends_soon(ward, host: str = "127.0.0.1") -> Iterator[str]:
+def serving_tls(ward, host: str = "127.0.0.1", days: int = 5, age_days: int = 0) -> Iterator[str]:
     """An address with TLS, whose certificate is good for some days."""
-    certificate = self_signed(ward.tmp_path / "tls.pem", days=5)
+    certificate = self_signed(ward.tmp_path / "tls.pem", days=days, age_days=age_days)
     mails = SandboxMail(host, certificate=certificate, is_smtps=True)
     mails.start()
     yield mails.address
@@ -486,8 +486,10 @@ def ends_soon(ward, host: str = "127.0.0.1") -> Iterator[str]:
 
 @breaks("ISPConfig's certificate ends")
 def certificate_of_the_panel(ward):
-    with ends_soon(ward) as address:
-        yield ward.but(panel_url=f"https://{address}/remote/json.php")
+    with serving_tls(ward) as address:
+        trusted = str(ward.tmp_path / "tls.pem")
+        url = f"https://{address}/remote/json.php"
+        yield ward.but(panel_url=url, panel_verify_tls=trusted)
 
 
 @breaks("ISPConfig's clock is wrong")
@@ -595,8 +597,9 @@ def mail_is_refused(ward):
 
 @breaks("the mail server's certificate ends")
 def certificate_of_the_mail_server(ward):
-    with ends_soon(ward, "127.0.0.2") as address:
-        yield ward.but(smtp_url=f"smtps://{address}")
+    with serving_tls(ward, "127.0.0.2") as address:
+        trusted = str(ward.tmp_path / "tls.pem")
+        yield ward.but(smtp_url=f"smtps://{address}", smtp_verify_tls=trusted)
 
 
 # -- the web server in front -----------------------------------------------------------
@@ -661,9 +664,17 @@ def no_host(ward):
         yield
 
 
+@breaks("the shop's certificate has ended")
+def ended_certificate(ward):
+    with serving_tls(ward, days=5, age_days=6) as address, ward.monkeypatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # as OpenSSL reads it
+        yield ward.but(public_url=f"https://{address}")
+
+
 @breaks("the shop's certificate ends")
 def certificate_of_the_shop(ward):
-    with ends_soon(ward) as address:
+    with serving_tls(ward) as address, ward.monkeypatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # as OpenSSL reads it
         yield ward.but(public_url=f"https://{address}")
 
 
@@ -840,6 +851,17 @@ def test_a_check_that_fails_itself_is_told_of(ward, caplog):
         [found] = doctor.look("web log", patient)
     assert (found.result, found.text) == (UNKNOWN, "the check itself failed: AttributeError")
     assert "the check “web log” failed" in caplog.text
+
+
+def test_what_others_answer_disturbs_no_terminal(ward, subtests):
+    told = {"url": "", "forwarded": "", "hops": 0, "program": "\x1b[2J\u202e\n1"}
+    with answering(ward, "200 OK", body=json.dumps(told).encode()):
+        [found] = doctor.look("web program", ward.patient)
+    assert found.text.startswith("the web program is [2J 1, and what is here")
+    for worst in (["hops"], {"hops": "1"}, told | {"hops": None}, told | {"url": 1}, "hops"):
+        with subtests.test(worst), answering(ward, "200 OK", body=json.dumps(worst).encode()):
+            [found] = doctor.look("web program", ward.patient)
+            assert "does not know our SECRET_KEY" in found.text
 
 
 def test_the_panel_is_asked_for_every_function_that_the_shop_calls(ward):

@@ -8,11 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peewee import PeeweeException
 
-from lightningspace.base import models
+from lightningspace.base import messages, models
 from lightningspace.base.logs import first_line
 from lightningspace.operator.doctor import (
     database,
@@ -105,7 +105,12 @@ def _look(checks: Mapping[str, Check], patient: Patient, found: dict[str, list[F
 
 
 def look(name: str, patient: Patient) -> list[Finding]:
-    """What one check finds."""
+    """What one check finds: on one line, for some of it is what other servers answered."""
+    found = _seen(name, patient)
+    return [replace(each, text=messages.on_one_line(each.text)) for each in found]
+
+
+def _seen(name: str, patient: Patient) -> list[Finding]:
     try:
         wrong = [Finding(name, WRONG, text) for text in BY_NAME[name](patient)]
     except NotSeen as error:

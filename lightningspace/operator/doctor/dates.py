@@ -1,12 +1,14 @@
 """Clocks that have to agree, and certificates that end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from socket import socket
 
 import requests
 
 from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, DAY, clock_time, now
 from lightningspace.operator.doctor.patient import NotSeen
+from lightningspace.outside.certificates import NoCertificate, valid_until
 from lightningspace.outside.deadline import http_session, time_limit
 
 WARNED_DAYS = 14
@@ -34,9 +36,19 @@ def of_answer(url: str, verify_tls: bool | str) -> int | None:
             raise NotSeen(f"{url} does not say what time it is: {type(error).__name__}") from error
 
 
-def ends_soon(whose: str, until: int, advice: str) -> Iterator[str]:
-    """`whose` certificate is good `until` then. `advice`: what renews it."""
-    if until < now():
-        yield f"{whose} ended at {clock_time(until)}: {advice}"
-    elif until < now() + WARNED_DAYS * DAY:
+def ends_soon(
+    whose: str,
+    advice: str,
+    host: str,
+    port: int,
+    verify_tls: bool | str = True,
+    begin: Callable[[socket], None] | None = None,
+) -> Iterator[str]:
+    """Of a certificate that is `whose`; `advice` is what renews it. Else as `valid_until`."""
+    try:
+        until = valid_until(host, port, verify_tls, begin)
+    except NoCertificate as error:
+        yield f"{host}{error}"
+        return
+    if until is not None and until < now() + WARNED_DAYS * DAY:
         yield f"{whose} ends at {clock_time(until)}, and was not renewed: {advice}"

@@ -11,11 +11,12 @@ from lightningspace.operator import introduction
 from lightningspace.operator.doctor import listening, logs
 from lightningspace.operator.doctor.dates import ends_soon
 from lightningspace.operator.doctor.patient import NotSeen, Patient
-from lightningspace.outside.certificates import NoCertificate, valid_until
-from lightningspace.outside.raw_http import NoAnswer, Site
+from lightningspace.outside.raw_http import BadCertificate, NoAnswer, Site
 
 # Nobody has it (RFC 5737): what a visitor might claim to be.
 FORGED = "192.0.2.77"
+# What the web program tells besides.
+TOLD = ("program", "url", "forwarded")
 STYLE = re.compile(r'href="(/static/[^"]+\.css)"')
 MAX_AGE = re.compile(r"max-age=([0-9]{1,10})")
 REDIRECTS = (301, 302, 307, 308)
@@ -26,6 +27,9 @@ def answers(patient: Patient) -> Iterator[str]:
     url = patient.config.public_url
     try:
         answer = patient.site.ask("GET", "/healthz")
+    except BadCertificate as error:
+        yield f"{url} {error}: `certbot renew` says why it was not renewed, then reload nginx"
+        return
     except NoAnswer as error:
         yield (
             f"{url} {error}: `systemctl status nginx lightning-space-web`. Where a router does not "
@@ -62,7 +66,9 @@ def _introduced(patient: Patient) -> dict | None:
     answer = patient.site.ask("GET", f"/healthz?doctor={patient.mark}", headers)
     try:
         told = json.loads(answer.body)
-        return told if told["program"] and isinstance(told["hops"], int) else None
+        is_whole = isinstance(told["hops"], int)
+        is_whole &= all(isinstance(told[each], str) for each in TOLD)
+        return told if is_whole else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -95,13 +101,11 @@ def certificate(patient: Patient) -> Iterator[str]:
     url = urlsplit(patient.config.public_url)
     if url.scheme != "https":
         return
-    try:
-        until = valid_until(url.hostname, url.port or 443)
-    except NoCertificate as error:
-        yield f"{url.hostname}{error}"
-        return
     yield from ends_soon(
-        f"the shop's certificate, {url.hostname},", until, "`certbot renew` says why it was not"
+        f"the shop's certificate, {url.hostname},",
+        "`certbot renew` says why it was not",
+        url.hostname,
+        url.port or 443,
     )
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from lightningspace.operator.doctor.dates import ends_soon
 from lightningspace.operator.doctor.patient import Patient
-from lightningspace.outside.certificates import NoCertificate, after, valid_until
+from lightningspace.outside.certificates import after
 from lightningspace.outside.mail import HERE, Mailer, MailError
 
 SECONDS = 10
@@ -33,14 +33,14 @@ def certificate(patient: Patient) -> Iterator[str]:
         return
     is_tls = url.scheme == "smtps"
     port = url.port or (IMPLICIT if is_tls else SUBMISSION)
-    try:
-        until = valid_until(
-            url.hostname, port, None if is_tls else after(b"EHLO localhost", b"STARTTLS")
-        )
-    except NoCertificate as error:
-        yield f"{url.hostname}{error}"
-        return
-    yield from ends_soon(f"the mail server's certificate, {url.hostname},", until, "renew it there")
+    yield from ends_soon(
+        f"the mail server's certificate, {url.hostname},",
+        "renew it there",
+        url.hostname,
+        port,
+        patient.config.smtp_verify_tls,
+        None if is_tls else after(b"EHLO localhost", b"STARTTLS"),
+    )
 
 
 CHECKS = {"mail": takes_our_mail, "mail certificate": certificate}

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from lightningspace.base import walls
 from lightningspace.operator.doctor.dates import ends_soon, of_answer, wrong_time
 from lightningspace.operator.doctor.patient import Patient
-from lightningspace.outside.certificates import NoCertificate, valid_until
 from lightningspace.outside.ispconfig import Forbidden, PanelError
 from lightningspace.outside.ispconfig_functions import TriedPanel, harmless_calls
 
@@ -85,13 +84,12 @@ def certificate(patient: Patient) -> Iterator[str]:
     url = urlsplit(patient.config.panel_url)
     if url.scheme != "https":
         return
-    try:
-        until = valid_until(url.hostname, url.port or 443)
-    except NoCertificate as error:
-        yield f"{url.hostname}{error}"
-        return
     yield from ends_soon(
-        f"ISPConfig's certificate at {url.hostname}", until, "ispconfig_update.sh makes a new one"
+        f"ISPConfig's certificate at {url.hostname}",
+        "`ispconfig_update.sh` makes a new one",
+        url.hostname,
+        url.port or 443,
+        patient.config.panel_verify_tls,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lightningspace.operator.doctor.dates import ends_soon
 from lightningspace.operator.doctor.patient import Patient
-from lightningspace.outside.certificates import NoCertificate, after, valid_until
+from lightningspace.outside.certificates import after
 from lightningspace.outside.ftp import FtpServer, Unreachable
 
 SECONDS = 10
@@ -39,14 +39,13 @@ def certificates(patient: Patient) -> Iterator[str]:
     if not patient.config.ftp_tls:
         return
     for id, (host, port) in _addresses(patient).items():
-        whose = f"the FTP certificate of server {id}, {host},"
-        try:
-            until = valid_until(host, port, after(b"AUTH TLS"))
-        except NoCertificate as error:
-            yield f"{host}{error}"
-            continue
         yield from ends_soon(
-            whose, until, "let pure-ftpd have the one that ISPConfig renews for its own host"
+            f"the FTP certificate of server {id}, {host},",
+            "let pure-ftpd have the one that ISPConfig renews for its own host",
+            host,
+            port,
+            patient.config.ftp_verify_tls,
+            after(b"AUTH TLS"),
         )
 
 
