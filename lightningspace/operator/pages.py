@@ -136,6 +136,7 @@ def hostings():
     return page(
         "hostings",
         typed=typed,
+        done=request.args.get("done"),
         found=found,
         orders=orders,
         counted=status.counted(),
@@ -240,7 +241,9 @@ def close_for_good(username):
         is_closed = is_seen and accounts.close_account(this_shop(), account)
     except (accounts.NotClosed, invoices.NotCertain) as refused:
         return _close_page(account, form, refused.status, refused=refused.text)
-    return _done(account, "close") if is_closed else _close_page(account, form, 409, has_moved=True)
+    if not is_closed:
+        return _close_page(account, form, 409, has_moved=True)
+    return redirect(url_for("operator.hostings", done="close"), 303)  # soon it has no page
 
 
 def _close_page(account: Account, form: CloseForm, status: int = 200, **context):

@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from lightningspace.base import passwords
-from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Evidence, Order, Refund, Service
+from lightningspace.base.clock import DAY, now
+from lightningspace.base.models import Account, DailyRate, Evidence, Order, Refund, Service
 from lightningspace.operator import entry, money
 from lightningspace.rules import accounts, orders, status
 from tests.conftest import (
@@ -293,10 +293,11 @@ def test_a_hosting_is_closed_by_who_types_its_name(operator, alice, worker):
     assert stale.status_code == 409 and Account.get().closing_at is None
     ends = re.search(r'name="ends"[^>]*value="(\d+)"', operator.get(page).text)[1]
     answer = press(operator, page, page, username="alice", ends=ends)
-    assert answer.location == "/operator/hostings/alice?done=close" and Account.get().closing_at
+    assert answer.location == "/operator/hostings?done=close" and Account.get().closing_at
+    assert "It is being closed" in operator.get(answer.location).text
     work(worker)
     assert not Account.select().exists()
-    assert operator.get(answer.location).status_code == 404
+    assert operator.get("/operator/hostings/alice").status_code == 404
 
 
 def test_what_needs_the_operator_has_its_button(operator, alice, this_shop):
@@ -344,3 +345,20 @@ def test_the_payments_are_a_file_without_a_name(operator, alice, wallet, worker,
         assert operator.get(f"/operator/payments.csv?{wrong}").status_code == 400
     wrong = "first=2020-01-02&last=2020-01-01"
     assert "not before the first" in operator.get(f"/operator/payments.csv?{wrong}").text
+
+
+@with_settings(FIAT="EUR", FIAT_RATE_URL="https://rates.example/#EUR")
+def test_the_file_has_the_rate_of_each_day_that_is_known(this_shop, runner):
+    DailyRate.create(currency="EUR", day=20_000, per_bitcoin="60000.5")
+    for number, day in enumerate((20_000, 20_001)):
+        lost = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
+        lost |= {"received_msat": 630_000, "paid_at": day * DAY + 5, "payment_hash": f"{number}"}
+        Order.create(token=f"{number:032}", **lost)
+    told = runner.invoke(args=["payments", "--csv", "2024-10-04", "2024-10-05"]).output
+    assert told.splitlines() == [
+        "time,payment hash,msat,what,EUR for a bitcoin,EUR",
+        "2024-10-04T00:00:05Z,0,630000,no order waited for it,60000.5,0.3780",
+        "2024-10-05T00:00:05Z,1,630000,no order waited for it,,",
+    ]
+    told = runner.invoke(args=["payments", "--csv", "2024-10-06", "2024-10-07"]).output
+    assert told == "time,payment hash,msat,what\n"
