@@ -575,6 +575,9 @@ TRIED = {
     "/etc/systemd/system/customers-firewall.service": (
         f'test -z "$({UNIT_IS_READ} customers-firewall.service 2>&1 | tee /dev/stderr)"'
     ),
+    "/etc/systemd/system/nftables.service.d/customers.conf": (
+        f"! {UNIT_IS_READ} nftables.service 2>&1 | grep customers.conf"
+    ),
     "/etc/ssh/sshd_config.d/customers.conf": "/usr/sbin/sshd -t",
     "/etc/cron.allow": "! crontab -l -u root 2>&1 | grep 'not allowed'",
     "/etc/at.allow": "grep -qx root /etc/at.allow",

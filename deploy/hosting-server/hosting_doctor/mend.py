@@ -78,7 +78,7 @@ class Mender:
 
     def tell_mariadb(self, lines: list[str]) -> None:
         for line in lines:
-            self._say(line)
+            self._say(f"{line}\n")
             self._server.ask(line)
 
     # One part

@@ -81,7 +81,11 @@ PARTS = (
     Part(
         "firewall",
         "customers reach mail servers, the panel and what else listens inside",
-        (RULES, "/etc/systemd/system/customers-firewall.service"),
+        (
+            RULES,
+            "/etc/systemd/system/customers-firewall.service",
+            "/etc/systemd/system/nftables.service.d/customers.conf",
+        ),
         test=(("nft", "--check", "--file", RULES),),
         use=(
             _systemctl("daemon-reload"),

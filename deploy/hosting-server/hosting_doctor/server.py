@@ -117,8 +117,8 @@ class Server:
         own_uids = [user.pw_uid for user in pwd.getpwall() if user.pw_name in PANELS_USERS]
         own_gids = [group.gr_gid for group in grp.getgrall() if group.gr_name in PANELS_GROUPS]
         # A number below the customers' of today may be the next one's.
-        uids += [max(own_uids) + 1] * bool(own_uids)
-        gids += [max(own_gids) + 1] * bool(own_gids)
+        uids += [last + 1 for last in sorted(own_uids)[-1:]]
+        gids += [last + 1 for last in sorted(own_gids)[-1:]]
         if not uids or not gids:
             raise Unknown("ISPConfig has made no users here: is this its server?")
         return min(uids), min(gids)
