@@ -421,6 +421,8 @@ def test_systemd_does_what_the_files_say():
     parts = ("firewall", "PHP limits", "session limits")
     with Machine({}) as machine:
         machine.write(copied())
+        elsewhere = machine.run(f"{COPIED}/doctor", "--fix", "firewall", check=False).stdout
+        assert b"unknown  firewall: ISPConfig has made no users here" in elsewhere
         machine.shell(
             f"printf '{OWN_USERS}' >> /etc/passwd; printf '{OWN_GROUPS}' >> /etc/group;"
             " systemctl start php$version-fpm".replace("$version", php_version())

@@ -1,14 +1,21 @@
 """What one customer may take, and what he may look into."""
 
 import os
+import re
 import time
 from pathlib import Path
 
+from hosting_doctor.ours import FILES, PHP_LIMITS
 from hosting_doctor.server import CLIENTS, OF_CLIENT, Server, Unknown
 from hosting_doctor.web import few
 
-# As systemd is told in customers.conf, and as /proc says it.
-PHP_LIMITS = {"Max processes": "100", "Max data size": "536870912", "Max core file size": "0"}
+# As systemd is told, and as /proc says it.
+LIMITS = {
+    "LimitNPROC": "Max processes",
+    "LimitDATA": "Max data size",
+    "LimitCORE": "Max core file size",
+}
+MB = 1024 * 1024
 PANELS_CONNECTIONS = 200
 # keep-customers-apart runs once a minute.
 NEW_SECONDS = 120
@@ -27,13 +34,21 @@ def php_limits(server: Server) -> str | None:
         raise Unknown("PHP-FPM does not run")
     for pid, name in masters:
         said = server.read(f"/proc/{pid}/limits") or ""
-        lines = [line for line in said.splitlines() if line.startswith(tuple(PHP_LIMITS))]
-        for line in lines:
-            what = next(limit for limit in PHP_LIMITS if line.startswith(limit))
-            value = line.removeprefix(what).split()[0]
-            if value != PHP_LIMITS[what]:
-                return f"{name} runs with “{what}” {value}, not {PHP_LIMITS[what]}"
+        for what, meant in _limits_meant().items():
+            value = re.search(rf"^{what} +(\d+|unlimited)", said, re.M)
+            if value and value[1] != meant:
+                return f"{name} runs with “{what}” {value[1]}, not {meant}"
     return None
+
+
+def _limits_meant() -> dict[str, str]:
+    text = (FILES / PHP_LIMITS.lstrip("/")).read_text(encoding="utf-8")
+    lines = re.findall(r"^(\w+)=(\d+)(M?)$", text, re.M)
+    return {
+        LIMITS[name]: str(int(value) * (MB if unit else 1))
+        for name, value, unit in lines
+        if name in LIMITS
+    }
 
 
 def database_connections(server: Server) -> str | None:
