@@ -876,6 +876,13 @@ def test_the_panel_is_asked_for_every_function_that_the_shop_calls(ward):
     assert {f"*{group}*" for group, _ in harmless_calls().values()} == set(groups.split(", "))
 
 
+def test_the_instance_directory_is_for_the_shop_alone(ward):
+    open_to_all = ward.tmp_path / "instance"
+    open_to_all.mkdir(mode=0o755)
+    [found] = doctor.look("secrets", replace(ward.patient, instance=open_to_all))
+    assert found.text.endswith(f"may read {open_to_all}: `chmod o-rwx {open_to_all}`")
+
+
 def test_http_that_leads_to_https_is_well_and_one_that_is_shut_is_not(ward):
     patient = replace(ward.but(public_url="https://127.0.0.1"), http_port=ward.port)
     with answering(ward, "301 Moved", ("Location", "https://127.0.0.1/")):

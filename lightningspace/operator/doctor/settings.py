@@ -63,8 +63,8 @@ def secrets_are_kept(patient: Patient) -> Iterator[str]:
     ours = patient.instance / "secret-key"
     if not (ours.exists() or _has_key(dict(env))):
         yield "there is no secret key yet: `deploy/flask init-db` makes it, and the database"
-    keys = patient.instance.glob("secret-key*")
-    for path in (patient.settings_file, *sorted(keys), *map(Path, named)):
+    keys = sorted(patient.instance.glob("secret-key*"))
+    for path in (patient.settings_file, patient.instance, *keys, *map(Path, named)):
         try:
             mode = path.stat().st_mode
         except OSError:
