@@ -109,10 +109,11 @@ def tell_week(shop: Shop, way: Way) -> bool:
     moment, name, turn = now(), f"week {way.name}", f"week {way.name} at"
     monday = moment - (moment - MONDAY) % WEEK
     fact = Fact.get_or_none(Fact.name == name)
-    last = _Count.read(fact.value) if fact else _Count.now(monday)
-    if fact is None:
-        Fact.insert(name=name, value=str(last)).on_conflict_ignore().execute()
-    if last.monday >= monday or not _takes_turn(turn, way.seconds):
+    last = _Count.read(fact.value) if fact else None
+    if last is None or last.monday > monday:  # the first time, or by a clock that was ahead
+        set_fact(name, str(_Count.now(monday)))
+        return False
+    if last.monday == monday or not _takes_turn(turn, way.seconds):
         return False
     count = _Count.now(monday)
     way.tell_week(shop, _week(shop, monday - WEEK, last, count))
