@@ -28,6 +28,7 @@ from lightningspace.base import logs, models, schema, walls
 from lightningspace.base.config import Config, ConfigError, from_env
 from lightningspace.base.models import Order
 from lightningspace.base.settings import declared
+from lightningspace.operator import entry
 from lightningspace.rules import domains, order_book, wallets
 from lightningspace.sandbox.certificate import self_signed
 from lightningspace.sandbox.dns import SandboxDns
@@ -301,8 +302,10 @@ def run(create_app, root: Path, env: Mapping[str, str]) -> None:
     working = threading.Thread(target=worker.run, name="worker")
     working.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    link = entry.new_link(app.extensions["shop"])
     print(
         f"\n  The shop is open: http://{HOST}:{port}\n"
+        f"  What its operator sees, by a link that is good once: {link}\n"
         f"{sites}{gate}"
         "  Choose a size, order, and press “Pay from the sandbox wallet”. No real money moves.\n"
         "  Ctrl-C ends it; its data stay in instance/.\n",
