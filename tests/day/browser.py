@@ -51,6 +51,8 @@ class Web:
             if answer is not None and answer.status not in GONE:
                 return answer
             if time.monotonic() > given_up:
+                if answer is not None and REFUSED in answer.data:
+                    return answer
                 said = answer.data.decode() if answer is not None else "nothing"
                 said = MARKUP.sub(" ", said.partition("<main")[2] or said)
                 raise NoAnswer(f"{method} {path}: {said[:500]}")

@@ -46,11 +46,11 @@ from tests.day.findings import Findings, paid_orders
 DAY = bool(os.environ.get("DAY"))
 SEED = int(os.environ.get("SEED") or secrets.randbelow(10**6))
 CUSTOMERS = int(os.environ.get("CUSTOMERS", "2000" if DAY else "40"))
-RATE = float(os.environ.get("RATE", "60" if DAY else "200"))
+RATE = float(os.environ.get("RATE", "60" if DAY else "240"))
 KIND = os.environ.get("DATABASE") or ("postgresql" if POSTGRESQL and SEED % 2 else "sqlite")
 LENGTH = (24 * 60 if DAY else 20) * 60
 SECONDS = LENGTH / RATE
-PAYMENTS_LEAST = CUSTOMERS // 4
+PAYMENTS_LEAST = CUSTOMERS // 8
 TIMES = int(os.environ.get("TIMES", "3" if DAY else "1"))
 FAULT_SECONDS = (3, 7) if DAY else (0.1, 0.2)
 # How long after a fault somebody may still notice it.
@@ -64,7 +64,7 @@ class Day:
         self.boxes, self.clock = boxes, clockwork
         self.weather = weather.Weather(*stand_ins, clockwork, boxes, database_faults)
         self.faults = weather.drawn(SEED, list(self.weather.kinds), TIMES, FAULT_SECONDS)
-        self.web = Web([box.address for box in boxes.boxes], 60 if DAY else 10)
+        self.web = Web([box.address for box in boxes.boxes], 120 if DAY else 30)
         codes = [vouchers.make(1000, 31) for _ in range(CUSTOMERS // 20)]
         self.world = customers.World(self.web, node, dns, clockwork, LENGTH, codes)
         self.lives = [customers.drawn(SEED, number) for number in range(CUSTOMERS)]
