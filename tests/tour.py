@@ -559,7 +559,8 @@ class Tour:
         failing = {"error": "x", "permanent": True, "failed_since": 1, "tried_at": clock.now()}
         self.facts(Service, (Service.account == erin.id) & (Service.kind == "ftp"), **failing)
         problems.count(self.shop)
-        for here in ("", "/problems", "/hostings", "/hostings?q=nobody", "/money", "/login"):
+        found = [f"/hostings{asked}" for asked in ("", "?q=nobody", "?standing=running")]
+        for here in ("", "/problems", *found, "/money", "/login"):
             self.see(here, f"/operator{here}", operator)
         self.see("with a failure", page, operator)
         for state, order in (("paid", Order.get(Order.account == erin)), ("lost", lost)):

@@ -45,7 +45,7 @@ PAGES = {
     "refunds": ("operator.refunds_page", "Refunds"),
     "money": ("operator.income_page", "Money"),
 }
-LISTED = 10
+LISTED, NAMES = 10, 200
 STANDINGS = list(reversed(status.Standing))  # what is well comes first
 
 
@@ -133,9 +133,14 @@ def hostings():
     found, orders = search.hostings(this_shop(), typed), search.orders(typed)
     if len(found) + len(orders) == 1:
         return redirect(_address_of(found or orders), 303)
+    asked = request.args.get("standing")
+    standing = status.Standing(asked) if asked in set(status.Standing) else None
     return page(
         "hostings",
         typed=typed,
+        standing=standing,
+        names=status.which(standing, NAMES) if standing else (),
+        most=NAMES,
         done=request.args.get("done"),
         found=found,
         orders=orders,

@@ -99,6 +99,26 @@ def counted() -> dict[int, Counter[Standing]]:
     return found
 
 
+def which(standing: Standing, most: int) -> list[str]:
+    """The names of those that stand so, of the first `most` of them."""
+    is_one = Account.opened_at.is_null(False) & (_standing() == standing)
+    rows = Account.select(Account.username).where(is_one).order_by(Account.username)
+    return [row.username for row in rows.limit(most)]
+
+
+def _standing() -> Case:
+    return Case(
+        None,
+        [
+            (Account.closing_at.is_null(False), Standing.CLOSING),
+            (Account.blocked_at.is_null(False), Standing.BLOCKED),
+            (Account.suspended_at.is_null(False), Standing.SUSPENDED),
+            (Account.ready_at.is_null(), Standing.SETTING_UP),
+        ],
+        Standing.RUNNING,
+    )
+
+
 _NAMES = [*ANSWERED.values(), RUNNING, TOOK]
 
 
@@ -135,17 +155,7 @@ def look(shop: Shop) -> None:
 
 
 def _count() -> list[tuple[int, str, int]]:
-    standing = Case(
-        None,
-        [
-            (Account.closing_at.is_null(False), Standing.CLOSING),
-            (Account.blocked_at.is_null(False), Standing.BLOCKED),
-            (Account.suspended_at.is_null(False), Standing.SUSPENDED),
-            (Account.ready_at.is_null(), Standing.SETTING_UP),
-        ],
-        Standing.RUNNING,
-    )
-    rows = Account.select(Account.space_mb, standing, fn.COUNT(Account.id))
+    rows = Account.select(Account.space_mb, _standing(), fn.COUNT(Account.id))
     # By their places: PostgreSQL does not see that two parameters are the same.
     by = (SQL("1"), SQL("2"))
     return list(rows.where(Account.opened_at.is_null(False)).group_by(*by).order_by(*by).tuples())

@@ -15,6 +15,7 @@ from tests.conftest import (
     at_once,
     csrf_token,
     enter,
+    open_account,
     place_order,
     record_payments,
     with_settings,
@@ -249,6 +250,32 @@ def test_what_others_have_written_is_shown_as_text(operator, alice):
     shown = operator.get(f"{answer.location}").text
     assert shown.count("&lt;script&gt;alert(1)") == 4 and html not in shown
     assert "\0" not in Evidence.get().note
+
+
+@pytest.mark.each_database
+def test_hostings_are_listed_by_how_they_stand(app, this_shop, subtests):
+    operator, moment = log_in(app.test_client(), this_shop), now()
+    for name, facts in {
+        "alice": {"ready_at": moment},
+        "bob": {"ready_at": moment, "suspended_at": moment},
+        "carol": {"blocked_at": moment, "blocked_reason": "x", "suspended_at": moment},
+        "dave": {"ready_at": moment, "closing_at": moment, "suspended_at": moment},
+        "erin": {},
+    }.items():
+        account = open_account(this_shop, name)
+        Account.update(username=name, **facts).where(Account.id == account.id).execute()
+    status.look(this_shop)
+    table = operator.get("/operator/hostings").text
+    names = ("alice", "erin", "bob", "carol", "dave")
+    for standing, name in zip(reversed(status.Standing), names, strict=True):
+        with subtests.test(standing):
+            assert f'?standing={standing.replace(" ", "+")}"' in table
+            shown = operator.get("/operator/hostings", query_string={"standing": standing}).text
+            assert re.findall('href="/operator/hostings/([a-z]+)"', shown) == [name]
+    assert status.counted() == {100: dict.fromkeys(status.Standing, 1)}
+    for wrong in ("", "gone", "\0", "%"):
+        shown = operator.get("/operator/hostings", query_string={"standing": wrong}).text
+        assert 'href="/operator/hostings/' not in shown
 
 
 # -- what their buttons do -------------------------------------------------------------

@@ -73,7 +73,8 @@ def test_no_page_of_the_operator_asks_the_same_twice(owner, repeats, this_shop, 
     log_in(owner, this_shop)
     page = "/operator/hostings/alice"
     of_order = f"/operator/orders/{Order.get().token}"
-    paths = ["", "/problems", "/hostings", "/hostings?q=nobody", "/money", "/login"]
+    paths = ["", "/problems", "/refunds", "/money", "/login"]
+    paths += [f"/hostings{asked}" for asked in ("", "?q=nobody", "?standing=running")]
     csv = "/operator/payments.csv?first=2026-01-01&last=2030-01-01"
     for path in (*(f"/operator{each}" for each in paths), page, f"{page}/close", of_order, csv):
         with subtests.test(path):

@@ -142,7 +142,7 @@ QUERIES = {
     "api_payments.orders": ["", "?before=extension90000"],
     "api_tips.tips": ["", "?before=tip90000"],
     "lnurl_pay.callback": ["?amount=1000"],
-    "operator.hostings": ["", "?q=alice7", "?q=extensi7", "?q=bella.example"],
+    "operator.hostings": ["", "?standing=running", "?q=alice7", "?q=extensi7", "?q=bella.example"],
     "operator.payments": ["?first=2026-01-01&last=2026-01-02"],
 }
 # Of what alice has none.
