@@ -24,6 +24,7 @@ from lightningspace.rules import (
     accounts,
     calendar,
     hostnames,
+    income,
     ledger,
     offers,
     orders,
@@ -457,7 +458,7 @@ class Year:
         left = sum((self.check_money(each, moment) for each in alive), Fraction(0))
         self.consumed_msat += sum(each.expected.paid_msat for each in alive) - left
         received = sum(order.received_msat for order in paid_orders())
-        at_node = self.received_by_node()
+        by_days, at_node = sum(row.msat for row in income.since(0)), self.received_by_node()
         rows = [
             ("customers", len(self.customers)),
             ("days", DAYS),
@@ -465,12 +466,13 @@ class Year:
             ("alive in the end", len(alive)),
             ("received, msat, by the node", at_node),
             ("received, msat, in the orders", received),
+            ("received, msat, by the days", by_days),
             ("of it used up", round(self.consumed_msat)),
             ("of it forfeited by closing", round(self.forfeited_msat)),
             ("of it left", round(left)),
             ("left in the accounts", self.worth_of_all()),
         ]
-        assert at_node == received
+        assert at_node == received == by_days
         assert received == self.consumed_msat + self.forfeited_msat + left
         # To the satoshi, of all accounts together.
         assert abs(self.worth_of_all() - left) < 1000
