@@ -20,7 +20,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server
-from lightningspace.operator import introduction
+from lightningspace.operator import introduction, problems
 from lightningspace.rules import capacity, clock_watch, status
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import networks
@@ -92,6 +92,8 @@ class _Stored:
         yield _labelled("shop_left_mb", "What is not sold of it.", "server", left_mb)
         answered = {what: int(facts.get(name, 0)) for what, name in status.ANSWERED.items()}
         yield _labelled("shop_answered_time", "When each last answered.", "server", answered)
+        _, needing = facts.get(problems.COUNTED, "0 0").split()
+        yield _gauge("shop_problems", "What needs the operator.", int(needing))
         passed = int(facts.get(clock_watch.PASSED, 0))
         yield _gauge("shop_calendar_time", "When the calendar last passed.", passed)
         yield _gate_checks()

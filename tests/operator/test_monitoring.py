@@ -11,6 +11,7 @@ import requests
 
 from lightningspace.base import models
 from lightningspace.base.gate_models import add_count
+from lightningspace.operator import problems
 from lightningspace.outside.ispconfig import PanelError
 from lightningspace.outside.node import NodeError
 from tests.conftest import eventually, free_port, place_order, record_payments, with_settings, work
@@ -72,6 +73,7 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
         this_shop.node.node_id()
     with pytest.raises(PanelError):
         this_shop.panel.jobs_waiting(1)
+    problems.count(this_shop)
     after = figures(client.get("/metrics").text)
 
     def more(name: str) -> float:
@@ -85,6 +87,7 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
     for what in ("node", "panel"):
         assert more(f'shop_{what}_seconds_count{{outcome="failed"}}') >= 1
     assert after['shop_gate_checks_total{outcome="passed",service="film"}'] == 7
+    assert after["shop_problems"] == 1  # the node
     assert after['shop_capacity_mb{server="1"}'] == 100000
     assert after['shop_left_mb{server="1"}'] < 100000
 
