@@ -134,6 +134,7 @@ def test_a_bare_machine_becomes_a_shop_that_sells(bare, around):
     it_makes_the_shop(bare)
     it_changes_nothing_the_second_time(bare)
     it_sells(bare, wallet)
+    the_doctor_finds_what_it_lacks_around_it(bare)
     style = nginx_keeps_files(bare)
     it_is_reached_by_tor(bare)
     what_died_comes_back(bare)
@@ -222,6 +223,20 @@ def it_sells(bare, wallet):
     assert "s after it was opened" in logs
     for secret in ("L402", offer["macaroon"], preimage, "secret=1", "panel's own"):
         assert secret not in logs
+
+
+def the_doctor_finds_what_it_lacks_around_it(bare):
+    """No DNS, no FTP, a server's settings as ISPConfig has them at first, a node on regtest, and a
+    certificate of two days. All else is well.
+    """
+    bare.shell("echo 127.0.0.1 shop.example >> /etc/hosts")
+    trusted = "/etc/letsencrypt/live/shop.example/fullchain.pem"
+    said = bare.deploy("flask doctor --json --write", {"SSL_CERT_FILE": trusted}, works=False)
+    found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    wrong = {each["check"] for each in found if each["result"] == "wrong"}
+    assert wrong == {"node network", "panel servers", "ftp", "dns", "web certificate"}, said
+    unknown = {each["check"] for each in found if each["result"] == "unknown"}
+    assert {name.partition(" ")[0] for name in unknown} == {"ftp", "dns"}
 
 
 def nginx_keeps_files(bare) -> str:
