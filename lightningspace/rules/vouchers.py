@@ -1,7 +1,7 @@
 """Vouchers: codes that pay an order instead of Lightning, each once.
 
 A voucher is good for one order of a new hosting, or of more time, that asks for no more than its
-space and its time. What the order leaves of it is lost.
+space and its time, and for nothing extra. What the order leaves of it is lost.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import secrets
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Order, Voucher, transaction
-from lightningspace.base.prices import DAY
+from lightningspace.base.prices import DAY, EXTRAS
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import invoices, order_book
 from lightningspace.rules.order_book import OrderKind, OrderState
@@ -64,10 +64,12 @@ def pay(shop: Shop, order: Order, code: str) -> None:
     if order_book.state(order) != OrderState.UNPAID or order.kind not in PAYABLE:
         raise VoucherRefused("This order cannot be paid by a voucher.")
     terms = order_book.terms_of(order)
-    if order.space_mb > voucher.space_mb or terms.seconds > voucher.days * DAY:
+    # Extras become time once they are given back: they would make it worth any amount.
+    has_extras = any(getattr(order, extra.column) for extra in EXTRAS)
+    if has_extras or order.space_mb > voucher.space_mb or terms.seconds > voucher.days * DAY:
         raise VoucherRefused(
-            f"This voucher is for up to {voucher.space_mb} MB and {voucher.days} days. Place an "
-            "order for no more than that."
+            f"This voucher is for up to {voucher.space_mb} MB and {voucher.days} days, without "
+            "extra mailboxes, forwards or domains. Place an order for no more than that."
         )
     if not invoices.withdraw_for_good(shop, order):
         return

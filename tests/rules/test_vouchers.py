@@ -78,6 +78,8 @@ def test_what_it_does_not_pay(this_shop, alice, wallet, worker, subtests):
     code = vouchers.make(500, 30)
     resize = orders.resize(this_shop, alice.id, orders.Size(500, 0, 0), Buyer(None, "a form"))
     tip = orders.top_up(this_shop, alice.id, orders.Tip(10**5, orders.Door.PAGE), None, "b")
+    Account.update(extra_domains=1).where(Account.id == alice.id).execute()
+    extra = orders.extend(this_shop, alice.id, 1, "days", Buyer(None, "c"))
     paid = place(this_shop, username="bob")
     wallet.pay(paid.bolt11)
     record_payments(worker)
@@ -85,6 +87,7 @@ def test_what_it_does_not_pay(this_shop, alice, wallet, worker, subtests):
         "larger": (place(this_shop, largest), code),
         "longer": (place(this_shop, longest), code),
         "another size": (resize, code),
+        "with extras": (extra, code),
         "a tip": (tip, code),
         "paid": (Order.get_by_id(paid.token), code),
         "wrong": (place(this_shop), "abcd-efgh-jkmn-pqrs"),
