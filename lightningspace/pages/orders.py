@@ -290,7 +290,7 @@ def pay_by_voucher(token):
         return _order_page(found, 400, voucher=form)
     try:
         vouchers.pay(this_shop(), found.order, form.code.data)
-    except vouchers.VoucherRefused as refused:
+    except (vouchers.VoucherRefused, restored.Restoring) as refused:
         form.code.errors = [refused.text]
         return _order_page(found, refused.status, voucher=form)
     except (invoices.NotCancelled, invoices.NotCertain) as refused:

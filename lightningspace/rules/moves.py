@@ -5,7 +5,7 @@ import json
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Service, lock_account, transaction
 from lightningspace.base.refusals import Refusal
-from lightningspace.rules import capacity, services, wanted
+from lightningspace.rules import capacity, restored, services, wanted
 from lightningspace.shop import Shop
 
 
@@ -19,6 +19,8 @@ def begin(shop: Shop, account_id: str, server_id: int) -> None:
 
     Again while it is under way changes nothing. Raises CannotMove and wanted.AccountClosed.
     """
+    if restored.since() is not None:  # it may be elsewhere by now
+        raise CannotMove("the database is a restored copy: run `restore-check` first")
     with transaction():
         account = lock_account(account_id)
         if account is None or account.closing_at is not None:

@@ -367,9 +367,10 @@ def _offer(order: Order, msat: int) -> Refund:
 def close_account(shop: Shop, account: Account) -> Refund:
     """Close a blocked account for good, and offer its payer what is left of the paid time.
 
-    Raises CannotOffer where nothing is left or nothing was closed, and what
+    Raises CannotOffer where nothing is left or nothing was closed, restored.Restoring, and what
     `accounts.close_account` raises.
     """
+    restored.check_sells()
     if account.blocked_at is None:
         raise CannotOffer("block it first, with a reason that its owner reads")
     made: list[Refund] = []

@@ -12,7 +12,7 @@ from lightningspace.base.clock import now
 from lightningspace.base.models import Order, Voucher, transaction
 from lightningspace.base.prices import DAY, EXTRAS
 from lightningspace.base.refusals import Refusal
-from lightningspace.rules import invoices, order_book
+from lightningspace.rules import invoices, order_book, restored
 from lightningspace.rules.order_book import OrderKind, OrderState
 from lightningspace.shop import Shop
 
@@ -58,8 +58,10 @@ def pay(shop: Shop, order: Order, code: str) -> None:
     Lightning had paid it. Of an order that is paid meanwhile the voucher stays as it was.
 
     Killed in between, the invoice is gone and the voucher unused: the order is placed again.
-    Raises VoucherRefused, invoices.NotCancelled and NotCertain.
+    Raises VoucherRefused, invoices.NotCancelled and NotCertain, and restored.Restoring: a copy may
+    not know that it was used.
     """
+    restored.check_sells()
     voucher = _find(code)
     if order_book.state(order) != OrderState.UNPAID or order.kind not in PAYABLE:
         raise VoucherRefused("This order cannot be paid by a voucher.")

@@ -1,8 +1,10 @@
 """Until `restore-check --go` a restored database sells, changes, closes and deletes nothing."""
 
+import pytest
+
 from lightningspace.base.models import Account, Fact, Order
-from lightningspace.rules import orders, restored, status, wanted
-from tests.conftest import enter, eventually, order_form, wish
+from lightningspace.rules import moves, orders, refunds, restored, status, vouchers, wanted
+from tests.conftest import csrf_token, enter, eventually, order_form, wish
 
 
 def test_the_worker_records_payments_and_does_nothing_else(
@@ -43,3 +45,22 @@ def test_pages_and_programs_are_told_in_words(app, this_shop, alice, client):
     for path in ("/account/extend", "/account/size"):
         assert restored.Restoring.text in client.get(path).text
     assert client.get("/account").status_code == 200
+
+
+def test_no_voucher_is_used_and_nothing_is_moved_or_paid_back(this_shop, alice, client):
+    """The copy may not know that a voucher was used, where a hosting is, or what was paid."""
+    form = order_form(client.get("/").text)
+    client.post("/orders", data=form)
+    order, code = Order.get(Order.paid_at.is_null()), vouchers.make(10**6, 1000)
+    address = f"/orders/{order.token}"
+    typed = {"csrf_token": csrf_token(client.get(address).text), "code": code}
+    Account.update(blocked_at=1, blocked_reason="phishing").where(Account.id == alice.id).execute()
+    restored.begin()
+    answer = client.post(f"{address}/voucher", data=typed)
+    assert answer.status_code == 503 and restored.Restoring.text in answer.text
+    assert len(vouchers.unused()) == 1 and Order.get_by_id(order.token).withdrawn_at is None
+    with pytest.raises(moves.CannotMove, match="restored copy"):
+        moves.begin(this_shop, alice.id, alice.server_id + 1)
+    with pytest.raises(restored.Restoring):
+        refunds.close_account(this_shop, Account.get_by_id(alice.id))
+    assert Account.get_by_id(alice.id).closing_at is None
