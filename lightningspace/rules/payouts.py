@@ -124,8 +124,11 @@ def _was_forgotten(shop: Shop, refund: Refund) -> bool:
             return True
         with transaction():
             _remember(refund.order, refund_id, int(msat), payment_hash, sent)
-            if refunds.left_msat(refund.order) < 0 and refunds.refuse(refund.id, PAID_BEFORE):
-                return True
+            if refunds.left_msat(refund.order) < 0:
+                refunds.refuse(refund.id, PAID_BEFORE)
+            else:  # it may be the same money, offered once more: whoever said yes did not know
+                Refund.update(approved_at=None).where(_is_due(refund)).execute()
+        return True
     return False
 
 

@@ -496,6 +496,25 @@ def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, los
     assert (state_of(held), received(wallet)) == (State.PAID, 3 * MSAT)
 
 
+def test_what_a_restored_database_offers_once_more_waits_for_the_operator(this_shop, lost, wallet):
+    """As by `refund close`, again: what was received would still cover it."""
+    offer = wallet.offer("any", "mine")["bolt12"]
+    for _ in range(2):
+        Refund.delete().execute()
+        refunds.offer(lost.token, 1000)
+        refunds.claim(this_shop, lost, offer)
+        payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.CLAIMED, 1000)
+    payouts.look(this_shop)
+    assert received(wallet) == 1000
+    [line] = payouts.problems()
+    assert "waits for your word" in line
+    assert refunds.left_msat(lost) == MSAT - 2000
+    refunds.approve(refunds.latest(lost).id)
+    payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.PAID, 2000)
+
+
 class Forgetful(PayingNode):
     """A node that says "paid", and then knows nothing of it."""
 
