@@ -56,7 +56,7 @@ def pay_request(username):
 
 
 @blueprint.get("/<username>/invoice")
-@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers)
+@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers, limits.giver)
 def callback(username):
     """An invoice for exactly `amount` millisatoshi; each request makes a new one."""
     account = _taker(username)

@@ -247,7 +247,7 @@ def _has_bought_time(order: Order) -> bool:
     "one that was shown stands for, and for that payment. Sent with it, the same body is answered "
     "once with the end, and then sold again. 202: it is paid and takes effect in a moment.",
 )
-@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers)
+@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers, limits.giver)
 def give_time(username):
     """Sell time of a hosting to anybody, as a tip. A token is good once for what it paid."""
     giver = payer()

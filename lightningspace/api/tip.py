@@ -79,7 +79,7 @@ def tip_taker(username):
     note="For whoever asks: pay the invoice, and watch the tip. It gives no right over the "
     "hosting. Messages are kept without control characters and line breaks.",
 )
-@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers)
+@limits.limited("tips", lambda response: g.get("asked_node", False), limits.givers, limits.giver)
 def give_tip(username):
     account, asked = taker(username), _asked()
     order = placed(lambda: orders.top_up(this_shop(), account.id, asked, None, new_form_id()))

@@ -96,8 +96,8 @@ class LimitSettings:
     server_addresses: tuple[Address, ...] = LIMITS.setting(
         list_of(parsers.address),
         "From which addresses the hosting servers ask the shop. What tip jars and paid areas ask "
-        "for from there counts for each hosting by itself: otherwise all of a server share "
-        "`TIPS_LIMIT`.",
+        "for from there is counted apart, each hosting like a network: otherwise all of a server "
+        "share `TIPS_LIMIT`.",
         "",
     )
     tips_limit: str = LIMITS.setting(

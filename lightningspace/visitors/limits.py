@@ -142,26 +142,37 @@ def those_known() -> str:
 
 
 def givers() -> str:
-    """As `customers`, for who tips a hosting: its own server asks for many visitors, and counts for
-    each of its hostings alone.
+    """As `customers`, for who tips a hosting: servers, which ask for many visitors, count apart."""
+    return "visitors of sites" if _is_server() else customers()
+
+
+def giver() -> str:
+    """As `networks.network`, for who tips: each hosting of a server is like a network of its own.
+
+    So none takes from its neighbours, and a customer there who asks in the names of all of them
+    meets the limit of all together.
     """
+    asking = networks.network()
+    return f"{asking} for {request.view_args['username']}" if _is_server() else asking
+
+
+def _is_server() -> bool:
     config = this_shop().config
-    if networks.sender(request.environ, config.proxy_hops) not in config.server_addresses:
-        return customers()
-    return f"visitors of {request.view_args['username']}"
+    return networks.sender(request.environ, config.proxy_hops) in config.server_addresses
 
 
 def limited(
     what: str,
     counts: Callable[[Response], bool] | None = None,
     among: Callable[[], str] = customers,
+    network: Callable[[], str] = networks.network,
 ):
     """Limit a view by the settings <what>_limit (for each network) and <what>_limit_overall.
 
     `counts`: whether a request with this response counts, such as an order placed; None: all do.
-    `among`: who shares the limits, such as STRANGERS or one customer.
+    `among`: who shares the limits, such as STRANGERS or one customer. `network`: who asks.
     """
-    return _limited(what, counts, among, f"{what}_limit_overall")
+    return _limited(what, counts, among, f"{what}_limit_overall", network)
 
 
 def limited_each(what: str, counts: Callable[[Response], bool] | None = None):
@@ -174,13 +185,15 @@ def _limited(
     counts: Callable[[Response], bool] | None,
     among: Callable[[], str],
     overall: str | None,
+    network: Callable[[], str] = networks.network,
 ):
     def decorate(view):
         @wraps(view)
         def within_limits(*args, **kwargs):
             config = this_shop().config
             of_all = getattr(config, overall) if overall else None
-            give_back = take(f"{what} of {among()}", getattr(config, f"{what}_limit"), of_all)
+            each = getattr(config, f"{what}_limit")
+            give_back = take(f"{what} of {among()}", each, of_all, network())
 
             @after_this_request
             def settle(response):
