@@ -113,8 +113,7 @@ def _date_of(day: int) -> date:
 
 def moments(first: date, last: date) -> tuple[int, int]:
     """When the first day begins, and when the last one is over."""
-    begin, until = ((each - EPOCH).days for each in (first, last + timedelta(1)))
-    return begin * DAY, until * DAY
+    return (first - EPOCH).days * DAY, ((last - EPOCH).days + 1) * DAY
 
 
 def lines(shop: Shop, begin: int, until: int) -> Iterator[str]:
