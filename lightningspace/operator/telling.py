@@ -77,7 +77,7 @@ def tell_problems(shop: Shop, way: Way) -> bool:
     turn = f"problems {way.name} at"
     if not _takes_turn(turn, way.seconds):
         return False
-    found = {_mark(each.text): each for each in problems.found(shop)}
+    found = {_mark(each): each for each in problems.found(shop)}
     fact = Fact.get_or_none(Fact.name == known_by(way))
     known = set(json.loads(fact.value)) if fact else set()
     new = [each for mark, each in found.items() if mark not in known]
@@ -94,9 +94,13 @@ def known_by(way: Way) -> str:
     return "problems known" if way is MAIL else f"problems known by {way.name}"
 
 
-def _mark(line: str) -> str:
-    """The same for a problem whose times and counts have changed."""
-    return hashlib.sha256(re.sub(r"\d+", "", line).encode()).hexdigest()[:16]
+def _mark(problem: Problem) -> str:
+    """The same for a problem whose times and counts have changed, but another for each hosting and
+    order: customers choose names such as `bob1` and `bob2`.
+    """
+    text = re.sub(r"\d+", "", problem.text)
+    about = problem.username or problem.token or ""
+    return hashlib.sha256(f"{text}{about}".encode()).hexdigest()[:16]
 
 
 # -- the week --------------------------------------------------------------------------

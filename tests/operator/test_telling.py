@@ -10,7 +10,7 @@ import pytest
 
 from lightningspace.base import models
 from lightningspace.base.clock import DAY
-from lightningspace.base.models import Account, Order
+from lightningspace.base.models import Account, Order, Service
 from lightningspace.operator import telling
 from lightningspace.operator.telling import MAIL, WEBHOOK
 from lightningspace.outside import webhook
@@ -108,6 +108,17 @@ def test_only_what_is_new_is_mailed_and_what_comes_back_is_new(this_shop, mails,
     assert not an_hour_later()
     lose(1)
     assert an_hour_later()
+
+
+def test_what_differs_in_a_number_of_a_name_is_another_problem(hook, this_shop, time_machine):
+    failing = {"error": "x", "permanent": True, "failed_since": 1}
+    for name in ("bob1", "bob2"):
+        account = open_account(this_shop, name)
+        is_its = (Service.kind == "ftp") & (Service.account == account.id)
+        Service.update(failing).where(is_its).execute()
+        assert telling.tell_problems(this_shop, WEBHOOK)
+        time_machine.forward(WEBHOOK.seconds)
+    assert [each["problems"][0]["hosting"] for each in hook.messages] == ["bob1", "bob2"]
 
 
 @pytest.mark.each_database
