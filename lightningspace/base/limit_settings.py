@@ -49,7 +49,9 @@ class LimitSettings:
     new_hostings_per_hour: int = LIMITS.setting(
         whole(0, 10**6),
         "How many hostings may be opened in an hour before no more are sold for a while. What is "
-        "paid opens all the same. `0`: any number.",
+        "paid opens all the same. Whoever buys that many small ones for an hour each, for a few "
+        "sat, shuts all other new customers out for that hour: set it only where a flood of "
+        "hostings is worse, and well above a good day. `0`: any number.",
         "0",
     )
     logins_limit: str = LIMITS.setting(
