@@ -218,7 +218,11 @@ def retry(username, check):
 @click.option(
     "--for", "category", type=click.Choice([each.value for each in abuse.Category]), default="other"
 )
-@click.option("--evidence", type=click.File(), help="A text for you alone; - is standard input.")
+@click.option(
+    "--evidence",
+    type=click.File(errors="replace"),  # mails are in any encoding
+    help="A text for you alone; - is standard input.",
+)
 @with_appcontext
 def block(username, reason, category, evidence):
     """Switch an account off, whatever is paid. Its customer reads what for, and the REASON."""
@@ -226,7 +230,7 @@ def block(username, reason, category, evidence):
     if not reason:
         raise click.ClickException("write a reason: the customer reads it")
     note = evidence.read(abuse.NOTE_MAX) if evidence else ""
-    _change(abuse.block, username, abuse.Category(category), reason, note.replace("\0", ""))
+    _change(abuse.block, username, abuse.Category(category), reason, note)
     click.echo(f"{username} is blocked; the worker switches everything off")
 
 

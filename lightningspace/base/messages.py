@@ -51,6 +51,11 @@ def cleaned(text: object) -> str | None:
     return line or None
 
 
+def in_lines(text: str) -> str:
+    """The text without harmful characters; its lines stay."""
+    return "\n".join(HARMFUL.sub("", line) for line in text.splitlines())
+
+
 def on_one_line(text: str) -> str:
     """The text on one line without harmful characters; empty if nothing visible is left."""
     harmless = TAGS.sub(r"\1", HARMFUL.sub("", text))

@@ -42,7 +42,7 @@ class BlockForm(Form):
     reason = _reason("Write a reason: the customer reads it.")
     note = TextAreaField(
         "Evidence",
-        filters=[lambda typed: (typed or "").replace("\0", "")],
+        filters=[lambda typed: typed or ""],
         validators=[Length(max=NOTE_MAX, message=f"At most {NOTE_MAX} characters.")],
         render_kw={"rows": 4},
     )

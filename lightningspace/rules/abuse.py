@@ -3,6 +3,7 @@
 import secrets
 from enum import StrEnum
 
+from lightningspace.base import messages
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Evidence, transaction
 from lightningspace.base.prices import DAY
@@ -30,6 +31,8 @@ def block(account_id: str, category: Category, reason: str, note: str = "") -> N
 
     Raises wanted.AccountClosed.
     """
+    # Whoever wrote it to us may be whom it is about: `flask evidence` shows it on a terminal.
+    note = messages.in_lines(note[:NOTE_MAX])
     with transaction():
         accounts.block(account_id, reason, category)
         if note:
@@ -37,7 +40,7 @@ def block(account_id: str, category: Category, reason: str, note: str = "") -> N
                 id=secrets.token_hex(8),
                 username=Account.get_by_id(account_id).username,
                 category=category,
-                note=note[:NOTE_MAX],
+                note=note,
                 noted_at=now(),
             )
 

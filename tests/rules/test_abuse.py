@@ -65,6 +65,15 @@ def test_evidence_has_an_end(alice):
     assert len(Evidence.get().note) == abuse.NOTE_MAX
 
 
+def test_evidence_may_be_of_any_encoding_and_says_nothing_to_a_terminal(alice, runner, tmp_path):
+    mail = tmp_path / "report.eml"
+    mail.write_bytes(b"M\xfcller:\r\n\t\x1b]0;root\x07 \x9b2J spam\rham\0")
+    command = ["a reason", "--evidence", str(mail)]
+    assert block(runner, *command).exit_code == 0
+    told = runner.invoke(args=["evidence", "alice"]).output.partition(":\n")[2]
+    assert told == "M\ufffdller:\n\t]0;root \ufffd2J spam\nham\n"
+
+
 def test_refused_names_are_not_sold(refused, this_shop, client, subtests):
     for name in ("mybank", "bank", "paypal", "paybal"):
         with subtests.test(name), pytest.raises(orders.NameReserved):
