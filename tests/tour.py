@@ -19,13 +19,13 @@ from lightningspace.base.models import (
     Fact,
     Notice,
     Order,
-    Refund,
     Server,
     Service,
     Upload,
     Wallet,
     WalletSignature,
 )
+from lightningspace.base.money_models import Refund
 from lightningspace.base.prices import DAY, Size
 from lightningspace.operator import entry, problems
 from lightningspace.outside import l402

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from lightningspace.base.clock import iso_or_none, iso_time, now
-from lightningspace.base.models import Account, Domain, Order, Refund, Service
+from lightningspace.base.models import Account, Domain, Order, Service
+from lightningspace.base.money_models import Refund
 from lightningspace.base.prices import (
     EXTRAS,
     EXTRAS_MAX,

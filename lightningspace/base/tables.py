@@ -13,26 +13,23 @@ from lightningspace.base.gate_models import (
 from lightningspace.base.models import (
     Account,
     Cursor,
-    DailyRate,
     Domain,
     Evidence,
     Fact,
-    IncomeOfDay,
     MailPlace,
     Notice,
     Offer,
     Order,
-    Refund,
     RestingName,
     Server,
     Service,
     Session,
     Token,
     Upload,
-    Voucher,
     Wallet,
     WalletSignature,
 )
+from lightningspace.base.money_models import DailyRate, IncomeOfDay, Refund, Voucher
 
 TABLES = (
     *(Server, Account, Token, Session, Wallet, WalletSignature),

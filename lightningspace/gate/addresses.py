@@ -1,6 +1,9 @@
 """Addresses as nginx goes by them, however they were written."""
 
+from collections.abc import Iterator
 from urllib.parse import quote, unquote
+
+from lightningspace.gate.services import Service
 
 # What nginx sends on as it is.
 PLAIN = "/!$&'()*+,;=:@[]~"
@@ -18,3 +21,9 @@ def as_served(uri: str) -> str:
     if kept and parts[-1] in ("", ".", ".."):
         kept.append("")
     return quote("/" + "/".join(kept), PLAIN, "latin-1") + mark + query
+
+
+def paths(service: Service) -> Iterator[tuple[str, str]]:
+    """The paths below its location that have terms of their own: "free", or "no-invoice"."""
+    yield from ((path, "free") for path in service.free)
+    yield from ((path, "no-invoice") for path in service.no_invoice)

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lightningspace.gate.addresses import paths
 from lightningspace.gate.answers import STATUSES
-from lightningspace.gate.services import Gate, Service, paths
+from lightningspace.gate.services import Gate, Service
 
 HTTP, SERVER = "gate-http.conf", "gate-server.conf"
 EXPOSED = "WWW-Authenticate, X-Gate-Balance, Retry-After"

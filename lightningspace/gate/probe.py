@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from lightningspace.base.clock import now
 from lightningspace.gate import nginx, tricks
+from lightningspace.gate.addresses import paths
 from lightningspace.gate.answers import RETRY_SECONDS, STATUSES
 from lightningspace.gate.credentials import COOKIE
-from lightningspace.gate.services import Gate, Service, paths
+from lightningspace.gate.services import Gate, Service
 from lightningspace.outside import l402
 from lightningspace.outside.l402 import Rights
 from lightningspace.outside.raw_http import Answer, NoAnswer, Site

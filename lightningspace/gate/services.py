@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -497,9 +497,3 @@ def _headers(env) -> Callable[[Any], tuple[tuple[str, str], ...]]:
         return full
 
     return parse
-
-
-def paths(service: Service) -> Iterator[tuple[str, str]]:
-    """The paths below its location that have terms of their own: "free", or "no-invoice"."""
-    yield from ((path, "free") for path in service.free)
-    yield from ((path, "no-invoice") for path in service.no_invoice)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lightningspace.gate.services import Service, paths
+from lightningspace.gate.addresses import paths
+from lightningspace.gate.services import Service
 
 # Endings for which nginx often has a location by a pattern of its own.
 ENDINGS = (

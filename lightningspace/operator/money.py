@@ -12,7 +12,7 @@ import click
 from flask.cli import with_appcontext
 
 from lightningspace.base.clock import DAY, iso_time, now
-from lightningspace.base.models import IncomeOfDay
+from lightningspace.base.money_models import IncomeOfDay
 from lightningspace.rules import currency, income, refunds
 from lightningspace.rules.income import Kind, Payment
 from lightningspace.shop import Shop, this_shop

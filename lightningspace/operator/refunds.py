@@ -7,7 +7,8 @@ from flask.cli import AppGroup, with_appcontext
 
 from lightningspace.base import messages
 from lightningspace.base.clock import clock_time, now
-from lightningspace.base.models import Account, Refund
+from lightningspace.base.models import Account
+from lightningspace.base.money_models import Refund
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import refunds
 from lightningspace.rules.refunds import IN_WORDS, State

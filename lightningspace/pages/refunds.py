@@ -5,7 +5,8 @@ The browser that ordered has proved it.
 
 from flask import Blueprint, Response, redirect, render_template, url_for
 
-from lightningspace.base.models import Order, Refund
+from lightningspace.base.models import Order
+from lightningspace.base.money_models import Refund
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import order_book, refunds
 from lightningspace.rules.refunds import State

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from lightningspace.base.clock import DAY, now
-from lightningspace.base.models import DailyRate, Fact, set_fact
+from lightningspace.base.models import Fact, set_fact
+from lightningspace.base.money_models import DailyRate
 from lightningspace.outside import rates
 from lightningspace.shop import Shop
 

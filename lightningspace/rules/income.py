@@ -10,7 +10,8 @@ from enum import StrEnum
 from peewee import JOIN
 
 from lightningspace.base.clock import DAY
-from lightningspace.base.models import Account, DailyRate, IncomeOfDay, Order
+from lightningspace.base.models import Account, Order
+from lightningspace.base.money_models import DailyRate, IncomeOfDay
 from lightningspace.rules import order_book
 from lightningspace.rules.order_book import OrderKind
 

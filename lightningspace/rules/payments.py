@@ -11,7 +11,8 @@ from peewee import Case, IntegrityError, fn
 
 from lightningspace.base import messages, metrics, passwords
 from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Cursor, Order, Refund, lock_account, transaction
+from lightningspace.base.models import Account, Cursor, Order, lock_account, transaction
+from lightningspace.base.money_models import Refund
 from lightningspace.base.prices import DAY, Holding, Size
 from lightningspace.base.vault import Unreadable
 from lightningspace.outside.node import NodeError, NodeRefused, Payment
@@ -412,8 +413,7 @@ def tidy(shop: Shop, node_id: str) -> bool:
     """
     found, unknown = False, []
     is_open = Order.paid_at.is_null() & Order.released_at.is_null()
-    open_orders = list(Order.select().where(is_open).order_by(Order.placed_at))
-    for order in open_orders:
+    for order in list(Order.select().where(is_open).order_by(Order.placed_at)):
         try:
             found |= _look_up(shop, node_id, order, unknown)
         except NodeRefused as refused:  # of this order alone: the others go on
@@ -421,9 +421,8 @@ def tidy(shop: Shop, node_id: str) -> bool:
     if unknown:
         found |= _find_out(shop, node_id, unknown)
     is_kept = Order.missing_at.is_null(False) & (Order.released_at > now() - DOUBTFUL_SECONDS)
-    Order.delete().where(
-        Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS) & ~is_kept
-    ).execute()
+    is_over = Order.paid_at.is_null() & (Order.released_at <= now() - KEPT_SECONDS)
+    Order.delete().where(is_over & ~is_kept).execute()
     return found
 
 

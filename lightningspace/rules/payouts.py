@@ -9,7 +9,8 @@ from peewee import IntegrityError
 
 from lightningspace.base.clock import HOUR, now
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import Fact, Order, Refund, find, set_fact, transaction
+from lightningspace.base.models import Fact, Order, find, set_fact, transaction
+from lightningspace.base.money_models import Refund
 from lightningspace.outside import lnurl
 from lightningspace.outside.lnurl_pay import NoInvoice
 from lightningspace.outside.node import NodeError, NodeRefused, NodeUnreached

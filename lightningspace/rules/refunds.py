@@ -15,14 +15,8 @@ from enum import StrEnum
 from peewee import Case, IntegrityError, fn
 
 from lightningspace.base.clock import now
-from lightningspace.base.models import (
-    Account,
-    Order,
-    Refund,
-    RestingName,
-    find,
-    transaction,
-)
+from lightningspace.base.models import Account, Order, RestingName, find, transaction
+from lightningspace.base.money_models import Refund
 from lightningspace.base.prices import DAY
 from lightningspace.base.refusals import Refusal
 from lightningspace.outside import l402, lnurl

@@ -9,7 +9,8 @@ import logging
 import secrets
 
 from lightningspace.base.clock import now
-from lightningspace.base.models import Order, Voucher, transaction
+from lightningspace.base.models import Order, transaction
+from lightningspace.base.money_models import Voucher
 from lightningspace.base.prices import DAY, EXTRAS
 from lightningspace.base.refusals import Refusal
 from lightningspace.rules import invoices, order_book, restored

@@ -22,26 +22,23 @@ from lightningspace.base.gate_models import (
 from lightningspace.base.models import (
     Account,
     Cursor,
-    DailyRate,
     Domain,
     Evidence,
     Fact,
-    IncomeOfDay,
     MailPlace,
     Notice,
     Offer,
     Order,
-    Refund,
     RestingName,
     Server,
     Service,
     Session,
     Token,
     Upload,
-    Voucher,
     Wallet,
     WalletSignature,
 )
+from lightningspace.base.money_models import DailyRate, IncomeOfDay, Refund, Voucher
 from lightningspace.base.tables import TABLES
 from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work

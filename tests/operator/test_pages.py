@@ -8,7 +8,8 @@ from flask.testing import FlaskClient
 
 from lightningspace.base import passwords
 from lightningspace.base.clock import DAY, now
-from lightningspace.base.models import Account, DailyRate, Evidence, Order, Refund, Service
+from lightningspace.base.models import Account, Evidence, Order, Service
+from lightningspace.base.money_models import DailyRate, Refund
 from lightningspace.operator import entry, money
 from lightningspace.rules import accounts, orders, status
 from tests.conftest import (

@@ -12,15 +12,8 @@ from lightningspace import attack
 from lightningspace.base import models
 from lightningspace.base.clock import DAY, HOUR, MINUTE, now
 from lightningspace.base.gate_models import GateDisk, add_count
-from lightningspace.base.models import (
-    Account,
-    Notice,
-    Order,
-    Refund,
-    Server,
-    Service,
-    set_fact,
-)
+from lightningspace.base.models import Account, Notice, Order, Server, Service, set_fact
+from lightningspace.base.money_models import Refund
 from lightningspace.gate.collection import ASIDE
 from lightningspace.operator.problems import found
 from lightningspace.rules import calendar, clock_watch, node_problems, restored

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lightningspace.base.models import Account, Order, Refund
+from lightningspace.base.models import Account, Order
+from lightningspace.base.money_models import Refund
 from lightningspace.rules import accounts, payments, payouts, refunds
 from lightningspace.rules.refunds import State
 from tests.conftest import record_payments

@@ -7,7 +7,8 @@ import pytest
 from lightningspace import shop
 from lightningspace.base import clock, models
 from lightningspace.base.config import from_env
-from lightningspace.base.models import Account, IncomeOfDay, Order, Service, set_fact
+from lightningspace.base.models import Account, Order, Service, set_fact
+from lightningspace.base.money_models import IncomeOfDay
 from lightningspace.base.prices import DAY, Size, Terms
 from lightningspace.operator import backup, problems, restore, restoring
 from lightningspace.outside import l402

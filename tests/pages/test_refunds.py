@@ -5,7 +5,8 @@ import secrets
 import pytest
 from pyln.client import LightningRpc
 
-from lightningspace.base.models import Account, Order, Refund
+from lightningspace.base.models import Account, Order
+from lightningspace.base.money_models import Refund
 from lightningspace.outside.node import NodeError
 from lightningspace.rules import payments, payouts, refunds, tokens
 from tests.conftest import csrf_token, enter, place_order, record_payments, with_settings

@@ -6,13 +6,14 @@ import pytest
 
 from lightningspace.base import models
 from lightningspace.base.clock import DAY
-from lightningspace.base.models import IncomeOfDay, Order
+from lightningspace.base.models import Order
+from lightningspace.base.money_models import IncomeOfDay
 from lightningspace.rules import income, orders, payments, vouchers
 from lightningspace.rules.income import Kind
 from tests.conftest import ROOT, record_payments, wish
 from tests.whole.test_growth import insert
 
-MIGRATION = ROOT / "migrations" / "0020_income.sql"
+MIGRATION = ROOT / "migrations" / "0019_income.sql"
 
 
 def sums() -> dict[Kind, int]:

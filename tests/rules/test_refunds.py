@@ -9,7 +9,8 @@ import pytest
 from pyln.client import LightningRpc
 
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Order, Refund
+from lightningspace.base.models import Account, Order
+from lightningspace.base.money_models import Refund
 from lightningspace.operator import problems
 from lightningspace.outside.lnurl_pay import NoInvoice
 from lightningspace.outside.node import NodeError

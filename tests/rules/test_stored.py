@@ -4,7 +4,8 @@ import re
 from collections import Counter
 
 from lightningspace.base import schema
-from lightningspace.rules.stored import STORED, Group, Until, by_group
+from lightningspace.rules.stored import STORED, by_group
+from lightningspace.rules.storing import Group, Until
 from tests.conftest import ROOT
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lightningspace.base import models
-from lightningspace.base.models import Account, Order, Voucher
+from lightningspace.base.models import Account, Order
+from lightningspace.base.money_models import Voucher
 from lightningspace.base.prices import Terms
 from lightningspace.base.vault import Vault
 from lightningspace.rules import orders, tokens, vouchers

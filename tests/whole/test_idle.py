@@ -14,11 +14,11 @@ from lightningspace.base.models import (
     Fact,
     Offer,
     Order,
-    Refund,
     RestingName,
     Service,
     WalletSignature,
 )
+from lightningspace.base.money_models import Refund
 from lightningspace.gate import collection
 from lightningspace.gate.services import Service as GateService
 from lightningspace.outside import l402

@@ -16,7 +16,8 @@ import requests
 from pyln.client import LightningRpc
 
 from lightningspace.base import clock, models
-from lightningspace.base.models import Account, Fact, Order, Refund, Service, Upload, set_fact
+from lightningspace.base.models import Account, Fact, Order, Service, Upload, set_fact
+from lightningspace.base.money_models import Refund
 from lightningspace.operator import telling
 from lightningspace.rules import (
     accounts,
