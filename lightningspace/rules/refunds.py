@@ -381,12 +381,24 @@ def _offer_rest(account: Account) -> Refund:
     if opening is None:
         raise CannotOffer("the payment that opened it is not known")
     order = _locked(opening)
-    msat = min(ledger.holding(account).worth_msat, _left_of(Order.account == account.id))
+    msat = min(_worth_in_money(account), _left_of(Order.account == account.id))
     if msat < 1:
         raise CannotOffer("nothing is left of its paid time")
     if not account.wallet_recovers:  # its owner wants that the wallet's history proves nothing
         Order.update(invoice_hash=None).where(Order.token == order.token).execute()
     return _offer(order, msat)
+
+
+def _worth_in_money(account: Account) -> int:
+    """What is left of its paid time that no voucher has paid: what was bought last is used last."""
+    worth = left = ledger.holding(account).worth_msat
+    in_effect = (Order.account == account.id) & Order.applied_at.is_null(False)
+    paid = Order.select(Order.received_msat, Order.node_id).where(in_effect)
+    for order in paid.order_by(Order.applied_at.desc(), Order.paid_at.desc()).iterator():
+        part = min(left, order.received_msat)
+        left -= part
+        worth -= part if order.node_id == order_book.BY_VOUCHER else 0
+    return worth
 
 
 def approve(refund_id: str) -> bool:

@@ -15,7 +15,18 @@ from lightningspace.operator import problems
 from lightningspace.outside.lnurl_pay import NoInvoice
 from lightningspace.outside.node import NodeError
 from lightningspace.outside.paying import PayingNode
-from lightningspace.rules import accounts, order_book, payments, payouts, refunds, restored, tokens
+from lightningspace.rules import (
+    accounts,
+    order_book,
+    orders,
+    payments,
+    payouts,
+    refunds,
+    restored,
+    tokens,
+    vouchers,
+)
+from lightningspace.rules.orders import Buyer
 from lightningspace.rules.refunds import CannotOffer, NotClaimed, NotProved, Problem, State, TooLate
 from tests.conftest import eventually, record_payments, with_settings
 
@@ -287,9 +298,27 @@ def test_what_a_voucher_has_paid_is_not_paid_back(this_shop, account, lost):
         refunds.offer(Order.get(Order.account == account.id).token)
     with pytest.raises(CannotOffer):
         refunds.close_account(this_shop, Account.get())
-    extended = {"account": account, "applied_at": 1, "bought_seconds": 0, "ends_at": 1}
+    extended = {
+        "account": account,
+        "applied_at": clock.now() + 1,
+        "bought_seconds": 0,
+        "ends_at": 1,
+    }
     Order.update(extended).where(Order.token == lost.token).execute()
     assert refunds.close_account(this_shop, Account.get()).msat == MSAT
+
+
+def test_time_of_a_voucher_is_not_paid_back_in_money_that_was_used_up(
+    this_shop, account, wallet, worker
+):
+    paid_msat = Order.get().received_msat
+    later((account.expires_at - clock.now()) * 0.9)
+    more = orders.extend(this_shop, account.id, 3, "months", Buyer(None, "a form"))
+    vouchers.pay(this_shop, more, vouchers.make(10_000, 90))
+    payments.apply(this_shop, more.token)
+    accounts.block(account.id, "It sent spam.")
+    refund = refunds.close_account(this_shop, Account.get())
+    assert refund.msat == pytest.approx(paid_msat / 10, rel=0.01)
 
 
 def test_nothing_is_closed_when_nothing_is_left(this_shop, account):
