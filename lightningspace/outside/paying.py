@@ -37,7 +37,7 @@ class Asked:
 @dataclass(frozen=True)
 class Sent:
     """What has become of a payment that the node was told to make. FAILED: no part of it is on its
-    way any more. `began_at`: when the first part was.
+    way any more. `began_at`: when its first part was.
     """
 
     status: str
@@ -81,9 +81,9 @@ class PayingNode(Node):
         found = self._call("listpays", payment_hash=payment_hash)["pays"]
         if not found:
             return None
-        # Of several attempts, the one that counts.
+        # Of several attempts, the one that counts, or else the last.
         first = {COMPLETE: 0, PENDING: 1}
-        entry = min(found, key=lambda each: first.get(each["status"], 2))
+        entry = min(found, key=lambda each: (first.get(each["status"], 2), -each["created_at"]))
         began_at = int(entry["created_at"])
         if entry["status"] != COMPLETE:
             return Sent(entry["status"], began_at)

@@ -215,7 +215,10 @@ def _look_up(shop: Shop, refund: Refund, has_failed: bool = False) -> None:
             logger.info("refund %s: paid", refund.id)
     elif sent is not None and sent.status == FAILED:
         # While it looks for another way, no part is under way for a moment.
-        if has_failed or now() > sent.began_at + PAY_SECONDS + CLOCKS_SECONDS:
+        over_at = sent.began_at + PAY_SECONDS
+        if sent.began_at < refund.sent_at:  # an attempt before, by which nothing is known of ours
+            over_at = max(over_at, refund.expires_at)
+        if has_failed or now() > over_at + CLOCKS_SECONDS:
             _end(refund, problem=Problem.FAILED)
     elif sent is None and has_failed:
         _end(refund, problem=Problem.FAILED)

@@ -661,3 +661,31 @@ def test_a_call_that_the_node_reads_late_pays_once(this_shop, due, node, wallet,
     eventually(lambda: received(wallet))
     payouts.look(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
+
+
+def test_an_earlier_failure_says_nothing_of_the_same_invoice_paid_once_more(
+    this_shop, lost, asked_by, node, wallet
+):
+    """While the node has yet to read the call, all that it knows is the attempt before."""
+    refunds.offer(lost.token)
+    refund = refunds.claim(this_shop, lost, asked_by(expiry=24 * 3600))
+    node.holds_payments = True
+    payouts.look(this_shop)
+    node.end_held(hash_of(this_shop, refund), arrives=False)
+    node.holds_payments = False
+    later(3600)
+    payouts.look(this_shop)
+    assert state_of(lost) == State.FAILED
+    refunds.approve(refund.id)
+    node.faults.set("late", "xpay", times=1)
+    hasty = Hasty(this_shop.config.lightning_rpc, seconds=3)
+    with pytest.raises(NodeError):
+        payouts.look(replace(this_shop, node=hasty))
+    payouts.look(this_shop)
+    assert state_of(lost) == State.PAYING
+    with pytest.raises(TooLate):
+        refunds.claim(this_shop, lost, asked_by())
+    node.faults.clear()
+    eventually(lambda: received(wallet))
+    payouts.look(this_shop)
+    assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
