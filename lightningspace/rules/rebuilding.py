@@ -219,6 +219,8 @@ def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None 
     if paid.bolt11:
         facts["invoice_hash"] = order_book.hash_of(paid.bolt11)
     with transaction():
+        # Locked first: an update that has waited for a claim does not see that on PostgreSQL.
+        Order.update(placed_at=Order.placed_at).where(Order.token == order.token).execute()
         if not Order.update(facts).where(payments.is_still_lost(order)).execute():
             return False
         income.forget_lost(order.paid_at, order.received_msat)

@@ -21,11 +21,13 @@ from lightningspace.rules import (
     orders,
     payments,
     payouts,
+    rebuilding,
     refunds,
     restored,
     tokens,
     vouchers,
 )
+from lightningspace.rules.order_book import OrderKind
 from lightningspace.rules.orders import Buyer
 from lightningspace.rules.refunds import CannotOffer, NotClaimed, NotProved, Problem, State, TooLate
 from tests.conftest import eventually, record_payments, with_settings
@@ -198,6 +200,29 @@ def test_what_is_claimed_is_rebuilt_no_more_and_the_other_way_round(this_shop, l
     refunds.claim(this_shop, lost, asked_by())
     assert not Order.update(kind="open").where(payments.is_still_lost(lost)).execute()
     assert payments.lost() == []
+
+
+@pytest.mark.each_database
+def test_what_is_claimed_at_that_moment_is_not_rebuilt_as_well(this_shop, lose, database_kind):
+    lost, invoice, _ = lose()
+    paid = this_shop.node.find_paid(lost.payment_hash)
+    paid = replace(paid, description="Web hosting: open 100 MB 3 months 00000000", bolt11=invoice)
+
+    def becomes() -> bool:
+        try:
+            return rebuilding._becomes(lost, paid, OrderKind.OPEN)
+        finally:
+            models.db.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with models.transaction():
+            refunds._make(refunds._locked(lost), MSAT, destination="lno1", claimed_at=1)
+            rebuilt = pool.submit(becomes)
+            if database_kind == "postgresql":
+                blocked = "SELECT 1 FROM pg_locks WHERE NOT granted"
+                eventually(lambda: models.db.execute_sql(blocked).fetchone())
+        assert not rebuilt.result()
+    assert Order.get().kind == OrderKind.LOST
 
 
 def test_of_two_who_claim_at_once_one_does(this_shop, lost, asked_by):
