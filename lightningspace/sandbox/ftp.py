@@ -76,7 +76,8 @@ class SandboxFtp:
         self.panel = panel
         self.stopping = threading.Event()
         self._laying_out = threading.Lock()
-        self._laid_out: list[MadeSite] = []
+        self._laid_out: set[MadeSite] = set()
+        self._links: dict[Path, Path] | None = None
         self._certificate = certificate
         self._serving: threading.Thread | None = None
 
@@ -109,24 +110,26 @@ class SandboxFtp:
     def lay_out(self) -> None:
         """Create the sites' directories, as the panel's queue does, and a symlink for each name."""
         with self._laying_out:
-            sites = self.panel.made_sites()
+            sites = set(self.panel.made_sites())
+            for site in sites - self._laid_out:
+                make_directories(self.local(site.directory), site.has_jail)
             if sites != self._laid_out:
-                self._laid_out = sites
-                for site in sites:
-                    make_directories(self.local(site.directory), site.has_jail)
                 self._link([site for site in sites if site.is_served])
+            self._laid_out = sites
 
     def _link(self, served: list[MadeSite]) -> None:
         sites = {
             self.root / site.domain: self.local(site.directory).relative_to(self.root)
             for site in served
         }
-        for link in [path for path in self.root.glob("*") if path.is_symlink()]:
-            if link.readlink() != sites.get(link):
-                link.unlink()
-        for link, site in sites.items():
-            if not link.is_symlink():
-                link.symlink_to(site)
+        if self._links is None:  # those of an earlier start
+            there = [path for path in self.root.glob("*") if path.is_symlink()]
+            self._links = {link: link.readlink() for link in there}
+        for link, _ in self._links.items() - sites.items():
+            link.unlink()
+        for link, site in sites.items() - self._links.items():
+            link.symlink_to(site)
+        self._links = sites
 
     def site_of(self, file: Path) -> str | None:
         sites = self.panel.made_sites()
@@ -138,9 +141,13 @@ class SandboxFtp:
         return self.root / path.removeprefix("/var/www/")
 
     def _serve(self, server: "_Server") -> None:
+        again = 0.0
         while not self.stopping.is_set():
             server.serve_forever(timeout=0.05, blocking=False)
-            self.lay_out()
+            if (began := time.monotonic()) >= again:
+                self.lay_out()
+                # Of many sites that takes a while: most of the time is for what is served.
+                again = began + 10 * (time.monotonic() - began)
         server.close_all()
 
 
