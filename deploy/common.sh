@@ -22,6 +22,11 @@ go_there() {
   [ "$(pwd -P)" = $PLACE ] || fail "the shop has to lie in $PLACE: git clone it there, and run this there"
 }
 
+# Not at the terminal of root's shell, into which other programs of that user could write commands.
+as_shop() {
+  setsid --wait runuser -u shop -- "$@"
+}
+
 # The value of a setting in the file, as a shell reads it.
 setting() {
   (

@@ -133,6 +133,7 @@ def test_a_bare_machine_becomes_a_shop_that_sells(bare, around):
     wallet = around()
     it_makes_the_shop(bare)
     it_changes_nothing_the_second_time(bare)
+    no_command_of_the_shops_is_at_roots_terminal(bare)
     it_sells(bare, wallet)
     the_doctor_finds_what_it_lacks_around_it(bare)
     style = nginx_keeps_files(bare)
@@ -208,6 +209,17 @@ def it_changes_nothing_the_second_time(bare):
     assert bare.deploy("install", other) == "everything is there, and nothing was changed\n"
     assert bare.read("/etc/lightning-space.env") == before
     assert bare.read("/etc/lightning-space.panel") == "the panel's own $password\n"
+
+
+def no_command_of_the_shops_is_at_roots_terminal(bare):
+    """Other programs of the shop's user could write into it."""
+    for name, line in (("at", "os.write(1, os.ttyname(0).encode())"), ("off", "open('/dev/tty')")):
+        bare.shell(f'echo "import os; {line}; os._exit(0)" >/tmp/{name}')
+    flask = f"PYTHONSTARTUP=/tmp/%s {PLACE}/deploy/flask shell"
+    said = bare.shell(f"script -qec 'tty; {flask % 'at'}' /dev/null </dev/null")
+    assert len(set(re.findall("/dev/pts/[0-9]+", said))) == 2, said
+    said = bare.shell(f"script -qec '{flask % 'off'} 2>&1 | cat' /dev/null </dev/null")
+    assert "No such device" in said, said
 
 
 def it_sells(bare, wallet):
