@@ -27,6 +27,14 @@ as_shop() {
   setsid --wait runuser -u shop -- "$@"
 }
 
+# What the shop's user could write, root would run as it is: scripts, git's hooks, Python's packages.
+not_the_shops() {
+  found=$(as_shop find . -path ./instance -prune -o \
+    ! -type l \( -user shop -o -writable \) -print -quit 2>/dev/null) || true
+  [ -z "$found" ] || fail "the user shop may write $PLACE${found#.}, and so become root: let all there but \
+instance belong to root alone (chown, chmod go-w)"
+}
+
 # The value of a setting in the file, as a shell reads it.
 setting() {
   (

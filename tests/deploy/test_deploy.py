@@ -133,6 +133,7 @@ def test_a_bare_machine_becomes_a_shop_that_sells(bare, around):
     wallet = around()
     it_makes_the_shop(bare)
     it_changes_nothing_the_second_time(bare)
+    root_runs_nothing_that_the_shop_may_write(bare)
     no_command_of_the_shops_is_at_roots_terminal(bare)
     it_sells(bare, wallet)
     the_doctor_finds_what_it_lacks_around_it(bare)
@@ -209,6 +210,14 @@ def it_changes_nothing_the_second_time(bare):
     assert bare.deploy("install", other) == "everything is there, and nothing was changed\n"
     assert bare.read("/etc/lightning-space.env") == before
     assert bare.read("/etc/lightning-space.panel") == "the panel's own $password\n"
+
+
+def root_runs_nothing_that_the_shop_may_write(bare):
+    for give, take in (("chown shop", "chown root"), ("chmod o+w", "chmod o-w")):
+        bare.shell(f"{give} {PLACE}/.git/config")
+        for script in ("install", "upgrade"):
+            assert f"may write {PLACE}/.git/config," in bare.deploy(script, works=False)
+        bare.shell(f"{take} {PLACE}/.git/config")
 
 
 def no_command_of_the_shops_is_at_roots_terminal(bare):
@@ -335,6 +344,9 @@ def a_failed_upgrade_leaves_all_as_it_was(bare):
     bare.make_environment()
     bare.commit("three")
     bare.git("checkout", "-q", "two")
+    # Root writes nowhere, and unpacks nothing, where the shop's user leads.
+    trap = f"runuser -u shop -- ln -s /etc/by-the-shop {PLACE}/instance/before-upgrade.tar"
+    bare.shell(f"{trap}; install -m 0666 /dev/null /etc/by-the-shop")
 
     said = bare.deploy("upgrade three", works=False)
     backups = bare.shell("stat -c '%a %U' /var/lib/lightning-space-backups/*").split("\n")
@@ -344,6 +356,7 @@ def a_failed_upgrade_leaves_all_as_it_was(bare):
     assert bare.git("rev-parse", "HEAD") == bare.git("rev-parse", "two")
     after = state_of(bare)
     assert after == before
+    assert bare.shell("cat /etc/by-the-shop") == ""
     assert bare.states() == ["active"] * 3
     assert "another version" in bare.get("/", "-H", "Accept: text/html")
 
