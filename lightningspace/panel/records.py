@@ -63,6 +63,7 @@ class Records:
         if found is not None and self._is_left_behind(found):
             self.put_away(row)
             found = None
+        self._check_server(found)
         added, password = None, None
         if found is None:
             if services.KINDS[row.kind].has_password:
@@ -100,6 +101,18 @@ class Records:
         """Whether it is on the server that the account is being moved from."""
         former = self.account.moved_from
         return former is not None and record.get("server_id") == str(former)
+
+    def _check_server(self, record: dict | None) -> None:
+        """Raise PanelRefused if it is on another server than ours: what is in it stays there."""
+        server_id = (record or {}).get("server_id")
+        if server_id is not None and server_id != str(self.account.server_id):
+            name = self.account.username
+            raise PanelRefused(
+                f"it is on server {server_id}, and known here on {self.account.server_id}, as in a "
+                f"copy from before it was moved: `move {name} {server_id} --yes` deletes nothing "
+                "that is there",
+                True,
+            )
 
     def _create(self, row: Service, password: str | None) -> int:
         if not self.is_first and "site" in services.KINDS[row.kind].hangs_on:

@@ -61,6 +61,21 @@ def test_killed_before_or_after_any_call_it_ends_there_once(there, this_shop, pa
 
 
 @two_servers
+def test_a_copy_from_before_it_was_moved_takes_nothing_back(there, this_shop, panel, runner):
+    assert runner.invoke(args=["move", "alice", "2", "--yes"]).exit_code == 0
+    moved, before = servers(panel), panel.records("site")
+    Account.update(server=1).execute()
+    accounts.check(there.id)
+    reconcile.account(this_shop, there.id)
+    assert servers(panel) == moved
+    assert "move alice 2 --yes" in Service.get(kind="site").error
+    done = runner.invoke(args=["move", "alice", "2", "--yes"])
+    assert done.exit_code == 0, done.output
+    assert (servers(panel), panel.records("site")) == (moved, before)
+    assert Account.get().server_id == 2 and all(row.is_applied for row in Service.select())
+
+
+@two_servers
 def test_where_it_cannot_go(there, this_shop, runner, subtests):
     Account.update(space_mb=100).execute()
     wrong = {
