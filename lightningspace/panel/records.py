@@ -60,7 +60,7 @@ class Records:
     def make(self, row: Service) -> int:
         """Find, correct or create the record as wanted, and return its id."""
         found = None if self.is_first else self._look(row)
-        if found is not None and self._is_left_behind(found):
+        if found is not None and self._is_left_behind(row, found):
             self.put_away(row)
             found = None
         self._check_server(found)
@@ -97,10 +97,14 @@ class Records:
             self.write(row, "updated", self.panel.update, row.kind, id, fields, password)
         return id
 
-    def _is_left_behind(self, record: dict) -> bool:
-        """Whether it is on the server that the account is being moved from."""
+    def _is_left_behind(self, row: Service, record: dict) -> bool:
+        """Whether it is on the server that the account is being moved from.
+
+        One of another id has come there since: it was moved back, and our database is a copy.
+        """
         former = self.account.moved_from
-        return former is not None and record.get("server_id") == str(former)
+        is_known = row.panel_id in (None, ispconfig_records.record_id(row.kind, record))
+        return former is not None and record.get("server_id") == str(former) and is_known
 
     def _check_server(self, record: dict | None) -> None:
         """Raise PanelRefused if it is on another server than ours: what is in it stays there."""

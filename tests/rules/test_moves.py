@@ -4,7 +4,7 @@ import pytest
 
 from lightningspace.base.models import Account, Service
 from lightningspace.panel import reconcile
-from lightningspace.rules import accounts, moves, wanted
+from lightningspace.rules import accounts, moves, services, wanted
 from tests.conftest import open_account, with_settings
 
 two_servers = with_settings(PANEL_SERVER_ID="1,2", CAPACITY_MB="5000,5000")
@@ -73,6 +73,22 @@ def test_a_copy_from_before_it_was_moved_takes_nothing_back(there, this_shop, pa
     assert done.exit_code == 0, done.output
     assert (servers(panel), panel.records("site")) == (moved, before)
     assert Account.get().server_id == 2 and all(row.is_applied for row in Service.select())
+
+
+@two_servers
+def test_a_copy_from_within_a_move_deletes_nothing_that_was_moved_back_since(
+    there, this_shop, panel, runner
+):
+    known = list(Service.select())
+    for server in ("2", "1"):
+        assert runner.invoke(args=["move", "alice", server, "--yes"]).exit_code == 0
+    before = {kind: panel.records(kind) for kind in MOVED}
+    for row in known:
+        Service.update(panel_id=row.panel_id).where(services.this(row)).execute()
+    Account.update(server=2, moved_from=1).execute()
+    accounts.check(there.id)
+    reconcile.account(this_shop, there.id)
+    assert {kind: panel.records(kind) for kind in MOVED} == before
 
 
 @two_servers
