@@ -19,7 +19,7 @@ from tests.programs import Program
 # What is logged as an error, though the shop is as it should be.
 EXPECTED_ERRORS = {
     "a clock that jumped": r"the calendar last ran at|by a clock that was ahead",
-    "the database": r"database|terminating connection|connection (failed|is closed|is lost)|"
+    "the database": r"database|terminating connection|connection (failed|is bad|is closed|is lost)|"
     r"disk (is full|I/O)|read-only transaction|consuming input failed|server closed|No space left|"
     r"could not (extend|receive|send)|recovery mode|shutting down|starting up",
     "a server's settings, as the sandbox has them": r"Server Config, Web",
