@@ -269,7 +269,7 @@ def test_hostings_are_listed_by_how_they_stand(app, this_shop, subtests):
     table = operator.get("/operator/hostings").text
     names = ("alice", "erin", "bob", "carol", "dave")
     for standing, name in zip(reversed(status.Standing), names, strict=True):
-        with subtests.test(standing):
+        with subtests.test(str(standing)):
             assert f'?standing={standing.replace(" ", "+")}"' in table
             shown = operator.get("/operator/hostings", query_string={"standing": standing}).text
             assert re.findall('href="/operator/hostings/([a-z]+)"', shown) == [name]

@@ -376,7 +376,7 @@ def test_a_tip_for_what_was_gone_says_where_it_is(client, tip, alice, wallet, wo
     Order.update(account=None).execute()  # as the closing leaves it
     for path in (f"/orders/{tip.token}", f"/orders/{tip.token}/status"):
         answer = client.get(path)
-        assert "bought nothing" in answer.text and tip.payment_hash in answer.text
+        assert "bought nothing" in answer.text and f"/refund/{tip.token}" in answer.text
         assert "anew" not in answer.text and "hx-trigger" not in answer.text
     assert tip.payment_hash in runner.invoke(args=["problems"]).output
     work(worker)

@@ -8,8 +8,9 @@ from tests.conftest import csrf_token, enter, eventually, order_form, wish
 
 
 def test_the_worker_records_payments_and_does_nothing_else(
-    this_shop, wallet, panel, alice, request
+    this_shop, wallet, panel, alice, request, monkeypatch
 ):
+    monkeypatch.setattr("lightningspace.worker.CALENDAR_SECONDS", 1)
     order = orders.place(this_shop, wish(username="bob"))
     restored.begin()
     Account.update(expires_at=1, valued_at=1, calendar_at=1).where(Account.id == alice.id).execute()
