@@ -17,6 +17,7 @@ from lightningspace.base import copying, messages, models, schema
 from lightningspace.base.clock import clock_time
 from lightningspace.base.models import Account
 from lightningspace.gate.commands import gate
+from lightningspace.operator import search
 from lightningspace.operator.backup import backup
 from lightningspace.operator.doctor.command import doctor
 from lightningspace.operator.entry import operator_login, operator_password
@@ -191,7 +192,7 @@ def run_calendar(yes):
 @with_appcontext
 def account(username):
     """Print what an account wants and what the panel has of it, one line per service."""
-    _print_account(_find(username))
+    _print_account(search.named(username))
 
 
 @click.command("retry")
@@ -201,7 +202,7 @@ def account(username):
 def retry(username, check):
     """Try again now what could not be applied; exit code 1 if something still is not."""
     _check_may_act()
-    found = _find(username)
+    found = search.named(username)
     (accounts.check if check else reconcile.try_now)(found.id)
     if not reconcile.account(current_app.extensions["shop"], found.id):
         raise click.ClickException("a worker is at this account just now: look again in a moment")
@@ -255,7 +256,7 @@ def unblock(username):
 
 def _change(change, username: str, *arguments) -> None:
     try:
-        change(_find(username).id, *arguments)
+        change(search.named(username).id, *arguments)
     except wanted.AccountClosed:
         raise click.ClickException(f"{username} is being closed") from None
 
@@ -265,13 +266,6 @@ def _check_may_act() -> None:
         raise click.ClickException(
             "the database is a restored copy: run `flask --app wsgi restore-check` first"
         )
-
-
-def _find(username: str) -> Account:
-    found = Account.get_or_none((Account.username == username) & Account.opened_at.is_null(False))
-    if found is None:
-        raise click.ClickException(f"no account is called {username}")
-    return found
 
 
 def _print_account(found: Account) -> bool:

@@ -4,6 +4,7 @@ import click
 from flask.cli import with_appcontext
 
 from lightningspace.base.models import Account
+from lightningspace.operator import search
 from lightningspace.panel import reconcile
 from lightningspace.rules import moves, services, wanted
 from lightningspace.shop import this_shop
@@ -19,9 +20,7 @@ def move(username, server_id, yes):
 
     Killed or failed half-way, the worker goes on with it.
     """
-    account = Account.get_or_none((Account.username == username) & Account.opened_at.is_null(False))
-    if account is None:
-        raise click.ClickException(f"no account is called {username}")
+    account = search.named(username)
     places = _places(account)
     if not yes:
         click.echo(f"On server {account.server_id}, copy to somewhere else:")

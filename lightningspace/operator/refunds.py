@@ -7,9 +7,9 @@ from flask.cli import AppGroup, with_appcontext
 
 from lightningspace.base import messages
 from lightningspace.base.clock import clock_time, now
-from lightningspace.base.models import Account
 from lightningspace.base.money_models import Refund
 from lightningspace.base.refusals import Refusal
+from lightningspace.operator import search
 from lightningspace.rules import refunds
 from lightningspace.rules.refunds import IN_WORDS, State
 from lightningspace.shop import this_shop
@@ -78,9 +78,7 @@ def close(username):
 
     Everything in it is deleted. Whoever made the payment that opened it may claim.
     """
-    account = Account.get_or_none((Account.username == username) & Account.opened_at.is_null(False))
-    if account is None:
-        raise click.ClickException(f"no account is called {username}")
+    account = search.named(username)
     try:
         _print(refunds.close_account(this_shop(), account))
     except refunds.CannotOffer as error:

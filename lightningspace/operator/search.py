@@ -2,6 +2,8 @@
 
 import re
 
+import click
+
 from lightningspace.base import models, names
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.rules import order_book
@@ -17,6 +19,14 @@ def hosting(username: str) -> Account | None:
         return None
     found = models.find(Account.username, username)
     return found if found and found.opened_at is not None else None
+
+
+def named(username: str) -> Account:
+    """As `hosting`, for a command. Raises ClickException."""
+    found = hosting(username)
+    if found is None:
+        raise click.ClickException(f"no account is called {username}")
+    return found
 
 
 def hostings(shop: Shop, typed: str) -> list[Account]:

@@ -86,7 +86,7 @@ def pay(shop: Shop, order: Order, code: str) -> None:
 
 
 def _pay(shop: Shop, order: Order) -> int:
-    preimage = preimages(shop, order.token)[0]
+    preimage = _preimages(shop, order.token)[0]
     unpaid = (Order.token == order.token) & Order.paid_at.is_null() & Order.released_at.is_null()
     paid = Order.update(
         paid_at=now(),
@@ -102,13 +102,13 @@ def _pay(shop: Shop, order: Order) -> int:
 
 def preimage_of(shop: Shop, order: Order) -> str | None:
     """The secret behind the receipt of an order that a voucher has paid; None: a key is gone."""
-    for preimage in preimages(shop, order.token):
+    for preimage in _preimages(shop, order.token):
         if hashlib.sha256(preimage).hexdigest() == order.payment_hash:
             return preimage.hex()
     return None
 
 
-def preimages(shop: Shop, token: str) -> list[bytes]:
+def _preimages(shop: Shop, token: str) -> list[bytes]:
     """By the current key, then by the older ones."""
     macs = shop.vault.macs("voucher preimage", token)
     return [hashlib.sha256(mac.encode()).digest() for mac in macs]

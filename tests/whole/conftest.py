@@ -33,3 +33,13 @@ def chromium(launch) -> Browser:
 @pytest.fixture
 def tour(app, this_shop, node, panel, wallet, worker, time_machine) -> Tour:
     return Tour(app, this_shop, node, panel, wallet, worker, time_machine)
+
+
+@pytest.fixture
+def started(this_shop, tmp_path):
+    """The programs of a test: all of them are killed in the end, and what they said is printed."""
+    programs = []
+    yield programs
+    for program in programs:
+        program.kill()
+        print(program.said)

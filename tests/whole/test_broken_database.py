@@ -28,15 +28,6 @@ WISH = {"space_mb": 100, "duration": 1, "unit": "hours"}
 
 
 @pytest.fixture
-def started(this_shop, tmp_path):
-    programs = []
-    yield programs
-    for program in programs:
-        program.kill()
-        print(program.said)
-
-
-@pytest.fixture
 def start(started, tmp_path):
     def start(env, *command) -> Program:
         started.append(Program([*command], os.environ | env, tmp_path / f"program-{len(started)}"))

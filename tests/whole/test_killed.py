@@ -76,16 +76,6 @@ WORK_DONE = {
 
 
 @pytest.fixture
-def started(this_shop, tmp_path):
-    """The programs of a test: all of them are killed in the end, and what they said is printed."""
-    programs = []
-    yield programs
-    for program in programs:
-        program.kill()
-        print(program.said)
-
-
-@pytest.fixture
 def start_worker(started, env, tmp_path):
     def start_worker(**settings):
         output = tmp_path / f"program-{len(started)}"
