@@ -113,7 +113,7 @@ class Worker:
         looks.daemon = True
         looks.start()
         # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
-        self._until_done(clock_watch.wake)
+        self._until_done(self._look_at_clock)
         self._until_done(self._look_whether_restored)
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
         self._repeat("calendar", self.mind_calendar, CALENDAR_SECONDS)
@@ -155,8 +155,12 @@ class Worker:
             return
         due = payments.due()
         if due:
-            clock_watch.wake()
+            self._look_at_clock()
         self._hand_out(due)
+
+    def _look_at_clock(self) -> None:
+        clock_watch.wake()
+        clock_watch.take_time_back(self._shop)
 
     def _look_whether_restored(self) -> None:
         """A restored copy must not be acted on before `restore-check`; payments are recorded."""

@@ -252,6 +252,7 @@ class _Check:
 
     def _may_send(self) -> bool:
         paid = self.account.expires_at - (self.account.ready_at or self.account.opened_at)
+        paid -= self.account.unpaid_seconds
         return paid >= self.shop.config.mail_send_min_days * DAY
 
     def _home(self) -> str:

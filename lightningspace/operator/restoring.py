@@ -57,6 +57,7 @@ def restore_check(begin, go):
 def check(shop: Shop) -> Iterator[str]:
     """Do all of it, and yield it in words. Raises NodeError and PanelError."""
     clock_watch.wake()
+    clock_watch.take_time_back(shop)
     if restored.since() is not None:
         clock_watch.note_restored()
     rebuilding.look_before_making()

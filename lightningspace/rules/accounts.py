@@ -56,39 +56,36 @@ def may_send(shop: Shop, account: Account) -> bool:
 def begin_paid_time(shop: Shop, account: Account) -> None:
     """Start the paid time once each of the first services was applied; twice is once.
 
-    However long that took, and even if some of them have changed since.
+    However long that took, and even if some of them have changed since. `account` may be as it was
+    read long ago.
     """
     if account.ready_at or account.closing_at:
         return
-    moment = max(now(), account.opened_at)  # the clock may have been set back
-    waited = moment - account.opened_at
-    waits = Service.select().where((Service.account == account.id) & Service.applied_at.is_null())
     with transaction():
-        ready = (
-            Account.update(
-                ready_at=moment,
-                valued_at=Account.valued_at + waited,
-                expires_at=Account.expires_at + waited,
-                calendar_at=moment,
-                usage_at=moment,
-            )
-            .where(
-                (Account.id == account.id)
-                & Account.ready_at.is_null()
-                & Account.closing_at.is_null()
-                & ~fn.EXISTS(waits)
-            )
-            .execute()
-        )
-        if ready and shop.config.ftp_uploads:
+        account = lock_account(account.id)
+        if account is None or account.ready_at or account.closing_at or _lacks_services(account):
+            return
+        moment = max(now(), account.opened_at)  # the clock may have been set back
+        waited = moment - account.opened_at
+        Account.update(
+            ready_at=moment,
+            valued_at=account.valued_at + waited,
+            expires_at=account.expires_at + waited,
+            calendar_at=moment,
+            usage_at=moment,
+        ).where(Account.id == account.id).execute()
+        if shop.config.ftp_uploads:
             wanted.want_uploads(shop, account)
-        if ready:  # receipts name the end, too
-            Order.update(ends_at=Order.ends_at + waited).where(
-                (Order.account == account.id) & Order.applied_at.is_null(False)
-            ).execute()
-    if ready:
-        status.note_ready(account.id, moment)
-        logger.info("account %s: ready, %d s after it was opened", account.id, waited)
+        Order.update(ends_at=Order.ends_at + waited).where(  # receipts name the end, too
+            (Order.account == account.id) & Order.applied_at.is_null(False)
+        ).execute()
+    status.note_ready(account.id, moment)
+    logger.info("account %s: ready, %d s after it was opened", account.id, waited)
+
+
+def _lacks_services(account: Account) -> bool:
+    waits = (Service.account == account.id) & Service.applied_at.is_null()
+    return Service.select().where(waits).exists()
 
 
 def too_small(shop: Shop, account: Account, size: Size) -> str | None:

@@ -101,6 +101,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
     anything up.
     """
     clock_watch.wake()
+    clock_watch.take_time_back(shop)
     moment = now()
     if yes:
         clock_watch.approve(moment)

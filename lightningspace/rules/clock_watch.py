@@ -2,10 +2,14 @@
 
 import logging
 
+from peewee import Expression
+
 from lightningspace.base.clock import CLOCKS_DIFFER_SECONDS, HOUR, clock_time, now
 from lightningspace.base.models import Account, Fact, Order, lock_account, set_fact, transaction
-from lightningspace.base.prices import DAY
+from lightningspace.base.prices import DAY, Size
 from lightningspace.rules import accounts, ledger
+from lightningspace.rules.order_book import OrderKind
+from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +24,9 @@ LEAPT = "calendar leapt"
 LEAP_KNOWN_SECONDS = 7 * DAY
 UNBROKEN = "calendar unbroken since"
 APPROVED = "calendar approved"
+
+# The orders that say which size an account has from then on.
+OF_A_SIZE = (OrderKind.OPEN, OrderKind.RESIZE)
 
 
 # -- gaps and leaps ------------------------------------------------------------------
@@ -39,8 +46,7 @@ def wake() -> bool:
             _begin_graces_anew(moment)
             if last:
                 _take_closings_back()
-        if not _is_behind(moment):
-            _take_time_back(moment)
+        _note_latest(moment)
     if is_gap and last:
         logger.error(
             "the calendar last ran at %s, and now it is %s: nobody is closed before a whole grace "
@@ -64,8 +70,8 @@ def _begin_graces_anew(moment: int) -> None:
     _look_again_at_suspended(moment)
 
 
-def _is_behind(moment: int) -> bool:
-    """Within a transaction: note the time; whether the clock is behind what a pass has seen.
+def _note_latest(moment: int) -> None:
+    """Within a transaction: note the time, unless the clock is behind what a pass has seen.
 
     If it is back where it leapt from, it was ahead before and is correct now. Otherwise it is wrong
     now, as on a box that booted without the time: by it, all that was ever paid lies in the future.
@@ -74,14 +80,13 @@ def _is_behind(moment: int) -> bool:
     left, came = map(int, fact.value.split()) if fact else (0, 0)
     if moment < last - CLOCKS_DIFFER_SECONDS:
         if not left - CLOCKS_DIFFER_SECONDS <= moment < came:
-            return True
+            return
         Fact.delete().where(Fact.name == LEAPT).execute()
         last = moment
     leap, is_old = moment - last, came < last - LEAP_KNOWN_SECONDS
     if last and leap > CLOCKS_DIFFER_SECONDS and (is_old or leap > came - left):
         set_fact(LEAPT, f"{last} {moment}")
     set_fact(LATEST, max(moment, last))
-    return False
 
 
 def latest() -> int | None:
@@ -123,20 +128,41 @@ def _take_closings_back() -> None:
         accounts.reopen(account.id)
 
 
-def _take_time_back(moment: int) -> None:
-    """Within a transaction: set back what was paid or set up while the clock was ahead."""
-    is_ahead = Account.valued_at > moment + CLOCKS_DIFFER_SECONDS
-    ahead = Account.select(Account.id).where(is_ahead & Account.opened_at.is_null(False))
-    for account in filter(None, map(lock_account, sorted(account.id for account in ahead))):
-        own = (Order.account == account.id) & (Order.applied_at <= moment)
-        before = Order.select(Order.ends_at).where(own).order_by(Order.applied_at.desc()).first()
-        facts = ledger.set_back(account, moment, before.ends_at if before else moment)
-        end = facts["expires_at"]
-        Order.update(ends_at=end).where(
-            (Order.account == account.id) & (Order.ends_at > end)
-        ).execute()
-        Account.update(facts | {"calendar_at": moment}).where(Account.id == account.id).execute()
-        logger.error("account %s: paid or set up by a clock that was ahead", account.id)
+def take_time_back(shop: Shop) -> None:
+    """Set back what was paid or set up while the clock was ahead; twice is once.
+
+    After `wake`, which finds out whether the clock is right now.
+    """
+    with transaction():
+        moment = now()
+        if moment < stored(LATEST) - CLOCKS_DIFFER_SECONDS:
+            return
+        is_ahead = Account.valued_at > moment + CLOCKS_DIFFER_SECONDS
+        ahead = Account.select(Account.id).where(is_ahead & Account.opened_at.is_null(False))
+        for account in filter(None, map(lock_account, sorted(account.id for account in ahead))):
+            _set_back(shop, account, moment)
+
+
+def _set_back(shop: Shop, account: Account, moment: int) -> None:
+    before = _last_order(account, Order.applied_at <= moment)
+    of_a_size = Order.kind.in_(OF_A_SIZE) & Order.space_mb.is_null(False)
+    sized = _last_order(account, (Order.applied_at <= moment) & of_a_size)
+    facts = ledger.set_back(
+        shop,
+        account,
+        moment,
+        ended_at=before.ends_at if before else moment,
+        size=Size.of(sized or account),
+    )
+    end = facts["expires_at"]
+    Order.update(ends_at=end).where((Order.account == account.id) & (Order.ends_at > end)).execute()
+    Account.update(facts | {"calendar_at": moment}).where(Account.id == account.id).execute()
+    logger.error("account %s: paid or set up by a clock that was ahead", account.id)
+
+
+def _last_order(account: Account, which: Expression) -> Order | None:
+    orders = Order.select().where((Order.account == account.id) & which)
+    return orders.order_by(Order.applied_at.desc()).first()
 
 
 def stored(name: str) -> int:

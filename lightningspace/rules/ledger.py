@@ -63,26 +63,33 @@ def _began_at(account: Account, after: Holding, begins: int, has_other_size: boo
     return begins + after.seconds - bought_msat * after.seconds // after.value_msat
 
 
-def set_back(account: Account, moment: int, ended_at: int) -> dict:
+def set_back(shop: Shop, account: Account, moment: int, ended_at: int, size: Size) -> dict:
     """The columns, as of `moment`, of an account that was valued by a clock that was ahead.
 
-    `ended_at`: its end before that. Time that only seemed to be over is given back.
+    `ended_at`, `size`: its end and its size before that. Time that only seemed to be over is given
+    back: as time of the present size, if that is another.
     """
     seconds = account.expires_at - account.valued_at
-    is_over = (account.began_at or 0) > moment
+    is_over = (account.began_at or 0) > moment and ended_at <= account.began_at
     seemed_over = max(0, ended_at - moment) if is_over else account.valued_at - moment
     if not seconds or account.ready_at is None or account.ready_at > moment:
         seemed_over = 0  # it began by that clock
-    value_msat = account.value_msat
     unpaid = max(0, account.began_at - moment - seemed_over) if is_over else 0
+    given_back = seemed_over * shop.prices.rate(size) // rate(shop, account)
+    value_msat = account.value_msat
+    expires_at = moment + seconds + given_back
+    later = expires_at - account.expires_at
+    ready_at, began_at = account.ready_at, account.began_at
+    if ready_at and ready_at > moment:
+        ready_at = min(moment, ready_at + later)
     return {
-        "opened_at": min(account.opened_at, moment),
-        "ready_at": account.ready_at and min(account.ready_at, moment),
+        "opened_at": min(account.opened_at, ready_at or moment),
+        "ready_at": ready_at,
         "valued_at": moment,
-        "expires_at": moment + seconds + seemed_over,
-        "value_msat": value_msat + (value_msat * seemed_over // seconds if seconds else 0),
+        "expires_at": expires_at,
+        "value_msat": value_msat + (value_msat * given_back // seconds if seconds else 0),
         "unpaid_seconds": max(0, account.unpaid_seconds - unpaid),
-        "began_at": moment if is_over else account.began_at,
+        "began_at": moment if is_over else began_at and began_at + later,
         "kept_until": None if is_over else account.kept_until,
     }
 

@@ -489,7 +489,7 @@ def test_a_worker_that_cannot_ask_for_gaps_yet_deletes_nothing(
     models.db.execute_sql("ALTER TABLE facts RENAME TO facts_of_before")
     thread = threading.Thread(target=worker.run)
     thread.start()
-    eventually(lambda: "wake failed" in caplog.text)
+    eventually(lambda: "_look_at_clock failed" in caplog.text)
     models.db.execute_sql("ALTER TABLE facts_of_before RENAME TO facts")
     eventually(lambda: all(row.is_applied for row in services.of_account(alice.id)))
     worker.stop()
@@ -895,6 +895,45 @@ def test_what_was_set_up_between_two_passes_by_a_clock_ahead_begins_now(
     time_machine.forward(-AHEAD)
     look()
     assert Order.get().ends_at == Account.get().expires_at == clock.now() + MONTHS
+
+
+def test_what_gets_ready_while_its_time_is_set_back_has_all_of_it(this_shop, look, time_machine):
+    time_machine.forward(2 * HOUR)
+    look()
+    as_read = open_account(this_shop, "carol")
+    Service.update(applied_at=clock.now()).where(Service.account == as_read.id).execute()
+    time_machine.forward(-2 * HOUR)
+    look()
+    accounts.begin_paid_time(this_shop, as_read)
+    carol = fresh(as_read)
+    assert carol.ready_at == carol.valued_at == clock.now()
+    assert carol.expires_at == clock.now() + MONTHS
+
+
+def test_what_was_set_up_and_valued_again_by_a_clock_ahead_has_all_its_time(
+    this_shop, look, time_machine
+):
+    time_machine.forward(2 * HOUR)
+    look()
+    carol = hosted(this_shop, "carol")
+    time_machine.forward(60)
+    renew(this_shop, carol, lambda held: held.buy(100, 7000, 1095 * DAY))
+    time_machine.forward(-2 * HOUR)
+    paid = ledger.paid_seconds(fresh(carol))
+    look()
+    assert ledger.paid_seconds(fresh(carol)) == paid > MONTHS
+
+
+def test_a_size_chosen_by_a_clock_that_was_ahead_makes_no_time(this_shop, look, time_machine):
+    bob = hosted(this_shop, "bob")
+    paid_before(bob)
+    time_machine.forward(60 + 2 * HOUR)
+    look()
+    renew(this_shop, bob, lambda held: held.resize(1000, 70_000, 1095 * DAY), Size(1000))
+    time_machine.forward(-2 * HOUR)
+    look()
+    assert ledger.holding(fresh(bob)).seconds == pytest.approx(MONTHS / 10, rel=0.01)
+    assert ledger.holding(fresh(bob)).value_msat == pytest.approx(bob.value_msat, rel=0.01)
 
 
 # -- a clock that is behind --------------------------------------------------------------
