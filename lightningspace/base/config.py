@@ -169,7 +169,7 @@ class Config(OperatorSettings, LimitSettings):
         "HTTPS of the sites. `letsencrypt`: each has a certificate that ISPConfig fetches; "
         "`wildcard`: a certificate of yours is good for all names below `BASE_DOMAIN`, and "
         "ISPConfig fetches those of customers' own domains; `none`: there is no HTTPS. See "
-        "[operating.md](operating.md#customers-own-domains-and-https).",
+        "[customers.md](customers.md#customers-own-domains-and-https).",
         "letsencrypt",
     )
     certificate_min_days: int = SERVERS.setting(

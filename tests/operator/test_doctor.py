@@ -1,4 +1,4 @@
-"""`flask doctor`: each line of its table in docs/operating.md is provoked: it says what to do."""
+"""`flask doctor`: each line of its table in docs/problems.md is provoked: it says what to do."""
 
 import json
 import os
@@ -35,8 +35,9 @@ from lightningspace.sandbox.program import publish_sites, set_walls
 from tests.conftest import dns_servers, opened
 
 ROOT = Path(__file__).parents[2]
-MANUAL = (ROOT / "docs/operating.md").read_text()
-SECTION = MANUAL.split("## What `doctor` tells you")[1].split("\n## ")[0]
+OPERATING = (ROOT / "docs/operating.md").read_text()
+PROBLEMS = (ROOT / "docs/problems.md").read_text()
+SECTION = PROBLEMS.split("## What `doctor` tells you")[1].split("\n## ")[0]
 
 # What the machine that the tests run on may have.
 PLACES = ("settings_file", "nginx", "nginx_logs", "backups", "systemd")
@@ -865,14 +866,14 @@ def test_what_others_answer_disturbs_no_terminal(ward, subtests):
 
 
 def test_the_panel_is_asked_for_every_function_that_the_shop_calls(ward):
-    named = re.search(r"These are the calls behind them:\n\n(.*?)\n\n", MANUAL, re.S)[1]
+    named = re.search(r"These are the calls behind them:\n\n(.*?)\n\n", OPERATING, re.S)[1]
     calls = set(re.findall("`([a-z]+_[a-z_]+)`", named))
     kinds = re.search(r"`_add`.*?of(.*?);", named, re.S)[1]
     for kind in re.findall("`([a-z_]+)`", kinds):
         calls.remove(kind)
         calls |= {f"{kind}_{verb}" for verb in ("add", "get", "update", "delete")}
     assert harmless_calls().keys() == calls
-    groups = " ".join(MANUAL.split("these functions:\n\n> ")[1].split("\n\n")[0].split("\n> "))
+    groups = " ".join(OPERATING.split("these functions:\n\n> ")[1].split("\n\n")[0].split("\n> "))
     assert {f"*{group}*" for group, _ in harmless_calls().values()} == set(groups.split(", "))
 
 

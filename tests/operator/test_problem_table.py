@@ -1,4 +1,4 @@
-"""Each line of the table of `problems` in docs/operating.md is provoked, and read from it."""
+"""Each line of the table of `problems` in docs/problems.md is provoked, and read from it."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from lightningspace.rules import calendar, clock_watch, node_problems, restored
 from lightningspace.shop import FORMER_URL
 
 ROOT = Path(__file__).parents[2]
-MANUAL = (ROOT / "docs/operating.md").read_text()
-SECTION = MANUAL.split("## What `problems` tells you")[1].split("\n## ")[0]
+PROBLEMS = (ROOT / "docs/problems.md").read_text()
+SECTION = PROBLEMS.split("## What `problems` tells you")[1].split("\n## ")[0]
 GATE = """
 log = "{folder}/gate.log"
 

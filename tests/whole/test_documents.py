@@ -45,7 +45,42 @@ def test_links_lead_somewhere(document):
 def headings(document) -> set[str]:
     """What links to the headings of a document end with."""
     found = re.findall(r"^#+ (.*)$", outside_code(document.read_text()), re.M)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+    return {as_anchor(heading) for heading in found}
+
+
+def as_anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def texts_that_name_documents() -> list[str]:
+    """What the program prints, mails and shows, its strings joined where a line breaks them."""
+    tops = ("lightningspace", "templates", "deploy")
+    files = [path for top in tops for path in (ROOT / top).rglob("*.*") if path.suffix != ".pyc"]
+    files += [ROOT / "CHANGELOG.md", *(ROOT / "deploy").glob("*")]
+    texts = [path.read_text() for path in files if path.is_file()]
+    return [re.sub(r"\n +", " ", re.sub(r'"\n +f?"', "", text)) for text in texts]
+
+
+def test_the_documents_that_the_program_names_are_there():
+    texts = "\n".join(texts_that_name_documents())
+    named = set(re.findall(r"\bdocs/[\w-]+\.md", texts))
+    assert "docs/operating.md" in named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_sections_that_the_program_names_are_there():
+    """Such as “Monitoring” in docs/operating.md, whose headings may be numbered."""
+    texts = "\n".join(texts_that_name_documents())
+    before = re.findall(r"((?:“[^”]+”(?: and )?)+) in (docs/[\w-]+\.md)", texts)
+    named = [(one, name) for some, name in before for one in re.findall("“([^”]+)”", some)]
+    named += [(one, name) for name, one in re.findall(r"(docs/[\w-]+\.md), “([^”]+)”", texts)]
+    assert len(named) > 10
+    missing = [
+        (one, name)
+        for one, name in named
+        if as_anchor(one) not in {re.sub(r"^\d+-", "", each) for each in headings(ROOT / name)}
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)

@@ -29,8 +29,8 @@ def answers(patient: Patient) -> Iterator[str]:
             FtpServer(host, port, config.ftp_tls, config.ftp_verify_tls, SECONDS).try_out()
         except Unreachable as error:
             yield (
-                f"server {id}, {host}:{port}: {error}. See “Tips and tip jars” in "
-                "docs/operating.md; FTP_ADDRESSES names another address, and FTP_UPLOADS=false "
+                f"server {id}, {host}:{port}: {error}. See “FTP errors” in "
+                "docs/problems.md; FTP_ADDRESSES names another address, and FTP_UPLOADS=false "
                 "does without"
             )
 
