@@ -368,7 +368,7 @@ def bitcoind_is_behind(ward):
         yield
 
 
-@breaks("the node is a test's")
+@breaks("the node is on a test network")
 def regtest(ward):
     yield ward.but(public_url="https://shop.example")
 
