@@ -11,10 +11,9 @@ import pytest
 from tests.conftest import ROOT, opened
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-# Made from the settings themselves.
 README_LINES_MAX = 200
 OURS = ("lightningspace", "tests", "templates", "docs", "deploy", "examples", "bench", "static")
-WINGS = "|".join(path.parent.name for path in (ROOT / "lightningspace").glob("*/__init__.py"))
+PACKAGES = "|".join(path.parent.name for path in (ROOT / "lightningspace").glob("*/__init__.py"))
 
 
 def by_name(document) -> str:
@@ -88,7 +87,7 @@ def test_files_that_are_named_are_there(document):
     """Those with a directory of ours before them: what is at a server has none."""
     text = document.read_text()
     named = re.findall(rf"`((?:{'|'.join(OURS)})/[\w/.-]+)`", text)
-    named += [f"lightningspace/{path}" for path in re.findall(rf"`((?:{WINGS})/\w+\.py)", text)]
+    named += [f"lightningspace/{path}" for path in re.findall(rf"`((?:{PACKAGES})/\w+\.py)", text)]
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
