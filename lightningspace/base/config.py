@@ -192,8 +192,8 @@ class Config(OperatorSettings, LimitSettings):
     )
     worker_threads: int = SERVERS.setting(
         whole(1, 64),
-        "How many new hostings the worker sets up at the same time, beside half as many changes "
-        "and half as many uploads.",
+        "How many new hostings the worker sets up at the same time, in addition to half as many "
+        "changes and half as many uploads.",
         "10",
     )
 
@@ -231,8 +231,8 @@ class Config(OperatorSettings, LimitSettings):
     )
     fiat_rate_url: tuple[str, tuple[str, ...]] | None = PRICES.setting(
         parsers.rate_source,
-        "Where the worker asks for that every ten minutes: an address that answers JSON and, "
-        "behind a `#`, the way to the number in it, such as `https://rates.example/t#EUR.last`.",
+        "Where the worker asks for that every ten minutes: an address that answers with JSON and, "
+        "after a `#`, the path to the number in it, such as `https://rates.example/t#EUR.last`.",
         "",
     )
 
@@ -251,8 +251,8 @@ class Config(OperatorSettings, LimitSettings):
     )
     sweep_limit: int = TIME.setting(
         whole(1, 100),
-        "Ten accounts may be closed in an hour, and more until they make up this percentage of "
-        "what was paid for all accounts.",
+        "In an hour ten accounts may be closed, and more as long as less was paid for them than "
+        "this percentage of what was paid for all accounts.",
         "10",
     )
     mail_send_min_days: int = TIME.setting(
@@ -263,7 +263,7 @@ class Config(OperatorSettings, LimitSettings):
     )
     name_quarantine_days: int = TIME.setting(
         whole(0, 36_500),
-        "How many days the name of a closed hosting rests before others may have it.",
+        "For how many days the name of a closed hosting is reserved before others may have it.",
         "365",
     )
 
@@ -300,8 +300,8 @@ class Config(OperatorSettings, LimitSettings):
 
     ftp_uploads: bool = UPLOADS.setting(
         yes_or_no("true", "false"),
-        "`false`, if the worker cannot reach FTP: nothing is put on sites, and neighbours are not "
-        "shut out of `web`.",
+        "`false`, if the worker cannot reach FTP: it uploads nothing, and does not close `web` to "
+        "neighbours.",
         "true",
     )
     ftp_addresses: dict[int, tuple[str, int]] = UPLOADS.setting(

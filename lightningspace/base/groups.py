@@ -20,7 +20,8 @@ MAIL = Group("Mail and DNS", "How reminders are sent, and how customers' domains
 TIPS = Group("Tips", "Tips that visitors pay towards a hosting. A tip jar is a page on its site.")
 UPLOADS = Group(
     "Uploads",
-    "The worker puts on sites what customers send by the browser, and tip jars, over FTP.",
+    "What customers send by the browser, tip jars and paid areas: the worker uploads them to the "
+    "sites over FTP.",
 )
 LIMITS = Group(
     "Limits",

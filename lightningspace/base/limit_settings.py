@@ -48,10 +48,11 @@ class LimitSettings:
     )
     new_hostings_per_hour: int = LIMITS.setting(
         whole(0, 10**6),
-        "How many hostings may be opened in an hour before no more are sold for a while. What is "
-        "paid opens all the same. Whoever buys that many small ones for an hour each, for a few "
-        "sat, shuts all other new customers out for that hour: set it only where a flood of "
-        "hostings is worse, and well above a good day. `0`: any number.",
+        "How many hostings may be opened in an hour before no more are sold for a while. Orders "
+        "that are already paid open all the same. Anybody can use up this number for a few sat, "
+        "with small hostings for an hour, and shut all other new customers out for that hour. So "
+        "set it only where a flood of hostings is worse, and well above a good day. `0`: any "
+        "number.",
         "0",
     )
     logins_limit: str = LIMITS.setting(
@@ -72,7 +73,7 @@ class LimitSettings:
         limit,
         "Changes that one network may make to one hosting: over the API all of them; in the "
         "control center new passwords for services, a new address for reminders, retries, and "
-        "attempts to close that name another hosting. API and control center are counted apart.",
+        "attempts to close it with a wrong name. API and control center are counted apart.",
         "60 per minute",
     )
     changes_limit_overall: str = LIMITS.setting(
@@ -88,12 +89,12 @@ class LimitSettings:
     )
     names_limit: str = LIMITS.setting(
         limit,
-        "Names that one network may look at on the front page before it orders. Above that a page "
+        "Names that one network may check on the front page before it orders. Above that the page "
         "does not say whether a name is free. Orders for names that are taken are counted apart.",
         "30 per minute",
     )
     names_limit_overall: str = LIMITS.setting(
-        limit, "Names that all networks together may look at.", "300 per minute"
+        limit, "Names that all networks together may check.", "300 per minute"
     )
     server_addresses: tuple[Address, ...] = LIMITS.setting(
         list_of(parsers.address),

@@ -30,9 +30,9 @@ class OperatorSettings:
     )
     operator_password_hash: str = OPERATOR.secret(
         parsers.password_hash,
-        "Whoever knows the password of this hash may log in at `/operator`. `flask --app wsgi "
-        "operator-password` prints it, in quotes, for it has `$` in it. Empty: there is no such "
-        "page, but for whoever comes by a link of `flask --app wsgi operator-login`.",
+        "The hash of the password that logs in at `/operator`. `flask --app wsgi "
+        "operator-password` prints it, in quotes, because it has `$` in it. Empty: nobody can log "
+        "in there, except with a link of `flask --app wsgi operator-login`.",
         "",
     )
     evidence_days: int = OPERATOR.setting(
@@ -40,9 +40,9 @@ class OperatorSettings:
     )
     refused_names: tuple[str, ...] = OPERATOR.setting(
         parsers.patterns,
-        "A file with names that nobody may have, a line for each: of hostings (`*bank*`) and of "
-        "customers' own domains (`*.bank.example`). It is read at the start. Who has one already "
-        "keeps it. Empty: none.",
+        "A file with names that nobody may have, one on each line: of hostings (`*bank*`) and of "
+        "customers' own domains (`*.bank.example`). It is read at the start. Customers who already "
+        "have such a name keep it. Empty: none.",
         "",
     )
     backup_age_recipient: tuple[str, ...] = OPERATOR.setting(
@@ -66,7 +66,6 @@ class OperatorSettings:
     refund_auto_msat: int = OPERATOR.setting(
         whole(0, 10**12),
         "Payments without an order and late tips up to this amount are paid back without asking "
-        "you, as soon as their payer claims them. The fee of such a payment, 5 sat or 1 %, is "
-        "yours.",
+        "you, as soon as their payer claims them. You pay the fee, which is 5 sat or 1 % at most.",
         "0",
     )
