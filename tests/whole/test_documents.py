@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from click import Group
+from flask import Flask
 
+from lightningspace.cli import register
 from tests.conftest import ROOT, opened
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -89,6 +92,24 @@ def test_files_that_are_named_are_there(document):
     named = re.findall(rf"`((?:{'|'.join(OURS)})/[\w/.-]+)`", text)
     named += [f"lightningspace/{path}" for path in re.findall(rf"`((?:{PACKAGES})/\w+\.py)", text)]
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_commands_that_are_named_are_there(document):
+    """After `flask`, and of the ones that belong together, such as `refund offer`; and `make`'s."""
+    bare = Flask("documents")
+    register(bare)
+    code = "\n".join(re.findall(r"`[^`\n]+`|^ {4}.*$", document.read_text(), re.M))
+    missing = []
+    for name, then in re.findall(r"\bflask (?:--app wsgi )?([a-z][a-z-]+)(?: ([a-z]+))?", code):
+        command = bare.cli.commands.get(name)
+        if command is None or (isinstance(command, Group) and then not in {"", *command.commands}):
+            missing.append(f"flask {name} {then}")
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    missing += [
+        f"make {name}" for name in re.findall(r"`make ([a-z]+)", code) if name not in targets
+    ]
+    assert missing == []
 
 
 def test_the_readme_is_short():
