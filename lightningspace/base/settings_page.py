@@ -18,6 +18,9 @@ OPENING = """\
 
 <!-- Made from the declarations in lightningspace/base by `make settings`: change it there. -->
 
+For whoever runs a shop: every setting, to look it up. Few of them are needed for a first sale;
+[operating.md](operating.md) names those.
+
 All settings are environment variables, read once at the start. A missing or wrong one stops the
 start, and the message names it and says what to write instead. A setting with a `_FILE` beside its
 name may also come from a file: set `<name>_FILE` to its path. Lists are separated by commas."""
