@@ -27,7 +27,7 @@ from lightningspace.operator.moving import move
 from lightningspace.operator.problems import found as found_problems
 from lightningspace.operator.refunds import list_refunds, refund
 from lightningspace.operator.restore import restore
-from lightningspace.operator.restoring import restore_check
+from lightningspace.operator.restore_check import restore_check
 from lightningspace.operator.vouchers import vouchers
 from lightningspace.panel import reconcile
 from lightningspace.rules import (

@@ -1,4 +1,4 @@
-"""What is for whoever runs the shop."""
+"""The operator's side of the shop: pages, commands, figures, notifications and the doctor."""
 
 from lightningspace.operator import monitoring, pages
 

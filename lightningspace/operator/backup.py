@@ -1,7 +1,7 @@
 """`flask backup`: the database, the settings and your documents in one file, while the shop runs.
 
-An archive is a tar with the members of `Part`, the manifest first and the database last. Without
-`--with-key` no secret is in it but those that the database holds sealed.
+An archive is a tar whose members are named in `Part`: the manifest comes first, the database last.
+Without `--with-key` its only secrets are those that the database holds sealed.
 """
 
 import fcntl
@@ -55,14 +55,14 @@ class BackupFailed(Exception):
 
 @click.command("backup")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--keep", type=click.IntRange(1), help="Keep so many, and delete older ones.")
-@click.option("--with-key", is_flag=True, help="With SECRET_KEY and all passwords: for a move.")
+@click.option("--keep", type=click.IntRange(1), help="Keep this many, and delete older ones.")
+@click.option("--with-key", is_flag=True, help="Include SECRET_KEY and all passwords: for a move.")
 @with_appcontext
 def backup(directory, keep, with_key):
     """Write the database, the settings and your documents to one new file in DIRECTORY.
 
-    Web and worker may go on. Encrypts with age to BACKUP_AGE_RECIPIENT, if that is set. Without
-    --with-key it holds no SECRET_KEY: keep that elsewhere.
+    Web and worker may keep running. The file is encrypted with age to BACKUP_AGE_RECIPIENT, if
+    that is set. Without --with-key it holds no SECRET_KEY: keep that elsewhere.
     """
     shop, instance = current_app.extensions["shop"], Path(current_app.instance_path)
     try:
@@ -79,8 +79,8 @@ def make(
 ) -> Path:
     """Write an archive to `directory` and return its path. Raises BackupFailed.
 
-    Killed anywhere, it leaves nothing under that path: it is written as a draft, which the next
-    backup removes.
+    A backup that is killed leaves nothing under that path: it is written to a draft, which the next
+    one removes.
     """
     recipients = shop.config.backup_age_recipient
     if recipients and not shutil.which("age"):
@@ -89,8 +89,8 @@ def make(
         )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _workplace(instance) as place:
-            database = place / Part.DATABASE
+        with _scratch_directory(instance) as scratch:
+            database = scratch / Part.DATABASE
             seen = schema.seen(models.db.obj)
             copy_database(shop.config.database_url, database)
             manifest = _manifest(shop, database, seen, with_key)
@@ -106,7 +106,7 @@ def make(
 
 
 def prune(config: Config, directory: Path, keep: int) -> list[Path]:
-    """Delete all but the newest backups of this shop, and return those that are gone."""
+    """Delete all but the `keep` newest backups of this shop, and return those deleted."""
     ours = re.compile(re.escape(_name(config)) + r"[0-9]{8}-[0-9]{6}\.tar\.gz(\.age)?")
     found = sorted(path for path in directory.iterdir() if ours.fullmatch(path.name))
     for path in found[:-keep]:
@@ -115,7 +115,7 @@ def prune(config: Config, directory: Path, keep: int) -> list[Path]:
 
 
 def _name(config: Config) -> str:
-    """What the names of this shop's archives begin with."""
+    """How the names of this shop's archives begin."""
     return f"lightning-space-{re.sub('[^A-Za-z0-9.]', '_', urlsplit(config.public_url).hostname)}-"
 
 
@@ -138,7 +138,7 @@ def _manifest(shop: Shop, database: Path, seen: list[str], with_key: bool) -> di
     }
 
 
-# What a restored database is of no use without.
+# The settings without which a restored database is of no use.
 MUST_AGREE = ("base_domain", "label_prefix", "panel_prefix")
 
 
@@ -157,7 +157,7 @@ def _members(
             members[Part.OLD_KEYS] = key_files.text_of(shop.config.secret_key_fallbacks)
     members[Part.SETTINGS] = "".join(_settings(shop.config, given, with_key)).encode()
     for each in given:
-        # os.path: Path raises for what is too long for a name.
+        # Not Path.is_file, which raises if the value is too long to be a name.
         is_file = not each.is_secret and os.path.isfile(each.value)
         path = Path(each.value)
         if is_file and path.stat().st_size <= DOCUMENT_BYTES_MAX:
@@ -184,8 +184,8 @@ def _settings(config: Config, given: list[settings.Given], with_key: bool) -> It
 
 
 def copy_database(url: str, target: Path) -> None:
-    """Copy the database as it is at one moment, whoever writes to it. Raises BackupFailed, OSError
-    and sqlite3.Error.
+    """Copy the database as of one moment, while others may write to it. Raises BackupFailed,
+    OSError and sqlite3.Error.
     """
     if kind_of(url) == "sqlite":
         schema.copy_file(Path(models.db.obj.database), target)
@@ -215,7 +215,9 @@ def client_program(name: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """For the list of processes, which everybody reads. `client_env` has the password."""
+    """The URL for a command line, which everybody on the machine can read. `client_env` passes the
+    password.
+    """
     return PASSWORD_IN_URL.sub(lambda found: "" if found[1] is None else f"{found[1]}@", url)
 
 
@@ -225,7 +227,7 @@ def client_env(url: str) -> dict[str, str]:
 
 
 def said(stderr: bytes) -> str:
-    """The first line of what a program said went wrong: those below may quote rows."""
+    """The first line that a failed program wrote to stderr: those below it may quote rows."""
     return stderr.decode(errors="replace").strip().partition("\n")[0] or "it failed without a word"
 
 
@@ -272,33 +274,33 @@ def _encrypted(file, recipients: tuple[str, ...]):
     age = subprocess.Popen(
         ["age", *arguments], stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE
     )
-    told = b""
+    stderr = b""
     try:
         yield age.stdin
-    except BrokenPipeError:  # it has ended, and says why
+    except BrokenPipeError:  # it has ended; stderr says why
         pass
     finally:
-        _, told = age.communicate()
+        _, stderr = age.communicate()
     if age.returncode:
-        raise BackupFailed(f"age: {said(told)}")
+        raise BackupFailed(f"age: {said(stderr)}")
 
 
 @contextmanager
-def _workplace(instance: Path) -> Iterator[Path]:
-    """A directory for the copy of the database, beside our own files: it is as secret as they."""
+def _scratch_directory(instance: Path) -> Iterator[Path]:
+    """For the copy of the database, which is as secret as the files in `instance`."""
     _remove_stale(instance, "backup-*")
-    place = Path(tempfile.mkdtemp(prefix="backup-", dir=instance))
-    lock = os.open(place, os.O_RDONLY)
+    scratch = Path(tempfile.mkdtemp(prefix="backup-", dir=instance))
+    lock = os.open(scratch, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield place
+        yield scratch
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         os.close(lock)
 
 
 def _remove_stale(directory: Path, pattern: str) -> None:
-    """Remove what killed backups have left there. What is being written is locked."""
+    """Remove what killed backups have left there. A backup at work holds a lock on its own."""
     for path in directory.glob(pattern):
         lock = os.open(path, os.O_RDONLY)
         try:

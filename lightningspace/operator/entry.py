@@ -1,9 +1,9 @@
-"""Who gets in at /operator: by the password of OPERATOR_PASSWORD_HASH, or by a link that
+"""Logging in at /operator: by the password of OPERATOR_PASSWORD_HASH, or by a link that
 `flask operator-login` prints.
 
-Without that setting nothing is there but for a browser that came by a link: all others get the same
-404 as at any other address. The sessions are apart from customers', with a cookie of their own; a
-fact holds keyed hashes of what these cookies hold.
+Without that setting, /operator exists only for a browser that came by a link: all others get a 404,
+as at any unknown address. The operator's sessions are apart from customers' and have a cookie of
+their own; a fact holds keyed hashes of these cookies.
 """
 
 import json
@@ -25,13 +25,14 @@ logger = logging.getLogger(__name__)
 
 HOME = "/operator"
 LOGIN = f"{HOME}/login"
-LASTS_SECONDS = 12 * HOUR
+SESSION_SECONDS = 12 * HOUR
 SESSIONS_MAX = 20
 LINK_SECONDS = 10 * MINUTE
-# Facts: the sessions (JSON: when each began, its cookie's hash), and until when which link is good.
+# Names of facts. SESSIONS: JSON, when each began and the hash of its cookie. LINK: until when the
+# link is good, and its hash.
 SESSIONS = "operator's sessions"
 LINK = "operator's link"
-# Apart from those of customers: nobody waits behind the others.
+# Apart from the customers' lane: neither waits behind the other.
 LANE = passwords.Lane(at_once=1, places=3)
 PASSWORD_MIN = 12
 
@@ -42,10 +43,10 @@ def is_here(path: str) -> bool:
 
 
 def admit() -> Response | None:
-    """Before each request: lead to the login, or say that there is nothing here."""
+    """Before each request: None lets it through. Others are sent to the login, or get a 404."""
     if not is_here(request.path):
         return None
-    g.is_operator = is_logged_in(this_shop(), _shown())
+    g.is_operator = is_logged_in(this_shop(), _cookie())
     link = request.path.removeprefix(f"{LOGIN}/")
     if g.is_operator or (link != request.path and is_link(link)):
         return None
@@ -59,23 +60,23 @@ def admit() -> Response | None:
 
 def is_logged_in(shop: Shop, secret: str) -> bool:
     mac = _mac_of_session(shop, secret)
-    return any(secrets.compare_digest(mac, each) for _, each in _still_good(_stored()))
+    return any(secrets.compare_digest(mac, each) for _, each in _valid(_stored()))
 
 
 def log_in(response: Response) -> Response:
     """Begin a session, in a cookie of the response."""
     shop, secret = this_shop(), secrets.token_hex(32)
     with transaction():
-        begun = [*_still_good(_locked()), [now(), _mac_of_session(shop, secret)]]
+        begun = [*_valid(_locked()), [now(), _mac_of_session(shop, secret)]]
         _store(begun[-SESSIONS_MAX:])
     logger.info("the operator has logged in")
-    response.set_cookie(_cookie_name(), secret, max_age=LASTS_SECONDS, **_cookie_options())
+    response.set_cookie(_cookie_name(), secret, max_age=SESSION_SECONDS, **_cookie_options())
     return response
 
 
 def log_out(response: Response) -> Response:
     """End this browser's session."""
-    mac = _mac_of_session(this_shop(), _shown())
+    mac = _mac_of_session(this_shop(), _cookie())
     with transaction():
         _store([each for each in _locked() if each[1] != mac])
     response.delete_cookie(_cookie_name(), **_cookie_options())
@@ -89,12 +90,12 @@ def end_all() -> None:
 
 
 def _mac_of_session(shop: Shop, secret: str) -> str:
-    # With the hash of the password: another one ends all sessions.
+    # The hash of the password goes into it: a new password ends all sessions.
     return shop.vault.mac("operator", shop.config.operator_password_hash, secret)
 
 
-def _still_good(sessions: list) -> list:
-    return [each for each in sessions if 0 <= now() - each[0] < LASTS_SECONDS]
+def _valid(sessions: list) -> list:
+    return [each for each in sessions if 0 <= now() - each[0] < SESSION_SECONDS]
 
 
 def _stored() -> list:
@@ -103,7 +104,7 @@ def _stored() -> list:
 
 
 def _locked() -> list:
-    """Within a transaction: as `_stored`; nobody else changes them until its end."""
+    """Within a transaction: like `_stored`, and nobody else changes them until it ends."""
     Fact.insert(name=SESSIONS, value="[]").on_conflict_ignore().execute()
     Fact.update(value=Fact.value).where(Fact.name == SESSIONS).execute()
     return _stored()
@@ -113,12 +114,12 @@ def _store(sessions: list) -> None:
     set_fact(SESSIONS, json.dumps(sessions))
 
 
-def _shown() -> str:
+def _cookie() -> str:
     return request.cookies.get(_cookie_name(), "")
 
 
 def _cookie_name() -> str:
-    # With that prefix no page of another host can set it; a browser wants Path=/ then.
+    # No other host can set a cookie with this prefix; browsers require Path=/ for it.
     return "__Host-operator" if _is_https() else "operator"
 
 
@@ -144,14 +145,16 @@ def is_password(typed: str) -> bool:
 
 
 def new_link(shop: Shop) -> str:
-    """The address of a link that is good once, and for ten minutes; the one before is void."""
+    """Make a link that is good once, within ten minutes, and return its URL. The one before it is
+    void.
+    """
     secret = secrets.token_hex(32)
     set_fact(LINK, f"{now() + LINK_SECONDS} {shop.vault.mac('operator link', secret)}")
     return f"{shop.config.public_url}{LOGIN}/{secret}"
 
 
 def use_link(secret: str) -> bool:
-    """Whether it was good; of several that come with it at once, it is for one."""
+    """Use the link up; whether it was good. When several come with it at once, it is for one."""
     good = _good_link(secret)
     return bool(good) and Fact.delete().where(*good).execute() == 1
 
@@ -161,7 +164,7 @@ def is_link(secret: str) -> bool:
 
 
 def _good_link(secret: str) -> tuple | None:
-    """The fact, as a condition, if this is its link; None: it is not good."""
+    """The condition that finds the fact of this link; None: the link is not good."""
     fact = Fact.get_or_none(Fact.name == LINK)
     until, _, mac = fact.value.partition(" ") if fact else ("0", "", "")
     is_its = this_shop().vault.is_mac(mac, "operator link", secret)
@@ -180,7 +183,7 @@ def operator_password():
     if not PASSWORD_MIN <= len(password) <= passwords.LENGTH_MAX:
         most = passwords.LENGTH_MAX
         raise click.ClickException(f"write {PASSWORD_MIN} to {most} characters")
-    # In quotes: a shell that reads the settings would take what follows a $ for a variable.
+    # In quotes, or a shell that reads the settings takes what follows a $ for a variable.
     click.echo(f"OPERATOR_PASSWORD_HASH='{passwords.make_hash(password)}'")
 
 

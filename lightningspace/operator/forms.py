@@ -65,7 +65,7 @@ class SpanForm(Form):
             raise ValidationError("Choose a day that is not before the first.")
 
     def days(self) -> tuple[date, date]:
-        """Of a form that is valid."""
+        """The two days of a valid form."""
         return _day(self.first), _day(self.last)
 
 

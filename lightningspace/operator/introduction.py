@@ -1,6 +1,6 @@
-"""How the doctor makes itself known to the web program, which then tells how it was asked.
+"""How the doctor identifies itself to the web program, which then tells how the request reached it.
 
-Who knows SECRET_KEY can. What is told is of the asker's own request.
+Whoever knows SECRET_KEY can. The answer tells of the asker's own request alone.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from lightningspace.base.vault import Vault
 from lightningspace.shop import Shop
 
 PURPOSE = "doctor"
-# Fact: the program of the worker that was started last.
+# The name of a fact: the PROGRAM of the worker that was started last.
 WORKER = "worker's program"
 HEADER = re.compile("Doctor ([0-9]{1,12}):([0-9a-f]{16,128})")
 
@@ -29,7 +29,7 @@ def _program() -> str:
     return f"{lightningspace.__version__} ({code.hexdigest()[:8]})"
 
 
-# As this process was started: what was changed since, it does not know.
+# This process as it was started, whatever has changed on disk since.
 PROGRAM = _program()
 
 
@@ -38,19 +38,19 @@ def note_worker() -> None:
 
 
 def header(vault: Vault) -> str:
-    """For Authorization; good for some minutes."""
+    """The value for Authorization; good for some minutes."""
     moment = str(now())
     return f"Doctor {moment}:{vault.mac(PURPOSE, moment)}"
 
 
-def is_made(vault: Vault, written: str) -> bool:
-    found = HEADER.fullmatch(written)
+def is_valid(vault: Vault, header: str) -> bool:
+    found = HEADER.fullmatch(header)
     if not found or abs(now() - int(found[1])) > CLOCKS_DIFFER_SECONDS:
         return False
     return vault.is_mac(found[2], PURPOSE, found[1])
 
 
-def told(shop: Shop, request: Request) -> dict[str, str | int]:
+def answer(shop: Shop, request: Request) -> dict[str, str | int]:
     return {
         "program": PROGRAM,
         "url": request.host_url,

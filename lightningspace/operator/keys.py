@@ -1,4 +1,4 @@
-"""`flask rotate-key`: a new SECRET_KEY in our own file, and later an end to the ones before it."""
+"""`flask rotate-key`: make a new SECRET_KEY in our own file, and later end the older ones."""
 
 import fcntl
 import os
@@ -25,10 +25,10 @@ SEALED = (
 
 
 @click.command("rotate-key")
-@click.option("--forget", is_flag=True, help="End the older keys, and all that was made with them.")
+@click.option("--forget", is_flag=True, help="End the older keys: all that they made is void.")
 @with_appcontext
 def rotate_key(forget):
-    """Make a new SECRET_KEY. The one before it opens what it made, until --forget.
+    """Make a new SECRET_KEY. What the one before it has made stays good until --forget.
 
     Restart web and worker after each. With --forget, access keys, tokens, the gate's credentials,
     sessions and mailed links that were made with an older key are void.
@@ -62,8 +62,8 @@ def new_key() -> str:
 
 
 def rotate(instance: Path) -> None:
-    """Put a new key in the place of ours, which joins the older ones first. May be killed anywhere,
-    and run twice at once: no key that was in use is lost.
+    """Add our key to the older ones, then put a new one in its place. No key that was in use is
+    lost if this is killed, or runs twice at once.
     """
     path, old_path = instance / key_files.KEY, instance / key_files.OLD_KEYS
     with _alone(instance):
@@ -74,9 +74,9 @@ def rotate(instance: Path) -> None:
 
 
 def reseal(vault: Vault) -> int:
-    """Seal with the newest key what the database holds; return how many passwords those are.
+    """Seal the database's passwords with the newest key; return how many.
 
-    What is changed meanwhile stays as it is changed; what no key opens stays.
+    One that is changed meanwhile keeps the change; one that no key opens stays as it is.
     """
     return sum(_reseal(vault, table, column) for table, column in SEALED)
 
@@ -93,7 +93,9 @@ def _reseal(vault: Vault, table: type[Table], column) -> int:
 
 
 def end_old(config: Config, instance: Path) -> bool:
-    """Delete the older keys, unless there are others than this program has read; False: none."""
+    """Delete the older keys; False: there are none. Raises ClickException when the key has changed
+    since this program has read it.
+    """
     with _alone(instance):
         if not key_files.is_used(instance / key_files.KEY, config.secret_key):
             raise click.ClickException("there is a newer key by now: run this again")

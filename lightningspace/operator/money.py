@@ -1,4 +1,4 @@
-"""What came in, by day and month, and each payment as a line of CSV; `flask payments`."""
+"""Income by day and month, and each payment as a line of CSV; `flask payments`."""
 
 import csv
 import io
@@ -32,8 +32,8 @@ LINES_AT_ONCE = 500
 
 @dataclass
 class Span:
-    """A day or a month: what came in, in msat by kind, and how many payments that were; and what
-    was paid back.
+    """A day or a month. `msat`: what came in by kind, and as REFUND, below 0, what was paid back.
+    `times`: how many payments came in.
     """
 
     begins: date
@@ -48,7 +48,7 @@ class Span:
         self.msat[Kind(row.kind)] += row.msat
         self.times += row.times
 
-    def take_back(self, refund: Payment) -> None:
+    def add_refund(self, refund: Payment) -> None:
         self.msat[Kind.REFUND] += refund.msat
 
 
@@ -57,13 +57,13 @@ def today() -> Span:
 
 
 def of_days(first: int, count: int) -> Span:
-    """Of so many days from that day since 1970 on, as one span."""
+    """One span of `count` days; `first` counts days since 1970."""
     span = Span(_date_of(first))
     for row in income.since(first):
         if row.day < first + count:
             span.add(row)
     for refund in _paid_back(first * DAY, (first + count) * DAY):
-        span.take_back(refund)
+        span.add_refund(refund)
     return span
 
 
@@ -86,10 +86,10 @@ def _spans(begins: list[date], span_of) -> list[Span]:
     first = (begins[-1] - EPOCH).days
     for row in income.since(first):
         span = spans.get(span_of(_date_of(row.day)))
-        if span:  # a node's clock may be ahead
+        if span:  # None: paid in days to come, by a node whose clock is ahead
             span.add(row)
     for refund in _paid_back(first * DAY, now() + 1):
-        spans[span_of(_date_of(refund.paid_at // DAY))].take_back(refund)
+        spans[span_of(_date_of(refund.paid_at // DAY))].add_refund(refund)
     return list(spans.values())
 
 
@@ -117,7 +117,9 @@ def moments(first: date, last: date) -> tuple[int, int]:
 
 
 def lines(shop: Shop, begin: int, until: int) -> Iterator[str]:
-    """CSV of the payments between, some lines at once. Nothing in it comes from a customer."""
+    """Payments and refunds from `begin` to before `until` as CSV, in parts of some lines. Nothing
+    in it was written by a customer.
+    """
     fiat = shop.config.fiat
     rates = income.rates(fiat, begin, until)
     head = ["time", "payment hash", "msat", "what"]

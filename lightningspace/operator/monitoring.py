@@ -1,7 +1,7 @@
 """Whether the shop is up, and its figures for Prometheus.
 
 Each process has counters of its own (base/metrics.py). Those of gunicorn's processes are added up;
-the worker shows its own at WORKER_METRICS. What the database knows is read when it is asked for.
+the worker shows its own at WORKER_METRICS. Figures of the database are read for each request.
 """
 
 import hmac
@@ -34,20 +34,20 @@ FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def serve(address: tuple[str, int]) -> None:
-    """Show this process's counters there, in threads that end with it. Raises OSError."""
+    """Serve this process's counters there, in threads that end with it. Raises OSError."""
     start_http_server(address[1], address[0])
 
 
 @blueprint.get("/healthz")
 def healthz():
-    """Whether this process and its database answer; the doctor reads how it was asked."""
+    """Whether this process and its database answer; to the doctor, how its request came here."""
     try:
         Fact.select().limit(1).execute()
     except PeeweeException as error:
         logger.error("the database does not answer: %s", first_line(error))
         return Response("the database does not answer\n", 503, mimetype="text/plain")
-    if introduction.is_made(this_shop().vault, request.headers.get("Authorization", "")):
-        return jsonify(introduction.told(this_shop(), request))
+    if introduction.is_valid(this_shop().vault, request.headers.get("Authorization", "")):
+        return jsonify(introduction.answer(this_shop(), request))
     return Response("ok\n", mimetype="text/plain")
 
 
@@ -66,7 +66,7 @@ def figures():
 
 
 def _may_read(token: str) -> bool:
-    """With the token; without one, from this machine and past no web server in front."""
+    """With the token; if none is set, from this machine, but not through a web server in front."""
     if token:
         shown = request.headers.get("Authorization", "").encode()
         return hmac.compare_digest(shown, f"Bearer {token}".encode())
@@ -77,7 +77,7 @@ def _may_read(token: str) -> bool:
 
 
 class _Stored:
-    """What the database knows. Each figure is read by an index, or was noted by the worker."""
+    """The figures of the database. Each is read by an index, or was noted by the worker."""
 
     def __init__(self, shop: Shop):
         self._shop = shop
@@ -88,8 +88,8 @@ class _Stored:
         yield _labelled("shop_waiting", "What waits for the worker.", "what", _waiting())
         capacity_mb = {str(row.id): row.capacity_mb for row in Server.select()}
         left_mb = {str(id): left for id, left in capacity.left_mb(self._shop).items()}
-        yield _labelled("shop_capacity_mb", "What may be sold.", "server", capacity_mb)
-        yield _labelled("shop_left_mb", "What is not sold of it.", "server", left_mb)
+        yield _labelled("shop_capacity_mb", "Space for sale, in MB.", "server", capacity_mb)
+        yield _labelled("shop_left_mb", "Space not sold yet, in MB.", "server", left_mb)
         answered = {what: int(facts.get(name, 0)) for what, name in status.ANSWERED.items()}
         yield _labelled("shop_answered_time", "When each last answered.", "server", answered)
         _, needing = facts.get(problems.COUNTED, "0 0").split()

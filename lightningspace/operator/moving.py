@@ -1,4 +1,4 @@
-"""`flask move`: make a hosting anew on another server, and say what to copy."""
+"""`flask move`: set a hosting up again on another server, and say what to copy."""
 
 import click
 from flask.cli import with_appcontext
@@ -13,12 +13,12 @@ from lightningspace.shop import this_shop
 @click.command("move")
 @click.argument("username")
 @click.argument("server_id", type=int)
-@click.option("--yes", is_flag=True, help="You have copied what is in it: delete it there.")
+@click.option("--yes", is_flag=True, help="You have copied its content: delete it there.")
 @with_appcontext
 def move(username, server_id, yes):
-    """Make a hosting anew on the server SERVER_ID, empty. Without --yes, say what to copy before.
+    """Set a hosting up again, empty, on another server. Without --yes, say what to copy first.
 
-    Killed or failed half-way, the worker goes on with it.
+    If this is killed or fails half-way, the worker goes on with it.
     """
     account = search.named(username)
     places = _places(account)
@@ -45,7 +45,7 @@ def move(username, server_id, yes):
 
 
 def _places(account: Account) -> list[str]:
-    """Where on its server the things of an account are."""
+    """Where an account's files, databases and mail are on its server."""
     rows = services.of_account(account.id)
     ids = {row.kind: row.panel_id for row in rows}
     site = f"/var/www/clients/client{ids.get('client')}/web{ids.get('site')}"

@@ -1,8 +1,8 @@
-"""The operator's pages: today, what needs him, the hostings, and the money. `entry.admit` has let
-whoever asks for them in.
+"""The operator's pages: today, problems, hostings, refunds and money. `entry.admit` has checked who
+asks for them.
 
-They call neither panel nor worker: what is to be tried again is noted, and the worker does it. The
-node is asked where an invoice is to be cancelled, and for its faults.
+They never call the panel: they note what is to be tried again, and the worker does it. They ask the
+node only for its faults, and to cancel invoices.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ from lightningspace.visitors.forms import Button, CloseForm
 
 blueprint = Blueprint("operator", __name__, url_prefix=entry.HOME)
 
-# The navigation: by the name of a page's template, its endpoint and title.
+# The navigation: each page's endpoint and title, by the name of its template.
 PAGES = {
     "today": ("operator.today", "Today"),
     "problems": ("operator.needs_you", "Needs you"),
@@ -45,7 +45,7 @@ PAGES = {
     "refunds": ("operator.refunds_page", "Refunds"),
     "money": ("operator.income_page", "Money"),
 }
-LISTED, NAMES = 10, 200
+ORDERS_LISTED, NAMES_LISTED = 10, 200
 STANDINGS = list(reversed(status.Standing))  # what is well comes first
 
 
@@ -113,8 +113,8 @@ def today():
         answered=answered,
         silent=silent,
         needing=problems.last_count(),
-        paid_orders=income.latest(LISTED),
-        open_orders=order_book.latest_open(LISTED),
+        paid_orders=income.latest(ORDERS_LISTED),
+        open_orders=order_book.latest_open(ORDERS_LISTED),
         in_words=money.IN_WORDS,
     )
 
@@ -139,8 +139,8 @@ def hostings():
         "hostings",
         typed=typed,
         standing=standing,
-        names=status.which(standing, NAMES) if standing else (),
-        most=NAMES,
+        names=status.which(standing, NAMES_LISTED) if standing else (),
+        most=NAMES_LISTED,
         done=request.args.get("done"),
         found=found,
         orders=orders,
@@ -180,8 +180,8 @@ def _hosting_page(account: Account, status: int = 200, form: BlockForm | None = 
         known=Progress(account, rows),
         holding=ledger.holding(account),
         closes_at=ledger.closes_at(shop, account),
-        paid_orders=order_book.latest(account.id, doors, LISTED),
-        open_orders=list(order_book.unpaid_by_all(account.id).limit(LISTED)),
+        paid_orders=order_book.latest(account.id, doors, ORDERS_LISTED),
+        open_orders=list(order_book.unpaid_by_all(account.id).limit(ORDERS_LISTED)),
         evidence=abuse.evidence(account.username),
         block_form=form or BlockForm(formdata=None),
         done=request.args.get("done"),
@@ -241,14 +241,14 @@ def close_for_good(username):
         form.username.errors = [f"Enter {account.username} here to close this hosting."]
         return _close_page(account, form, 400)
     try:
-        # Only with the end that the page showed: time that was paid for since is not closed away.
+        # Only if it still ends when the page said: nobody loses time that was paid for since.
         is_seen = account.closing_at or form.ends.data == str(account.expires_at)
         is_closed = is_seen and accounts.close_account(this_shop(), account)
     except (accounts.NotClosed, invoices.NotCertain) as refused:
         return _close_page(account, form, refused.status, refused=refused.text)
     if not is_closed:
         return _close_page(account, form, 409, has_moved=True)
-    return redirect(url_for("operator.hostings", done="close"), 303)  # soon it has no page
+    return redirect(url_for("operator.hostings", done="close"), 303)  # its own page is soon gone
 
 
 def _close_page(account: Account, form: CloseForm, status: int = 200, **context):

@@ -23,13 +23,13 @@ from lightningspace.shop import Shop
 
 # How many of one kind are listed.
 LISTED = 100
-# The fact that holds when they were looked for last, and how many were found.
+# The name of a fact: when problems were last looked for, and how many were found.
 COUNTED = "problems counted"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`username`: the hosting that it is about; `token`: the order; None: neither."""
+    """`username` and `token`: the hosting and the order that it is about, if any."""
 
     text: str
     username: str | None = None

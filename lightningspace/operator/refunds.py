@@ -26,10 +26,10 @@ SAYS = {
 
 
 @click.command("refunds")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="What was paid from that day on.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Those paid from that day on.")
 @with_appcontext
 def list_refunds(since):
-    """Print what waits to be paid back, or with --since what was."""
+    """Print the refunds that wait, or with --since those that were paid."""
     found = refunds.waiting()
     if since:
         found = refunds.paid_back(int(since.replace(tzinfo=UTC).timestamp()), now() + 1)
@@ -54,16 +54,17 @@ def _line(refund: Refund) -> str:
     return "\n".join(lines)
 
 
-refund = AppGroup("refund", help="Offer, approve or refuse to pay something back.")
+refund = AppGroup("refund", help="Offer, approve or refuse a refund.")
 
 
 @refund.command("offer")
 @click.argument("payment")
-@click.option("--msat", type=click.IntRange(min=1), help="How much; else all that is left of it.")
+@click.option("--msat", type=click.IntRange(min=1), help="How much; by default, all that is left.")
 def offer(payment, msat):
-    """Offer whoever made a PAYMENT its money back. PAYMENT: its hash, or the token of its order.
+    """Offer a refund to whoever made PAYMENT: a payment hash, or the token of an order.
 
-    It is paid without another word of yours as soon as he claims it. Time that it bought stays.
+    It is paid as soon as it is claimed, without asking you again. Time that the payment bought
+    stays.
     """
     try:
         _print(refunds.offer(payment, msat))
@@ -76,7 +77,7 @@ def offer(payment, msat):
 def close(username):
     """Close a blocked hosting for good, and offer what is left of its paid time.
 
-    Everything in it is deleted. Whoever made the payment that opened it may claim.
+    Everything in it is deleted. Whoever made the payment that opened it may claim the refund.
     """
     account = search.named(username)
     try:
@@ -90,7 +91,7 @@ def close(username):
 @refund.command("approve")
 @click.argument("refund_id")
 def approve(refund_id):
-    """Have it paid by the worker, or tried once more."""
+    """Let the worker pay a refund, or try once more."""
     _change(refunds.approve(refund_id), refund_id, "approved")
 
 
@@ -98,7 +99,7 @@ def approve(refund_id):
 @click.argument("refund_id")
 @click.argument("reason")
 def refuse(refund_id, reason):
-    """Pay it not. Whoever claimed it reads the REASON."""
+    """Refuse to pay a refund. Whoever claimed it reads the REASON."""
     reason = messages.on_one_line(reason)
     if not reason:
         raise click.ClickException("write a reason: whoever claimed it reads it")

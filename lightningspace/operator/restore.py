@@ -1,4 +1,4 @@
-"""`flask restore`: the database of a backup into an empty one, which sells nothing at first."""
+"""`flask restore`: fill an empty database from a backup. The shop then sells nothing at first."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ MANIFEST_BYTES_MAX = 2**20
 
 
 class RestoreFailed(Exception):
-    """The database is as empty as it was; the text says why and what to do."""
+    """The database is still empty; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def restore(archive):
 def fill(config: Config, instance: Path, archive: BinaryIO) -> Restored:
     """Restore an archive. Raises RestoreFailed.
 
-    Killed anywhere, it leaves the database empty or whole, and an empty one can be filled again.
+    If this is killed, the database is either empty or whole, and an empty one can be filled again.
     """
     if archive.peek(8).startswith(b"age-enc"):
         raise RestoreFailed(
@@ -103,7 +103,9 @@ def fill(config: Config, instance: Path, archive: BinaryIO) -> Restored:
 
 
 def _read(config: Config, instance: Path, archive: BinaryIO, draft: Path) -> dict:
-    """Copy the database to the draft and return the manifest, once all of it fits this shop."""
+    """Check that the archive fits this shop, copy its database to the draft, and return its
+    manifest.
+    """
     manifest, keys, is_whole = None, {}, False
     with tarfile.open(fileobj=archive, mode="r|gz") as tar:
         for member in tar:
@@ -155,7 +157,9 @@ def _check(config: Config, manifest: dict) -> None:
 
 
 def _settle_keys(config: Config, instance: Path, manifest: dict, keys: dict[str, bytes]) -> None:
-    """See to it that the database can be read: by the key that is set, or by the archive's own."""
+    """Make sure that what the database holds sealed can be opened: by the key that is set, or else
+    by the archive's.
+    """
     ours = Vault(config.secret_key, config.secret_key_fallbacks).fingerprints()
     if manifest["key"] in ours:
         return
@@ -174,13 +178,13 @@ def _settle_keys(config: Config, instance: Path, manifest: dict, keys: dict[str,
 # -- where it goes ---------------------------------------------------------------------
 
 
-# What `init-db` and a first start fill.
+# The tables that `init-db` and a first start fill.
 AT_FIRST = {"facts", "servers"}
 _OURS = ", ".join(f"public.{table._meta.table_name}" for table in TABLES)
 
 
 def _holds_something(tables: list[str], execute: Callable) -> bool:
-    """Whether a database is not as `init-db` makes it, or as empty as it was before."""
+    """Whether a database holds more than `init-db` and a first start put into it."""
     known = {table._meta.table_name for table in TABLES}
     if set(tables) - known:
         return True
@@ -190,7 +194,7 @@ def _holds_something(tables: list[str], execute: Callable) -> bool:
 
 
 class _Draft:
-    """A file for the archive's database, gone in the end."""
+    """A file for the archive's database, removed in the end."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -223,7 +227,7 @@ class _Sqlite:
                 raise RestoreFailed(
                     f"the database {self._path} is not empty: move it away, with its -wal and -shm"
                 )
-            # Nobody else has it open: this would fail. What is beside it is gone then.
+            # Fails while anybody else has it open. Removes its -wal and -shm.
             database.execute("PRAGMA journal_mode = DELETE")
 
     def draft(self) -> _Draft:
@@ -256,7 +260,7 @@ class _Postgresql:
         return _Draft(self._instance / "restoring.pgdump")
 
     def put(self, draft: Path) -> None:
-        """In one transaction, which ends without its COMMIT if anything, or this program, does."""
+        """In one transaction: when anything fails, or this program ends, no COMMIT is sent."""
         reads = [client_program("pg_restore"), "--no-owner", "--no-privileges", "--file=-"]
         writes = [client_program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
         writes += ["--file=-", f"--dbname={without_password(self._url)}"]
@@ -280,14 +284,14 @@ class _Postgresql:
                 sql, (name, value) = _fact("'%s'")
                 sql = sql.replace("INTO facts", "INTO public.facts")
                 writing.stdin.write(f"{sql % (name, value)};\nCOMMIT;\n".encode())
-            except BrokenPipeError:  # it has ended, and says why
+            except BrokenPipeError:  # it has ended; stderr says why
                 pass
             except BaseException:
                 writing.kill()
                 raise
-            _, told = writing.communicate()
+            _, stderr = writing.communicate()
         if writing.returncode:
-            raise RestoreFailed(f"psql: {said(told)}")
+            raise RestoreFailed(f"psql: {said(stderr)}")
 
 
 def _fact(param: str) -> tuple[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Hostings and orders by what a customer, a wallet or a report names."""
+"""Finding hostings and orders by what a customer, a wallet or a report of abuse names."""
 
 import re
 
@@ -14,6 +14,7 @@ LISTED = 20
 
 
 def hosting(username: str) -> Account | None:
+    """The hosting of this name; None: there is none, or it was never opened."""
     # The rule first: PostgreSQL fails on a NUL.
     if not names.RULE.fullmatch(username):
         return None
@@ -46,7 +47,7 @@ def hostings(shop: Shop, typed: str) -> list[Account]:
 
 
 def orders(typed: str) -> list[Order]:
-    """By the token or the beginning of it, or by the payment hash."""
+    """By the token or its first 8 characters, or by the payment hash."""
     text = typed.lower()
     if not re.fullmatch("[0-9a-f]+", text):
         return []

@@ -1,8 +1,8 @@
 """What the operator is told without asking: each new problem once, and a summary of each week, by
 mail (ADMIN_MAIL) and by HTTP (ADMIN_WEBHOOK).
 
-Any worker may tell any time: a fact says whose turn it is, and what was told. What fails is told
-later, after longer and longer waits; killed in between, a worker may have told something twice.
+Any worker may do it at any time: facts say when something was last sent, and what. What fails is
+sent again after longer and longer waits. After a worker was killed, something may be sent twice.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ WEEK = 7 * DAY
 
 @dataclass(frozen=True)
 class Way:
-    """`name`: in the names of its facts. `seconds`: from one message to the next, at least."""
+    """`name`: part of the names of its facts. `seconds`: the least time between two messages."""
 
     name: str
     seconds: int
@@ -41,7 +41,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Week:
-    """What there was from a Monday to the next. `ended` None: nobody counted the week before."""
+    """From one Monday to the next. `new`, `ended`: hostings; `ended` None: nobody counted them when
+    the week began.
+    """
 
     begins: int
     money: Span
@@ -52,7 +54,7 @@ class Week:
 
 
 def tell(shop: Shop) -> None:
-    """Tell what is due by all ways. Raises what the last one raised that failed."""
+    """Tell what is due, by all ways, even if one fails; the last error is raised in the end."""
     failed = None
     for way in ways(shop):
         for step in (tell_problems, tell_week):
@@ -73,7 +75,7 @@ def ways(shop: Shop) -> list[Way]:
 
 
 def tell_problems(shop: Shop, way: Way) -> bool:
-    """Tell what is not known yet; whether there was anything. Raises MailError, WebhookError."""
+    """Tell the problems that are new; whether there were any. Raises MailError, WebhookError."""
     turn = f"problems {way.name} at"
     if not _takes_turn(turn, way.seconds):
         return False
@@ -83,20 +85,20 @@ def tell_problems(shop: Shop, way: Way) -> bool:
     new = [each for mark, each in found.items() if mark not in known]
     if new:
         way.tell_problems(shop, new)
-    # What is mended is forgotten, and told again if it comes back.
+    # A problem that is gone is forgotten, and told again if it comes back.
     set_fact(known_by(way), json.dumps(sorted(found)))
     _went_well(turn)
     return bool(new)
 
 
 def known_by(way: Way) -> str:
-    """The fact with the marks of the problems that were told."""
+    """The name of the fact that holds the marks of the problems told by this way."""
     return "problems known" if way is MAIL else f"problems known by {way.name}"
 
 
 def _mark(problem: Problem) -> str:
-    """The same for a problem whose times and counts have changed, but another for each hosting and
-    order: customers choose names such as `bob1` and `bob2`.
+    """Stays the same when only times and counts in the text change, but differs for each hosting
+    and order: customers choose names such as `bob1` and `bob2`.
     """
     text = re.sub(r"\d+", "", problem.text)
     about = problem.username or problem.token or ""
@@ -107,14 +109,14 @@ def _mark(problem: Problem) -> str:
 
 
 def tell_week(shop: Shop, way: Way) -> bool:
-    """On Mondays, or as soon as it can be after that, tell what the week before was like; whether
-    there was one to tell of: not in the first week. Raises MailError and WebhookError.
+    """On Monday, or as soon after as possible, sum up the week before; whether that was done. In a
+    shop's first week there is nothing to sum up. Raises MailError and WebhookError.
     """
     moment, name, turn = now(), f"week {way.name}", f"week {way.name} at"
     monday = moment - (moment - MONDAY) % WEEK
     fact = Fact.get_or_none(Fact.name == name)
     last = _Count.read(fact.value) if fact else None
-    if last is None or last.monday > monday:  # the first time, or by a clock that was ahead
+    if last is None or last.monday > monday:  # the first week, or the clock was ahead
         set_fact(name, str(_Count.now(monday)))
         return False
     if last.monday == monday or not _takes_turn(turn, way.seconds):
@@ -128,7 +130,7 @@ def tell_week(shop: Shop, way: Way) -> bool:
 
 @dataclass(frozen=True)
 class _Count:
-    """How many hostings there were at a moment of the week that begins on `monday`."""
+    """How many hostings there were at `moment`, in the week that begins on `monday`."""
 
     monday: int
     moment: int
@@ -147,7 +149,7 @@ class _Count:
 
 
 def _opened(since: int, until: int) -> int:
-    """How many hostings that are still there were opened between."""
+    """How many hostings were opened from `since` to `until` and still exist."""
     return Account.select().where(Account.opened_at.between(since, until)).count()
 
 
@@ -167,8 +169,9 @@ def _week(shop: Shop, begins: int, last: _Count, count: _Count) -> Week:
 
 
 def _takes_turn(name: str, seconds: int) -> bool:
-    """Whether nobody else has had this turn, a fact: when it was last, and how often in a row that
-    failed.
+    """Take the turn if it is due and nobody else has taken it; whether that was done.
+
+    The fact of this name holds when the turn was last taken, and how often in a row it has failed.
     """
     moment = now()
     with transaction():

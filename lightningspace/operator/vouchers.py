@@ -16,7 +16,7 @@ vouchers = AppGroup("vouchers", help="Codes that pay an order instead of Lightni
 @click.option("--mb", type=int, required=True, help="The largest size that they are good for.")
 @click.option("--days", type=click.IntRange(1, 730), required=True, help="The longest time.")
 def make(count, mb, days):
-    """Make COUNT of them and print their codes, which are shown here alone."""
+    """Make COUNT vouchers and print their codes, which are never shown again."""
     sizes = this_shop().config.space_sizes_mb
     if mb not in sizes:
         raise click.ClickException(f"--mb is no size that is sold: {', '.join(map(str, sizes))}")
@@ -28,7 +28,7 @@ def make(count, mb, days):
 
 @vouchers.command("list")
 def list_():
-    """Print the unused ones: when they were made, and what they are good for."""
+    """Print the unused vouchers: when they were made, and what they are good for."""
     for voucher in rules.unused():
         made = clock_time(voucher.made_at)
         click.echo(f"{made}  {voucher.space_mb} MB for {voucher.days} days")
@@ -37,7 +37,7 @@ def list_():
 @vouchers.command("withdraw")
 @click.argument("code")
 def withdraw(code):
-    """Make an unused one void."""
+    """Make an unused voucher void."""
     if not rules.withdraw(code):
         raise click.ClickException("there is no unused voucher of this code")
     click.echo("the voucher is void")

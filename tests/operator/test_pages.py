@@ -136,7 +136,7 @@ def test_of_several_that_use_a_link_at_once_one_gets_in(app, this_shop):
 
 def test_a_session_ends_after_twelve_hours_or_at_a_word(operator, runner, app, time_machine):
     this_shop = app.extensions["shop"]
-    time_machine.forward(entry.LASTS_SECONDS - 1)
+    time_machine.forward(entry.SESSION_SECONDS - 1)
     assert operator.get("/operator").status_code == 200
     time_machine.forward(1)
     assert operator.get("/operator").status_code == 404

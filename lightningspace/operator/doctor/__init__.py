@@ -1,7 +1,7 @@
 """`flask doctor`: looks at all that a shop stands on, and says what to type where it is wrong.
 
 It changes nothing, but for an invoice at the node that it deletes again (and, if asked to, a client
-at the panel). It begins where the shop does not: with settings that are wrong, or no database.
+at the panel). It also runs where the shop does not start: with wrong settings, or no database.
 """
 
 import logging
@@ -36,13 +36,14 @@ from lightningspace.outside.raw_http import NoAnswer
 logger = logging.getLogger(__name__)
 
 OK, WRONG, UNKNOWN = "ok", "wrong", "unknown"
-# All that is not done by then is told as unknown.
+# Checks that take longer are reported as unknown.
 SECONDS = 50
 OUTSIDE_ERRORS = (NodeError, PanelError, FtpError, MailError, DnsError)
 
 Check = Callable[[Patient], Iterable[str]]
-# By subject, the checks by their names; those of a subject are made one after the other, and the
-# others rest where its first one is not ok. A check yields what is wrong, or raises NotSeen.
+# For each subject, its checks by name. They run one after the other, and the subjects side by side.
+# When the first check of a subject is not ok, its others are skipped. A check yields what is wrong,
+# or raises NotSeen.
 SUBJECTS: tuple[Mapping[str, Check], ...] = (
     files.CHECKS,
     database.CHECKS,
@@ -66,7 +67,7 @@ class Finding:
 
 
 def examine(patient: Patient, seconds: float = SECONDS) -> Iterator[Finding]:
-    """Every check has its finding, in an order that stays, within about that many seconds."""
+    """The findings of every check, always in the same order, within about `seconds`."""
     found: dict[str, list[Finding]] = {}
     _look(settings.CHECKS, patient, found)
     for findings in found.values():
@@ -79,7 +80,7 @@ def examine(patient: Patient, seconds: float = SECONDS) -> Iterator[Finding]:
     looking = []
     for checks in SUBJECTS:
         found = {}
-        # A daemon: what hangs does not keep us from ending.
+        # A daemon, so that a check that hangs does not keep the program from ending.
         thread = threading.Thread(target=_look, args=(checks, patient, found), daemon=True)
         thread.start()
         looking.append((checks, thread, found))
@@ -99,13 +100,13 @@ def _look(checks: Mapping[str, Check], patient: Patient, found: dict[str, list[F
             else:
                 found[name] = look(name, patient)
     finally:
-        # Only where this thread has a connection: to close waits for one that is being opened.
+        # Only if this thread has a connection: close() waits while another is being opened.
         if patient.shop is not None and not models.db.is_closed():
             models.db.close()
 
 
 def look(name: str, patient: Patient) -> list[Finding]:
-    """What one check finds: on one line, for some of it is what other servers answered."""
+    """What one check finds, each on one line: it may quote what other servers answered."""
     found = _seen(name, patient)
     return [replace(each, text=messages.on_one_line(each.text)) for each in found]
 

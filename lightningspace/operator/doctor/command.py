@@ -15,7 +15,7 @@ from lightningspace.operator.doctor import OK, UNKNOWN, WRONG, Finding, examine
 from lightningspace.operator.doctor.patient import Patient
 
 HOSTING_SERVER = Path(__file__).parents[3] / "deploy" / "hosting-server"
-# The shop has no login there: who breaks in at it has not broken in at the customers'.
+# The shop has no login there: whoever breaks into it has not broken into the customers' server.
 OF_SERVER = f"""\
 A hosting server has a doctor of its own. From a machine that may log in there as root:
 
@@ -58,7 +58,7 @@ def _told(finding: Finding) -> str:
 
 
 def app(env: Mapping[str, str], instance: Path, make_app: Callable[[Config], Flask]) -> Flask:
-    """One with this command alone: it makes the shop by itself, and tells why it cannot."""
+    """An app with this command alone, which builds the shop itself and says why it cannot."""
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # libpq waits for ever by itself
     bare = Flask("lightningspace")
     bare.extensions["doctor"] = Patient(env, instance, make_app)

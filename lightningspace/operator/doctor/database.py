@@ -20,7 +20,7 @@ from lightningspace.shop import CannotSettle, settle_in
 
 # The worker's calendar passes once a minute.
 SILENT_SECONDS = 5 * MINUTE
-# Of what PostgreSQL takes; the rest is for what comes at once.
+# Of those that PostgreSQL allows; the rest is for bursts.
 CONNECTIONS_PERCENT = 80
 
 
@@ -32,7 +32,7 @@ def _path(patient: Patient) -> Path | None:
 
 def answers(patient: Patient) -> Iterator[str]:
     path = _path(patient)
-    if path and not path.is_file():  # to open it would make it
+    if path and not path.is_file():  # opening it would create it
         yield (
             f"there is no {path}: `deploy/flask init-db` makes it, or DATABASE_URL has to name "
             "another"
@@ -52,17 +52,17 @@ def has_our_schema(patient: Patient) -> Iterator[str]:
         yield str(error)
 
 
-class _TakenBack(Exception):
+class _RolledBack(Exception):
     pass
 
 
 def agrees_with_the_settings(patient: Patient) -> Iterator[str]:
-    """As the shop does it at its start, and takes back what that would write."""
+    """Do what the shop does when it starts, and roll back what that writes."""
     try:
         with transaction():
             settle_in(patient.shop)
-            raise _TakenBack
-    except _TakenBack:
+            raise _RolledBack
+    except _RolledBack:
         pass
     except CannotSettle as error:
         yield str(error)
@@ -138,7 +138,7 @@ def worker_runs(patient: Patient) -> Iterator[str]:
 
 def problems(patient: Patient) -> Iterator[str]:
     if count := len(found_problems.found(patient.shop)):
-        yield f"`deploy/flask problems` lists what needs you, in lines: {count}"
+        yield f"`deploy/flask problems` lists what needs you (lines: {count})"
 
 
 CHECKS = {

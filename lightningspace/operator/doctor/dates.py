@@ -16,7 +16,7 @@ SECONDS = 10
 
 
 def wrong_time(whose: str, moment: int) -> Iterator[str]:
-    """`whose` clock says `moment`."""
+    """What is wrong with a clock that says `moment`. `whose`: such as "the node's"."""
     if abs(moment - now()) > CLOCKS_DIFFER_SECONDS:
         yield (
             f"{whose} clock says {clock_time(moment)}, and ours {clock_time(now())}: "
@@ -25,7 +25,7 @@ def wrong_time(whose: str, moment: int) -> Iterator[str]:
 
 
 def of_answer(url: str, verify_tls: bool | str) -> int | None:
-    """When a web server says it is; None: it does not say. Raises NotSeen."""
+    """What time it is by a web server; None: it does not say. Raises NotSeen."""
     with http_session(verify_tls) as session, time_limit(SECONDS):
         try:
             asked = {"timeout": SECONDS, "allow_redirects": False, "stream": True}
@@ -44,7 +44,9 @@ def ends_soon(
     verify_tls: bool | str = True,
     begin: Callable[[socket], None] | None = None,
 ) -> Iterator[str]:
-    """Of a certificate that is `whose`; `advice` is what renews it. Else as `valid_until`."""
+    """What is wrong with a certificate. `whose` names it, `advice` says what renews it; the others
+    are those of `valid_until`.
+    """
     try:
         until = valid_until(host, port, verify_tls, begin)
     except NoCertificate as error:

@@ -10,9 +10,9 @@ from lightningspace.base.clock import DAY, clock_time
 from lightningspace.operator.doctor.patient import NotSeen, Patient
 
 FREE_MB_MIN = 1000
-# Of 100 files that a disk can hold.
-FREE_FILES_MIN = 2
-# A copy from before an upgrade is of use for so long.
+# Of the files that a disk can hold.
+FREE_FILES_PERCENT = 2
+# How long a copy from before an upgrade is of use.
 COPY_DAYS = 7
 COPIES = ("*.before-upgrade", "*.sqlite3", "*.sql", "*.dump", "*.tar*", "*.age")
 BACKUP_DAYS = 2
@@ -48,7 +48,7 @@ def disks(patient: Patient) -> Iterator[str]:
                 f"the disk of {what}, {path}, has {free_mb} MB left: see what takes it with `du "
                 f"-xh {path} | sort -h`, and make room for {FREE_MB_MIN} MB"
             )
-        if disk.f_files and disk.f_favail * 100 < disk.f_files * FREE_FILES_MIN:
+        if disk.f_files and disk.f_favail * 100 < disk.f_files * FREE_FILES_PERCENT:
             yield (
                 f"the disk of {what}, {path}, can hold {disk.f_favail} more files: see where they "
                 f"are with `du -x --inodes {path} | sort -n`, and delete some"
@@ -69,7 +69,7 @@ def copies(patient: Patient) -> Iterator[str]:
 
 
 def backups(patient: Patient) -> Iterator[str]:
-    """Those of lightning-space-backup.timer, if there are any; whoever has others knows."""
+    """The backups of lightning-space-backup.timer, if there are any. Others are not looked at."""
     made = [path.stat().st_mtime for path in patient.backups.glob("*.tar.gz*")]
     if made and time.time() - max(made) > BACKUP_DAYS * DAY:
         yield (
@@ -80,7 +80,7 @@ def backups(patient: Patient) -> Iterator[str]:
 
 
 def units(patient: Patient) -> Iterator[str]:
-    """What starts with the machine, where systemd starts it."""
+    """Whether web and worker start with the machine, where it has systemd."""
     if not patient.systemd.is_dir():
         return
     for unit in UNITS:

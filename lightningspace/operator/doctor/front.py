@@ -13,9 +13,9 @@ from lightningspace.operator.doctor.dates import ends_soon
 from lightningspace.operator.doctor.patient import NotSeen, Patient
 from lightningspace.outside.raw_http import BadCertificate, NoAnswer, Site
 
-# Nobody has it (RFC 5737): what a visitor might claim to be.
+# What a visitor might claim as its address; nobody has it (RFC 5737).
 FORGED = "192.0.2.77"
-# What the web program tells besides.
+# The texts in the web program's answer, beside the number `hops`.
 TOLD = ("program", "url", "forwarded")
 STYLE = re.compile(r'href="(/static/[^"]+\.css)"')
 MAX_AGE = re.compile(r"max-age=([0-9]{1,10})")
@@ -58,7 +58,7 @@ def program(patient: Patient) -> Iterator[str]:
 
 
 def _introduced(patient: Patient) -> dict | None:
-    """How the web program was asked by us; None: it did not tell."""
+    """How our request reached the web program; None: it did not tell."""
     headers = {
         "Authorization": introduction.header(patient.shop.vault),
         "X-Forwarded-For": FORGED,
@@ -124,7 +124,7 @@ def files(patient: Patient) -> Iterator[str]:
 
 
 def pages(patient: Patient) -> Iterator[str]:
-    """Of one of those whose length would betray what is in it."""
+    """Whether one is compressed that holds secrets: its length would betray them."""
     path = f"/account/{secrets.token_hex(8)}"
     answer = patient.site.ask("GET", path, {"Accept-Encoding": "gzip, br, zstd"})
     if answer.get("Content-Encoding"):
@@ -146,7 +146,7 @@ def redirect(patient: Patient) -> Iterator[str]:
         return
     to = answer.get("Location")
     if answer.status not in REDIRECTS or not f"{to}/".startswith(f"{patient.config.public_url}/"):
-        yield f"http://{url.hostname} answers {answer.status} and leads not to https: {advice}"
+        yield f"http://{url.hostname} answers {answer.status} and does not lead to https: {advice}"
 
 
 def figures(patient: Patient) -> Iterator[str]:
@@ -159,7 +159,7 @@ def figures(patient: Patient) -> Iterator[str]:
     if patient.site.ask("GET", "/operator").status == 200:
         yield (
             "everybody may read /operator, without a login: `systemctl stop nginx` until you know "
-            "why; does it keep pages that say no-store?"
+            "why; does it cache pages that say no-store?"
         )
 
 

@@ -15,7 +15,7 @@ OURS = (b"gunicorn",)
 
 
 def ports(patient: Patient) -> Iterator[str]:
-    """Of the gunicorns that this user runs: whoever reaches one may claim any address."""
+    """Those of this user's gunicorns that others can reach, who may then claim any address."""
     if not patient.config.proxy_hops:
         return
     open_to_all = _open_sockets()

@@ -15,9 +15,8 @@ ADVICE = "`access_log off;` in nginx's configuration of the shop, and `systemctl
 
 
 def look(patient: Patient, marks: tuple[str, ...]) -> Iterator[str]:
-    """For what the doctor has just sent. Who may not read the logs reads the configuration.
-
-    Raises NotSeen.
+    """Search nginx's logs for marks that the doctor has just sent. Where they may not be read, its
+    configuration is. Raises NotSeen.
     """
     shut = False
     for path in sorted(patient.nginx_logs.glob("*.log")):
@@ -32,7 +31,7 @@ def look(patient: Patient, marks: tuple[str, ...]) -> Iterator[str]:
         raise NotSeen(
             f"this user may not read {patient.nginx_logs}: `grep -l {marks[0]} "
             f"{patient.nginx_logs}/*.log`, as root, names the logs that have queries of visitors; "
-            f"what mends it: {ADVICE}"
+            f"what helps: {ADVICE}"
         )
 
 
@@ -43,7 +42,7 @@ def _tail(path: Path) -> bytes:
 
 
 def _is_off(patient: Patient) -> bool:
-    """Whether each `server` of the shop's host says so, and none of them anything else."""
+    """Whether every `server` of the shop's host has `access_log off`, and no other access log."""
     name = re.compile(rf"server_name[^;]*[\s]{re.escape(patient.host)}[\s;]")
     ours = [block for block in _servers(patient.nginx) if name.search(block)]
     logs = [re.findall(r"\baccess_log\s+([^;\s]+)", block) for block in ours]

@@ -13,7 +13,7 @@ IMPLICIT, SUBMISSION = 465, 587
 
 
 def takes_our_mail(patient: Patient) -> Iterator[str]:
-    """Up to the recipient: ADMIN_MAIL, or nobody."""
+    """Tries it out up to naming the recipient, ADMIN_MAIL if it is set."""
     config = patient.config
     if not config.smtp_url:
         return

@@ -10,7 +10,7 @@ SPF = "v=spf1"
 
 
 def answer(patient: Patient) -> Iterator[str]:
-    """The resolvers, and whether they say so where there is no such name (RFC 6761)."""
+    """Whether a resolver answers, and makes up no address for an unknown name (RFC 6761)."""
     name = f"{secrets.token_hex(8)}.invalid"
     try:
         made_up = patient.shop.resolver.addresses(name)

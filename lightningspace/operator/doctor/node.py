@@ -40,7 +40,7 @@ def is_synced(patient: Patient) -> Iterator[str]:
     elif LEDGER_SYNC in about:
         yield (
             "lightningd is reading blocks, and takes no payments before it is done: wait until "
-            "`lightning-cli getinfo` warns of that no more"
+            "`lightning-cli getinfo` no longer warns of that"
         )
 
 
@@ -70,7 +70,7 @@ def socket_is_shut(patient: Patient) -> Iterator[str]:
 
 
 def channels(patient: Patient) -> Iterator[str]:
-    """Whether a wallet can pay the dearest that is on sale, in parts if need be."""
+    """Whether a wallet can pay the dearest order on sale, in parts if need be."""
     known = patient.node.channels()
     usable = [each for each in known if each.is_usable]
     largest = max(patient.config.space_sizes_mb)
@@ -97,7 +97,7 @@ def plugins(patient: Patient) -> Iterator[str]:
 
 
 def has_our_time(patient: Patient) -> Iterator[str]:
-    """By the end of an invoice that it makes, and deletes again."""
+    """By the expiry of an invoice that the node makes, and deletes again."""
     label = f"{patient.config.label_prefix}doctor-{secrets.token_hex(8)}"
     node = patient.node
     made = node.create_invoice(label, 1000, "A test of the shop's own", INVOICE_SECONDS)

@@ -16,7 +16,7 @@ ISPCONFIG = "“System → Remote Users” in ISPConfig"
 
 
 def lets_us_in(patient: Patient) -> Iterator[str]:
-    """By one login, for ten that fail lock the shop out."""
+    """Logs in once: after ten failures the panel would lock the shop out."""
     config = patient.config
     patient.panel = TriedPanel(
         config.panel_url,
@@ -48,7 +48,7 @@ def functions(patient: Patient) -> Iterator[str]:
 
 
 def servers(patient: Patient) -> Iterator[str]:
-    """Without "Server functions", which are optional, nobody can say."""
+    """Skipped where the remote user has no "Server functions", which are optional."""
     for server_id in patient.config.panel_server_id:
         try:
             settings = patient.panel.web_settings(server_id)
@@ -65,7 +65,7 @@ def servers(patient: Patient) -> Iterator[str]:
 
 
 def makes_clients(patient: Patient) -> Iterator[str]:
-    """With --write alone: one of ours is made, found, shut and removed again."""
+    """With --write alone: makes a client, finds it, closes its login, and deletes it again."""
     if not patient.writes:
         return
     panel, name = patient.panel, f"{patient.config.panel_prefix}doctor{secrets.token_hex(4)}"

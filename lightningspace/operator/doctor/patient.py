@@ -20,13 +20,13 @@ NODE_SECONDS = 5
 
 
 class NotSeen(Exception):
-    """It cannot be said whether it is well; the text says why, and how to look oneself."""
+    """Nobody can say whether all is well; the text says why, and how to look by hand."""
 
 
 @dataclass
 class Patient:
-    """`make_app` is how the shop starts; it raises ConfigError. `config` and `shop` are None until
-    the settings are read. `writes`: a client of our own may be made at the panel.
+    """`make_app` starts the shop, or raises ConfigError. `config` and `shop` are None until the
+    settings are read. `writes`: a client of our own may be made at the panel.
     """
 
     env: Mapping[str, str]
@@ -35,8 +35,8 @@ class Patient:
     writes: bool = False
     config: Config | None = None
     shop: Shop | None = None
-    panel: TriedPanel | None = None  # with less patience than the shop's
-    # Where Debian, and the files of deploy/, have what is outside the instance directory.
+    panel: TriedPanel | None = None  # it waits less long than the shop's
+    # Where Debian, or the files of deploy/, put what is outside the instance directory.
     settings_file: Path = Path("/etc/lightning-space.env")
     nginx: Path = Path("/etc/nginx")
     nginx_logs: Path = Path("/var/log/nginx")
@@ -56,12 +56,12 @@ class Patient:
 
     @cached_property
     def mark(self) -> str:
-        """What the doctor's own requests have in their query, to be looked for in logs."""
+        """A part of the query of the doctor's own requests, to look for in logs."""
         return secrets.token_hex(8)
 
     @property
     def host(self) -> str:
-        """That of PUBLIC_URL."""
+        """The host of PUBLIC_URL."""
         return urlsplit(self.config.public_url).hostname
 
     @property

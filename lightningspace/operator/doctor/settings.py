@@ -15,8 +15,8 @@ OTHERS = 0o007
 
 
 def are_readable(patient: Patient) -> Iterator[str]:
-    """Reads them, and makes the shop of them. A secret key is never made here, for it would be
-    whoever's runs the doctor.
+    """Reads the settings, and builds the shop. It never makes a secret key, which would belong to
+    whoever runs the doctor.
     """
     env = dict(patient.env)
     if not patient.instance.is_dir():
@@ -31,7 +31,7 @@ def are_readable(patient: Patient) -> Iterator[str]:
         patient.config = from_env(env, patient.instance)
         patient.make_app(patient.config)
     except ConfigError as error:
-        yield f"{error}. Then start web and worker anew"
+        yield f"{error}. Then restart web and worker"
         return
     patient.shop = build(patient.config)
 
@@ -41,7 +41,7 @@ def _has_key(env: dict[str, str]) -> bool:
 
 
 def user(patient: Patient) -> Iterator[str]:
-    """Root may read and write what the shop may not, so it sees nothing of that."""
+    """Whether the doctor runs as the shop's user: root would not notice what that may not read."""
     owner = patient.instance.stat().st_uid
     if owner != os.geteuid():
         yield (

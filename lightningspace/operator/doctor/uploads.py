@@ -11,7 +11,9 @@ SECONDS = 10
 
 
 def _addresses(patient: Patient) -> dict[int, tuple[str, int]]:
-    """By server, where the worker uploads; a site's own name stands for those of all."""
+    """Where the worker uploads to, by server. Without a setting it uses each site's own name, for
+    which one name stands here.
+    """
     config = patient.config
     if not config.ftp_uploads:
         return {}

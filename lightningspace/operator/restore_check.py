@@ -27,7 +27,7 @@ TOLD = {
 @click.option(
     "--begin", is_flag=True, help="The database was restored by other means: stop selling."
 )
-@click.option("--go", is_flag=True, help="All is there again: sell.")
+@click.option("--go", is_flag=True, help="Everything is back: sell again.")
 @with_appcontext
 def restore_check(begin, go):
     """Find what came in since the restored copy was made, and say what cannot be found.
@@ -55,7 +55,7 @@ def restore_check(begin, go):
 
 
 def check(shop: Shop) -> Iterator[str]:
-    """Do all of it, and yield it in words. Raises NodeError and PanelError."""
+    """Do the whole check, and yield what it finds in words. Raises NodeError and PanelError."""
     clock_watch.wake()
     clock_watch.take_time_back(shop)
     if restored.since() is not None:
@@ -79,7 +79,7 @@ def check(shop: Shop) -> Iterator[str]:
 
 
 def _read_payments(shop: Shop) -> int:
-    """Record what the node was paid since; how many payments of the shop's those were."""
+    """Record what the node was paid since the copy; return how many payments were the shop's."""
     node_id, found = shop.node.node_id(), 0
     while True:
         after = payments.checked_cursor(shop, node_id)
@@ -92,7 +92,7 @@ def _read_payments(shop: Shop) -> int:
 
 
 def _orphans(shop: Shop, clients: dict) -> Iterator[Orphan]:
-    """The clients at the panel that are named like ours, and whose accounts are unknown."""
+    """The clients at the panel that are named like ours and have no account here."""
     prefix = shop.config.panel_prefix
     known = {prefix + id for (id,) in Account.select(Account.id).tuples()}
     for name in sorted(clients.keys() - known):
@@ -102,7 +102,7 @@ def _orphans(shop: Shop, clients: dict) -> Iterator[Orphan]:
 
 
 def _site(shop: Shop, client_id: int) -> tuple[str | None, int | None]:
-    """The username that a client's site is called by, and the server that it is on."""
+    """The username in the name of a client's site, and the id of its server; None: no such site."""
     group_id = shop.panel.group_id(client_id)
     ending = hostnames.site_name(shop, "")
     for record in shop.panel.records_of("site", group_id) if group_id else ():

@@ -10,7 +10,7 @@ from lightningspace.base.config import from_env
 from lightningspace.base.models import Account, Order, Service, set_fact
 from lightningspace.base.money_models import IncomeOfDay
 from lightningspace.base.prices import DAY, Size, Terms
-from lightningspace.operator import backup, problems, restore, restoring
+from lightningspace.operator import backup, problems, restore, restore_check
 from lightningspace.outside import l402
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
@@ -93,7 +93,7 @@ class Life:
         restored.begin()
 
     def check(self) -> list[str]:
-        return list(restoring.check(self.shop.for_worker()))
+        return list(restore_check.check(self.shop.for_worker()))
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def lost(node, wallet, shop, description: str, token: str, msat: int = 7000) -> 
 
 
 def words(shop) -> list[str]:
-    return list(restoring.check(shop.for_worker()))
+    return list(restore_check.check(shop.for_worker()))
 
 
 def test_even_a_young_copy_takes_its_closings_back_and_begins_each_grace_anew(begun, alice):
