@@ -30,8 +30,8 @@ def make(count, mb, days):
 def list_():
     """Print the unused vouchers: when they were made, and what they are good for."""
     for voucher in rules.unused():
-        made = clock_time(voucher.made_at)
-        click.echo(f"{made}  {voucher.space_mb} MB for {voucher.days} days")
+        made, terms = clock_time(voucher.made_at), rules.terms(voucher)
+        click.echo(f"{made}  {terms.space_mb} MB for {terms.time_in_words}")
 
 
 @vouchers.command("withdraw")

@@ -13,7 +13,7 @@ from lightningspace.base.prices import Terms
 from lightningspace.base.vault import Vault
 from lightningspace.rules import orders, tokens, vouchers
 from lightningspace.rules.orders import Buyer
-from lightningspace.rules.vouchers import VoucherRefused
+from lightningspace.rules.vouchers import VoucherRefused, VoucherTooSmall
 from tests.conftest import (
     csrf_token,
     enter,
@@ -98,6 +98,8 @@ def test_what_it_does_not_pay(this_shop, alice, wallet, worker, subtests):
     for name, (order, typed) in refused.items():
         with subtests.test(name), pytest.raises(VoucherRefused):
             vouchers.pay(this_shop, order, typed)
+    with pytest.raises(VoucherTooSmall, match="for up to 500 MB and 30 days, without extra"):
+        vouchers.pay(this_shop, *refused["larger"])
     assert len(vouchers.unused()) == 1
     # Their invoices are as good as before.
     wallet.pay(refused["larger"][0].bolt11)
