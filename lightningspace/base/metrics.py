@@ -12,17 +12,9 @@ TO_READY = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 NODE = Histogram("shop_node_seconds", "Calls to lightningd.", ["outcome"], buckets=SECONDS)
 PANEL = Histogram("shop_panel_seconds", "Calls to ISPConfig.", ["outcome"], buckets=SECONDS)
 INVOICES = Counter("shop_invoices", "Invoices that the node has made.")
-PAYMENTS = Counter("shop_payments", "Payments recorded.", ["kind"])
-RECEIVED = Counter("shop_received_msat", "What they were, in msat.", ["kind"])
 READY = Histogram("shop_ready_seconds", "From the payment to a ready hosting.", buckets=TO_READY)
 STEPS = Counter("shop_worker_steps", "Steps of the worker.", ["step", "outcome"])
 STEPPED = Gauge("shop_worker_step_time", "When each last went well.", ["step"])
-
-
-def received(kind: str, msat: int) -> None:
-    """Count a payment: of an `order`, a `tip` to an offer, or `lost`."""
-    PAYMENTS.labels(kind).inc()
-    RECEIVED.labels(kind).inc(msat)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from lightningspace.base.gate_models import GateCount
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server
 from lightningspace.operator import introduction, problems
-from lightningspace.rules import capacity, clock_watch, status
+from lightningspace.rules import capacity, clock_watch, income, status
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import networks
 
@@ -86,6 +86,11 @@ class _Stored:
         facts = {fact.name: fact.value for fact in Fact.select()}
         yield _gauge("shop_hostings", "Hostings that run.", int(facts.get(status.RUNNING, 0)))
         yield _labelled("shop_waiting", "What waits for the worker.", "what", _waiting())
+        # Gauges: they fall when a lost payment's order is found, or an older copy is restored.
+        times = {kind: times for kind, times, _ in income.sums()}
+        msat = {kind: msat for kind, _, msat in income.sums()}
+        yield _labelled("shop_payments", "Payments that ever came in.", "kind", times)
+        yield _labelled("shop_received_msat", "What they were, in msat.", "kind", msat)
         capacity_mb = {str(row.id): row.capacity_mb for row in Server.select()}
         left_mb = {str(id): left for id, left in capacity.left_mb(self._shop).items()}
         yield _labelled("shop_capacity_mb", "Space for sale, in MB.", "server", capacity_mb)

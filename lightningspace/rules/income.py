@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from peewee import JOIN
+from peewee import JOIN, fn
 
 from lightningspace.base.clock import DAY
 from lightningspace.base.models import Account, Order
@@ -80,6 +80,12 @@ def since(day: int) -> list[IncomeOfDay]:
     """The sums from that day on, in the order of time."""
     rows = IncomeOfDay.select().where(IncomeOfDay.day >= day)
     return list(rows.order_by(IncomeOfDay.day))
+
+
+def sums() -> list[tuple[str, int, int]]:
+    """By kind, how many payments ever came in, and their msat."""
+    columns = (IncomeOfDay.kind, fn.SUM(IncomeOfDay.times), fn.SUM(IncomeOfDay.msat))
+    return list(IncomeOfDay.select(*columns).group_by(IncomeOfDay.kind).tuples())
 
 
 def payments(begin: int, until: int) -> Iterator[Payment]:

@@ -9,7 +9,7 @@ import string
 
 from peewee import Case, IntegrityError, fn
 
-from lightningspace.base import messages, metrics, passwords
+from lightningspace.base import messages, passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Cursor, Order, lock_account, transaction
 from lightningspace.base.money_models import Refund
@@ -115,7 +115,6 @@ def _record(token: str, node_id: str, payment: Payment) -> bool:
     )
     if recorded:
         logger.info("order %s: paid, %d msat", token[:8], payment.received_msat)
-        metrics.received("order", payment.received_msat)
         income.note_order(token)
         return True
     if Order.get_or_none(Order.payment_hash == payment.payment_hash):
@@ -147,7 +146,6 @@ def _record_tip(shop: Shop, node_id: str, payment: Payment, account_id: str | No
         **facts,
     )
     logger.info("order %s: a tip of %d msat", order.token[:8], payment.received_msat)
-    metrics.received("tip", payment.received_msat)
     income.note(income.Kind.TIP, payment.paid_at, payment.received_msat)
     return True
 
@@ -203,7 +201,6 @@ def _keep_lost(token: str, facts: dict) -> None:
     moment = now()
     Order.create(token=token, kind=OrderKind.LOST, placed_at=moment, expires_at=moment, **facts)
     logger.error("payment %s has no order: see `flask problems`", facts["payment_hash"][:8])
-    metrics.received("lost", facts["received_msat"])
     income.note(income.Kind.LOST, facts["paid_at"], facts["received_msat"])
 
 

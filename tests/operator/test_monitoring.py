@@ -80,8 +80,8 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
         return after[name] - before.get(name, 0)
 
     amount = models.Order.get().received_msat
-    assert more("shop_invoices_total") == more('shop_payments_total{kind="order"}') == 1
-    assert more('shop_received_msat_total{kind="order"}') == amount
+    assert more("shop_invoices_total") == more('shop_payments{kind="hosting"}') == 1
+    assert more('shop_received_msat{kind="hosting"}') == amount
     assert more("shop_ready_seconds_count") == 1
     assert more('shop_panel_seconds_count{outcome="ok"}') > 10
     for what in ("node", "panel"):
