@@ -300,7 +300,7 @@ class Worker:
         offers.match(self._shop)
 
     def _pay_back(self) -> None:
-        payouts.look(self._shop, self._stopping.is_set)
+        payouts.pay_due(self._shop, self._stopping.is_set)
 
     def _look_at_usage(self) -> None:
         try:

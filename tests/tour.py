@@ -490,7 +490,7 @@ class Tour:
         self.facts(Refund, Refund.id == refund.id, problem="failed")
         self.see("not paid", page, giver, rule)
         refunds.approve(refund.id)
-        payouts.look(self.shop)
+        payouts.pay_due(self.shop)
         self.see("paid", page, giver, rule)
         self.see("paid back", f"/orders/{order.token}", giver)
         no = {"preimage": None, "paid_at": None, "sent_at": None, "refused_at": 1, "reason": "No."}

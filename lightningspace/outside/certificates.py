@@ -1,4 +1,4 @@
-"""Until when a server's TLS certificate is good."""
+"""When a server's TLS certificate expires."""
 
 import ssl
 from collections.abc import Callable
@@ -12,7 +12,7 @@ ANSWER_BYTES_MAX = 4096
 
 
 class NoCertificate(Exception):
-    """It cannot be had, or not trusted; the text goes on after the server's name."""
+    """The server shows none, or none to trust; the text goes on after its name."""
 
 
 def valid_until(
@@ -21,8 +21,8 @@ def valid_until(
     verify_tls: bool | str = True,
     begin: Callable[[socket], None] | None = None,
 ) -> int | None:
-    """Unix seconds; None where certificates are not checked. `verify_tls` may be a CA file.
-    `begin` asks for TLS on the open connection.
+    """In Unix seconds; None: `verify_tls` is False. It may be a CA file. `begin` asks for TLS on
+    the open connection.
 
     Raises NoCertificate.
     """
@@ -44,7 +44,9 @@ def valid_until(
 
 
 def after(*commands: bytes) -> Callable[[socket], None]:
-    """How FTP (`AUTH TLS`) and SMTP (`EHLO …`, `STARTTLS`) begin with TLS. Raises OSError."""
+    """A `begin` that sends commands: `AUTH TLS` for FTP, `EHLO …` and `STARTTLS` for SMTP. It
+    raises OSError.
+    """
 
     def begin(connection: socket) -> None:
         connection.settimeout(SECONDS)
@@ -57,7 +59,7 @@ def after(*commands: bytes) -> Callable[[socket], None]:
 
 
 def _answer(connection: socket) -> None:
-    """Read an answer; its last line has a blank behind the number."""
+    """Read an answer; in its last line a blank follows the number."""
     said = b""
     while not (said.endswith(b"\n") and said.splitlines()[-1][3:4] == b" "):
         part = connection.recv(ANSWER_BYTES_MAX)

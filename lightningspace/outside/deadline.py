@@ -53,7 +53,7 @@ class _Watchman:
                 limit.shut_down()
 
     def _wait(self) -> "list[TimeLimit]":
-        """The limits that are over. It may wake in vain, as one that ends early does not tell."""
+        """The limits that are over. It may wake in vain, for a limit that has ended early."""
         with self._changed:
             if self._wakes_at == float("inf"):
                 self._changed.wait()
@@ -235,7 +235,7 @@ class WatchedFTP(ftplib.FTP_TLS):
 
 
 def _send_at_once(sock: socket.socket) -> None:
-    """Else a file's end, and the login after a handshake, wait until the server confirms what went
-    before, which it does after 40 ms.
+    """Otherwise the end of a file, and the login after a handshake, wait until the server confirms
+    what went before, which takes 40 ms.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

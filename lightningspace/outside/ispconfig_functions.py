@@ -1,4 +1,4 @@
-"""ISPConfig's functions that the shop calls, and whether it may."""
+"""The functions of ISPConfig that the shop calls, and whether it may call them."""
 
 import time
 
@@ -7,7 +7,7 @@ from lightningspace.outside.ispconfig_records import KINDS
 
 # No record will ever have this id. ISPConfig takes -1 for all of them.
 NOBODY = 2_000_000_000
-# By the kinds of records, the names that ISPConfig's page "Remote Users" has for them.
+# The groups of functions on ISPConfig's page "Remote Users", by the kinds of records.
 GROUPS = {
     "site": "Sites Domain functions",
     "alias": "Sites Aliasdomain functions",
@@ -23,10 +23,10 @@ CLIENTS, MONITOR, QUOTA = "Client functions", "Monitor functions", "Quota functi
 
 
 def harmless_calls() -> dict[str, tuple[str, dict]]:
-    """By method: the group of functions that it is in, and the arguments.
+    """By method: its group of functions, and arguments that change nothing.
 
-    What has no values is not added, what is not there is neither changed nor deleted; and whoever
-    may not call the method is told so before any of that is looked at.
+    A record without values is not added, one that does not exist is neither changed nor deleted;
+    and ISPConfig checks whether the method may be called before it looks at any of that.
     """
     nothing: dict = {"client_id": NOBODY, "params": {}}
     calls = {
@@ -49,7 +49,7 @@ def harmless_calls() -> dict[str, tuple[str, dict]]:
     return calls
 
 
-class TriedPanel(Panel):
+class InspectedPanel(Panel):
     """A panel that is asked whether we may do what we need."""
 
     def log_in(self) -> None:
@@ -57,7 +57,7 @@ class TriedPanel(Panel):
         self._session(time.monotonic() + self._seconds)
 
     def may_call(self, method: str, arguments: dict) -> bool:
-        """Whether the remote user may call it. It is called, and may refuse these arguments."""
+        """Whether the remote user may call this method. It is called; it may refuse `arguments`."""
         try:
             self._call(method, **arguments)
         except Forbidden:

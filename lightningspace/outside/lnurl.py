@@ -16,7 +16,7 @@ from lightningspace.base import names
 
 # Where a wallet asks about a name (LUD-16).
 PATH = "/.well-known/lnurlp"
-# Where it sends what it has signed. Its key is made for the host: elsewhere it has another.
+# Where it sends what it has signed. It derives its key from the host: another host, another key.
 AUTH_PATH = "/lnurl-auth"
 USER = re.compile(r"[a-z0-9._+-]{1,64}")
 # What is copied along with an address: the scheme of a link, the sign of a BIP 353 name or profile.

@@ -1,7 +1,7 @@
 """Paying a Lightning Address (LUD-16): the invoice that its host gives for an amount (LUD-06).
 
-The host is anybody's. It is asked at its public addresses alone, over TLS, no redirect is followed,
-and what it answers is read within bounds.
+The host is a stranger's. It is asked only at public addresses and over TLS, no redirect is
+followed, and its answer is read within bounds.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ HTTPS_PORT = 443
 INVOICE_MAX = 4000
 # What a request line may hold.
 QUERY = re.compile("[!-~]{1,2000}")
-# Addresses of other networks in those of IPv6: they lead who knows where.
+# IPv6 addresses that stand for IPv4 ones (NAT64): they lead who knows where.
 TRANSLATED = [ipaddress.ip_network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48")]
 
 
 class NoInvoice(Exception):
-    """It gave no invoice of this amount. The text goes on after its name."""
+    """A Lightning Address gave no invoice of this amount. The text goes on after the address."""
 
 
 def is_public(address: str) -> bool:
-    """Whether it is a host's on the Internet, and none of ours or of our network."""
+    """Whether an IP address is on the Internet, and not of this machine or a local network."""
     found = ipaddress.ip_address(address)
     if found.version == 6:
         if found.ipv4_mapped or found.sixtofour or found.teredo:
@@ -39,7 +39,7 @@ def is_public(address: str) -> bool:
 
 
 class Payees:
-    """Hosts of Lightning Addresses. `may_ask`: which of their addresses are asked."""
+    """The hosts of Lightning Addresses. `may_ask`: whether an IP address may be asked."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class Payees:
         self._resolver, self._port, self._may_ask = resolver, port, may_ask
 
     def invoice(self, address: str, msat: int) -> tuple[str, str]:
-        """An invoice of a Lightning Address, and the hash of what it says of itself, which an
-        invoice with a description's hash has to carry. Raises NoInvoice.
+        """An invoice of a Lightning Address, and the hash of its metadata: the description hash
+        that the invoice must have if it has any. Raises NoInvoice.
         """
         host = address.partition("@")[2]
         told = self._ask(host, urlsplit(lnurl.url_of_address(address)).path)
@@ -70,7 +70,7 @@ class Payees:
             found = self._resolver.addresses(host)
         except DnsError:
             raise NoInvoice("cannot be found right now") from None
-        # One that is not public may be put among others to be asked sooner or later.
+        # All of them: a private address among others would be asked sooner or later.
         if not found or not all(map(self._may_ask, found)):
             raise NoInvoice("has no public address")
         first = min(found, key=lambda each: (":" in each, each))
@@ -84,7 +84,7 @@ class Payees:
 
 
 def _with_amount(callback: object, msat: int, own_port: int) -> tuple[str, str]:
-    """The host and the target of its second address. Raises NoInvoice."""
+    """The callback's host, and the target of a request there. Raises NoInvoice."""
     try:
         parts = urlsplit(callback if isinstance(callback, str) else "")
         host, port = parts.hostname or "", parts.port or own_port

@@ -1,17 +1,17 @@
-"""The node's own money: what somebody's invoice asks for, paying it, and what became of that."""
+"""Paying with the node: what somebody's invoice asks for, and what became of paying it."""
 
 import hashlib
 from dataclasses import dataclass
 
 from lightningspace.outside.node import Node, NodeError, NodeRefused, bounded
 
-# How long the node looks for ways to pay an invoice, and what that may cost beside its amount: so
-# much, or a hundredth of it if that is more. As xpay does by itself.
+# How long the node looks for routes, and what the fees may be: this much, or a hundredth of the
+# amount if that is more. These are xpay's defaults.
 PAY_SECONDS = 60
 FEE_MSAT = 5000
-# How long a BOLT 12 invoice is good that does not say so.
+# How long a BOLT 12 invoice is good if it does not say.
 BOLT12_SECONDS = 2 * 60 * 60
-# What an invoice says of its end may be any number.
+# An invoice may name any number as its expiry: none is taken to be later than this.
 END_OF_TIME = 2**40
 
 INVALID_PARAMS = -32602
@@ -20,7 +20,7 @@ COMPLETE, PENDING, FAILED = "complete", "pending", "failed"
 
 @dataclass(frozen=True)
 class Asked:
-    """What an invoice or an offer of anybody's asks for. An offer has no payment hash.
+    """What somebody's invoice or offer asks for. An offer has no payment hash.
 
     `msat` None: any amount. `payee` None: an offer that does not name its node.
     """
@@ -36,8 +36,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sent:
-    """What has become of a payment that the node was told to make. FAILED: no part of it is on its
-    way any more. `began_at`: when its first part was.
+    """What has become of a payment that the node was told to make. FAILED: no part of it is under
+    way any more. `began_at`: when the attempt began.
     """
 
     status: str
@@ -50,7 +50,7 @@ class PayingNode(Node):
     """A node that also pays."""
 
     def read(self, text: str) -> Asked | None:
-        """What an invoice (BOLT 11 or 12) or an offer asks for; None: it is none of them."""
+        """What an invoice (BOLT 11 or 12) or an offer asks for; None: the text is neither."""
         try:
             found = self._call("decode", string=text)
         except NodeRefused as refused:
@@ -60,7 +60,7 @@ class PayingNode(Node):
         return _asked(found) if found.get("valid") else None
 
     def fetch_invoice(self, offer: str, msat: int) -> str:
-        """A BOLT 12 invoice of somebody's offer. Raises NodeRefused when he gives none."""
+        """A BOLT 12 invoice for somebody's offer. Raises NodeRefused when there is none."""
         amount = {"amount_msat": bounded(msat, 1, 10**15)}
         seconds = PAY_SECONDS // 2
         limit = seconds + self._seconds
@@ -69,8 +69,8 @@ class PayingNode(Node):
     def pay(self, invoice: str, msat: int) -> None:
         """Pay `msat` for an invoice of this amount, unless it was paid before.
 
-        Whatever this raises, `sent` alone says what became of it, and it may be on its way still:
-        after NodeUnreached alone it is certain that nothing was begun.
+        Whatever this raises, the payment may be under way, and `sent` alone says what became of it.
+        Only after NodeUnreached is it certain that nothing was begun.
         """
         fee_msat = max(FEE_MSAT, msat // 100)
         limit = PAY_SECONDS + self._seconds
@@ -94,16 +94,16 @@ class PayingNode(Node):
         return Sent(COMPLETE, began_at, preimage, amount_msat and sent_msat - amount_msat)
 
     def note(self, *key: str, text: str) -> None:
-        """Keep a text at the node. It stays where our database is restored from an older copy."""
+        """Keep a text in the node's datastore, which no restore of our database touches."""
         self._call("datastore", key=list(key), string=text, mode="create-or-replace")
 
     def noted(self, *key: str) -> dict[str, str]:
-        """What was noted right below this key, by the last part of each key."""
+        """The texts right below this key, by the last part of their keys."""
         found = self._call("listdatastore", key=list(key))["datastore"]
         return {each["key"][-1]: each["string"] for each in found if "string" in each}
 
     def find_text(self, payment_hash: str) -> str | None:
-        """The text of its own invoice with this payment hash, BOLT 11 or 12."""
+        """The text of the node's own invoice with this payment hash, BOLT 11 or 12."""
         entries = self._call("listinvoices", payment_hash=payment_hash)["invoices"]
         return (entries[0].get("bolt11") or entries[0].get("bolt12")) if entries else None
 

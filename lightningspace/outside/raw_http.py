@@ -14,16 +14,16 @@ TOR = ("127.0.0.1", 9050)
 
 
 class NoAnswer(Exception):
-    """There was no answer that can be read, or not in time. The text goes on after the address."""
+    """No readable answer came in time. The text goes on after the address."""
 
 
 class BadCertificate(NoAnswer):
-    """It has ended, is of another name, or of nobody whom this machine trusts."""
+    """It has expired, is for another name, or is from nobody whom this machine trusts."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`body`: no more than its beginning."""
+    """`body`: its first BODY_BYTES_MAX at most."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -48,7 +48,7 @@ class _SocketConnection(HTTPConnection):
 
 
 class _TorConnection(HTTPConnection):
-    """By Tor on this machine (SOCKS 5), which alone knows where onion addresses lead."""
+    """Through Tor on this machine (SOCKS 5), which alone knows where onion addresses lead."""
 
     def __init__(self, host: str, port: int | None, tor: tuple[str, int]):
         super().__init__(host, port, timeout=SECONDS)
@@ -56,23 +56,23 @@ class _TorConnection(HTTPConnection):
 
     def connect(self):
         self.sock = socket.create_connection(self._tor, self.timeout)
-        self._said(b"\5\1\0", b"\5\0")
+        self._exchange(b"\5\1\0", b"\5\0")
         host = self.host.encode()
         to = bytes([len(host)]) + host + self.port.to_bytes(2, "big")
-        self._said(b"\5\1\0\3" + to, b"\5\0\0\1")
-        self.sock.recv(6, socket.MSG_WAITALL)  # an address that says nothing
+        self._exchange(b"\5\1\0\3" + to, b"\5\0\0\1")
+        self.sock.recv(6, socket.MSG_WAITALL)  # an address and a port that mean nothing
 
-    def _said(self, asked: bytes, expected: bytes) -> None:
-        self.sock.sendall(asked)
+    def _exchange(self, sent: bytes, expected: bytes) -> None:
+        self.sock.sendall(sent)
         if self.sock.recv(len(expected), socket.MSG_WAITALL) != expected:
             raise ConnectionError(None, "Tor does not lead there")
 
 
 class Site:
-    """What is at an address such as https://example.org:8443, or at a socket such as unix:/run/web.
+    """The server at an address such as https://example.org:8443, or at a socket such as
+    unix:/run/web. Raises ValueError for other addresses.
 
-    `tor`: where Tor listens on this machine, by which onion addresses are asked. Raises ValueError
-    for others.
+    `tor`: where Tor listens on this machine, which leads to onion addresses.
     """
 
     def __init__(self, url: str, tor: tuple[str, int] = TOR):

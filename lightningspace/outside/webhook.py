@@ -14,11 +14,11 @@ HEADER = "Lightning-Space-Signature"
 
 
 class WebhookError(Exception):
-    """It was not taken, or nobody knows. The text is for the operator, and names no address."""
+    """The message was not taken, or nobody knows. The text is for the operator, without the URL."""
 
 
 def post(url: str, secret: str, message: dict, seconds: float = CALL_SECONDS) -> None:
-    """Have the message taken there. Raises WebhookError, also if it sends us elsewhere."""
+    """Send a message there. Raises WebhookError, also for a redirect."""
     body = json.dumps(message).encode()
     headers = {"Content-Type": "application/json", HEADER: signature(secret, body, now())}
     with http_session(verify_tls=True) as session, time_limit(seconds):
@@ -39,6 +39,6 @@ def post(url: str, secret: str, message: dict, seconds: float = CALL_SECONDS) ->
 
 
 def signature(secret: str, body: bytes, moment: int) -> str:
-    """With the moment in it: who checks both sees that an old message is sent again."""
+    """It covers the moment too: whoever checks both notices that an old message is sent again."""
     mac = hmac.new(secret.encode(), b"%d." % moment + body, hashlib.sha256).hexdigest()
     return f"t={moment},v1={mac}"

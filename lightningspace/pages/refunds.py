@@ -1,6 +1,6 @@
-"""The pages where whoever has paid claims his money back: he proves that he has, and says where to.
+"""The pages to claim a refund: the payer proves the payment, and says where to pay it back.
 
-The browser that ordered has proved it.
+The browser that ordered needs no other proof.
 """
 
 from flask import Blueprint, Response, redirect, render_template, url_for
@@ -16,7 +16,7 @@ from lightningspace.visitors.forms import ReceiptForm, RecoveryForm, RefundForm
 
 blueprint = Blueprint("refunds", __name__)
 
-# What changes by itself.
+# The states that change by themselves.
 WAITS = (State.DUE, State.PAYING)
 TAKES_DESTINATION = (State.OPEN, State.CLAIMED, State.FAILED)
 
@@ -56,7 +56,7 @@ def prove_by_key():
         order = refunds.paid_for(this_shop(), shown.macaroon, shown.preimage)
     except refunds.NotProved:
         form.source.errors = [
-            "It is from no payment to us, or there is a newer one, or it is narrowed."
+            "This is from no payment to us, or there is a newer one, or it was narrowed."
         ]
         return _proof_page(400, receipt_form=form)
     return _proved(order)
@@ -111,7 +111,7 @@ def status(token):
 
 
 def _paid_by_asker(token: str) -> Order | None:
-    """None as well where nothing is known: a stranger learns nothing."""
+    """None for a stranger, who does not learn whether there is such an order."""
     order = order_book.find(token) if token.isalnum() else None
     is_his = order is not None and order.paid_at is not None and browsers.has_paid(order)
     return order if is_his else None

@@ -27,11 +27,11 @@ class Category(StrEnum):
 
 
 def block(account_id: str, category: Category, reason: str, note: str = "") -> None:
-    """Block an account. `reason`: for the customer; `note`: the evidence, which he does not see.
+    """Block an account. `reason`: for the customer; `note`: the evidence, for the operator alone.
 
     Raises wanted.AccountClosed.
     """
-    # Whoever wrote it to us may be whom it is about: `flask evidence` shows it on a terminal.
+    # An attacker may have written some of it, and `flask evidence` shows it on a terminal.
     note = messages.in_lines(note[:NOTE_MAX])
     with transaction():
         accounts.block(account_id, reason, category)

@@ -1,4 +1,4 @@
-"""Payments of the gate: how their invoices are called, and what is counted of them.
+"""The gate's payments: the labels of their invoices, and what is counted.
 
 They have no order, and nobody knows who paid: only the sums of a day are kept.
 """
@@ -35,11 +35,11 @@ def service_of(shop: Shop, label: str) -> str | None:
 
 
 def count(shop: Shop, node_id: str, payment: Payment) -> None:
-    """Within the transaction that moved the node's cursor past a payment: count it, if it is of the
-    gate.
+    """Within the transaction that moved the node's cursor past a payment: count it, if it is for
+    the gate.
 
-    A node that was restored or cleaned is read again from its first payment: what was counted then
-    is known by where it stands, for nothing else is kept of it.
+    A node that was restored or cleaned is read again from its first payment. What was counted
+    before is recognized by its position, for nothing else is kept of it.
     """
     service = service_of(shop, payment.label)
     if service is None or _was_counted(node_id, payment):

@@ -1,5 +1,5 @@
-"""What came in: its sums by day, which whoever records a payment adds to, and each payment of a
-span for the tax office. A voucher brings in nothing.
+"""Income: the sums of each day, to which every payment is added as it is recorded, and the single
+payments of a span, for the tax office. A voucher brings in nothing.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ READ_AT_ONCE = 5000
 
 class Kind(StrEnum):
     """MORE: more time or another size, bought by the owner. LOST: no order waited for it. REFUND:
-    what was paid back, with its fees: below 0, and in no sum of a day here.
+    what was paid back, with its fees: below 0, and not in the sums of a day here.
     """
 
     HOSTING = "hosting"
@@ -89,8 +89,8 @@ def sums() -> list[tuple[str, int, int]]:
 
 
 def payments(begin: int, until: int) -> Iterator[Payment]:
-    """Each payment from `begin` to before `until`, as it came in; behind them, for each of these
-    days, all that the gate was paid: of its payments only the sums are kept.
+    """Each payment from `begin` to before `until`, in order; then, for each of these days, all that
+    the gate was paid: of its payments only the sums are kept.
     """
     last = (begin, "")
     while rows := _paid_after(*last, until):

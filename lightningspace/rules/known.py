@@ -22,7 +22,7 @@ from lightningspace.base.models import (
 )
 from lightningspace.rules import domains, ledger, order_book, payments, sessions, uploads
 from lightningspace.rules.stored import ENTRY_OF
-from lightningspace.rules.storing import Entry
+from lightningspace.rules.stored_entry import Entry
 from lightningspace.shop import Shop
 
 # Where the rows begin: the number of a list, and how many of its rows come before.

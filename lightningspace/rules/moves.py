@@ -1,4 +1,4 @@
-"""Moving a hosting to another server: made anew there; what is in it is copied by hand."""
+"""Moving a hosting to another server: it is set up again there; its content is copied by hand."""
 
 import json
 
@@ -10,16 +10,17 @@ from lightningspace.shop import Shop
 
 
 class CannotMove(Refusal):
-    """It cannot be moved there; the text says why."""
+    """A hosting cannot be moved there; the text says why."""
 
 
 def begin(shop: Shop, account_id: str, server_id: int) -> None:
-    """Want everything on another server. The records on the old one are deleted one by one, each
-    just before it is made anew; passwords stay where the panel keeps a hash of them.
+    """Want everything on another server. The old server's records are deleted one by one, each just
+    before the new one is made; a password stays the same if the panel keeps a hash of it.
 
-    Again while it is under way changes nothing. Raises CannotMove and wanted.AccountClosed.
+    To call this again while it is under way changes nothing. Raises CannotMove and
+    wanted.AccountClosed.
     """
-    if restored.since() is not None:  # it may be elsewhere by now
+    if restored.since() is not None:  # it may have been moved since the copy was made
         raise CannotMove("the database is a restored copy: run `restore-check` first")
     with transaction():
         account = lock_account(account_id)
@@ -49,6 +50,6 @@ def begin(shop: Shop, account_id: str, server_id: int) -> None:
 
 
 def finish(account: Account) -> None:
-    """Within a transaction: note that all of it is there, unless it has changed meanwhile."""
+    """Within a transaction: note that the move is done, unless the account changed meanwhile."""
     as_read = (Account.id == account.id) & (Account.revision == account.revision)
     Account.update(moved_from=None).where(as_read).execute()

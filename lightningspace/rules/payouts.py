@@ -1,5 +1,5 @@
-"""Paying refunds out, each once: it is recorded before the node is told to, and afterwards the node
-alone says what became of it.
+"""Paying refunds out, each once: a payment is recorded before the node is told to make it, and from
+then on the node alone says what became of it.
 """
 
 import logging
@@ -21,17 +21,18 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# So much later than its end a call, or an invoice, is over by the node's clock as well.
+# This long after a call or an invoice is over by our clock, it is over by the node's as well.
 CLOCKS_SECONDS = 10 * 60
-# What is on its way for longer than this, somebody holds: the operator hears of it.
+# A payment that is under way for longer than this is held by somebody: the operator is told.
 LONG_SECONDS = 60 * 60
-# A fact: when what was not paid was tried again last.
+# The name of a fact: when refunds that had failed were last tried again.
 TRIED_AT = "refunds tried again at"
 PAID_BEFORE = "It was paid back before."
 
 
-def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Pay what is due, and find out what became of what was begun. Many may call it at once.
+def pay_due(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Pay the refunds that are due, and look up the payments that were begun. Many may call this at
+    once. One that fails does not keep the others from being paid.
 
     Raises NodeError.
     """
@@ -43,7 +44,7 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> None:
             continue
         try:
             step(shop, refund)
-        except NodeError as error:  # perhaps of this one alone
+        except NodeError as error:  # perhaps for this refund alone
             failure = error
         except Exception as error:
             logger.error("refund %s failed: %s", refund.id, first_line(error), exc_info=error)
@@ -52,13 +53,13 @@ def look(shop: Shop, stopping: Callable[[], bool] = lambda: False) -> None:
 
 
 def _try_again() -> None:
-    """Once an hour, let what may work by now be due again."""
+    """Once an hour, make those due again whose problem may have passed."""
     moment, fact = now(), Fact.get_or_none(Fact.name == TRIED_AT)
     if fact and 0 <= moment - int(fact.value) < HOUR:
         return
     set_fact(TRIED_AT, moment)
     for refund in filter(refunds.is_tried_again, refunds.waiting()):
-        as_read = refunds.is_still(refund.id) & (Refund.destination == refund.destination)
+        as_read = refunds.is_idle(refund.id) & (Refund.destination == refund.destination)
         Refund.update(problem=None).where(as_read & (Refund.problem == refund.problem)).execute()
 
 
@@ -76,9 +77,9 @@ def _pay(shop: Shop, refund: Refund) -> None:
         logger.warning("refund %s: %s", refund.id, refused)
         problem = Problem.UNREACHABLE
     if problem:
-        _note(refund, problem)
+        _note_problem(refund, problem)
         return
-    # At the node as well, where a database that is restored finds it.
+    # At the node as well, where a restored database finds it.
     note = f"{refund.id}-{asked.payment_hash}"
     shop.node.note(*_key(shop, refund.order.payment_hash), note, text=str(refund.msat))
     if not _begin(refund, asked):
@@ -89,28 +90,27 @@ def _pay(shop: Shop, refund: Refund) -> None:
     except NodeUnreached:  # it was not asked
         _end(refund)
         raise
-    except NodeRefused as refused:  # some of it may be on its way still
+    except NodeRefused as refused:  # parts of it may still be under way
         logger.warning("refund %s: %s", refund.id, refused)
         has_failed = True
     _look_up(shop, refund, has_failed)
 
 
 def _key(shop: Shop, payment_hash: str) -> tuple[str, str, str]:
-    """Where the node keeps what was paid back of a payment."""
+    """The key in the node's datastore below which a payment's refunds are noted."""
     return "lightning-space", f"{shop.config.label_prefix}refunds", payment_hash
 
 
 def is_noted(shop: Shop, payment_hash: str) -> bool:
-    """Whether some of this payment was paid back, or was about to be, whatever the database knows.
-
-    Raises NodeError.
+    """Whether the node has noted that some of a payment was, or was about to be, paid back. The
+    database may have forgotten it. Raises NodeError.
     """
     return bool(shop.node.noted(*_key(shop, payment_hash)))
 
 
 def _was_forgotten(shop: Shop, refund: Refund) -> bool:
-    """Whether the node has paid back of this payment what the database does not know, so that this
-    is not to be paid. That takes a database restored from an older copy; now it is known.
+    """Whether the node has made or begun a refund of this payment that the database, restored from
+    an older copy, had forgotten. It is recorded now, and this refund is not to be paid.
     """
     for note, msat in shop.node.noted(*_key(shop, refund.order.payment_hash)).items():
         refund_id, _, payment_hash = note.partition("-")
@@ -127,7 +127,7 @@ def _was_forgotten(shop: Shop, refund: Refund) -> bool:
             _remember(refund.order, refund_id, int(msat), payment_hash, sent)
             if refunds.left_msat(refund.order) < 0:
                 refunds.refuse(refund.id, PAID_BEFORE)
-            else:  # it may be the same money, offered once more: whoever said yes did not know
+            else:  # perhaps the same money, offered again by somebody who did not know of that
                 Refund.update(approved_at=None).where(_is_due(refund)).execute()
         return True
     return False
@@ -157,21 +157,21 @@ def _invoice(shop: Shop, refund: Refund) -> tuple[str | None, Problem | None]:
         logger.warning("refund %s: its Lightning Address %s", refund.id, error)
         return None, Problem.UNREACHABLE
     asked = shop.node.read(invoice)
-    # A wallet's invoice names what it said of itself: another one may be anybody's.
+    # The wallet's own invoice has the hash of what its address said: another may be anybody's.
     if asked is None or asked.description_hash not in (None, description_hash):
         return None, Problem.UNREACHABLE
     return invoice, None
 
 
 def _is_due(refund: Refund):
-    """As a condition: it is as it was read."""
+    """The condition that a refund is due, as it was when it was read."""
     as_read = Refund.approved_at.is_null(False) & Refund.problem.is_null()
     as_read &= Refund.destination == refund.destination
-    return refunds.is_still(refund.id) & as_read
+    return refunds.is_idle(refund.id) & as_read
 
 
 def _begin(refund: Refund, asked: Asked) -> bool:
-    """Record what is about to be paid, here as well; False: somebody was faster."""
+    """Record the payment that is about to be made; False: somebody was faster."""
     refund.sent_at, refund.payment_hash = now(), asked.payment_hash
     refund.expires_at = asked.expires_at
     facts = {name: getattr(refund, name) for name in ("sent_at", "payment_hash", "expires_at")}
@@ -179,20 +179,20 @@ def _begin(refund: Refund, asked: Asked) -> bool:
         with transaction():
             began = Refund.update(facts).where(_is_due(refund)).execute() == 1
     except IntegrityError:  # another refund has just taken this invoice
-        _note(refund, Problem.USED)
+        _note_problem(refund, Problem.USED)
         return False
     if began:
         logger.info("refund %s: paying %d msat", refund.id, refund.msat)
     return began
 
 
-def _note(refund: Refund, problem: Problem) -> None:
+def _note_problem(refund: Refund, problem: Problem) -> None:
     Refund.update(problem=problem).where(_is_due(refund)).execute()
     logger.warning("refund %s: not paid: %s", refund.id, problem)
 
 
 def _end(refund: Refund, **facts) -> None:
-    """Nothing of what was begun is under way any more."""
+    """Record that nothing of the payment that was begun is under way any more."""
     begun = (Refund.id == refund.id) & (Refund.sent_at == refund.sent_at) & Refund.paid_at.is_null()
     begun &= Refund.payment_hash == refund.payment_hash
     over = {"sent_at": None, "payment_hash": None, "expires_at": None}
@@ -203,8 +203,8 @@ def _end(refund: Refund, **facts) -> None:
 def _look_up(shop: Shop, refund: Refund, has_failed: bool = False) -> None:
     """Find out what became of a payment that was begun.
 
-    `has_failed`: the node has just said so in answer to our call, and begins nothing more. Without
-    that, a call that it has not read yet may begin it until the invoice has expired.
+    `has_failed`: the node has just answered our call to pay so, and begins nothing more. Otherwise
+    a call that it has not read yet may begin the payment until the invoice expires.
     """
     sent = shop.node.sent(refund.payment_hash)
     if sent is not None and sent.status == COMPLETE:
@@ -214,16 +214,16 @@ def _look_up(shop: Shop, refund: Refund, has_failed: bool = False) -> None:
         if Refund.update(facts, destination=None, problem=None).where(begun).execute():
             logger.info("refund %s: paid", refund.id)
     elif sent is not None and sent.status == FAILED:
-        # While it looks for another way, no part is under way for a moment.
+        # For a moment no part is under way, while the node looks for another route.
         over_at = sent.began_at + PAY_SECONDS
-        if sent.began_at < refund.sent_at:  # an attempt before, by which nothing is known of ours
+        if sent.began_at < refund.sent_at:  # an earlier attempt, which says nothing about ours
             over_at = max(over_at, refund.expires_at)
         if has_failed or now() > over_at + CLOCKS_SECONDS:
             _end(refund, problem=Problem.FAILED)
     elif sent is None and has_failed:
         _end(refund, problem=Problem.FAILED)
     elif sent is None and now() > refund.expires_at + CLOCKS_SECONDS:
-        # It was never told; or it was, and has been restored from an older copy since.
+        # The node was never told; or it was, and has been restored from an older copy since.
         _end(refund, problem=Problem.UNKNOWN, approved_at=None)
         logger.error("refund %s: the node knows nothing of it: see `flask refunds`", refund.id)
 

@@ -1,7 +1,7 @@
 """Orders that were lost with the database, rebuilt from what the node says of their payments.
 
-An invoice's description holds the terms, and its label a token that knows its account by a keyed
-hash (`order_book.is_for`). What cannot be attributed stays a lost payment.
+An invoice's description holds the terms, and its label a token from which a keyed hash tells the
+account (`order_book.is_for`). A payment that cannot be attributed stays lost.
 """
 
 import logging
@@ -20,7 +20,7 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# How much earlier than its payment a client may have been made, by another machine's clock.
+# How long before its payment a client may seem to have been made, as clocks differ.
 CLOCKS_SECONDS = 5 * 60
 
 
@@ -28,8 +28,8 @@ CLOCKS_SECONDS = 5 * 60
 class Orphan:
     """A client at the panel whose account is not in the database.
 
-    `made_at` None: it is half made. `username`: of its site, with the server that this is on; None:
-    it has no site of ours.
+    `made_at` None: it is half made. `username` and `server_id`: those of its site; None: it has no
+    site of ours.
     """
 
     account_id: str
@@ -40,9 +40,9 @@ class Orphan:
 
 
 class Outcome(StrEnum):
-    """ADOPTED: its hosting is at the panel. OPENED: it is not, so there is a new one. OVER: it is
-    not, and its time would be over, so it stays a lost payment. PAID_BACK: by what the node has
-    noted, so it stays one as well. LEFT: nobody can say whose it is.
+    """ADOPTED: its hosting is at the panel. OPENED: it is not, so a new one was opened. OVER: it is
+    not, and its time would be over, so the payment stays lost. PAID_BACK: the node has noted a
+    refund, so it stays lost as well. LEFT: nobody can say whose it is.
     """
 
     ADOPTED = "adopted"
@@ -64,7 +64,7 @@ OF_KIND = {
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What has become of a lost payment. `description`: its invoice's, as far as the node knows."""
+    """What has become of a lost payment. `description`: its invoice's, if the node knows it."""
 
     payment_hash: str
     outcome: Outcome
@@ -73,7 +73,7 @@ class Rebuilt:
 
 
 def look_before_making() -> None:
-    """Have accounts looked for at the panel that had not been set up when the copy was made."""
+    """For accounts that were not set up yet when the copy was made, look at the panel first."""
     Account.update(leases=1).where(Account.leases == 0).execute()
 
 
@@ -85,22 +85,22 @@ def rebuild(shop: Shop, orphans: Iterable[Orphan]) -> list[Rebuilt]:
     lost = [(order, shop.node.find_paid(order.payment_hash)) for order in payments.lost()]
     waiting = {orphan.account_id: orphan for orphan in orphans}
     paid_back = [each for each in lost if payouts.is_noted(shop, each[0].payment_hash)]
-    rebuilt = [_told(*each, Outcome.PAID_BACK, None) for each in paid_back]
+    rebuilt = [_result(*each, Outcome.PAID_BACK, None) for each in paid_back]
     lost = [each for each in lost if each not in paid_back]
     openings = [(order, paid) for order, paid in lost if _kind(paid) == OrderKind.OPEN]
     others = [(order, paid) for order, paid in lost if _kind(paid) != OrderKind.OPEN]
-    # Those first that are at the panel: only then is it known which of the others may be.
+    # Those at the panel first: that shows whether a client is left that one of the others has made.
     openings.sort(key=lambda one: _whose(shop, one[1], waiting) is None)
     for order, paid in openings:
-        rebuilt.append(_told(order, paid, *_open(shop, order, paid, waiting)))
+        rebuilt.append(_result(order, paid, *_open(shop, order, paid, waiting)))
     opened = Account.select(Account.id).where(Account.opened_at.is_null(False))
     ids = [id for (id,) in opened.tuples()] if others else []
     for order, paid in others:
-        rebuilt.append(_told(order, paid, *_give(shop, order, paid, ids)))
+        rebuilt.append(_result(order, paid, *_give(shop, order, paid, ids)))
     return rebuilt
 
 
-def _told(order: Order, paid: Paid | None, outcome: Outcome, account_id: str | None) -> Rebuilt:
+def _result(order: Order, paid: Paid | None, outcome: Outcome, account_id: str | None) -> Rebuilt:
     account = account_id and Account.get_by_id(account_id)
     if account:
         logger.info("payment %s: %s, %s", order.payment_hash[:8], account.id, outcome)
@@ -144,9 +144,9 @@ def _open(
 
 
 def _adopt(shop: Shop, order: Order, paid: Paid, orphan: Orphan) -> bool:
-    """Take the hosting back that the panel has: as it is there, with the passwords that it has.
+    """Take over the hosting that the panel has, as it is there, with its passwords.
 
-    False: its name is another's here, or its server is unknown.
+    False: another account has its name, or its server is unknown.
     """
     name, terms = orphan.username, order_book.described(paid.description)
     is_taken = name is None or Account.select().where(Account.username == name).exists()
@@ -201,7 +201,7 @@ def _give(
 
 
 def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None = None) -> bool:
-    """Make the order of a lost payment what it was; False: that cannot be, or is done."""
+    """Make a lost payment the order that it was; False: that cannot be, or was done meanwhile."""
     terms = order_book.described(paid.description)
     if kind in (OrderKind.OPEN, OrderKind.EXTEND) and "duration" not in terms:
         return False
@@ -219,7 +219,7 @@ def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None 
     if paid.bolt11:
         facts["invoice_hash"] = order_book.hash_of(paid.bolt11)
     with transaction():
-        # Locked first: an update that has waited for a claim does not see that on PostgreSQL.
+        # Locked first: on PostgreSQL, an update that had to wait for a claim does not see it.
         Order.update(placed_at=Order.placed_at).where(Order.token == order.token).execute()
         if not Order.update(facts).where(payments.is_still_lost(order)).execute():
             return False
@@ -228,7 +228,7 @@ def _becomes(order: Order, paid: Paid, kind: OrderKind, account: Account | None 
     return True
 
 
-# -- what the panel has beside it ------------------------------------------------------
+# -- what is left at the panel ---------------------------------------------------------
 
 
 def keep_names(shop: Shop, orphans: Iterable[Orphan]) -> None:

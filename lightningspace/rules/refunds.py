@@ -1,7 +1,7 @@
-"""Refunds: what is paid back of an order, who may claim it, and what the operator says to it.
+"""Refunds: what is paid back of an order, who may claim it, and what the operator decides.
 
 A payment that no order waits for, and a tip that came too late, may be claimed by whoever paid it.
-Of any other order the operator offers something. The worker pays: see `payouts`.
+For any other order the operator has to offer a refund. The worker pays: see `payouts`.
 """
 
 import hashlib
@@ -28,15 +28,16 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# An invoice has to be good for that much longer: to pay it takes a while.
+# An invoice must be good for at least this long: paying it takes a while.
 LEFT_SECONDS = 2 * 60
 OFFER = re.compile("lno1[02-9ac-hj-np-z]+")
 BOLT12_INVOICE = re.compile("lni1[02-9ac-hj-np-z]+")
 
 
 class State(StrEnum):
-    """OPEN: nobody has said where to pay it. CLAIMED: it waits for the operator. FAILED: it was not
-    paid there, and nothing is under way: whoever claimed it leaves another destination.
+    """OPEN: nobody has claimed it. CLAIMED: it waits for the operator's approval. DUE: the worker
+    is about to pay it. FAILED: it could not be paid, and nothing is under way; its payer may leave
+    another destination.
     """
 
     OPEN = "open"
@@ -49,8 +50,8 @@ class State(StrEnum):
 
 
 class Problem(StrEnum):
-    """`Refund.problem`. UNKNOWN: the node knows nothing of a payment that it may have been told to
-    make. The operator alone can say whether to pay again.
+    """Why a refund was not paid. UNKNOWN: the node knows nothing of a payment that it may have been
+    told to make, so only the operator can say whether to pay again.
     """
 
     UNREADABLE = "unreadable"
@@ -75,7 +76,7 @@ IN_WORDS = {
 }
 
 
-# What may work later: at an address or an offer it is tried once more each hour, for so long.
+# These may pass: an address or an offer is tried again each hour, until this long after the claim.
 PASSING = (Problem.UNREACHABLE, Problem.FAILED)
 AGAIN_SECONDS = 7 * DAY
 
@@ -87,13 +88,13 @@ class NotClaimed(Refusal):
 
 
 class TooLate(Refusal):
-    """Somebody else has claimed it, or it is being paid, or was."""
+    """Somebody else has claimed the refund, or it is being paid, or over."""
 
     text = "This refund has changed meanwhile. Look at it again."
 
 
 class NotProved(Exception):
-    """No payment here was made with this."""
+    """What was shown proves no payment to this shop."""
 
 
 class CannotOffer(Exception):
@@ -102,7 +103,7 @@ class CannotOffer(Exception):
 
 @dataclass(frozen=True)
 class Claimable:
-    """What may be paid back of an order. `refund` None: nobody has claimed it yet."""
+    """What may be paid back of an order. `refund` None: nobody has claimed or offered it yet."""
 
     order: Order
     msat: int
@@ -127,7 +128,7 @@ def state(refund: Refund) -> State:
 
 
 def is_tried_again(refund: Refund) -> bool:
-    """Whether what was not paid is tried once more by itself."""
+    """Whether it has failed, and will be tried again without anybody doing anything."""
     if state(refund) != State.FAILED or refund.problem not in PASSING:
         return False
     gives_invoices = lnurl.is_address(refund.destination) or OFFER.fullmatch(refund.destination)
@@ -150,7 +151,7 @@ def latest_of(orders: list[Order]) -> dict[str, Refund]:
 
 
 def claimable(order: Order) -> Claimable | None:
-    """What whoever proves that he paid the order may claim, or has claimed; None: nothing."""
+    """What the order's payer may claim, or has claimed; None: nothing."""
     refund = latest(order)
     if refund is not None:
         return Claimable(order, refund.msat, refund)
@@ -164,21 +165,21 @@ def _is_undelivered(order: Order) -> bool:
 
 
 def left_msat(order: Order) -> int:
-    """What was received for it and has not been offered or paid back."""
+    """What was received for the order and neither offered nor paid back yet."""
     return _left_of(Order.token == order.token)
 
 
-def _left_of(which) -> int:
-    """The same of several orders. A voucher has brought in nothing."""
+def _left_of(condition) -> int:
+    """The same for all orders that meet the condition. A voucher has brought in nothing."""
     received = Order.select(fn.SUM(Order.received_msat))
-    received = received.where(which & (Order.node_id != order_book.BY_VOUCHER)).scalar()
+    received = received.where(condition & (Order.node_id != order_book.BY_VOUCHER)).scalar()
     gone = Refund.select(fn.SUM(Refund.msat)).join(Order)
-    gone = gone.where(which & Refund.refused_at.is_null()).scalar()
+    gone = gone.where(condition & Refund.refused_at.is_null()).scalar()
     return int(received or 0) - int(gone or 0)
 
 
 def _locked(order: Order) -> Order:
-    """Within a transaction: the order, which nobody else offers or claims until its end."""
+    """Within a transaction: lock the order against other offers and claims, and read it again."""
     Order.update(placed_at=Order.placed_at).where(Order.token == order.token).execute()
     return Order.get_by_id(order.token)
 
@@ -191,10 +192,10 @@ def _make(order: Order, msat: int, **facts) -> Refund:
 
 
 def paid_with(shop: Shop, typed: str, preimage: bytes) -> Order:
-    """The order that was paid by this invoice, of which a wallet keeps text and preimage.
+    """The order that was paid by an invoice, shown by its text and preimage as wallets keep them.
 
-    Nodes on the payment's way know its hash and its preimage, and not the text. Raises NotProved,
-    and NodeError where only the node knows the text.
+    Nodes along the route know the payment hash and the preimage, but not the text. Raises
+    NotProved, and NodeError where only our node knows the text.
     """
     order = find(Order.payment_hash, hashlib.sha256(preimage).hexdigest())
     if order is None or order.paid_at is None:
@@ -211,7 +212,7 @@ def paid_with(shop: Shop, typed: str, preimage: bytes) -> Order:
 
 
 def paid_for(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Order:
-    """The order that this access key, or other credential of a payment, was sold for.
+    """The order whose payment this access key, or other credential, came with.
 
     One that was narrowed, or was replaced by a newer one, proves nothing. Raises NotProved.
     """
@@ -233,10 +234,10 @@ def paid_for(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Order:
 
 
 def claim(shop: Shop, order: Order, typed: str) -> Refund:
-    """Leave where to pay an order's refund, or another destination while nothing is under way.
+    """Note where to pay an order's refund, or another destination while nothing is under way.
 
-    Whoever calls this has proved that he paid. Raises NotClaimed, TooLate, NodeError, and
-    restored.Restoring while it may turn out what he has paid for.
+    The caller has checked that the order's payer asks. Raises NotClaimed, TooLate, NodeError, and
+    restored.Restoring while the lost payment's order may still be found.
     """
     restored.check_sells()
     found = claimable(order)
@@ -246,10 +247,11 @@ def claim(shop: Shop, order: Order, typed: str) -> Refund:
     facts = {"destination": destination, "claimed_at": now()}
     if found.refund is None:
         return _claim_first(shop, order, facts)
-    still = Case(None, [(Refund.problem == Problem.UNKNOWN, Refund.problem)], None)
+    # UNKNOWN stays: another destination does not say whether the first payment was made.
+    problem = Case(None, [(Refund.problem == Problem.UNKNOWN, Refund.problem)], None)
     may_change = Refund.approved_at.is_null() | Refund.destination.is_null()
     may_change |= Refund.problem.is_null(False)
-    changed = Refund.update(facts, problem=still).where(is_still(found.refund.id) & may_change)
+    changed = Refund.update(facts, problem=problem).where(is_idle(found.refund.id) & may_change)
     if not changed.execute():
         raise TooLate
     logger.info("refund %s: claimed", found.refund.id)
@@ -268,8 +270,8 @@ def _claim_first(shop: Shop, order: Order, facts: dict) -> Refund:
     return refund
 
 
-def is_still(refund_id: str):
-    """As a condition: nothing of it is under way, and it is not over."""
+def is_idle(refund_id: str):
+    """The condition that nothing of a refund is under way, and that it is not over."""
     is_open = Refund.paid_at.is_null() & Refund.refused_at.is_null()
     return (Refund.id == refund_id) & is_open & Refund.sent_at.is_null()
 
@@ -277,7 +279,7 @@ def is_still(refund_id: str):
 def _destination(shop: Shop, typed: str, msat: int) -> str:
     """A Lightning Address, an offer or an invoice that can be paid. Raises NotClaimed, NodeError.
 
-    A Lightning Address is not asked here: how it answers is found out when it is paid.
+    A Lightning Address is not looked up before it is to be paid.
     """
     if "@" in typed:
         try:
@@ -316,23 +318,23 @@ def fault(shop: Shop, asked: Asked, msat: int) -> Problem | None:
 
 
 def waiting() -> list[Refund]:
-    """All that are not over, the oldest first."""
+    """The refunds that are not over, the oldest first."""
     is_open = Refund.paid_at.is_null() & Refund.refused_at.is_null()
     return list(Refund.select().where(is_open).order_by(Refund.made_at, Refund.id))
 
 
 def paid_back(since: int, until: int) -> list[Refund]:
-    """Those that were paid from `since` to before `until`, in that order. Their `msat` arrived;
-    `fee_msat` was paid beside them.
+    """The refunds that were paid from `since` to before `until`, in that order. `msat` arrived;
+    `fee_msat` was paid on top.
     """
     between = (Refund.paid_at >= since) & (Refund.paid_at < until)
     return list(Refund.select().where(between).order_by(Refund.paid_at, Refund.id))
 
 
 def offer(named: str, msat: int | None = None) -> Refund:
-    """Offer whoever paid an order `msat` of it back; None: all that is left of what he paid.
+    """Offer an order's payer `msat` back; None: all that is left of the payment.
 
-    `named`: the payment's hash or the order's token. The operator's yes is in it: it is paid as
+    `named`: the payment hash or the order's token. An offer is approved already: it is paid as
     soon as it is claimed. Raises CannotOffer.
     """
     order = Order.get_or_none((Order.payment_hash == named) | (Order.token == named))
@@ -384,13 +386,13 @@ def _offer_rest(account: Account) -> Refund:
     msat = min(_worth_in_money(account), _left_of(Order.account == account.id))
     if msat < 1:
         raise CannotOffer("nothing is left of its paid time")
-    if not account.wallet_recovers:  # its owner wants that the wallet's history proves nothing
+    if not account.wallet_recovers:  # by its owner's choice, a wallet's history proves nothing
         Order.update(invoice_hash=None).where(Order.token == order.token).execute()
     return _offer(order, msat)
 
 
 def _worth_in_money(account: Account) -> int:
-    """What is left of its paid time that no voucher has paid: what was bought last is used last."""
+    """The worth of the time left, without what vouchers paid. What was bought last is used last."""
     worth = left = ledger.holding(account).worth_msat
     in_effect = (Order.account == account.id) & Order.applied_at.is_null(False)
     paid = Order.select(Order.received_msat, Order.node_id).where(in_effect)
@@ -402,18 +404,18 @@ def _worth_in_money(account: Account) -> int:
 
 
 def approve(refund_id: str) -> bool:
-    """Pay it, or try once more. False: there is none, it is under way, or it is over."""
+    """Have it paid, or tried again. False: there is no such refund, it is under way, or over."""
     yes = {"approved_at": fn.COALESCE(Refund.approved_at, now()), "problem": None}
-    approved = Refund.update(yes).where(is_still(refund_id)).execute() == 1
+    approved = Refund.update(yes).where(is_idle(refund_id)).execute() == 1
     if approved:
         logger.info("refund %s: approved", refund_id)
     return approved
 
 
 def refuse(refund_id: str, reason: str) -> bool:
-    """Pay it not; whoever claimed it reads the reason. False: as `approve`."""
+    """Refuse it; whoever claimed it reads the reason. False: as in `approve`."""
     no = {"refused_at": now(), "reason": reason, "destination": None}
-    refused = Refund.update(no).where(is_still(refund_id)).execute() == 1
+    refused = Refund.update(no).where(is_idle(refund_id)).execute() == 1
     if refused:
         logger.info("refund %s: refused", refund_id)
     return refused

@@ -1,4 +1,4 @@
-"""Whether the database is a restored copy, of which nobody has looked yet what has come since.
+"""Whether the database is a restored copy that still has to be checked for what came in since.
 
 Until then nothing is sold, closed or deleted: the copy may not know of a payment, or of a hosting.
 """
@@ -11,7 +11,7 @@ SINCE = "restored at"
 
 
 class Restoring(Refusal):
-    """Nothing is sold until the operator has said that all is there again."""
+    """Nothing is sold until the operator has checked the restored database."""
 
     status, code, retry_after = 503, "restoring", 600
     text = (
@@ -22,7 +22,7 @@ class Restoring(Refusal):
 
 
 def since() -> int | None:
-    """When the database was restored; None: it was not, or all is there again."""
+    """When the database was restored; None: it was not, or has been checked."""
     fact = Fact.get_or_none(Fact.name == SINCE)
     return int(fact.value) if fact else None
 
@@ -39,7 +39,7 @@ def why_not() -> str | None:
 
 
 def begin() -> bool:
-    """Stop selling; False: it had stopped before."""
+    """Stop selling; False: that was done before."""
     with transaction():
         if since() is not None:
             return False
@@ -48,7 +48,7 @@ def begin() -> bool:
 
 
 def end() -> bool:
-    """Sell again; False: nothing had stopped."""
+    """Sell again; False: selling had not stopped."""
     return Fact.delete().where(Fact.name == SINCE).execute() == 1
 
 

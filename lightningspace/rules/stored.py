@@ -4,7 +4,7 @@ A test holds this table against schema.sql: a new column needs its place here. T
 shows it to everybody.
 """
 
-from lightningspace.rules.storing import Entry, Group, Until
+from lightningspace.rules.stored_entry import Entry, Group, Until
 
 STORED = (
     # -- the hosting -----------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_a_refund_is_offered_seen_and_paid(this_shop, flask, wallet):
     assert refund.id in flask("problems")[1]
 
     refunds.claim(this_shop, order, wallet.offer("any", "mine")["bolt12"])
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert flask("refunds") == (0, "")
     said = flask("refunds", "--since", "2020-01-01")[1]
     assert Refund.get().preimage in said

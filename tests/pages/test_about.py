@@ -9,7 +9,7 @@ from lightningspace.base import parsers
 from lightningspace.base.config import ConfigError, from_env
 from lightningspace.rules import status
 from lightningspace.rules.stored import STORED
-from lightningspace.rules.storing import Group
+from lightningspace.rules.stored_entry import Group
 from tests.conftest import with_settings
 
 TRICKY = """\

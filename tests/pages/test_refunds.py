@@ -47,7 +47,7 @@ def test_whoever_proves_a_lost_payment_gets_it_back_and_a_proof(this_shop, clien
 
     refunds.approve(Refund.get().id)
     assert client.get(f"{page}/status").status_code == 204
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     shown = client.get(page).text
     assert "21 sat paid back" in shown and Refund.get().preimage in shown
     assert "csrf_token" not in shown

@@ -94,14 +94,14 @@ def test_a_lost_payment_is_claimed_approved_and_paid_once(this_shop, lose, asked
     assert any(order.payment_hash in line.text for line in problems.found(this_shop))
     assert refunds.paid_with(this_shop, f"Lightning:{invoice.upper()}", preimage) == order
     refund = refunds.claim(this_shop, order, asked_by())
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (refunds.state(refund), received(wallet)) == (State.CLAIMED, 0)
     assert [line for line in problems.found(this_shop) if refund.id in line.text]
     assert not any(order.payment_hash in line.text for line in problems.found(this_shop))
 
     assert refunds.approve(refund.id)
     for _ in range(3):
-        payouts.look(this_shop)
+        payouts.pay_due(this_shop)
     paid = Refund.get()
     assert (refunds.state(paid), received(wallet)) == (State.PAID, MSAT)
     assert (paid.fee_msat, paid.destination) == (0, None)
@@ -255,7 +255,7 @@ def test_small_ones_are_paid_without_asking(this_shop, lose, asked_by, wallet):
     offer = wallet.offer("any", "mine")["bolt12"]
     for order in (small, large):
         refunds.claim(this_shop, order, offer)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(small), state_of(large)) == (State.PAID, State.CLAIMED)
     assert received(wallet) == MSAT
 
@@ -285,7 +285,7 @@ def test_never_more_is_offered_than_was_received_less_what_was_paid_back(
     with pytest.raises(CannotOffer):  # one after the other
         refunds.offer(lost.token, 1000)
     refunds.claim(this_shop, lost, asked_by(1000))
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     with pytest.raises(CannotOffer):
         refunds.offer(lost.token, MSAT - 999)
     assert refunds.offer(lost.token).msat == MSAT - 1000
@@ -371,14 +371,14 @@ def test_an_address_or_offer_is_tried_again_each_hour_for_a_week(
     for order, to in ((by_offer, wallet.offer("any", "mine")["bolt12"]), (by_invoice, asked_by())):
         refunds.offer(order.token)
         refunds.claim(this_shop, order, to)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(by_offer), state_of(by_invoice)) == (State.FAILED, State.FAILED)
     assert len(payouts.problems()) == 1
     node.faults.clear()
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert received(wallet) == 0
     later(3601)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(by_offer), state_of(by_invoice)) == (State.PAID, State.FAILED)
     Refund.update(paid_at=None, preimage=None, sent_at=None, problem="failed").where(
         Refund.order == by_offer.token
@@ -421,7 +421,7 @@ def test_an_address_is_paid_exactly_what_is_due_to_it(
             order = lose()[0]
             refunds.offer(order.token)
             refunds.claim(this_shop, order, "alice@wallet.example")
-            payouts.look(replace(this_shop, payees=Host(invoice)))
+            payouts.pay_due(replace(this_shop, payees=Host(invoice)))
             assert refunds.latest(order).problem == problem
             assert received(wallet) == (0 if problem else MSAT)
             if problem:
@@ -457,10 +457,10 @@ def test_whatever_the_node_answers_it_is_paid_once_or_asked_for_again(
             if not node.holds_payments:
                 node.faults.set(fault, "xpay", times=1)
             try:
-                payouts.look(this_shop)
+                payouts.pay_due(this_shop)
             except NodeError:
                 assert fault.startswith("cut")
-            payouts.look(this_shop)
+            payouts.pay_due(this_shop)
             assert state_of(order) == at_once
             if at_once == State.PAYING:
                 with pytest.raises(TooLate):
@@ -471,17 +471,17 @@ def test_whatever_the_node_answers_it_is_paid_once_or_asked_for_again(
                 node.end_held(payment_hash, arrives)
             long_after()
             for _ in range(3):
-                payouts.look(this_shop)
+                payouts.pay_due(this_shop)
             assert state_of(order) == then
             assert received(wallet) - before == (MSAT if then == State.PAID else 0)
             payouts.problems()
             if then == State.PAYING:
                 node.end_held(payment_hash)
-                payouts.look(this_shop)
+                payouts.pay_due(this_shop)
             if then in (State.FAILED, State.CLAIMED):  # the same money, by another invoice
                 refunds.claim(this_shop, order, asked_by())
                 refunds.approve(refund.id)
-                payouts.look(this_shop)
+                payouts.pay_due(this_shop)
             assert (state_of(order), received(wallet) - before) == (State.PAID, MSAT)
 
 
@@ -489,10 +489,10 @@ def test_a_node_that_is_down_has_begun_nothing(this_shop, due, node, wallet, los
     node.down()
     for _ in range(2):
         with pytest.raises(NodeError):
-            payouts.look(this_shop)
+            payouts.pay_due(this_shop)
     assert state_of(lost) == State.DUE
     node.up()
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
 
 
@@ -502,17 +502,17 @@ def test_a_node_restored_since_it_paid_is_not_told_to_pay_again(
     copy = node.copied()
     node.faults.set("cut-after", "xpay", times=1)
     with pytest.raises(NodeError):
-        payouts.look(this_shop)
+        payouts.pay_due(this_shop)
     node.restore(copy)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert state_of(lost) == State.PAYING
     long_after()
     for _ in range(3):
-        payouts.look(this_shop)
+        payouts.pay_due(this_shop)
     assert (state_of(lost), Refund.get().problem) == (State.CLAIMED, Problem.UNKNOWN)
     # Another destination does not hide that from the operator.
     assert refunds.claim(this_shop, lost, asked_by()).problem == Problem.UNKNOWN
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert received(wallet) == MSAT
     assert any("restored" in line for line in payouts.problems())
 
@@ -526,10 +526,10 @@ def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, los
     before = list(Refund.select().where(Refund.order << [same, held]).dicts())
     for order in (same, other):
         refunds.claim(this_shop, order, offer)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     node.holds_payments = True
     refunds.claim(this_shop, held, offer)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     node.holds_payments = False
     assert received(wallet) == 2 * MSAT
 
@@ -540,14 +540,14 @@ def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, los
     for order in (same, other, held):
         refunds.claim(this_shop, order, offer)
     for _ in range(3):
-        payouts.look(this_shop)
+        payouts.pay_due(this_shop)
     stand = [state_of(each) for each in (same, other, held)]
     assert stand == [State.PAID, State.REFUSED, State.PAYING]
     assert sorted(each.msat for each in refunds.paid_back(0, clock.now() + 1)) == [MSAT, MSAT]
     with pytest.raises(CannotOffer):
         refunds.offer(other.token)
     node.end_held(refunds.latest(held).payment_hash)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(held), received(wallet)) == (State.PAID, 3 * MSAT)
 
 
@@ -558,15 +558,15 @@ def test_what_a_restored_database_offers_once_more_waits_for_the_operator(this_s
         Refund.delete().execute()
         refunds.offer(lost.token, 1000)
         refunds.claim(this_shop, lost, offer)
-        payouts.look(this_shop)
+        payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.CLAIMED, 1000)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert received(wallet) == 1000
     [line] = payouts.problems()
     assert "waits for your word" in line
     assert refunds.left_msat(lost) == MSAT - 2000
     refunds.approve(refunds.latest(lost).id)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, 2000)
 
 
@@ -580,9 +580,9 @@ class Forgetful(PayingNode):
 def test_a_node_that_contradicts_itself_is_not_told_to_pay_again(this_shop, due, lost, wallet):
     node = Forgetful(this_shop.config.lightning_rpc, seconds=3)
     for _ in range(3):
-        payouts.look(replace(this_shop, node=node))
+        payouts.pay_due(replace(this_shop, node=node))
     assert (state_of(lost), received(wallet)) == (State.PAYING, MSAT)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
 
 
@@ -614,7 +614,7 @@ def test_killed_before_and_after_each_call_to_the_node_it_is_paid_once(
 
     def calls_while_paid(shop) -> list[str]:
         before = len(node.calls)
-        payouts.look(shop)
+        payouts.pay_due(shop)
         return [method for method, _ in node.calls[before:]]
 
     def begin():
@@ -634,15 +634,15 @@ def test_killed_before_and_after_each_call_to_the_node_it_is_paid_once(
                 before, order = received(wallet), begin()
                 dying = KilledAtCall(this_shop.config.lightning_rpc, number, is_done)
                 with pytest.raises(Killed):
-                    payouts.look(replace(this_shop, node=dying))
-                payouts.look(this_shop)
+                    payouts.pay_due(replace(this_shop, node=dying))
+                payouts.pay_due(this_shop)
                 if (method, is_done) == ("xpay", False):  # the node may be told yet
                     assert state_of(order) == State.PAYING
                     long_after()
-                    payouts.look(this_shop)
+                    payouts.pay_due(this_shop)
                     assert state_of(order) == State.CLAIMED
                     refunds.approve(refunds.latest(order).id)
-                    payouts.look(this_shop)
+                    payouts.pay_due(this_shop)
                 assert (state_of(order), received(wallet) - before) == (State.PAID, MSAT)
 
 
@@ -656,7 +656,7 @@ def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
 
     def look(_) -> None:
         try:
-            payouts.look(this_shop)
+            payouts.pay_due(this_shop)
         except NodeError:
             pass  # it takes so many calls at once
         finally:
@@ -664,7 +664,7 @@ def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(look, range(16)))
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (len(refunds.waiting()), received(wallet)) == (0, 3 * MSAT)
 
 
@@ -680,11 +680,11 @@ def test_a_call_that_the_node_reads_late_pays_once(this_shop, due, node, wallet,
     node.faults.set("late", "xpay", times=1)
     hasty = Hasty(this_shop.config.lightning_rpc, seconds=3)
     with pytest.raises(NodeError):
-        payouts.look(replace(this_shop, node=hasty))
+        payouts.pay_due(replace(this_shop, node=hasty))
     assert state_of(lost) == State.PAYING
     node.faults.clear()
     eventually(lambda: received(wallet))
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
 
 
@@ -695,22 +695,22 @@ def test_an_earlier_failure_says_nothing_of_the_same_invoice_paid_once_more(
     refunds.offer(lost.token)
     refund = refunds.claim(this_shop, lost, asked_by(expiry=24 * 3600))
     node.holds_payments = True
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     node.end_held(hash_of(this_shop, refund), arrives=False)
     node.holds_payments = False
     later(3600)
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert state_of(lost) == State.FAILED
     refunds.approve(refund.id)
     node.faults.set("late", "xpay", times=1)
     hasty = Hasty(this_shop.config.lightning_rpc, seconds=3)
     with pytest.raises(NodeError):
-        payouts.look(replace(this_shop, node=hasty))
-    payouts.look(this_shop)
+        payouts.pay_due(replace(this_shop, node=hasty))
+    payouts.pay_due(this_shop)
     assert state_of(lost) == State.PAYING
     with pytest.raises(TooLate):
         refunds.claim(this_shop, lost, asked_by())
     node.faults.clear()
     eventually(lambda: received(wallet))
-    payouts.look(this_shop)
+    payouts.pay_due(this_shop)
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)

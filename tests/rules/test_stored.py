@@ -5,7 +5,7 @@ from collections import Counter
 
 from lightningspace.base import schema
 from lightningspace.rules.stored import STORED, by_group
-from lightningspace.rules.storing import Group, Until
+from lightningspace.rules.stored_entry import Group, Until
 from tests.conftest import ROOT
 
 

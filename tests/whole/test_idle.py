@@ -106,7 +106,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
         "looking at queues that nothing waits for": (progress.look_at_queues, worker.shop),
         "telling the node of offers": (offers.match, worker.shop),
         "knowing that an offer is off": (offers.is_off, "id7"),
-        "paying refunds": (payouts.look, worker.shop),
+        "paying refunds": (payouts.pay_due, worker.shop),
         "knowing what needs the operator": (payouts.problems,),
         "asking what space is used": (usage.look, worker.shop),
         "holding a lease": (work_through_a_lease, "id7"),

@@ -9,7 +9,7 @@ from lightningspace.base import walls
 from lightningspace.operator.doctor.dates import ends_soon, of_answer, wrong_time
 from lightningspace.operator.doctor.patient import Patient
 from lightningspace.outside.ispconfig import Forbidden, PanelError
-from lightningspace.outside.ispconfig_functions import TriedPanel, harmless_calls
+from lightningspace.outside.ispconfig_functions import InspectedPanel, harmless_calls
 
 CALL_SECONDS = 10
 ISPCONFIG = "“System → Remote Users” in ISPConfig"
@@ -18,7 +18,7 @@ ISPCONFIG = "“System → Remote Users” in ISPConfig"
 def lets_us_in(patient: Patient) -> Iterator[str]:
     """Logs in once: after ten failures the panel would lock the shop out."""
     config = patient.config
-    patient.panel = TriedPanel(
+    patient.panel = InspectedPanel(
         config.panel_url,
         config.panel_user,
         config.panel_password,

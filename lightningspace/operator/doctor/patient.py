@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from lightningspace.base.config import Config
-from lightningspace.outside.ispconfig_functions import TriedPanel
-from lightningspace.outside.looked_at_node import LookedAtNode
+from lightningspace.outside.inspected_node import InspectedNode
+from lightningspace.outside.ispconfig_functions import InspectedPanel
 from lightningspace.outside.raw_http import TOR, Site
 from lightningspace.shop import Shop
 
@@ -35,7 +35,7 @@ class Patient:
     writes: bool = False
     config: Config | None = None
     shop: Shop | None = None
-    panel: TriedPanel | None = None  # it waits less long than the shop's
+    panel: InspectedPanel | None = None  # it waits less long than the shop's
     # Where Debian, or the files of deploy/, put what is outside the instance directory.
     settings_file: Path = Path("/etc/lightning-space.env")
     nginx: Path = Path("/etc/nginx")
@@ -46,8 +46,8 @@ class Patient:
     http_port: int = 80
 
     @cached_property
-    def node(self) -> LookedAtNode:
-        return LookedAtNode(self.config.lightning_rpc, NODE_SECONDS)
+    def node(self) -> InspectedNode:
+        return InspectedNode(self.config.lightning_rpc, NODE_SECONDS)
 
     @cached_property
     def site(self) -> Site:

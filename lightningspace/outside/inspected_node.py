@@ -1,4 +1,4 @@
-"""What the node tells of itself, for whoever looks whether it can take money."""
+"""What the node says of itself, for the doctor to see whether it can take money."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,22 @@ OPEN = ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
 
 @dataclass(frozen=True)
 class Channel:
-    """An open one. `is_usable`: its peer is online. `receivable_msat`: what may come in by it."""
+    """An open channel. `is_usable`: its peer is online. `receivable_msat`: what can come in."""
 
     peer_id: str
     is_usable: bool
     receivable_msat: int
 
 
-class LookedAtNode(Node):
-    """A node that is asked how it is."""
+class InspectedNode(Node):
+    """A node that is asked about its state."""
 
     def about(self) -> dict:
-        """Its answer to getinfo, with `warning_…` while it is not ready yet."""
+        """The answer to getinfo, with `warning_…` while the node is not ready yet."""
         return self._call("getinfo")
 
     def channels(self) -> list[Channel]:
-        """Those that are open, whether their peers are online or not."""
+        """The open channels, whether their peers are online or not."""
         return [
             Channel(
                 each.get("peer_id", ""),

@@ -1,4 +1,4 @@
-"""What an entry of `stored.STORED` says: what it belongs to, and when it is deleted."""
+"""An entry of `stored.STORED`: what it belongs to, and when it is deleted."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,10 +48,10 @@ class Until(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Some columns that are one thing to people. `columns`: by table, with blanks between them.
+    """Columns that are one thing to people. `columns`: by table, separated by blanks.
 
-    `is_shown` False: even its owner is only told that it is there, for whoever sees it could use
-    it, or it is about the operator's servers.
+    `is_shown` False: even its owner is only told that it is stored, because whoever saw it could
+    use it, or because it is about the operator's servers.
     """
 
     group: Group
