@@ -5,7 +5,6 @@ import logging
 import signal
 import threading
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 from flask import Flask, current_app
@@ -49,7 +48,7 @@ FLASK_OPTIONS = ("-A", "--app", "-e", "--env-file")
 
 
 def command(arguments: list[str]) -> str | None:
-    """Which one the arguments of `flask` name; None where they name none."""
+    """The command that the arguments of `flask` name; None: they name none."""
     rest = iter(arguments)
     for argument in rest:
         if argument in FLASK_OPTIONS:
@@ -69,7 +68,7 @@ def init_db():
 @click.command("upgrade")
 @with_appcontext
 def upgrade():
-    """Bring the database to the schema of this version. Stop web and worker before.
+    """Bring the database to the schema of this version. Stop web and worker first.
 
     A copy of an SQLite database is made beside it first. Does nothing when there is nothing to do;
     when it fails, the database is as it was.
@@ -107,8 +106,8 @@ def worker():
     """Follow payments and make the panel match, until SIGTERM or Ctrl-C."""
     shop = current_app.extensions["shop"]
     runner = Worker(shop)
-    # In a thread of its own: signal handlers run in the main thread, and one would wait for ever
-    # for a lock of the worker's events that the code it interrupts holds.
+    # In a thread of its own: signal handlers run in the main thread, where one would wait for ever
+    # for a lock of the worker's events that the interrupted code holds.
     working = threading.Thread(target=runner.run, name="worker")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
@@ -125,21 +124,21 @@ def worker():
 @click.command("problems")
 @with_appcontext
 def problems():
-    """Print what needs the operator: payments without an order, what fails, dates."""
+    """Print what needs you: payments without an order, what fails, what waits for your approval."""
     for problem in found_problems(current_app.extensions["shop"]):
         click.echo(problem.text)
 
 
 @click.command("walls")
-@click.option("--server", "server_id", type=int, help="Which one; else the first that is sold on.")
+@click.option("--server", "server_id", type=int, help="Which one; by default the first.")
 @click.option("--address", help="Where it is reached from here, if not by its customers' names.")
 @click.option("--race-requests", default=attack.RACE_REQUESTS, help="How many the race sends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each attack.")
 @with_appcontext
 def walls(server_id, address, race_requests, as_json):
-    """Attack your own server as one customer would another, and print what holds.
+    """Attack your own server as one customer would attack another, and print what holds.
 
-    Two hostings of the shop's own are made for it and removed again, which takes some minutes.
+    Two hostings of the shop's own are made for this and removed again, which takes some minutes.
     Exit code 1 when something is open, 2 when something could not be tried.
     """
     _check_may_act()
@@ -170,7 +169,7 @@ def _told(result: attack.Result) -> str:
 
 
 @click.command("calendar")
-@click.option("--yes", is_flag=True, help="The dates are right: hold nothing up this time.")
+@click.option("--yes", is_flag=True, help="The dates are right: hold back no closings this time.")
 @with_appcontext
 def run_calendar(yes):
     """Run one pass of the calendar, as the worker does each minute, and print what it did."""
@@ -226,7 +225,7 @@ def retry(username, check):
 )
 @with_appcontext
 def block(username, reason, category, evidence):
-    """Switch an account off, whatever is paid. Its customer reads what for, and the REASON."""
+    """Switch an account off, whatever is paid. Its customer reads the category and the REASON."""
     reason = messages.on_one_line(reason)
     if not reason:
         raise click.ClickException("write a reason: the customer reads it")
@@ -249,7 +248,7 @@ def evidence(username):
 @click.argument("username")
 @with_appcontext
 def unblock(username):
-    """Take a block back."""
+    """Lift a block."""
     _change(accounts.unblock, username)
     click.echo(f"{username} is not blocked; the worker switches on what is paid for")
 
@@ -274,7 +273,7 @@ def _print_account(found: Account) -> bool:
     known = progress.Progress(found, rows)
     click.echo(
         f"{found.username}: account {found.id}, {found.space_mb} MB on server {found.server_id}, "
-        f"paid until {_time(found.expires_at)}"
+        f"paid until {clock_time(found.expires_at)}"
     )
     for what, moment in (
         ("suspended", found.suspended_at),
@@ -283,7 +282,7 @@ def _print_account(found: Account) -> bool:
     ):
         if moment:
             reason = f": {found.blocked_reason}" if what == "blocked" else ""
-            click.echo(f"{what} since {_time(moment)}{reason}")
+            click.echo(f"{what} since {clock_time(moment)}{reason}")
     for row in rows:
         id = f"id {row.panel_id}" if row.panel_id else "no id"
         click.echo(
@@ -292,14 +291,10 @@ def _print_account(found: Account) -> bool:
         )
         if row.error:
             tried = "no retry cures it, " if row.permanent else ""
-            click.echo(f"    {row.error} ({tried}last tried {_time(row.tried_at)})")
+            click.echo(f"    {row.error} ({tried}last tried {clock_time(row.tried_at)})")
         if row.note:
             click.echo(f"    {row.note}")
     return all(row.is_applied for row in rows)
-
-
-def _time(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def register(app: Flask) -> None:

@@ -19,13 +19,13 @@ from lightningspace.outside.mail import Mailer
 from lightningspace.outside.paying import PayingNode
 
 KEY_FINGERPRINT = "key fingerprint"
-# Settings that stay what they were as long as there is any account or order.
+# Settings that must not change as long as there is any account or order, and what they name.
 NAMED_BY = {
     "BASE_DOMAIN": "sites and mailboxes are named",
     "PANEL_PREFIX": "clients at the panel are found",
     "LABEL_PREFIX": "invoices at the node are found",
 }
-# Fact: when PUBLIC_URL became another one, and what it was.
+# The name of a fact: when PUBLIC_URL changed, and what it was before.
 FORMER_URL = "former PUBLIC_URL"
 
 
@@ -38,7 +38,7 @@ class WrongKey(CannotSettle):
 
 
 class SettingInUse(CannotSettle):
-    """What is there is known by the setting's former value."""
+    """A setting has changed by whose former value accounts or orders are known."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def settle_in(shop: Shop) -> None:
 
 
 def _keep_names(config: Config) -> None:
-    """Within a transaction: note what others know us by. Raises SettingInUse."""
+    """Within a transaction: note the settings that names were made of. Raises SettingInUse."""
     for name, named in NAMED_BY.items():
         value = getattr(config, name.lower())
         known = _noted(name, value)
@@ -130,7 +130,7 @@ def _keep_names(config: Config) -> None:
 
 
 def _noted(name: str, value: str) -> str:
-    """What it was at the last start."""
+    """The setting at the last start; `value` if that was the first."""
     Fact.insert(name=name, value=value).on_conflict_ignore().execute()
     return Fact.get_by_id(name).value
 

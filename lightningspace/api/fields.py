@@ -11,7 +11,7 @@ from lightningspace.base.prices import (
 from lightningspace.rules import tips
 from lightningspace.shop import Shop
 
-PASSWORD = {"pattern": f"^{passwords.SIGNS}{{9,64}}$", "description": passwords.RULE_IN_WORDS}
+PASSWORD = {"pattern": f"^{passwords.ALLOWED}{{9,64}}$", "description": passwords.RULE_IN_WORDS}
 EMAIL = {"format": "email", "maxLength": 254}
 
 

@@ -23,13 +23,13 @@ SHOWN_MAX = 60
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 ENCRYPTED, UTF_8 = 0x2041, 0x800
-# What the systems of those who pack leave in: nobody wants it on a site.
+# What the packer's system adds, and nobody wants on a site.
 LEFT_OUT = (".DS_Store", "Thumbs.db", "desktop.ini")
 LEFT_OUT_TOP = "__MACOSX"
-# What reading raises where bytes are not what they were.
-SPOILED = (zipfile.BadZipFile, zlib.error)
-ODD = (
-    *(*SPOILED, struct.error, EOFError, NotImplementedError),
+# What zipfile raises when a file's content is damaged, and what else it raises at odd ZIPs.
+DAMAGED = (zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    *(*DAMAGED, struct.error, EOFError, NotImplementedError),
     *(RuntimeError, ValueError, OverflowError, OSError),
 )
 
@@ -51,8 +51,8 @@ class File:
 
 
 class Archive:
-    """The files of a ZIP. `files`: in the order in which they go online, start pages last.
-    `top`: the directory that all of them lay in, and no longer do; None: there is none.
+    """The files of a ZIP. `files`: in the order in which they go online, start pages last. `top`:
+    the directory around all of them, which their paths no longer have; None: there was none.
 
     `most_bytes`: what they may take unpacked. Raises Unusable.
     """
@@ -61,11 +61,11 @@ class Archive:
         _check_end(file)
         try:
             self._zip = zipfile.ZipFile(file)
-        except ODD:
+        except UNREADABLE:
             raise Unusable from None
         entries = self._zip.infolist()
         found = list(_files(entries))
-        # Entries may share their place: little to send, and hours to unpack.
+        # Entries may overlap in the ZIP: little to send, and hours to unpack.
         if sum(each.entry.compress_size for each in found) > file.seek(0, 2):
             raise Unusable
         if not found:
@@ -84,7 +84,7 @@ class Archive:
         return is_start_page(self.files[-1].path)
 
     def read(self, file: File) -> Iterator[bytes]:
-        """The content of a file, piece by piece."""
+        """The content of a file, in chunks."""
         with self._zip.open(file.entry) as content:
             while chunk := content.read(CHUNK):
                 yield chunk
@@ -94,7 +94,7 @@ class Archive:
         for file in self.files:
             try:
                 length = sum(map(len, self.read(file)))
-            except ODD:
+            except UNREADABLE:
                 length = None
             if length != file.bytes:
                 raise Unusable(
@@ -107,7 +107,7 @@ class TooMany(Unusable):
 
 
 def is_start_page(path: str) -> bool:
-    """Whether visitors of the site come to it first, or might."""
+    """Whether it may be what visitors of the site see first."""
     return path.lower().startswith("index.") and "/" not in path
 
 
@@ -168,12 +168,12 @@ def _name(entry: zipfile.ZipInfo) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    """The directories of a name, and its last part."""
+    """The directories in a name, and its last part. Raises Unusable."""
     shown, parts = _shown(name), [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in parts:
         raise Unusable(f"“{shown}” in this ZIP leads out of it: a name may not say where to go.")
     if "\\" in name or not name.isprintable():
-        raise Unusable(f"“{shown}” in this ZIP has a sign in its name that no address can have.")
+        raise Unusable(f"“{shown}” in this ZIP has a character in its name that no URL has.")
     if any(part != part.strip() for part in parts):
         raise Unusable(f"“{shown}” in this ZIP has a blank at the beginning or end of its name.")
     longest = max((len(part.encode()) for part in parts), default=0)
@@ -186,7 +186,7 @@ def _parts(name: str) -> list[str]:
 
 def _shown(name: str) -> str:
     printable = "".join(
-        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
     )
     return printable if len(name) <= SHOWN_MAX else printable[:SHOWN_MAX] + "…"
 
@@ -202,7 +202,7 @@ def _without_top(files: list[File]) -> tuple[list[File], str | None]:
 
 
 def _check_places(files: list[File], directories: list[str]) -> None:
-    """Each file has a place of its own, on systems that see no capitals as well."""
+    """Check that no two files have the same place, even where capitals do not count."""
     seen: dict[str, str] = {}
     for file in files:
         key = file.path.casefold()
@@ -211,7 +211,7 @@ def _check_places(files: list[File], directories: list[str]) -> None:
                 f"“{_shown(file.path)}” and “{_shown(seen[key])}” in this ZIP have the same name."
             )
         seen[key] = file.path
-    # Of directories that are said and have nothing in them, the name alone counts.
+    # A directory may be listed by itself, with nothing in it.
     parents = {"/".join(_parts(name)).casefold() for name in directories}
     for file in files:
         parts = file.path.casefold().split("/")

@@ -55,7 +55,7 @@ def span(seconds: int) -> str:
 
 
 def time_left(seconds: int) -> str:
-    """As `span`, but to the nearest: hours after 90 days were bought they are still "90 days"."""
+    """Like `span`, but rounded: hours after 90 days were bought, it is still "90 days"."""
     if _nearest(seconds, HOUR) >= 2 * DAY:
         return span(_nearest(seconds, DAY))
     if _nearest(seconds, MINUTE) >= 2 * HOUR:

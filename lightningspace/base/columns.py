@@ -1,7 +1,7 @@
-"""peewee's fields, each written into a query's SQL at once.
+"""peewee's fields, with a short cut for writing a column's name into SQL.
 
-peewee goes through five objects wherever a query names a column: a quarter of what it takes to
-write most queries, which is longer than the database works at them.
+peewee itself goes through five objects for each name. That is a quarter of the time that it takes
+to build most queries, and building them takes longer than the database takes to run them.
 """
 
 import peewee
@@ -24,7 +24,7 @@ class BooleanField(_Column, peewee.BooleanField):
 
 
 class _Reference(peewee.ForeignKeyAccessor):
-    """A row that was deleted since ours was read is None, as the column is NULL by then."""
+    """If the other row was deleted after ours was read, it is None: the column is NULL by then."""
 
     def get_rel_instance(self, instance):
         try:

@@ -151,11 +151,11 @@ class Config(OperatorSettings, LimitSettings):
     )
     phpmyadmin_url: str = SERVERS.setting(
         parsers.web_address,
-        "The same for their databases: a phpMyAdmin on their server, as they are open to it alone.",
+        "The same for their databases: a phpMyAdmin on their server, as only that reaches them.",
         "",
     )
     files_url: str = SERVERS.setting(
-        parsers.web_address, "The same for their files: a page that takes the FTP user.", ""
+        parsers.web_address, "The same for their files: a page where the FTP user logs in.", ""
     )
     walls: str = SERVERS.setting(
         one_of(*walls.MODES),
@@ -313,8 +313,8 @@ class Config(OperatorSettings, LimitSettings):
     )
     web_addresses: dict[int, tuple[str, int]] = UPLOADS.setting(
         list_of(parsers.http_address),
-        "As `FTP_ADDRESSES`, where the worker looks by HTTP whether paid areas are shut. Empty: as "
-        "their visitors.",
+        "As `FTP_ADDRESSES`: where the worker checks by HTTP that paid areas are shut. Empty: at "
+        "the sites' own names, as visitors do.",
         "",
         for_each_server="address",
     )
@@ -343,7 +343,7 @@ class Config(OperatorSettings, LimitSettings):
 
     @property
     def hosts(self) -> set[str]:
-        """The hosts that the settings name: the operator's own, and those that he uses."""
+        """The hosts that the settings name, the operator's own and others."""
         urls = (self.public_url, self.panel_url, self.smtp_url, self.database_url)
         urls += (self.rate_limit_storage, self.admin_webhook)
         named = [urlsplit(url).hostname or "" for url in urls]

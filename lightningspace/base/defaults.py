@@ -1,4 +1,4 @@
-"""What settings are by default that depend on other settings, or on the instance directory."""
+"""The defaults that depend on other settings, or on the instance directory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ def _secret_key(given: Mapping[str, Any], instance: Path) -> str:
 
 
 def _old_keys(given: Mapping[str, Any], instance: Path) -> tuple[str, ...]:
-    """Those before the key in our own file, if it is that which is used."""
+    """The keys before the one in our own file, if that one is in use."""
     path = instance / key_files.OLD_KEYS
     if not path.exists() or not key_files.is_used(instance / key_files.KEY, given["secret_key"]):
         return ()

@@ -77,7 +77,7 @@ class GateCount(Table):
 
 
 def add_count(service: str, day: int, outcome: str, times: int) -> None:
-    """Within a transaction: count so many more of an outcome."""
+    """Within a transaction: count an outcome `times` more."""
     GateCount.insert(service=service, day=day, outcome=outcome, times=times).on_conflict(
         conflict_target=[GateCount.service, GateCount.day, GateCount.outcome],
         update={GateCount.times: GateCount.times + EXCLUDED.times},

@@ -8,7 +8,7 @@ WHO = Group(
     "What visitors are told about you, at the foot of each page. The files are Markdown; HTML in "
     "them is shown as text.",
 )
-OPERATOR = Group("The operator", "How you hear of what needs you.")
+OPERATOR = Group("The operator", "What is for you alone: messages, pages, figures and backups.")
 LIGHTNING = Group("Lightning", "The Core Lightning node, and its invoices.")
 SERVERS = Group("ISPConfig and its servers", "Where hostings are set up.")
 PRICES = Group(

@@ -1,4 +1,4 @@
-"""The files of our own secret key, and of those before it, in the instance directory."""
+"""The files of our own secret key and of the older ones, in the instance directory."""
 
 import os
 import secrets
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 KEY = "secret-key"
-# A line for each, the latest first. They are read as SECRET_KEY_FALLBACKS where that is not set.
+# One key a line, the latest first. They are read as SECRET_KEY_FALLBACKS if that is not set.
 OLD_KEYS = "secret-key.old"
 
 
 def is_used(path: Path, key: str) -> bool:
-    """Whether the key in use is that of the file, and not one that is set."""
+    """Whether the key in use is that of the file, and not one from the settings."""
     return path.exists() and path.read_text().strip() == key
 
 
@@ -26,7 +26,7 @@ def text_of(keys: Iterable[str]) -> bytes:
 
 
 def replace(path: Path, text: bytes) -> None:
-    """Write a whole file for its owner alone, or leave the one that is there."""
+    """Replace a file as a whole, readable by its owner alone. If that fails, the old one stays."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -41,7 +41,7 @@ def replace(path: Path, text: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Have what was renamed or deleted there reach the disk."""
+    """Make sure that what was renamed or deleted in it reaches the disk."""
     directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -65,8 +65,8 @@ class LimitSettings:
     )
     logins_limit_overall: str = LIMITS.setting(
         limit,
-        "Password logins by all networks together. What is counted for each hosting, all networks "
-        "together may do this often to that hosting.",
+        "Password logins by all networks together. What is counted by hosting has this limit for "
+        "each hosting, by all networks together.",
         "300 per minute",
     )
     changes_limit: str = LIMITS.setting(
@@ -98,9 +98,9 @@ class LimitSettings:
     )
     server_addresses: tuple[Address, ...] = LIMITS.setting(
         list_of(parsers.address),
-        "From which addresses the hosting servers ask the shop. What tip jars and paid areas ask "
-        "for from there is counted apart, each hosting like a network: otherwise all of a server "
-        "share `TIPS_LIMIT`.",
+        "The addresses that the hosting servers call the shop from. What tip jars and paid areas "
+        "ask for from there is counted for each hosting; otherwise all hostings of a server share "
+        "`TIPS_LIMIT`.",
         "",
     )
     tips_limit: str = LIMITS.setting(

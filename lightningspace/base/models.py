@@ -68,8 +68,8 @@ class Sqlite(SqliteDatabase):
 
 
 class Postgresql(PostgresqlDatabase):
-    """A connection that the server has ended while it was idle is replaced before it is used: after
-    a restart each thread would fail once more, though the server is long back.
+    """Replaces a connection that the server has ended while it was idle, before it is used. Without
+    that, each thread would fail once after a restart, even if the server is long back.
     """
 
     def execute_sql(self, sql, params=None):
@@ -84,15 +84,15 @@ class Postgresql(PostgresqlDatabase):
         if self.is_closed() or self.in_transaction():
             return
         connection = self.connection()
-        if connection.closed or _has_something_to_say(connection):
+        if connection.closed or _is_ended(connection):
             self.close()
 
 
-def _has_something_to_say(connection: psycopg.Connection) -> bool:
-    """Without being asked: a server does not, unless it ends the connection."""
-    asked = select.poll()
-    asked.register(connection.fileno(), select.POLLIN)
-    return bool(asked.poll(0))
+def _is_ended(connection: psycopg.Connection) -> bool:
+    """Whether there is something to read: without being asked, a server sends only its goodbye."""
+    unread = select.poll()
+    unread.register(connection.fileno(), select.POLLIN)
+    return bool(unread.poll(0))
 
 
 @contextmanager
@@ -120,15 +120,15 @@ def init_db() -> bool:
 
 
 def drop_connection() -> None:
-    """After a fault: the next query opens another one. The server may have gone away, or take no
-    more writes over this one, as it became a standby meanwhile.
+    """After a fault: the next query opens another connection. The server may be gone, or may have
+    become a standby, which takes no more writes over this one.
     """
     if not db.is_closed():
         db.close()
 
 
 class WholeRows(ModelSelect):
-    """A SELECT of all columns, whose list is kept as text: peewee would write it anew each time,
+    """A SELECT of all columns, whose list is kept as text: peewee would build it for each query,
     column by column, and an account has 45 of them.
     """
 
@@ -425,7 +425,7 @@ class Order(Table):
 
 
 def lock_account(account_id: str) -> Account | None:
-    """Within a transaction: lock the account until its end, and return it; None: it is gone."""
+    """Within a transaction: lock the account until that ends, and return it; None: it is gone."""
     locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()
     return Account.get_by_id(account_id) if locked else None
 
@@ -433,8 +433,9 @@ def lock_account(account_id: str) -> Account | None:
 def find(field: Field, value: str) -> Table | None:
     """The row with this value in a unique field; None: there is none.
 
-    For what every poll of a waiting page and every request with a token asks, in SQL written out:
-    peewee takes ten times as long to build the query and its result as to run it (`bench status`).
+    Every poll of a waiting page and every request with a token comes here, so the SQL is written
+    out: peewee takes ten times as long to build the query and its result as to run it
+    (`bench status`).
     """
     fields = field.model._meta.sorted_fields
     columns = ", ".join(each.column_name for each in fields)
@@ -443,7 +444,7 @@ def find(field: Field, value: str) -> Table | None:
     if row is None:
         return None
     found = zip(fields, row, strict=True)
-    return field.model(**{each.column_name: each.python_value(told) for each, told in found})
+    return field.model(**{each.column_name: each.python_value(text) for each, text in found})
 
 
 class Offer(Table):

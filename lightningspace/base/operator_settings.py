@@ -1,4 +1,4 @@
-"""The settings of what the operator is told, and by which ways."""
+"""The settings of the operator's own pages, messages, backups and figures."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from lightningspace.base.parsers import whole
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """What is for whoever runs the shop, and for nobody else."""
+    """What is for the operator alone."""
 
     admin_mail: str = OPERATOR.setting(
         parsers.mail_address,
@@ -54,7 +54,7 @@ class OperatorSettings:
     metrics_token: str = OPERATOR.secret(
         parsers.bearer_token,
         "Whoever sends it as `Authorization: Bearer …` may read `/metrics`: 20 characters or more. "
-        "Empty: programs on this machine that ask the web program directly.",
+        "Empty: only programs on this machine may, if they ask the web program directly.",
         "",
     )
     worker_metrics: tuple[str, int] | None = OPERATOR.setting(

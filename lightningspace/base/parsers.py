@@ -205,7 +205,7 @@ def panel_url(value: str) -> str:
 
 
 def is_postgresql_url(value: str) -> bool:
-    """Whether its parts are clear: a piece of a password, misread, would end up in messages."""
+    """Whether its parts are clear: a misread piece of a password would end up in messages."""
     try:
         urlsplit(value).port  # noqa: B018 - it raises on "user:pa/ss@host"
     except ValueError:
@@ -285,7 +285,7 @@ def verify_tls(value: str) -> bool | str:
     try:
         # Not the default context, which reads all the machine's certificates first.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-    except OSError:  # also raised for what the file holds
+    except OSError:  # also raised for a bad content
         raise ValueError("write true, false or the path of a file with CA certificates") from None
     return value
 

@@ -15,7 +15,7 @@ RULE_IN_WORDS = (
 )
 # Without quotes and backslashes: ISPConfig hashes a database password with them escaped, and the
 # original then never opens the database.
-SIGNS = r"[ !#-&(-\[\]-~]"
+ALLOWED = r"[ !#-&(-\[\]-~]"
 CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
 
 # Each hash takes 32 MB, and about 60 ms on current hardware.
@@ -60,15 +60,15 @@ KNOWN = Lane(at_once=1, places=3)
 
 def is_good(password: str) -> bool:
     """Whether ISPConfig rates it "Good". It would refuse others, after the money is taken."""
-    if not re.fullmatch(SIGNS + "{8,64}", password):
+    if not re.fullmatch(ALLOWED + "{8,64}", password):
         return False
     mixed = sum(re.search(pattern, password) is not None for pattern in CLASSES)
     return len(password) >= 9 or mixed >= 3
 
 
-def has_only_signs(password: str) -> bool:
-    """Whether it has no character that a password may not have."""
-    return re.fullmatch(SIGNS + "*", password) is not None
+def has_only_allowed(password: str) -> bool:
+    """Whether all its characters are ones that a password may have."""
+    return re.fullmatch(ALLOWED + "*", password) is not None
 
 
 def generate() -> str:

@@ -14,7 +14,7 @@ UNIT_SECONDS = {"hours": HOUR, "days": DAY, "months": 30 * DAY}
 SHORTEST_SECONDS = HOUR
 LONGEST_SECONDS = 730 * DAY
 MB_PER_GB = 1000
-# Of each extra: every page of the control center reads all that an account has.
+# Of each kind: every page of the control center reads all that an account has.
 EXTRAS_MAX = 100
 
 
@@ -22,8 +22,8 @@ EXTRAS_MAX = 100
 class Extra:
     """What every hosting includes some of, and may have more of for a price a day.
 
-    The column of that name, in accounts and in orders, counts those beyond the included. Forms, the
-    API, prices and invoices follow from this.
+    Its `column`, in accounts and in orders, counts those beyond the included ones. Forms, the API,
+    prices and invoices follow from this.
     """
 
     name: str  # "addresses", as the API, its prices and the invoices say
@@ -46,7 +46,7 @@ class Extra:
         return getattr(config, f"price_msat_per_{self.one}_day")
 
     def allowed(self, config: Any, of: Any) -> int:
-        """How many an account may have, or what has another Size."""
+        """How many there may be, in all, with the extras of an account or a Size."""
         return self.included(config) + getattr(of, self.column)
 
     def counted(self, count: int) -> str:
@@ -75,7 +75,7 @@ EXTRAS = (ADDRESSES, DOMAINS)
 
 @dataclass(frozen=True)
 class Size:
-    """What an account has room for: space, and how many of each of EXTRAS beyond the included."""
+    """What an account has room for: space, and how many of each extra beyond the included ones."""
 
     space_mb: int
     extra_addresses: int = 0
@@ -83,7 +83,7 @@ class Size:
 
     @classmethod
     def of(cls, row: Any) -> "Size":
-        """That of an account or an order, which have columns of these names."""
+        """The size of an account or an order, whose columns have these names."""
         return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
 
     def fits_in(self, other: "Size") -> bool:

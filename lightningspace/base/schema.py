@@ -120,8 +120,9 @@ def _lock(database: Database) -> None:
 
 @contextmanager
 def _without_foreign_keys(database: Database) -> Iterator[None]:
-    """Switch off SQLite's foreign keys: to them a DROP TABLE deletes all rows, even if the table is
-    made again. That cannot be done within a transaction. `_check_foreign_keys` looks instead.
+    """Switch off SQLite's foreign keys: a DROP TABLE counts for them as deleting all rows, even if
+    the table is made again. Within a transaction that is impossible. `_check_foreign_keys` takes
+    their place.
     """
     if not isinstance(database, SqliteDatabase):
         yield
@@ -144,7 +145,7 @@ def _copy(database: SqliteDatabase) -> Path:
     """A copy beside the database, as it was before this transaction, for its owner alone."""
     path = Path(database.database)
     copy = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}.before-upgrade")
-    part = path.with_name(f"{path.name}.part")  # so a copy that is cut short is not taken for one
+    part = path.with_name(f"{path.name}.part")  # so that half a copy is not taken for a whole one
     part.unlink(missing_ok=True)
     try:
         copy_file(path, part)
@@ -248,7 +249,7 @@ def columns(database: Database, table: str) -> list[str]:
 
 
 def _fingerprint(database: Database) -> str:
-    """A hash that tells a schema from others, by its columns and the indexes that it names."""
+    """A hash that tells schemas apart, by their columns and named indexes."""
     names = []
     for table in database.get_tables():
         if table.startswith("sqlite_"):  # left by ANALYZE

@@ -223,7 +223,7 @@ def opened(shop: Shop, account: Account, upload: Upload) -> Iterator[Archive]:
     try:
         with file:
             yield Archive(file, UNPACKED_BYTES_MAX)
-    except (Unusable, *archive.SPOILED) as error:  # it was sound when it came
+    except (Unusable, *archive.DAMAGED) as error:  # it was sound when it came
         logger.error("account %s: its upload is spoiled: %s", account.id, type(error).__name__)
         raise Gone from error
 

@@ -922,7 +922,7 @@ def size_in_words(size_mb: int) -> str:
 def _check_password(field):
     if passwords.is_good(field.data):
         return
-    if not passwords.has_only_signs(field.data):
+    if not passwords.has_only_allowed(field.data):
         raise ValidationError("Use letters a to z, digits and symbols, but none of ' \" and \\.")
     if len(field.data) > passwords.LENGTH_MAX:
         raise ValidationError(f"At most {passwords.LENGTH_MAX} characters.")
