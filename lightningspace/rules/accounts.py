@@ -1,4 +1,4 @@
-"""An account as a whole: its start, time and size; suspending, blocking, closing, forgetting it."""
+"""Accounts as a whole: their start, time and size; suspending, blocking, closing, forgetting."""
 
 import logging
 from collections.abc import Callable
@@ -41,7 +41,7 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# How long a reported space figure counts when the panel tells no newer one.
+# How long the last figure of the space used counts if the panel gives no newer one.
 USE_KNOWN_SECONDS = 2 * 60 * 60
 FORGOTTEN_AT_ONCE = 500
 # What an order says of its customer: wiped once the order is over.
@@ -54,10 +54,9 @@ def may_send(shop: Shop, account: Account) -> bool:
 
 
 def begin_paid_time(shop: Shop, account: Account) -> None:
-    """Start the paid time once each of the first services was applied; twice is once.
-
-    However long that took, and even if some of them have changed since. `account` may be as it was
-    read long ago.
+    """Start the paid time once each of the first services was applied, however long that took, and
+    even if some of them have changed since. May be called twice, and with an account that was read
+    long ago.
     """
     if account.ready_at or account.closing_at:
         return
@@ -76,7 +75,7 @@ def begin_paid_time(shop: Shop, account: Account) -> None:
         ).where(Account.id == account.id).execute()
         if shop.config.ftp_uploads:
             wanted.want_uploads(shop, account)
-        Order.update(ends_at=Order.ends_at + waited).where(  # receipts name the end, too
+        Order.update(ends_at=Order.ends_at + waited).where(  # each order says its end
             (Order.account == account.id) & Order.applied_at.is_null(False)
         ).execute()
     status.note_ready(account.id, moment)
@@ -89,7 +88,7 @@ def _lacks_services(account: Account) -> bool:
 
 
 def too_small(shop: Shop, account: Account, size: Size) -> str | None:
-    """Why the account cannot have this size, for its owner, who uses more; None: it can."""
+    """Why the account cannot have this size, in words for its owner; None: it can."""
     if size.space_mb < account.space_mb:
         if account.used_at is None or account.used_at < now() - USE_KNOWN_SECONDS:
             return "We do not know yet how much space you use. Please try again in five minutes."
@@ -156,14 +155,14 @@ def renew(
 
 
 def suspend(account_id: str) -> None:
-    """Switch everything off, until `resume`. Twice is once."""
+    """Switch everything off, until `resume`. May be called twice."""
     with transaction():
         wanted.touch(account_id, suspended_at=fn.COALESCE(Account.suspended_at, now()))
         wanted.raise_revisions(account_id, *services.SWITCHED)
 
 
 def resume(account_id: str) -> None:
-    """Switch on again what the customer had switched on. Twice is once."""
+    """Switch on again what the customer had switched on. May be called twice."""
     with transaction():
         wanted.touch(account_id, suspended_at=None)
         wanted.raise_revisions(account_id, *services.SWITCHED)
@@ -190,10 +189,10 @@ def _block(account_id: str, facts: dict) -> None:
 
 
 def close(account_id: str, by_calendar: bool = False) -> None:
-    """Want nothing of the account any more. Twice is once.
+    """Want nothing of the account any more. May be called twice.
 
-    A payment takes it back until the panel is told to delete something. Only an account that the
-    calendar closes has had a last call: that tells it from one that its owner closes.
+    A payment takes a closing by the calendar back, until the panel is told to delete something.
+    Only such an account has had a last call: that tells it from one that its owner closes.
     """
     facts = {"closing_at": now()} if by_calendar else {"closing_at": now(), "last_call_at": None}
     with suppress(wanted.AccountClosed), transaction():
@@ -205,7 +204,7 @@ def close(account_id: str, by_calendar: bool = False) -> None:
 def reopen(account_id: str) -> bool:
     """Within a transaction: take back a closing by the calendar.
 
-    False: it is none, or its deleting has begun.
+    False: it is closed by its owner, or not at all, or its deletion has begun.
     """
     facts = {"closing_at": None, "last_call_at": None, "calendar_at": now(), "reconcile_at": now()}
     reopened = Account.update(facts | {"revision": Account.revision + 1}).where(
@@ -247,7 +246,7 @@ def close_account(
 
     `also`: called within the transaction that closes it, to note what goes with that. False:
     nothing was closed, as a payment came or its end has moved since `account` was read. Raises
-    NotCertain and NotClosed; invoices that were cancelled by then stay so. Twice is once.
+    NotCertain and NotClosed; invoices that were cancelled by then stay so. May be called twice.
     """
     try:
         return _close_unpaid(shop, account, also)
@@ -301,7 +300,7 @@ def forget(shop: Shop, account: Account) -> bool:
     """Within a transaction: delete an account of which the panel has nothing left, free its space
     and let its name rest. Only its payments stay, with amounts, dates and hashes.
 
-    False: nothing was done, as the account has changed since `account` was read.
+    False: nothing was done, because the account has changed since `account` was read.
     """
     last = Account.get_by_id(account.id)
     if last.revision != account.revision:

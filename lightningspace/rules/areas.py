@@ -44,13 +44,13 @@ class Reason(StrEnum):
     NO_VERIFY = "no_verify"
 
 
-# Those that the gate itself says.
+# The reasons that the gate itself gives.
 OF_THE_GATE = (
     *(Reason.FULL, Reason.BARE, Reason.FOLDER, Reason.BUSY, Reason.MANY, Reason.DOWN),
     *(Reason.NONSENSE, Reason.NOBODY, Reason.REFUSED, Reason.AMOUNT, Reason.NETWORK),
     Reason.NO_VERIFY,
 )
-# What passes by itself, so that the area is looked at once more.
+# Reasons that may pass by themselves: the area is looked at again.
 PASSING = (Reason.SILENT, Reason.ODD, Reason.DEAF, Reason.BUSY, Reason.MANY, Reason.DOWN)
 # With these the gate is taken away. With the others it stays, so that those who have paid get in as
 # soon as the site does what it should: it is only our look that has failed.
@@ -58,7 +58,7 @@ TAKEN_AWAY = (Reason.NO_PHP, Reason.OPEN)
 
 
 def of_account(rows: list[Service]) -> list[Service]:
-    """Those among an account's services."""
+    """The paid areas among an account's services."""
     return [row for row in rows if row.kind == "paidarea"]
 
 

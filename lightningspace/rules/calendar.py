@@ -83,7 +83,7 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a pass goes by. `unbroken_since`: time before it does not count towards a grace period.
+    """The rules of one pass. `unbroken_since`: time before it does not count as a grace period.
 
     `sweep` None: any number may be closed. `is_held`: this hour's closings are used up.
     """
@@ -118,7 +118,7 @@ def run_pass(shop: Shop, yes: bool = False, stopping: Callable[[], bool] = lambd
             except Exception:  # of this account alone: it stays due, the others go on
                 logger.exception("account %s: the calendar failed", account_id)
         if clock_watch.wake():
-            break  # this pass slept for hours: what it goes by is out of date
+            break  # this pass slept for hours: its rules are out of date
     passed.held = _why_held(shop, rules)
     _tell_of_sweep(passed.held)
     return passed
@@ -208,7 +208,7 @@ def _tell_of_sweep(held: str | None) -> None:
 def _due(shop: Shop, rules: _Rules) -> Iterator[list[str]]:
     """The ids of the accounts to look at, in batches, each once."""
     is_off = Account.suspended_at.is_null(False)
-    # They were suspended by a clock that was ahead.
+    # Accounts that were suspended by a clock that was ahead.
     has_time_left = is_off & (Account.expires_at > rules.moment) & Account.closing_at.is_null()
     yield from _in_parts(has_time_left, Account.expires_at)
     is_due = Account.calendar_at <= rules.moment
@@ -376,7 +376,7 @@ class _Look:
 
 
 def _leads(account: Account) -> dict[str, int]:
-    """The notices that the paid time is long enough for: seconds before the end, by name."""
+    """The notices that the paid time is long enough for: by name, how long before the end."""
     longest = ledger.paid_seconds(account) // LEAD_PART
     for leads in (LEADS, SHORT_LEADS):
         fitting = {name: lead for name, lead in leads.items() if lead <= longest}

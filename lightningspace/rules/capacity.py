@@ -9,15 +9,15 @@ from peewee import fn
 from lightningspace.base.models import Account, Server
 from lightningspace.shop import Shop
 
-# So many hostings of the largest size are few.
+# Space for fewer hostings of the largest size than this is scarce.
 FEW = 10
 
 
 def left_mb(shop: Shop) -> dict[int, int]:
     """The MB of each server that are not sold; below 0: it is over its capacity.
 
-    A hosting counts with the space bought and its SSH jail, which its quota leaves out and which
-    stays when SSH is switched off.
+    A hosting counts with the space that was bought and its SSH jail, which its quota leaves out and
+    which stays when SSH is switched off.
     """
     each = fn.SUM(Account.space_mb + shop.config.jail_mb)
     is_paid = Account.opened_at.is_null(False)
@@ -52,7 +52,7 @@ def roomiest(shop: Shop) -> int:
 
 
 def take_roomiest(shop: Shop) -> int:
-    """Within a transaction: as `roomiest`; others wait until this one has taken its space."""
+    """Like `roomiest`, within a transaction: others wait until this one has taken its space."""
     # A write, so that others wait here.
     Server.update(capacity_mb=Server.capacity_mb).execute()
     return roomiest(shop)
@@ -63,7 +63,7 @@ def problems(shop: Shop) -> list[str]:
     left = left_mb(shop)
     sells = [server.id for server in Server.select(Server.id).where(Server.capacity_mb > 0)]
     return [
-        f"server {id}: {-left[id]} MB are sold beyond CAPACITY_MB, for payments came that found no "
+        f"server {id}: {-left[id]} MB are sold beyond CAPACITY_MB, as payments came that found no "
         "room any more: nothing is sold there until that is back below"
         for id in sorted(sells)
         if left[id] < 0

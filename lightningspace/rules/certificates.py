@@ -31,9 +31,9 @@ TRIED_SECONDS = 3 * 60
 
 
 class Https(StrEnum):
-    """How it stands with HTTPS for a site's own name. SHORT: paid for too few days. ELSEWHERE: the
-    name does not lead to its server. FULL: the week's certificates are used up. REFUSED: asked for,
-    and none was given.
+    """The state of HTTPS for a site's own name. SHORT: too few days are paid for. ELSEWHERE: the
+    name does not lead to its server. FULL: the week's certificates are used up. REFUSED: Let's
+    Encrypt was asked, and gave none.
     """
 
     NONE = "none"
@@ -56,7 +56,7 @@ NOTES = {
 REASONS = {note: why for why, note in NOTES.items()}
 
 
-# -- what is so ----------------------------------------------------------------------
+# -- its state -----------------------------------------------------------------------
 
 
 def is_switched_on(shop: Shop, site: Service | None) -> bool:
@@ -112,7 +112,7 @@ def url(shop: Shop, account: Account, site: Service | None = None) -> str:
 
 
 def domain_url(shop: Shop, site: Service, alias: Service) -> str:
-    """The same of an extra domain."""
+    """The same for an extra domain."""
     joined = is_switched_on(shop, site) and services.settings_of(alias)["letsencrypt"]
     is_there = site.certificate_at is not None and site.certificate_at >= _asked_at(site)
     return _address(alias.name, joined and is_there)
@@ -133,7 +133,7 @@ def next_turn(site: Service) -> int:
 
 def _asked_at(site: Service) -> int:
     asked_at = site.certificate_asked_at or 0
-    return asked_at if asked_at <= now() else 0  # by a clock that was wrong
+    return asked_at if asked_at <= now() else 0  # else noted by a clock that was wrong
 
 
 def _is_asking(site: Service) -> bool:
@@ -141,7 +141,7 @@ def _is_asking(site: Service) -> bool:
 
 
 def is_to_ask(site: Service) -> bool:
-    """Whether it took its turn since the panel was last told."""
+    """Whether it has taken its turn since the panel was last told."""
     return (site.certificate_asked_at or -1) >= (site.applied_at or 0)
 
 
@@ -171,9 +171,7 @@ def _is_used_up(shop: Shop, site: Service) -> bool:
 
 
 def take_turn(shop: Shop, account: Account, site: Service) -> Https | None:
-    """Within a transaction: note a request now as the site's. Return why it may not make one; None:
-    it may.
-    """
+    """Within a transaction: note that the site asks now. Return why it may not; None: it may."""
     why_not = _why_not(shop, account, site)
     if why_not is not None:
         return why_not

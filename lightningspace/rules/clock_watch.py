@@ -33,7 +33,7 @@ OF_A_SIZE = (OrderKind.OPEN, OrderKind.RESIZE)
 
 
 def wake() -> bool:
-    """Note that the calendar is awake; whether that ends a gap.
+    """Note that the calendar is awake; return whether that ends a gap.
 
     The worker calls this before it looks at accounts: after a gap, closings whose deletion has not
     begun are taken back.
@@ -58,7 +58,7 @@ def wake() -> bool:
 
 
 def note_restored() -> None:
-    """As after a gap, however young the copy is that was restored: it may not know of a payment."""
+    """Begin as after a gap, however recent the restored copy is: it may not know of a payment."""
     with transaction():
         _begin_graces_anew(now())
         _take_closings_back()
@@ -90,9 +90,9 @@ def _note_latest(moment: int) -> None:
 
 
 def latest() -> int | None:
-    """The latest time that a pass has seen, if the clock is behind it; None: it is not.
+    """The latest time that a pass has seen, if the clock is behind it; None: it is not behind.
 
-    What began by such a clock would be over too soon.
+    Time that began by a clock that is behind would be over too soon.
     """
     last = stored(LATEST)
     return last if now() < last - CLOCKS_DIFFER_SECONDS else None

@@ -29,7 +29,7 @@ class Rate:
 
 
 def rate(shop: Shop) -> Rate | None:
-    """The rate to show now; None: none."""
+    """The rate to show now; None: there is none."""
     config = shop.config
     if config.fiat_rate:
         return Rate(config.fiat, config.fiat_rate, None)
@@ -54,7 +54,7 @@ def look(shop: Shop) -> None:
 
 
 def _age(known: Rate) -> float:
-    """In seconds; endless for one that a wrong clock has dated ahead."""
+    """In seconds; infinite for a rate whose date is in the future, by a wrong clock."""
     age = now() - known.at
     return age if age >= 0 else float("inf")
 

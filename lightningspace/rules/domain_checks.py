@@ -32,7 +32,7 @@ NEW_SECONDS = 60 * 60
 # Longer than one pass takes, with a dozen questions for each domain.
 ASKING_SECONDS = 12 * 60
 ASKED_AT_ONCE = 50
-SILENT_AT_ONCE = 20  # beside them, of those whose servers were silent last time
+SILENT_AT_ONCE = 20  # and this many more whose servers were silent last time
 THREADS = 10
 # Time without a look does not count as missing if it is longer than this.
 UNSEEN_SECONDS = 2 * DAY
@@ -180,7 +180,7 @@ def _note_mx(shop: Shop, account: Account, row: Domain, hosts: list[str], moment
 
 
 def _missing_since(missing_at: int | None, looked_at: int | None, moment: int) -> int:
-    """Since when it is missing, less any long time without a look: it may have been there."""
+    """Since when it is missing. Long times without a look do not count: it may have been there."""
     if missing_at is None:
         return moment
     unseen = moment - (looked_at or moment)

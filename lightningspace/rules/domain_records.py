@@ -80,7 +80,7 @@ def _with_addresses(shop: Shop, row: Domain, found: Answer) -> Answer:
 
 
 def _strayed(shop: Shop, row: Domain) -> tuple[str, str] | None:
-    """Where else the proof was found: told, but not accepted, for others may write there."""
+    """Where else the proof was found. It is shown but not accepted: others may write there."""
     try:
         for place, to_write in domains.strayed(row.name):
             if any(domains.is_proof(row.account_id, text) for text in shop.resolver.txt(place)):
@@ -98,7 +98,7 @@ class Found:
     """What was found when a domain was last looked up, some of each; None: unknown.
 
     `elsewhere`: its addresses that are not the server's, with `more` of them not listed.
-    `is_here_too`: others are. `own`: the server's.
+    `is_here_too`: it has addresses of the server as well. `own`: the server's addresses.
     """
 
     leads_here: bool | None = None
@@ -129,7 +129,7 @@ def kept(answer: Answer) -> str:
 
 
 def found(row: Domain) -> Found:
-    """What is known of it; all of it unknown while nobody has looked."""
+    """What is known of a domain; all of it is unknown before the first look."""
     return Found(**json.loads(row.found)) if row.found else Found()
 
 

@@ -8,7 +8,7 @@ from lightningspace.base.models import Account, Fact, RestingName, Wallet
 from lightningspace.base.prices import DAY
 from lightningspace.shop import FORMER_URL, Shop
 
-# How long the operator is told what a new PUBLIC_URL asks of him.
+# How long the operator is told what follows from a new PUBLIC_URL.
 FORMER_URL_SECONDS = 7 * DAY
 
 
@@ -58,8 +58,8 @@ def _operators_names(shop: Shop) -> set[str]:
 
 
 def problems(shop: Shop) -> list[str]:
-    """For the operator: hostings that had one of these names before it was his, and what follows
-    from a new PUBLIC_URL.
+    """For the operator: hostings that had one of these names first, and what follows from a new
+    PUBLIC_URL.
     """
     taken = Account.select(Account.username).where(
         (Account.username << _operators_names(shop)) & Account.opened_at.is_null(False)
@@ -90,7 +90,7 @@ def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bo
     """Whether the name was another hosting's not long ago: people still send mail to it.
 
     `proof`: the receipt (payment hash and epoch) of the asker's last hosting; if the name was that
-    hosting's, it does not rest for him.
+    hosting's, it does not rest for the asker.
     """
     hashes = shop.vault.macs("name", username)
     resting = (RestingName.name_hash << hashes) & (RestingName.until > now())
@@ -99,15 +99,15 @@ def rests(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bo
 
 
 def let_rest(shop: Shop, username: str, payment_hash: str | None, receipt_epoch: int) -> None:
-    """Within a transaction: keep the name of a closed account from others for a while; the receipt
-    of this payment and epoch may have it before.
+    """Within a transaction: keep the name of a closed account from others for a while. Whoever has
+    the receipt of this payment and epoch may have it sooner.
     """
     facts = {
         "until": now() + shop.config.name_quarantine_days * DAY,
         "payment_hash": payment_hash,
         "receipt_epoch": receipt_epoch,
     }
-    # Nor may that of one before, which is noted by an older key.
+    # An earlier holder, whose hash was made with an older key, may not.
     of_older_keys = shop.vault.macs("name", username)[1:]
     RestingName.delete().where(RestingName.name_hash << of_older_keys).execute()
     name_hash = shop.vault.mac("name", username)
@@ -117,7 +117,7 @@ def let_rest(shop: Shop, username: str, payment_hash: str | None, receipt_epoch:
 
 
 def forget_rested() -> None:
-    """Let names be taken again whose time of rest is over."""
+    """Free the names that have rested long enough."""
     RestingName.delete().where(RestingName.until <= now()).execute()
 
 

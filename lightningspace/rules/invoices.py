@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotCertain(Refusal):
-    """Whether something is being paid just now is to be found out first: in a minute it is."""
+    """It is not known yet whether something is being paid; in a minute it is."""
 
     status, code, retry_after = 503, "checking", 10
     text = (
@@ -96,7 +96,7 @@ def cancel(shop: Shop, order: Order) -> bool:
 
 
 def withdraw_for_good(shop: Shop, order: Order, **facts) -> bool:
-    """As `withdraw`; False: the node says that it is paid.
+    """Like `withdraw`; False: the node says that it is paid.
 
     Raises NotCancelled, and NotCertain when the node does not know the invoice: `payments.tidy`
     will find out whether it was paid, and end it if not.
@@ -112,8 +112,8 @@ def withdraw_for_good(shop: Shop, order: Order, **facts) -> bool:
 
 
 def withdraw(shop: Shop, order: Order, **facts) -> bool | None:
-    """Have the node delete an unpaid order's invoice; its answer, as of
-    `Node.delete_unpaid_invoice`. Raises NodeError.
+    """Have the node delete an unpaid order's invoice; return what `Node.delete_unpaid_invoice`
+    returns. Raises NodeError.
 
     The wish is noted first, with `facts`: a node that does not answer may act on it later. It is
     taken back when the invoice was paid, or when the node did not know it at the first request.

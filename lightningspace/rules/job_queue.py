@@ -63,7 +63,7 @@ class Queue:
         _thin(self.seen)
 
     def take_for_done(self, until: int) -> None:
-        """Take for done whatever was there before that moment."""
+        """Take everything before that moment for done."""
         self.looks, self.seen = [], []
         self.done_until = self.restarted_until = max(self.done_until, until)
 

@@ -88,7 +88,7 @@ class Kind:
     at_first         the name of the one that each new hosting has; None: it has none
     may_be_called    whether the account may use a name, given its other rows; None: only `at_first`
     settings         what can be set, by name
-    begins_with      what a new hosting has it set to, where that is not what older ones have
+    begins_with      its settings in a new hosting, where they differ from those of older ones
     has_password
     has_switch       it can be switched off
     works_suspended  it stays on when the account is suspended or blocked
@@ -97,9 +97,9 @@ class Kind:
     is_domain        what hangs on it has its name, alone or behind an @, and goes with it
     is_served        it works only after a restart of the web server
     is_uploaded      it is put on the site over FTP, and the panel knows nothing of it
-    most             how many of it an account may have; None: as many as it likes
+    most             how many of them an account may have; None: any number
     part             its part of the account's space; None: it has none
-    setting_name     what the settings call the one of each hosting; None: it is not set there
+    setting_name     what the API's settings call the one of each hosting; None: it is not set there
     connection       None: no program connects to it
     last             how late it comes in a round at the panel; 0: as soon as it can be made
     """

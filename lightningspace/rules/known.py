@@ -25,13 +25,13 @@ from lightningspace.rules.stored import ENTRY_OF
 from lightningspace.rules.stored_entry import Entry
 from lightningspace.shop import Shop
 
-# Where the rows begin: the number of a list, and how many of its rows come before.
+# Where the rows begin: the number of a list, and how many of its rows are skipped.
 START = (0, 0)
 
 
 @cache
 def _names(table: type[Table]) -> tuple[dict[str, str], dict[str, str]]:
-    """Its columns that may be shown, and the others, each with the name of its field."""
+    """A table's columns that may be shown, and the others, each with the name of its field."""
     fields = {field.column_name: field.name for field in table._meta.sorted_fields}
     shown = {
         column: name
@@ -66,7 +66,7 @@ class Row:
 
     @property
     def told(self) -> dict[Entry, dict[str, object]]:
-        """What is there of each entry; of one that may not be shown without its values."""
+        """The columns of each entry that are not empty, without the values that are not shown."""
         there = {name: value for name, value in self.columns.items() if value is not None}
         told: dict[Entry, dict[str, object]] = {}
         for name, value in (there | dict.fromkeys(self.hidden)).items():
@@ -77,7 +77,7 @@ class Row:
 def rows(
     shop: Shop, account: Account, start: tuple[int, int], most: int
 ) -> tuple[list[Row], tuple[int, int] | None]:
-    """At most so many rows from `start` on, and where to go on; None: these are the last.
+    """At most `most` rows from `start` on, and where to go on; None: these are the last.
 
     Tips that were asked for and not paid are left out: they are others', and gone in a day.
     """

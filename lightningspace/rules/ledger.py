@@ -14,9 +14,8 @@ def rate(shop: Shop, account: Account) -> int:
 
 
 def holding(account: Account, at: int | None = None) -> Holding:
-    """What is left of the paid time at a moment; None: now.
-
-    Before everything is set up nothing melts away.
+    """What is left of the paid time at a moment; None: now. It does not run before everything is
+    set up.
     """
     begins = _begins_at(account, at)
     left = account.expires_at - min(begins, account.expires_at)

@@ -12,7 +12,7 @@ LOST_PAYMENT = (
     "older copy, or paid invoices were cleaned away there (autoclean, delinvoice)"
 )
 TOLD_SECONDS = 7 * DAY
-# Of the smallest recent invoice with a warning: when, how many msat, and the warnings.
+# The name of a fact about the smallest recent invoice with a warning: when, its msat, the warnings.
 WARNED = "node warned"
 
 

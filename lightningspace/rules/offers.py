@@ -177,8 +177,8 @@ def _match(shop: Shop, offer_id: str, is_over: bool = False) -> bool:
 
 
 def _is_recorded(shop: Shop) -> bool:
-    """Whether every payment that the node has so far is recorded: after that none can come from an
-    offer that is off.
+    """Whether every payment that the node has so far is recorded: no later one can be to an offer
+    that is off.
     """
     last = Cursor.get_or_none(Cursor.node_id == shop.node.node_id())
     if last is None or not last.pay_index:

@@ -30,7 +30,7 @@ class OrderKind(StrEnum):
 
 
 class Door(StrEnum):
-    """By which top-ups come in (`Order.door`): from the owner, or from others as tips."""
+    """How a top-up was asked for (`Order.door`): by the owner, or by others as a tip."""
 
     OWNER = "owner"
     PAGE = "page"
@@ -40,12 +40,13 @@ class Door(StrEnum):
 
 # `Order.node_id` of an order that a voucher has paid: no money came for it.
 BY_VOUCHER = "voucher"
-# The doors by which an account's owner pays (None: an order of something), and others give tips.
+# The doors by which an account's owner pays (None: for an order that is no top-up), and by which
+# others give tips.
 OWN_DOORS = (None, Door.OWNER)
 TIP_DOORS = (Door.PAGE, Door.ADDRESS, Door.OFFER)
 # Paid orders on one page of a list.
 LISTED = 50
-# Unpaid orders of a browser that its pages remind of.
+# How many of a browser's unpaid orders its pages remind of.
 WAITING = 5
 
 
@@ -120,7 +121,7 @@ def lacks_name(order: Order) -> bool:
 
 
 def terms_of(order: Order) -> Terms | None:
-    """None: the order names no time, such as that of another size."""
+    """The terms of an order; None: it names no time, like an order of another size."""
     return Terms(order.space_mb, order.duration, order.unit) if order.duration else None
 
 
@@ -128,10 +129,10 @@ def terms_of(order: Order) -> Terms | None:
 
 
 def new_token(shop: Shop, account: Account | None) -> str:
-    """A token for an order, which `is_for` knows as this account's; None: it is nobody's.
+    """A token for an order of this account, as `is_for` can tell; None: it is nobody's.
 
-    It is the label of the invoice as well. So an order that was lost with the database finds its
-    account again, and the node does not get to know whose it is.
+    It is the invoice's label as well. So an order that was lost with the database finds its account
+    again, and the node does not learn whose it is.
     """
     drawn = secrets.token_hex(DRAWN_LENGTH // 2)
     if account is None:
@@ -203,7 +204,7 @@ def unpaid(account_id: str):
 
 
 def unpaid_by_all(account_id: str):
-    """As `unpaid`, tips included."""
+    """Like `unpaid`, tips included."""
     # An order given up before it had an invoice is cancelled at once and released later. One with
     # an invoice is over only when the node has deleted that.
     is_given_up = Order.cancelled_at.is_null(False) & Order.bolt11.is_null()

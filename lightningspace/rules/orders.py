@@ -156,7 +156,7 @@ def place(shop: Shop, wish: Wish) -> Order:
 def can_be_had(shop: Shop, username: str, proof: tuple[str, int] | None = None) -> bool:
     """Whether an order for the name would get it now. `proof`: as in `Wish`.
 
-    Why not, it does not say, nor by how long it takes: every question is asked of every name.
+    It does not say why not, nor does the time it takes: every question is asked for every name.
     """
     reasons = [
         hostnames.is_reserved(shop, username),
@@ -203,7 +203,7 @@ def _typed(wish: Wish) -> list[str]:
 def is_as_asked(shop: Shop, order: Order, wish: Wish, by_owner: bool) -> bool:
     """Whether the order of a new hosting was placed with just this wish.
 
-    For anybody but its owner, password and address do not count: he could guess until they fit.
+    For anybody but its owner, password and address do not count, or they could be guessed here.
     """
     if not by_owner:
         return (order_book.terms_of(order), order.username) == (wish.terms, wish.username)
@@ -296,7 +296,9 @@ def name_or_another(shop: Shop, order: Order) -> str:
 
 
 def _may_hold(shop: Shop, wish: Wish) -> bool:
-    """Not a name that the network held today and did not pay: it could hold it for ever."""
+    """Whether the network may hold the name: not again on the day that it held it without paying,
+    or it could hold it for ever.
+    """
     if hostnames.rests(shop, wish.username):  # nobody else may have it anyway
         return True
     had = (Order.held_name << _held_names(shop, wish)) & (Order.placed_at > now() - DAY)
@@ -386,7 +388,7 @@ def resize(shop: Shop, account_id: str, size: Size, buyer: Buyer) -> Order | Non
 
 
 def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: str) -> Order:
-    """Order as much time as somebody wants to give money for, whoever it is.
+    """Order as much time as an amount of money buys, for the owner or anybody else.
 
     The same form of the same browser again answers the same order. Raises NotForSale, TooManyUnpaid
     and NodeError.
@@ -399,7 +401,7 @@ def top_up(shop: Shop, account_id: str, tip: Tip, browser: str | None, form_id: 
 
 
 def give_time(shop: Shop, account_id: str, duration: int, unit: str, form_id: str) -> Order:
-    """Order just so much time as a tip, at today's price of the hosting's size.
+    """Order a tip of exactly this much time, at today's price of the hosting's size.
 
     The same form again answers the same order. Raises NotForSale, TooManyUnpaid and NodeError.
     """

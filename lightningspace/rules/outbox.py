@@ -148,7 +148,7 @@ def _take(for_whom: str, places: int) -> bool:
 
 
 def forget_places() -> None:
-    """Forget whom we wrote to as soon as it no longer counts."""
+    """Forget whom we wrote to, as soon as it no longer counts against a limit."""
     MailPlace.delete().where(MailPlace.taken_at <= now() - DAY).execute()
 
 
@@ -215,7 +215,7 @@ def rendered(shop: Shop, kind: str, **facts) -> tuple[str, str]:
 def _render(kind: str, facts: dict) -> tuple[str, str]:
     """Subject and body; the template's first line is the subject.
 
-    The lines of a paragraph are wrapped anew, as values make them longer.
+    The lines of a paragraph are wrapped again, as values make them longer.
     """
     text = _templates.get_template("_mail.txt").render(kind=kind, **facts)
     subject, _, body = text.strip().partition("\n")

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 INTERRUPTED_SECONDS = 60
 # How long released orders are kept for "order again", with what was typed in them.
 KEPT_SECONDS = DAY
-# How long those are kept that may have been paid after all: the operator must see them.
+# How long released orders are kept that may have been paid after all: the operator must see them.
 DOUBTFUL_SECONDS = 30 * DAY
 # How much later an invoice that the node does not know is looked for once more.
 LOOK_AGAIN_SECONDS = 30
@@ -63,8 +63,8 @@ def cursor(node_id: str) -> Cursor:
 def checked_cursor(shop: Shop, node_id: str) -> int:
     """The pay_index to follow this node from: the cursor's, if the node still has that payment.
 
-    Otherwise 0, for the node counts anew; what was recorded before is known by its payment hash.
-    Raises NodeError.
+    Otherwise 0: all payments are read again, and those recorded before are recognized by their
+    payment hashes. Raises NodeError.
     """
     last = cursor(node_id)
     if not last.pay_index or shop.node.has_payment(last.pay_index, last.payment_hash):
@@ -77,10 +77,10 @@ def checked_cursor(shop: Shop, node_id: str) -> int:
 def record(shop: Shop, node_id: str, payment: Payment, after: int) -> bool:
     """Record a payment and move the cursor past it; False when it was known or is not ours.
 
-    `after`: the cursor that it was waited for with; if that was set back meanwhile, it stays. A
-    label of ours without an order is recorded too, as a lost order; of the gate's payments only the
-    sums are kept. May be called twice. Raises NodeError when it was paid to an offer and only the
-    node can say whose that is.
+    `after`: where the cursor was when it was waited for; if that has been set back since, it stays.
+    A label of ours without an order is recorded too, as a lost order; of the gate's payments only
+    the sums are kept. May be called twice. Raises NodeError when it was paid to an offer and only
+    the node can say whose that is.
     """
     prefix, token = shop.config.label_prefix, payment.label[-TOKEN_LENGTH:]
     # The whole label: another program's prefix may begin with ours.
@@ -236,7 +236,7 @@ def late_tips() -> list[Order]:
 
 
 def is_still_lost(order: Order):
-    """As a condition: no order waits for this payment, and nobody has claimed it back."""
+    """The condition that no order waits for this payment, and nobody has claimed it back."""
     return (Order.token == order.token) & (Order.kind == OrderKind.LOST) & ~_is_claimed()
 
 
@@ -270,7 +270,7 @@ def apply(shop: Shop, token: str) -> str | None:
         with transaction():
             return _renew(shop, token)
     if order.kind == OrderKind.TOP_UP:
-        return None  # its hosting is gone, and its giver wants none: see `late_tips`
+        return None  # its hosting is gone, and a tip opens none: see `late_tips`
     if order.account_id is None:
         _reserve_again(shop, token)
         order = Order.get_by_id(token)
@@ -327,12 +327,12 @@ def _take_effect(token: str, seconds: int, ends_at: int, credit_msat: int) -> bo
 
 
 def _renew(shop: Shop, token: str) -> str | None:
-    """Within a transaction: turn a payment for an existing account into time, or another size."""
+    """Within a transaction: turn a payment for an existing account into time or another size."""
     account = lock_account(Order.get_by_id(token).account_id)
     order = Order.get_by_id(token)  # again: whoever held the account's row may have been faster
     if account is None or order.applied_at is not None or order_book.is_too_late(order):
         return None
-    # Not as of now: our clock may be ahead at the moment, and would give that time away.
+    # Not as of now: if our clock is ahead at the moment, that would give time away.
     at = clock_watch.latest() or min(now(), order.paid_at)
     before = ledger.holding(account, at)
     # What was paid for is given, however full the server is and however much is in use.

@@ -16,7 +16,7 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# The fact that holds what is known of a server's job queue.
+# The name of a fact: what is known of a server's job queue.
 QUEUE = "job queue of server {id}"
 # If the panel does not tell how many jobs wait, they count as done after this time.
 UNTOLD_SECONDS = 3 * 60
@@ -68,7 +68,7 @@ class Progress:
         return ServiceState.LIVE if self._is_live(row) else ServiceState.APPLIED
 
     def told_state(self, row: Service) -> ServiceState:
-        """As `state`, for its owner; PROBLEM: it could not be made or changed."""
+        """Like `state`, as its owner is told; PROBLEM: it could not be made or changed."""
         known = self.state(row)
         return ServiceState.PROBLEM if row.error and known in UNFINISHED else known
 

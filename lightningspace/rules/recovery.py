@@ -41,7 +41,7 @@ class NotRecovered(Exception):
 
 
 class RecoveryWaits(Exception):
-    """The owner has logged in before: he is told, and may refuse until `at`.
+    """The owner has logged in before, so a mail tells of it, and refusing is possible until `at`.
 
     From then on, and until `closes_at`, the same recovery succeeds.
     """
@@ -89,7 +89,7 @@ def recover(
 
 
 def invoices_in(typed: str) -> set[str]:
-    """As wallets show them: in a link of any scheme, in capitals, in a sentence, wrapped."""
+    """The invoices in a text as wallets show them: in links, in capitals, in sentences, wrapped."""
     text = typed.lower()
     return {*INVOICE.findall(text), *INVOICE.findall(UNSEEN_BREAKS.sub("", text))}
 

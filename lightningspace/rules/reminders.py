@@ -74,7 +74,7 @@ def mail_link(shop: Shop, account: Account) -> bool:
     """Within a transaction: mail a link to the address that waits, with what its owner should know
     of the hosting. False: none waits, or not today.
 
-    An orderer may have typed anybody's: of what he chose, the mail tells the site's address alone.
+    Whoever ordered may have typed anybody's: of what they chose, the mail has only the site's name.
     """
     if account.email_waits is None:
         return False

@@ -85,7 +85,7 @@ def space_mb(account: Account) -> dict[str, tuple[int | None, int]]:
 
 
 def quota_mb(space_mb: int, row: Service, rows: list[Service]) -> int | None:
-    """Its part of the account's space; None: its kind has none.
+    """A service's part of the account's space; None: its kind has none.
 
     At least 1: to the panel 0 means unlimited.
     """
@@ -150,7 +150,7 @@ def is_ours(shop: Shop, account: Account, row: Service, rows: list[Service]) -> 
 
 
 def addresses_allowed(shop: Shop, account: Account) -> int:
-    """How many mailboxes and forwards together it may have."""
+    """How many mailboxes and forwards, counted together, an account may have."""
     return prices.ADDRESSES.allowed(shop.config, account)
 
 

@@ -18,12 +18,12 @@ from lightningspace.rules.order_book import OrderKind
 # How long a session lasts without use, and how precisely its last use is noted.
 LASTS_SECONDS = 31 * DAY
 NOTED_SECONDS = 60 * 60
-# How long after password or receipt was given a session may see and change what amounts to the
-# whole hosting.
+# For how long after password or receipt was given a session may do what amounts to having the whole
+# hosting.
 PROVED_SECONDS = 10 * 60
 # As its time: it was not given at all.
 NEVER = 0
-# Per account; beyond that the one goes that was unused for the longest time.
+# Per account; beyond that, the one that was unused for longest goes.
 SESSIONS_MAX = 50
 
 
@@ -101,7 +101,7 @@ def prove(session: Session, by_receipt: bool) -> tuple[str, Session]:
 def end_others(
     session: Session, also: Callable[[], object], proved_at: int, **facts
 ) -> tuple[str, Session]:
-    """As `end_all`, with what `also` does; this session goes on under a new cookie.
+    """Like `end_all`, with what `also` does; this session goes on under a new cookie.
 
     Raises SessionOver, and changes nothing, when another request has ended this one first.
     """

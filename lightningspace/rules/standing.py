@@ -35,7 +35,9 @@ CAN_BE_CANCELLED = (Stage.UNPAID, Stage.CHECKING)
 
 @dataclass(frozen=True)
 class Asker:
-    """`has_placed`: his browser placed the order; `account_id`: he is logged in to this account."""
+    """Whoever asks. `has_placed`: their browser placed the order; `account_id`: of the account that
+    they are logged in to.
+    """
 
     has_placed: bool = False
     account_id: str | None = None
@@ -49,7 +51,7 @@ class Standing:
     """What the asker may know of an order.
 
     `waits`: it will change by itself. `is_owners`: the asker is logged in to its account.
-    `is_mine`: he may cancel it and see the names in it. `message`: of a tip, for its giver.
+    `is_mine`: the asker may cancel it and see the names in it. `message`: of a tip, for its giver.
     `setup`: how far a new hosting is, once it is paid.
 
     For a top-up, while its hosting exists: `site`; `tells_end`, whether the asker may know until

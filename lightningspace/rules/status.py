@@ -33,7 +33,7 @@ SILENT_SECONDS = 5 * 60
 
 
 class Standing(StrEnum):
-    """How a hosting stands; the first of these that is true."""
+    """The state of a hosting: the first of these that is true."""
 
     CLOSING = "being closed"
     BLOCKED = "blocked"
@@ -50,9 +50,9 @@ class Free(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """`running`: within the last minute, None: not counted yet. `took_seconds`: the median; None:
-    nothing was measured yet. `answered`: when node and panel last did, None: never. `silent`: those
-    that do not now.
+    """`running`: hostings, by the last count; None: not counted yet. `took_seconds`: the median;
+    None: nothing was measured yet. `answered`: when node and panel last did; None: never. `silent`:
+    those that do not answer now.
     """
 
     running: int | None
@@ -91,7 +91,7 @@ def _silent(answered: dict[str, int | None]) -> set[str]:
 
 
 def counted() -> dict[int, Counter[Standing]]:
-    """How many hostings of each size stood how, by their MB, within the last minute."""
+    """How many hostings of each size, in MB, are in each state, by the last count."""
     fact = Fact.get_or_none(Fact.name == COUNTED)
     found: dict[int, Counter[Standing]] = {}
     for space_mb, standing, count in json.loads(fact.value) if fact else ():
@@ -100,7 +100,7 @@ def counted() -> dict[int, Counter[Standing]]:
 
 
 def which(standing: Standing, most: int) -> list[str]:
-    """The names of those that stand so, of the first `most` of them."""
+    """The names of the first `most` hostings in this state."""
     is_one = Account.opened_at.is_null(False) & (_standing() == standing)
     rows = Account.select(Account.username).where(is_one).order_by(Account.username)
     return [row.username for row in rows.limit(most)]

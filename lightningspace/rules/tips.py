@@ -66,7 +66,7 @@ def page_url(shop: Shop, account: Account) -> str:
 
 
 def badge_url(shop: Shop, account: Account) -> str:
-    """The picture that the owner may put on the site. The key in it is his wish to show it."""
+    """The picture that the owner may put on the site. The key in it shows the owner's wish."""
     key = shop.vault.mac("badge", account.id)
     return f"{shop.config.public_url}/badge/{account.username}.svg?key={key}"
 
@@ -78,7 +78,7 @@ def has_badge(shop: Shop, account: Account, key: str) -> bool:
 
 
 def count(account: Account) -> int:
-    """How many tips it has got, up to COUNTED_MAX; no more are read."""
+    """How many tips it has got, counted up to COUNTED_MAX."""
     some = (
         Order.select(Order.token)
         .where((Order.account == account.id) & (Order.door == door) & Order.paid_at.is_null(False))
@@ -115,7 +115,7 @@ def offer(shop: Shop, account: Account) -> str | None:
 
 
 def offer_if_told(shop: Shop, account: Account) -> str | None:
-    """As `offer`, for strangers: None as well while the node does not answer."""
+    """Like `offer`, for strangers: None as well while the node does not answer."""
     try:
         return offer(shop, account)
     except NodeError as error:
@@ -157,7 +157,7 @@ def hide(account_id: str, token: str, hidden: bool = True) -> bool:
 
 
 def switch(account_id: str, **switches: bool) -> None:
-    """Open and close doors; `tips_show_end`: whether others see until when it is paid."""
+    """Open and close doors. `tips_show_end`: whether others see until when the hosting is paid."""
     unknown = switches.keys() - set(SWITCHES)
     if unknown:
         raise ValueError(f"no switches of tips: {unknown}")

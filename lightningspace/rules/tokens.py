@@ -204,9 +204,9 @@ def challenge_of_new(shop: Shop, order: Order, buyer: Payer | None) -> Macaroon:
 
 
 def challenge_of_giver(shop: Shop, order: Order, giver: Payer | None) -> Macaroon:
-    """The token of an unpaid order that gives no right over the hosting it is for.
+    """The token of an unpaid order that gives no right over the hosting that it is for.
 
-    It goes on standing for what the giver's own token does: many clients keep one for each host.
+    It stands for what the giver's own token stands for, since many clients keep one for each host.
     """
     again = giver and _again(shop, order, giver.macaroon)
     return again or _of_payment(shop, order, order.receipt_epoch, l402.NOTHING)
@@ -294,7 +294,7 @@ def handed_out(account_id: str) -> list[Token]:
 def text_of(shop: Shop, token: Token) -> str:
     """A handed-out token as it is used: with a preimage of its own, which belongs to no payment.
 
-    So its holder cannot turn a challenge that he has seen into a receipt. Raises l402.Void when the
+    So its holder cannot turn a challenge seen elsewhere into a receipt. Raises l402.Void when the
     key that it was made with is gone.
     """
     token_id = bytes.fromhex(token.id)

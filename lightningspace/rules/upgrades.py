@@ -10,7 +10,7 @@ from lightningspace.rules import wanted
 from lightningspace.rules.kinds import KINDS
 from lightningspace.shop import Shop
 
-# The fact that says how far a kind's services are: a version, and the id of the last account.
+# The name of a fact: how far a kind's services are, as a version and the id of the last account.
 UP_TO_DATE = "{kind} up to date"
 # Accounts in one pass; there is a pass each minute.
 UPGRADED_AT_ONCE = 50
@@ -19,11 +19,11 @@ ALL_OF_THEM = "~"
 
 
 def bring_up_to_date(shop: Shop) -> int:
-    """Have sites, mailboxes and tip jars that come from an older version or other settings written
-    anew; return how many accounts were taken up.
+    """Have sites, mailboxes and tip jars written again that come from an older version or other
+    settings; return for how many accounts.
 
-    A few at a time, in the order of their ids, so that the panel has time for other work. Several
-    workers may call it at once.
+    It takes up a few accounts at a time, in the order of their ids, so that the panel has time for
+    other work. Several workers may call it at once.
     """
     return sum(_bring_up_to_date(shop, kind, version) for kind, version in _versions(shop).items())
 

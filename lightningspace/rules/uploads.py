@@ -26,11 +26,11 @@ from lightningspace.shop import Shop
 logger = logging.getLogger(__name__)
 
 BYTES_MAX = 64 * 2**20
-# However large the site is: all of it is unpacked once while its owner waits.
+# The limit however large the site is: all of it is unpacked once while its owner waits.
 UNPACKED_BYTES_MAX = 256 * 2**20
-# All of them together, and what is left on the disk at least.
+# How much all of them together may take, and how much must stay free on the disk.
 STORED_BYTES_MAX, FREE_BYTES_MIN = 2 * 2**30, 2**30
-# How long the worker tries to put one on the site, and how long what became of it is shown.
+# How long the worker tries to put one on the site, and how long its outcome is shown.
 LASTS_SECONDS = SHOWN_SECONDS = 60 * 60
 ID = re.compile("[0-9a-f]{16}")
 PAGE_ENDINGS = (".html", ".htm")
@@ -100,7 +100,7 @@ def receive(shop: Shop, account: Account, name: str, sent: BinaryIO, replaces: b
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """It goes if what is done with it fails."""
+    """A new file, which is removed if what is done with it fails."""
     try:
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
             yield file
@@ -110,7 +110,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def most_bytes(account: Account) -> int:
-    """What may be put on its site at once."""
+    """How much may be put on an account's site at once."""
     _, bought_mb = services.space_mb(account)["site"]
     return min(UNPACKED_BYTES_MAX, bought_mb * 2**20)
 
@@ -132,9 +132,9 @@ def _has_room(directory: Path, size: int) -> bool:
 
 
 def _give_up_one(shop: Shop) -> bool:
-    """Make room of the upload that has waited longest for its owner's answer; False: none does.
+    """Give up the upload that has waited longest for its owner's answer; False: none waits.
 
-    Else some cheap hostings that never answer would keep everybody's out for an hour.
+    Otherwise some cheap hostings that never answer would keep all others out for an hour.
     """
     waits = Upload.outcome == Outcome.IN_THE_WAY
     oldest = Upload.select().where(waits).order_by(Upload.sent_at).first()
@@ -196,7 +196,7 @@ def _want(shop: Shop, account: Account, **settings) -> None:
 
 
 def replace(shop: Shop, account: Account, id: str) -> None:
-    """Put it on the site over the files that were in its way. Twice is once.
+    """Put it on the site over the files that were in its way. May be called twice.
 
     Raises Gone, AccountClosed, AccountNotReady and UnknownService.
     """
@@ -224,18 +224,18 @@ def opened(shop: Shop, account: Account, upload: Upload) -> Iterator[Archive]:
         with file:
             yield Archive(file, UNPACKED_BYTES_MAX)
     except (Unusable, *archive.DAMAGED) as error:  # it was sound when it came
-        logger.error("account %s: its upload is spoiled: %s", account.id, type(error).__name__)
+        logger.error("account %s: its upload is damaged: %s", account.id, type(error).__name__)
         raise Gone from error
 
 
 def note(upload: Upload) -> bool:
-    """Within a transaction: note how far it is; False: it has ended, or another took its place."""
+    """Within a transaction: note how far an upload is; False: it has ended or was replaced."""
     facts = {"compared": upload.compared, "done": upload.done}
     return _under_way(upload, facts)
 
 
 def end(upload: Upload, outcome: Outcome, about: list[str]) -> bool:
-    """Within a transaction: note what became of it; False: as `note`. `about`: paths of files."""
+    """Within a transaction: note an upload's outcome; False: as in `note`. `about`: file paths."""
     ended = {"outcome": outcome, "about": json.dumps(about), "ended_at": now()}
     return _under_way(upload, ended)
 
@@ -246,7 +246,7 @@ def _under_way(upload: Upload, facts: dict) -> bool:
 
 
 def forget(shop: Shop, account_id: str) -> None:
-    """Within a transaction: with its account it goes."""
+    """Within a transaction: forget the upload of an account that is deleted."""
     upload = of_account(account_id)
     if upload:
         upload.delete_instance()
@@ -256,7 +256,7 @@ def forget(shop: Shop, account_id: str) -> None:
 def tidy(shop: Shop) -> None:
     """Give up what takes too long, forget what was shown, and remove files that nobody needs.
 
-    What is as far in the future is of a clock that was wrong, and goes as well.
+    An upload dated as far in the future is from a clock that was wrong, and goes as well.
     """
     moment, kept = now(), set()
     for upload in list(Upload.select()):  # those of the last hours: few
@@ -270,7 +270,7 @@ def tidy(shop: Shop) -> None:
             kept.add(upload.id)
     directory = shop.config.uploads_dir
     for path in directory.iterdir() if directory.is_dir() else ():
-        # One that has no row yet is just being received. Who knows what else lies there.
+        # A file without a row is just being received; others may not be ours.
         if path.name in kept or not ID.fullmatch(path.name):
             continue
         with suppress(FileNotFoundError):
@@ -279,5 +279,5 @@ def tidy(shop: Shop) -> None:
 
 
 def remove_file(shop: Shop, id: str) -> None:
-    """Remove the file of one that nobody needs any more."""
+    """Remove the file of an upload that nobody needs any more."""
     (shop.config.uploads_dir / id).unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def _ask(shop: Shop, account: Account) -> None:
 
 
 def _put_off(account: Account) -> None:
-    """Keep the old figures and ask again: the longer they stay unknown, the later."""
+    """Keep the old figures and ask again, after longer and longer waits."""
     moment = now()
     known_at = account.used_at or account.ready_at or moment
     wait = min(HOUR, max(RETRY_SECONDS, moment - known_at))

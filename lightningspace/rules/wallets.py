@@ -1,7 +1,7 @@
 """Wallets that log in (LNURL-auth): what they are given to sign, and which hostings they open.
 
-What is given to sign, the `k1`, has no row: it says itself until when it is good, and a keyed hash
-in it says what for. Only what a wallet has signed is noted, so strangers cannot fill a table.
+What a wallet signs, the `k1`, has no row: it contains its own expiry and a keyed hash of what it is
+for. Only a k1 that was signed is noted, so strangers cannot fill a table.
 """
 
 import logging
@@ -36,9 +36,9 @@ KEPT_SECONDS = DAY
 WALLETS_MAX = 5
 HOSTINGS_MAX = 20
 
-# When it is over, and what makes it the only one; the hash over both follows.
+# Its expiry and a random part, then the hash over both.
 K1 = re.compile("([0-9a-f]{8}[0-9a-f]{24})([0-9a-f]{32})")
-# As LUD-04 has them: DER, and a compressed point.
+# As LUD-04 wants them: a signature in DER, and a compressed point.
 SIGNATURE = re.compile("(?:[0-9a-f]{2}){8,72}")
 KEY = re.compile("0[23][0-9a-f]{64}")
 
@@ -56,13 +56,13 @@ class TooManyWallets(Refusal):
 
 
 def new_k1(shop: Shop, action: str) -> str:
-    """Something for a wallet to sign. Whoever shows it ties it to a browser first."""
+    """A new k1 for a wallet to sign. The caller ties it to a browser before it is shown."""
     told = f"{now() + SIGN_SECONDS:08x}{secrets.token_hex(12)}"
     return told + shop.vault.mac("wallet", action, told)
 
 
 def seconds_left(k1: str | None) -> int:
-    """How long it may still be signed; 0: it is over, or is none."""
+    """How long it may still be signed; 0: it has expired, or is no k1."""
     is_one = K1.fullmatch(k1 or "")
     return max(0, _until(k1) - now()) if is_one else 0
 
@@ -81,7 +81,7 @@ class Code:
 
 
 def code(shop: Shop, action: str, k1: str | None) -> Code | None:
-    """What to show; None: it is over, or signed. Its host is PUBLIC_URL's, wherever it is shown."""
+    """What to show; None: the k1 has expired, or is signed. Its host is always PUBLIC_URL's."""
     left = seconds_left(k1)
     if not left or WalletSignature.select().where(WalletSignature.k1 == k1).exists():
         return None
@@ -117,7 +117,7 @@ def sign(shop: Shop, k1: str, signature: str, key: str) -> None:
 
 
 def _action(shop: Shop, k1: str) -> str | None:
-    """What this is to be signed for; None: it is none of ours."""
+    """The action that a k1 was made for; None: it is none of ours."""
     parts = K1.fullmatch(k1)
     is_for = (
         each for each in ACTIONS if parts and shop.vault.is_mac(parts[2], "wallet", each, parts[1])

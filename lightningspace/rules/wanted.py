@@ -58,7 +58,7 @@ class NoneLeft(Refusal):
 
 
 class TooMany(Refusal):
-    """The account has as many of these as it may have, whatever it pays."""
+    """The account has as many of these as any account may have."""
 
     code = "full"
     text = "A hosting has no more of these. Remove one first."
@@ -137,8 +137,8 @@ def want_upload_row(shop: Shop, account: Account, has_jar: bool) -> None:
 
 
 def renew_tip_jar(account_id: str) -> None:
-    """Within a transaction: put the tip jar up again; what it says of the shop has changed. Paid
-    areas may be paid by the same door.
+    """Within a transaction: put the tip jar up again, because what it says of the shop has changed.
+    So may paid areas, which can be paid by the same door.
     """
     if raise_revisions(account_id, "tipjar", "paidarea"):
         look_now(account_id)
@@ -259,7 +259,7 @@ def _look_for_addresses(account_id: str) -> None:
 
 
 def look_by(account_id: str, at: int) -> None:
-    """Have the panel asked no later than this what it has of the account: its certificate, say."""
+    """Have the panel asked about the account, such as about its certificate, by this time."""
     Account.update(usage_at=at).where(
         (Account.id == account_id) & (Account.usage_at > at)
     ).execute()
