@@ -1,4 +1,4 @@
-"""Addresses as nginx goes by them, however they were written."""
+"""Addresses as nginx reads them, however they were written."""
 
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
@@ -10,7 +10,7 @@ PLAIN = "/!$&'()*+,;=:@[]~"
 
 
 def as_served(uri: str) -> str:
-    """The address that nginx has matched and sends on, for the one that it was asked for."""
+    """The address that nginx matches and sends on when it is asked for this one."""
     path, mark, query = uri.partition("#")[0].partition("?")
     kept, parts = [], unquote(path, "latin-1").split("/")[1:]
     for part in parts:

@@ -1,6 +1,6 @@
-"""What the check answers: nginx serves the request, or sends this instead.
+"""The answers of the check: nginx serves the request, or sends something else instead.
 
-nginx hides why a check refused, so what it is to send comes in headers of an answer 401.
+nginx does not pass a refusal of the check on, so the headers of a 401 say what it is to send.
 """
 
 import json
@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from lightningspace.visitors import authorization
 
-# Those that nginx is told to send.
+# The statuses that nginx is told to send.
 STATUSES = (401, 402, 403, 411, 413, 414, 429, 503, 507)
 REFUSED, PAGE = "@gate_refused", "@gate_page"
 # The media type of problems (RFC 9457).
@@ -43,8 +43,7 @@ class ShowsPage:
 
 @dataclass(frozen=True)
 class Refuses:
-    """nginx sends this problem (RFC 9457). `challenge`: the values of WWW-Authenticate,
-    first."""
+    """nginx sends this problem (RFC 9457). `challenge`: the values of WWW-Authenticate."""
 
     code: int
     name: str
@@ -78,12 +77,12 @@ class Refuses:
 
 
 def unauthorized(why: object) -> Refuses:
-    """401, with no invoice: what was made up must not be answered with one."""
+    """401 without an invoice: a forged credential must not be answered with one."""
     detail = f"{str(why)[:1].upper()}{str(why)[1:]}."
     return Refuses(401, "unauthorized", detail, challenge=(authorization.BARE,))
 
 
 def too_many(what: str, seconds: int) -> Refuses:
-    """429 for too many of these in a short time."""
+    """429: too many of these in a short time."""
     detail = f"Too many {what} in a short time. Send the same again later."
     return Refuses(429, "too_many_requests", detail, seconds)

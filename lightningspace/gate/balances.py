@@ -14,20 +14,20 @@ from lightningspace.base.gate_models import GateBalance, GateCredited, GateLease
 from lightningspace.base.models import transaction
 from lightningspace.rules import clock_watch
 
-# How many requests a lease is for, and the part of a balance that one process takes at once.
+# For how many requests a lease is, and which part of a balance one process takes at once.
 LEASE_REQUESTS = 64
 PART = 4
-# A lease that was not renewed for so long is that of a process which is gone.
+# A lease that was not renewed for this long belongs to a process that is gone.
 STALE_SECONDS = 15
 TRIES = 10
-# How long a request is known to be settled: nginx's log is read again after a restart.
+# How long settled requests are remembered: after a restart nginx's log is read again.
 SETTLED_SECONDS = 7 * DAY
 
 Key = tuple[str, str]  # token id, service
 
 
 class Busy(Exception):
-    """Others change this balance all the time."""
+    """Other processes are changing this balance, or the database hangs."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cost:
 def credit(payment_hash: str, key: Key, msat: int, until: int) -> bool:
     """Credit a payment to the balance of a token id. False: that was done before.
 
-    `until`: when the credential ends. What was left before can then be used as long.
+    `until`: when the credential ends. What was left before can be used until then as well.
     """
     token_id, service = key
     row = GateCredited.insert(payment_hash=payment_hash, until=until)
@@ -63,7 +63,7 @@ def credit(payment_hash: str, key: Key, msat: int, until: int) -> bool:
 def left(key: Key, but_by: str = "") -> tuple[int, int] | None:
     """What is left, and until when; None: there is no balance.
 
-    What processes have leased counts as left, as of when they last said; that one's does not.
+    What processes have leased counts as left, by their last note, but not that of `but_by`.
     """
     row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
     if row is None:
@@ -89,16 +89,16 @@ def listed() -> Iterator[tuple[str, str, int, int]]:
 def lease(process: str, key: Key, msat: int, held: int) -> tuple[int, int] | None:
     """Lease more, for requests of `msat`, to a process that holds `held` of it.
 
-    Returns what it holds then, and what is left besides; None: there is not enough for one request.
-    Raises Busy.
+    Returns what it then holds, and what is left in the balance; None: there is not enough for one
+    request. Raises Busy.
     """
     for _ in range(TRIES):
-        # Before the transaction: who has nothing left waits for no other writer.
+        # Before the transaction: whoever has nothing left need not wait for other writers.
         row = GateBalance.get_or_none(_is(GateBalance, key) & (GateBalance.until > now()))
         if row is None or row.msat + held < msat:
             return None
         with transaction():
-            # Little of the last credits is held where another process cannot use them.
+            # Of a balance that is almost used up, little is kept from other processes.
             more = max(msat - held, min(LEASE_REQUESTS * msat - held, row.msat // PART))
             taken = GateBalance.update(msat=GateBalance.msat - more).where(
                 _is(GateBalance, key) & (GateBalance.msat >= more)
@@ -118,7 +118,7 @@ def lease(process: str, key: Key, msat: int, held: int) -> tuple[int, int] | Non
 
 
 def renew(process: str) -> set[Key]:
-    """Say that a process is alive; returns what it still has leases of."""
+    """Note that a process is alive; return the keys of the leases that it still has."""
     own = GateLease.process == process
     with transaction():
         GateLease.update(renewed_at=now()).where(own).execute()
@@ -127,7 +127,7 @@ def renew(process: str) -> set[Key]:
 
 
 def note(process: str, held: dict[Key, int]) -> None:
-    """Note what is left of leases, for who asks, and for when the process is killed."""
+    """Note what is left of leases, to be shown, and in case the process is killed."""
     with transaction():
         for key, msat in held.items():
             own = _is(GateLease, key) & (GateLease.process == process)
@@ -135,7 +135,7 @@ def note(process: str, held: dict[Key, int]) -> None:
 
 
 def give_back(process: str, key: Key, msat: int) -> None:
-    """End a lease of which this is left. May be called twice."""
+    """End a lease, of which `msat` are left. May be called twice."""
     with transaction():
         own = _is(GateLease, key) & (GateLease.process == process)
         if GateLease.delete().where(own).execute() == 1:
@@ -143,12 +143,13 @@ def give_back(process: str, key: Key, msat: int) -> None:
 
 
 def end_stale_leases() -> int:
-    """Give back what processes have leased that are gone; how many leases that were.
+    """Give back the leases of processes that are gone; return how many.
 
-    What such a process had used up of it by then, nobody knows: the customer gets all.
+    Nobody knows how much of one such a process has used up since its last note: the customer gets
+    it back.
     """
     before = now() - STALE_SECONDS
-    # A clock that was set back would keep a lease for ever.
+    # A lease from the future, by a clock that was set back since, would stay for ever.
     is_stale = (GateLease.renewed_at < before) | (GateLease.renewed_at > now() + STALE_SECONDS)
     ended = 0
     for row in list(GateLease.select().where(is_stale).limit(1000)):
@@ -162,7 +163,7 @@ def end_stale_leases() -> int:
 
 
 def settle(costs: Iterable[Cost]) -> None:
-    """Give back what requests did not cost, or take what they cost beyond; each request once.
+    """Give back what requests cost less than was reserved, or take what they cost more; each once.
 
     A balance never falls below 0. May be called twice.
     """
@@ -178,7 +179,7 @@ def settle(costs: Iterable[Cost]) -> None:
 def tidy() -> None:
     """Forget what is over, unless the clock has leapt within the last day.
 
-    When it is set right again, what seemed to be over must not be credited once more.
+    Once the clock is right again, a payment that only seemed to be over must not be credited twice.
     """
     if now() - clock_watch.unbroken_since() < DAY:
         return

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 
 from lightningspace.gate.services import Limit
 
-# How many are remembered; who has not come for longest is forgotten first.
+# How many buckets are remembered; those not used for longest are forgotten first.
 REMEMBERED = 10_000
 
 
 class Buckets:
-    """`clock`: seconds that only grow."""
+    """`clock`: a monotonic clock, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -22,7 +22,7 @@ class Buckets:
     def take(self, limits: Iterable[Limit], *whose: str) -> float:
         """Count one request, if all the limits let it pass.
 
-        Returns after how many seconds they will; 0: it has passed.
+        Returns 0 if it has passed, or else after how many seconds it would.
         """
         moment = self._clock()
         with self._lock:
@@ -30,7 +30,7 @@ class Buckets:
             for number, limit in enumerate(limits):
                 key = (*whose, number)
                 each = limit.seconds / limit.requests
-                # A bucket is known by when it is full again: one request puts that off by `each`.
+                # A bucket is stored as the time when it is full again: a request adds `each` to it.
                 full_at = max(moment, self._full_at.get(key, 0)) + each
                 filled[key] = full_at
                 wait = max(wait, full_at - moment - limit.burst * each)

@@ -1,4 +1,4 @@
-"""nginx asks here before it serves what is behind the gate. WSGI, in front of Flask.
+"""The check: nginx asks here before it serves what is behind the gate. WSGI, in front of Flask.
 
 A pass is checked without a database. nginx is told in headers what to do: see `answers`.
 """
@@ -71,7 +71,7 @@ class Asked:
 
     @property
     def has_passed(self) -> bool:
-        """nginx asks again about a request that it redirects within itself, as to an index."""
+        """Whether nginx asks again about a request that it redirects internally, as to an index."""
         return self.environ.get("HTTP_X_GATE_PASSED") == self.service.name
 
     @property
@@ -81,7 +81,7 @@ class Asked:
 
     @property
     def length(self) -> int | None:
-        """Of its body; None: it does not say, and may have one."""
+        """The length of its body; None: it does not say, and may have a body."""
         written = self.environ.get("HTTP_X_GATE_LENGTH", "")
         if written.isascii() and written.isdigit():
             return int(written[:18])
@@ -90,13 +90,13 @@ class Asked:
 
     @property
     def has_body(self) -> bool:
-        """By its headers: whatever the method, a body that is sent would have to be read."""
+        """Whether its headers announce a body, which would have to be read whatever the method."""
         length = self.environ.get("HTTP_X_GATE_LENGTH", "0")
         return length != "0" or "HTTP_X_GATE_CODING" in self.environ
 
     @property
     def wants_page(self) -> bool:
-        """Whether a person's browser asks, which prefers HTML to anything else that it names."""
+        """Whether a person's browser asks: one that prefers HTML to all else that it accepts."""
         written = self.environ.get("HTTP_ACCEPT", "")
         if self.has_body or "text/html" not in written:
             return False
@@ -228,7 +228,7 @@ class Check:
         return self._unpaid(asked, shown)
 
     def _unpaid(self, asked: Asked, shown: Shown, price: int | None = None) -> Answer:
-        """`price`: what its balance does not pay for any more."""
+        """`price`: of a request that the balance no longer pays for."""
         service = asked.service
         if asked.terms == "no-invoice":
             return unauthorized("this needs a credential of the service: no invoice is made here")
@@ -268,7 +268,7 @@ class Check:
         if asked.terms != "free":
             headers["X-Gate-Passed"] = asked.service.name
         if is_kept:
-            # How long nginx may keep it, where it has a cache: a revocation takes as long.
+            # How long nginx may cache it, if it has a cache: a revocation takes as long.
             headers["X-Accel-Expires"] = "1"
         if shown.rights:
             headers["X-L402-Token-Id"] = shown.token_id

@@ -1,6 +1,6 @@
-"""Folders that nobody pays for any more are deleted, when their grace is over. The worker does it.
+"""Deleting the folders that nobody pays for any more, when their grace is over, by the worker.
 
-A folder is put aside together with its row's deletion, and emptied after that, in small steps.
+A folder is put aside in the transaction that deletes its row, and is then emptied in small steps.
 """
 
 import logging
@@ -22,20 +22,20 @@ from lightningspace.rules import clock_watch
 
 logger = logging.getLogger(__name__)
 
-# What is put aside lies beside the folders, where no address leads.
+# Where folders are put aside: beside the others, and where no address leads.
 ASIDE = ".over"
 AT_ONCE = 1000
 
 
 class Collection:
-    """For the disks of a gate. Any number of workers may do the same at once."""
+    """Collects the folders on a gate's disks. Any number of workers may do so at once."""
 
     def __init__(self, gate: Gate):
         self._disks = [service for service in gate.services if service.disk]
         self._failing: set[str] = set()
 
     def look(self, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Delete what is due. Killed anywhere, the next look goes on."""
+        """Delete what is due. After a look that was killed, the next one goes on."""
         clock_watch.wake()
         for service in self._disks:
             self._guarded(service.disk, self._look_at, service, stopping)
@@ -84,7 +84,9 @@ def problems(path: Path) -> list[str]:
 
 
 def _is_over(service: Service):
-    """Its time and its grace. As for hostings, a gap of the clock begins each grace anew."""
+    """The condition that its time and its grace are over. As for hostings, a gap without a calendar
+    pass begins each grace anew.
+    """
     moment = now() - service.grace_seconds
     is_trusted = clock_watch.unbroken_since() <= moment
     return (GateDisk.service == service.name) & (GateDisk.until <= (moment if is_trusted else 0))
@@ -97,9 +99,9 @@ def due(service: Service) -> list[str]:
 
 
 def put_aside(service: Service, token_id: str) -> None:
-    """Put a folder aside, unless it is paid by now, and forget it.
+    """Put a folder aside, unless it has been paid for by now, and forget it.
 
-    Whoever renews at this moment comes first and keeps it, or waits and gets an empty one.
+    Somebody who pays at this very moment is either in time and keeps it, or gets an empty one.
     """
     with _opened(service) as (disk, aside), transaction():
         own = _is_over(service) & (GateDisk.token_id == token_id)
@@ -109,8 +111,8 @@ def put_aside(service: Service, token_id: str) -> None:
 
 
 def _delete(service: Service, name: str, stopping: Callable[[], bool]) -> None:
-    """Delete what is put aside. No path gets longer than a name, however deep a folder is."""
-    # What is not there any more, another worker has deleted.
+    """Delete what is put aside, by paths no longer than a name, however deep a folder is."""
+    # If it is not there any more, another worker has deleted it.
     with _opened(service) as (_, aside), suppress(FileNotFoundError):
         if not S_ISDIR(os.stat(name, dir_fd=aside, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=aside)
@@ -165,7 +167,7 @@ def _opened(service: Service) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _folder(path: str, within: int | None = None) -> Iterator[int]:
-    """Within another one, it must not be a link."""
+    """`within`: the folder that it lies in; then it must not be a link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if within is not None else 0)
     descriptor = os.open(path, flags, dir_fd=within)
     try:

@@ -41,7 +41,7 @@ TOKEN_ID = re.compile("[0-9a-fA-F]{64}")
 
 
 def this_gate() -> Gate:
-    """Raises ClickException where there is none."""
+    """Raises ClickException if there is none."""
     found = current_app.extensions.get("gate")
     if found is None:
         raise click.ClickException("there is no gate: set GATE_CONFIG to the path of a gate.toml")
@@ -103,7 +103,7 @@ def _told(result: probe.Result) -> str:
 
 @gate.command("services")
 def services():
-    """Print each service: where it is, what it costs, and what else gate.toml says of it."""
+    """Print each service: where it is, what it costs, and the rest of what gate.toml says of it."""
     for service in this_gate().services:
         target = getattr(service, service.kind)
         click.echo(f"{service.name}: {service.location} is {service.kind} {target}")
@@ -191,10 +191,10 @@ def tokens():
 @gate.command("revoke")
 @click.argument("token")
 def revoke(token):
-    """Let all credentials of a token id open nothing any more, within a second.
+    """Revoke all credentials of a token id, within a second.
 
     TOKEN is the id as `tokens` prints it and upstreams see it, or a credential or macaroon that has
-    it. Write - to have it read from the input: what is typed here, other programs see.
+    it. Write - to have it read from the input: other programs can see what is typed here.
     """
     this_gate()
     token_id = _token_id(this_shop(), sys.stdin.read() if token == "-" else token)
@@ -204,7 +204,7 @@ def revoke(token):
 
 
 def _token_id(shop: Shop, text: str) -> str:
-    """The id that was meant."""
+    """The id in what was typed. Raises ClickException."""
     try:
         if TOKEN_ID.fullmatch(text.strip()):
             token_id = bytes.fromhex(text.strip())

@@ -1,4 +1,4 @@
-"""What is counted by the day: free requests of each network, and what the check has answered."""
+"""What is counted by day: each network's free requests, and the check's answers."""
 
 import threading
 from collections import Counter
@@ -8,12 +8,12 @@ from lightningspace.base.gate_models import GateCount, GateFreebie, add_count
 from lightningspace.base.models import transaction
 from lightningspace.gate.meter import one_at_a_time
 
-# For how many days what was answered is kept.
+# For how many days the counts of answers are kept.
 KEPT_DAYS = 400
 
 
 class Freebies:
-    """Each network's free requests of today. `take` writes, until a network has had all."""
+    """Each network's free requests of today. `take` writes until a network has used all of them."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -21,9 +21,9 @@ class Freebies:
         self._used_up: set[tuple[str, str]] = set()
 
     def take(self, service: str, network: str, most: int) -> bool:
-        """Whether this network, a keyed hash, has a free request left today, which this one is.
+        """Take one of a network's free requests of today; False: none is left.
 
-        Raises Busy while the database hangs.
+        `network`: a keyed hash. Raises Busy while the database hangs.
         """
         day = now() // DAY
         if day != self._day:
@@ -48,7 +48,7 @@ def _take(service: str, network: str, day: int, most: int) -> bool:
 
 
 class Counts:
-    """What the check has answered, by service and outcome; written now and then."""
+    """The check's answers by service and outcome; `write` is called now and then."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -72,7 +72,7 @@ class Counts:
 
 
 def by_day(first: int) -> dict[tuple[int, str], Counter[str]]:
-    """What was counted from the day `first` on: outcomes, by day and service, in that order."""
+    """The counts from the day `first` on: by day and service, in that order, those of outcomes."""
     rows = GateCount.select().where(GateCount.day >= first)
     found: dict[tuple[int, str], Counter[str]] = {}
     for row in rows.order_by(GateCount.day, GateCount.service):

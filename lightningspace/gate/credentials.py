@@ -1,4 +1,4 @@
-"""What a request has shown: its credential for a service, or what came instead."""
+"""What a request shows: its credential for a service, or what came instead of one."""
 
 import re
 from collections.abc import Container, Mapping
@@ -12,17 +12,17 @@ from lightningspace.visitors.authorization import Credential
 COOKIE = "gate-"
 # The cookie of an invoice that is not paid yet.
 UNPAID = ".unpaid"
-# Servers join several lines with commas, which what is ours never has in it.
+# Servers join several lines with commas; our cookies contain none.
 BETWEEN = re.compile("[;,]")
 OURS = re.compile(rf"(?:^|(?<=[;,]))\s*{COOKIE}[^;,]*(?:[;,]|$)")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """`macaroon`: the one that counts, or, where none does, one of ours that may be bought again.
+    """`macaroon`: the one that counts, or, if none does, one of ours that may be bought again.
 
-    `rights` None: it gives none here. `forged`: why there is no good one, where somebody has made
-    one up: no invoice is made for that.
+    `rights` None: it gives none here. `forged`: why there is no good one, if one was made up: then
+    no invoice is made.
     """
 
     macaroon: Macaroon | None = None
@@ -46,7 +46,7 @@ def look(
         macaroon = credential.macaroon
         try:
             keys.check(macaroon, credential.preimage)
-        except l402.Void:  # nobody can say any more whether it was ours: it counts for nothing
+        except l402.Void:  # its key is gone: nobody can say whether it was ours, so it is skipped
             continue
         except l402.Invalid as error:
             forged = forged or error
@@ -67,7 +67,7 @@ def authentic(
 ) -> Macaroon | None:
     """The last macaroon that is ours and paid, whatever it is good for; None: there is none.
 
-    Raises l402.Invalid where one was made up.
+    Raises l402.Invalid if one was made up.
     """
     for credential in credentials:
         keys.check(credential.macaroon, credential.preimage)
@@ -80,8 +80,8 @@ def authentic(
 def of(environ: Mapping[str, str], service: str) -> list[Credential]:
     """The credentials in a request's headers, or else the one in the service's cookie.
 
-    Raises l402.Invalid for headers that cannot be read. A cookie that cannot be is none: who has it
-    could do nothing about it.
+    Raises l402.Invalid for headers that cannot be read. An unreadable cookie counts as none: its
+    owner could do nothing about it.
     """
     credentials = in_headers(environ)
     if credentials:
@@ -93,12 +93,12 @@ def of(environ: Mapping[str, str], service: str) -> list[Credential]:
 
 
 def in_headers(environ: Mapping[str, str]) -> list[Credential]:
-    """Raises l402.Invalid for what cannot be read."""
+    """Raises l402.Invalid for headers that cannot be read."""
     return authorization.credentials(environ)
 
 
 def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:
-    """What a service's cookie holds; "" where there is none."""
+    """The value of a service's cookie; "" if there is none."""
     for written in BETWEEN.split(environ.get("HTTP_COOKIE", "")):
         name, _, value = written.strip().partition("=")
         if name == f"{COOKIE}{service}{which}":
@@ -107,5 +107,5 @@ def cookie(environ: Mapping[str, str], service: str, which: str = "") -> str:
 
 
 def cookies_of_others(written: str) -> str:
-    """A Cookie header without what is ours in it."""
+    """A Cookie header without our cookies."""
     return OURS.sub("", written).strip(" ;,")

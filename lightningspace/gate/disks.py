@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 # As nginx counts in client_max_body_size.
 MB = 1024 * 1024
-# What a folder or an empty file counts as, and how many of both one token id may have: counting
-# them must not hold up anybody, and neither may nginx, when it deletes or lists them.
+# As how much a folder or an empty file counts, and how many of both one token id may have: neither
+# counting them nor nginx, when it deletes or lists them, may hold up anybody.
 ENTRY_BYTES = 4096
 FILES_MAX = 10_000
 NAME_BYTES_MAX, PATH_BYTES_MAX = 255, 3000
-# What a request may send that stores nothing.
+# How much a request may send that stores nothing.
 BODY_BYTES_MAX = 64 * 1024
-# Counting takes a 20th of the time, and some more at once; where it may not, what was counted in
-# the last second is good.
+# Counting may take a 20th of the time, and MORE_SECONDS at once. If it may not count again, a count
+# of the last COUNTED_SECONDS will do.
 SHARE, MORE_SECONDS, COUNTED_SECONDS = 20, 4.0, 1.0
 # An upload that broke off is counted as long as a slow one would take.
 SLOW_SECONDS, SLOW_BYTES_PER_SECOND = 60, 50_000
-# What may be under way at once, beside the files: as many times the quota, and as many paths.
+# How much may be under way at once, beside the files: in quotas, and in paths.
 SENDING_MAX, UNDER_WAY_MAX = 3, 1000
 REMEMBERED = 10_000
 # For nginx, which has the group: see docs/gateway.md.
@@ -54,10 +54,11 @@ class Use:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """What was announced for a path. `added`: what there will be more; `sending`: of all bodies.
+    """A write that was announced for a path. `added`: by how many bytes the folder will grow;
+    `sending`: the length of the body.
 
-    `former`: the inode that is there already, or 0. `is_kept`: nothing that is there then shows
-    that it is over, for it was announced twice, or files were moved.
+    `former`: the inode that is there already, or 0. `is_kept`: the file there does not show whether
+    it is over, because it was announced twice, or files were moved.
     """
 
     added: int
@@ -79,7 +80,7 @@ class UnderWay:
 
 @dataclass
 class Folder:
-    """What this process knows of one. `until`: what it has noted in the database."""
+    """What this process knows of a folder. `until`: as it has noted in the database."""
 
     until: int = 0
     use: Use | None = None
@@ -90,7 +91,7 @@ class Folder:
 
 
 class Disks:
-    """One for each process. `clock`: seconds that only grow."""
+    """The disks of the gate, as one process sees them. `clock`: a monotonic clock, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -107,9 +108,9 @@ class Disks:
         uri: str,
         length: int | None,
     ) -> Refuses | None:
-        """Why a request of who has paid until then cannot be served; None: it can.
+        """Why a request by a payer, who has paid until `until`, cannot be served; None: it can.
 
-        It has its folder from then on. `length`: of what it sends; None: it does not say.
+        From then on there is a folder. `length`: of the request's body; None: it does not say.
         """
         if length is None:
             return Refuses(411, "length_required", "Say how long the body is (Content-Length).")
@@ -179,7 +180,7 @@ class Disks:
         begun_at = self._clock()
         is_old = folder.use is None or folder.counted_at + COUNTED_SECONDS <= begun_at
         if is_old or folder.busy_until <= begun_at + MORE_SECONDS:
-            # First, so that what ends meanwhile is counted twice rather than not at all.
+            # First, so that a write that ends meanwhile is counted twice rather than not at all.
             self._end(folder)
             folder.use = counted(where, service.location)
             folder.counted_at = self._clock()
@@ -188,7 +189,7 @@ class Disks:
         return folder.use
 
     def _end(self, folder: Folder) -> None:
-        """What was under way and is over counts as there, until all is counted again."""
+        """Add writes that are over to the last count, until everything is counted again."""
         moment, use = self._clock(), folder.use or Use()
         for target, each in list(folder.under_way.items()):
             if each.is_over(target, moment):
@@ -208,9 +209,8 @@ def note(service: str, token_id: str, until: int) -> None:
 
 
 def counted(where: str, location: str) -> Use:
-    """What is in a folder, besides the folders of `location`. Raises OSError, for a link too.
-
-    What nginx does to a link, it may do to what that leads to.
+    """How much is in a folder, not counting the folders of `location`. Raises OSError, for a link
+    too: what nginx does to a link, it may do to its target.
     """
     own, size, files = set(_own(where, location)), 0, 0
     ahead = [where]
@@ -285,7 +285,7 @@ def _stat(path) -> os.stat_result | None:
 
 
 def _begun(target: bytes, method: str, length: int, moment: float) -> UnderWay:
-    """What a write to this path adds, if it is not under way already."""
+    """A write to this path that has just been announced."""
     before, missing = _stat(target), _missing_above(target)
     added = max(length, ENTRY_BYTES) + missing * ENTRY_BYTES
     if before is not None:
@@ -296,7 +296,7 @@ def _begun(target: bytes, method: str, length: int, moment: float) -> UnderWay:
 
 
 def _again(former: UnderWay, begun: UnderWay) -> UnderWay:
-    """As both: nobody knows whether the former has broken off."""
+    """Both writes as one: nobody knows whether the former has broken off."""
     return replace(
         begun,
         added=max(former.added, begun.added),

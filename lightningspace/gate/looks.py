@@ -1,4 +1,4 @@
-"""What was looked up a moment ago: whoever asks again at once, asks nobody else."""
+"""A cache of answers for some seconds: asked again at once, nobody else is asked."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ Found = TypeVar("Found")
 
 
 class Looks:
-    """Answers by key, each for some seconds. `clock`: only grows."""
+    """Answers by key, each for some seconds. `clock`: a monotonic clock, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -21,7 +21,7 @@ class Looks:
         self._found: OrderedDict[str, tuple[float, object]] = OrderedDict()
 
     def at(self, key: str, look: Callable[[], Found]) -> Found:
-        """What `look` answers, or has answered a moment ago. Raises what it raises."""
+        """What `look` returns, or returned a moment ago. Raises what it raises."""
         moment = self._clock()
         with self._lock:
             at, found = self._found.get(key, (None, None))

@@ -4,7 +4,7 @@ from lightningspace.gate import selling
 from lightningspace.gate.answers import PROBLEM
 from lightningspace.gate.services import Gate, Service
 
-# What a service with no capabilities takes: nginx and its upstream say the rest.
+# The method named for a service without capabilities: which others it takes, its upstream decides.
 METHOD = "GET"
 
 
@@ -64,7 +64,7 @@ def _resource(service: Service, method: str, capability: str | None) -> dict:
 
 
 def _pricing(service: Service) -> dict:
-    """What the next invoice is for; a bundle is used up by requests."""
+    """What an invoice is for; requests use a bundle up."""
     told = {"model": "fixed", "price_msat": service.price_sat * 1000, "seconds": service.seconds}
     if service.bundle:
         told |= {"bundle_msat": service.bundle.msat, "costs": selling.costs(service)}

@@ -1,4 +1,6 @@
-"""Metered requests: taken from leases in this process's memory, so that few of them write."""
+"""Metering requests: they are taken from leases in this process's memory, so that few of them write
+to the database.
+"""
 
 import secrets
 import threading
@@ -11,9 +13,9 @@ from dataclasses import dataclass
 from lightningspace.gate import balances
 from lightningspace.gate.balances import Busy, Key
 
-# A lease that is not used for so long goes back, and other processes can use it.
+# A lease that is not used for this long is given back, so that other processes can use it.
 IDLE_SECONDS = 2
-# Well before others take this process for gone.
+# Well before other processes would take this one for gone.
 RENEWED_SECONDS = balances.STALE_SECONDS / 2
 REMEMBERED = 10_000
 # While the database hangs, one request waits for it, and the others no longer than this.
@@ -22,7 +24,7 @@ WAIT_SECONDS = 1
 
 @contextmanager
 def one_at_a_time(lock: threading.Lock) -> Iterator[None]:
-    """Hold the lock meanwhile. Raises Busy where it is not free in time."""
+    """Hold the lock. Raises Busy if it is not free in time."""
     if not lock.acquire(timeout=WAIT_SECONDS):
         raise Busy
     try:
@@ -42,7 +44,7 @@ class Held:
 
 
 class Meter:
-    """One for each process; its first request may come after a fork. `clock`: only grows."""
+    """One for each process; its first request may come after a fork. `clock`: a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -53,7 +55,7 @@ class Meter:
         self._credited: OrderedDict[str, None] = OrderedDict()
 
     def has_credited(self, payment_hash: str) -> bool:
-        """Whether this process knows that it was; False: it may have been."""
+        """Whether this process knows that the payment was credited; False: it may have been."""
         return payment_hash in self._credited
 
     def credit(self, payment_hash: str, key: Key, msat: int, until: int) -> bool:
@@ -68,9 +70,9 @@ class Meter:
         return is_new
 
     def reserve(self, key: Key, msat: int) -> int | None:
-        """Take `msat` for a request; returns about what is left, None where that is not enough.
+        """Take `msat` for a request; return roughly what is left. None: there is not enough.
 
-        Raises Busy where another process holds what is left for a moment, or the database hangs.
+        Raises Busy while another process holds what is left, or the database hangs.
         """
         with one_at_a_time(self._lock):
             moment = self._clock()
@@ -133,7 +135,7 @@ class Meter:
                 del self._held[key]
 
     def _renew(self) -> None:
-        # What was taken for stale, its customer has again: it must not be used up twice.
+        # A lease that others took for stale was given back: it must not be used up twice.
         still = balances.renew(self._process)
         self._held = {key: held for key, held in self._held.items() if key in still}
         self._renewed_at = self._clock()

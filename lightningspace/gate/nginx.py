@@ -1,4 +1,4 @@
-"""What nginx is told: one file for `http { }` and one for `server { }`, made from gate.toml."""
+"""nginx's configuration: one file for `http { }` and one for `server { }`, made from gate.toml."""
 
 import hashlib
 from pathlib import Path
@@ -26,7 +26,7 @@ TO_THE_APP = """\
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
   proxy_set_header X-Forwarded-Proto $scheme;
 """
-# What every upstream is sent; "" is not sent at all.
+# The headers that every upstream is sent; "": the header is not sent.
 SENT = (
     ("Host", "$http_host"),
     ("Upgrade", "$gate_upgrade"),
@@ -38,12 +38,12 @@ SENT = (
     ("X-L402-Token-Id", "$gate_token_id"),
     ("X-Request-Id", "$request_id"),
     ("Forwarded", '""'),
-    # Some programs serve what these name, and not what was asked for.
+    # Some programs serve what these headers name, and not what was asked for.
     ("X-Original-URL", '""'),
     ("X-Rewrite-URL", '""'),
     ("X-Forwarded-Proto", "$scheme"),
 )
-# By these some take another method, which may not have been bought, or at another price.
+# With these headers some programs take another method, which may not be paid for, or cost more.
 METHOD_OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 TEMPLATES = Path(__file__).parents[2] / "templates" / "gate"
 _templates = Environment(
@@ -64,7 +64,7 @@ def write(gate: Gate, directory: Path) -> list[Path]:
     for name, text in ((HTTP, for_http(gate)), (SERVER, for_server(gate))):
         path = directory / name
         path.touch(0o600)
-        path.chmod(0o600)  # where it was there
+        path.chmod(0o600)  # if it was there before
         path.write_text(text)
         written.append(path)
     return written
@@ -81,15 +81,15 @@ def for_server(gate: Gate) -> str:
 
 
 def made_of(gate: Gate) -> str:
-    """What tells both files from those of another gate.toml, or of another version of the shop."""
+    """A hash that tells both files from those of another gate.toml or version of the shop."""
     texts = _for_http(gate, "") + _for_server(gate, "")
     return hashlib.sha256(texts.encode()).hexdigest()[:32]
 
 
 def is_as_written(gate: Gate) -> str:
-    """The address that nginx answers with 204 if both files that it goes by are those of `gate`.
+    """The address that nginx answers with 204 if both files that it uses are those of `gate`.
 
-    It tells nobody what they are made of: what the services are sent may be guessed from that.
+    nginx does not tell the hash itself, from which secrets that services are sent could be guessed.
     """
     return f"/gate/config?is={made_of(gate)}-{made_of(gate)}"
 
@@ -129,7 +129,7 @@ def _target(service: Service, path: str) -> str:
 
 
 def _sent(service: Service) -> list[tuple[str, str]]:
-    """The headers that its upstream gets from nginx: those of gate.toml in place of ours."""
+    """The headers that its upstream gets from nginx: those of gate.toml take the place of ours."""
     named = {name.lower() for name, _ in service.headers}
     address = "$remote_addr" if service.shows_addresses else '""'
     ours = [*SENT, ("X-Forwarded-For", address), ("X-Real-IP", address)]
@@ -145,5 +145,5 @@ def _cost_variable(service: Service) -> str:
 
 
 def _folder_variable(service: Service) -> str:
-    """What holds the folder of who asks for a disk."""
+    """The variable that holds the folder on the disk, by who asks."""
     return f"$gate_folder_{service.name.replace('-', '_')}"

@@ -38,7 +38,7 @@ blueprint = Blueprint("gate", __name__)
 
 # How often the page of an unpaid invoice looks again.
 LOOK_SECONDS = 5
-# An address of this host, to go back to: not one that browsers read as another host's.
+# An address on this host to go back to: none that browsers read as another host's.
 ADDRESS_MAX = 1000
 OWN_ADDRESS = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 
@@ -54,7 +54,7 @@ def _upkeep() -> Upkeep:
 
 
 def shown(service: Service) -> Shown:
-    """What this request has shown for a service; what cannot be read is nothing here."""
+    """What this request shows for a service; what cannot be read counts as nothing here."""
     try:
         found = credentials.of(request.environ, service.name)
     except l402.Invalid:
@@ -79,7 +79,7 @@ def busy(error: Busy):
     return refused(ServiceUnavailable(retry_after=1))
 
 
-for code in default_exceptions:  # as those of the app would else come before it
+for code in default_exceptions:  # each by itself, or the app's handlers would come first
     blueprint.register_error_handler(code, refused)
 
 
@@ -95,8 +95,8 @@ def pay():
 
 @blueprint.get("/gate/wait/<name>")
 def wait(name):
-    """What a pay page goes on as. A browser that keeps no cookies is told so before it pays: each
-    look of its would be at another invoice.
+    """Where a page with an invoice goes on. A browser that keeps no cookies is told so before it
+    pays: each time it would be shown another invoice.
     """
     service, address = _service(name), request.args.get("then", "/")
     if not OWN_ADDRESS.fullmatch(address):
@@ -111,7 +111,7 @@ def wait(name):
 def _sell(service: Service, address: str) -> Response:
     """A page with an invoice, or, once that is paid, the way to `address`.
 
-    Only here is the node asked whether it is: the cookie then holds a whole credential.
+    Only here is the node asked whether it is paid; the cookie then holds a whole credential.
     """
     if request.method == "HEAD":
         return _problem(selling.not_asked(service))
@@ -194,7 +194,7 @@ def _page(
         why_not=why_not,
         costs=selling.costs(service) if service.bundle else None,
         look_seconds=LOOK_SECONDS,
-        # The page itself: nginx shows that of a service at the address of what it is in front of.
+        # The page's own address: nginx shows it at the address that was asked for.
         here=address if request.endpoint == "gate.pay" else request.full_path,
         wait=url_for("gate.wait", name=service.name, then=_short(service, address)),
         sandbox_pays="sandbox_gate" in current_app.blueprints,
@@ -203,7 +203,7 @@ def _page(
 
 
 def _short(service: Service, address: str) -> str:
-    """The address, unless another with it in it would be too long for nginx."""
+    """The address, unless it is so long that one with it inside would be too long for nginx."""
     return address if len(address) <= ADDRESS_MAX else service.location
 
 
@@ -212,7 +212,7 @@ def _short(service: Service, address: str) -> str:
 
 @blueprint.get("/gate/balance")
 def balance():
-    """What the credential of a program is good for, or what the cookies of a browser are."""
+    """What a program's credential, or a browser's cookies, are good for."""
     if not _is_person():
         try:
             macaroon = _authentic()
@@ -233,15 +233,15 @@ def balance():
 
 @blueprint.get("/gate/topup/<name>")
 def top_up_page(name):
-    """The page where a person pays for one bundle or pass more; then it leads to the balance."""
+    """The page where a person pays for one more bundle or pass; then it leads to the balance."""
     return _sell(_service(name), url_for("gate.balance"))
 
 
 @blueprint.post("/gate/topup/<name>")
 def top_up(name):
-    """Sell one bundle or pass more to a program, for the token id that it shows.
+    """Sell one more bundle or pass to a program, for the token id that it shows.
 
-    With the credential of a bundle that was not shown before, what that has brought.
+    If its credential has just paid for a bundle, that is credited, and the balance is answered.
     """
     service = _service(name)
     try:

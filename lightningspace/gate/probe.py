@@ -19,12 +19,12 @@ from lightningspace.outside.l402 import Rights
 from lightningspace.outside.raw_http import Answer, NoAnswer, Site
 from lightningspace.shop import Shop
 
-# `MIND`: it is as gate.toml says, and perhaps not meant so.
+# MIND: it is as gate.toml says, but perhaps not meant so.
 GOOD, WRONG, MIND, NOT_TRIED = "good", "wrong", "mind", "not tried"
 
 # How long the credentials of this check are good.
 MINUTE = 60
-# How long it waits where a limit says so, before it gives up.
+# How long it waits when a limit says so, and how often it tries.
 WAIT_SECONDS_MAX, TRIES = 5, 3
 # How many addresses a line names.
 NAMED = 3
@@ -46,7 +46,7 @@ class CannotCheck(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """`service`: "" for what is of all. `found`: what was answered. `advice`: what mends it."""
+    """`service`: "" if it is about all. `found`: what was answered. `advice`: what mends it."""
 
     service: str
     what: str
@@ -80,7 +80,7 @@ def check(shop: Shop, gate: Gate, url: str, echo: str = "") -> Iterator[Result]:
 
 
 def _echoing(gate: Gate, echo: str) -> Service:
-    """The upstream that a path is of. Raises CannotCheck."""
+    """The upstream that a path belongs to. Raises CannotCheck."""
     fitting = [each for each in gate.services if echo.startswith(each.location)]
     service = max(fitting, key=lambda each: len(each.location), default=None)
     if service is None or not service.upstream:
@@ -95,10 +95,10 @@ class Probe:
         self._shop, self._gate, self._site = shop, gate, site
         self._page_is_known = False
 
-    # -- what is of all --------------------------------------------------------------
+    # -- all services ----------------------------------------------------------------
 
     def reaches_the_shop(self) -> Result:
-        """Raises CannotCheck where it is not worth going on."""
+        """Raises CannotCheck when there is no point in going on."""
         what = "nginx reaches the shop"
         answer = self._site.ask("GET", "/.well-known/l402.json")
         to = answer.get("Location")
@@ -141,7 +141,7 @@ class Probe:
                 return Result("", what, WRONG, found, f"it is to answer 404. {WRITE}")
         return Result("", what, GOOD)
 
-    # -- what is of a service --------------------------------------------------------
+    # -- one service -----------------------------------------------------------------
 
     def of(self, service: Service) -> Iterator[Result]:
         if service.is_open_when_down:
@@ -234,7 +234,7 @@ class Probe:
         return Result(service.name, what, GOOD)
 
     def _passes(self, service: Service, path: str) -> str:
-        """What is answered to who has not paid, where that is not by the gate; else ""."""
+        """What a request that was not paid for is answered, if not by the gate; otherwise ""."""
         answer = self._site.ask("HEAD", path, self._unpaid(service))
         is_closed = _is_gates(answer) or _is_down(answer)
         return "" if is_closed else f"{path} answers {answer.status}"
@@ -248,7 +248,7 @@ class Probe:
                 continue
             if trick.beside:
                 beside = self._site.ask("HEAD", trick.beside, self._unpaid(service))
-                if beside.status == answer.status:  # what is not behind the gate says the same
+                if beside.status == answer.status:  # so it is answered outside the gate as well
                     continue
             open_at.append(f"{trick.path} answers {answer.status}")
         if open_at:
@@ -299,7 +299,7 @@ class Probe:
     # -- asking ----------------------------------------------------------------------
 
     def _patiently(self, method: str, path: str, headers: dict[str, str]) -> Answer:
-        """Ask; again where a limit lets nobody in for some seconds."""
+        """Ask, and ask again if a limit lets nobody in for some seconds."""
         for _ in range(TRIES):
             answer = self._site.ask(method, path, headers)
             wait = answer.get("Retry-After")
@@ -315,11 +315,11 @@ class Probe:
         return service.location
 
     def _unpaid(self, service: Service) -> dict[str, str]:
-        """The headers of who has not paid: with an old credential, for that gets nothing free."""
+        """Headers that pay for nothing: with an expired credential, which gets no free requests."""
         return _authorized(self._credential(service, -MINUTE)) if service.freebie else {}
 
     def _credential(self, service: Service, seconds: int = MINUTE) -> str:
-        """One of our own, as `tokens.text_of` makes those that are handed out."""
+        """A credential of our own, made as `tokens.text_of` makes those that are handed out."""
         keys = self._shop.keys
         token_id = keys.token_id(0)
         preimage = keys.secret(token_id)

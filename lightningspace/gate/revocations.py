@@ -8,11 +8,11 @@ from lightningspace.base.clock import DAY, now
 from lightningspace.base.gate_models import GateRevoked
 from lightningspace.gate.services import TIME_MAX
 
-# Rows this much older than the last look are looked at again: they may have been written late.
+# Rows up to this much older than the last look are read again: they may have been written late.
 LATE_SECONDS = 10
 # Longer than anything may be sold for, whatever gate.toml has said meanwhile.
 NOTED_SECONDS = TIME_MAX + DAY
-# How many new ones are kept apart before they are sorted in.
+# How many new ones are kept unsorted before they are sorted in.
 APART = 1000
 
 
@@ -43,7 +43,7 @@ class Revocations:
         if len(self._apart) + len(new) <= APART:
             self._apart = self._apart | set(new)
             return
-        # Replaced, and not changed: requests read it meanwhile.
+        # Replaced, not changed: requests read it meanwhile.
         new.extend(self._sorted)
         new.extend(self._apart)
         self._sorted, self._apart = array("Q", sorted(new)), set()
@@ -73,5 +73,5 @@ def tidy() -> None:
 
 
 def _mark(token_id: bytes) -> int:
-    """Its part that is random; that two are equal is as good as impossible."""
+    """The random part of a token id: two equal ones are as good as impossible."""
     return int.from_bytes(token_id[12:20])

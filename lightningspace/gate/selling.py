@@ -1,4 +1,4 @@
-"""Invoices for services, and the macaroons that they pay for. Nothing of it is stored here."""
+"""Invoices for services, and the macaroons that they pay for. Neither is stored."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from lightningspace.visitors import authorization
 
 @dataclass(frozen=True)
 class Challenge:
-    """An invoice, and the macaroon that is good together with its preimage."""
+    """An invoice, and the macaroon that is valid together with its preimage."""
 
     service: Service
     invoice: Invoice
@@ -50,9 +50,9 @@ class Holding:
 
 
 def credit(meter: Meter, shown: Shown) -> bool:
-    """Credit what the macaroon that was shown has paid for; whether that was not done before.
+    """Credit the payment of the macaroon that was shown; False: that was done before.
 
-    Also before another one takes its place: that has its rights, but not its payment.
+    It must be done before another macaroon takes its place, which has its rights, not its payment.
     """
     macaroon, is_new = shown.macaroon, False
     payment_hash = macaroon.payment_hash.hex() if macaroon else ""
@@ -60,7 +60,7 @@ def credit(meter: Meter, shown: Shown) -> bool:
         return False
     for name in l402.services(macaroon):
         paid_for = l402.credit(macaroon, name)
-        # What is over is not known to be credited any more: `balances.tidy`.
+        # Once it is over, nobody knows any more whether it was credited: `balances.tidy`.
         if paid_for and paid_for[1] > now():
             is_new |= meter.credit(payment_hash, (shown.token_id, name), *paid_for)
     return is_new
@@ -89,7 +89,7 @@ def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
     life = shop.config.invoice_minutes * 60
     label = gate_income.new_label(shop, service.name)
     invoice = shop.node.create_invoice(label, service.price_sat * 1000, service.title, life)
-    # From when it may still be paid, or what is paid already: nobody gets less than he has bought.
+    # From the invoice's expiry, or the end of what is paid already: nobody loses time by waiting.
     starts = max(invoice.expires_at, _paid_until(service, shown))
     until = min(starts + service.seconds, invoice.expires_at + TIME_MAX)
     rights = Rights(service.all_capabilities, until)
@@ -97,7 +97,7 @@ def challenge(shop: Shop, service: Service, shown: Shown) -> Challenge:
 
 
 def _paid_until(service: Service, shown: Shown) -> int:
-    """The end of a pass that was shown, where the one that is bought takes its place; else 0."""
+    """The end of the pass that was shown, if the one that is bought replaces it; otherwise 0."""
     if service.bundle or shown.macaroon is None or not l402.is_as_minted(shown.macaroon):
         return 0
     try:
@@ -118,7 +118,7 @@ def _macaroon(
             return shop.keys.mint(payment_hash, before.token_id, caveats)
         except l402.Invalid:  # it holds too much by now
             pass
-    # Whoever was given a narrowed one may buy for himself, but has no part in what the id owns.
+    # Whoever was given a narrowed one may buy, but gets no part in what the token id owns.
     caveats = l402.caveats(service.name, rights, credit)
     return shop.keys.mint(payment_hash, shop.keys.token_id(0), caveats)
 
@@ -143,7 +143,7 @@ def payment_required(sold: Challenge, **facts) -> Refuses:
 
 
 def not_asked(service: Service) -> Refuses:
-    """402 without an invoice: for who only looks, and pays later."""
+    """402 without an invoice: for requests that only look."""
     detail = "This needs payment. Send GET for an invoice."
     return Refuses(402, "payment_required", detail, facts=terms(service))
 

@@ -20,20 +20,20 @@ SPANS = {"second": 1, "minute": MINUTE, "hour": HOUR, "day": DAY, "week": 7 * DA
 SPANS |= {"month": 30 * DAY, "year": 365 * DAY}
 SPAN = re.compile(rf"([1-9][0-9]{{0,8}})\s*({'|'.join(SPANS)})s?|([1-9][0-9]{{0,8}})s")
 NAME = re.compile("[a-z][a-z0-9-]{0,31}")
-# What nginx is told goes into its configuration as it stands: nothing that means something there.
+# These go into nginx's configuration as they are: no character may have a meaning there.
 PATH = re.compile(r"/(?:[A-Za-z0-9._~@-]+/)*")
 FILE_PATH = re.compile(r"/[A-Za-z0-9._~@/+-]*")
 HEADER = re.compile("[A-Za-z0-9-]+")
 IN_ENV = re.compile(r"\$\{(\w+)\}")
 METHOD = re.compile("[A-Z]{1,20}")
-# What the gate itself answers, and what says what is sold.
+# The addresses that the gate itself answers, and those that say what is sold.
 RESERVED = ("/gate/", "/.well-known/")
 
 PER = ("per_request_msat", "per_mb_msat", "per_second_msat", "cost_header", "price_url")
 MSAT_MAX = 10**12
-# All capabilities stand in a credential, beside other services: l402.MINTED_BYTES_MAX.
+# All capabilities are in a credential, with other services: see l402.MINTED_BYTES_MAX.
 NAMES_LENGTH = 400
-# The largest body that an upstream gets, where the file says nothing.
+# The largest body that an upstream gets, unless gate.toml names another.
 BODY_MB = 100
 # Where deploy/systemd has gunicorn.
 APP = "unix:/run/lightning-space/web"
@@ -69,7 +69,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Service:
-    """One of gate.toml's. `seconds`: how long what one payment buys can be used.
+    """A service of gate.toml. `seconds`: how long what one payment buys can be used.
 
     `bundle` None: a pass, good for any number of requests in its time. `capabilities`: the methods
     that each one allows; empty: a pass allows every method.
@@ -148,7 +148,7 @@ class Gate:
 
 
 class _Wrong(Exception):
-    """What is wrong with one key of a table; the key is "" where it is about the whole table."""
+    """What is wrong with one key of a table; the key is "" if it is the table as a whole."""
 
     def __init__(self, key: str, why: str):
         super().__init__(why)
@@ -218,7 +218,7 @@ class _Table:
         self._left = dict(table)
 
     def take(self, key: str, parse: Callable[[Any], Any], default: Any = None) -> Any:
-        """The value of `key`; `default` where it is not set, which must be there if that is None.
+        """The value of `key`, or `default` if it is not set; `default` None: it must be set.
 
         Raises _Wrong.
         """

@@ -23,11 +23,11 @@ from lightningspace.gate.services import Bundle, Gate
 logger = logging.getLogger(__name__)
 
 CURSOR = "gate log"
-# The day on which it has last told of a request.
+# The name of a fact: the last day on which nginx's log told of a request.
 TOLD = "gate log told"
 READ_BYTES = 256 * 1024
 MB = 10**6
-# What nginx writes of a request. A line of anybody else must not stop the worker.
+# What nginx writes of a request. A line that somebody else wrote must not stop the worker.
 WRITTEN = {
     "id": "[0-9a-f]{32}",
     "token": "[0-9a-f]{64}",
@@ -38,7 +38,7 @@ WRITTEN = {
     "cost": "(?s).*",
 }
 COST_MAX = 10**15
-# So many requests of a day are not all under way still: nginx's log has some of them.
+# Of this many requests of a day some are over, so nginx's log must have them.
 TELLING = 20
 # nginx's status for a client that hung up before it was answered.
 HUNG_UP = 499
@@ -85,7 +85,7 @@ class Settlement:
             self._file, self._is_over = _open(self._path), False
 
     def _where_we_were(self) -> IO[bytes] | None:
-        """The log that was read last, or the one before if that is what it is now."""
+        """The log that was read last, which may have been rotated to the name of the one before."""
         inode, offset = self._cursor()
         for path in (self._path, self._before):
             file = _open(path)
@@ -111,7 +111,7 @@ class Settlement:
             start = self._file.seek(0)
         read = self._file.read(READ_BYTES)
         whole = read[: read.rfind(b"\n") + 1]
-        if not whole and len(read) == READ_BYTES:  # no line of ours is so long
+        if not whole and len(read) == READ_BYTES:  # too long to be a line of ours
             whole = read
         self._file.seek(start)  # where it stays until all of this is settled
         if not whole:
@@ -141,7 +141,10 @@ class Settlement:
         return int(inode), int(offset)
 
     def _cost(self, line: bytes) -> list[Cost]:
-        """What a line says; empty: it is about no reserve. Raises what unreadable ones raise."""
+        """The cost in a line; empty: nothing was reserved.
+
+        Raises ValueError, KeyError, TypeError or RecursionError for a line that cannot be read.
+        """
         told = json.loads(line)
         service = self._gate.service(told["service"])
         if not told["reserved"] or service is None or service.bundle is None:
@@ -162,7 +165,7 @@ def _open(path: Path) -> IO[bytes] | None:
 
 
 def cost(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
-    """What a request has cost that nginx tells of. Raises ValueError and KeyError."""
+    """What a request in nginx's log has cost. Raises ValueError and KeyError."""
     status = int(told["status"])
     if status == HUNG_UP:  # its work was done for nobody, but it was done, and may still be
         return max(reserved, _used(bundle, told, reserved))
@@ -181,7 +184,7 @@ def _used(bundle: Bundle, told: dict[str, str], reserved: int) -> int:
 
 
 def problems(path: Path) -> list[str]:
-    """What keeps metered requests of this gate.toml from being settled, or gate.toml itself."""
+    """What keeps metered requests of this gate.toml from being settled, or what is wrong in it."""
     try:
         gate = services.read(path)
     except ConfigError as error:

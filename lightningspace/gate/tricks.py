@@ -20,8 +20,8 @@ LOOKED_THROUGH, ASKED_FOR = 5000, 40
 
 @dataclass(frozen=True)
 class Trick:
-    """`beside`: an address that is not behind the gate, where nginx should say the same; "": nginx
-    should know this one for an address behind it, and ask the gate.
+    """Another way of writing a path. `beside`: an address outside the gate for which nginx should
+    answer the same; "": nginx should see that `path` leads behind the gate, and ask it.
     """
 
     path: str
@@ -50,7 +50,7 @@ def of(service: Service, path: str) -> Iterator[Trick]:
 
 
 def paid(service: Service) -> list[str]:
-    """Paths that the gate must be asked about; of files, which there must be, those that are.
+    """Paths that the gate must be asked about; for files, those of files that are there.
 
     Empty: its files cannot be seen from here.
     """

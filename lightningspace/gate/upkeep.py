@@ -1,4 +1,4 @@
-"""What each web process does for the gate beside its requests, in one thread."""
+"""What each web process does for the gate besides answering requests, in one thread."""
 
 import atexit
 import logging
@@ -17,12 +17,12 @@ from lightningspace.gate.revocations import Revocations
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-# How many looks later what was counted is written.
+# After how many looks the counts are written.
 COUNTS_EACH = 10
 
 
 class Upkeep:
-    """The memory of this process. It follows the database, and goes on while that is away."""
+    """This process's memory of the gate. It follows the database, and works while that is away."""
 
     def __init__(self):
         self.meter, self.revoked, self.counts = Meter(), Revocations(), Counts()
@@ -46,7 +46,7 @@ class Upkeep:
             atexit.register(self.stop)
 
     def stop(self) -> None:
-        """Give back what is leased, and write what was counted. May be called twice."""
+        """Give leases back, and write the counts. May be called twice."""
         self._stopping.set()
         if self._thread:
             self._thread.join()
