@@ -69,7 +69,7 @@ PAYMENT_WAIT_SECONDS = 30
 NODE_RETRY_SECONDS = 0.25
 NODE_RETRY_SECONDS_MAX = 2
 FAULT_SECONDS = 60
-# What is not our fault is told in one line.
+# Faults of other systems are logged in one line.
 OUTSIDE = NodeError | PanelError | MailError | RateError | WebhookError
 
 
@@ -112,7 +112,7 @@ class Worker:
         looks = threading.Thread(target=self._guarded, args=(warn_of_settings, self._shop))
         looks.daemon = True
         looks.start()
-        # Nothing is deleted before this is done: closings that a gap overtook are taken back first.
+        # Before anything is deleted, closings that a gap has overtaken are taken back.
         self._until_done(self._look_at_clock)
         self._until_done(self._look_whether_restored)
         self._repeat("tidy", self.tidy, TIDY_SECONDS)
@@ -149,7 +149,7 @@ class Worker:
         self._hand_out(payments.due())
 
     def _look_awake(self) -> None:
-        """As `look`, but a clock that has jumped is noticed before payments count by it."""
+        """Like `look`, but a clock that has jumped is noticed before payments are applied by it."""
         self._look_whether_restored()
         if self._rests:
             return
@@ -168,7 +168,7 @@ class Worker:
 
     def _hand_out(self, paid: list[Order]) -> None:
         for order in paid:
-            # By order and not by account: an order that waits for a deletion must not hold that up.
+            # By order, not by account: an order that waits for a deletion must not hold it up.
             self._start(reconcile.OPENING, order.token, self._open, order.token)
         for account_id, step in reconcile.due_accounts().items():
             # By step as well: one that waits for a thread holds up no other step of the account.
@@ -182,7 +182,7 @@ class Worker:
         payment = node.wait_for_payment(after, seconds)
         if payment is None:
             return False
-        # A node restored since may have counted past the cursor: payments would be skipped.
+        # A node that was restored since may have counted past the cursor, and payments be skipped.
         if payments.checked_cursor(self._shop, node_id) != after:
             return True
         if payments.record(self._shop, node_id, payment, after):
@@ -236,7 +236,7 @@ class Worker:
     def _repeat(
         self, name: str, step: Callable[[], None], seconds: int, rests: bool = True
     ) -> None:
-        """`rests`: not while the database is a restored copy."""
+        """`rests`: it is not done while the database is a restored copy."""
 
         def loop():
             while not self._stopping.is_set():

@@ -19,7 +19,7 @@ def or_empty(rules: dict) -> dict:
     return {"anyOf": [rules, {"maxLength": 0}]}
 
 
-def made_up_if_null(rules: dict) -> dict:
+def generated_if_null(rules: dict) -> dict:
     return rules | {"description": f"{rules['description']}; null: one is generated and shown"}
 
 

@@ -69,8 +69,8 @@ def shown() -> Holder | None:
 
 
 def payer() -> Payer | None:
-    """Who has paid for the request's credential, whatever that stands for; None: nobody, as far as
-    is known. Raises ApiError: a forged credential is not answered with an invoice.
+    """Who has paid for the request's credential, whatever it stands for; None: nobody, as far as
+    is known. Raises ApiError, because a forged credential is not answered with an invoice.
     """
     try:
         return _shown(tokens.payer)
@@ -97,7 +97,7 @@ def _shown(look: Callable[..., Found]) -> Found | None:
 
 
 def _last_good(shown: list[Credential], look: Callable[..., Found]) -> Found | None:
-    """None: one is valid once its payment is recorded, for whoever has the preimage has paid."""
+    """The last valid one; None: one will be valid once its payment is recorded."""
     failures, one_waits = [], False
     for credential in shown:
         try:
@@ -166,7 +166,7 @@ def wait_for(look: Callable):
 
 
 def _customers() -> str:
-    """As limits.customers, but by the credential."""
+    """Like limits.customers, but by the credential."""
     if "holders" not in g:  # each limit asks
         try:
             credentials = authorization.credentials(request.environ)

@@ -9,7 +9,7 @@ from flask import Response, url_for
 from lightningspace.api import codes, resources, routes
 from lightningspace.api.answers import ApiError, success
 from lightningspace.api.bodies import TEXT, WRONG, YES_NO, BadBody, check_as, form_of
-from lightningspace.api.fields import EMAIL, PASSWORD, made_up_if_null
+from lightningspace.api.fields import EMAIL, PASSWORD, generated_if_null
 from lightningspace.api.holders import (
     account_now,
     changer,
@@ -72,7 +72,7 @@ SETTINGS = {
         "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
         "description": "`as_of` of an answer: the passwords it showed are not shown again",
     },
-    **dict.fromkeys((EVERY_PASSWORD, *PASSWORDS), made_up_if_null(PASSWORD)),
+    **dict.fromkeys((EVERY_PASSWORD, *PASSWORDS), generated_if_null(PASSWORD)),
 }
 
 

@@ -69,7 +69,9 @@ def challenged(order: Order, sale: dict, mint: Callable[[], Macaroon]) -> Respon
 
 
 def new_buyer(found: Holder) -> orders.Buyer:
-    """The same request makes the same order: with an Idempotency-Key for ever, else until paid."""
+    """The same request makes the same order: with an Idempotency-Key for ever, without one until it
+    is paid.
+    """
     key, epoch = idempotency_key(), found.account.receipt_epoch
     if key:
         # Under a newer receipt it is another key: the older order's token would be void.

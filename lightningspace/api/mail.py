@@ -79,7 +79,7 @@ def add_mailbox():
     {200: "Mailbox"},
     capability="mail",
     fields=MAILBOX_CHANGES,
-    rules={"password": fields.made_up_if_null(fields.PASSWORD)},
+    rules={"password": fields.generated_if_null(fields.PASSWORD)},
     codes=(*codes.ONE, *codes.CHANGE),
     note="null for quota_mb: its share of what the other mailboxes leave.",
 )

@@ -17,8 +17,8 @@ KEY = re.compile(r"[\x21-\x7e]{16,200}")
 @dataclass(frozen=True)
 class Route:
     """What a view does. `answers`: the schema of each successful status. `capability`: what its
-    credential must be good for; None with `needs_none`: only what it has paid counts. `sells`: what
-    a 402's invoice is for. `codes`: its problems beyond those that all of this implies.
+    credential must be good for; None with `needs_none`: only what it has paid for counts. `sells`:
+    what a 402's invoice is for. `codes`: its problems beyond those that all of this implies.
     """
 
     summary: str

@@ -228,7 +228,7 @@ def _check_paid_for(own: Order, asked: tuple[int, str]) -> None:
 
 
 def _has_bought_time(order: Order) -> bool:
-    """Whether it bought time. A late order did, too: it opened its hosting anew for that time."""
+    """Whether it bought time. A late order did, too: it opened a new hosting for that time."""
     return order.kind == OrderKind.EXTEND or (order.is_late and order.duration is not None)
 
 

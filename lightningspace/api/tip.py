@@ -104,7 +104,9 @@ def tip(username, order):
 
 
 def new_form_id() -> str:
-    """The same for the same Idempotency-Key, of the same network, for nobody says who he is."""
+    """An id for the order: the same for the same Idempotency-Key from the same network, because
+    askers do not say who they are.
+    """
     key = idempotency_key()
     return f"{key} of {networks.network()}" if key else browsers.new_form_id()
 

@@ -83,7 +83,7 @@ def _mark(settings: dict) -> str:
 
 
 def upload(session: Session, content: bytes, mode: int) -> str:
-    """Store it whole under a name of ours, to be renamed; return that name."""
+    """Store a whole file under a name of ours, to be renamed then; return that name."""
     name = f"tipjar-upload-{secrets.token_hex(8)}.tmp"
     session.store(name, content)
     session.set_mode(name, mode)
@@ -97,4 +97,4 @@ def tidy(session: Session, names: list[str] | None, keep: Iterable[str] = ()) ->
             try:
                 session.delete(name)
             except FtpRefused:
-                pass  # a directory of that name, or the customer was quicker
+                pass  # a directory of that name, or the customer has deleted it

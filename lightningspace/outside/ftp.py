@@ -95,7 +95,7 @@ class FtpServers:
 
     @contextmanager
     def session(self, server_id: int, host: str, user: str, password: str) -> Iterator["Session"]:
-        """As FtpServer.session. `host`: where customers reach the server. Raises NotNow as well."""
+        """Like FtpServer.session. `host`: where customers reach the server. Raises NotNow too."""
         self.check(server_id)
         try:
             address = self._addresses.get(server_id, (host, 21))
@@ -183,7 +183,7 @@ class Session:
             _reply(ftp.cwd, self._directory)
 
     def reach(self) -> "_Connection":
-        """A connection with TLS, if it is to have that, and nobody logged in."""
+        """A connection, with TLS if that is set, before any login."""
         # Latin-1 decodes any byte that the server may send.
         self._ftp = ftp = _Connection(context=self._server.context, encoding="latin-1")
         _reply(ftp.connect, self._server.host, self._server.port, CONNECT_SECONDS)
@@ -198,7 +198,7 @@ class Session:
         self._directory = f"{self._directory}/{directory}" if self._directory else directory
 
     def leave(self) -> None:
-        """Change back to where the directory that was entered last is."""
+        """Change back to the parent of the directory that was entered last."""
         _reply(self._connection().voidcmd, "CDUP")
         self._directory = (self._directory or "").rpartition("/")[0] or None
 
@@ -215,7 +215,7 @@ class Session:
         listing = self._bounded("NLST", LISTING_MAX)
         if listing is None:
             return None
-        # Only at these: a part of a letter in UTF-8 would be a line break, too, to `splitlines`.
+        # Not `splitlines`, for which a part of a letter in UTF-8 can be a line break, too.
         lines = listing.decode("latin-1").replace("\r", "\n").split("\n")
         return [line for line in lines if line]
 
@@ -241,7 +241,7 @@ class Session:
         self.store_parts(name, [content], len(content))
 
     def store_parts(self, name: str, parts: Iterable[bytes], length: int) -> None:
-        """The same, of a file that does not come in one piece."""
+        """The same for a file that comes in several parts."""
         ftp = self._connection()
         conn = self._transfer(ftp, f"STOR {_plain(name)}")
         broken = None
@@ -263,7 +263,7 @@ class Session:
         _reply(self._connection().rename, _plain(name), _plain(new_name))
 
     def move(self, name: str, path: str) -> None:
-        """The same, to a path of the customer's below the directory."""
+        """Rename a file to a path of the customer's below the directory."""
         try:
             _reply(self._connection().rename, _plain(name), _path(path))
         except FtpError as error:
@@ -277,7 +277,7 @@ class Session:
         return self._size(_path(path)) is not None
 
     def make_directories_of(self, path: str) -> None:
-        """Make sure of the directories of a path of the customer's, as far as that goes."""
+        """Make the directories of a path of the customer's, as far as the server lets us."""
         parts = path.split("/")[:-1]
         for length in range(1, len(parts) + 1):
             directory = "/".join(parts[:length])

@@ -333,7 +333,7 @@ class Panel:
             if self._session_id and clock < self._session_until:
                 return self._session_id
             if clock < self._no_login_before:
-                raise PanelError("the last login was in vain; the next one is within a minute")
+                raise PanelError("the last login failed; the next one is within a minute")
             try:
                 login = {"username": self._user, "password": self._password}
                 self._session_id = self._post("login", login, deadline)
@@ -434,7 +434,8 @@ def _fault(method: str, message: str) -> PanelError:
         return PanelError("the panel is under maintenance")
     if WEAK_PASSWORD in message:
         text = (
-            f'the panel refused {method}: it asks for a stronger password than 8 signs and "Good"'
+            f"the panel refused {method}: it asks for a stronger password than 8 characters and "
+            '"Good"'
         )
         return PanelRefused(text, True)
     keys = [part.strip() for part in re.split(r"<br ?/?>", message) if part.strip()]

@@ -11,9 +11,9 @@ from lightningspace.base import walls
 class Wish:
     """What is wanted of one record.
 
-    `id`: the record's own, None: it is to be added. `ids`: the id of the first record of each kind
-    that the account has. `is_active`: its owner has it on; `is_on`: so, and the account is neither
-    suspended nor blocked. `quota_mb` None: its kind has none.
+    `id`: the record's own; None: it is to be added. `ids`: the id of the first record of each kind
+    that the account has. `is_active`: its owner has it on; `is_on`: that is so, and the account is
+    neither suspended nor blocked. `quota_mb` None: its kind has none.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Kind:
     id_argument       what its methods call the id
     fields            what the record is to be
     is_incomplete     an add does not set all of it: an update has to follow
-    is_thing          it stands for one thing of its name on the server: deleting a double of the
-                      record deletes the thing itself
+    is_thing          it stands for one thing of its name on the server, such as a database: to
+                      delete a double of the record deletes the thing itself
     opens_when_off    switched off it would still let people in: it is deleted instead
     taken_back        the fields that the server sets back where it fails to carry them out
     used              None: the panel does not measure it
@@ -90,7 +90,7 @@ KINDS = {
         ),
         is_incomplete=True,  # it ignores walls between neighbours, and names its directory only now
         taken_back=("ssl", "ssl_letsencrypt"),  # where no certificate could be fetched
-        # used_raw is 0 as well where `used` says that nothing is known.
+        # used_raw would be 0 where `used` says that nothing is known.
         used=Used("quota_get_by_user", "used", 1024, 1024 * 1024),
     ),
     "alias": Kind(
@@ -193,7 +193,7 @@ def name_of(kind: str, record: dict) -> str | None:
 
 
 def owner(record: dict) -> int:
-    """The group of the client that has it, as `Panel.group_id` says it."""
+    """The group of the client that owns it, as in `Panel.group_id`."""
     return int(record["sys_groupid"])
 
 
@@ -214,13 +214,13 @@ def differences(record: dict, fields: dict) -> list[str]:
 
 
 def not_kept(kind: str, record: dict, fields: dict) -> list[str]:
-    """As `differences`, but for what the server may have taken back by itself since."""
+    """Like `differences`, without what the server may have taken back by itself since."""
     may_differ = [name for name in KINDS[kind].taken_back if fields.get(name) == "y"]
     return [name for name in differences(record, fields) if name not in may_differ]
 
 
 def in_mb(kind: str, used_bytes: int) -> int:
-    """As its quota counts, rounded up."""
+    """In MB as quotas of this kind count them, rounded up."""
     return -(-used_bytes // KINDS[kind].used.quota_unit)
 
 

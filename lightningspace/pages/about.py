@@ -43,7 +43,7 @@ def terms():
 
 @blueprint.get("/abuse")
 def abuse():
-    """What to send to whom, about a hosting that does harm."""
+    """Where to report a hosting that does harm, and what to send."""
     config = this_shop().config
     if not config.abuse_contact:
         raise NotFound

@@ -185,7 +185,7 @@ def receipt_file():
 @blueprint.get("/access/card")
 @proof_first()
 def key_card():
-    """What to print and keep: who has it needs nothing else to get in, or to pay for more time."""
+    """A card to print and keep: it is all that one needs to get in, or to pay for more time."""
     shop, account = this_shop(), this_account()
     rows = {row.kind: row for row in reversed(control.own_rows())}
     return page(
@@ -241,7 +241,7 @@ def _epoch(fields: Mapping[str, str]) -> int | None:
 
 
 def _next_receipt_page(status: int = 200, found: dict | None = None, **context):
-    # A new one on each page: whoever saw an earlier page cannot have the one that will count.
+    # A new epoch on each page: nobody who saw an earlier page has the key that will count.
     epoch = l402.new_epoch()
     return page(
         "account/new_receipt.html",

@@ -25,9 +25,9 @@ from lightningspace.visitors import browsers, limits, logins
 from lightningspace.visitors.forms import CloseForm
 
 blueprint = control.part("account")
-# How long after the opening the overview tells of it, and offers the access key.
+# For how long the overview tells of the opening, and offers the access key.
 NEW_SECONDS = DAY
-# After how long nobody is told how quick it was.
+# An opening that took longer than this is not called quick.
 SLOW_SECONDS = HOUR
 # How long the overview says that a payment came too late for the hosting before.
 ANEW_SECONDS = 7 * DAY
@@ -39,7 +39,7 @@ ONLY_RECEIVES = "This mailbox receives. It sends once you have paid for more day
 
 @dataclass(frozen=True)
 class Success:
-    """That a new hosting is there. `seconds`: from its payment to that; None: not worth telling."""
+    """A new hosting is there. `seconds`: how long that took after the payment; None: too long."""
 
     is_live: bool
     seconds: int | None
@@ -85,7 +85,7 @@ def overview():
 
 
 def _success(account: Account, order: Order | None, known: progress.Progress) -> Success | None:
-    """None: it was opened anew, or its site does not stand as a new one does."""
+    """None: it was opened for a late payment, or its site does not look like a new one."""
     site = services.only(known.rows, "site")
     if order is None or order.is_late or site is None:
         return None
@@ -110,7 +110,7 @@ def _passwords(login_password: str | None, own: dict[tuple[str, str], str]) -> d
 def noted():
     # No password made since that page was shown, and no number too large for the database.
     seen_at = max(0, min(request.form.get("seen_at", 0, int), now()))
-    if logins.is_trusted():  # else none was shown
+    if logins.is_trusted():  # otherwise none was shown
         progress.forget_passwords(control.this_account().id, seen_at)
     logins.note_entry(control.this_account())
     session["saved"] = True  # for this browser, until it logs out
@@ -185,7 +185,7 @@ def close_for_good():
         form.username.errors = [f"Enter {account.username} here to close this hosting."]
         return _close_page(form, 400)
     try:
-        # Only with the end that the page showed: time that was paid for since is not closed away.
+        # Only if it still ends when the page said: nobody loses time that was paid for since.
         is_seen = account.closing_at or form.ends.data == str(account.expires_at)
         is_closed = is_seen and accounts.close_account(this_shop(), account)
     except (accounts.NotClosed, invoices.NotCertain) as refused:

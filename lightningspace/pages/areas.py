@@ -48,7 +48,7 @@ def area(area):
 
 @blueprint.get("/areas/<area>/status")
 def area_status(area):
-    """The fragment that shows how it stands, and polls while it is put on the site and tried."""
+    """The fragment that shows its state, and polls while it is put on the site and tried."""
     row = next((row for row in _rows() if row.name == area), None)
     if row is None:
         return control.shown_anew("areas")
@@ -78,7 +78,7 @@ def switch_area(area):
 @blueprint.post("/areas/<area>/try")
 @limits.limited("changes", among=limits.owners)
 def try_area(area):
-    """Look at it once more; `programs_only`: its owner is content to sell to programs alone."""
+    """Have it looked at again; `programs_only`: its owner agrees to sell to programs alone."""
     row = _area(area)
     changes = {"programs_only": True} if request.form.get("programs_only") == "yes" else {}
     wanted.configure(row.account_id, row.kind, row.name, **changes)
@@ -138,7 +138,7 @@ def _area_page(row: Service, status: int = 200, form: PaidAreaForm | None = None
 
 
 def _shown(row: Service) -> dict:
-    """One area, and how it stands: "going", "trouble", "tried", "off", "wrong" or "on"."""
+    """One area, and its state: "going", "trouble", "tried", "off", "wrong" or "on"."""
     settings, account = services.settings_of(row), this_account()
     if row.gone:
         state = "going"

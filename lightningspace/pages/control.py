@@ -33,7 +33,7 @@ from lightningspace.shop import this_shop
 from lightningspace.visitors import limits, logins
 from lightningspace.visitors.forms import Button
 
-# The navigation: groups of pages. By the name of a page's template, its endpoint and title.
+# The navigation: groups of pages. Each page's endpoint and title, by the name of its template.
 GROUPS = {
     "Overview": {"overview": ("account.overview", "Overview")},
     "Web": {
@@ -143,7 +143,8 @@ def this_progress() -> Progress:
 def page(template: str, status: int = 200, **context):
     """Render a page of the control center. `here`: its entry in the navigation, if not its name.
 
-    Flashed messages are shown above it: category "problem", or else a success.
+    Flashed messages are shown above it: those of the category "problem" as problems, others as
+    successes.
     """
     here = context.pop("here", template.rpartition("/")[2].removesuffix(".html"))
     return render_template(
@@ -167,7 +168,7 @@ def site_url() -> str:
 
 
 def shown_anew(name: str) -> Response:
-    """Answer a poll by having a page of PAGES, which it is on, fetched anew. What somebody types,
+    """Answer a poll: have the page of PAGES that it came from fetched again. What somebody types,
     chooses or unfolds there stays.
     """
     swap = {"target": "#main", "select": "#main", "swap": "outerMorph"}
@@ -183,7 +184,7 @@ def new_passwords(rows: list[Service]) -> list[tuple[Service, str]]:
 
 
 def hides_passwords(rows: list[Service]) -> bool:
-    """Whether there are some that this session may not see."""
+    """Whether there are new passwords that this session may not see."""
     return not logins.is_trusted() and bool(_new_passwords(rows))
 
 

@@ -121,7 +121,7 @@ def _domains_page(status: int = 200, form: DomainForm | None = None):
 
 
 def _services_by_name(known: Progress) -> dict[str, dict[str, Service]]:
-    """What there is of each name, by its kind."""
+    """The services of each name, by kind."""
     found: dict[str, dict[str, Service]] = {}
     for row in known.rows:
         if not row.gone:

@@ -1,7 +1,7 @@
 """The files of static/, read and compressed once.
 
-Pages name each with a hash of what is in it, `shop-1a2b3c4d.css`, so that browsers keep it for a
-year and never ask again. By its plain name it is there as well, for who knows it by heart.
+Pages name each with a hash of its content, `shop-1a2b3c4d.css`, so that browsers keep it for a year
+and never ask again. It is there by its plain name as well.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace.visitors import compression
 
 FOLDER = Path(__file__).parents[2] / "static"
-# What browsers and robots ask for without having read a page.
+# What browsers and robots ask for before they have read a page.
 AT_THE_ROOT = ("/favicon.ico", "/robots.txt")
 FOR_A_YEAR = "public, max-age=31536000, immutable"
 FOR_AN_HOUR = "public, max-age=3600"

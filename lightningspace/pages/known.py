@@ -15,7 +15,7 @@ from lightningspace.shop import this_shop
 
 blueprint = control.part("known")
 
-# How many rows one page and one file have. Few have more than one of them.
+# How many rows one page and one file have. Few hostings need more than one.
 PAGE_ROWS, FILE_ROWS = 50, 500
 
 
@@ -66,7 +66,7 @@ def known_file():
 
 
 def _start() -> tuple[int, int]:
-    """Where the page or the file begins, as the one before has said."""
+    """Where the page or the file begins, as named by the one before."""
     typed = request.args.get("after")
     if typed is None:
         return known.START

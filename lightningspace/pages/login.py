@@ -59,7 +59,7 @@ def _onwards() -> Response:
 
 @blueprint.errorhandler(sessions.SessionOver)
 def over(error):
-    """What the visitor gave no longer lets him in: the password, say, was changed meanwhile."""
+    """What the visitor gave no longer logs in: the password was changed meanwhile, say."""
     return redirect(url_for("login.login", then=_then()), 303)
 
 
@@ -99,7 +99,7 @@ def cookie():
 
 @blueprint.post("/logout")
 def logout():
-    """`?again`: to log in in another way, or to another hosting."""
+    """`?again`: to log in another way, or to another hosting."""
     logins.log_out()
     return redirect(url_for("login.login" if "again" in request.args else "orders.index"), 303)
 
@@ -152,7 +152,7 @@ def _had_a_hosting(credential: Credential) -> bool:
 
 @blueprint.post("/login/wallet")
 def ask_wallet():
-    """Give this browser something to be signed: what logs in is tied to it before it is shown."""
+    """Give this browser a k1: it is tied to the browser before it is shown."""
     session["login_k1"] = wallets.new_k1(this_shop(), wallets.LOGIN)
     session.permanent = True
     return redirect(browsers.onwards(url_for("login.wallet", then=_then())), 303)
@@ -160,7 +160,7 @@ def ask_wallet():
 
 @blueprint.get("/login/wallet")
 def wallet():
-    """Show it; once a wallet has signed, log in, or ask to which of its hostings."""
+    """Show the k1; once a wallet has signed it, log in, or ask to which of its hostings."""
     linked = _signed_for()
     if len(linked) == 1:
         return _enter_by_wallet(linked[0])
@@ -195,13 +195,13 @@ def choose_hosting():
 
 
 def _signed_for() -> list[Account]:
-    """The hostings of the wallet that has signed what this browser shows."""
+    """The hostings of the wallet that has signed this browser's k1."""
     key = wallets.signer(session.get("login_k1"))
     return wallets.hostings(key) if key else []
 
 
 def _enter_by_wallet(account: Account):
-    # No proof: a page of a stranger may have shown what was signed, and wallets cannot tell.
+    # This is no proof: a stranger's page may have shown the k1, and wallets cannot tell.
     k1 = session["login_k1"]
     logins.log_in(account, proved_at=sessions.NEVER, may=lambda: wallets.enter(k1, account.id))
     return _onwards()

@@ -59,7 +59,7 @@ NOT_WITHDRAWN = (
     "Our Lightning node has not withdrawn the invoice yet. The voucher is still good: please try "
     "again in a minute, and do not pay the invoice meanwhile."
 )
-# What a blog or a shop needs at least, with what people mostly install for it.
+# What a blog or a shop needs at least, with the program that people mostly install for it.
 PROGRAM_MB = 500
 
 
@@ -87,7 +87,7 @@ def _shop_as_text() -> Response:
 
 
 def _chosen_front_page():
-    """The front page, with what its address chooses."""
+    """The front page, with what is chosen in its address."""
     form = _order_form(formdata=None)
     prefill = _price_form()
     if request.args and prefill.validate():
@@ -135,7 +135,7 @@ def place_order():
 
 @blueprint.get("/orders")
 def reopened_form():
-    """Where a browser comes that opens again the answer to its form."""
+    """Where a browser comes when it opens the answer to its form again."""
     return redirect(url_for("orders.index"), 303)
 
 
@@ -195,7 +195,7 @@ def _price_list(shop: Shop) -> list[tuple[int, list[int]]]:
 
 
 def _examples(shop: Shop) -> dict[str, tuple[Terms, int]]:
-    """What some hostings cost that people may have in mind."""
+    """What some typical hostings cost."""
     sizes = sorted(shop.config.space_sizes_mb)
     enough = next((size for size in sizes if size >= PROGRAM_MB), sizes[-1])
     terms = {

@@ -1,4 +1,4 @@
-"""The control center's page for tips: what came in, and by which doors more may come."""
+"""The control center's page for tips: what came in, and which doors are open for more."""
 
 import logging
 

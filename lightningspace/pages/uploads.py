@@ -1,4 +1,4 @@
-"""The control center's form for a ZIP or a page that goes online, and how far that is."""
+"""The control center's form for a ZIP or a page to put online, and how far that is."""
 
 import json
 
@@ -15,17 +15,18 @@ from lightningspace.visitors.logins import login_manager
 
 blueprint = control.part("uploads")
 
-# A form with its file, and how much of a larger one is read only so that the browser hears why.
+# A form with its file, and how much of a larger one is read so that the browser hears the reason.
 BODY_BYTES_MAX = uploads.BYTES_MAX + 64 * 1024
 READ_BYTES_MAX = 2 * BODY_BYTES_MAX
 TOO_LARGE = "This file is larger than 64 MB. Please send it by FTP or SSH, or in parts."
 
 
 def admit():
-    """Before anything of a request is read: let a large one in, of who is logged in.
+    """Before a request is read: let a large one in if it comes with a login.
 
-    The token against forms of other sites is in what is read. Until then the cookie keeps them out,
-    which browsers do not send with them, and the origin, which was looked at before.
+    The token against forms of other sites is in its body. Until that is read, other sites are kept
+    out by the cookie, which browsers do not send with their forms, and by the origin, which has
+    been checked before.
     """
     if request.endpoint != "uploads.send":
         return None
@@ -131,5 +132,5 @@ def _state() -> dict:
 
 
 def _uploader():
-    """The service that stands for all that we do on the site over FTP."""
+    """The service that stands for everything we do on the site over FTP."""
     return services.only(control.own_rows(), "tipjar")

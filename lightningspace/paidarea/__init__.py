@@ -15,8 +15,8 @@ PROGRAM, SETTINGS, HTACCESS = "index.php", "paidarea.json", ".htaccess"
 FILES = (SETTINGS, PROGRAM, HTACCESS)
 # Only the site's own PHP reads the first two; the web server reads the last.
 MODES = {SETTINGS: 0o600, PROGRAM: 0o640, HTACCESS: 0o640}
-# Where what is for sale lies: below it a directory for each area. Nobody but the site's own PHP may
-# go in, not even by a link from the pages.
+# Where the files for sale are, in a directory for each area. Only the site's own PHP may go in, and
+# nobody by a link from the pages.
 FOR_SALE, FOR_SALE_MODE = ("private", "paid"), 0o700
 # Limits of what the owner may set.
 TITLE_MAX, PRICE_MAX = 80, 100_000_000
@@ -31,7 +31,7 @@ SAMPLE = re.compile(r"paidarea-sample-[0-9a-f]{16}\.tmp")
 
 
 def htaccess(name: str) -> bytes:
-    """Shorter addresses, where a .htaccess may give them; who has access is not its business."""
+    """A .htaccess that makes addresses shorter, where it may. It does not decide who has access."""
     return GATE.marked(HTACCESS_TEXT.format(name=name).encode(), b"#")
 
 
@@ -47,7 +47,7 @@ FallbackResource /{name}/index.php
 
 
 def enter_files(session: Session, name: str) -> None:
-    """Go from the login directory to where the area's files lie, which is made."""
+    """Go from the login directory to that of the area's files, which is made."""
     session.make_directories_of("/".join((*FOR_SALE, name, "")))
     for directory in FOR_SALE[:-1]:
         session.enter(directory)
@@ -57,7 +57,7 @@ def enter_files(session: Session, name: str) -> None:
 
 
 def put_sample(session: Session) -> tuple[str, str]:
-    """Put a file there that must not be seen by anybody; its name and content."""
+    """Put a file there that nobody may be able to get; return its name and content."""
     take_samples(session)
     name, content = f"paidarea-sample-{secrets.token_hex(8)}.tmp", secrets.token_hex(16)
     session.store(name, content.encode())
@@ -65,13 +65,13 @@ def put_sample(session: Session) -> tuple[str, str]:
 
 
 def take_samples(session: Session) -> None:
-    """Remove it, and those that an interrupted look has left."""
+    """Remove that file, and those that an interrupted look has left."""
     for name in session.names() or ():
         if SAMPLE.fullmatch(name):
             try:
                 session.delete(name)
             except FtpRefused:
-                pass  # a directory of that name, or its owner was quicker
+                pass  # a directory of that name, or its owner has deleted it
 
 
 def enter_gate(session: Session, name: str) -> None:
@@ -90,7 +90,7 @@ def put(session: Session, name: str, settings: bytes, has_htaccess: bool) -> boo
     if _in_the_way(session, wanted):
         return False
     if not has_htaccess:
-        _remove_ours(session, [HTACCESS])  # of a server that was another: the gate goes by it
+        _remove_ours(session, [HTACCESS])  # left from another kind of server: the gate acts by it
     elif not _in_the_way(session, [HTACCESS]):
         wanted[HTACCESS] = htaccess(name)
     missing = [each for each in wanted if session.read(each) != wanted[each]]

@@ -17,7 +17,7 @@ from lightningspace.panel.upload import PAGES, TRIES, at_site, remove_uploader
 from lightningspace.rules import areas, certificates, hostnames, services
 from lightningspace.rules.areas import Reason
 
-# After so many looks it is not the server that needs a moment.
+# After this many looks it is not the server that needs a moment more.
 LOOKS = 5
 # One look ends after this time, however slowly the site answers each request.
 LOOK_SECONDS = 40
@@ -25,7 +25,7 @@ LOOK_SECONDS = 40
 AS_BROWSER = {"Accept": "text/html"}
 AS_PROGRAM = {"Accept": "application/json"}
 FORGED = AS_PROGRAM | {"Authorization": f"L402 AAAA:{'0' * 64}"}
-# Other ways to a file's address, which some server may take for it. {name}: the area's; {file}.
+# Other ways of writing a file's address, which some server may understand. {name}: the area's.
 TRICKS = (
     "/{name}/{file}",
     "/private/paid/{name}/{file}",
@@ -41,16 +41,16 @@ TRICKS = (
 
 
 class NotYet(FtpError):
-    """It does not work yet, as it may be while the server still has to hear of it."""
+    """It does not work yet, perhaps because the server has not been told yet."""
 
     is_calm = True
 
 
 def put(records: Records, row: Service) -> str | None:
-    """Put the gate there, or take it away if its owner has switched the area off or removed it; why
-    it is not on, None if it is, or is to be off.
+    """Put the gate there, or take it away if its owner has switched the area off or removed it.
+    Return why the area is not on; None: it is, or is to be off.
 
-    On a site that is off a gate is only taken away, lest it is on again with the site. Raises
+    On a site that is off, a gate is only taken away: it must not come back with the site. Raises
     FtpError, and whatever Records raises.
     """
     account, note = records.account, row.note

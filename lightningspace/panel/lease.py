@@ -11,11 +11,11 @@ from lightningspace.base.models import Account, db, transaction
 
 logger = logging.getLogger(__name__)
 
-# How long the accounts of a killed worker wait for another one. Renewals are so frequent that
-# clocks which differ by seconds do no harm.
+# How long the accounts of a killed worker wait for another one. It is renewed so often that clocks
+# which differ by some seconds do no harm.
 LEASE_SECONDS = 45
 RENEW_SECONDS = 10
-# With less left it was not renewed: its holder was paused, or has no database.
+# With less left than this, it was not renewed: its holder was paused, or has no database.
 LEASE_LEFT_SECONDS = LEASE_SECONDS - 2 * RENEW_SECONDS
 # Longer than three hanging calls: a holder that gives no sign of life for this long loses it.
 SILENT_SECONDS = 5 * 60
@@ -55,7 +55,7 @@ class Lease:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Keep it renewed meanwhile, whatever the holder waits for."""
+        """Keep renewing it, whatever the holder waits for."""
         is_over = threading.Event()
         threading.Thread(target=self._renew_until, args=(is_over,), daemon=True).start()
         try:
@@ -76,7 +76,7 @@ class Lease:
                 logger.warning("account %s: lease not renewed: %s", self.account_id, error)
 
     def check(self) -> None:
-        """Before a call: make sure that it is held and has enough time left. Raises Lost."""
+        """Before a call: make sure that the lease is ours and has enough time left. Raises Lost."""
         self._alive_at = now()
         row = Account.select(Account.leased_until).where(self._is_mine).first()
         if row is None:

@@ -190,7 +190,7 @@ class _Round:
         return _is_due(row) and not self._gives_way(row)
 
     def _goes_without_a_word(self, row: Service) -> bool:
-        """Whether nothing is done on the site any more to remove it."""
+        """Whether its row just goes, because nothing is done on the site any more to remove it."""
         return row.gone and (row.kind == "tipjar" or self.account.closing_at is not None)
 
     def _gives_way(self, row: Service) -> bool:
@@ -262,7 +262,9 @@ class _Round:
         return now() + SHELL_LOOKS_SECONDS if self._gives_way(row) else now()
 
     def _has_its_place(self, row: Service) -> bool:
-        """Whether what it hangs on is there or, if it is going, nothing hangs on it any more."""
+        """Whether its turn has come: what it hangs on is there or, if it goes, what hung on it is
+        gone.
+        """
         if row.gone:
             return not any(services.hangs_on(each, row) for each in self.rows)
         if row.kind not in ("client", *services.UPLOADED) and self.records.client_id is None:

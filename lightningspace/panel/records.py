@@ -100,14 +100,15 @@ class Records:
     def _is_left_behind(self, row: Service, record: dict) -> bool:
         """Whether it is on the server that the account is being moved from.
 
-        One of another id has come there since: it was moved back, and our database is a copy.
+        With another id than ours, it has come there since: our database is a copy from before the
+        hosting was moved back.
         """
         former = self.account.moved_from
         is_known = row.panel_id in (None, ispconfig_records.record_id(row.kind, record))
         return former is not None and record.get("server_id") == str(former) and is_known
 
     def _check_server(self, record: dict | None) -> None:
-        """Raise PanelRefused if it is on another server than ours: what is in it stays there."""
+        """Raise PanelRefused if it is on another server than the account: its content is there."""
         server_id = (record or {}).get("server_id")
         if server_id is not None and server_id != str(self.account.server_id):
             name = self.account.username
@@ -207,7 +208,7 @@ class Records:
                     "any of them goes what the customer has in it: make it one by hand",
                     True,
                 )
-            # The thing goes with the double: delete both, and make it again.
+            # What both stand for goes with the double: delete both, and make it again.
             for record in doubles + [kept]:
                 self._delete(row, record)
             raise PanelRefused("the panel had it twice: it is made anew")
@@ -270,7 +271,7 @@ class Records:
     # -- the client --------------------------------------------------------------
 
     def meet_client(self) -> None:
-        """Find our client by its name: after a restore of the panel its id may be another's.
+        """Find our client by its name: after a restore of the panel its id may be another client's.
 
         Raises PanelRefused when it was renamed.
         """
@@ -289,10 +290,10 @@ class Records:
             row.applied_revision = 0  # so it is looked at before all that hangs on it
 
     def know_client(self) -> None:
-        """As `meet_client`, unless this round has met it.
+        """Like `meet_client`, unless this round has met it already.
 
-        Raises Outdated when it is another one by now, or gone, so that it is looked at before all
-        that hangs on it.
+        Raises Outdated when the client is another one by now, or gone, so that it is looked at
+        before everything that hangs on it.
         """
         if self.client_id is not None:
             return

@@ -1,9 +1,9 @@
-"""Putting what an owner has sent by the browser on his site, some of it at a time.
+"""Putting what an owner has sent by the browser on the site, some of it at a time.
 
-Each file is written whole under a name of ours and then renamed, so that visitors never meet half
-of one. How many are there is noted as it goes: after a lost connection or a killed worker the next
-turn goes on from there, and puts at most the files of the last second a second time. That none of
-the owner's are in the way is noted before the first is put.
+Each file is written whole under a name of ours and then renamed, so that visitors never see half
+a file. The number of files put is noted as it grows: after a lost connection or a killed worker the
+next turn goes on from there, and puts at most the files of the last second again. That no file of
+the owner's is in the way is noted before the first one is put.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from lightningspace.panel.records import Outdated, Records
 from lightningspace.rules import uploads
 from lightningspace.rules.uploads import Outcome
 
-# A turn ends after this time, or this many questions to the server; then others get one. The
+# A turn ends after this time, or this many requests to the server; then others get one. The
 # account's other changes wait for it as well.
 TURN_SECONDS = 15
 TURN_STEPS = 400
@@ -32,7 +32,7 @@ NOTE_SECONDS = 1
 # Of the files that are in the way it is enough to name some.
 NAMED_MAX = 5
 
-# What ISPConfig puts on a new site, by the SHA-256 of its content: it is nobody's.
+# What ISPConfig puts on a new site, by the SHA-256 of its content: it belongs to nobody.
 OF_ISPCONFIG = {
     "robots.txt": "fd89345af6aca5dab85f2aa6a830e270a362b1fa6b5f19607ddd773a081ed651",
     "favicon.ico": "5b910f8369fc6cf04503c24748de67ce38b01d95acca02c730e47abca4226e76",
@@ -80,7 +80,7 @@ class _Turn:
         self._until = time.monotonic() + TURN_SECONDS
         self._steps = 0
         self._noted_at, self._noted_far = time.monotonic(), self._far()
-        # Of this turn alone: a worker that has lost its lease and does not know spoils nothing.
+        # This turn's own: a worker that has lost its lease without knowing it does no harm.
         self._name = f"tipjar-upload-{records.lease.holder}.tmp"
 
     def take(self, archive: Archive) -> None:
@@ -115,7 +115,7 @@ class _Turn:
         _end(self.records, self.upload, outcome, about or [])
 
     def _compare(self, archive: Archive, names: set[str] | None) -> list[str]:
-        """Files of the owner's that are in the way. His later ones he has seen coming."""
+        """Files of the owner's that are in the way. Later ones come with the owner's knowledge."""
         found: list[str] = []
         while self.upload.compared < self.upload.total and len(found) < NAMED_MAX:
             path = archive.files[self.upload.compared].path

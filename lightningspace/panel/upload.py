@@ -27,7 +27,7 @@ PAGES, PAGES_MODE = "web", 0o710
 
 
 def put(records: Records, row: Service, stopping: Callable[[], bool]) -> str | None:
-    """Do to the site what is to be done; a note for its owner if the tip jar cannot be there.
+    """Do what is wanted on the site; return a note for its owner if the tip jar cannot be there.
 
     Nothing is done to a site that is off. Raises FtpError, and whatever Records raises: Outdated
     also when there is more to be put than one turn may take.
@@ -109,7 +109,7 @@ def at_site(records: Records, row: Service, work: Callable[[Session], Result]) -
     try:
         return records.write(row, "uploaded", upload)
     except FtpError as error:
-        if error.permanent:  # a person must act first: until then the user is useless
+        if error.permanent:  # a person must act first: until then the FTP user is of no use
             remove_uploader(records, row)
         raise
 

@@ -160,7 +160,7 @@ def take_away(session: Session) -> None:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is in the directory, and what is to be done there."""
+    """What is in the directory, and what has to be done there."""
 
     names: list[str] | None
     start_pages: list[str]  # the customer's

@@ -50,8 +50,8 @@ def browser_id(form_id: str | None) -> str:
 
 
 def onwards(path: str) -> str:
-    """Where to lead a browser that has got something to keep: to `path`, by way of a look whether
-    it does keep it if this is its first cookie.
+    """Where to send a browser that has just got a cookie: to `path`, but if it is its first cookie,
+    through a page that checks whether it keeps it.
     """
     has_one = current_app.session_interface.get_cookie_name(current_app) in request.cookies
     return path if has_one else url_for("login.cookie", then=path)

@@ -1,12 +1,12 @@
 """What is sent compressed: files, and those pages whose length tells nobody a secret.
 
-The length of a compressed answer says how much of it repeats. Who can make a visitor's browser open
-a page with words of their choice in it, and sees how long each answer is, can guess a secret of
-that page piece by piece (BREACH). So nothing of the control center and the
-operator's pages is compressed, nor any answer to a form: those show passwords and access keys.
-Other pages hold one secret, the CSRF token of their forms, whose signature is another one each
-second; and requests that another site makes come without our cookie, except where they open a page
-(SameSite), which is too slow for guessing.
+The length of a compressed answer says how much of it repeats. Whoever can make a visitor's browser
+open a page with words of their choice in it, and sees how long each answer is, can guess a secret
+of that page piece by piece (BREACH). So nothing of the control center and the operator's pages is
+compressed, nor any answer to a form: those show passwords and access keys. Other pages hold one
+secret, the CSRF token of their forms, whose signature changes each second; and requests that
+another site makes come without our cookie, unless they open a page (SameSite), which is too slow
+for guessing.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from flask import Request, Response, g, request
 
 # The level of gzip: the higher ones take twice the time for a hundredth less.
 LEVEL = 6
-# Below this, the head of gzip costs more than is won.
+# Below this, gzip's header costs more than is saved.
 BYTES_MIN = 500
 
 

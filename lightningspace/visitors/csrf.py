@@ -1,8 +1,8 @@
 """Forms that only our own pages may send.
 
-Browsers of today say with each request which site it comes from (Sec-Fetch-Site), and no page can
-make them say something else. Whose browser does so needs no token, and so no cookie, before there
-is something to remember. All others, such as text browsers, get a session with a token in it.
+Today's browsers say with each request which site it comes from (Sec-Fetch-Site), and no page can
+make them lie. They need no token, and so no cookie, before there is something to remember. All
+others, such as text browsers, get a session with a token in it.
 """
 
 from flask import g, request, session
@@ -13,7 +13,7 @@ SAYS_ITS_SITE = "Sec-Fetch-Site"
 
 
 class Token(FlaskForm.Meta.csrf_class):
-    """A form's token; empty for who needs none."""
+    """A form's token; empty for browsers that need none."""
 
     def generate_csrf_token(self, csrf_token_field):
         if not session and SAYS_ITS_SITE in request.headers:
@@ -24,7 +24,7 @@ class Token(FlaskForm.Meta.csrf_class):
 class Protection(CSRFProtect):
     def protect(self, apply_exemptions=False):
         is_ours = request.headers.get(SAYS_ITS_SITE) == "same-origin"
-        # A token that is there must be right, as it always had to.
+        # A token that is sent must be right in any case.
         if request.method == "POST" and is_ours and self._get_csrf_token() is None:
             g.csrf_valid = True
             return

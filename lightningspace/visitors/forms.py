@@ -43,14 +43,14 @@ from lightningspace.rules.kinds import AREA, NO_AREAS
 from lightningspace.visitors import authorization, csrf
 
 TERMS_FIELDS = ("space_mb", "duration", "unit")
-# The times that the front page offers at a click, as they are called there.
+# The times that the front page offers at a click, by their labels.
 TIMES = {
     "1 day": (1, "days"),
     "1 month": (1, "months"),
     "3 months": (3, "months"),
     "1 year": (365, "days"),
 }
-# What a form for an amount shows at first, within its bounds.
+# The amount that a form shows at first, within its bounds.
 SATS_AT_FIRST = 1000
 # The choice that means every service.
 EVERY_SERVICE = "all"
@@ -127,18 +127,20 @@ class Form(FlaskForm):
 
 
 def wrong_fields() -> list[Field]:
-    """What has to be typed anew in the forms of this request."""
+    """The fields of this request's forms that have to be typed again."""
     fields = [field for form in g.get("forms", ()) for field in form if field.errors]
     return [field for field in fields if not isinstance(field, HiddenField)]
 
 
 def takes_focus(field: Field) -> bool:
-    """Whether it is the first wrong one that the page shows: there the reader goes on."""
+    """Whether it is the first wrong field that the page shows, where the visitor goes on."""
     return g.setdefault("first_wrong", field) is field
 
 
 def _form_id() -> HiddenField:
-    """One rendered form makes one order, however often it is sent. See browsers.browser_id, too."""
+    """A form that was rendered once makes one order, however often it is sent. See also
+    browsers.browser_id.
+    """
     return HiddenField(default=lambda: secrets.token_hex(16))
 
 
@@ -187,7 +189,7 @@ class TermsForm(TimeForm):
 
 
 def with_chosen_time(typed: MultiDict) -> MultiDict:
-    """What was sent with the front page's form: one of TIMES takes the place of a typed time."""
+    """What the front page's form has sent: one of TIMES takes the place of a typed time."""
     chosen = TIMES.get(typed.get("time"))
     if chosen is None:
         return typed
@@ -233,7 +235,7 @@ class OrderForm(TermsForm):
         _check_password(field)
 
     def terms_are_valid(self) -> bool:
-        """Check only space and time, for whoever only asks for the price."""
+        """Check only space and time, as for a request for the price."""
         return _are_valid(self, TERMS_FIELDS)
 
 

@@ -1,6 +1,6 @@
 """Rate limits: for each network, and overall, without shutting any network out.
 
-Spans begin for everybody at once, a minute when the clock begins one.
+A span begins for everybody at the same time: a minute when a minute of the clock begins.
 """
 
 import logging
@@ -121,20 +121,20 @@ STRANGERS = "strangers"
 
 
 def customers() -> str:
-    """Whose limit a request counts for: a flood of strangers keeps no customer from his pages."""
+    """Whose limit a request counts for: a flood of strangers keeps no customer out."""
     is_at_home = request.path.startswith("/account") and current_user.is_authenticated
     return current_user.account.id if is_at_home else STRANGERS
 
 
 def owners() -> str:
-    """As `customers`, apart from the programs that the customer has given a token to: none of them
-    keeps him from his own changes.
+    """Like `customers`, but programs with a token of the customer's count apart: none of them keeps
+    the customer from making changes.
     """
     return f"owners, {customers()}"
 
 
 def those_known() -> str:
-    """As `customers`, for a login: whoever this browser knows does not wait behind strangers."""
+    """Like `customers`, for a login: an account that this browser knows is apart from strangers."""
     if "known" not in session:
         return STRANGERS
     account = browsers.named(request.form.get("username", "").strip().lower())
@@ -142,15 +142,15 @@ def those_known() -> str:
 
 
 def givers() -> str:
-    """As `customers`, for who tips a hosting: servers, which ask for many visitors, count apart."""
+    """Like `customers`, for tips: hosting servers, which ask for many visitors, count apart."""
     return "visitors of sites" if _is_server() else customers()
 
 
 def giver() -> str:
-    """As `networks.network`, for who tips: each hosting of a server is like a network of its own.
+    """Like `networks.network`, for tips: each hosting of a server is like a network of its own.
 
-    So none takes from its neighbours, and a customer there who asks in the names of all of them
-    meets the limit of all together.
+    So none uses up its neighbours' share, and a customer there who asks in the names of all of them
+    meets the overall limit.
     """
     asking = networks.network()
     return f"{asking} for {request.view_args['username']}" if _is_server() else asking
@@ -176,7 +176,7 @@ def limited(
 
 
 def limited_each(what: str, counts: Callable[[Response], bool] | None = None):
-    """As `limited`, but for each network alone: for views where nothing can be guessed."""
+    """Like `limited`, without an overall limit: for views where nothing can be guessed."""
     return _limited(what, counts, customers, None)
 
 
@@ -215,7 +215,7 @@ def take(
 
     `network` None: that of this request.
     """
-    # Keyed: it may be stored.
+    # As a keyed hash: it may be stored.
     whose = this_shop().vault.mac("network", network or networks.network())
     try:
         return these_limits().take(what, whose, each, overall)

@@ -64,13 +64,13 @@ def place(is_known: bool = False) -> AbstractContextManager:
 
 
 def place_for_new_password() -> AbstractContextManager:
-    """As `place`, for whoever sets a password: as often as logins, but counted apart from them."""
+    """Like `place`, for setting a password: as often as logins, but counted apart from them."""
     return _place_of_known("hashes of new passwords")
 
 
 def _place_of_known(counted_as: str) -> AbstractContextManager:
-    # Limited over all accounts: else three networks with many one-sat accounts could hold every
-    # place here for ever.
+    # Limited over all accounts: otherwise three networks with many one-sat accounts could hold
+    # every place here for ever.
     config = this_shop().config
     limits.take(counted_as, config.logins_limit, config.logins_limit_overall)
     return passwords.KNOWN.place(networks.network())
@@ -169,8 +169,8 @@ def log_out_everywhere(
 
 
 def _new_session() -> None:
-    """Begin anew, but keep what identifies the browser: its orders may wait to be paid, and its
-    logins must not wait behind a flood.
+    """Begin a new session, but keep what identifies the browser: its orders may wait to be paid,
+    and its logins must not wait behind a flood.
     """
     kept = {name: session[name] for name in ("browser", "known") if name in session}
     session.clear()

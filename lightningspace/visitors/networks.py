@@ -23,8 +23,8 @@ UNKNOWN = "unknown"
 def network() -> str:
     """The request's network: an IPv4 address, or the IPv6 prefix that one customer has.
 
-    Only what PROXY_HOPS web servers in front have noted counts, and nothing from before them. If
-    the first of them gives no address, the nearest known one on the way is taken.
+    Only what the PROXY_HOPS web servers in front have noted counts, and nothing from before them.
+    If the first of them gives no address, the nearest known one on the way is taken.
     """
     address = sender(request.environ, this_shop().config.proxy_hops)
     if address is None:
@@ -78,6 +78,6 @@ def _tell_operator() -> None:
 
 
 def is_by_onion() -> bool:
-    """Whether Tor alone encrypts the way of this request."""
+    """Whether this request came to an onion address: Tor alone encrypts its way."""
     host = request.host.partition(":")[0]
     return host.endswith(".onion") and not request.is_secure

@@ -1,4 +1,4 @@
-"""What a visitor reads with, where that is no graphical browser."""
+"""What a visitor reads with, if that is no graphical browser."""
 
 import re
 
@@ -9,9 +9,9 @@ TEXT_BROWSERS = re.compile("w3m|lynx|e?links", re.IGNORECASE)
 
 
 def wants_text() -> bool:
-    """Whether to answer with plain text: to curl and the like, or to whoever asks for it.
+    """Whether to answer with plain text: to curl and the like, or if it is asked for.
 
-    Whoever names text/html gets that.
+    A request that names text/html gets that.
     """
     accepted = dict(request.accept_mimetypes)
     if "text/html" in accepted:

@@ -122,10 +122,10 @@ FAULTS = {
     "no answer": Fault(weather("frozen", seconds=SHORT_SECONDS), LATE),
     "a byte a second": Fault(weather("refuse", "dribble", SHORT_SECONDS), LATE),
     "session died": Fault(
-        session_dies, "the last login was in vain", is_cured_at_once=True, spares_login=True
+        session_dies, "the last login failed", is_cured_at_once=True, spares_login=True
     ),
     "locked out": Fault(lambda world, method: world.panel.lock_out(), "locked us out"),
-    "maintenance": Fault(maintenance_begins, "under maintenance|the last login was in vain"),
+    "maintenance": Fault(maintenance_begins, "under maintenance|the last login failed"),
     "permission missing": Fault(
         permission_is_taken,
         r"may not call \w+: allow it in ISPConfig",
