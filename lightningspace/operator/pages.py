@@ -13,7 +13,7 @@ from werkzeug.exceptions import NotFound
 from lightningspace.base.models import Account, Order, Server
 from lightningspace.operator import entry, money, problems, search
 from lightningspace.operator.forms import BlockForm, PasswordForm, RefuseForm, SpanForm
-from lightningspace.operator.refunds import SAYS
+from lightningspace.operator.refunds import STATES_IN_WORDS
 from lightningspace.panel import reconcile
 from lightningspace.rules import (
     abuse,
@@ -287,7 +287,7 @@ def _order_page(found: Order, status: int = 200, form: RefuseForm | None = None,
         refund=refund,
         refund_state=refund and refunds.state(refund),
         left_msat=refunds.left_msat(found) if found.paid_at else 0,
-        says=SAYS,
+        states=STATES_IN_WORDS,
         words=refunds.IN_WORDS,
         refuse_form=form or RefuseForm(formdata=None),
         **context,
@@ -300,7 +300,7 @@ def _order_page(found: Order, status: int = 200, form: RefuseForm | None = None,
 @blueprint.get("/refunds")
 def refunds_page():
     waiting = [(each, refunds.state(each)) for each in refunds.waiting()]
-    return page("refunds", waiting=waiting, says=SAYS, words=refunds.IN_WORDS)
+    return page("refunds", waiting=waiting, states=STATES_IN_WORDS, words=refunds.IN_WORDS)
 
 
 @blueprint.post("/orders/<token>/refund")

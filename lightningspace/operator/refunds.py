@@ -14,7 +14,7 @@ from lightningspace.rules import refunds
 from lightningspace.rules.refunds import IN_WORDS, State
 from lightningspace.shop import this_shop
 
-SAYS = {
+STATES_IN_WORDS = {
     State.OPEN: "nobody has claimed it yet",
     State.CLAIMED: "waits for your word",
     State.DUE: "is paid in a moment",
@@ -43,7 +43,7 @@ def list_refunds(since):
 def _line(refund: Refund) -> str:
     state = refunds.state(refund)
     moment = refund.paid_at or refund.sent_at or refund.claimed_at or refund.made_at
-    lines = [f"{refund.id}: {refund.msat} msat, {SAYS[state]} ({clock_time(moment)})"]
+    lines = [f"{refund.id}: {refund.msat} msat, {STATES_IN_WORDS[state]} ({clock_time(moment)})"]
     lines.append(f"  of payment {refund.order.payment_hash}")
     if refund.destination:
         lines.append(f"  to {refund.destination}")

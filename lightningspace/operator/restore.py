@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import click
 from flask import current_app
@@ -277,13 +277,7 @@ class _Postgresql:
             ) as writing,
         ):
             try:
-                writing.stdin.write(f"BEGIN;\nDROP TABLE IF EXISTS {_OURS} CASCADE;\n".encode())
-                shutil.copyfileobj(reading.stdout, writing.stdin)
-                if reading.wait():
-                    raise RestoreFailed(f"pg_restore: {said(reading.stderr.read())}")
-                sql, (name, value) = _fact("'%s'")
-                sql = sql.replace("INTO facts", "INTO public.facts")
-                writing.stdin.write(f"{sql % (name, value)};\nCOMMIT;\n".encode())
+                _send_sql(reading, writing.stdin)
             except BrokenPipeError:  # it has ended; stderr says why
                 pass
             except BaseException:
@@ -292,6 +286,17 @@ class _Postgresql:
             _, stderr = writing.communicate()
         if writing.returncode:
             raise RestoreFailed(f"psql: {said(stderr)}")
+
+
+def _send_sql(pg_restore: subprocess.Popen, psql: IO[bytes]) -> None:
+    """Send what pg_restore writes to psql, in one transaction. Raises RestoreFailed."""
+    psql.write(f"BEGIN;\nDROP TABLE IF EXISTS {_OURS} CASCADE;\n".encode())
+    shutil.copyfileobj(pg_restore.stdout, psql)
+    if pg_restore.wait():
+        raise RestoreFailed(f"pg_restore: {said(pg_restore.stderr.read())}")
+    sql, (name, value) = _fact("'%s'")
+    sql = sql.replace("INTO facts", "INTO public.facts")
+    psql.write(f"{sql % (name, value)};\nCOMMIT;\n".encode())
 
 
 def _fact(param: str) -> tuple[str, tuple[str, str]]:
