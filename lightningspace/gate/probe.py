@@ -331,7 +331,7 @@ class Probe:
 
 
 def _why_not_asked(service: Service, answer: Answer) -> tuple[str, str, str] | None:
-    """Why a stranger was not answered 402: result, found and advice; None: he was."""
+    """Why a stranger was not answered 402: result, found and advice; None: that was so."""
     found = f"{service.location} answers {answer.status}"
     if _is_down(answer):
         advice = (

@@ -336,7 +336,7 @@ def credit(macaroon: Macaroon, service: str) -> tuple[int, int] | None:
 
     Only for a token that was checked. It counts before the caveat of services alone: every token is
     minted with that, so that what a holder adds comes after it. And an end that a holder adds is
-    that of his credential, not of what was paid for: the first end counts.
+    that of the credential, not of what was paid for: the first end counts.
     """
     start = f"{service}_credit_msat=".encode()
     for caveat in macaroon.caveats:

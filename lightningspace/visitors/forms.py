@@ -590,7 +590,7 @@ class TipForm(TopUpForm):
 
 
 def _read_wallet_address(form: FlaskForm, field: StringField) -> None:
-    """Check an owner's Lightning Address, which is needed where the money goes to his wallet."""
+    """Check an owner's Lightning Address, which is needed if the money goes to their wallet."""
     if form.mode.data == "wallet" and not field.data:
         raise ValidationError("Enter the Lightning Address of your wallet.")
     if not field.data:
