@@ -12,10 +12,12 @@ import queue
 import re
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -249,13 +251,16 @@ def database_kind():
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    with disk(tmp_path / "disk", mb=300 if DAY else 16):
-        yield tmp_path / "disk"
+def small_disk():
+    """Not below tmp_path: each run of pytest shuts the directory above to other users."""
+    with tempfile.TemporaryDirectory(prefix="day-") as directory:
+        Path(directory).chmod(0o755)  # PostgreSQL's user goes through it
+        with disk(Path(directory, "disk"), mb=300 if DAY else 16):
+            yield Path(directory, "disk")
 
 
 @pytest.fixture
-def database_url(small_disk, request, tmp_path):
+def database_url(small_disk, request):
     """On a disk of its own, which can be full."""
     if KIND == "sqlite":
         shutil.copyfile(request.getfixturevalue("tables"), small_disk / "shop.sqlite3")
@@ -265,8 +270,6 @@ def database_url(small_disk, request, tmp_path):
         pytest.skip(NO_POSTGRESQL)
     name = f"day_{secrets.token_hex(4)}"
     if os.getuid() == 0:
-        for directory in (tmp_path, *list(tmp_path.parents)[:-2]):
-            directory.chmod(0o755)  # PostgreSQL's user goes through them
         shutil.chown(small_disk, user="postgres")
     with psycopg.connect(POSTGRESQL, autocommit=True) as server:
         server.execute(f"CREATE TABLESPACE {name} LOCATION '{small_disk}'")
