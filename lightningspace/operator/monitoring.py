@@ -10,18 +10,18 @@ import os
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify, request
-from peewee import PeeweeException, fn
+from peewee import PeeweeException
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.exceptions import NotFound
 
-from lightningspace.base.clock import now
+from lightningspace.base.clock import DAY, now
 from lightningspace.base.gate_models import GateCount
 from lightningspace.base.logs import first_line
 from lightningspace.base.models import Account, Domain, Fact, Notice, Order, Server
 from lightningspace.operator import introduction, problems
-from lightningspace.rules import capacity, clock_watch, income, status
+from lightningspace.rules import capacity, clock_watch, gate_income, income, status
 from lightningspace.shop import Shop, this_shop
 from lightningspace.visitors import networks
 
@@ -119,13 +119,13 @@ def _waiting() -> dict[str, int]:
 
 
 def _gate_checks() -> Metric:
-    by = [GateCount.service, GateCount.outcome]
-    rows = GateCount.select(*by, fn.SUM(GateCount.times)).group_by(*by)
+    """Of today alone: Prometheus takes a new day for a restart, and old days are forgotten."""
     told = CounterMetricFamily(
-        "shop_gate_checks", "The gate's answers.", labels=["service", "outcome"]
+        "shop_gate_checks", "The gate's answers of today.", labels=["service", "outcome"]
     )
-    for service, outcome, times in rows.tuples():
-        told.add_metric([service, outcome], int(times))
+    is_check = GateCount.outcome.not_in([gate_income.PAID, gate_income.PAID_MSAT])
+    for row in GateCount.select().where(is_check & (GateCount.day == now() // DAY)):
+        told.add_metric([row.service, row.outcome], row.times)
     return told
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from lightningspace.base import models
+from lightningspace.base import clock, models
 from lightningspace.base.gate_models import add_count
 from lightningspace.operator import problems
 from lightningspace.outside.ispconfig import PanelError
 from lightningspace.outside.node import NodeError
+from lightningspace.rules import gate_income
 from tests.conftest import eventually, free_port, place_order, record_payments, with_settings, work
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +66,10 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
     assert figures(client.get("/metrics").text)['shop_waiting{what="payments to take effect"}'] == 1
     work(worker)
     with models.transaction():
-        add_count("film", 20000, "passed", 3)
-        add_count("film", 20001, "passed", 4)
+        today = clock.now() // 86400
+        add_count("film", today - 1, "passed", 3)
+        add_count("film", today, "passed", 4)
+        add_count("film", today, gate_income.PAID_MSAT, 1000)
     node.stop()
     panel.stop()
     with pytest.raises(NodeError):
@@ -86,7 +89,8 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
     assert more('shop_panel_seconds_count{outcome="ok"}') > 10
     for what in ("node", "panel"):
         assert more(f'shop_{what}_seconds_count{{outcome="failed"}}') >= 1
-    assert after['shop_gate_checks_total{outcome="passed",service="film"}'] == 7
+    assert after['shop_gate_checks_total{outcome="passed",service="film"}'] == 4
+    assert [name for name in after if gate_income.PAID_MSAT in name] == []
     assert after["shop_problems"] == 1  # the node
     assert after['shop_capacity_mb{server="1"}'] == 100000
     assert after['shop_left_mb{server="1"}'] < 100000
