@@ -50,6 +50,8 @@ gc.disable()  # until all tests are collected: next to nothing of that is garbag
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60
+# What ends by itself ends sooner, on a busy machine too; what hangs does not.
+SOON_SECONDS = 8
 
 # A server where tests may create databases; tests/with-postgresql starts one.
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL") or None

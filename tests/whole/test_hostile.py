@@ -31,7 +31,7 @@ from tests.conftest import PANEL_PASSWORD, SetClock, WorkerByHand, invoices_aske
 
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
-SLOWEST_SECONDS = 2
+SLOWEST_SECONDS = 8
 
 
 class Stage:

@@ -33,6 +33,7 @@ from tests.actual import assert_panel_matches, everything, wrong_calls
 from tests.base.test_archive import packed
 from tests.conftest import (
     OPENING,
+    SOON_SECONDS,
     eventually,
     free_port,
     open_account,
@@ -231,7 +232,7 @@ def test_sigterm_ends_the_web_program_cleanly(start_web):
         waiting.get(url)
         started = time.monotonic()
         assert web.end() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON_SECONDS
 
 
 # -- the worker: payments ------------------------------------------------------------
@@ -444,7 +445,7 @@ def test_sigterm_ends_a_worker_that_waits_for_payments(node, start_worker):
     eventually(lambda: node.waiting)
     started = time.monotonic()
     assert worker.end() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON_SECONDS
 
 
 @pytest.mark.each_database
