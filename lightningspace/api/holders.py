@@ -12,7 +12,7 @@ from flask import g, request
 
 from lightningspace.api.answers import ApiError
 from lightningspace.api.routes import this_route
-from lightningspace.base.models import Account, find
+from lightningspace.base.models import Account
 from lightningspace.outside import l402
 from lightningspace.rules import services, tokens
 from lightningspace.rules.progress import Progress
@@ -134,7 +134,7 @@ def check_opened(found: Holder) -> None:
 
 def account_now(found: Holder) -> Account:
     """The account as it is now, after a wait. Raises Unauthorized when it is gone."""
-    account = find(Account.id, found.account.id)
+    account = Account.get_or_none(Account.id == found.account.id)
     if account is None:
         raise Unauthorized("what this credential was for is closed")
     return account

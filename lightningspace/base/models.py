@@ -9,15 +9,13 @@ from peewee import (
     CompositeKey,
     Database,
     DatabaseProxy,
-    Field,
     Model,
-    ModelSelect,
     PostgresqlDatabase,
     SqliteDatabase,
 )
 from playhouse.db_url import parse
 
-from lightningspace.base import schema
+from lightningspace.base import schema, whole_rows
 from lightningspace.base.columns import BigIntegerField, BooleanField, ForeignKeyField, TextField
 
 # It holds money and secrets: every commit reaches the disk, and what is wiped is overwritten.
@@ -127,24 +125,6 @@ def drop_connection() -> None:
         db.close()
 
 
-class WholeRows(ModelSelect):
-    """A SELECT of all columns, whose list is kept as text: peewee would build it for each query,
-    column by column, and an account has 45 of them.
-    """
-
-    _columns: dict[tuple[type[Model], str], str] = {}
-
-    def __sql_selection__(self, ctx, is_subquery=False):
-        if not self._is_default or is_subquery:
-            return super().__sql_selection__(ctx, is_subquery)
-        alias = ctx.alias_manager[self.model._meta.table]
-        if (self.model, alias) not in self._columns:
-            names = (field.column_name for field in self.model._meta.sorted_fields)
-            columns = ", ".join(f'"{alias}"."{name}"' for name in names)
-            self._columns[self.model, alias] = columns
-        return ctx.literal(self._columns[self.model, alias])
-
-
 class Table(Model):
     class Meta:
         database = db
@@ -155,7 +135,24 @@ class Table(Model):
         """SELECT those columns, or whole rows."""
         if columns:
             return super().select(*columns)
-        return WholeRows(cls, cls._meta.sorted_fields, is_default=True)
+        return whole_rows.WholeRows(cls, cls._meta.sorted_fields, is_default=True)
+
+    @classmethod
+    def get(cls, *conditions, **filters):
+        found = cls.get_or_none(*conditions, **filters)
+        if found is None:
+            raise cls.DoesNotExist(f"no such {cls.__name__}")
+        return found
+
+    @classmethod
+    def get_or_none(cls, *conditions, **filters):
+        """The first row that meets all conditions."""
+        lookup = None if filters else whole_rows.lookup(cls, conditions, db.param)
+        if lookup:
+            row = db.execute_sql(*lookup).fetchone()
+            return row and whole_rows.made(cls, row)
+        rows = cls.select().where(*conditions) if conditions else cls.select()
+        return (rows.filter(**filters) if filters else rows).first()
 
 
 class Server(Table):
@@ -428,23 +425,6 @@ def lock_account(account_id: str) -> Account | None:
     """Within a transaction: lock the account until that ends, and return it; None: it is gone."""
     locked = Account.update(revision=Account.revision).where(Account.id == account_id).execute()
     return Account.get_by_id(account_id) if locked else None
-
-
-def find(field: Field, value: str) -> Table | None:
-    """The row with this value in a unique field; None: there is none.
-
-    Every poll of a waiting page and every request with a token comes here, so the SQL is written
-    out: peewee takes ten times as long to build the query and its result as to run it
-    (`bench status`).
-    """
-    fields = field.model._meta.sorted_fields
-    columns = ", ".join(each.column_name for each in fields)
-    query = f"SELECT {columns} FROM {field.model._meta.table_name}"
-    row = db.execute_sql(f"{query} WHERE {field.column_name} = {db.param}", (value,)).fetchone()
-    if row is None:
-        return None
-    found = zip(fields, row, strict=True)
-    return field.model(**{each.column_name: each.python_value(text) for each, text in found})
 
 
 class Offer(Table):

@@ -4,7 +4,7 @@ import re
 
 import click
 
-from lightningspace.base import models, names
+from lightningspace.base import names
 from lightningspace.base.models import Account, Order, Service
 from lightningspace.rules import order_book
 from lightningspace.shop import Shop
@@ -18,7 +18,7 @@ def hosting(username: str) -> Account | None:
     # The rule first: PostgreSQL fails on a NUL.
     if not names.RULE.fullmatch(username):
         return None
-    found = models.find(Account.username, username)
+    found = Account.get_or_none(Account.username == username)
     return found if found and found.opened_at is not None else None
 
 
@@ -55,5 +55,5 @@ def orders(typed: str) -> list[Order]:
         last = text + "f" * (order_book.TOKEN_LENGTH - SHORT_TOKEN)
         between = (Order.token >= text) & (Order.token <= last)
         return list(Order.select().where(between).order_by(Order.token).limit(LISTED))
-    found = models.find(Order.token, text) or models.find(Order.payment_hash, text)
+    found = Order.get_or_none(Order.token == text) or Order.get_or_none(Order.payment_hash == text)
     return [found] if found else []

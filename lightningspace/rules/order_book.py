@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from peewee import JOIN
 
-from lightningspace.base import models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order
 from lightningspace.base.prices import EXTRAS, Terms
@@ -68,7 +67,7 @@ class OrderState(StrEnum):
 
 
 def find(token: str) -> Order | None:
-    return models.find(Order.token, token)
+    return Order.get_or_none(Order.token == token)
 
 
 def state(order: Order) -> OrderState:

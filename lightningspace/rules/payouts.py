@@ -9,7 +9,7 @@ from peewee import IntegrityError
 
 from lightningspace.base.clock import HOUR, now
 from lightningspace.base.logs import first_line
-from lightningspace.base.models import Fact, Order, find, set_fact, transaction
+from lightningspace.base.models import Fact, Order, set_fact, transaction
 from lightningspace.base.money_models import Refund
 from lightningspace.outside import lnurl
 from lightningspace.outside.lnurl_pay import NoInvoice
@@ -114,7 +114,8 @@ def _was_forgotten(shop: Shop, refund: Refund) -> bool:
     """
     for note, msat in shop.node.noted(*_key(shop, refund.order.payment_hash)).items():
         refund_id, _, payment_hash = note.partition("-")
-        sent = None if find(Refund.payment_hash, payment_hash) else shop.node.sent(payment_hash)
+        is_ours = Refund.get_or_none(Refund.payment_hash == payment_hash)
+        sent = None if is_ours else shop.node.sent(payment_hash)
         if sent is None or sent.status == FAILED:
             continue
         if refund_id == refund.id:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from peewee import Case, IntegrityError, fn
 
 from lightningspace.base.clock import now
-from lightningspace.base.models import Account, Order, RestingName, find, transaction
+from lightningspace.base.models import Account, Order, RestingName, transaction
 from lightningspace.base.money_models import Refund
 from lightningspace.base.prices import DAY
 from lightningspace.base.refusals import Refusal
@@ -197,7 +197,7 @@ def paid_with(shop: Shop, typed: str, preimage: bytes) -> Order:
     Nodes along the route know the payment hash and the preimage, but not the text. Raises
     NotProved, and NodeError where only our node knows the text.
     """
-    order = find(Order.payment_hash, hashlib.sha256(preimage).hexdigest())
+    order = Order.get_or_none(Order.payment_hash == hashlib.sha256(preimage).hexdigest())
     if order is None or order.paid_at is None:
         raise NotProved
     known = order.invoice_hash
@@ -311,7 +311,8 @@ def fault(shop: Shop, asked: Asked, msat: int) -> Problem | None:
         return Problem.EXPIRED
     sent = shop.node.sent(asked.payment_hash)
     is_sent = sent is not None and sent.status != FAILED
-    return Problem.USED if is_sent or find(Refund.payment_hash, asked.payment_hash) else None
+    is_known = Refund.get_or_none(Refund.payment_hash == asked.payment_hash)
+    return Problem.USED if is_sent or is_known else None
 
 
 # -- for the operator ------------------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from peewee import Case
 
-from lightningspace.base import models
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order, Session, lock_account, transaction
 from lightningspace.base.prices import DAY
@@ -33,7 +32,7 @@ class SessionOver(Exception):
 
 def find(secret: str) -> Session | None:
     """The session of a cookie, by its secret; None: it is over."""
-    session = models.find(Session.id, _id(secret))
+    session = Session.get_or_none(Session.id == _id(secret))
     if session is None or session.used_at <= now() - LASTS_SECONDS:
         return None
     return session

@@ -17,7 +17,6 @@ from lightningspace.base.models import (
     RestingName,
     Token,
     Wallet,
-    find,
     lock_account,
     transaction,
 )
@@ -80,10 +79,10 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     """
     shop.keys.check(macaroon, preimage)
     rights = l402.rights_at_hosting(macaroon, now())
-    own = find(Order.payment_hash, macaroon.payment_hash.hex())
+    own = Order.get_or_none(Order.payment_hash == macaroon.payment_hash.hex())
     before = own
     if macaroon.hosting_payment != macaroon.payment_hash:
-        before = find(Order.payment_hash, macaroon.hosting_payment.hex())
+        before = Order.get_or_none(Order.payment_hash == macaroon.hosting_payment.hex())
     known = [order for order in (before, own) if order is not None]
     if any(map(_may_count_soon, known)):
         raise NotSettled
@@ -92,7 +91,7 @@ def holder(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Holder:
     if before is None:
         ways.append(_of_handed_out(macaroon.token_id.hex()))
     account_id, source = next((way for way in ways if way[0] and is_paid), (None, ""))
-    account = find(Account.id, account_id) if account_id else None
+    account = Account.get_or_none(Account.id == account_id) if account_id else None
     if account is None:
         raise Void(
             "this credential is revoked, its hosting is closed, or it stands for a payment alone"
@@ -111,7 +110,7 @@ def payer(shop: Shop, macaroon: Macaroon, preimage: bytes) -> Payer:
     shop.keys.check(macaroon, preimage)
     with suppress(Void):  # of another service, or its time is over
         l402.rights_at_hosting(macaroon, now())
-    order = find(Order.payment_hash, macaroon.payment_hash.hex())
+    order = Order.get_or_none(Order.payment_hash == macaroon.payment_hash.hex())
     if order is not None and order.paid_at is None:
         if not order_book.is_certain(order):
             raise NotSettled
@@ -140,7 +139,7 @@ def _of_order(order: Order) -> tuple[str | None, str]:
 
 
 def _of_handed_out(token_id: str) -> tuple[str | None, str]:
-    token = find(Token.id, token_id)
+    token = Token.get_or_none(Token.id == token_id)
     if token is None or (token.valid_until is not None and now() >= token.valid_until):
         return None, ""
     return token.account_id, token.id

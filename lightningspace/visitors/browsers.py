@@ -5,7 +5,7 @@ import secrets
 
 from flask import current_app, request, session, url_for
 
-from lightningspace.base import models, names
+from lightningspace.base import names
 from lightningspace.base.models import Account, Order
 from lightningspace.rules import order_book
 from lightningspace.shop import this_shop
@@ -18,7 +18,7 @@ def named(username: str) -> Account | None:
     # The rule first: PostgreSQL fails on a NUL.
     if not names.RULE.fullmatch(username):
         return None
-    account = models.find(Account.username, username)
+    account = Account.get_or_none(Account.username == username)
     return account if account and account.opened_at is not None else None
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from flask import request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
 
-from lightningspace.base import models, passwords
+from lightningspace.base import passwords
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Session
 from lightningspace.rules import sessions
@@ -33,7 +33,7 @@ class User(UserMixin):
 @login_manager.user_loader
 def load_user(secret: str) -> User | None:
     found = sessions.find(secret)
-    account = found and models.find(Account.id, found.account_id)
+    account = found and Account.get_or_none(Account.id == found.account_id)
     if account is None:
         return None
     # A page that polls by itself does not count as use.

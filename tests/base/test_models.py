@@ -64,12 +64,32 @@ def test_creating_the_tables_twice_does_nothing(database):
     assert models.init_db() is False
 
 
+@pytest.mark.each_database
 def test_a_row_is_found_as_a_query_finds_it(database):
-    Server.create(id=1, capacity_mb=1)
-    Account.create(id="id", username="alice", server=1, space_mb=1, wallet_recovers=False)
-    found = models.find(Account.username, "alice")
-    assert (found, found.__data__) == (Account.get(), Account.get().__data__)
-    assert models.find(Account.username, "bob") is None
+    server = Server.create(id=1, capacity_mb=1)
+    for name in ("alice", "bob"):
+        Account.create(id=name, username=name, server=1, space_mb=1, wallet_recovers=name == "bob")
+    alice = (Account.id == "alice") & (Account.server == 1)
+    for conditions in (
+        [Account.username == "alice"],
+        [Account.server == server, Account.username == "alice"],
+        [alice & (Account.wallet_recovers == False)],  # noqa: E712
+        [alice, Account.email.is_null()],
+        [alice | (Account.username == "nobody")],
+        [alice & (Account.space_mb < 2)],
+        [alice & (Account.space_mb == Account.space_mb)],
+        [alice & (Account.email == None)],  # noqa: E711
+    ):
+        found = Account.get_or_none(*conditions)
+        as_peewee = Account.select().where(*conditions).get()
+        assert (found, found.__data__) == (as_peewee, as_peewee.__data__)
+        assert (found.server, found.dirty_fields) == (server, [])
+    for conditions in ([Account.username == "carol"], [alice, Account.space_mb == 2]):
+        assert Account.get_or_none(*conditions) is None
+        with pytest.raises(Account.DoesNotExist):
+            Account.get(*conditions)
+    assert Account.get_or_none().username
+    assert Account.get(username="bob") == Account.get_by_id("bob")
 
 
 def test_whole_rows_are_asked_for_as_peewee_would(subtests, database):
