@@ -6,10 +6,10 @@ every poll of a waiting page and every request with a token looks one up.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-from peewee import OP, Expression, Field, Model, ModelSelect, Node
+from peewee import OP, BooleanField, CursorWrapper, Expression, Field, Model, ModelSelect, Node
 
 
 class WholeRows(ModelSelect):
@@ -28,6 +28,23 @@ class WholeRows(ModelSelect):
             columns = ", ".join(f'"{alias}"."{name}"' for name in names)
             self._columns[self.model, alias] = columns
         return ctx.literal(self._columns[self.model, alias])
+
+    def _get_model_cursor_wrapper(self, cursor):
+        is_of_one_table = self._is_default and len(self._from_list) == 1 and not self._joins
+        if is_of_one_table:
+            return _Rows(cursor, self.model)
+        return super()._get_model_cursor_wrapper(cursor)
+
+
+class _Rows(CursorWrapper):
+    """Objects of a table's rows, without peewee's asking what each column is of each time."""
+
+    def __init__(self, cursor, model: type[Model]):
+        super().__init__(cursor)
+        self._model = model
+
+    def process_row(self, row):
+        return made(self._model, row)
 
 
 def lookup(
@@ -77,9 +94,18 @@ def _select(model: type[Model], columns: tuple[str, ...], param: str) -> str:
 
 def made(model: type[Model], row: tuple) -> Model:
     """The object of a row with all columns, as peewee makes it."""
+    names, flags = _layout(model)
     found = model(__no_default__=True)
-    found.__data__ = {
-        field.name: field.python_value(value)
-        for field, value in zip(model._meta.sorted_fields, row, strict=True)
-    }
+    found.__data__ = data = dict(zip(names, row, strict=True))
+    for name in flags:
+        if data[name] is not None:
+            data[name] = bool(data[name])
     return found
+
+
+@cache
+def _layout(model: type[Model]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of its fields, and of those whose values SQLite has as numbers."""
+    fields = model._meta.sorted_fields
+    flags = tuple(field.name for field in fields if isinstance(field, BooleanField))
+    return tuple(field.name for field in fields), flags
