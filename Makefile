@@ -8,10 +8,9 @@ PYTHON ?= python3
 run: $(VENV)/run
 	@exec $(VENV)/bin/python app.py
 
-# The whole suite. Tests whose programs are missing are skipped, and say what they need. It takes some
-# processes more than there are cores, as tests also wait; a process that is done takes over tests from
-# another, or the longest would run alone in the end. Python keeps what it has compiled: otherwise
-# each process would compile all of it again.
+# The whole suite. A test whose program is missing is skipped, and says what it needs. There are two
+# processes more than cores, since tests also wait, and a process that is done takes over tests from
+# the others. Python writes its bytecode, or each process would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(VENV)/bin/python -m pytest --dist worksteal
 test: $(VENV)/ready
@@ -19,7 +18,7 @@ test: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(PYTEST) -n $$(($$(nproc) + 2))
 
-# To run while working: tests of the rules, the pages and what is below them, on SQLite.
+# For while you work: the tests of rules, pages and what is below them, on SQLite.
 quick: $(VENV)/ready
 	TEST_POSTGRESQL_URL= $(PYTEST) -n $$(($$(nproc) + 1)) tests/base tests/rules tests/visitors tests/pages
 
@@ -32,32 +31,32 @@ settings: $(VENV)/ready
 CLIENTS := $(patsubst tests/clients/%,%,$(wildcard tests/clients/*))
 clients: $(CLIENTS:%=.clients/%/ready)
 
-# Many generated lives of accounts against the sandbox's panel, different ones in each run; about
-# one a second. EXAMPLES=20000 STEPS=80 make soak runs more and longer ones. Before them, many
-# generated requests to the API.
+# Many generated requests to the API, then many generated lives of accounts against the sandbox's
+# panel, about one a second and different ones in each run. EXAMPLES=20000 STEPS=80 make soak runs
+# more and longer ones.
 soak: $(VENV)/ready
 	SOAK=1 $(VENV)/bin/python -m pytest -s --show-capture=no \
 		-k "schemathesis or ends_up_as_it_is_wanted or two_processes or a_kill" \
 		tests/api/test_openapi.py tests/whole/test_stateful.py tests/gate/test_weather.py
 
-# A simulated year of 300 customers, hour by hour, with faults and restarts; it prints a table of
-# what became of them and their money. SEED=n simulates another one.
+# A simulated year of 300 customers, hour by hour, with faults and restarts. It prints a table of
+# what became of them and their money. SEED=n simulates another year.
 year: $(VENV)/ready
 	CUSTOMERS=300 DAYS=365 $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_year.py
 
-# 24 simulated hours of 2,000 customers, in as many minutes, with the programs as in production: on
-# SQLite and then on PostgreSQL, or `make day DATABASES=postgresql`. As root, disks get full as well.
+# 24 simulated hours of 2,000 customers in 24 minutes, with the programs as in production: on SQLite
+# and then on PostgreSQL, or `make day DATABASES=postgresql`. As root it fills disks as well.
 DATABASES := sqlite postgresql
 day: $(VENV)/ready
 	for database in $(DATABASES); do DAY=1 DATABASE=$$database tests/with-postgresql \
 		$(VENV)/bin/python -m pytest -s --show-capture=no tests/day || exit 1; done
 
-# Pictures of every page in every state, light and dark, at 360 and 1280 px: screenshots/index.html
-# shows them all, in some minutes. screenshots/shop.webp is the README's picture.
+# Pictures of every page in every state, light and dark, at 360 and 1280 px wide, in a few minutes.
+# screenshots/index.html shows them all; screenshots/shop.webp is the README's picture.
 screenshots: $(VENV)/ready
 	SCREENSHOTS=screenshots $(VENV)/bin/python -m pytest -s --show-capture=no tests/whole/test_tour.py
 
-# Made anew when the pinned versions change.
+# Both are updated when the pinned versions change.
 $(VENV)/run: requirements-sandbox.txt
 	@echo "Installing what the shop and its sandbox need into $(VENV), once; it takes a minute or two."
 	$(PYTHON) -m venv $(VENV)
@@ -72,9 +71,9 @@ $(VENV)/ready: requirements-dev.txt
 
 PIP_INSTALL := $(VENV)/bin/pip install --disable-pip-version-check --require-hashes
 
-# Write the exact versions and hashes of all that pyproject.toml names, for every Python from
+# Write the exact versions and hashes of everything that pyproject.toml needs, for every Python from
 # requires-python on. Locked versions stay unless pyproject.toml forbids them; `make lock
-# UPGRADE=--upgrade` takes the newest of all, `UPGRADE="--upgrade-package flask"` that of one.
+# UPGRADE=--upgrade` upgrades all, `UPGRADE="--upgrade-package flask"` one.
 LOCK = .lock/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
 lock: .lock/ready
@@ -82,7 +81,7 @@ lock: .lock/ready
 	$(LOCK) --extra sandbox --constraints requirements.txt --output-file requirements-sandbox.txt
 	$(LOCK) --extra dev --constraints requirements-sandbox.txt --output-file requirements-dev.txt
 
-# In an environment of its own: neither shop nor tests need it.
+# uv has an environment of its own: neither the shop nor its tests need it.
 .lock/ready: Makefile
 	$(PYTHON) -m venv .lock
 	.lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9

@@ -1,4 +1,4 @@
-"""gunicorn's settings besides its command line; it reads this file by itself."""
+"""Settings of gunicorn that are not on its command line; it reads this file by itself."""
 
 import os
 import shutil
@@ -6,10 +6,10 @@ import tempfile
 
 # Load the app before the port opens: a wrong setting is reported once, and gunicorn stops.
 preload_app = True
-# Nothing uses this socket, which would lie in ~/.gunicorn.
+# Nothing uses the control socket, which would be in ~/.gunicorn.
 control_socket_disable = True
-# A directory, new at each start, where its processes write their counters: each shows the sum of
-# all at /metrics. The app reads this when it is loaded.
+# The processes write their counters to this directory, new at each start, so that each of them shows
+# the sum of all at /metrics. The app reads the variable when it is loaded.
 counters = tempfile.mkdtemp(prefix="lightning-space-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters
 

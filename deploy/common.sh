@@ -1,4 +1,4 @@
-# What deploy/install and deploy/upgrade share. Both run as root in the shop's directory.
+# Functions that deploy/install and deploy/upgrade share. Both run as root in the shop's directory.
 
 PLACE=/srv/lightning-space
 SETTINGS=/etc/lightning-space.env
@@ -15,27 +15,29 @@ fail() {
   exit 1
 }
 
-# Everything lies where units and nginx look for it.
+# The units and nginx's site name this directory.
 go_there() {
   [ "$(id -u)" = 0 ] || fail "run it as root"
   cd "$(dirname "$0")/.."
-  [ "$(pwd -P)" = $PLACE ] || fail "the shop has to lie in $PLACE: git clone it there, and run this there"
+  [ "$(pwd -P)" = $PLACE ] || fail "the shop must be in $PLACE: git clone it there, and run this from there"
 }
 
-# Not at the terminal of root's shell, into which other programs of that user could write commands.
+# Run as the shop's user, detached from root's terminal: other programs of that user could type
+# commands into it.
 as_shop() {
   setsid --wait runuser -u shop -- "$@"
 }
 
-# What the shop's user could write, root would run as it is: scripts, git's hooks, Python's packages.
+# Root runs what is here: scripts, git's hooks, Python's packages. So the shop's user must not be able
+# to write any of it.
 not_the_shops() {
   found=$(as_shop find . -path ./instance -prune -o \
     ! -type l \( -user shop -o -writable \) -print -quit 2>/dev/null) || true
-  [ -z "$found" ] || fail "the user shop may write $PLACE${found#.}, and so become root: let all there but \
-instance belong to root alone (chown, chmod go-w)"
+  [ -z "$found" ] || fail "the user shop may write $PLACE${found#.}, and could so become root: everything \
+there except instance must belong to root, and be writable by root alone (chown, chmod go-w)"
 }
 
-# The value of a setting in the file, as a shell reads it.
+# Print a setting's value as the shell reads it from the file, or nothing.
 setting() {
   (
     unset "$1"
@@ -48,8 +50,8 @@ has_systemd() {
   [ -d /run/systemd/system ]
 }
 
-# Where Python's environment for these requirements lies: each version has its own, so that a new one
-# is made while the old one is in use, and there is a way back.
+# Print the directory of the Python environment for these requirements. Each version has its own, so
+# that a new one can be made while the old one is in use, and the old one is there to go back to.
 environment_for() {
   echo ".venvs/$({ python3 -V && cat "$1"; } | sha256sum | cut -c 1-16)"
 }
@@ -70,22 +72,22 @@ timers() {
   find deploy/systemd -name '*.timer' -printf '%f '
 }
 
-# Whether systemctl says so of all that is to run.
+# Whether systemctl answers yes (is-active, is-enabled) for every unit of the shop.
 every() {
   for each in lightning-space-web.socket $PROGRAMS $(timers); do
     systemctl "$1" --quiet "$each" 2>/dev/null || return 1
   done
 }
 
-# The commit that was started last: where deploy/upgrade goes back to.
+# The commit that was last started: deploy/upgrade goes back to it.
 RUNNING=refs/shop/running
 
-# Start both programs; each says when it is up, or why it cannot be. Nobody gets at the pages before
-# the first one is seen to be there.
+# Start both programs, and wait until each reports that it is up. The socket opens to the web server
+# only after the front page has answered. When something fails, show the logs and stop again.
 start() {
-  # The shop's user may not keep what Python compiles.
+  # The shop's user cannot write the bytecode itself.
   .venv/bin/python -m compileall -q wsgi.py app.py lightningspace
-  # After faults systemd would make us wait.
+  # After repeated failures systemd would refuse to start them for a while.
   systemctl reset-failed 'lightning-space-*' 2>/dev/null || true
   systemctl start lightning-space-web.socket
   chmod 0600 $SOCKET

@@ -215,7 +215,7 @@ IN_DATABASE = "mysql dbispconfig -e"
 SWITCHED_OFF = "REPLACE(config, 'userid_to_webid=y', 'userid_to_webid=n')"
 # Of each check: what spoils it, what it says then, and what makes it good again.
 SPOILT = {
-    "walls": (":", "WALLS=mpm_itk is meant, but Apache without mpm_itk runs here", ":"),
+    "walls": (":", "the shop's WALLS is mpm_itk, but Apache without mpm_itk runs here", ":"),
     "overrides": (
         "sed -i s/AllowOverride.None/AllowOverride\\ All/ /etc/apache2/sites-available/alice*",
         "alice.shop.test",
@@ -366,7 +366,8 @@ def test_what_the_server_refuses_is_taken_back(rig, alice, doctor):
     )
 
     status, found, _ = doctor("--fix", "Apache")
-    assert status == 1 and "taken back, for apache2ctl configtest: " in found["Apache"]["text"]
+    reason = "taken back, because of apache2ctl configtest: "
+    assert status == 1 and reason in found["Apache"]["text"]
     assert rig.box.read(ours_of_apache) == "# before\n"
     assert alice.get().status_code == 200
 
@@ -475,7 +476,7 @@ ROOT_MOUNT = "/dev/vda / ext4 rw,usrquota 0 0\n"
 def test_quotas_are_of_the_disk_that_sites_are_on(options, quotas, told):
     server = Mounted(f"{ROOT_MOUNT}/dev/vdb /var/www ext4 {options} 0 0\n", quotas)
 
-    assert of_doctor("box").quotas(server) == (told and f"customers fill the disk: {told}")
+    assert of_doctor("box").quotas(server) == (told and f"customers can fill the disk: {told}")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The server itself, and what the panel was told."""
+"""Checks of the server itself, and of the panel's settings."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hosting_doctor.server import Server, Unknown
 
 SITES = "/var/www"
-# What is without quotas by its nature: the box of a test, a container.
+# File systems that cannot have quotas: a container's, a test machine's.
 NO_QUOTAS = ("overlay", "tmpfs")
 FREE_PERCENT = 10
 YES = ("y", "yes")
@@ -19,13 +19,16 @@ def _is_on(value: str) -> bool:
 
 
 def _is_off(value: str) -> bool:
-    """As it is where it was never saved."""
+    """True as well for a setting that was never saved."""
     return value != "y"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Of the panel: `is_good` of its value, "" if it was never saved; what to set else."""
+    """A setting of the panel. `is_good` gets its value, "" if it was never saved.
+
+    `advice`: what to set instead.
+    """
 
     section: str
     name: str
@@ -53,8 +56,8 @@ SETTINGS = (
         "web",
         "connect_userid_to_webid",
         _is_on,
-        "Web → Connect Linux userid to webid: on, or the next customer gets the number of one who "
-        "is gone, and what he has left behind",
+        "Web → Connect Linux userid to webid: on, or a new customer gets the user number of a "
+        "deleted one, and the files that one left behind",
     ),
     Setting(
         "web",
@@ -86,7 +89,7 @@ SETTINGS = (
 
 
 def panel_settings(server: Server) -> str | None:
-    """What a site has by the panel's own settings; some of it the shop says once more."""
+    """Look at the defaults that the panel gives a site; the shop sets some of them once more."""
     is_apache = server.settings.get(("web", "server_type")) != "nginx"
     told = [
         each.advice
@@ -104,11 +107,11 @@ def quotas(server: Server) -> str | None:
     if kind in NO_QUOTAS:
         raise Unknown(f"{at} is {kind}, which has no quotas")
     if not re.search(r"\b(usrquota|usrjquota|uquota|prjquota|pquota|quota)\b", options):
-        return f"customers fill the disk: mount {at} with usrquota,grpquota (/etc/fstab)"
+        return f"customers can fill the disk: mount {at} with usrquota,grpquota (/etc/fstab)"
     if not re.search(
         rf"^user quota on {re.escape(at)} .* is on", server.run("quotaon", "-p", at).stdout, re.M
     ):
-        return f"customers fill the disk: quotaon {at}"
+        return f"customers can fill the disk: quotaon {at}"
     return None
 
 
@@ -123,7 +126,7 @@ def disk(_: Server) -> str | None:
             ):
                 if of and 100 * free / of < FREE_PERCENT:
                     told.append(f"{path}: {100 * free // of} % of its {what}")
-    return f"less than {FREE_PERCENT} % are free: {', '.join(told)}" if told else None
+    return f"less than {FREE_PERCENT} % is free: {', '.join(told)}" if told else None
 
 
 def clock(server: Server) -> str | None:
@@ -131,7 +134,7 @@ def clock(server: Server) -> str | None:
         raise Unknown("systemd does not run here")
     said = server.said("timedatectl", "show", "--property", "NTPSynchronized", "--value")
     if said.strip() not in YES:
-        return "the clock follows no other: apt install systemd-timesyncd, or chrony"
+        return "the clock is not synchronized: apt install systemd-timesyncd, or chrony"
     return None
 
 
@@ -144,7 +147,7 @@ def upgrades(server: Server) -> str | None:
     has_program = server.run("sh", "-c", "command -v unattended-upgrade").returncode == 0
     if not (has_program and all(on.values())):
         return (
-            "strangers meet each hole first: apt install unattended-upgrades, "
+            "security updates are not installed by themselves: apt install unattended-upgrades, "
             "then dpkg-reconfigure -plow unattended-upgrades"
         )
     return None

@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order in which they are reported."""
 
 import shutil
 import time
@@ -12,16 +12,17 @@ from hosting_doctor.ours import PARTS, Part
 from hosting_doctor.server import Server, Unknown
 
 OK, WRONG, UNKNOWN = "ok", "wrong", "unknown"
-# What was told to read its files anew has not yet done it when the command returns.
+# A service may still be reloading its files when `systemctl reload` has returned.
 PATIENCE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Check:
-    """`look` says what is wrong, or None; it raises Unknown. `web`: with that web server alone.
+    """`look` returns what is wrong, or None; it may raise Unknown.
 
-    `needs`: a program, and the package that has it. `sql`: what mends it, told to MariaDB. Files of
-    a Part of the same name are looked at first.
+    `web`: only with that web server, "apache" or "nginx". `needs`: a program, and the package that
+    has it. `sql`: the statements that fix it in MariaDB. The files of the Part with the same name
+    are checked first.
     """
 
     name: str
@@ -79,15 +80,15 @@ class Finding:
 
 
 class Doctor:
-    """Looks at a server, and mends what it is let."""
+    """Checks a server, and fixes what it is told to."""
 
     def __init__(self, server: Server, say: Callable[[str], None]):
-        """`say`: what is about to be written."""
+        """`say` gets each change as text, before it is written."""
         self._server = server
         self._mender = Mender(server, say)
 
     def checks(self) -> list[Check]:
-        """Those for this web server; all, where none runs."""
+        """Those for the web server that runs here, or all if none runs."""
         try:
             running = self._server.web
         except Unknown:
@@ -108,7 +109,7 @@ class Doctor:
         return not check.lacks_program and bool(check.sql or self._part(check))
 
     def mend(self, check: Check) -> Finding:
-        """Look once more, after what is wrong was written."""
+        """Fix what is wrong, and return the result of checking once more."""
         refused = None
         try:
             if check.sql:

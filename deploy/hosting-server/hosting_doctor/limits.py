@@ -1,4 +1,4 @@
-"""What one customer may take, and what he may look into."""
+"""Checks of how much one customer may use, and which directories he may look into."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from hosting_doctor.ours import FILES, PHP_LIMITS
 from hosting_doctor.server import CLIENTS, OF_CLIENT, Server, Unknown
 from hosting_doctor.web import few
 
-# As systemd is told, and as /proc says it.
+# Names in systemd's units, and in /proc/<pid>/limits.
 LIMITS = {
     "LimitNPROC": "Max processes",
     "LimitDATA": "Max data size",
@@ -63,14 +63,17 @@ def panels_connections(server: Server) -> str | None:
     low = _panels_logins(server)
     if low:
         return (
-            f"the panel and the mail server share {few(low)}, who may have no more connections "
-            f"than a customer: --fix allows {PANELS_CONNECTIONS}"
+            f"the panel and the mail server share the user {few(low)}, which may have no more "
+            f"connections than a customer: --fix allows {PANELS_CONNECTIONS}"
         )
     return None
 
 
 def _panels_logins(server: Server) -> list[str]:
-    """Those of the panel with fewer connections than it needs; 0 is what customers have."""
+    """The panel's database logins that may have too few connections.
+
+    0 in mysql.user means the server's default, which customers have too.
+    """
     user = server.panel_config.get("db_user", "ispconfig")
     name = user.replace("\\", "\\\\").replace("'", "\\'")
     sql = (
@@ -81,7 +84,7 @@ def _panels_logins(server: Server) -> list[str]:
 
 
 def more_for_the_panel(server: Server) -> list[str]:
-    """What MariaDB is to be told."""
+    """The statements that allow the panel more connections."""
     with_more = f"WITH MAX_USER_CONNECTIONS {PANELS_CONNECTIONS};"
     return [f"ALTER USER {login} {with_more}" for login in _panels_logins(server)]
 

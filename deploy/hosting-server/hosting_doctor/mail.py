@@ -1,4 +1,4 @@
-"""Mail and FTP: who sends, how much, and what a login is held against."""
+"""Checks of mail and FTP: who may send, how much was sent, and FTP's certificate."""
 
 import ftplib
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 from hosting_doctor.server import Server, Unknown
 
 MESSAGE_MB_MAX = 100
-# Recipients within one hour of the clock: a mailing list has that many, a person hardly ever.
+# Recipients within one hour of the clock. A mailing list reaches that many; a person hardly ever.
 MAILS_MAX = 100
 NAMED = 3
 CERTIFICATE = Path("/etc/ssl/private/pure-ftpd.pem")
-# --fix may just have started it anew.
+# --fix may have restarted it a moment ago.
 START_SECONDS = 5
 LOG = "/var/log/mail.log"
-# `Nov 29 13:01:02` or `2026-11-29T13:01:02`: what says the hour.
+# Begins with `Nov 29 13:01:02` or `2026-11-29T13:01:02`; the first group ends with the hour.
 LINE = re.compile(r"(\w{3} +\d+ \d\d|\d{4}-\d\d-\d\dT\d\d)\S* .*? postfix\S*\[\d+\]: (\w+): (.*)")
 
 
@@ -28,7 +28,7 @@ def senders(server: Server) -> str | None:
     said = server.said("postconf", "-h", "smtpd_sender_restrictions")
     if not re.search(r"\breject_(authenticated_)?sender_login_mismatch\b", said):
         return (
-            "a mailbox sends as anybody: in the panel, System → Server Config → Mail, "
+            "a mailbox can send as anybody: in the panel, System → Server Config → Mail, "
             "switch “Reject sender and login mismatch” on"
         )
     return None
@@ -38,14 +38,14 @@ def message_size(server: Server) -> str | None:
     megabytes = int(server.said("postconf", "-h", "message_size_limit")) / 1024 / 1024
     if not 0 < megabytes <= MESSAGE_MB_MAX:
         return (
-            "one message may fill the disk: in the panel, System → Server Config → Mail, "
+            "one message can fill the disk: in the panel, System → Server Config → Mail, "
             "set “Message Size Limit” to 30 MB"
         )
     return None
 
 
 def mail_sent(server: Server) -> str | None:
-    """Recipients by login and hour, in today's log and the one before."""
+    """Count the recipients of each login and hour, in the current log and the one before."""
     if not os.path.exists(LOG):
         raise Unknown(f"there is no {LOG}: apt install rsyslog")
     with ExitStack() as opened:
@@ -60,7 +60,7 @@ def mail_sent(server: Server) -> str | None:
         most[login] = max(most[login], recipients)
     if most and max(most.values()) > MAILS_MAX:
         top = ", ".join(f"{login} {recipients}" for login, recipients in most.most_common(NAMED))
-        return f"more than {MAILS_MAX} mails in an hour, is it spam (`flask block`)? {top}"
+        return f"more than {MAILS_MAX} mails in an hour; is it spam (`flask block`)? {top}"
     return None
 
 
@@ -69,14 +69,14 @@ def count(log: Iterable[str]) -> Counter[tuple[str, str]]:
     sent: dict[str, tuple[str, str]] = {}
     recipients: dict[str, int] = {}
     for line in log:
-        # Most lines are others.
+        # Most lines are of no interest: a look for text is cheaper than the pattern.
         if "sasl_username=" in line or "nrcpt=" in line:
             if not (found := LINE.match(line)):
                 continue
             hour, queue_id, said = found.groups()
             if login := re.search(r"\bsasl_username=([^,\s]+)", said):
                 sent[queue_id] = login[1], hour
-            # Said again at each retry.
+            # Logged again at each retry.
             elif queue_id in sent and (many := re.search(r"\bnrcpt=(\d+) ", said)):
                 recipients[queue_id] = int(many[1])
     by_hour: Counter[tuple[str, str]] = Counter()

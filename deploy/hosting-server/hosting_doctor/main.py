@@ -1,4 +1,4 @@
-"""Its command line."""
+"""The doctor's command line."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from hosting_doctor.server import Server
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WALLS = ("narrow", "mpm_itk", "nginx")
-ENDS = "Exit status: 0 all is well, 1 something is wrong, 2 something could not be told."
+ENDS = "Exit status: 0 all is well, 1 something is wrong, 2 something could not be checked."
 
 
 def main(arguments: list[str]) -> int:
@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         print("run it as root", file=sys.stderr)
         return 2
-    # Programs that say it as they were written, and are found over SSH too.
+    # Untranslated output of other programs, and a PATH with sbin in it, over SSH too.
     os.environ |= {"PATH": PATH, "LC_ALL": "C.UTF-8"}
-    # What is written is told apart from the lines for programs.
+    # With --json, changes are shown on stderr, so that stdout is JSON alone.
     told = sys.stderr if options.json else sys.stdout
     doctor = Doctor(Server(options.walls), lambda text: print(text, end="", file=told, flush=True))
     results = set()
@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="doctor",
-        description="Say what this ISPConfig server lacks before strangers may buy on it.",
+        description="Say what this ISPConfig server lacks before strangers may buy hosting on it.",
         epilog=ENDS,
     )
-    parser.add_argument("check", nargs="*", help="only these; each line begins with its name")
+    parser.add_argument("check", nargs="*", help="run only these, by the names that are printed")
     parser.add_argument("--fix", action="store_true", help="write the files that are wrong")
     parser.add_argument("--json", action="store_true", help="print JSON, a line for each check")
-    parser.add_argument("--walls", choices=WALLS, help="what WALLS is at the shop")
+    parser.add_argument("--walls", choices=WALLS, help="the shop's setting WALLS")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""Writing our files: shown before, kept as they were, taken back where the server refuses them."""
+"""Write our files: show each change, keep the old file, undo what the server refuses."""
 
 import difflib
 import os
@@ -13,19 +13,20 @@ from pathlib import Path
 from hosting_doctor.ours import ANY_PHP, Command, Ours, Part
 from hosting_doctor.server import OF_CUSTOMER, Server, Unknown
 
-# Not beside them: pure-ftpd takes each file of its directory for a setting.
+# Old files, kept away from the new ones: pure-ftpd takes each file of its directory for a setting.
 KEPT = Path("/var/backups/hosting-doctor")
-# What has been begun and not yet ended. Gone when the server starts, which reads all anew.
+# A mark for each part that was begun and not finished. A reboot deletes the marks, and makes every
+# service read its files.
 BEGUN = Path("/run/hosting-doctor")
-# MariaDB may have much to write before it ends.
+# MariaDB may have much to write before it stops.
 START_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a file is to say, or where a link is to lead; `before` None: it is not there.
+    """The new text of a file, or the new target of a link. `before` is None if it does not exist.
 
-    `mode` is that of a new file; one that is there keeps its own.
+    `mode` is for a new file; an existing one keeps its own.
     """
 
     path: Path
@@ -49,14 +50,14 @@ class Mender:
         return Ours(*self._server.first_ids, customers=frozenset(names))
 
     def lacking(self, part: Part) -> list[str]:
-        """The files that do not say what they are to say."""
+        """The paths that are missing or differ from what they should say."""
         return [str(change.path) for change in self._changes(part)]
 
     def is_unfinished(self, part: Part) -> bool:
         return self._mark(part).exists()
 
     def mend(self, part: Part) -> str | None:
-        """Why it was taken back; None if the server has it."""
+        """Write and activate a part. Return why it was undone, or None if it is in place."""
         changes = self._changes(part)
         for change in changes:
             self._say(_shown(change))
@@ -74,14 +75,14 @@ class Mender:
             if self._first_that_fails(part.test) is None:
                 self._first_that_fails(self._uses(part))
         self._mark(part).unlink()
-        return f"taken back, for {why}" if why else None
+        return f"taken back, because of {why}" if why else None
 
     def tell_mariadb(self, lines: list[str]) -> None:
         for line in lines:
             self._say(f"{line}\n")
             self._server.ask(line)
 
-    # One part
+    # A part
 
     def _mark(self, part: Part) -> Path:
         return BEGUN / part.name.replace("/", "")
@@ -116,7 +117,7 @@ class Mender:
                 return str(reason)
         return None
 
-    # One file
+    # A file
 
     def _keep(self, change: Change) -> None:
         if change.before is not None:
@@ -143,7 +144,7 @@ def _shown(change: Change) -> str:
 
 
 def _write(path: Path, text: str, mode: int, is_link: bool) -> None:
-    """The whole of it or nothing, whatever ends us meanwhile."""
+    """Replace the file at once: a crash leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Who may talk to what."""
+"""Checks of the firewall, SSH and the panel's port."""
 
 import re
 
@@ -7,18 +7,22 @@ from hosting_doctor.server import Server
 
 PANEL_PORT = 8080
 LIST_TABLE = ("nft", "list", "table", "inet", "customers")
-# In a network of its own, which ends with it: so one list is held against another.
+# Load the file in a network namespace of its own and list the table there, to compare it with the
+# kernel's. The namespace ends with the command.
 AS_IN_FILE = 'nft --file "$1" && shift && "$@"'
 
 
 def firewall(server: Server) -> str | None:
     meant = server.said("unshare", "--net", "sh", "-c", AS_IN_FILE, "sh", RULES, *LIST_TABLE)
     if server.run(*LIST_TABLE).stdout != meant:
-        return f"the rules of {RULES} are not what the kernel has"
+        return (
+            f"the rules of {RULES} are not what the kernel has: "
+            "systemctl restart customers-firewall"
+        )
     if server.has_systemd:
         enabled = server.run("systemctl", "is-enabled", "customers-firewall").stdout.strip()
         if enabled != "enabled":
-            return "its rules are gone after the next start: systemctl enable customers-firewall"
+            return "a reboot loses its rules: systemctl enable customers-firewall"
     return None
 
 
@@ -26,13 +30,14 @@ def ssh(server: Server) -> str | None:
     asked = f"user={server.customer},host=localhost,addr=127.0.0.1"
     if "disableforwarding yes" not in server.said("/usr/sbin/sshd", "-T", "-C", asked):
         return (
-            "customers.conf does not count: is sshd_config.d included in sshd_config, at its top?"
+            "customers.conf does not count: sshd_config must include sshd_config.d at its top, and "
+            "no file there may set DisableForwarding before it"
         )
     return None
 
 
 def panel_port(server: Server) -> str | None:
-    """By this server's own rules; what is before it cannot be seen from here."""
+    """Look at this server's own rules; a firewall in front of it cannot be seen from here."""
     listening = server.said("ss", "-Hltn", f"sport = :{PANEL_PORT}")
     at = [line.split()[3] for line in listening.splitlines()]
     if all(each.startswith(("127.", "[::1]")) for each in at):
@@ -44,7 +49,7 @@ def panel_port(server: Server) -> str | None:
     is_closed |= bool(re.search(r"hook input [^\n]*policy drop", rules))
     if to_all or not is_closed:
         return (
-            f"port {PANEL_PORT} is open to the world by this server's rules: let in the shop's "
+            f"port {PANEL_PORT} is open to the world by this server's rules: allow the shop's "
             "address and yours alone"
         )
     return None

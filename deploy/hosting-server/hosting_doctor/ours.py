@@ -1,6 +1,6 @@
-"""The files that are written: which belong together, what is to stand in them, and how it is used.
+"""The files that --fix writes: which belong together, their text, and how they take effect.
 
-Their texts are below files/, at the paths that they have on the server.
+The texts are below files/, at the paths that they have on the server.
 """
 
 import re
@@ -22,10 +22,11 @@ def _systemctl(*words: str) -> Command:
 
 @dataclass(frozen=True)
 class Part:
-    """What is written, tested and taken into use at once, for the check of this name.
+    """Files that are written, tested and activated together, for the check of the same name.
 
-    `why`: what is open without it. `links`: where a link leads. `test` fails where the server would
-    not take it. `use` is what a running server needs to heed it. `web`: with that web server alone.
+    `why`: what is open without them. `links`: symbolic links and their targets. `test`: commands
+    that fail if the server would refuse the files. `use`: commands that make a running server read
+    them. `web`: only with that web server.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Part:
     web: str | None = None
 
     def of(self, php_versions: list[str]) -> dict[str, str]:
-        """The paths on a server with these versions of PHP, and the paths of their texts."""
+        """The path of each file on a server with these versions of PHP, and of its text."""
         found = {}
         for path in self.paths:
             each = (f"php{version}-fpm" for version in php_versions) if ANY_PHP in path else [""]
@@ -71,7 +72,7 @@ PARTS = (
     ),
     Part(
         "Apache",
-        "a site shows what its neighbours are asked, and under mpm_itk a vhost could run as root",
+        "a site can show requests to its neighbours, and under mpm_itk a vhost could run as root",
         ("/etc/apache2/conf-available/customers.conf",),
         {"/etc/apache2/conf-enabled/customers.conf": "../conf-available/customers.conf"},
         test=(APACHE_TEST,),
@@ -80,7 +81,7 @@ PARTS = (
     ),
     Part(
         "firewall",
-        "customers reach mail servers, the panel and what else listens inside",
+        "customers can reach mail servers, the panel and everything else that listens locally",
         (
             RULES,
             "/etc/systemd/system/customers-firewall.service",
@@ -95,21 +96,21 @@ PARTS = (
     ),
     Part(
         "SSH",
-        "customers tunnel to what listens inside the server",
+        "customers can tunnel to whatever listens inside the server",
         ("/etc/ssh/sshd_config.d/customers.conf",),
         test=(("/usr/sbin/sshd", "-t"),),
         use=(_systemctl("reload", "ssh"),),
     ),
-    Part("crontab", "PHP makes a crontab, which outlives the hosting", (CRON_ALLOW,)),
-    Part("at", "PHP leaves jobs to at, which outlive the hosting", (AT_ALLOW,)),
+    Part("crontab", "PHP can make a crontab, which outlives the hosting", (CRON_ALLOW,)),
+    Part("at", "PHP can leave jobs of at, which outlive the hosting", (AT_ALLOW,)),
     Part(
         "SSH limits",
-        "one SSH user takes all processes or memory",
+        "one SSH user can take all processes or memory",
         ("/etc/security/limits.d/customers.conf",),
     ),
     Part(
         "session limits",
-        "the sessions of one SSH user take all memory",
+        "the sessions of one SSH user can take all memory",
         (
             "/etc/systemd/system/user-.slice.d/customers.conf",
             "/etc/systemd/system/user-0.slice.d/root.conf",
@@ -118,45 +119,45 @@ PARTS = (
     ),
     Part(
         "PHP limits",
-        "one customer's PHP takes all processes or memory",
+        "one customer's PHP can take all processes or memory",
         (PHP_LIMITS,),
-        # `use` is to be completed: each version has a service of its own.
+        # Run for the service of each installed version.
         use=(_systemctl("daemon-reload"), _systemctl("restart", ANY_PHP)),
     ),
     Part(
         "database connections",
-        "one customer takes all connections of MariaDB, the panel's and the mail server's too",
+        "one customer can take all of MariaDB's connections, and leave the panel and mail none",
         ("/etc/mysql/mariadb.conf.d/70-customers.cnf",),
         test=(("mariadbd", "--help", "--verbose"),),
         use=(_systemctl("restart", "mariadb"),),
     ),
     Part(
         "/tmp",
-        "what is left in /tmp, clients' SSH keys too, stays until the server starts again",
+        "what is left in /tmp, clients' SSH keys included, stays until the next reboot",
         ("/etc/tmpfiles.d/tmp.conf",),
     ),
     Part(
         "directories",
-        "customers look into each other's directories and logs",
+        "customers can look into each other's directories and logs",
         ("/usr/local/sbin/keep-customers-apart", "/etc/cron.d/keep-customers-apart"),
         use=(("/usr/local/sbin/keep-customers-apart",),),
     ),
     Part(
         "sendmail",
-        "PHP's mail() and programs send mail without a login",
+        "PHP's mail() and other programs can send mail without a login",
         ("/etc/postfix/main.cf",),
         test=(("postfix", "check"),),
         use=(_systemctl("reload", "postfix"),),
     ),
     Part(
         "FTP TLS",
-        "passwords go over the net in clear",
+        "passwords go over the net unencrypted",
         ("/etc/pure-ftpd/conf/TLS",),
         use=(FTP_RESTART,),
     ),
     Part(
         "FTP places",
-        "one address takes all places of FTP",
+        "one address can take all FTP connections",
         ("/etc/pure-ftpd/conf/MaxClientsPerIP",),
         use=(FTP_RESTART,),
     ),
@@ -165,14 +166,20 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Ours:
-    """What is to stand in each file, on a server with these numbers and names."""
+    """The text of each file, on a server where customers' numbers begin with these.
+
+    `customers`: the names of their users.
+    """
 
     first_uid: int
     first_gid: int
     customers: frozenset[str] = frozenset()
 
     def text(self, template: str, before: str | None) -> str:
-        """`before`: what stands there; the same, where it will do. None: nothing does."""
+        """What the file should say. `before` is its text now, None if there is no file.
+
+        A file that does what ours does, with lines of the operator's own, is returned as it is.
+        """
         text = (FILES / template.lstrip("/")).read_text(encoding="utf-8")
         text = text.replace("@FIRST_UID@", str(self.first_uid))
         text = text.replace("@FIRST_GID@", str(self.first_gid))
@@ -180,12 +187,12 @@ class Ours:
 
     @staticmethod
     def mode(template: str) -> int:
-        """Git keeps no other modes."""
+        """0755 or 0644: Git keeps no other modes."""
         return 0o755 if (FILES / template.lstrip("/")).stat().st_mode & 0o100 else 0o644
 
 
 def _lines(text: str) -> list[str]:
-    """Those that say something."""
+    """The lines that are neither empty nor comments."""
     stripped = (line.strip() for line in text.splitlines())
     return [line for line in stripped if line and not line.startswith(("#", ";"))]
 
@@ -197,7 +204,7 @@ def _if_lines_lack(before: str, ours: str, _: Ours) -> str:
 
 
 def _with_setting(before: str, ours: str, _: Ours) -> str:
-    """Postfix's: the last line of a name counts, and lines that are indented go on with it."""
+    """In Postfix the last line with a name counts, and indented lines continue it."""
     (line,) = _lines(ours)
     name = line.partition(" ")[0]
     of_name = re.compile(rf"^{name}\s*=.*\n?(?:[ \t]+\S.*\n?)*", re.M)

@@ -1,4 +1,4 @@
-"""What the server says of itself."""
+"""What the checks ask the server."""
 
 import grp
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 
 PANEL = Path("/usr/local/ispconfig")
 CLIENTS = Path("/var/www/clients")
-# What ISPConfig makes for itself when it is installed: customers' numbers come after these.
+# Users and groups that ISPConfig's installer makes: customers' numbers follow theirs.
 PANELS_USERS = ("vmail", "getmail", "ispapps", "ispconfig")
 PANELS_GROUPS = (*PANELS_USERS, "sshusers")
-# Above them are nobody's numbers.
+# The number before nobody's (65534).
 LAST_ID = 65533
 OF_CUSTOMER = re.compile(r"web\d+")
 OF_CLIENT = re.compile(r"client\d+")
@@ -23,17 +23,17 @@ SECONDS = 60
 
 
 class Unknown(Exception):
-    """It cannot be told; the text says why, and what to do for it."""
+    """A check cannot tell; the text says why, or what to install."""
 
 
 class Server:
-    """`web` is "apache" or "nginx"; `walls` what the shop's WALLS is to be."""
+    """`web` is "apache" or "nginx"; `walls` is the shop's WALLS, by default what runs here."""
 
     def __init__(self, walls: str | None = None):
         self._wanted_walls = walls
 
     def forget(self) -> None:
-        """What ran here may be another by now."""
+        """Look at the processes again: a service was restarted."""
         self.__dict__.pop("processes", None)
 
     # Programs
@@ -41,7 +41,10 @@ class Server:
     def run(
         self, *command: str, seconds: float = SECONDS, **options
     ) -> subprocess.CompletedProcess:
-        """Its output as text, whatever its status."""
+        """Run a command, whatever its exit status, and capture its output as text.
+
+        Raises Unknown if it is not installed or takes too long.
+        """
         try:
             return subprocess.run(
                 command,
@@ -55,10 +58,10 @@ class Server:
         except FileNotFoundError:
             raise Unknown(f"{command[0]} is not installed") from None
         except subprocess.TimeoutExpired:
-            raise Unknown(f"{' '.join(command)} has not ended in {seconds} seconds") from None
+            raise Unknown(f"{' '.join(command)} did not end in {seconds} seconds") from None
 
     def said(self, *command: str, **options) -> str:
-        """What it printed; Unknown if it failed."""
+        """What the command printed. Raises Unknown if it failed."""
         done = self.run(*command, **options)
         if done.returncode:
             why = (done.stderr.strip() or done.stdout.strip() or "failed").splitlines()[-1]
@@ -66,14 +69,14 @@ class Server:
         return done.stdout
 
     def read(self, path: str | Path) -> str | None:
-        """None if it is not there."""
+        """The file's text, or None if there is no such file."""
         try:
             return Path(path).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 
     def files(self, directory: str, pattern: str) -> Iterator[tuple[str, str]]:
-        """Name and text of each."""
+        """The name without its ending, and the text, of each file that matches."""
         for path in sorted(Path(directory).glob(pattern)):
             yield path.stem, self.read(path) or ""
 
@@ -83,7 +86,10 @@ class Server:
 
     @cached_property
     def processes(self) -> list[tuple[int, str, str]]:
-        """Number, name and command line of each of root's: customers call theirs what they like."""
+        """PID, name and command line of root's processes.
+
+        Only root's: customers can give theirs any name.
+        """
         found = []
         for each in Path("/proc").glob("[0-9]*"):
             try:
@@ -103,20 +109,20 @@ class Server:
 
     @cached_property
     def addresses(self) -> list[str]:
-        """Those that others reach it by."""
+        """The addresses that other machines reach it by."""
         lines = self.said("ip", "-o", "address", "show", "scope", "global").splitlines()
         return [line.split()[3].partition("/")[0] for line in lines]
 
     @cached_property
     def first_ids(self) -> tuple[int, int]:
-        """From where on users and groups are customers'."""
+        """The lowest user and group number that a customer can have."""
         customers = [user for user in pwd.getpwall() if OF_CUSTOMER.fullmatch(user.pw_name)]
         clients = [group for group in grp.getgrall() if OF_CLIENT.fullmatch(group.gr_name)]
         uids = [user.pw_uid for user in customers]
         gids = [group.gr_gid for group in clients]
         own_uids = [user.pw_uid for user in pwd.getpwall() if user.pw_name in PANELS_USERS]
         own_gids = [group.gr_gid for group in grp.getgrall() if group.gr_name in PANELS_GROUPS]
-        # A number below the customers' of today may be the next one's.
+        # A later customer may get a number below those of today's customers.
         uids += [last + 1 for last in sorted(own_uids)[-1:]]
         gids += [last + 1 for last in sorted(own_gids)[-1:]]
         if not uids or not gids:
@@ -125,7 +131,7 @@ class Server:
 
     @cached_property
     def customer(self) -> str:
-        """One of them, by his system user."""
+        """The system user of any customer."""
         clients = {group.gr_gid for group in grp.getgrall() if OF_CLIENT.fullmatch(group.gr_name)}
         for user in pwd.getpwall():
             if OF_CUSTOMER.fullmatch(user.pw_name) and user.pw_gid in clients:
@@ -160,7 +166,7 @@ class Server:
         ]
 
     def sites(self) -> Iterator[tuple[str, str]]:
-        """Of customers: each one's name, and its text in the web server's configuration."""
+        """The name of each customer's site, and its text in the web server's configuration."""
         at = "nginx" if self.web == "nginx" else "apache2"
         for name, text in self.files(f"/etc/{at}/sites-enabled", "*.vhost"):
             if f"{CLIENTS}/" in text:
@@ -177,21 +183,21 @@ class Server:
 
     @cached_property
     def _mysql(self) -> tuple[list[str], dict[str, str]]:
-        """How root gets in, and what it needs in the environment."""
+        """The command that logs root in, and the environment variables that it needs."""
         ways: list[tuple[list[str], dict[str, str]]] = [(["mysql"], {})]
         ways.append((["mysql", "--defaults-file=/etc/mysql/debian.cnf"], {}))
         text = self.read(PANEL / "server/lib/mysql_clientdb.conf") or ""
         root = dict(re.findall(r"^\$clientdb_(\w+) *= *'([^'\n]*)';", text, re.M))
         if {"user", "password"} <= root.keys():
-            # Not on the command line, which everybody on the server can read.
+            # Not on the command line, which every local user can read.
             ways.append((["mysql", "-u", root["user"]], {"MYSQL_PWD": root["password"]}))
         for command, secret in ways:
             if self.run(*command, "-e", "SELECT 1", env=os.environ | secret).returncode == 0:
                 return command, secret
-        raise Unknown("MariaDB does not let root in")
+        raise Unknown("MariaDB does not let root log in")
 
     def ask(self, sql: str) -> list[str]:
-        """The lines that MariaDB answers its administrator."""
+        """Run SQL as MariaDB's administrator, and return the lines of its answer."""
         command, secret = self._mysql
         asked = [*command, "--skip-column-names", "--batch", "--raw"]
         return self.said(*asked, input=sql, env=os.environ | secret).splitlines()
@@ -202,7 +208,7 @@ class Server:
         config = self.panel_config
         id, database = int(config.get("server_id", "1")), config.get("db_database", "dbispconfig")
         if not re.fullmatch(r"\w+", database):
-            raise Unknown(f"the panel's database has a name that is none: {database}")
+            raise Unknown(f"the panel's database has no valid name: {database}")
         found, section = {}, ""
         for line in self.ask(f"SELECT config FROM `{database}`.server WHERE server_id = {id}"):
             name, equals, value = line.partition("=")

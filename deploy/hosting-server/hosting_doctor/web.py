@@ -1,4 +1,4 @@
-"""What the web server and PHP give away."""
+"""Checks of the web server and PHP."""
 
 import http.client
 import re
@@ -7,10 +7,10 @@ import ssl
 from hosting_doctor.server import Server
 
 APACHE_LEAST = (2, 4, 69)
-# The name of a site that there is never.
+# A name that no site ever has.
 NOBODY = "nobody.invalid"
 CLOSED = 503
-# What the shop sends; `None` has less.
+# The AllowOverride that the shop sends, and those that allow less.
 OVERRIDES = {
     "narrow": {"Nonfatal=All", "None"},
     "mpm_itk": {"All Nonfatal=All", "Nonfatal=All", "None"},
@@ -32,11 +32,11 @@ def few(names: list[str]) -> str:
 def walls(server: Server) -> str | None:
     found, wanted = server.found_walls, server.walls
     if found != wanted and (wanted, found) != ("narrow", "mpm_itk"):
-        return f"WALLS={wanted} is meant, but {RUNS[found]} runs here"
+        return f"the shop's WALLS is {wanted}, but {RUNS[found]} runs here"
     panel = server.read("/etc/apache2/sites-available/ispconfig.vhost") or ""
     if found == "mpm_itk" and "<IfModule mpm_itk_module>" in panel:
         return (
-            "the panel's own site takes mpm_itk for mod_php, and Apache does not start again: "
+            "the panel's own site mistakes mpm_itk for mod_php, and Apache would not start again: "
             "rename that IfModule in ispconfig.vhost (docs/hosting-server.md has the command)"
         )
     return None
@@ -47,7 +47,7 @@ def apache_version(server: Server) -> str | None:
     numbers = tuple(map(int, version[1].split("."))) if version else ()
     if numbers < APACHE_LEAST:
         least = ".".join(map(str, APACHE_LEAST))
-        return f"a .htaccess reads all files that Apache can: apt upgrade, to {least} or newer"
+        return f"a .htaccess can read any file that Apache can: apt upgrade, to {least} or newer"
     return None
 
 
@@ -61,7 +61,7 @@ def overrides(server: Server) -> str | None:
     if bad:
         return (
             f".htaccess may do more than WALLS={server.walls} allows: {few(bad)}; "
-            "at the shop, `flask retry --check` puts right what was changed by hand"
+            "at the shop, `flask retry --check` corrects what was changed by hand"
         )
     return None
 
@@ -75,8 +75,8 @@ def php_sockets(server: Server) -> str | None:
             ]
     if bad:
         return (
-            f"every customer can run code as these, whose PHP listens at a port: {few(bad)}; "
-            "at the shop, `flask retry --check` sends them a socket"
+            "the PHP of these listens on a port, where every customer can run code as them: "
+            f"{few(bad)}; at the shop, `flask retry --check` moves it to a socket"
         )
     return None
 
@@ -88,11 +88,11 @@ def unknown_names(server: Server) -> str | None:
             answer = _ask(scheme, address)
             if answer not in (CLOSED, None):
                 wrong.append(f"{scheme} at {address}: {answer}")
-    return f"not {CLOSED} for a name that is nobody's: {few(wrong)}" if wrong else None
+    return f"an unknown name gets something other than {CLOSED}: {few(wrong)}" if wrong else None
 
 
 def _ask(scheme: str, address: str) -> int | str | None:
-    """The status for nobody's name; None if there is no certificate for it; else why."""
+    """The HTTP status for an unknown name, None if TLS refuses it, or the text of another error."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     try:
@@ -109,7 +109,7 @@ def _ask(scheme: str, address: str) -> int | str | None:
 
 
 class _Https(http.client.HTTPSConnection):
-    """Asks for a name at an address."""
+    """Connects to an address, and asks for another name there."""
 
     def __init__(self, name: str, address: str, context: ssl.SSLContext):
         super().__init__(name, 443, timeout=SECONDS, context=context)
