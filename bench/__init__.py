@@ -1,1 +1,1 @@
-"""Benchmarks of the shop: `.venv/bin/python -m bench` prints figures, ratios and their targets."""
+"""Benchmarks of the shop: `.venv/bin/python -m bench` prints figures and ratios, with targets."""

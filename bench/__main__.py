@@ -1,4 +1,4 @@
-"""`.venv/bin/python -m bench [what …]`: see MEASURES."""
+"""Run the measurements named on the command line, or all: `.venv/bin/python -m bench [what …]`."""
 
 import argparse
 import signal
@@ -24,8 +24,8 @@ MEASURES = {
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure the shop against its sandbox. Each figure comes with its target; a "
-        "missed one is information, no failure: a busy machine misses them too.",
+        description="Measure the shop against its sandbox. Figures are printed with their targets. "
+        "A missed target is no failure: on a busy machine it is missed too.",
     )
     parser.add_argument("what", nargs="*", choices=[*MEASURES, "all"], default="all")
     chosen = parser.parse_args().what

@@ -1,4 +1,4 @@
-"""What Flask alone can do: one route that returns a constant, to compare the shop's with."""
+"""Flask alone: one route that returns a constant, to compare the shop's routes with."""
 
 import os
 

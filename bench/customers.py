@@ -1,4 +1,4 @@
-"""Customers: a browser that orders, a wallet that pays, pollers, and a crowd in a hurry."""
+"""Load: a browser that orders, a wallet that pays, browsers that poll, and a crowd in a hurry."""
 
 import http.client
 import itertools
@@ -24,7 +24,7 @@ _addresses = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in itertools.count(
 
 
 class Browser:
-    """One browser: its cookie, its CSRF token, and as many orders as it likes."""
+    """One browser, with its cookie and CSRF token. It may place any number of orders."""
 
     def __init__(self, port: int):
         self._port = port
@@ -33,7 +33,7 @@ class Browser:
         self._csrf_token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)[1]
 
     def order(self, connection: http.client.HTTPConnection | None = None) -> str:
-        """Place one order; return its address."""
+        """Place an order; return the path of its page."""
         fields = {"csrf_token": self._csrf_token, "form_id": secrets.token_hex(8), **FIELDS}
         headers = {
             "Cookie": self.cookie,
@@ -65,7 +65,7 @@ class Browser:
 def fetch(
     port: int, method: str, path: str, headers: dict | None = None, body: str | None = None
 ) -> tuple:
-    """One request on a connection of its own: (status, headers, text)."""
+    """Send a request on a connection of its own; return (status, headers, text)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body, {"Connection": "close", **(headers or {})})
@@ -81,7 +81,7 @@ def pay(wallet_path: Path, bolt11: str) -> str:
 
 
 def challenge(port: int) -> dict:
-    """What a program that wants to buy is told: an invoice, and the token that it pays for."""
+    """Ask for a hosting as a program does; return the 402's body, with invoice and macaroon."""
     wish = {"space_mb": 100, "duration": 1, "unit": "days"}
     headers = {"Content-Type": "application/json", "X-Forwarded-For": next(_addresses)}
     status, _, body = fetch(port, "POST", "/api/v1/hosting", headers, json.dumps(wish))
@@ -114,7 +114,7 @@ class Pollers:
             self.stop()
 
     def stop(self) -> tuple[list[float], int]:
-        """How long each poll took, and how many failed."""
+        """Return how many seconds each poll took, and how many polls failed."""
         self._pipe.send("stop")
         result = self._pipe.recv()
         self._pipe.close()
@@ -123,7 +123,7 @@ class Pollers:
 
 
 def _poll_all(pipe, port: int, orders: list[str], cookie: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench stops this process
     seconds: list[float] = []
     failures: list[int] = []
     stopping = threading.Event()
@@ -153,9 +153,9 @@ def _poll_all(pipe, port: int, orders: list[str], cookie: str) -> None:
 
 
 def crowd(port: int, path: str, seconds: float, connections: int, header: str = "") -> int:
-    """How many answers a few connections, never idle, get in `seconds`.
+    """Count the answers that a few connections, never idle, get in `seconds`.
 
-    Bare sockets: http.client would take longer for an answer than the server.
+    It uses bare sockets: http.client would spend more time on an answer than the server.
     """
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "X-Forwarded-For: 192.0.2.1"]
     if header:
@@ -182,7 +182,7 @@ def crowd(port: int, path: str, seconds: float, connections: int, header: str = 
 
 
 def _is_answered(sock: socket.socket, received: bytearray) -> bool:
-    """Read what has come, and return whether the answer is complete. Raises for no 2xx."""
+    """Read what has come, and return whether the answer is complete. Raises unless it is 2xx."""
     received += sock.recv(65536)
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:

@@ -1,4 +1,4 @@
-"""Fill a database with many accounts that want nothing, as fast as possible."""
+"""Fill a database with many accounts that need nothing done, as fast as possible."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ AT_ONCE = 5000
 
 
 def fill(database: Database, count: int, moment: int) -> None:
-    """Add accounts that were opened long before `moment`, for a year: paid, applied, live."""
+    """Add accounts that were opened 30 days before `moment` for a year: paid, applied and live."""
     opened = moment - 30 * 86400
     until = opened + 31536000
     with database.atomic():
@@ -85,7 +85,7 @@ def fill(database: Database, count: int, moment: int) -> None:
 
 
 def copy_unpaid_order(database: Database, order: dict, account: dict, count: int) -> None:
-    """Add copies of this order, each with an account, a token and hashes of its own."""
+    """Add copies of this order and its account, each with names, tokens and hashes of its own."""
     tokens = [secrets.token_hex(16) for _ in range(count)]
     _insert_rows(database, "accounts", [account | _own_account(token) for token in tokens])
     _insert_rows(database, "orders", [order | _own_order(order, token) for token in tokens])

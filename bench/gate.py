@@ -1,4 +1,4 @@
-"""What the gate costs: a check beside a bare Flask route, and nginx with it beside nginx alone."""
+"""What the gate costs: its check against a bare Flask route, and nginx with it and without."""
 
 import secrets
 import shutil
@@ -67,7 +67,7 @@ http {{
 
 
 def measure() -> None:
-    heading("gate: the check beside a bare Flask route, and nginx with and without it")
+    heading("gate: the check against a bare Flask route, and nginx with and without it")
     with stage() as opened:
         bare = opened.bare(20)
         plain = opened.web()
@@ -76,7 +76,7 @@ def measure() -> None:
         folder = opened.directory / "gate"
         (folder / "www" / "open").mkdir(parents=True)
         (folder / "www" / "open" / "file").write_text("x" * 20)
-        # nginx's own user reads them.
+        # nginx's own user must be able to read the file.
         for each in (opened.directory, folder, folder / "www", folder / "www" / "open"):
             each.chmod(0o755)
         toml = folder / "gate.toml"
@@ -97,7 +97,7 @@ def memory(web: Web) -> float:
 
 
 def credential(shop: Shop, service: str, msat: int | None = None) -> str:
-    """A header with a credential that has been paid for."""
+    """An Authorization header with a credential that was paid for."""
     token_id = shop.keys.token_id(0)
     preimage = shop.keys.secret(token_id)
     caveats = l402.caveats(service, Rights(None, now() + 86400), msat)
@@ -117,7 +117,7 @@ def checks(web: Web, bare: Web, shop: Shop) -> None:
 
 
 def large(web: Web, bare: Web, shop: Shop) -> None:
-    """Many revocations and balances, then the same checks: they must not be slower."""
+    """Add many revocations and balances, and repeat the checks: they must not get slower."""
     headers = {
         name: asked(name, credential(shop, name, msat))
         for name, msat in (("files", None), ("metered", 10**9))
@@ -129,12 +129,12 @@ def large(web: Web, bare: Web, shop: Shop) -> None:
         lambda: (secrets.token_hex(32), now() - secrets.randbelow(10**6), now() + 86400),
     )
     fill(GateBalance, BALANCES, lambda: (secrets.token_hex(32), "metered", 1, now() + 86400))
-    time.sleep(20)  # until they are mirrored
+    time.sleep(20)  # until the web program has mirrored them
     for name, header in headers.items():
         ratio = before[name] / check_cpu(web, bare, header)
         text = f"{name}: with {REVOKED:,} revocations and {BALANCES:,} balances"
-        goal(f"{text} a check costs {1 / ratio:.2f} of before (1.1 at most)", ratio >= 0.9)
-    say(f"the web program has {web.pss_mb():.0f} MB then")
+        goal(f"{text} a check costs {1 / ratio:.2f} times as much (1.1 at most)", ratio >= 0.9)
+    say(f"the web program then takes {web.pss_mb():.0f} MB")
 
 
 def fill(table: type[Table], count: int, row: Callable[[], tuple]) -> None:
@@ -144,7 +144,7 @@ def fill(table: type[Table], count: int, row: Callable[[], tuple]) -> None:
 
 
 def check_cpu(web: Web, bare: Web, header: str) -> float:
-    """The CPU time of a check, in those of a bare route: the median of some rounds."""
+    """The CPU time of a check divided by that of a bare route: the median of some rounds."""
     ratios = []
     for _ in range(ROUNDS):
         ours = throughput(web, "/gate/check", header, 0.4)[1]
@@ -155,7 +155,7 @@ def check_cpu(web: Web, bare: Web, header: str) -> float:
 def through_nginx(opened: Stage, web: Web, shop: Shop, folder: Path, toml: Path) -> None:
     program = shutil.which("nginx")
     if program is None:
-        say("nginx is not installed: what is behind it is not measured")
+        say("nginx is not installed: requests through it are not measured")
         return
     toml.write_text(GATE.format(app=web.port, folder=folder))
     nginx.write(services.read(toml), folder)
@@ -182,7 +182,7 @@ def through_nginx(opened: Stage, web: Web, shop: Shop, folder: Path, toml: Path)
 
 
 def slow_readers(port: int, header: str, folder: Path) -> None:
-    """Readers that take a large file at their leisure, and another one beside them."""
+    """Let some clients read a large file slowly, and time another client beside them."""
     (folder / "www" / "open" / "large").write_bytes(bytes(20_000_000))
     request = f"GET /gated/large HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode()
     readers = [socket.create_connection(("127.0.0.1", port)) for _ in range(SLOW_READERS)]

@@ -1,4 +1,4 @@
-"""The measurements but for those of tokens: each function runs one and prints its figures."""
+"""The measurements of pages, worker and calendar: each function runs one and prints figures."""
 
 import http.client
 import os
@@ -66,10 +66,10 @@ def status(rounds: int = 15, seconds: float = 0.8) -> None:
         path = f"{order}/status"
         size = len(fetch(web.port, "GET", path)[2].encode())
         mine = len(fetch(web.port, "GET", path, {"Cookie": browser.cookie})[2].encode())
-        say(f"{size} bytes for a stranger, {mine} for who ordered; {CONNECTIONS} connections")
+        say(f"{size} bytes for a stranger, {mine} for the buyer; {CONNECTIONS} connections")
         for name, length, header in (
             ("without a cookie", size, ""),
-            ("with the cookie of who ordered", mine, f"Cookie: {browser.cookie}"),
+            ("with the buyer's cookie", mine, f"Cookie: {browser.cookie}"),
         ):
             bare = shop.bare(length)
             ratio = compare(web, path, bare, header, rounds, seconds, name)
@@ -79,7 +79,7 @@ def status(rounds: int = 15, seconds: float = 0.8) -> None:
 
 
 def compare(web, path, bare, header, rounds, seconds, name) -> float:
-    """The median of the rounds' ratios. In each round both run, one after the other."""
+    """Run both in turn, some rounds, and return the median ratio of their throughputs."""
     for program, its_path in ((web, path), (bare, "/")):
         crowd(program.port, its_path, 1, CONNECTIONS, header)
     ratios, cpu_ratios = [], []
@@ -100,7 +100,7 @@ def compare(web, path, bare, header, rounds, seconds, name) -> float:
 
 
 def throughput(program: Program, path: str, header: str, seconds: float) -> tuple[float, float]:
-    """Answers per second, and the CPU seconds that one answer takes."""
+    """Return the answers per second, and the CPU seconds that one answer takes."""
     cpu, started = program.cpu_seconds(), time.perf_counter()
     answers = crowd(program.port, path, seconds, CONNECTIONS, header)
     passed = time.perf_counter() - started
@@ -143,10 +143,10 @@ def orders(count: int = 300) -> None:
         invoice = shop.stand_ins.invoice_seconds()
         outside = [a - b for a, b in zip(total, invoice, strict=True)]
         say(f"one customer: {in_ms(total, 50, 99)}")
-        say(f"of this within the node's invoice call: {in_ms(invoice, 50, 99)}")
+        say(f"of this, in the node's invoice call: {in_ms(invoice, 50, 99)}")
         took = percentile(outside, 50) * 1000
         goal(
-            f"outside it (HTTP, form, database, the way to the node): {in_ms(outside, 50, 99)}"
+            f"outside it (HTTP, form, database, reaching the node): {in_ms(outside, 50, 99)}"
             " (p50 at most 15 ms)",
             took <= 15,
         )
@@ -186,13 +186,13 @@ def ready() -> None:
         with Pollers(web.port, browser.orders(POLLERS), browser.cookie) as pollers:
             judge("a panel that answers at once", to_ready(shop, browser, 80, every=0.4), 1)
             shop.stand_ins.panel_takes_real_times(TIMINGS)
-            judge("one as fast as the real one", to_ready(shop, browser, 80, every=0.8), 4)
+            judge("a panel as fast as a real one", to_ready(shop, browser, 80, every=0.8), 4)
             polls, failed = pollers.stop()
         say(f"meanwhile {len(polls)} polls, {failed} failed, {in_ms(polls, 50, 99)}")
 
 
 def to_ready(shop: Stage, browser: Browser, count: int, every: float) -> list[float]:
-    """Pay an order every `every` seconds, and return how long each took until it was ready."""
+    """Pay an order each `every` seconds, and return the seconds from each payment to ready."""
     invoices = {order: browser.invoice(order) for order in browser.orders(count)}
     taken: queue.Queue[float] = queue.Queue()
 
@@ -217,14 +217,14 @@ def to_ready(shop: Stage, browser: Browser, count: int, every: float) -> list[fl
 
 
 def burst() -> None:
-    heading(f"burst: {BURST} orders paid at once, a panel that takes 100 ms a call")
+    heading(f"burst: {BURST} orders paid at once, with a panel that takes 100 ms a call")
     with stage() as shop:
         web, worker = shop.web(), shop.worker()
         a_burst(shop, web, worker)
 
 
 def a_burst(shop: Stage, web, worker) -> None:
-    """Each customer's browser polls its page meanwhile."""
+    """Pay all orders at once, while each customer's browser polls its page."""
     shop.stand_ins.panel_takes(0.1)
     browser = Browser(web.port)
     invoices = {order: browser.invoice(order) for order in browser.orders(BURST)}
@@ -247,7 +247,7 @@ def a_burst(shop: Stage, web, worker) -> None:
 
 
 def ready_times(shop: Stage, started: float, patience: float = 300) -> list[float]:
-    """When each order of the burst got ready, in seconds after `started`."""
+    """When each order of the burst was ready, in seconds after `started`."""
     times: list[float] = []
     database = sqlite3.connect(f"file:{shop.database}?mode=ro", uri=True)
     before = 0
@@ -274,12 +274,12 @@ def memory() -> None:
         web, worker = shop.web(), shop.worker()
         time.sleep(3)
         fresh = web.pss_mb() + worker.pss_mb()
-        say(f"started, nothing asked yet (the imports): {fresh:.1f} MB")
+        say(f"started, before the first request (the imports): {fresh:.1f} MB")
         a_burst(shop, web, worker)
         browser = Browser(web.port)
         crowd(web.port, f"{browser.order()}/status", 5, 8, f"Cookie: {browser.cookie}")
         many_pollers(browser, web, seconds=10)
-        # Other programs share pages with ours, and would make them look smaller.
+        # The stand-ins share pages with our programs, and would make them look smaller.
         shop.stand_ins.stop()
         for name, program in (("web", web), ("worker", worker)):
             say(f"{name}: {' + '.join(f'{part:.1f}' for part in program.pss_parts())} MB")
@@ -289,8 +289,8 @@ def memory() -> None:
 
 # -- opening a hosting ---------------------------------------------------------------
 
-# The panel's calls for each new service. The client comes first, then the site, then four chains
-# that do not depend on each other.
+# The panel calls for each new service. The client comes first, then the site, then four chains that
+# do not depend on each other.
 STEPS = {
     "client": ("client_add", "client_update", "client_get"),
     "site": ("sites_web_domain_add", "sites_web_domain_update", "sites_web_domain_get"),
@@ -305,7 +305,7 @@ SIDE_BY_SIDE = (("ftp",), ("shell",), ("database_user", "database"), ("mail_doma
 
 
 def opening(count: int = 40) -> None:
-    heading("opening: reconcile.account of a new account, against a panel as fast as the real one")
+    heading("opening: reconcile.account of a new account, with a panel as fast as a real one")
     with stage() as opened:
         shop = opened.shop()
         first = reconciled(shop, opened)
@@ -315,20 +315,20 @@ def opening(count: int = 40) -> None:
         total = sum(each.seconds for each in taken)
         within = sum(each.panel_seconds for each in taken)
         say(f"{count} accounts, one after the other: {in_ms([t.seconds for t in taken], 50, 95)}")
-        say(f"of this within the panel: {in_ms([t.panel_seconds for t in taken], 50, 95)}")
+        say(f"of this, in the panel: {in_ms([t.panel_seconds for t in taken], 50, 95)}")
         ours = (total - within) / count * 1000
         overhead = total / within - 1
         goal(
-            f"{ours:.1f} ms of an opening are ours, for {len(taken[0].calls)} calls and what is "
-            f"recorded: {overhead:.1%} of the panel's own time (below 5 %)",
+            f"{ours:.1f} ms of an opening are ours, for {len(taken[0].calls)} calls and the "
+            f"database: {overhead:.1%} of the panel's own time (below 5 %)",
             overhead < 0.05,
         )
         cpu = statistics.mean(each.cpu_seconds for each in taken) * 1000
-        say(f"of ours, {cpu:.1f} ms are CPU time, which other programs disturb less")
+        say(f"of ours, {cpu:.1f} ms is CPU time, which other programs disturb less")
         alone = statistics.mean(each.panel_seconds for each in taken)
         together = statistics.mean(critical_path(each.calls) for each in taken)
         say(
-            "calls that do not depend on each other, side by side, would take the panel "
+            "with independent calls side by side, the panel would take "
             f"{together:.2f} s instead of {alone:.2f} s ({together / alone:.0%})"
         )
         nothing_to_do(shop, opened, taken[-1].account_id)
@@ -347,7 +347,7 @@ class Reconciled:
 
 
 def reconciled(shop: Shop, opened: Stage) -> Reconciled:
-    """Open one more account."""
+    """Open a new account, and measure it."""
     account_id = a_new_account(shop)
     cpu = time.process_time()
     seconds = seconds_of(reconcile.account, shop, account_id)
@@ -388,7 +388,7 @@ def calls_of_one(calls: list[tuple[str, float]]) -> None:
 
 
 def critical_path(calls: list[tuple[str, float]]) -> float:
-    """The panel's time if independent calls ran side by side, each as long as it took alone."""
+    """The panel's seconds if independent calls ran side by side, each as fast as it was alone."""
     seconds = dict(calls)
     took = {kind: sum(seconds[method] for method in methods) for kind, methods in STEPS.items()}
     longest = max(sum(took[kind] for kind in chain) for chain in SIDE_BY_SIDE)
@@ -451,7 +451,7 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
         shop = opened.shop()
         took = seconds_of(fill, models.db.obj, accounts, now())
         if url:
-            models.db.execute_sql("VACUUM ANALYZE")  # or autovacuum would do it during the passes
+            models.db.execute_sql("VACUUM ANALYZE")  # else autovacuum runs during the passes
         calendar.run_pass(shop)
         Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
         for number in range(rounds):
@@ -481,7 +481,7 @@ def passes(kind: str, server: str | None, accounts: int, rounds: int = 3) -> dic
 
 @contextmanager
 def an_empty_database(server: str | None):
-    """The URL of a new PostgreSQL database, dropped at the end; None: SQLite needs none."""
+    """Yield the URL of a new PostgreSQL database, dropped at the end; None without a server."""
     if server is None:
         yield None
         return

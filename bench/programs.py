@@ -1,4 +1,4 @@
-"""The shop's programs as in production, with stand-ins and a fresh database, and their cost."""
+"""The shop's programs as in production, with stand-ins and a new database, and what they cost."""
 
 import os
 import secrets
@@ -24,12 +24,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Program:
-    """One program of ours and the processes it has started."""
+    """A program that the bench started, with its child processes."""
 
     def __init__(self, command: list, env: dict[str, str], log: Path):
         self._log = log
         with open(log, "ab") as output:
-            # A session of its own: Ctrl-C reaches only the bench, which ends the others.
+            # A session of its own: Ctrl-C reaches only the bench, which stops its programs.
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True
             )
@@ -60,7 +60,7 @@ class Program:
         return sum(_cpu_seconds(pid) for pid in self.pids())
 
     def pss_mb(self) -> float:
-        """Memory by the kernel's fair count: pages that processes share are split among them."""
+        """Proportional set size: memory that processes share is split among them."""
         return sum(self.pss_parts())
 
     def pss_parts(self) -> list[float]:
@@ -86,7 +86,7 @@ class Web(Program):
 
 
 class Stage:
-    """A shop that is open: its directory, stand-ins, settings and programs."""
+    """A shop ready to be measured: its directory, stand-ins, settings and programs."""
 
     def __init__(self, directory: Path, stand_ins: StandIns, database_url: str | None):
         self.directory = directory
@@ -107,7 +107,7 @@ class Stage:
             "PANEL_URL": stand_ins.panel_url,
             "PANEL_USER": "shop",
             "PANEL_PASSWORD": PANEL_PASSWORD,
-            # Each order comes from an address of its own, as through a proxy.
+            # Each order claims an address of its own by X-Forwarded-For.
             "PROXY_HOPS": "1",
             "ORDERS_LIMIT_OVERALL": "1000000 per minute",
             "CAPACITY_MB": "1000000000",
@@ -126,11 +126,11 @@ class Stage:
         )
 
     def settle(self, **settings: str) -> None:
-        """More settings, for programs that are started from now on."""
+        """Add settings for the programs that are started from now on."""
         self._shop_env |= settings
 
     def shop(self) -> Shop:
-        """The shop within the bench itself, to call its functions."""
+        """Build the shop inside the bench, to call its functions directly."""
         config = from_env(self._shop_env, self.directory)
         models.open_database(config.database_url)
         self._stack.callback(models.db.close)
@@ -153,7 +153,7 @@ class Stage:
         self._stack.close()
 
     def started(self, program):
-        """The program, which ends when the stage does."""
+        """Return the program, and stop it when the stage stops."""
         self._stack.callback(program.stop)
         return program
 
@@ -162,7 +162,7 @@ class Stage:
 def stage(database_url: str | None = None):
     """A new shop, on SQLite unless it is given the URL of an empty database.
 
-    However the measurement ends, so do all its programs.
+    All its programs are stopped, however the measurement ends.
     """
     with tempfile.TemporaryDirectory(prefix="lightningspace-bench-") as name, ExitStack() as stack:
         stand_ins = StandIns(Path(name))

@@ -1,4 +1,4 @@
-"""Several web programs and workers over one PostgreSQL: what a second and a fourth bring."""
+"""One, two and four web programs and workers over one PostgreSQL database."""
 
 import os
 import threading
@@ -17,12 +17,12 @@ PANEL_SECONDS = 0.05
 
 
 def measure() -> None:
-    heading("scale: web programs and workers over one PostgreSQL")
+    heading("scale: web programs and workers over one PostgreSQL database")
     server = os.environ.get("TEST_POSTGRESQL_URL")
     if not server:
         say("not measured: TEST_POSTGRESQL_URL is not set")
         return
-    say(f"this machine has {os.cpu_count()} cores, for stand-ins, database and customers as well")
+    say(f"this machine has {os.cpu_count()} cores, shared with stand-ins, database and load")
     for count in COUNTS:
         with an_empty_database(server) as url, stage(url) as shop:
             of_web(shop, count)
@@ -50,7 +50,7 @@ def of_web(shop: Stage, count: int) -> None:
 
 
 def of_workers(shop: Stage, count: int) -> None:
-    """How quickly so many hostings are opened whose orders are paid at once."""
+    """Pay ORDERS orders at once, and see how fast that many workers open the hostings."""
     shop.stand_ins.panel_takes(PANEL_SECONDS)
     shop.shop()  # opens the database here, to count
     browser = Browser(shop.web().port)
@@ -71,6 +71,6 @@ def of_workers(shop: Stage, count: int) -> None:
     cpu = sum(each.cpu_seconds() for each in workers) - cpu
     paying.join()
     say(
-        f"{count} workers, a panel that takes {PANEL_SECONDS * 1000:.0f} ms a call: "
+        f"{count} workers, with a panel that takes {PANEL_SECONDS * 1000:.0f} ms a call: "
         f"{ORDERS / passed * 60:.0f} openings a minute, {cpu / ORDERS * 1000:.0f} ms of CPU each"
     )

@@ -44,7 +44,7 @@ class TimedPanel(SandboxPanel):
 
 
 class StandIns:
-    """A handle on the process, which carries out each method."""
+    """Starts the process, and passes each method call on to it."""
 
     def __init__(self, directory: Path):
         self.node_path = directory / "lightning-rpc"
@@ -59,18 +59,18 @@ class StandIns:
         self.panel_url = self._pipe.recv()
 
     def panel_takes(self, seconds: float) -> None:
-        """Let the panel take this long for each call."""
+        """Make each of the panel's calls take this long."""
         self._ask("panel_takes", seconds)
 
     def panel_takes_real_times(self, path: Path) -> None:
         self._ask("panel_takes_real_times", path)
 
     def invoice_seconds(self) -> list[float]:
-        """How long each `invoice` call took within the node, since this was last asked."""
+        """The seconds of each `invoice` call in the node since the last time this was asked."""
         return self._ask("invoice_seconds")
 
     def panel_calls(self) -> list[tuple[str, float]]:
-        """The panel's calls since this was last asked: the method, and the seconds within it."""
+        """Method and seconds of each panel call since the last time this was asked."""
         return self._ask("panel_calls")
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class StandIns:
 
 
 def _serve(pipe, node_path: Path, wallet_path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bench stops this process
     node, panel = TimedNode(node_path, wallet_path), TimedPanel(password=PANEL_PASSWORD)
     node.start()
     panel.start()

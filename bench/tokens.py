@@ -1,4 +1,4 @@
-"""What L402 costs: checking a token, selling by it, and what unpaid challenges leave behind."""
+"""What L402 costs: checking a token, selling with it, and what unpaid challenges leave behind."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ HOUR = 3600
 
 
 def measure() -> None:
-    heading("l402: tokens beside pymacaroons, and requests with them beside a bare Flask route")
+    heading("l402: tokens against pymacaroons, and requests with them against a bare Flask route")
     parse_and_verify()
     with stage() as opened:
         web = opened.web()
@@ -76,16 +76,16 @@ def parse_and_verify() -> None:
     fast, slow = (statistics.median(times) * 1e6 for times in zip(*rounds, strict=True))
     ratio = statistics.median(slow / fast for fast, slow in rounds)
     goal(
-        f"parse and verify a receipt: {fast:.1f} µs, pymacaroons {slow:.1f} µs, {ratio:.1f} times "
-        "as long (at least 3)",
+        f"parse and verify an access key: {fast:.1f} µs; pymacaroons takes {slow:.1f} µs, "
+        f"{ratio:.1f} times as long (at least 3)",
         ratio >= 3,
     )
     took = cpu_seconds(whole, 5000) * 1e6
-    say(f"with its root key derived, its preimage and its caveats checked: {took:.1f} µs")
+    say(f"with the root key derived, and preimage and caveats checked: {took:.1f} µs")
 
 
 def cpu_seconds(step: Callable[[], object], times: int) -> float:
-    """The CPU time of one step, which other programs disturb less than the clock's."""
+    """The CPU seconds of one step, which other programs disturb less than wall-clock time."""
     started = time.process_time()
     for _ in range(times):
         step()
@@ -125,7 +125,7 @@ def requests(opened: Stage, web: Web, credential: str, check: Callable[[], objec
     took = cpu_seconds(check, 1000)
     goal(
         f"of the {cpu * 1000:.1f} ms of CPU time that GET /api/v1/hosting takes, {took * 1e6:.0f} "
-        f"µs find out who asks: {took / cpu:.1%} (at most 10 %)",
+        f"µs check the credential: {took / cpu:.1%} (at most 10 %)",
         took / cpu <= 0.1,
     )
 
@@ -134,7 +134,7 @@ def challenges(opened: Stage, web: Web, rounds: int = 5, count: int = 100) -> No
     bare = opened.bare(2000)
     throughput(bare, "/", "", 1)
     ratios = []
-    # More at once would be told to try again later.
+    # With more at once, some would be told to try again later.
     with ThreadPoolExecutor(WEB_CALLS_AT_ONCE) as pool:
         for _ in range(rounds):
             cpu, started = web.cpu_seconds(), time.perf_counter()
@@ -159,16 +159,16 @@ def challenges(opened: Stage, web: Web, rounds: int = 5, count: int = 100) -> No
 
 
 def flood(check: Callable[[], object]) -> None:
-    verification(check)  # the first takes longer, whatever is there
+    verification(check)  # to warm up: the first takes longer
     few, before = Order.select().count(), verification(check)
     add_unpaid(UNPAID)
     after = verification(check)
     say(
-        f"who asks is found out in {before * 1e6:.0f} µs among {few} orders, in {after * 1e6:.0f} "
-        f"µs among {Order.select().count()}"
+        f"a credential is checked in {before * 1e6:.0f} µs among {few} orders, in "
+        f"{after * 1e6:.0f} µs among {Order.select().count()}"
     )
     goal(
-        f"with {UNPAID} unpaid challenges that takes {after / before:.2f} times as long "
+        f"with {UNPAID} unpaid challenges this takes {after / before:.2f} times as long "
         "(at most 1.2)",
         after / before <= 1.2,
     )
@@ -179,7 +179,7 @@ def verification(check: Callable[[], object]) -> float:
 
 
 def add_unpaid(count: int) -> None:
-    """Add copies of a challenge that was asked for."""
+    """Add copies of an unpaid challenge."""
     order = Order.select().where(Order.paid_at.is_null()).dicts().first()
     order["account_id"] = order.pop("account")
     account = Account.select().where(Account.id == order["account_id"]).dicts().get()
@@ -188,13 +188,13 @@ def add_unpaid(count: int) -> None:
 
 
 def clean_up(opened: Stage, shop: Shop, rows: dict) -> None:
-    """Do what the worker does once the invoices are over, and a day later.
+    """Do what the worker does once the invoices have expired, and a day later.
 
-    `rows`: what the tables held before anybody asked.
+    `rows`: what the tables held before the first challenge.
     """
     traces = some_traces()
     if not all(count_in_files(opened, [trace]) for trace in traces[:8]):
-        raise RuntimeError("what is in the database is not found in its files")
+        raise RuntimeError("traces that are in the database were not found in its files")
     node_id, started = shop.node.node_id(), time.perf_counter()
     for late in (HOUR, HOUR + payments.KEPT_SECONDS + HOUR):
         clock.set_source(lambda late=late: time.time() + late)
@@ -204,16 +204,16 @@ def clean_up(opened: Stage, shop: Shop, rows: dict) -> None:
     left = all_rows()
     changed = sorted(name for name in rows if rows[name] != left[name])
     goal(
-        f"a day later every row is as it was before; otherwise are {changed or 'none'}",
+        f"a day later every row is as it was before; tables that differ: {changed or 'none'}",
         not changed,
     )
     models.db.close()
     found = count_in_files(opened, traces)
-    goal(f"of {len(traces)} traces of them, {found} are in the database's files (0)", found == 0)
+    goal(f"of {len(traces)} traces of challenges, {found} are in the files (0)", found == 0)
 
 
 def some_traces() -> list[str]:
-    """What is unique to each of 300 unpaid challenges."""
+    """The unique texts of 300 unpaid challenges."""
     unpaid = Order.select().where(Order.paid_at.is_null()).order_by(fn.RANDOM()).limit(300)
     names = ("token", "payment_hash", "invoice_hash", "bolt11")
     return [getattr(order, name) for order in unpaid for name in names]

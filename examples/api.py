@@ -1,6 +1,7 @@
 """Use an API that is sold by the request: api.py "http://127.0.0.1:5002/v1/roll?dice=2" <times>
 
-$PAY pays the invoice behind it and prints the preimage. A bundle that is used up is bought again.
+$PAY is a command that pays the invoice it is given and prints the preimage. When the bundle is used
+up, another is bought.
 """
 
 import os

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Keep files on disk space that is sold by the week: disk.sh http://127.0.0.1:5002/disk/ <file>…
 #
-# $PAY pays the invoice behind it and prints the preimage. Who has the file `key` has the space.
+# $PAY is a command that pays the invoice it is given and prints the preimage. Whoever has the file
+# `key` can use the space.
 set -eu
 umask 077
 touch key

@@ -1,6 +1,7 @@
 """Have a text drawn as a QR code, paid by its length: draw.py http://127.0.0.1:5002 <text>
 
-$PAY pays the invoice behind it and prints the preimage. The picture is saved as code.png.
+$PAY is a command that pays the invoice it is given and prints the preimage. The picture is saved as
+code.png.
 """
 
 import os

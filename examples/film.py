@@ -1,6 +1,7 @@
 """Fetch a film that is sold by the day, in pieces: film.py http://127.0.0.1:5002/film/storm.svg
 
-$PAY pays the invoice behind it and prints the preimage. What is here already is not fetched again.
+$PAY is a command that pays the invoice it is given and prints the preimage. Run again, it fetches
+only what is missing.
 """
 
 import os

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Read pages that are sold by the week: news.sh http://127.0.0.1:5002/news/ storm.html market.html
 #
-# $PAY pays the invoice behind it and prints the preimage. The pass is kept in the file `pass`.
+# $PAY is a command that pays the invoice it is given and prints the preimage. The pass is kept in the
+# file `pass`.
 set -eu
 umask 077
 touch pass

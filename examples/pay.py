@@ -1,6 +1,6 @@
 """Pay an invoice from the sandbox's wallet, and print the preimage: pay.py <invoice>
 
-Of a Core Lightning node of yours: lightning-cli pay <invoice> | jq -r .payment_preimage
+With your own Core Lightning node: lightning-cli pay <invoice> | jq -r .payment_preimage
 """
 
 import sys

@@ -1,4 +1,4 @@
--- What is paid back: once each, as an UPDATE that names the state it leaves says.
+-- Payments that are paid back, each once: every step is an UPDATE that names the state it leaves.
 CREATE TABLE refunds (
   id           TEXT   NOT NULL PRIMARY KEY,
   order_token  TEXT   NOT NULL REFERENCES orders (token),

@@ -1,4 +1,4 @@
--- What a hosting is blocked for, and what shows it.
+-- Why a hosting is blocked, as a category, and the evidence.
 ALTER TABLE accounts ADD COLUMN blocked_for TEXT;
 UPDATE accounts SET blocked_for = 'other' WHERE blocked_at IS NOT NULL;
 CREATE TABLE evidence (
