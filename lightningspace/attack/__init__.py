@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 HELD, OPEN, KNOWN, NOT_TRIED = "held", "open", "known", "not tried"
 # The fact that holds the result of a server's last check.
 FOUND = "walls of server {id}"
-NOT_ENDED = "it was begun and did not end"
+NOT_ENDED = "the check was started and did not finish"
 WEEK = 7 * DAY
 STAYS_OPEN = "“Whose rights Apache has” and “What stays open” in docs/hosting-server.md"
 RACE_REQUESTS = 20_000
@@ -61,7 +61,7 @@ class Attack:
 
 # In the order in which they are tried.
 ATTACKS = (
-    # First the files: what .htaccess sends to PHP sticks in it.
+    # Files first: values that a later .htaccess sends to PHP stay in its processes.
     Attack(
         "files by PHP",
         "read a neighbour's files with PHP's own functions",
@@ -106,10 +106,10 @@ ATTACKS = (
     ),
     Attack(
         "own limits",
-        "lift what PHP may open, by .htaccess",
+        "open files that PHP must not open (open_basedir), by .htaccess",
         OVERRIDES,
         htaccess.own_limits,
-        # It runs with the customer's rights all the same, and so does what it starts.
+        # PHP and what it starts still run with the customer's rights.
         open_with=(walls.MPM_ITK,),
     ),
     Attack(
@@ -133,7 +133,7 @@ ATTACKS = (
     ),
     Attack(
         "password files",
-        "let in who is in a neighbour's password file",
+        "protect a directory with a neighbour's password file, and so test passwords against it",
         OVERRIDES,
         htaccess.password_files,
     ),
@@ -148,7 +148,7 @@ ATTACKS = (
         "learn which files a neighbour has, by conditions in .htaccess",
         OVERRIDES,
         htaccess.questions,
-        # Only that: whether a file of a known path is there. mpm_itk reads conditions as root.
+        # Only whether a file with a known path exists. Under mpm_itk conditions are read as root.
         open_with=(walls.NARROW, walls.MPM_ITK),
     ),
     Attack(
@@ -173,7 +173,7 @@ ATTACKS = (
     ),
     Attack(
         "panel",
-        "reach the panel and its kind from a site",
+        "reach the panel and other internal services from a site",
         FIREWALL,
         listening.local_ports,
     ),
@@ -197,8 +197,8 @@ ATTACKS = (
     ),
     Attack(
         "submission",
-        "send mail with a mailbox that may not yet",
-        "disablesmtp, which the shop sends: `flask retry --check`; does the mail server heed it?",
+        "send mail with a mailbox that may not send yet",
+        "disablesmtp, which the shop sends: `flask retry --check`; does the mail server obey it?",
         mail.submission,
     ),
     Attack(
@@ -217,7 +217,7 @@ ATTACKS = (
         "jail",
         "read a neighbour's files over SSH",
         "Jailkit, which the shop asks for: is it installed, "
-        "and chroot “jailkit” at the shell user?",
+        "and is the shell user's chroot “jailkit”?",
         ssh.jail,
     ),
     Attack(
@@ -260,8 +260,8 @@ def check(
     """Attack one server, and yield each result as it is known; the findings are stored at the end.
 
     `address`: where to reach the server, if not by the names that customers use. `race_requests`:
-    how many the race with each of three files takes. `patience_seconds`: how long new directories
-    may stay open. Raises CannotCheck, which is stored as well.
+    how many requests are sent in the race for each of three files. `patience_seconds`: how long new
+    directories may stay open. Raises CannotCheck, whose text is stored as well.
     """
     results: list[Result] = []
     trouble: str | None = NOT_ENDED
@@ -305,7 +305,7 @@ def _note(server_id: int, results: list[Result], trouble: str | None) -> None:
 
 
 def problems(shop: Shop) -> list[str]:
-    """What the last check of each server found open, or could not try."""
+    """Lines for the operator: what the last check of each server found open or could not try."""
     told = []
     for server_id in shop.config.capacity_mb:
         fact = Fact.get_or_none(Fact.name == FOUND.format(id=server_id))

@@ -76,7 +76,7 @@ class Field:
         self._key = secrets.token_hex(16)
         self._probe = f"probe-{secrets.token_hex(6)}.php"
         self._local = threading.local()
-        # In three files of bobby's: readable for everybody, for his group, for himself.
+        # In three files of bobby's, readable by everybody, by his group, and by him alone.
         self.secrets = {mode: secrets.token_hex(12) for mode in (0o644, 0o640, 0o600)}
 
     # -- what lies there -----------------------------------------------------------
@@ -93,7 +93,7 @@ class Field:
         self.put(self.bobby, {"passwords": hashed}, mode=0o640)
         self.put(self.annie, {self._probe: PROBE.replace("THE KEY", self._key)})
         if not self.ask("look").get("user"):
-            raise NotTried("PHP may start no program")
+            raise NotTried("PHP may not start programs")
 
     @staticmethod
     def secret_name(mode: int) -> str:
@@ -111,7 +111,7 @@ class Field:
         return None
 
     def sockets(self) -> list[str]:
-        """Where bobby's PHP may listen."""
+        """The paths of the sockets where bobby's PHP may listen."""
         name = f"web{self.bobby.number}.sock"
         found = self.run(f"ls -d /var/lib/php*-fpm/{name} /run/php/{name} /var/run/php/{name}")
         sockets = [line for line in found.splitlines() if line.startswith("/") and " " not in line]
@@ -121,13 +121,13 @@ class Field:
     def put(
         self, site: Site, files: dict[str, str], directory: str = "", mode: int | None = None
     ) -> None:
-        """Upload files as the owner, below `web`, into a directory that is created if needed."""
+        """Upload files as the owner into a directory below `web`, which is created if needed."""
         self.put_all(site, {directory: files}, mode)
 
     def put_all(
         self, site: Site, directories: dict[str, dict[str, str]], mode: int | None = None
     ) -> None:
-        """The same with the files of several directories: quicker than one after the other."""
+        """Like `put`, for several directories in one FTP session, which is quicker."""
         try:
             with site.files() as session:
                 session.enter("web")
@@ -176,16 +176,16 @@ class Field:
                 reason = "does its name lead to the server (--address)?"
                 raise NotTried(f"{self.annie.name} does not answer: {reason}") from None
             except ValueError:
-                raise NotTried(f"{self.annie.name} answers, but not by our program") from None
+                raise NotTried(f"{self.annie.name} answers, but not with our program") from None
             time.sleep(BUSY_SECONDS)
-        raise NotTried(f"the program of the check is answered with {answer.status_code}")
+        raise NotTried(f"the check's program is answered with {answer.status_code}")
 
     def run(self, command: str) -> str:
         """The output of a command that annie's program runs."""
         return self.ask("run", command=command).get("text", "")
 
     def connect(self) -> socket.socket:
-        """A connection to the web server, for what a session does not do. Raises OSError."""
+        """A bare connection to the web server, to send what requests cannot. Raises OSError."""
         return socket.create_connection((self._address or self.annie.name, 80), ASK_SECONDS)
 
     def _url(self, site: Site, path: str) -> str:
@@ -272,7 +272,7 @@ class Field:
         wait(self.shop, self._hosting)
 
     def patiently(self, look: Callable[[], str | None]) -> str | None:
-        """What `look` still finds after the server had time to close what was just created."""
+        """What `look` still finds once the server has had time to close new directories."""
         while (found := look()) and time.monotonic() < self.patient_until:
             time.sleep(PATIENCE_LOOKS_SECONDS)
         return found

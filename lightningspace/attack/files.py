@@ -50,4 +50,4 @@ def logs(field: Field) -> str | None:
 
 def crontab(field: Field) -> str | None:
     said = field.run("echo '0 0 1 1 * true' | crontab - && echo made && crontab -r")
-    return "crontab took one" if "made" in said else None
+    return "crontab accepted an entry" if "made" in said else None

@@ -1,4 +1,4 @@
-"""The two hostings of a check: opened without a payment, and removed whatever happens."""
+"""The two hostings of a check: opened without payment, and always removed."""
 
 import logging
 import secrets
@@ -16,7 +16,7 @@ from lightningspace.shop import Shop
 
 logger = logging.getLogger(__name__)
 
-# A fact for each account that a check opened: when.
+# The name of the fact that says when a check opened an account, before the account's id.
 MADE = "hosting of the walls "
 # A check takes minutes; an older hosting was left by a check that was killed.
 SECONDS = 60 * 60
@@ -38,7 +38,7 @@ class Hosting:
 
 @contextmanager
 def neighbours(shop: Shop, server_id: int) -> Iterator[tuple[Hosting, Hosting]]:
-    """An attacker and a neighbour, both live; removed at the end. Raises CannotCheck."""
+    """An attacker and a neighbour, both live; they are removed at the end. Raises CannotCheck."""
     made: list[Hosting] = []
     try:
         for _ in range(2):
@@ -63,7 +63,7 @@ def close_left_over() -> None:
 
 
 def _close(account_ids: list[str]) -> None:
-    """Ask for them to be removed; forget those that are gone."""
+    """Close these accounts, and forget those that are gone already."""
     for account_id in account_ids:
         accounts.close(account_id)
         if not Account.get_or_none(Account.id == account_id):
@@ -71,7 +71,7 @@ def _close(account_ids: list[str]) -> None:
 
 
 def _open(shop: Shop, server_id: int) -> Hosting:
-    """An account as a paid order opens it."""
+    """Open an account as a paid order would."""
     account_id, password = secrets.token_hex(8), passwords.generate()
     password_hash = passwords.make_hash(password)
     space_mb, moment = shop.config.space_sizes_mb[0], now()
@@ -116,12 +116,12 @@ def wait(shop: Shop, *hostings: Hosting) -> None:
         if not troubles:
             return
         if time.monotonic() > deadline:
-            raise CannotCheck(f"a hosting of the check does not come to life: {troubles[0]}")
+            raise CannotCheck(f"a hosting of the check does not go live: {troubles[0]}")
         time.sleep(LOOK_SECONDS)
 
 
 def _trouble(shop: Shop, of: Hosting) -> str | None:
-    """What the hosting waits for; None if it is live."""
+    """What the hosting is waiting for, or None if it is live. Raises CannotCheck."""
     account = Account.get_by_id(of.account_id)
     if account.reconcile_at is not None and account.reconcile_at <= now():
         reconcile.account(shop, of.account_id)

@@ -1,4 +1,4 @@
-"""Attacks by a .htaccess, which tells the web server what to do with a directory of annie's."""
+"""Attacks by .htaccess files, which tell the web server what to do with annie's directories."""
 
 import base64
 import secrets
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from lightningspace.attack.field import Field, NotTried
 
 RACERS = 4
-# Over one connection; Apache takes a hundred.
+# Over one connection: Apache's default for MaxKeepAliveRequests.
 REQUESTS_AT_ONCE = 100
 RACE_SECONDS = 30
 WHO = "<?php echo exec('id -un');"
@@ -93,7 +93,7 @@ def own_limits(field: Field) -> str | None:
 
 
 def configuration(field: Field) -> str | None:
-    """Lines that are no directives would be quoted in annie's own error log."""
+    """Apache may quote lines that are no directives in annie's own error log."""
     for path in (*map(field.path, field.secrets), "/etc/shadow"):
         _linked(field, path)
         said = _own_log(field)
@@ -134,7 +134,7 @@ def _handlers(field: Field) -> Iterator[str | None]:
         field.put(field.annie, files, f"run{number}", mode=0o755)
         text = field.get(field.annie, f"/run{number}/{path}").text
         if field.bobby.name in text:
-            yield f"{lines.split()[1]} tells of the neighbour"
+            yield f"{lines.split()[1]} shows requests to the neighbour"
         if "ran as www-data" in text or "ran as root" in text:
             yield f"{path} {text[text.index('ran as') :].split(chr(10))[0]}"
 
@@ -165,7 +165,7 @@ def contents(field: Field) -> str | None:
                 return proof
         for name in conditions:
             if answers[f"{name}-right"] != answers[f"{name}-wrong"]:
-                return f"{name}: it answers otherwise for what the file of mode {mode:04o} says"
+                return f"{name}: the answer depends on the content of the file of mode {mode:04o}"
     return None
 
 
@@ -176,15 +176,13 @@ def questions(field: Field) -> str | None:
     for name, condition in conditions.items():
         answers = [_answer(field, name, condition.format(path)) for path in (there, not_there)]
         if answers[0] != answers[1]:
-            return f"{name}: it answers otherwise for a file that is there"
+            return f"{name}: the answer depends on whether the file exists"
     linked = [_linked(field, path) for path in (there, not_there)]
-    return (
-        "a link: it answers otherwise for a file that is there" if linked[0] != linked[1] else None
-    )
+    return "a link: the answer depends on whether the file exists" if len(set(linked)) > 1 else None
 
 
 def _linked(field: Field, path: str) -> int:
-    """The status of a directory whose .htaccess is a symlink to `path`."""
+    """The HTTP status of a file in a directory whose .htaccess is a symlink to `path`."""
     field.put(field.annie, {"x.txt": "in"}, "linked")
     field.run(f"ln -sfn {path} {field.annie.root}/web/linked/.htaccess")
     return field.get(field.annie, "/linked/x.txt").status_code
@@ -203,7 +201,7 @@ def _answer(field: Field, name: str, lines: str) -> tuple[str, str, str]:
 
 
 def _answers(field: Field, of: dict[str, str], suffix: str = "") -> dict[str, tuple[str, str, str]]:
-    """What directories with these lines answer for a file that is not there and one that is."""
+    """The answers of directories with these lines, for a missing file and an existing one."""
     files = {name + suffix: {"y": "nothing", ".htaccess": lines} for name, lines in of.items()}
     field.put_all(field.annie, files)
     return {name: _seen(field, name + suffix) for name in of}
@@ -232,13 +230,13 @@ def race(field: Field) -> str | None:
     for mode in (0o600, 0o644, 0o640):
         got, asked = _race(field, mode)
         if got:
-            # The first mode is the one that customers are told to use, so it would be the worst.
+            # 0600 comes first: customers are told to rely on it, so it would be the worst.
             return f"{got} of {asked} answers held the neighbour's file of mode {mode:04o}"
     return None
 
 
 def _race(field: Field, mode: int) -> tuple[int, int]:
-    """How many answers held the file, of how many."""
+    """How many answers held the file, and how many answers there were."""
     command = FLIP.format(
         seconds=RACE_SECONDS,
         directory=f"{field.annie.root}/web/race",
@@ -264,7 +262,7 @@ def _race(field: Field, mode: int) -> tuple[int, int]:
 
 
 def _many_answers(field: Field) -> bytes:
-    """All that one connection answers to many requests at once."""
+    """Everything that one connection answers to many requests sent at once."""
     request = f"GET /race/n.txt HTTP/1.1\r\nHost: {field.annie.name}\r\n"
     last = f"{request}Connection: close\r\n\r\n"
     answers = b""

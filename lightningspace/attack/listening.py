@@ -1,4 +1,4 @@
-"""Attacks on what listens on the server: PHP of neighbours, the panel, caches, the mail server."""
+"""Attacks on what listens on the server: neighbours' PHP, the panel, caches, the mail server."""
 
 from lightningspace.attack.field import Field
 
@@ -37,7 +37,7 @@ def port_25(field: Field) -> str | None:
 
 
 def _reached_by_group(field: Field, port: int) -> str | None:
-    """A further group of annie's that gets through: firewalls may know customers by group."""
+    """A supplementary group of annie's that gets through: firewalls may filter by group."""
     for group in field.run("id -Gn").split()[1:]:
         connect = f"timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' && echo reached"
         if "reached" in field.run(f'sg {group} -c "{connect}"'):

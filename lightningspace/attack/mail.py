@@ -17,7 +17,7 @@ def sendmail(field: Field) -> str | None:
     to = f"info@{field.bobby.name}"
     mail = "printf 'Subject: walls\\n\\nA check of the shop.\\n'"
     said = field.run(f"{mail} | /usr/sbin/sendmail {to} && echo sent")
-    return "sendmail took a mail" if said.strip().endswith("sent") else None
+    return "sendmail accepted a mail" if said.strip().endswith("sent") else None
 
 
 def submission(field: Field) -> str | None:
@@ -32,7 +32,7 @@ def sender(field: Field) -> str | None:
     def as_neighbour(session: smtplib.SMTP) -> str | None:
         session.mail(f"info@{field.bobby.name}")
         code, _ = session.rcpt(f"info@{field.bobby.name}")
-        return "it is taken from the neighbour's address" if code < 400 else None
+        return "mail from the neighbour's address is accepted" if code < 400 else None
 
     return _send(field, as_neighbour)
 

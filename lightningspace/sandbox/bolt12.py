@@ -15,7 +15,7 @@ from pyln.proto.bech32 import CHARSET, convertbits
 REGTEST = "06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f"
 DEFAULT_EXPIRY = 7200
 INVOICE_FEATURES = "020000"
-# As recorded: no fees, ten blocks, any amount.
+# As recorded from lightningd: no fees, ten blocks, any amount.
 PAYINFO = "0000000000000000000a00000000000000001d24b2dfac5200000000"
 
 SIGNATURES = range(240, 1001)
@@ -289,7 +289,7 @@ def _maybe_text(value: str | None) -> bytes | None:
 
 
 def _random_path(first_node_id: str, *lengths: int) -> bytes:
-    """A path for show: each hop has a random key and random data of that length."""
+    """A path for show: a hop with a random key for each length, and random data of that length."""
     path = bytes.fromhex(first_node_id) + _random_point() + bytes([len(lengths)])
     for length in lengths:
         path += _random_point() + length.to_bytes(2, "big") + secrets.token_bytes(length)

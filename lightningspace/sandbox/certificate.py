@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(path: Path, name: str = "localhost", days: int = 1, age_days: int = 0) -> Path:
-    """Write a PEM file with a key and a certificate for this machine, of some days ago."""
+    """Write a PEM file with a key and a certificate for this machine, and return its path.
+
+    It is valid for `days` from `age_days` ago.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=age_days)

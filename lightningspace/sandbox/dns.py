@@ -22,8 +22,7 @@ CNAMES_MAX = 8
 
 
 class SandboxDns:
-    """Answers for every name, with its published records, those of a `*.` above it, or that there
-    are none.
+    """Answers for every name: with its records, those of a wildcard above it, or none.
 
     `fault` is one of FAULTS, or None. `store` keeps the records across restarts.
     """
@@ -43,7 +42,7 @@ class SandboxDns:
         self._threads: list[threading.Thread] = []
 
     def start(self, look_seconds: float = 0.05) -> None:
-        """`look_seconds`: how often it looks whether it should stop."""
+        """`look_seconds`: how often the servers check whether to stop."""
         for server in (self._udp, self._tcp):
             looking = (look_seconds,)
             thread = threading.Thread(target=server.serve_forever, args=looking, daemon=True)
@@ -59,7 +58,7 @@ class SandboxDns:
     # -- its records -------------------------------------------------------------
 
     def publish(self, name: str, kind: str, *values: str) -> None:
-        """Set a name's records of this kind, written as in a zone file; no values: remove them."""
+        """Set a name's records of this kind, written as in a zone file. No values remove them."""
         with self._lock:
             records = self._records.setdefault(_key(name), {})
             records[kind] = list(values)
@@ -75,7 +74,7 @@ class SandboxDns:
         self.publish(name, "TXT", f'"{escaped}"')
 
     def answer(self, wire: bytes, is_tcp: bool) -> bytes | None:
-        """The answer to one question; None for silence."""
+        """The answer to a query, or None to say nothing."""
         try:
             query = dns.message.from_wire(wire)
             question = query.question[0]
@@ -100,13 +99,13 @@ class SandboxDns:
             self._fill(response, name, kind)
         try:
             return response.to_wire(max_size=65535 if is_tcp else 0)
-        except dns.exception.TooBig:  # it is asked again over TCP
+        except dns.exception.TooBig:  # the client asks again over TCP
             response.answer.clear()
             response.flags |= dns.flags.TC
             return response.to_wire()
 
     def _of(self, name: str) -> dict[str, list[str]]:
-        """A name's records. Where it, or a name below it, is published, no `*.` stands for it."""
+        """A name's records. A wildcard counts only if neither it nor a name below it has any."""
         while name not in self._records and not self._has_names_below(name):
             name = name.partition(".")[2]
             if f"*.{name}" in self._records:

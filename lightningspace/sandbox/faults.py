@@ -47,7 +47,7 @@ class Faults:
         `twice` does the work of two calls that arrived at the same instant (panel only).
         """
         if kind not in KINDS:
-            raise ValueError(f"{kind} is none of {', '.join(KINDS)}")
+            raise ValueError(f"{kind} is not one of {', '.join(KINDS)}")
         with self._lock:
             self.thawed.clear()
             self._faults.append(Fault(kind, method, passes, times, seconds, message))

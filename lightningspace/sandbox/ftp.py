@@ -21,7 +21,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 from lightningspace.sandbox.faults import Fault, Faults
 from lightningspace.sandbox.panel import MadeSite, SandboxPanel
 
-# It logs names, and treats each connection that is cut as an error.
+# It logs user names, and treats each connection that is cut as an error.
 logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
 # Without a handler, pyftpdlib would configure logging itself.
 logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
@@ -54,8 +54,8 @@ class SandboxFtp:
     Switches: `faults` by command (see faults.py; for "refuse" the message is the whole answer, or
     "dribble": the command's data arrives at one byte a second); `down` and `up`; `space_bytes` (how
     much may still be written; None: any amount). `commands` are all commands received, with their
-    arguments. `show` is called with the domain and the name of each file that is renamed among the
-    pages.
+    arguments. `show` is called with the domain and the new name of each file that is renamed in
+    `web`.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class SandboxFtp:
             self.root / site.domain: self.local(site.directory).relative_to(self.root)
             for site in served
         }
-        if self._links is None:  # those of an earlier start
+        if self._links is None:  # links may remain from an earlier start
             there = [path for path in self.root.glob("*") if path.is_symlink()]
             self._links = {link: link.readlink() for link in there}
         for link, _ in self._links.items() - sites.items():
@@ -137,7 +137,7 @@ class SandboxFtp:
         return next(inside, None)
 
     def local(self, path: str) -> Path:
-        """Where a path of the panel is on this machine."""
+        """The path on this machine of a path at the panel."""
         return self.root / path.removeprefix("/var/www/")
 
     def _serve(self, server: "_Server") -> None:
@@ -146,7 +146,7 @@ class SandboxFtp:
             server.serve_forever(timeout=0.05, blocking=False)
             if (began := time.monotonic()) >= again:
                 self.lay_out()
-                # Of many sites that takes a while: most of the time is for what is served.
+                # With many sites this takes a while: leave most of the time to serving.
                 again = began + 10 * (time.monotonic() - began)
         server.close_all()
 
@@ -266,7 +266,7 @@ class _Weather:
             super().process_command(cmd, *args, **kwargs)
 
     def _goes_wrong(self, cmd: str, fault: Fault) -> bool:
-        """Whether the command is not carried out."""
+        """Apply the fault, and return whether the command must not be carried out."""
         if fault.kind == "slow":
             time.sleep(fault.seconds)
         elif fault.kind == "cut-after":
@@ -294,7 +294,7 @@ class _Weather:
     def ftp_RNTO(self, path):
         renamed = super().ftp_RNTO(path)
         site = self.sandbox.site_of(Path(path).resolve()) if renamed else None
-        is_page = Path(path).parent.name == "web"  # and in none of its directories
+        is_page = Path(path).parent.name == "web"  # not in a directory below it
         if site and is_page and self.sandbox.show:
             self.sandbox.show(site, os.path.basename(path))
         return renamed
@@ -320,7 +320,7 @@ class _Weather:
         try:
             raw.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # the client was quicker
+            pass  # the client has hung up first
         finally:
             raw.close()
 
@@ -352,7 +352,7 @@ class _DataWeather:
 
     def handle_error(self):
         self._error = True
-        # With TLS, pyftpdlib would not say that the disk is full.
+        # pyftpdlib's handler for TLS would not report that the disk is full.
         DTPHandler.handle_error(self)
 
 

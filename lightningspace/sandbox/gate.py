@@ -1,4 +1,4 @@
-"""The sandbox's gate: a gate.toml that sells, and an nginx in front of it."""
+"""The sandbox's gate: a gate.toml with services for sale, and the nginx that serves them."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from lightningspace.sandbox.processes import HOST, is_free, with_us
 from lightningspace.sandbox.upstream import COST, SOLD, Upstream
 
 SBIN = "/usr/sbin"
-# Of libnginx-mod-http-dav-ext: with it, WebDAV clients can list what is on a disk.
+# From libnginx-mod-http-dav-ext: with it, WebDAV clients can list the files of a disk.
 PROPFIND = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
 
 GATE = """\
@@ -100,7 +100,7 @@ http {{
 
 
 def nginx_program() -> str | None:
-    """Its path, which on Debian is not in everybody's PATH; None: it is not installed."""
+    """The path of nginx, or None if it is not installed. Debian has it outside most users' PATH."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:{SBIN}")
 
 
@@ -120,7 +120,7 @@ class SandboxGate:
         return f"http://{HOST}:{self.port}"
 
     def prepare(self) -> str:
-        """Write what nginx needs; why it cannot be used, or ""."""
+        """Write the files that nginx needs. Return why it cannot run, or ""."""
         program = nginx_program()
         if program is None:
             return "nginx is not installed (apt-get install nginx-light)"
@@ -140,10 +140,10 @@ class SandboxGate:
         self.config.write_text(text)
         try:
             nginx.write(services.read(self.config), self._directory)
-        except ConfigError as error:  # of the path of this folder
+        except ConfigError as error:  # the directory's path may not suit nginx
             return str(error)
         beginning = f"load_module {PROPFIND};\n" if PROPFIND.exists() else ""
-        # Started by root, its workers would else be nobody, who may not read everything here.
+        # Started by root, its workers would run as nobody, who may not read everything here.
         beginning += "user root;\n" if os.geteuid() == 0 else ""
         conf = self._directory / "nginx.conf"
         conf.write_text(NGINX.format(beginning=beginning, host=HOST, port=self.port))
@@ -164,7 +164,7 @@ class SandboxGate:
 
 
 def pages(wallet_path: Path) -> Blueprint:
-    """The page of what is sold there, and the button of the pay page."""
+    """The routes of the page that lists what is sold, and of the pay page's button."""
     sandbox = Blueprint("sandbox_gate", __name__)
 
     @sandbox.get("/gate/sandbox")

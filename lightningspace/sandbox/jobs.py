@@ -1,4 +1,4 @@
-"""The server's job queue: changes wait for its next run, which carries them out one by one.
+"""The panel's job queue: changes wait for the next run, which carries them out one by one.
 
 No thread does any work: a job's end is known when it is queued, and everything else is computed
 from the clock.
@@ -50,7 +50,7 @@ class JobQueue:
         return self.jobs[-1].done_at if self.jobs else 0
 
     def waiting(self, server_id: str = "0") -> int:
-        """How many jobs are not done, of one server or of all ("0"); some are for all servers."""
+        """How many jobs are not done, of one server or of all ("0"). Jobs for all servers count."""
         now = clock.now()
         servers = ("0", server_id)
         return sum(
@@ -62,7 +62,7 @@ class JobQueue:
         return run < self._first_open_run()
 
     def reloaded(self) -> float:
-        """The run that last reloaded the web server."""
+        """When the run began that last reloaded the web server."""
         first_open = self._first_open_run()
         runs = [job.run for job in self.jobs if job.reloads and job.run < first_open]
         return max([self.last_reload, *runs])
@@ -74,7 +74,7 @@ class JobQueue:
         return cls(jobs, stored.get("last_reload", 0))
 
     def shift(self, seconds: int) -> None:
-        """The same queue, moved in time."""
+        """Move all times of the queue."""
         self.last_reload += seconds
         for job in self.jobs:
             job.run += seconds
@@ -85,7 +85,7 @@ class JobQueue:
         return next((job.run for job in self.jobs if job.done_at > now), float("inf"))
 
     def _forget_runs(self) -> None:
-        """The runs that have ended, without the last."""
+        """Drop the runs that have ended, but for the last of them."""
         self.last_reload = self.reloaded()
         kept = min([self._first_open_run(), *(job.run for job in self.jobs[-1:])])
         self.jobs = [job for job in self.jobs if job.run >= kept]

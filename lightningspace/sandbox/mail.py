@@ -14,7 +14,7 @@ from aiosmtpd.smtp import AuthResult
 
 from lightningspace.sandbox.faults import Fault, Faults
 
-# It logs addresses.
+# Below that, aiosmtpd logs addresses.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
@@ -130,7 +130,7 @@ class SandboxMail:
                 self._show(mail)
 
     async def _weather(self, server, call: str) -> str | None:
-        """The answer to give instead, if any."""
+        """Apply a fault. Return the answer to give instead of the usual one, or None."""
         fault = self.faults.take(call)
         return await self._go_wrong(server, fault) if fault else None
 

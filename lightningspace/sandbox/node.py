@@ -43,12 +43,12 @@ PLUGINS = {
     "offers": ("offer", "decode"),
 }
 
-# Their JSON would need \u escapes, which lightningd does not read.
+# Characters that JSON writes as \u escapes, which lightningd does not read.
 UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
 
 class RpcFailure(Exception):
-    """The call is answered with this error."""
+    """Raised to answer a call with this error."""
 
     def __init__(self, code: int, message: str, data: dict | None = None):
         super().__init__(message)
@@ -58,7 +58,7 @@ class RpcFailure(Exception):
 
 
 class HungUp(Exception):
-    """The connection is closed without an answer."""
+    """Raised to close the connection without an answer."""
 
 
 @dataclass
@@ -136,12 +136,12 @@ class SandboxNode:
     ):
         self.faults = faults or Faults()
         self.wallet_faults = Faults()
-        self.autocleans_paid_invoices = False  # reported, not done
+        self.autocleans_paid_invoices = False  # only reported, not done
         self.warnings: dict[str, str] = {}  # sent with each new invoice
-        self.holds_payments = False  # what it sends stays pending, until `end_held`
-        self.ahead_seconds = 0  # its clock, of ours
-        self.told: dict = {}  # sent with getinfo, over what it would say
-        self.channel: dict | None = {}  # sent with its only channel, in the same way; None: no one
+        self.holds_payments = False  # payments that it sends stay pending until `end_held`
+        self.ahead_seconds = 0  # how far its clock is ahead of ours
+        self.told: dict = {}  # overrides fields of getinfo
+        self.channel: dict | None = {}  # overrides fields of its only channel; None: it has none
         self._changed = threading.Condition(threading.RLock())
         self._waiters: list[list[Invoice]] = []
         self._records = _Records(store)
@@ -172,7 +172,7 @@ class SandboxNode:
         )
         self._wallet = self.purse = None
         if wallet_path is not None:
-            # What the wallet receives: a node that nobody connects to.
+            # What the wallet receives is kept by a second node, which nobody connects to.
             self.purse = SandboxNode(wallet_path)
             self.purse._key, self.purse.id = self._wallet_key, self.wallet_id
             self._wallet = _Endpoint(
@@ -349,7 +349,7 @@ class SandboxNode:
             "updated": 0,
             "pay": 0,
         }
-        self._counters.setdefault("sent", 0)  # a store of an older sandbox has none
+        self._counters.setdefault("sent", 0)  # an older sandbox's store has no such counter
         self._payments = self._records.all("payment")
         self._sent = self._records.all("sent")  # by payment hash, as listpays shows it
         self._notes = self._records.all("note")  # by key in JSON, as listdatastore shows it
@@ -427,7 +427,7 @@ class SandboxNode:
         }
 
     def _listpeerchannels(self, id=None) -> dict:
-        """The fields of the real one that tell whether payments can come in; not recorded."""
+        """The fields that tell whether payments can come in. The real answer was not recorded."""
         if self.channel is None or id not in (None, self.wallet_id):
             return {"channels": []}
         channel = {
@@ -778,8 +778,8 @@ class SandboxNode:
         self._income[invoice.payment_hash] = event
         self._records.put("income", invoice.payment_hash, event)
 
-    # What the node sends, and notes. Of listpays and the datastore no answer was recorded: these
-    # follow lightningd's schemas.
+    # Payments that the node sends, and its datastore. No answers of listpays and the datastore were
+    # recorded: these follow lightningd's schemas.
 
     def _fetch_for_node(
         self, offer, amount_msat=None, quantity=None, timeout=60, payer_note=None
@@ -790,7 +790,7 @@ class SandboxNode:
         return self._fetch_from(self.purse, self.wallet_id, *asked)
 
     def _send(self, invstring, amount_msat=None, maxfee=None, retry_for=60, maxdelay=2016) -> dict:
-        """xpay, which knows but one way: to the wallet, for nothing."""
+        """Answer xpay. It can pay only the wallet, and takes no fee."""
         for name, value in (("retry_for", retry_for), ("maxdelay", maxdelay), ("maxfee", maxfee)):
             _unsigned(name, 0 if value is None else value)
         terms = _terms("invstring", invstring)
@@ -835,13 +835,13 @@ class SandboxNode:
         }
 
     def end_held(self, payment_hash: str, arrives: bool = True) -> dict:
-        """Let a payment that was sent, and is held on its way, arrive or fail; what it is now."""
+        """Let a held payment arrive or fail, and return it as listpays shows it."""
         with self._changed:
             sent, invoice = self._sent[payment_hash], self.purse._find(payment_hash)
             try:
                 if not invoice or not arrives:
                     raise ValueError("no such invoice")
-                if invoice.status == "expired":  # what was held has come in time
+                if invoice.status == "expired":  # the held payment was sent in time
                     invoice.status = "unpaid"
                 self.purse.settle(payment_hash, sent["amount_msat"])
             except ValueError:
@@ -884,7 +884,7 @@ class SandboxNode:
             return noted
 
     def _listdatastore(self, key=()) -> dict:
-        """A key's own value, or what is right below it; of keys further below, their first part."""
+        """A key's own value, or the keys right below it; deeper keys are cut to that level."""
         asked, found = _key(key), {}
         with self._changed:
             for noted in self._notes.values():
@@ -911,7 +911,7 @@ class SandboxNode:
         )
 
     def _fetch_from(self, payee, payee_id, offer, amount_msat, quantity, timeout, payer_note):
-        """`payee`: whose offers there are, by that id; None: it is down."""
+        """`payee`: the node that issued the offer; None: it is down. `payee_id`: its id."""
         terms = _bolt12("offer", offer, "lno")
         _unsigned("timeout", timeout)
         if amount_msat is not None and (amount_msat := _amount("amount_msat", amount_msat)) is None:
@@ -1136,7 +1136,7 @@ def _quantity(value, most: int | None) -> int | None:
 
 
 def _is_text(value) -> bool:
-    """Whether it can be written as UTF-8 at all."""
+    """Whether it can be encoded in UTF-8."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
@@ -1148,7 +1148,7 @@ class _Records:
         if store is None:
             return
         self._database = sqlite3.connect(store, check_same_thread=False)
-        # A crash of the machine may lose the last moments: there is no real money in it.
+        # A crash of the machine may lose the last writes: no real money is in here.
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute(
@@ -1180,7 +1180,7 @@ class _Records:
             self._database.commit()
 
     def close(self) -> None:
-        """Store nothing from now on."""
+        """Close the database, and store nothing from now on."""
         if self._database is not None:
             self._database.close()
             self._database = None

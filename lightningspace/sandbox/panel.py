@@ -1,7 +1,7 @@
 """A stand-in ISPConfig 3.2.12: its remote/json.php over HTTP, pitfalls included.
 
-tests/sandbox/test_panel.py compares its answers with recorded answers of the
-real one. It serves no sites and no mail: it only keeps the records.
+tests/sandbox/test_panel.py compares its answers with recorded answers of the real panel. It serves
+no sites and no mail: it only keeps the records.
 """
 
 import base64
@@ -80,7 +80,7 @@ class Fatal(Exception):
 
 @dataclass
 class Row:
-    """`live_at`: when the queue will have carried it out. `run`: the run that does it."""
+    """A record. `live_at`: when the queue has carried it out. `run`: the run that does so."""
 
     record: dict
     live_at: float
@@ -101,7 +101,10 @@ class MadeSite(NamedTuple):
 
 @dataclass
 class Draft:
-    """A record about to be stored. `given`: by the caller. `values`: those over the old ones."""
+    """A record about to be stored.
+
+    `given`: the caller's values. `values`: the old values, with the given ones over them.
+    """
 
     panel: "SandboxPanel"
     kind: "Kind"
@@ -694,7 +697,7 @@ def is_done(row: Row) -> bool:
 
 
 def is_counted(row: Row) -> bool:
-    """Whether the server has measured its usage since it went live."""
+    """Whether the server has measured the row's usage since it went live."""
     return clock.now() >= row.live_at + QUOTA_REFRESH_SECONDS
 
 
@@ -714,7 +717,7 @@ def crypt_like(password: str) -> str:
 
 
 def as_hashed(kind: Kind, password: str) -> str:
-    """The password as the panel changes it before hashing: the changed one works."""
+    """The password as the panel alters it before hashing: only the altered one logs in."""
     if kind is DATABASE_USER:
         return password.translate(SQL_ESCAPES)
     if kind is MAILBOX:
@@ -779,7 +782,7 @@ class SandboxPanel:
         self.kept_hang = False
         self.slowed_seconds: float = 0
         self.maintenance = False
-        self.ahead_seconds = 0  # its clock, of ours
+        self.ahead_seconds = 0  # how far its clock is ahead of ours
         self.forbidden: set[str] = set()
         self.disk_kb: dict[int, int] = {}
         self.database_bytes: dict[int, int] = {}
@@ -863,7 +866,7 @@ class SandboxPanel:
             return self._queue.has_ended(row.run) if kind in OF_THE_WEB else is_done(row)
 
     def ftp_directory(self, username: str, password: str) -> str | None:
-        """This user's directory at the FTP server; None if the login fails, or fails as yet."""
+        """This user's FTP directory; None if the login is wrong or does not work yet."""
         with self._lock:
             for row in self._rows["ftp"].values():
                 record = row.record
@@ -892,7 +895,7 @@ class SandboxPanel:
         return bool(login) and login["active"] == "1" and not row.login_broken
 
     def half_make(self, client_id: int | str) -> None:
-        """Leave the client as a client_add does that was killed half-way."""
+        """Leave the client as a client_add that was killed half-way would."""
         with self._lock:
             row = self.find("client", client_id)
             row.record.update(created_at=None, id_rsa=None, ssh_rsa="")
@@ -911,7 +914,7 @@ class SandboxPanel:
             return math.ceil(max(0, self._queue.ends_at() - clock.now()))
 
     def reloaded(self) -> float:
-        """The run that last restarted the web server."""
+        """When the run began that last restarted the web server."""
         with self._lock:
             return self._queue.reloaded() if self.restarts else 0
 
@@ -931,9 +934,9 @@ class SandboxPanel:
             return pickle.dumps((self._rows, self._next_id, self._queue, self._clear))
 
     def go_back(self, snapshot: bytes, later: int = 0) -> None:
-        """Return to those records: without sessions, noted calls or faults.
+        """Return to a snapshot, without sessions, noted calls or faults.
 
-        Their times are moved by `later` seconds. For a panel without a store.
+        The records' times are moved by `later` seconds. Only for a panel without a store.
         """
         with self._lock:
             self._rows, self._next_id, self._queue, self._clear = pickle.loads(snapshot)
@@ -1015,7 +1018,7 @@ class SandboxPanel:
             return self._rows[kind].get(int(id)) if str(id).isdecimal() else None
 
     def others(self, draft: Draft) -> list[Row]:
-        """The other rows of the draft's table, as far as its rules can see them."""
+        """The other rows of the draft's table that its rules can see."""
         if self.races and draft.kind.table != "web_domain":  # that one has a unique key
             return []
         kinds = [kind.name for kind in KINDS.values() if kind.table == draft.kind.table]
@@ -1079,7 +1082,7 @@ class SandboxPanel:
         seconds = self._delay(method)
         with self._lock:
             self._adding_clients += is_client_add
-        if seconds:  # even none at all would hand the processor to another thread
+        if seconds:  # sleeping for 0 seconds would also hand the processor to another thread
             time.sleep(seconds)
         with self._lock:
             self._adding_clients -= is_client_add
@@ -1197,7 +1200,7 @@ class SandboxPanel:
         raise Refusal(f"Invalid client_id {text}")
 
     def _validate(self, kind: Kind, id: int | None, old: dict, given: dict) -> dict[str, str]:
-        """The given values of this kind's columns, as they will be stored."""
+        """The given values of this kind's columns, as they will be stored. Raises Refusal."""
         changes = {
             column: kind.stored(column, value)
             for column, value in given.items()
@@ -1265,7 +1268,10 @@ class SandboxPanel:
         return self._change(kind, params.get("primary_id"), given, client_id, owner)
 
     def _change(self, kind: Kind, primary_id: object, given: dict, client_id=0, owner=None) -> int:
-        """Merge `given` into the record; move it to `client_id` unless 0. 1 if it changed."""
+        """Merge `given` into the record, and move it to `client_id` unless that is 0.
+
+        Return 1 if the record changed, else 0.
+        """
         id = int(primary_id) if php_text(primary_id).isdecimal() else 0
         row = self._row_in_table(kind, id)
         old = dict(row.record) if row else {}
@@ -1290,7 +1296,7 @@ class SandboxPanel:
         return 1
 
     def _ask_for_certificate(self, name: str, old: dict, new: dict, job: Job) -> None:
-        """A site asks for a certificate when it is told to have one, and when an alias changes."""
+        """Ask for a certificate if the site is set to have one, or if an alias of it changes."""
         if name not in OF_THE_WEB:
             return
         site = self.find("site", new["parent_domain_id"] if name == "alias" else new["domain_id"])
@@ -1311,7 +1317,7 @@ class SandboxPanel:
             self._save("site", int(site.record["domain_id"]), site)
 
     def _take_back(self) -> None:
-        """What the server does after its job failed."""
+        """Reset the settings of sites whose certificate failed, as the server does."""
         for id, row in self._rows["site"].items():
             if row.taken_back_at is not None and row.taken_back_at <= clock.now():
                 row.record |= {"ssl": row.ssl_before, "ssl_letsencrypt": "n"}
@@ -1328,7 +1334,7 @@ class SandboxPanel:
         return self._lookup(kind, params.get("primary_id"))
 
     def _lookup(self, kind: Kind, wanted: object) -> object:
-        """For an id one record or None, for a dict of columns a list."""
+        """One record or None for an id; a list for a dict of columns."""
         if isinstance(wanted, dict):
             known = {kind.id_column, *rights("", ""), *kind.columns}
             if not wanted or not wanted.keys() <= known:
@@ -1340,7 +1346,7 @@ class SandboxPanel:
         if re.fullmatch(r"-\d+|0+", text):
             raise Refusal("The ID has to be > 0 or -1.")
         if not text.isdecimal():
-            # It is spliced into the SQL, which fails; the failure looks like "nothing found".
+            # The panel splices it into its SQL, which fails; that looks like "nothing found".
             return []
         row = self._row_in_table(kind, int(text))
         return row.record if row else None
@@ -1470,7 +1476,7 @@ class SandboxPanel:
         return changed
 
     def _apply_client_lock(self, client: Row) -> None:
-        """Every client_update does this, whatever it is called for.
+        """Apply the client lock, as every client_update does whatever it is called for.
 
         Locked: note what is on and switch it off; a second lock then notes everything as off.
         Unlocked: switch on everything except what the note lists as off.
@@ -1498,7 +1504,7 @@ class SandboxPanel:
         return int(text)
 
     def _client_delete(self, params: dict) -> int:
-        """Delete only the client; its records stay."""
+        """Delete the client alone; its records stay."""
         id = self._client_id(params)
         if id not in self._rows["client"]:
             return 0
@@ -1656,7 +1662,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         with socket.socket() as first:
-            # Only a port that was given by number is kept while nobody listens.
+            # While nobody listens, the kernel keeps only a port that was bound by its number.
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             first.bind(self.server_address)
             self.server_address = first.getsockname()
@@ -1665,7 +1671,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]
 
     def service_actions(self) -> None:
-        """While the web server restarts, nobody listens for a moment."""
+        """Refuse connections for a moment when the web server restarts."""
         if self.closing.is_set():
             time.sleep(0.001)  # until `shutdown` has been called
             return
@@ -1693,7 +1699,7 @@ class _Server(ThreadingHTTPServer):
 
     def close(self) -> None:
         self.closing.set()
-        with suppress(OSError):  # it is shut down while the web server restarts
+        with suppress(OSError):  # while the web server restarts, it is shut down already
             self.socket.shutdown(socket.SHUT_RDWR)  # wakes serve_forever
         self.shutdown()
         self.server_close()
@@ -1717,8 +1723,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.reloaded = self.server.panel.reloaded()
 
     def parse_request(self) -> bool:
-        """Read the head as far as the panel wants it: http.server's own way takes longer than what
-        most calls do.
+        """Read only the headers that the panel needs: http.server's own parser would take longer
+        than most calls do.
         """
         self.close_connection = True
         try:
@@ -1789,7 +1795,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def dribble(self, body: bytes) -> None:
-        """One byte a second; the rest at once when the faults are cleared."""
+        """Send one byte a second, and the rest at once when the faults are cleared."""
         self.open_reply(200, len(body))
         for sent in range(len(body)):
             self.wfile.write(body[sent : sent + 1])

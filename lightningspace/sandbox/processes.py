@@ -1,4 +1,4 @@
-"""Programs of others that run beside the sandbox, and end with it."""
+"""Programs that the sandbox starts, and that end with it."""
 
 import socket
 import subprocess
@@ -7,7 +7,10 @@ HOST = "127.0.0.1"
 
 
 def with_us(command: list[str]) -> subprocess.Popen:
-    """Start a program. It ends when its input does, so with us, however we end."""
+    """Start a program that ends when this process does, however that is.
+
+    Its standard input is a pipe from us: when the pipe closes, the shell around it ends it.
+    """
     return subprocess.Popen(
         ["sh", "-c", '"$@" & read _; kill $!; wait', "sh", *command],
         stdin=subprocess.PIPE,

@@ -42,7 +42,7 @@ from lightningspace.visitors.forms import Button
 from lightningspace.worker import Worker
 
 PORT = 5000
-# The sites and the gate are at the two after it.
+# The sites and the gate use the two ports after the shop's.
 PORT_MAX = 65533
 PANEL_USER, PANEL_PASSWORD = "shop", "sandbox-panel"
 # The sandbox wallet's key for logins, and the pages that it may sign for.
@@ -52,14 +52,14 @@ ROUTER = Path(__file__).parent / "router.php"
 
 
 class InUse(Exception):
-    """Another program has the sandbox's data; its sockets would be taken from it."""
+    """Another sandbox runs with the same data, and would lose its sockets to this one."""
 
 
 class Sandbox:
-    """The stand-ins, with their data in `directory`; the sites are at the port after the shop's,
-    the gate at the next.
+    """The stand-ins, with their data in `directory`.
 
-    Raises InUse while another program has them.
+    The sites are at the port after the shop's, the gate at the next. Raises InUse while another
+    program uses the data.
     """
 
     def __init__(self, directory: Path, shop_port: int):
@@ -90,7 +90,7 @@ class Sandbox:
         self.ftp.start()
 
     def serve_sites(self) -> bool:
-        """Serve the sites' pages, if PHP is installed and the port is free."""
+        """Serve the customers' sites. Return False if PHP is missing or the port is in use."""
         php = shutil.which("php")
         if php is None or not is_free(self.sites_port):
             return False
@@ -166,14 +166,14 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
                 dns.publish_text(name, value)
             elif kind == "MX":
                 dns.publish(name, kind, value)
-            else:  # all lead to the only server
+            else:  # the other records lead to the only server
                 dns.publish(name, "A", HOST)
         domains.check_now(account.id, domain)
         return redirect(f"/account/domains#{domain}", 303)
 
     @sandbox.post("/sandbox/sign")
     def sign():
-        """Sign what a page shows, as a wallet that can log in does (LNURL-auth)."""
+        """Sign the challenge of a page, as a wallet with LNURL-auth would."""
         k1, then = request.form.get("k1", ""), request.form.get("then", "")
         if not wallets.seconds_left(k1) or not Button().validate_on_submit():
             raise NotFound
@@ -188,14 +188,17 @@ def buttons(wallet_path: Path, dns: SandboxDns | None = None) -> Blueprint:
 
 
 def signed(key: ec.EllipticCurvePrivateKey, k1: str) -> tuple[str, str]:
-    """The signature, and the key that it is of, as wallets send both."""
+    """The signature of the challenge and the public key, in hex as wallets send them."""
     signature = key.sign(bytes.fromhex(k1), ec.ECDSA(Prehashed(SHA256())))
     public = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     return signature.hex(), public.hex()
 
 
 def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port: int) -> tuple:
-    """The shop over its stand-ins, all of them running but nginx, and why that cannot, or ""."""
+    """Build the shop over its stand-ins, which run already, but for the gate's nginx.
+
+    Return the app, the sandbox, and why the gate cannot open, or "".
+    """
     sandbox = Sandbox(root / "instance" / "sandbox", port)
     defaults = {
         "PUBLIC_URL": f"http://{HOST}:{port}",
@@ -218,7 +221,7 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
     if not closed:
         gate_pages = pages(sandbox.wallet_path)
         app.register_blueprint(gate_pages)
-        app.extensions["csrf"].exempt(gate_pages)  # like the gate's own, it has no session
+        app.extensions["csrf"].exempt(gate_pages)  # like the gate's own, they have no session
     if not models.init_db():
         schema.upgrade(models.db.obj)
     shop.settle_in(app.extensions["shop"])
@@ -226,7 +229,7 @@ def create_app_with_sandbox(create_app, root: Path, env: Mapping[str, str], port
 
 
 def write_settings(path: Path, env: Mapping[str, str]) -> None:
-    """So that commands can be run beside it: `set -a; . instance/sandbox/env`."""
+    """Write a file for commands run beside the sandbox: `set -a; . instance/sandbox/env`."""
     names = [name.upper() for name in declared(Config)]
     names += [f"{name}_FILE" for name in names]
     lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if name in env]
@@ -235,7 +238,7 @@ def write_settings(path: Path, env: Mapping[str, str]) -> None:
 
 
 def set_walls(panel: SandboxPanel) -> None:
-    """As docs/hosting-server.md advises."""
+    """Set the server's web settings as docs/hosting-server.md advises."""
     panel.web_config |= {
         "htaccess_allow_override": walls.allow_override(walls.NARROW),
         "php_open_basedir": walls.open_basedir("[website_path]"),
@@ -244,7 +247,7 @@ def set_walls(panel: SandboxPanel) -> None:
 
 
 def publish_sites(dns: SandboxDns, base_domain: str) -> None:
-    """What an operator publishes for the sites that he sells."""
+    """Publish the records that an operator publishes for the sites that are sold."""
     mail = f"mail.{base_domain}"
     dns.publish(f"*.{base_domain}", "A", HOST)
     dns.publish(f"*.{base_domain}", "MX", f"10 {mail}.")
@@ -253,7 +256,7 @@ def publish_sites(dns: SandboxDns, base_domain: str) -> None:
 
 
 def _port(env: Mapping[str, str]) -> int:
-    """Where the shop is to be. Ends the program if it cannot be there."""
+    """The shop's port, from PORT. Ends the program if it cannot be used."""
     typed = env.get("PORT") or str(PORT)
     if not (typed.isascii() and typed.isdigit() and 0 < int(typed) <= PORT_MAX):
         sys.exit("The shop does not start: PORT is not usable: write a port, such as 5010")
@@ -266,13 +269,16 @@ def _port(env: Mapping[str, str]) -> int:
 
 
 def _locked(path: Path) -> IO:
-    """The file, which nobody else can lock until it is closed or we end, however that is."""
+    """Open and lock a file. The lock holds until it is closed or this process ends.
+
+    Raises InUse if another process holds it.
+    """
     lock = path.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise InUse(f"another one runs with the data in {path.parent}: end that first") from None
+        raise InUse(f"another one uses the data in {path.parent}: stop that first") from None
     return lock
 
 

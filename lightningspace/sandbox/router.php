@@ -1,7 +1,6 @@
 <?php
-// The sandbox's web server, for `php -S`: it serves the site of each Host <site>.localhost, which the
-// shop itself calls <site>. Names without one, never sold, removed or switched off, get the server's
-// own page.
+// The sandbox's web server, for `php -S`. It serves each site at <site>.localhost, where <site> is its
+// name at the shop. Other names, whether never sold, removed or switched off, get the default page.
 
 $root = realpath($_SERVER['DOCUMENT_ROOT']);
 $host = strtolower(explode(':', $_SERVER['HTTP_HOST'] ?? '')[0]);
@@ -17,7 +16,8 @@ if ($pages === false && $asked === '/') {
         . "<p>This is the server's own default page: there is no site of this name, or it is off. "
         . "The sites of the sandbox are at http://&lt;site&gt;.localhost.</p>\n");
 }
-// What follows a program's name is for that program, as is what its FallbackResource takes.
+// A path that continues after a program's name is for that program, and so is what FallbackResource
+// sends to it.
 $program = preg_match('#^(/[a-z0-9-]+)/#', $asked, $area) ? "$area[1]/index.php" : '';
 if ($path === false && $program !== '' && is_file($pages . $program)) {
     $htaccess = (string) @file_get_contents("$pages$area[1]/.htaccess");

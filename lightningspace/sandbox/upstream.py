@@ -1,4 +1,6 @@
-"""What the sandbox has behind its gate: an API by the request, and a queue that names its cost."""
+"""The programs behind the sandbox's gate: an API sold by the request, and a queue that reports the
+cost of each job.
+"""
 
 import queue
 import secrets
@@ -14,7 +16,7 @@ from werkzeug.serving import make_server
 
 from lightningspace.base import qr
 
-# What it sells as files, and the queue's page.
+# The files that the gate sells, and the template of the queue's page.
 SOLD = Path(__file__).parent / "sold"
 COST = "X-Gate-Cost-Msat"
 DICE_MAX = 100
@@ -25,7 +27,7 @@ JOBS_MAX = 100
 
 @dataclass
 class Job:
-    """A text to be drawn. `owner`: the token id of who has paid for it."""
+    """A text to be drawn. `owner`: the token id of the credential that paid for it."""
 
     owner: str
     text: str
@@ -33,7 +35,7 @@ class Job:
 
 
 class Upstream:
-    """It knows nothing of payment but the token id that nginx tells it."""
+    """A server that knows nothing of payments but the token id that nginx passes on."""
 
     def __init__(self):
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -63,7 +65,7 @@ class Upstream:
         self._server.server_close()
 
     def _work(self) -> None:
-        """One job after another, until there is a None."""
+        """Do one job after another, until a None."""
         while job := self._waiting.get():
             job.png = b64decode(qr.png(job.text).partition(",")[2])
 
@@ -71,7 +73,7 @@ class Upstream:
         return _costing(0, _page())
 
     def _order(self) -> Response:
-        """A program sends the text itself, a browser a form."""
+        """Take a job: a program sends the text itself, a browser a form."""
         is_form = request.mimetype == "application/x-www-form-urlencoded"
         sent = request.form.get("text", "").encode() if is_form else request.get_data()
         try:

@@ -180,7 +180,7 @@ def test_a_second_one_beside_it_says_so_and_leaves_it_alone(shop, port):
     assert "127.0.0.1:5000 is in use" in beside.said
     assert "make run PORT=5010" in beside.said
     assert elsewhere.process.wait(60) != 0
-    assert "another one runs with the data in " in elsewhere.said
+    assert "another one uses the data in " in elsewhere.said
     assert "Traceback" not in beside.said + elsewhere.said
     assert shop.node.node_id()
     buy("carol")

@@ -296,7 +296,7 @@ def test_weekly_check_that_did_not_end_is_told(this_shop, panel):
         attack.check_weekly(this_shop)
     del this_shop.panel._call
     (told,) = attack.problems(this_shop)
-    assert "it was begun and did not end" in told
+    assert "the check was started and did not finish" in told
 
 
 def test_server_that_is_not_ours_is_not_attacked(this_shop, runner, panel):
