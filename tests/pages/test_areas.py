@@ -150,7 +150,7 @@ def test_how_it_stands_is_said(browser, subtests):
             elif reason != Reason.NO_VERIFY:
                 assert re.match(r"It is off\. \S.{20}", words), words
     stands()
-    assert told(browser) == "It is on. It asked us for payment, and let us in by no trick."
+    assert told(browser) == "It is on. It asked us for payment, and no trick of ours got us in."
     assert "on" in told(browser, "")
     stands(active=False)
     assert "It is off: nobody buys or gets in" in told(browser)

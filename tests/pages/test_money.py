@@ -779,7 +779,7 @@ def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/extend?duration=24&unit=months").text
     assert "at most 1095 days ahead" in page
-    assert re.search("3,04[0-9] sat stay as credit", page)
+    assert re.search("3,04[0-9] sat stays as credit", page)
 
 
 def test_a_suspended_hosting_is_told_what_a_payment_does(client, alice, time_machine):
@@ -893,7 +893,7 @@ def test_a_receipt_says_what_became_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/payments").text
     assert re.search("3.04[0-9] sat of it became credit", page)
-    assert re.search("3,04[0-9] sat are credit now", page)
+    assert re.search("3,04[0-9] sat is credit now", page)
 
 
 def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this_shop):

@@ -42,7 +42,7 @@ def test_whoever_proves_a_lost_payment_gets_it_back_and_a_proof(this_shop, clien
     wrong = send(client, page, destination=asked_by(wallet, MSAT + 1))
     assert wrong.status_code == 400 and refunds.IN_WORDS["amount"] in wrong.text
     assert send(client, page, destination=asked_by(wallet)).location == page
-    assert "21 sat wait for approval" in client.get(page).text
+    assert "21 sat waits for approval" in client.get(page).text
     assert client.get(f"{page}/status").headers["HX-Redirect"] == page
 
     refunds.approve(Refund.get().id)

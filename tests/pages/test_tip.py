@@ -350,8 +350,8 @@ def test_the_order_tells_no_end_that_its_owner_hides(client, owner, alice, pay, 
             said = seen(client, order)
             assert not re.search("Paid then|is paid until|credit", said)
             assert clock_time(reload(alice).expires_at) not in said
-    assert "are 142857 days for alice.shop.test" in seen(client, huge)
-    assert "1,000 sat are 142 days" in seen(client, tip)
+    assert "is worth 142857 days for alice.shop.test" in seen(client, huge)
+    assert "1,000 sat is worth 142 days" in seen(client, tip)
     assert "Done: paid until" in seen(owner, huge)
 
 
@@ -421,7 +421,7 @@ def test_what_an_amount_buys_is_said_before(owner, alice, node):
     for path in ("/account/extend?sats=14", "/account/extend/top-up/price?sats=14"):
         said = in_words(owner.get(path).text)
         assert f"14 sat paid until {clock_time(alice.expires_at + 2 * DAY)}" in said
-    assert "stay as credit" in owner.get("/account/extend/top-up/price?sats=99999").text
+    assert "stays as credit" in owner.get("/account/extend/top-up/price?sats=99999").text
     for nonsense in ("", "sats=0", "sats=x", "sats=%00", "sats=9999999999", "sats[]=%ED%A0%80"):
         answer = owner.get(f"/account/extend/top-up/price?{nonsense}")
         assert (answer.status_code, "Enter an amount" in answer.text) == (200, True)

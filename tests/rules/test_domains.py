@@ -240,8 +240,8 @@ def test_a_name_whose_form_added_the_zone_is_told(client, shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     domain_checks.look(shop)
     page = in_words(client.get("/account/domains").text)
-    assert f"we found our addresses at {NAME}.{NAME}, for the form adds your domain" in page
-    assert "There, write @ as the name, or nothing." in page
+    assert f"our addresses at {NAME}.{NAME}, because the DNS form adds your domain" in page
+    assert "There, enter @ as the name, or nothing." in page
 
 
 def test_what_leads_elsewhere_is_not_said_to_show_the_site(
