@@ -1,8 +1,8 @@
-"""Compares what the panel really has with what the rows want.
+"""Compares what the panel has with what the rows in the database want.
 
-It shares no line with the shop's own modules: names, numbers and walls are written out here again.
+It shares no code with the shop: names, numbers and walls are written out here again.
 
-    others = everything(panel)          # before anything of the shop is there
+    others = everything(panel)          # before the shop has anything there
     ...
     assert_panel_matches(shop, panel, others=others)
     assert wrong_calls(panel) == []
@@ -46,11 +46,12 @@ DAY = 24 * 60 * 60
 
 
 def assert_panel_matches(shop, panel, *account_ids: str, passwords=None, others=None) -> None:
-    """Assert that the panel has what the rows of these accounts want; none given: of all opened.
+    """Assert that the panel has what the rows of these accounts want; of all opened ones by
+    default.
 
-    Each row is applied and has one record, with these fields and a password; the clients have
+    Each row is applied and has one record, with the wanted fields and a password; the clients have
     nothing else. `passwords`: those that must work, by (kind, name). `others`: all that the panel
-    had before there were accounts; nothing else is there, and none of it has changed.
+    had before there were accounts: it is unchanged, and there is nothing else.
     """
     wrong = differences(shop, panel, account_ids, passwords or {}, others)
     assert not wrong, "the panel is not as wanted:\n  " + "\n  ".join(wrong)
@@ -62,7 +63,7 @@ def everything(panel) -> dict[str, list[dict]]:
 
 
 def differences(shop, panel, account_ids=(), passwords=None, others=None) -> list[str]:
-    """What is not as it should be, one line each; passwords and hashes are left out."""
+    """What is not as it should be, a line each, without passwords and hashes."""
     wrong, ours = [], []
     for account in Account.select().where(Account.opened_at.is_null(False)):
         check = _Check(shop, panel, account, passwords or {})
@@ -77,7 +78,7 @@ def differences(shop, panel, account_ids=(), passwords=None, others=None) -> lis
 
 
 def _closed(shop, panel, account_ids: set[str]) -> list[str]:
-    """What is left over from accounts that are gone."""
+    """What closed accounts have left behind."""
     prefix = shop.config.panel_prefix
     alive = {account.id for account in Account.select(Account.id)}
     names = {record["username"] for record in panel.records("client")}
@@ -118,7 +119,7 @@ def _name(kind: str, record: dict) -> str:
 
 
 def directives(is_pretty: bool) -> str:
-    """The end of a site's configuration."""
+    """The directives that a site's configuration ends with."""
     lines = NARROW + PASSED + PRETTY * is_pretty
     blocks = [
         f"<Directory {{{name}}}>\n{lines}</Directory>" for name in ("DOCROOT", "DOCROOT_CLIENT")
@@ -164,7 +165,7 @@ class _Check:
             self.say("it is not ready")
 
     def _check_client(self) -> str | None:
-        """The group that all of the client's records belong to; None: there is no such client."""
+        """The group that owns all of the client's records, or None if there is no such client."""
         name = self.shop.config.panel_prefix + self.account.id
         rows = [row for row in self.rows if row.kind == "client"]
         if [row.name for row in rows] != [name]:
@@ -213,7 +214,7 @@ class _Check:
     def _check_row(self, row: Service, id: str | None) -> None:
         nothing = {"error": None, "permanent": False, "tries": 0, "failed_since": None}
         nothing |= {"gone": False, "applied_revision": row.revision, "panel_id": id and int(id)}
-        if id is not None:  # otherwise its password waits
+        if id is not None:  # without a record its password waits to be sent
             nothing["password_sealed"] = None
         for column, value in nothing.items():
             actual = getattr(row, column)
@@ -335,7 +336,7 @@ class _Check:
         }
 
     def _mail_domain(self, row, settings):
-        return {"active": "y" if row.active else "n"}  # it receives while suspended too
+        return {"active": "y" if row.active else "n"}  # a suspended mailbox receives, too
 
     def _mailbox(self, row, settings):
         local, domain = row.name.split("@")
@@ -352,7 +353,7 @@ class _Check:
         }
 
     def _mailbox_mb(self, own: int | None) -> int:
-        """Its own quota, less if all own ones exceed the fifth for mail; or else an equal share."""
+        """Its own quota, cut if all such quotas exceed the fifth for mail; else an equal share."""
         part = self.account.space_mb * 20 // 100
         quotas = [json.loads(r.settings).get("quota_mb") for r in self.rows if r.kind == "mailbox"]
         together = sum(quota or 0 for quota in quotas)
@@ -399,7 +400,7 @@ def _faults_of(method: str, given: dict, used: set, may_send):
         is_search = method.endswith("_get") and isinstance(value, dict)
         if name in IDS and type(value) is not int and not is_search:
             yield f"{name} is no number"
-    # It switches services on, so it may come only before the client has any.
+    # client_update switches services on, so it is safe only before the client has any.
     if method == "client_update" and given.get("client_id") in used:
         yield "the client has services already"
     if method == "client_update" and params != {"canceled": "y", "password": ""}:

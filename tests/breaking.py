@@ -1,4 +1,4 @@
-"""What breaks a database under a shop: its disk, and its server."""
+"""Faults of a database while a shop uses it: of its disk, and of its server."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import psycopg
 
 @contextmanager
 def disk(directory: Path, mb: int):
-    """A new directory with so much space of its own meanwhile: whether that can be had here."""
+    """Make a directory on a tmpfs of `mb` MB. Yields False if that cannot be mounted here."""
     directory.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", directory]
     is_own = subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -24,7 +24,7 @@ def disk(directory: Path, mb: int):
 
 @contextmanager
 def full(directory: Path):
-    """Its disk has not a byte left meanwhile."""
+    """Fill the directory's disk to the last byte."""
     filler = directory / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         space = os.statvfs(directory)
@@ -36,8 +36,8 @@ def full(directory: Path):
 
 
 class Server:
-    """What somebody does to a database at its PostgreSQL server; the connections that are there
-    already are spared.
+    """Does things to a database at its PostgreSQL server. Connections that exist when this is made
+    are spared.
     """
 
     def __init__(self, connection: psycopg.Connection, url: str):
@@ -57,7 +57,7 @@ class Server:
 
     @contextmanager
     def gone(self):
-        """As while it restarts: connections end, and no others are taken."""
+        """End connections and refuse new ones, as during a restart."""
         self._alter("ALLOW_CONNECTIONS false")
         self.end_connections()
         yield
@@ -65,8 +65,8 @@ class Server:
 
     @contextmanager
     def read_only(self):
-        """As a standby, or one whose operator is looking after it."""
+        """Allow reading only, as on a standby or during maintenance."""
         self._alter("SET default_transaction_read_only = on")
         self.end_connections()
         yield
-        self._alter("RESET default_transaction_read_only")  # for connections from now on
+        self._alter("RESET default_transaction_read_only")  # for new connections

@@ -46,7 +46,7 @@ from lightningspace.worker import Worker
 from tests import quick  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
-gc.disable()  # until all tests are collected: next to nothing of that is garbage
+gc.disable()  # while tests are collected: there is next to no garbage
 
 PANEL_PASSWORD = "sandbox-panel"
 DEADLINE_SECONDS = 60
@@ -59,9 +59,9 @@ NO_POSTGRESQL = "PostgreSQL is not tested: TEST_POSTGRESQL_URL is not set (READM
 
 
 def eventually(question, seconds: float = DEADLINE_SECONDS):
-    """The first true answer to `question`; fails if there is none in time.
+    """Ask again and again, and return the first true answer; fail if there is none in time.
 
-    What takes longer is asked for less often, as to ask costs time as well.
+    The longer it takes, the less often it is asked, since asking costs time, too.
     """
     begun = time.monotonic()
     while not (answer := question()):
@@ -140,7 +140,7 @@ def dns():
 def empty_dns():
     """The name server of every shop that has no other: no name leads anywhere."""
     stand_in = SandboxDns()
-    stand_in.start(look_seconds=1)  # it stops once
+    stand_in.start(look_seconds=1)  # stopped once, at the end of the session
     yield stand_in
     stand_in.stop()
 
@@ -185,7 +185,7 @@ DATABASE_KINDS = ["sqlite", "postgresql"] if POSTGRESQL else ["sqlite"]
 
 
 def pytest_generate_tests(metafunc):
-    """Tests run on SQLite; those marked `each_database` once on each kind."""
+    """Run tests on SQLite; those marked `each_database` on each kind."""
     is_marked = metafunc.definition.get_closest_marker("each_database")
     if is_marked and "database_kind" in metafunc.fixturenames:
         metafunc.parametrize("database_kind", DATABASE_KINDS, indirect=True)
@@ -196,8 +196,8 @@ def database_kind(request) -> str:
     return getattr(request, "param", "sqlite")
 
 
-# What takes longest, by what begins together in a process: it shares daemons, or a browser. Of
-# four processes two wait most of the time, and leave the processors to the others.
+# The files that take longest, in groups that share daemons or a browser and so begin in one
+# process. Two of the four groups wait most of the time, and leave the processors to the others.
 LONGEST = (
     ("whole/test_walls.py", "whole/test_rig.py", "whole/test_commands.py"),
     (
@@ -212,10 +212,10 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Let each process begin with some of what takes longest.
+    """Let each process begin with some of the longest files.
 
-    xdist gives each an equal part of the list, and more from the end of another's part when that
-    is done.
+    xdist gives each process an equal part of the list. A process that is done takes tests from the
+    end of another's part.
     """
     of_file = defaultdict(list)
     for item in items:
@@ -233,7 +233,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What is there now stays: the garbage collector need not look through it again and again."""
+    """What exists now stays, so the garbage collector need not look through it again and again."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
@@ -241,7 +241,7 @@ def pytest_collection_finish():
 
 @pytest.fixture
 def empty_database_url(database_kind, tmp_path, request):
-    """A database of the test's own without tables."""
+    """A database for the test alone, without tables."""
     if database_kind == "postgresql":
         return request.getfixturevalue("empty_postgresql")("empty")
     return f"sqlite:///{tmp_path / 'shop.sqlite3'}"
@@ -249,7 +249,7 @@ def empty_database_url(database_kind, tmp_path, request):
 
 @pytest.fixture
 def database_url(database_kind, tmp_path, request):
-    """A database of the test's own with the shop's tables, which nothing is in."""
+    """A database for the test alone, with the shop's tables, all empty."""
     if database_kind == "postgresql":
         return request.getfixturevalue("cleared_postgresql")()
     shutil.copyfile(request.getfixturevalue("tables"), tmp_path / "shop.sqlite3")
@@ -258,7 +258,7 @@ def database_url(database_kind, tmp_path, request):
 
 @pytest.fixture
 def more_settings() -> dict[str, str]:
-    """Settings that a test's stand-ins add to before its shop is made."""
+    """Settings to which stand-ins add theirs before the shop is built."""
     return {"FTP_UPLOADS": "false"}
 
 
@@ -287,7 +287,7 @@ def config(env, tmp_path) -> Config:
 
 
 class CompiledTemplates(BytecodeCache):
-    """Shares compiled templates between tests: to compile them is a quarter of a page test."""
+    """Shares compiled templates between tests: compiling takes a quarter of a page test's time."""
 
     def __init__(self):
         self._compiled = {}
@@ -305,7 +305,7 @@ COMPILED_TEMPLATES = CompiledTemplates()
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory) -> Path:
-    """An SQLite file with the shop's tables: copying it is quicker than making them."""
+    """An SQLite file with the shop's tables: copying it is quicker than creating them."""
     path = tmp_path_factory.mktemp("tables") / "shop.sqlite3"
     models.open_database(f"sqlite:///{path}")
     models.init_db()
@@ -315,7 +315,7 @@ def tables(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def this_shop(config):
-    """The shop without its pages: most tests need no more; the others ask for `app`, too."""
+    """The shop without its pages, which is all that most tests need; the others use `app`."""
     models.open_database(config.database_url)
     built = shop.build(config)
     shop.settle_in(built)
@@ -325,7 +325,7 @@ def this_shop(config):
 
 @pytest.fixture
 def own_app(config, this_shop) -> Flask:
-    """An app that nothing else uses: a test may add pages to it."""
+    """An app for this test alone, which may add pages to it."""
     return make_app(config, this_shop)
 
 
@@ -342,10 +342,10 @@ APPS: dict[tuple, Flask] = {}
 
 @pytest.fixture
 def app(config, this_shop) -> Flask:
-    """The pages. Tests share an app, as making one takes longer than most of them; the shop in it,
-    with its settings and its database, is the test's own.
+    """The pages. Tests share an app, since building one takes longer than most tests; the shop in
+    it, with its settings and its database, is the test's own.
     """
-    # What an app does not take from its shop.
+    # Settings that an app reads only when it is built.
     key = (config.secret_key, config.secret_key_fallbacks, config.is_https, config.proxy_hops)
     if key not in APPS:
         APPS[key] = make_app(config, this_shop)
@@ -367,7 +367,7 @@ def runner(app):
 
 
 class WorkerByHand(Worker):
-    """Does its rounds when a test says so (`work`), in the test's own thread."""
+    """Does its rounds when a test says so (`work`), in the test's thread."""
 
     def __init__(self, its_shop: shop.Shop):
         super().__init__(its_shop)
@@ -388,10 +388,10 @@ PORTS_GIVEN: deque[int] = deque(maxlen=100)
 
 
 def free_port() -> int:
-    """A free port, and so are the two after it, where the sandbox has its sites and its gate.
+    """A free port, with two free ports after it, for the sandbox's sites and gate.
 
-    At random, and none that systems give to whoever asks for any: nobody takes it meanwhile. Not
-    soon again, as a test may ask for several before it opens them.
+    It is random, and outside the range that the kernel hands out, so that nobody else takes it. It
+    is not returned again soon: a test may ask for several before it opens them.
     """
     while True:
         port = 10_000 + 3 * secrets.randbelow(7_000)
@@ -409,19 +409,19 @@ def free_port() -> int:
 
 
 def opened(app, port: int):
-    """Serve the shop's pages at a port meanwhile."""
+    """Serve the shop's pages at a port."""
     return opened_at("127.0.0.1", app, port)
 
 
 @contextmanager
 def opened_at(host: str, app, port: int = 0):
-    """`host`: an address, or "unix:///path" of a socket."""
+    """Serve an app; yields the server. `host`: an address, or "unix:///path" for a socket."""
     server = make_server(host, port, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     try:
         yield
-    finally:  # its thread would keep the tests from ending
+    finally:  # or its thread would keep pytest from exiting
         server.shutdown()
         serving.join()
         server.server_close()
@@ -429,7 +429,7 @@ def opened_at(host: str, app, port: int = 0):
 
 @pytest.fixture
 def at_work(this_shop):
-    """A worker that runs by itself, in a thread of its own."""
+    """A worker that runs by itself, in its own thread."""
     worker = Worker(this_shop)
     working = threading.Thread(target=worker.run)
     working.start()
@@ -487,7 +487,7 @@ def record_payments(worker: Worker) -> None:
 
 
 def last_pay_index(node: Node) -> int:
-    """The newest index that the node has given; 0: none yet."""
+    """The newest pay_index that the node has given; 0: none yet."""
     last = 0
     while payment := node.wait_for_payment(last, 0):
         last = payment.pay_index
@@ -495,7 +495,7 @@ def last_pay_index(node: Node) -> int:
 
 
 def work(worker: WorkerByHand) -> None:
-    """One round of the worker, in this thread: record, apply, reconcile what is due now."""
+    """Do one round of the worker, in this thread: record, apply, reconcile what is due."""
     record_payments(worker)
     for due in payments.due():
         payments.apply(worker.shop, due.token)
@@ -505,15 +505,15 @@ def work(worker: WorkerByHand) -> None:
 
 @pytest.fixture(scope="session")
 def password_hash():
-    """The hash of "correct horse": making it takes as long as all the rest of an account."""
+    """The hash of "correct horse": it takes as long as all the rest of making an account."""
     return passwords.make_hash("correct horse")
 
 
 class Opened:
     """What opening alice's account leaves in the database and at the panel.
 
-    It is made once per process and put back for other tests, as making it takes longer than most of
-    them. The clock stands still meanwhile, so that all its times are of one moment.
+    It is made once per process and restored for other tests, since making it takes longer than most
+    of them. The clock stands still while it is made, so that all its times are the same.
     """
 
     kept: dict[tuple, "Opened"] = {}
@@ -521,7 +521,7 @@ class Opened:
     def __init__(self, panel: SandboxPanel):
         self._moment = clock.now()
         self._panel, self._calls = panel.snapshot(), list(panel.calls)
-        # As text: to write it anew would take longer than all else.
+        # Kept as text: serializing it for each test would take longest of all.
         rows = {table: list(table.select().dicts()) for table in (Account, Service)}
         self._inserts = [table.insert_many(rows[table]).sql() for table in rows]
 
@@ -535,7 +535,7 @@ class Opened:
 
 
 def _shifted(value, seconds: int):
-    """The value, that many seconds later: every number as large as a time is taken for one."""
+    """The value, that many seconds later: every number as large as a time counts as a time."""
     return value + seconds if type(value) is int and value > 10**9 else value
 
 
@@ -549,7 +549,7 @@ def still_clock():
 
 @pytest.fixture
 def alice(this_shop, panel, password_hash) -> Account:
-    """An account that is paid for and ready. The test's own shop has yet to log in at the panel."""
+    """An account that is paid for and ready. The test's shop has not logged in at the panel yet."""
     config = this_shop.config
     key = (
         config.database_url.partition(":")[0],
@@ -578,7 +578,7 @@ def alice(this_shop, panel, password_hash) -> Account:
 def open_account(
     this_shop, username: str, password: str = "correct horse", password_hash: str = "of no use"
 ) -> Account:
-    """An account as a paid order opens it: everything is wanted, the panel has nothing yet."""
+    """Open an account as a paid order does: everything is wanted, and the panel has nothing yet."""
     with models.transaction():
         account = Account.create(
             id=secrets.token_hex(8),
@@ -597,7 +597,7 @@ def open_account(
 
 
 def let_the_server_follow(until: int | None = None) -> None:
-    """As if its queue had been seen empty now, or at a moment."""
+    """Note that the server's queue was seen empty, now or `until` a moment."""
     name, queue = progress.QUEUE.format(id=1), progress.queue_of(1)
     queue.take_for_done(until or clock.now() + 1)
     Fact.insert(name=name, value=str(queue)).on_conflict(
@@ -630,7 +630,7 @@ def place_order(client, follow_redirects=False, **fields):
 
 
 def enter(client, account: Account):
-    """Log in, without the password, which takes long to check."""
+    """Log in without the password, which would take long to check."""
     secret, _ = sessions.begin(account, clock.now())
     with client.session_transaction() as session:
         session["_user_id"] = secret
@@ -655,8 +655,8 @@ def debian_program(program: str, package: str) -> str:
 
 
 def client_program(name: str) -> Path:
-    """The environment that `make clients` has built for another's program: a venv, or a directory
-    with node_modules. Without it the test skips.
+    """The environment that `make clients` has built for a third-party program: a venv, or a
+    directory with node_modules. Without it the test skips.
     """
     built = ROOT / ".clients" / name
     if not (built / "ready").exists():
@@ -701,7 +701,7 @@ def cleared_postgresql(empty_postgresql):
     models.init_db()
     models.db.close()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")  # in any order
+        connection.execute("SET session_replication_role = replica")  # ignore foreign keys
         facts = connection.execute("SELECT name, value FROM facts").fetchall()
         deletes = "; ".join(f"DELETE FROM {table._meta.table_name}" for table in TABLES)
 
@@ -715,7 +715,7 @@ def cleared_postgresql(empty_postgresql):
 
 
 def end_others(connection: psycopg.Connection) -> None:
-    """End connections of killed programs to the same database: their locks would hold us up."""
+    """End the connections of killed programs to this database: their locks would block us."""
     connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -723,9 +723,9 @@ def end_others(connection: psycopg.Connection) -> None:
 
 
 class PgBouncer:
-    """PgBouncer before a database meanwhile: each transaction may get another connection.
+    """PgBouncer in front of a database: each transaction may get another connection.
 
-    `url`: the same database through it.
+    `url`: the database, through PgBouncer.
     """
 
     def __init__(self, directory: Path, direct_url: str):
@@ -756,7 +756,7 @@ class PgBouncer:
         eventually(self._is_open)
 
     def stop(self) -> None:
-        """All at once, as when it is killed."""
+        """End it at once, as if it were killed."""
         self._running.kill()
         self._running.wait()
 
@@ -768,11 +768,11 @@ class PgBouncer:
         return True
 
 
-# -- settings of single tests, and many browsers at once ------------------------------
+# -- settings of single tests, and simultaneous calls -------------------------------------
 
 
 def with_settings(**settings: str):
-    """A mark for a test whose shop has these settings too."""
+    """A mark for tests whose shop has these settings, too."""
     return pytest.mark.parametrize("env", [settings], indirect=True, ids=[""])
 
 

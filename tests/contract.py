@@ -11,12 +11,12 @@ def load(server: str, method: str) -> list[dict]:
 
 
 def assert_same_shape(recorded, answered, path="$"):
-    """Same keys and same JSON types all the way down; the values may differ.
+    """Assert that keys and JSON types are the same at every depth; values may differ.
 
-    Of two lists the first elements are compared. A list that was recorded with something in it must
-    not be answered empty.
+    Lists are compared by their first elements. Where the recorded list has elements, the answered
+    one must not be empty.
     """
-    # isinstance would take a bool for an int, which it is to Python but not to JSON.
+    # Not isinstance: a bool is an int in Python, but not in JSON.
     kinds = type(recorded).__name__, type(answered).__name__
     assert kinds[0] == kinds[1], f"{path}: recorded {kinds[0]}, answered {kinds[1]}"
 

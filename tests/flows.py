@@ -1,7 +1,7 @@
-"""An account's whole life at the panel, step by step, without a node or pages.
+"""An account's whole life at the panel, step by step, without node and pages.
 
 A `World` can be set back to the start of any flow within a millisecond, so that a test can run the
-same flow hundreds of times and let something else go wrong each time.
+same flow hundreds of times, each time with another fault.
 """
 
 import json
@@ -30,7 +30,7 @@ EXTRA = "alice.example"
 NAME = "ls_alice"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2dEbG3bdEJ1pG2SAaTEgbZ1NIOVtDcbu8vnKD2tX5r alice"
 
-# The name of each kind's row; `change` adds a second mailbox.
+# The name of the row of each kind; `change` adds a second mailbox.
 NAMES = {
     "client": f"ls_{ID}",
     "site": SITE,
@@ -46,7 +46,7 @@ NAMES = {
 
 
 class Line(Panel):
-    """The shop's way to the panel: asks the world before each call goes out."""
+    """The shop's client of the panel, which asks the world before each call is sent."""
 
     def __init__(self, world: "World"):
         verify_tls = world.config.panel_verify_tls
@@ -54,12 +54,12 @@ class Line(Panel):
         self._world = world
 
     def lead_to(self, url: str) -> None:
-        """Let the next call go elsewhere."""
+        """Send the next call elsewhere."""
         self._url = url
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it lets time pass, as it was locked out or its login was refused."""
+        """Whether it is waiting because it was locked out or its login was refused."""
         return time.monotonic() < max(self._locked_out_until, self._no_login_before)
 
     def _post(self, method, arguments, deadline):
@@ -71,7 +71,7 @@ class Line(Panel):
         try:
             return super()._post(method, arguments, time.monotonic() + seconds)
         finally:
-            # Sent is not arrived: a call that came in during a later one would be another fault.
+            # Wait until the call has arrived: arriving during a later call would be another fault.
             given_up = time.monotonic() + 1
             while len(self._world.panel.calls) == calls and time.monotonic() < given_up:
                 time.sleep(0.001)
@@ -115,7 +115,7 @@ class World:
     # -- states ------------------------------------------------------------------
 
     def start(self, flow: str, days: int = 1) -> None:
-        """Go back to the beginning of the flow, and want what it is about.
+        """Go back to the beginning of the flow, and change the rows as it does.
 
         `days`: how long the account is paid for.
         """
@@ -143,7 +143,7 @@ class World:
         return [method for method, _ in self.panel.calls[before:]]
 
     def _state(self) -> tuple:
-        # As text: to write the statements anew would take longer than all else.
+        # Kept as SQL text: writing the statements each time would take longest of all.
         statements = [(f"DELETE FROM {table._meta.table_name}", ()) for table in TABLES[::-1]]
         for table in TABLES:
             if rows := list(table.select().dicts()):
@@ -162,7 +162,7 @@ class World:
                 models.db.execute_sql(sql, values)
 
     def renew_line(self) -> None:
-        """End the waits of the shop's client, which are real seconds and not our clock's."""
+        """End the waits of the shop's client, which are in real seconds, not by our clock."""
         self.shop = replace(self.shop, panel=Line(self))
 
     # -- going on ------------------------------------------------------------------
@@ -182,18 +182,18 @@ class World:
         return account is None or account.reconcile_at is None
 
     def round(self) -> None:
-        """Do what the worker does if the account is due, or nothing."""
+        """Do what the worker does if the account is due, else nothing."""
         for account_id in reconcile.due_accounts():
             reconcile.account(self.shop, account_id)
 
     def wait(self) -> None:
-        """Move the clock to when the account is due."""
+        """Move the clock to when the account is due next."""
         account = self.account()
         if account is not None and account.reconcile_at is not None:
             self.clock.moment = max(self.clock.moment, account.reconcile_at)
 
     def finish(self, rounds: int = 12) -> None:
-        """Do round after round, each when it is due, until everything is applied."""
+        """Do rounds, each when it is due, until everything is applied."""
         for _ in range(rounds):
             if self.is_done:
                 return
@@ -232,7 +232,7 @@ FOREIGN_NAMES = {
 
 
 def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site=1) -> int:
-    """A record of this name that the shop has not made; the stranger's by default."""
+    """Add a record that the shop has not made, by default the stranger's. Return its id."""
     name = name or FOREIGN_NAMES[kind]
     fields = {
         "site": lambda: ispconfig_records.site_fields(1, client, None, name, 33, True, php=False),
@@ -250,7 +250,7 @@ def add_foreign(panel: Panel, kind: str, name: str | None = None, client=1, site
 
 
 def resize(account_id: str, space_mb: int) -> None:
-    """Give the account another size at the panel, whatever it costs."""
+    """Give the account another size, without a payment."""
     with transaction():
         wanted.touch(account_id)
         Account.update(space_mb=space_mb).where(Account.id == account_id).execute()
@@ -258,7 +258,7 @@ def resize(account_id: str, space_mb: int) -> None:
 
 
 def open_account(shop, days: int) -> None:
-    """Alice's account as payments.apply leaves it: paid, with nothing at the panel yet."""
+    """Open alice's account as payments.apply does: paid, with nothing at the panel yet."""
     moment = clock.now()
     with transaction():
         account = Account.create(
@@ -322,7 +322,7 @@ def add_mailbox(shop) -> None:
 
 FLOWS = {
     "opening": lambda shop: None,
-    "growing": add_mailbox,  # what `changing` takes away
+    "growing": add_mailbox,  # adds what `changing` removes
     "changing": change,
     "suspending": lambda shop: accounts.suspend(ID),
     "resuming": lambda shop: accounts.resume(ID),
@@ -351,7 +351,7 @@ LATER_PASSWORDS = FIRST_PASSWORDS | {
 PASSWORDS = {
     "opening": FIRST_PASSWORDS,
     "changing": LATER_PASSWORDS,
-    # When an account is resumed, its shell user is made again, with a generated password.
+    # Resuming an account makes its shell user again, with a generated password.
     "suspending": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
     "resuming": {key: LATER_PASSWORDS[key] for key in LATER_PASSWORDS if key[0] != "shell"},
     "closing": {},
@@ -359,7 +359,7 @@ PASSWORDS = {
 
 
 def call_as_text(method: str, arguments: dict) -> str:
-    """The call as text: the same for the same call, whatever the session and the password."""
+    """The call as text that does not depend on the session or the passwords."""
     params = arguments.get("params", {})
     shown = {k: v for k, v in params.items() if "password" not in k}
     rest = {k: v for k, v in arguments.items() if k not in ("session_id", "params", "password")}

@@ -1,5 +1,5 @@
-"""Other people's L402 clients, each a program that tests tell what to ask for, and that pays for it
-from the sandbox's wallet.
+"""Third-party L402 clients, each a program that tests tell what to request. They pay from the
+sandbox's wallet.
 """
 
 import json
@@ -13,12 +13,12 @@ import pytest
 from tests.conftest import client_program
 
 CLIENTS = Path(__file__).parent / "clients"
-# What a client may ever pay here: one that pays in a loop is stopped, and seen.
+# How often a client may pay, so that one that pays in a loop is stopped and noticed.
 PAYMENTS_MAX = 5
 
 
 def command_of(name: str) -> tuple[list, dict[str, str]]:
-    """The command that starts a client, and its environment. Skips where it is not built."""
+    """The command that starts a client, and its environment. Skips if the client is not built."""
     built = client_program(name)
     python = CLIENTS / name / "client.py"
     if python.exists():
@@ -27,7 +27,7 @@ def command_of(name: str) -> tuple[list, dict[str, str]]:
 
 
 class Programs:
-    """The clients' programs: each starts once, and forgets all before it is used again."""
+    """The clients' programs: each is started once, and forgets everything before it is used again."""
 
     def __init__(self):
         self._idle: dict[str, subprocess.Popen] = {}
@@ -66,7 +66,7 @@ def running():
 
 
 class Client:
-    """A client's program; what it wants to pay is paid from the sandbox's wallet."""
+    """A client's program. Its payments are made from the sandbox's wallet."""
 
     def __init__(self, programs: Programs, name: str, base: str, wallet):
         self._programs = programs
@@ -78,15 +78,16 @@ class Client:
         self._is_answering = False
 
     def stop(self) -> None:
-        """One that still owes an answer is of no more use."""
+        """End the program. One that still owes an answer cannot be used again."""
         if self._is_answering:
             stop(self._process)
         else:
             self._programs.give_back(self.name, self._process)
 
     def ask(self, method: str, path: str, body: dict | None = None, buys: bool = True) -> dict:
-        """Its answer: "status" and "body", or what it has raised as "error". `buys`: a POST may
-        be paid, by a client that wants to be told.
+        """Have the client send a request; return "status" and "body", or its exception as "error".
+
+        `buys`: a POST may be paid, for clients that must be told so.
         """
         url = self._base + path
         buys = buys and method == "POST"

@@ -1,4 +1,4 @@
-"""Pictures of a tour: of each sight in each look, with a page that shows them all."""
+"""Pictures of a tour: of each sight in each look, and a page that shows them all."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ from tests.tour import Sight
 
 WIDTHS, SCHEMES = (360, 1280), ("light", "dark")
 HOST = "http://shop.example"
-# The sights in the README's picture, and how large each is there.
+# The sights in the README's picture, and the size of each there.
 OF_README = (
     ("/", "empty"),
     ("/orders/<token>", "paying"),
@@ -23,7 +23,7 @@ WIDE, HIGH, GAP = 820, 760, 24
 
 
 class Camera:
-    """A browser's page that is shown the sights. What they refer to comes from the same app."""
+    """A browser's page in which sights are shown. Their files come from the same app."""
 
     def __init__(self, page, app: Flask):
         self._page, self._files = page, app.test_client()
@@ -35,24 +35,25 @@ class Camera:
         if asked.is_navigation_request():
             headers = {"Content-Type": "text/html; charset=utf-8"} | self._policy
             route.fulfill(body=self._text, headers=headers)
-        elif "/htmx" in asked.url:  # a page shall stay as it is
+        elif "/htmx" in asked.url:  # or the page would change
             route.abort()
         else:
             file = self._files.get(asked.url.removeprefix(HOST))
             route.fulfill(body=file.data, headers=dict(file.headers))
 
     def show(self, sight: Sight):
-        """The page, with the sight in it."""
+        """Load the sight, and return the browser's page."""
         policy, self._text = "Content-Security-Policy", sight.answer.text
         self._policy = {policy: sight.answer.headers[policy]}
         self._page.goto(HOST + sight.answer.request.path)
         return self._page
 
     def write(self, sight: Sight, script: bool = True):
-        """A frame that is not painted, with the sight written in the place of the one before: what
-        was loaded into its window stays, and it takes a fifth of the time. No policy holds in it.
+        """Write the sight into a frame that is not painted, and return the frame.
 
-        `script`: as a browser with script shows it, or one without, but that it stays as it is.
+        It replaces the sight before, but keeps the window with what was loaded, which takes a fifth
+        of the time. No content security policy applies in it. `script`: whether the frame looks as
+        in a browser with script; in either case nothing changes the page.
         """
         text = sight.answer.text
         if not self._script:
@@ -60,7 +61,7 @@ class Camera:
             self._script = self._files.get(source).text
             self._text, self._policy = FRAMED, {}
             self._page.goto(HOST)
-        # It would declare its names a second time.
+        # The window has run the scripts already: they would declare their names twice.
         text = re.sub("<script.*?</script>", "", text)
         if not script:
             text = re.sub("</?noscript>|<meta http-equiv=.refresh.[^>]*>", "", text)
@@ -110,7 +111,7 @@ WRITE = """async ([text, script, path]) => {
 }"""
 
 
-# Two in a row.
+# Two pictures in a row.
 COMPOSE = """async ({taken, wide, high, gap}) => {
   const canvas = document.createElement("canvas");
   canvas.width = 2 * wide + gap;
@@ -134,7 +135,7 @@ def file_name(sight: Sight, width: int, scheme: str) -> str:
 
 
 def index(sights: list[Sight]) -> str:
-    """All pictures, small, by page and state."""
+    """An HTML page of all pictures, small, by page and state."""
     parts, links = [], []
     for name, of_page in groupby(sorted(sights, key=lambda sight: sight.page), lambda s: s.page):
         id = "-".join(re.findall(r"\w+", name)) or "front"

@@ -1,8 +1,8 @@
 """The shop's programs in processes of their own, which tests can kill.
 
-They are forked from one process that has already imported the modules: importing takes a second,
-and what a worker does in a test often less. What stands in the way of a start is tested the long
-way, by tests/whole/test_gunicorn.py and test_program.py.
+They are forked from one process that has imported the modules already: importing takes a second,
+and what a worker does in a test often less. Starting them for real is tested by
+tests/whole/test_gunicorn.py and test_program.py.
 """
 
 import gc
@@ -28,7 +28,7 @@ _forks.set_forkserver_preload(READ_BEFORE)
 
 
 class Program:
-    """`python -m …` in a process of its own, and what that starts, with their output in a file."""
+    """`python -m …` in a process of its own, with its children. Their output goes to a file."""
 
     def __init__(self, arguments: list[str], env: dict[str, str], output: Path):
         self.output = output
@@ -49,14 +49,14 @@ class Program:
         return text in self.said
 
     def kill(self) -> None:
-        """Let it and all that it has started die in this instant."""
-        with suppress(ProcessLookupError):  # it has ended, or has not begun
+        """Kill it and everything that it has started, at once."""
+        with suppress(ProcessLookupError):  # it has ended, or not started yet
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
 
     def end(self) -> int:
-        """Ask it to end, as an init system does, and return its exit code."""
+        """Ask it to end, as an init system does. Return its exit code."""
         self._process.terminate()
         return self.wait()
 
@@ -68,7 +68,7 @@ class Program:
 
 def _run(arguments: list[str], env: dict[str, str], output: Path) -> None:
     os.setsid()
-    gc.freeze()  # what was imported stays: no need to look through it again and again
+    gc.freeze()  # what was imported stays, so the collector need not look through it again
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

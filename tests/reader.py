@@ -1,6 +1,6 @@
-"""What a browser without script does: it shows pages, follows links, sends forms, keeps cookies.
+"""A browser without script: it shows pages, follows links, sends forms and keeps cookies.
 
-It knows no style sheets: what they hide or move only a real browser shows.
+It ignores style sheets: only a real browser shows what they hide or move.
 """
 
 import io
@@ -18,7 +18,7 @@ URLENCODED = "application/x-www-form-urlencoded"
 
 
 class Element(dict):
-    """An element: its attributes, what is in it, and what it is in, from itself outwards."""
+    """An element: its attributes, its `children`, and itself with all its parents (`around`)."""
 
     def __init__(self, tag: str, attributes=(), outer: "Element | None" = None):
         super().__init__((name, value or "") for name, value in attributes)
@@ -27,7 +27,7 @@ class Element(dict):
         self.file = FileStorage(io.BytesIO(), "")
 
     def all(self, *tags: str):
-        """What is in it and has one of the tags."""
+        """All elements within it that have one of these tags; without tags, all of them."""
         for child in self.children:
             if isinstance(child, Element):
                 if child.tag in tags or not tags:
@@ -35,12 +35,12 @@ class Element(dict):
                 yield from child.all(*tags)
 
     def first(self, tag: str) -> "Element | None":
-        """The nearest of those that it is in, or it itself."""
+        """The nearest element with this tag, from itself outwards."""
         return next((each for each in self.around if each.tag == tag), None)
 
     @property
     def hides(self) -> bool:
-        """Whether it is not seen, whatever it is in."""
+        """Whether it hides itself and what is in it."""
         outer = self.around[1:2]
         is_folded = outer and outer[0].tag == "details" and "open" not in outer[0]
         return (
@@ -56,12 +56,12 @@ class Element(dict):
 
     @property
     def text(self) -> str:
-        """What is seen of it, in one line."""
+        """Its visible text, in one line."""
         return " ".join("".join(self._shown()).split())
 
     @property
     def name(self) -> str:
-        """What it is called to its visitor."""
+        """Its accessible name."""
         return self.get("aria-label") or self.text or self.get("value", "")
 
     def _shown(self):
@@ -90,7 +90,7 @@ class Element(dict):
 
     @property
     def control(self) -> "Element":
-        """What a label is around."""
+        """The control within a label."""
         return next(self.all(*CONTROLS))
 
     @property
@@ -112,12 +112,12 @@ class Element(dict):
 
     @property
     def controls(self) -> list["Element"]:
-        """What has a name in it."""
+        """The controls in it that have a name."""
         named = (each for each in self.around[-1].all(*CONTROLS) if each.get("name"))
         return [each for each in named if each.form is self]
 
     def sent(self, button: "Element | None" = None) -> list[tuple]:
-        """What it sends when a button of it is pressed, or none."""
+        """What the form sends when this button of it is pressed, or without a button."""
         return [
             (each["name"], each.file if each.get("type") == "file" else in_lines(each.value))
             for each in self.controls
@@ -128,7 +128,7 @@ class Element(dict):
 
 
 def in_lines(text: str) -> str:
-    """As forms send it."""
+    """The text with the line breaks that forms send."""
     return text.replace("\n", "\r\n")
 
 
@@ -151,7 +151,7 @@ class _Parser(HTMLParser):
 
 
 def read(text: str) -> Element:
-    """A page, which its elements are in."""
+    """Parse a page. Return an element that holds it."""
     parser = _Parser()
     parser.feed(text)
     parser.close()
@@ -159,7 +159,7 @@ def read(text: str) -> Element:
 
 
 class Reader:
-    """A browser at an address, over werkzeug's client, and the page that it shows."""
+    """A browser over werkzeug's client: its address, and the page that it shows."""
 
     def __init__(self, client, origin: str = "http://localhost"):
         self._client, self._origin = client, origin
@@ -176,7 +176,7 @@ class Reader:
         return self._only(name, [each for each in self.page.all() if each.get("id") == name])
 
     def field(self, label: str, within: str = "") -> Element:
-        """What is entered at a label that begins so."""
+        """The control whose label begins with this text."""
         labels = [each for each in self._in(within).all("label") if each.text.startswith(label)]
         return self._only(
             label, [self.part(each["for"]) if "for" in each else each.control for each in labels]
@@ -193,26 +193,26 @@ class Reader:
     # -- what its visitor does -------------------------------------------------------
 
     def open(self, address: str, expected: int = 200, **sent) -> None:
-        """Show an address, or where it leads. `expected`: the status of the answer."""
+        """Show an address, and follow redirects. `expected`: the status of the last answer."""
         self._show(self._ask(address, **sent), expected)
 
     def follow(self, text: str) -> None:
         self.open(self._link(text))
 
     def download(self, text: str) -> tuple[str, bytes]:
-        """Follow a link to a file, which leaves the page as it is: its name and what is in it."""
+        """Follow a link to a file, which leaves the page as it is. Return its name and content."""
         answer = self._ask(self._link(text))
         kind, options = parse_options_header(answer.headers["Content-Disposition"])
         assert (answer.status_code, kind) == (200, "attachment")
         return options["filename"], answer.data
 
     def look_again(self) -> None:
-        """What the page does by itself, after a while."""
+        """Reload the page as its `refresh` does after a while."""
         [meta] = [each for each in self.page.all("meta") if each.get("http-equiv") == "refresh"]
         self.open(meta["content"].partition("url=")[2])
 
     def unfold(self, text: str) -> Element:
-        """Open what is folded below a text that begins so."""
+        """Open the details whose summary begins with this text."""
         summaries = [each for each in self.page.all("summary") if each.text.startswith(text)]
         details = self._only(text, summaries).around[1]
         details["open"] = ""
@@ -243,7 +243,7 @@ class Reader:
         self.field(label).file = FileStorage(io.BytesIO(content), name)
 
     def press(self, text: str, expected: int = 200, within: str = "") -> None:
-        """Press the button that begins so, which sends its form."""
+        """Press the button whose name begins with this text, which sends its form."""
         buttons = [each for each in self._in(within).all("button", "input") if each.submits]
         button = self._only(text, [each for each in buttons if each.name.startswith(text)])
         form = button.form
@@ -276,7 +276,7 @@ class Reader:
         assert answer.status_code == expected, answer.text
         self.address, self.source = answer.request.url, answer.text
         self.page = read(answer.text)
-        # A browser would load it from elsewhere, or its policy forbids it.
+        # Pages load nothing from elsewhere, and have nothing that their policy forbids.
         ours = f"{self._origin}/"
         for each in self.page.all():
             loaded = each.get("src", each.get("href", "") if each.tag == "link" else "")

@@ -1,4 +1,4 @@
-"""What holds for every page: headers, cookies, forms from elsewhere, and error pages."""
+"""What every page has in common: headers, cookies, protection of forms, and error pages."""
 
 import re
 
@@ -32,14 +32,14 @@ https = with_settings(PUBLIC_URL="https://localhost")
 
 @pytest.fixture
 def secure_client(own_app):
-    """A browser that comes over https."""
+    """A browser that uses https."""
     own_app.config["PREFERRED_URL_SCHEME"] = "https"
     return own_app.test_client()
 
 
 @pytest.fixture
 def answers(own_app, alice, this_shop, wallet, worker):
-    """One answer of each kind that the shop gives, by name."""
+    """One answer of each kind, by name."""
     client, stranger = own_app.test_client(), own_app.test_client()
     ready = orders.place(this_shop, wish())
     wallet.pay(ready.bolt11)
@@ -97,7 +97,7 @@ def test_pages_are_not_stored_and_files_are(answers):
         )
 
 
-def test_no_page_needs_what_the_policy_forbids(answers):
+def test_no_page_needs_what_its_policy_forbids(answers):
     inline = r"""<style|\sstyle\s*=|<script(?![^>]*\ssrc="/static/)|\son[a-z]+\s*=|javascript:"""
     for name, answer in answers.items():
         if answer.mimetype == "text/html":
@@ -108,7 +108,7 @@ def test_no_page_needs_what_the_policy_forbids(answers):
 # -- error pages -------------------------------------------------------------------------
 
 
-def test_errors_are_pages_of_ours(answers):
+def test_errors_are_shown_on_our_own_pages(answers):
     codes = {
         "no csrf": 400,
         "no such page": 404,
@@ -123,7 +123,7 @@ def test_errors_are_pages_of_ours(answers):
         assert ">To the front page</a>" in answers[name].text
 
 
-def test_every_error_has_a_page_of_ours(own_app):
+def test_every_error_has_our_own_page(own_app):
     own_app.add_url_rule("/fault/<int:code>", view_func=lambda code: abort(code))
     client = own_app.test_client()
     for code in default_exceptions:
@@ -134,12 +134,12 @@ def test_every_error_has_a_page_of_ours(own_app):
         assert "Content-Security-Policy" in answer.headers
 
 
-def test_a_broken_page_tells_nothing_of_why(answers):
+def test_a_broken_page_does_not_tell_why(answers):
     assert "RuntimeError" not in answers["broken"].text
     assert "broken" not in answers["broken"].text
 
 
-def test_a_form_without_its_token_says_what_to_do(client):
+def test_a_form_without_its_csrf_token_says_what_to_do(client):
     page = client.post("/orders", data={"space_mb": "100"}).text
     assert "allow cookies" in page
     assert "Nothing was charged" in page
@@ -177,11 +177,11 @@ def post_paths(app):
             yield re.sub("<[^>]*>", "x" * 32, rule.rule)
 
 
-def test_every_form_needs_its_token(app, alice, client, this_shop):
+def test_every_form_needs_its_csrf_token(app, alice, client, this_shop):
     log_in(client, "alice", "correct horse")
     test_pages.log_in(client, this_shop)
-    # A mail program ends reminders with a POST of its own (RFC 8058): its address is the right to.
-    # Where programs buy no cookie counts.
+    # Mail programs end reminders with a POST (RFC 8058), for which the secret address is enough.
+    # The API takes no cookies.
     without = ("/reminders/stop/", "/api/")
     paths = {path for path in post_paths(app) if not path.startswith(without)}
     assert {"/orders", "/login", "/logout", "/account/password"} < paths
@@ -190,19 +190,19 @@ def test_every_form_needs_its_token(app, alice, client, this_shop):
             assert client.post(path, data=body).status_code == 400, path
 
 
-def test_a_token_of_another_browser_is_worth_nothing(app, client):
+def test_a_csrf_token_of_another_browser_is_refused(app, client):
     form = filled_form(app.test_client())
     client.get("/")
     assert client.post("/orders", data=form).status_code == 400
 
 
-def test_a_token_in_the_address_is_worth_nothing(client):
+def test_a_csrf_token_in_the_address_is_refused(client):
     token = csrf_token(client.get("/").text)
     assert client.post(f"/logout?csrf_token={token}").status_code == 400
 
 
 def use_every_form(client, wallet, worker, headers):
-    """Order, cancel, order again and pay; then note, change the password, leave and return."""
+    """Order, cancel, order again, pay, save the password, change it, log out and log in."""
 
     def send(path, page, **fields):
         token = csrf_token(client.get(page).text)
@@ -258,7 +258,7 @@ def test_forms_of_other_sites_are_refused(secure_client):
 
 @https
 def test_forms_work_where_a_web_server_hides_the_origin(secure_client):
-    """As nginx does with `add_header Referrer-Policy no-referrer`."""
+    """nginx does so with `add_header Referrer-Policy no-referrer`."""
     form = filled_form(secure_client)
     sites = {"same-origin": 303, "same-site": 400, "cross-site": 400, "none": 400, "": 400}
     for site, status in sites.items():
@@ -293,7 +293,7 @@ def test_the_cookie_belongs_to_this_host_alone_over_https(secure_client):
 
 
 class ByOnion(FlaskClient):
-    """A browser that comes by Tor, where the web server in front says http."""
+    """A browser that comes by Tor, for which the web server in front says http."""
 
     way = {"Host": f"{'a' * 56}.onion", "X-Forwarded-Proto": "http"}
 
@@ -303,7 +303,7 @@ class ByOnion(FlaskClient):
 
 @with_settings(PUBLIC_URL="https://shop.example", PROXY_HOPS="1")
 def test_a_shop_with_https_can_be_used_by_its_onion_address_too(own_app, wallet, worker):
-    """Where browsers keep neither Secure nor __Host- cookies."""
+    """Over http, browsers keep neither Secure nor __Host- cookies."""
     client = ByOnion(own_app, own_app.response_class)
     cookie = client.get("/").headers["Set-Cookie"]
     assert cookie.startswith("session=") and "HttpOnly" in cookie and "Secure" not in cookie
@@ -323,7 +323,7 @@ def test_the_cookie_over_http_is_out_of_reach_of_scripts_and_other_sites(client)
 
 
 class Browser(FlaskClient):
-    """A browser of today: it says which site each of its requests comes from."""
+    """A current browser: it says which site each of its requests comes from."""
 
     site = "same-origin"
 
@@ -339,13 +339,13 @@ def browser(app):
 
 
 def order_of(page: str, **fields) -> dict[str, str]:
-    """The front page's form without a token, for it has none."""
+    """The front page's form, which has no token."""
     assert re.search(r'name="csrf_token"[^>]*value=""', page)
     form = {"form_id": form_id(page), "space_mb": "100", "duration": "3", "unit": "months"}
     return form | fields
 
 
-def test_who_only_looks_gets_no_cookie(browser, alice, this_shop):
+def test_a_visitor_who_only_looks_gets_no_cookie(browser, alice, this_shop):
     order = orders.place(this_shop, wish())
     browser.site = "none"
     for path in ("/", "/login", "/terms", "/privacy", "/tip/alice", "/nothing", "/account"):
@@ -365,7 +365,7 @@ def test_an_order_brings_the_cookie(browser):
     assert "Cancel" in browser.get(link).text
 
 
-def test_so_do_a_tip_and_a_login(browser, app, alice):
+def test_a_tip_and_a_login_bring_the_cookie(browser, app, alice):
     page = browser.get("/tip/alice").text
     tip = browser.post("/tip/alice", data={"sats": "100", "form_id": form_id(page)})
     assert "Expires=" in tip.headers["Set-Cookie"]
@@ -392,7 +392,7 @@ def test_a_page_from_before_the_first_cookie_can_still_be_sent(browser):
     assert Order.select().count() == 2
 
 
-def test_a_browser_that_keeps_no_cookie_hears_so_before_it_pays(app):
+def test_a_browser_without_cookies_is_told_so_before_it_pays(app):
     browser = Browser(app, app.response_class, use_cookies=False)
     placed = browser.post("/orders", data=order_of(browser.get("/").text))
     told = browser.get(placed.location)
@@ -407,7 +407,7 @@ def test_without_a_cookie_only_our_own_forms_count(browser, site):
     assert browser.post("/orders", data=form).status_code == 400
     assert browser.post("/login", data={"username": "a", "password": "b"}).status_code == 400
     assert Order.select().count() == 0
-    # And whose header is lost on the way can send the next one.
+    # A browser whose header is lost on the way can send the next form.
     assert csrf_token(browser.get("/").text)
 
 
@@ -422,14 +422,14 @@ def test_a_text_browser_gets_a_cookie_that_ends_with_it(client):
 @pytest.mark.parametrize(
     "then", ["https://evil.example/", "//evil.example", "/account\n", "", "/x"]
 )
-def test_the_look_for_a_cookie_leads_to_pages_of_ours_alone(client, then):
+def test_the_check_for_cookies_redirects_to_our_own_pages_alone(client, then):
     client.get("/")
     answer = client.get("/cookie", query_string={"then": then})
     assert (answer.status_code, answer.location) == (303, "/")
 
 
 @pytest.mark.each_database
-def test_an_address_with_a_nul_is_none(app, alice):
+def test_an_address_with_a_nul_is_not_found(app, alice):
     browser, seen = app.test_client(), set()
     log_in(browser, "alice", "correct horse")
 
@@ -444,7 +444,7 @@ def test_an_address_with_a_nul_is_none(app, alice):
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "e30.aaaaaa.bbbb", "%00", "." * 4000])
-def test_a_spoiled_cookie_is_no_cookie(app, alice, cookie):
+def test_a_spoiled_cookie_counts_as_no_cookie(app, alice, cookie):
     client = app.test_client()
     client.set_cookie("session", cookie)
     assert client.get("/").status_code == 200
@@ -496,12 +496,12 @@ def test_a_client_is_an_address_or_a_network(app, remote, client_is):
         ("::ffff:203.0.113.7, 10.0.0.1", "203.0.113.7"),
         ("[::ffff:203.0.113.7]:51234, 10.0.0.1", "203.0.113.7"),
         (' \t"203.0.113.7" ,, \t10.0.0.1 ,', "203.0.113.7"),
-        # What was there before them is not believed, however it is written.
+        # What stood there before the proxies is not believed, in whatever form.
         ("9.9.9.9, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
         ('"9.9.9.9, 203.0.113.7, 10.0.0.1', "203.0.113.7"),
         ("9.9.9.9\\, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
         (",,,203.0.113.7, 10.0.0.1", "203.0.113.7"),
-        # The nearest that is known.
+        # The nearest known address counts.
         ("unknown, 10.0.0.1", "10.0.0.1"),
         ("_hidden:80, 10.0.0.1", "10.0.0.1"),
         ("9.9.9.9, \xe9\0, 10.0.0.1", "10.0.0.1"),
@@ -512,7 +512,7 @@ def test_a_client_is_an_address_or_a_network(app, remote, client_is):
     ],
 )
 @with_settings(PROXY_HOPS="2")
-def test_who_comes_through_proxies_is_known_however_they_note_it(app, noted, client_is):
+def test_a_visitors_address_is_found_however_proxies_write_it(app, noted, client_is):
     environ = {"REMOTE_ADDR": "192.0.2.1", "HTTP_X_FORWARDED_FOR": noted}
     with app.test_request_context(environ_base=environ):
         assert networks.network() == client_is
@@ -527,7 +527,7 @@ def test_the_operator_is_told_of_visitors_without_an_address(app, caplog):
 
 
 @with_settings(ORDERS_LIMIT="1 per day", PROXY_HOPS="2")
-def test_the_clients_address_comes_through_as_many_proxies_as_there_are(client):
+def test_the_clients_address_is_found_behind_several_proxies(client):
     for seen, status in (
         ("203.0.113.1, 198.51.100.1", 303),
         ("203.0.113.1, 198.51.100.2", 429),
@@ -549,7 +549,7 @@ def test_money_is_whole_sats_rounded_up(subtests):
             assert sats(msat) == words
 
 
-def test_spans_are_in_the_largest_unit_that_fits_twice(subtests):
+def test_spans_are_shown_in_the_largest_unit_that_fits_twice(subtests):
     for seconds, words in [
         (-5, "0 minutes"),
         (59, "0 minutes"),
@@ -563,7 +563,7 @@ def test_spans_are_in_the_largest_unit_that_fits_twice(subtests):
             assert span(seconds) == words
 
 
-def test_the_time_left_is_to_the_nearest_so_that_what_was_bought_is_read(subtests):
+def test_the_time_left_is_rounded_so_that_it_reads_as_what_was_bought(subtests):
     for seconds, words in [
         (-90 * 86400, "0 minutes"),
         (29, "0 minutes"),

@@ -40,7 +40,7 @@ def test_account_prints_what_fails_and_no_secret(order, wallet, worker, panel, f
 
 
 @pytest.mark.parametrize("command", [["account"], ["retry"], ["block", "spam"], ["unblock"]])
-def test_an_unknown_account_is_said_so(command, flask):
+def test_a_command_says_that_the_account_is_unknown(command, flask):
     result = flask(command[0], "nobody", *command[1:])
     assert result.exit_code == 1
     assert "no account is called nobody" in result.output
@@ -109,7 +109,7 @@ def test_a_closing_account_is_not_blocked(alice, flask):
     assert "is being closed" in result.output
 
 
-def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel, flask):
+def test_problems_lists_permanent_failures_at_once(order, wallet, worker, panel, flask):
     wallet.pay(order.bolt11)
     panel.faults.set("refuse", "client_add", message="email_error_isemail<br />\r\n")
     work(worker)
@@ -118,7 +118,7 @@ def test_problems_lists_at_once_what_no_retry_cures(order, wallet, worker, panel
     assert "the panel refused client_add: email_error_isemail (no retry cures it)" in output
 
 
-def test_problems_prints_no_endless_list(flask):
+def test_problems_prints_a_list_of_limited_length(flask):
     facts = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
     facts |= {"received_msat": 1000, "paid_at": 1}
     tokens = [f"{n:032}" for n in range(problems.LISTED + 2)]
@@ -144,7 +144,7 @@ def test_problems_lists_what_has_failed_for_a_day(
 
 
 def end_of(*accounts) -> None:
-    """Their paid time, and as much again, is over now."""
+    """Set back the end of these accounts, so that their grace period is over, too."""
     ids = [account.id for account in accounts]
     moment = now()
     facts = {"ready_at": moment - 2 * DAY, "expires_at": moment - DAY, "valued_at": 0}
@@ -158,7 +158,7 @@ def test_calendar_prints_what_it_did(alice, flask):
     assert flask("calendar").output == "nothing was due\n"
 
 
-def test_calendar_says_what_a_gap_holds_up_and_yes_goes_on(alice, flask):
+def test_calendar_says_what_a_gap_holds_up_and_closes_it_with_yes(alice, flask):
     end_of(alice)
     lines = flask("calendar").output.splitlines()
     assert lines[0] == "1 suspended"

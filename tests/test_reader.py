@@ -1,4 +1,4 @@
-"""The reader without script sends what browsers send."""
+"""tests/reader.py sends what browsers send."""
 
 from tests.reader import Reader, read
 
@@ -42,14 +42,14 @@ def test_a_form_sends_what_browsers_send():
     assert {"pressed", "other"} & dict(form.sent()).keys() == set()
 
 
-def test_what_is_hidden_is_not_read():
+def test_hidden_text_is_not_read():
     page = read(PAGE)
     assert page.text.startswith("Hello More First Second")
     next(page.all("details"))["open"] = ""
     assert page.text.startswith("Hello More folded First")
 
 
-def test_a_choice_ends_the_one_before():
+def test_choosing_a_radio_button_unchecks_the_one_before():
     reader = Reader(None)
     reader.page = read(PAGE)
     reader.check("Second")

@@ -1,4 +1,4 @@
-"""The style sheet: small, readable, and with colours that can be told apart."""
+"""The style sheet: small, readable, and with enough contrast."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 STYLE = (ROOT / "static" / "shop.css").read_text(encoding="utf-8")
 RULES = re.sub(r"/\*.*?\*/", "", STYLE, flags=re.S)
 LIGHT, DARK = re.findall(r":root \{(.*?)\}", RULES, re.S)[:2]
-# What is behind text, and behind what has the focus.
+# The backgrounds of text and of the focus outline.
 GROUNDS = ("page", "card", "field")
 
 
@@ -24,7 +24,7 @@ SCHEMES = {"light": colours(LIGHT), "dark": colours(LIGHT, DARK)}
 
 
 def brightness(colour: str) -> float:
-    """The relative luminance as WCAG has it."""
+    """The relative luminance, as defined by WCAG."""
     digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
     red, green, blue = (_linear(int(digits[at : at + 2], 16) / 255) for at in (0, 2, 4))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -63,7 +63,7 @@ def test_each_colour_and_size_that_is_used_has_a_value():
     assert set(re.findall(r"var\((--[\w-]+)\)", RULES)) == declared
 
 
-def test_no_rule_is_for_what_no_page_has():
+def test_every_rule_styles_something_that_a_page_has():
     pages = "\n".join(path.read_text() for path in (ROOT / "templates").rglob("*.html"))
     pages += "\n".join(path.read_text() for path in (ROOT / "lightningspace").rglob("*.py"))
     pages += (ROOT / "static" / "shop.js").read_text()
@@ -73,6 +73,6 @@ def test_no_rule_is_for_what_no_page_has():
     assert {name for name in names if not re.search(rf"[\"' ]{name}\b", pages)} == set()
 
 
-def test_it_can_be_read():
+def test_the_style_sheet_has_short_lines_with_one_declaration_each():
     assert max(map(len, STYLE.splitlines())) <= 100
     assert all(line.count(";") <= 1 for line in RULES.splitlines())

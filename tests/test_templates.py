@@ -1,4 +1,4 @@
-"""How templates and texts are written: for those who read them."""
+"""Templates and texts are readable, and use one word for each thing."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 TEMPLATES = ROOT / "templates"
 WIDTH = 110
 
-# Python whose texts people read, and the tip jar.
+# Python modules with texts for people, and the tip jar.
 TEXTS = [ROOT / "app.py"] + [
     path
     for wing in ("pages", "api", "visitors", "rules", "base", "tipjar", "paidarea", "onsite")
@@ -16,7 +16,7 @@ TEXTS = [ROOT / "app.py"] + [
 ]
 
 
-def test_no_line_of_a_template_is_too_long_to_be_read():
+def test_no_line_of_a_template_is_too_long():
     lines = {
         f"{path.relative_to(TEMPLATES)}:{number}": len(line)
         for path in TEMPLATES.rglob("*.*")
@@ -30,7 +30,7 @@ def test_no_line_of_a_template_is_too_long_to_be_read():
 
 
 def forbidden() -> list[str]:
-    """What the list of words in CONTRIBUTING.md says not to write."""
+    """The words that the table in CONTRIBUTING.md tells us not to write."""
     section = (
         (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Words\n")[2].partition("\n## ")[0]
     )
@@ -40,7 +40,7 @@ def forbidden() -> list[str]:
 
 
 def in_template(text: str) -> str:
-    """What people read of a template: its text, what attributes say, and sentences in its code."""
+    """What people read of a template: text, attributes, and sentences in its code."""
     text = re.sub(r"\{#.*?#\}", " ", text, flags=re.S)
     code = re.findall(r"\{[{%].*?[%}]\}", text, re.S)
     quoted = (text for each in code for text in re.findall(r'"([^"]*)"', each))
@@ -51,7 +51,7 @@ def in_template(text: str) -> str:
 
 
 def in_program(text: str) -> str:
-    """Its strings with more than one word, but for docstrings and what is logged."""
+    """A module's strings of several words, without docstrings and log messages."""
     program, unread = ast.parse(text), set()
     for node in ast.walk(program):
         is_logged = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger.")
@@ -69,7 +69,7 @@ def texts() -> dict[str, str]:
     return {str(path.relative_to(ROOT)): text for path, text in found.items()}
 
 
-# Where a word means something else, such as a header, or is for operators.
+# Files in which a word means something else, such as a header, or is for operators.
 MEANT = {
     ("lightningspace/api/answers.py", "receipt"),
     ("lightningspace/base/names.py", "storage"),

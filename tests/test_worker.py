@@ -1,4 +1,4 @@
-"""The worker: its steps in one thread, and what it does with faults of its own."""
+"""The worker: its steps, and what it does when something fails."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ from tests.conftest import eventually, record_payments, wish, with_settings
 
 @pytest.fixture
 def running(worker, monkeypatch):
-    """The worker in a thread of its own, as the command runs it, but looking more often."""
+    """The worker in a thread, as the command runs it, but with shorter intervals."""
     monkeypatch.setattr("lightningspace.worker.LOOK_SECONDS", 0.2)
     monkeypatch.setattr("lightningspace.worker.QUEUE_SECONDS", 0.5)
     thread = threading.Thread(target=worker.run)
@@ -48,7 +48,7 @@ def test_many_orders_paid_at_once_are_all_opened_once(running, this_shop, wallet
 def test_orders_are_opened_once_at_a_panel_that_is_slow_and_restarts(
     panel, running, this_shop, wallet
 ):
-    """As the real one under load: a slow client_add slows the others, and each site restarts it."""
+    """Like a real panel under load: client_add slows other calls, and each site restarts it."""
     panel.delays["client_add"], panel.slowed_seconds = 0.5, 0.1
     panel.queue_seconds, panel.job_seconds = 0.02, {"shell": 0.2}
     panel.run_seconds, panel.restarts = 1, True
@@ -92,9 +92,7 @@ def test_a_node_that_comes_up_late_is_followed(running, order, node, wallet, cap
     eventually(lambda: ready_accounts() == 1)
 
 
-def test_a_node_that_is_away_is_asked_again_and_again_and_told_of_once(
-    worker, node, caplog, monkeypatch
-):
+def test_a_node_that_is_down_is_asked_again_and_reported_once(worker, node, caplog, monkeypatch):
     monkeypatch.setattr("lightningspace.worker.NODE_RETRY_SECONDS_MAX", 0.5)
     node.faults.set("refuse", "getinfo")
     watcher = threading.Thread(target=worker._watch)
@@ -134,7 +132,7 @@ def restore_while_it_is_down(node, copy, worker, caplog) -> None:
 def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
     restoring, running, this_shop, node, wallet, panel, caplog
 ):
-    panel.down()  # what is paid is recorded, and nothing made
+    panel.down()  # payments are recorded, but nothing can be made
     pay_orders(this_shop, wallet, 2)
     copy = node.copied()
     pay_orders(this_shop, wallet, 2)
@@ -150,7 +148,7 @@ def test_a_restored_node_that_counts_beyond_the_cursor_costs_no_payment(
 
 
 @pytest.mark.each_database
-def test_paid_invoices_that_were_cleaned_away_are_told_once(
+def test_paid_invoices_that_the_node_has_deleted_are_reported_once(
     this_shop, node, wallet, worker, caplog
 ):
     pay_orders(this_shop, wallet, 2)
@@ -185,7 +183,7 @@ def test_a_fault_of_ours_is_logged_and_not_tried_again_at_once(
 ):
     wallet.pay(order.bolt11)
     worker.follow_payments(seconds=0)
-    # Who has made it, nobody knows: taking effect fails.
+    # A row that should not exist makes the payment fail to take effect.
     Service.create(account=order.account, kind="site", name="alice.shop.test")
     worker.look()
     eventually(lambda: "_open failed" in caplog.text)
@@ -210,7 +208,7 @@ def autoclean(node) -> None:
         (lambda node: node.lose_plugin("autoclean"), None),
     ],
 )
-def test_what_is_changed_at_a_running_node_is_told_once_and_listed(
+def test_changes_at_a_running_node_are_reported_once_and_listed(
     change, fault, worker, node, runner, caplog
 ):
     worker.tidy()
@@ -263,7 +261,7 @@ def test_a_payment_that_waits_for_a_deletion_does_not_hold_it_up(
 
 def keep_busy(worker, until: threading.Event, *pools: str) -> None:
     for name in pools:
-        for _ in range(worker.shop.config.worker_threads):  # none has more threads
+        for _ in range(worker.shop.config.worker_threads):  # so that no thread is left
             worker.pools[name].submit(until.wait)
 
 
@@ -301,7 +299,7 @@ def warnings_of(this_shop, caplog) -> str:
     return "\n".join(record.message for record in caplog.records)
 
 
-def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, caplog):
+def test_a_server_with_default_settings_is_reported_as_too_open(this_shop, panel, caplog):
     told = warnings_of(this_shop, caplog)
     assert "set “.htaccess AllowOverride” to None" in told
     assert "take /tmp out of “PHP open_basedir”" in told
@@ -309,7 +307,7 @@ def test_server_as_it_is_installed_is_told_to_be_too_open(this_shop, panel, capl
     assert "Security level" not in told and "nginx" not in told
 
 
-def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, panel, caplog):
+def test_a_server_that_is_set_as_documented_is_not_reported(this_shop, panel, caplog):
     panel.web_config |= {
         "htaccess_allow_override": "None",
         "php_open_basedir": "[website_path]/web:/usr/share/php",
@@ -319,11 +317,11 @@ def test_server_that_is_set_as_the_document_says_is_not_warned_of(this_shop, pan
 
 
 @with_settings(WALLS="nginx")
-def test_other_web_server_than_the_shop_was_told_of_is_a_fault(this_shop, panel, caplog):
+def test_a_web_server_that_does_not_match_walls_is_a_fault(this_shop, panel, caplog):
     assert "WALLS=nginx is wrong" in warnings_of(this_shop, caplog)
 
 
-def test_settings_that_may_not_be_seen_are_no_fault(this_shop, panel, caplog):
+def test_settings_that_the_panel_does_not_show_are_no_fault(this_shop, panel, caplog):
     panel.forbidden = {"server_get"}
     caplog.set_level(logging.WARNING)
     assert warnings_of(this_shop, caplog) == ""
@@ -334,9 +332,9 @@ def test_a_clock_that_was_ahead_is_set_back_before_money_counts(
     time_machine, alice, running, this_shop, wallet
 ):
     ends_at = alice.expires_at
-    # The first pass of the calendar is over: it must not meet the clock ahead.
+    # Wait for the calendar's first pass, which must not run with the clock ahead.
     eventually(lambda: Account.get().calendar_at > alice.calendar_at)
-    # As if it had been set up then. The worker sees the clock ahead and that together.
+    # The account seems to have been set up then; the worker sees that together with the clock.
     names = ("ready_at", "valued_at", "expires_at")
     ahead = {name: getattr(alice, name) + 200 * DAY for name in names}
     with transaction():

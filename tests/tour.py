@@ -1,7 +1,7 @@
 """A tour of the shop: each page in each of its states, as a browser gets it.
 
-The shop is led from state to state as customers, wallets, servers and time would do it; what would
-take long is written as a fact. Pages are chosen by address and state, never by their words.
+The shop goes from state to state by what customers, wallets, servers and time do; what would take
+long is written to the database. Pages are chosen by address and state, never by their words.
 """
 
 import io
@@ -64,7 +64,7 @@ from tests.conftest import (
 
 PASSWORD = "correct horse"
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
-# The shop that is shown: one like that of `make run`.
+# The settings of the shop that is shown: like those of `make run`.
 shown_shop = with_settings(
     OPERATOR_PASSWORD_HASH=passwords.make_hash("a long one of the operator"),
     BASE_DOMAIN="space.example",
@@ -85,7 +85,7 @@ ERRORS = "errors"
 
 @dataclass(frozen=True)
 class Sight:
-    """`page`: the rule of its address, such as "/orders/<token>", or ERRORS."""
+    """A page in a state. `page`: the rule of its address, such as "/orders/<token>", or ERRORS."""
 
     page: str
     state: str
@@ -93,7 +93,7 @@ class Sight:
 
 
 class Tour:
-    """`sights`: what was seen so far; `shown`: the endpoints that have answered with a page."""
+    """`sights`: those seen so far. `shown`: the endpoints that have answered with a page."""
 
     def __init__(self, app, shop, node, panel, wallet, worker, time_machine):
         self.app, self.shop, self.node, self.panel = app, shop, node, panel
@@ -102,7 +102,7 @@ class Tour:
         self.shown: set[str] = set()
 
     def begin(self) -> list[Sight]:
-        """The first stops, past the sights in the README."""
+        """Make the first stops, which include the sights of the README's picture."""
         self._what_everybody_may_see()
         self._an_order()
         self._a_new_hosting()
@@ -124,12 +124,12 @@ class Tour:
         return self.app.test_client()
 
     def see(self, state: str, path: str, browser: FlaskClient | None = None, page="") -> None:
-        """Keep what an address shows in the end."""
+        """Keep the page that an address shows, after redirects."""
         browser = browser or self.visitor()
         self._keep(state, browser.get(path, headers=BROWSER, follow_redirects=True), page)
 
     def send(self, state: str, browser: FlaskClient, page: str, to: str = "", **typed) -> None:
-        """Send the form of a page, and keep what it shows then."""
+        """Send a page's form, and keep the page that it leads to."""
         self._keep(state, self.press(browser, page, to, **typed), page)
 
     def press(self, browser: FlaskClient, page: str, to: str = "", **typed) -> TestResponse:
@@ -150,7 +150,7 @@ class Tour:
                 self.shown.add(rule.endpoint)
         self.sights.append(Sight(page, state, answer))
 
-    # -- leading ---------------------------------------------------------------------
+    # -- changing the state ----------------------------------------------------------
 
     def hosting(self, username: str, **facts) -> Account:
         account = open_account(self.shop, username)
@@ -158,7 +158,7 @@ class Tour:
         return self.change(account, **facts)
 
     def set_up(self, account: Account) -> Account:
-        """Until everything is live; the tip jar comes last."""
+        """Work until everything of the account is live; the tip jar comes last."""
         for _ in range(2):
             self.look_now(account)
             let_the_server_follow()

@@ -1,4 +1,4 @@
-"""The shop's web and worker programs on several boxes, what they take, and what they said."""
+"""The shop's web and worker programs on several boxes, what they use, and what they logged."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.conftest import eventually, free_port
 from tests.day import clockwork
 from tests.programs import Program
 
-# What is logged as an error, though the shop is as it should be.
+# Errors that may be logged although the shop works as it should.
 EXPECTED_ERRORS = {
     "a clock that jumped": r"the calendar last ran at|by a clock that was ahead",
     "the database": r"database|terminating connection|connection (failed|is bad|is closed|is lost)|"
@@ -47,8 +47,10 @@ class Box:
 
 
 class Boxes:
-    """The first box's programs are killed at any time, and the others' only early in the day: so
-    that some run long enough to show whether they grow. `samples`: by program.
+    """The boxes, whose programs are killed and started again.
+
+    Those of the first box are killed at any time, the others only early in the day, so that some
+    run long enough to show whether they grow. `samples`: by program.
     """
 
     def __init__(self, directory: Path, env: dict[str, str], clock: Path, count: int):
@@ -86,7 +88,7 @@ class Boxes:
         except urllib3.exceptions.HTTPError:
             return False
 
-    # -- killed ------------------------------------------------------------------------
+    # -- killing programs --------------------------------------------------------------
 
     def _one(self) -> Box:
         self._kills += 1
@@ -108,7 +110,7 @@ class Boxes:
         self._start_worker(box)
 
     def stop(self) -> None:
-        """As an init system does."""
+        """Ask all programs to end, as an init system does, and check that they do."""
         self._stopping.set()
         for box in self.boxes:
             for program in (box.web, box.worker):
@@ -120,7 +122,7 @@ class Boxes:
             for program in filter(None, (box.web, box.worker)):
                 program.kill()
 
-    # -- what they take ------------------------------------------------------------------
+    # -- what programs use ---------------------------------------------------------------
 
     def watch(self, seconds: float) -> None:
         while not self._stopping.wait(seconds):
@@ -135,14 +137,14 @@ class Boxes:
             rss = re.search(r"VmRSS:\s*(\d+)", (own / "status").read_text())
             threads, files = (len(os.listdir(own / kind)) for kind in ("task", "fd"))
         except OSError:
-            return  # it was killed just now
+            return  # it has just been killed
         if rss is None:
-            return  # as it was
+            return  # it has just been killed, and not yet been reaped
         key = f"{name}, process {own.name}"
         self.samples[key].append(Sample(time.monotonic(), int(rss[1]) / 1024, threads, files))
 
     def growth(self, since: float) -> list[tuple[str, Sample, Sample]]:
-        """Of each process that was there at `since` and is there in the end: then, and now."""
+        """Samples at `since` and at the end, for each process that ran all that time."""
         last = max(samples[-1].at for samples in self.samples.values())
         grown = []
         for name, samples in self.samples.items():
@@ -152,10 +154,10 @@ class Boxes:
                 grown.append((name, middle(early), middle(samples[-count:])))
         return grown
 
-    # -- what they said --------------------------------------------------------------------
+    # -- what programs logged --------------------------------------------------------------
 
     def errors(self) -> tuple[Counter, list[str]]:
-        """How many errors of each expected kind were logged, and all others."""
+        """Count the logged errors of each expected kind, and return all others."""
         kinds, others = Counter(), []
         for output in [output for box in self.boxes for output in box.outputs]:
             for record in RECORD.split(output.read_text(errors="replace")):

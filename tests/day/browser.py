@@ -1,4 +1,4 @@
-"""Somebody's browser or program: requests that are sent again when nobody answers."""
+"""A customer's browser or program: it repeats requests that get no answer."""
 
 import json
 import re
@@ -18,7 +18,7 @@ GONE = (502, 503, 504, 429)
 
 
 class NoAnswer(Exception):
-    """For as long as somebody has patience."""
+    """There was no answer for as long as a customer has patience."""
 
 
 @dataclass
@@ -27,12 +27,12 @@ class Asked:
     seconds: float
     status: int  # 0: the connection broke
     what: str
-    is_refused: bool  # in words about what was asked for: nothing is broken
+    is_refused: bool  # 503 with a reason: nothing is broken
 
 
 @dataclass
 class Web:
-    """The web boxes, as a balancer knows them. `asked`: every request and how it was answered."""
+    """The web boxes, behind a load balancer. `asked`: every request, and its answer."""
 
     addresses: list[str]
     patience_seconds: float
@@ -44,7 +44,7 @@ class Web:
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=64, retries=False)
 
     def ask(self, method, path, headers, body) -> urllib3.BaseHTTPResponse:
-        """From one box or the other, again and again; raises NoAnswer."""
+        """Ask one box after the other until there is an answer. Raises NoAnswer."""
         given_up = time.monotonic() + self.patience_seconds
         while True:
             answer = self._once(method, path, headers, body)
@@ -86,7 +86,7 @@ class Page:
 
 
 class Browser:
-    """With an address and cookies of its own."""
+    """A browser with its own address and cookies."""
 
     def __init__(self, web: Web, address: str):
         self._web, self._address = web, address
@@ -106,7 +106,7 @@ class Browser:
         return self._follow(self._send("POST", path, body, {"Content-Type": kind}))
 
     def call(self, method: str, path: str, body: dict | None = None, credential="") -> Page:
-        """As a program, which has no cookies."""
+        """Send a request as a program does, without cookies."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         if credential:
             headers["Authorization"] = f"L402 {credential}"

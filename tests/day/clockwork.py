@@ -1,8 +1,8 @@
 """A clock that runs faster than the machine's, and that several processes share.
 
-The shop's programs follow it when the environment of tests/programs.py names its file. What they
-repeat or wait for by the machine's clock becomes as much shorter, and what one process grants
-another for the time of a stall as much longer: those stalls stay as they are.
+The shop's programs follow it when their environment names its file (tests/programs.py). What they
+repeat or wait for by the machine's clock becomes shorter by the same factor. What one process
+grants another that stalls becomes longer, since a stall takes the machine's time.
 """
 
 import mmap
@@ -17,7 +17,7 @@ from lightningspace.panel import lease
 from lightningspace.rules import domain_checks, offers, outbox, uploads, usage
 
 VARIABLE = "TEST_CLOCK"
-FACTS = struct.Struct("dddd")  # the machine's time when it began, its own then, its rate, its error
+FACTS = struct.Struct("dddd")  # monotonic time at the start, this clock's then, its rate, its error
 SHORTER = {
     worker: (
         *("TIDY_SECONDS", "CALENDAR_SECONDS", "UPGRADE_SECONDS", "STATUS_SECONDS"),
@@ -31,13 +31,13 @@ LONGER = {
     offers: ("HELD_SECONDS",),
     **dict.fromkeys((outbox, usage), ("CLAIM_SECONDS",)),
     domain_checks: ("ASKING_SECONDS",),
-    uploads: ("LASTS_SECONDS",),  # compared with when a file was written, by the machine's clock
+    uploads: ("LASTS_SECONDS",),  # compared with a file's mtime, which is the machine's time
 }
 LEAST_SECONDS = 1
 
 
 class Clockwork:
-    """`error`: by how many seconds the shop's boxes are wrong; what is outside of them is right."""
+    """`right` is the time outside the shop. `shops` is the time on its boxes, wrong by an error."""
 
     def __init__(self, path: Path, rate: float | None = None):
         self.path = path
@@ -65,7 +65,7 @@ class Clockwork:
 
 
 def follow(path: str) -> None:
-    """In a program of the shop, before it starts."""
+    """Make this process, a program of the shop, follow the clock. Called before it starts."""
     clockwork = Clockwork(Path(path))
     clock.set_source(clockwork.shops)
     for module, names in SHORTER.items():

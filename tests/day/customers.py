@@ -1,4 +1,4 @@
-"""Customers: each lives a life that was drawn before the day began."""
+"""Customers: what each will do is drawn before the day begins."""
 
 import queue
 import random
@@ -35,21 +35,21 @@ API = "/api/v1/hosting"
 
 
 class GoesAway(Exception):
-    """This life is over, and why."""
+    """The customer is done."""
 
 
 @dataclass
 class Life:
-    """What somebody means to do. `actions`: when, as parts of the paid time, and what."""
+    """What a customer is going to do. `actions`: when, as a part of the paid time, and what."""
 
     number: int
-    begins: float  # parts of the day
+    begins: float  # as a part of the day
     is_program: bool
     terms: tuple[int, str]
     space_mb: int
     quirk: str | None
     actions: list[tuple[float, str]]
-    ends: str  # lapses, closes
+    ends: str  # "lapses" or "closes"
 
 
 def drawn(seed: int, number: int) -> Life:
@@ -70,9 +70,9 @@ def drawn(seed: int, number: int) -> Life:
 
 @dataclass
 class World:
-    """What customers meet outside of the shop, and what all of them have done.
+    """What customers meet outside the shop, and what all of them have done.
 
-    `paid`: what wallets paid, by payment hash: the answer to whether anything is lost.
+    `paid`: what wallets paid, by payment hash. The shop must have recorded all of it.
     """
 
     web: object
@@ -86,7 +86,7 @@ class World:
     paid: dict[str, int] = field(default_factory=dict)
 
     def pay(self, invoice: str, msat: int | None = None) -> str | None:
-        """The preimage; None: it is too late to pay it."""
+        """Pay an invoice. Return the preimage, or None if it is too late."""
         payment_hash = bolt11.decode(invoice)["payment_hash"]
         try:
             paid = self.node.settle(payment_hash, msat)
@@ -98,7 +98,7 @@ class World:
 
 
 class Customer:
-    """Does one thing at a time: `step` returns in how many seconds the next is due, or None."""
+    """Does one thing at a time. `step` returns in how many seconds the next one is due."""
 
     def __init__(self, world: World, life: Life):
         self.world, self.life = world, life
@@ -141,7 +141,7 @@ class Customer:
         return self.is_asked(page, self.decide)
 
     def is_asked(self, page: Page, then) -> float:
-        """For a payment, on the order's page."""
+        """Go to the order's page, which asks for a payment. `then`: what to do once it is ready."""
         self.order_path, self.then = page.path.partition("?")[0], then
         self.next = self.read_invoice
         return self.read_invoice(page)
@@ -149,7 +149,7 @@ class Customer:
     def read_invoice(self, page: Page | None = None) -> float:
         page = page or self.browser.get(self.order_path)
         found = re.search(r"lightning:(ln[a-z0-9]+)", page.text)
-        if found is None:  # it is being made, or is over
+        if found is None:  # the invoice is being made, or has expired
             self.tries += 1
             if self.tries > 8:
                 return self.was_too_late()
@@ -182,7 +182,7 @@ class Customer:
         return MINUTE
 
     def was_too_late(self) -> float:
-        if self.then != self.decide:  # of what he has he needs no more
+        if self.then != self.decide:  # there is a hosting: go on without the extension
             self.next = self.then
             return MINUTE
         self.life.quirk = None
@@ -202,7 +202,7 @@ class Customer:
         return MINUTE
 
     def wait(self) -> float:
-        """Until it is ready: the page leads to the control center then."""
+        """Wait until the order is ready: then its page redirects to the control center."""
         page = self.browser._send("GET", f"{self.order_path}/status")
         if "HX-Redirect" not in page.headers:
             return 3 * MINUTE
@@ -215,7 +215,7 @@ class Customer:
     # -- what an owner does ------------------------------------------------------------
 
     def decide(self) -> float:
-        """When the next thing is due, by the time that was bought."""
+        """Choose the next action; return when it is due within the time that was bought."""
         bought = min(self.world.length * 0.7, self.life.terms[0] * UNITS[self.life.terms[1]])
         if self.left:
             part, what = self.left.pop(0)
@@ -234,7 +234,7 @@ class Customer:
         return MINUTE
 
     def page(self, path: str) -> Page:
-        """One of the control center's; who was logged out logs in again."""
+        """Open a page of the control center; log in again if logged out."""
         page = self.browser.get(path)
         if page.path.startswith("/login"):
             self.log_in()
@@ -270,7 +270,7 @@ class Customer:
         return self.is_asked(page, self.goes_on)
 
     def resize(self) -> float:
-        """Only larger: a smaller one is had without an order, which would say when."""
+        """Order a larger size: for a smaller one, no order's page says when it is done."""
         space_mb, addresses = self.size
         if self.chance.random() < 0.5:
             space_mb = min(1000, 5 * space_mb)
@@ -285,7 +285,7 @@ class Customer:
         return self.is_asked(page, self.goes_on)
 
     def tip(self) -> float:
-        """A reader of the site gives something, in a browser of his own."""
+        """Tip as a reader of the site, in another browser."""
         reader = Browser(
             self.world.web, f"172.16.{self.life.number >> 8 & 15}.{self.life.number & 255}"
         )
@@ -362,7 +362,7 @@ class Customer:
         return self.goes_on()
 
     def unblockable(self) -> float:
-        """The operator blocks it for a while: see tests/day/operator."""
+        """Have the operator block the hosting for a while: see Day._operate."""
         self.world.blocks.put(self.name)
         self.count("blocked")
         return self.goes_on()

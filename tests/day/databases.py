@@ -1,4 +1,4 @@
-"""What happens to the shop's database in a day."""
+"""Faults of the shop's database during a day."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from tests.conftest import POSTGRESQL
 
 
 def faults(url: str, directory: Path, is_ours_alone: bool) -> dict:
-    """What may happen to it: its name, and what does it meanwhile. `is_ours_alone`: the server."""
+    """Faults by name, each a context manager. `is_ours_alone`: no other test uses the server."""
     faults = {"disk is full": lambda: full(directory)} if directory.is_mount() else {}
     if url.startswith("sqlite:"):
         return faults | {"database is locked": lambda: locked(directory / "shop.sqlite3")}
@@ -35,7 +35,7 @@ def at_server(url, what):
 
 @contextmanager
 def restarted(url, is_ours_alone):
-    """All of it at once where it is ours alone, as after a power cut; or else this database."""
+    """Restart the server, as after a power cut, if it is ours alone; else cut off this database."""
     command = os.environ.get("TEST_POSTGRESQL_RESTART")
     if command and is_ours_alone:
         subprocess.run(shlex.split(command), check=True, capture_output=True, cwd="/")
@@ -47,7 +47,7 @@ def restarted(url, is_ours_alone):
 
 @contextmanager
 def locked(path):
-    """As a backup does that somebody made with another program."""
+    """Lock the database, as another program's backup would."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=30)
     connection.execute("BEGIN IMMEDIATE")
     yield

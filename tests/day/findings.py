@@ -1,4 +1,4 @@
-"""What is found when a day is over: figures for its table, and whatever is not as it should be."""
+"""The findings when a day is over: figures for its table, and everything that is wrong."""
 
 import statistics
 from fractions import Fraction
@@ -14,21 +14,23 @@ from tests.actual import differences
 from tests.day import weather
 from tests.whole.test_year import Expected
 
-# The longest wait for an answer while nothing is broken, and nothing was a moment ago.
+# The longest wait for an answer, unless something is broken or was a moment ago.
 ANSWER_SECONDS = 15
-# A machine that has too much to do says so: that part of all requests at most.
+# A busy machine may refuse this part of all requests.
 BUSY = 0.01
 GROWTH = 1.2
-# A worker's pools and loops, and a lease's renewal for each account at work. Each has a connection
-# to the database, which is three files on SQLite.
+# The threads of a worker's pools and loops, and one for the lease of each account that is
+# reconciled. Each has a connection to the database, which is three files with SQLite.
 THREADS_MAX = 60
 SATOSHI = 1000
 NEAR_SECONDS = 300
 
 
 class Findings:
-    """`recovery_seconds`: how long after a fault somebody may still notice it. `since`: from when
-    on programs must not grow, by the machine's clock; None: they did not run for long enough.
+    """Looks at a day that is over.
+
+    `recovery_seconds`: how long after a fault customers may still notice it. `since`: from when on
+    programs must not grow, by the machine's clock; None: they did not run long enough.
     """
 
     def __init__(self, shop, day, recovery_seconds: float, since: float | None):
@@ -49,7 +51,7 @@ class Findings:
             self.failures.append(otherwise)
 
     def _payments(self):
-        """What wallets have paid is at the node and in the orders, once and to the msat."""
+        """All that wallets paid is at the node and in the orders, once and to the msat."""
         rpc = LightningRpc(str(self.node._node.path))
         invoices = rpc.listinvoices()["invoices"]
         at_node = {
@@ -72,12 +74,12 @@ class Findings:
         self._expect(not twice and not waits, "payments count twice, or have not taken effect")
 
     def _accounts(self):
-        """Each is worth what was paid for it, less what has melted since; see test_year."""
+        """Each account is worth what was paid for it, less the time that is over; see test_year."""
         opened = list(Account.select().where(Account.opened_at.is_null(False)))
         moment, exact = clock.now(), 0
         for account in opened:
             own = (Order.account == account.id) & Order.applied_at.is_null(False)
-            # The opening first: a later one may have been applied by a clock that was behind.
+            # The opening comes first, even if a clock that was behind applied a later order.
             orders = sorted(
                 Order.select().where(own),
                 key=lambda each: (each.kind != "open", each.applied_at, each.paid_at),
@@ -131,7 +133,7 @@ class Findings:
         return self.shop.prices.rate(Size.of(account)) * hours // DAY + 2 * SATOSHI
 
     def _answers(self):
-        """Nobody waits, and nobody sees an error, while nothing is broken."""
+        """Nobody waits or sees an error while nothing is broken."""
         quiet = [each for each in self.web.asked if not self._was_broken(each)]
         seconds = sorted(each.seconds for each in quiet)
         slow = [each for each in quiet if each.seconds > ANSWER_SECONDS]
@@ -198,7 +200,7 @@ def paid_orders():
 
 
 class Indexed:
-    """A panel that changes no more: its lists of records are made once."""
+    """A panel that no longer changes: its lists of records are made once."""
 
     def __init__(self, panel):
         self._panel, self._records = panel, {}

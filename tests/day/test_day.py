@@ -1,9 +1,9 @@
 """A day at full load: customers of every kind, while everything around the shop breaks in turn.
 
-Web and worker run as in production, by a clock that is faster than the machine's;
-node, panel, name, mail and FTP servers run in the test. The suite lives through 20 minutes;
-`make day` through 24 hours with 2,000 customers, and prints what became of them. What breaks when,
-and what each customer means to do, follows from SEED.
+Web and worker run as in production, by a clock that is faster than the machine's. The node, the
+panel and the name, mail and FTP servers run in the test. The suite simulates 20 minutes; `make day`
+24 hours with 2,000 customers, and prints what became of them. SEED determines what breaks when, and
+what each customer is going to do.
 """
 
 import heapq
@@ -56,9 +56,9 @@ SECONDS = LENGTH / RATE
 PAYMENTS_LEAST = CUSTOMERS // 8
 TIMES = int(os.environ.get("TIMES", "3" if DAY else "1"))
 FAULT_SECONDS = (3, 7) if DAY else (0.1, 0.2)
-# What has waited for so long, by the machine's clock, is late.
+# Whatever has waited this long, by the machine's clock, is late.
 CALM_SECONDS = 20
-# How long after a fault somebody may still notice it.
+# How long after a fault customers may still notice it.
 RECOVERY_SECONDS = 8 if DAY else 3
 
 
@@ -86,7 +86,7 @@ class Day:
         return "\n".join(lines)
 
     def table(self, rows) -> str:
-        """What was done, what broke, and what was found."""
+        """A table of what was done, what broke, and what was found."""
         lines = [
             ("seed", SEED),
             ("database", KIND),
@@ -104,7 +104,7 @@ class Day:
             for name, value in lines
         )
 
-    # -- living ------------------------------------------------------------------------
+    # -- the day itself ----------------------------------------------------------------
 
     def live(self) -> None:
         self.begun, self.began_at = time.monotonic(), self.clock.right()
@@ -131,7 +131,7 @@ class Day:
             self.failures.append(f"the weather broke down: {error!r}")
 
     def _lead_customers(self) -> None:
-        """Each does his next step when it is due, or as soon after it as somebody has time."""
+        """Let each customer do the next step when it is due, or as soon as a thread has time."""
         due, lock = [], threading.Condition()
 
         def plan(at: float, customer) -> None:
@@ -160,7 +160,7 @@ class Day:
                 leading.result()
 
     def _goes_on(self) -> bool:
-        """A small day, on a busy machine, lasts until there was enough to look at."""
+        """Whether to go on: on a busy machine, a short day lasts until enough was paid."""
         over = time.monotonic() - self.begun - SECONDS
         return over < 0 or (over < 60 and self.world.counts["paid"] < PAYMENTS_LEAST)
 
@@ -173,12 +173,12 @@ class Day:
             self.world.counts["nobody answered"] += 1
             self.failures.append(str(error)[:300])
             return 10 * 60
-        except Exception as error:  # of this customer alone
+        except Exception as error:  # it ends this customer's day alone
             self.failures.append(f"{customer.name}, {customer.next.__name__}: {error!r}"[:1000])
             return None
 
     def _operate(self) -> None:
-        """Block who is to be blocked, and let him go on after a while."""
+        """Block the hostings that ask for it, and unblock them after a while."""
         blocked = []
         while not self._stopping.is_set() or blocked:
             try:
@@ -204,8 +204,8 @@ class Day:
                 accounts.unblock(account.id)
 
     def settle(self, worker) -> None:
-        """Everything that is under way comes to its end: by the programs, until none of it has
-        waited for long, and then, as a shop at work never has nothing to do, by hand.
+        """Bring everything that is under way to its end: first by the programs, until nothing has
+        waited long; then by hand, since a running shop always has something to do.
         """
         eventually(self._is_recorded, 120)
         eventually(self._is_calm, 900)
@@ -217,7 +217,7 @@ class Day:
         begun = time.monotonic()
         while left := self._under_way():
             assert time.monotonic() < begun + 120, f"still not settled: {left}"
-            still.forward(60)  # a shop whose clock was ahead means to go on hours later
+            still.forward(60)  # a clock that was ahead has put things off by hours
             worker.mind_calendar()
             work(worker)
             outbox.send_due(self.shop)
@@ -234,7 +234,7 @@ class Day:
         return not late and waits.count() <= len(payments.late_tips())
 
     def _under_way(self) -> list:
-        """Some of what is to be done yet."""
+        """Some of what is left to be done."""
         at_work = Account.reconcile_at.is_null(False) | Account.leased_by.is_null(False)
         is_at_work = Account.opened_at.is_null(False) & at_work
         waits = Notice.try_at.is_null(False)
@@ -288,7 +288,7 @@ def database_url(small_disk, request):
 def clockwork(tmp_path, monkeypatch):
     made = Clockwork(tmp_path / "clock", RATE)
     clock.set_source(made.right)
-    # As long as the panel's sessions are by the machine's clock, which the shop goes by.
+    # The shop counts on the length of the panel's sessions in the machine's time.
     monkeypatch.setattr(sandbox_panel, "SESSION_SECONDS", sandbox_panel.SESSION_SECONDS * RATE)
     return made
 

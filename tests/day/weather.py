@@ -1,4 +1,4 @@
-"""What breaks in a day, drawn before it begins, and how long it stays so."""
+"""What breaks during a day, and for how long. It is drawn before the day begins."""
 
 import random
 import threading
@@ -13,13 +13,13 @@ STEP_SECONDS = 2 * 60 * 60
 
 @dataclass(frozen=True)
 class Fault:
-    at: float  # part of the day
+    at: float  # as a part of the day
     what: str
-    seconds: float  # of the machine
+    seconds: float  # by the machine's clock
 
 
 def drawn(seed: int, kinds: list[str], times: int, seconds: tuple[float, float]) -> list[Fault]:
-    """Each kind that often, in an order of its own each time, one after the other."""
+    """Draw faults, one after the other: every kind once in each of `times` random orders."""
     chance = random.Random(f"weather {seed}")
     order = [kind for _ in range(times) for kind in chance.sample(kinds, len(kinds))]
     first, last = 0.04, 0.96
@@ -31,13 +31,13 @@ def drawn(seed: int, kinds: list[str], times: int, seconds: tuple[float, float])
 
 
 class Weather:
-    """`broken`: from when to when something was, by the machine's clock."""
+    """Breaks things. `broken`: from when to when what was broken, by the machine's clock."""
 
     def __init__(self, node, panel, dns, mails, ftp, clock, boxes, database):
         self.node, self.panel, self.dns, self.mails, self.ftp = node, panel, dns, mails, ftp
         self.clock, self.boxes = clock, boxes
         self.broken: list[tuple[float, float, str]] = []
-        self.steps: list[tuple[float, float]] = []  # the right time, while the shop's was wrong
+        self.steps: list[tuple[float, float]] = []  # when the shop's clock was wrong, in right time
         self._stopping = threading.Event()
         self.kinds = {
             "node restarts": lambda: self._down(node),

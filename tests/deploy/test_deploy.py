@@ -1,4 +1,4 @@
-"""deploy/: what a machine becomes by it, and what happens there when something breaks."""
+"""deploy/: how it installs and upgrades a shop on a machine with systemd, and what faults do."""
 
 import json
 import re
@@ -31,7 +31,7 @@ ANSWERS = {
     "SERVER_HOSTS": "server1.example",
     "CAPACITY_MB": "200000",
 }
-# What a shop needs around it. The node's group is what docs/operating.md says.
+# The node and the panel that a shop needs. The node's group is as in docs/operating.md.
 AROUND = """
 import os, threading
 from lightningspace.sandbox.node import SandboxNode
@@ -53,7 +53,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 
 
 class Bare(Machine):
-    """One with nothing of the shop's but a checkout, and what the package registries would give."""
+    """A machine with a checkout of the shop, and with the packages that pip would install."""
 
     def __init__(self, checkout: Path):
         site_packages = Path(sysconfig.get_path("purelib"))
@@ -61,7 +61,7 @@ class Bare(Machine):
         self.checkout = checkout
 
     def deploy(self, line: str, settings: dict[str, str] | None = None, works: bool = True):
-        """What it says."""
+        """Run a script of deploy/, and return what it prints. `works`: it must succeed, or fail."""
         given = [f"{name}={value}" for name, value in (settings or {}).items()]
         words = line.split()
         command = [f"{PLACE}/deploy/{words[0]}", *words[1:]]
@@ -71,7 +71,7 @@ class Bare(Machine):
         return said
 
     def make_environment(self) -> None:
-        """As pip would where deploy/install does it."""
+        """Make the Python environment that deploy/install would make with pip."""
         self.shell(f"""
             cd {PLACE}; . deploy/common.sh
             made=$(environment_for requirements.txt)
@@ -92,7 +92,7 @@ class Bare(Machine):
         self.git("tag", tag)
 
     def get(self, path: str, *options: str) -> str:
-        """What a visitor gets from nginx over HTTPS, with its head."""
+        """What a visitor gets from nginx over HTTPS, with the headers."""
         url = f"https://shop.example{path}"
         trusted = "/etc/letsencrypt/live/shop.example/fullchain.pem"
         at = ["--resolve", "shop.example:443:127.0.0.1", "--cacert", trusted]
@@ -128,22 +128,22 @@ def bare(tmp_path) -> Iterator[Bare]:
 
 def test_a_bare_machine_becomes_a_shop_that_sells(bare, around):
     it_only_says_what_it_would_do(bare)
-    it_says_which_answer_it_lacks(bare)
+    it_says_which_answer_is_missing(bare)
     bare.shell(CERTIFICATE)
     wallet = around()
     it_makes_the_shop(bare)
     it_changes_nothing_the_second_time(bare)
-    root_runs_nothing_that_the_shop_may_write(bare)
-    no_command_of_the_shops_is_at_roots_terminal(bare)
+    root_runs_nothing_that_the_shops_user_may_write(bare)
+    no_command_of_the_shop_gets_roots_terminal(bare)
     it_sells(bare, wallet)
-    the_doctor_finds_what_it_lacks_around_it(bare)
+    the_doctor_finds_what_is_missing_around_the_shop(bare)
     style = nginx_keeps_files(bare)
-    it_is_reached_by_tor(bare)
-    what_died_comes_back(bare)
-    a_wrong_setting_ends_it(bare, style)
-    an_upgrade_brings_all_along(bare)
-    a_failed_upgrade_leaves_all_as_it_was(bare)
-    who_stops_it_is_not_overruled_by_visitors(bare)
+    it_answers_at_its_onion_address(bare)
+    killed_programs_are_started_again(bare)
+    a_wrong_setting_stops_the_shop(bare, style)
+    an_upgrade_changes_code_database_and_services(bare)
+    a_failed_upgrade_leaves_everything_as_it_was(bare)
+    visitors_do_not_start_what_the_operator_stopped(bare)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def it_only_says_what_it_would_do(bare):
     assert bare.shell(f"{made} 2>/dev/null || true").strip() in ("", "/etc/systemd/system:")
 
 
-def it_says_which_answer_it_lacks(bare):
+def it_says_which_answer_is_missing(bare):
     assert "PUBLIC_URL is not set" in bare.deploy("install", works=False)
     wrong = {"PUBLIC_URL": "https://shop.example; reboot"}
     assert "PUBLIC_URL cannot be" in bare.deploy("install", wrong, works=False)
@@ -191,7 +191,7 @@ def it_makes_the_shop(bare):
     ):
         assert bare.shell(f"stat -c '%a %U:%G' {path}").strip() == owner
 
-    # What its operator writes wins.
+    # The operator's own drop-in wins.
     bare.shell("""
         mkdir /etc/systemd/system/lightning-space-web.service.d
         printf '[Service]\\nProtectHome=tmpfs\\n' \\
@@ -199,7 +199,7 @@ def it_makes_the_shop(bare):
         systemctl daemon-reload""")
     assert bare.told(UNITS[1], "ProtectHome") == "tmpfs"
     names = " ".join(f"{unit}.service" for unit in UNITS[1:])
-    # As a number of tenths: 0 has no way out, 100 no wall.
+    # The exposure in tenths: 0 is locked up, 100 is wide open.
     bare.shell(f"systemd-analyze security --threshold 15 {names}; systemd-analyze verify {names}")
 
 
@@ -212,7 +212,7 @@ def it_changes_nothing_the_second_time(bare):
     assert bare.read("/etc/lightning-space.panel") == "the panel's own $password\n"
 
 
-def root_runs_nothing_that_the_shop_may_write(bare):
+def root_runs_nothing_that_the_shops_user_may_write(bare):
     for give, take in (("chown shop", "chown root"), ("chmod o+w", "chmod o-w")):
         bare.shell(f"{give} {PLACE}/.git/config")
         for script in ("install", "upgrade"):
@@ -220,8 +220,8 @@ def root_runs_nothing_that_the_shop_may_write(bare):
         bare.shell(f"{take} {PLACE}/.git/config")
 
 
-def no_command_of_the_shops_is_at_roots_terminal(bare):
-    """Other programs of the shop's user could write into it."""
+def no_command_of_the_shop_gets_roots_terminal(bare):
+    """Other programs of the shop's user could type into root's terminal."""
     for name, line in (("at", "os.write(1, os.ttyname(0).encode())"), ("off", "open('/dev/tty')")):
         bare.shell(f'echo "import os; {line}; os._exit(0)" >/tmp/{name}')
     flask = f"PYTHONSTARTUP=/tmp/%s {PLACE}/deploy/flask shell"
@@ -232,7 +232,7 @@ def no_command_of_the_shops_is_at_roots_terminal(bare):
 
 
 def it_sells(bare, wallet):
-    """Over nginx, until the hosting is set up; and nothing of it is logged."""
+    """A hosting is sold over nginx and set up, and no secret of it is logged."""
     wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
     asked = bare.get("/api/v1/hosting", "-d", wish)
     assert asked.startswith("HTTP/2 402"), asked
@@ -246,9 +246,9 @@ def it_sells(bare, wallet):
         assert secret not in logs
 
 
-def the_doctor_finds_what_it_lacks_around_it(bare):
-    """No DNS, no FTP, a server's settings as ISPConfig has them at first, a node on regtest, and a
-    certificate of two days. All else is well.
+def the_doctor_finds_what_is_missing_around_the_shop(bare):
+    """It has no DNS, no FTP, a server with ISPConfig's first settings, a node on regtest and a
+    certificate for two days. Everything else is well.
     """
     bare.shell("echo 127.0.0.1 shop.example >> /etc/hosts")
     trusted = "/etc/letsencrypt/live/shop.example/fullchain.pem"
@@ -261,7 +261,7 @@ def the_doctor_finds_what_it_lacks_around_it(bare):
 
 
 def nginx_keeps_files(bare) -> str:
-    """For a year, and sends them by itself. The address of one that it keeps."""
+    """nginx caches files for a year, and sends them by itself. Return the path of one of them."""
     page = bare.get("/", "-H", "Accept: text/html")
     assert re.search("^strict-transport-security: max-age=", page, re.M)
     style = re.search('href="(/static/shop[^"]+)"', page)[1]
@@ -272,7 +272,7 @@ def nginx_keeps_files(bare) -> str:
     return style
 
 
-def it_is_reached_by_tor(bare):
+def it_answers_at_its_onion_address(bare):
     bare.shell(f"""
         ln -s {PLACE}/deploy/nginx/onion.conf /etc/nginx/sites-enabled/lightning-space-onion
         nginx -q -t; systemctl reload nginx""")
@@ -281,14 +281,14 @@ def it_is_reached_by_tor(bare):
     eventually(lambda: b"Set-Cookie: session=" in bare.run(*asked, check=False).stdout)
 
 
-def what_died_comes_back(bare):
+def killed_programs_are_started_again(bare):
     bare.shell("systemctl kill --signal KILL --kill-who all lightning-space-web")
     eventually(lambda: bare.get("/").startswith("HTTP/2 200"))
     assert int(bare.told("lightning-space-web", "NRestarts")) == 1
     assert bare.states() == ["active"] * 3
 
 
-def a_wrong_setting_ends_it(bare, style):
+def a_wrong_setting_stops_the_shop(bare, style):
     settings = "/etc/lightning-space.env"
     bare.shell(f"sed -i s/^CAPACITY_MB=.*/CAPACITY_MB=much/ {settings}")
     with pytest.raises(BoxError):
@@ -298,14 +298,14 @@ def a_wrong_setting_ends_it(bare, style):
         assert bare.told(unit, "NRestarts") == "0"
         said = bare.run("systemctl", "status", unit, check=False).stdout
         assert b"CAPACITY_MB is not usable: " in said
-    # Visitors start it again, but not for ever; they read that it is down.
+    # Visitors start the shop again, but only a few times; they read that it is down.
     eventually(lambda: "the shop is starting" in bare.get("/") and bare.state(UNITS[0]) == "failed")
     assert bare.get(style, "-H", "Accept-Encoding: identity").startswith("HTTP/2 200")
     bare.shell(f"sed -i s/^CAPACITY_MB=.*/CAPACITY_MB=200000/ {settings}")
 
 
-def an_upgrade_brings_all_along(bare):
-    """From the first schema's database, and its key, to another version. All is down before."""
+def an_upgrade_changes_code_database_and_services(bare):
+    """Upgrade from the first schema's database, with its key, while everything is down."""
     database = bare.checkout / "instance/shop.sqlite3"
     database.unlink()
     load(f"sqlite:///{database}", OLD.read_text())
@@ -329,8 +329,8 @@ def an_upgrade_brings_all_along(bare):
     assert "runs two already" in bare.deploy("upgrade two")
 
 
-def a_failed_upgrade_leaves_all_as_it_was(bare):
-    """Whose packages, unit and schema are there before its front page is seen to fail."""
+def a_failed_upgrade_leaves_everything_as_it_was(bare):
+    """Packages, unit and schema are new already when the new version's front page fails."""
     before = state_of(bare)
     for path, text in (
         ("requirements.txt", "# another version\n"),
@@ -344,7 +344,7 @@ def a_failed_upgrade_leaves_all_as_it_was(bare):
     bare.make_environment()
     bare.commit("three")
     bare.git("checkout", "-q", "two")
-    # Root writes nowhere, and unpacks nothing, where the shop's user leads.
+    # Root neither writes nor unpacks anything where the shop's user can place a link.
     trap = f"runuser -u shop -- ln -s /etc/by-the-shop {PLACE}/instance/before-upgrade.tar"
     bare.shell(f"{trap}; install -m 0666 /dev/null /etc/by-the-shop")
 
@@ -361,14 +361,14 @@ def a_failed_upgrade_leaves_all_as_it_was(bare):
     assert "another version" in bare.get("/", "-H", "Accept: text/html")
 
 
-def who_stops_it_is_not_overruled_by_visitors(bare):
+def visitors_do_not_start_what_the_operator_stopped(bare):
     bare.shell("systemctl stop lightning-space-web")
     assert "the shop is starting" in bare.get("/")
     assert bare.states() == ["inactive", "inactive", "active"]
 
 
 def state_of(bare) -> tuple[str, str, list]:
-    """Environment, units, and what no worker changes in the database."""
+    """The environment, the units, and rows that no worker changes."""
     units = bare.shell("cat /etc/systemd/system/lightning*.service")
     with closing(sqlite3.connect(bare.checkout / "instance/shop.sqlite3")) as database:
         tokens = database.execute("SELECT * FROM tokens ORDER BY 1").fetchall()

@@ -1,8 +1,7 @@
 """A machine of its own inside this one, for real daemons that must not touch the real one.
 
-Mounts, processes, host name, IPC and network are namespaces; the files are this machine's, and
-what is written to them goes to memory. All of it ends with the process that started it, however
-that ends.
+Mounts, processes, host name, IPC and network are namespaces. The files are this machine's, but
+writes go to memory. All of it ends with the process that started it, however that ends.
 """
 
 import io
@@ -27,8 +26,8 @@ mount -t tmpfs -o mode=755 rig /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work rig /mnt/root
 """
-# The last line waits for our end of its input to close. That happens whatever ends us, and with
-# the first process of the namespace all others of it are killed.
+# The last line waits until our end of its input is closed, which happens however we end. With the
+# first process of the namespace, the kernel kills all others in it.
 FIRST_PROCESS = f"""
 set -e
 read -r pid _ < /proc/self/stat
@@ -61,12 +60,12 @@ NAMESPACES = ["--mount", "--pid", "--uts", "--ipc", "--net"]
 
 
 class BoxError(Exception):
-    """A command failed inside; its text is what it said."""
+    """A command failed inside; the text has its output."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A file to be written; a directory if it has no content; a link if it has a target."""
+    """A file to be written: a directory if it has no content, a symlink if it has a target."""
 
     content: bytes | None = None
     mode: int = 0o644
@@ -89,7 +88,7 @@ def link(target: str) -> Node:
 
 @cache
 def why_not() -> str:
-    """What this machine lacks for a box, "" if nothing."""
+    """What this machine lacks for a box, or ""."""
     if os.geteuid() != 0:
         return "needs root"
     command = ["unshare", *NAMESPACES, "--fork", "sh", "-ec", OVERLAY]
@@ -98,7 +97,7 @@ def why_not() -> str:
 
 
 class Box:
-    """`with Box() as box:` its network has the one address `box.address`, which we reach."""
+    """`with Box() as box:` runs a box, which we reach at `box.address`."""
 
     packages = {"/usr/sbin/ip": "iproute2", "/usr/bin/pkill": "procps"}
 
@@ -113,7 +112,7 @@ class Box:
         )
         try:
             self.pid = int(self._first.stdout.readline())
-            # No other box that runs has it.
+            # No other running box has this number.
             self.number = self._connect()
         except BaseException:
             self.stop()
@@ -134,11 +133,11 @@ class Box:
         return f"10.77.{self.number}.2"
 
     def new_directory(self) -> Path:
-        """Inside, and gone with the box, by its path from outside."""
+        """Make a directory inside, which goes with the box. Return its path from outside."""
         return Path(f"/proc/{self.pid}/root" + self.shell("mktemp -d /run/XXXXXX").strip())
 
     def _connect(self) -> int:
-        """Lay a cable between us and the box; its name is the lock on the box's number."""
+        """Connect us and the box. Return a number; the device of that name keeps others from it."""
         for number in range(256):
             cable = f"rig{number}"
             peer = ["peer", "name", "eth0", "netns", str(self.pid)]
@@ -150,7 +149,7 @@ class Box:
         _ip("address", "add", f"10.77.{number}.1/24", "dev", cable).check_returncode()
         _ip("link", "set", cable, "up").check_returncode()
         inside = f"10.77.{number}.2/24"
-        # Each end tells at once what has come: else ssh waits for that three times, for 40 ms.
+        # Both ends acknowledge at once: otherwise ssh waits three times for 40 ms.
         route = f"10.77.{number}.0/24 dev {{}} quickack 1"
         _ip("route", "replace", *route.format(cable).split()).check_returncode()
         self.shell(
@@ -161,7 +160,7 @@ class Box:
 
     def enter(self, *command: str, user: str | None = None) -> list[str]:
         """The command line that runs `command` inside."""
-        # Not every program knows a quicker way than to close each file that it might have open.
+        # Some programs close every file descriptor that they might have, one by one: keep them few.
         enter = ["prlimit", "--nofile=4096", "nsenter", f"--target={self.pid}", *NAMESPACES]
         return [*enter, *(["runuser", "-u", user, "--"] if user else []), *command]
 
@@ -174,7 +173,10 @@ class Box:
         check: bool = True,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess:
-        """Run it inside, as root unless told otherwise. Files may be its input and output."""
+        """Run a command inside, by default as root. Input and output may be files.
+
+        Raises BoxError if it fails, unless `check` is False.
+        """
         text = input.encode() if isinstance(input, str) else input
         source = {"input": text} if isinstance(text, bytes) else {"stdin": text}
         done = subprocess.run(
@@ -191,20 +193,20 @@ class Box:
         return done
 
     def shell(self, script: str, **options) -> str:
-        """What the script said; it ends at the first command that fails."""
+        """Run a shell script inside, up to the first command that fails. Return its output."""
         return self.run("sh", "-ec", script, **options).stdout.decode(errors="replace")
 
     def background(self, *command: str) -> None:
-        """Let it run until the box ends."""
+        """Run a command until the box ends."""
         self.run("sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1 &', "sh", *command)
 
     def read(self, path: str) -> str:
         return self.run("cat", "--", path).stdout.decode(errors="replace")
 
     def write(self, nodes: dict[str, Node], before: str = "", after: str = "") -> None:
-        """Never by a path from outside: what customers have linked there would lead out.
+        """Write files from within the box: by a path from outside, customers' links would lead out.
 
-        `before` and `after` are scripts, as to enter anew for each takes its time.
+        `before` and `after` are scripts to run with it, since each entry takes time.
         """
         if nodes or before or after:
             script = f"{before}\ntar -xpf - -C / --numeric-owner\n{after}"
@@ -221,7 +223,7 @@ def _archive(nodes: dict[str, Node]) -> bytes:
         for path, node in nodes.items():
             entry = tarfile.TarInfo(str(PurePosixPath(path).relative_to("/")))
             entry.mode, entry.uid, entry.gid = node.mode, node.uid, node.gid
-            # Postfix waits until its configuration has been left alone for two seconds.
+            # Postfix waits until its configuration is two seconds old.
             entry.mtime = time.time() - 10
             if node.target is not None:
                 entry.type, entry.linkname = tarfile.SYMTYPE, node.target

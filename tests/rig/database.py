@@ -44,7 +44,7 @@ class Database:
         self._box = box
 
     def prepare(self) -> None:
-        """It has nothing of this machine: its settings are a file of their own."""
+        """Drop this machine's own settings: the server reads a file of its own."""
         self._box.shell("rm -rf /etc/mysql/mariadb.conf.d; mkdir -p /etc/mysql/mariadb.conf.d")
 
     def settings(self) -> dict[str, Node]:
@@ -54,7 +54,7 @@ class Database:
         self._box.shell(START)
 
     def files(self, databases: list[dict], users: list[dict]) -> dict[str, Node]:
-        """A user is one of this server's as soon as there is a database that he has."""
+        """The SQL of databases and users. ISPConfig makes a user with its first database."""
         of_id = {user["database_user_id"]: user for user in users}
         lines = []
         for database in databases:
@@ -82,6 +82,6 @@ class Database:
         self.ask("\n".join(gone) + wanted)
 
     def ask(self, sql: str) -> list[str]:
-        """The lines that the server's own administrator is answered."""
+        """Run SQL as the server's administrator. Return the lines of the answer."""
         asked = self._box.run("mysql", f"--defaults-file={SETTINGS}", "-N", "-B", input=sql)
         return asked.stdout.decode().splitlines()

@@ -7,7 +7,7 @@ from tests.rig.users import Hashes, PasswordOf
 USERS = "/etc/pure-ftpd/pureftpd.passwd"
 DATABASE = "/etc/pure-ftpd/pureftpd.pdb"
 CERTIFICATE = "/etc/ssl/private/pure-ftpd.pem"
-# As ISPConfig's installer leaves it, but for the database, which is MariaDB there.
+# As ISPConfig's installer leaves it, but with a file of users instead of MariaDB.
 SETTINGS = {
     "AltLog": "clf:/var/log/pure-ftpd/transfer.log",
     "BrokenClientsCompatibility": "yes",

@@ -1,4 +1,4 @@
-"""The files of deploy/hosting-server, as its doctor writes them."""
+"""The files of deploy/hosting-server, as the doctor writes them."""
 
 import importlib
 import re
@@ -13,14 +13,14 @@ from tests.rig.sites import FIRST_GID, FIRST_UID
 
 DEPLOYED = Path(__file__).parent.parent.parent / "deploy" / "hosting-server"
 CRON_LINE = re.compile(r"^(?:\S+ +){5}root +(\S.*)$", re.M)
-# As systemd and as prlimit call them.
+# Their names for systemd, and for prlimit.
 LIMITS = {"LimitNPROC": "nproc", "LimitDATA": "data", "LimitCORE": "core"}
-# What the rest of the file says counts as well.
+# The file that is edited: the rest of it is kept.
 EDITED = "/etc/postfix/main.cf"
 
 
 def of_doctor(module: str) -> ModuleType:
-    """A module of the doctor, which stands apart from the shop."""
+    """Import a module of the doctor, which is not part of the shop's package."""
     if str(DEPLOYED) not in sys.path:
         sys.path.append(str(DEPLOYED))
     return importlib.import_module(f"hosting_doctor.{module}")
@@ -30,7 +30,7 @@ ours = of_doctor("ours")
 
 
 class Hardening:
-    """What is written on a box with this web server, but for the files in `without`."""
+    """The files for a box with this web server, except those in `without`."""
 
     packages = {
         "/usr/sbin/nft": "nftables",
@@ -69,14 +69,14 @@ class Hardening:
             box.run("nft", "-f", ours.RULES)
 
     def run_cron_jobs(self, box: Box) -> None:
-        """Once, as the clock would each minute."""
+        """Run the cron jobs once, as cron does every minute."""
         for path, text in self._texts.items():
             if path.startswith("/etc/cron.d/"):
                 for command in CRON_LINE.findall(text):
                     box.shell(command)
 
     def php_limits(self) -> dict[str, str]:
-        """What a customer's PHP may have, as systemd is told and prlimit takes it."""
+        """The limits of customers' PHP, from the systemd unit, as prlimit takes them."""
         text = "".join(text for path, text in self._texts.items() if "-fpm.service.d/" in path)
         return {
             LIMITS[name]: str(int(value) * (1024 * 1024 if unit else 1))

@@ -1,4 +1,4 @@
-"""Dovecot with the panel's mailboxes, as far as it concerns fetching mail."""
+"""Dovecot with the panel's mailboxes, as far as fetching mail needs it."""
 
 from tests.rig.box import Box, Node, directory, file
 from tests.rig.users import Hashes, PasswordOf
@@ -7,7 +7,7 @@ SETTINGS = "/etc/dovecot/dovecot.conf"
 USERS = "/etc/dovecot/mailboxes"
 CERTIFICATE = "/etc/dovecot/box.pem"
 VMAIL = 5000
-# The words of the namespace are ISPConfig's: folders below folders are told by a dot.
+# The namespace is ISPConfig's: a dot separates folders.
 DOVECOT_CONF = f"""protocols = imap
 listen = *
 log_path = /var/log/dovecot.log
@@ -68,4 +68,4 @@ class Imap:
         return path == USERS
 
     def reload(self) -> None:
-        """It looks at the file at each login."""
+        """Nothing to do: Dovecot reads the file at each login."""

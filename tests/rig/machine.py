@@ -1,4 +1,4 @@
-"""A machine that systemd runs: a box with the files of this one, and none of its services."""
+"""A machine with systemd: a box with this machine's files, and none of its services."""
 
 import secrets
 import shlex
@@ -12,7 +12,7 @@ from tests.rig import box
 from tests.rig.box import ENVIRONMENT, Box
 
 SYSTEMD = Path("/lib/systemd/systemd")
-# systemd keeps its services in cgroups: it gets a branch of this machine's.
+# systemd keeps its services in cgroups: it gets a subtree of this machine's.
 BRANCH = """
 mount -t cgroup2 cgroup2 /mnt
 mkdir -p /mnt/{name}
@@ -22,7 +22,7 @@ exec unshare {namespaces} --cgroup --fork --kill-child bash -c "$0"
 """
 PRUNE = "mount -t cgroup2 cgroup2 /mnt; find /mnt/{name} -depth -type d -exec rmdir {{}} +"
 TRIED = "mount -t cgroup2 cgroup2 /mnt; mkdir /mnt/{name}; rmdir /mnt/{name}"
-# systemd becomes the first process of a box, and may change nothing of the kernel.
+# systemd becomes the first process of a box, without the right to change the kernel.
 BEFORE, _, _ = box.FIRST_PROCESS.partition("pivot_root")
 FIRST_PROCESS = """
 mount -t sysfs -o ro sysfs sys
@@ -42,7 +42,7 @@ exec setpriv --bounding-set -sys_module,-sys_time,-sys_boot,-sys_rawio,-syslog \
 
 
 class Machine(Box):
-    """`mounts`: directories outside by their path inside, which share what is written there."""
+    """`mounts`: directories of this machine by their path inside. Writes to them are shared."""
 
     packages = {str(SYSTEMD): "systemd", "/usr/bin/setpriv": "util-linux"}
 
@@ -62,7 +62,7 @@ class Machine(Box):
         )
         branch = BRANCH.format(name=self._name, namespaces=" ".join(box.NAMESPACES))
         self._first = subprocess.Popen(
-            # It ends when we do, however that is.
+            # It ends when we do, however we end.
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-ec", branch, first],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -81,7 +81,7 @@ class Machine(Box):
         eventually(lambda: not self._at_cgroups(PRUNE))
 
     def _at_cgroups(self, script: str) -> str:
-        """Why that cannot be done there, "" if it is."""
+        """Run a script where cgroups can be mounted. Return why it failed, or ""."""
         command = ["unshare", "--mount", "sh", "-ec", script.format(name=self._name)]
         done = subprocess.run(command, capture_output=True, text=True)
         return "" if done.returncode == 0 else f"needs cgroups: {done.stderr.strip()}"

@@ -1,4 +1,4 @@
-"""Postfix as ISPConfig sets it up, as far as it concerns customers who have no mailbox."""
+"""Postfix as ISPConfig sets it up, as far as customers without a mailbox meet it."""
 
 from tests.rig.box import HOST_NAME, Box, Node, file
 
@@ -13,7 +13,7 @@ maillog_file = /var/log/mail.log
 smtpd_sender_restrictions = reject_authenticated_sender_login_mismatch, permit_mynetworks
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 """
-# No way out: what is addressed to others comes back.
+# Nothing leaves the box: mail to other servers bounces.
 MASTER = """smtp       inet n - n - - smtpd
 submission inet n - n - - smtpd
   -o smtpd_client_restrictions=permit_sasl_authenticated,reject
@@ -41,7 +41,7 @@ class Mail:
         self._box = box
 
     def prepare(self) -> None:
-        # This machine's own mail stays out of it.
+        # Keep this machine's own mail out of it.
         self._box.shell("find /var/spool/postfix -type f -delete; rm -f /var/mail/*")
 
     def settings(self) -> dict[str, Node]:

@@ -1,4 +1,4 @@
-"""What else listens on such a server: the database, the panel, its apps. Here they only say so."""
+"""Stand-ins for what else listens on a hosting server: the database, the panel, its apps."""
 
 from tests.rig.box import Box
 
@@ -20,12 +20,12 @@ class Neighbours:
     packages = {"/usr/bin/python3": "python3"}
 
     def __init__(self, box: Box, has_database: bool):
-        """`has_database`: there is a real one."""
+        """`has_database`: the box has a real one."""
         self._box = box
         self.ports = (8080, 8081) if has_database else (3306, 8080, 8081)
 
     def prepare(self) -> None:
-        """They need nothing."""
+        """Nothing to prepare."""
 
     def start(self) -> None:
         ports = map(str, self.ports)

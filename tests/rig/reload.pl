@@ -1,6 +1,5 @@
-# Have a daemon read its files anew, and return when it follows them alone: it says so in its log
-# (if `$says` is something), and the children that know the former ones (if `$has_children`) take no
-# connections any more.
+# Make a daemon reload its files, and return when the new ones are in force: when its log says so (if
+# `$says` is given), and the children with the old files have closed their ports (if `$has_children`).
 use strict;
 use warnings;
 

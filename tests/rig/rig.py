@@ -1,10 +1,10 @@
-"""The server behind ISPConfig, with real daemons, made from the records of a stand-in panel.
+"""A hosting server with real daemons, set up from the records of a stand-in panel.
 
     with Rig(panel, web="apache-itk", hardening=True) as rig:
         rig.apply()
         requests.get(f"http://{rig.address}/", headers={"Host": "alice.shop.test"})
 
-Where this machine lacks something, the test is skipped and says what.
+If this machine lacks something, the test is skipped and says what.
 """
 
 import ftplib
@@ -47,15 +47,15 @@ SSH_OPTIONS = """
     -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
     -o NumberOfPasswordPrompts=1 -o ConnectTimeout=10
 """.split()
-# ssh asks a program for the password where it has no terminal.
+# Without a terminal, ssh asks a program for the password.
 ASKPASS = '#!/bin/sh\necho "$RIG_PASSWORD"\n'
 
 
 class Rig:
-    """`hardening`: the files of deploy/hosting-server are there, but for those in `without`.
+    """The server. `hardening`: with the files of deploy/hosting-server, except those in `without`.
 
-    `certificate` is a file that the FTP server's certificate may be held against; it is valid for
-    the name `host_name`. `database` and `imap`: the server has a real MariaDB, and a real Dovecot.
+    `certificate` is a file to verify the FTP server's certificate with; it is valid for
+    `host_name`. `database` and `imap`: with a real MariaDB, and a real Dovecot.
     """
 
     host_name = HOST_NAME
@@ -76,7 +76,7 @@ class Rig:
         kinds = KINDS + KINDS_OF_DATABASE * database + KINDS_OF_IMAP * imap
         self._records: dict[str, list[dict]] = {kind: [] for kind in kinds}
         self._written: dict[str, Node] = {}
-        # What has been written and not every daemon has read.
+        # Files that were written and that some daemon has yet to read.
         self._unread: set[str] = set()
         self._sites: dict[str, Site] = {}
         self.box = Box()
@@ -93,7 +93,7 @@ class Rig:
         self._mail = Mail(self.box)
         self.database = Database(self.box) if database else None
         self._imap = Imap(self.box, hashes) if imap else None
-        # Those that follow the panel's records, and the others.
+        # The daemons that follow the panel's records, and then all of them.
         self._followers = (self._php, self._web, self._ftp, *self._optional())
         neighbours = Neighbours(self.box, has_database=database)
         self._daemons = (self._mail, *self._followers, self._ssh, neighbours)
@@ -137,7 +137,7 @@ class Rig:
         self._askpass.chmod(0o700)
 
         self._users.read()
-        # Of this machine's own sites no more than Debian's page.
+        # Keep only Debian's page of this machine's own sites.
         self.box.shell("find /var/www -mindepth 1 -maxdepth 1 ! -name html -exec rm -rf {} +")
         at_once(daemon.prepare for daemon in self._daemons)
         self.box.write(self._settings())
@@ -150,7 +150,7 @@ class Rig:
                 self._wait_for(port)
 
     def _settings(self) -> dict[str, Node]:
-        """What is the same whatever the records say."""
+        """The files that do not depend on the records."""
         certificate = self.certificate.read_bytes()
         return {
             "/etc/hosts": file(f"127.0.0.1 localhost\n{self.address} {HOST_NAME}\n"),
@@ -178,7 +178,7 @@ class Rig:
     # Following the panel
 
     def apply(self) -> None:
-        """Make the server what the records say. It serves that when this returns."""
+        """Make the server match the records. When this returns, it serves them."""
         with self._lock:
             records = {kind: self._panel.records(kind) for kind in self._records}
             if records != self._records:
@@ -187,7 +187,7 @@ class Rig:
 
     @contextmanager
     def keep_up(self) -> Iterator[None]:
-        """Apply what changes at the panel, meanwhile."""
+        """Apply the panel's changes as they come, within the block."""
         ended, failures = threading.Event(), []
 
         def follow():
@@ -257,7 +257,7 @@ class Rig:
         return lambda id: self._panel.password_of(kind, id)
 
     def _put(self, nodes: dict[str, Node]) -> set[str]:
-        """Have these files and none of the former ones; the paths of those that differ."""
+        """Write these files, and remove earlier ones. Return the paths that have changed."""
         gone = self._written.keys() - nodes.keys()
         news = {path: node for path, node in nodes.items() if self._written.get(path) != node}
         self.box.write(news, before=f"rm -rf -- {shlex.join(gone)}" if gone else "")
@@ -267,11 +267,11 @@ class Rig:
     # What tests do with it
 
     def restart_php(self) -> None:
-        """End what requests have left in PHP's processes."""
+        """Restart PHP's processes, to drop what requests have left in them."""
         self._php.reload()
 
     def ftp(self, username: str, password: str) -> ftplib.FTP_TLS:
-        """A session with TLS, at the directory that the user is let into."""
+        """An FTP session with TLS, in the login directory."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         session = ftplib.FTP_TLS(context=context, timeout=10, encoding="utf-8")
         session.connect(self.address, 21)
@@ -283,17 +283,17 @@ class Rig:
     def ssh(
         self, username: str, password: str, *command: str, options: tuple[str, ...] = (), **run
     ) -> subprocess.CompletedProcess:
-        """What ssh makes of it, as text; nothing is raised. With `options` of its command line."""
+        """Run ssh with these `options`, and return the finished process, whatever its status."""
         login, env = self.ssh_login(username, password, *options)
         settings = {"input": "", "capture_output": True, "text": True, "timeout": 30}
         return subprocess.run([*login, *command], env=env, **(settings | run))
 
     def terminal(self) -> Terminal:
-        """A customer's computer, which knows the server by its name and trusts its certificate."""
+        """A customer's computer, which resolves the server's name and trusts its certificate."""
         return Terminal(self.box, self.certificate.read_bytes())
 
     def ssh_login(self, username: str, password: str, *options: str) -> tuple[list[str], dict]:
-        """A command line that logs in, and the environment that it needs."""
+        """The command line that logs in, and its environment."""
         env = ENVIRONMENT | {
             "SSH_ASKPASS": str(self._askpass),
             "SSH_ASKPASS_REQUIRE": "force",
@@ -303,7 +303,7 @@ class Rig:
 
 
 def at_once(calls: Iterable[Callable[[], None]]) -> None:
-    """Each in a thread of its own: most of their time they wait."""
+    """Run each call in a thread of its own, since they mostly wait."""
     with ThreadPoolExecutor() as threads:
         for running in [threads.submit(call) for call in calls]:
             running.result()

@@ -1,4 +1,4 @@
-"""A site as the server has it: what its record at the panel means there."""
+"""A site on the server, as its record at the panel wants it."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import jinja2
 
 from tests.rig.box import Box, Node, directory, file, link
 
-# Users and groups begin there on a fresh Debian with ISPConfig, after its own.
+# The first numbers for customers on a new Debian with ISPConfig.
 FIRST_UID, FIRST_GID = 5003, 5004
-# Each box has its own: a limit of processes counts all that a user has, wherever they are.
+# Each box has its own users: the kernel counts a user's processes in all boxes together.
 USERS_IN_BOX = 200
 PHP_FIRST_PORT = 9010
 SITE_LOGS = "/var/log/ispconfig/httpd"
@@ -43,7 +43,7 @@ def gid_of(box: Box, group: str) -> int:
 
 @dataclass
 class Site:
-    """`record` is the panel's; `extra_domains` are the records of its alias domains."""
+    """`record`: the panel's. `extra_domains`: the records of its alias domains."""
 
     box: Box
     record: dict
@@ -52,7 +52,7 @@ class Site:
 
     @property
     def key(self) -> str:
-        """What a change of makes it another site."""
+        """What identifies the site: with another key it is another site."""
         return f"{self.root} {self.domain}"
 
     @property
@@ -137,7 +137,7 @@ class Site:
 
     @property
     def redirect_path(self) -> str:
-        """Where all requests are sent, "" if nowhere."""
+        """Where all requests are redirected, or ""."""
         path = self.record["redirect_path"] if self.redirect_type else ""
         is_url = path.startswith(("http://", "https://"))
         return path if not path or is_url or path.endswith("/") else f"{path}/"
@@ -153,14 +153,14 @@ class Site:
 
     @property
     def fastcgi_backend(self) -> str:
-        """As Apache names it."""
+        """The PHP backend, for Apache."""
         if self.php_socket:
             return f"unix:{self.php_socket}|fcgi://localhost"
         return f"fcgi://127.0.0.1:{self.php_port}"
 
     @property
     def fastcgi_pass(self) -> str:
-        """As nginx names it."""
+        """The PHP backend, for nginx."""
         return f"unix:{self.php_socket}" if self.php_socket else f"127.0.0.1:{self.php_port}"
 
     @cached_property
@@ -175,7 +175,7 @@ class Site:
         return template("pool.conf", site=self, record=self.record)
 
     def lay_out(self) -> None:
-        """Make the directories of a new site and what it begins with."""
+        """Make a new site's directories and first files."""
         root, web, uid, gid = self.root, self.real_web, self.uid, self.gid
         own = {"uid": uid, "gid": gid}
         nodes: dict[str, Node] = {

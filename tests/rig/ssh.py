@@ -1,4 +1,4 @@
-"""sshd, and the jails that its users find themselves in."""
+"""sshd, and the jails of its users."""
 
 import tempfile
 from collections import defaultdict
@@ -7,15 +7,15 @@ from typing import BinaryIO
 from tests.rig.box import Box, Node, directory, file
 from tests.rig.sites import Site, gid_of, uid_of
 
-# Debian's own, whatever this machine has made of it.
+# Debian's original, whatever this machine has changed.
 PRISTINE = "/usr/share/openssh/sshd_config"
 HOST_KEY = "/etc/ssh/box_key"
-# Of sshd's ways to agree on a key, the quick one: the first of them takes ssh a tenth of a second.
+# The fastest key exchange: ssh needs a tenth of a second for sshd's first choice.
 SETTINGS = f"""HostKey {HOST_KEY}
 KexAlgorithms curve25519-sha256
 """
 TEMPLATE = "/var/lib/jail"
-# Much less than ISPConfig's 146 MB; the programs that customers get at each other with are there.
+# Much less than ISPConfig's 146 MB, but with the programs that attacks need.
 SECTIONS = ["basicshell", "sftp"]
 PROGRAMS = """
     curl env find head id mkfifo mysql mysqldump nohup perl php readlink sort ssh stat tail timeout
@@ -30,7 +30,7 @@ class Ssh:
         "/usr/sbin/jk_init": "jailkit",
     }
     ports = (22,)
-    # To make one takes a second or two, to unpack it a tenth: one for all boxes of a process.
+    # Making a jail takes a second or two, unpacking one a tenth: one for all boxes of a process.
     _packed_template: BinaryIO | None = None
 
     def __init__(self, box: Box):
@@ -51,7 +51,7 @@ class Ssh:
         self._box.shell("/usr/sbin/sshd")
 
     def make_jails(self, sites: list[Site], shells: list[dict]) -> None:
-        """A jail for each site that has a shell user, and has none yet. It stays with the site."""
+        """Make a jail for each site that has a shell user and no jail yet. It stays with the site."""
         self._jailed &= {site.root for site in sites}
         wanted = {record["dir"] for record in shells if record["chroot"] == "jailkit"}
         for root in wanted - self._jailed:
@@ -70,18 +70,18 @@ class Ssh:
             Ssh._packed_template.seek(0)
             self._box.run("tar", "-xf", "-", "-C", TEMPLATE, input=Ssh._packed_template)
         else:
-            # Without its time zone PHP begins with a warning.
+            # Without its time zone PHP starts with a warning.
             programs = ["/usr/share/zoneinfo/UTC"]
             programs += self._box.shell(f"which {' '.join(PROGRAMS)} || true").split()
             self._box.run("jk_init", "-j", TEMPLATE, *SECTIONS)
             self._box.run("jk_cp", "-j", TEMPLATE, *programs)
-            packed = tempfile.TemporaryFile()  # noqa: SIM115 (it stays until the process ends)
+            packed = tempfile.TemporaryFile()  # noqa: SIM115 (kept until the process ends)
             self._box.run("tar", "-cf", "-", "-C", TEMPLATE, ".", output=packed)
             Ssh._packed_template = packed
         self._has_template = True
 
     def files(self, shells: list[dict]) -> dict[str, Node]:
-        """What the jails know of their users."""
+        """The files that tell jails about their users."""
         nodes: dict[str, Node] = {}
         passwd = defaultdict(lambda: "root:x:0:0:root:/root:/bin/bash\n")
         for record in shells:
@@ -98,6 +98,6 @@ class Ssh:
         return nodes | {f"{root}/etc/passwd": file(text) for root, text in passwd.items()}
 
     def end_sessions(self, gone: list[dict]) -> None:
-        """Of users that are no more. Others that share their number end with them."""
+        """End the sessions of removed users, and of others that share their number."""
         for record in gone:
             self._box.shell(f"pkill -u {uid_of(self._box, record['puser'])} || true")

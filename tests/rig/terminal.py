@@ -1,4 +1,4 @@
-"""A customer's own computer: a shell with a terminal, in the box only for its network."""
+"""A customer's own computer: a shell with a terminal. It is in the box for the network only."""
 
 import os
 import pty
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.rig.box import ENVIRONMENT, Box, file
 
 TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
-# A server that is met for the first time.
+# ssh asks this at the first contact with a server.
 FIRST_TIME = (b"continue connecting (yes/no", "yes")
 
 
@@ -20,20 +20,20 @@ class Done(NamedTuple):
 
 
 class Terminal:
-    """Its home is empty at first. It trusts `certificate`, and finds servers by the box's names."""
+    """A shell with an empty home. It trusts `certificate`, and resolves the box's names."""
 
     home = ENVIRONMENT["HOME"]
 
     def __init__(self, box: Box, certificate: bytes):
         self._box = box
-        # What this machine's own user has there stays out of it.
+        # Hide the home of this machine's own user.
         box.shell(f"mount -t tmpfs -o mode=700 home {self.home}")
         box.write({TRUSTED: file(certificate)})
 
     def run(self, command: str, *dialog: tuple[str, str], seconds: float = 30) -> Done:
-        """Type it into bash; when the first text of a pair is seen, type the second.
+        """Run a command in bash. When the first text of a pair is seen, type the second.
 
-        All of the dialog must take place, in its order.
+        The whole dialog must take place, in order.
         """
         ours, its = pty.openpty()
         program = subprocess.Popen(
@@ -49,18 +49,18 @@ class Terminal:
             assert not left, f"“{left[0][0]}” was not asked for: {said}"
             return Done(program.wait(seconds), said)
         finally:
-            os.close(ours)  # hangs up, which ends what still runs
+            os.close(ours)  # hangs up, which ends whatever still runs
             program.kill()
             program.wait()
 
 
 def _talk(terminal: int, dialog: list[tuple[str, str]], deadline: float) -> tuple[str, list]:
-    """What was said until the program ended or was late, and what of the dialog is left."""
+    """The output until the program ended or was late, and the part of the dialog that is left."""
     said = unanswered = b""
     while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
         try:
             heard = os.read(terminal, 4096)
-        except OSError:  # so the end is told
+        except OSError:  # the program has ended
             break
         said += heard
         unanswered += heard

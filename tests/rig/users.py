@@ -8,13 +8,13 @@ from tests.rig.box import Box, Node, file
 from tests.rig.sites import Site, gid_of, uid_of
 
 NO_PASSWORD = "!"
-# Of a record, by its id; None if it has none.
+# The password of a record, by its id; None if it has none.
 PasswordOf = Callable[[str], str | None]
 JAIL_SHELL = "/usr/sbin/jk_chrootsh"
 
 
 class Hashes:
-    """Passwords as crypt(3) has them, each made once: a new hash would be a change."""
+    """crypt(3) hashes of passwords, each made once: a new hash would look like a change."""
 
     def __init__(self):
         self._made: dict[str, str] = {}
@@ -32,7 +32,7 @@ def _crypt(password: str) -> str:
 
 
 class Users:
-    """The files of accounts, with what this machine had there before."""
+    """/etc/passwd, group and shadow: this machine's lines, and the customers'."""
 
     def __init__(self, box: Box, hashes: Hashes):
         self._box = box
@@ -62,7 +62,7 @@ class Users:
         }
 
     def _of_shell(self, record: dict, hash: str) -> "Account":
-        """Shell users are jailed: the shop asks for no others."""
+        """The account of a shell user, always in a jail: the shop asks for no others."""
         home = f"{record['dir']}/./home/{record['username']}"
         shell = JAIL_SHELL if record["active"] == "y" else "/bin/false"
         ids = uid_of(self._box, record["puser"]), gid_of(self._box, record["pgroup"])
@@ -72,8 +72,8 @@ class Users:
         return f"{group}:x:{gid_of(self._box, group)}:www-data"
 
 
-# ISPConfig makes these when it is installed, before any customer's, and has all customers in the
-# last of them.
+# ISPConfig makes these groups when it is installed, before any customer's. All customers are in
+# sshusers.
 PANELS_GROUPS = ["vmail:x:5000:", "ispapps:x:5002:", "ispconfig:x:5003:"]
 SSH_USERS = "sshusers:x:5001"
 

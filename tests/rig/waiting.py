@@ -1,4 +1,4 @@
-"""What shell scripts of the rig wait with."""
+"""A shell function to wait with, for the rig's scripts."""
 
 UNTIL_SO = """
 until_so() {

@@ -1,4 +1,4 @@
-"""The web servers and PHP of a box: how each is set up, started and told of changes."""
+"""The web servers and PHP of a box: how each is set up, started and reloaded."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from tests.rig.box import Box, Node, file, link
 from tests.rig.sites import Site, template
 from tests.rig.waiting import UNTIL_SO
 
-# As ISPConfig's installer enables them, but for suexec, which PHP-FPM does without.
+# Those that ISPConfig's installer enables, but for suexec, which PHP-FPM does not need.
 APACHE_MODULES = """
     access_compat actions alias auth_basic auth_digest authn_core authn_file authz_core authz_host
     authz_user autoindex cgi dav dav_fs deflate dir env filter headers include mime negotiation
     proxy proxy_fcgi reqtimeout rewrite setenvif socache_shmcb ssl status
 """.split()
 APACHE_CONFIGURATIONS = ["charset", "localized-error-pages", "security"]
-# Enough for tests, and there in a moment.
+# Enough processes for tests, and quick to start.
 APACHE_FEW = """
 StartServers 1
 <IfModule mpm_prefork_module>
@@ -30,7 +30,7 @@ StartServers 1
 
 
 def _sites_available(sites: list[Site], name: str) -> dict[str, Node]:
-    """What a web server is told of the sites, and which of them are on."""
+    """The configuration of the sites, and a link for each that is on."""
     nodes = {}
     for site in sites:
         nodes[f"sites-available/{site.domain}.vhost"] = file(template(name, site=site))
@@ -46,7 +46,7 @@ RELOAD = (Path(__file__).parent / "reload.pl").read_text(encoding="utf-8")
 def _reload(
     box: Box, pid_file: str, signal: str, log: str, says: str = "", has_children: bool = True
 ) -> None:
-    """See reload.pl. To ask from a shell would cost more than the reload itself."""
+    """Run reload.pl: waiting in a shell script would take longer than the reload."""
     box.run("perl", "-e", RELOAD, pid_file, signal, "1" if has_children else "", log, says)
 
 
@@ -62,7 +62,7 @@ until_so pgrep -P $(cat $APACHE_PID_FILE) >/dev/null
 
 
 class Apache:
-    """`is_itk`: Apache serves each site with the rights of its customer."""
+    """Apache. `is_itk`: with mpm_itk, which serves each site with its customer's rights."""
 
     packages = {"/usr/sbin/apache2": "apache2"}
     ports = (80, 443)
@@ -90,11 +90,11 @@ class Apache:
         return {f"/etc/apache2/{path}": node for path, node in nodes.items()}
 
     def prepare(self) -> None:
-        """Leave nothing of how this machine's own Apache is set up."""
+        """Remove this machine's own configuration of Apache."""
         self._box.shell(
             "rm -rf /etc/apache2/*-enabled && cd /etc/apache2 &&"
             " mkdir mods-enabled conf-enabled sites-enabled"
-            # The names of ISPConfig's files end otherwise than Debian's.
+            # ISPConfig's files have another ending than Debian's.
             " && sed -i 's,sites-enabled/[*].conf,sites-enabled/,' apache2.conf"
             " && mkdir -p /run/apache2 /run/lock/apache2 /var/log/apache2"
         )
@@ -136,7 +136,7 @@ class Nginx:
         _reload(self._box, "/run/nginx.pid", "HUP", "/var/log/nginx/error.log")
 
 
-# Debian's pool without the processes that it keeps for nobody.
+# Debian's own pool, without spare processes.
 PHP_OWN_POOL = """[www]
 user = www-data
 group = www-data
@@ -149,7 +149,7 @@ pm.max_children = 2
 
 
 def php_version() -> str:
-    """The version of Debian's PHP, "" if there is none."""
+    """The version of Debian's PHP, or ""."""
     found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
     return found[-1].name.removeprefix("php-fpm") if found else ""
 
@@ -159,7 +159,7 @@ class Php:
     ports = ()
 
     def __init__(self, box: Box, limits: dict[str, str]):
-        """`limits`: what it runs with, as prlimit calls them."""
+        """`limits`: the resource limits it runs with, by prlimit's names."""
         self._box = box
         self._limits = limits
         self._version = version = php_version()

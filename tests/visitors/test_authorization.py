@@ -1,4 +1,4 @@
-"""L402 in headers: written as every client reads it, read as clients were seen to write it."""
+"""L402 headers: a challenge that every client can read, and credentials as clients write them."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ def minted(preimage: bytes, *caveats: str) -> l402.Macaroon:
 TOKEN, OTHER = minted(PREIMAGE), minted(OTHER_PREIMAGE, "lightning-space_capabilities=read??>>")
 M, P = str(TOKEN), PREIMAGE.hex()
 M2, P2 = str(OTHER), OTHER_PREIMAGE.hex()
-BOTH = [(OTHER, OTHER_PREIMAGE), (TOKEN, PREIMAGE)]  # as they are found: the last first
+BOTH = [(OTHER, OTHER_PREIMAGE), (TOKEN, PREIMAGE)]  # in the order they are found: last first
 
 
 def found_in(authorization="", **headers) -> list[tuple]:
@@ -56,11 +56,11 @@ def test_one_credential_is_read_however_it_is_written(subtests):
         f"L402 {M.rstrip('=')}:{P}",
         f"L402 {base64.urlsafe_b64encode(TOKEN.packed()).decode()}:{P}",
         f"L402 {base64.urlsafe_b64encode(TOKEN.packed()).decode().rstrip('=')}:{P}",
-        # Beside other schemes, as a server joins the lines.
+        # Beside another scheme, in one line, as a server joins headers.
         f"Basic dXNlcjpwYXNz,L402 {M}:{P}",
         f"L402 {M}:{P}, Basic dXNlcjpwYXNz",
         f'Digest username="a", realm="b,c", L402 {M}:{P},Bearer abc',
-        # One that cannot be read does not spoil the one that can.
+        # An unreadable credential does not spoil a good one.
         f"L402 nonsense:{P},L402 {M}:{P}",
         f"L402 {M}:{P},L402 nonsense",
     ]:
@@ -72,7 +72,7 @@ def test_both_alphabets_of_base64_differ_in_the_tokens_of_this_test():
     assert set("+/") & set(M2)
 
 
-def test_of_two_lines_that_were_joined_the_last_comes_first(subtests):
+def test_of_two_joined_headers_the_last_credential_comes_first(subtests):
     for comma in [",", ", ", " , "]:
         with subtests.test(comma=comma):
             assert found_in(f"L402 {M}:{P}{comma}LSAT {M2}:{P2}") == BOTH
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_said_to_be_so(subtests):
             found_in(header)
 
 
-def test_hex_that_is_no_token_with_its_preimage_is_refused(subtests):
+def test_hex_that_is_not_a_token_with_its_preimage_is_refused(subtests):
     for text in [
         in_hex(TOKEN),
         in_hex(TOKEN, PREIMAGE)[:-1],

@@ -1,4 +1,4 @@
-"""What people type, and what enemies send: refused beside the field, and never an invoice."""
+"""Bad input, by mistake or by attackers, is refused beside its field and makes no invoice."""
 
 import io
 import re
@@ -38,7 +38,7 @@ WRONG = {
 }
 
 
-def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(subtests, client, node):
+def test_an_error_is_shown_beside_its_field_and_nothing_is_charged(subtests, client, node):
     for field in WRONG:
         with subtests.test(field=field):
             typed = {"username": "alice", "email": "a@example.org", "password": "correct horse"}
@@ -49,7 +49,7 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(subtests,
                 assert "correct horse" not in answer.text
                 for kept, text in (typed | {field: value}).items():
                     if kept in ("username", "email", "duration") and text is not None:
-                        # A value's line breaks and outer blanks are the browser's own business.
+                        # Browsers normalize line breaks and outer blanks themselves.
                         assert str(escape(text.strip())).lower() in answer.text.lower(), value
             assert (
                 invoices_asked_for(node) == Order.select().count() == Account.select().count() == 0
@@ -67,14 +67,14 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_charged(subtests,
         ("\u2003" * 9, "Use letters"),
     ],
 )
-def test_what_is_wrong_with_a_password_is_said(client, password, why):
+def test_a_refused_password_comes_with_the_reason(client, password, why):
     said = re.search(
         'id="password-error"[^>]*>([^<]*)', place_order(client, password=password).text
     )
     assert why in said[1]
 
 
-def test_who_asks_for_another_size_is_told_which_there_are(subtests, client):
+def test_an_order_of_an_unknown_size_is_told_which_there_are(subtests, client):
     for size in ["7", "abc"]:
         with subtests.test(size=size):
             errors = client.get(f"/api/v1/prices?space_mb={size}&duration=1&unit=days").json[
@@ -108,11 +108,11 @@ RIGHT = {
         "",
     ],
 }
-RIGHT["password"].remove("~!@#$%^&")  # of one class
+RIGHT["password"].remove("~!@#$%^&")  # characters of one class alone
 
 
 @pytest.mark.parametrize("field", RIGHT)
-def test_what_is_right_is_taken(field, client):
+def test_valid_input_is_accepted(field, client):
     for value in RIGHT[field]:
         assert place_order(client, **{field: value}).status_code == 303, value
 
@@ -122,7 +122,7 @@ def test_a_name_is_ordered_in_small_letters_as_it_logs_in(client):
     assert Account.get().username == "alice"
 
 
-def test_what_is_left_empty_is_nothing(client):
+def test_an_empty_optional_field_counts_as_missing(client):
     place_order(client, username=" ", email=" ", password="")
     account = Account.get()
     assert (account.email, account.password_sealed) == (None, None)
@@ -134,7 +134,7 @@ def test_a_password_is_kept_as_it_was_typed(client, this_shop):
     assert this_shop.vault.unseal(Account.get().password_sealed) == "  blanks count "
 
 
-def test_bytes_that_are_no_text_are_refused(subtests, client, node):
+def test_bytes_that_are_not_text_are_refused(subtests, client, node):
     for field in ["username", "email", "duration", "unit"]:
         with subtests.test(field=field):
             for typed in ("%FF", "%ED%A0%80", "%00", "%C0%AF", "a%", "%F4%90%80%80"):
@@ -161,12 +161,12 @@ def test_ten_thousand_fields_do_no_harm(client):
     assert client.post("/orders", data=body, content_type=FORM).status_code == 303
 
 
-def test_a_file_is_no_text(subtests, client):
+def test_a_file_in_place_of_a_text_counts_as_a_missing_field(subtests, client):
     for field in ["username", "email", "password", "duration", "space_mb", "unit", "form_id"]:
         with subtests.test(field=field):
             form = filled_form(client, **{field: (io.BytesIO(b"alice"), "name.txt")})
             answer = client.post("/orders", data=form, content_type="multipart/form-data")
-            # As if the field were missing: some may be.
+            # As if the field were missing, which optional fields may be.
             wanted = 400 if field in ("duration", "space_mb", "unit") else 303
             assert answer.status_code == wanted
             assert Account.get_or_none(Account.username == "alice") is None
@@ -175,7 +175,7 @@ def test_a_file_is_no_text(subtests, client):
 JSON = [[1, 2], 5, "text", None, {"username": 5, "password": ["x"]}, {"space_mb": 100}]
 
 
-def test_json_is_no_form(subtests, client):
+def test_json_in_place_of_a_form_is_refused(subtests, client):
     for path in ["/orders", "/login"]:
         with subtests.test(path=path):
             token = csrf_token(client.get("/login").text)

@@ -1,4 +1,4 @@
-"""Limits: each network its own, and overall ones that keep nobody out who had less than a share."""
+"""Limits for each network, and overall ones that refuse nobody who has used less than a share."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +17,7 @@ def limits():
 
 
 def served(limits, network, times=1, each=DAILY, overall=OVERALL) -> int:
-    """How many of so many tries were let in."""
+    """How many of these tries are allowed."""
     done = 0
     for _ in range(times):
         try:
@@ -33,16 +33,16 @@ def test_a_network_has_its_own_limit(limits):
     assert served(limits, "b", 12, overall=None) == 10
 
 
-def test_what_all_may_is_refused_to_who_had_most_of_it(limits):
+def test_at_the_overall_limit_the_heaviest_users_are_refused(limits):
     for network in ("a", "b", "c"):
         assert served(limits, network, 100) == 10
-    # All is used up: d has its share, a fourth of 30, and keeps it whoever comes.
+    # The limit is used up, but d has its share, a fourth of 30, and keeps it whoever comes.
     assert served(limits, "d", 100) == 8
     assert served(limits, "a") == 0
     assert all(served(limits, f"late {number}") for number in range(100))
 
 
-def test_who_is_refused_costs_nobody_anything(limits):
+def test_refused_tries_use_up_nothing(limits):
     for network in ("a", "b", "c"):
         served(limits, network, 1000)
     assert served(limits, "d", 6) == 6
@@ -50,13 +50,13 @@ def test_who_is_refused_costs_nobody_anything(limits):
     assert served(limits, "d", 2) == 2
 
 
-def test_what_is_given_back_was_never_had(limits):
+def test_a_try_that_is_given_back_does_not_count(limits):
     for number in range(100):
         limits.take("orders", f"mistyped {number}", DAILY, OVERALL)()
     assert [served(limits, network, 100) for network in "abcd"] == [10, 10, 10, 8]
 
 
-def test_limits_of_other_things_and_the_next_span_are_apart(limits, time_machine):
+def test_limits_of_other_things_and_of_the_next_period_are_separate(limits, time_machine):
     time_machine.moment = 5 * 86400 - 10
     assert served(limits, "a", 12) == 10
     assert limits.take("logins", "a", DAILY, OVERALL)
@@ -67,7 +67,7 @@ def test_limits_of_other_things_and_the_next_span_are_apart(limits, time_machine
     assert served(limits, "a", 12) == 10
 
 
-def test_what_is_given_back_late_is_of_its_own_span(limits, time_machine):
+def test_a_try_given_back_late_counts_for_its_own_period(limits, time_machine):
     give_back = limits.take("orders", "a", DAILY, OVERALL)
     time_machine.forward(86400)
     give_back()
@@ -80,7 +80,7 @@ def test_no_more_are_let_in_at_once(limits):
 
 
 class Broken(Storage):
-    """A storage that has gone away."""
+    """A storage that is down."""
 
     STORAGE_SCHEME = ["broken"]
     base_exceptions = ConnectionError
@@ -93,7 +93,7 @@ class Broken(Storage):
     get = get_expiry = check = reset = clear = incr
 
 
-def test_while_the_storage_is_down_each_process_counts_and_waits_for_it_no_more(caplog):
+def test_while_the_storage_is_down_each_process_counts_by_itself(caplog):
     assert served(Limits("broken://"), "a", 12) == 10
     assert Broken.asked == 1
     assert "RATE_LIMIT_STORAGE fails (ConnectionError)" in caplog.text

@@ -1,5 +1,5 @@
-"""Fewsats' l402 as a program, for tests; it speaks like l402-requests/client.py. It keeps a token
-for each address.
+"""Fewsats' l402 as a program for tests, with the protocol of l402-requests/client.py. It keeps a
+token for each address.
 """
 
 import json

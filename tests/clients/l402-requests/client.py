@@ -1,6 +1,6 @@
-"""l402-requests as a program, for tests: a request on each line in, its answer on a line out. What
-it wants to pay it asks for in between: {"pay": invoice} is answered by {"preimage": …}. With
-{"forget": true} it begins anew.
+"""l402-requests as a program for tests: it reads a request from each line, and prints the answer on
+one. When it wants to pay, it prints {"pay": invoice} and reads {"preimage": …}. {"forget": true}
+makes it forget its credentials.
 """
 
 import json

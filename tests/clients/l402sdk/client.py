@@ -1,5 +1,6 @@
-"""l402sdk as a program, for tests; it speaks like l402-requests/client.py. It pays through Core
-Lightning's REST interface, played by a child: while l402sdk waits, no thread beside it runs.
+"""l402sdk as a program for tests, with the protocol of l402-requests/client.py. It pays through
+Core Lightning's REST interface, which a child process plays: l402sdk blocks all threads while it
+waits.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""lnurl as a wallet, for tests; it pays nothing itself.
+"""lnurl as a wallet, as a program for tests; it pays nothing itself.
 
-A line of JSON in, a line out: {"lnurl", "msat", "comment"} asks for an invoice, {"verify"} whether
-one is paid, and {"login", "seed"} signs what is to be signed. What the library raises is an
-"error".
+Each line in and out is JSON: {"lnurl", "msat", "comment"} asks for an invoice, {"verify"} whether
+one is paid, and {"login", "seed"} signs a challenge. An exception of the library is an "error".
 """
 
 import asyncio
@@ -36,7 +35,7 @@ async def verified(asked: dict) -> dict:
 
 
 async def login(asked: dict) -> dict:
-    # Its own execute_login loses what the URL asks.
+    # The library's execute_login drops the query of the URL.
     told = await lnurl.handle(asked["login"])
     linking, _ = lnurl.lnurlauth_derive_linking_key(asked["seed"], told.callback.host)
     key, sig = lnurl.lnurlauth_signature(told.k1, linking)

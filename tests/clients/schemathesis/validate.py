@@ -1,4 +1,4 @@
-"""Hold answers against a schema of an OpenAPI document: print what is wrong, a line each."""
+"""Validate answers against a schema of an OpenAPI document: print what is wrong, a line each."""
 
 import json
 import sys
