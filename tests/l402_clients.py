@@ -27,7 +27,7 @@ def command_of(name: str) -> tuple[list, dict[str, str]]:
 
 
 class Programs:
-    """The clients' programs: each is started once, and forgets everything before it is used again."""
+    """The clients' programs: each starts once, and forgets everything before it is used again."""
 
     def __init__(self):
         self._idle: dict[str, subprocess.Popen] = {}

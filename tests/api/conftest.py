@@ -27,7 +27,7 @@ def stranger(client):
 
 @pytest.fixture
 def furnished(this_shop, alice) -> str:
-    """Give alice's hosting one of each kind; return the token of an unpaid order."""
+    """Give alice's hosting one service of each kind; return the token of an unpaid order."""
     wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", GOOD)
     wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
     domains.add(this_shop, alice.id, "example.org", False)

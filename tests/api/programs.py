@@ -1,4 +1,4 @@
-"""Programs that use the API with a hosting's credential, and what tests check with them."""
+"""Programs that use the API with a hosting's credential, and checks for their answers."""
 
 import secrets
 
@@ -45,7 +45,7 @@ class Program:
 
 
 def program(client, shop, account, *capabilities: str) -> Program:
-    """A program with these capabilities for the account; none named: with all rights."""
+    """A program with these capabilities for the account, or with all rights if none is named."""
     rights = Rights(frozenset(capabilities), None) if capabilities else l402.WHOLE
     token = tokens.hand_out(shop, account.id, f"of a test {secrets.token_hex(4)}", rights)
     return Program(client, tokens.text_of(shop, token))
@@ -65,7 +65,7 @@ def problem(answer) -> tuple[int, str]:
 
 
 def wrong(answer) -> set[str]:
-    """The fields of the body that are refused."""
+    """The fields of the request's body that the answer refuses."""
     assert problem(answer) == (400, "bad_request")
     return set(answer.json["errors"])
 
@@ -93,7 +93,7 @@ def paid_tip(account, token=TIP, **facts) -> Order:
 
 
 def fill(shop, account) -> None:
-    """Use up the addresses that are included."""
+    """Use up the mail addresses that are included."""
     for number in range(4):
         name = f"more{number}@{hostnames.site_name(shop, account.username)}"
         wanted.add(shop, account.id, "forward", name, destination="alice@example.org")

@@ -1,4 +1,4 @@
-"""The API's answers to a browser: a page of the shop, for whoever would rather have one."""
+"""The API's answers to browsers, which get a page of the shop."""
 
 import re
 
@@ -80,6 +80,6 @@ def test_no_body_breaks_the_page(subtests, client):
             assert "<script>" not in page.text
 
 
-def test_half_a_character_is_shown_as_it_was_sent(client):
+def test_an_unpaired_surrogate_is_shown_as_it_was_sent(client):
     page = client.post("/api/v1/hosting", data=b'{"\\ud800": 1}', headers=BROWSER)
     assert r"<code>\ud800</code>: There is no such field." in page.text

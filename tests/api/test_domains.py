@@ -37,7 +37,7 @@ def test_a_wrong_domain_is_refused(owner):
         assert wrong(owner.post("/hosting/domains", {"name": name})) == {"name"}, name
 
 
-def test_a_domain_of_other_letters_is_found_again(owner):
+def test_a_domain_beyond_ascii_is_found_in_both_forms(owner):
     answer = owner.post("/hosting/domains", {"name": "müller.example"})
     assert answer.headers["Location"] == f"{API}/hosting/domains/xn--mller-kva.example"
 

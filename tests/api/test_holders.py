@@ -1,4 +1,4 @@
-"""Who may do what with a hosting over the API, in which state of it, and how often."""
+"""Who may do what with a hosting over the API, in which of its states, and how often."""
 
 import re
 from itertools import product
@@ -24,9 +24,9 @@ from tests.api.programs import (
 )
 from tests.conftest import csrf_token, enter, invoices_asked_for, log_in, with_settings
 
-# -- who may what ----------------------------------------------------------------------
+# -- who may do what -------------------------------------------------------------------
 
-# Method and path, body, capability, status of success: all of them work one after the other.
+# Method and path, body, capability, status of success. In this order, all of them work.
 ROUTES = [
     ("GET /hosting", None, "read", 200),
     ("GET /hosting/mailboxes", None, "read", 200),
@@ -80,7 +80,7 @@ def test_each_route_needs_its_capability(client, this_shop, alice, furnished, no
 
 
 @roomy
-def test_without_a_credential_nothing_is_told_or_sold(furnished, stranger, node):
+def test_without_a_credential_nothing_is_shown_or_sold(furnished, stranger, node):
     asked = invoices_asked_for(node)
     for route in ROUTES:
         answer = ask(stranger, route, furnished)
@@ -115,7 +115,7 @@ def test_a_wrong_method_says_which_are_right(owner):
     assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
 
 
-# -- somebody else's, and other times --------------------------------------------------
+# -- other people's hostings, and other states -----------------------------------------
 
 
 @roomy
@@ -127,7 +127,7 @@ def test_bob_finds_nothing_of_alices(furnished, bob, alice):
         if "@" in path or "example.org" in path or "<order>" in path:
             assert problem(answer) == (404, "unknown"), route
         elif "address" in (route[1] or {}):
-            assert wrong(answer) == {"address"}  # of her domain
+            assert wrong(answer) == {"address"}  # it is in alice's domain
         else:
             assert "alice" not in answer.text, route
     assert Account.get_by_id(alice.id).revision == before
@@ -144,7 +144,7 @@ def test_a_name_that_is_not_there_is_unknown(owner):
 
 
 @roomy
-def test_a_closing_hosting_is_told_and_changed_no_more(furnished, owner, alice):
+def test_a_closing_hosting_can_be_seen_and_not_changed(furnished, owner, alice):
     accounts.close(alice.id)
     for route in ROUTES:
         answer = ask(owner, route, furnished)
@@ -155,7 +155,7 @@ def test_a_closing_hosting_is_told_and_changed_no_more(furnished, owner, alice):
 
 
 @roomy
-def test_a_hosting_that_is_being_set_up_is_changed_soon(furnished, owner, alice):
+def test_services_of_a_hosting_being_set_up_cannot_be_changed_yet(furnished, owner, alice):
     clean(alice, ready_at=None)
     for route in ROUTES:
         answer = ask(owner, route, furnished)
@@ -174,20 +174,20 @@ OFF = [
 
 @roomy
 @pytest.mark.parametrize("facts", OFF, ids=["suspended", "blocked"])
-def test_what_is_off_is_managed_as_on_the_pages(facts, furnished, owner, alice):
+def test_a_hosting_that_is_off_is_managed_as_on_the_pages(facts, furnished, owner, alice):
     clean(alice, **facts)
     for route in ROUTES:
         assert ask(owner, route, furnished).status_code == route[3], route
 
 
 @roomy
-def test_all_of_it_works_while_the_panel_is_down(furnished, owner, panel):
+def test_every_route_works_while_the_panel_is_down(furnished, owner, panel):
     panel.stop()
     for route in ROUTES:
         assert ask(owner, route, furnished).status_code == route[3], route
 
 
-def test_nothing_more_is_sold_to_who_is_blocked(owner, this_shop, alice, node):
+def test_nothing_is_sold_to_a_blocked_hosting(owner, this_shop, alice, node):
     fill(this_shop, alice)
     clean(alice, blocked_at=1, blocked_reason="spam")
     answer = owner.post("/hosting/mailboxes", {"address": EVE})
@@ -199,7 +199,7 @@ def test_nothing_more_is_sold_to_who_is_blocked(owner, this_shop, alice, node):
 
 
 @with_settings(CHANGES_LIMIT="3 per day")
-def test_changes_are_limited_and_looks_are_not(owner):
+def test_changes_are_limited_and_reading_is_not(owner):
     for _ in range(3):
         owner.patch("/hosting", {"ftp_password": "short"})
     for answer in (
@@ -213,7 +213,7 @@ def test_changes_are_limited_and_looks_are_not(owner):
 
 
 @with_settings(CHANGES_LIMIT="2 per day", CHANGES_LIMIT_OVERALL="2 per day")
-def test_a_program_keeps_the_owner_from_no_change(client, this_shop, alice, app):
+def test_a_programs_changes_do_not_use_up_the_owners(client, this_shop, alice, app):
     reader = program(client, this_shop, alice, "read")
     answers = [problem(reader.patch("/hosting", {"https": True}))[0] for _ in range(3)]
     assert answers == [403, 403, 429]
@@ -226,7 +226,7 @@ def test_a_program_keeps_the_owner_from_no_change(client, this_shop, alice, app)
 @with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="2 per day")
 def test_logins_leave_a_new_login_password_possible(app, owner):
     browser = app.test_client()
-    log_in(browser, "alice", "correct horse")  # it is known from now on
+    log_in(browser, "alice", "correct horse")  # the browser is known from now on
     statuses = [log_in(browser, "alice", "wrong password").status_code for _ in range(3)]
     assert statuses == [400, 400, 429]
     assert owner.patch("/hosting", {"login_password": GOOD}).status_code == 200

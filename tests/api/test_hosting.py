@@ -1,4 +1,4 @@
-"""A hosting over the API: what is told of it, its settings, its end."""
+"""A hosting over the API: what it shows, its settings, its closing."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,12 +35,12 @@ from tests.conftest import (
     work,
 )
 
-# -- what is told ----------------------------------------------------------------------
+# -- what it shows ---------------------------------------------------------------------
 
 
 @pytest.mark.each_database
 @with_settings(MAIL_SEND_MIN_DAYS="365")
-def test_a_hosting_is_told_as_the_control_center_shows_it(
+def test_a_hosting_is_described_as_the_control_center_shows_it(
     time_machine, client, this_shop, alice, owner, worker, wallet
 ):
     time_machine.moment = clock.from_iso("2030-01-01T00:00:00Z")
@@ -181,7 +181,7 @@ def test_a_hosting_is_told_as_the_control_center_shows_it(
     }
 
 
-def test_what_fails_is_told_without_the_panels_words(this_shop, alice, owner):
+def test_a_failing_service_is_reported_without_the_panels_words(this_shop, alice, owner):
     failing = {"error": "secret", "permanent": True, "tried_at": clock.now()}
     Service.update(revision=9, **failing).where(Service.kind == "ftp").execute()
     answer = owner.get()
@@ -206,18 +206,18 @@ def test_only_whole_rights_see_passwords_and_the_address(client, this_shop, alic
 
 
 def texts(of) -> set:
-    """All that an answer says, without its names."""
+    """All values in an answer, without the keys."""
     if isinstance(of, dict | list):
         return set().union(*map(texts, of.values() if isinstance(of, dict) else of))
     return {of}
 
 
-def test_a_typed_password_is_not_told(client, this_shop, wallet, worker):
+def test_a_typed_password_is_not_shown(client, this_shop, wallet, worker):
     wish = {"space_mb": 100, "password": GOOD} | HOUR
     answer = Program(client, None).post("/hosting", wish)
     preimage = wallet.pay(answer.json["invoice"])["payment_preimage"]
     record_payments(worker)
-    payments.apply(this_shop, Order.get().token)  # it is opened, and the panel has nothing yet
+    payments.apply(this_shop, Order.get().token)  # opened, with nothing at the panel yet
     buyer = Program(client, f"{answer.json['macaroon']}:{preimage}")
     told = buyer.get()
     assert (told.status_code, told.json["state"]) == (202, "setting_up")
@@ -229,7 +229,7 @@ def test_a_typed_password_is_not_told(client, this_shop, wallet, worker):
     assert GOOD not in told.text
 
 
-def test_a_look_has_the_used_space_asked_for_anew(owner, alice):
+def test_reading_a_hosting_has_its_used_space_measured(owner, alice):
     clean(alice, used_site_mb=1, used_database_mb=1, used_mail_mb=1)
     clean(alice, used_at=clock.now() - 600, usage_at=clock.now() - 600 + 3600)
     owner.get()
@@ -323,7 +323,7 @@ def test_a_service_gets_a_password_typed_or_made(field, kinds, password, owner, 
     assert told == (sealed if password is None else set())
 
 
-def test_noted_passwords_are_told_no_more_and_later_ones_are(
+def test_saved_passwords_are_hidden_and_later_ones_are_shown(
     time_machine, owner, alice, this_shop, worker
 ):
     owner.patch("/hosting", {"ftp_password": None})
@@ -363,7 +363,7 @@ WRONG_SETTINGS = [
 ]
 
 
-def test_a_wrong_field_changes_nothing_of_the_others(owner, alice):
+def test_a_wrong_field_keeps_the_others_from_being_changed(owner, alice):
     for field, value in WRONG_SETTINGS:
         answer = owner.patch("/hosting", {"https": False, "ssh_password": GOOD} | {field: value})
         assert wrong(answer) == {field}, (field, value)
@@ -381,12 +381,12 @@ def test_https_is_refused_where_there_is_none(owner):
     assert (told["https"], told["url"]) == ("none", f"http://{SITE}/")
 
 
-def test_all_that_is_wrong_is_said_at_once(owner):
+def test_all_errors_are_reported_at_once(owner):
     body = {"php": "x", "ssh_key": "x", "ftp_password": "x", "email": "x", "login_password": "x"}
     assert wrong(owner.patch("/hosting", body)) == body.keys()
 
 
-def test_what_is_null_and_cannot_be_is_as_if_it_were_not_there(owner, alice):
+def test_a_null_counts_as_a_missing_field_where_null_means_nothing(owner, alice):
     before = Account.get_by_id(alice.id).revision
     for body in ({}, {"php": None, "https": None, "login_password": None}):
         assert owner.patch("/hosting", body).status_code == 200
@@ -394,7 +394,7 @@ def test_what_is_null_and_cannot_be_is_as_if_it_were_not_there(owner, alice):
 
 
 def test_the_password_of_all_services_needs_the_capability_mail(client, this_shop, alice):
-    """It is one of the mailboxes, too."""
+    """The password is one of the mailboxes', too."""
     answers = [
         program(client, this_shop, alice, "settings", *more).patch(
             "/hosting", {"services_password": GOOD}
@@ -408,7 +408,7 @@ def test_the_password_of_all_services_needs_the_capability_mail(client, this_sho
 @pytest.mark.parametrize(
     "body", [{"login_password": GOOD}, {"email": None}, {"noted_as_of": "2030-01-01T00:00:00Z"}]
 )
-def test_what_is_the_owners_needs_a_whole_credential(body, client, this_shop, alice):
+def test_the_owners_settings_need_a_credential_with_all_rights(body, client, this_shop, alice):
     delegate = program(client, this_shop, alice, "read", "settings", "pay")
     clean(alice, email="alice@example.org")
     assert problem(delegate.patch("/hosting", body | {"https": False})) == (403, "not_whole")
@@ -489,7 +489,7 @@ def test_the_sixth_mail_of_a_day_changes_nothing(mails, owner):
 
 @with_mail
 def test_one_address_gets_one_link_a_day_from_all(mails, owner, bob):
-    for _ in range(2):  # the second is the same request
+    for _ in range(2):  # asking again for the same address sends nothing
         assert owner.patch("/hosting", {"email": "victim@example.org"}).status_code == 200
     answer = bob.patch("/hosting", {"email": "Victim+x@example.org"})
     assert problem(answer) == (429, "too_many_mails")
@@ -534,7 +534,7 @@ def test_a_payment_on_its_way_keeps_a_hosting_open(owner, alice, wallet):
     assert Account.get_by_id(alice.id).closing_at is None
 
 
-def test_while_it_is_not_certain_that_nobody_pays_a_hosting_is_closed_a_moment_later(
+def test_a_hosting_that_somebody_may_be_paying_for_is_not_closed_yet(
     owner, alice, wallet, this_shop, worker
 ):
     tips.offer(this_shop, alice)

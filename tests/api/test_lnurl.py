@@ -1,4 +1,4 @@
-"""Lightning Addresses: what wallets ask for, by GET, and what they are told."""
+"""Lightning Addresses: what wallets ask for, by GET, and what the shop answers."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ UNKNOWN = "Nobody of this name takes payments here."
 
 @pytest.fixture
 def ask(client, alice):
-    """What the callback answers: `ask(amount=1000 * SAT)`."""
+    """Ask the callback: `ask(amount=1000 * SAT)`."""
 
     def ask(to=ADDRESS, method="GET", address="192.0.2.1", **query):
         peer = {"REMOTE_ADDR": address}
@@ -28,7 +28,7 @@ def ask(client, alice):
 
 
 def reason(answer) -> str:
-    """Why not, as wallets are told."""
+    """The reason in an LNURL error."""
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
     assert answer.json.keys() == {"status", "reason"}
     assert answer.json["status"] == "ERROR"
@@ -117,10 +117,10 @@ def test_a_page_of_another_site_may_ask(client, alice):
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "*")
 
 
-# -- what mints nothing ------------------------------------------------------------------
+# -- requests that make no invoice -------------------------------------------------------
 
 
-def test_a_look_ahead_makes_no_invoice(ask, client, node):
+def test_metadata_without_an_amount_makes_no_invoice(ask, client, node):
     answer = ask(method="HEAD", amount=SAT)
     assert (answer.status_code, answer.data) == (200, b"")
     assert is_no_store_for_any_site(answer)
@@ -136,7 +136,7 @@ AMOUNTS = [
 ]
 
 
-def test_an_amount_that_is_none_is_refused(ask, node):
+def test_an_invalid_amount_is_refused(ask, node):
     for query in ({}, *({"amount": amount} for amount in AMOUNTS)):
         assert reason(ask(**query)) == "Send from 1 to 1,000,000 sat.", query
     assert invoices_asked_for(node) == 0
@@ -155,7 +155,7 @@ def test_a_comment_is_kept_as_text(ask):
         assert Order.get(bolt11=paid).message == (None if "\0" in comment else comment)
 
 
-def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
+def test_every_name_that_takes_no_tips_looks_alike(client, this_shop, alice):
     bob = open_account(this_shop, "bob1")
     Account.update(closing_at=1).where(Account.id == bob.id).execute()
     carol = open_account(this_shop, "carol")
@@ -168,7 +168,7 @@ def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
         assert len({str(answer.headers) for answer in answers}) == 1
 
 
-def test_in_the_last_minutes_it_says_why(client, ask, node):
+def test_in_the_last_minutes_tips_are_refused_with_a_reason(client, ask, node):
     Account.update(last_call_at=1).execute()
     for answer in (client.get(ADDRESS), ask(amount=SAT)):
         assert "about to be deleted" in reason(answer)
@@ -181,14 +181,14 @@ def test_a_network_is_limited_over_all_names(ask, client, this_shop, node):
     limited = "Too many invoices at once. Please try again in a minute."
     capitals = "/.well-known/lnurlp/ALICE"
     bobs = "/.well-known/lnurlp/bob1"
-    ask(amount=1), ask(amount=SAT, method="HEAD")  # do not count
+    ask(amount=1), ask(amount=SAT, method="HEAD")  # neither counts
     assert ask(to=bobs, amount=SAT).json["pr"] and ask(to=capitals, amount=SAT).json["pr"]
     assert reason(ask(amount=SAT)) == reason(ask(to=bobs, amount=SAT)) == limited
     peer = {"REMOTE_ADDR": "192.0.2.1"}
     given = client.post("/api/v1/tips/alice", json={"amount_msat": SAT}, environ_base=peer)
     assert given.status_code == 429
     assert ask(amount=SAT, address="192.0.2.8").json["pr"]
-    # All together have had what they may: a network that had nothing goes on.
+    # The overall limit is used up, but a network that has used nothing may still ask.
     assert ask(amount=SAT, address="192.0.2.9").json["pr"]
     assert reason(ask(amount=SAT, address="192.0.2.9")) == limited
     assert client.get(ADDRESS).json["tag"] == "payRequest"
@@ -196,7 +196,7 @@ def test_a_network_is_limited_over_all_names(ask, client, this_shop, node):
 
 
 @with_settings(TIPS_LIMIT="2 per day")
-def test_a_client_of_ipv6_is_all_that_its_provider_gives_it(ask, client):
+def test_an_ipv6_client_is_its_whole_network(ask, client):
     for network in ("2001:db8:1:1::1", "2001:db8:1:2::1"):
         assert ask(amount=SAT, address=network).json["pr"]
     assert "Too many invoices" in reason(ask(amount=SAT, address="2001:db8:1:3::1"))
@@ -204,7 +204,7 @@ def test_a_client_of_ipv6_is_all_that_its_provider_gives_it(ask, client):
 
 
 @with_settings(TIPS_LIMIT="1000 per minute")
-def test_where_many_wait_for_payment_it_says_so(ask, this_shop, alice):
+def test_a_hosting_with_many_unpaid_tips_says_so(ask, this_shop, alice):
     Order.insert_many(
         [
             {
@@ -218,7 +218,7 @@ def test_where_many_wait_for_payment_it_says_so(ask, this_shop, alice):
     assert reason(ask(amount=SAT)).startswith("Too many invoices")
 
 
-def test_a_node_that_is_down_is_told(ask, client, node):
+def test_an_unreachable_node_is_reported(ask, client, node):
     node.stop()
     assert reason(ask(amount=SAT)) == "Our Lightning node does not answer. Please try again soon."
     assert client.get(ADDRESS).json["tag"] == "payRequest"
@@ -236,7 +236,9 @@ def test_only_invoices_of_the_address_and_of_the_name_are_verified(client, this_
         assert reason(answer) == "There is no such invoice, or it has expired."
 
 
-def test_one_that_was_not_paid_in_time_is_over(client, ask, time_machine, this_shop, worker):
+def test_an_invoice_that_was_not_paid_in_time_is_reported_as_expired(
+    client, ask, time_machine, this_shop, worker
+):
     verify = ask(amount=SAT).json["verify"]
     time_machine.forward(this_shop.config.invoice_minutes * 60 + 1)
     assert client.get(verify).json["settled"] is False

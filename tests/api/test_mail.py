@@ -122,7 +122,7 @@ def test_a_wrong_change_of_a_mailbox_changes_nothing(owner, this_shop, alice):
     assert row("mailbox", EVE).__data__ == before.__data__
 
 
-def test_an_address_is_there_once(owner):
+def test_an_address_can_be_added_once(owner):
     assert owner.post("/hosting/mailboxes", {"address": EVE}).status_code == 201
     assert problem(owner.post("/hosting/mailboxes", {"address": EVE})) == (409, "taken")
     answer = owner.post("/hosting/forwards", {"address": EVE} | TO_ALICE)
@@ -148,7 +148,7 @@ def test_one_more_address_is_sold_and_then_added(
     assert (added.status_code, added.json["address"]) == (201, EVE)
     assert Account.get_by_id(alice.id).extra_addresses == 1
     assert problem(buyer.post(path, body)) == (409, "taken")
-    # The next is sold anew, to one of them at a time.
+    # The next one is sold again, to one program at a time.
     told = []
     for who in (owner, buyer):
         answer = who.post(path, body | {"address": f"other@{SITE}"})
@@ -165,7 +165,7 @@ def test_what_was_paid_for_one_more_may_be_used_by_the_old_credential(
     assert owner.post("/hosting/mailboxes", {"address": EVE}).status_code == 201
 
 
-def test_what_is_wrong_is_said_before_anything_is_sold(owner, this_shop, alice, node):
+def test_errors_are_reported_before_anything_is_sold(owner, this_shop, alice, node):
     fill(this_shop, alice)
     wrong(owner.post("/hosting/mailboxes", {"address": EVE, "password": "short"}))
     answer = owner.post("/hosting/mailboxes", {"address": f"info@{SITE}"})
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said_before_anything_is_sold(owner, this_shop, alice, 
     assert invoices_asked_for(node) == 0
 
 
-def test_one_more_is_sold_only_to_who_may_pay(client, this_shop, alice, node):
+def test_one_more_address_is_sold_only_to_programs_that_may_pay(client, this_shop, alice, node):
     fill(this_shop, alice)
     delegate = program(client, this_shop, alice, "mail")
     answer = delegate.post("/hosting/mailboxes", {"address": EVE})

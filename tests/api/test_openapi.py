@@ -1,4 +1,4 @@
-"""What programs read of the API: true to the code, and found true by schemathesis."""
+"""The documents about the API match the code, and schemathesis finds that they hold."""
 
 import importlib
 import inspect
@@ -27,7 +27,7 @@ from tests.conftest import ROOT, client_program, dns_servers, opened, with_setti
 SETTINGS = ROOT / "tests" / "clients" / "schemathesis" / "schemathesis.toml"
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 ONE_BY_ONE = ("--phases", "coverage,fuzzing")
-# Of each operation, beside those that cover its schema.
+# Random examples for each operation, beside those that cover its schema.
 IS_SOAK = os.environ.get("SOAK") == "1"
 EXAMPLES = "50" if IS_SOAK else "1"
 OFTEN = with_settings(
@@ -43,7 +43,7 @@ OFTEN = with_settings(
 
 
 def routes() -> dict[str, Route]:
-    """All that there are, without a shop."""
+    """All routes, without a shop."""
     app = Flask("no shop")
     for part in api.PARTS:
         app.register_blueprint(part.blueprint)
@@ -62,14 +62,14 @@ def document(client):
 
 @pytest.fixture
 def credential(this_shop, alice):
-    """A whole one of alice's."""
+    """A credential with all rights for alice's hosting."""
     token = tokens.hand_out(this_shop, alice.id, "of a test", l402.WHOLE)
     return tokens.text_of(this_shop, token)
 
 
 @pytest.fixture
 def busy(this_shop, alice, wallet, worker):
-    """Alice's hosting has something of everything."""
+    """Alice's hosting, with something of everything."""
     paid, unpaid = (
         orders.extend(this_shop, alice.id, 1, "days", orders.Buyer(None, form_id))
         for form_id in ("the first", "the second")
@@ -88,7 +88,7 @@ def busy(this_shop, alice, wallet, worker):
 
 @pytest.fixture
 def env(env, request):
-    if "address" not in request.fixturenames:  # it shares its app with others
+    if "address" not in request.fixturenames:  # else the app is shared with other tests
         return env
     port, dns = map(request.getfixturevalue, ("port", "dns"))
     return env | dns_servers(dns) | {"PUBLIC_URL": f"http://127.0.0.1:{port}"}
@@ -96,12 +96,12 @@ def env(env, request):
 
 @pytest.fixture
 def address(app, config, port, at_work):
-    """Where the shop is open, with its worker."""
+    """The address of a running shop, with its worker."""
     with opened(app, port):
         yield config.public_url
 
 
-def test_every_route_is_in_it_and_no_other(app, document):
+def test_the_document_has_every_route_and_no_other(app, document):
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule.removeprefix(PREFIX)), method)
         for rule in app.url_map.iter_rules()
@@ -151,7 +151,7 @@ def kinds_of(error: type[Refusal]) -> set[type[Refusal]]:
     return {error}.union(*(kinds_of(kind) for kind in error.__subclasses__()))
 
 
-def test_every_code_of_the_programs_is_in_it():
+def test_every_error_code_is_in_the_document():
     sources = (path.read_text() for path in (ROOT / "lightningspace").glob("*/*.py"))
     raised = {
         (code, int(status))
@@ -160,7 +160,7 @@ def test_every_code_of_the_programs_is_in_it():
     }
     raised |= {(kind.code, kind.status) for kind in kinds_of(Refusal)}
     documented = {(code, status) for code, (status, _) in CODES.items()}
-    # Of Flask's own refusals.
+    # The codes of Flask's own refusals.
     raised |= {
         ("unauthorized", 401),
         ("not_found", 404),
@@ -179,7 +179,7 @@ def test_a_number_is_whole_however_it_is_written(number, status, client):
     assert client.post("/api/v1/hosting", data=body).status_code == status
 
 
-def test_it_states_budgets_and_prices(document, this_shop):
+def test_the_document_states_budgets_and_prices(document, this_shop):
     text = document["info"]["description"]
     hour = this_shop.prices.price_msat(Terms(100, 1, "hours")) // 1000
     assert "more than 1,000 sat by default" in text
@@ -187,7 +187,7 @@ def test_it_states_budgets_and_prices(document, this_shop):
 
 
 @pytest.mark.parametrize("name", ROUTES)
-def test_the_capability_that_it_names_is_the_one_needed(name, client, alice, credential):
+def test_the_capability_in_the_document_is_the_one_needed(name, client, alice, credential):
     method, path = name.split()
     capability = ROUTES[name].capability
     url = PREFIX + re.sub(r"{\w+}", "of-nobody", path)
@@ -260,13 +260,13 @@ def test_whoever_must_pay_is_led_to_the_manifest(client, alice):
 
 
 @with_settings(INDEX_402_VERIFY="5f" * 32)
-def test_the_directory_402index_finds_what_it_gave_the_operator(client):
+def test_the_directory_402index_finds_the_operators_token(client):
     answer = client.get("/.well-known/402index-verify.txt")
     assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")
     assert answer.data == b"5f" * 32
 
 
-def test_without_one_there_is_nothing_for_the_directory(client):
+def test_without_that_token_there_is_no_page_for_the_directory(client):
     assert client.get("/.well-known/402index-verify.txt").status_code == 404
 
 
@@ -289,20 +289,20 @@ def test_what_llms_txt_says_to_send_is_sold(client):
 
 
 @pytest.mark.parametrize("path", ["/.well-known/l402.json", "/llms.txt", "/api/v1/openapi.json"])
-def test_what_is_only_read_refuses_the_rest_in_json(path, client):
+def test_read_only_documents_refuse_other_methods_in_json(path, client):
     for answer in (client.post(path), client.delete(path), client.get(f"{path}/none")):
         assert answer.status_code in (404, 405)
         assert answer.json["status"] == answer.status_code
     assert client.options(path).status_code == 200
 
 
-def test_a_field_that_is_none_is_refused_even_if_it_is_null(client):
+def test_an_unknown_field_is_refused_even_if_it_is_null(client):
     body = {"space_mb": 100, "duration": 1, "unit": "hours", "no_such": None}
     answer = client.post("/api/v1/hosting", json=body)
     assert (answer.status_code, list(answer.json["errors"])) == (400, ["no_such"])
 
 
-def test_a_key_that_is_none_is_refused_whatever_is_sold(client, alice, credential):
+def test_an_invalid_idempotency_key_is_refused_whatever_is_sold(client, alice, credential):
     headers = {"Authorization": f"L402 {credential}", "Idempotency-Key": "too short"}
     body = {"address": "me@alice.shop.test"}
     answer = client.post("/api/v1/hosting/mailboxes", json=body, headers=headers)
@@ -356,7 +356,7 @@ def schemathesis(address: str, directory: Path, *options: str) -> None:
     program = client_program("schemathesis") / "bin" / "schemathesis"
     command = [program, "--config-file", SETTINGS, "run", f"{address}/api/v1/openapi.json"]
     command += ["--suppress-health-check", "all", "--request-timeout", "60"]
-    # What is being removed (202) can be seen until it is gone.
+    # What is being removed (202) can be seen until it is gone, which use_after_free forbids.
     command += ["--checks", "all", "--exclude-checks", "use_after_free", "--no-color", *options]
     ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -364,7 +364,7 @@ def schemathesis(address: str, directory: Path, *options: str) -> None:
 
 @OFTEN
 def test_schemathesis_passes_without_a_credential(address, tmp_path):
-    # All else is refused without one, whatever comes.
+    # Without a credential, everything else is refused, whatever it is.
     names = r"^(\w+ /(prices|tips|hosting/{username}/time)|POST /hosting$)"
     open_to_all = ("--include-name-regex", names)
     schemathesis(address, tmp_path, *ONE_BY_ONE, *open_to_all, "--max-examples", EXAMPLES)
@@ -373,7 +373,7 @@ def test_schemathesis_passes_without_a_credential(address, tmp_path):
 @OFTEN
 def test_schemathesis_passes_with_a_credential(busy, address, credential, tmp_path):
     options = ("--max-examples", EXAMPLES, "--header", f"Authorization: L402 {credential}")
-    # What never looks at a credential is asked without one, above.
+    # Operations that take no credential are tested without one, above.
     others = () if IS_SOAK else ("--exclude-path-regex", "^/(prices|tips)")
     schemathesis(address, tmp_path, *options, "--exclude-name", "DELETE /hosting", *others)
     if IS_SOAK:

@@ -1,4 +1,4 @@
-"""Orders and payments over the API: listed, and cancelled."""
+"""Orders and payments over the API: lists, and cancelling."""
 
 import pytest
 
@@ -22,13 +22,13 @@ def test_an_unpaid_order_is_listed_and_cancelled(owner, wallet):
         wallet.pay(invoice)
 
 
-def test_a_paid_order_stands(client, owner, wallet, worker):
+def test_a_paid_order_is_not_cancelled(client, owner, wallet, worker):
     paid(client, wallet, worker, owner.post("/hosting/extend", HOUR))
     (order,) = owner.get("/hosting/orders").json["payments"]
     assert problem(owner.delete(f"/hosting/orders/{order['order']}")) == (409, "paid")
 
 
-def test_what_is_paid_back_of_an_order_is_told_with_it(client, owner, wallet, worker):
+def test_an_orders_refund_is_shown_with_it(client, owner, wallet, worker):
     paid(client, wallet, worker, owner.post("/hosting/extend", HOUR))
     (order,) = owner.get("/hosting/orders").json["payments"]
     assert order["refund"] is None
@@ -39,14 +39,14 @@ def test_what_is_paid_back_of_an_order_is_told_with_it(client, owner, wallet, wo
     assert owner.get().json["payments"][0] == order
 
 
-def test_an_order_that_was_just_paid_stands(owner, wallet):
-    """The node knows of the payment, and we do not yet."""
+def test_an_order_that_was_just_paid_is_not_cancelled(owner, wallet):
+    """The node knows of the payment, but the shop does not yet."""
     answer = owner.post("/hosting/extend", HOUR).json
     wallet.pay(answer["invoice"])
     assert problem(owner.delete(f"/hosting/orders/{answer['order']}")) == (409, "paid")
 
 
-def test_an_order_that_gets_its_invoice_just_now_is_cancelled_soon(owner):
+def test_an_order_whose_invoice_is_being_made_is_cancelled_soon(owner):
     order = owner.post("/hosting/extend", HOUR).json["order"]
     Order.update(bolt11=None).execute()
     assert problem(owner.delete(f"/hosting/orders/{order}")) == (503, "checking")

@@ -21,7 +21,7 @@ from tests.conftest import at_once, invoices_asked_for, record_payments, with_se
 HOUR = {"duration": 1, "unit": "hours"}
 WISH = {"space_mb": 100} | HOUR
 KEY, ANOTHER_KEY = "a key of this request".replace(" ", "-"), "another-key-of-another"
-# Of a request that waits: three seconds, and what the answer itself takes on a busy machine.
+# The longest that a request may wait: three seconds, and some time for a busy machine.
 WAITS_AT_MOST = 3.5
 
 
@@ -34,7 +34,7 @@ class Program:
     worker: object
 
     def twin(self, app) -> "Program":
-        """For another thread."""
+        """The same program, for another thread."""
         return Program(app.test_client(), self.wallet, self.worker)
 
     def asks(self, path="/hosting", body=WISH, token="", key=None, address="192.0.2.1"):
@@ -53,7 +53,7 @@ class Program:
         return self.client.get("/api/v1/hosting", headers={"Authorization": token})
 
     def pays(self, challenge) -> str:
-        """The wallet alone: the shop has yet to see it."""
+        """Pay with the wallet, without the worker: the shop does not know of it yet."""
         assert challenge.status_code == 402, challenge.text
         preimage = self.wallet.pay(challenge.json["invoice"])["payment_preimage"]
         return f"L402 {challenge.json['macaroon']}:{preimage}"
@@ -71,9 +71,7 @@ def program(client, wallet, worker):
 
 @pytest.fixture
 def token(program, this_shop):
-    """The receipt of a hosting that was bought for an hour, and is ready as far as the database
-    knows.
-    """
+    """The receipt of a hosting that was bought for an hour, and is ready in the database."""
     receipt = program.pays(program.asks())
     record_payments(program.worker)
     [due] = payments.due()
@@ -85,7 +83,7 @@ def token(program, this_shop):
 
 @pytest.fixture
 def nobody_may_wait():
-    """Two other requests wait already: the next ones are answered at once."""
+    """Two other requests wait already, so the next ones are answered at once."""
     for _ in range(2):
         assert holders._waiting.acquire(blocking=False)
     yield
@@ -98,7 +96,7 @@ def orders_of(kind: str) -> list[Order]:
 
 
 def paid(wallet, worker, answer) -> dict[str, str]:
-    """Pay what a 402 asks for; the header that proves it."""
+    """Pay what a 402 asks for; return the header that proves it."""
     assert answer.status_code == 402, answer.text
     preimage = wallet.pay(answer.json["invoice"])["payment_preimage"]
     work(worker)
@@ -159,7 +157,7 @@ def test_a_new_hosting_keeps_the_services_of_the_credential(program, this_shop):
     assert sold.token_id == shown.token_id
     assert l402.rights(sold, "films", clock.now()) == films
     assert program.extends(token).status_code == 402
-    # The access key that the control center shows is another one, as good for the hosting.
+    # The access key in the control center is another text, and as good for the hosting.
     text = tokens.receipt(this_shop, Account.get())
     assert program.looks(f"L402 {text}").json == program.looks(token).json
 
@@ -169,7 +167,7 @@ def test_a_new_hosting_keeps_the_services_of_the_credential(program, this_shop):
         assert sold.token_id != odd[0].token_id
 
 
-def test_what_sells_nothing_mints_nothing(client, node):
+def test_requests_that_buy_nothing_make_no_invoice(client, node):
     answer = client.get("/api/v1/hosting")
     assert answer.status_code == 401
     assert answer.headers.getlist("WWW-Authenticate") == ["L402"]
@@ -181,7 +179,7 @@ def test_what_sells_nothing_mints_nothing(client, node):
 # -- prices ----------------------------------------------------------------------------
 
 
-def test_prices_tell_all_that_a_program_reckons_with(stranger, node):
+def test_prices_have_everything_that_a_program_needs_to_compute_one(stranger, node):
     told = stranger.get("/prices").json
     assert told["included"] == {"addresses": 5, "domains": 1}
     assert told["extra"]["address_msat_per_day"] == 1000
@@ -229,7 +227,7 @@ def test_another_body_or_key_or_address_is_another_order(other, program):
     assert first.json["invoice"] != second.json["invoice"]
 
 
-def test_a_key_that_was_paid_sells_nothing_and_tells_nothing(program, node):
+def test_an_idempotency_key_that_was_paid_sells_and_shows_nothing(program, node):
     token = program.buys(key=KEY)
     again = program.asks(key=KEY)
     assert (again.status_code, again.json["code"]) == (409, "ordered")
@@ -279,7 +277,7 @@ def test_a_receipt_shown_before_the_worker_has_seen_the_payment_waits(
         assert early.headers["Retry-After"] and "WWW-Authenticate" not in early.headers
         assert program.looks(token).status_code == 503
     record_payments(worker)
-    assert program.asks(token=token).status_code == 503  # paid, and not yet opened
+    assert program.asks(token=token).status_code == 503  # paid, but not opened yet
     payments.apply(worker.shop, challenge.json["order"])
     opened = program.asks(token=token)
     assert (opened.status_code, opened.headers["Retry-After"]) == (202, "3")
@@ -287,8 +285,8 @@ def test_a_receipt_shown_before_the_worker_has_seen_the_payment_waits(
     assert program.asks(token=token).status_code == 201
 
 
-def test_who_waits_is_answered_as_soon_as_the_worker_is_done(app, program, worker):
-    """A gunicorn thread waits, and the worker is another program."""
+def test_a_waiting_request_is_answered_as_soon_as_the_worker_is_done(app, program, worker):
+    """As with a thread of gunicorn, and the worker in another process."""
     token = program.pays(program.asks())
     working = threading.Timer(0.5, lambda: (work(worker), models.db.close()))
     working.start()
@@ -298,7 +296,7 @@ def test_who_waits_is_answered_as_soon_as_the_worker_is_done(app, program, worke
     working.join()
 
 
-def test_two_wait_at_most_three_seconds_and_the_others_not_at_all(app, program):
+def test_two_requests_wait_for_three_seconds_and_others_not_at_all(app, program):
     token = program.pays(program.asks())
     clients = [program.twin(app) for _ in range(5)]
 
@@ -313,7 +311,7 @@ def test_two_wait_at_most_three_seconds_and_the_others_not_at_all(app, program):
 
 
 def test_a_request_waits_three_seconds_in_all(program, worker):
-    """For the payment first, and then for the panel, which does not come."""
+    """First for the payment, then for the panel, which does not answer."""
     token = program.pays(program.asks())
 
     def settle():
@@ -351,7 +349,7 @@ def test_the_receipt_of_a_closed_hosting_has_its_name_again(
     assert (bought.status_code, bought.json["username"]) == (201, "anna")
 
 
-# -- more time: what is paid is had, once -------------------------------------------------
+# -- more time: what was paid for is delivered, once --------------------------------------
 
 
 def end(program, token) -> str:
@@ -376,22 +374,22 @@ def test_an_extension_with_a_key_is_the_same_for_ever(program, token, node):
     assert invoices_asked_for(node) == 2
 
 
-def test_an_answer_that_was_lost_is_had_again_by_its_key(program, token, node):
-    """The program is killed after the token was noted as shown, and before it has the answer."""
+def test_a_lost_answer_can_be_had_again_by_its_key(program, token, node):
+    """The program is killed after the token was marked as redeemed, before it got the answer."""
     extension = program.buys("/hosting/extend", HOUR, token, key=KEY)
     assert orders.redeem(orders_of("extend")[0].token)
     assert program.extends(extension, key=KEY).status_code == 200
     assert invoices_asked_for(node) == 2
 
 
-def test_who_has_paid_gets_the_answer_even_with_another_key(program, token, node):
-    """Some libraries make up a key for each request that they send."""
+def test_a_paid_token_gets_its_answer_even_with_another_key(program, token, node):
+    """Some libraries generate a new key for each request."""
     extension = program.buys("/hosting/extend", HOUR, token, key=KEY)
     assert program.extends(extension, key=ANOTHER_KEY).status_code == 200
     assert invoices_asked_for(node) == 2
 
 
-def test_what_was_paid_is_had_and_nothing_else(program, token, node):
+def test_a_paid_token_buys_what_it_was_for_and_nothing_else(program, token, node):
     extension = program.buys("/hosting/extend", HOUR, token)
     other = program.extends(extension, {"duration": 2, "unit": "hours"})
     assert (other.status_code, other.json["code"]) == (409, "changed")
@@ -400,10 +398,10 @@ def test_what_was_paid_is_had_and_nothing_else(program, token, node):
     assert program.extends(extension).status_code == 402
 
 
-def test_paid_and_not_in_effect_is_asked_for_again_and_never_sold_again(
+def test_a_payment_not_in_effect_yet_is_never_sold_again(
     program, token, worker, node, nobody_may_wait
 ):
-    """The worker is busy: 202 has not used the token up."""
+    """The worker is busy. The 202 does not use the token up."""
     challenge = program.extends(token)
     extension = program.pays(challenge)
     assert program.extends(extension).status_code == 503
@@ -417,7 +415,7 @@ def test_paid_and_not_in_effect_is_asked_for_again_and_never_sold_again(
 
 
 @pytest.mark.each_database
-def test_shown_by_two_at_once_a_token_is_good_once(app, program, token):
+def test_a_token_shown_twice_at_once_counts_once(app, program, token):
     extension = program.buys("/hosting/extend", HOUR, token)
     until = end(program, token)
     clients = [program.twin(app) for _ in range(3)]
@@ -428,7 +426,7 @@ def test_shown_by_two_at_once_a_token_is_good_once(app, program, token):
 
 
 @pytest.mark.each_database
-def test_asked_for_by_two_at_once_it_has_one_invoice(app, program, token, node):
+def test_an_extension_asked_for_twice_at_once_has_one_invoice(app, program, token, node):
     clients = [program.twin(app) for _ in range(3)]
     answers = at_once(*(lambda each=each: each.extends(token) for each in clients))
     assert {answer.status_code for answer in answers} == {402}
@@ -437,7 +435,7 @@ def test_asked_for_by_two_at_once_it_has_one_invoice(app, program, token, node):
 
 
 @pytest.mark.parametrize("state", ["blocked", "last call", "closing"])
-def test_nothing_is_sold_to_what_is_about_to_go(state, program, token, node):
+def test_nothing_is_sold_to_a_hosting_that_is_about_to_go(state, program, token, node):
     account = Account.get()
     if state == "blocked":
         accounts.block(account.id, "spam")
@@ -451,7 +449,7 @@ def test_nothing_is_sold_to_what_is_about_to_go(state, program, token, node):
 
 
 @pytest.mark.parametrize("state", ["blocked", "suspended", "closing", "last call"])
-def test_what_was_paid_meanwhile_is_answered(state, program, token, worker, node):
+def test_a_payment_made_meanwhile_is_answered(state, program, token, worker, node):
     challenge = program.extends(token)
     account = Account.get()
     if state == "blocked":
@@ -473,7 +471,7 @@ def test_what_was_paid_meanwhile_is_answered(state, program, token, worker, node
     assert invoices_asked_for(node) == 2
 
 
-def test_a_payment_for_what_is_gone_opens_it_anew_and_is_answered(
+def test_a_payment_for_a_deleted_hosting_opens_it_again_and_is_answered(
     program, token, worker, node, time_machine, nobody_may_wait
 ):
     before = program.looks(token).json["username"]
@@ -492,7 +490,7 @@ def test_a_payment_for_what_is_gone_opens_it_anew_and_is_answered(
     answer = program.extends(extension)
     assert (answer.status_code, answer.json["username"]) == (200, before)
     assert answer.json["left_seconds"] >= 3600
-    # From now on it is the receipt of the new hosting; the old one is void.
+    # It is now the receipt of the new hosting; the old receipt is void.
     assert program.looks(extension).status_code == 200
     assert program.looks(token).status_code == 401
     assert invoices_asked_for(node) == 2
@@ -505,14 +503,14 @@ def test_a_payment_recorded_after_the_invoice_is_over_counts(
     challenge = program.extends(token)
     extension = program.pays(challenge)
     time_machine.forward(16 * 60)
-    assert program.extends(token).status_code == 503  # paid or over: that is to be seen
+    assert program.extends(token).status_code == 503  # it is not known whether it was paid
     work(worker)
     assert program.extends(extension).status_code == 200
     assert invoices_asked_for(node) == 2
 
 
 def test_after_a_new_receipt_a_key_is_another_one(program, token, this_shop):
-    """The token of the order before would be void once it is paid."""
+    """The token of the earlier order would be void once it is paid."""
     before = program.extends(token, key=KEY)
     with models.transaction():
         tokens.renew(Account.get().id)
@@ -538,19 +536,19 @@ def test_a_suspended_hosting_comes_back_by_its_receipt(program, token, worker, t
 
 @dataclass
 class Sale:
-    """An extension as its program knows it."""
+    """What the program knows of an extension."""
 
     challenge: object
     body: dict
-    token: str = ""  # once it is paid
+    token: str = ""  # set once it is paid
     is_answered: bool = False
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_who_has_paid_is_answered_once(
+def test_every_payment_is_answered_once_whatever_happens(
     seed, program, token, worker, this_shop, node, nobody_may_wait, time_machine
 ):
-    """Old and new tokens with and without keys, in any order, while the worker does its steps."""
+    """Old and new tokens, with and without keys, in any order, between the worker's steps."""
     chance = random.Random(seed)
     begins, sales, of_key = Account.get().expires_at, {}, {}
 
@@ -611,7 +609,7 @@ def test_a_larger_size_is_paid_once(program, token, node):
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_who_pays_for_a_size_has_it_though_its_space_was_sold(key, program, token, worker):
+def test_a_paid_size_is_given_though_its_space_was_sold(key, program, token, worker):
     challenge = program.resizes(token, 1000, key=key)
     Server.update(capacity_mb=1).execute()
     larger = program.pays(challenge)
@@ -621,7 +619,7 @@ def test_who_pays_for_a_size_has_it_though_its_space_was_sold(key, program, toke
         assert (answer.status_code, answer.json["size"]["space_mb"]) == (200, 1000)
 
 
-def test_a_size_paid_and_not_in_effect_is_not_sold_again(
+def test_a_paid_size_not_in_effect_yet_is_not_sold_again(
     program, token, worker, node, nobody_may_wait
 ):
     challenge = program.resizes(token, 1000)
@@ -653,7 +651,7 @@ def test_one_more_address_keeps_its_invoice_until_it_is_paid(program, token, nod
 # -- rights ------------------------------------------------------------------------------
 
 
-def test_an_extension_carries_the_rights_of_who_asked_for_it(program, token, this_shop, node):
+def test_an_extensions_token_has_the_rights_of_the_one_that_asked(program, token, this_shop, node):
     account = Account.get()
     until = clock.now() + 7200
     rights = Rights(frozenset(["read", "pay"]), until)
@@ -676,7 +674,7 @@ def test_an_extension_carries_the_rights_of_who_asked_for_it(program, token, thi
     assert invoices_asked_for(node) == 2
 
 
-def test_passwords_are_told_to_whole_credentials_alone(program, token, this_shop):
+def test_passwords_are_shown_only_with_all_rights(program, token, this_shop):
     password = this_shop.vault.unseal(Account.get().password_sealed)
     account = Account.get()
     assert password in program.looks(token).text
@@ -693,7 +691,7 @@ def test_passwords_are_told_to_whole_credentials_alone(program, token, this_shop
             assert password not in answer.text
 
 
-def test_who_may_read_learns_no_password_by_guessing(program, this_shop):
+def test_a_token_that_may_read_learns_no_password_by_guessing(program, this_shop):
     wish = WISH | {"username": "alice", "password": "correct horse", "email": "a@shop.example"}
     token = program.buys(body=wish)
     rights = Rights(frozenset(["read"]), None)
@@ -706,7 +704,7 @@ def test_who_may_read_learns_no_password_by_guessing(program, this_shop):
         assert program.asks(body=wish | other, token=reader).status_code == 409
 
 
-def test_who_may_pay_and_not_read_is_told_no_more_than_what_he_bought(program, token, this_shop):
+def test_a_token_that_may_only_pay_sees_only_what_it_bought(program, token, this_shop):
     given = tokens.hand_out(
         this_shop, Account.get().id, "pays", Rights(frozenset(["pay", "settings"]), None)
     )
@@ -742,7 +740,7 @@ def assert_slows_down(answer, node, invoices: int) -> None:
 
 
 @with_settings(ORDERS_LIMIT="2 per day")
-def test_a_client_may_order_so_often(program, node):
+def test_orders_of_a_network_are_limited(program, node):
     assert [program.asks().status_code for _ in range(2)] == [402, 402]
     assert_slows_down(program.asks(), node, 2)
     assert_slows_down(program.asks(body={}), node, 2)
@@ -755,7 +753,7 @@ def test_a_client_may_order_so_often(program, node):
 
 
 @with_settings(ORDERS_LIMIT="2 per day")
-def test_looking_and_refused_requests_and_redeeming_do_not_count(program, node):
+def test_reading_refused_requests_and_redeeming_are_not_limited(program, node):
     token = program.buys()
     for _ in range(4):
         assert program.asks(token=token).status_code == 201
@@ -787,7 +785,7 @@ def assert_goes_on(program, token):
 
 
 @with_settings(ORDERS_LIMIT_OVERALL="3 per day", CHANGES_LIMIT_OVERALL="3 per day")
-def test_a_flood_of_strangers_keeps_nobody_from_what_he_has(program, token, node):
+def test_a_flood_of_strangers_keeps_nobody_from_extending(program, token, node):
     flood(program, token, ["192.0.2.2", "192.0.2.3"] * 2)
     assert_slows_down(program.asks(address="192.0.2.2"), node, 3)
     assert program.asks(address="192.0.2.9").status_code == 402
@@ -795,14 +793,14 @@ def test_a_flood_of_strangers_keeps_nobody_from_what_he_has(program, token, node
 
 
 @with_settings(ORDERS_LIMIT="3 per day", CHANGES_LIMIT="3 per day")
-def test_nor_does_one_from_his_own_address(program, token, node):
+def test_a_flood_from_the_same_address_keeps_nobody_from_extending(program, token, node):
     flood(program, token, ["192.0.2.1"] * 5)
     assert_slows_down(program.asks(), node, 3)
     assert_goes_on(program, token)
 
 
 @with_settings(UNPAID_PER_CLIENT="2")
-def test_a_network_may_hold_so_many_names(program, node):
+def test_unpaid_names_of_a_network_are_limited(program, node):
     bodies = [WISH | {"username": f"alice{n}"} for n in range(3)]
     assert [program.asks(body=body).status_code for body in bodies[:2]] == [402, 402]
     refused = program.asks(body=bodies[2])
@@ -813,25 +811,25 @@ def test_a_network_may_hold_so_many_names(program, node):
     assert other.json["sale"]["name_is_held"] is True
 
 
-def test_a_name_is_held_once(program, this_shop):
+def test_an_unpaid_name_is_held_once(program, this_shop):
     body = WISH | {"username": "alice"}
     first = program.asks(body=body)
     invoices.cancel(this_shop, Order.get_by_id(first.json["order"]))
     assert program.asks(body=body).json["sale"]["name_is_held"] is False
 
 
-def test_a_hosting_may_have_so_many_unpaid(program, token, node):
+def test_unpaid_orders_of_a_hosting_are_limited(program, token, node):
     for hours in range(1, orders.OPEN_ORDERS + 1):
         challenge = program.extends(token, {"duration": hours, "unit": "hours"})
         assert challenge.status_code == 402
     refused = program.extends(token, {"duration": 23, "unit": "hours"})
     assert_slows_down(refused, node, 1 + orders.OPEN_ORDERS)
-    # What was asked for before can still be paid.
+    # An earlier order can still be paid.
     assert program.extends(token, {"duration": 3, "unit": "hours"}).status_code == 402
 
 
-def test_as_many_buy_at_once_as_there_are_threads(app, program, node):
-    node.faults.set("slow", "invoice", seconds=0.03)  # as a real one is
+def test_as_many_programs_buy_at_once_as_there_are_threads(app, program, node):
+    node.faults.set("slow", "invoice", seconds=0.03)  # like a real node
     answers = at_once(*(program.twin(app).asks for _ in range(8)))
     assert {answer.status_code for answer in answers} == {402}
 

@@ -1,4 +1,4 @@
-"""Time of anybody's hosting by the API: sold by 402 to whoever asks, and no right with it."""
+"""Anybody may buy time for a hosting over the API, and gets no right over it."""
 
 import hashlib
 
@@ -30,7 +30,7 @@ SECONDS = 86400
 
 @pytest.fixture
 def give(client, wallet, worker):
-    """Pay for time of alice's and let it take effect; whoever has the credential of that."""
+    """Buy time for alice's hosting, and let it take effect. Return the program that paid."""
 
     def give(who: Program, path=PATH, body=DAY) -> Program:
         return paid(client, wallet, worker, who.post(path, body))
@@ -46,7 +46,7 @@ def macaroon_of(who: Program) -> l402.Macaroon:
     return l402.read(who.headers["Authorization"].removeprefix("L402 ").partition(":")[0])
 
 
-def test_it_is_sold_to_anybody_answered_once_and_sold_again(stranger, give, alice, node, owner):
+def test_time_is_sold_to_anybody_answered_once_and_sold_again(stranger, give, alice, node, owner):
     asked = stranger.post(PATH, DAY)
     assert problem(asked) == (402, "payment_required")
     assert asked.json["price_msat"] == PRICE_MSAT
@@ -75,7 +75,7 @@ def test_it_is_sold_to_anybody_answered_once_and_sold_again(stranger, give, alic
     assert owner.get("/hosting/tips").json["received_msat"] == 3 * PRICE_MSAT
 
 
-def test_what_is_paid_gives_no_right_over_the_hosting(
+def test_paying_for_time_gives_no_right_over_the_hosting(
     stranger, client, this_shop, alice, wallet, worker
 ):
     asked = stranger.post(PATH, DAY)
@@ -89,13 +89,13 @@ def test_what_is_paid_gives_no_right_over_the_hosting(
     assert client.post("/login/receipt", data=login).status_code == 400
     with pytest.raises(recovery.NotRecovered):
         recovery.recover(this_shop, asked.json["invoice"], preimage)
-    # Not even where somebody shows what nobody is given: a token of all rights.
+    # Not even a token with all rights would do, which nobody is given.
     with pytest.raises(l402.Void):
         tokens.holder(this_shop, tokens.challenge(this_shop, order), preimage)
     assert giver.post("/hosting", {"space_mb": 100} | DAY).status_code == 402
 
 
-def test_the_credential_goes_on_standing_for_what_was_shown(
+def test_the_new_credential_keeps_the_rights_of_the_one_shown(
     client, stranger, give, this_shop, alice, bob, subtests
 ):
     account = Account.get_by_id(alice.id)
@@ -116,13 +116,13 @@ def test_the_credential_goes_on_standing_for_what_was_shown(
         tokens.renew(alice.id)
     assert giver.get().json["username"] == "bobby"
     for each in (of_owner, give(read), give(owner)):
-        # Void at the hosting; that it has paid counts nevertheless.
+        # It is void for the hosting, but still proves the payment.
         assert each.get().status_code == 401
         assert each.post(PATH, DAY).status_code == 200
     assert end(alice) == before + 3 * SECONDS
 
 
-def test_what_was_shown_may_be_of_other_services_or_hold_too_much(
+def test_a_shown_credential_may_be_of_other_services_or_be_too_long(
     client, stranger, give, this_shop, alice, owner
 ):
     keys, preimage = this_shop.keys, bytes(32)
@@ -145,8 +145,8 @@ def test_what_was_shown_may_be_of_other_services_or_hold_too_much(
 
 
 @with_settings(TIPS_LIMIT="100 per minute")
-def test_however_much_a_credential_holds_nginx_takes_the_headers(client, this_shop, alice):
-    """With room for an invoice of a busy node, twice."""
+def test_the_headers_of_the_largest_credential_fit_into_nginx(client, this_shop, alice):
+    """There is room for two invoices of a busy node."""
     keys, sizes = this_shop.keys, set()
     for count in range(900, l402.MINTED_BYTES_MAX - 130, 20):
         caveats = ["services=films:0", "x" * count]
@@ -159,7 +159,7 @@ def test_however_much_a_credential_holds_nginx_takes_the_headers(client, this_sh
     assert max(sizes) > l402.MINTED_BYTES_MAX * 1.3
 
 
-def test_the_end_is_told_to_nobody_if_its_owner_says_so(stranger, give, alice):
+def test_the_end_is_hidden_if_the_owner_says_so(stranger, give, alice):
     tips.switch(alice.id, tips_show_end=False)
     asked = stranger.post(PATH, DAY)
     assert asked.json["sale"]["paid_until"] is None
@@ -168,7 +168,7 @@ def test_the_end_is_told_to_nobody_if_its_owner_says_so(stranger, give, alice):
     assert end(alice) == alice.expires_at + SECONDS
 
 
-def test_a_credential_of_other_time_is_told_to_ask_for_that(stranger, give, alice, node):
+def test_a_credential_for_another_time_is_told_to_ask_for_that_one(stranger, give, alice, node):
     giver = give(stranger)
     two = DAY | {"duration": 2}
     assert problem(giver.post(PATH, two)) == (409, "changed")
@@ -177,16 +177,16 @@ def test_a_credential_of_other_time_is_told_to_ask_for_that(stranger, give, alic
     assert giver.post(PATH, two).status_code == 402
 
 
-def test_it_counts_for_its_own_hosting_alone(stranger, bob, give, alice):
+def test_a_credential_for_time_counts_for_its_own_hosting_alone(stranger, bob, give, alice):
     giver = give(stranger)
     assert giver.post("/hosting/bobby/time", DAY).status_code == 402
     assert giver.post(PATH, DAY).status_code == 200
-    # What paid for an extension, or a tip of some amount, has paid for no such time.
+    # An extension, or a tip of some amount, has not paid for this time.
     extended = give(bob, "/hosting/extend")
     assert extended.post("/hosting/bobby/time", DAY).status_code == 402
 
 
-def test_until_it_has_taken_effect_nothing_is_sold_twice(
+def test_time_is_not_sold_twice_before_it_takes_effect(
     stranger, client, wallet, worker, this_shop, alice, node
 ):
     asked = stranger.post(PATH, DAY)
@@ -202,11 +202,11 @@ def test_until_it_has_taken_effect_nothing_is_sold_twice(
     assert invoices_asked_for(node) == 1
 
 
-# -- who gets none, and what is wrong ----------------------------------------------------
+# -- hostings that take none, and bad requests -------------------------------------------
 
 
 @pytest.mark.each_database
-def test_the_doors_are_those_of_tips(stranger, this_shop, alice, give, node):
+def test_time_is_not_sold_where_no_tips_are_taken(stranger, this_shop, alice, give, node):
     giver = give(stranger)
     bob = open_account(this_shop, "bob1")
     Account.update(closing_at=1).where(Account.id == bob.id).execute()
@@ -219,7 +219,7 @@ def test_the_doors_are_those_of_tips(stranger, this_shop, alice, give, node):
     answers = [stranger.post(f"/hosting/{name}/time", DAY) for name in names]
     assert {problem(answer) for answer in answers} == {(404, "unknown")}
     assert len({answer.data for answer in answers}) == 1
-    # Who has paid before is answered.
+    # Whoever has paid before still gets the answer.
     assert giver.post(PATH, DAY).status_code == 200
     assert problem(giver.post(PATH, DAY)) == (404, "unknown")
     tips.switch(alice.id, tips_page=True)
@@ -229,7 +229,7 @@ def test_the_doors_are_those_of_tips(stranger, this_shop, alice, give, node):
 
 
 @with_settings(TIP_MIN_SATS="2", TIP_MAX_SATS="10")
-def test_its_price_is_within_the_bounds_of_tips(stranger, alice):
+def test_the_price_of_time_is_within_the_bounds_of_tips(stranger, alice):
     for body, status in (
         ({"duration": 1, "unit": "hours"}, 409),
         ({"duration": 4, "unit": "hours"}, 402),
@@ -241,7 +241,7 @@ def test_its_price_is_within_the_bounds_of_tips(stranger, alice):
         assert status == 402 or answer.json["code"] == "refused"
 
 
-def test_what_is_wrong_with_a_body_is_said_by_field(stranger, alice, node):
+def test_errors_in_a_body_are_reported_by_field(stranger, alice, node):
     for body, fields in (
         ({}, {"duration", "unit"}),
         (DAY | {"duration": 0}, {"duration"}),
@@ -258,7 +258,7 @@ def test_what_is_wrong_with_a_body_is_said_by_field(stranger, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_what_comes_while_the_hosting_is_deleted_is_too_late(
+def test_time_paid_while_the_hosting_is_deleted_is_too_late(
     stranger, client, wallet, worker, alice
 ):
     asked = stranger.post(PATH, DAY)
@@ -275,7 +275,7 @@ def test_what_comes_while_the_hosting_is_deleted_is_too_late(
     assert problem(stranger.post(PATH, DAY)) == (404, "unknown")
 
 
-def test_of_a_hosting_that_is_gone_since_nothing_is_told(stranger, give, worker, alice):
+def test_nothing_is_told_about_a_hosting_that_is_gone(stranger, give, worker, alice):
     giver = give(stranger)
     accounts.close(alice.id)
     for _ in range(3):
@@ -312,7 +312,7 @@ def test_the_same_key_is_one_order_for_ever(stranger, client, wallet, worker, al
 def test_a_network_is_limited_together_with_tips(stranger, give, client, alice):
     assert stranger.post("/tips/alice", {"amount_msat": 1000}).status_code == 201
     giver = give(stranger)
-    assert giver.post(PATH, DAY).status_code == 200  # does not count
+    assert giver.post(PATH, DAY).status_code == 200  # a paid one does not count
     assert [stranger.post(PATH, DAY).status_code for _ in range(2)] == [402, 429]
     assert problem(stranger.post("/tips/alice", {"amount_msat": 1000})) == (
         429,
@@ -322,7 +322,7 @@ def test_a_network_is_limited_together_with_tips(stranger, give, client, alice):
     assert client.post(f"/api/v1{PATH}", json=DAY, **other).status_code == 402
 
 
-def test_a_node_that_is_down_charges_nothing(stranger, node, alice):
+def test_nothing_is_charged_while_the_node_is_down(stranger, node, alice):
     node.faults.set("refuse", "invoice", times=1)
     assert problem(stranger.post(PATH, DAY)) == (503, "node_down")
     assert stranger.post(PATH, DAY).status_code == 402

@@ -1,4 +1,4 @@
-"""Tips by the API: an invoice for whoever asks, and what has become of it."""
+"""Tips over the API: an invoice for anybody, and its state."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def give(client, alice):
 
 @pytest.fixture
 def look(client):
-    """What a tip's own address says now."""
+    """Get a tip's own address."""
     return lambda tip: client.get(tip.json["status_url"]).json
 
 
@@ -84,7 +84,7 @@ def test_the_qr_code_is_of_the_invoice_in_capitals(give):
     assert tip["qr_svg"] == qr.svg("LIGHTNING:" + tip["invoice"].upper())
 
 
-def test_who_takes_tips_says_how(client, alice, node):
+def test_the_ways_to_tip_are_described(client, alice, node):
     facts = {"username": "alice", "site": "alice.shop.test", "message_max": 140}
     facts |= {"min_msat": SAT, "max_msat": 1_000_000 * SAT}
     facts |= {"lightning_address": "alice@localhost", "page_url": "http://localhost/tip/alice"}
@@ -99,13 +99,15 @@ def test_who_takes_tips_says_how(client, alice, node):
     assert client.get("/api/v1/tips/alice").json == facts | closed
 
 
-def test_it_is_told_while_the_node_is_down(client, alice, node):
+def test_the_ways_to_tip_are_described_while_the_node_is_down(client, alice, node):
     node.stop()
     told = client.get("/api/v1/tips/alice")
     assert (told.status_code, told.json["offer"]) == (200, None)
 
 
-def test_the_end_is_shown_to_nobody_if_its_owner_says_so(give, look, wallet, worker, alice):
+def test_the_end_of_a_tipped_hosting_is_hidden_if_the_owner_says_so(
+    give, look, wallet, worker, alice
+):
     tips.switch(alice.id, tips_show_end=False)
     tip = give()
     wallet.pay(tip.json["invoice"])
@@ -113,10 +115,10 @@ def test_the_end_is_shown_to_nobody_if_its_owner_says_so(give, look, wallet, wor
     assert (look(tip)["applied"], look(tip)["paid_until"]) == (True, None)
 
 
-# -- who gets none -----------------------------------------------------------------------
+# -- hostings that take none -------------------------------------------------------------
 
 
-def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
+def test_every_name_that_takes_no_tips_looks_alike(client, this_shop, alice):
     bob = open_account(this_shop, "bob1")
     Account.update(closing_at=1).where(Account.id == bob.id).execute()
     carol = open_account(this_shop, "carol")
@@ -133,7 +135,7 @@ def test_every_name_that_takes_none_looks_alike(client, this_shop, alice):
     assert {answer.data for answer in told} == {answers[0].data}
 
 
-def test_in_the_last_minutes_it_says_why(give, client, alice, node):
+def test_in_the_last_minutes_tips_are_refused_with_a_reason(give, client, alice, node):
     Account.update(last_call_at=1).execute()
     assert client.get("/api/v1/tips/alice").status_code == 200
     refused = give()
@@ -142,7 +144,7 @@ def test_in_the_last_minutes_it_says_why(give, client, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_a_tip_that_is_none_is_unknown(client, alice):
+def test_an_unknown_tip_is_not_found(client, alice):
     for token in ("0" * 32, "%C3%A4", "..", "x" * 999):
         assert status(client.get(f"/api/v1/tips/alice/{token}")) == (404, "unknown")
 
@@ -159,7 +161,7 @@ def test_only_tips_and_those_of_the_name_are_shown(client, this_shop, give, alic
         assert client.get(f"/api/v1/tips/alice/{order.token}").status_code == 404
 
 
-# -- what is asked for -------------------------------------------------------------------
+# -- amounts and messages ----------------------------------------------------------------
 
 
 WRONG = [
@@ -183,7 +185,7 @@ WRONG = [
 ]
 
 
-def test_what_is_wrong_with_a_body_is_said_by_field(client, alice, node):
+def test_errors_in_a_body_are_reported_by_field(client, alice, node):
     for body, wrong in WRONG:
         answer = client.post("/api/v1/tips/alice", data=body.encode())
         assert status(answer) == (400, "bad_request"), body
@@ -199,16 +201,16 @@ def test_a_message_is_kept_as_text_on_one_line(give):
         ("\N{PILE OF POO}" * 140, "\N{PILE OF POO}" * 140),
     ):
         tip = give(message=message)
-        assert "message" not in tip.json  # its link may be anybody's
+        assert "message" not in tip.json  # anybody may have the link
         assert Order.get_by_id(tip.json["order"]).message == kept
 
 
-def test_an_amount_need_not_be_whole_satoshi(give):
+def test_an_amount_need_not_be_whole_sats(give):
     assert give(1001).json["invoice"].startswith("lnbcrt10010p1")
 
 
 @with_settings(TIP_MIN_SATS="5", TIP_MAX_SATS="10")
-def test_the_bounds_are_those_of_the_settings(give, client):
+def test_the_bounds_of_tips_are_those_of_the_settings(give, client):
     told = client.get("/api/v1/tips/alice").json
     assert (told["min_msat"], told["max_msat"]) == (5 * SAT, 10 * SAT)
     assert [give(msat).status_code for msat in (4999, 5000, 10_000, 10_001)] == [400, 201, 201, 400]
@@ -231,19 +233,19 @@ def test_the_same_key_is_one_tip(give, node, wallet, worker):
     assert status(give(key="short")) == (400, "bad_key")
 
 
-def test_without_a_key_each_is_another(give):
+def test_without_a_key_each_request_is_another_tip(give):
     assert give().json["invoice"] != give().json["invoice"]
 
 
 @with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="2 per day")
 def test_a_network_is_limited_over_all_names(give, this_shop, client):
     open_account(this_shop, "bob1")
-    assert give(0).status_code == 400  # does not count
+    assert give(0).status_code == 400  # a refused one does not count
     assert [give(to=name).status_code for name in ("alice", "bob1", "alice")] == [201, 201, 429]
     limited = give(to="bob1")
     assert status(limited) == (429, "too_many_requests")
     assert int(limited.headers["Retry-After"]) > 0
-    # All together have had what they may: a network that had nothing goes on.
+    # The overall limit is used up, but a network that has used nothing may still tip.
     assert [give(address="192.0.2.2").status_code for _ in range(2)] == [201, 429]
     assert client.get("/api/v1/tips/alice").status_code == 200
 
@@ -259,7 +261,7 @@ def test_visitors_of_one_servers_sites_count_for_each_site(give, this_shop):
 
     assert asked("192.0.2.9") == [201, 201, 429]
     assert asked("2001:db8::9")[:2] == [201, 201]
-    # A neighbour of the server is a network like any other.
+    # An address beside the server's counts as an ordinary network.
     assert asked("2001:db8::8") == [201, 429, 429]
 
 
@@ -268,10 +270,10 @@ def test_a_customer_does_not_have_invoices_made_in_all_his_neighbours_names(give
     open_account(this_shop, "bob1")
     there = [give(to=to, address="192.0.2.9").status_code for to in ("alice", "bob1") * 2]
     assert there == [201, 201, 429, 429]
-    assert give(address="192.0.2.2").status_code == 201  # for others it counts nothing
+    assert give(address="192.0.2.2").status_code == 201  # other networks are not affected
 
 
-def test_a_node_that_is_down_charges_nothing(give, node):
+def test_nothing_is_charged_while_the_node_is_down(give, node):
     node.faults.set("refuse", "invoice", times=1)
     answer = give(key=KEY)
     assert status(answer) == (503, "node_down")
@@ -282,7 +284,7 @@ def test_a_node_that_is_down_charges_nothing(give, node):
 # -- what becomes of it ------------------------------------------------------------------
 
 
-def test_one_that_nobody_pays_expires(give, look, time_machine, this_shop, worker):
+def test_an_unpaid_tip_expires(give, look, time_machine, this_shop, worker):
     tip = give(message="hello")
     time_machine.forward(this_shop.config.invoice_minutes * 60 + 1)
     assert (look(tip)["state"], look(tip)["invoice"]) == ("checking", None)
@@ -290,9 +292,7 @@ def test_one_that_nobody_pays_expires(give, look, time_machine, this_shop, worke
     assert (look(tip)["state"], look(tip)["applied"]) == ("expired", False)
 
 
-def test_it_can_be_watched_when_the_door_is_closed_meanwhile(
-    give, look, wallet, worker, alice, client
-):
+def test_a_tip_can_be_watched_after_its_door_was_closed(give, look, wallet, worker, alice, client):
     tip = give()
     tips.switch(alice.id, tips_page=False)
     wallet.pay(tip.json["invoice"])
@@ -301,7 +301,7 @@ def test_it_can_be_watched_when_the_door_is_closed_meanwhile(
     assert look(tip)["state"] == "paid"
 
 
-def test_one_that_comes_while_the_hosting_is_deleted_is_late(give, look, wallet, worker, alice):
+def test_a_tip_paid_while_the_hosting_is_deleted_is_late(give, look, wallet, worker, alice):
     tip = give()
     accounts.close(alice.id)
     Account.update(deleting_at=1).where(Account.id == alice.id).execute()
@@ -310,7 +310,7 @@ def test_one_that_comes_while_the_hosting_is_deleted_is_late(give, look, wallet,
     assert (look(tip)["state"], look(tip)["applied"]) == ("late", False)
 
 
-def test_of_a_hosting_that_is_gone_nothing_is_shown(give, client, wallet, worker, alice):
+def test_a_tip_of_a_hosting_that_is_gone_is_not_shown(give, client, wallet, worker, alice):
     tip = give()
     wallet.pay(tip.json["invoice"])
     work(worker)
@@ -326,7 +326,7 @@ def test_of_a_hosting_that_is_gone_nothing_is_shown(give, client, wallet, worker
 
 @pytest.fixture(params=["page", "address", "offer"])
 def paid(request, client, give, wallet, worker, this_shop, alice) -> tuple[Order, str, bytes]:
-    """A tip by each door, with the invoice that was paid and its preimage."""
+    """A paid tip by each door, with its invoice and preimage."""
     if request.param == "page":
         invoice = give().json["invoice"]
     elif request.param == "address":
@@ -341,11 +341,11 @@ def paid(request, client, give, wallet, worker, this_shop, alice) -> tuple[Order
     return order, invoice, bytes.fromhex(preimage)
 
 
-def test_who_has_paid_a_tip_has_no_key_to_the_hosting(paid, client, this_shop, alice):
+def test_paying_a_tip_gives_no_key_to_the_hosting(paid, client, this_shop, alice):
     order, invoice, preimage = paid
     sold = client.post("/api/v1/hosting", json={"space_mb": 100, "duration": 1, "unit": "days"})
     handed_out = tokens.hand_out(this_shop, alice.id, "a token", l402.WHOLE)
-    # Nobody is given the first one: even that would open nothing.
+    # The first token is never given to anybody: even that one would open nothing.
     for text in (
         str(tokens.challenge(this_shop, order)),
         sold.json["macaroon"],
@@ -360,7 +360,7 @@ def test_who_has_paid_a_tip_has_no_key_to_the_hosting(paid, client, this_shop, a
     assert client.get("/account").status_code == 302
 
 
-def test_who_has_paid_a_tip_recovers_nothing(paid, client, this_shop, alice):
+def test_paying_a_tip_recovers_no_hosting(paid, client, this_shop, alice):
     order, invoice, preimage = paid
     with pytest.raises(recovery.NotRecovered):
         recovery.recover(this_shop, invoice, preimage)

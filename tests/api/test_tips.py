@@ -1,4 +1,4 @@
-"""Tips over the API, for whom they are given."""
+"""Tips over the API, for the owner of the hosting."""
 
 from lightningspace.base import clock
 from lightningspace.base.models import Account, Offer, Order
@@ -6,7 +6,7 @@ from lightningspace.rules import accounts, tips
 from tests.api.programs import API, HOUR, TIP, paid_tip, problem, wrong
 
 
-def test_what_others_gave_is_listed_and_is_none_of_the_payments(owner, bob, alice, this_shop):
+def test_tips_are_listed_and_are_not_among_the_payments(owner, bob, alice, this_shop):
     paid_tip(alice, message="Thank you", door="address")
     told = owner.get("/hosting/tips").json
     tip = told["tips"][0]
@@ -36,7 +36,7 @@ def test_a_message_is_hidden_and_shown_again(owner, bob, alice):
     assert Order.get().hidden_at is None
 
 
-def test_what_is_no_tip_of_others_cannot_be_hidden(owner, alice):
+def test_only_tips_of_others_can_be_hidden(owner, alice):
     paid_tip(alice, door="owner")
     order = owner.post("/hosting/extend", HOUR).json["order"]
     for token in (TIP, order, "x", "é", "0" * 5000):
@@ -62,7 +62,7 @@ def test_each_door_is_switched_with_other_settings_or_not_at_all(client, owner, 
     }
 
 
-def test_of_a_hosting_that_is_being_closed_no_door_is_switched(owner, alice):
+def test_the_doors_of_a_closing_hosting_cannot_be_switched(owner, alice):
     accounts.close(alice.id)
     assert problem(owner.patch("/hosting", {"tips_page": False})) == (409, "closing")
     assert Account.get_by_id(alice.id).tips_page

@@ -1,4 +1,4 @@
-"""Libraries of real wallets pay a Lightning Address, which moves its end once, and log in."""
+"""Libraries of real wallets pay a Lightning Address, and log in."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def env(env, port, request):
 
 @pytest.fixture
 def start(app, port, alice, at_work):
-    """Start a wallet's program by its command, beside an open shop; ask it with its answer."""
+    """Start a wallet's program beside a running shop. Returns a function that asks it."""
     started = []
 
     def start(*command, **env):
@@ -103,7 +103,7 @@ def test_lnurl_signs_to_be_linked_and_to_log_in(lnurl, this_shop, alice):
     assert "No hosting here" in answer["reason"]
 
 
-def test_lnurl_is_told_why_not(lnurl, this_shop, alice, node):
+def test_lnurl_is_told_the_reason_of_a_refusal(lnurl, this_shop, alice, node):
     address = tips.lnurl(this_shop, alice)
     assert "not in range" in lnurl(lnurl=address, msat=999, comment="")["error"]
     node.stop()
@@ -132,6 +132,6 @@ def test_lightning_tools_asks_pays_and_verifies(lightning_tools, this_shop, alic
 
 
 @with_settings(PUBLIC_URL=f"https://{SHOP}")
-def test_lightning_tools_takes_a_name_that_is_none_for_none(lightning_tools):
+def test_lightning_tools_sees_that_a_name_does_not_exist(lightning_tools):
     told = lightning_tools(address=f"bob@{SHOP}", satoshi=21)
     assert told == {"error": "Invalid pay service params"}

@@ -1,4 +1,4 @@
-"""`flask backup` and `flask restore`: all of it comes back, or nothing does."""
+"""`flask backup` and `flask restore`: everything comes back, or nothing does."""
 
 import io
 import json
@@ -30,7 +30,7 @@ KEY = "a key of the tests that is long enough"
 
 @pytest.fixture
 def place(tmp_path) -> Path:
-    """The instance directory of the new place."""
+    """The instance directory of the shop that is restored to."""
     place = tmp_path / "place"
     place.mkdir()
     return place
@@ -38,7 +38,7 @@ def place(tmp_path) -> Path:
 
 @pytest.fixture
 def there(env, place, database_kind, request):
-    """The settings of the new place, whose database is empty."""
+    """The settings of the shop that is restored to, whose database is empty."""
     url = f"sqlite:///{place / 'shop.sqlite3'}"
     if database_kind == "postgresql":
         url = request.getfixturevalue("empty_postgresql")("restored")
@@ -77,7 +77,7 @@ def packed(archive: Path, **changed) -> bytes:
     return file.getvalue()
 
 
-# -- all of it -------------------------------------------------------------------------
+# -- everything ------------------------------------------------------------------------
 
 
 @pytest.mark.each_database
@@ -116,7 +116,7 @@ def documents(tmp_path, more_settings):
     return terms
 
 
-def test_settings_and_documents_are_in_it_and_no_secret_is(documents, this_shop, env, tmp_path):
+def test_a_backup_has_settings_and_documents_and_no_secret(documents, this_shop, env, tmp_path):
     env = env | {"DATABASE_URL": "postgresql://shop:db-secret@db/shop?password=db-secret&a=b"}
     content = members(made(this_shop, env, tmp_path))
     assert content[f"documents{documents}"] == b"Be nice."
@@ -145,8 +145,8 @@ def _written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_move_takes_the_key_along(this_shop, env, tmp_path, there, place):
-    """The new place has made a key of its own, which guards nothing."""
+def test_a_backup_with_the_key_restores_the_key(this_shop, env, tmp_path, there, place):
+    """The new shop has made a key of its own, which protects nothing yet."""
     del there["SECRET_KEY"]
     archive = made(this_shop, env, tmp_path)
     whole = backup.make(this_shop, env, tmp_path, tmp_path / "whole", with_key=True)
@@ -157,10 +157,10 @@ def test_a_move_takes_the_key_along(this_shop, env, tmp_path, there, place):
     assert (place / "secret-key").read_text().strip() == KEY
     config = from_env(there, place)
     models.open_database(config.database_url)
-    shop.settle_in(shop.build(config))  # raises WrongKey for another one
+    shop.settle_in(shop.build(config))  # raises WrongKey if it is another key
 
 
-def test_what_others_are_writing_meanwhile_is_not_in_it(this_shop, env, tmp_path, there, place):
+def test_unfinished_writes_of_others_are_not_in_a_backup(this_shop, env, tmp_path, there, place):
     Server.create(id=7, capacity_mb=1)
     with closing(sqlite3.connect(tmp_path / "shop.sqlite3")) as writer, writer:
         writer.execute("UPDATE servers SET capacity_mb = 2 WHERE id = 7")
@@ -170,7 +170,7 @@ def test_what_others_are_writing_meanwhile_is_not_in_it(this_shop, env, tmp_path
     assert Server.get_by_id(7).capacity_mb == 1
 
 
-def test_the_newest_are_kept(this_shop, env, tmp_path, time_machine, runner, app):
+def test_the_newest_backups_are_kept(this_shop, env, tmp_path, time_machine, runner, app):
     app.instance_path, before = str(tmp_path), app.instance_path
     directory = tmp_path / "backups"
     others = [directory / "lightning-space-other.example-20260101-000000.tar.gz"]
@@ -193,7 +193,7 @@ def test_the_newest_are_kept(this_shop, env, tmp_path, time_machine, runner, app
 # -- encrypted -------------------------------------------------------------------------
 
 
-def test_an_encrypted_one_needs_its_key(this_shop, env, tmp_path, there, place, request):
+def test_an_encrypted_backup_needs_its_key(this_shop, env, tmp_path, there, place, request):
     age = debian_program("age", "age")
     subprocess.run(["age-keygen", "-o", tmp_path / "key"], check=True, capture_output=True)
     public = subprocess.run(
@@ -223,11 +223,11 @@ def test_without_age_nothing_is_written_in_the_clear(this_shop, env, tmp_path, m
     assert not (tmp_path / "backups").exists()
 
 
-# -- or nothing ------------------------------------------------------------------------
+# -- refused archives ------------------------------------------------------------------
 
 
 @pytest.mark.each_database
-def test_what_does_not_fit_is_refused_and_leaves_the_place_empty(
+def test_an_archive_that_does_not_fit_is_refused_and_restores_nothing(
     this_shop, env, tmp_path, there, place, subtests, database_kind
 ):
     Cursor.create(node_id="node", pay_index=0)
@@ -260,7 +260,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_place_empty(
 
 
 @pytest.mark.each_database
-def test_a_database_that_was_just_made_may_be_filled_and_no_other(
+def test_only_a_database_that_was_just_made_can_be_restored_to(
     this_shop, env, tmp_path, there, place, database_kind
 ):
     Server.create(id=7, capacity_mb=1)
@@ -277,7 +277,7 @@ def test_a_database_that_was_just_made_may_be_filled_and_no_other(
     Cursor.delete().execute()
     models.db.close()
     if database_kind == "sqlite":
-        with closing(sqlite3.connect(place / "shop.sqlite3")) as other:  # web or worker runs
+        with closing(sqlite3.connect(place / "shop.sqlite3")) as other:  # as if a program ran
             other.execute("SELECT * FROM facts").fetchall()
             with pytest.raises(restore.RestoreFailed, match="database is locked"):
                 fill(there, place, archive)
@@ -286,7 +286,7 @@ def test_a_database_that_was_just_made_may_be_filled_and_no_other(
     assert Server.get_by_id(7).capacity_mb == 1 and restored.since()
 
 
-def test_a_damaged_database_is_said_to_be_so(this_shop, env, tmp_path):
+def test_a_damaged_database_is_reported(this_shop, env, tmp_path):
     Fact.insert_many({"name": str(n), "value": "x" * 500} for n in range(100)).execute()
     models.db.close()
     path = tmp_path / "shop.sqlite3"
@@ -304,7 +304,7 @@ def test_a_damaged_database_is_said_to_be_so(this_shop, env, tmp_path):
 
 
 def stuck(tmp_path: Path, name: str, script: str) -> dict[str, str]:
-    """A PATH where a program stands still half-way, and then says so in the file `stuck`."""
+    """A PATH with a program that hangs half-way, after it has made the file `stuck`."""
     programs = tmp_path / "programs"
     programs.mkdir()
     path = programs / name
@@ -323,7 +323,7 @@ def killed(arguments: list[str], env: dict[str, str], tmp_path: Path, is_there) 
         program.kill()
 
 
-def test_a_killed_backup_leaves_none_under_the_name_of_one(this_shop, env, tmp_path):
+def test_a_killed_backup_leaves_no_file_with_the_name_of_a_backup(this_shop, env, tmp_path):
     models.db.close()
     env |= {"BACKUP_AGE_RECIPIENT": "age1abcdefgh"}
     env |= stuck(tmp_path, "age", "head -c 500")
@@ -336,9 +336,7 @@ def test_a_killed_backup_leaves_none_under_the_name_of_one(this_shop, env, tmp_p
 
 
 @pytest.mark.each_database
-def test_a_killed_restore_leaves_an_empty_place_that_can_be_filled(
-    this_shop, env, tmp_path, there, place, database_kind
-):
+def test_a_killed_restore_can_be_run_again(this_shop, env, tmp_path, there, place, database_kind):
     set_fact("much", secrets.token_hex(200_000))
     archive = made(this_shop, env, tmp_path)
     models.db.close()

@@ -39,7 +39,7 @@ OPERATING = (ROOT / "docs/operating.md").read_text()
 PROBLEMS = (ROOT / "docs/problems.md").read_text()
 SECTION = PROBLEMS.split("## What `doctor` tells you")[1].split("\n## ")[0]
 
-# What the machine that the tests run on may have.
+# Paths that may exist on the machine that runs the tests: replaced by one that does not.
 PLACES = ("settings_file", "nginx", "nginx_logs", "backups", "systemd")
 
 Case = Callable[["Ward"], Iterator[Patient | None]]
@@ -47,7 +47,10 @@ CASES: dict[str, Case] = {}
 
 
 def breaks(what: str):
-    """Marks what breaks it, and mends it again behind its `yield`, of what is to be looked at."""
+    """Mark a generator that makes a fault, yields the patient to look at, and mends the fault.
+
+    It yields None for the ward's own patient. `what`: the fault's name in the table.
+    """
 
     def keep(case):
         CASES[what] = contextmanager(case)
@@ -57,7 +60,7 @@ def breaks(what: str):
 
 
 def rows() -> list[tuple[str, str, str, list[str]]]:
-    """What breaks, the check, its text, and what to type, of each line of the table."""
+    """Each line of the table: the fault, the check, its text, and what to type."""
     found = []
     for line in re.findall(r"^\| (.+) \|$", SECTION, re.M)[2:]:
         what, seen, typed = (cell.replace(r"\|", "|") for cell in re.split(r" (?<!\\)\| ", line))
@@ -72,15 +75,15 @@ def says(text: str, wanted: str) -> bool:
 
 
 class Ward:
-    """A shop that is well, with the servers that it stands on."""
+    """A shop in good health, with the servers that it depends on."""
 
     def __init__(self, env, config, this_shop, **servers):
         self.env, self.config, self.shop = dict(env), config, this_shop
         self.servers = servers
         self.__dict__.update(servers)
-        self.bent: dict[str, str] = {}  # what the web server in front makes of a request
-        self.answer: tuple[str, list, bytes] | None = None  # what it answers by itself
-        self.headers: list[tuple[str, str]] = []  # and adds to the shop's answers
+        self.bent: dict[str, str] = {}  # how the web server in front changes a request
+        self.answer: tuple[str, list, bytes] | None = None  # the web server's own answer
+        self.headers: list[tuple[str, str]] = []  # headers that it adds to the shop's answers
         self.patient = self.with_env(self.env)
 
     def with_env(self, env: dict[str, str], instance: Path | None = None) -> Patient:
@@ -89,12 +92,12 @@ class Ward:
         return replace(patient, config=self.config, shop=self.shop, **dict.fromkeys(PLACES, empty))
 
     def but(self, **changes) -> Patient:
-        """The same patient with other settings."""
+        """The patient with other settings."""
         config = replace(self.config, **changes)
         return replace(self.patient, config=config, shop=shop.build(config), panel=None)
 
     def in_front(self, environ, start_response):
-        """A web server in front of the shop, as nginx is."""
+        """The WSGI app of a web server in front of the shop, such as nginx."""
         if self.answer:
             status, headers, body = self.answer
             start_response(status, headers)
@@ -174,7 +177,7 @@ def shared_domain(ward):
 
 @contextmanager
 def small_disk(ward, options: str) -> Iterator[Patient]:
-    """A disk of its own, for UPLOADS_DIR; only root may have one."""
+    """A patient whose UPLOADS_DIR is on a small disk. Needs root."""
     path = ward.tmp_path / "disk"
     path.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
@@ -223,7 +226,7 @@ def no_backup(ward):
 
 @contextmanager
 def systemd(ward, enabled: str, active: str) -> Iterator[Patient]:
-    """A machine that systemd has started, and its `systemctl`."""
+    """A patient on a machine with systemd, whose `systemctl` answers this."""
     path = ward.tmp_path / "bin" / "systemctl"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"#!/bin/sh\n[ $1 = is-enabled ] && echo {enabled} || echo {active}\n")
@@ -426,7 +429,7 @@ def clock_of_the_node(ward):
     ward.node.ahead_seconds = 0
 
 
-@breaks("a plugin is missing")  # the last one: it does not come back
+@breaks("a plugin is missing")  # last of these: the plugin does not come back
 def plugin(ward):
     ward.node.lose_plugin("offers")
     yield
@@ -477,7 +480,7 @@ def no_clients(ward):
 
 @contextmanager
 def serving_tls(ward, host: str = "127.0.0.1", days: int = 5, age_days: int = 0) -> Iterator[str]:
-    """An address with TLS, whose certificate is good for some days."""
+    """The address of a server with TLS, whose certificate is valid for some days."""
     certificate = self_signed(ward.tmp_path / "tls.pem", days=days, age_days=age_days)
     mails = SandboxMail(host, certificate=certificate, is_smtps=True)
     mails.start()
@@ -508,7 +511,7 @@ def ftp_is_down(ward):
 
 
 @breaks("FTP's certificate ends")
-def certificate_of_ftp(ward):  # which is good for a day
+def certificate_of_ftp(ward):  # it is valid for a day
     yield
 
 
@@ -639,7 +642,7 @@ def web_is_older(ward):
 
 @contextmanager
 def forwarded(ward, hops: int, **bent: str) -> Iterator[None]:
-    """With PROXY_HOPS in the web program's settings, and what nginx makes of the request."""
+    """The web program has this PROXY_HOPS, and nginx changes requests like this."""
     ward.app.extensions["shop"] = replace(ward.shop, config=replace(ward.config, proxy_hops=hops))
     ward.bent = bent
     yield
@@ -668,14 +671,14 @@ def no_host(ward):
 @breaks("the shop's certificate has ended")
 def ended_certificate(ward):
     with serving_tls(ward, days=5, age_days=6) as address, ward.monkeypatch.context() as patched:
-        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # as OpenSSL reads it
+        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # OpenSSL trusts it
         yield ward.but(public_url=f"https://{address}")
 
 
 @breaks("the shop's certificate ends")
 def certificate_of_the_shop(ward):
     with serving_tls(ward) as address, ward.monkeypatch.context() as patched:
-        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # as OpenSSL reads it
+        patched.setenv("SSL_CERT_FILE", str(ward.tmp_path / "tls.pem"))  # OpenSSL trusts it
         yield ward.but(public_url=f"https://{address}")
 
 
@@ -706,7 +709,7 @@ def open_figures(ward):
 
 @contextmanager
 def onion(ward) -> Iterator[Patient]:
-    """The shop at an onion address, and a Tor that leads there."""
+    """A patient at an onion address, with a stand-in for Tor that leads there."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         leading = threading.Thread(target=lead, args=(listener, ward.port))
         leading.start()
@@ -718,7 +721,7 @@ def onion(ward) -> Iterator[Patient]:
 
 
 def lead(listener: socket.socket, port: int) -> None:
-    """Speak SOCKS 5, and hand one question and its answer over, until the listener is shut."""
+    """Speak SOCKS 5: pass on one request and its answer per connection, until it is shut down."""
     while True:
         try:
             visitor, _ = listener.accept()
@@ -759,7 +762,7 @@ def logged(ward):
 
 @breaks("nobody can say what nginx logs")
 def unreadable_log(ward):
-    with onion(ward) as patient:  # there are none
+    with onion(ward) as patient:  # whose logs do not exist
         yield patient
 
 
@@ -776,11 +779,11 @@ def open_port(ward):
 
 # -- the tests -------------------------------------------------------------------------
 
-# Those that need a PostgreSQL have a test of their own.
+# Faults that need PostgreSQL have a test of their own.
 OF_POSTGRESQL = ("PostgreSQL takes no more", "PostgreSQL's clock is wrong")
 
 
-def test_each_line_of_the_table_is_provoked_and_says_what_to_type(ward, subtests):
+def test_each_fault_in_the_table_is_found_with_what_to_type(ward, subtests):
     table = rows()
     assert {what for what, *_ in table} == {*CASES, *OF_POSTGRESQL}
     told = {what: rest for what, *rest in table}
@@ -790,16 +793,16 @@ def test_each_line_of_the_table_is_provoked_and_says_what_to_type(ward, subtests
             found = doctor.look(check, patient or ward.patient)
             said = [each.text for each in found if each.result != OK]
             assert [each for each in said if says(each, text)], found
-            if not text.startswith("server …: set “"):  # its advice is the setting itself
+            if not text.startswith("server …: set “"):  # whose advice is the setting itself
                 assert all(any(says(each, command) for each in said) for command in typed), said
 
 
-def test_a_shop_that_is_well_is_ok_and_left_as_it_was(ward, alice):
+def test_a_healthy_shop_is_ok_and_left_as_it_was(ward, alice):
     def state():
         facts = {fact.name: fact.value for fact in Fact.select()}
         return facts, [ward.panel.records(kind) for kind in KINDS], Order.select().count()
 
-    # Its FTP certificate is a day's, and the server cannot do it otherwise.
+    # The stand-in FTP server's certificate is always for a day.
     ward.patient.writes = True
     ward.panel.calls.clear()
     before = state()
@@ -816,7 +819,7 @@ def test_a_shop_that_is_well_is_ok_and_left_as_it_was(ward, alice):
     assert [method for method, _ in ward.panel.calls].count("login") == 1
 
 
-def test_where_all_is_down_or_hangs_it_ends_all_the_same(ward):
+def test_the_doctor_ends_even_if_everything_is_down_or_hangs(ward):
     ward.node.faults.set("frozen")
     ward.panel.down()
     ward.ftp_server.down()
@@ -838,7 +841,7 @@ def test_a_database_that_hangs_holds_up_nothing_else(ward):
         silent = socket.create_server(("127.0.0.1", 0))
         url = f"postgresql://shop@127.0.0.1:{silent.getsockname()[1]}/shop"
         afterwards.enter_context(database_at(ward, url))
-        afterwards.enter_context(silent)  # it is closed first
+        afterwards.enter_context(silent)  # so that it is closed first
         patient = ward.with_env(ward.env | {"DATABASE_URL": url})
         begun = time.monotonic()
         of_files = takewhile(lambda each: each.check != "units", examine(patient))
@@ -846,7 +849,7 @@ def test_a_database_that_hangs_holds_up_nothing_else(ward):
         assert time.monotonic() - begun < SOON_SECONDS
 
 
-def test_a_check_that_fails_itself_is_told_of(ward, caplog):
+def test_a_check_that_crashes_is_reported(ward, caplog):
     with onion(ward) as patient:
         patient.nginx_logs = None
         [found] = doctor.look("web log", patient)
@@ -854,7 +857,7 @@ def test_a_check_that_fails_itself_is_told_of(ward, caplog):
     assert "the check “web log” failed" in caplog.text
 
 
-def test_what_others_answer_disturbs_no_terminal(ward, subtests):
+def test_other_servers_answers_cannot_control_the_terminal(ward, subtests):
     told = {"url": "", "forwarded": "", "hops": 0, "program": "\x1b[2J\u202e\n1"}
     with answering(ward, "200 OK", body=json.dumps(told).encode()):
         [found] = doctor.look("web program", ward.patient)
@@ -877,14 +880,14 @@ def test_the_panel_is_asked_for_every_function_that_the_shop_calls(ward):
     assert {f"*{group}*" for group, _ in harmless_calls().values()} == set(groups.split(", "))
 
 
-def test_the_instance_directory_is_for_the_shop_alone(ward):
+def test_an_instance_directory_that_others_can_read_is_reported(ward):
     open_to_all = ward.tmp_path / "instance"
     open_to_all.mkdir(mode=0o755)
     [found] = doctor.look("secrets", replace(ward.patient, instance=open_to_all))
     assert found.text.endswith(f"may read {open_to_all}: `chmod o-rwx {open_to_all}`")
 
 
-def test_http_that_leads_to_https_is_well_and_one_that_is_shut_is_not(ward):
+def test_http_must_redirect_to_https(ward):
     patient = replace(ward.but(public_url="https://127.0.0.1"), http_port=ward.port)
     with answering(ward, "301 Moved", ("Location", "https://127.0.0.1/")):
         assert doctor.look("web redirect", patient) == [Finding("web redirect", OK)]
@@ -897,7 +900,7 @@ def test_http_that_leads_to_https_is_well_and_one_that_is_shut_is_not(ward):
     )
 
 
-def test_nginx_that_says_it_logs_nothing_is_believed_where_its_logs_are_shut(ward, subtests):
+def test_nginxs_configuration_is_believed_where_its_logs_cannot_be_read(ward, subtests):
     site = ward.tmp_path / "nginx" / "sites-enabled" / "shop"
     site.parent.mkdir(parents=True)
     other = "server { server_name other.example; access_log /var/log/nginx/other.log; }"
@@ -922,7 +925,7 @@ def test_nginx_that_says_it_logs_nothing_is_believed_where_its_logs_are_shut(war
             assert seen == result
 
 
-def test_only_the_doctor_is_told_how_he_asked(client, this_shop, subtests):
+def test_only_the_doctor_is_told_what_its_request_looked_like(client, this_shop, subtests):
     def ask(credential: str):
         return client.get("/healthz", headers={"Authorization": credential})
 
@@ -944,7 +947,7 @@ def test_only_the_doctor_is_told_how_he_asked(client, this_shop, subtests):
     assert ask(good).text == "ok\n"
 
 
-def test_the_command_tells_what_is_wrong_and_so_does_its_exit_code(ward):
+def test_the_command_and_its_exit_code_say_what_is_wrong(ward):
     bare = command.app(ward.env, ward.tmp_path, create_app)
     for name in PLACES:
         setattr(bare.extensions["doctor"], name, ward.tmp_path / "none")
@@ -962,7 +965,7 @@ def test_the_command_tells_what_is_wrong_and_so_does_its_exit_code(ward):
     assert told.exit_code == 1 and told.output.startswith("wrong    settings: BASE_DOMAIN is not")
 
 
-def test_it_says_how_to_look_at_a_hosting_server(tmp_path):
+def test_the_doctor_says_how_to_check_a_hosting_server(tmp_path):
     bare = command.app({}, tmp_path, create_app)
     told = bare.test_cli_runner().invoke(args=["doctor", "--server"])
     [directory] = re.findall(r"scp -r (/\S+) root@", told.output)
@@ -970,8 +973,8 @@ def test_it_says_how_to_look_at_a_hosting_server(tmp_path):
     assert os.access(Path(directory) / "doctor", os.X_OK) and directory.endswith("/hosting-server")
 
 
-def test_it_runs_where_the_shop_does_not_start(tmp_path):
-    """As root would run it, without settings."""
+def test_the_doctor_runs_where_the_shop_does_not_start(tmp_path):
+    """As root runs it, without settings."""
     env = {"PATH": os.environ["PATH"]}
     flask = [sys.executable, "-m", "flask", "--app", "wsgi", "doctor", "--json"]
     told = subprocess.run(flask, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -981,7 +984,7 @@ def test_it_runs_where_the_shop_does_not_start(tmp_path):
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_it_looks_at_postgresql_too(this_shop, config, tmp_path):
+def test_the_doctor_checks_postgresql_too(this_shop, config, tmp_path):
     patient = Patient({}, tmp_path, lambda config: None, config=config, shop=this_shop)
     told = {what: (check, text) for what, check, text, _ in rows() if what in OF_POSTGRESQL}
     for check, _ in told.values():

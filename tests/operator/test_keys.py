@@ -1,4 +1,4 @@
-"""`flask rotate-key`: a new key, and what the one before it has made, until that is forgotten."""
+"""`flask rotate-key`: what the old key made stays valid until that key is forgotten."""
 
 import pytest
 
@@ -16,13 +16,13 @@ PASSWORD = "battery staple"
 
 @pytest.fixture
 def env(env):
-    """A shop that makes its key itself."""
+    """A shop that makes its own key."""
     return {name: value for name, value in env.items() if name != "SECRET_KEY"}
 
 
 @pytest.fixture
 def started(env, tmp_path):
-    """The shop as programs have it that start now."""
+    """Build the shop as a program that starts now would."""
 
     def started() -> shop.Shop:
         built = shop.build(from_env(env, tmp_path))
@@ -38,7 +38,7 @@ def sealed() -> list[str]:
     return [each for each in found if each]
 
 
-def test_what_the_old_key_made_is_good_until_it_is_forgotten(
+def test_what_the_old_key_made_is_valid_until_the_key_is_forgotten(
     this_shop, alice, started, tmp_path, app
 ):
     def run(*options) -> list[str]:
@@ -71,7 +71,7 @@ def test_what_the_old_key_made_is_good_until_it_is_forgotten(
     assert sorted(path.name for path in tmp_path.glob("secret-key*")) == ["secret-key"]
 
 
-def test_a_password_that_no_key_opens_stays_and_holds_up_no_other(this_shop, alice):
+def test_a_password_that_no_key_opens_does_not_hold_up_the_others(this_shop, alice):
     odd = "not sealed by us"
     Account.update(password_sealed=odd).execute()
     Service.update(own_password_sealed=this_shop.vault.seal(PASSWORD)).where(
@@ -85,7 +85,7 @@ def test_a_password_that_no_key_opens_stays_and_holds_up_no_other(this_shop, ali
 def test_a_rotation_that_was_killed_or_came_twice_loses_no_key(this_shop, env, tmp_path):
     path, old = tmp_path / "secret-key", tmp_path / "secret-key.old"
     first = path.read_text().strip()
-    old.write_text(f"{first}\n")  # killed between its two steps
+    old.write_text(f"{first}\n")  # as if killed between the two steps
     assert from_env(env, tmp_path).secret_key_fallbacks == (first,)
     keys.rotate(tmp_path)
     second = path.read_text().strip()
@@ -97,7 +97,7 @@ def test_a_rotation_that_was_killed_or_came_twice_loses_no_key(this_shop, env, t
     assert {each.stat().st_mode & 0o777 for each in (path, old)} == {0o600}
 
 
-def test_older_keys_belong_to_the_key_of_the_file_alone(this_shop, env, tmp_path):
+def test_older_keys_are_used_with_the_key_file_alone(this_shop, env, tmp_path):
     keys.rotate(tmp_path)
     own = from_env(env | {"SECRET_KEY": "k" * 32}, tmp_path)
     assert own.secret_key_fallbacks == ()

@@ -22,13 +22,13 @@ TOKEN = "a-token-of-the-tests-0123456789"
 
 
 def figures(text: str) -> dict[str, float]:
-    """The samples by name and labels."""
+    """The samples, by name and labels."""
     assert not re.search("^(?!#|shop_|python_|process_|$)", text, re.M)
     samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
 
 
-def test_it_is_well_while_its_database_answers(client, this_shop, tmp_path):
+def test_healthz_is_ok_while_the_database_answers(client, this_shop, tmp_path):
     assert (client.get("/healthz").status_code, client.get("/healthz").text) == (200, "ok\n")
     models.db.close()
     (tmp_path / "shop.sqlite3").write_bytes(b"this is no database, and long enough" * 99)
@@ -36,7 +36,7 @@ def test_it_is_well_while_its_database_answers(client, this_shop, tmp_path):
     assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
 
 
-def test_without_a_token_this_machine_alone_reads_the_figures(client):
+def test_without_a_token_only_this_machine_reads_the_metrics(client):
     def status(address, **headers):
         return client.get(
             "/metrics", environ_base={"REMOTE_ADDR": address}, headers=headers
@@ -44,19 +44,19 @@ def test_without_a_token_this_machine_alone_reads_the_figures(client):
 
     assert status("127.0.0.1") == status("::1") == 200
     assert status("192.0.2.1") == status("") == 404
-    # A web server in front, which PROXY_HOPS need not know of.
+    # A request through a web server in front, even if PROXY_HOPS is not set.
     assert status("127.0.0.1", X_Forwarded_For="127.0.0.1") == 404
 
 
 @with_settings(METRICS_TOKEN=TOKEN)
-def test_with_a_token_whoever_shows_it_reads_them(client):
+def test_with_a_token_whoever_shows_it_reads_the_metrics(client):
     for shown in (None, "", TOKEN, f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer ü"):
         assert client.get("/metrics", headers={"Authorization": shown or ""}).status_code == 404
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200 and TOKEN not in answer.text
 
 
-def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel):
+def test_the_metrics_follow_what_happens(client, worker, wallet, this_shop, node, panel):
     before = figures(client.get("/metrics").text)
     place_order(client, username="alice")
     label = 'what="orders to be paid"'
@@ -96,7 +96,7 @@ def test_they_follow_what_happens(client, worker, wallet, this_shop, node, panel
     assert after['shop_left_mb{server="1"}'] < 100000
 
 
-def test_they_name_nobody(client, worker, wallet):
+def test_the_metrics_name_nobody(client, worker, wallet):
     place_order(client, username="alice", email="alice@example.com")
     wallet.pay(models.Order.get().bolt11)
     work(worker)
@@ -106,8 +106,10 @@ def test_they_name_nobody(client, worker, wallet):
     assert [each for each in secret if each in told] == []
 
 
-def test_gunicorns_processes_are_added_up_and_the_worker_shows_its_own(env, tmp_path, this_shop):
-    """Started the long way: what is counted where is settled when the modules are imported."""
+def test_gunicorns_processes_are_summed_and_the_worker_shows_its_own_metrics(
+    env, tmp_path, this_shop
+):
+    """With real processes: where counters are kept is decided when the modules are imported."""
     ports = free_port(), free_port()
     settings = {**env, "PATH": str(Path(sys.executable).parent), "TMPDIR": str(tmp_path)}
     settings["WORKER_METRICS"] = f"127.0.0.1:{ports[1]}"
@@ -121,7 +123,7 @@ def test_gunicorns_processes_are_added_up_and_the_worker_shows_its_own(env, tmp_
         for port in ports:
             eventually(lambda port=port: is_open(port))
         page = requests.Session()
-        for _ in range(8):  # each process answers some
+        for _ in range(8):  # so that each process answers some
             page.get(f"http://127.0.0.1:{ports[0]}/", headers={"Connection": "close"})
         shown = figures(requests.get(f"http://127.0.0.1:{ports[0]}/metrics").text)
         assert shown['shop_capacity_mb{server="1"}'] == 100000
@@ -133,7 +135,7 @@ def test_gunicorns_processes_are_added_up_and_the_worker_shows_its_own(env, tmp_
         for program in programs:
             program.terminate()
         assert [program.wait() for program in programs] == [0, 0]
-    # Nothing stays behind.
+    # No counters stay behind.
     assert not list(tmp_path.glob("lightning-space-metrics-*"))
 
 
@@ -142,7 +144,7 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_dashboard_and_alerts_ask_for_figures_that_there_are(client, worker, wallet):
+def test_dashboard_and_alerts_use_existing_metrics(client, worker, wallet):
     place_order(client, username="alice")
     wallet.pay(models.Order.get().bolt11)
     work(worker)

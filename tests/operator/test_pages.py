@@ -32,7 +32,7 @@ PAGES += ("/login/x",)
 
 
 def log_in(browser: FlaskClient, this_shop) -> FlaskClient:
-    """By a link, which takes no hashing."""
+    """Log in by a link, which needs no hashing."""
     link = entry.new_link(this_shop).removeprefix(this_shop.config.public_url)
     form = {"csrf_token": csrf_token(browser.get(link).text)}
     assert browser.post(link, data=form).location == "/operator"
@@ -52,7 +52,7 @@ def press(browser: FlaskClient, page: str, to: str, **typed):
 # -- who gets in -----------------------------------------------------------------------
 
 
-def test_without_a_password_nothing_says_that_there_are_such_pages(client, alice, subtests):
+def test_without_a_password_the_operators_pages_are_not_found(client, alice, subtests):
     unknown = {method: client.open("/nowhere", method=method) for method in ("GET", "POST")}
     unknown["OPTIONS"] = client.options("/nowhere")
     for path in (*PAGES, "/login", "/logout", "/hostings/alice/close", "/"):
@@ -75,7 +75,7 @@ def test_with_a_password_all_pages_lead_to_the_login(client, alice, subtests):
 
 
 @with_password
-def test_who_knows_the_password_gets_in_and_out(client):
+def test_the_password_logs_in_and_out(client):
     def send(password):
         return press(client, "/operator/login", "/operator/login", password=password)
 
@@ -87,7 +87,7 @@ def test_who_knows_the_password_gets_in_and_out(client):
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/operator;" in cookie
     assert client.get("/operator").status_code == 200
-    assert client.get("/account").status_code == 302  # of no customer
+    assert client.get("/account").status_code == 302  # it is no customer's session
     press(client, "/operator", "/operator/logout")
     assert client.get("/operator").status_code == 303
 
@@ -107,10 +107,10 @@ def test_guesses_are_limited_by_network_and_keep_nobody_else_out(client, time_ma
     assert send("192.0.2.2", PASSWORD) == 303
 
 
-def test_a_link_is_good_once_and_for_ten_minutes(app, client, this_shop, time_machine):
+def test_a_link_works_once_and_for_ten_minutes(app, client, this_shop, time_machine):
     link = entry.new_link(this_shop).removeprefix("http://localhost")
     assert client.get(link).status_code == 200
-    assert client.get(link).status_code == 200  # to look at it uses nothing up
+    assert client.get(link).status_code == 200  # looking at it does not use it up
     form = {"csrf_token": csrf_token(client.get(link).text)}
     assert client.post(link, data=form).status_code == 303
     for method in ("GET", "POST"):
@@ -119,7 +119,7 @@ def test_a_link_is_good_once_and_for_ten_minutes(app, client, this_shop, time_ma
     assert app.test_client().get(older).status_code == 404
     time_machine.forward(entry.LINK_SECONDS)
     assert app.test_client().get(newer).status_code == 404
-    time_machine.forward(-3 * entry.LINK_SECONDS)  # made by a clock that was ahead
+    time_machine.forward(-3 * entry.LINK_SECONDS)  # the link was made by a clock that was ahead
     assert app.test_client().get(newer).status_code == 404
 
 
@@ -134,7 +134,7 @@ def test_of_several_that_use_a_link_at_once_one_gets_in(app, this_shop):
     assert sum(at_once(*[use] * 4)) == 1
 
 
-def test_a_session_ends_after_twelve_hours_or_at_a_word(operator, runner, app, time_machine):
+def test_a_session_ends_after_twelve_hours_or_by_command(operator, runner, app, time_machine):
     this_shop = app.extensions["shop"]
     time_machine.forward(entry.SESSION_SECONDS - 1)
     assert operator.get("/operator").status_code == 200
@@ -169,7 +169,7 @@ def test_with_https_the_cookie_can_be_set_by_no_other_host(client, this_shop):
 
 
 @with_settings(PUBLIC_URL="https://shop.example")
-def test_by_an_onion_address_there_is_a_cookie_as_well(client, this_shop):
+def test_the_operator_can_log_in_at_an_onion_address(client, this_shop):
     path, at = entry.new_link(this_shop).removeprefix("https://shop.example"), {"base_url": ONION}
     form = {"csrf_token": csrf_token(client.get(path, **at).text)}
     cookies = client.post(path, data=form, **at).headers.getlist("Set-Cookie")
@@ -198,7 +198,7 @@ def test_the_command_prints_a_setting_that_a_shell_can_read(runner):
 # -- what they show --------------------------------------------------------------------
 
 
-def test_today_says_what_came_in_and_what_there_is(operator, worker, wallet, this_shop):
+def test_today_shows_payments_hostings_and_servers(operator, worker, wallet, this_shop):
     assert "not known yet" in operator.get("/operator").text
     place_order(operator, username="bob")
     order = Order.get()
@@ -213,7 +213,9 @@ def test_today_says_what_came_in_and_what_there_is(operator, worker, wallet, thi
     assert "of 100,000 MB" in shown and "✓ answers" in shown
 
 
-def test_a_search_finds_by_all_that_is_named(operator, order, wallet, worker, this_shop, subtests):
+def test_a_search_finds_hostings_and_orders_by_everything_it_names(
+    operator, order, wallet, worker, this_shop, subtests
+):
     wallet.pay(order.bolt11)
     work(worker)
     hosting, its_order = "/operator/hostings/alice", f"/operator/orders/{order.token}"
@@ -241,7 +243,7 @@ def test_a_search_finds_by_all_that_is_named(operator, order, wallet, worker, th
             assert answer.status_code == 200 and "Nothing found." in answer.text
 
 
-def test_what_others_have_written_is_shown_as_text(operator, alice):
+def test_texts_written_by_others_are_escaped(operator, alice):
     html = "<script>alert(1)</script>"
     typed = {"category": "phishing", "reason": html, "note": f"{html}\n=1+1\0"}
     answer = press(operator, "/operator/hostings/alice", "/operator/hostings/alice/block", **typed)
@@ -254,7 +256,7 @@ def test_what_others_have_written_is_shown_as_text(operator, alice):
 
 
 @pytest.mark.each_database
-def test_hostings_are_listed_by_how_they_stand(app, this_shop, subtests):
+def test_hostings_are_listed_by_their_state(app, this_shop, subtests):
     operator, moment = log_in(app.test_client(), this_shop), now()
     for name, facts in {
         "alice": {"ready_at": moment},
@@ -300,7 +302,7 @@ def test_the_worker_does_what_the_buttons_ask_for(operator, alice, worker, panel
     assert Account.get().blocked_at is None
 
 
-def test_a_block_needs_a_reason_and_a_hosting(operator, alice):
+def test_a_block_needs_a_reason_and_an_existing_hosting(operator, alice):
     page = "/operator/hostings/alice"
     for wrong in ({"reason": " "}, {"reason": "\u200b"}, {"reason": "x", "category": "x"}):
         typed = {"category": "spam"} | wrong
@@ -314,7 +316,7 @@ def test_a_block_needs_a_reason_and_a_hosting(operator, alice):
     assert answer.location == f"{page}?done=closed" and Account.get().blocked_at is None
 
 
-def test_a_hosting_is_closed_by_who_types_its_name(operator, alice, worker):
+def test_closing_a_hosting_needs_its_name(operator, alice, worker):
     page = "/operator/hostings/alice/close"
     assert press(operator, page, page, username="bob").status_code == 400
     stale = press(operator, page, page, username="alice", ends="1")
@@ -328,7 +330,7 @@ def test_a_hosting_is_closed_by_who_types_its_name(operator, alice, worker):
     assert operator.get("/operator/hostings/alice").status_code == 404
 
 
-def test_what_needs_the_operator_has_its_button(operator, alice, this_shop):
+def test_each_problem_has_its_button(operator, alice, this_shop):
     facts = {"error": "x", "permanent": True, "failed_since": 1}
     Service.update(facts).where(Service.kind == "ftp").execute()
     Order.create(
@@ -344,7 +346,7 @@ def test_what_needs_the_operator_has_its_button(operator, alice, this_shop):
 # -- money -----------------------------------------------------------------------------
 
 
-def test_the_payments_are_a_file_without_a_name(operator, alice, wallet, worker, this_shop, runner):
+def test_the_file_of_payments_has_no_names(operator, alice, wallet, worker, this_shop, runner):
     tip = orders.top_up(this_shop, alice.id, orders.Tip(7000, "page", "=cmd()"), None, "2")
     wallet.pay(tip.bolt11)
     record_payments(worker)

@@ -45,7 +45,7 @@ grace = "1 day"
 
 
 def told_of() -> list[str]:
-    """What the table says of lines that `problems` prints; … stands for anything."""
+    """The lines of `problems` in the table; … stands for anything."""
     cells = re.findall(r"^\| (`.+?`) \| ", SECTION, re.M)
     return [line for cell in cells for line in re.findall("`([^`]+)`", cell)]
 
@@ -56,7 +56,7 @@ def matches(text: str, line: str) -> bool:
 
 
 class Trouble:
-    """A shop in which each case makes one trouble."""
+    """A shop in which each case causes one problem."""
 
     def __init__(self, this_shop, node, folder):
         self.shop, self.node, self.folder = this_shop, node, folder
@@ -120,7 +120,7 @@ CASES: dict[str, Callable[[Trouble], object]] = {
     "failing since": lambda t: t.failing(permanent=False, failed_since=now() - 2 * DAY),
     "the clock says": lambda t: set_fact(clock_watch.LATEST, now() + DAY),
     "has not run since": lambda t: set_fact(clock_watch.PASSED, now() - 2 * HOUR),
-    # The calendar's own words: tests/rules/test_calendar.py.
+    # The texts themselves are tested by tests/rules/test_calendar.py.
     "wait to be closed": lambda t: set_fact(calendar.HELD, "accounts that wait to be closed: 12"),
     "had a gap": a_gap,
     "mails not sent": late_mail,
@@ -155,7 +155,7 @@ def troubles(tmp_path, more_settings, request):
     return Trouble(this_shop, request.getfixturevalue("node"), folder)
 
 
-def test_each_line_of_the_table_is_provoked_and_nothing_else(troubles, subtests):
+def test_each_line_of_the_table_is_printed_and_no_other(troubles, subtests):
     lines = told_of()
     assert found(troubles.shop) == []
     for what, provoke in CASES.items():

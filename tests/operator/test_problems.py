@@ -1,11 +1,11 @@
-"""What needs the operator, and what it is about."""
+"""Problems for the operator, and the hosting or order that each is about."""
 
 from lightningspace.base.models import Order, Service
 from lightningspace.operator import problems
 
 
 def lose(number: int) -> None:
-    """As if a payment had come that no order waits for."""
+    """Record a payment that belongs to no order."""
     facts = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
     facts |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "abcdef"[number] * 64}
     Order.create(token=f"{number:032}", **facts)
@@ -19,7 +19,7 @@ def test_a_problem_says_which_hosting_or_order_it_is_about(this_shop, alice):
     assert told == [(None, f"{1:032}"), ("alice", None)]
 
 
-def test_they_are_counted_for_the_pages(this_shop, time_machine):
+def test_problems_are_counted_for_the_pages(this_shop, time_machine):
     assert problems.last_count() is None
     lose(1)
     problems.count(this_shop)

@@ -15,7 +15,7 @@ LOST |= {"received_msat": 7000, "paid_at": 1, "payment_hash": "a" * 64, "token":
 
 @pytest.fixture
 def flask(runner):
-    """Run a command: its exit code and what it says."""
+    """Run a command; return its exit code and output."""
 
     def flask(*arguments: str) -> tuple[int, str]:
         result = runner.invoke(args=list(arguments))
@@ -60,7 +60,7 @@ def test_the_operator_approves_or_refuses_with_a_reason(this_shop, flask):
     assert flask("refund", "approve", refund.id)[0] == 1
 
 
-def test_his_pages_do_what_the_commands_do(this_shop, client):
+def test_the_operators_pages_do_what_the_commands_do(this_shop, client):
     order = Order.create(**LOST)
     operator, page = log_in(client, this_shop), f"/operator/orders/{order.token}"
     assert "Nothing waits" in operator.get("/operator/refunds").text

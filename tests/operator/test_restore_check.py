@@ -1,4 +1,4 @@
-"""A database that is a day old under a node and a panel that went on, and what is found again."""
+"""Restoring a day-old database while node and panel went on: what the shop finds again."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ HOUR = 60 * 60
 
 
 class Life:
-    """A shop whose database can be put back to an archive, while its node and panel go on."""
+    """A shop whose database can go back to an archive, while its node and panel go on."""
 
     def __init__(self, this_shop, env, node, panel, wallet, tmp_path, time_machine, new_database):
         self.shop, self._env, self.node, self.panel = this_shop, env, node, panel
@@ -119,13 +119,13 @@ def one(lines: list[str], *words: str) -> str:
 
 
 @pytest.mark.each_database
-def test_a_day_that_the_copy_does_not_know_is_found_again(life):
+def test_a_day_missing_in_the_copy_is_found_again(life):
     for name in ("alice", "bob", "carol"):
         life.buy(name)
     alice, bob, carol = (Account.get(Account.username == n) for n in ("alice", "bob", "carol"))
     archive = life.back_up()
 
-    # What happens in a day: sales, extensions, another size, tips, a closing.
+    # A day passes: sales, extensions, another size, tips, a closing.
     life.time.forward(HOUR)
     dave = life.buy("dave", terms=Terms(500, 30, "days"))
     life.buy("erin")
@@ -171,20 +171,20 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     gone = one(lines, "account carol", "no client")
     assert len(lines) == 10
 
-    # No payment is lost, and none counts twice.
+    # No payment is lost or counted twice.
     assert {o.payment_hash: o.received_msat for o in Order.select() if o.paid_at} == paid
     assert not payments.lost() and not payments.due()
     assert income_by_kind() == sums
     assert life.check() == ["payments that the node had and the database did not: 0", gone]
 
-    # Who paid gets in, by what was saved or by the wallet's history.
+    # Whoever paid can log in, by the access key or by the wallet's history.
     macaroon, _, preimage = access_key.partition(":")
     holder = tokens.holder(life.shop, l402.read(macaroon), bytes.fromhex(preimage))
     assert holder.account.id == dave.id
     opened = Order.select().where(Order.kind == "open")
     assert {o.payment_hash: o.invoice_hash for o in opened} == proofs
 
-    # Nothing is sold until the word is given.
+    # Nothing is sold until the operator says so.
     with pytest.raises(restored.Restoring):
         orders.place(life.shop, wish(username="frank"))
     assert restored.end()
@@ -203,7 +203,7 @@ def test_a_day_that_the_copy_does_not_know_is_found_again(life):
     assert not [line for line in problems.found(life.shop) if "plugin" not in line.text]
 
 
-def test_without_any_copy_what_the_panel_has_is_taken_back(life):
+def test_without_any_copy_hostings_are_rebuilt_from_the_panel(life):
     alice = life.buy("alice")
     life.buy("bob", terms=Terms(100, 1, "hours"))
     order = orders.extend(life.shop, alice.id, 30, "days", Buyer("alice's browser", "form"))
@@ -232,7 +232,7 @@ def begun(this_shop):
 
 
 def lost(node, wallet, shop, description: str, token: str, msat: int = 7000) -> str:
-    """Pay an invoice of which the database has no order, and return its payment hash."""
+    """Pay an invoice for which the database has no order, and return its payment hash."""
     invoice = shop.node.create_invoice(shop.config.label_prefix + token, msat, description, 600)
     wallet.pay(invoice.bolt11)
     return invoice.payment_hash
@@ -242,7 +242,7 @@ def words(shop) -> list[str]:
     return list(restore_check.check(shop.for_worker()))
 
 
-def test_even_a_young_copy_takes_its_closings_back_and_begins_each_grace_anew(begun, alice):
+def test_even_a_recent_copy_undoes_closings_and_restarts_grace_periods(begun, alice):
     set_fact(clock_watch.PASSED, clock.now())
     clock_watch.approve(clock.now())
     moment = clock.now()
@@ -259,7 +259,7 @@ def test_an_order_that_the_copy_has_takes_effect(order, begun, wallet):
     assert len(words(begun)) == 1
 
 
-def test_an_opening_that_the_panel_does_not_have_is_opened_anew(begun, node, wallet):
+def test_an_opening_missing_at_the_panel_is_opened_again(begun, node, wallet):
     terms = "Web hosting: open 100 MB 2 addresses 3 months 00000000"
     paid = lost(node, wallet, begun, terms, "0" * 32)
     line = one(words(begun), paid, "opened anew as")
@@ -270,8 +270,10 @@ def test_an_opening_that_the_panel_does_not_have_is_opened_anew(begun, node, wal
     assert Account.select().count() == 1
 
 
-def test_an_opening_that_may_be_at_the_panel_waits_for_a_person(time_machine, begun, node, wallet):
-    """Its token does not know its account: it was made by an older version, or another key."""
+def test_an_opening_that_may_be_at_the_panel_waits_for_the_operator(
+    time_machine, begun, node, wallet
+):
+    """The token does not name its account: an older version made it, or another key."""
     alice = open_account(begun, "alice")
     reconcile.account(begun, alice.id)
     name = f"{begun.config.panel_prefix}{alice.id}"
@@ -284,14 +286,14 @@ def test_an_opening_that_may_be_at_the_panel_waits_for_a_person(time_machine, be
         assert one(lines, name, "the site alice.shop.test", "has no account")
         assert len(lines) == 3 and not Account.select().exists()
     assert any(paid in line.text for line in problems.found(begun))
-    assert not orders.can_be_had(begun, "alice")  # people still write to it
-    # A client from long before a payment is no hosting of it.
+    assert not orders.can_be_had(begun, "alice")  # people still write to that name
+    # A panel client from long before the payment does not belong to it.
     time_machine.forward(2 * rebuilding.CLOCKS_SECONDS)
     paid = lost(node, wallet, begun, "Web hosting: open 100 MB 3 months 00000000", "1" * 32)
     assert one(words(begun), paid, "opened anew as")
 
 
-def test_what_nobody_can_attribute_stays_on_the_list(begun, node, wallet, alice, subtests):
+def test_payments_that_nobody_can_attribute_stay_on_the_list(begun, node, wallet, alice, subtests):
     known = order_book.new_token(begun, alice)
     table = {
         "more time, of nobody known": ("Web hosting: extend 100 MB 3 months 00000000", "1" * 32),
@@ -313,7 +315,7 @@ def test_what_nobody_can_attribute_stays_on_the_list(begun, node, wallet, alice,
     assert (Account.get().expires_at, Account.select().count()) == (before.expires_at, 1)
 
 
-def test_what_was_paid_back_since_is_not_given_as_well(begun, node, wallet):
+def test_a_payment_refunded_since_is_not_delivered_too(begun, node, wallet):
     paid = lost(node, wallet, begun, "Web hosting: open 100 MB 3 months 00000000", "0" * 32)
     key = ("lightning-space", f"{begun.config.label_prefix}refunds", paid)
     begun.for_worker().node.note(*key, f"r1-{'0' * 64}", text="7000")
@@ -322,7 +324,7 @@ def test_what_was_paid_back_since_is_not_given_as_well(begun, node, wallet):
     assert [each.payment_hash for each in payments.lost()] == [paid]
 
 
-def test_a_name_that_another_account_has_by_now_is_named_and_nothing_is_merged(
+def test_a_name_taken_by_another_account_is_reported_and_nothing_is_merged(
     begun, node, wallet, panel, alice
 ):
     bob = open_account(begun, "bob")
@@ -330,7 +332,7 @@ def test_a_name_that_another_account_has_by_now_is_named_and_nothing_is_merged(
     token = order_book.new_token(begun, bob)
     Service.delete().where(Service.account == bob.id).execute()
     bob.delete_instance()
-    Account.update(username="bob").execute()  # alice has renamed herself, so to say
+    Account.update(username="bob").execute()  # as if alice had another name by now
     paid = lost(node, wallet, begun, "Web hosting: open 100 MB 3 months 00000000", token)
     lines = words(begun)
     assert one(lines, paid, "nobody can say whose")
@@ -338,10 +340,10 @@ def test_a_name_that_another_account_has_by_now_is_named_and_nothing_is_merged(
     assert Account.select().count() == 1
 
 
-# -- until the word is given -----------------------------------------------------------
+# -- until the operator says so --------------------------------------------------------
 
 
-def test_the_command_says_all_and_goes_only_when_node_and_panel_have_answered(
+def test_the_command_goes_on_only_when_node_and_panel_have_answered(
     this_shop, alice, node, panel, runner
 ):
     def run(*options):

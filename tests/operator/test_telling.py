@@ -1,4 +1,4 @@
-"""What the operator is told by mail and by HTTP: each problem once, and a summary of each week."""
+"""Reports to the operator by mail and by HTTP: each problem once, and a summary every week."""
 
 import hashlib
 import hmac
@@ -27,7 +27,7 @@ MONDAY = 20_787 * DAY + 8 * 3600
 
 
 class Hook:
-    """A program of the operator's. It answers `status`, or nothing while `hangs`."""
+    """The operator's program. It answers with `status`, or not at all while it `hangs`."""
 
     def __init__(self):
         self.status, self.hangs, self.got = 200, False, []
@@ -92,7 +92,7 @@ def test_each_problem_is_mailed_once(this_shop, mails, time_machine):
 
 @with_mail
 @with_admin_mail
-def test_only_what_is_new_is_mailed_and_what_comes_back_is_new(this_shop, mails, time_machine):
+def test_only_new_problems_are_mailed_and_returning_ones_are_new(this_shop, mails, time_machine):
     def an_hour_later() -> bool:
         time_machine.forward(MAIL.seconds)
         return telling.tell_problems(this_shop, MAIL)
@@ -103,14 +103,14 @@ def test_only_what_is_new_is_mailed_and_what_comes_back_is_new(this_shop, mails,
     assert an_hour_later()
     assert "b" * 64 not in mails.received[1].text and "c" * 64 in mails.received[1].text
     Order.update(received_msat=8000).execute()
-    assert not an_hour_later()  # the same ones, with other numbers
+    assert not an_hour_later()  # the same problems, with other numbers
     Order.delete().execute()
     assert not an_hour_later()
     lose(1)
     assert an_hour_later()
 
 
-def test_what_differs_in_a_number_of_a_name_is_another_problem(hook, this_shop, time_machine):
+def test_a_problem_of_a_name_with_another_number_is_another_problem(hook, this_shop, time_machine):
     failing = {"error": "x", "permanent": True, "failed_since": 1}
     for name in ("bob1", "bob2"):
         account = open_account(this_shop, name)
@@ -132,7 +132,7 @@ def test_many_workers_send_one_mail(this_shop, mails):
 
 @with_mail
 @with_admin_mail
-def test_what_the_mail_server_does_not_take_is_mailed_an_hour_later(this_shop, mails, time_machine):
+def test_mail_that_the_server_refuses_is_sent_an_hour_later(this_shop, mails, time_machine):
     lose(1)
     mails.faults.set("refuse", "MAIL", message="451 later")
     with pytest.raises(MailError):
@@ -147,7 +147,7 @@ def test_what_the_mail_server_does_not_take_is_mailed_an_hour_later(this_shop, m
 # -- problems by HTTP ------------------------------------------------------------------
 
 
-def test_a_message_is_signed_with_its_moment(hook, this_shop, time_machine):
+def test_a_message_is_signed_together_with_its_time(hook, this_shop, time_machine):
     time_machine.moment = 1_800_000_000
     lose(1)
     assert telling.tell_problems(this_shop, WEBHOOK)
@@ -161,12 +161,10 @@ def test_a_message_is_signed_with_its_moment(hook, this_shop, time_machine):
     [problem] = message["problems"]
     assert problem["hosting"] is None and "no order waits for it" in problem["text"]
     time_machine.forward(DAY)
-    assert not telling.tell_problems(this_shop, WEBHOOK)  # each once
+    assert not telling.tell_problems(this_shop, WEBHOOK)  # each is told once
 
 
-def test_what_is_not_taken_is_told_again_after_longer_and_longer_waits(
-    hook, this_shop, time_machine
-):
+def test_a_refused_message_is_repeated_after_longer_and_longer_waits(hook, this_shop, time_machine):
     lose(1)
     hook.status = 500
     waits, before = [], time_machine.moment
@@ -188,14 +186,14 @@ def test_what_is_not_taken_is_told_again_after_longer_and_longer_waits(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 404])
-def test_nobody_is_followed_elsewhere(hook, status):
+def test_redirects_are_not_followed(hook, status):
     hook.status = status
     with pytest.raises(WebhookError, match=f"answered {status}"):
         webhook.post(hook.url, SECRET, {})
     assert [path for path, _, _ in hook.got] == ["/hook?key=secret"]
 
 
-def test_who_hangs_is_left_and_no_error_names_the_address(hook):
+def test_a_program_that_hangs_times_out_and_no_error_names_its_address(hook):
     hook.hangs = True
     with pytest.raises(WebhookError) as hung:
         webhook.post(hook.url, SECRET, {}, seconds=0.2)
@@ -207,7 +205,7 @@ def test_who_hangs_is_left_and_no_error_names_the_address(hook):
 
 @with_mail
 @with_settings(ADMIN_MAIL="admin@shop.test")
-def test_one_way_that_fails_keeps_nothing_from_the_other(hook, this_shop, mails, time_machine):
+def test_mail_and_http_do_not_depend_on_each_other(hook, this_shop, mails, time_machine):
     lose(1)
     mails.faults.set("refuse", "MAIL", message="451 later")
     with pytest.raises(MailError):
@@ -247,7 +245,7 @@ def test_the_summary_of_a_week_is_sent_once_on_monday(hook, this_shop, mails, ti
     with models.transaction():
         for kind, msat in ((income.Kind.HOSTING, 21_000_000), (income.Kind.TIP, 1000)):
             income.note(kind, MONDAY - 2 * DAY, msat)
-        income.note(income.Kind.TIP, MONDAY, 5000)  # of the next week
+        income.note(income.Kind.TIP, MONDAY, 5000)  # in the next week
     Account.update(opened_at=MONDAY - 20 * DAY).where(Account.username == "bob").execute()
     time_machine.moment = MONDAY
     lose(1)
@@ -276,7 +274,7 @@ def test_many_workers_tell_of_a_week_once(hook, this_shop, time_machine):
     assert len(hook.messages) == 1
 
 
-def test_a_week_that_was_not_taken_is_told_later(hook, this_shop, time_machine):
+def test_a_summary_that_was_refused_is_sent_later(hook, this_shop, time_machine):
     time_machine.moment = MONDAY - DAY
     telling.tell_week(this_shop, WEBHOOK)
     time_machine.moment, hook.status = MONDAY, 503

@@ -1,4 +1,4 @@
-"""Who runs the shop: the foot of every page, the terms, and what else the operator has written."""
+"""Who runs the shop: the foot of every page, the terms, and the operator's own texts."""
 
 import re
 
@@ -27,7 +27,7 @@ Ada & Sons, <script>alert(1)</script> <img src=x onerror=alert(1)>
 
 @pytest.fixture
 def written(more_settings, tmp_path):
-    """Settings of an operator who has written everything."""
+    """The settings of an operator who has written all texts."""
     for name in ("terms", "privacy", "imprint"):
         path = tmp_path / f"{name}.md"
         path.write_text(TRICKY.replace("Who we are", f"Our {name}"))
@@ -62,13 +62,13 @@ def test_every_page_says_who_runs_the_shop(written, client):
         assert "lightning-space" not in page
 
 
-def test_without_a_contact_there_is_none(client):
+def test_without_a_contact_the_foot_names_none(client):
     assert list(foot(client.get("/").text)) == ["Terms", "Privacy", "Status", "For programs"]
     assert "<title>Web hosting, paid by Lightning · localhost</title>" in client.get("/").text
     assert client.get("/imprint").status_code == 404
 
 
-def test_who_is_harmed_reads_what_to_send_to_whom(written, client):
+def test_the_abuse_page_says_what_to_send_to_whom(written, client):
     page = client.get("/abuse").text
     assert 'href="https://ada.example/abuse?from=shop"' in page
     assert "https://name.shop.test/login.html" in page
@@ -79,7 +79,7 @@ def test_without_an_address_for_abuse_there_is_no_page(client):
     assert client.get("/abuse").status_code == 404
 
 
-def test_what_the_operator_has_written_is_shown_as_text(written, client):
+def test_the_operators_documents_are_rendered_without_html(written, client):
     for name in ("terms", "privacy", "imprint"):
         page = client.get(f"/{name}").text
         assert re.findall("<h1>(.*)</h1>", page) == [f"Our {name}"]
@@ -90,7 +90,7 @@ def test_what_the_operator_has_written_is_shown_as_text(written, client):
 
 
 @with_settings(NAME_QUARANTINE_DAYS="7")
-def test_the_privacy_page_tells_what_is_stored_and_until_when(client):
+def test_the_privacy_page_says_what_is_stored_and_until_when(client):
     page = " ".join(client.get("/privacy").text.split())
     for group in Group:
         assert f"<h2>{group}</h2>" in page
@@ -104,7 +104,7 @@ def test_what_is_stored_comes_after_the_operators_own_text(written, client):
     assert page.index("Our privacy") < page.index("What we know about you")
 
 
-def test_the_status_is_told_without_asking_anybody(client, alice, node, panel, this_shop):
+def test_the_status_page_asks_neither_node_nor_panel(client, alice, node, panel, this_shop):
     page = " ".join(client.get("/status").text.split())
     assert "has not answered yet" in page and "not measured yet" in page
     status.look(this_shop)
@@ -127,9 +127,9 @@ def test_a_missing_file_stops_the_start_and_is_named(env, tmp_path):
         from_env(env | {"TERMS_FILE": str(tmp_path / "gone.md")}, tmp_path)
 
 
-def test_a_file_that_is_too_long_is_refused_and_never_cut(env, tmp_path):
+def test_a_document_that_is_too_long_is_refused_and_never_cut(env, tmp_path):
     path = tmp_path / "terms.md"
-    for text in ("ä" * 200_000, "x" + "ä" * 200_000):  # 400 kB, in half as many letters
+    for text in ("ä" * 200_000, "x" + "ä" * 200_000):  # 400 kB in half as many characters
         path.write_text(text)
         with pytest.raises(ConfigError, match="TERMS_FILE is not usable: .*up to 256 kB"):
             from_env(env | {"TERMS_FILE": str(path)}, tmp_path)

@@ -1,4 +1,4 @@
-"""Who gets in, and with what: a receipt, a token, the wallet's history; and who does not."""
+"""Logging in with a receipt, a token or the wallet's history, and who is refused."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ no_limits = with_settings(LOGINS_LIMIT="10000 per minute", ORDERS_LIMIT="10000 p
 
 @dataclass
 class Bought:
-    """A hosting, and what the wallet that paid for it keeps."""
+    """A hosting, and what the paying wallet keeps of it."""
 
     order: Order
     invoice: str
@@ -43,7 +43,7 @@ class Bought:
 
     @property
     def account(self) -> Account:
-        """As it is now."""
+        """The account, read again."""
         return Order.get_by_id(self.order.token).account
 
 
@@ -61,7 +61,7 @@ def pay(app, wallet):
 
 @pytest.fixture
 def buy(pay, worker):
-    """The same, until it is ready, as far as the database knows: what lets in asks no panel."""
+    """The same, until it is ready in the database: logging in does not ask the panel."""
 
     def buy(**fields) -> Bought:
         bought = pay(**fields)
@@ -99,7 +99,7 @@ def show(client, text="", **fields):
 
 
 def choose(client, content: bytes, text=""):
-    """The same with a file."""
+    """Log in by a receipt in a file."""
     token = csrf_token(client.get("/login").text)
     fields = {"csrf_token": token, "receipt": text, "file": (io.BytesIO(content), "receipt.txt")}
     return client.post("/login/receipt", data=fields, content_type="multipart/form-data")
@@ -119,7 +119,7 @@ def is_in(client, bought) -> bool:
 
 
 def problem(answer) -> str:
-    """What is said beside the fields of a refused form."""
+    """The errors beside the fields of a refused form."""
     return unescape(" ".join(re.findall(r'<small class="error"[^>]*>([^<]*)', answer.text)))
 
 
@@ -176,7 +176,7 @@ def test_a_receipt_that_holds_another_service_too_logs_in_and_opens_the_api(
 
 
 @no_limits
-def test_what_is_no_receipt_is_refused_and_does_not_come_back(client, bought, receipt, buy, node):
+def test_what_is_not_a_receipt_is_refused_and_not_shown_again(client, bought, receipt, buy, node):
     macaroon, _, preimage = receipt.partition(":")
     bobs = buy(username="bobby")
     *signed, last = base64.b64decode(macaroon)
@@ -216,7 +216,7 @@ def test_what_is_no_receipt_is_refused_and_does_not_come_back(client, bought, re
 
 
 @no_limits
-def test_a_file_that_is_no_receipt_is_refused(client, bought, receipt):
+def test_a_file_that_is_not_a_receipt_is_refused(client, bought, receipt):
     for content in (b"", b"\0" * 100, bytes(range(256)) * 20, b"\xff\xfe" + receipt.encode()):
         answer = choose(client, content)
         assert answer.status_code == 400
@@ -274,7 +274,7 @@ def test_a_receipt_waits_for_its_payment_to_take_effect(client, pay, this_shop, 
         assert "Nothing is lost" in problem(answer)
         then()
     assert show(client, text).location == "/account"
-    assert is_in(client, bought)  # while it is being set up
+    assert is_in(client, bought)  # already while it is being set up
 
 
 def test_an_extension_paid_by_a_browser_is_no_receipt(client, bought, this_shop, wallet, worker):
@@ -287,7 +287,9 @@ def test_an_extension_paid_by_a_browser_is_no_receipt(client, bought, this_shop,
     assert "counts no more" in problem(answer)
 
 
-def test_who_had_a_closed_hosting_may_have_its_name_again(client, other, buy, this_shop, worker):
+def test_the_receipt_of_a_closed_hosting_can_order_its_name_again(
+    client, other, buy, this_shop, worker
+):
     bought = buy(username="alice")
     text = tokens.receipt(this_shop, bought.account)
     accounts.close(bought.account.id)
@@ -312,7 +314,7 @@ def test_a_receipt_of_a_hosting_whose_name_does_not_rest_is_refused(
     assert "counts no more" in problem(show(client, receipt))
 
 
-def test_who_came_with_the_receipt_sets_a_password_without_the_old_one(app, bought, receipt):
+def test_after_a_login_by_receipt_a_new_password_needs_no_old_one(app, bought, receipt):
     client = app.test_client()
     show(client, receipt)
     page = client.get("/account/password").text
@@ -321,7 +323,7 @@ def test_who_came_with_the_receipt_sets_a_password_without_the_old_one(app, boug
     assert client.post("/account/password", data=fields).status_code == 303
     assert is_in(client, bought)
     assert log_in(app.test_client(), bought.account.username, "staple battery").status_code == 303
-    # This session goes on, but a stolen one may not go round in circles.
+    # This session goes on. A stolen one must not be able to set one password after the other.
     assert "Current password" in client.get("/account/password").text
 
 
@@ -336,7 +338,7 @@ def test_failures_of_all_kinds_are_limited_together(client, other, bought, recei
 
 
 @with_settings(LOGINS_LIMIT_OVERALL="3 per day", ORDERS_LIMIT_OVERALL="3 per day")
-def test_a_flood_of_strangers_keeps_nobody_from_what_is_his(client, other, app, bought, receipt):
+def test_a_flood_of_strangers_keeps_no_owner_out(client, other, app, bought, receipt):
     show(client, receipt)
     for number in (1, 2, 3, 1):
         peer = {"REMOTE_ADDR": f"192.0.2.{number}"}
@@ -358,7 +360,7 @@ def test_good_receipts_are_not_counted(client, bought, receipt):
         assert show(client, receipt).status_code == 303
 
 
-def test_of_the_session_before_only_the_browser_stays(client, bought, receipt, buy):
+def test_a_login_keeps_only_the_browsers_id_of_the_session_before(client, bought, receipt, buy):
     place_order(client, username="bobby")
     with client.session_transaction() as session:
         browser = session["browser"]
@@ -369,7 +371,7 @@ def test_of_the_session_before_only_the_browser_stays(client, bought, receipt, b
         assert "left over" not in session
 
 
-def test_the_forms_need_their_token(client, bought, receipt):
+def test_the_login_forms_need_their_csrf_token(client, bought, receipt):
     assert client.post("/login/receipt", data={"receipt": receipt}).status_code == 400
     fields = {"invoice": bought.invoice, "preimage": bought.preimage}
     assert client.post("/login/recover", data=fields).status_code == 400
@@ -405,7 +407,7 @@ PREIMAGES = {
 
 
 @no_limits
-def test_the_wallets_history_gets_in_where_nobody_did(app, bought):
+def test_the_wallets_history_opens_a_hosting_that_nobody_has_entered(app, bought):
     typed = [{"invoice": copy(bought.invoice)} for copy in COPIES.values()]
     typed += [{"preimage": copy(bought.preimage)} for copy in PREIMAGES.values()]
     for fields in typed:
@@ -417,15 +419,17 @@ def test_the_wallets_history_gets_in_where_nobody_did(app, bought):
     assert bought.account.entered_at is None
 
 
-def test_it_gets_in_at_once_where_a_browser_was_closed(app, client, worker, wallet):
-    """With neither name nor password, and nothing noted: the wallet alone is left."""
+def test_the_wallets_history_works_at_once_after_the_browser_was_closed(
+    app, client, worker, wallet
+):
+    """Nothing was saved, neither name nor password: the wallet alone is left."""
     bought = buys_here(client, worker, wallet)
     assert client.get(f"/orders/{bought.order.token}").location == "/account"
     assert recover(app.test_client(), bought).status_code == 200
 
 
 @pytest.mark.parametrize("way", ["notes", "saves", "chose"])
-def test_who_has_a_way_in_that_lasts_is_asked_first(way, app, client, worker, wallet):
+def test_an_owner_with_a_lasting_login_is_warned_first(way, app, client, worker, wallet):
     typed = {"password": "correct horse"} if way == "chose" else {}
     bought = buys_here(client, worker, wallet, **typed)
     page = client.get(f"/orders/{bought.order.token}", follow_redirects=True).text
@@ -436,7 +440,7 @@ def test_who_has_a_way_in_that_lasts_is_asked_first(way, app, client, worker, wa
     assert recover(app.test_client(), bought).status_code == 202
 
 
-def test_who_has_typed_a_password_with_the_order_has_one_though_nobody_came_in(client, buy):
+def test_a_password_typed_with_the_order_is_a_lasting_login(client, buy):
     assert recover(client, buy(password="correct horse")).status_code == 202
 
 
@@ -448,7 +452,7 @@ def buys_here(client, worker, wallet, **typed) -> Bought:
     return bought
 
 
-def test_the_new_password_is_shown_once_and_the_only_one(client, other, bought, receipt):
+def test_recovery_shows_a_new_password_once_and_ends_the_old_one(client, other, bought, receipt):
     typed = Order.get_by_id(bought.order.token).account.password_sealed
     assert typed
     page = recover(client, bought).text
@@ -463,7 +467,7 @@ def test_the_new_password_is_shown_once_and_the_only_one(client, other, bought, 
     assert show(other, new).location == "/account"
 
 
-def test_it_ends_every_other_session_and_token(client, app, bought, receipt, this_shop):
+def test_recovery_ends_every_other_session_and_token(client, app, bought, receipt, this_shop):
     browser = app.test_client()
     show(browser, receipt)
     Account.update(entered_at=None).execute()
@@ -473,7 +477,7 @@ def test_it_ends_every_other_session_and_token(client, app, bought, receipt, thi
     assert Token.select().count() == 0
 
 
-def test_again_it_makes_another_password(client, other, bought):
+def test_each_recovery_makes_another_password(client, other, bought):
     shown = {
         re.search(r'id="password">([^<]+)<', recover(browser, bought).text)[1]
         for browser in (client, other)
@@ -484,7 +488,7 @@ def test_again_it_makes_another_password(client, other, bought):
 
 
 def lookalike(bought, **changes) -> str:
-    """What a node on the payment's way could sign: the same hash and secret, another key."""
+    """An invoice that a node on the route could sign: the same hash and secret, another key."""
     seen = bolt11.decode(bought.invoice)
     told = {
         "payment_hash": seen["payment_hash"],
@@ -499,7 +503,7 @@ def lookalike(bought, **changes) -> str:
 
 
 @no_limits
-def test_nothing_less_than_both_gets_in(client, bought, buy, wallet, this_shop, worker):
+def test_recovery_needs_both_invoice_and_preimage(client, bought, buy, wallet, this_shop, worker):
     buyer = orders.Buyer("a browser", "form")
     extension = orders.extend(this_shop, bought.account.id, 1, "days", buyer)
     paid = wallet.pay(extension.bolt11)["payment_preimage"]
@@ -535,12 +539,12 @@ def test_nothing_less_than_both_gets_in(client, bought, buy, wallet, this_shop, 
     assert bought.account.receipt_epoch == 0
 
 
-def test_an_owner_who_forbids_it_is_safe(client, bought):
+def test_recovery_can_be_forbidden(client, bought):
     recovery.let_wallet_recover(bought.account.id, False)
     assert recover(client, bought).status_code == 400
 
 
-def test_where_somebody_is_at_home_it_waits_a_day(client, other, bought, receipt, time_machine):
+def test_recovery_of_a_hosting_in_use_waits_a_day(client, other, bought, receipt, time_machine):
     show(other, receipt)
     answer = recover(client, bought)
     assert answer.status_code == 202
@@ -570,7 +574,7 @@ def test_a_recovery_whose_answer_was_lost_may_be_repeated(client, other, bought,
     assert recover(client, bought).status_code == 202
 
 
-def test_an_attempt_does_not_stay_open(client, bought, time_machine):
+def test_an_attempt_at_recovery_expires(client, bought, time_machine):
     Account.update(entered_at=1).execute()
     recover(client, bought)
     time_machine.forward(recovery.WAIT_SECONDS + recovery.OPEN_SECONDS)
@@ -579,7 +583,9 @@ def test_an_attempt_does_not_stay_open(client, bought, time_machine):
     assert bought.account.recovery_asked_at == clock.now()
 
 
-def test_the_owner_refuses_by_the_banners_button(client, other, bought, receipt, time_machine):
+def test_the_owner_refuses_recovery_by_the_banners_button(
+    client, other, bought, receipt, time_machine
+):
     show(other, receipt)
     recover(client, bought)
     send(other, "/account/access/wallet", active="off")
@@ -590,7 +596,7 @@ def test_the_owner_refuses_by_the_banners_button(client, other, bought, receipt,
 
 
 @with_mail
-def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_machine):
+def test_the_owner_is_mailed_once_about_an_attempt(mails, client, buy, time_machine):
     bought = buy(username="alice")
     Account.update(entered_at=1, email="alice@example.org").execute()
     for _ in range(2):
@@ -605,9 +611,7 @@ def test_who_is_at_home_is_told_once_of_an_attempt(mails, client, buy, time_mach
 
 
 @with_mail
-def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
-    mails, buy, this_shop, time_machine
-):
+def test_mails_about_attempts_have_their_own_daily_limit(mails, buy, this_shop, time_machine):
     bought = buy(username="alice")
     Account.update(entered_at=1, email="victim@example.org").execute()
     with models.transaction():
@@ -623,7 +627,7 @@ def test_attempts_write_so_many_mails_a_day_whatever_else_is_written(
 
 
 @with_mail
-def test_where_nobody_came_in_nobody_is_told(mails, client, buy):
+def test_nobody_is_mailed_about_a_hosting_that_nobody_has_entered(mails, client, buy):
     bought = buy()
     Account.update(email="alice@example.org").execute()
     assert recover(client, bought).status_code == 200
@@ -637,7 +641,7 @@ def test_a_flood_of_recoveries_is_turned_away(client, bought):
 
 
 def renew(browser, page=None):
-    """Press the button of the page with the next receipt."""
+    """Press the button on the page with the next receipt."""
     page = page or browser.get("/account/access/receipt").text
     fields = re.findall(r'name="(epoch|after)" value="(\d+)"', page)
     return send(browser, "/account/access/receipt", **dict(fields))
@@ -648,7 +652,7 @@ def renew(browser, page=None):
 
 @pytest.fixture
 def browser(client, bought, receipt):
-    """The owner's, logged in."""
+    """The owner's browser, logged in."""
     show(client, receipt)
     return client
 
@@ -689,7 +693,7 @@ def test_without_the_node_the_page_says_so_and_the_rest_works(browser, node, thi
         assert browser.get(file).status_code == 503
 
 
-def test_a_node_that_does_not_know_the_payment_is_no_fault_of_the_page(browser, node, bought):
+def test_the_page_works_if_the_node_does_not_know_the_payment(browser, node, bought):
     node.forget_newer_than(0)
     for path in ("", "/card", "/receipt"):
         page = browser.get(f"/account/access{path}")
@@ -725,7 +729,7 @@ def test_a_new_receipt_is_kept_first_and_then_ends_the_others(
     assert recover(app.test_client(), bought).status_code == 400
 
 
-def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
+def test_a_next_receipt_seen_by_another_session_is_not_the_new_one(
     browser, other, app, bought, receipt
 ):
     show(other, receipt)
@@ -739,7 +743,7 @@ def test_a_next_receipt_that_somebody_kept_is_not_the_one_that_comes(
 
 @pytest.fixture
 def later(browser, bought, password_hash, time_machine):
-    """The owner's browser, ten minutes after he came in. His password is "correct horse"."""
+    """The owner's browser, ten minutes after the login. The password is "correct horse"."""
     Account.update(password_hash=password_hash).execute()
     time_machine.forward(sessions.PROVED_SECONDS)
     return browser
@@ -749,7 +753,7 @@ def prove(browser, then="/account/access", password="correct horse"):
     return send(browser, f"/account/prove?then={then}", password=password)
 
 
-def test_the_receipt_is_shown_once_more_to_who_gives_his_password(later, receipt, time_machine):
+def test_the_receipt_is_shown_again_for_the_password(later, receipt, time_machine):
     for _ in range(2):
         assert receipt not in unescape(later.get("/account/access").text)
         assert later.get("/account/receipt").location == "/account/prove?then=/account/access"
@@ -761,7 +765,7 @@ def test_the_receipt_is_shown_once_more_to_who_gives_his_password(later, receipt
         time_machine.forward(sessions.PROVED_SECONDS)
 
 
-def test_or_to_who_gives_a_receipt_of_this_hosting(later, receipt, buy, this_shop):
+def test_the_receipt_is_shown_again_for_a_receipt_of_this_hosting(later, receipt, buy, this_shop):
     bobs = tokens.receipt(this_shop, buy(username="bobby").account)
     for text in ("", "nonsense", bobs, narrow(receipt, "lightning-space_capabilities=read")):
         answer = send(later, "/account/prove/receipt", receipt=text)
@@ -771,7 +775,7 @@ def test_or_to_who_gives_a_receipt_of_this_hosting(later, receipt, buy, this_sho
     assert later.get("/account/receipt").status_code == 200
 
 
-def test_a_copy_of_the_cookie_sees_nothing_by_it(app, later, bought):
+def test_a_copy_of_the_cookie_does_not_share_the_proof(app, later, bought):
     thief = app.test_client()
     thief.set_cookie("session", later.get_cookie("session").value)
     assert is_in(thief, bought)
@@ -780,7 +784,7 @@ def test_a_copy_of_the_cookie_sees_nothing_by_it(app, later, bought):
     assert is_in(later, bought)
 
 
-def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, this_shop):
+def test_everything_as_good_as_the_receipt_needs_the_proof(later, bought, this_shop):
     whole = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
     recovery.let_wallet_recover(bought.account.id, False)
     before = bought.account
@@ -803,7 +807,7 @@ def test_nothing_that_is_as_good_as_the_receipt_is_had_without(later, bought, th
     assert Token.select().count() == 1
 
 
-def test_to_refuse_and_to_revoke_needs_no_proof(later, bought, this_shop):
+def test_refusing_and_revoking_need_no_proof(later, bought, this_shop):
     row = tokens.hand_out(this_shop, bought.account.id, "whole", l402.WHOLE)
     send(later, "/account/access/wallet", active="off")
     send(later, f"/account/access/tokens/{row.id}/revoke")
@@ -812,7 +816,7 @@ def test_to_refuse_and_to_revoke_needs_no_proof(later, bought, this_shop):
 
 
 @no_limits
-def test_the_proof_leads_nowhere_else(later):
+def test_the_proof_redirects_to_known_pages_alone(later):
     for then in (
         "https://evil.example/",
         "//evil.example",
@@ -824,14 +828,14 @@ def test_the_proof_leads_nowhere_else(later):
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
-def test_to_guess_there_is_limited_as_logins_are(later, other, receipt):
+def test_failed_proofs_are_limited_like_logins(later, other, receipt):
     for _ in range(2):
         assert prove(later, password="wrong password").status_code == 400
     assert prove(later).status_code == 429
     assert send(later, "/account/prove/receipt", receipt=receipt).status_code == 429
 
 
-def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, receipt):
+def test_a_new_password_can_end_the_receipt_too(later, other, app, bought, receipt):
     fields = {"current": "correct horse", "new": "battery staple", "ends_receipt": "y"}
     assert send(later, "/account/password", **fields).location == "/account/access"
     assert receipt not in unescape(later.get("/account/access").text)
@@ -842,14 +846,14 @@ def test_with_a_new_password_the_receipt_may_end_too(later, other, app, bought, 
     assert not bought.account.wallet_recovers
 
 
-def test_without_that_it_goes_on(later, other, receipt):
+def test_a_new_password_alone_keeps_the_receipt(later, other, receipt):
     assert "Make a new access key, too" in later.get("/account/password").text
     send(later, "/account/password", current="correct horse", new="battery staple")
     assert show(other, receipt).location == "/account"
 
 
 def under_way(request):
-    """Begin a request that has to hash a password, and which ends when `finish` is called."""
+    """Begin a request that hashes a password, and that ends when `finish` is called."""
     passwords.KNOWN.turn.acquire()
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(request)
@@ -864,7 +868,7 @@ def under_way(request):
 
 
 @pytest.mark.each_database
-def test_a_request_of_a_session_that_is_ended_meanwhile_changes_nothing(browser, other, bought):
+def test_a_request_changes_nothing_if_its_session_is_ended_meanwhile(browser, other, bought):
     password = "a thief's password"
     Account.update(password_hash=passwords.make_hash(password)).execute()
     log_in(other, bought.account.username, password)
@@ -878,14 +882,14 @@ def test_a_request_of_a_session_that_is_ended_meanwhile_changes_nothing(browser,
     assert bought.account.password_hash == before
 
 
-def test_only_the_receipt_that_counts_is_followed_by_another(browser, bought):
+def test_only_the_current_receipt_can_be_replaced(browser, bought):
     for after in ("", "1", "x", "9" * 40):
         answer = send(browser, "/account/access/receipt", epoch="1", after=after)
         assert answer.status_code == 409
     assert bought.account.receipt_epoch == 0
 
 
-def test_no_new_receipt_is_of_an_epoch_that_cannot_be(browser, bought):
+def test_a_new_receipt_of_an_impossible_epoch_is_refused(browser, bought):
     for epoch in ("", "0", "x", "-1", "1_0", str(2**63), "9" * 5000):
         assert send(browser, "/account/access/receipt", epoch=epoch, after="0").status_code == 409
         assert browser.get(f"/account/access/receipt/file?epoch={epoch}").status_code == 404
@@ -900,7 +904,7 @@ def test_a_form_sent_twice_makes_one_new_receipt(browser, bought):
     assert bought.account.receipt_epoch == epoch
 
 
-def test_the_wallets_history_is_a_switch(browser, bought):
+def test_recovery_can_be_switched_on_and_off(browser, bought):
     assert "Forbid it" in browser.get("/account/access").text
     send(browser, "/account/access/wallet", active="off")
     assert not bought.account.wallet_recovers
@@ -909,7 +913,7 @@ def test_the_wallets_history_is_a_switch(browser, bought):
     assert bought.account.wallet_recovers
 
 
-def test_the_paying_page_says_what_it_means_to_pay(client, bought, this_shop):
+def test_the_paying_page_says_that_its_payer_can_recover_the_hosting(client, bought, this_shop):
     opening = place_order(client, username="alice").location
     assert "its proof of payment can later unlock" in client.get(opening).text
     buyer = orders.Buyer("a browser", "form")
@@ -929,7 +933,7 @@ def friday() -> str:
     return clock.iso_time(clock.now() + 3 * DAY)[:10]
 
 
-def test_a_token_for_mailboxes_until_friday(browser, client, bought, time_machine):
+def test_a_token_for_mailboxes_works_until_its_date(browser, client, bought, time_machine):
     until = friday()
     made = make_token(browser, until=until)
     page = browser.get(made.location).text
@@ -940,7 +944,7 @@ def test_a_token_for_mailboxes_until_friday(browser, client, bought, time_machin
     assert "my script" in browser.get("/account/access").text
 
     header = {"Authorization": f"L402 {text}"}
-    assert client.get("/api/v1/hosting", headers=header).status_code == 403  # it is known
+    assert client.get("/api/v1/hosting", headers=header).status_code == 403  # valid, but not for it
     time_machine.moment = row.valid_until
     assert client.get("/api/v1/hosting", headers=header).status_code == 401
     assert "expired <time" in browser.get("/account/access").text
@@ -956,7 +960,7 @@ def test_a_revoked_token_opens_nothing(browser, client, bought, this_shop):
     assert send(browser, f"{location}/revoke").status_code == 404
 
 
-def test_who_logged_in_by_a_token_is_out_when_it_is_revoked(
+def test_a_session_by_token_ends_when_the_token_is_revoked(
     browser, other, client, bought, this_shop
 ):
     location = make_token(browser, capabilities=list(l402.CAPABILITIES)).location
@@ -995,7 +999,7 @@ WRONG_TOKENS = [
 ]
 
 
-def test_a_wrong_token_is_said_beside_its_field(browser):
+def test_errors_of_a_token_are_shown_beside_its_fields(browser):
     for fields in WRONG_TOKENS:
         answer = make_token(browser, **fields)
         assert answer.status_code == 400, fields
@@ -1012,7 +1016,7 @@ def test_a_token_may_end_today_and_have_any_name(browser):
     assert "two lines of 👨\u200d👩\u200d👧 🩷" in [token.name for token in Token.select()]
 
 
-def test_there_are_only_so_many_tokens(browser, bought, this_shop):
+def test_the_number_of_tokens_is_limited(browser, bought, this_shop):
     for number in range(tokens.TOKENS_MAX):
         tokens.hand_out(this_shop, bought.account.id, f"token {number}", l402.WHOLE)
     answer = make_token(browser)
@@ -1031,7 +1035,7 @@ def test_tokens_of_others_are_out_of_reach(browser, other, buy, this_shop):
     assert Token.select().count() == 1
 
 
-def test_a_token_of_a_key_that_is_gone_is_said_to_be_dead(browser, bought, this_shop):
+def test_a_token_of_a_forgotten_key_is_shown_as_void(browser, bought, this_shop):
     keys = l402.Keys([b"k" * 32])
     token = Token.create(
         id=keys.token_id(0).hex(),

@@ -1,4 +1,4 @@
-"""The control center: every form of it right and wrong, and bob, who tries alice's names."""
+"""The control center: every form with good and bad input, and bob, who tries alice's names."""
 
 import json
 import re
@@ -63,20 +63,20 @@ def settings_of(alice, kind) -> dict:
 
 
 def pages(app):
-    """The addresses of all pages that need nothing but a login."""
+    """The addresses of all pages that need only a login."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/account") and "GET" in rule.methods and not rule.arguments:
             yield rule.rule
 
 
 def forms_to_send(app):
-    """The rules of all forms of the control center."""
+    """The URL rules of all forms of the control center."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/account") and "POST" in rule.methods:
             yield rule
 
 
-# What each form that changes services sends.
+# What is sent by each form that changes services.
 SITE_ROW = {"kind": "site", "name": "alice.shop.test"}
 INFO = {"address": "info@alice.shop.test"}
 AREA = {"price_sat": "5", "duration": "2", "unit": "days", "mode": "wallet"}
@@ -111,8 +111,8 @@ OF_SERVICES = {
     "remove_area": {"area": "members"},
     "send": {"file": (str(ROOT / "static" / "bolt.svg"), "index.html")},
 }
-# Of money, the login and who gets in; the panel has nothing to do with them. A hosting may be
-# closed at any time, and what fails tried again.
+# Forms about money, logins and tokens, which the panel has nothing to do with. A hosting may be
+# closed at any time, and what failed may be tried again.
 NOT_OF_SERVICES = set(
     """
     order_extension order_top_up order_size renew_receipt let_wallet_recover hand_out_token
@@ -190,18 +190,18 @@ def test_every_page_says_which_it_is_and_leads_to_those_of_its_group(app, browse
                 assert "alice.shop.test ·" in re.search("<title>(.*?)</title>", page)[1]
 
 
-def test_the_session_of_an_account_that_is_gone_leads_to_the_login(browser, alice, this_shop):
+def test_the_session_of_a_deleted_account_leads_to_the_login(browser, alice, this_shop):
     accounts.close(alice.id)
     reconcile.account(this_shop, alice.id)
     assert Account.select().count() == 0
     assert browser.get("/account/settings").location.startswith("/login")
 
 
-# -- somebody else's -------------------------------------------------------------------
+# -- other people's hostings -----------------------------------------------------------
 
 
 def everything_of(account: Account) -> list:
-    """The rows of an account, to be compared."""
+    """All rows of an account, to compare them."""
     rows = [Account.select().where(Account.id == account.id)]
     rows += [table.select().where(table.account == account) for table in (Service, Domain, Order)]
     return [sorted(map(repr, query.dicts())) for query in rows]
@@ -220,7 +220,7 @@ def test_bob_changes_nothing_of_alices_by_any_form(app, client, alice, bob, this
     page = client.get("/account").text
     for rule in forms_to_send(app):
         if rule.endpoint == "account.close_for_good":
-            continue  # it takes a name alone, which is tried below
+            continue  # it takes only a name, and is tried below
         for row in services.of_account(alice.id):
             local_part, _, domain = row.name.rpartition("@")
             known = {"kind": row.kind, "token": order.token, "order": order.token}
@@ -260,7 +260,7 @@ FOREIGN = [
 
 
 @no_limits
-def test_a_service_that_is_not_ones_own_is_not_there(client, alice, bob):
+def test_another_customers_service_is_not_found(client, alice, bob):
     before = everything_of(alice), everything_of(bob)
     for path, fields in FOREIGN:
         answer = send(enter(client, bob), path, **fields)
@@ -268,7 +268,7 @@ def test_a_service_that_is_not_ones_own_is_not_there(client, alice, bob):
     assert (everything_of(alice), everything_of(bob)) == before
 
 
-# -- what enemies send -----------------------------------------------------------------
+# -- hostile input ---------------------------------------------------------------------
 
 
 WORST = ["al\0ice", "\ud800\udfff", "x" * 10_000, '"><script>alert(1)</script>']
@@ -337,7 +337,7 @@ def test_many_addresses_are_counted_and_not_listed(browser, alice, this_shop):
     assert "3 more mailboxes or forwards:" in page
 
 
-# -- how things stand ------------------------------------------------------------------
+# -- the state of things ---------------------------------------------------------------
 
 
 def test_a_page_looks_again_only_while_something_is_under_way(browser, alice, worker, this_shop):
@@ -350,11 +350,11 @@ def test_a_page_looks_again_only_while_something_is_under_way(browser, alice, wo
     page = browser.get("/account").text
     assert 'hx-trigger="every 2s"' in page
     assert '<noscript><meta http-equiv="refresh"' in page
-    # Elsewhere it would take away what is typed just now.
+    # On other pages a reload would lose what is being typed.
     assert 'http-equiv="refresh"' not in browser.get("/account/settings").text
 
 
-def test_page_tells_how_many_jobs_the_server_has_before(browser, alice, this_shop, panel):
+def test_the_page_says_how_many_jobs_the_server_has_to_do_first(browser, alice, this_shop, panel):
     for _ in range(1000):
         panel.jobs_of_others(for_seconds=10)
     assert "switches it on within two minutes" in browser.get("/account/status").text
@@ -363,7 +363,7 @@ def test_page_tells_how_many_jobs_the_server_has_before(browser, alice, this_sho
     assert re.search(r"The server has 1,0\d\d jobs to do", page)
 
 
-def test_the_overview_is_loaded_anew_when_a_state_has_changed(browser, alice, worker):
+def test_the_overview_reloads_when_a_state_has_changed(browser, alice, worker):
     page = browser.get("/account").text
     poll = re.search('hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
     assert "HX-Location" not in browser.get(poll).headers
@@ -372,7 +372,7 @@ def test_the_overview_is_loaded_anew_when_a_state_has_changed(browser, alice, wo
     assert "HX-Location" not in browser.get(poll.replace("here=overview", "here=mail")).headers
 
 
-def test_what_failed_is_tried_again_at_the_press_of_a_button(browser, alice, worker, panel):
+def test_a_button_retries_what_has_failed(browser, alice, worker, panel):
     panel.down()
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     work(worker)
@@ -388,7 +388,7 @@ def test_what_failed_is_tried_again_at_the_press_of_a_button(browser, alice, wor
     assert "Try again now" not in browser.get("/account").text
 
 
-def test_what_no_retry_cures_is_not_polled(browser, alice, worker, panel):
+def test_a_permanent_failure_is_not_polled(browser, alice, worker, panel):
     panel.forbidden = {"sites_ftp_user_update"}
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     work(worker)
@@ -398,7 +398,7 @@ def test_what_no_retry_cures_is_not_polled(browser, alice, worker, panel):
     assert "hx-trigger" not in page
 
 
-def test_trying_again_what_has_not_failed_is_nothing(browser, alice):
+def test_a_retry_without_failures_does_nothing(browser, alice):
     before = everything_of(alice)
     for here in ("", "overview", "nowhere", "status", "\0"):
         assert send(browser, "/retry", here=here).location == "/account"
@@ -427,7 +427,7 @@ def test_a_typed_password_is_set_and_never_shown(browser, alice, worker, panel):
     assert GOOD not in browser.get("/account").text
 
 
-def test_a_password_is_made_up_and_shown_once_it_works(browser, alice, worker, panel):
+def test_a_generated_password_is_shown_once_it_works(browser, alice, worker, panel):
     answer = send(browser, "/settings/password", service="ftp:ls_alice", make="1", password="x")
     assert answer.location == "/account"
     work(worker)
@@ -463,7 +463,7 @@ def test_a_bad_password_is_refused_beside_its_field(browser, alice):
 
 
 @with_settings(CHANGES_LIMIT="3 per day")
-def test_passwords_are_changed_so_often_and_not_more(browser):
+def test_changes_of_passwords_are_limited(browser):
     answers = [
         send(browser, "/settings/password", service="all", password=GOOD).status_code
         for _ in range(4)
@@ -471,7 +471,7 @@ def test_passwords_are_changed_so_often_and_not_more(browser):
     assert answers == [303, 303, 303, 429]
 
 
-# What is limited as a change, and the status of its answer.
+# Requests that count as a change, and the status of the answer.
 CHANGES = [
     ("/settings/password", {"service": "all", "password": GOOD}, 303),
     ("/settings/email", {"email": "no address"}, 400),
@@ -481,7 +481,7 @@ CHANGES = [
 
 
 @with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="2 per day")
-def test_twenty_changes_leave_logins_possible(browser, alice, app):
+def test_used_up_changes_leave_logins_possible(browser, alice, app):
     for _ in range(5):
         for path, fields, status in CHANGES:
             assert send(browser, path, **fields).status_code == status
@@ -564,13 +564,13 @@ def test_redirect_that_means_something_to_the_web_server_is_refused(browser, ali
     assert everything_of(alice) == before
 
 
-def test_what_htaccess_may_do_is_told(browser):
+def test_the_htaccess_page_lists_the_directives(browser):
     page = browser.get("/account/htaccess").text
     assert "may only say what cannot lead to a neighbour" in page and "FallbackResource" in page
 
 
 @with_settings(WALLS="mpm_itk")
-def test_htaccess_with_all_its_power_is_told(browser):
+def test_the_htaccess_page_describes_mpm_itk(browser):
     assert "AuthUserFile" in browser.get("/account/htaccess").text
 
 
@@ -596,7 +596,7 @@ def test_a_public_key_is_set_however_it_was_pasted(browser, alice):
         assert f">\r\n{kept}</textarea>" in browser.get("/account/settings").text
 
 
-def test_forms_by_hand_are_understood_or_refused(browser, alice):
+def test_malformed_key_forms_are_understood_or_refused(browser, alice):
     wanted.configure(alice.id, "shell", "ls_alice", ssh_key=KEY)
     assert send(browser, "/settings/ssh-key", name="ls_alice").status_code == 303
     assert settings_of(alice, "shell")["ssh_key"] == ""
@@ -611,14 +611,14 @@ WRONG_KEYS = [
 ]
 
 
-def test_what_is_no_public_key_is_refused_beside_its_field(browser, alice):
+def test_what_is_not_a_public_key_is_refused_beside_its_field(browser, alice):
     before = everything_of(alice)
     for pasted in WRONG_KEYS:
         answer = send(browser, "/settings/ssh-key", name="ls_alice", ssh_key=pasted)
         assert answer.status_code == 400, pasted
         assert 'id="ssh_key-error"' in answer.text
         if pasted.startswith("ssh-rsa"):
-            assert pasted in answer.text  # nothing is lost
+            assert pasted in answer.text  # what was pasted is not lost
     assert everything_of(alice) == before
 
 
@@ -716,7 +716,7 @@ def test_a_new_address_gets_a_link_first(browser, alice):
 
 
 @sends_mail
-def test_what_is_no_address_is_refused_beside_its_field(browser, alice):
+def test_an_invalid_address_is_refused_beside_its_field(browser, alice):
     wrong = ("", "eve", "a@b", "eve@example.org\r\nBcc: x@example.org", "a\0@example.org")
     for typed in (*wrong, "x" * 10_000 + "@example.org"):
         answer = send(browser, "/settings/email", email=typed)
@@ -726,7 +726,7 @@ def test_what_is_no_address_is_refused_beside_its_field(browser, alice):
 
 
 @sends_mail
-def test_what_waits_to_be_confirmed_is_shown_and_can_be_removed(browser, alice, time_machine):
+def test_an_unconfirmed_address_is_shown_and_can_be_removed(browser, alice, time_machine):
     Account.update(email="alice@example.org").execute()
     send(browser, "/settings/email", email="eve@example.org")
     page = browser.get("/account/password").text
@@ -742,7 +742,7 @@ def test_what_waits_to_be_confirmed_is_shown_and_can_be_removed(browser, alice, 
 
 
 @sends_mail
-def test_so_many_mails_are_sent_a_day_and_not_more(browser, alice):
+def test_mails_to_confirm_addresses_are_limited_per_day(browser, alice):
     emails = [f"eve{number}@example.org" for number in range(6)]
     answers = [send(browser, "/settings/email", email=email) for email in emails]
     assert [answer.status_code for answer in answers] == [303] * 5 + [429]
@@ -760,7 +760,7 @@ def test_many_accounts_send_no_more_to_one_address(app, this_shop):
     assert send(browser, "/settings/email", email="carol@example.org").status_code == 303
 
 
-def test_where_no_mail_is_sent_nobody_is_asked_for_an_address(browser, alice):
+def test_a_shop_without_mail_asks_for_no_address(browser, alice):
     assert "Reminders" not in browser.get("/account/password").text
     assert send(browser, "/settings/email", email="eve@example.org").status_code == 404
     Account.update(email="eve@example.org").execute()
@@ -786,7 +786,7 @@ def test_the_commands_name_this_accounts_services(browser, alice, this_shop):
         assert text in page
 
 
-def test_what_the_account_does_not_have_is_not_on_the_page(browser, alice):
+def test_commands_for_missing_services_are_not_shown(browser, alice):
     wanted.remove(alice.id, "shell", "ls_alice")
     wanted.remove(alice.id, "database", "ls_alice")
     page = browser.get("/account/data").text
@@ -800,7 +800,7 @@ def test_what_the_account_does_not_have_is_not_on_the_page(browser, alice):
 
 
 def close(browser, username="alice", page=None):
-    """Fill in the form of the page, or of one that was opened before."""
+    """Fill in the form of the page, or of one that was opened earlier, and send it."""
     page = page or browser.get("/account/close").text
     ends = re.search('name="ends"[^>]*value="([0-9]*)"', page)
     return send(browser, "/close", username=username, ends=ends and ends[1])
@@ -812,7 +812,7 @@ def unpaid(alice, this_shop) -> Order:
     return orders.extend(this_shop, alice.id, 1, "months", buyer)
 
 
-def test_the_page_says_what_is_forfeited(browser, alice, time_machine):
+def test_the_closing_page_says_what_is_lost(browser, alice, time_machine):
     time_machine.forward(86400)
     page = browser.get("/account/close").text
     assert re.search("<strong>(88|89) days</strong>", page)
@@ -833,7 +833,7 @@ def test_closing_cancels_what_is_unpaid_deletes_everything_and_logs_out(
     assert Account.select().count() == Service.select().count() == 0
 
 
-def test_only_the_name_closes(browser, alice, unpaid):
+def test_closing_needs_the_name(browser, alice, unpaid):
     before = everything_of(alice)
     for typed in ("", "bobby", "Alice", "alice.shop.test", "al\0ice", "x" * 9000):
         answer = close(browser, typed)
@@ -858,7 +858,7 @@ def test_without_unpaid_orders_the_node_is_not_asked(browser, alice, node):
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_a_payment_that_has_just_arrived_is_not_closed_away(
+def test_a_payment_that_has_just_arrived_stops_the_closing(
     browser, alice, unpaid, wallet, worker, is_recorded
 ):
     wallet.pay(unpaid.bolt11)
@@ -873,7 +873,7 @@ def test_a_payment_that_has_just_arrived_is_not_closed_away(
     assert close(browser).location == "/goodbye"
 
 
-def test_what_was_paid_since_the_page_was_opened_is_not_closed_away(
+def test_a_payment_since_the_page_was_opened_stops_the_closing(
     browser, alice, unpaid, wallet, worker
 ):
     page = browser.get("/account/close").text
@@ -885,17 +885,15 @@ def test_what_was_paid_since_the_page_was_opened_is_not_closed_away(
     assert close(browser, page=answer.text).location == "/goodbye"
 
 
-def test_what_is_ordered_in_the_moment_of_closing_stops_it(
-    alice, this_shop, unpaid, node, monkeypatch
-):
-    """Another tab orders while the node is asked to delete the first invoice."""
+def test_an_order_placed_while_closing_stops_it(alice, this_shop, unpaid, node, monkeypatch):
+    """Another tab orders while the node is deleting the first invoice."""
     take, buyer = node.faults.take, orders.Buyer("alice's browser", "another form")
 
     def order_meanwhile(method):
         if method == "delinvoice":
             monkeypatch.undo()
             orders.extend(this_shop, alice.id, 1, "hours", buyer)
-            models.db.close()  # this thread's
+            models.db.close()  # this thread's connection
         return take(method)
 
     monkeypatch.setattr(node.faults, "take", order_meanwhile)
@@ -905,7 +903,7 @@ def test_what_is_ordered_in_the_moment_of_closing_stops_it(
     assert accounts.close_account(this_shop, alice) is True
 
 
-def test_an_end_that_moves_in_the_moment_of_closing_stops_it(alice, this_shop):
+def test_an_end_that_moves_while_closing_stops_it(alice, this_shop):
     Account.update(expires_at=Account.expires_at + 1).execute()
     assert accounts.close_account(this_shop, alice) is False
     assert Account.get_by_id(alice.id).closing_at is None

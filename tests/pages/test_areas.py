@@ -1,4 +1,4 @@
-"""The pages of paid areas: what is set up there, and what is said of how it stands."""
+"""The pages of paid areas: setting them up, and their state."""
 
 import re
 
@@ -42,7 +42,7 @@ def told(browser, path="/members/status") -> str:
     return in_words(browser.get(f"/account/areas{path}").text)
 
 
-def test_one_is_set_up(browser):
+def test_a_paid_area_is_set_up(browser):
     answer = send(browser, **SOLD)
     assert answer.location == "/account/areas/members"
     assert services.settings_of(area()) == {
@@ -71,13 +71,13 @@ def test_one_is_set_up(browser):
     ],
     indirect=["env"],
 )
-def test_without_https_it_says_what_that_means_where_there_can_be_some(browser, is_said):
+def test_an_area_without_https_warns_if_https_is_possible(browser, is_said):
     send(browser, **SOLD)
     assert ("Switch HTTPS on" in told(browser, "/members")) == is_said
 
 
 @with_settings(WALLS="nginx")
-def test_with_nginx_there_is_one_address_alone(browser):
+def test_with_nginx_files_have_one_address_alone(browser):
     send(browser, **SOLD)
     assert "or /members/film.mp4" not in told(browser, "/members")
 
@@ -106,7 +106,7 @@ WRONG = [
 ]
 
 
-def test_what_is_wrong_is_said_beside_its_field(browser, subtests):
+def test_errors_of_an_area_are_shown_beside_their_fields(browser, subtests):
     for changes, why in WRONG:
         with subtests.test(**changes):
             answer = send(browser, **(SOLD | changes))
@@ -120,7 +120,7 @@ def test_names_are_taken_as_people_write_them(browser):
     assert again.status_code == 409 and "already has" in in_words(again.text)
 
 
-def test_no_more_than_five(browser, this_shop):
+def test_a_site_has_no_more_than_five_areas(browser, this_shop):
     for number in range(5):
         send(browser, **(SOLD | {"name": f"area-{number}"}))
     page = browser.get("/account/areas").text
@@ -128,7 +128,7 @@ def test_no_more_than_five(browser, this_shop):
     assert send(browser, **SOLD).status_code == 409
 
 
-def test_what_keeps_the_site_online_needs_its_lightning_address(browser, this_shop, alice):
+def test_paying_for_the_site_needs_its_lightning_address(browser, this_shop, alice):
     tips.switch(alice.id, tips_address=False)
     answer = send(browser, **(SOLD | {"mode": "site"}))
     assert answer.status_code == 400 and "switch it on under Tips" in in_words(answer.text)
@@ -137,7 +137,7 @@ def test_what_keeps_the_site_online_needs_its_lightning_address(browser, this_sh
     assert "it becomes time of this hosting" in told(browser, "/members")
 
 
-def test_how_it_stands_is_said(browser, subtests):
+def test_each_state_of_an_area_is_described(browser, subtests):
     send(browser, **SOLD)
     for reason in Reason:
         with subtests.test(reason=str(reason)):
@@ -145,7 +145,7 @@ def test_how_it_stands_is_said(browser, subtests):
             page = browser.get("/account/areas/members/status").text
             assert "hx-trigger" not in page and "/account/areas/members/try" in page
             words = in_words(page)
-            if reason == Reason.IN_THE_WAY:  # an edited gate may well be selling
+            if reason == Reason.IN_THE_WAY:  # an edited gate may still be selling
                 assert words.startswith("We changed nothing there. web/members has")
             elif reason != Reason.NO_VERIFY:
                 assert re.match(r"It is off\. \S.{20}", words), words
@@ -165,7 +165,7 @@ def test_how_it_stands_is_said(browser, subtests):
     assert "/account/areas" in gone.headers["HX-Location"]
 
 
-def test_programs_only_is_said_before_and_is_for_that_wallet_alone(browser):
+def test_selling_to_programs_only_is_agreed_to_for_each_wallet(browser):
     send(browser, **SOLD)
     stands(Reason.NO_VERIFY)
     assert "nobody could get in with a browser" in told(browser)
@@ -179,7 +179,7 @@ def test_programs_only_is_said_before_and_is_for_that_wallet_alone(browser):
     assert not services.settings_of(area())["programs_only"]
 
 
-def test_it_is_changed_switched_tried_and_removed(browser):
+def test_an_area_is_changed_switched_tried_and_removed(browser):
     send(browser, **SOLD)
     page = browser.get("/account/areas/members").text
     assert 'value="My films"' in page and f'value="{WALLET}"' in page and 'name="name"' not in page
@@ -200,26 +200,26 @@ def test_it_is_changed_switched_tried_and_removed(browser):
         assert send(browser, path).status_code == 404, path
 
 
-def test_what_its_owner_types_is_text(browser):
+def test_the_owners_texts_are_escaped(browser):
     send(browser, **(SOLD | {"title": "<script>alert(1)</script>"}))
     assert "<script>alert" not in browser.get("/account/areas/members").text
     for name in ("%3Cb%3E", "..", "a" * 300, "%00", "members%0a"):
         assert browser.get(f"/account/areas/{name}").status_code == 404
 
 
-def test_changes_have_a_limit(browser, this_shop):
+def test_changes_of_areas_are_limited(browser, this_shop):
     send(browser, **SOLD)
     statuses = [send(browser, "/members/try").status_code for _ in range(200)]
     assert statuses[0] == 303 and statuses[-1] == 429
 
 
-def test_a_hosting_that_closes_is_not_changed(browser, this_shop, alice):
+def test_a_closing_hosting_gets_no_area(browser, this_shop, alice):
     wanted.add(this_shop, alice.id, "paidarea", "members", wallet_address=WALLET)
     Account.update(closing_at=1).execute()
     assert send(browser, "/members/try").location == "/account"
 
 
 @with_settings(FTP_UPLOADS="false")
-def test_a_shop_without_ftp_has_none(browser):
+def test_a_shop_without_ftp_offers_no_areas(browser):
     page = browser.get("/account/areas").text
     assert "puts no files on sites" in in_words(page) and "Set it up" not in page

@@ -1,4 +1,4 @@
-"""The files of static/, and what is sent compressed."""
+"""The files of static/, and which answers are compressed."""
 
 import gzip
 import re
@@ -14,7 +14,7 @@ def names_in(page: str) -> list[str]:
     return re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
 
 
-def test_a_page_names_files_by_what_is_in_them(client):
+def test_pages_name_files_by_their_content(client):
     named = names_in(client.get("/").text)
     assert len(set(named)) == 4
     for path in named:
@@ -25,7 +25,7 @@ def test_a_page_names_files_by_what_is_in_them(client):
         assert "Set-Cookie" not in answer.headers
 
 
-def test_a_file_is_sent_compressed_to_who_understands_that(client):
+def test_a_file_is_compressed_for_clients_that_accept_it(client):
     for path in {*names_in(client.get("/").text), "/robots.txt"}:
         plain, packed = client.get(path), client.get(path, headers=PACKED)
         assert "Content-Encoding" not in plain.headers
@@ -35,7 +35,7 @@ def test_a_file_is_sent_compressed_to_who_understands_that(client):
         assert packed.mimetype == plain.mimetype
 
 
-def test_a_file_by_its_plain_name_is_soon_asked_for_again(client):
+def test_a_file_by_its_plain_name_is_cached_only_briefly(client):
     answer = client.get("/static/shop.css")
     assert answer.headers["Cache-Control"] == "public, max-age=3600"
     again = client.get("/static/shop.css", headers={"If-None-Match": answer.headers["ETag"]})
@@ -46,13 +46,13 @@ def test_a_file_by_its_plain_name_is_soon_asked_for_again(client):
 @pytest.mark.parametrize(
     "path", ["nothing", "shop-000000000000.css", "../app.py", "%2e%2e/app.py", "", "shop.css/"]
 )
-def test_nothing_else_is_a_file(client, path):
+def test_other_paths_are_not_files(client, path):
     answer = client.get(f"/static/{path}")
     assert answer.status_code == 404
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_what_browsers_and_robots_ask_for_by_themselves(client):
+def test_favicon_and_robots_txt_are_served(client):
     icon = client.get("/favicon.ico")
     assert icon.data.startswith(b"\0\0\1\0") and len(icon.data) < 2000
     robots = client.get("/robots.txt")
@@ -60,7 +60,7 @@ def test_what_browsers_and_robots_ask_for_by_themselves(client):
     assert "Disallow: /account\n" in robots.text
 
 
-def test_the_front_page_says_what_to_show_of_it_elsewhere(client):
+def test_the_front_page_has_a_preview_for_other_sites(client):
     page = client.get("/").text
     assert re.search(r'<meta name="description" content="[^"]{50,160}">', page)
     picture = re.search(r'property="og:image" content="http://localhost(/[^"]+)"', page)[1]
@@ -87,7 +87,7 @@ def test_a_page_for_everybody_is_compressed(client, path):
     assert title in gzip.decompress(packed.data).decode()
 
 
-def test_what_may_show_a_secret_is_not_compressed(client, alice):
+def test_pages_that_may_show_a_secret_are_not_compressed(client, alice):
     wrong = client.post("/login", data={"username": "x" * 1000}, headers=PACKED)
     assert wrong.status_code == 400 and len(wrong.data) > 500
     enter(client, alice)
@@ -101,13 +101,13 @@ def test_what_may_show_a_secret_is_not_compressed(client, alice):
         assert "Content-Encoding" not in answer.headers
 
 
-def test_what_is_short_is_not_compressed(client):
+def test_short_answers_are_not_compressed(client):
     answer = client.get("/price?space_mb=100&duration=3&unit=months", headers=PACKED)
     assert "Content-Encoding" not in answer.headers
     assert "630 sat" in answer.text
 
 
-def test_a_poll_of_an_order_is_light(client):
+def test_a_poll_of_an_order_is_small(client):
     link = place_order(client).location
     answer = client.get(f"{link}/status", headers=PACKED)
     assert len(answer.data) < 1000

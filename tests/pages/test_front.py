@@ -25,13 +25,13 @@ from tests.conftest import (
 
 @pytest.fixture
 def other(app):
-    """A browser of somebody else."""
+    """Somebody else's browser."""
     return app.test_client()
 
 
 @pytest.fixture
 def queries(caplog):
-    """The SQL that a function has run, without what it was about."""
+    """The SQL that a function runs, without its parameters."""
 
     def queries(ask) -> tuple[str, ...]:
         caplog.clear()
@@ -43,7 +43,7 @@ def queries(caplog):
 
 
 def in_words(page: str) -> str:
-    """The text of a page on one line."""
+    """The text of a page, in one line."""
     return " ".join(re.sub("<[^>]+>", "", page).split())
 
 
@@ -67,7 +67,7 @@ def test_what_is_said_of_sizes_and_extras_follows_the_settings(client):
     assert "1 domain included; more for 1 sat a day each." in page
 
 
-def test_what_happens_in_the_end_follows_the_settings(client):
+def test_what_happens_after_the_end_follows_the_settings(client):
     page = in_words(client.get("/").text)
     assert "switched off and kept for 14 days" in page
     assert "for another 365 days" in page
@@ -76,7 +76,7 @@ def test_what_happens_in_the_end_follows_the_settings(client):
 
 
 @with_settings(GRACE_DAYS="0", NAME_QUARANTINE_DAYS="0", MAIL_SEND_MIN_DAYS="0")
-def test_what_does_not_happen_in_the_end_is_not_promised(client):
+def test_nothing_is_promised_that_the_settings_rule_out(client):
     page = in_words(client.get("/").text)
     assert "Everything is deleted for good." in page
     assert "kept for" not in page and "another 0" not in page
@@ -84,7 +84,7 @@ def test_what_does_not_happen_in_the_end_is_not_promised(client):
 
 
 @with_settings(PANEL_SERVER_ID="1,2,3", CAPACITY_MB="1000,1000,0")
-def test_of_php_the_versions_are_named_that_each_selling_server_has(client):
+def test_the_php_versions_of_every_selling_server_are_named(client):
     assert "The server’s own version Files" in in_words(client.get("/").text)
     for server, versions in ((1, ["8.1", "8.3", "8.4"]), (2, ["8.3", "8.4", "<b>8.5"]), (3, [])):
         named = json.dumps([(id, f"PHP {name}") for id, name in enumerate(versions, 1)])
@@ -125,18 +125,18 @@ ALWAYS = f"HTTPS From the first minute; for your own domain with a {FREE}"
     ],
     indirect=["env"],
 )
-def test_what_is_said_of_https_is_true_of_this_shop(client, said):
+def test_what_is_said_about_https_follows_the_settings(client, said):
     assert said in in_words(client.get("/").text)
 
 
-def test_money_back_is_a_question_of_the_terms(client):
+def test_refunds_follow_the_terms(client):
     page = in_words(client.get("/").text)
     assert "nothing to pay beyond the invoice. Payments cannot be refunded." in page
     assert "No, payments cannot be refunded." in page
 
 
 @with_settings(TERMS_FILE=str(ROOT / "LICENSE"))
-def test_who_has_terms_of_their_own_says_there_what_is_refunded(client):
+def test_a_shop_with_its_own_terms_refers_to_them_for_refunds(client):
     page = client.get("/").text
     assert 'See the <a href="/terms">terms</a>' in page
     assert "refunded" not in page
@@ -164,14 +164,14 @@ def test_a_link_with_nonsense_shows_the_form_as_it_is(client, subtests):
             assert 'role="alert"' not in answer.text
 
 
-def test_asking_for_the_price_answers_it_and_mints_nothing(client, node):
+def test_asking_for_the_price_makes_no_invoice(client, node):
     answer = client.get("/price?space_mb=1000&duration=30&unit=days")
     assert "<strong>750 sat</strong> <span>for 1 GB, 30 days</span>" in answer.text
     assert node.calls == []
     assert Order.select().count() == 0
 
 
-def test_what_is_not_sold_has_no_price(subtests, client):
+def test_a_size_or_time_that_is_not_sold_has_no_price(subtests, client):
     for query in [
         "",
         "space_mb=1&duration=1&unit=days",
@@ -201,7 +201,7 @@ def test_show_price_keeps_what_was_typed_except_the_password(client, node):
     assert Order.select().count() == 0
 
 
-def test_show_price_of_nothing_says_so_beside_the_field(client):
+def test_show_price_without_a_time_says_so_beside_the_field(client):
     page = place_order(client, show="price", duration="0")
     assert page.status_code == 400
     assert 'id="duration-error"' in page.text
@@ -216,9 +216,7 @@ def test_show_price_of_nothing_says_so_beside_the_field(client):
         ("1 year", "2,555", "1 year"),
     ],
 )
-def test_a_time_that_is_chosen_counts_and_not_what_is_typed_beside_it(
-    client, time, price, in_words
-):
+def test_a_chosen_time_counts_and_not_the_typed_one(client, time, price, in_words):
     sent = {"space_mb": "100", "time": time, "duration": "0", "unit": "nonsense"}
     total = f"<strong>{price} sat</strong> <span>for 100 MB, {in_words}</span>"
     assert total in client.get("/price", query_string=sent).text
@@ -229,7 +227,7 @@ def test_a_time_that_is_chosen_counts_and_not_what_is_typed_beside_it(
 
 
 @pytest.mark.parametrize("time", ["other", "", "1 century", "\0", None])
-def test_any_other_time_is_the_one_that_is_typed(client, time):
+def test_the_typed_time_counts_if_other_is_chosen(client, time):
     place_order(client, time=time, duration="5", unit="hours")
     assert (Order.get().duration, Order.get().unit) == (5, "hours")
 
@@ -250,7 +248,7 @@ def test_a_time_that_is_not_sold_is_asked_for_in_its_field(client):
     assert 'value="other" checked' in page and 'id="duration-error"' in page
 
 
-def test_name_and_password_can_stay_closed(client):
+def test_name_and_password_are_folded_at_first(client):
     assert "<details>\n    <summary>Choose name" in client.get("/").text
     page = place_order(client, show="price").text
     assert "<details>\n    <summary>Choose name" in page
@@ -267,48 +265,48 @@ def test_name_and_password_can_stay_closed(client):
         {"email": "nobody"},
     ],
 )
-def test_what_was_typed_there_is_in_sight(client, typed):
+def test_the_fields_are_unfolded_if_something_was_typed(client, typed):
     page = place_order(client, duration="0", **typed).text
     assert "<details open>\n    <summary>Choose name" in page
 
 
-def test_who_sends_no_mail_asks_for_no_address(client):
+def test_a_front_page_without_mail_asks_for_no_address(client):
     page = client.get("/").text
     assert 'name="email"' not in page and "remind" not in page
 
 
 @with_mail
-def test_who_sends_mail_says_what_for(client):
+def test_the_address_field_says_what_it_is_for(client):
     page = in_words(client.get("/").text)
     assert "For reminders before your time ends, and a warning if someone tries" in page
     assert "We remind you before that, if you gave an e-mail address" in page
 
 
-def test_a_password_that_has_to_be_typed_again_is_said_to_be_so(client):
+def test_the_form_says_when_the_password_must_be_typed_again(client):
     assert "type it again" in place_order(client, duration="0", password="correct horse").text
     assert "type it again" not in place_order(client, duration="0", password="short").text
     assert "type it again" not in place_order(client, duration="0").text
 
 
 @with_settings(CAPACITY_MB="50139")
-def test_how_much_is_left_is_said_when_it_is_little(client):
-    assert "Space 49.99 GB left" in in_words(client.get("/").text)  # with a jail
+def test_the_space_left_is_shown_when_it_is_little(client):
+    assert "Space 49.99 GB left" in in_words(client.get("/").text)  # less a jail
 
 
 @with_settings(CAPACITY_MB="50146")
-def test_how_much_is_left_is_nobodys_business_while_it_is_much(client):
+def test_the_space_left_is_hidden_while_it_is_much(client):
     assert "GB left" not in client.get("/").text
 
 
 @with_settings(CAPACITY_MB="200")
-def test_who_comes_when_all_is_sold_reads_it_first(client):
+def test_sold_out_is_said_at_the_top(client):
     page = client.get("/").text
     assert page.index("Sold out right now") < page.index("<form")
     assert page.count("sold-out") == 4
     assert "Order and pay" not in page and "MB left" not in page
 
 
-def test_nobody_else_reads_that_all_is_sold(client):
+def test_sold_out_is_not_said_otherwise(client):
     assert "sold out" not in client.get("/").text
 
 
@@ -350,7 +348,7 @@ def test_the_text_says_what_the_page_says(client):
     IMPRINT_FILE=str(ROOT / "LICENSE"),
     FIAT="EUR",
     FIAT_RATE="60000",
-    # As dear as it may be: two years cost a thousand bitcoin.
+    # The highest price: two years cost a thousand bitcoin.
     PRICE_MSAT_PER_DAY="120000000000",
     SPACE_SIZES_MB="100,1000000",
     PRICE_MSAT_PER_GB_DAY="10000000",
@@ -375,12 +373,12 @@ def test_the_text_says_what_is_sold_out(client):
 
 
 @with_settings(CAPACITY_MB="200")
-def test_the_text_sells_nothing_when_all_is_sold(client):
+def test_the_text_offers_nothing_when_sold_out(client):
     text = client.get("/", headers=CURL).text
     assert "Sold out right now." in text and "1. Order" not in text
 
 
-# -- a look at a name ------------------------------------------------------------------
+# -- whether a name is free ------------------------------------------------------------
 
 
 def look_at(client, name: str, **wished) -> str:
@@ -399,7 +397,7 @@ def test_a_free_name_is_shown_as_the_address_that_it_becomes(client, time_machin
 
 
 @with_settings(RESERVED_NAMES="oak")
-def test_that_a_name_is_taken_is_said_and_not_why(alice, client, other, this_shop):
+def test_a_taken_name_is_shown_without_the_reason(alice, client, other, this_shop):
     place_order(other, username="held")
     with models.transaction():
         hostnames.let_rest(this_shop, "rested", None, 0)
@@ -408,7 +406,7 @@ def test_that_a_name_is_taken_is_said_and_not_why(alice, client, other, this_sho
         assert place_order(client, username=name).status_code == 400
 
 
-def test_a_name_that_rests_is_free_for_whoever_has_its_receipt(client, this_shop):
+def test_a_resting_name_is_free_for_whoever_has_its_receipt(client, this_shop):
     with models.transaction():
         hostnames.let_rest(this_shop, "alice", "ab" * 32, 1)
     assert look_at(client, "alice") == "alice.shop.test is taken"
@@ -418,7 +416,7 @@ def test_a_name_that_rests_is_free_for_whoever_has_its_receipt(client, this_shop
 
 
 @pytest.mark.each_database
-def test_what_cannot_be_a_name_says_why_and_asks_nobody(client):
+def test_an_invalid_name_says_why_without_a_query(client):
     for name in ("al", "1alice", "a" * 17, "al\0ice", "<b>", "alice.example", "älice"):
         assert look_at(client, name) == (
             "A name has 3 to 16 lower-case letters and digits, beginning with a letter."
@@ -427,11 +425,11 @@ def test_what_cannot_be_a_name_says_why_and_asks_nobody(client):
     assert client.get("/name").status_code == 200
 
 
-def test_a_name_is_looked_at_without_a_price_too(client):
+def test_a_name_is_checked_without_a_price_too(client):
     assert look_at(client, "alice", time="other", duration="0") == "alice.shop.test ✓ free"
 
 
-def test_every_name_takes_the_same_questions(alice, client, queries, this_shop):
+def test_every_name_takes_the_same_queries(alice, client, queries, this_shop):
     with models.transaction():
         hostnames.let_rest(this_shop, "rested", None, 0)
     asked = {name: queries(lambda n=name: look_at(client, n)) for name in ("alice", "bobby")}
@@ -440,9 +438,9 @@ def test_every_name_takes_the_same_questions(alice, client, queries, this_shop):
 
 
 @with_settings(NAMES_LIMIT="2 per day")
-def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client, other):
+def test_after_many_names_it_is_not_said_whether_they_are_free(alice, client, other):
     for _ in range(2):
-        assert look_at(client, "al") != ""  # no name, and not counted
+        assert look_at(client, "al") != ""  # not a valid name, and not counted
         assert look_at(client, "alice") == "alice.shop.test is taken"
     for name in ("alice", "bobby"):
         said = f"{name}.shop.test (we check when you order whether it is free)"
@@ -454,9 +452,9 @@ def test_who_looks_at_many_names_is_not_told_whether_they_are_free(alice, client
 
 
 @with_settings(NAMES_LIMIT="2 per day")
-def test_who_orders_many_names_that_are_taken_is_not_told_of_more(alice, client, other):
+def test_after_many_taken_names_orders_do_not_tell_of_more(alice, client, other):
     for _ in range(2):
-        look_at(client, "alice")  # counted apart: who types may order
+        look_at(client, "alice")  # counted separately: typing must not prevent ordering
     assert place_order(client, username="bobby").status_code == 303
     for _ in range(2):
         assert "This name is taken" in place_order(client, username="alice").text
@@ -471,7 +469,7 @@ def in_three_months() -> str:
     return clock.day(clock.now() + 90 * 86400)
 
 
-def test_a_look_at_a_name_makes_nothing(client, node):
+def test_checking_a_name_stores_nothing(client, node):
     look_at(client, "alice")
     assert node.calls == []
     assert Order.select().count() == Account.select().count() == 0
@@ -479,7 +477,7 @@ def test_a_look_at_a_name_makes_nothing(client, node):
 
 # -- orders that wait ------------------------------------------------------------------
 
-# Where a browser is told which of its orders wait.
+# The pages that show a browser its waiting orders.
 TELLING = ("/", "/login")
 
 
@@ -508,13 +506,13 @@ def test_whoever_is_logged_in_finds_it_too(alice, client, other):
     assert waiting(enter(other, alice), "/account") == []
 
 
-def test_who_forgets_the_order_in_the_form_is_reminded_beside_the_error(client):
+def test_a_form_for_a_name_ordered_before_links_to_that_order(client):
     link = place_order(client).location
     assert f'href="{link}"' in place_order(client, duration="0").text
 
 
 @pytest.mark.parametrize("end", ["paid", "cancelled", "expired"])
-def test_an_order_waits_no_longer_when_it_is(end, client, wallet, worker, time_machine):
+def test_an_order_is_not_shown_as_waiting_once_it_is(end, client, wallet, worker, time_machine):
     link = place_order(client).location
     if end == "paid":
         wallet.pay(Order.get().bolt11)
@@ -528,7 +526,7 @@ def test_an_order_waits_no_longer_when_it_is(end, client, wallet, worker, time_m
         assert waiting(client, path) == []
 
 
-def test_of_many_orders_the_latest_are_shown(client, time_machine):
+def test_the_latest_of_many_orders_are_shown(client, time_machine):
     links = []
     for _ in range(7):
         links.insert(0, place_order(client).location)
@@ -543,7 +541,7 @@ def test_a_tip_that_waits_is_found_again(alice, client):
     assert waiting(client) == [link]
 
 
-def test_what_waits_is_looked_for_among_the_open_orders_alone(this_shop):
+def test_waiting_orders_are_searched_among_open_ones_alone(this_shop):
     query, values = order_book.waiting(["a", "b"]).sql()
     plan = models.db.execute_sql(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
     assert "orders_open" in str(plan)

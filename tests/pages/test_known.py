@@ -1,4 +1,4 @@
-"""All that is known of a hosting: its page, the file, and who may see what."""
+"""All that the shop knows about a hosting: the page, the file, and who may see them."""
 
 import json
 
@@ -27,7 +27,7 @@ EVIL = "<script>alert(1)</script> \\ \" ' é"
 
 @pytest.fixture(autouse=True)
 def time_stands_still(time_machine):
-    """Each row has one moment at which it goes."""
+    """So that the moment at which a row is deleted does not change."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def browser(client, alice):
 
 @pytest.fixture
 def rich(this_shop, alice, wallet, worker) -> Account:
-    """With one of each."""
+    """An account with a row in every table."""
     tokens.hand_out(this_shop, alice.id, "for my phone", l402.WHOLE)
     Domain.create(account=alice, name="bella.example", added_at=now(), look_at=now())
     Upload.create(id="upload", account=alice, total=3, sent_at=now())
@@ -82,7 +82,7 @@ def test_the_file_has_every_row_of_the_account_and_no_other(browser, rich, this_
     assert [row["columns"]["message"] for row in rows_of(told, "orders")] == [None, EVIL]
 
 
-def test_each_row_has_the_day_on_which_it_goes(browser, rich, this_shop):
+def test_each_row_has_the_day_on_which_it_is_deleted(browser, rich, this_shop):
     told, end = file_of(browser), ledger.closes_at(this_shop, rich)
     unpaid = Order.get(Order.paid_at.is_null())
     goes = {
@@ -101,7 +101,7 @@ def test_each_row_has_the_day_on_which_it_goes(browser, rich, this_shop):
     assert f'Kept until <time datetime="{iso_time(end)}"' in browser.get("/account/known").text
 
 
-def test_a_tip_that_is_not_paid_is_nobodys_yet(browser, alice, this_shop):
+def test_an_unpaid_tip_is_not_listed(browser, alice, this_shop):
     orders.top_up(this_shop, alice.id, orders.Tip(5000, "page", "not for you"), None, "a form")
     assert rows_of(file_of(browser), "orders") == []
     assert "not for you" not in browser.get("/account/known").text
@@ -117,7 +117,7 @@ def test_secrets_are_named_and_not_shown(browser, rich):
     hidden = [name for entry in stored.STORED if not entry.is_shown for name in entry.names]
     named = [(table, name) for table, name in hidden if table in of_one]
     for table, (model, this, facts) in of_one.items():
-        # An order is found by its token, and the epoch is a number.
+        # The token of an order names it, and the epoch is only a number.
         names = {name for of, name in named if of == table} - {"token", "receipt_epoch"}
         model.update(facts | dict.fromkeys(names, "SECRET")).where(this).execute()
     page, told = browser.get("/account/known").text, browser.get("/account/known/file").text
@@ -128,7 +128,7 @@ def test_secrets_are_named_and_not_shown(browser, rich):
         assert f'"{name}"' in told
 
 
-def test_the_file_is_for_who_has_just_proved_that_it_is_his(browser, alice, time_machine):
+def test_the_file_needs_a_recent_proof(browser, alice, time_machine):
     time_machine.forward(sessions.PROVED_SECONDS)
     answer = browser.get("/account/known/file")
     assert answer.location == "/account/prove?then=/account/known"
@@ -153,13 +153,13 @@ def test_thousands_of_rows_come_in_parts(browser, alice):
 
 
 @pytest.mark.each_database
-def test_a_part_that_cannot_be_is_not_there(browser):
+def test_an_impossible_part_is_not_found(browser):
     for after in ("", "x", "0-", "-1-0", "0-1%00", "0-9999999999", "1-1-1", "٣-٣"):
         for path in ("/account/known", "/account/known/file"):
             assert browser.get(f"{path}?after={after}").status_code == 404, (path, after)
 
 
 @pytest.mark.each_database
-def test_behind_the_last_row_is_nothing(browser):
+def test_after_the_last_row_there_is_nothing(browser):
     assert "There are no more." in browser.get("/account/known?after=99-0").text
     assert file_of(browser, "?after=6-999999999")["rows"] == []

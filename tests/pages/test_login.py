@@ -1,11 +1,11 @@
-"""Where a login leads, and what it shows to whoever is logged in."""
+"""Where a login leads, and what the login page shows to a browser that is logged in."""
 
 import re
 
 from lightningspace.base.models import Session
 from tests.conftest import csrf_token, enter, with_settings
 
-# Asked for while logged out; where the login then leads.
+# Addresses that are opened while logged out, and where the login then leads.
 MEANT = {
     "/account": "/account",
     "/account/extend": "/account/extend",
@@ -17,7 +17,7 @@ MEANT = {
     "/account/status?here=tips": "/account/tips",
     "/account/status?here=//evil": "/account",
 }
-# Where no login leads.
+# Addresses that no login leads to.
 STRANGE = (
     *("", "//evil", "/\\evil", "https:evil", "https://evil.example/", "/orders/x", "/logout"),
     *("logout", "account.overview", "/account/extend", "extend/..", "Extend", "extend\n", "\0"),
@@ -63,7 +63,7 @@ def test_a_login_leads_nowhere_else(app, alice, subtests):
             ]
             cookie = client.get("/cookie", query_string={"then": then}).location
             assert cookie == ("/account/extend" if then == "/account/extend" else "/")
-    # Neither does what is sent along, nor the old name of the field.
+    # Nor does a field of the form, or the old name of the parameter.
     token = {"csrf_token": csrf_token(client.get("/login").text), "then": "//evil"}
     fields = {"username": "alice", "password": "correct horse"}
     answer = client.post("/login?next=//evil", data=token | fields)
@@ -78,7 +78,7 @@ def test_a_wrong_password_keeps_where_the_login_leads(client, alice):
     assert page.count("?then=extend") == 4
 
 
-def test_a_browser_without_a_cookie_gets_there_too(client, alice):
+def test_a_login_without_a_cookie_leads_there_too(client, alice):
     fields = {"username": "alice", "password": "correct horse"}
     same_origin = {"Sec-Fetch-Site": "same-origin"}
     answer = client.post("/login?then=extend", data=fields, headers=same_origin)
@@ -86,7 +86,7 @@ def test_a_browser_without_a_cookie_gets_there_too(client, alice):
     assert client.get(answer.location).location == "/account/extend"
 
 
-def test_what_is_sent_when_a_session_is_over_is_said_to_be_lost(client, alice):
+def test_a_form_sent_after_the_session_ended_is_reported_as_lost(client, alice):
     page = enter(client, alice).get("/account/mail").text
     Session.delete().execute()
     fields = {"csrf_token": csrf_token(page), "local_part": "bob", "domain": "alice.shop.test"}
@@ -96,7 +96,7 @@ def test_what_is_sent_when_a_session_is_over_is_said_to_be_lost(client, alice):
     assert "Nothing was changed" not in client.get(answer.location).text
 
 
-def test_who_is_logged_in_is_shown_the_way_on(client, alice):
+def test_the_login_page_of_a_logged_in_browser_leads_on(client, alice):
     enter(client, alice)
     page = client.get("/login").text
     assert "alice.<wbr>shop.<wbr>test" in page

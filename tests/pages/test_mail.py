@@ -57,12 +57,12 @@ def add_forward(client, local_part="sales", domain=SITE, destination="bob@exampl
 
 
 def without_tokens(page):
-    """A form's token tells the second in which it was made."""
+    """The page without CSRF tokens, which depend on the second."""
     return re.sub(r'(name="csrf_token"[^>]* value=")[^"]+', r"\1", page)
 
 
 def switched_on():
-    """Have the server carry out everything that is applied."""
+    """Have the server carry out everything that was applied."""
     let_the_server_follow()
 
 
@@ -76,7 +76,7 @@ def the(kind, name):
 
 
 def error(answer, field):
-    """What the page says beside a field."""
+    """The error beside a field of the page."""
     assert answer.status_code == 400
     found = re.search(rf'id="{field}-error"[^>]*>([^<]*)<', answer.text)
     return found and found[1]
@@ -149,7 +149,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("field", WRONG)
-def test_what_is_wrong_with_a_mailbox_is_said_beside_its_field(field, owner):
+def test_errors_of_a_mailbox_are_shown_beside_its_fields(field, owner):
     page = owner.get("/account/mail").text
     typed = {"local_part": "eve", "domain": SITE, "password": "correct battery", "quota_mb": "5"}
     for value in WRONG[field]:
@@ -177,7 +177,7 @@ WRONG_DESTINATIONS = [
 ]
 
 
-def test_what_is_wrong_with_a_forward_is_said_beside_its_field(owner):
+def test_errors_of_a_forward_are_shown_beside_its_fields(owner):
     for destination in WRONG_DESTINATIONS:
         answer = add_forward(owner, destination=destination)
         assert error(answer, "forward-destination"), destination
@@ -195,7 +195,7 @@ def test_an_address_is_a_mailbox_or_a_forward(owner):
     assert there("mailbox") == [f"info@{SITE}"]
 
 
-def test_nothing_is_added_without_the_forms_token(owner):
+def test_nothing_is_added_without_the_forms_csrf_token(owner):
     fields = {"local_part": "eve", "domain": SITE}
     assert owner.post("/account/mail/mailbox", data=fields).status_code == 400
     assert owner.post(f"/account/mail/info@{SITE}/remove").status_code == 400
@@ -206,7 +206,7 @@ def test_nothing_is_added_without_the_forms_token(owner):
 
 
 @with_settings(ADDRESSES_INCLUDED="2")
-def test_who_has_them_all_is_told_so_and_how_to_get_more(owner):
+def test_a_full_list_of_addresses_says_how_to_get_more(owner):
     add_mailbox(owner)
     answer = add_forward(owner)
     assert answer.status_code == 400
@@ -219,7 +219,7 @@ def test_who_has_them_all_is_told_so_and_how_to_get_more(owner):
 
 @pytest.mark.each_database
 @with_settings(ADDRESSES_INCLUDED="3")
-def test_many_at_once_never_are_more_than_allowed(app, owner, alice):
+def test_addresses_added_at_once_never_exceed_the_limit(app, owner, alice):
     token = csrf_token(owner.get("/account/mail").text)
     cookie = owner.get_cookie("session").value
 
@@ -234,7 +234,7 @@ def test_many_at_once_never_are_more_than_allowed(app, owner, alice):
     assert len(there("mailbox")) == 3
 
 
-def test_after_a_shrink_the_others_stay_and_no_more_fit(owner, alice):
+def test_with_a_smaller_size_addresses_stay_and_no_more_fit(owner, alice):
     Account.update(extra_addresses=2).where(Account.id == alice.id).execute()
     for number in range(6):
         assert add_mailbox(owner, f"eve{number}").status_code == 303
@@ -342,7 +342,7 @@ STRANGE = [
 ]
 
 
-def test_what_is_not_the_accounts_is_not_found(owner, bob):
+def test_other_accounts_addresses_are_not_found(owner, bob):
     before = [(row.name, row.revision, row.gone) for row in Service.select()]
     token = csrf_token(owner.get("/account/mail").text)
     fields = {"csrf_token": token, "quota_mb": "5", "destination": "a@example.org"}
@@ -357,14 +357,14 @@ def test_what_is_not_the_accounts_is_not_found(owner, bob):
     assert [(row.name, row.revision, row.gone) for row in Service.select()] == before
 
 
-def test_who_is_not_logged_in_comes_to_the_login(client, alice):
+def test_the_pages_of_mail_need_a_login(client, alice):
     for path in ("mail", "mail/addresses", f"mail/info@{SITE}"):
         answer = client.get(f"/account/{path}")
         assert answer.status_code == 302
         assert answer.location.startswith("/login")
 
 
-def test_what_failed_is_said_at_its_address(owner, worker, panel):
+def test_a_failure_is_shown_at_its_address(owner, worker, panel):
     panel.forbidden = {"mail_user_add"}
     add_mailbox(owner)
     work(worker)
@@ -374,7 +374,7 @@ def test_what_failed_is_said_at_its_address(owner, worker, panel):
     assert "hx-" not in shown
 
 
-def test_what_the_server_does_not_answer_is_looked_at_less_often(owner, worker, panel):
+def test_an_address_without_an_answer_is_polled_less_often(owner, worker, panel):
     switched_on()
     panel.down()
     add_mailbox(owner)
@@ -395,7 +395,7 @@ def the_domains():
 
 @pytest.fixture
 def publish(alice, dns, this_shop):
-    """Write what a domain of alice's needs into the DNS, and have it looked up."""
+    """Publish the records that alice's domain needs, and have them looked up."""
 
     def publish(name="alice.example", mx=True):
         dns.publish_text(domains.proof_name(name), domains.proof(alice.id))
@@ -498,7 +498,7 @@ def test_mail_of_a_domain_can_be_switched(owner, worker, publish):
     assert "alice.example</option>" not in owner.get("/account/mail").text
 
 
-def test_check_now_has_it_looked_up_soon(owner):
+def test_check_now_looks_a_domain_up_soon(owner):
     add_domain(owner)
     Domain.update(look_at=2**40).execute()
     send(owner, "/account/domains/alice.example/check", "/account/domains")
@@ -514,7 +514,7 @@ WRONG_DOMAINS = [
 
 
 @with_settings(DOMAINS_INCLUDED="100")
-def test_many_domains_are_looked_at_less_often(owner, this_shop, alice):
+def test_many_domains_are_polled_less_often(owner, this_shop, alice):
     for number in range(60):
         domains.add(this_shop, alice.id, f"a{number}.example", False)
     page = owner.get("/account/domains").text
@@ -522,7 +522,7 @@ def test_many_domains_are_looked_at_less_often(owner, this_shop, alice):
     assert 'hx-trigger="every 30s"' in owner.get("/account/domains/a7.example/status").text
 
 
-def test_what_is_no_domain_is_said_beside_the_field_with_what_was_typed(owner):
+def test_an_invalid_domain_is_refused_beside_its_field(owner):
     token = csrf_token(owner.get("/account/domains").text)
     for name in WRONG_DOMAINS:
         fields = {"csrf_token": token, "name": name, "wants_mail": "y"}
@@ -534,7 +534,7 @@ def test_what_is_no_domain_is_said_beside_the_field_with_what_was_typed(owner):
     assert the_domains() == []
 
 
-def test_a_domain_of_other_letters_is_shown_in_both_forms(owner):
+def test_a_domain_beyond_ascii_is_shown_in_both_forms(owner):
     add_domain(owner, "Müller.example")
     page = owner.get("/account/domains").text
     assert "müller.example <small>(xn--mller-kva.example)</small>" in page
@@ -542,7 +542,7 @@ def test_a_domain_of_other_letters_is_shown_in_both_forms(owner):
 
 
 @with_settings(DOMAINS_INCLUDED="1")
-def test_who_has_all_domains_is_told_so(owner):
+def test_a_full_list_of_domains_is_refused_one_more(owner):
     add_domain(owner)
     assert "already" in error(add_domain(owner), "name")
     answer = add_domain(owner, "second.example")

@@ -41,7 +41,7 @@ from tests.conftest import (
 
 @pytest.fixture(autouse=True)
 def time_stands_still(time_machine):
-    """A second that passes between two steps may cost a sat."""
+    """A second between two steps could cost a sat."""
 
 
 def buyer(form_id: str | None = None) -> orders.Buyer:
@@ -53,7 +53,7 @@ def reload(row):
 
 
 def sold_mb() -> int:
-    """Without jails."""
+    """The space that was sold, without jails."""
     return sum(account.space_mb for account in Account.select())
 
 
@@ -89,7 +89,7 @@ def pay(this_shop, wallet, worker):
 
 
 def use(alice, mb: int = 1) -> None:
-    """What the panel said of the space that is used."""
+    """Set the used space, as if the panel had just reported it."""
     used = {"used_site_mb": mb, "used_database_mb": mb, "used_mail_mb": mb, "used_at": now()}
     Account.update(used).where(Account.id == alice.id).execute()
 
@@ -133,7 +133,7 @@ def test_each_of_several_extensions_counts_when_it_is_paid(extend, pay, alice):
 
 
 def test_time_after_the_end_counts_as_paid_for_nothing(extend, pay, alice, this_shop, time_machine):
-    """Or an hour's payment at the end of each grace period would make days, and then months."""
+    """Or an hour's payment at the end of each grace period would add up to days, then months."""
     paid = ledger.paid_seconds(alice)
     for _ in range(3):
         account = reload(alice)
@@ -163,12 +163,12 @@ def test_what_is_paid_beyond_the_horizon_is_credit(extend, pay, alice):
     paid = pay(extend(24, "months"))
     after = reload(alice)
     assert after.expires_at - alice.ready_at == pytest.approx(1095 * DAY, abs=60)
-    # 90 days and 48 months are 1530 days: 435 too many, at 7 sats.
+    # 90 days and 48 months make 1,530 days: 435 too many, at 7 sat each.
     assert paid.bought_credit_msat == after.credit_msat == pytest.approx(435 * 7000, abs=10)
     assert ledger.holding(after).worth_msat == 1530 * 7000
 
 
-def test_nothing_is_sold_to_who_would_get_nothing(subtests, extend, resize, alice, node):
+def test_nothing_is_sold_that_would_have_no_effect(subtests, extend, resize, alice, node):
     for facts, why in [
         ({"closing_at": 1}, "closed"),
         ({"blocked_at": 1, "blocked_reason": "spam"}, "blocked"),
@@ -191,7 +191,7 @@ def test_money_under_way_to_a_blocked_hosting_counts_and_switches_nothing_on(ext
     assert not any(services.is_on(after, row) for row in Service.select())
 
 
-def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
+def test_unpaid_orders_of_an_account_are_limited(extend, this_shop):
     placed = [extend() for _ in range(orders.OPEN_ORDERS)]
     with pytest.raises(orders.TooManyUnpaid):
         extend()
@@ -204,7 +204,7 @@ def test_an_account_has_so_many_unpaid_orders(extend, this_shop):
 
 def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alice):
     order = resize(500)
-    # 15 sats a day instead of 7, for 90 days.
+    # 15 sat a day instead of 7, for 90 days.
     assert order.amount_msat == 8 * 90 * 1000
     assert sold_mb() == 100
     pay(order)
@@ -216,7 +216,7 @@ def test_a_larger_size_costs_the_difference_until_the_same_end(resize, pay, alic
 
 
 @pytest.mark.each_database
-def test_a_smaller_size_is_had_at_once_and_lasts_longer(resize, pay, alice, node):
+def test_a_smaller_size_applies_at_once_and_lasts_longer(resize, pay, alice, node):
     pay(resize(500))
     use(alice)
     assert resize(100) is None
@@ -235,20 +235,20 @@ def test_extras_cost_until_the_end_and_are_allowed_then(resize, pay, alice, this
     assert services.domains_allowed(this_shop, reload(alice)) == 2
 
 
-def test_one_more_says_what_it_costs_until_when(alice, this_shop):
+def test_one_more_extra_says_what_it_costs_until_when(alice, this_shop):
     size, msat, until = quotes.one_more(this_shop, alice, "addresses")
     assert (size, msat, until) == (Size(100, 1), 90_000, alice.expires_at)
     assert quotes.one_more(this_shop, alice, "domains")[0] == Size(100, 0, 1)
 
 
-def test_the_size_that_it_has_costs_nothing_and_changes_nothing(resize, alice, this_shop):
+def test_the_present_size_costs_nothing_and_changes_nothing(resize, alice, this_shop):
     before = reload(alice)
-    Account.update(value_msat=1).execute()  # as after a rise of the prices
+    Account.update(value_msat=1).execute()  # as if prices had risen
     assert resize(100) is None
     assert reload(alice).expires_at == before.expires_at
 
 
-def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice):
+def test_a_smaller_size_needs_the_used_space_to_be_known(resize, pay, alice):
     pay(resize(500))
     with pytest.raises(quotes.NotForSale, match="do not know yet"):
         resize(100)
@@ -257,7 +257,7 @@ def test_a_smaller_size_waits_until_it_is_known_what_is_used(resize, pay, alice)
         resize(100)
 
 
-def test_what_was_used_hours_ago_is_not_known(resize, pay, alice, time_machine):
+def test_used_space_of_hours_ago_does_not_count_as_known(resize, pay, alice, time_machine):
     pay(resize(500))
     use(alice)
     time_machine.forward(2 * 60 * 60 + 1)
@@ -273,13 +273,13 @@ def test_extras_in_use_cannot_be_given_back(resize, pay, alice, this_shop):
         resize(100)
 
 
-def test_a_hosting_whose_time_is_over_has_no_other_size(resize, alice, time_machine):
+def test_a_hosting_whose_time_is_over_cannot_be_resized(resize, alice, time_machine):
     time_machine.moment = alice.expires_at + 1
     with pytest.raises(quotes.NotForSale, match="Extend the hosting first"):
         resize(500)
 
 
-def test_a_hosting_that_is_being_set_up_has_no_other_size(this_shop):
+def test_a_hosting_that_is_being_set_up_cannot_be_resized(this_shop):
     bob = open_account(this_shop, "bob")
     with pytest.raises(quotes.NotForSale, match="still being set up"):
         orders.resize(this_shop, bob.id, Size(500), buyer())
@@ -309,7 +309,7 @@ def test_two_sizes_at_once_are_one_order(resize, node):
 
 
 @pytest.mark.each_database
-def test_the_same_form_twice_is_one_other_size(resize, node):
+def test_the_same_form_twice_is_one_resize(resize, node):
     first, second = at_once(*2 * [lambda: resize(500, form_id="one")])
     assert first.token == second.token
     assert sold_mb() == 100
@@ -331,7 +331,7 @@ def test_a_node_that_fails_leaves_nothing_held_and_the_next_try_works(resize, no
     assert resize(500).bolt11
 
 
-@with_settings(CAPACITY_MB="645")  # with a jail of 146 MB
+@with_settings(CAPACITY_MB="645")  # including a jail of 146 MB
 def test_space_that_is_not_there_is_not_sold(resize, alice):
     with pytest.raises(orders.SoldOut):
         resize(500)
@@ -340,7 +340,7 @@ def test_space_that_is_not_there_is_not_sold(resize, alice):
 
 
 @pytest.mark.each_database
-def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize, alice, this_shop):
+def test_a_paid_resize_is_done_though_its_space_was_sold(resize, alice, this_shop):
     order = resize(500)
     Server.update(capacity_mb=200).execute()
     paid_late(order)
@@ -353,7 +353,7 @@ def test_a_size_that_is_paid_is_given_though_its_space_was_sold_meanwhile(resize
     assert resize(100) is None
 
 
-def test_a_size_that_is_paid_is_given_though_more_is_used_by_now(resize, pay, alice, this_shop):
+def test_a_paid_resize_is_done_though_more_space_is_used_by_now(resize, pay, alice, this_shop):
     pay(resize(500))
     uses(1)
     order = resize(400, domains=30)
@@ -369,7 +369,7 @@ def uses(site_mb: int) -> None:
 
 
 def paid_late(order) -> None:
-    """As a node that was restored would have it."""
+    """Pay an order when it is too late, as can happen with a restored node."""
     facts = {"paid_at": 1, "node_id": "02" * 33, "pay_index": 1}
     facts |= {"payment_hash": "0" * 64, "received_msat": order.amount_msat}
     Order.update(facts).where(Order.token == order.token).execute()
@@ -383,7 +383,7 @@ def test_a_cheap_extension_paid_after_growing_buys_what_it_is_worth(extend, resi
     pay(resize(5000))
     before = reload(alice).expires_at
     paid = pay(cheap)
-    # 720 days at 7 sats are 48 days at 105.
+    # 720 days at 7 sat make 48 days at 105.
     assert paid.bought_seconds == 48 * DAY
     assert reload(alice).expires_at == before + 48 * DAY
 
@@ -394,21 +394,19 @@ def test_an_extension_paid_after_extras_buys_what_it_is_worth(extend, resize, pa
     assert pay(cheap).bought_seconds == 490 * DAY // 100
 
 
-def test_a_size_paid_after_another_extension_turns_all_of_it_into_time_of_that_size(
-    extend, resize, pay, alice
-):
+def test_a_resize_paid_after_an_extension_converts_all_the_time(extend, resize, pay, alice):
     larger = resize(5000)
     pay(extend(24, "months"))
     pay(larger)
     after = reload(alice)
     assert after.space_mb == 5000
-    # At least what was promised, and all of the value.
+    # It lasts at least as long as promised, and no value is lost.
     assert after.expires_at >= alice.expires_at
     assert ledger.holding(after).worth_msat == pytest.approx((720 * 7 + 90 * 105) * 1000, abs=200)
     assert after.expires_at == pytest.approx(alice.expires_at + 48 * DAY, abs=60)
 
 
-def test_a_size_paid_after_the_end_is_what_the_money_is_worth(resize, pay, alice, time_machine):
+def test_a_resize_paid_after_the_end_buys_what_it_is_worth(resize, pay, alice, time_machine):
     time_machine.moment = alice.expires_at - 60
     order = resize(5000)
     assert order.amount_msat == 1000
@@ -441,7 +439,7 @@ def day(moment: int) -> str:
 
 
 def tokens_of(page: str) -> dict:
-    """Of the form that orders something, and of no other on the page."""
+    """The hidden fields of the form that orders something, the only such form on the page."""
     form = next(form for form in page.split("<form")[1:] if 'name="form_id"' in form)
     return {"csrf_token": csrf_token(form), "form_id": form_id(form)}
 
@@ -490,7 +488,7 @@ def test_show_price_keeps_what_was_typed_and_orders_nothing(client, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_a_time_that_is_not_sold_is_said_beside_the_field(subtests, client, node):
+def test_a_time_that_is_not_sold_is_refused_beside_the_field(subtests, client, node):
     for duration, unit in [
         ("0", "days"),
         ("731", "days"),
@@ -564,7 +562,7 @@ def test_the_link_of_an_extension_logs_nobody_in(client, wallet, worker):
     for order in Order.select():
         wallet.pay(order.bolt11)
     work(worker)
-    # As if this browser had placed it: a session that ended, of a shared computer.
+    # As if this browser had placed the order in an earlier session, on a shared computer.
     browser = "of somebody who was logged in here"
     with client.session_transaction() as session:
         session["browser"] = browser
@@ -586,7 +584,7 @@ def test_a_login_to_another_hosting_is_not_led_anywhere(
 
 
 @pytest.mark.parametrize("kind", ["extend", "resize"])
-def test_what_is_cancelled_can_be_ordered_again_where_it_came_from(kind, client, this_shop):
+def test_a_cancelled_order_can_be_ordered_again_where_it_came_from(kind, client, this_shop):
     link = (order_time if kind == "extend" else order_size)(client).location
     page = client.post(f"{link}/cancel", data={"csrf_token": csrf_token(client.get(link).text)})
     page = client.get(link).text
@@ -667,7 +665,7 @@ def test_a_smaller_size_is_changed_at_once_and_says_so(client, resize, pay, alic
     assert "Your hosting has its new size" in client.get("/account").text
 
 
-def test_a_size_is_changed_only_as_it_was_shown(client):
+def test_a_resize_happens_only_as_it_was_shown(client):
     page = client.get("/account/size?space_mb=500&extra_addresses=2&extra_domains=1").text
     confirm = page[page.index('id="confirm"') :]
     for name, value in (("space_mb", 500), ("extra_addresses", 2), ("extra_domains", 1)):
@@ -675,7 +673,7 @@ def test_a_size_is_changed_only_as_it_was_shown(client):
     assert 'id="confirm"' not in client.get("/account/size").text
 
 
-def test_a_size_that_is_not_sold_is_said_beside_the_field(subtests, client, node):
+def test_a_size_that_is_not_sold_is_refused_beside_the_field(subtests, client, node):
     for field, typed in [
         ("space_mb", "7"),
         ("space_mb", "x"),
@@ -709,7 +707,7 @@ def test_a_size_that_is_not_on_offer_any_more_can_be_kept(client, alice):
     Account.update(space_mb=250).execute()
     page = client.get("/account/size?extra_addresses=1").text
     assert re.search('value="250" checked>\\s*250 MB <small>now', page)
-    assert "<strong>90 sat</strong>" not in page  # its price is today's
+    assert "<strong>90 sat</strong>" not in page  # it has today's price
     assert "for 250 MB, 1 extra mailbox or forward" in page
 
 
@@ -724,7 +722,7 @@ def test_a_size_that_is_sold_out_says_so(client, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_why_a_size_cannot_be_had_is_said(client, resize, pay, alice):
+def test_the_page_says_why_a_size_cannot_be_had(client, resize, pay, alice):
     pay(resize(500))
     for page in (client.get("/account/size?space_mb=100"), shrink(client)):
         assert "We do not know yet how much space you use" in page.text
@@ -737,7 +735,7 @@ def shrink(client):
 
 
 @pytest.mark.parametrize("order", [order_time, order_size])
-def test_a_node_that_is_down_charges_nothing(order, client, node):
+def test_nothing_is_charged_while_the_node_is_down(order, client, node):
     node.faults.set("refuse", "invoice", times=1)
     answer = order(client)
     assert answer.status_code == 503
@@ -746,7 +744,7 @@ def test_a_node_that_is_down_charges_nothing(order, client, node):
 
 
 @pytest.mark.parametrize("order", [order_time, order_size])
-def test_many_unpaid_orders_are_enough(order, client, extend):
+def test_the_limit_of_unpaid_orders_is_explained(order, client, extend):
     for _ in range(orders.OPEN_ORDERS):
         extend()
     answer = order(client)
@@ -775,7 +773,7 @@ def test_a_page_that_sells_nothing_says_why(subtests, client):
         Account.update(dict.fromkeys(facts)).execute()
 
 
-def test_what_is_beyond_the_horizon_is_said_to_be_credit(client, extend, pay):
+def test_time_beyond_the_horizon_is_shown_as_credit(client, extend, pay):
     pay(extend(24, "months"))
     page = client.get("/account/extend?duration=24&unit=months").text
     assert "at most 1095 days ahead" in page
@@ -880,7 +878,7 @@ def test_receipts_say_what_each_payment_did(client, extend, resize, pay, alice):
         assert order.payment_hash in page
 
 
-def test_what_is_paid_and_not_in_effect_has_a_receipt(client, extend, wallet, worker):
+def test_a_payment_not_in_effect_yet_has_a_receipt(client, extend, wallet, worker):
     wallet.pay(extend(30, "days").bolt11)
     record_payments(worker)
     assert (
@@ -905,7 +903,7 @@ def test_nobody_sees_the_receipts_of_another(client, stranger, extend, pay, this
 
 
 def test_payments_are_listed_in_parts(client, stranger, alice, this_shop):
-    """What the owner has paid and what others gave, each once, the latest first."""
+    """The owner's payments and other people's, each once, the latest first."""
     facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1, "node_id": "n"}
     facts |= {"expires_at": 2, "pay_index": 1, "received_msat": 1000, "duration": 1}
     own, topped_up = facts | {"kind": "extend", "unit": "hours"}, facts | {"kind": "topup"}

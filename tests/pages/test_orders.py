@@ -32,7 +32,7 @@ from tests.conftest import (
 
 @pytest.fixture
 def other(app):
-    """A browser of somebody else."""
+    """Somebody else's browser."""
     return app.test_client()
 
 
@@ -44,7 +44,7 @@ def same_browser(app, client):
 
 
 def send(client, path, page="/login", **fields):
-    """Press a button: a POST with the CSRF token of `page`."""
+    """Press a button: POST with the CSRF token of `page`."""
     token = csrf_token(client.get(page).text)
     return client.post(path, data={"csrf_token": token} | fields)
 
@@ -81,7 +81,7 @@ def title_of(page):
 
 
 def invoice_of(page):
-    """The text of the invoice, which may go on in the next line."""
+    """The text of the invoice, without the places where it may break."""
     return re.search(r'<code id="bolt11">(.*?)</code>', page)[1].replace("<wbr>", "")
 
 
@@ -93,7 +93,7 @@ def test_the_order_page_says_what_is_bought_where_and_until_when(client, time_ma
     assert time_of(int(time_machine.moment) + 90 * 86400) in facts["Paid until"]
 
 
-def test_a_name_that_nobody_has_chosen_yet_is_no_address(client):
+def test_an_order_without_a_name_shows_no_address(client):
     assert "<dt>Address</dt>" not in client.get(place_order(client).location).text
 
 
@@ -111,7 +111,7 @@ def test_what_a_waiting_page_fetches_every_two_seconds_is_a_kilobyte_at_most(cli
     assert len(client.get(f"{link}/status").data) <= 1024
 
 
-def test_of_the_order_page_the_heading_alone_is_read_out(client):
+def test_screen_readers_announce_only_the_heading(client):
     page = client.get(place_order(client).location).text
     assert re.findall(r"<(\w+)[^>]* aria-live=", page) == ["h1"]
 
@@ -164,7 +164,7 @@ OVER = {"cancelled": "Cancelled", "expired": "Expired", "ready": "Ready"}
 
 
 @pytest.mark.parametrize("state", WAITING)
-def test_page_and_fragment_say_what_the_order_waits_for_and_ask_again(state, reach, other):
+def test_page_and_fragment_show_what_is_waited_for_and_poll(state, reach, other):
     link = reach(state)
     page, status = other.get(link), other.get(f"{link}/status")
     for answer in (page, status):
@@ -179,7 +179,7 @@ def test_page_and_fragment_say_what_the_order_waits_for_and_ask_again(state, rea
 
 
 @pytest.mark.parametrize("state", OVER)
-def test_page_and_fragment_say_what_has_become_of_the_order_and_ask_no_more(state, reach, other):
+def test_page_and_fragment_show_a_final_state_and_stop_polling(state, reach, other):
     link = reach(state)
     page, status = other.get(link), other.get(f"{link}/status")
     for answer in (page, status):
@@ -204,7 +204,7 @@ def test_title_heading_and_icon_follow_the_state_on_page_and_fragment(state, rea
     assert (state == "unpaid" and icons[1] is None) or icons[1][1] == icon
 
 
-def test_while_a_payment_may_be_under_way_there_is_a_way_on(reach, client, other):
+def test_an_order_that_may_have_been_paid_can_be_ordered_again(reach, client, other):
     link = reach("checking")
     assert "Do not pay a second time" in client.get(link).text
     assert "Cancel the order" in client.get(f"{link}/status").text
@@ -212,7 +212,9 @@ def test_while_a_payment_may_be_under_way_there_is_a_way_on(reach, client, other
     assert "Not paid? Order again" in other.get(link).text
 
 
-def test_whoever_ordered_reads_which_name_is_free_again(client, other, worker, time_machine):
+def test_only_the_ordering_browser_reads_which_name_is_free_again(
+    client, other, worker, time_machine
+):
     link = place_order(client, username="alice").location
     time_machine.forward(16 * 60)
     worker.tidy()
@@ -227,7 +229,7 @@ def shows_no_invoice(page: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["cancelled", "expired"])
-def test_what_is_over_can_be_ordered_again(state, reach, client):
+def test_an_order_that_is_over_can_be_ordered_again(state, reach, client):
     page = client.get(reach(state)).text
     again = re.search(r'href="([^"]+)">Order again', page)[1].replace("&amp;", "&")
     assert 'value="100" checked' in client.get(again).text
@@ -275,7 +277,7 @@ def test_a_name_that_the_browser_holds_itself_is_explained_with_a_link(client, o
     assert link not in place_order(other, username="alice").text
 
 
-def test_a_taken_name_is_said_beside_the_field(alice, client):
+def test_a_taken_name_is_refused_beside_the_field(alice, client):
     answer = place_order(client, username="alice")
     assert answer.status_code == 400
     assert re.search(r'id="username-error"[^>]*>This name is taken', answer.text)
@@ -283,7 +285,7 @@ def test_a_taken_name_is_said_beside_the_field(alice, client):
 
 
 @pytest.mark.each_database
-def test_of_two_who_order_a_name_in_the_same_instant_one_gets_it(app, node):
+def test_of_two_simultaneous_orders_of_a_name_one_gets_it(app, node):
     for number in range(5):
         browsers = [app.test_client() for _ in range(2)]
         forms = [filled_form(browser, username=f"alice{number}") for browser in browsers]
@@ -325,7 +327,7 @@ def test_a_cancelled_order_leaves_its_place_to_the_next(client):
     assert place_order(client, username="alice").status_code == 303
 
 
-def test_a_name_that_is_not_reserved_again_is_said_to_be_so(client, other, wallet, worker):
+def test_an_order_says_when_its_name_is_not_reserved_again(client, other, wallet, worker):
     link = place_order(client, username="alice").location
     assert "not reserved" not in client.get(link).text
     send(client, f"{link}/cancel")
@@ -342,7 +344,7 @@ def test_a_name_that_is_not_reserved_again_is_said_to_be_so(client, other, walle
 
 
 @with_settings(ORDERS_LIMIT="2 per day")
-def test_orders_are_limited_with_a_page_of_ours(client):
+def test_the_limit_of_orders_is_explained_on_our_own_page(client):
     for _ in range(2):
         assert place_order(client).status_code == 303
     answer = place_order(client)
@@ -352,7 +354,7 @@ def test_orders_are_limited_with_a_page_of_ours(client):
 
 
 @with_settings(ORDERS_LIMIT="1 per day")
-def test_what_orders_nothing_is_not_counted(client):
+def test_requests_that_order_nothing_do_not_count(client):
     for _ in range(3):
         assert place_order(client, duration="0").status_code == 400
         assert place_order(client, show="price").status_code == 200
@@ -361,7 +363,7 @@ def test_what_orders_nothing_is_not_counted(client):
 
 @pytest.mark.parametrize("network", ["2001:db8:{:x}:1::1", "192.0.2.{}"])
 @with_settings(ORDERS_LIMIT_OVERALL="6 per day", ORDERS_LIMIT="3 per day")
-def test_who_orders_most_is_refused_and_nobody_else(network, client):
+def test_at_the_overall_limit_only_the_heaviest_network_is_refused(network, client):
     def order(number):
         peer = {"REMOTE_ADDR": network.format(number)}
         return client.post("/orders", data=filled_form(client), environ_base=peer).status_code
@@ -379,7 +381,7 @@ def test_no_address_is_kept_where_limits_are_counted(app, client):
 
 
 @with_settings(ORDERS_LIMIT="3 per day", UNPAID_PER_CLIENT="3")
-def test_all_that_a_provider_gives_to_one_customer_is_one_network(client):
+def test_the_addresses_of_one_customer_are_one_network(client):
     orders = []
     for number in range(4):
         peer = {"REMOTE_ADDR": f"2001:db8:1:{number}::1"}
@@ -388,7 +390,7 @@ def test_all_that_a_provider_gives_to_one_customer_is_one_network(client):
     assert 0 < int(orders[-1].headers["Retry-After"]) <= 24 * 60 * 60
 
 
-# -- the node and the panel in bad weather ---------------------------------------------
+# -- faults of the node and the panel --------------------------------------------------
 
 
 def test_a_node_that_is_down_charges_nothing_and_holds_nothing(client, node):
@@ -413,7 +415,7 @@ def test_a_node_that_fails_is_a_503_and_the_next_try_works(weather, client, node
     assert client.post("/orders", data=form).status_code == 303
 
 
-def test_a_frozen_node_is_answered_for_in_time_and_holds_up_nobody_else(app, client, node):
+def test_a_frozen_node_times_out_and_holds_up_nobody_else(app, client, node):
     node.faults.set("frozen", "invoice")
     form = filled_form(client)
     answers = []
@@ -434,7 +436,9 @@ def test_a_frozen_node_is_answered_for_in_time_and_holds_up_nobody_else(app, cli
     node.faults.clear()
 
 
-def test_a_panel_that_is_down_after_the_payment_is_told(reach, other, panel, worker, time_machine):
+def test_a_panel_that_is_down_after_the_payment_is_reported(
+    reach, other, panel, worker, time_machine
+):
     link = reach("failing")
     page = other.get(link).text
     assert "Your payment is recorded" in page
@@ -446,7 +450,7 @@ def test_a_panel_that_is_down_after_the_payment_is_told(reach, other, panel, wor
     assert "Ready" in other.get(link).text
 
 
-def test_progress_is_true(client, other, wallet, worker, panel):
+def test_the_progress_shown_is_the_real_one(client, other, wallet, worker, panel):
     panel.forbidden = {"sites_shell_user_add"}
     link = place_order(client).location
     wallet.pay(Order.get().bolt11)
@@ -488,7 +492,7 @@ def test_the_account_shows_every_credential(reach, client, panel):
         assert text in page
 
 
-def test_a_noted_password_is_wiped(reach, client, panel):
+def test_a_saved_password_is_wiped(reach, client, panel):
     client.get(reach("ready"))
     seen_at = re.search(r'name="seen_at" value="(\d+)"', client.get("/account").text)[1]
     assert send(client, "/account/noted", page="/account", seen_at=seen_at).status_code == 303
@@ -496,7 +500,7 @@ def test_a_noted_password_is_wiped(reach, client, panel):
     assert panel.password_of("ftp", 1) not in client.get("/account").text
 
 
-def test_a_password_made_since_the_page_was_shown_is_not_noted(
+def test_a_password_made_after_the_page_was_shown_is_not_wiped(
     alice, this_shop, page_of_alice, client, time_machine
 ):
     page_of_alice()
@@ -519,9 +523,7 @@ def test_a_password_that_does_not_open_yet_is_not_shown(alice, this_shop, page_o
     assert this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed) not in page
 
 
-def test_beside_a_service_with_a_chosen_password_no_other_is_shown(
-    reach, client, this_shop, worker
-):
+def test_a_service_with_a_typed_password_shows_no_other(reach, client, this_shop, worker):
     client.get(reach("ready"))
     account = Account.get()
     wanted.set_password(this_shop, account.id, "ftp", f"ls_{account.username}", "another horse")
@@ -534,7 +536,7 @@ def test_beside_a_service_with_a_chosen_password_no_other_is_shown(
     assert "another horse" not in page
 
 
-def test_a_made_password_no_longer_claims_to_log_in_once_that_was_changed(reach, client, panel):
+def test_a_generated_password_is_not_shown_as_the_login_after_a_change(reach, client, panel):
     client.get(reach("ready"))
     assert "the login here, FTP" in re.sub(r"\s+", " ", client.get("/account").text)
     change_password(client, current=panel.password_of("ftp", 1))
@@ -557,7 +559,7 @@ def test_nobody_sees_an_account_without_a_login(alice, client):
     assert send(client, "/account/password").location.startswith("/login")
 
 
-def test_each_sees_the_own_account_only(alice, this_shop, wallet, worker, client):
+def test_customers_see_their_own_account_only(alice, this_shop, wallet, worker, client):
     bob = orders.place(this_shop, wish(username="bobby", password="battery staple"))
     wallet.pay(bob.bolt11)
     work(worker)
@@ -569,7 +571,7 @@ def test_each_sees_the_own_account_only(alice, this_shop, wallet, worker, client
 
 @pytest.fixture
 def page_of_alice(alice, client, worker):
-    """What alice reads, after the worker has done what is due."""
+    """Let the worker do what is due, and return alice's page."""
 
     def page():
         work(worker)
@@ -596,7 +598,7 @@ def test_the_account_says_that_it_is_suspended(this_shop, alice, page_of_alice):
     Account.update(expires_at=Account.valued_at, value_msat=0).execute()
     accounts.suspend(alice.id)
     assert "The paid time is over" in page_of_alice()
-    assert 'class="state">off' not in page_of_alice()  # the server lets people in still
+    assert 'class="state">off' not in page_of_alice()  # the server has not switched it off yet
     reconcile.account(this_shop, alice.id)
     let_the_server_follow()
     assert page_of_alice().count('class="state">off') == 5
@@ -615,7 +617,7 @@ def test_the_account_says_that_it_is_being_closed(alice, page_of_alice, panel):
     assert "being removed" in page
 
 
-def test_what_waits_for_the_operator_is_said(alice, page_of_alice, panel):
+def test_the_account_says_what_waits_for_the_operator(alice, page_of_alice, panel):
     panel.forbidden = {"sites_ftp_user_update"}
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     page = page_of_alice()
@@ -635,7 +637,7 @@ def test_the_account_shows_new_passwords_and_leads_to_the_rest(alice, this_shop,
     assert this_shop.vault.unseal(own) in page
 
 
-def test_a_service_that_is_gone_does_not_break_the_page(alice, page_of_alice):
+def test_a_removed_service_does_not_break_the_page(alice, page_of_alice):
     wanted.remove(alice.id, "ftp", "ls_alice")
     assert "<h3>FTP</h3>" not in page_of_alice()
 
@@ -672,7 +674,7 @@ def test_an_order_not_paid_yet_is_no_login(order, client):
 
 @pytest.fixture
 def hashes_that_take_long():
-    """Most of what a login takes, though not as long as in production."""
+    """Hashes that take most of a login's time, though less than in production."""
     quick, passwords.METHOD = passwords.METHOD, "scrypt:8192:8:1"
     yield
     passwords.METHOD = quick
@@ -685,7 +687,7 @@ def test_unknown_user_and_wrong_password_take_the_same_time(alice, client, hashe
     taken = {"alice": [], "nobob": [], "no user !": []}
     for _ in range(9):
         for name, times in taken.items():
-            # Of this thread alone: what else the machine does is not measured.
+            # The CPU time of this thread, whatever else the machine does.
             start = time.thread_time()
             typed = {"csrf_token": token, "username": name, "password": "wrong password"}
             client.post("/login", data=typed)
@@ -708,7 +710,7 @@ HOSTILE_LOGINS = [
 
 
 @with_settings(LOGINS_LIMIT="1000 per minute")
-def test_hostile_logins_are_refused_politely(alice, client):
+def test_hostile_logins_are_refused_without_an_error(alice, client):
     for username, password in HOSTILE_LOGINS:
         answer = log_in(client, username, password)
         assert answer.status_code == 400
@@ -716,7 +718,7 @@ def test_hostile_logins_are_refused_politely(alice, client):
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
-def test_logins_are_limited_right_ones_too(alice, app, other):
+def test_logins_are_limited_even_with_the_right_password(alice, app, other):
     assert log_in(app.test_client(), "alice", "correct horse").status_code == 303
     assert log_in(other, "alice", "wrong password").status_code == 400
     answer = log_in(other, "alice", "correct horse")
@@ -739,17 +741,17 @@ def from_network(number: int) -> dict:
 
 
 @with_settings(LOGINS_LIMIT="2 per day", LOGINS_LIMIT_OVERALL="3 per day")
-def test_who_was_logged_in_before_shares_no_limit_with_strangers(known, alice, app, this_shop):
+def test_a_known_browser_shares_no_limit_with_strangers(known, alice, app, this_shop):
     open_account(this_shop, "bobby", password_hash=alice.password_hash)
     other = app.test_client()
     statuses = [
         log_in(other, "alice", "wrong password", **from_network(number)).status_code
         for number in (1, 1, 1, 2, 2)
     ]
-    # One was the first login of this browser; that of another network has its share.
+    # One was this browser's first login; the other network has its own share.
     assert statuses == [400, 400, 429, 400, 429]
     assert log_in(known, "bobby", "correct horse", **from_network(1)).status_code == 429
-    # His own is limited as well, at each network.
+    # The customer's own logins are limited, too, for each network.
     statuses = [
         log_in(known, "alice", "wrong password", **from_network(1)).status_code for _ in range(3)
     ]
@@ -770,7 +772,7 @@ def test_a_network_with_many_hostings_has_one_limit_for_all_of_them(known, alice
     assert log_in(known, "alice", "correct horse", **from_network(2)).status_code == 303
 
 
-def test_who_was_logged_in_before_does_not_wait_behind_strangers(known, app):
+def test_a_known_browser_does_not_wait_behind_strangers(known, app):
     flood, is_over = passwords.STRANGERS, threading.Event()
 
     def hash_long(network):
@@ -787,7 +789,7 @@ def test_who_was_logged_in_before_does_not_wait_behind_strangers(known, app):
     assert (stranger.status_code, entered.status_code) == (429, 303)
 
 
-def test_of_one_network_one_waits_at_a_time(alice, client):
+def test_one_login_of_a_network_waits_at_a_time(alice, client):
     with passwords.STRANGERS.place("192.0.2.1"):
         assert log_in(client, "alice", "correct horse", **from_network(1)).status_code == 429
         assert log_in(client, "alice", "correct horse", **from_network(2)).status_code == 303
@@ -825,7 +827,7 @@ def test_without_a_proxy_nobody_can_claim_an_address(alice, client):
     assert statuses == [400, 429]
 
 
-def test_logging_in_keeps_of_the_session_before_only_whose_orders_wait(alice, client):
+def test_logging_in_keeps_only_the_waiting_orders_of_the_session_before(alice, client):
     link = place_order(client).location
     with client.session_transaction() as session:
         session["left over"] = "something"
@@ -836,7 +838,7 @@ def test_logging_in_keeps_of_the_session_before_only_whose_orders_wait(alice, cl
         assert "_id" not in session
 
 
-def test_an_order_whose_invoice_is_being_made_says_so_and_looks_again(client):
+def test_an_order_whose_invoice_is_being_made_polls(client):
     link = place_order(client).location
     Order.update(bolt11=None).execute()
     page = client.get(link).text
@@ -854,7 +856,7 @@ def test_a_limit_that_is_reached_logs_no_address(client, caplog):
     assert "127.0.0.1" not in caplog.text
 
 
-def test_a_waiting_order_is_entered_after_a_login_to_another_hosting(alice, client, wallet, worker):
+def test_an_own_order_is_entered_after_a_login_to_another_hosting(alice, client, wallet, worker):
     link = place_order(client).location
     log_in(client, "alice", "correct horse")
     wallet.pay(Order.get_by_id(link.rpartition("/")[2]).bolt11)
@@ -925,7 +927,7 @@ def test_changing_the_password_ends_the_ordering_browsers_right_to_enter(
 
 
 @with_settings(LOGINS_LIMIT="1000 per minute")
-def test_a_password_is_changed_only_by_who_knows_it_and_to_a_good_one(alice, client, subtests):
+def test_changing_the_password_needs_the_old_one_and_a_good_new_one(alice, client, subtests):
     log_in(client, "alice", "correct horse")
     for field, typed in [
         ("current", "wrong password"),
@@ -996,9 +998,7 @@ def test_an_order_is_cancelled_as_soon_as_the_node_answers(client, node, worker)
     assert "Cancelled" in client.get(link).text
 
 
-def test_an_invoice_that_the_node_has_lost_is_not_said_to_be_unpaid(
-    client, node, worker, time_machine
-):
+def test_an_invoice_that_the_node_has_lost_is_not_called_unpaid(client, node, worker, time_machine):
     copy = node.copied()
     link = place_order(client).location
     node.restore(copy)
@@ -1054,13 +1054,13 @@ def test_the_text_of_an_order_has_its_invoice_whole_and_as_blocks(client, other)
 def test_the_text_of_an_order_follows_its_state(state, reach, client):
     link = reach(state)
     page, text = client.get(link), client.get(link, headers=CURL)
-    assert text.status_code == 200  # and nobody is logged in by it
+    assert text.status_code == 200  # and it logs nobody in
     assert state == "ready" or text.text.startswith(heading_of(page.text) + "\n")
     assert state == "unpaid" or "lnbc" not in text.text
 
 
 @pytest.mark.parametrize("browser", [W3M, LYNX])
-def test_a_text_browser_gets_the_code_as_text_and_no_button_without_use(browser, client):
+def test_a_text_browser_gets_the_code_as_text_and_no_useless_button(browser, client):
     page = client.get(place_order(client).location, headers=browser | HTML).text
     assert f"<pre>{qr.blocks(f'LIGHTNING:{Order.get().bolt11.upper()}')}</pre>" in page
     assert "data:image" not in page and 'type="button"' not in page
@@ -1082,7 +1082,7 @@ def test_an_unknown_link_is_a_404(subtests, client):
             assert send(client, f"/orders/{token}/cancel").status_code == 404
 
 
-def test_the_answer_to_a_form_that_is_opened_again_leads_on(client):
+def test_the_address_of_a_form_leads_on_when_opened_by_get(client):
     link = place_order(client).location
     assert client.get("/orders").location == "/"
     assert client.get(f"{link}/cancel").location == link
@@ -1102,7 +1102,7 @@ def test_a_payment_without_an_order_has_no_page(client, this_shop):
     assert client.get(f"/orders/{Order.get().token}/status").status_code == 404
 
 
-def test_nothing_pays_from_a_sandbox_here(app, client):
+def test_a_real_shop_has_no_sandbox_button(app, client):
     link = place_order(client).location
     assert "sandbox" not in client.get(link).text
     assert not any("sandbox" in str(rule) for rule in app.url_map.iter_rules())

@@ -1,4 +1,4 @@
-"""The overview: the moment of success, what is to be saved then, and each service."""
+"""The overview: the moment of success, what is to be saved then, and the services."""
 
 import re
 from html import unescape
@@ -24,7 +24,7 @@ SITE = "alice.shop.test"
 
 @pytest.fixture
 def buys(client, wallet, worker):
-    """A browser that buys alice's hosting, and is led to its overview."""
+    """Buy alice's hosting with a browser, which is then taken to the overview."""
 
     def buys(**fields):
         link = place_order(client, username="alice", **fields).location
@@ -59,7 +59,7 @@ def save(browser) -> None:
 
 
 def to_press(page: str) -> list:
-    """The buttons of a page's content that are meant to be pressed first."""
+    """The primary buttons of a page's content."""
     links = [each for main in read(page).all("main") for each in main.all("a", "button")]
     buttons = [each for each in links if "button" in (each.tag, each.get("role"))]
     quiet = {"secondary", "outline"}
@@ -73,7 +73,7 @@ def unfolded(page: str) -> list:
 # -- the moment of success -------------------------------------------------------------
 
 
-def test_the_first_day_begins_with_what_is_there(browser, time_machine):
+def test_the_overview_begins_with_the_success(browser, time_machine):
     page = shown(browser)
     assert page.startswith(f" ✓ {SITE} is set up Set up a second after your payment. Paid until")
     assert "(in 90 days)" in page and "Open it" not in page
@@ -85,7 +85,7 @@ def test_the_first_day_begins_with_what_is_there(browser, time_machine):
     assert shown(browser).startswith(f" {SITE} Time and space")
 
 
-def test_it_is_told_how_quick_that_was_only_if_it_was(browser, subtests):
+def test_the_time_it_took_is_shown_only_if_it_was_short(browser, subtests):
     paid_at = Order.get().paid_at
     for seconds, told in [
         (-5, None),
@@ -103,14 +103,14 @@ def test_it_is_told_how_quick_that_was_only_if_it_was(browser, subtests):
             assert ("after your payment" in page) == bool(told)
 
 
-def test_what_is_live_stays_so_while_its_certificate_is_asked_for(browser):
+def test_a_live_site_stays_live_while_its_certificate_is_fetched(browser):
     let_the_server_follow()
     asked = {"revision": Service.revision + 1, "certificate_asked_at": now()}
     Service.update(asked).where(Service.kind == "site").execute()
     assert f"✓ {SITE} is live" in shown(browser)
 
 
-def test_what_is_not_there_is_not_claimed(browser, panel, worker, this_shop):
+def test_a_hosting_that_is_not_live_is_not_called_live(browser, panel, worker, this_shop):
     let_the_server_follow()
     Order.update(is_late=True).execute()
     assert "is live" not in shown(browser)
@@ -124,7 +124,7 @@ def test_what_is_not_there_is_not_claimed(browser, panel, worker, this_shop):
 # -- what to save ----------------------------------------------------------------------
 
 
-def test_what_was_saved_is_gone_and_what_was_made_for_it(browser, panel, time_machine):
+def test_saved_passwords_are_shown_no_more(browser, panel, time_machine):
     let_the_server_follow()
     page = browser.get("/account").text
     password = panel.password_of("ftp", 1)
@@ -141,7 +141,7 @@ def test_what_was_saved_is_gone_and_what_was_made_for_it(browser, panel, time_ma
     assert re.findall(r'role="button"\s+href="([^"]*)"', page) == [f"http://{SITE}/"]
 
 
-def test_what_is_about_to_end_is_offered_nothing_more(browser):
+def test_a_hosting_about_to_end_is_offered_nothing(browser):
     page = browser.get("/account").text
     assert "Save your access" in page and "More time" in page
     Account.update(last_call_at=1).execute()
@@ -152,9 +152,7 @@ def test_what_is_about_to_end_is_offered_nothing_more(browser):
     assert "Save your access" not in page and "More time" not in page
 
 
-def test_a_password_of_ones_own_is_not_shown_and_the_key_is_offered_for_a_day(
-    buys, app, time_machine
-):
+def test_a_typed_password_is_hidden_and_the_key_is_offered_for_a_day(buys, app, time_machine):
     browser, other = buys(password="correct horse"), app.test_client()
     assert "Login password yours (hidden) Access key" in shown(browser)
     save(browser)
@@ -192,19 +190,19 @@ def linked_tools(browser, path: str) -> dict[str, str]:
 
 
 @with_settings(**{setting: url for setting, (_, url) in TOOLS.items()})
-def test_what_opens_a_service_in_the_browser_is_linked(browser):
+def test_the_web_programs_of_services_are_linked(browser):
     assert linked_tools(browser, "/account") == dict(TOOLS.values())
     webmail = dict([TOOLS["WEBMAIL_URL"]])
     for path in ("/account/mail", f"/account/mail/info@{SITE}"):
         assert linked_tools(browser, path) == webmail, path
 
 
-def test_without_such_pages_none_is_linked(browser):
+def test_without_web_programs_none_is_linked(browser):
     for path in ("/account", "/account/mail"):
         assert "In the browser" not in browser.get(path).text, path
 
 
-def test_the_key_card_holds_what_it_takes(browser, this_shop, panel, subtests):
+def test_the_key_card_has_everything_to_log_in_and_pay(browser, this_shop, panel, subtests):
     answer, key = browser.get("/account/access/card"), tokens.receipt(this_shop, Account.get())
     assert answer.headers["Cache-Control"] == "no-store"
     page = shown(browser, "/account/access/card")
@@ -229,7 +227,7 @@ def test_the_key_card_holds_what_it_takes(browser, this_shop, panel, subtests):
 # -- the services ----------------------------------------------------------------------
 
 
-def test_each_service_is_closed_unless_it_fails(browser, panel, worker, this_shop):
+def test_each_service_is_folded_unless_it_fails(browser, panel, worker, this_shop):
     let_the_server_follow()
     account = Account.get()
     wanted.add(this_shop, account.id, "mailbox", f"zoe@{SITE}", "correct horse")
@@ -248,7 +246,7 @@ def test_each_service_is_closed_unless_it_fails(browser, panel, worker, this_sho
 
 
 @with_settings(DOMAINS_INCLUDED="3")
-def test_each_page_has_one_button_to_press_first_at_most(app, browser, this_shop, subtests):
+def test_each_page_has_at_most_one_primary_button(app, browser, this_shop, subtests):
     account = Account.get()
     wanted.add(this_shop, account.id, "forward", f"all@{SITE}", destination="a@example.org")
     send(browser, "/domains", name="example.org")

@@ -1,4 +1,4 @@
-"""What the pages of a customer ask the database."""
+"""Pages ask the database nothing twice."""
 
 import logging
 from collections import Counter
@@ -46,10 +46,10 @@ def owner(client, alice):
 
 @pytest.fixture
 def repeats(caplog):
-    """What a request asks more than once: its SQL and parameters."""
+    """The queries that a request makes more than once, with their parameters."""
 
     def repeats(client, path) -> list[str]:
-        client.get(path)  # the first look at the page of tips has an offer made
+        client.get(path)  # the first visit of the page of tips makes an offer
         caplog.clear()
         with caplog.at_level(logging.DEBUG, "peewee"):
             assert client.get(path).status_code == 200
@@ -60,7 +60,7 @@ def repeats(caplog):
     return repeats
 
 
-def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, subtests):
+def test_no_page_of_the_control_center_repeats_a_query(owner, repeats, app, subtests):
     with app.test_request_context():
         paths = [url_for(endpoint) for endpoint, *_ in PAGES.values()]
     for path in (*paths, *FRAGMENTS):
@@ -68,7 +68,7 @@ def test_no_page_of_the_control_center_asks_the_same_twice(owner, repeats, app, 
             assert repeats(owner, path) == []
 
 
-def test_no_page_of_the_operator_asks_the_same_twice(owner, repeats, this_shop, subtests):
+def test_no_page_of_the_operator_repeats_a_query(owner, repeats, this_shop, subtests):
     place_order(owner)
     log_in(owner, this_shop)
     page = "/operator/hostings/alice"
@@ -81,6 +81,6 @@ def test_no_page_of_the_operator_asks_the_same_twice(owner, repeats, this_shop, 
             assert repeats(owner, path) == []
 
 
-def test_the_page_of_an_order_asks_nothing_twice(client, repeats):
+def test_the_page_of_an_order_repeats_no_query(client, repeats):
     place_order(client)
     assert repeats(client, f"/orders/{Order.get().token}/status") == []

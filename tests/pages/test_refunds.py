@@ -16,7 +16,7 @@ MSAT = 21_000
 
 @pytest.fixture
 def lost(this_shop, tmp_path, wallet, worker):
-    """A payment without an order: the order, and what the payer's wallet keeps."""
+    """A payment without an order: its row, and what the payer's wallet keeps."""
     rpc = LightningRpc(str(tmp_path / "lightning-rpc"))
     made = rpc.invoice(MSAT, this_shop.config.label_prefix + secrets.token_hex(16), "x", 900)
     preimage = wallet.pay(made["bolt11"])["payment_preimage"]
@@ -56,7 +56,7 @@ def test_whoever_proves_a_lost_payment_gets_it_back_and_a_proof(this_shop, clien
     assert Refund.get().preimage not in stranger.get(f"/orders/{order.token}").text
 
 
-def test_what_proves_nothing_gets_nowhere(client, lost, node, subtests):
+def test_a_wrong_proof_is_refused(client, lost, node, subtests):
     order, proof = lost
     page = f"/refund/{order.token}"
     cases = {
@@ -121,6 +121,6 @@ def test_the_list_of_payments_leads_to_refunds(this_shop, client, order, wallet,
 
 
 @with_settings(REFUNDS_LIMIT="3 per hour")
-def test_nobody_may_try_for_ever(client, lost):
+def test_attempts_to_prove_a_payment_are_limited(client, lost):
     typed = lost[1] | {"preimage": "0" * 64}
     assert [send(client, **typed).status_code for _ in range(4)] == [400, 400, 400, 429]

@@ -30,18 +30,18 @@ from tests.conftest import (
 
 @pytest.fixture(autouse=True)
 def time_stands_still(time_machine):
-    """A second that passes between two steps may cost a sat."""
+    """A second between two steps could cost a sat."""
 
 
 @pytest.fixture
 def other(app):
-    """A browser of somebody else."""
+    """Somebody else's browser."""
     return app.test_client()
 
 
 @pytest.fixture
 def owner(app, alice):
-    """The browser of alice, logged in."""
+    """Alice's browser, logged in."""
     return enter(app.test_client(), alice)
 
 
@@ -78,7 +78,7 @@ def give(client, **fields):
 
 
 def in_words(html: str) -> str:
-    """What a page says, in one line."""
+    """The text of a page, in one line."""
     return " ".join(re.sub("<[^>]*>", "", html).split())
 
 
@@ -94,7 +94,7 @@ def test_the_page_says_what_a_tip_does(client, alice):
     assert f"paid until {clock_time(alice.expires_at)}" in said
 
 
-def test_the_end_is_not_told_where_its_owner_hides_it(client, alice):
+def test_the_tip_page_hides_the_end_if_the_owner_says_so(client, alice):
     tips.switch(alice.id, tips_show_end=False)
     assert "<time" not in client.get("/tip/alice").text
 
@@ -110,7 +110,7 @@ def test_a_link_fills_the_amount_in(client, alice):
 
 
 @with_settings(TIP_MIN_SATS="2000", TIP_MAX_SATS="9000")
-def test_the_page_keeps_to_the_bounds(client, alice, node):
+def test_the_tip_page_keeps_to_the_bounds(client, alice, node):
     page = client.get("/tip/alice").text
     assert re.findall(r"\?sats=(\d+)", page) == ["5000"]
     assert 'min="2000" max="9000"' in page and 'value="2000"' in page
@@ -134,7 +134,7 @@ def test_a_door_that_is_closed_is_not_on_the_page(client, alice, door):
     assert ("lno1" in page) == (door == "address")
 
 
-def test_a_node_that_does_not_answer_takes_nothing_but_the_offer_away(client, alice, node):
+def test_without_the_node_only_the_offer_is_missing(client, alice, node):
     node.down()
     answer = client.get("/tip/alice")
     assert answer.status_code == 200
@@ -145,7 +145,7 @@ def test_a_node_that_does_not_answer_takes_nothing_but_the_offer_away(client, al
     assert [order_book.state(order) for order in Order.select()] == ["cancelled"] * 2
 
 
-def test_where_no_tips_are_taken_it_looks_as_anywhere_else(client, alice, this_shop):
+def test_a_site_without_tips_looks_like_an_unknown_one(client, alice, this_shop):
     form, elsewhere = filled(client), client.get("/nowhere")
     closed, blocked, closing = (open_account(this_shop, each) for each in ("bob1", "bob2", "bob3"))
     tips.switch(closed.id, tips_page=False)
@@ -161,7 +161,7 @@ def test_where_no_tips_are_taken_it_looks_as_anywhere_else(client, alice, this_s
     assert Order.select().where(Order.kind == "topup").count() == 0
 
 
-def test_nobody_tips_what_is_about_to_go(client, alice, time_machine):
+def test_a_hosting_about_to_be_deleted_takes_no_tips(client, alice, time_machine):
     form = filled(client)
     change(alice, last_call_at=int(time_machine.moment))
     answer = client.get("/tip/alice")
@@ -208,13 +208,13 @@ HOSTILE = {
 }
 
 
-def test_any_message_is_text(client, owner, alice, pay):
+def test_every_message_is_escaped(client, owner, alice, pay):
     pages = []
     for typed, kept in HOSTILE.items():
         form = filled(client, message=typed.encode(errors="surrogatepass"))
         answer = client.post("/tip/alice", data=form)
         order = Order.get_by_id(answer.location.removeprefix("/orders/"))
-        if "\ud800" not in typed:  # what stands for half a character is up to the server
+        if "\ud800" not in typed:  # the server chooses what replaces half a character
             assert order.message == kept
         pay(order)
         pages.append(client.get(answer.location))
@@ -230,7 +230,7 @@ WRONG = [
 ]
 
 
-def test_what_cannot_be_taken_is_said_beside_its_field(client, alice, node):
+def test_a_bad_tip_is_refused_beside_its_field(client, alice, node):
     for typed in WRONG:
         answer = give(client, **typed)
         assert answer.status_code == 400, typed
@@ -238,7 +238,7 @@ def test_what_cannot_be_taken_is_said_beside_its_field(client, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_a_message_has_as_many_characters_as_it_may(client, alice):
+def test_the_length_of_a_message_counts_characters(client, alice):
     text = "ü" * messages.LONGEST
     assert give(client, message=text).status_code == 303
     assert Order.get().message == text
@@ -253,7 +253,7 @@ def test_the_same_form_twice_at_once_is_one_tip(app, client, alice, node):
     assert invoices_asked_for(node) == 1
 
 
-def test_a_site_that_many_tip_at_once_takes_no_more(client, alice):
+def test_unpaid_tips_of_a_site_are_limited(client, alice):
     facts = {"kind": "topup", "door": "page", "account": alice, "space_mb": 100}
     facts |= {"amount_msat": 1000, "placed_at": 1, "expires_at": 1}
     Order.insert_many([facts | {"token": f"{n:032x}"} for n in range(orders.OPEN_TIPS)]).execute()
@@ -263,7 +263,7 @@ def test_a_site_that_many_tip_at_once_takes_no_more(client, alice):
     assert 'value="1000"' in answer.text
 
 
-def test_a_form_without_its_token_gives_nothing(client, alice):
+def test_a_tip_needs_the_forms_csrf_token(client, alice):
     form = filled(client)
     assert client.post("/tip/alice", data=form | {"csrf_token": "x"}).status_code == 400
     from_elsewhere = {"Origin": "http://alice.shop.test"}
@@ -272,7 +272,7 @@ def test_a_form_without_its_token_gives_nothing(client, alice):
 
 
 @with_settings(TIPS_LIMIT="2 per day", TIPS_LIMIT_OVERALL="4 per day")
-def test_each_network_tips_so_often_whichever_site(client, alice, this_shop):
+def test_tips_of_a_network_are_limited_over_all_sites(client, alice, this_shop):
     open_account(this_shop, "bobby")
 
     def tip(username, address):
@@ -283,7 +283,7 @@ def test_each_network_tips_so_often_whichever_site(client, alice, this_shop):
     assert [tip("nobody", "192.0.2.1") for _ in range(9)] == [404] * 9
     assert [tip(name, "192.0.2.1") for name in ("alice", "bobby", "alice")] == [303, 303, 429]
     assert [tip("alice", "192.0.2.2") for _ in range(3)] == [303, 303, 429]
-    # All together have had what they may: a network that had nothing goes on.
+    # The overall limit is used up, but a network that has used nothing may still tip.
     assert [tip("alice", "192.0.2.3") for _ in range(3)] == [303, 303, 429]
     assert [tip("alice", "192.0.2.4") for _ in range(2)] == [303, 429]
     assert client.get("/tip/alice").status_code == 200
@@ -299,7 +299,7 @@ def tip(client, alice):
 
 
 def seen(browser, order) -> str:
-    """What the page and its fragment say to a browser."""
+    """The text of the order's page and its fragment, in this browser."""
     link = f"/orders/{order.token}"
     return in_words(browser.get(link).text + browser.get(f"{link}/status").text)
 
@@ -338,8 +338,8 @@ def test_its_owner_is_led_to_the_control_center(owner, tip, pay):
     assert poll.headers["HX-Redirect"] == "/account"
 
 
-def test_the_order_tells_no_end_that_its_owner_hides(client, owner, alice, pay, tip):
-    """Not by what a huge tip leaves as credit, either: that begins at the horizon."""
+def test_the_order_hides_the_end_if_the_owner_says_so(client, owner, alice, pay, tip):
+    """The credit of a huge tip would tell it, too, since credit begins at the horizon."""
     tips.switch(alice.id, tips_show_end=False)
     give(client, sats="1000000")
     huge = Order.get(amount_msat=10**9)
@@ -360,9 +360,7 @@ def expire(this_shop, node, time_machine):
     payments.tidy(this_shop, node.id)
 
 
-def test_nobody_is_led_back_to_a_page_that_is_not_there(
-    client, alice, tip, this_shop, node, time_machine
-):
+def test_nobody_is_led_back_to_a_missing_page(client, alice, tip, this_shop, node, time_machine):
     expire(this_shop, node, time_machine)
     assert "Tip again" in seen(client, tip)
     tips.switch(alice.id, tips_page=False)
@@ -370,10 +368,12 @@ def test_nobody_is_led_back_to_a_page_that_is_not_there(
     assert "Nobody paid" in seen(client, tip)
 
 
-def test_a_tip_for_what_was_gone_says_where_it_is(client, tip, alice, wallet, worker, runner):
+def test_a_tip_for_a_deleted_hosting_says_how_to_get_it_back(
+    client, tip, alice, wallet, worker, runner
+):
     wallet.pay(tip.bolt11)
     record_payments(worker)
-    Order.update(account=None).execute()  # as the closing leaves it
+    Order.update(account=None).execute()  # as closing leaves it
     for path in (f"/orders/{tip.token}", f"/orders/{tip.token}/status"):
         answer = client.get(path)
         assert "bought nothing" in answer.text and f"/refund/{tip.token}" in answer.text
@@ -383,7 +383,7 @@ def test_a_tip_for_what_was_gone_says_where_it_is(client, tip, alice, wallet, wo
     assert Account.select().count() == 1
 
 
-def test_what_a_tip_bought_ends_with_its_hosting(client, tip, alice, pay, worker):
+def test_a_tips_page_says_when_its_hosting_has_ended(client, tip, alice, pay, worker):
     pay(tip)
     accounts.close(alice.id)
     work(worker)
@@ -417,7 +417,7 @@ def test_the_owner_tops_up_with_any_amount(owner, other, alice, pay):
     assert f"Extended by 24 hours until {end}" in in_words(owner.get("/account/payments").text)
 
 
-def test_what_an_amount_buys_is_said_before(owner, alice, node):
+def test_the_page_says_what_an_amount_buys(owner, alice, node):
     for path in ("/account/extend?sats=14", "/account/extend/top-up/price?sats=14"):
         said = in_words(owner.get(path).text)
         assert f"14 sat paid until {clock_time(alice.expires_at + 2 * DAY)}" in said
@@ -429,7 +429,7 @@ def test_what_an_amount_buys_is_said_before(owner, alice, node):
     assert invoices_asked_for(node) == 0
 
 
-def test_an_amount_that_cannot_be_is_refused_beside_its_field(owner, node):
+def test_an_impossible_amount_is_refused_beside_its_field(owner, node):
     for sats in ("", "0", "1000001", "x"):
         answer = top_up(owner, sats)
         assert answer.status_code == 400, sats
@@ -447,7 +447,7 @@ def test_a_top_up_that_expired_is_offered_again(owner, this_shop, node, time_mac
     assert 'value="77"' in owner.get(link).text
 
 
-def test_why_no_top_up_can_be_ordered_is_said(owner, alice, node):
+def test_the_page_says_why_no_amount_can_be_ordered(owner, alice, node):
     form = owner.get("/account/extend").text.partition('id="top-up"')[2]
     typed = {"csrf_token": csrf_token(form), "form_id": form_id(form), "sats": "5"}
     node.down()
@@ -481,12 +481,12 @@ def test_the_owner_sees_what_came_in_and_what_it_bought(client, owner, tip, pay,
     said = in_words(owner.get("/account/tips").text)
     assert "Others have given 8,000 sat" in said
     assert re.search("1,000 sat 142 days more, until .* UTC; on the web. for the cat", said)
-    assert " sat of credit; on the web" in said  # beyond the horizon
+    assert " sat of credit; on the web" in said  # for time beyond the horizon
     last = "The last tip: 7,000 sat, less than a minute ago."
     assert last in in_words(owner.get("/account").text)
 
 
-def test_no_flood_of_tips_pushes_the_older_ones_off(owner, alice):
+def test_older_tips_can_be_reached_after_a_flood(owner, alice):
     facts = {"kind": "topup", "account": alice, "space_mb": 100}
     facts |= {"amount_msat": 1000, "placed_at": 1, "expires_at": 1, "node_id": "n"}
     facts |= {"received_msat": 1000, "pay_index": 1}
@@ -506,7 +506,7 @@ def test_no_flood_of_tips_pushes_the_older_ones_off(owner, alice):
         assert owner.get(f"/account/tips?before={nonsense}").status_code == 404
 
 
-def test_what_is_less_than_a_tip_is_told_in_one_line(owner, alice):
+def test_payments_below_a_tip_are_summed_up_in_one_line(owner, alice):
     small = {"small_tips": 200_000, "small_tips_msat": 200_999}
     Account.update(small).execute()
     said = in_words(owner.get("/account/tips").text)
@@ -522,7 +522,7 @@ def test_a_message_is_hidden_and_shown_again(client, owner, tip, pay):
         page = owner.get("/account/tips").text
         assert ("for the cat" in page) == (hidden == "off")
         assert "1,000 sat" in page
-    assert "for the cat" in client.get(f"/orders/{tip.token}").text  # to whom wrote it
+    assert "for the cat" in client.get(f"/orders/{tip.token}").text  # its writer still sees it
 
 
 def test_bob_hides_no_tip_of_alices(app, client, owner, alice, tip, pay, this_shop):
@@ -558,14 +558,14 @@ def test_the_owner_hides_the_end(client, owner):
     assert "<time" not in client.get("/tip/alice").text
 
 
-def test_there_is_no_other_switch(owner, alice):
+def test_an_unknown_switch_is_refused(owner, alice):
     before = Account.select().dicts().get()
     for name in ("wallet_recovers", "tips_show", "", "__class__", "a\0"):
         assert send(owner, "/tips/switch", name=name, active="off").status_code == 404
     assert Account.select().dicts().get() == before
 
 
-def test_what_is_being_closed_has_its_switches_no_more(owner, alice):
+def test_the_switches_of_a_closing_hosting_are_refused(owner, alice):
     accounts.close(alice.id)
     answer = send(owner, "/tips/switch", name="tips_page", active="off")
     assert answer.location == "/account"
@@ -650,7 +650,7 @@ WRONG_JARS = [
 ]
 
 
-def test_a_tip_jar_is_set_as_its_owner_means_it(app):
+def test_the_tip_jars_form_accepts_valid_input(app):
     for typed, meant in RIGHT_JARS:
         form = jar_form(app, **typed)
         assert not form.errors, typed
@@ -658,14 +658,14 @@ def test_a_tip_jar_is_set_as_its_owner_means_it(app):
     assert jar_form(app).settings() == JAR | {"amounts_sat": [100, 1000]}
 
 
-def test_what_a_tip_jar_cannot_be_is_said_beside_its_field(app):
+def test_the_tip_jars_form_refuses_invalid_input(app):
     for typed in WRONG_JARS:
         assert list(jar_form(app, **typed).errors) == [[*typed][0]], typed
 
 
 @pytest.fixture
 def own_jar(ftp_server, alice, this_shop, owner):
-    """The directory of alice's pages, with the tip jar in it."""
+    """The directory of alice's site, with the tip jar in it."""
     settle(this_shop)
     return (ftp_server.root / "alice.shop.test" / "web").resolve()
 
@@ -701,7 +701,7 @@ def test_the_owner_sets_the_tip_jar(owner, own_jar, this_shop):
 
 
 @with_ftp
-def test_what_is_wrong_with_the_tip_jar_is_said_beside_its_field(owner, own_jar):
+def test_errors_of_the_tip_jar_are_shown_beside_its_fields(owner, own_jar):
     answer = send(owner, "/tips/jar", **TYPED | {"amounts": "0", "title": "x" * 81})
     assert answer.status_code == 400
     assert 'id="amounts-error"' in answer.text and 'id="title-error"' in answer.text
@@ -743,7 +743,7 @@ def test_the_owner_reads_that_the_tip_jar_waits_for_ftp(
 
 
 @with_ftp
-def test_a_tip_jar_without_a_tip_page_is_told_to_its_owner(owner, own_jar):
+def test_the_owner_is_told_that_the_tip_jar_needs_the_tip_page(owner, own_jar):
     send(owner, "/tips/switch", name="tips_page", active="off")
     assert "without it the tip jar cannot take tips" in told(owner)
 
@@ -777,7 +777,7 @@ def test_a_badge_is_a_picture_that_browsers_keep_for_an_hour(client, alice, this
     assert ElementTree.fromstring(answer.text).tag.endswith("svg")
 
 
-def test_without_its_key_there_is_no_badge(client, alice):
+def test_a_badge_needs_its_key(client, alice):
     for key in ("", "x", "0" * 32, "%00", "\u00e9" * 32, "F" * 32):
         for name in ("alice", "nobody"):
             answer = client.get(f"/badge/{name}.svg", query_string={"key": key})
@@ -785,7 +785,7 @@ def test_without_its_key_there_is_no_badge(client, alice):
 
 
 @pytest.mark.parametrize("switch", ["tips_page", "tips_show_end"])
-def test_an_owner_who_closes_a_switch_has_no_badge(client, owner, alice, this_shop, switch):
+def test_a_switch_that_is_off_removes_the_badge(client, owner, alice, this_shop, switch):
     page = owner.get("/account/tips").text
     assert tips.badge_url(this_shop, alice) in page
     tips.switch(alice.id, **{switch: False})

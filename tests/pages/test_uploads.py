@@ -1,4 +1,4 @@
-"""The form for a ZIP or a page: who may send how much, and what he is told."""
+"""The form for a ZIP or a page: who may send how much, and the answers."""
 
 import io
 import json
@@ -22,7 +22,7 @@ MB = 2**20
 
 @pytest.fixture
 def browser(client, this_shop, alice):
-    """Of alice, whose site the worker can get at."""
+    """Alice's browser. The worker can reach her site."""
     with models.transaction():
         wanted.want_uploads(this_shop, alice)
     return enter(client, alice)
@@ -61,13 +61,13 @@ def test_a_zip_is_kept_and_the_page_waits_for_the_worker(browser, this_shop):
         assert "✓ 2 files are online" in page and "/account/upload/status" not in page
 
 
-def test_a_page_without_start_page_is_told(browser):
+def test_a_zip_without_a_start_page_is_reported(browser):
     send(browser, packed(("photo.jpg", b"")))
     assert "There is no index.html or index.php" in browser.get("/account/upload").text
 
 
 def million() -> bytes:
-    """A ZIP that says that it has a million files."""
+    """A ZIP that claims to have a million files."""
     entry = LIST + bytes(24) + b"\1" + bytes(17) + b"a"
     size = (len(entry) * 10**6).to_bytes(4, "little")
     return b"PK\3\4" + entry * 10**6 + END + bytes(4) + b"\xff" * 4 + size + bytes(6)
@@ -97,7 +97,7 @@ BAD = {
 
 
 @with_settings(UPLOADS_LIMIT="100 per minute")
-def test_what_cannot_go_online_is_told_beside_the_field(browser, this_shop, subtests):
+def test_a_bad_upload_is_refused_beside_the_field(browser, this_shop, subtests):
     for what, (content, name, status, why) in BAD.items():
         with subtests.test(what):
             answer = send(browser, content(), name=name)
@@ -107,7 +107,7 @@ def test_what_cannot_go_online_is_told_beside_the_field(browser, this_shop, subt
 
 
 class Watched(io.BytesIO):
-    """A body of which it is known whether it was read."""
+    """A body that knows whether it was read."""
 
     is_read = False
 
@@ -117,7 +117,7 @@ class Watched(io.BytesIO):
 
 
 def sent_raw(client, length: int) -> tuple:
-    """The answer to a form of that length, and whether any of it was read."""
+    """Send a form of that length; return the answer, and whether any of it was read."""
     body = Watched(b"--x\r\n")
     answer = client.post(
         "/account/upload",
@@ -129,29 +129,29 @@ def sent_raw(client, length: int) -> tuple:
 
 
 @with_settings(UPLOADS_LIMIT="2 per day")
-def test_nothing_is_read_of_what_may_not_be_sent(app, browser):
+def test_the_body_of_a_refused_upload_is_not_read(app, browser):
     stranger = app.test_client()
     answer, is_read = sent_raw(stranger, BODY_BYTES_MAX)
     assert answer.location.startswith("/login") and not is_read
     answer, is_read = sent_raw(browser, READ_BYTES_MAX)
-    assert answer.status_code == 400 and is_read  # it hangs up in the middle
+    assert answer.status_code == 400 and is_read  # the client hangs up in the middle
     answer, is_read = sent_raw(browser, READ_BYTES_MAX + 1)
     assert answer.status_code == 413 and not is_read
-    answer, is_read = sent_raw(browser, 100)  # the third
+    answer, is_read = sent_raw(browser, 100)  # the third upload
     assert answer.status_code == 429 and not is_read
 
 
-def test_other_forms_take_no_more_than_before(browser):
+def test_other_forms_keep_their_small_size_limit(browser):
     for path in ("/account/upload/replace", "/account/extend", "/login"):
         assert browser.post(path, data={"x": "x" * 70_000}).status_code == 413
 
 
-def test_a_form_of_another_site_keeps_nothing(browser, this_shop):
+def test_an_upload_from_another_site_stores_nothing(browser, this_shop):
     answer = browser.post("/account/upload", data={"file": (io.BytesIO(SITE), "a.zip")})
     assert answer.status_code == 400 and kept(this_shop) == []
 
 
-def test_what_is_in_the_way_is_named_and_can_be_replaced(browser, alice, this_shop):
+def test_files_in_the_way_are_named_and_can_be_replaced(browser, alice, this_shop):
     send(browser, SITE)
     names = ["<b>.txt", "a b/ü.png"]
     facts = {"outcome": Outcome.IN_THE_WAY, "about": json.dumps(names), "ended_at": now()}
@@ -175,7 +175,7 @@ def test_what_is_in_the_way_is_named_and_can_be_replaced(browser, alice, this_sh
     assert "no longer here" in browser.get("/account/upload").text
 
 
-def test_each_end_has_its_words(browser, subtests):
+def test_each_outcome_of_an_upload_is_explained(browser, subtests):
     send(browser, SITE)
     words = {
         Outcome.FULL: "Your web space is full. 1 of 2 files is online.",
@@ -195,7 +195,7 @@ def test_each_end_has_its_words(browser, subtests):
             assert text in page and ("every 2s" in page) == (outcome == Outcome.DONE)
 
 
-def test_what_the_tip_jar_had_to_give_way_for_is_told(browser):
+def test_an_upload_says_that_it_replaced_the_tip_jar(browser):
     send(browser, SITE)
     Upload.update(outcome=Outcome.DONE, ended_at=now()).execute()
     facts = {"applied_revision": Service.revision, "applied_at": now(), "note": "Yours is there."}
@@ -204,7 +204,7 @@ def test_what_the_tip_jar_had_to_give_way_for_is_told(browser):
     assert "Yours is there. So the tip jar is not your start page." in page
 
 
-def test_a_site_that_is_off_has_no_form(browser, alice, this_shop):
+def test_a_site_that_is_off_has_no_upload_form(browser, alice, this_shop):
     accounts.block(alice.id, "See the terms.")
     page = browser.get("/account/upload").text
     assert "The site is off" in page and 'type="file"' not in page
@@ -212,7 +212,7 @@ def test_a_site_that_is_off_has_no_form(browser, alice, this_shop):
     assert answer.status_code == 409 and kept(this_shop) == []
 
 
-def test_a_shop_without_ftp_has_no_form(client, alice, this_shop):
+def test_a_shop_without_ftp_has_no_upload_form(client, alice, this_shop):
     enter(client, alice)
     assert 'type="file"' not in client.get("/account").text
     page = client.get("/account/upload").text

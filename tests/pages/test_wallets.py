@@ -36,7 +36,7 @@ many_logins = with_settings(LOGINS_LIMIT="1000 per minute")
 
 
 class SigningWallet:
-    """A wallet that can log in, with a key of its own for each host."""
+    """A wallet that can log in, with another key for each host."""
 
     def __init__(self, seed: str):
         number = int.from_bytes(sha256(seed.encode()).digest()) % (ORDER_OF_CURVE - 1) + 1
@@ -48,7 +48,7 @@ class SigningWallet:
         return self._key.sign(bytes.fromhex(k1), ec.ECDSA(Prehashed(SHA256()))).hex()
 
     def scan(self, page: str) -> str:
-        """What the page shows, as the URL that it is."""
+        """The URL in the page's code."""
         shown = re.search(r'href="lightning:(LNURL[^"]+)"', page)[1]
         _, data = bech32_decode(shown.lower())
         url = bytes(convertbits(data, 5, 8, False)).decode()
@@ -56,12 +56,12 @@ class SigningWallet:
         return url
 
     def signs(self, client, page: str, **changes) -> dict:
-        """Scan the page, and send what is signed, as any wallet does: the answer."""
+        """Scan the page, and send the signature as wallets do. Return the answer."""
         url = urlsplit(self.scan(page))
         k1 = parse_qs(url.query)["k1"][0]
         sent = {"sig": self.signature(k1), "key": self.key} | changes
         answer = client.get(f"{url.path}?{url.query}", query_string=None)
-        assert answer.json["status"] == "ERROR"  # without a signature
+        assert answer.json["status"] == "ERROR"  # there is no signature yet
         extra = "".join(f"&{name}={value}" for name, value in sent.items())
         answer = client.get(f"{url.path}?{url.query}{extra}")
         assert answer.status_code == 200
@@ -76,7 +76,7 @@ def wallet():
 
 @pytest.fixture
 def phone(app):
-    """What the wallet sends its signature from: it has no cookie of the browser's."""
+    """The wallet's own HTTP client, without the browser's cookie."""
     return app.test_client()
 
 
@@ -90,7 +90,7 @@ def send(client, path, page="/login", **fields):
 
 
 def asks(client, then: str = "") -> str:
-    """Choose the wallet at the login: the page with the code."""
+    """Choose the wallet at the login. Return the page with the code."""
     answer = send(client, f"/login/wallet{then}", f"/login{then}")
     return client.get(answer.location).text
 
@@ -102,7 +102,7 @@ def asks_to_link(owner) -> str:
 
 
 def link(owner, phone, wallet):
-    """Link a wallet, with all that its owner has to do."""
+    """Link a wallet, with every step that its owner has to take."""
     assert wallet.signs(phone, asks_to_link(owner)) == {"status": "OK"}
     page = owner.get("/account/access/wallets/new").text
     k1 = re.search(r'name="k1" value="([^"]+)"', page)[1]
@@ -137,7 +137,7 @@ def test_a_linked_wallet_logs_in_the_browser_that_showed_the_code(app, phone, li
     for stranger in (other, phone):
         assert not is_in(stranger)
         assert stranger.get("/login/wallet").status_code == 200
-    assert not is_in(browser)  # a GET of the wallet's changes nothing here
+    assert not is_in(browser)  # the wallet's GET does not log the browser in by itself
     poll = browser.get("/login/wallet/status", headers={"HX-Request": "true"})
     assert poll.headers["HX-Redirect"] == "/login/wallet"
     assert browser.get("/login/wallet").location == "/account"
@@ -146,7 +146,7 @@ def test_a_linked_wallet_logs_in_the_browser_that_showed_the_code(app, phone, li
     assert Wallet.get().used_at
 
 
-def test_it_leads_to_what_was_asked_for(app, phone, linked):
+def test_a_login_by_wallet_leads_to_what_was_asked_for(app, phone, linked):
     browser = app.test_client()
     login = browser.get("/account/extend").location
     assert linked.signs(phone, asks(browser, login.removeprefix("/login"))) == {"status": "OK"}
@@ -167,14 +167,14 @@ def test_a_browser_without_a_cookie_is_asked_whether_it_keeps_one(app, linked, p
     assert app.test_client().get(first.location).status_code == 400
 
 
-def test_what_was_signed_counts_once(app, phone, linked):
+def test_a_signature_counts_once(app, phone, linked):
     browser = app.test_client()
     page = asks(browser)
     copy = app.test_client()
     copy.set_cookie("session", browser.get_cookie("session").value)
     linked.signs(phone, page)
     assert browser.get("/login/wallet").location == "/account"
-    assert linked.signs(phone, page) == {"status": "OK"}  # a wallet that asks again
+    assert linked.signs(phone, page) == {"status": "OK"}  # a wallet that repeats its request
     answer = copy.get("/login/wallet")
     assert (answer.status_code, "This code has expired" in answer.text) == (200, True)
     assert not is_in(copy)
@@ -198,7 +198,7 @@ def test_two_tabs_that_come_at_once_make_one_session(app, phone, alice):
     assert Session.select().count() == before + 1
 
 
-def test_who_signs_first_counts(app, phone, linked, owner):
+def test_the_first_signature_of_a_code_counts(app, phone, linked, owner):
     second = SigningWallet("alice's second")
     link(owner, phone, second)
     browser = app.test_client()
@@ -208,7 +208,7 @@ def test_who_signs_first_counts(app, phone, linked, owner):
 
 
 @many_logins
-def test_what_is_not_signed_as_asked_is_refused(app, phone, linked, owner, subtests):
+def test_a_wrong_signature_is_refused(app, phone, linked, owner, subtests):
     page, other = asks(app.test_client()), SigningWallet("a stranger's")
     k1 = parse_qs(urlsplit(linked.scan(page)).query)["k1"][0]
     link_k1 = parse_qs(urlsplit(linked.scan(asks_to_link(owner))).query)["k1"][0]
@@ -249,7 +249,7 @@ def test_what_is_not_signed_as_asked_is_refused(app, phone, linked, owner, subte
     assert phone.get("/lnurl-auth", query_string=good).json == {"status": "OK"}
 
 
-def test_capitals_and_either_half_of_the_curve_are_good(app, phone, linked):
+def test_capitals_and_both_halves_of_the_curve_are_accepted(app, phone, linked):
     page = asks(app.test_client())
     k1 = parse_qs(urlsplit(linked.scan(page)).query)["k1"][0]
     r, s = decode_dss_signature(bytes.fromhex(linked.signature(k1)))
@@ -258,8 +258,8 @@ def test_capitals_and_either_half_of_the_curve_are_good(app, phone, linked):
         assert linked.signs(phone, page, sig=sig, key=linked.key.upper()) == {"status": "OK"}
 
 
-def test_the_vector_of_the_specification_is_good():
-    """LUD-04's own example."""
+def test_the_specifications_vector_is_accepted():
+    """It is the example in LUD-04."""
     k1 = "e2af6254a8df433264fa23f67eb8188635d15ce883e8fc020989d5f82ae6f11e"
     key = "02c3b844b8104f0c1b15c507774c9ba7fc609f58f343b9b149122e944dd20c9362"
     signature = (
@@ -274,7 +274,7 @@ def test_the_vector_of_the_specification_is_good():
         assert not lnurl.is_signed(told[0], told[1], nonsense)
 
 
-def test_a_code_is_over_in_ten_minutes(app, phone, linked, time_machine):
+def test_a_code_expires_in_ten_minutes(app, phone, linked, time_machine):
     browser = app.test_client()
     page = asks(browser)
     time_machine.forward(wallets.SIGN_SECONDS)
@@ -283,7 +283,7 @@ def test_a_code_is_over_in_ten_minutes(app, phone, linked, time_machine):
     assert "This code has expired" in browser.get("/login/wallet").text
 
 
-def test_what_was_signed_is_over_then_too_and_forgotten_in_a_day(
+def test_a_signature_expires_then_too_and_is_deleted_in_a_day(
     app, phone, linked, time_machine, worker
 ):
     browser = app.test_client()
@@ -298,7 +298,7 @@ def test_what_was_signed_is_over_then_too_and_forgotten_in_a_day(
     assert not WalletSignature.select().exists()
 
 
-def test_to_show_codes_and_to_sign_with_unknown_wallets_stores_nothing(app, phone, alice):
+def test_codes_and_signatures_of_unknown_wallets_store_nothing(app, phone, alice):
     for number in range(5):
         answer = SigningWallet(str(number)).signs(phone, asks(app.test_client()))
         assert "No hosting here" in reason(answer)
@@ -306,7 +306,7 @@ def test_to_show_codes_and_to_sign_with_unknown_wallets_stores_nothing(app, phon
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
-def test_signatures_are_limited_for_each_is_kept_for_a_day(app, phone, alice, this_shop):
+def test_stored_signatures_are_limited(app, phone, alice, this_shop):
     signing = SigningWallet("alice's")
     Wallet.create(account=alice, wallet_key=signing.key, linked_at=1)
     for status in ("OK", "OK", "ERROR"):
@@ -317,7 +317,7 @@ def test_signatures_are_limited_for_each_is_kept_for_a_day(app, phone, alice, th
 
 
 @with_settings(LOGINS_LIMIT="2 per day")
-def test_failed_signatures_are_limited_as_failed_logins_are(app, phone, linked):
+def test_failed_signatures_are_limited_like_logins(app, phone, linked):
     page = asks(app.test_client())
     for _ in range(2):
         assert phone.get("/lnurl-auth?tag=login").json["status"] == "ERROR"
@@ -326,7 +326,7 @@ def test_failed_signatures_are_limited_as_failed_logins_are(app, phone, linked):
     assert page
 
 
-def test_a_wallet_of_several_hostings_chooses(app, phone, linked, this_shop, alice):
+def test_a_wallet_linked_with_several_hostings_chooses_one(app, phone, linked, this_shop, alice):
     for username in ("bobby", "carol"):
         account = open_account(this_shop, username)
         link(enter(app.test_client(), account), phone, linked)
@@ -344,7 +344,7 @@ def test_a_wallet_of_several_hostings_chooses(app, phone, linked, this_shop, ali
     assert is_in(browser, "bobby")
 
 
-def test_an_account_that_is_gone_takes_its_wallets_along(app, phone, linked, alice, worker):
+def test_wallets_are_deleted_with_their_account(app, phone, linked, alice, worker):
     accounts.close(alice.id)
     work(worker)
     assert not Account.select().exists()
@@ -352,10 +352,10 @@ def test_an_account_that_is_gone_takes_its_wallets_along(app, phone, linked, ali
     assert "No hosting here" in reason(linked.signs(phone, asks(app.test_client())))
 
 
-# -- what such a login may do ----------------------------------------------------------
+# -- what a login by wallet may do -----------------------------------------------------
 
 
-def test_a_wallet_proves_nothing(app, phone, linked, alice):
+def test_a_login_by_wallet_is_no_proof(app, phone, linked, alice):
     browser = app.test_client()
     linked.signs(phone, asks(browser))
     browser.get("/login/wallet")
@@ -370,8 +370,8 @@ def test_a_wallet_proves_nothing(app, phone, linked, alice):
     assert Wallet.select().count() == 1
 
 
-def test_a_wallet_sees_no_password_that_is_to_be_noted(app, phone, linked, alice, this_shop):
-    """Those first made for the services open the login as well."""
+def test_a_login_by_wallet_does_not_see_new_passwords(app, phone, linked, alice, this_shop):
+    """The first passwords of the services open the login, too."""
     password, sealed = "made-for-alice", this_shop.vault.seal("made-for-alice")
     Account.update(password_sealed=sealed, ready_at=1).execute()
     made = {"own_password_sealed": sealed, "password_sealed": None, "applied_at": 1}
@@ -389,24 +389,24 @@ def test_a_wallet_sees_no_password_that_is_to_be_noted(app, phone, linked, alice
         assert password not in browser.get(path).text
     asks_first = 'href="/account/prove?then=/account">enter your password or access key'
     assert asks_first in browser.get("/account").text
-    send(browser, "/account/noted", "/account", seen_at=2**40)  # it has not seen any
+    send(browser, "/account/noted", "/account", seen_at=2**40)  # though it has seen none
     send(browser, "/account/prove?then=/account", "/account/prove", password="correct horse")
     for path in pages:
         assert password in browser.get(path).text
 
 
-def test_it_needs_a_new_login_after_all_are_ended_and_still_can(app, phone, linked, owner):
+def test_a_wallet_can_log_in_again_after_all_sessions_were_ended(app, phone, linked, owner):
     browser = app.test_client()
     linked.signs(phone, asks(browser))
     page = owner.get("/account/access").text
     assert "a linked wallet can log in again" in page
     send(owner, "/account/access/sessions")
-    assert browser.get("/login/wallet").location == "/account"  # it has signed, and still may
+    assert browser.get("/login/wallet").location == "/account"  # its signature still counts
     send(owner, "/account/access/sessions")
     assert not is_in(browser)
 
 
-def test_a_new_access_key_unlinks_wallets_and_what_they_have_signed(app, phone, linked, alice):
+def test_a_new_access_key_unlinks_wallets_and_voids_their_signatures(app, phone, linked, alice):
     browser = app.test_client()
     linked.signs(phone, asks(browser))
     with models.transaction():
@@ -416,11 +416,11 @@ def test_a_new_access_key_unlinks_wallets_and_what_they_have_signed(app, phone, 
     assert "No hosting here" in reason(linked.signs(phone, asks(app.test_client())))
 
 
-def test_one_that_is_unlinked_is_out(app, phone, linked, owner):
+def test_an_unlinked_wallet_cannot_log_in(app, phone, linked, owner):
     browser = app.test_client()
     linked.signs(phone, asks(browser))
     assert linked.key in owner.get("/account/access").text
-    Session.update(proved_at=0).execute()  # to take away takes no proof
+    Session.update(proved_at=0).execute()  # unlinking needs no proof
     assert send(owner, "/account/access/wallets/unlink", key=linked.key).status_code == 303
     assert send(owner, "/account/access/wallets/unlink", key=linked.key).status_code == 404
     assert browser.get("/login/wallet").status_code == 200
@@ -437,7 +437,7 @@ def test_wallets_of_others_are_out_of_reach(app, phone, linked, this_shop):
 # -- linking ---------------------------------------------------------------------------
 
 
-def test_only_who_has_proved_that_it_is_his_links_one(owner, phone, wallet):
+def test_linking_a_wallet_needs_a_proof(owner, phone, wallet):
     page = asks_to_link(owner)
     assert owner.get("/account/access/wallets/new/status").status_code == 204
     Session.update(proved_at=0).execute()
@@ -450,8 +450,8 @@ def test_only_who_has_proved_that_it_is_his_links_one(owner, phone, wallet):
     assert not Wallet.select().exists()
 
 
-def test_no_wallet_is_linked_before_the_owner_says_that_it_was_his(app, owner, phone, wallet):
-    """Whoever sees the code may be quicker: then the owner's wallet says no."""
+def test_a_wallet_is_linked_only_after_the_owner_confirms(app, owner, phone, wallet):
+    """Somebody who sees the code may be quicker: then the owner's own wallet fails."""
     page = asks_to_link(owner)
     thief = SigningWallet("a thief's")
     thief.signs(phone, page)
@@ -479,7 +479,7 @@ def test_a_code_to_log_in_links_nothing_and_one_to_link_logs_in_nobody(app, owne
 
 
 @many_logins
-def test_a_wallet_is_linked_once_and_a_hosting_has_a_few(owner, phone, linked):
+def test_a_wallet_is_linked_once_and_wallets_are_limited(owner, phone, linked):
     assert link(owner, phone, linked).status_code == 303
     assert Wallet.select().count() == 1
     for number in range(wallets.WALLETS_MAX - 1):
@@ -490,7 +490,7 @@ def test_a_wallet_is_linked_once_and_a_hosting_has_a_few(owner, phone, linked):
     assert Wallet.select().count() == wallets.WALLETS_MAX
 
 
-def test_a_wallet_opens_only_so_many_hostings(app, owner, phone, wallet, this_shop):
+def test_the_hostings_of_a_wallet_are_limited(app, owner, phone, wallet, this_shop):
     for number in range(wallets.HOSTINGS_MAX):
         account = open_account(this_shop, f"other{number}")
         Wallet.create(account=account, wallet_key=wallet.key, linked_at=1)
@@ -498,13 +498,13 @@ def test_a_wallet_opens_only_so_many_hostings(app, owner, phone, wallet, this_sh
     assert (answer.status_code, "already" in answer.text) == (409, True)
 
 
-def test_a_wallet_is_a_way_in_that_lasts(owner, phone, wallet, alice):
+def test_a_linked_wallet_is_a_lasting_login(owner, phone, wallet, alice):
     assert alice.entered_at is None
     link(owner, phone, wallet)
     assert Account.get().entered_at
 
 
-def test_a_hosting_that_is_being_closed_links_none(owner, phone, wallet, alice):
+def test_a_closing_hosting_links_no_wallet(owner, phone, wallet, alice):
     page = asks_to_link(owner)
     wallet.signs(phone, page)
     accounts.close(alice.id)
@@ -514,7 +514,7 @@ def test_a_hosting_that_is_being_closed_links_none(owner, phone, wallet, alice):
 
 
 @with_mail
-def test_the_owner_is_told_by_mail(owner, phone, wallet, alice, mails):
+def test_the_owner_is_mailed_about_a_linked_wallet(owner, phone, wallet, alice, mails):
     Account.update(email="alice@example.org").execute()
     link(owner, phone, wallet)
     told = list(Notice.select().where(Notice.kind == "wallet").order_by(Notice.channel))
@@ -523,13 +523,13 @@ def test_the_owner_is_told_by_mail(owner, phone, wallet, alice, mails):
     assert wallet.key not in told[0].body
 
 
-def test_the_owner_sees_what_is_stored_of_it(owner, linked):
+def test_the_owner_sees_what_is_stored_about_a_wallet(owner, linked):
     page = owner.get("/account/known").text
     assert "A wallet that logs in" in page
     assert linked.key in page
 
 
-def test_a_session_that_is_ended_meanwhile_links_none(owner, phone, wallet, alice):
+def test_a_session_that_is_ended_meanwhile_links_no_wallet(owner, phone, wallet, alice):
     page = asks_to_link(owner)
     wallet.signs(phone, page)
     k1 = parse_qs(urlsplit(wallet.scan(page)).query)["k1"][0]

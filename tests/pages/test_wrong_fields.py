@@ -1,4 +1,4 @@
-"""After a form that could not be taken as it was: where the page leads, and where the focus is."""
+"""The page of a refused form links to the wrong fields, and the first one has the focus."""
 
 import html
 import re
@@ -10,18 +10,18 @@ FOCUSED_BEFORE = re.compile(r'<(?:input|select|textarea)\b[^>]*\bautofocus\b[^>]
 
 
 def focused(page: str) -> list[str]:
-    """The ids of what has the focus when the page opens."""
+    """The ids of the elements with autofocus."""
     assert len(re.findall(r"\bautofocus\b", page)) <= 1
     return FOCUSED.findall(page) or FOCUSED_BEFORE.findall(page)
 
 
 def summary(page: str) -> list[tuple[str, str]]:
-    """The fields that the page leads to, with their names."""
+    """The fields that the page links to, with their labels."""
     told = re.search(r'<p class="problem" role="alert">\s*Not done yet.(.*?)</p>', page, re.S)
     return re.findall(r'<a href="#([\w-]+)">(.*?)</a>', told[1]) if told else []
 
 
-def test_a_page_without_mistakes_says_nothing_of_them(client):
+def test_a_page_without_errors_mentions_none(client):
     page = client.get("/").text
     assert focused(page) == summary(page) == []
     assert "<title>Web hosting" in page
@@ -36,19 +36,19 @@ def test_the_first_wrong_field_has_the_focus_and_the_page_leads_to_all(client):
     assert re.search(r'aria-describedby="username-error username-hint"', page)
 
 
-def test_a_choice_can_be_led_to(client):
+def test_a_wrong_choice_is_linked(client):
     page = client.post("/orders", data=filled_form(client, space_mb="7")).text
     assert focused(page) == ["space_mb"]
     assert summary(page) == [("space_mb", "Space")]
     assert page.count('id="space_mb"') == 1
 
 
-def test_who_only_asks_for_a_price_is_not_held_up(client):
+def test_asking_for_a_price_moves_no_focus(client):
     page = client.get("/?space_mb=7&duration=x&unit=y").text
     assert summary(page) == []
 
 
-# Of each form of the control center: what nobody may enter.
+# Wrong input for each form of the control center.
 WRONG = {
     "/account/mail/mailbox": {"local_part": "e v e"},
     "/account/mail/forward": {"forward-local_part": "sales", "forward-destination": "nobody"},
@@ -67,7 +67,7 @@ WRONG = {
 }
 
 
-def test_each_form_leads_to_what_is_wrong(client, alice, subtests):
+def test_each_form_links_to_its_wrong_fields(client, alice, subtests):
     enter(client, alice)
     token = csrf_token(client.get("/account").text)
     for path, typed in WRONG.items():
@@ -78,5 +78,5 @@ def test_each_form_leads_to_what_is_wrong(client, alice, subtests):
             for field, _ in summary(answer.text):
                 assert answer.text.count(f'id="{field}"') == 1
             assert focused(answer.text) == [summary(answer.text)[0][0]]
-            # Where an address names a part of the page, browsers go there and heed no autofocus.
+            # If the address had a fragment, browsers would go there and ignore autofocus.
             assert not re.search(r'<form [^>]*action="[^"]*#', html.unescape(answer.text))

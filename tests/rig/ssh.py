@@ -51,7 +51,7 @@ class Ssh:
         self._box.shell("/usr/sbin/sshd")
 
     def make_jails(self, sites: list[Site], shells: list[dict]) -> None:
-        """Make a jail for each site that has a shell user and no jail yet. It stays with the site."""
+        """Make a jail for each site that has a shell user and no jail yet. The site keeps it."""
         self._jailed &= {site.root for site in sites}
         wanted = {record["dir"] for record in shells if record["chroot"] == "jailkit"}
         for root in wanted - self._jailed:
