@@ -1,4 +1,4 @@
-"""ZIP files of strangers: what is in them, and each way in which one is refused."""
+"""ZIP files from strangers: which files they hold, and every reason to refuse one."""
 
 import io
 import stat
@@ -22,10 +22,10 @@ def packed(*entries, compression=zipfile.ZIP_DEFLATED) -> bytes:
         for entry, content in entries:
             if isinstance(entry, str):
                 info = zipfile.ZipInfo()
-                info.filename = entry  # as it is, whatever it says
+                info.filename = entry  # unchanged: ZipInfo would clean it up
                 info.compress_type = compression
                 entry = info
-            with warnings.catch_warnings(action="ignore"):  # of doubles
+            with warnings.catch_warnings(action="ignore"):  # about duplicate names
                 made.writestr(entry, content)
     return file.getvalue()
 
@@ -42,7 +42,7 @@ def link(name: str, kind: int = stat.S_IFLNK) -> zipfile.ZipInfo:
 
 
 def changed(content: bytes, at: bytes, offset: int, new: bytes) -> bytes:
-    """The content with some bytes replaced, at an offset from the last place where `at` is."""
+    """The content with bytes replaced by `new`, at an offset from the last occurrence of `at`."""
     place = content.rindex(at) + offset
     return content[:place] + new + content[place + len(new) :]
 
@@ -81,7 +81,7 @@ def test_one_page_becomes_index_html():
     assert [(file.path, file.bytes) for file in found.files] == [("index.html", MB + 3)]
 
 
-def test_names_are_made_plain(subtests):
+def test_names_of_files_are_normalized(subtests):
     umlaut = "für/übung.html"
     for names, found in {
         ("./a.html", "b//c.html"): ["a.html", "b/c.html"],
@@ -91,7 +91,7 @@ def test_names_are_made_plain(subtests):
         (".htaccess", "a b.html"): [".htaccess", "a b.html"],
         (umlaut,): [umlaut],
         ("fu\u0308r",): ["f\u00fcr"],
-        # All lay in one directory, and visitors would have met another page.
+        # All are in one directory, which is taken away: else visitors would get another page.
         ("site/", "site/index.php", "site/site"): ["site", "index.php"],
         ("site/Index.html",): ["Index.html"],
         ("site/a.html", "other/index.html"): ["site/a.html", "other/index.html"],
@@ -102,10 +102,10 @@ def test_names_are_made_plain(subtests):
     assert read(packed(("site/index.php", b""))).top == "site"
 
 
-def test_macos_names_are_read_as_they_are_meant():
+def test_macos_names_are_decoded_correctly():
     content = packed(("für.html", b"")).replace("für".encode(), b"f\xc3\xbcr")
     for begin, offset in ((b"PK\3\4", 7), (LIST, 9)):
-        content = changed(content, begin, offset, b"\0")  # without the flag that says UTF-8
+        content = changed(content, begin, offset, b"\0")  # clear the flag for UTF-8
     assert [file.path for file in read(content).files] == ["für.html"]
 
 
@@ -138,7 +138,7 @@ def test_names_that_lead_elsewhere_are_refused(subtests):
         assert refused.value.text.isprintable() and len(refused.value.text) < 180
 
 
-def test_two_things_of_one_name_are_refused(subtests):
+def test_duplicate_names_are_refused(subtests):
     for names, why in {
         ("a", "a"): "the same name",
         ("A.html", "a.HTML"): "the same name",
@@ -155,10 +155,10 @@ BIG = packed(("a", bytes(2 * MB)))
 
 
 def overlapping() -> bytes:
-    """Two files of the same bytes, which are there once."""
+    """A ZIP with two files that share the same bytes."""
     names, content = (b"a", b"b"), bytes(1000)
     facts = struct.pack("<III", zlib.crc32(content), len(content), len(content))
-    # What lies between the first header and the content is an extra field of it.
+    # Between the first header and the content is an extra field of that header.
     heads = [
         b"PK\3\4" + struct.pack("<5H", 20, 0, 0, 0, 0) + facts + struct.pack("<2H", 1, extra) + name
         for name, extra in zip(names, (31, 0), strict=True)
@@ -210,16 +210,16 @@ BAD = {
 }
 
 
-def test_what_is_no_sound_zip_is_refused(subtests):
+def test_broken_zips_are_refused(subtests):
     for what, (content, why) in BAD.items():
         with subtests.test(what), pytest.raises(Unusable, match=why):
             read(content)
 
 
-def test_sizes_have_limits():
+def test_zips_beyond_the_limits_of_size_are_refused():
     with pytest.raises(Unusable, match="larger than the 1 MB"):
         read(BIG, MB)
-    # A size of 16 EiB, as only ZIP64 can say it.
+    # A size of 16 EiB, which needs ZIP64.
     lie = struct.pack("<HHQ", 1, 8, 2**64 - 1)
     huge = changed(packed((info("a", extra=lie), b"x")), LIST, 24, b"\xff" * 4)
     with pytest.raises(Unusable, match="larger than"):
@@ -229,7 +229,7 @@ def test_sizes_have_limits():
         read(many)
 
 
-def test_a_list_of_a_million_files_is_not_even_read():
+def test_the_list_of_a_million_files_is_not_even_read():
     class Watched(io.BytesIO):
         bytes_read = 0
 

@@ -1,4 +1,4 @@
-"""The settings: a wrong one stops the start naming itself, and the key is made once."""
+"""The settings: a wrong one stops the start and is named, and the secret key is made once."""
 
 import re
 import stat
@@ -56,12 +56,12 @@ WRONG = {
     "PRIVACY_FILE": ("/no/such/file", "/", sys.executable),
     "IMPRINT_FILE": ("/no/such/file", "/"),
     "INDEX_402_VERIFY": ("x", "ab" * 31, "AB" * 32, "ab" * 32 + "<"),
-    "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last needs SMTP_URL
+    "ADMIN_MAIL": ("nobody", "a@b, c@d", "admin@shop.example"),  # the last lacks SMTP_URL
     "BACKUP_AGE_RECIPIENT": ("age", "-r", "AGE-SECRET-KEY-1ABCDEFGH", "age1abcdefgh,", "/key.pub"),
     "OPERATOR_PASSWORD_HASH": ("secret", "scrypt:32768:8:1", "pbkdf2:sha256:1$abcdefgh$00"),
     "ADMIN_WEBHOOK": (
         *("hooks.example", "http://hooks.example/", "ftp://hooks.example"),
-        "https://hooks.example/",  # needs ADMIN_WEBHOOK_SECRET
+        "https://hooks.example/",  # lacks ADMIN_WEBHOOK_SECRET
     ),
     "ADMIN_WEBHOOK_SECRET": ("short", "ü" * 20),
     "SOURCE_URL": ("shop.example", "javascript:alert(1)", "https://"),
@@ -184,7 +184,7 @@ def read(tmp_path, **changes):
     return from_env(env, tmp_path)
 
 
-def test_what_is_needed_is_enough(tmp_path):
+def test_the_required_settings_are_enough(tmp_path):
     config = read(tmp_path)
     assert config.panel_url == "https://panel.example:8080/remote/json.php"
     assert config.is_https
@@ -220,7 +220,7 @@ def test_every_setting_is_tested_for_wrong_values():
     assert {name.upper() for name in settings.declared(Config)} == set(WRONG)
 
 
-def test_files_about_the_settings_are_those_of_the_declarations():
+def test_settings_md_and_env_file_match_the_declarations():
     for path, made in (
         ("docs/settings.md", settings_page.text()),
         ("deploy/lightning-space.env", settings_page.env()),
@@ -229,8 +229,8 @@ def test_files_about_the_settings_are_those_of_the_declarations():
         assert is_same, f"{path} is of other settings: run `make settings`"
 
 
-def test_a_shell_reads_the_file_of_settings_as_it_is_meant(tmp_path):
-    """And so does systemd, which knows the same quotes: with every # taken off, the defaults."""
+def test_a_shell_can_read_the_settings_file(tmp_path):
+    """With every # removed it sets the defaults. systemd understands the same quotes."""
     text = re.sub("^#(?=[A-Z_0-9]+=)", "", settings_page.env(), flags=re.M)
     (tmp_path / "all").write_text(text)
     read_by_it = subprocess.run(
@@ -287,7 +287,7 @@ def test_settings_do_not_show_their_secrets(tmp_path):
     assert "panel-password" not in f"{read(tmp_path)!r} {read(tmp_path)}"
 
 
-def test_shop_without_tls_is_for_this_machine_and_onions(subtests, tmp_path):
+def test_a_shop_without_tls_is_allowed_on_this_machine_and_onions_alone(subtests, tmp_path):
     for host in ["localhost:5000", "127.0.0.1", "shop.localhost", "shop2x.onion"]:
         with subtests.test(host=host):
             assert read(tmp_path, PUBLIC_URL=f"http://{host}").public_url == f"http://{host}"
@@ -333,7 +333,7 @@ def test_a_file_without_a_secret_names_its_setting(subtests, tmp_path):
                     read(tmp_path, **{name: None, f"{name}_FILE": str(path)})
 
 
-def test_a_key_is_made_at_the_first_start_for_our_eyes_only(tmp_path):
+def test_the_secret_key_is_made_at_the_first_start_with_mode_0600(tmp_path):
     made = read(tmp_path / "instance", SECRET_KEY=None).secret_key
     path = tmp_path / "instance" / "secret-key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -372,7 +372,7 @@ def test_programs_that_start_together_make_one_key(tmp_path):
 
 
 def start(tmp_path, **changes) -> tuple[int, str]:
-    """Import wsgi as gunicorn does: the exit code, and what it said."""
+    """Import wsgi as gunicorn does; return the exit code and the output."""
     env = NEEDED | {"DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"} | changes
     started = Program(["wsgi"], env, tmp_path / "output")
     return started.wait(), started.said
@@ -396,7 +396,7 @@ def test_the_start_says_how_to_make_the_tables(tmp_path, empty_database_url):
     ]
 
 
-def test_the_start_stops_with_one_line_when_something_is_out_of_reach(subtests, tmp_path):
+def test_the_start_stops_with_one_line_if_something_cannot_be_reached(subtests, tmp_path):
     for name, value in [
         ("DATABASE_URL", "sqlite:////proc/version"),
         ("DATABASE_URL", "postgresql://shop@127.0.0.1:1/shop"),
@@ -405,7 +405,7 @@ def test_the_start_stops_with_one_line_when_something_is_out_of_reach(subtests, 
     ]:
         with subtests.test(name=name, value=value):
             code, said = start(tmp_path, **{name: value})
-            # What is down may come back; the rest needs somebody (see wsgi.py).
+            # A server that is down may come back; everything else needs the operator (see wsgi.py).
             assert code == (5 if value.startswith("postgresql:") else 4)
             assert re.fullmatch(f"The shop does not start: .*{name}.*\n", said)
 
@@ -416,12 +416,12 @@ def restart(env, tmp_path, **changes):
     return app.extensions["shop"]
 
 
-def test_another_key_does_not_start(app, env, tmp_path):
+def test_the_shop_does_not_start_with_another_key(app, env, tmp_path):
     with pytest.raises(WrongKey, match="SECRET_KEY_FALLBACKS"):
         restart(env, tmp_path, SECRET_KEY="another key that is long enough as well")
 
 
-def test_a_new_key_starts_beside_the_old_one_and_reads_what_that_has_sealed(order, env, tmp_path):
+def test_a_new_key_with_the_old_one_as_fallback_reads_sealed_values(order, env, tmp_path):
     keys = {
         "SECRET_KEY": "another key that is long enough as well",
         "SECRET_KEY_FALLBACKS": f"a third key that is long enough as well,{NEEDED['SECRET_KEY']}",
@@ -431,7 +431,7 @@ def test_a_new_key_starts_beside_the_old_one_and_reads_what_that_has_sealed(orde
     assert Fact.get_by_id(shop.KEY_FINGERPRINT).value == after.vault.fingerprints()[0]
 
 
-def test_an_old_key_alone_does_not_start_once_there_is_a_new_one(app, env, tmp_path):
+def test_the_shop_does_not_start_with_a_replaced_key(app, env, tmp_path):
     new = {
         "SECRET_KEY": "another key that is long enough as well",
         "SECRET_KEY_FALLBACKS": "a key of the tests that is long enough",
@@ -441,13 +441,13 @@ def test_an_old_key_alone_does_not_start_once_there_is_a_new_one(app, env, tmp_p
         restart(env, tmp_path)
 
 
-def test_names_that_others_know_us_by_stay_while_there_is_anything(app, env, tmp_path, subtests):
+def test_names_that_others_rely_on_cannot_be_changed_later(app, env, tmp_path, subtests):
     changed = {
         "BASE_DOMAIN": "other.test",
         "PANEL_PREFIX": "other_",
         "LABEL_PREFIX": "other-",
     }
-    for name, value in changed.items():  # an empty shop may still choose
+    for name, value in changed.items():  # an empty shop may still change them
         restart(env, tmp_path, **{name: value})
         restart(env, tmp_path)
     orders.place(restart(env, tmp_path), wish(username="alice"))
@@ -457,7 +457,7 @@ def test_names_that_others_know_us_by_stay_while_there_is_anything(app, env, tmp
     restart(env, tmp_path)
 
 
-def test_a_new_address_of_the_shop_is_told_for_a_week(app, env, tmp_path, time_machine):
+def test_a_changed_public_url_is_a_problem_for_a_week(app, env, tmp_path, time_machine):
     Wallet.create(account=app_account(restart(env, tmp_path)), wallet_key="02ab", linked_at=1)
     assert hostnames.problems(app.extensions["shop"]) == []
     moved = restart(env, tmp_path, PUBLIC_URL="https://new.example")
@@ -492,7 +492,7 @@ def test_a_browser_keeps_its_orders_when_the_key_is_rotated(app, env, tmp_path):
     assert "Cancel the order" in again.get(link).text
 
 
-def test_the_same_wish_is_the_same_order_after_a_restart(app, env, tmp_path):
+def test_the_same_form_is_the_same_order_after_a_restart(app, env, tmp_path):
     asked = wish()
     first = orders.place(app.extensions["shop"], asked)
     assert orders.place(restart(env, tmp_path), asked).token == first.token

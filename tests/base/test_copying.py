@@ -1,4 +1,4 @@
-"""A shop's database copied into an empty PostgreSQL: all of it or nothing, and nothing else."""
+"""Copying a shop's database into an empty PostgreSQL: everything, or nothing at all."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -44,7 +44,7 @@ from lightningspace.rules import orders, payments
 from tests.conftest import WorkerByHand, eventually, log_in, record_payments, wish, work
 from tests.programs import Program
 
-# Marked where the database that is copied matters; the target is always PostgreSQL.
+# For tests in which the kind of the source matters; the target is always PostgreSQL.
 from_each = pytest.mark.each_database
 LARGEST = 2**63 - 1
 AWKWARD = (
@@ -60,7 +60,7 @@ def target(empty_postgresql):
 
 @pytest.fixture
 def there(target):
-    """The target's database, beside the one of the models."""
+    """The target database, beside the models' database."""
     database = models.connect_to(target)
     yield database
     database.close()
@@ -72,7 +72,7 @@ def full(app):
     Fact.update(value="7").where(Fact.name == "migration 0001").execute()
     Server.create(id=LARGEST, capacity_mb=LARGEST)
     for number, text in enumerate(AWKWARD):
-        name = text[:100]  # an index takes no more than 2700 bytes
+        name = text[:100]  # an index entry takes at most 2700 bytes
         account = Account.create(id=name, server=LARGEST, space_mb=1, email=text)
         Token.create(id=name, account=account, name=text, capabilities="", made_at=-number)
         Session.create(id=name, account=account, begun_at=-number, used_at=LARGEST, proved_at=0)
@@ -131,7 +131,7 @@ def copy_database(runner, url):
 
 
 def refused(runner, url):
-    """What the command says as it refuses."""
+    """The command's message when it refuses."""
     result = copy_database(runner, url)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
@@ -180,7 +180,7 @@ def test_a_shop_on_the_copy_goes_on_where_the_other_stopped(
     shop.settle_in(moved)
     second = orders.place(moved, wish(username="bob"))
     wallet.pay(second.bolt11)
-    # One's SSH gives way to the other's opening.
+    # The SSH of one account waits for the other account's opening.
     eventually(partial(are_ready, WorkerByHand(moved)))
     assert log_in(app.test_client(), "alice", "correct horse").status_code == 303
 
@@ -191,7 +191,7 @@ def are_ready(worker):
 
 
 @from_each
-def test_the_start_of_the_command_writes_nothing_either(app, env, target, tmp_path):
+def test_starting_the_command_writes_nothing_either(app, env, target, tmp_path):
     command = ["flask", "--app", "wsgi", "copy-database", target]
     started = Program(command, env | {"CAPACITY_MB": "7"}, tmp_path / "output")
     assert started.wait() == 0, started.said
@@ -244,10 +244,10 @@ def test_one_refused_row_leaves_nothing(full, runner, target, there):
     assert there.execute_sql("SELECT COUNT(*) FROM servers").fetchone() == (0,)
 
 
-def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
+def test_rows_that_the_target_drops_are_noticed(full, runner, target, there):
     with there.atomic():
         schema.create_tables(there)
-    # A function's body has semicolons, and peewee sends one statement at a time.
+    # One statement each: the semicolons are within the function's body.
     there.execute_sql(
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
     )
@@ -260,7 +260,7 @@ def test_rows_that_the_target_swallows_are_missed(full, runner, target, there):
 
 @pytest.fixture
 def own_tables(empty_database_url):
-    """The models' tables are the test's own, to change."""
+    """Tables for the models that the test may change."""
     models.db.close()
     models.open_database(empty_database_url)
     models.init_db()
@@ -305,7 +305,7 @@ def test_an_unclear_url_is_refused_before_anything_is_tried(app, runner, url):
     assert "write postgresql://user:password@host/database" in refused(runner, url)
 
 
-def test_a_server_out_of_reach_is_a_sentence_without_the_password(app, runner):
+def test_an_unreachable_server_is_reported_without_the_password(app, runner):
     said = refused(runner, "postgresql://shop:hunter2@127.0.0.1:1/shop?connect_timeout=5")
     assert "Connection refused. Check the host, the port" in said
 
@@ -314,7 +314,7 @@ def test_a_server_out_of_reach_is_a_sentence_without_the_password(app, runner):
     ("part", "other"),
     [("shop@", "stranger:hunter2@"), ("_copy", "_nowhere"), ("?", "?password=hunter2&odd=1&")],
 )
-def test_a_wrong_name_is_a_sentence_without_the_password(app, runner, target, part, other):
+def test_a_wrong_name_is_reported_without_the_password(app, runner, target, part, other):
     if part not in target:
         pytest.skip("the user is another one")
     assert "Check the host, the port" in refused(runner, target.replace(part, other))

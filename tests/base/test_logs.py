@@ -27,7 +27,7 @@ URL_SAFE = str(TOKEN).replace("+", "-").replace("/", "_").rstrip("=")
 
 
 def assert_says_nothing(text: str) -> None:
-    """Not even a piece of it that would narrow a search."""
+    """Assert that no secret is in the text, not even a part that would help a search."""
     for secret in (str(TOKEN), URL_SAFE, str(BARE), PREIMAGE.hex(), TOKEN.packed().hex()):
         for piece in (secret, secret.upper(), quote(secret, safe="")):
             for start in range(8, len(piece) - 16, 8):
@@ -36,7 +36,7 @@ def assert_says_nothing(text: str) -> None:
 
 @pytest.fixture
 def logged():
-    """What a handler with the usual formatter writes."""
+    """The output of a handler with the usual formatter."""
     before = logging.getLogRecordFactory()
     logs.install()
     written = io.StringIO()
@@ -48,7 +48,7 @@ def logged():
     logging.setLogRecordFactory(before)
 
 
-def test_what_opens_a_hosting_is_masked(subtests):
+def test_credentials_are_masked(subtests):
     for secret in [
         f"L402 {CREDENTIAL}",
         f"lsat {CREDENTIAL}",
@@ -73,7 +73,7 @@ def test_what_opens_a_hosting_is_masked(subtests):
             assert_says_nothing(masked)
 
 
-def test_what_a_wallet_writes_to_an_owner_is_masked():
+def test_messages_of_wallets_are_masked():
     line = "GET /.well-known/lnurlp/alice/invoice?amount=1000&comment=%s&x=1 HTTP/1.1"
     masked = logs.mask(line % "Thank%20you+%22")
     assert masked == line % logs.MASK
@@ -88,7 +88,7 @@ def test_an_invoice_is_masked(node):
     )
 
 
-def test_what_the_operator_must_read_stays(subtests):
+def test_text_for_the_operator_is_not_masked(subtests):
     for text in [
         "order 0123456789abcdef0123456789abcdef: placed, 7000 msat",
         "account 0123456789abcdef: ready, 12 s after it was opened",
@@ -119,7 +119,7 @@ def test_arguments_and_tracebacks_and_stacks_are_masked(logged):
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_error_in_a_view_says_nothing_of_the_credential(own_app, logged, debug):
+def test_an_error_in_a_view_does_not_log_the_credential(own_app, logged, debug):
     own_app.debug = debug
 
     @own_app.get("/api/v1/broken")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.each_database
 
 @pytest.fixture
 def database(database_url):
-    """A database of each kind with our tables, which no test changes."""
+    """A database of each kind with our tables. Tests must not change it."""
     models.open_database(database_url)
     yield
     db.close()
@@ -45,7 +45,7 @@ def test_every_table_has_its_model(database):
     assert sorted(db.get_tables()) == sorted(table._meta.table_name for table in TABLES)
 
 
-def test_each_model_says_what_is_unique(subtests, database):
+def test_each_model_has_the_unique_columns_of_its_table(subtests, database):
     for table in TABLES:
         with subtests.test(table=table):
             indexes = db.get_indexes(table._meta.table_name)
@@ -54,7 +54,7 @@ def test_each_model_says_what_is_unique(subtests, database):
             assert single <= in_schema
 
 
-def test_the_schema_says_what_each_table_is_for():
+def test_each_table_has_a_comment_in_the_schema():
     text = schema.SCHEMA.read_text()
     for name in re.findall(r"CREATE TABLE (\w+)", text):
         assert f"-- {name}: " in text
@@ -92,7 +92,7 @@ def test_a_row_is_found_as_a_query_finds_it(database):
     assert Account.get(username="bob") == Account.get_by_id("bob")
 
 
-def test_whole_rows_are_asked_for_as_peewee_would(subtests, database):
+def test_our_query_for_rows_equals_peewees(subtests, database):
     for table in TABLES:
         with subtests.test(table=table):
             by_name = table.select(*table._meta.sorted_fields)
@@ -111,7 +111,7 @@ def test_a_transaction_is_all_or_nothing(database):
     assert Server.select().count() == 0
 
 
-def test_a_transaction_within_another_is_undone_alone(database):
+def test_an_inner_transaction_is_undone_alone(database):
     with transaction():
         Server.create(id=1, capacity_mb=1)
         with pytest.raises(RuntimeError), transaction():
@@ -122,7 +122,7 @@ def test_a_transaction_within_another_is_undone_alone(database):
     assert [server.id for server in Server.select().order_by(Server.id)] == [1, 3]
 
 
-def test_a_transaction_within_another_is_undone_with_it(database):
+def test_an_inner_transaction_is_undone_with_the_outer_one(database):
     with pytest.raises(RuntimeError), transaction():
         with transaction():
             Server.create(id=1, capacity_mb=1)
@@ -148,7 +148,7 @@ def test_threads_that_read_then_write_do_not_lock_each_other_out(database):
     assert Cursor.get().pay_index == 120
 
 
-def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path, monkeypatch):
+def test_commits_reach_the_disk_and_deleted_text_is_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "SQLITE_PRAGMAS", DURABLE)
     models.open_database(f"sqlite:///{tmp_path / 'shop.sqlite3'}")
     pragmas = {
@@ -164,7 +164,7 @@ def test_money_reaches_the_disk_and_wiped_is_wiped(tmp_path, monkeypatch):
     }
 
 
-def test_a_pool_of_connections_may_be_between(empty_postgresql, tmp_path):
+def test_the_shop_works_through_pgbouncer(empty_postgresql, tmp_path):
     def count():
         for _ in range(20):
             with transaction():
@@ -180,7 +180,7 @@ def test_a_pool_of_connections_may_be_between(empty_postgresql, tmp_path):
         db.close()
 
 
-def test_what_a_row_refers_to_may_be_deleted_since_it_was_read(database):
+def test_a_referenced_row_may_have_been_deleted_meanwhile(database):
     Server.create(id=1, capacity_mb=1)
     Account.create(id="a", server=1, space_mb=1)
     facts = {"space_mb": 1, "amount_msat": 1, "placed_at": 1, "expires_at": 2}
@@ -193,7 +193,7 @@ def test_what_a_row_refers_to_may_be_deleted_since_it_was_read(database):
 
 
 def end_connection() -> None:
-    """Ours, as the server does when it stops."""
+    """End our connection, as a server that stops does."""
     pid = db.connection().info.backend_pid
     with psycopg.connect(POSTGRESQL, autocommit=True) as server:
         server.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])

@@ -1,4 +1,4 @@
-"""What is sold beside space: each extra is declared once, and everything else follows from it."""
+"""Extras, which are sold beside space: each is declared once, and the rest follows from that."""
 
 from dataclasses import fields
 
@@ -24,7 +24,7 @@ def test_a_size_is_space_and_each_extra():
     assert Size.of(Account(space_mb=100, extra_domains=2)) == Size(100, 0, 2)
 
 
-def test_one_more_of_an_extra_fits_in_no_size_of_before():
+def test_a_larger_extra_does_not_fit_into_the_earlier_size():
     for extra in EXTRAS:
         more = Size(100).with_one_more(extra.name)
         assert Size(100).fits_in(more)
@@ -36,7 +36,7 @@ def test_each_extra_has_its_price():
     assert prices.rate(Size(100, 2, 3)) == prices.rate(Size(100)) + 2 * 10 + 3 * 300
 
 
-def test_an_extra_is_said_of_one_and_of_several():
+def test_an_extra_has_a_singular_and_a_plural():
     assert [extra.counted(1) for extra in EXTRAS] == [
         "1 extra mailbox or forward",
         "1 extra domain",

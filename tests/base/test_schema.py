@@ -1,4 +1,4 @@
-"""From one schema to the next: every row comes along, or nothing happens."""
+"""Upgrades of the schema: every row is kept, or nothing is changed."""
 
 import os
 import re
@@ -32,7 +32,7 @@ NAMES = [migration.stem for migration in sorted(schema.MIGRATIONS.iterdir())]
 
 
 def load(url: str, text: str) -> None:
-    """Run an SQL text as a whole."""
+    """Run an SQL script."""
     if url.startswith("sqlite:"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"))
         connection.executescript(text)
@@ -44,7 +44,7 @@ def load(url: str, text: str) -> None:
 
 @pytest.fixture
 def database_url(empty_database_url):
-    """The tables are those that a test makes."""
+    """A database without tables: each test makes its own."""
     return empty_database_url
 
 
@@ -55,7 +55,7 @@ def upgraded_urls() -> dict[str, str]:
 
 @pytest.fixture
 def upgraded_once(database_kind, upgraded_urls, tmp_path_factory, request):
-    """What `old` is after its upgrade, for tests that only read: to upgrade takes longer."""
+    """`old` after its upgrade, shared by tests that only read, since upgrading takes longer."""
     if database_kind not in upgraded_urls:
         if database_kind == "postgresql":
             url = request.getfixturevalue("empty_postgresql")("upgraded")
@@ -72,7 +72,7 @@ def upgraded_once(database_kind, upgraded_urls, tmp_path_factory, request):
 
 @pytest.fixture
 def old(empty_database_url):
-    """The URL of a database of commit 5e5cd8b, which the models are pointed at."""
+    """The URL of a database of commit 5e5cd8b, which the models use."""
     load(empty_database_url, OLD.read_text())
     models.open_database(empty_database_url)
     yield empty_database_url
@@ -84,7 +84,7 @@ def select(query: str) -> list[tuple]:
 
 
 def everything() -> dict[str, list]:
-    """All that the database holds, whatever its schema is."""
+    """All rows of the database, whatever its schema."""
     held = {
         table: sorted(select(f"SELECT * FROM {table}"), key=repr)
         for table in sorted(db.get_tables())
@@ -94,7 +94,7 @@ def everything() -> dict[str, list]:
 
 
 def shape() -> list[str]:
-    """All that this kind of database tells of its tables, but for the order of columns."""
+    """A description of the database's tables, without the order of columns."""
     if db.param == "?":
         return sorted(_shape_of_sqlite())
     questions = (
@@ -138,10 +138,10 @@ def _on_one_line(sql: str) -> str:
     return " ".join(re.sub("--.*", "", sql).split())
 
 
-# -- the way from commit 5e5cd8b -----------------------------------------------------------
+# -- upgrading from commit 5e5cd8b ---------------------------------------------------------
 
 
-def test_it_leads_to_the_newest_schema(old, database_kind, tmp_path, request):
+def test_the_upgrade_leads_to_the_newest_schema(old, database_kind, tmp_path, request):
     applied, _ = schema.upgrade(db.obj)
     assert applied == NAMES
     upgraded, seen = shape(), facts_of_version()
@@ -174,16 +174,16 @@ def test_no_row_and_no_value_is_lost(old):
     assert [sorted(select(question), key=repr) for question in questions] == before
 
 
-def test_what_was_paid_is_known_by_account(upgraded_once):
+def test_the_upgrade_sums_up_payments_by_account(upgraded_once):
     paid = {account.username: account.paid_msat for account in Account.select()}
     assert paid["paul"] == 1000 + 30_000
     assert paid["heidi"] == 630_000 + 900_000_000
-    assert paid["judy"] == paid["mike"] == 0  # not in effect yet
+    assert paid["judy"] == paid["mike"] == 0  # their payments are not in effect yet
     applied = Order.applied_at.is_null(False) & Order.account.is_null(False)
     assert sum(paid.values()) == sum(order.received_msat for order in Order.select().where(applied))
 
 
-def test_nobodys_grace_gets_shorter(upgraded_once):
+def test_the_upgrade_shortens_no_grace_period(upgraded_once):
     paul = Account.get(Account.username == "paul")
     assert paul.unpaid_seconds > 0
     assert ledger.term_seconds(paul) == ledger.paid_seconds(paul)
@@ -191,7 +191,7 @@ def test_nobodys_grace_gets_shorter(upgraded_once):
         assert ledger.term_seconds(account) == ledger.paid_seconds(account)
 
 
-def test_payments_are_followed_from_the_last_of_which_something_is_known(old):
+def test_payments_are_followed_from_the_last_known_one(old):
     told = dict(select("SELECT node_id, pay_index FROM cursors"))
     schema.upgrade(db.obj)
     cursors = {cursor.node_id: cursor for cursor in Cursor.select()}
@@ -201,7 +201,7 @@ def test_payments_are_followed_from_the_last_of_which_something_is_known(old):
         last = ours.first()
         if last is None:
             assert (cursor.pay_index, cursor.payment_hash) == (0, None)
-        else:  # another program's was after it
+        else:  # another program's payment came after it
             assert cursor.pay_index == last.pay_index < told[node_id]
             assert cursor.payment_hash == last.payment_hash
 
@@ -216,23 +216,23 @@ def test_after_a_restore_of_the_node_the_later_payment_of_an_index_counts(old):
     assert (cursor.pay_index, cursor.payment_hash) == (14, lost.payment_hash)
 
 
-def test_an_address_that_nobody_has_paid_for_waits(upgraded_once):
+def test_the_upgrade_leaves_addresses_of_unpaid_orders_unconfirmed(upgraded_once):
     emails = {each.username: (each.email, each.email_waits) for each in Account.select()}
     assert emails["alice"] == ("alice@example.org", None)
     assert emails["judy"] == (None, "judy@example.org")
-    assert emails["mike"] == (None, "mike@example.org")  # paid, and not in effect yet
+    assert emails["mike"] == (None, "mike@example.org")  # paid, but not in effect yet
 
 
-def test_who_typed_a_password_has_a_way_in_that_lasts(upgraded_once):
+def test_the_upgrade_counts_a_typed_password_as_a_lasting_login(upgraded_once):
     entered = {each.username: each.entered_at for each in Account.select()}
     assert entered["alice"] == Account.get(Account.username == "alice").opened_at
-    assert entered["heidi"] is None  # has not noted the generated one
-    assert entered["judy"] is None  # is not open
+    assert entered["heidi"] is None  # she has not saved the generated password
+    assert entered["judy"] is None  # her hosting is not open
 
 
 @pytest.fixture
 def upgraded(old, env, tmp_path, time_machine):
-    """The web program on a database of before, at the moment when that was left."""
+    """The web program on an upgraded database, at the time when that was last used."""
     time_machine.moment = NOW
     schema.upgrade(db.obj)
     db.close()
@@ -241,7 +241,7 @@ def upgraded(old, env, tmp_path, time_machine):
     return app
 
 
-def test_its_customers_come_in_by_every_way_and_see_their_pages(upgraded):
+def test_after_the_upgrade_customers_log_in_and_see_their_pages(upgraded):
     client = upgraded.test_client()
     assert log_in(client, "alice", "correct horse").status_code == 303
     paths = "mail domains data settings access payments tips extend size htaccess".split()
@@ -263,13 +263,13 @@ def test_its_customers_come_in_by_every_way_and_see_their_pages(upgraded):
     ]
 
 
-def test_the_calendar_goes_on(upgraded, time_machine):
+def test_after_the_upgrade_the_calendar_goes_on(upgraded, time_machine):
     this_shop = upgraded.extensions["shop"]
     names = {each.id: each.username for each in Account.select()}
     ends = {each.username: each.expires_at for each in Account.select()}
     calendar.run_pass(this_shop)
     assert {each.id: each.username for each in Account.select()} == names
-    # What is over was over, and stays for as long as it was to stay.
+    # A hosting whose time was over stays so, and is kept as long as before.
     grace = Account.get(Account.username == "grace")
     assert grace.suspended_at and not grace.closing_at
     assert ledger.closes_at(this_shop, grace) == grace.expires_at + ledger.paid_seconds(grace)
@@ -278,7 +278,7 @@ def test_the_calendar_goes_on(upgraded, time_machine):
     assert calendar.problems(this_shop) == []
 
 
-def test_the_worker_takes_up_what_is_there_and_what_was_paid_takes_effect(upgraded):
+def test_after_the_upgrade_the_worker_goes_on_and_payments_take_effect(upgraded):
     this_shop = upgraded.extensions["shop"]
     assert upgrades.bring_up_to_date(this_shop)
     alice = Account.get(Account.username == "alice")
@@ -296,7 +296,7 @@ def test_the_worker_takes_up_what_is_there_and_what_was_paid_takes_effect(upgrad
 
 @pytest.fixture
 def with_migration(tmp_path):
-    """A directory of the migrations, and another one."""
+    """A directory of all migrations and one more."""
 
     def with_migration(text: str, name="9999_another.sql") -> Path:
         directory = tmp_path / "migrations"
@@ -317,7 +317,7 @@ def test_a_second_upgrade_does_nothing(old, tmp_path):
     assert len(list(tmp_path.glob("*.before-upgrade"))) == (db.param == "?")
 
 
-def test_two_at_once_are_one(old, tmp_path):
+def test_two_simultaneous_upgrades_are_one(old, tmp_path):
     answers = at_once(*[lambda: schema.upgrade(db.obj)] * 2)
     assert sorted(applied for applied, _ in answers) == [[], NAMES]
     assert [copy for _, copy in answers if copy] == list(tmp_path.glob("*.before-upgrade"))
@@ -337,8 +337,8 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(old, with_migration,
     assert schema.upgrade(db.obj)[0] == NAMES
 
 
-def test_a_table_may_be_built_anew(old, with_migration):
-    """By SQLite's recipe, with rows in others that refer to its own."""
+def test_a_migration_may_rebuild_a_table(old, with_migration):
+    """By SQLite's procedure, while rows of other tables refer to it."""
     schema.upgrade(db.obj)
     columns = [column.name for column in db.get_columns("offers")]
     text = re.search("CREATE TABLE servers .*?;", schema.SCHEMA.read_text(), re.S)[0]
@@ -357,7 +357,7 @@ def test_a_table_may_be_built_anew(old, with_migration):
         Account.create(id="x", server=77, space_mb=1)
 
 
-def test_rows_that_would_refer_to_nothing_stop_it(old, with_migration):
+def test_dangling_references_stop_the_upgrade(old, with_migration):
     before = everything()
     with pytest.raises(schema.UpgradeFailed, match="9999_another"):
         schema.upgrade(db.obj, with_migration("DELETE FROM servers"))
@@ -372,7 +372,7 @@ def sqlite_alone(database_kind):
         pytest.skip("SQLite's files")
 
 
-def test_the_copy_is_what_was_there_and_its_owners_alone(old, sqlite_alone):
+def test_the_copy_has_the_old_rows_and_mode_0600(old, sqlite_alone):
     before = everything()
     umask = os.umask(0)
     try:
@@ -386,7 +386,7 @@ def test_the_copy_is_what_was_there_and_its_owners_alone(old, sqlite_alone):
 
 
 def upgrade_in_a_child(old: str, prepare) -> int:
-    """Upgrade in another process, which `prepare` may end; how that ended."""
+    """Upgrade in a child process, which `prepare` may kill. Return its exit code."""
     db.close()
     child = os.fork()
     if not child:
@@ -403,7 +403,7 @@ def upgrade_in_a_child(old: str, prepare) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def test_killed_between_any_two_statements_it_leaves_everything_as_it_was(old, sqlite_alone):
+def test_an_upgrade_killed_at_any_statement_changes_nothing(old, sqlite_alone):
     before = everything()
     killed = 0
 
@@ -422,14 +422,14 @@ def test_killed_between_any_two_statements_it_leaves_everything_as_it_was(old, s
     while everything() == before:
         status = upgrade_in_a_child(old, kill_at(killed))
         assert os.WTERMSIG(status) == signal.SIGKILL or everything() != before
-        killed += 7  # a part that was kept would be seen after later ones as well
-    # Only what comes after the commit is too late for that.
+        killed += 7  # a change that was kept would show at later statements, too
+    # Only after the commit is it too late to kill it.
     assert killed > 100
     schema.check(db.obj)
     assert schema.upgrade(db.obj) == ([], None)
 
 
-def test_killed_in_postgresql_it_leaves_everything_as_it_was(old, database_kind, with_migration):
+def test_an_upgrade_killed_in_postgresql_changes_nothing(old, database_kind, with_migration):
     if database_kind != "postgresql":
         pytest.skip("PostgreSQL's connections")
     before = everything()
@@ -445,13 +445,13 @@ def test_killed_in_postgresql_it_leaves_everything_as_it_was(old, database_kind,
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    # The server notices only when the statement is over.
+    # The server notices only at the end of the statement.
     select(f"SELECT pg_terminate_backend({backend})")
     eventually(lambda: not select(sleeps))
     assert everything() == before
 
 
-def test_a_disk_that_is_too_full_for_the_copy_leaves_everything_as_it_was(
+def test_a_disk_too_full_for_the_copy_leaves_everything_as_it_was(
     old, sqlite_alone, tmp_path, capfd
 ):
     before = everything()
@@ -467,9 +467,7 @@ def test_a_disk_that_is_too_full_for_the_copy_leaves_everything_as_it_was(
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*upgrade*"))
 
 
-def test_a_disk_that_is_too_full_for_a_migration_leaves_everything_as_it_was(
-    old, sqlite_alone, tmp_path
-):
+def test_a_disk_too_full_for_a_migration_leaves_everything_as_it_was(old, sqlite_alone, tmp_path):
     before = everything()
     [(pages,)] = select("PRAGMA page_count")
     db.execute_sql(f"PRAGMA max_page_count = {pages}")
@@ -479,10 +477,10 @@ def test_a_disk_that_is_too_full_for_a_migration_leaves_everything_as_it_was(
     assert not list(tmp_path.glob("*upgrade*"))
 
 
-# -- what a database is taken for ----------------------------------------------------------
+# -- recognizing databases -----------------------------------------------------------------
 
 
-def test_the_last_ones_without_a_version_have_seen_the_first_nine(old, tmp_path):
+def test_the_last_unversioned_schema_counts_as_nine_migrations(old, tmp_path):
     for path in sorted(schema.MIGRATIONS.iterdir())[:9]:
         shutil.copy(path, tmp_path)
     schema.upgrade(db.obj, tmp_path)
@@ -508,7 +506,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_another_one_is_refused_and_left_alone(empty_database_url, case):
+def test_an_unknown_database_is_refused_and_left_alone(empty_database_url, case):
     change, told = REFUSED[case]
     if change:
         load(empty_database_url, OLD.read_text() + change)
@@ -521,13 +519,13 @@ def test_another_one_is_refused_and_left_alone(empty_database_url, case):
     db.close()
 
 
-def test_an_older_one_is_to_be_upgraded(old):
+def test_a_database_of_an_older_version_must_be_upgraded(old):
     with pytest.raises(schema.WrongSchema, match="run `flask --app wsgi upgrade`"):
         schema.check(db.obj)
 
 
 def run(env, tmp_path, *command) -> tuple[int, str]:
-    """How a program ended, and what it said."""
+    """Run a program; return its exit code and output."""
     program = Program(command, env, tmp_path / "output")
     return program.wait(), program.said
 
@@ -542,7 +540,7 @@ def test_no_program_starts_before_the_upgrade(old, env, tmp_path, database_kind)
         "`flask --app wsgi upgrade`.\n"
     )
     before = everything()
-    # A customer may be called like a command.
+    # A customer may have the name of a command.
     for command in (("worker",), ("problems",), ("account", "upgrade"), ("copy-database", "url")):
         assert flask(env, tmp_path, *command) == (4, told)
     web = ["gunicorn", "wsgi:app", "--bind", f"unix:{tmp_path / 'web'}"]

@@ -1,4 +1,4 @@
-"""Public keys as they were pasted, and what is none."""
+"""Public SSH keys as people paste them, and text that is not a key."""
 
 import base64
 import textwrap
@@ -60,7 +60,7 @@ def test_a_key_is_read_however_it_was_pasted(subtests):
         (f"{KEY[:40]}\u200b{KEY[40:]}", KEY),
         (KEY.replace("ssh-", "Ssh\u2011"), KEY),
         (f"{KEY}\nalice@laptop", f"{KEY} alice@laptop"),
-        # With the signature of the mail that it came in.
+        # With the signature of the mail that it was copied from.
         (f"{KEY} alice\n\n-- \n{'Alice, ' * 30}", f"{KEY} alice -- {'Alice, ' * 13}".rstrip()),
         ("\r\n".join(["ssh-rsa", *WRAPPED, "alice"]), f"{RSA} alice"),
         ("\n".join(f"> {line}" for line in ("ssh-rsa", *WRAPPED)), RSA),
@@ -77,7 +77,7 @@ def as_pem(format) -> str:
     return RSA_KEY.public_bytes(Encoding.PEM, format).decode()
 
 
-def test_what_is_no_key_is_refused_with_what_to_do(subtests):
+def test_text_that_is_not_a_key_is_refused_with_advice(subtests):
     for pasted, why in [
         (f'from="192.0.2.1",no-pty {KEY}', ssh_keys.NOTHING_BEFORE),
         (f'command="{KEY}" {KEY}', ssh_keys.NOTHING_BEFORE),

@@ -1,4 +1,4 @@
-"""What is blocked, why, and what was noted of it; and what is not sold at all."""
+"""Blocked hostings with category and evidence, and names that are never sold."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def block(runner, *arguments, note=None):
 
 
 @with_mail
-def test_a_customer_reads_what_for_and_the_operator_keeps_the_evidence(
+def test_the_customer_reads_the_category_and_the_operator_keeps_evidence(
     alice, client, runner, this_shop, time_machine
 ):
     enter(client, alice)
@@ -37,9 +37,9 @@ def test_a_customer_reads_what_for_and_the_operator_keeps_the_evidence(
     assert "It copies a bank’s login." in page and "victim" not in page
     told = runner.invoke(args=["evidence", "alice"]).output
     assert "From: victim@bank.example\n<b>" in told and ", phishing:" in told
-    # Its owner sees that there is such a thing, and not what.
+    # The owner does not see the evidence.
     assert "victim" not in client.get("/account/known").text
-    Account.delete()  # it stays when the hosting is gone, under its name
+    Account.delete()  # the evidence outlives the hosting, under its name
     time_machine.forward(90 * 86400 - 1)
     abuse.wipe_evidence(this_shop)
     assert Evidence.select().count() == 1
@@ -49,7 +49,7 @@ def test_a_customer_reads_what_for_and_the_operator_keeps_the_evidence(
     assert runner.invoke(args=["evidence", "alice"]).output == ""
 
 
-def test_without_evidence_none_is_kept_and_unblocking_forgets_what_for(alice, runner, client):
+def test_without_evidence_none_is_kept_and_unblocking_clears_the_category(alice, runner, client):
     assert block(runner, "a reason").exit_code == 0
     enter(client, alice)
     assert "is off. The reason: a reason" in " ".join(client.get("/account").text.split())
@@ -60,12 +60,12 @@ def test_without_evidence_none_is_kept_and_unblocking_forgets_what_for(alice, ru
     assert block(runner, "\n").exit_code == 1
 
 
-def test_evidence_has_an_end(alice):
+def test_evidence_is_deleted_after_its_time(alice):
     abuse.block(alice.id, Category.SPAM, "spam", "x" * 10**6)
     assert len(Evidence.get().note) == abuse.NOTE_MAX
 
 
-def test_evidence_may_be_of_any_encoding_and_says_nothing_to_a_terminal(alice, runner, tmp_path):
+def test_evidence_of_any_encoding_cannot_control_the_terminal(alice, runner, tmp_path):
     mail = tmp_path / "report.eml"
     mail.write_bytes(b"M\xfcller:\r\n\t\x1b]0;root\x07 \x9b2J spam\rham\0")
     command = ["a reason", "--evidence", str(mail)]
@@ -90,7 +90,7 @@ def test_refused_domains_are_not_taken(refused, this_shop, alice):
 
 
 @with_settings(NEW_HOSTINGS_PER_HOUR="2")
-def test_no_more_are_sold_than_may_be_opened_in_an_hour(
+def test_no_more_hostings_are_sold_than_may_be_opened_in_an_hour(
     this_shop, client, worker, wallet, time_machine
 ):
     waiting = orders.place(this_shop, wish(username="carol", client="192.0.2.7"))
@@ -98,11 +98,11 @@ def test_no_more_are_sold_than_may_be_opened_in_an_hour(
         open_account(this_shop, name)
     answer = place_order(client, username="dave")
     assert answer.status_code == 429 and "than usual" in answer.text
-    # What is paid opens all the same.
+    # A paid order is opened all the same.
     wallet.pay(waiting.bolt11)
     work(worker)
     assert Account.get(Account.username == "carol").opened_at
-    # Extending one is not opening one.
+    # Extending a hosting does not count.
     accounts.block(Account.get(Account.username == "alice").id, "a reason")
     time_machine.forward(3601)
     assert place_order(client, username="dave").status_code == 303

@@ -1,4 +1,4 @@
-"""The calendar: what happens when, each thing once, and what it does not do."""
+"""The calendar: what happens when, each thing once, and what never happens."""
 
 import threading
 from dataclasses import replace
@@ -47,7 +47,7 @@ def env(env):
 
 @pytest.fixture(autouse=True)
 def clock_of_the_calendar(time_machine, this_shop):
-    """Whole seconds; the calendar has been awake for long."""
+    """A clock with whole seconds, and a calendar that has been running for long."""
     time_machine.moment = 1_800_000_000
     calendar.run_pass(this_shop)
     Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
@@ -55,7 +55,7 @@ def clock_of_the_calendar(time_machine, this_shop):
 
 @pytest.fixture
 def time(time_machine):
-    """Move the clock: `time(DAY)`. The calendar was awake, and nothing was due."""
+    """Move the clock: `time(DAY)`. The calendar ran meanwhile, and nothing was due."""
 
     def forward(seconds):
         time_machine.forward(seconds)
@@ -75,7 +75,7 @@ def bob(this_shop):
 
 
 def hosted(shop, username, term=MONTHS, **facts) -> Account:
-    """An account that is ready, as far as the database knows."""
+    """An account that is ready, in the database alone."""
     account = open_account(shop, username)
     moment = clock.now()
     facts = {"email": f"{username}@example.org", "expires_at": moment + term} | facts
@@ -147,7 +147,7 @@ def test_a_worker_that_slept_sends_only_the_latest(bob, look, time):
     assert told() == ["ending-3d", "ending-1d"]
 
 
-def test_each_goes_to_the_hostings_own_mailbox_as_well(bob, look, time):
+def test_each_notice_goes_to_the_hostings_own_mailbox_too(bob, look, time):
     time(MONTHS - 14 * DAY)
     look()
     assert told("mailbox") == ["ending-14d"]
@@ -156,7 +156,7 @@ def test_each_goes_to_the_hostings_own_mailbox_as_well(bob, look, time):
 
 
 @pytest.mark.parametrize("facts", [{"active": False}, {"gone": True}, {"applied_at": None}])
-def test_no_message_goes_to_a_mailbox_that_is_not_there(bob, look, time, facts):
+def test_no_notice_goes_to_a_missing_mailbox(bob, look, time, facts):
     is_mailbox = Service.kind == "mailbox"
     Service.update({"applied_revision": 0} | facts).where(is_mailbox).execute()
     time(MONTHS - 14 * DAY)
@@ -165,7 +165,7 @@ def test_no_message_goes_to_a_mailbox_that_is_not_there(bob, look, time, facts):
     assert told() == ["ending-14d"]
 
 
-def test_who_pays_by_the_hour_for_months_is_not_reminded_every_hour(this_shop, look, time):
+def test_hourly_payments_for_months_are_not_followed_by_hourly_reminders(this_shop, look, time):
     bob = hosted(this_shop, "bob", HOUR)
     for _ in range(30):
         with models.transaction():
@@ -176,7 +176,7 @@ def test_who_pays_by_the_hour_for_months_is_not_reminded_every_hour(this_shop, l
     assert told() == []
 
 
-def test_a_new_end_is_told_of_anew(this_shop, bob, look, time):
+def test_a_new_end_is_announced_again(this_shop, bob, look, time):
     time(MONTHS - DAY)
     look()
     with models.transaction():
@@ -190,7 +190,7 @@ def test_a_new_end_is_told_of_anew(this_shop, bob, look, time):
     assert len({row.about for row in Notice.select().where(Notice.channel == "email")}) == 2
 
 
-def test_time_that_has_not_begun_does_not_end(this_shop, look, time):
+def test_time_of_a_hosting_being_set_up_does_not_end(this_shop, look, time):
     bob = open_account(this_shop, "bob")
     time(MONTHS + GRACE + DAY)
     assert str(look()) == "nothing was due"
@@ -208,7 +208,7 @@ def test_without_an_address_everything_else_happens(this_shop, look, time):
 # -- the end, and after it ---------------------------------------------------------------
 
 
-def test_a_life_is_told_day_by_day(this_shop, time, worker, panel):
+def test_the_whole_life_of_a_hosting_day_by_day(this_shop, time, worker, panel):
     bob = open_account(this_shop, "bob")
     work(worker)
     Account.update(email="bob@example.org", expires_at=clock.now() + 60 * DAY).execute()
@@ -251,7 +251,7 @@ def test_the_deletion_is_announced_a_day_before_if_there_is_time(this_shop, look
     assert Account.get().last_call_at == clock.now()
 
 
-def test_a_notice_names_the_end_and_when_everything_goes(bob, look, time):
+def test_a_notice_names_the_end_and_the_deletion(bob, look, time):
     time(MONTHS)
     look()
     text = Notice.get(Notice.kind == "suspended").body.replace("\n", " ")
@@ -290,7 +290,7 @@ def test_after_the_last_call_nothing_is_sold(this_shop, bob, look, time):
         extend(this_shop, bob, 31)
 
 
-def test_it_is_not_closed_before_its_minute(bob, look, time):
+def test_an_account_is_not_closed_before_its_time(bob, look, time):
     at_last_call(look, time)
     time(INVOICE - 1)
     assert str(look()) == "nothing was due"
@@ -300,7 +300,7 @@ def test_it_is_not_closed_before_its_minute(bob, look, time):
     assert fresh(bob).calendar_at is None
 
 
-def test_an_invoice_that_can_be_paid_keeps_it_open(this_shop, bob, look, time, worker):
+def test_a_payable_invoice_keeps_an_account_open(this_shop, bob, look, time, worker):
     time(MONTHS)
     look()
     time(GRACE - INVOICE - 1)
@@ -308,7 +308,7 @@ def test_an_invoice_that_can_be_paid_keeps_it_open(this_shop, bob, look, time, w
     time(1)
     look()
     time(INVOICE)
-    # It has expired by our clock; only the node knows whether somebody was faster.
+    # It has expired by our clock; only the node knows whether it was paid in time.
     assert look().closing == 0
     worker.tidy()
     time(60)
@@ -358,7 +358,7 @@ def worker_tidied(shop) -> None:
 
 @pytest.fixture
 def closing(this_shop, alice, worker, time, look, wallet):
-    """alice is about to be removed, and an extension of hers was just paid."""
+    """alice is about to be removed, and her extension was just paid."""
     Account.update(email="alice@example.org", expires_at=clock.now() + HOUR).execute()
     time(HOUR)
     look()
@@ -371,7 +371,9 @@ def closing(this_shop, alice, worker, time, look, wallet):
 
 
 @pytest.mark.each_database
-def test_a_payment_wins_until_the_first_deletion(closing, this_shop, alice, worker, panel):
+def test_a_payment_before_the_first_deletion_keeps_the_hosting(
+    closing, this_shop, alice, worker, panel
+):
     record_payments(worker)
     assert payments.apply(this_shop, closing.token) == alice.id
     work(worker)
@@ -383,7 +385,9 @@ def test_a_payment_wins_until_the_first_deletion(closing, this_shop, alice, work
     assert all(row.is_applied for row in services.of_account(alice.id))
 
 
-def test_a_payment_after_it_opens_the_hosting_anew(closing, this_shop, alice, worker, panel):
+def test_a_payment_after_the_first_deletion_opens_the_hosting_again(
+    closing, this_shop, alice, worker, panel
+):
     deletions = []
 
     def before_call(method):
@@ -428,7 +432,7 @@ def test_after_a_gap_nobody_is_closed_before_a_whole_grace_period(bob, look, tim
     assert clock.now() == woke + GRACE
 
 
-def test_a_gap_takes_a_last_call_back(this_shop, bob, look, time, time_machine):
+def test_a_gap_undoes_a_last_call(this_shop, bob, look, time, time_machine):
     at_last_call(look, time)
     time_machine.forward(HOUR + 1)
     look()
@@ -436,7 +440,7 @@ def test_a_gap_takes_a_last_call_back(this_shop, bob, look, time, time_machine):
     assert extend(this_shop, bob)
 
 
-def test_a_gap_takes_back_a_closing_that_has_not_begun(bob, look, time, time_machine):
+def test_a_gap_undoes_a_closing_that_has_not_begun(bob, look, time, time_machine):
     at_last_call(look, time)
     time(INVOICE)
     assert look().closing == 1
@@ -447,7 +451,7 @@ def test_a_gap_takes_back_a_closing_that_has_not_begun(bob, look, time, time_mac
     assert all(not row.is_applied for row in services.of_account(bob.id))
 
 
-def test_a_gap_does_not_take_back_what_its_owner_closes(bob, look, time, time_machine):
+def test_a_gap_does_not_undo_the_owners_closing(bob, look, time, time_machine):
     look()
     accounts.close(bob.id)
     time_machine.forward(HOUR + 1)
@@ -455,7 +459,7 @@ def test_a_gap_does_not_take_back_what_its_owner_closes(bob, look, time, time_ma
     assert fresh(bob).closing_at
 
 
-def test_nor_if_its_owner_closes_it_at_the_last_call(bob, look, time, time_machine):
+def test_a_gap_does_not_undo_the_owners_closing_at_the_last_call(bob, look, time, time_machine):
     at_last_call(look, time)
     accounts.close(bob.id)
     time_machine.forward(HOUR + 1)
@@ -498,7 +502,7 @@ def test_a_worker_that_cannot_ask_for_gaps_yet_deletes_nothing(
     assert len(panel.records("site")) == 1
 
 
-def test_a_gap_takes_no_deletion_back_that_has_begun(alice, look, time, time_machine, worker):
+def test_a_gap_does_not_undo_a_deletion_that_has_begun(alice, look, time, time_machine, worker):
     at_last_call(look, time)
     time(INVOICE)
     look()
@@ -509,7 +513,7 @@ def test_a_gap_takes_no_deletion_back_that_has_begun(alice, look, time, time_mac
     assert Account.select().count() == 0
 
 
-def test_who_was_suspended_by_a_wrong_clock_is_told_of_the_real_end(bob, look, time, time_machine):
+def test_the_real_end_is_announced_after_a_wrong_suspension(bob, look, time, time_machine):
     time_machine.forward(365 * DAY)
     look()
     assert told() == ["suspended"]
@@ -521,16 +525,14 @@ def test_who_was_suspended_by_a_wrong_clock_is_told_of_the_real_end(bob, look, t
     assert told() == ["suspended"]
 
 
-def test_the_first_worker_of_a_shop_takes_no_closing_back(this_shop, bob, look):
+def test_the_first_worker_of_a_shop_undoes_no_closing(this_shop, bob, look):
     Fact.delete().execute()
     accounts.close(bob.id)
     look()
     assert fresh(bob).closing_at is not None
 
 
-def test_a_gap_is_told_to_the_operator_while_somebody_waits(
-    this_shop, bob, look, time, time_machine, caplog
-):
+def test_a_gap_is_a_problem_while_closings_wait(this_shop, bob, look, time, time_machine, caplog):
     time(MONTHS)
     look()
     time_machine.forward(DAY)
@@ -545,7 +547,7 @@ def test_a_gap_is_told_to_the_operator_while_somebody_waits(
     assert caplog.text.count("the calendar last ran at") == 1
 
 
-def test_a_calendar_that_does_not_run_is_told_to_the_operator(this_shop, time_machine):
+def test_a_calendar_that_does_not_run_is_a_problem(this_shop, time_machine):
     assert calendar.problems(this_shop) == []
     time_machine.forward(HOUR + 1)
     assert "is the worker running?" in calendar.problems(this_shop)[0]
@@ -563,7 +565,9 @@ def test_the_operator_may_say_that_the_dates_are_right(bob, look, time, time_mac
     assert look().closing == 1
 
 
-def test_the_operators_word_ends_with_the_next_gap(this_shop, bob, look, time, time_machine):
+def test_the_operators_confirmation_ends_with_the_next_gap(
+    this_shop, bob, look, time, time_machine
+):
     time(MONTHS)
     look()
     look(yes=True)
@@ -572,13 +576,13 @@ def test_the_operators_word_ends_with_the_next_gap(this_shop, bob, look, time, t
     assert fresh(bob).last_call_at is None
 
 
-def test_the_first_pass_of_all_counts_as_a_gap(bob, look, time):
+def test_the_very_first_pass_counts_as_a_gap(bob, look, time):
     time(MONTHS + GRACE)
     Fact.delete().where(Fact.name << [clock_watch.PASSED, clock_watch.UNBROKEN]).execute()
     assert str(look()) == "1 notices written, 1 suspended"
 
 
-def test_a_clock_that_was_ahead_does_nothing_for_good(bob, look, time_machine, this_shop, time):
+def test_a_clock_that_was_ahead_does_nothing_irreversible(bob, look, time_machine, this_shop, time):
     before = clock.now()
     time_machine.forward(10 * 365 * DAY)
     assert look().suspended == 1
@@ -633,7 +637,7 @@ def many(shop, count, term=DAY, paid_msat=98_000):
 
 
 def copied(account, usernames) -> list[Account]:
-    """Other accounts like it: quicker than opening them."""
+    """Copies of an account, which is quicker than opening more."""
     [facts] = Account.select().where(Account.id == account.id).dicts()
     rows = list(Service.select().where(Service.account == account).dicts())
     alike, theirs = [], []
@@ -675,7 +679,7 @@ def test_a_sweep_closes_ten_an_hour_or_all_once_the_operator_agrees(this_shop, l
 @pytest.mark.each_database
 @pytest.mark.parametrize(("cheap", "dear", "called"), [(11, 20, 11), (31, 20, 31), (0, 120, 12)])
 def test_a_sweep_weighs_what_was_paid(this_shop, look, time, cheap, dear, called):
-    """Many hostings of a sat hold up nobody's closing."""
+    """Many hostings that cost a sat must not hold up other closings."""
     stay = many(this_shop, dear, MONTHS)
     due = many(this_shop, cheap, DAY, 1000)
     if not due:
@@ -716,7 +720,7 @@ def test_the_rest_goes_on_while_closings_wait(this_shop, look, time):
     assert fresh(bob).suspended_at
 
 
-def test_a_sweep_that_is_over_is_told_no_more(this_shop, look, time):
+def test_a_sweep_that_is_over_is_no_problem_any_more(this_shop, look, time):
     many(this_shop, 11)
     time(DAY)
     look()
@@ -741,14 +745,14 @@ def test_a_sweep_without_grace_is_suspended_all_the_same(this_shop, look, time):
 # -- what one sat buys -------------------------------------------------------------------
 
 
-def test_a_sat_a_fortnight_keeps_no_large_hosting(this_shop, look, time):
-    """Two weeks of 100 MB, 5 GB in the last ten minutes, and then tips of a sat."""
+def test_one_sat_a_fortnight_does_not_keep_a_large_hosting(this_shop, look, time):
+    """Two weeks of 100 MB, then 5 GB for the last ten minutes, then tips of one sat."""
     bob = hosted(this_shop, "bob", 14 * DAY, value_msat=98_000)
     time(14 * DAY - 600)
     renew(this_shop, bob, lambda held: held.resize(1000, 105_000, 1095 * DAY), Size(5000))
     left = fresh(bob).expires_at - clock.now()
     assert left < HOUR
-    # 99 sat are less than a day of 5 GB.
+    # 99 sat buys less than a day of 5 GB.
     assert ledger.grace_seconds(this_shop, fresh(bob)) < DAY
     for _ in range(3):
         time(left)
@@ -760,7 +764,7 @@ def test_a_sat_a_fortnight_keeps_no_large_hosting(this_shop, look, time):
         assert ledger.grace_seconds(this_shop, fresh(bob)) == HOUR
 
 
-def test_a_tip_of_a_sat_is_a_grace_of_its_own_length(this_shop, look, time):
+def test_a_tip_of_one_sat_gives_a_grace_period_of_its_own_length(this_shop, look, time):
     bob = hosted(this_shop, "bob", 90 * DAY)
     time(90 * DAY + DAY)
     renew(this_shop, bob, lambda held: held.buy(1000, 7000, 1095 * DAY))
@@ -769,7 +773,7 @@ def test_a_tip_of_a_sat_is_a_grace_of_its_own_length(this_shop, look, time):
     assert ledger.grace_seconds(this_shop, fresh(bob)) == DAY // 7 + DAY
 
 
-def test_a_strangers_sat_has_nothing_deleted_sooner(this_shop, look, time):
+def test_a_strangers_sat_does_not_bring_the_deletion_forward(this_shop, look, time):
     bob = hosted(this_shop, "bob", 365 * DAY, value_msat=365 * 105_000, space_mb=5000)
     closes_at = bob.expires_at + GRACE
     time(365 * DAY + HOUR)
@@ -787,7 +791,7 @@ def test_a_strangers_sat_has_nothing_deleted_sooner(this_shop, look, time):
     assert look().last_calls == 1
 
 
-def test_what_is_kept_is_not_kept_in_a_larger_size(this_shop, look, time):
+def test_a_grace_period_is_not_kept_with_a_larger_size(this_shop, look, time):
     bob = hosted(this_shop, "bob", 14 * DAY, value_msat=98_000)
     time(14 * DAY + HOUR)
     look()
@@ -819,7 +823,7 @@ def test_a_payment_counts_from_when_the_node_had_it(this_shop, alice, wallet, wo
 
 @pytest.fixture
 def paid_ahead(this_shop, look, wallet, worker, time_machine):
-    """Pay for a day more of an account while the clock is ahead, of which the calendar knows."""
+    """Pay for one more day while the clock is ahead, of which the calendar knows."""
 
     def pay(account, days_later=0) -> Order:
         paid_before(account)
@@ -827,7 +831,7 @@ def paid_ahead(this_shop, look, wallet, worker, time_machine):
         time_machine.forward(AHEAD)
         look()
         order = extend(this_shop, account, 1)
-        wallet.pay(order.bolt11)  # the node has our clock
+        wallet.pay(order.bolt11)  # the node's clock is ahead, too
         record_payments(worker)
         payments.apply(this_shop, order.token)
         time_machine.forward(-AHEAD)
@@ -838,7 +842,7 @@ def paid_ahead(this_shop, look, wallet, worker, time_machine):
 
 
 @pytest.mark.parametrize("term", [MONTHS, DAY])
-def test_what_was_paid_while_the_clock_was_ahead_counts_from_now(this_shop, paid_ahead, term):
+def test_a_payment_while_the_clock_was_ahead_counts_from_now(this_shop, paid_ahead, term):
     bob = hosted(this_shop, "bob", term, value_msat=term // DAY * 7000)
     is_over = term == DAY
     paid_ahead(bob, days_later=2)
@@ -858,7 +862,7 @@ def paid_before(account) -> None:
     Order.create(token="f" * 32, kind="open", account=account, **facts)
 
 
-def test_what_was_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, time_machine):
+def test_a_hosting_set_up_while_the_clock_was_ahead_begins_now(this_shop, look, time_machine):
     account = open_account(this_shop, "carol")
     time_machine.forward(AHEAD)
     look()
@@ -878,12 +882,12 @@ def test_a_long_time_keeps_its_end_though_the_clock_was_ahead(this_shop, paid_ah
     assert after.value_msat == pytest.approx(731 * 7000, rel=0.01)
 
 
-def test_what_was_over_by_a_clock_that_was_ahead_was_not_unpaid(bob, paid_ahead):
+def test_time_that_only_seemed_over_does_not_count_as_unpaid(bob, paid_ahead):
     paid_ahead(bob)
     assert ledger.paid_seconds(fresh(bob)) == MONTHS + DAY
 
 
-def test_what_was_set_up_between_two_passes_by_a_clock_ahead_begins_now(
+def test_a_hosting_set_up_between_two_passes_by_a_clock_ahead_begins_now(
     this_shop, look, wallet, worker, time_machine
 ):
     order = orders.place(this_shop, wish(username="carol"))
@@ -942,7 +946,9 @@ def test_a_size_chosen_by_a_clock_that_was_ahead_makes_no_time(this_shop, look, 
 BEHIND = 40 * DAY
 
 
-def test_a_box_that_starts_without_the_time_takes_nobody_his(this_shop, look, time, time_machine):
+def test_a_box_that_starts_with_a_wrong_clock_costs_nobody_time(
+    this_shop, look, time, time_machine
+):
     bob = hosted(this_shop, "bob", 30 * DAY)
     paid_before(bob)
     for days_off in (0, 1, 1):
@@ -956,7 +962,9 @@ def test_a_box_that_starts_without_the_time_takes_nobody_his(this_shop, look, ti
     assert not clock_watch.latest()
 
 
-def test_what_is_set_up_by_a_clock_behind_begins_when_it_was_opened(this_shop, look, time_machine):
+def test_a_hosting_set_up_by_a_clock_behind_begins_when_it_was_opened(
+    this_shop, look, time_machine
+):
     account = open_account(this_shop, "carol")
     time_machine.forward(-BEHIND)
     reconcile.account(this_shop, account.id)
@@ -965,14 +973,14 @@ def test_what_is_set_up_by_a_clock_behind_begins_when_it_was_opened(this_shop, l
     assert fresh(account).expires_at == clock.now() + MONTHS
 
 
-def test_what_is_paid_while_the_clock_is_behind_counts_from_when_it_was_right(
+def test_a_payment_while_the_clock_is_behind_counts_from_when_it_was_right(
     this_shop, bob, look, time, wallet, worker, time_machine
 ):
     time(MONTHS + 3 * DAY)
     look()
     time_machine.forward(-200 * DAY)
     look()
-    # The node has our clock.
+    # The node's clock is behind, too.
     renewed = extend(this_shop, bob, 1)
     opened = orders.place(this_shop, wish(username="carol"))
     for order in (renewed, opened):
@@ -1010,7 +1018,7 @@ def test_a_blocked_account_is_told_the_reason_and_nothing_else(bob, look, time):
     assert fresh(bob).closing_at
 
 
-def test_a_mail_that_waits_is_not_sent_to_who_is_blocked_or_has_paid(
+def test_a_waiting_mail_is_not_sent_after_a_block_or_a_payment(
     this_shop, alice, look, time, wallet, worker
 ):
     def waiting():
@@ -1031,7 +1039,7 @@ def test_a_mail_that_waits_is_not_sent_to_who_is_blocked_or_has_paid(
     assert waiting() == {"blocked"}
 
 
-def test_who_closes_it_is_not_told_of_an_end_of_the_paid_time(this_shop, alice, worker, panel):
+def test_an_owner_who_closes_gets_no_mail_about_the_end(this_shop, alice, worker, panel):
     Account.update(email="alice@example.org").execute()
     accounts.close(alice.id)
     work(worker)
@@ -1057,7 +1065,7 @@ def test_an_account_blocked_before_it_is_ready_is_told_at_once(this_shop, look):
     assert told() == ["blocked"]
 
 
-def test_an_account_that_is_not_blocked_any_more_is_told_again(bob, look, time):
+def test_an_unblocked_account_gets_notices_again(bob, look, time):
     accounts.block(bob.id, "phishing")
     look()
     accounts.unblock(bob.id)
@@ -1119,7 +1127,7 @@ def test_a_fault_undoes_one_account_and_holds_up_no_other(this_shop, look, time,
     told_of = hosted(this_shop, "alice")
     silent = hosted(this_shop, "bob", email=None)
     time(MONTHS)
-    broken = replace(this_shop, vault=None)  # a mail's link cannot be made
+    broken = replace(this_shop, vault=None)  # so that making a mail's link fails
     assert str(calendar.run_pass(broken)) == "1 suspended"
     assert caplog.text.count("the calendar failed") == 1
     assert fresh(silent).suspended_at
@@ -1132,7 +1140,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.each_database
-def test_a_pass_killed_between_two_accounts_is_gone_on_with(this_shop, look, time):
+def test_a_pass_killed_between_two_accounts_is_continued(this_shop, look, time):
     for number in range(3):
         hosted(this_shop, f"bob{number}")
     time(MONTHS)
@@ -1149,7 +1157,7 @@ def test_a_pass_killed_between_two_accounts_is_gone_on_with(this_shop, look, tim
     assert told() == ["suspended"] * 3
 
 
-def test_a_pass_that_slept_within_is_not_gone_on_with(
+def test_a_pass_that_slept_half_way_is_not_continued(
     this_shop, look, time, time_machine, monkeypatch
 ):
     monkeypatch.setattr(calendar, "AT_ONCE", 1)

@@ -1,4 +1,4 @@
-"""HTTPS: what the server could not get is noticed, told, and asked for again in its time."""
+"""HTTPS: a certificate that could not be had is noticed, reported and asked for again later."""
 
 import re
 from dataclasses import replace
@@ -43,7 +43,7 @@ def alice(shop, time_machine, alice):
 
 @pytest.fixture
 def after(shop, alice, time_machine):
-    """Let time pass, with all that the worker does: `after(seconds)`."""
+    """Let time pass, with everything that the worker does: `after(seconds)`."""
 
     def after(seconds: int, step: int = 30 * 60) -> None:
         for _ in range(-(-seconds // step)):
@@ -73,7 +73,9 @@ def claim(shop, dns, alice) -> None:
     dns.publish_text(domains.proof_name(NAME), domains.proof(alice.id))
 
 
-def test_a_new_hosting_asks_for_one_as_soon_as_it_is_ready(client, shop, alice, panel, after):
+def test_a_new_hosting_asks_for_a_certificate_as_soon_as_it_is_ready(
+    client, shop, alice, panel, after
+):
     assert panel.certificates_asked == [] and panel.records("site")[0]["ssl"] == "n"
     log_in(client, "alice", "correct horse")
     assert https(client) == "certificate being fetched"
@@ -89,13 +91,13 @@ def test_a_new_hosting_asks_for_one_as_soon_as_it_is_ready(client, shop, alice, 
     assert panel.certificates_asked == [[SITE]]
 
 
-def test_what_was_open_before_stays_as_it_was(alice, panel, after):
+def test_hostings_opened_before_stay_without_a_certificate(alice, panel, after):
     Service.update(settings="{}").where(Service.kind == "site").execute()
     after(HOUR)
     assert panel.certificates_asked == []
 
 
-def test_one_that_the_server_loses_is_noticed(client, shop, alice, panel, after):
+def test_a_certificate_that_the_server_loses_is_noticed(client, shop, alice, panel, after):
     log_in(client, "alice", "correct horse")
     after(HOUR)
     panel.find("site", site().panel_id).record.update(ssl="n", ssl_letsencrypt="n")
@@ -107,7 +109,7 @@ def test_one_that_the_server_loses_is_noticed(client, shop, alice, panel, after)
     assert certificates.url(shop, alice) == f"http://{SITE}/"
 
 
-def test_links_to_the_site_say_https_once_it_has_one(client, alice, after):
+def test_links_to_a_site_say_https_once_it_has_a_certificate(client, alice, after):
     log_in(client, "alice", "correct horse")
     tip = client.get("/tip/alice").text
     form = {"csrf_token": csrf_token(tip), "form_id": form_id(tip), "sats": "100"}
@@ -126,7 +128,7 @@ def paid_for(alice, days: float) -> None:
     Account.update(expires_at=Account.opened_at + int(days * DAY)).execute()
 
 
-def test_a_hosting_of_some_days_asks_for_none_whoever_presses_the_switch(
+def test_a_short_hosting_asks_for_no_certificate_even_by_the_switch(
     client, shop, alice, panel, after
 ):
     log_in(client, "alice", "correct horse")
@@ -145,9 +147,7 @@ def test_a_hosting_of_some_days_asks_for_none_whoever_presses_the_switch(
     assert panel.certificates_asked == [[SITE]] and https(client) == "on"
 
 
-def test_a_domain_costs_a_hosting_of_some_days_no_certificate_either(
-    shop, dns, alice, panel, after
-):
+def test_a_domain_of_a_short_hosting_asks_for_no_certificate(shop, dns, alice, panel, after):
     paid_for(alice, 1)
     claim(shop, dns, alice)
     dns.publish(NAME, "A", "192.0.2.1")
@@ -165,7 +165,7 @@ def others_have_asked(shop, *ages: int, note: str | None = None) -> None:
 
 
 @with_settings(CERTIFICATES_PER_WEEK="2")
-def test_no_more_are_asked_for_in_a_week_than_the_settings_allow(client, shop, alice, panel, after):
+def test_certificates_of_a_week_are_limited_by_the_settings(client, shop, alice, panel, after):
     log_in(client, "alice", "correct horse")
     others_have_asked(shop, 5 * DAY, 6 * DAY)
     switch(alice, True)
@@ -177,7 +177,7 @@ def test_no_more_are_asked_for_in_a_week_than_the_settings_allow(client, shop, a
 
 
 @with_settings(CERTIFICATES_PER_WEEK="2")
-def test_what_was_not_given_takes_nobodys_place(shop, alice, panel, after):
+def test_a_refused_certificate_does_not_count_for_the_week(shop, alice, panel, after):
     others_have_asked(shop, DAY, HOUR, note=certificates.NOTES[Https.REFUSED])
     others_have_asked(shop, DAY)
     after(1, step=1)
@@ -185,7 +185,7 @@ def test_what_was_not_given_takes_nobodys_place(shop, alice, panel, after):
 
 
 @with_settings(CERTIFICATES_PER_WEEK="2")
-def test_what_was_asked_for_by_a_wrong_clock_takes_nobodys_place(shop, alice, panel, after):
+def test_a_certificate_asked_for_by_a_wrong_clock_does_not_count(shop, alice, panel, after):
     others_have_asked(shop, -365 * DAY, -366 * DAY)
     after(1, step=1)
     assert panel.certificates_asked == [[SITE]]
@@ -199,7 +199,9 @@ def test_the_limit_can_be_lifted(shop, alice, panel, after):
 
 
 @with_settings(SITES_TLS="none")
-def test_where_there_is_no_https_nothing_is_asked_for_or_offered(client, shop, alice, panel, after):
+def test_a_shop_without_https_asks_for_nothing_and_offers_nothing(
+    client, shop, alice, panel, after
+):
     log_in(client, "alice", "correct horse")
     switch(alice, True)
     after(HOUR)
@@ -212,9 +214,7 @@ def test_where_there_is_no_https_nothing_is_asked_for_or_offered(client, shop, a
 
 
 @with_settings(SITES_TLS="wildcard")
-def test_with_a_certificate_for_all_names_one_is_asked_for_only_with_a_domain(
-    client, shop, dns, alice, panel, after
-):
+def test_with_a_wildcard_certificate_only_domains_need_one(client, shop, dns, alice, panel, after):
     log_in(client, "alice", "correct horse")
     assert certificates.url(shop, alice) == f"https://{SITE}/"
     after(HOUR)
@@ -231,7 +231,9 @@ def test_with_a_certificate_for_all_names_one_is_asked_for_only_with_a_domain(
     assert certificates.url(shop, alice) == f"https://{SITE}/"
 
 
-def test_a_certificate_of_before_another_kind_of_https_goes(this_shop, shop, alice, panel, after):
+def test_a_certificate_is_dropped_when_the_kind_of_https_changes(
+    this_shop, shop, alice, panel, after
+):
     after(HOUR)
     assert panel.records("site")[0]["ssl"] == "y"
     upgrades.bring_up_to_date(shop)
@@ -241,7 +243,7 @@ def test_a_certificate_of_before_another_kind_of_https_goes(this_shop, shop, ali
     assert panel.records("site")[0]["ssl"] == "n" and site().certificate_at is None
 
 
-def test_a_certificate_that_is_refused_is_noticed_told_and_asked_for_again(
+def test_a_refused_certificate_is_noticed_reported_and_asked_for_again(
     client, shop, alice, panel, after
 ):
     log_in(client, "alice", "correct horse")
@@ -264,7 +266,7 @@ def test_a_certificate_that_is_refused_is_noticed_told_and_asked_for_again(
     assert panel.certificates_asked == [[SITE]] * 2
 
 
-def test_it_is_asked_for_ever_more_rarely(alice, panel, after):
+def test_a_certificate_is_asked_for_at_growing_intervals(alice, panel, after):
     panel.no_certificates = True
     switch(alice, True)
     after(DAY, step=HOUR)
@@ -273,7 +275,9 @@ def test_it_is_asked_for_ever_more_rarely(alice, panel, after):
     assert len(panel.certificates_asked) <= 11
 
 
-def test_it_is_not_asked_for_while_the_name_leads_elsewhere(client, dns, alice, panel, after):
+def test_no_certificate_is_asked_for_while_the_name_leads_elsewhere(
+    client, dns, alice, panel, after
+):
     log_in(client, "alice", "correct horse")
     for kind in ("A", "AAAA"):
         dns.publish(SITE, kind)
@@ -286,7 +290,7 @@ def test_it_is_not_asked_for_while_the_name_leads_elsewhere(client, dns, alice, 
     assert panel.certificates_asked == [[SITE]]
 
 
-def test_whoever_presses_the_switch_it_waits_for_its_turn(client, alice, panel, after):
+def test_the_switch_does_not_ask_for_a_certificate_earlier(client, alice, panel, after):
     log_in(client, "alice", "correct horse")
     panel.no_certificates = True
     for number in range(10):
@@ -301,7 +305,7 @@ def test_whoever_presses_the_switch_it_waits_for_its_turn(client, alice, panel, 
 
 
 @pytest.mark.each_database
-def test_of_two_in_the_same_moment_one_takes_the_turn(shop, alice):
+def test_of_two_simultaneous_workers_one_asks_for_a_certificate(shop, alice):
     first, second = site(), site()
     assert certificates.take_turn(shop, alice, first) is None
     assert certificates.take_turn(shop, alice, second) == Https.REFUSED
@@ -309,7 +313,7 @@ def test_of_two_in_the_same_moment_one_takes_the_turn(shop, alice):
     assert site().certificate_asks == 1
 
 
-def test_what_is_off_asks_for_none(alice, panel, after):
+def test_a_hosting_that_is_off_asks_for_no_certificate(alice, panel, after):
     accounts.suspend(alice.id)
     switch(alice, True)
     after(HOUR)
@@ -319,7 +323,7 @@ def test_what_is_off_asks_for_none(alice, panel, after):
     assert panel.certificates_asked == [[SITE]]
 
 
-def test_a_domain_comes_to_the_certificate_when_it_leads_here(
+def test_a_domain_is_added_to_the_certificate_when_it_leads_here(
     client, shop, dns, alice, panel, after
 ):
     log_in(client, "alice", "correct horse")
@@ -348,7 +352,7 @@ def test_a_domain_that_comes_and_goes_costs_few_certificates(shop, dns, alice, p
     assert 2 <= len(sets) <= 6
 
 
-def test_a_domain_whose_address_nobody_tells_stays_where_it_is(shop, dns, alice, panel, after):
+def test_a_domain_stays_in_the_certificate_while_dns_is_silent(shop, dns, alice, panel, after):
     claim(shop, dns, alice)
     dns.publish(NAME, "A", "192.0.2.1")
     after(5 * 60, step=5 * 60)
@@ -358,7 +362,7 @@ def test_a_domain_whose_address_nobody_tells_stays_where_it_is(shop, dns, alice,
     assert panel.records("alias")[0]["ssl_letsencrypt_exclude"] == "n"
 
 
-def test_a_record_that_is_another_sites_says_nothing(shop, alice, panel, after):
+def test_another_sites_record_says_nothing_about_the_certificate(shop, alice, panel, after):
     switch(alice, True)
     after(1, step=1)
     record = panel.find("site", site().panel_id).record

@@ -1,4 +1,4 @@
-"""Prices in another currency: only while somebody who is asked tells the truth, lately."""
+"""Prices in another currency: shown only while the source gives plausible and recent rates."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ HOUR = 60 * 60
 
 
 class Source(ThreadingHTTPServer):
-    """Somebody who tells rates. `answer`: what is sent, in parts; `status`: with which status."""
+    """A source of rates. `answer`: what it sends, in parts; `status`: its HTTP status."""
 
     daemon_threads = True
 
@@ -83,7 +83,7 @@ with_source = pytest.mark.usefixtures("asking")
         ([{"rate": 1}], "0.rate", "1"),
     ],
 )
-def test_the_number_at_the_end_of_the_way_is_the_rate(source, said, path, rate):
+def test_the_number_at_the_path_is_the_rate(source, said, path, rate):
     source.says(said)
     assert rates.fetch(source.url, tuple(path.split("."))) == Decimal(rate)
 
@@ -112,7 +112,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_source_that_lies_gives_no_rate(source, lie):
+def test_an_implausible_answer_gives_no_rate(source, lie):
     said = LIES[lie]
     source.says(said if isinstance(said, bytes) else {"EUR": {"last": said}})
     with pytest.raises(rates.RateError):
@@ -120,20 +120,20 @@ def test_a_source_that_lies_gives_no_rate(source, lie):
 
 
 @pytest.mark.parametrize("path", ["USD.last", "EUR", "EUR.last.0", "EUR.0", "0"])
-def test_a_way_that_leads_nowhere_gives_no_rate(source, path):
+def test_a_path_that_leads_nowhere_gives_no_rate(source, path):
     with pytest.raises(rates.RateError, match="no number at"):
         rates.fetch(source.url, tuple(path.split(".")))
 
 
 @pytest.mark.parametrize("status", [301, 302, 404, 429, 500])
-def test_only_a_good_answer_counts_and_nobody_is_sent_elsewhere(source, status):
+def test_only_status_200_counts_and_redirects_are_not_followed(source, status):
     source.status = status
     with pytest.raises(rates.RateError, match=str(status)):
         rates.fetch(source.url, ("EUR", "last"))
     assert source.asked == 1
 
 
-def test_nobody_there_gives_no_rate():
+def test_an_unreachable_source_gives_no_rate():
     with pytest.raises(rates.RateError):
         rates.fetch("http://127.0.0.1:1/", ("EUR",))
 
@@ -182,7 +182,7 @@ def test_the_first_rate_of_each_day_is_kept(this_shop, source, time_machine):
 
 
 @with_source
-def test_the_worker_asks_for_it(this_shop, at_work):
+def test_the_worker_asks_for_the_rate(this_shop, at_work):
     eventually(lambda: currency.rate(this_shop))
 
 
@@ -192,7 +192,7 @@ def failing(source):
 
 
 @with_source
-def test_the_worker_says_in_one_line_that_it_got_none(failing, at_work, caplog):
+def test_the_worker_logs_one_line_about_a_missing_rate(failing, at_work, caplog):
     eventually(lambda: "the source of the rate answered 500" in caplog.text)
     assert "Traceback" not in caplog.text
 
@@ -210,7 +210,7 @@ def test_a_rate_is_shown_for_six_hours(this_shop, source, time_machine):
 
 
 @with_source
-def test_a_rate_that_a_clock_has_dated_ahead_is_not_shown(this_shop, time_machine):
+def test_a_rate_from_the_future_is_not_shown(this_shop, time_machine):
     currency.look(this_shop)
     time_machine.forward(-HOUR)
     assert currency.rate(this_shop) is None
@@ -219,7 +219,7 @@ def test_a_rate_that_a_clock_has_dated_ahead_is_not_shown(this_shop, time_machin
 
 
 @with_source
-def test_the_rate_of_another_currency_is_not_taken(this_shop):
+def test_the_rate_of_another_currency_is_not_used(this_shop):
     with models.transaction():
         models.set_fact(currency.FACT.format(currency="USD"), "1 1")
     assert currency.rate(this_shop) is None

@@ -1,4 +1,4 @@
-"""Extra domains: nobody has one that is not theirs, and what is proven works."""
+"""Extra domains: nobody gets a domain that is not theirs, and a proven one works."""
 
 import html
 import re
@@ -20,12 +20,12 @@ from tests.conftest import at_once, csrf_token, log_in, open_account, with_setti
 DAY = 86400
 NAME = "alice.example"
 SITE = "alice.shop.test"
-NUL = "\\000"  # as zone files write it
+NUL = "\\000"  # as written in zone files
 
 
 @pytest.fixture
 def shop(this_shop, dns):
-    """The shop, asking the stand-in's name server."""
+    """The shop, which asks the stand-in name server."""
     return replace(this_shop, resolver=Resolver((dns.address,), seconds=5))
 
 
@@ -46,7 +46,7 @@ def prove(dns, account, name=NAME):
 
 
 def wants(account, kind="alias", name=NAME):
-    """The service, if it is wanted."""
+    """The account's service of this kind and name, if it is wanted."""
     return Service.get_or_none(
         (Service.account == account.id)
         & (Service.kind == kind)
@@ -61,7 +61,7 @@ def claim(account, name=NAME) -> Domain:
 
 @pytest.fixture
 def proven(shop, dns, alice, time_machine):
-    """alice's domain, with mail."""
+    """alice's proven domain, with mail."""
     domains.add(shop, alice.id, NAME, True)
     prove(dns, alice)
     dns.publish(NAME, "MX", "10 alice.shop.test.")
@@ -79,7 +79,7 @@ def test_a_proven_domain_works(shop, dns, alice, panel):
 
 
 def step_days(shop, time_machine, days):
-    """The worker at work for so many days, with a look each day."""
+    """Let that many days pass, with a look-up each day."""
     for _ in range(days):
         time_machine.forward(DAY)
         Domain.update(look_at=int(time_machine.moment)).execute()
@@ -87,16 +87,16 @@ def step_days(shop, time_machine, days):
 
 
 def look_again(shop, account, time_machine):
-    """What "Check now" does."""
+    """Look up now, as "Check now" does."""
     time_machine.forward(domains.CHECK_SECONDS)
     domains.check_now(account.id, NAME)
     domain_checks.look(shop)
 
 
-# -- walls ---------------------------------------------------------------------------
+# -- whose a domain is ---------------------------------------------------------------
 
 
-def test_a_claim_alone_is_nothing(shop, dns, alice):
+def test_a_claim_without_proof_has_no_effect(shop, dns, alice):
     domains.add(shop, alice.id, NAME, True)
     dns.publish(NAME, "MX", "10 alice.shop.test.")
     domain_checks.look(shop)
@@ -105,7 +105,7 @@ def test_a_claim_alone_is_nothing(shop, dns, alice):
     assert claim(alice).problem == "We found no TXT record at _lightning-space.alice.example."
 
 
-def test_the_proof_of_one_account_is_none_of_another(shop, dns, alice, bob):
+def test_the_proof_of_one_account_does_not_count_for_another(shop, dns, alice, bob):
     prove(dns, alice)
     domains.add(shop, bob.id, NAME, False)
     domain_checks.look(shop)
@@ -113,7 +113,7 @@ def test_the_proof_of_one_account_is_none_of_another(shop, dns, alice, bob):
     assert "has another value" in claim(bob).problem
 
 
-def test_a_proof_at_another_name_is_none(shop, dns, alice):
+def test_a_proof_at_another_name_does_not_count(shop, dns, alice):
     for where in (NAME, f"_lightning-space.www.{NAME}", "_lightning-space.example", f"x.{NAME}"):
         dns.publish_text(where, domains.proof(alice.id))
     domains.add(shop, alice.id, NAME, False)
@@ -152,7 +152,7 @@ MANGLED = [
 
 
 @with_settings(DOMAINS_INCLUDED="20")
-def test_a_proof_is_known_as_forms_write_it(shop, dns, alice):
+def test_a_proof_counts_as_dns_forms_write_it(shop, dns, alice):
     proof, token = domains.proof(alice.id), domains.token(alice.id)
     texts = {f"alice{number}.example": text for number, text in enumerate(MANGLED)}
     for name, text in texts.items():
@@ -171,7 +171,7 @@ def test_a_proof_is_known_as_forms_write_it(shop, dns, alice):
         (f"shop.{NAME}", f"_lightning-space.shop.{NAME}.{NAME}", "_lightning-space.shop"),
     ],
 )
-def test_a_proof_at_the_wrong_name_is_told(shop, dns, alice, name, place, to_write):
+def test_a_proof_at_the_wrong_name_is_reported(shop, dns, alice, name, place, to_write):
     dns.publish_text(place, f'"{domains.proof(alice.id)}"')
     domains.add(shop, alice.id, name, False)
     domain_checks.look(shop)
@@ -182,7 +182,7 @@ def test_a_proof_at_the_wrong_name_is_told(shop, dns, alice, name, place, to_wri
 
 
 @pytest.mark.each_database
-def test_what_was_found_is_shown_in_a_line_of_text(shop, dns, alice):
+def test_found_records_are_shown_as_one_line_of_text(shop, dns, alice):
     dns.publish(domains.proof_name(NAME), "TXT", '"<b>\\000\\226\\128\\174"', f'"{"x" * 250}"')
     domains.add(shop, alice.id, NAME, False)
     domain_checks.look(shop)
@@ -214,7 +214,7 @@ ADDRESSES = {
 }
 
 
-def test_what_its_addresses_are_is_shown_with_those_it_should_have(
+def test_the_domains_addresses_are_shown_beside_the_wanted_ones(
     client, shop, dns, alice, time_machine, subtests
 ):
     log_in(client, "alice", "correct horse")
@@ -233,7 +233,7 @@ def test_what_its_addresses_are_is_shown_with_those_it_should_have(
             assert "or A 192.0.2.1 Copy or AAAA 2001:db8::1 Copy" in page
 
 
-def test_a_name_whose_form_added_the_zone_is_told(client, shop, dns, alice):
+def test_a_record_with_the_zone_added_twice_is_explained(client, shop, dns, alice):
     log_in(client, "alice", "correct horse")
     dns.publish(SITE, "A", "192.0.2.1")
     dns.publish(f"{NAME}.{NAME}", "A", "192.0.2.1")
@@ -244,7 +244,7 @@ def test_a_name_whose_form_added_the_zone_is_told(client, shop, dns, alice):
     assert "There, enter @ as the name, or nothing." in page
 
 
-def test_what_leads_elsewhere_is_not_said_to_show_the_site(
+def test_a_domain_that_leads_elsewhere_is_not_said_to_show_the_site(
     client, shop, dns, alice, panel, time_machine
 ):
     log_in(client, "alice", "correct horse")
@@ -264,7 +264,7 @@ def test_what_leads_elsewhere_is_not_said_to_show_the_site(
     assert f"http://{NAME}/ shows your site" in in_words(client.get("/account/domains").text)
 
 
-def test_what_is_missing_is_no_problem_in_the_first_hour(client, shop, alice, bob, time_machine):
+def test_missing_records_are_no_problem_in_the_first_hour(client, shop, alice, bob, time_machine):
     log_in(client, "alice", "correct horse")
     domains.add(shop, alice.id, NAME, True)
     missing = f"We found no TXT record at _lightning-space.{NAME}."
@@ -277,7 +277,7 @@ def test_what_is_missing_is_no_problem_in_the_first_hour(client, shop, alice, bo
         assert (f"<p>So far: {missing}" in page) != is_problem
 
 
-def test_what_cannot_be_is_a_problem_at_once(client, shop, dns, alice, bob, time_machine):
+def test_impossible_records_are_a_problem_at_once(client, shop, dns, alice, bob, time_machine):
     log_in(client, "alice", "correct horse")
     domains.add(shop, alice.id, NAME, False)
     wanted.add(shop, bob.id, "alias", NAME)
@@ -286,7 +286,7 @@ def test_what_cannot_be_is_a_problem_at_once(client, shop, dns, alice, bob, time
     assert '<p class="problem">Another customer here' in client.get("/account/domains").text
 
 
-def test_the_longest_name_has_no_place_for_a_zone_beside_it(shop, dns, alice):
+def test_the_longest_name_leaves_no_room_for_a_doubled_zone(shop, dns, alice):
     name = ".".join(["x" * 60, "y" * 60, "z" * 60, "w" * (domains.NAME_MAX - 186), "ab"])
     assert len(name) == domains.NAME_MAX
     domains.add(shop, alice.id, name, True)
@@ -294,7 +294,7 @@ def test_the_longest_name_has_no_place_for_a_zone_beside_it(shop, dns, alice):
     assert "We found no TXT record at" in claim(alice, name).problem
 
 
-def test_the_proofs_of_several_stand_beside_each_other(shop, dns, alice, bob):
+def test_proofs_of_several_accounts_can_be_published_together(shop, dns, alice, bob):
     texts = [f'"{domains.proof(each.id)}"' for each in (bob, alice)]
     dns.publish(domains.proof_name(NAME), "TXT", '"something else"', *texts)
     domains.add(shop, alice.id, NAME, False)
@@ -320,7 +320,7 @@ def both_proven(dns, alice, bob):
     dns.publish(domains.proof_name(NAME), "TXT", *texts)
 
 
-def test_of_two_with_a_proof_one_has_it_until_they_lose_it(shop, dns, alice, bob, time_machine):
+def test_of_two_accounts_with_proofs_one_has_the_domain(shop, dns, alice, bob, time_machine):
     domains.add(shop, alice.id, NAME, False)
     time_machine.forward(1)
     domains.add(shop, bob.id, NAME, False)
@@ -340,7 +340,7 @@ def test_of_two_with_a_proof_one_has_it_until_they_lose_it(shop, dns, alice, bob
 
 
 @pytest.mark.each_database
-def test_of_two_in_the_same_moment_one_gets_it(shop, alice, bob):
+def test_of_two_simultaneous_proofs_one_gets_the_domain(shop, alice, bob):
     yes = domain_checks.Answer(True, is_whole=True)
     for each in (alice, bob):
         domains.add(shop, each.id, NAME, False)
@@ -353,7 +353,7 @@ def test_of_two_in_the_same_moment_one_gets_it(shop, alice, bob):
     assert (claim(loser).problem, claim(loser).verified_at) == (domains.TAKEN, None)
 
 
-def test_what_was_asked_before_it_was_given_up_gives_nothing(shop, dns, alice):
+def test_a_look_up_begun_before_the_removal_proves_nothing(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     asked = claim(alice)
     domains.remove(alice.id, NAME)
@@ -371,11 +371,11 @@ def test_a_name_of_the_shop_is_refused(shop, alice):
 
 
 @with_settings(SMTP_URL="smtp://email:25")
-def test_a_host_of_the_local_net_takes_no_domain_away(shop, alice):
+def test_a_host_of_the_local_network_reserves_no_domain(shop, alice):
     assert domains.add(shop, alice.id, "example.email", False)
 
 
-def test_a_name_that_has_become_the_shops_is_not_given(shop, dns, alice):
+def test_a_name_that_became_the_shops_since_is_not_given(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     domain_checks.look(replace(shop, config=replace(shop.config, mail_from=f"shop@{NAME}")))
@@ -387,7 +387,7 @@ def test_a_name_that_has_become_the_shops_is_not_given(shop, dns, alice):
 
 
 @pytest.mark.each_database
-def test_no_more_than_paid_for_even_at_once(shop, alice):
+def test_no_more_domains_than_paid_for_even_at_once(shop, alice):
     def add(name):
         try:
             return domains.add(shop, alice.id, name, False)
@@ -399,7 +399,7 @@ def test_no_more_than_paid_for_even_at_once(shop, alice):
 
 
 @with_settings(DOMAINS_INCLUDED="0")
-def test_what_is_paid_beside_the_included_counts(shop, alice):
+def test_paid_domains_add_to_the_included_ones(shop, alice):
     with pytest.raises(wanted.NoneLeft):
         domains.add(shop, alice.id, NAME, False)
     Account.update(extra_domains=1).execute()
@@ -414,7 +414,7 @@ def test_the_same_domain_twice_is_refused_however_it_is_written(shop, alice, bob
             domains.add(shop, alice.id, again, False)
 
 
-def test_an_account_that_is_not_there_ready_or_open_gets_none(shop, alice):
+def test_an_account_that_is_missing_unready_or_closed_gets_no_domain(shop, alice):
     with pytest.raises(wanted.AccountClosed):
         domains.add(shop, "nobody", NAME, False)
     with pytest.raises(wanted.AccountNotReady):
@@ -459,7 +459,7 @@ def test_a_suspended_account_has_its_domain_switched_off(shop, dns, alice, panel
 # -- what people type ----------------------------------------------------------------
 
 
-def test_what_is_meant_is_understood(subtests):
+def test_domains_are_understood_however_people_write_them(subtests):
     for typed, name in [
         ("example.org", "example.org"),
         ("  Example.ORG.  ", "example.org"),
@@ -527,11 +527,11 @@ WORST = [
     *("\ud800.example", "a" * 63 + "." + "b" * 63 + "." + "c" * 63 + "." + "d" * 40 + ".example"),
 ]
 
-# What the refusals begin with, which ask for something else.
+# The beginnings of the refusals, which say what to enter instead.
 REFUSALS = ("Enter ", "This is an e-mail address", "The server takes no", "We can use")
 
 
-def test_nonsense_is_refused_with_a_word_for_who_typed_it(subtests):
+def test_nonsense_is_refused_with_advice(subtests):
     for typed in WORST:
         with subtests.test(typed=typed):
             with pytest.raises(ValueError, match="|".join(REFUSALS)) as refused:
@@ -539,7 +539,7 @@ def test_nonsense_is_refused_with_a_word_for_who_typed_it(subtests):
             assert type(refused.value) is ValueError
 
 
-def test_what_is_no_domain_is_told_what_it_is(subtests):
+def test_input_that_is_something_else_is_called_by_its_name(subtests):
     for typed, sentence in [
         ("info@example.org", domains.MAIL_ADDRESS),
         ("mailto:info@example.org", domains.MAIL_ADDRESS),
@@ -554,7 +554,7 @@ def test_what_is_no_domain_is_told_what_it_is(subtests):
 
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text(), st.from_regex(r"\A(xn--[a-z0-9-]*|[^\0]{1,5})\.(example|org)\Z")))
-def test_whatever_is_typed_becomes_a_domain_or_is_refused(typed):
+def test_any_input_becomes_a_domain_or_is_refused(typed):
     try:
         name = domains.normalise(typed)
     except ValueError as refused:
@@ -564,7 +564,7 @@ def test_whatever_is_typed_becomes_a_domain_or_is_refused(typed):
         assert domains.normalise(names.in_unicode(name)) == name
 
 
-def test_a_name_that_is_no_claim_is_unknown(shop, alice):
+def test_a_domain_that_was_not_claimed_is_unknown(shop, alice):
     for name in [*WORST, "no.such.example"]:
         for call in (
             lambda name=name: domains.check_now(alice.id, name),
@@ -624,7 +624,7 @@ def test_a_lost_proof_first_ends_mail_and_then_the_domain(
     assert claim(alice) is None
 
 
-def test_a_proof_that_comes_back_in_time_has_lost_nothing(shop, dns, alice, time_machine, proven):
+def test_a_proof_that_comes_back_in_time_loses_nothing(shop, dns, alice, time_machine, proven):
     wanted.add(shop, alice.id, "mailbox", f"info@{NAME}")
     dns.publish(domains.proof_name(NAME), "TXT")
     step_days(shop, time_machine, 13)
@@ -637,7 +637,7 @@ def test_a_proof_that_comes_back_in_time_has_lost_nothing(shop, dns, alice, time
     assert wants(alice, "mailbox", f"info@{NAME}")
 
 
-def test_a_lost_domain_can_be_proven_anew(shop, dns, alice, time_machine, proven):
+def test_a_lost_domain_can_be_proven_again(shop, dns, alice, time_machine, proven):
     dns.publish(domains.proof_name(NAME), "TXT")
     step_days(shop, time_machine, 15)
     reconcile.account(shop, alice.id)
@@ -660,7 +660,7 @@ def test_while_dns_is_down_nothing_changes(shop, dns, alice, time_machine, prove
     dns.fault = None
     assert claim(alice).missing_at == before
     assert wants(alice) and wants(alice, "mail_domain").active
-    # Nor does the first answer after it count the days in which there was none.
+    # The first answer afterwards does not count the days without an answer, either.
     step_days(shop, time_machine, 1)
     assert wants(alice) and wants(alice, "mail_domain").active
 
@@ -676,7 +676,7 @@ def test_a_worker_that_slept_or_a_clock_that_jumped_loses_nothing(
         assert wants(alice), days
 
 
-def test_a_clock_that_was_ahead_does_not_end_the_looking(shop, dns, alice, time_machine):
+def test_a_clock_that_was_ahead_does_not_end_the_look_ups(shop, dns, alice, time_machine):
     time_machine.forward(1000 * DAY)
     domains.add(shop, alice.id, NAME, False)
     domain_checks.look(shop)
@@ -695,7 +695,7 @@ def test_a_claim_without_proof_is_forgotten_after_a_month(shop, alice, time_mach
 
 
 @with_settings(SMTP_URL="smtp://localhost:1", DOMAINS_INCLUDED="2")
-def test_the_owner_is_warned_once_of_each_domain(shop, dns, alice, time_machine, proven):
+def test_the_owner_is_warned_once_about_each_domain(shop, dns, alice, time_machine, proven):
     Account.update(email="alice@mail.example").execute()
     second = "second.example"
     domains.add(shop, alice.id, second, False)
@@ -713,7 +713,9 @@ def test_the_owner_is_warned_once_of_each_domain(shop, dns, alice, time_machine,
 
 
 @with_settings(SMTP_URL="smtp://localhost:1", DOMAINS_INCLUDED="2")
-def test_a_record_that_comes_and_goes_is_told_of_once_a_day(shop, dns, alice, time_machine, proven):
+def test_a_record_that_comes_and_goes_is_reported_once_a_day(
+    shop, dns, alice, time_machine, proven
+):
     Account.update(email="alice@mail.example").execute()
     time_machine.forward(DAY - time_machine.moment % DAY)
     for _ in range(5):
@@ -786,7 +788,7 @@ def test_mail_ends_three_days_after_its_mx_and_comes_back_with_it(
     assert claim(alice).mx_missing_at is None
 
 
-def test_mail_that_its_owner_does_not_want_stays_off_and_keeps_its_mails(
+def test_mail_that_the_owner_switched_off_stays_off_and_keeps_its_mails(
     shop, dns, alice, time_machine, proven
 ):
     wanted.add(shop, alice.id, "mailbox", f"info@{NAME}")
@@ -797,12 +799,12 @@ def test_mail_that_its_owner_does_not_want_stays_off_and_keeps_its_mails(
     assert not wants(alice, "mail_domain").active
 
     domains.set_mail(shop, alice.id, NAME, True)
-    assert not wants(alice, "mail_domain").active  # its MX may point elsewhere by now
+    assert not wants(alice, "mail_domain").active  # the MX may point elsewhere by now
     domain_checks.look(shop)
     assert wants(alice, "mail_domain").active
 
 
-def test_mail_is_wanted_later(shop, dns, alice, time_machine):
+def test_mail_of_a_domain_can_be_switched_on_later(shop, dns, alice, time_machine):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     dns.publish(NAME, "MX", "10 alice.shop.test.")
@@ -813,7 +815,7 @@ def test_mail_is_wanted_later(shop, dns, alice, time_machine):
     assert wants(alice, "mail_domain")
 
 
-def test_an_mx_that_nobody_knows_is_asked_for_again_soon(shop, dns, alice, time_machine):
+def test_an_unanswered_mx_query_is_repeated_soon(shop, dns, alice, time_machine):
     domains.add(shop, alice.id, NAME, True)
     asked = claim(alice)
     domain_checks._note(shop, asked, domain_checks.Answer(True))
@@ -836,20 +838,20 @@ def test_removing_a_domain_takes_all_of_it_along(shop, dns, alice, panel, proven
     assert domain_checks.look(shop) == 0
 
 
-def test_a_domain_that_was_removed_can_be_had_again_at_once(shop, alice, proven):
+def test_a_removed_domain_can_be_added_again_at_once(shop, alice, proven):
     domains.remove(alice.id, NAME)
     domains.add(shop, alice.id, NAME, True)
     domain_checks.look(shop)
     assert wants(alice) and wants(alice, "mail_domain")
 
 
-def test_another_may_have_it_once_it_is_removed(shop, dns, alice, bob, proven, time_machine):
+def test_another_account_may_have_a_removed_domain(shop, dns, alice, bob, proven, time_machine):
     reconcile.account(shop, alice.id)
     domains.remove(alice.id, NAME)
     domains.add(shop, bob.id, NAME, False)
     prove(dns, bob)
     domain_checks.look(shop)
-    assert not wants(bob)  # the panel has alice's still
+    assert not wants(bob)  # the panel still has alice's
     reconcile.account(shop, alice.id)
     time_machine.forward(60)
     domain_checks.look(shop)
@@ -875,7 +877,7 @@ def test_a_worker_that_was_killed_while_it_asked_is_followed_by_another(
     assert wants(alice)
 
 
-def test_what_waits_is_looked_up_often_at_first_and_rarely_later(shop, alice, time_machine):
+def test_an_unproven_domain_is_looked_up_often_at_first_and_rarely_later(shop, alice, time_machine):
     domains.add(shop, alice.id, NAME, False)
     waits = []
     for forward in (0, 600, DAY, 8 * DAY):
@@ -887,14 +889,14 @@ def test_what_waits_is_looked_up_often_at_first_and_rarely_later(shop, alice, ti
 
 
 @with_settings(SITES_TLS="none")
-def test_what_works_is_looked_up_daily(shop, dns, alice, proven, time_machine):
+def test_a_working_domain_is_looked_up_daily(shop, dns, alice, proven, time_machine):
     for name in (NAME, SITE):
         dns.publish(name, "A", "192.0.2.1")
     look_again(shop, alice, time_machine)
     assert claim(alice).look_at == int(time_machine.moment) + DAY
 
 
-def test_whoever_is_impatient_is_served_every_ten_seconds(shop, alice, proven, time_machine):
+def test_check_now_looks_up_every_ten_seconds_at_most(shop, alice, proven, time_machine):
     began = int(time_machine.moment)
     domains.check_now(alice.id, NAME)
     assert claim(alice).look_at == began + 10
@@ -907,7 +909,7 @@ def test_whoever_is_impatient_is_served_every_ten_seconds(shop, alice, proven, t
     assert claim(alice).look_at == 5
 
 
-def test_a_wish_to_look_again_while_it_is_asked_is_kept(shop, alice, time_machine):
+def test_check_now_during_a_look_up_is_not_lost(shop, alice, time_machine):
     domains.add(shop, alice.id, NAME, False)
     (asked,) = domain_checks._take_due()
     time_machine.forward(20)
@@ -917,7 +919,7 @@ def test_a_wish_to_look_again_while_it_is_asked_is_kept(shop, alice, time_machin
 
 
 @with_settings(DOMAINS_INCLUDED="3")
-def test_a_fault_with_one_holds_up_no_other(shop, dns, alice):
+def test_a_fault_with_one_domain_holds_up_no_other(shop, dns, alice):
     for name in ("a.example", "b.example", "c.example"):
         domains.add(shop, alice.id, name, False)
         prove(dns, alice, name)
@@ -933,7 +935,7 @@ def test_a_fault_with_one_holds_up_no_other(shop, dns, alice):
     assert not wants(alice, name="b.example")
 
 
-def test_many_at_a_dead_server_hold_up_no_others(shop, dns, alice, bob, time_machine):
+def test_many_domains_at_a_dead_server_hold_up_no_others(shop, dns, alice, bob, time_machine):
     for number in range(60):
         moment = clock.now()
         Domain.create(account=bob, name=f"b{number}.example", added_at=moment, look_at=moment)
@@ -952,7 +954,7 @@ def test_many_at_a_dead_server_hold_up_no_others(shop, dns, alice, bob, time_mac
     assert all(row.looked_at for row in Domain.select())
 
 
-def test_a_worker_that_is_to_end_asks_nothing_more(shop, dns, alice, time_machine):
+def test_a_worker_that_is_ending_looks_nothing_up(shop, dns, alice, time_machine):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     domain_checks.look(shop, stopping=lambda: True)
@@ -962,7 +964,7 @@ def test_a_worker_that_is_to_end_asks_nothing_more(shop, dns, alice, time_machin
     assert wants(alice)
 
 
-def test_the_strangest_mail_hosts_can_be_told(shop, dns, alice):
+def test_the_strangest_mail_hosts_can_be_shown(shop, dns, alice):
     domains.add(shop, alice.id, NAME, True)
     prove(dns, alice)
     hosts = [f"{n} {NUL * 60}.<b>\\255.{'x' * 60}." for n in range(10)]
@@ -971,7 +973,7 @@ def test_the_strangest_mail_hosts_can_be_told(shop, dns, alice):
     assert wants(alice) and "not alice.shop.test" in claim(alice).problem
 
 
-def test_the_worker_looks(shop, dns, alice):
+def test_the_worker_looks_domains_up(shop, dns, alice):
     domains.add(shop, alice.id, NAME, False)
     prove(dns, alice)
     worker = Worker(shop)
@@ -979,7 +981,7 @@ def test_the_worker_looks(shop, dns, alice):
     assert wants(alice)
 
 
-def test_a_name_server_that_is_silent_is_said_of_a_claim(shop, dns, alice):
+def test_a_claim_says_that_the_name_server_is_silent(shop, dns, alice):
     dns.fault = "servfail"
     domains.add(shop, alice.id, NAME, False)
     domain_checks.look(shop)
@@ -1002,7 +1004,7 @@ def test_the_records_to_write_are_those_that_are_looked_for(shop, dns, alice):
     assert wants(alice) and wants(alice, "mail_domain")
 
 
-def test_no_cname_is_advised_where_none_can_be(shop, alice):
+def test_no_cname_is_advised_where_none_is_allowed(shop, alice):
     def advised(name, wants_mail):
         row = Domain(account=alice.id, name=name, wants_mail=wants_mail)
         records = domains.records(shop, alice, row)
@@ -1010,7 +1012,7 @@ def test_no_cname_is_advised_where_none_can_be(shop, alice):
 
     assert advised("alice.example", False) == ["ALIAS"]
     assert advised("shop.alice.example", False) == ["CNAME"]
-    assert advised("shop.alice.example", True) == ["ALIAS", "MX"]  # beside a CNAME is no MX
+    assert advised("shop.alice.example", True) == ["ALIAS", "MX"]  # a CNAME excludes an MX
 
 
 def test_each_account_has_a_token_of_its_own(alice, bob):
@@ -1024,7 +1026,7 @@ def test_each_account_has_a_token_of_its_own(alice, bob):
 
 @pytest.fixture
 def sandbox(own_app, tmp_path, dns):
-    """A browser at a shop with the sandbox's buttons."""
+    """A browser of a shop with the sandbox's buttons."""
     own_app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
     return own_app.test_client()
 

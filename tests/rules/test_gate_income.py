@@ -33,7 +33,7 @@ def test_payments_are_summed_by_service_and_day(this_shop):
     ]
     after = 0
     for each in came:
-        assert payments.record(this_shop, NODE, each, after) is False  # nothing waits for it
+        assert payments.record(this_shop, NODE, each, after) is False  # there is no order for it
         after = each.pay_index
     assert counted() == {
         ("films", 3, "paid"): 3,
@@ -47,17 +47,17 @@ def test_payments_are_summed_by_service_and_day(this_shop):
     assert not Fact.select().where(Fact.value.contains(f"{7:064x}")).exists()
 
 
-def test_what_several_workers_see_counts_once(this_shop):
+def test_a_payment_seen_by_several_workers_counts_once(this_shop):
     same = payment(this_shop, 1)
     at_once(*[lambda: payments.record(this_shop, NODE, same, 0)] * 4)
     assert counted()["films", 3, "paid"] == 1
 
 
-def test_what_is_read_again_counts_once_and_what_is_new_counts(this_shop):
+def test_payments_read_again_count_once_and_new_ones_count(this_shop):
     came = [payment(this_shop, index, paid_at=3 * DAY + index) for index in range(1, 5)]
     for each in came:
         payments.record(this_shop, NODE, each, each.pay_index - 1)
-    # It was restored to the second one, and gave two indexes again.
+    # The node was restored to the second payment, and gave two indexes again.
     assert payments.follow_from_start(payments.cursor(NODE))
     came[2:] = [payment(this_shop, index, paid_at=3 * DAY + 10 + index) for index in (3, 4)]
     for each in came:
@@ -67,7 +67,7 @@ def test_what_is_read_again_counts_once_and_what_is_new_counts(this_shop):
     for each in came:
         payments.record(this_shop, NODE, each, each.pay_index - 1)
     assert counted()["films", 3, "paid"] == 6
-    payments.record(this_shop, NODE, payment(this_shop, 5, paid_at=0), 4)  # its clock went back
+    payments.record(this_shop, NODE, payment(this_shop, 5, paid_at=0), 4)  # by a wrong clock
     payments.record(this_shop, "03cd", payment(this_shop, 1), 0)
     assert counted()["films", 3, "paid"] == 7 and counted()["films", 0, "paid"] == 1
 
@@ -76,6 +76,6 @@ def test_what_is_read_again_counts_once_and_what_is_new_counts(this_shop):
     "label",
     ["gate/films/" + "0" * 31, "gate/" + "0" * 32, "gate//" + "0" * 32, "gate/a/b/" + "0" * 32],
 )
-def test_other_labels_are_not_the_gates(this_shop, label):
+def test_payments_with_other_labels_are_not_the_gates(this_shop, label):
     for prefix in ("", "another-", this_shop.config.label_prefix):
         assert gate_income.service_of(this_shop, prefix + label) is None

@@ -1,4 +1,4 @@
-"""What came in: each payment once, on its day, and nothing of vouchers."""
+"""Income: each payment counts once, on its day, and vouchers do not."""
 
 import time
 
@@ -51,7 +51,7 @@ def test_each_payment_is_counted_once_by_its_kind(this_shop, alice, wallet, work
     assert len(listed) == 4 and listed == sorted(listed, key=lambda each: each.paid_at)
 
 
-def test_of_the_gate_there_is_a_sum_for_each_day(this_shop):
+def test_income_of_the_gate_is_summed_by_day(this_shop):
     with models.transaction():
         for paid_at in (DAY, DAY + 7, 2 * DAY):
             income.note(Kind.GATE, paid_at, 500)

@@ -1,4 +1,4 @@
-"""Each kind of service is declared whole: for the rules, and for the panel."""
+"""Each kind of service is declared completely, for the rules and for the panel."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from lightningspace.outside import ispconfig_records
 from lightningspace.rules import services
 from lightningspace.rules.kinds import KINDS
 
-# A client is made otherwise, and a tip jar or a paid area over FTP.
+# A client is made in another way, and a tip jar and a paid area over FTP.
 WITH_RECORD = [name for name in KINDS if name not in ("client", "tipjar", "paidarea")]
 
 
@@ -15,7 +15,7 @@ def test_every_kind_has_its_record_at_the_panel():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_a_kind_hangs_on_comes_before_it(name):
+def test_a_kind_comes_after_those_it_depends_on(name):
     before = list(KINDS)[: list(KINDS).index(name)]
     assert set(KINDS[name].hangs_on) <= set(before)
 
@@ -28,11 +28,11 @@ def test_both_declarations_agree_on_passwords_and_measured_space(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_a_setting_is_at_first_may_be_stored(name):
+def test_defaults_of_settings_are_valid(name):
     first = KINDS[name].first_settings()
-    first.pop("destination", None)  # a forward has none before it is given
+    first.pop("destination", None)  # a forward has no default for it
     services.checked(name, first)
 
 
-def test_the_space_is_split_among_the_parts():
+def test_the_space_is_split_completely_among_the_parts():
     assert sum(kind.part.percent for kind in KINDS.values() if kind.part) == 100

@@ -1,4 +1,4 @@
-"""What an account has paid for: held against a model in fractions, whatever is done to it."""
+"""What an account has paid for, compared with a model in exact fractions."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -36,7 +36,7 @@ many = settings(max_examples=200, deadline=None)
 
 
 class Life:
-    """One account with its open orders, and what its customer has paid and used up in fractions."""
+    """An account with its open orders, and the exact value that was paid and used up."""
 
     def __init__(self, size: Size, hours: int):
         self.moment, self.used, self.orders = NOON, Fraction(0), []
@@ -44,8 +44,8 @@ class Life:
         times = dict.fromkeys(("opened_at", "ready_at", "valued_at", "expires_at"), NOON)
         self.account = Account(**times, **vars(size))
         self.paid = PRICES.cost_msat(size, hours * 3600)
-        self.term_paid, self.dearest = self.paid, 0  # since its time was last over
-        self.rounded = 0  # msat that whole numbers may have taken from what is left
+        self.term_paid, self.dearest = self.paid, 0  # since the time was last over
+        self.rounded = 0  # the msat that rounding may have lost
         self.keep(Holding().buy(self.paid, self.rate, HORIZON, hours * 3600))
 
     @property
@@ -63,7 +63,7 @@ class Life:
             setattr(self.account, name, value)
 
     def extend(self, hours: int) -> None:
-        """Order more time, to be paid at any later time, or never."""
+        """Order more time, to be paid at any later moment, or never."""
         size, offer = (
             Size.of(self.account),
             quotes.extension(SHOP, self.account, hours, "hours"),
@@ -72,7 +72,7 @@ class Life:
         self.order(order, size, offer.ends_at)
 
     def resize(self, size: Size, is_paid: bool) -> None:
-        """Order another size, or have it for nothing; a second one waits for the first."""
+        """Order another size, or get it for nothing. A second order waits for the first."""
         if any(order.kind == "resize" for order in self.orders) or not self.holding.seconds:
             return
         order = Order(kind="resize", amount_msat=self.holding.growth_msat(PRICES.rate(size)))
@@ -83,7 +83,7 @@ class Life:
     def order(self, order: Order, size: Size, ends_at: int) -> None:
         for name, value in vars(size).items():
             setattr(order, name, value)
-        order.ends_at = ends_at  # as it was promised
+        order.ends_at = ends_at  # the promised end
         self.orders.append(order)
 
     def pay(self, number: int, overpaid_msat: int) -> None:
@@ -103,8 +103,8 @@ class Life:
             assert after.seconds >= before.seconds
             named = before.seconds + order.duration * 3600 if was_small else 0
             assert after.seconds >= min(named, HORIZON)
-        elif before.seconds:  # an end that is past cannot be kept
-            # Each rounding of the value may take a msat of it, which is so much time.
+        elif before.seconds:  # an end in the past cannot be kept
+            # Each rounding may lose one msat, which is worth this much time.
             assert self.account.expires_at >= order.ends_at - self.rounded * DAY // self.rate - 1
 
     def use_credit(self) -> None:
@@ -119,13 +119,13 @@ class Life:
         self.moment += seconds
 
     def assert_fair(self) -> None:
-        """What is left is paid for at the price of the size that it has, in full."""
+        """Assert that the time left is paid for in full, at the price of the present size."""
         self.rounded += 1
         held, left = self.holding, Fraction(self.rate * self.holding.seconds, DAY)
         assert held.value_msat + self.rounded >= left
         assert self.paid + self.rounded >= self.used + left + held.credit_msat
         assert held.worth_msat <= self.paid
-        # So what is kept after the end, too, is no more than that would have bought.
+        # So the grace period, too, is no longer than that would have bought.
         self.dearest = max(self.dearest, self.rate)
         a_second_each = self.rounded * (1 + self.dearest // DAY)
         term = Fraction(self.rate * ledger.term_seconds(self.account), DAY)
@@ -148,8 +148,8 @@ def test_no_order_of_buying_gets_large_space_at_the_small_price(size, hours, ste
 
 @many
 @given(hours, st.integers(0, LONGEST_SECONDS))
-def test_a_value_melts_evenly_and_not_twice(hours, waited):
-    """Looking in between, or buying nothing, takes nothing."""
+def test_value_falls_evenly_and_not_twice(hours, waited):
+    """Reading the value in between, or buying nothing, loses nothing."""
     life, paid_seconds = Life(Size(100), hours), hours * 3600
     life.wait(waited)
     at_once = life.holding
@@ -162,7 +162,7 @@ def test_a_value_melts_evenly_and_not_twice(hours, waited):
 
 @many
 @given(sizes, sizes, hours)
-def test_there_and_back_again_costs_and_wins_nothing_but_rounding(small, large, hours):
+def test_resizing_back_and_forth_changes_only_by_rounding(small, large, hours):
     rate, other = PRICES.rate(small), PRICES.rate(large)
     msat = PRICES.cost_msat(small, hours * 3600)
     held = Holding().buy(msat, rate, 10**12, hours * 3600)
@@ -171,7 +171,7 @@ def test_there_and_back_again_costs_and_wins_nothing_but_rounding(small, large, 
     assert back.seconds == msat * DAY // rate
 
 
-def test_what_is_beyond_the_horizon_is_credit_and_becomes_time_as_room_appears(subtests):
+def test_time_beyond_the_horizon_is_credit_and_becomes_time_later(subtests):
     for method in ["buy", "resize"]:
         with subtests.test(method=method):
             held = getattr(Holding(), method)(10_000, 1000, 7 * DAY)
@@ -187,7 +187,7 @@ def test_a_nearer_horizon_takes_nothing_that_was_bought():
     assert held.buy(1000, 1000, 360 * DAY) == Holding(700 * DAY, 700_000, 1000)
 
 
-def test_nothing_melts_before_everything_is_set_up():
+def test_no_value_is_used_up_before_everything_is_set_up():
     moment = NOON
     account = Account(opened_at=moment, valued_at=moment, expires_at=moment + DAY, value_msat=7000)
     clock.set_source(lambda: moment + 7200)
@@ -203,7 +203,7 @@ def test_a_clock_that_went_back_gives_no_time():
     assert ledger.holding(account) == Holding(DAY, 7000, 0)
 
 
-def test_the_grace_is_as_long_as_what_was_paid_within_bounds():
+def test_the_grace_period_is_as_long_as_the_term_within_bounds():
     for paid, grace in ((600, 3600), (7200, 7200), (90 * DAY, 14 * DAY)):
         account = Account(opened_at=0, ready_at=1000, expires_at=1000 + paid)
         assert ledger.grace_seconds(SHOP, account) == grace

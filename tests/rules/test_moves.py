@@ -1,4 +1,4 @@
-"""A hosting that is moved is made anew on the other server, once, wherever it is killed."""
+"""Moving a hosting makes it on the other server, once, whenever the worker is killed."""
 
 import pytest
 
@@ -13,7 +13,7 @@ MOVED = ("site", "ftp", "shell", "database", "database_user", "mail_domain", "ma
 
 @pytest.fixture
 def there(this_shop):
-    """alice's hosting on server 1, with a mailbox of her own."""
+    """alice's hosting on server 1, with a second mailbox."""
     account = open_account(this_shop, "alice")
     reconcile.account(this_shop, account.id)
     wanted.add(this_shop, account.id, "mailbox", "eve@alice.shop.test", "battery staple")
@@ -26,17 +26,17 @@ def servers(panel) -> dict[str, list[str]]:
 
 
 @two_servers
-def test_everything_is_made_anew_there_with_its_passwords(there, this_shop, panel, runner):
+def test_a_move_makes_everything_again_with_its_passwords(there, this_shop, panel, runner):
     before = {row["username"]: row["password"] for row in panel.records("ftp")}
     told = runner.invoke(args=["move", "alice", "2"]).output
     site = panel.records("site")[0]
     assert f"web{site['domain_id']}/web" in told and "/var/vmail/alice.shop.test/eve" in told
-    assert servers(panel)["site"] == ["1"]  # it only says
+    assert servers(panel)["site"] == ["1"]  # without --yes it only says what to do
     done = runner.invoke(args=["move", "alice", "2", "--yes"])
     assert done.exit_code == 0, done.output
     assert servers(panel) == {kind: ["2"] * (2 if kind == "mailbox" else 1) for kind in MOVED}
     assert {row["username"]: row["password"] for row in panel.records("ftp")} == before
-    # MariaDB's hash is none that the panel takes: the customer is shown another password.
+    # The panel does not accept MariaDB's hash, so the customer is shown a new password.
     assert Service.get(kind="database_user").own_password_sealed
     assert not Service.get(kind="ftp").own_password_sealed
     moved = Account.get()
@@ -46,8 +46,8 @@ def test_everything_is_made_anew_there_with_its_passwords(there, this_shop, pane
 
 
 @two_servers
-def test_killed_before_or_after_any_call_it_ends_there_once(there, this_shop, panel):
-    """Each round is cut at a later call: once before the panel has done it, once after."""
+def test_a_move_killed_at_any_call_is_completed_once(there, this_shop, panel):
+    """Each round is cut at a later call, before and after the panel has done it."""
     moves.begin(this_shop, there.id, 2)
     rounds = 0
     while Account.get().moved_from is not None:
@@ -61,7 +61,7 @@ def test_killed_before_or_after_any_call_it_ends_there_once(there, this_shop, pa
 
 
 @two_servers
-def test_a_copy_from_before_it_was_moved_takes_nothing_back(there, this_shop, panel, runner):
+def test_a_copy_from_before_the_move_undoes_nothing(there, this_shop, panel, runner):
     assert runner.invoke(args=["move", "alice", "2", "--yes"]).exit_code == 0
     moved, before = servers(panel), panel.records("site")
     Account.update(server=1).execute()
@@ -76,7 +76,7 @@ def test_a_copy_from_before_it_was_moved_takes_nothing_back(there, this_shop, pa
 
 
 @two_servers
-def test_a_copy_from_within_a_move_deletes_nothing_that_was_moved_back_since(
+def test_a_copy_from_within_a_move_deletes_nothing_moved_back_since(
     there, this_shop, panel, runner
 ):
     known = list(Service.select())
@@ -92,7 +92,7 @@ def test_a_copy_from_within_a_move_deletes_nothing_that_was_moved_back_since(
 
 
 @two_servers
-def test_where_it_cannot_go(there, this_shop, runner, subtests):
+def test_impossible_moves_are_refused(there, this_shop, runner, subtests):
     Account.update(space_mb=100).execute()
     wrong = {
         "1": "it is on that server",
@@ -106,7 +106,7 @@ def test_where_it_cannot_go(there, this_shop, runner, subtests):
     assert "has no room" in runner.invoke(args=["move", "alice", "2", "--yes"]).output
     Account.update(space_mb=100).execute()
     moves.begin(this_shop, there.id, 2)
-    moves.begin(this_shop, there.id, 2)  # twice is once
+    moves.begin(this_shop, there.id, 2)  # beginning twice is allowed
     with pytest.raises(moves.CannotMove, match="already"):
         moves.begin(this_shop, there.id, 1)
     assert "no account" in runner.invoke(args=["move", "bob", "2"]).output

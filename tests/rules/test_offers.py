@@ -1,4 +1,4 @@
-"""BOLT 12 offers: one for each account, on while it may be tipped, and what is paid to them."""
+"""BOLT 12 offers: one for each account, active while it takes tips, and payments to them."""
 
 import pytest
 from pyln.client import LightningRpc
@@ -40,7 +40,7 @@ def pay(wallet, bolt12, msat=1000 * SAT, note=None):
 
 
 def recheck_all() -> None:
-    """As when the node was restored."""
+    """Make all offers due, as after a restore of the node."""
     with transaction():
         offers.recheck_all()
 
@@ -63,14 +63,16 @@ def test_an_account_has_one_offer_made_when_it_is_asked_for(this_shop, alice, no
 
 
 @pytest.mark.each_database
-def test_two_who_ask_at_once_get_the_same(this_shop, alice, node):
+def test_simultaneous_requests_get_the_same_offer(this_shop, alice, node):
     first, second = at_once(*[lambda: tips.offer(this_shop, alice)] * 2)
     assert first == second
     assert [each["bolt12"] for each in node_offers(node) if each["active"]] == [first]
 
 
 @pytest.mark.each_database
-def test_what_is_paid_to_it_is_a_tip_with_the_payers_note(this_shop, alice, offer, wallet, worker):
+def test_a_payment_to_an_offer_is_a_tip_with_the_payers_note(
+    this_shop, alice, offer, wallet, worker
+):
     pay(wallet, offer, 1000 * SAT, "räksmörgås ⚡\n")
     work(worker)
     [order] = tips.received(alice.id)
@@ -96,7 +98,7 @@ def test_a_note_is_kept_as_it_was_typed(alice, offer, wallet, worker, subtests):
         Order.delete().execute()
 
 
-def test_it_can_be_paid_again_and_each_payment_counts_once(
+def test_an_offer_can_be_paid_again_and_each_payment_counts_once(
     this_shop, alice, offer, wallet, worker, node
 ):
     for _ in range(2):
@@ -119,7 +121,7 @@ def test_two_watchers_record_a_payment_once(this_shop, alice, offer, wallet, nod
 def _recorded(shop, node, payment):
     try:
         return payments.record(shop, node.id, payment, 0)
-    except Exception as error:  # the unique payment hash of who came second; it looks again
+    except Exception as error:  # the second violates the unique payment hash, and looks again
         return error
 
 
@@ -133,19 +135,19 @@ def test_the_offer_of_another_program_only_moves_the_cursor(this_shop, alice, wa
     assert Order.select().count() == 0
 
 
-def test_a_restored_database_knows_whose_the_offer_is(this_shop, alice, offer, wallet, worker):
+def test_a_restored_database_finds_the_account_of_an_offer(this_shop, alice, offer, wallet, worker):
     Offer.delete().execute()
     pay(wallet, offer, 7 * SAT)
     work(worker)
     assert fresh(alice).expires_at == alice.expires_at + DAY
 
 
-def test_what_is_paid_for_a_closed_hosting_is_the_operators(
+def test_a_payment_to_a_closed_hostings_offer_goes_to_the_operator(
     this_shop, alice, offer, wallet, worker, node, runner
 ):
     accounts.close(alice.id)
     reconcile.account(this_shop, alice.id)
-    pay(wallet, offer)  # nobody has told the node yet
+    pay(wallet, offer)  # the node has not been told yet
     work(worker)
     lost = Order.get()
     assert (lost.kind, lost.received_msat, lost.account_id) == ("lost", 1000 * SAT, None)
@@ -154,7 +156,7 @@ def test_what_is_paid_for_a_closed_hosting_is_the_operators(
     assert not is_on(node)
 
 
-def test_what_a_restored_database_does_not_know_goes_with_its_hosting(
+def test_an_offer_unknown_to_a_restored_database_ends_with_its_hosting(
     this_shop, alice, offer, wallet, worker, node
 ):
     Offer.delete().execute()
@@ -165,7 +167,7 @@ def test_what_a_restored_database_does_not_know_goes_with_its_hosting(
 
 
 @pytest.mark.parametrize("end", ["", "1", "tips-0123456789abcdef", "0123456789ABCDEF"])
-def test_a_label_that_only_begins_as_ours_is_another_programs(
+def test_a_label_that_only_begins_like_ours_is_another_programs(
     end, this_shop, alice, wallet, worker, node
 ):
     asked = {"amount": "any", "description": "cake", "label": f"lightning-space-tips-{end}"}
@@ -177,13 +179,13 @@ def test_a_label_that_only_begins_as_ours_is_another_programs(
 
 
 def look(shop):
-    """A pass of the calendar, as if it had never slept."""
+    """Run a pass of the calendar, as if there had been no gap."""
     clock_watch.wake()
     Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
     calendar.run_pass(shop)
 
 
-def test_less_than_a_tip_keeps_no_suspended_hosting_for_ever(
+def test_payments_below_a_tip_do_not_keep_a_suspended_hosting(
     this_shop, alice, offer, wallet, worker, node, time_machine
 ):
     time_machine.forward(alice.expires_at - clock.now() + DAY)
@@ -204,7 +206,7 @@ def test_less_than_a_tip_keeps_no_suspended_hosting_for_ever(
 
 
 @pytest.mark.each_database
-def test_what_is_less_than_a_tip_is_counted_once_and_not_listed(
+def test_a_payment_below_a_tip_is_counted_once_and_not_listed(
     this_shop, alice, offer, wallet, worker, node
 ):
     for _ in range(3):
@@ -224,7 +226,7 @@ def test_what_is_less_than_a_tip_is_counted_once_and_not_listed(
     assert (small.count(), payments.due(), payments.late_tips()) == (3, [], [])
 
 
-def test_what_is_less_than_a_tip_undoes_no_closing(this_shop, alice, offer, wallet, worker):
+def test_a_payment_below_a_tip_undoes_no_closing(this_shop, alice, offer, wallet, worker):
     pay(wallet, offer, 500)
     accounts.close(alice.id)
     record_payments(worker)
@@ -232,7 +234,7 @@ def test_what_is_less_than_a_tip_undoes_no_closing(this_shop, alice, offer, wall
     assert fresh(alice).closing_at
 
 
-def test_less_than_a_tip_is_time_at_the_end_of_the_day(
+def test_a_payment_below_a_tip_becomes_time_at_the_end_of_the_day(
     this_shop, alice, offer, wallet, worker, time_machine
 ):
     for _ in range(2):
@@ -244,12 +246,12 @@ def test_less_than_a_tip_is_time_at_the_end_of_the_day(
     assert fresh(alice).expires_at == alice.expires_at + SAT * DAY // RATE
 
 
-def test_an_offer_that_only_the_node_knows_is_taken_up_again(this_shop, alice, offer, node):
+def test_an_offer_that_only_the_node_knows_is_used_again(this_shop, alice, offer, node):
     accounts.block(alice.id, "spam")
     offers.match(this_shop)
     Offer.delete().execute()
     accounts.unblock(alice.id)
-    # So a node answers that is public, and makes no offer twice.
+    # A public node answers so, which makes no offer twice.
     node.faults.set("refuse", "offer", times=1, message="1000: Offer already exists")
     assert tips.offer(this_shop, fresh(alice)) == offer
     offers.match(this_shop)
@@ -259,7 +261,7 @@ def test_an_offer_that_only_the_node_knows_is_taken_up_again(this_shop, alice, o
 # -- the rule ----------------------------------------------------------------------------
 
 
-def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
+def test_closing_disables_the_offer_and_the_next_hosting_gets_another(
     this_shop, alice, offer, node, worker, wallet
 ):
     accounts.close_account(this_shop, alice)
@@ -267,7 +269,7 @@ def test_a_closed_hosting_has_its_offer_off_and_the_next_one_another(
     work(worker)
     offers.match(this_shop)
     assert Offer.get().account_id is None
-    assert Offer.get().bolt12 == ""  # it named the site
+    assert Offer.get().bolt12 == ""  # since it named the site
     anew = open_account(this_shop, "alice")
     assert tips.offer(this_shop, anew) != offer
     with pytest.raises(Exception, match="no longer available"):
@@ -280,8 +282,8 @@ def test_a_hosting_is_closed_twice_while_the_worker_is_at_its_offer(this_shop, a
     assert accounts.close_account(this_shop, alice)
 
 
-def test_no_two_hostings_have_offers_of_the_same_words(this_shop, alice, offer, node, worker):
-    # Of these alone a public node makes the offer: the same again is the same one, and off.
+def test_no_two_hostings_have_offers_with_the_same_words(this_shop, alice, offer, node, worker):
+    # A public node derives the offer from its words: the same words give the same one, disabled.
     accounts.close_account(this_shop, alice)
     work(worker)
     tips.offer(this_shop, open_account(this_shop, "alice"))
@@ -289,13 +291,13 @@ def test_no_two_hostings_have_offers_of_the_same_words(this_shop, alice, offer, 
     assert first != second
 
 
-def test_one_made_while_its_owner_closes_is_never_shown(this_shop, alice, node):
+def test_an_offer_made_while_the_owner_closes_is_never_shown(this_shop, alice, node):
     assert accounts.close_account(this_shop, fresh(alice))
-    assert tips.offer(this_shop, alice) is None  # read before
+    assert tips.offer(this_shop, alice) is None  # with a row that was read before
     assert not is_on(node)
 
 
-def test_one_that_is_to_be_on_again_meanwhile_is_not_closed_over(this_shop, alice, offer, node):
+def test_an_offer_that_became_due_meanwhile_stops_the_closing(this_shop, alice, offer, node):
     node.faults.set("slow", "waitanyinvoice", times=1, seconds=0.5)
 
     def switch_on():
@@ -307,9 +309,7 @@ def test_one_that_is_to_be_on_again_meanwhile_is_not_closed_over(this_shop, alic
     assert fresh(alice).closing_at is None
 
 
-def test_an_invoice_fetched_before_can_be_paid_no_more_either(
-    this_shop, alice, offer, node, wallet
-):
+def test_an_invoice_fetched_before_cannot_be_paid_either(this_shop, alice, offer, node, wallet):
     fetched = wallet.call("fetchinvoice", {"offer": offer, "amount_msat": 7 * SAT})
     accounts.close_account(this_shop, alice)
     with pytest.raises(Exception, match="pay"):
@@ -333,7 +333,7 @@ def test_an_invoice_fetched_before_can_be_paid_no_more_either(
         ),
     ],
 )
-def test_it_is_off_while_tips_are_not_taken(this_shop, alice, offer, node, off, on):
+def test_an_offer_is_off_while_no_tips_are_taken(this_shop, alice, offer, node, off, on):
     off(alice)
     assert not offers.is_off(alice.id)
     offers.match(this_shop)
@@ -347,7 +347,7 @@ def test_it_is_off_while_tips_are_not_taken(this_shop, alice, offer, node, off, 
 
 @pytest.fixture
 def at_last_call(this_shop, alice, offer, time_machine):
-    """The calendar has just said: nothing is sold to alice any more."""
+    """The calendar has just made the last call: nothing is sold to alice any more."""
     calendar.run_pass(this_shop)
     Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
     for seconds in (90 * DAY, 14 * DAY):
@@ -359,17 +359,17 @@ def at_last_call(this_shop, alice, offer, time_machine):
     Fact.update(value=str(clock.now() - 60)).where(Fact.name == clock_watch.PASSED).execute()
 
 
-def test_the_last_call_ends_it_before_the_hosting_is_closed(
+def test_the_last_call_disables_the_offer_before_the_closing(
     this_shop, node, at_last_call, time_machine
 ):
-    assert calendar.run_pass(this_shop).closing == 0  # nobody has told the node yet
+    assert calendar.run_pass(this_shop).closing == 0  # the node has not been told yet
     offers.match(this_shop)
     assert not is_on(node)
     time_machine.forward(calendar.LOOK_AGAIN_SECONDS)
     assert calendar.run_pass(this_shop).closing == 1
 
 
-def test_what_was_paid_to_it_in_the_last_minutes_counts(
+def test_a_payment_to_an_offer_in_the_last_minutes_counts(
     this_shop, alice, offer, node, at_last_call, wallet, worker
 ):
     pay(wallet, offer, 7 * SAT)
@@ -380,7 +380,7 @@ def test_what_was_paid_to_it_in_the_last_minutes_counts(
     assert is_on(node)
 
 
-def test_it_is_not_off_before_what_was_paid_to_it_is_recorded(
+def test_an_offer_is_not_off_before_its_payments_are_recorded(
     this_shop, alice, offer, node, wallet, worker
 ):
     pay(wallet, offer, 7 * SAT)
@@ -395,7 +395,7 @@ def test_it_is_not_off_before_what_was_paid_to_it_is_recorded(
     assert offers.is_off(alice.id)
 
 
-# -- the node does not do it -------------------------------------------------------------
+# -- faults of the node ------------------------------------------------------------------
 
 
 def test_a_node_that_is_down_is_told_later(this_shop, alice, offer, node):
@@ -424,11 +424,11 @@ def test_one_worker_at_a_time_tells_the_node(this_shop, alice, offer, node, time
     accounts.block(alice.id, "spam")
     Offer.update(held_until=clock.now() + offers.HELD_SECONDS).execute()
     assert offers.match(this_shop) == 0
-    time_machine.forward(offers.HELD_SECONDS)  # it was killed
+    time_machine.forward(offers.HELD_SECONDS)  # the first worker was killed
     assert offers.match(this_shop) == 1
 
 
-def test_one_that_the_node_refuses_does_not_hold_up_the_others(
+def test_an_offer_that_the_node_refuses_does_not_hold_up_the_others(
     this_shop, alice, offer, node, caplog, time_machine
 ):
     bob = open_account(this_shop, "bob")
@@ -443,9 +443,7 @@ def test_one_that_the_node_refuses_does_not_hold_up_the_others(
     assert offers.match(this_shop) == 1
 
 
-def test_a_node_without_the_plugin_makes_none_and_closes_all_the_same(
-    this_shop, alice, node, client
-):
+def test_without_the_plugin_no_offer_is_made_and_closing_works(this_shop, alice, node, client):
     bob = open_account(this_shop, "bob")
     tips.offer(this_shop, bob)
     node.lose_plugin("offers")
@@ -457,14 +455,14 @@ def test_a_node_without_the_plugin_makes_none_and_closes_all_the_same(
     assert not is_on(node)
 
 
-def test_an_owner_does_not_close_while_the_node_is_silent(this_shop, alice, offer, node):
+def test_an_owner_cannot_close_while_the_node_is_silent(this_shop, alice, offer, node):
     node.faults.set("cut-before", "disableoffer", times=1)
     with pytest.raises(NodeError):
         accounts.close_account(this_shop, alice)
     assert fresh(alice).closing_at is None
 
 
-def test_one_that_was_switched_off_for_nothing_is_on_again(this_shop, alice, offer, node):
+def test_an_offer_switched_off_needlessly_is_on_again(this_shop, alice, offer, node):
     node.faults.set("cut-after", "disableoffer", times=1)
     with pytest.raises(NodeError):
         accounts.close_account(this_shop, alice)
@@ -472,14 +470,14 @@ def test_one_that_was_switched_off_for_nothing_is_on_again(this_shop, alice, off
     assert is_on(node)
 
 
-def test_one_that_the_node_does_not_know_holds_no_closing_up(this_shop, alice, offer, node):
-    node.forget_offer(offers.of(alice.id).id)  # it was restored, or is another one
+def test_an_offer_unknown_to_the_node_does_not_hold_up_the_closing(this_shop, alice, offer, node):
+    node.forget_offer(offers.of(alice.id).id)  # it was restored, or is another node
     assert accounts.close_account(this_shop, alice)
     offers.match(this_shop)
     assert offers.is_off(alice.id)
 
 
-def test_one_that_the_node_does_not_know_is_replaced(this_shop, alice, offer, node, wallet, worker):
+def test_an_offer_unknown_to_the_node_is_replaced(this_shop, alice, offer, node, wallet, worker):
     node.forget_offer(offers.of(alice.id).id)
     recheck_all()
     offers.match(this_shop)
@@ -490,7 +488,7 @@ def test_one_that_the_node_does_not_know_is_replaced(this_shop, alice, offer, no
     assert fresh(alice).expires_at == alice.expires_at + DAY
 
 
-def test_one_that_a_restored_node_has_on_again_is_switched_off(this_shop, alice, offer, node):
+def test_an_offer_that_a_restored_node_has_on_is_switched_off(this_shop, alice, offer, node):
     accounts.block(alice.id, "spam")
     offers.match(this_shop)
     LightningRpc(str(node._node.path)).call("enableoffer", {"offer_id": offers.of(alice.id).id})
@@ -499,15 +497,15 @@ def test_one_that_a_restored_node_has_on_again_is_switched_off(this_shop, alice,
     assert not is_on(node)
 
 
-def test_one_that_was_not_closed_after_all_is_on_again(this_shop, alice, offer, node):
+def test_the_offer_of_a_hosting_that_was_not_closed_is_on_again(this_shop, alice, offer, node):
     stale = Account.get_by_id(alice.id)
-    Account.update(expires_at=Account.expires_at + 1).execute()  # somebody paid meanwhile
+    Account.update(expires_at=Account.expires_at + 1).execute()  # as if somebody had paid
     assert not accounts.close_account(this_shop, stale)
     offers.match(this_shop)
     assert is_on(node)
 
 
-def test_one_of_which_the_closing_was_killed_is_on_when_it_is_shown(this_shop, alice, offer, node):
+def test_the_offer_after_a_killed_closing_is_on_when_it_is_shown(this_shop, alice, offer, node):
     offers.turn_off(this_shop, alice.id)
     tips.offer(this_shop, alice)
     offers.match(this_shop)

@@ -1,4 +1,4 @@
-"""Orders: placed, paid, recorded, applied, released; each once, in any order of events."""
+"""Orders are placed, paid, recorded, applied and released once, whatever comes first."""
 
 import dataclasses
 import re
@@ -76,7 +76,7 @@ def test_the_same_form_twice_is_one_order_with_one_invoice(this_shop, node):
 @pytest.mark.each_database
 def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
     asked = wish(username="alice")
-    this_shop = this_shop.for_worker()  # whose calls to the node are not limited to three
+    this_shop = this_shop.for_worker()  # its calls to the node are not limited to three at once
     tokens, threads = [], []
     barrier = threading.Barrier(6)
 
@@ -95,7 +95,7 @@ def test_the_same_form_from_many_threads_is_one_order(this_shop, node):
 
 
 @pytest.mark.each_database
-def test_the_other_half_of_a_double_click_does_not_spoil_the_order(this_shop, node):
+def test_the_second_click_of_a_double_click_does_not_spoil_the_order(this_shop, node):
     asked = wish(username="alice")
     node.faults.set("slow", "invoice", seconds=0.5, times=1)
     placed = []
@@ -116,14 +116,14 @@ def test_a_name_goes_to_one_of_two(this_shop, order):
     assert held() == (0, 1)
 
 
-def test_who_holds_a_name_is_led_to_the_own_order(this_shop, order):
+def test_a_browser_that_holds_the_name_is_led_to_its_order(this_shop, order):
     with pytest.raises(orders.NameTaken) as taken:
         orders.place(this_shop, wish(username="alice", terms=YEAR))
     assert taken.value.token == order.token
 
 
 @pytest.mark.each_database
-def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
+def test_a_name_ordered_simultaneously_goes_to_exactly_one(this_shop):
     results, threads = [], []
     barrier = threading.Barrier(8)
 
@@ -145,7 +145,7 @@ def test_one_name_in_the_same_instant_goes_to_exactly_one(this_shop):
 
 
 @with_settings(CAPACITY_MB="392", JAIL_MB="146")
-def test_what_is_sold_is_space_and_its_jail(this_shop, wallet, worker):
+def test_sold_space_includes_the_jail(this_shop, wallet, worker):
     pay(orders.place(this_shop, wish()), wallet, worker)
     assert capacity.largest_mb(this_shop) == 0
     with pytest.raises(orders.SoldOut):
@@ -164,7 +164,7 @@ def test_unpaid_orders_hold_no_space(this_shop):
 
 
 @with_settings(CAPACITY_MB="300", JAIL_MB="0", UNPAID_PER_CLIENT="5")
-def test_what_is_paid_opens_over_the_capacity_and_selling_stops(this_shop, wallet, worker):
+def test_paid_orders_open_over_the_capacity_and_selling_stops(this_shop, wallet, worker):
     placed = [orders.place(this_shop, wish()) for _ in range(5)]
     for order in placed:
         pay(order, wallet, worker)
@@ -190,7 +190,7 @@ def test_a_payment_opens_where_the_most_is_left(this_shop, wallet, worker):
 
 
 @with_settings(CAPACITY_MB="300")
-def test_a_shop_that_has_ended_its_sale_still_opens_what_is_paid(this_shop, order, wallet, worker):
+def test_a_shop_that_has_stopped_selling_still_opens_paid_orders(this_shop, order, wallet, worker):
     Server.update(capacity_mb=0).execute()
     pay(order, wallet, worker)
     assert held() == (1, 0)
@@ -202,7 +202,7 @@ def test_the_server_with_the_most_unsold_space_is_taken(this_shop):
     assert orders.place(this_shop, wish()).account.server_id == 2
 
 
-def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
+def test_unpaid_orders_of_a_network_are_limited(this_shop, wallet, worker):
     this_shop = dataclasses.replace(
         this_shop, config=dataclasses.replace(this_shop.config, unpaid_per_client=2)
     )
@@ -210,7 +210,7 @@ def test_a_client_has_so_many_unpaid_orders(this_shop, wallet, worker):
     orders.place(this_shop, wish(username="bobby"))
     with pytest.raises(orders.TooManyUnpaid):
         orders.place(this_shop, wish(username="carol"))
-    assert orders.place(this_shop, wish())  # what holds no name is no matter
+    assert orders.place(this_shop, wish())  # an order that holds no name is not limited
     assert orders.place(this_shop, wish(username="carol", client="192.0.2.2"))
     wallet.pay(first.bolt11)
     work(worker)
@@ -233,7 +233,7 @@ def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machin
     bobs = orders.place(this_shop, wish(username="alice", client="192.0.2.2"))
     assert bobs.account.username == "alice"
     expire()
-    # Nor is it forgotten when the order is cancelled, or the network comes in by another browser.
+    # Cancelling the order, or another browser in the same network, does not change that.
     third = orders.place(this_shop, wish(username="alice", browser="bob's"))
     assert invoices.cancel(this_shop, third)
     assert orders.place(this_shop, wish(username="alice")).account.username is None
@@ -242,7 +242,7 @@ def test_a_network_holds_a_name_once_a_day(this_shop, order, expire, time_machin
 
 
 @pytest.mark.each_database
-def test_who_pays_a_name_that_is_not_held_has_it_while_it_is_free(
+def test_paying_an_order_whose_name_is_not_held_gets_it_if_free(
     this_shop, order, expire, wallet, worker
 ):
     expire()
@@ -310,7 +310,7 @@ def test_an_invoice_that_comes_after_the_order_was_given_up_is_shown_to_nobody(t
     assert held() == (0, 0)
 
 
-def test_what_few_wallets_can_pay_is_a_problem_until_they_can(this_shop, node, time_machine):
+def test_invoices_that_few_wallets_can_pay_are_a_problem(this_shop, node, time_machine):
     def told() -> list[str]:
         orders.place(this_shop, wish())
         return node_problems.problems(this_shop)
@@ -340,7 +340,7 @@ OPERATORS_NAMES = ("kiosk", "eu", "oak", "letters", "carrier", "counts", "tables
 
 @pytest.fixture
 def with_hosts(env, this_shop, tmp_path):
-    """The shop whose operator has hosts of his own below BASE_DOMAIN."""
+    """A shop whose operator has hosts below BASE_DOMAIN."""
     return dataclasses.replace(this_shop, config=from_env(env | OPERATORS, tmp_path))
 
 
@@ -351,23 +351,21 @@ def test_a_name_of_the_operators_is_not_sold(with_hosts, subtests):
     assert Account.select().count() == 0
 
 
-def test_what_no_host_of_his_is_called_is_sold(with_hosts):
+def test_names_that_are_not_the_operators_hosts_are_sold(with_hosts):
     for name in ("ivy", "shop2x", "beech"):
         assert orders.place(with_hosts, wish(username=name)).account.username == name
 
 
-def test_a_form_that_comes_again_is_answered_though_its_name_is_reserved_since(
-    this_shop, with_hosts
-):
+def test_a_repeated_form_is_answered_though_its_name_was_reserved_since(this_shop, with_hosts):
     asked = wish(username="letters")
     assert orders.place(this_shop, asked) == orders.place(with_hosts, asked)
 
 
-def test_who_has_a_name_that_is_reserved_since_keeps_it_and_the_operator_is_told(
+def test_a_hosting_keeps_a_name_reserved_since_and_it_is_a_problem(
     this_shop, with_hosts, wallet, worker
 ):
     order = orders.place(this_shop, wish(username="letters"))
-    orders.place(this_shop, wish(username="mine"))  # is not paid
+    orders.place(this_shop, wish(username="mine"))  # stays unpaid
     pay_and_record(order, wallet, worker)
     payments.apply(with_hosts, order.token)
     assert Account.get(Account.opened_at.is_null(False)).username == "letters"
@@ -376,16 +374,16 @@ def test_who_has_a_name_that_is_reserved_since_keeps_it_and_the_operator_is_told
     assert hostnames.problems(this_shop) == []
 
 
-def test_a_payment_that_comes_late_gets_no_name_that_is_reserved_since(
-    this_shop, with_hosts, worker
-):
+def test_a_late_payment_does_not_get_a_name_reserved_since(this_shop, with_hosts, worker):
     order = orders.place(this_shop, wish(username="letters"))
     released_and_paid(order, this_shop, worker)
     payments.apply(with_hosts, order.token)
     assert re.fullmatch("[a-z]{3}[0-9]{5}", Account.get().username)
 
 
-def test_who_holds_no_name_gets_none_that_is_reserved_since(this_shop, with_hosts, wallet, worker):
+def test_an_order_without_a_held_name_does_not_get_one_reserved_since(
+    this_shop, with_hosts, wallet, worker
+):
     invoices.cancel(this_shop, orders.place(this_shop, wish(username="letters")))
     order = orders.place(this_shop, wish(username="letters"))
     pay_and_record(order, wallet, worker)
@@ -408,7 +406,9 @@ def test_a_payment_is_recorded_once_however_often_it_is_reported(order, wallet, 
 
 
 @pytest.mark.each_database
-def test_the_cursor_moves_with_every_payment_a_strangers_too(this_shop, node, wallet, worker):
+def test_the_cursor_moves_with_every_payment_even_of_other_programs(
+    this_shop, node, wallet, worker
+):
     foreign = this_shop.node.create_invoice("another program", 1000, "x", 600)
     wallet.pay(foreign.bolt11)
     record_payments(worker)
@@ -595,7 +595,7 @@ def test_an_expired_order_is_released_whether_the_node_heard_it_or_not(
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after", "late"])
-def test_what_the_node_was_told_to_cancel_is_cancelled_whenever_it_does_it(
+def test_an_order_is_cancelled_whenever_the_node_carries_it_out(
     kind, order, this_shop, worker, node, time_machine, tmp_path, runner
 ):
     node.faults.set(kind, "delinvoice", times=1)
@@ -613,7 +613,9 @@ def test_what_the_node_was_told_to_cancel_is_cancelled_whenever_it_does_it(
 
 
 @pytest.mark.each_database
-def test_what_is_paid_while_it_is_being_cancelled_counts(order, this_shop, worker, node, wallet):
+def test_a_payment_while_the_order_is_being_cancelled_counts(
+    order, this_shop, worker, node, wallet
+):
     node.faults.set("cut-before", "delinvoice", times=1)
     with pytest.raises(NodeError):
         invoices.cancel(this_shop, order)
@@ -623,7 +625,7 @@ def test_what_is_paid_while_it_is_being_cancelled_counts(order, this_shop, worke
 
 
 @pytest.mark.parametrize("end", ["none", "cancelled", "expired"])
-def test_a_payment_that_was_cleaned_away_is_found_in_the_nodes_books(
+def test_a_payment_of_a_deleted_invoice_is_found_in_the_nodes_books(
     end, order, this_shop, worker, wallet, time_machine
 ):
     wallet.pay(order.bolt11)
@@ -648,7 +650,7 @@ def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
 ):
     copy = node.copied()
     order = orders.place(this_shop, wish())
-    node.settle(order.payment_hash)  # nobody was told
+    node.settle(order.payment_hash)  # the shop was not told
     node.restore(copy)
     if lacks_books:
         node.lose_plugin("bookkeeper")
@@ -673,9 +675,7 @@ def test_an_order_whose_invoice_the_node_has_lost_is_released_and_listed(
     assert Order.select().count() == 0
 
 
-def test_books_that_do_not_open_hold_no_other_order_up(
-    order, this_shop, worker, node, time_machine
-):
+def test_unreadable_books_do_not_hold_up_other_orders(order, this_shop, worker, node, time_machine):
     rpc = LightningRpc(this_shop.config.lightning_rpc)
     rpc.delinvoice(order_book.label(this_shop, order), "unpaid")
     time_machine.forward(1)
@@ -711,7 +711,7 @@ def test_a_payment_in_the_last_second_wins_over_the_expiry(order, wallet, worker
     assert Account.get().ready_at is not None
 
 
-def test_what_was_typed_in_an_unpaid_order_is_gone_after_a_day(order, worker, time_machine):
+def test_the_input_of_an_unpaid_order_is_deleted_after_a_day(order, worker, time_machine):
     time_machine.forward(16 * 60)
     worker.tidy()
     assert Order.select().count() == 1
@@ -721,13 +721,13 @@ def test_what_was_typed_in_an_unpaid_order_is_gone_after_a_day(order, worker, ti
 
 
 def released_and_paid(order, this_shop, worker):
-    """A payment that arrives after the release: it takes a restored node or database."""
+    """Pay an order after its release, which needs a restored node or database."""
     invoices.cancel(this_shop, order)
     payment = Payment(order_book.label(this_shop, order), order.payment_hash, 1, 1, 630_000)
     payments.record(this_shop, "node", payment, 0)
 
 
-def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, worker):
+def test_a_payment_after_the_release_opens_the_hosting_again(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     work(worker)
     account = Account.get()
@@ -736,7 +736,7 @@ def test_a_payment_after_the_release_opens_the_hosting_anew(order, this_shop, wo
     assert held() == (1, 0)
 
 
-def test_a_name_that_is_gone_meanwhile_is_replaced(order, this_shop, worker):
+def test_a_name_that_was_taken_meanwhile_is_replaced(order, this_shop, worker):
     released_and_paid(order, this_shop, worker)
     orders.place(this_shop, wish(username="alice", client="192.0.2.2"))
     work(worker)

@@ -68,7 +68,7 @@ def test_a_mail_is_undone_with_what_it_speaks_of(this_shop, alice):
 
 
 @pytest.mark.each_database
-def test_what_customers_can_bring_about_is_told_so_often_a_day(this_shop, alice, time_machine):
+def test_mails_that_customers_can_cause_are_limited_per_day(this_shop, alice, time_machine):
     assert sum(write(this_shop, alice, about=about) for about in range(30)) == outbox.PER_DAY
     assert not write(this_shop, alice, "domain", name="x", record="MX", until=clock.now())
     assert write(this_shop, with_email(open_account(this_shop, "bob")))
@@ -79,7 +79,7 @@ def test_what_customers_can_bring_about_is_told_so_often_a_day(this_shop, alice,
 
 
 @pytest.mark.each_database
-def test_one_recipient_gets_so_many_mails_a_day_from_all_accounts_at_once(this_shop):
+def test_mails_to_a_recipient_are_limited_over_all_accounts(this_shop):
     accounts = [open_account(this_shop, f"bob{number}") for number in range(4)]
     Account.update(expires_at=ENDS).execute()
 
@@ -102,8 +102,8 @@ def test_one_recipient_gets_so_many_mails_a_day_from_all_accounts_at_once(this_s
     assert {kind: counts[kind] for kind in outbox.KEPT_PER_DAY} == outbox.KEPT_PER_DAY
 
 
-def test_no_other_mails_keep_an_owner_from_being_told(this_shop, alice):
-    """Neither a stranger's many tips for another hosting of his, nor what else is written."""
+def test_other_mails_do_not_use_up_an_owners_warnings(this_shop, alice):
+    """Neither mails of other hostings to the same address, nor mails of other kinds."""
     bob = with_email(open_account(this_shop, "bob"))
     to = {"recipient": "alice@example.org"}
     for about in range(30):
@@ -113,13 +113,13 @@ def test_no_other_mails_keep_an_owner_from_being_told(this_shop, alice):
         assert write(this_shop, bob, kind, **FACTS[kind], **to), kind
 
 
-def test_what_was_written_before_takes_no_place(this_shop, alice):
+def test_mails_written_before_do_not_count(this_shop, alice):
     for about in [1] * 30 + [2]:
         write(this_shop, alice, "suspended", about)
     assert Notice.select().count() == 2
 
 
-def test_whom_we_wrote_to_is_kept_for_a_day_and_as_a_hash(this_shop, alice, time_machine):
+def test_recipients_are_kept_for_a_day_as_a_hash(this_shop, alice, time_machine):
     write(this_shop, alice)
     assert "example" not in MailPlace.get().for_whom
     time_machine.forward(86399)
@@ -130,7 +130,7 @@ def test_whom_we_wrote_to_is_kept_for_a_day_and_as_a_hash(this_shop, alice, time
     assert MailPlace.select().count() == 0
 
 
-def test_places_that_a_wrong_clock_took_are_free(this_shop, alice, time_machine):
+def test_mails_counted_by_a_wrong_clock_do_not_count(this_shop, alice, time_machine):
     time_machine.forward(10 * 365 * 86400)
     for about in range(30):
         write(this_shop, alice, about=about)
@@ -138,7 +138,7 @@ def test_places_that_a_wrong_clock_took_are_free(this_shop, alice, time_machine)
     assert write(this_shop, alice)
 
 
-def test_who_gave_no_address_gets_no_mail(this_shop, alice):
+def test_an_account_without_an_address_gets_no_mail(this_shop, alice):
     Account.update(email=None).execute()
     assert not write(this_shop, Account.get_by_id(alice.id))
     assert Notice.select().count() == 0
@@ -156,7 +156,7 @@ def test_a_mail_says_what_and_until_when_and_has_one_next_step(this_shop, alice,
     mail = Notice.get()
     assert mail.subject == "alice.shop.test ends in 3 days"
     assert "2027-01-31 13:00 UTC" in mail.body
-    # 14 days of grace
+    # After 14 days of grace.
     assert "2027-02-14 13:00 UTC" in mail.body
     assert mail.body.count("http") == 2
     assert "\nhttp://localhost/account/extend\n" in mail.body
@@ -164,7 +164,7 @@ def test_a_mail_says_what_and_until_when_and_has_one_next_step(this_shop, alice,
     assert mail.body.endswith(end)
 
 
-def test_what_is_not_kept_after_its_end_is_not_said_to_be(this_shop, alice):
+def test_a_mail_promises_no_grace_period_where_there_is_none(this_shop, alice):
     write(this_shop, alice, closes_at=ENDS)
     assert "kept" not in Notice.get().body and "deleted" in Notice.get().body
 
@@ -181,11 +181,11 @@ def test_every_mail_is_plain_text_with_a_subject(this_shop, alice, kind):
 
 
 def test_every_kind_has_its_template():
-    kinds = {*FACTS, "problems", "week"}  # the operator's: tests/operator/test_telling.py
+    kinds = {*FACTS, "problems", "week"}  # the last two: tests/operator/test_telling.py
     assert {path.stem for path in outbox.TEMPLATES.glob("[a-z]*.txt")} == kinds
 
 
-def test_a_fact_that_is_missing_is_a_fault_of_ours(this_shop, alice):
+def test_a_missing_value_in_a_template_raises(this_shop, alice):
     with pytest.raises(UndefinedError):
         write(this_shop, alice, "domain", name="alice.example")
 
@@ -195,7 +195,7 @@ def test_the_mailbox_gets_the_same_text_without_a_way_to_end_it(this_shop, alice
     mail = Notice.get()
     assert mail.recipient == "info@alice.shop.test"
     assert (mail.unsubscribe, "stop" in mail.body) == (None, False)
-    assert write(this_shop, alice)  # the other channel is another mail
+    assert write(this_shop, alice)  # the mail to the other channel is separate
 
 
 def test_an_account_without_a_mailbox_gets_nothing_there(this_shop, alice):
@@ -204,7 +204,7 @@ def test_an_account_without_a_mailbox_gets_nothing_there(this_shop, alice):
     assert not write(this_shop, alice, channel="mailbox")
 
 
-def test_a_closed_accounts_mails_go_with_it_but_those_still_to_be_sent(this_shop, panel, alice):
+def test_a_closed_accounts_mails_are_deleted_unless_still_to_be_sent(this_shop, panel, alice):
     write(this_shop, alice)
     Notice.update(try_at=None, sent_at=clock.now()).execute()
     write(this_shop, alice, "deleted", by_owner=False)
@@ -235,11 +235,11 @@ def test_a_mail_is_sent_once_and_forgotten(time_machine, this_shop, alice, mails
     assert row.error is row.try_at is None
     assert row.recipient is row.subject is row.body is row.unsubscribe is None
     assert send(this_shop) == 0
-    assert not write(this_shop, alice)  # not a second time for the same
+    assert not write(this_shop, alice)  # not twice about the same
 
 
 @with_mail
-def test_of_an_account_that_is_gone_nothing_is_left(this_shop, alice, mails):
+def test_a_sent_mail_of_a_deleted_account_leaves_nothing(this_shop, alice, mails):
     write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
     assert send(this_shop) == 1
@@ -268,13 +268,13 @@ def test_workers_that_look_at_once_send_each_mail_once(this_shop, alice, mails):
 
 
 @with_mail
-def test_a_mail_is_sent_again_after_a_crash_and_known_as_the_same(
+def test_a_mail_sent_again_after_a_crash_has_the_same_message_id(
     this_shop, alice, mails, time_machine
 ):
     write(this_shop, alice)
     row = Notice.get()
     assert outbox._claim(row)
-    outbox._send(this_shop, row)  # and the worker was killed here
+    outbox._send(this_shop, row)  # the worker is killed after this
     assert send(this_shop) == 0
     time_machine.forward(outbox.CLAIM_SECONDS)
     assert send(this_shop) == 1
@@ -350,9 +350,7 @@ def test_waits_grow_and_end_after_five_days(this_shop, alice, mails, time_machin
 
 
 @with_mail
-def test_problems_tell_of_mails_that_wait_for_an_hour(
-    this_shop, alice, mails, runner, time_machine
-):
+def test_mails_that_wait_for_an_hour_are_a_problem(this_shop, alice, mails, runner, time_machine):
     write(this_shop, alice)
     mails.refused["alice@example.org"] = "450 later"
     send(this_shop)
@@ -367,7 +365,7 @@ def test_problems_tell_of_mails_that_wait_for_an_hour(
 
 
 @with_mail
-def test_of_a_gone_account_a_mail_that_is_given_up_goes_too(this_shop, alice, mails):
+def test_a_given_up_mail_of_a_deleted_account_is_deleted(this_shop, alice, mails):
     write(this_shop, alice, "deleted", by_owner=False)
     forget(alice)
     mails.refused["alice@example.org"] = "550 no"
@@ -390,7 +388,7 @@ def test_a_server_that_is_down_is_asked_once_a_minute(this_shop, alice, mails, t
 
 
 @with_mail
-def test_mails_at_which_the_server_hangs_up_hold_up_no_new_one(
+def test_mails_that_make_the_server_hang_up_do_not_hold_up_new_ones(
     this_shop, alice, mails, time_machine
 ):
     mails.refused["alice@example.org"] = "421 bye"
@@ -418,7 +416,7 @@ def test_a_fault_of_ours_holds_up_nobody(this_shop, alice, caplog):
 
 
 @with_mail
-def test_what_a_wrong_clock_put_off_is_due(this_shop, alice, mails, time_machine):
+def test_a_mail_put_off_by_a_wrong_clock_is_due(this_shop, alice, mails, time_machine):
     time_machine.forward(10 * 365 * 86400)
     write(this_shop, alice)
     time_machine.forward(-10 * 365 * 86400)

@@ -1,4 +1,4 @@
-"""What has become of services: until they are live, and until their passwords are forgotten."""
+"""The progress of services until they are live, and their passwords until they are wiped."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def states(account) -> set[str]:
 
 
 def look_until_it_is_done(this_shop, panel, time_machine) -> None:
-    """Once more after the queue is empty: the web server may be restarting then."""
+    """Look once more after the queue is empty, when the web server may be restarting."""
     for _ in range(2):
         time_machine.forward(panel.seconds_to_go() + 5)
         progress.look_at_queues(this_shop)
@@ -34,7 +34,7 @@ def test_live_follows_the_servers_queue(time_machine, alice, this_shop, panel):
     assert states(alice) == {"live"}
 
 
-def test_what_is_live_is_asked_for_no_more(time_machine, alice, this_shop, panel):
+def test_the_queue_is_not_asked_for_when_everything_is_live(time_machine, alice, this_shop, panel):
     look_until_it_is_done(this_shop, panel, time_machine)
     calls = len(panel.calls)
     progress.look_at_queues(this_shop)
@@ -49,7 +49,7 @@ def test_a_change_waits_for_the_queue_again(time_machine, alice, this_shop, pane
     assert states(alice) == {"live", "applied"}
 
 
-def test_queue_that_the_panel_does_not_tell_is_done_after_three_minutes(
+def test_without_an_answer_about_the_queue_services_are_live_after_three_minutes(
     time_machine, alice, this_shop, panel
 ):
     panel.forbidden = {"monitor_jobqueue_count"}
@@ -61,7 +61,7 @@ def test_queue_that_the_panel_does_not_tell_is_done_after_three_minutes(
     assert states(alice) == {"live"}
 
 
-def test_panel_that_does_not_answer_makes_nothing_live(time_machine, alice, this_shop, panel):
+def test_a_panel_that_does_not_answer_makes_nothing_live(time_machine, alice, this_shop, panel):
     panel.faults.set("cut-before", "monitor_jobqueue_count")
     time_machine.forward(3600)
     progress.look_at_queues(this_shop)
@@ -70,7 +70,7 @@ def test_panel_that_does_not_answer_makes_nothing_live(time_machine, alice, this
 
 @pytest.fixture
 def busy(panel, time_machine):
-    """A server that has half an hour's work, takes it up once a minute, and gets more of it."""
+    """A server with half an hour of work, which it takes up once a minute, and new work coming."""
     panel.queue_seconds, panel.run_seconds, panel.job_seconds = 1, 60, {"shell": 20}
     panel.jobs_of_others(for_seconds=1800)
     return time_machine
@@ -90,16 +90,16 @@ def test_nothing_is_live_before_the_server_has_done_it(busy, this_shop, panel):
             panel.jobs_of_others(for_seconds=900)
         if not is_live and looks:
             assert known.jobs_before() > 0
-        # It told so of nothing too early.
+        # Nothing was called live too early.
         for row in rows:
             if known.state(row) == "live":
                 assert panel.is_live(row.kind, row.panel_id), row.kind
-        busy.forward(17)  # at another second of each minute
+        busy.forward(17)  # so that the second of the minute changes
         looks += 1
     assert known.jobs_before() is None
 
 
-def test_what_is_switched_off_is_off_when_the_server_has_done_it(busy, this_shop, alice, panel):
+def test_a_service_is_off_only_when_the_server_has_done_it(busy, this_shop, alice, panel):
     let_the_server_follow()
     busy.forward(2)
     wanted.switch(alice.id, "database", "ls_alice", False)
@@ -113,7 +113,7 @@ def test_what_is_switched_off_is_off_when_the_server_has_done_it(busy, this_shop
 
 
 @pytest.mark.each_database
-def test_look_that_another_worker_overtook_counts_for_nothing(this_shop, alice, panel):
+def test_a_look_that_another_worker_overtook_does_not_count(this_shop, alice, panel):
     panel.jobs_of_others(for_seconds=3600)
     progress.look_at_queues(this_shop)
     name = progress.QUEUE.format(id=1)

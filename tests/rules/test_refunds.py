@@ -1,4 +1,4 @@
-"""Refunds: who may claim one, what the operator says, and that each is paid once."""
+"""Refunds: who may claim one, what the operator decides, and that each is paid once."""
 
 import hashlib
 import secrets
@@ -37,13 +37,13 @@ MSAT = 21_000
 
 @pytest.fixture
 def rpc(node, tmp_path):
-    """The shop's node, for its operator."""
+    """The shop's node, as its operator calls it."""
     return LightningRpc(str(tmp_path / "lightning-rpc"))
 
 
 @pytest.fixture
 def lose(this_shop, rpc, wallet, worker):
-    """Pay for an order that the database does not know: the lost payment, its invoice and proof."""
+    """Make a lost payment, without an order; return its row, the invoice and the preimage."""
 
     def lose(msat=MSAT):
         made = rpc.invoice(msat, this_shop.config.label_prefix + secrets.token_hex(16), "x", 900)
@@ -71,7 +71,7 @@ def state_of(order) -> State:
 
 
 def received(wallet) -> int:
-    """What has arrived at the payer's wallet."""
+    """The msat that the payer's wallet has received."""
     paid = [each for each in wallet.listinvoices()["invoices"] if each["status"] == "paid"]
     return sum(each["amount_received_msat"] for each in paid)
 
@@ -82,11 +82,11 @@ def later(seconds: float) -> None:
 
 
 def long_after() -> None:
-    """No clock says that an invoice of two hours can still be paid."""
+    """Move the time to when an invoice of two hours has expired by any clock."""
     later(3 * 3600)
 
 
-# -- who has paid ----------------------------------------------------------------------
+# -- proving a payment -----------------------------------------------------------------
 
 
 def test_a_lost_payment_is_claimed_approved_and_paid_once(this_shop, lose, asked_by, wallet):
@@ -113,7 +113,7 @@ def test_a_lost_payment_is_claimed_approved_and_paid_once(this_shop, lose, asked
     assert not refunds.approve(refund.id) and not refunds.refuse(refund.id, "no")
 
 
-def test_what_nodes_on_the_way_know_proves_nothing(this_shop, lose, asked_by):
+def test_what_routing_nodes_know_proves_nothing(this_shop, lose, asked_by):
     order, invoice, preimage = lose()
     other = lose()
     for text, proof in (
@@ -135,7 +135,7 @@ def test_the_credential_of_a_payment_proves_it_unless_it_was_narrowed_or_replace
     order = Order.get_by_id(order.token)
     preimage = bytes.fromhex(wallet.pay(order.bolt11)["payment_preimage"])
     key = tokens.challenge(this_shop, order)
-    with pytest.raises(NotProved):  # nobody has recorded it yet
+    with pytest.raises(NotProved):  # it has not been recorded yet
         refunds.paid_for(this_shop, key, preimage)
     record_payments(worker)
     payments.apply(this_shop, order.token)
@@ -153,7 +153,7 @@ def test_the_credential_of_a_payment_proves_it_unless_it_was_narrowed_or_replace
 # -- claiming --------------------------------------------------------------------------
 
 
-def test_nothing_but_exactly_the_refund_is_paid_and_to_others_alone(
+def test_only_exactly_the_refund_is_paid_and_not_to_the_shop_itself(
     this_shop, lost, rpc, wallet, asked_by, subtests
 ):
     ours, used = rpc.invoice(MSAT, "another program's", "x", 900)["bolt11"], asked_by()
@@ -191,7 +191,7 @@ def test_nothing_but_exactly_the_refund_is_paid_and_to_others_alone(
     assert Refund.select().count() == 0
 
 
-def test_what_is_claimed_is_rebuilt_no_more_and_the_other_way_round(this_shop, lost, asked_by):
+def test_a_payment_is_either_claimed_or_rebuilt(this_shop, lost, asked_by):
     restored.begin()
     with pytest.raises(restored.Restoring):
         refunds.claim(this_shop, lost, asked_by())
@@ -203,7 +203,7 @@ def test_what_is_claimed_is_rebuilt_no_more_and_the_other_way_round(this_shop, l
 
 
 @pytest.mark.each_database
-def test_what_is_claimed_at_that_moment_is_not_rebuilt_as_well(this_shop, lose, database_kind):
+def test_a_payment_being_claimed_is_not_rebuilt_too(this_shop, lose, database_kind):
     lost, invoice, _ = lose()
     paid = this_shop.node.find_paid(lost.payment_hash)
     paid = replace(paid, description="Web hosting: open 100 MB 3 months 00000000", bolt11=invoice)
@@ -225,7 +225,7 @@ def test_what_is_claimed_at_that_moment_is_not_rebuilt_as_well(this_shop, lose, 
     assert Order.get().kind == OrderKind.LOST
 
 
-def test_of_two_who_claim_at_once_one_does(this_shop, lost, asked_by):
+def test_of_two_simultaneous_claims_one_counts(this_shop, lost, asked_by):
     def claim(_) -> bool:
         try:
             refunds._claim_first(this_shop, lost, {"destination": "lno1", "claimed_at": 1})
@@ -240,7 +240,7 @@ def test_of_two_who_claim_at_once_one_does(this_shop, lost, asked_by):
     assert Refund.select().count() == 1
 
 
-def test_the_destination_may_change_until_the_operator_says_yes(this_shop, lost, asked_by):
+def test_the_destination_may_change_until_the_approval(this_shop, lost, asked_by):
     first = refunds.claim(this_shop, lost, asked_by())
     second = refunds.claim(this_shop, lost, " LIGHTNING:Alice@Wallet.Example ")
     assert (second.id, second.destination) == (first.id, "alice@wallet.example")
@@ -250,7 +250,7 @@ def test_the_destination_may_change_until_the_operator_says_yes(this_shop, lost,
 
 
 @with_settings(REFUND_AUTO_MSAT=str(MSAT))
-def test_small_ones_are_paid_without_asking(this_shop, lose, asked_by, wallet):
+def test_small_refunds_are_paid_without_asking(this_shop, lose, asked_by, wallet):
     small, large = lose(MSAT)[0], lose(MSAT + 1)[0]
     offer = wallet.offer("any", "mine")["bolt12"]
     for order in (small, large):
@@ -260,7 +260,7 @@ def test_small_ones_are_paid_without_asking(this_shop, lose, asked_by, wallet):
     assert received(wallet) == MSAT
 
 
-def test_what_is_refused_is_over_and_the_operator_alone_offers_it_again(this_shop, lost, asked_by):
+def test_a_refused_refund_can_be_offered_again_by_the_operator_alone(this_shop, lost, asked_by):
     refund = refunds.claim(this_shop, lost, asked_by())
     assert refunds.refuse(refund.id, "It was never yours.")
     assert (state_of(lost), refunds.latest(lost).destination) == (State.REFUSED, None)
@@ -273,16 +273,14 @@ def test_what_is_refused_is_over_and_the_operator_alone_offers_it_again(this_sho
 # -- what is offered -------------------------------------------------------------------
 
 
-def test_never_more_is_offered_than_was_received_less_what_was_paid_back(
-    this_shop, lost, asked_by, wallet
-):
+def test_offers_never_exceed_what_is_left_of_the_payment(this_shop, lost, asked_by, wallet):
     for wrong in (0, -1, MSAT + 1, 10**30):
         with pytest.raises(CannotOffer):
             refunds.offer(lost.token, wrong)
     with pytest.raises(CannotOffer):
         refunds.offer("f" * 64)
     refunds.offer(lost.token, 1000)
-    with pytest.raises(CannotOffer):  # one after the other
+    with pytest.raises(CannotOffer):  # one at a time
         refunds.offer(lost.token, 1000)
     refunds.claim(this_shop, lost, asked_by(1000))
     payouts.pay_due(this_shop)
@@ -293,7 +291,7 @@ def test_never_more_is_offered_than_was_received_less_what_was_paid_back(
 
 @pytest.fixture
 def account(this_shop, order, wallet, worker):
-    """Bought and ready, but for the panel."""
+    """An account that was bought and is ready, in the database alone."""
     wallet.pay(order.bolt11)
     record_payments(worker)
     payments.apply(this_shop, order.token)
@@ -301,7 +299,7 @@ def account(this_shop, order, wallet, worker):
     return Account.get()
 
 
-def test_a_closed_hosting_is_paid_back_at_what_is_left_of_it(this_shop, account):
+def test_closing_a_hosting_offers_what_is_left_of_it(this_shop, account):
     with pytest.raises(CannotOffer):
         refunds.close_account(this_shop, account)
     accounts.block(account.id, "It sent spam.")
@@ -315,7 +313,7 @@ def test_a_closed_hosting_is_paid_back_at_what_is_left_of_it(this_shop, account)
         refunds.close_account(this_shop, Account.get())
 
 
-def test_what_a_voucher_has_paid_is_not_paid_back(this_shop, account, lost):
+def test_payments_by_voucher_are_not_paid_back(this_shop, account, lost):
     accounts.block(account.id, "It sent spam.")
     by_voucher = {"node_id": order_book.BY_VOUCHER, "pay_index": 0}
     Order.update(by_voucher).where(Order.account == account.id).execute()
@@ -333,9 +331,7 @@ def test_what_a_voucher_has_paid_is_not_paid_back(this_shop, account, lost):
     assert refunds.close_account(this_shop, Account.get()).msat == MSAT
 
 
-def test_time_of_a_voucher_is_not_paid_back_in_money_that_was_used_up(
-    this_shop, account, wallet, worker
-):
+def test_a_vouchers_time_is_not_paid_back_from_spent_money(this_shop, account, wallet, worker):
     paid_msat = Order.get().received_msat
     later((account.expires_at - clock.now()) * 0.9)
     more = orders.extend(this_shop, account.id, 3, "months", Buyer(None, "a form"))
@@ -346,7 +342,7 @@ def test_time_of_a_voucher_is_not_paid_back_in_money_that_was_used_up(
     assert refund.msat == pytest.approx(paid_msat / 10, rel=0.01)
 
 
-def test_nothing_is_closed_when_nothing_is_left(this_shop, account):
+def test_a_hosting_without_value_is_not_closed_for_a_refund(this_shop, account):
     accounts.block(account.id, "It sent spam.")
     later(account.expires_at - clock.now() + 1)
     with pytest.raises(CannotOffer):
@@ -388,7 +384,7 @@ def test_an_address_or_offer_is_tried_again_each_hour_for_a_week(
 
 
 class Host:
-    """The host of a Lightning Address: it gives this invoice, or none."""
+    """The host of a Lightning Address, which gives this invoice, or none."""
 
     def __init__(self, invoice: str | None):
         self._invoice = invoice
@@ -399,9 +395,7 @@ class Host:
         return self._invoice, hashlib.sha256(b"[]").hexdigest()
 
 
-def test_an_address_is_paid_exactly_what_is_due_to_it(
-    this_shop, lose, rpc, wallet, asked_by, subtests
-):
+def test_an_address_is_paid_exactly_the_refund(this_shop, lose, rpc, wallet, asked_by, subtests):
     def of(text: str) -> str:
         hashed = {"label": secrets.token_hex(4), "description": text, "deschashonly": True}
         return wallet.call("invoice", {"amount_msat": MSAT, **hashed})["bolt11"]
@@ -432,16 +426,16 @@ def hash_of(this_shop, refund) -> str:
     return this_shop.node.read(refund.destination).payment_hash
 
 
-def test_whatever_the_node_answers_it_is_paid_once_or_asked_for_again(
+def test_a_refund_is_paid_once_whatever_the_node_answers(
     this_shop, lose, node, wallet, asked_by, subtests
 ):
-    """Each fault while it is paid; how it stands at once; what happens later; and then."""
+    """Each fault while paying: the state at once, what happens later, and the state after that."""
     cases = {
-        # The line was cut after the node has paid; before; the node said no.
+        # The connection was cut after the node had paid, or before, or the node refused.
         "cut-after": (State.PAID, None, State.PAID),
         "cut-before": (State.PAYING, None, State.CLAIMED),
         "refuse": (State.FAILED, None, State.FAILED),
-        # It said that it failed, and a part is held: for days, then it arrives, or comes back.
+        # The node said that it failed, but a part was held for days, and arrived or came back.
         "hold": (State.PAYING, None, State.PAYING),
         "hold, arrives": (State.PAYING, True, State.PAID),
         "hold, comes back": (State.PAYING, False, State.FAILED),
@@ -485,7 +479,7 @@ def test_whatever_the_node_answers_it_is_paid_once_or_asked_for_again(
             assert (state_of(order), received(wallet) - before) == (State.PAID, MSAT)
 
 
-def test_a_node_that_is_down_has_begun_nothing(this_shop, due, node, wallet, lost):
+def test_no_payment_is_under_way_if_the_node_was_down(this_shop, due, node, wallet, lost):
     node.down()
     for _ in range(2):
         with pytest.raises(NodeError):
@@ -510,7 +504,7 @@ def test_a_node_restored_since_it_paid_is_not_told_to_pay_again(
     for _ in range(3):
         payouts.pay_due(this_shop)
     assert (state_of(lost), Refund.get().problem) == (State.CLAIMED, Problem.UNKNOWN)
-    # Another destination does not hide that from the operator.
+    # The operator still sees it if the destination changes.
     assert refunds.claim(this_shop, lost, asked_by()).problem == Problem.UNKNOWN
     payouts.pay_due(this_shop)
     assert received(wallet) == MSAT
@@ -518,7 +512,7 @@ def test_a_node_restored_since_it_paid_is_not_told_to_pay_again(
 
 
 def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, lose, node, wallet):
-    """To the same refund, to another one of the same payment, and while its payment is held."""
+    """For the same refund, another one of the same payment, and while its payment is held."""
     offer = wallet.offer("any", "mine")["bolt12"]
     same, other, held = (lose()[0] for _ in range(3))
     for order in (same, other, held):
@@ -551,8 +545,8 @@ def test_a_database_restored_since_it_was_paid_pays_nothing_again(this_shop, los
     assert (state_of(held), received(wallet)) == (State.PAID, 3 * MSAT)
 
 
-def test_what_a_restored_database_offers_once_more_waits_for_the_operator(this_shop, lost, wallet):
-    """As by `refund close`, again: what was received would still cover it."""
+def test_a_refund_offered_again_after_a_restore_waits_for_the_operator(this_shop, lost, wallet):
+    """After a second `refund close`, which the received amount would still cover."""
     offer = wallet.offer("any", "mine")["bolt12"]
     for _ in range(2):
         Refund.delete().execute()
@@ -571,7 +565,7 @@ def test_what_a_restored_database_offers_once_more_waits_for_the_operator(this_s
 
 
 class Forgetful(PayingNode):
-    """A node that says "paid", and then knows nothing of it."""
+    """A node that says "paid", and then does not know the payment."""
 
     def sent(self, payment_hash):
         return None
@@ -587,11 +581,11 @@ def test_a_node_that_contradicts_itself_is_not_told_to_pay_again(this_shop, due,
 
 
 class Killed(BaseException):
-    """As kill -9 ends the program: it goes no further, and what it has not committed is undone."""
+    """Ends the program like kill -9: it goes no further, and uncommitted changes are undone."""
 
 
 class KilledAtCall(PayingNode):
-    """The worker's way to the node: it is killed before or after this call of it."""
+    """The worker's client of the node: the worker is killed before or after this call."""
 
     def __init__(self, path, number, is_done):
         super().__init__(path, seconds=3)
@@ -607,9 +601,7 @@ class KilledAtCall(PayingNode):
         return answer
 
 
-def test_killed_before_and_after_each_call_to_the_node_it_is_paid_once(
-    this_shop, lose, node, wallet, subtests
-):
+def test_a_worker_killed_at_any_call_to_the_node_pays_once(this_shop, lose, node, wallet, subtests):
     offer = wallet.offer("any", "mine")["bolt12"]
 
     def calls_while_paid(shop) -> list[str]:
@@ -647,7 +639,7 @@ def test_killed_before_and_after_each_call_to_the_node_it_is_paid_once(
 
 
 @pytest.mark.each_database
-def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
+def test_simultaneous_workers_pay_each_refund_once(this_shop, lose, wallet):
     offer = wallet.offer("any", "mine")["bolt12"]
     for _ in range(3):
         order = lose()[0]
@@ -658,7 +650,7 @@ def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
         try:
             payouts.pay_due(this_shop)
         except NodeError:
-            pass  # it takes so many calls at once
+            pass  # the node takes only so many calls at once
         finally:
             models.db.close()
 
@@ -669,14 +661,14 @@ def test_workers_at_once_pay_each_once(this_shop, lose, wallet):
 
 
 class Hasty(PayingNode):
-    """It waits for no payment."""
+    """A client that does not wait for payments."""
 
     def _call(self, method, time_limit=None, **params):
         return super()._call(method, 0.2 if method == "xpay" else time_limit, **params)
 
 
 def test_a_call_that_the_node_reads_late_pays_once(this_shop, due, node, wallet, lost):
-    """Frozen, it carries out what was sent to it once it wakes."""
+    """A frozen node carries out what was sent to it once it wakes."""
     node.faults.set("late", "xpay", times=1)
     hasty = Hasty(this_shop.config.lightning_rpc, seconds=3)
     with pytest.raises(NodeError):
@@ -688,10 +680,10 @@ def test_a_call_that_the_node_reads_late_pays_once(this_shop, due, node, wallet,
     assert (state_of(lost), received(wallet)) == (State.PAID, MSAT)
 
 
-def test_an_earlier_failure_says_nothing_of_the_same_invoice_paid_once_more(
+def test_an_earlier_failure_of_the_same_invoice_does_not_count(
     this_shop, lost, asked_by, node, wallet
 ):
-    """While the node has yet to read the call, all that it knows is the attempt before."""
+    """Until the node has read the call, all that it knows is the attempt before."""
     refunds.offer(lost.token)
     refund = refunds.claim(this_shop, lost, asked_by(expiry=24 * 3600))
     node.holds_payments = True

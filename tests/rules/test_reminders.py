@@ -1,4 +1,4 @@
-"""Whose address gets the reminders: set by a mailed link, ended by any reminder's link."""
+"""The address for reminders: confirmed by a mailed link, removed by the link in any reminder."""
 
 import re
 from dataclasses import replace
@@ -47,7 +47,7 @@ def asks_for(shop, account, email) -> bool:
 
 
 def asked(shop, account, email=NEW) -> str:
-    """The path of the link that a request to change the address mails to it."""
+    """Ask to change the address; return the path of the link that is mailed to it."""
     assert reminders.request_change(shop, account.id, email)
     mail = Notice.select().order_by(Notice.about.desc()).first()
     assert mail.recipient == email
@@ -59,7 +59,7 @@ def token(path: str) -> str:
 
 
 def reminded(shop, account, about=1) -> str:
-    """The path that ends the reminders, as the account's next one names it."""
+    """Write the account's next reminder; return the path of the link that ends them."""
     with transaction():
         assert outbox.write(shop, account, "ending", about)
     return Notice.get(Notice.about == about).unsubscribe.removeprefix("http://localhost")
@@ -89,7 +89,7 @@ def test_confirming_twice_is_confirming_once(this_shop, alice):
     assert email_of(alice) == NEW
 
 
-def test_a_link_is_over_after_a_day(this_shop, alice, time_machine):
+def test_a_link_expires_after_a_day(this_shop, alice, time_machine):
     path = asked(this_shop, alice)
     time_machine.forward(86400)
     reminders.read(this_shop, token(path))
@@ -99,7 +99,7 @@ def test_a_link_is_over_after_a_day(this_shop, alice, time_machine):
     assert email_of(alice) == "alice@old.example"
 
 
-def test_a_link_is_over_when_the_address_was_changed_since(this_shop, alice):
+def test_a_link_expires_when_the_address_is_changed(this_shop, alice):
     first = asked(this_shop, alice)
     second = asked(this_shop, alice, "alice@newer.example")
     reminders.confirm(this_shop, token(second))
@@ -112,7 +112,7 @@ def test_a_link_is_over_when_the_address_was_changed_since(this_shop, alice):
     assert email_of(alice) is None
 
 
-def test_a_link_that_was_used_is_over_once_the_address_is_gone_again(this_shop, alice):
+def test_a_used_link_expires_when_the_address_is_removed(this_shop, alice):
     path = asked(this_shop, with_email(alice, None))
     reminders.confirm(this_shop, token(path))
     reminders.remove(alice.id)
@@ -127,7 +127,7 @@ def test_a_link_that_was_used_is_over_once_the_address_is_gone_again(this_shop, 
     assert email_of(alice) is None
 
 
-def test_a_link_is_over_for_who_was_logged_out_everywhere(this_shop, alice):
+def test_a_link_expires_when_all_sessions_are_ended(this_shop, alice):
     path = asked(this_shop, alice, "thief@example.org")
     with transaction():
         sessions.end_all(alice.id)
@@ -146,13 +146,13 @@ def test_a_link_of_a_hosting_that_is_gone_says_so(this_shop, alice):
 @pytest.mark.parametrize(
     "act", [reminders.read, reminders.confirm, reminders.check_stop, reminders.unsubscribe]
 )
-def test_what_is_no_link_of_ours_changes_nothing(this_shop, act):
+def test_an_invalid_link_changes_nothing(this_shop, act):
     for text in ("", *NO_TOKENS, "\ud800"):
         with pytest.raises(reminders.UnknownLink):
             act(this_shop, text)
 
 
-def test_what_was_sealed_for_something_else_is_no_link(this_shop, alice):
+def test_a_value_sealed_for_something_else_is_no_link(this_shop, alice):
     forged = f'["{alice.id}", "", "eve@example.org", 9999999999]'
     with pytest.raises(reminders.UnknownLink):
         reminders.confirm(this_shop, this_shop.vault.seal(forged))
@@ -172,7 +172,7 @@ def test_links_outlive_a_change_of_the_key(this_shop, alice):
     assert email_of(alice) is None
 
 
-def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
+def test_links_are_limited_to_five_a_day(this_shop, alice, time_machine):
     for number in range(5):
         asked(this_shop, alice, f"alice{number}@example.org")
     with pytest.raises(reminders.TooManyMails):
@@ -184,7 +184,7 @@ def test_five_mails_a_day_are_enough(this_shop, alice, time_machine):
 
 
 @pytest.mark.each_database
-def test_five_mails_a_day_are_enough_for_who_asks_all_at_once(this_shop, alice):
+def test_links_are_limited_to_five_even_at_once(this_shop, alice):
     asks = [lambda n=n: asks_for(this_shop, alice, f"alice{n}@example.org") for n in range(8)]
     assert sum(at_once(*asks)) == 5
 
@@ -204,12 +204,12 @@ def test_a_mailbox_gets_one_link_a_day_whoever_asks_at_once(this_shop, time_mach
     assert sum(at_once(*asks[1:])) == 1
 
 
-def test_who_asks_again_while_the_link_counts_is_mailed_no_other(this_shop, alice, time_machine):
+def test_no_second_link_is_mailed_while_the_first_is_valid(this_shop, alice, time_machine):
     path = asked(this_shop, alice)
     assert reminders.request_change(this_shop, alice.id, NEW)
     assert Notice.select().count() == 1
     reminders.confirm(this_shop, token(path))
-    assert reminders.request_change(this_shop, alice.id, NEW)  # goes there already
+    assert reminders.request_change(this_shop, alice.id, NEW)  # the address is in use already
     assert (waits(alice), email_of(alice)) == (None, NEW)
 
 
@@ -237,7 +237,7 @@ def test_confirmations_that_are_over_are_forgotten(this_shop, alice, mails, time
 
 @pytest.fixture
 def ordered(this_shop):
-    """An order with an address: the name is what somebody wants the other to read."""
+    """An order with somebody else's address, and a name that is meant for its reader."""
     return orders.place(this_shop, wish(username="callnow5551234", email=NEW))
 
 
@@ -247,7 +247,7 @@ def opened(order, wallet, worker) -> Account:
     return Account.get_by_id(order.account_id)
 
 
-def test_the_address_of_an_order_gets_a_link_when_it_is_paid_and_nothing_else_before_it_is_opened(
+def test_an_orders_address_gets_a_link_when_paid_and_nothing_else_yet(
     this_shop, ordered, wallet, worker, time_machine
 ):
     assert Notice.select().count() == 0
@@ -266,14 +266,14 @@ def test_the_address_of_an_order_gets_a_link_when_it_is_paid_and_nothing_else_be
     assert [row.kind for row in Notice.select() if row.kind != "confirm"] == ["blocked"]
 
 
-def test_the_one_mail_after_a_purchase_says_how_to_go_on(ordered, wallet, worker):
+def test_the_mail_after_a_purchase_says_how_to_go_on(ordered, wallet, worker):
     account = opened(ordered, wallet, worker)
     [mail] = Notice.select()
     assert clock.clock_time(account.expires_at) in mail.body
     for link in ("/login", "/reminders/confirm/"):
         assert f"\nhttp://localhost{link}" in mail.body
     assert mail.body.endswith("\n\n-- \nlocalhost\n")
-    # Of what the orderer chose, the address alone: he may have typed anybody's.
+    # It names only the site's address of what the orderer chose, who may have typed any address.
     assert re.findall(r"\S*callnow\S*", mail.subject + mail.body) == ["callnow5551234.shop.test"]
     assert "alice" not in mail.subject + mail.body
 
@@ -283,7 +283,7 @@ def test_an_order_that_nobody_pays_leaves_no_address(this_shop, ordered):
     assert Account.select().count() == Notice.select().count() == 0
 
 
-def test_a_second_hosting_of_the_day_waits_until_its_owner_asks(
+def test_the_link_for_a_second_hosting_of_the_day_must_be_asked_for(
     this_shop, ordered, wallet, worker, time_machine
 ):
     asked(this_shop, open_account(this_shop, "bob"))
@@ -296,7 +296,7 @@ def test_a_second_hosting_of_the_day_waits_until_its_owner_asks(
     assert email_of(account) == NEW
 
 
-def test_what_an_order_asked_for_outlives_its_sessions_and_what_a_session_did_does_not(
+def test_an_orders_address_outlives_sessions_and_a_sessions_does_not(
     this_shop, ordered, wallet, worker
 ):
     account = opened(ordered, wallet, worker)
@@ -318,11 +318,11 @@ def test_a_closed_hostings_link_is_not_mailed(this_shop, ordered, wallet, worker
     assert Account.select().count() == Notice.select().count() == 0
 
 
-# -- no more of them ---------------------------------------------------------------------
+# -- ending them -------------------------------------------------------------------------
 
 
 @with_mail
-def test_the_link_in_a_reminder_ends_them(this_shop, alice, mails):
+def test_the_link_in_a_reminder_ends_the_reminders(this_shop, alice, mails):
     path = reminded(this_shop, alice)
     reminders.unsubscribe(this_shop, token(path))
     assert email_of(alice) is None
@@ -342,7 +342,7 @@ def test_the_link_of_an_old_address_leaves_the_new_one_alone(this_shop, alice, m
     assert mails.received[0].recipient == NEW
 
 
-def test_the_link_in_a_reminder_ends_what_waits_for_the_same_address(this_shop, alice):
+def test_the_link_in_a_reminder_removes_the_same_unconfirmed_address(this_shop, alice):
     path = reminded(this_shop, alice)
     asked(this_shop, alice, "alice@old.example".upper())
     reminders.unsubscribe(this_shop, token(path))
@@ -356,7 +356,7 @@ def test_one_of_two_addresses_is_removed(this_shop, alice):
     asked(this_shop, alice)
     reminders.remove(alice.id, lambda address: address == NEW)
     assert (waits(alice), email_of(alice)) == (None, "alice@old.example")
-    assert Notice.get().try_at is None  # it is not sent
+    assert Notice.get().try_at is None  # the reminder is not sent
 
 
 def test_one_accounts_link_leaves_others_alone(this_shop, alice):
@@ -378,7 +378,7 @@ def test_the_link_works_when_the_account_is_gone(this_shop, alice):
 
 
 @with_mail
-def test_who_removes_the_address_gets_nothing_that_was_written_before(this_shop, alice, mails):
+def test_removing_the_address_drops_waiting_mails(this_shop, alice, mails):
     reminded(this_shop, alice)
     asked(this_shop, alice)
     with transaction():
@@ -412,14 +412,14 @@ def test_only_our_own_button_confirms(client, this_shop, alice):
 
 
 @pytest.mark.parametrize("what", ["confirm", "stop"])
-def test_a_link_that_is_none_is_a_friendly_404(client, what):
+def test_an_invalid_link_is_a_friendly_404(client, what):
     for text in NO_TOKENS:
         page = client.get(f"/reminders/{what}/{text}")
         assert page.status_code == client.post(f"/reminders/stop/{text}").status_code == 404
         assert "<h1>" in page.text and 'role="button"' in page.text
 
 
-def test_a_link_that_is_over_says_so(this_shop, client, alice, time_machine):
+def test_an_expired_link_says_so(this_shop, client, alice, time_machine):
     path = asked(this_shop, alice)
     time_machine.forward(86401)
     page = client.get(path)
@@ -438,7 +438,7 @@ def test_opening_the_stop_link_does_not_stop_but_the_button_does(this_shop, clie
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://mail.example"])
-def test_a_mail_program_ends_them_with_one_click(this_shop, client, alice, origin):
+def test_a_mail_program_ends_reminders_with_one_click(this_shop, client, alice, origin):
     path = reminded(this_shop, alice)
     headers = {"Origin": origin} if origin else {}
     answer = client.post(path, data={"List-Unsubscribe": "One-Click"}, headers=headers)

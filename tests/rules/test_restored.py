@@ -28,7 +28,7 @@ def test_the_worker_records_payments_and_does_nothing_else(
     eventually(lambda: Account.get_by_id(alice.id).suspended_at)
 
 
-def test_pages_and_programs_are_told_in_words(app, this_shop, alice, client):
+def test_pages_and_programs_are_told_that_the_shop_is_being_restored(app, this_shop, alice, client):
     form = order_form(client.get("/").text)
     restored.begin()
     front = client.get("/").text
@@ -49,7 +49,7 @@ def test_pages_and_programs_are_told_in_words(app, this_shop, alice, client):
 
 
 def test_no_voucher_is_used_and_nothing_is_moved_or_paid_back(this_shop, alice, client):
-    """The copy may not know that a voucher was used, where a hosting is, or what was paid."""
+    """The copy may be too old to know of a used voucher, a move or a refund."""
     form = order_form(client.get("/").text)
     client.post("/orders", data=form)
     order, code = Order.get(Order.paid_at.is_null()), vouchers.make(10**6, 1000)

@@ -1,4 +1,4 @@
-"""Sessions: what is over when one ends, and what one may see that has just shown who it is."""
+"""Sessions: what ends with them, and what they may see after a proof."""
 
 import re
 
@@ -40,7 +40,7 @@ def other(app, alice):
     return enter(app.test_client(), alice)
 
 
-# -- how one ends ----------------------------------------------------------------------
+# -- ending a session ------------------------------------------------------------------
 
 
 def test_logging_out_ends_the_session_wherever_its_cookie_is(app, browser, other):
@@ -51,7 +51,7 @@ def test_logging_out_ends_the_session_wherever_its_cookie_is(app, browser, other
     assert is_in(other)
 
 
-def test_what_ends_all_sessions_leaves_no_copy_of_this_one(app, browser, alice):
+def test_ending_all_sessions_ends_copies_of_this_one(app, browser, alice):
     changes = {"current": "correct horse", "new": "battery staple"}
     for path, fields in (("/account/access/sessions", {}), ("/account/password", changes)):
         thief = copied(app, browser)
@@ -106,7 +106,7 @@ def forged(browser, secret):
 
 def test_a_session_lasts_as_long_as_it_is_used(browser, other, time_machine):
     time_machine.forward(20 * DAY)
-    assert "Set-Cookie" in browser.get("/account").headers  # its cookie lasts on, too
+    assert "Set-Cookie" in browser.get("/account").headers  # its cookie is renewed, too
     time_machine.forward(20 * DAY)
     assert is_in(browser)
     assert not is_in(other)
@@ -114,23 +114,23 @@ def test_a_session_lasts_as_long_as_it_is_used(browser, other, time_machine):
     assert Session.select().count() == 1
 
 
-def test_that_it_is_used_is_written_once_an_hour(time_machine, browser):
+def test_the_use_of_a_session_is_written_once_an_hour(time_machine, browser):
     begun = clock.now()
     browser.get("/account/status")
     time_machine.forward(HOUR - 1)
     assert "Set-Cookie" not in browser.get("/account/status").headers
     assert Session.get().used_at == begun
     time_machine.forward(1)
-    browser.get("/account/status", headers={"HX-Request": "true"})  # a page that waits
+    browser.get("/account/status", headers={"HX-Request": "true"})  # a poll
     assert Session.get().used_at == begun
     browser.get("/account/status")
     assert Session.get().used_at == begun + HOUR
-    time_machine.forward(-365 * DAY)  # a clock that was wrong
+    time_machine.forward(-365 * DAY)  # the clock had been wrong
     browser.get("/account/status")
     assert Session.get().used_at == clock.now()
 
 
-def test_of_one_account_there_are_only_so_many(time_machine, browser, alice):
+def test_sessions_of_an_account_are_limited(time_machine, browser, alice):
     time_machine.forward(1)
     for _ in range(sessions.SESSIONS_MAX - 1):
         sessions.begin(alice, 0)
@@ -138,12 +138,12 @@ def test_of_one_account_there_are_only_so_many(time_machine, browser, alice):
     assert is_in(browser)
     sessions.begin(alice, 0)
     assert Session.select().count() == sessions.SESSIONS_MAX
-    assert is_in(browser)  # it was used since
+    assert is_in(browser)  # it was used in between
 
 
 @pytest.mark.each_database
-def test_what_let_in_must_count_still(this_shop, alice):
-    """A password is hashed for long enough to be changed meanwhile."""
+def test_a_login_fails_if_its_password_was_changed_meanwhile(this_shop, alice):
+    """Hashing a password takes long enough for it to be changed meanwhile."""
     with models.transaction():
         sessions.end_all(alice.id)
     with pytest.raises(sessions.SessionOver):
@@ -202,7 +202,7 @@ def test_right_after_the_purchase_the_receipt_is_shown(buyer, time_machine):
     assert browser.get("/account/receipt").location.startswith("/account/prove")
 
 
-def test_who_comes_by_the_orders_link_later_proves_first(app, wallet, worker, time_machine):
+def test_a_later_visit_by_the_orders_link_needs_a_proof(app, wallet, worker, time_machine):
     browser = app.test_client()
     link = place_order(browser, username="carol").location
     wallet.pay(Order.get().bolt11)

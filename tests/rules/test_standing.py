@@ -1,4 +1,4 @@
-"""How orders stand, for whom."""
+"""The states of orders, and who sees what of them."""
 
 from lightningspace.base.clock import now
 from lightningspace.base.models import Account, Order
@@ -58,7 +58,7 @@ def test_a_new_hosting_is_paid_until_it_is_set_up(this_shop, alice):
     assert (found.setup.failing, found.setup.is_stuck) == ([], False)
 
 
-def test_who_has_placed_an_order_and_who_it_is_for_may_cancel_it(this_shop, alice):
+def test_the_orderer_and_the_owner_may_cancel_an_order(this_shop, alice):
     order = an_order(alice)
     bob = open_account(this_shop, "bob1")
     for asker, is_mine, is_owners in (
@@ -75,7 +75,7 @@ def test_who_has_placed_an_order_and_who_it_is_for_may_cancel_it(this_shop, alic
     assert (paid.is_mine, paid.can_be_cancelled) == (True, False)
 
 
-def test_a_tip_is_its_givers_and_not_the_owners(this_shop, alice):
+def test_a_tip_belongs_to_its_giver_and_not_to_the_owner(this_shop, alice):
     tip = a_tip(alice)
     owners = standing.of(this_shop, tip, Asker(account_id=alice.id))
     givers = standing.of(this_shop, tip, Asker(has_placed=True))
@@ -83,7 +83,7 @@ def test_a_tip_is_its_givers_and_not_the_owners(this_shop, alice):
     assert (givers.is_mine, givers.is_owners, givers.message) == (True, False, "Thank you")
 
 
-def test_only_the_owner_learns_an_end_that_is_not_shown(this_shop, alice):
+def test_only_the_owner_sees_a_hidden_end(this_shop, alice):
     tips.switch(alice.id, tips_show_end=False)
     a_tip(alice)
     stranger = standing.of(this_shop, Order.get())
@@ -94,7 +94,7 @@ def test_only_the_owner_learns_an_end_that_is_not_shown(this_shop, alice):
     assert stranger.site == "alice.shop.test"
 
 
-def test_what_is_paid_or_gone_tells_no_more_of_what_paying_would_do(this_shop, alice):
+def test_a_paid_or_expired_order_does_not_say_what_paying_would_do(this_shop, alice):
     buyer = orders.Buyer(None, "a form")
     order = orders.extend(this_shop, alice.id, 1, "days", buyer)
     assert standing.of(this_shop, order).if_paid(this_shop).msat == order.amount_msat

@@ -1,4 +1,4 @@
-"""What everybody is told of how the shop is doing."""
+"""The public status of the shop."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_a_hosting_that_nobody_bought_is_not_counted(this_shop):
     assert status.told(this_shop).took_seconds is None
 
 
-def test_who_does_not_answer_is_named(this_shop, node, panel, time_machine):
+def test_a_silent_node_or_panel_is_named(this_shop, node, panel, time_machine):
     assert status.told(this_shop).silent == {"node", "panel"}
     status.look(this_shop)
     assert status.told(this_shop).silent == set()
@@ -82,6 +82,6 @@ def test_who_does_not_answer_is_named(this_shop, node, panel, time_machine):
         (50_146, "available"),
     ],
 )
-def test_space_is_told_in_words_alone(this_shop, capacity_mb, free):
+def test_free_space_is_described_without_numbers(this_shop, capacity_mb, free):
     Server.update(capacity_mb=capacity_mb).execute()
     assert status.told(this_shop).free == free

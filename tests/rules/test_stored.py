@@ -1,4 +1,4 @@
-"""What is stored is said: the table of it, against the schema."""
+"""The table of everything that is stored matches the schema."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 
 def columns_of_schema() -> set[tuple[str, str]]:
-    """Each column, with its table, as schema.sql has them."""
+    """Each table and column in schema.sql."""
     text = re.sub(r"--.*", "", schema.SCHEMA.read_text())
     tables = re.findall(r"CREATE TABLE (\w+) \((.*?)\n\);", text, re.S)
     return {
@@ -20,25 +20,25 @@ def columns_of_schema() -> set[tuple[str, str]]:
     }
 
 
-def test_every_column_of_the_schema_is_told_once():
+def test_every_column_of_the_schema_is_described_once():
     told = Counter(name for entry in STORED for name in entry.names)
     assert told.keys() == columns_of_schema()
     assert [name for name, times in told.items() if times > 1] == []
 
 
-def test_what_opens_something_is_shown_to_nobody():
-    """Hashes, sealed passwords, and the numbers in cookies, tokens and links."""
+def test_secrets_are_not_shown():
+    """Hashes, sealed passwords, and numbers in cookies, tokens and links."""
     shown = {f"{table}.{name}" for each in STORED if each.is_shown for table, name in each.names}
     secret = {"sessions.id", "tokens.id", "orders.token", "orders.invoice_hash", "orders.bolt11"}
     secret |= {"orders.browser", "orders.asked", "orders.attempt", "orders.held_name"}
     secret |= {"accounts.held_by", "notices.body", "notices.unsubscribe", "mail_places.for_whom"}
     assert not shown & secret
     assert [name for name in shown if re.search("password|sealed|_hash$", name)] == [
-        "orders.payment_hash"  # as the payments' page shows it
+        "orders.payment_hash"  # the page of payments shows it, too
     ]
 
 
-def test_every_group_has_entries_and_every_date_its_words():
+def test_every_group_has_entries_and_every_until_has_a_text():
     assert all(by_group().values()) and list(by_group()) == list(Group)
     words = (ROOT / "templates/about/_until.html").read_text()
     said = re.findall(r'until == "([^"]+)"', words)

@@ -1,4 +1,4 @@
-"""Tips: money of anybody becomes time of a hosting, exactly once, and nothing else."""
+"""Tips: anybody's money becomes time of a hosting, exactly once, and gives no rights."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from lightningspace.rules.quotes import NotForSale
 from tests.conftest import at_once, eventually, open_account, record_payments, with_settings, work
 
 SAT = 1000
-RATE = 7000  # msat a day, of alice's 100 MB
+RATE = 7000  # msat a day, for alice's 100 MB
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_a_tip_buys_time_at_the_rate_of_the_hosting(alice, tip, wallet, worker):
 
 
 @pytest.mark.each_database
-def test_what_is_reported_and_applied_twice_counts_once(this_shop, alice, tip, node, worker):
+def test_a_tip_reported_and_applied_twice_counts_once(this_shop, alice, tip, node, worker):
     order = tip()
     node.settle(order.payment_hash)
     record_payments(worker)
@@ -101,7 +101,7 @@ def test_beyond_the_horizon_a_tip_stays_as_credit(this_shop, alice, tip, node, w
         ({"last_call_at": 1}, "about to be deleted"),
     ],
 )
-def test_no_invoice_is_made_for_what_goes(node, alice, tip, facts, why):
+def test_no_invoice_is_made_for_a_hosting_about_to_go(node, alice, tip, facts, why):
     Account.update(facts).execute()
     asked = len(node.calls)
     with pytest.raises(NotForSale, match=why):
@@ -109,7 +109,7 @@ def test_no_invoice_is_made_for_what_goes(node, alice, tip, facts, why):
     assert len(node.calls) == asked
 
 
-def test_nor_for_a_hosting_that_is_gone(this_shop, alice, tip, worker):
+def test_no_invoice_is_made_for_a_hosting_that_is_gone(this_shop, alice, tip, worker):
     accounts.close(alice.id)
     work(worker)
     with pytest.raises(NotForSale):
@@ -131,13 +131,13 @@ def test_the_same_form_again_answers_the_same_order(tip):
 
 
 @pytest.mark.each_database
-def test_who_clicks_twice_at_once_gets_one_order(tip, alice):
+def test_a_double_click_on_a_tip_is_one_order(tip, alice):
     both = at_once(*[lambda: tip(form="form")] * 2)
     assert both[0].token == both[1].token
     assert Order.select().where(Order.kind == "topup").count() == 1
 
 
-def test_strangers_tips_take_nothing_of_the_owners(this_shop, alice, tip):
+def test_unpaid_tips_do_not_use_up_the_owners_orders(this_shop, alice, tip):
     like = tip().__data__ | {"bolt11": None, "payment_hash": None, "invoice_hash": None}
     asked = ({"token": f"{n:032}", "attempt": None} for n in range(1, orders.OPEN_TIPS))
     Order.insert_many([like | each for each in asked]).execute()
@@ -177,7 +177,7 @@ def test_an_owner_who_closes_cancels_unpaid_tips_first(this_shop, alice, tip, wa
     assert Account.select().count() == 0
 
 
-def test_who_tips_while_the_owner_closes_keeps_nothing_open(this_shop, alice, tip, node):
+def test_a_tip_ordered_while_the_owner_closes_keeps_nothing_open(this_shop, alice, tip, node):
     tip()
     node.faults.set("slow", "delinvoice", times=1, seconds=0.5)
 
@@ -190,13 +190,13 @@ def test_who_tips_while_the_owner_closes_keeps_nothing_open(this_shop, alice, ti
     assert fresh(order).cancelled_at
 
 
-def test_a_tip_that_was_just_paid_keeps_it_from_closing(this_shop, alice, tip, node, worker):
+def test_a_tip_that_was_just_paid_stops_the_closing(this_shop, alice, tip, node, worker):
     node.settle(tip().payment_hash)
     assert not accounts.close_account(this_shop, alice)
     assert fresh(alice).closing_at is None
 
 
-def test_a_tip_that_comes_too_late_opens_nothing_anew(
+def test_a_tip_that_comes_too_late_opens_nothing(
     this_shop, alice, tip, node, worker, runner, caplog
 ):
     order = tip(message="for your site")
@@ -253,18 +253,18 @@ def test_each_door_can_be_closed_by_itself(alice):
 @pytest.mark.parametrize(
     "facts", [{"closing_at": 1}, {"blocked_at": 1, "blocked_reason": "spam"}, {"username": "bob"}]
 )
-def test_nobody_takes_tips_for_what_is_closing_or_blocked_or_not_there(alice, facts):
+def test_closing_blocked_and_missing_hostings_take_no_tips(alice, facts):
     Account.update(facts).execute()
     assert tips.taker("alice", "page") is None
 
 
 @pytest.mark.each_database
-def test_a_name_that_is_none_takes_none(alice):
+def test_an_invalid_name_takes_no_tips(alice):
     for name in ("", "Alice", "../alice", "a" * 300, "älice", "bob"):
         assert tips.taker(name, "page") is None
 
 
-def test_who_has_only_ordered_takes_none(order):
+def test_an_unpaid_hosting_takes_no_tips(order):
     assert tips.taker("alice", "page") is None
 
 
@@ -285,7 +285,7 @@ def test_the_owner_sees_paid_tips_of_others_and_hides_them(this_shop, alice, tip
     work(worker)
     assert {each.message for each in tips.received(alice.id)} == {"first", "second"}
     total = tips.received_msat(alice)
-    assert (total, type(total)) == (3 * SAT, int)  # as JSON has it
+    assert (total, type(total)) == (3 * SAT, int)  # JSON needs an int
     assert order_book.latest(alice.id, order_book.OWN_DOORS, 10) == [own]
     assert tips.hide(alice.id, first.token)
     assert fresh(first).hidden_at == clock.now()
@@ -328,10 +328,10 @@ def test_a_message_is_kept_as_one_line_of_text(subtests):
             assert messages.cleaned(written) == kept
 
 
-def test_what_people_write_stays_as_it_is(subtests):
+def test_ordinary_messages_are_not_changed(subtests):
     for text in [
         "Zapped! 🩷",  # newer than Python 3.11
-        "\U0001fa8d \U0003abcd \ue000",  # of this year, of no year yet, and for private use
+        "\U0001fa8d \U0003abcd \ue000",  # new this year, unassigned, and for private use
         "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 🇺🇦 🏳️\u200d🌈",
         "👨\u200d👩\u200d👧\u200d👦 👁️\u200d🗨️ 1️⃣ 👍🏽",
         "می\u200cخواهم",
@@ -347,14 +347,14 @@ def test_what_people_write_stays_as_it_is(subtests):
 
 
 @given(st.text(st.characters(), max_size=200))
-def test_what_is_kept_is_kept_by_any_reader(text):
+def test_a_stored_message_is_valid_everywhere(text):
     kept = messages.cleaned(text)
     assert messages.cleaned(kept) == kept
     assert kept is None or kept.encode() and messages.on_one_line(kept) == kept
 
 
 @pytest.mark.each_database
-def test_a_message_of_any_kind_can_be_kept(alice, tip):
+def test_any_message_can_be_stored(alice, tip):
     worst = "".join(map(chr, [*range(0x300), 0x202E, 0xFEFF, 0xFFFE, 0xFFFF, 0x10FFFF, 0xD800]))
     for start in range(0, len(worst), 100):
         message = messages.cleaned(worst[start : start + 100])

@@ -1,4 +1,4 @@
-"""Receipts and tokens: who holds what, for how long, and who gets in from a wallet's history."""
+"""Receipts and tokens: who holds what, for how long, and recovery by a wallet's history."""
 
 import hashlib
 import secrets
@@ -38,7 +38,7 @@ ABLE_TO_PAY = Rights(frozenset({"read", "pay"}), None)
 
 @dataclass
 class Paid:
-    """A paid order as its payer has it: token and preimage, and what the wallet keeps."""
+    """A paid order for its payer: token and preimage, and what the wallet keeps."""
 
     order: Order
     macaroon: Macaroon
@@ -55,7 +55,7 @@ class Paid:
 
 @pytest.fixture
 def settle(this_shop, worker):
-    """Record what is paid, and let it take effect; the panel has no part in that."""
+    """Record payments, and let them take effect, without the panel."""
 
     def settle():
         record_payments(worker)
@@ -86,7 +86,7 @@ def bought(this_shop, pay) -> Paid:
 
 @pytest.fixture
 def extend(this_shop, pay):
-    """Buy a day more as the holder of some token; None: in a browser."""
+    """Buy one more day as the holder of a token; None: in a browser."""
 
     def extend(account, holder=None, **kwargs) -> Paid:
         buyer = Buyer("alice's browser", secrets.token_hex(8))
@@ -101,7 +101,7 @@ def extend(this_shop, pay):
 
 @pytest.fixture
 def hand_out(this_shop):
-    """Hand out a token: its row, and what somebody else gets."""
+    """Hand out a token. Return its row, and what its holder gets."""
 
     def hand_out(account, rights=ABLE_TO_PAY):
         token = tokens.hand_out(this_shop, account.id, "for bob", rights)
@@ -121,7 +121,7 @@ def renew(account: Account) -> None:
 
 
 def close(account: Account, this_shop, worker) -> None:
-    """To the end: nothing is left of it."""
+    """Close an account until nothing is left of it."""
     with models.transaction():
         accounts.close(account.id)
     for _ in range(3):
@@ -140,42 +140,42 @@ def refusal(call, *arguments) -> type[Exception]:
 # -- the receipt -----------------------------------------------------------------------
 
 
-def test_the_token_of_the_order_that_opened_it_gives_control(bought, this_shop):
+def test_the_token_of_the_opening_order_gives_control(bought, this_shop):
     held = bought.holder(this_shop)
     assert (held.account, held.rights, held.source) == (bought.account, WHOLE, RECEIPT)
     assert held.order == bought.order
 
 
-def test_it_goes_on_counting_when_more_is_paid(bought, extend, this_shop):
+def test_the_receipt_stays_valid_when_more_is_paid(bought, extend, this_shop):
     extend(bought.account)
     assert bought.holder(this_shop).rights == WHOLE
 
 
-def test_narrowed_it_is_worth_less_and_has_another_mark(bought, this_shop):
+def test_a_narrowed_receipt_has_fewer_rights_and_another_mark(bought, this_shop):
     narrowed = bought.macaroon.narrowed("lightning-space_capabilities=read")
     held = tokens.holder(this_shop, narrowed, bought.preimage)
     assert (held.rights, held.source) == (Rights(frozenset({"read"}), None), RECEIPT)
     assert held.mark != bought.holder(this_shop).mark == bought.holder(this_shop).mark
 
 
-def test_narrowed_in_time_it_ends(bought, this_shop, time_machine):
+def test_a_receipt_narrowed_in_time_expires(bought, this_shop, time_machine):
     narrowed = bought.macaroon.narrowed(f"lightning-space_valid_until={now() + HOUR}")
     assert not tokens.holder(this_shop, narrowed, bought.preimage).rights.are_whole
     time_machine.forward(HOUR)
     assert refusal(tokens.holder, this_shop, narrowed, bought.preimage) is Void
 
 
-def test_another_orders_preimage_does_not_do(bought, pay, this_shop):
+def test_another_orders_preimage_is_refused(bought, pay, this_shop):
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     assert refusal(tokens.holder, this_shop, bought.macaroon, bobs.preimage) is Invalid
 
 
-def test_of_another_shop_it_is_worth_nothing_here(bought, this_shop):
+def test_a_receipt_of_another_shop_is_refused(bought, this_shop):
     other = replace(this_shop, keys=Keys([b"of another shop"]))
     assert refusal(bought.holder, other) is Void
 
 
-def test_it_lasts_while_its_key_is_among_the_older_ones(bought, this_shop):
+def test_a_receipt_is_valid_while_its_key_is_a_fallback(bought, this_shop):
     masters = this_shop.vault.token_masters()
     rotated = replace(this_shop, keys=Keys([b"a new one", *masters]))
     assert bought.holder(rotated).rights == WHOLE
@@ -184,7 +184,7 @@ def test_it_lasts_while_its_key_is_among_the_older_ones(bought, this_shop):
     assert refusal(tokens.holder, this_shop, *anew) is Void
 
 
-def test_until_its_payment_is_recorded_it_is_not_settled(this_shop, wallet, pay, settle):
+def test_a_receipt_is_not_settled_before_its_payment_is_recorded(this_shop, wallet, pay, settle):
     paid = pay(orders.place(this_shop, wish()), then=lambda: None)
     assert refusal(paid.holder, this_shop) is NotSettled
     settle()
@@ -192,19 +192,19 @@ def test_until_its_payment_is_recorded_it_is_not_settled(this_shop, wallet, pay,
 
 
 def unpaid(this_shop, node, order) -> Paid:
-    """What its payer would have: nobody else knows the preimage before."""
+    """What the payer of an unpaid order would have. Nobody else knows the preimage yet."""
     preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
     return Paid(order, tokens.challenge(this_shop, order), preimage, order.bolt11)
 
 
-def test_of_an_order_that_was_cancelled_it_is_void(this_shop, node, order):
+def test_the_token_of_a_cancelled_order_is_void(this_shop, node, order):
     never_paid = unpaid(this_shop, node, order)
     assert refusal(never_paid.holder, this_shop) is NotSettled
     invoices.cancel(this_shop, order)
     assert refusal(never_paid.holder, this_shop) is Void
 
 
-def test_of_an_order_that_is_over_it_is_void_and_then_forgotten(
+def test_the_token_of_an_expired_order_is_void_and_then_forgotten(
     this_shop, node, order, worker, time_machine
 ):
     never_paid = unpaid(this_shop, node, order)
@@ -252,7 +252,7 @@ def test_an_order_of_an_older_receipt_buys_time_and_no_control(
     assert refusal(extended.holder, this_shop) is Void
 
 
-def test_of_a_closed_hosting_it_is_void_and_whoever_has_the_name_next_is_safe(
+def test_the_receipt_of_a_closed_hosting_is_void_for_the_next_holder(
     bought, hand_out, extend, pay, this_shop, worker, time_machine
 ):
     _, *handed_out = hand_out(bought.account)
@@ -272,7 +272,7 @@ def test_of_a_closed_hosting_it_is_void_and_whoever_has_the_name_next_is_safe(
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
-# -- orders of who holds something already ---------------------------------------------
+# -- orders with a token ---------------------------------------------------------------
 
 
 def test_an_extension_by_the_receipt_carries_control(bought, extend, this_shop):
@@ -282,7 +282,7 @@ def test_an_extension_by_the_receipt_carries_control(bought, extend, this_shop):
     assert held.order == extended.order
 
 
-def test_so_does_one_by_an_extension(bought, extend, this_shop):
+def test_an_extension_by_an_extensions_token_carries_control(bought, extend, this_shop):
     first = extend(bought.account, bought.holder(this_shop))
     second = extend(bought.account, first.holder(this_shop))
     assert second.holder(this_shop).rights == WHOLE
@@ -310,12 +310,12 @@ def test_an_extension_by_a_handed_out_token_carries_its_rights_and_dies_with_it(
     assert bought.holder(this_shop).rights == WHOLE
 
 
-def test_it_ends_with_the_time_of_the_handed_out_token(
+def test_an_extensions_token_expires_with_the_handed_out_token(
     bought, extend, hand_out, this_shop, time_machine
 ):
     token, *handed_out = hand_out(bought.account, Rights(WHOLE.capabilities, now() + HOUR))
     extended = extend(bought.account, tokens.holder(this_shop, *handed_out))
-    # Even one that says nothing of that itself.
+    # Even a token that has no such caveat itself.
     endless = replace(extended, macaroon=tokens.challenge(this_shop, extended.order, WHOLE))
     for each in (extended, endless):
         assert each.holder(this_shop).source == token.id
@@ -324,7 +324,7 @@ def test_it_ends_with_the_time_of_the_handed_out_token(
         assert refusal(each.holder, this_shop) is Void
 
 
-def test_an_extension_by_a_narrowed_receipt_carries_what_was_left(bought, extend, this_shop):
+def test_an_extension_by_a_narrowed_receipt_carries_the_narrowed_rights(bought, extend, this_shop):
     narrowed = bought.macaroon.narrowed("lightning-space_capabilities=read,pay")
     held = tokens.holder(this_shop, narrowed, bought.preimage)
     assert extend(bought.account, held).holder(this_shop).rights == ABLE_TO_PAY
@@ -358,7 +358,7 @@ def test_an_extension_paid_too_late_gives_control_of_what_it_opens(
     held = tokens.holder(this_shop, *read(tokens.receipt(this_shop, bought.account)))
     late = extend(bought.account, held, then=lambda: close(bought.account, this_shop, worker))
     record_payments(worker)
-    # It is about to be opened anew: whoever paid need not pay again.
+    # The hosting is about to be opened again: whoever paid need not pay again.
     assert refusal(late.holder, this_shop) is NotSettled
     settle()
     anew = late.holder(this_shop)
@@ -369,7 +369,7 @@ def test_an_extension_paid_too_late_gives_control_of_what_it_opens(
 
 def test_an_order_paid_after_its_release_gives_control(this_shop, node, order, settle, worker):
     late = unpaid(this_shop, node, order)
-    # A database restored from a backup knows of a release that the node undid.
+    # As with a restored database, which has released an order that the node has not.
     invoices.release(order.token)
     node.settle(order.payment_hash)
     record_payments(worker)
@@ -386,7 +386,7 @@ def test_the_receipt_as_text_is_the_token_that_was_paid_for(bought, this_shop):
     assert read(text) == (bought.macaroon, bought.preimage)
 
 
-def test_a_node_that_does_not_answer_is_no_node_that_does_not_know(bought, node, this_shop):
+def test_a_silent_node_is_not_a_node_without_the_invoice(bought, node, this_shop):
     node.faults.set("refuse", "listinvoices", message="-1: no")
     with pytest.raises(NodeError):
         tokens.receipt(this_shop, bought.account)
@@ -395,7 +395,7 @@ def test_a_node_that_does_not_answer_is_no_node_that_does_not_know(bought, node,
         tokens.receipt(this_shop, bought.account)
 
 
-def test_a_frozen_node_does_not_hold_it_up(bought, node, this_shop, tmp_path):
+def test_a_frozen_node_does_not_hold_up_the_receipt(bought, node, this_shop, tmp_path):
     node.faults.set("frozen")
     impatient = replace(this_shop, node=Node(str(tmp_path / "lightning-rpc"), 0.2))
     with pytest.raises(NodeError):
@@ -421,16 +421,16 @@ def test_a_handed_out_token_carries_its_rights_and_no_more(bought, hand_out, thi
     assert read(tokens.text_of(this_shop, token)) == tuple(handed_out)
 
 
-def test_its_preimage_is_that_of_no_payment(bought, hand_out, this_shop):
+def test_a_handed_out_tokens_preimage_belongs_to_no_payment(bought, hand_out, this_shop):
     _, macaroon, preimage = hand_out(bought.account, WHOLE)
     assert preimage != bought.preimage
     assert not Order.select().where(Order.payment_hash == macaroon.payment_hash.hex()).exists()
-    # So it makes no receipt of the challenge that everybody may have seen.
+    # So it does not turn the opening's challenge, which anybody may have seen, into a receipt.
     assert refusal(tokens.holder, this_shop, bought.macaroon, preimage) is Invalid
     assert refusal(tokens.holder, this_shop, macaroon, bought.preimage) is Invalid
 
 
-def test_it_ends_when_it_is_said_to(bought, hand_out, this_shop, time_machine):
+def test_a_handed_out_token_expires_at_its_date(bought, hand_out, this_shop, time_machine):
     token, *handed_out = hand_out(bought.account, replace(ABLE_TO_PAY, valid_until=now() + HOUR))
     assert tokens.holder(this_shop, *handed_out).rights.valid_until == now() + HOUR
     time_machine.forward(HOUR)
@@ -438,7 +438,7 @@ def test_it_ends_when_it_is_said_to(bought, hand_out, this_shop, time_machine):
     assert tokens.handed_out(bought.account.id) == [token]
 
 
-def test_only_its_owner_revokes_it_and_only_once(bought, hand_out, pay, this_shop):
+def test_only_the_owner_revokes_a_token_and_only_once(bought, hand_out, pay, this_shop):
     token, *handed_out = hand_out(bought.account)
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     assert not tokens.revoke(bobs.account.id, token.id)
@@ -449,7 +449,7 @@ def test_only_its_owner_revokes_it_and_only_once(bought, hand_out, pay, this_sho
     assert bought.holder(this_shop)
 
 
-def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
+def test_tokens_are_limited_even_at_once(bought, this_shop):
     account_id = bought.account.id
 
     def hand_out():
@@ -464,14 +464,14 @@ def test_there_are_so_many_at_most_even_at_once(bought, this_shop):
     assert len(tokens.handed_out(account_id)) == tokens.TOKENS_MAX
 
 
-def test_a_form_that_is_sent_twice_hands_out_one(bought, hand_out, this_shop):
+def test_a_form_sent_twice_hands_out_one_token(bought, hand_out, this_shop):
     assert hand_out(bought.account) == hand_out(bought.account)
     with pytest.raises(tokens.TokenNameTaken):
         hand_out(bought.account, WHOLE)
     assert len(tokens.handed_out(bought.account.id)) == 1
 
 
-def test_a_hosting_that_is_closing_hands_out_none(bought, this_shop):
+def test_a_closing_hosting_hands_out_no_token(bought, this_shop):
     with models.transaction():
         accounts.close(bought.account.id)
     with pytest.raises(Void):
@@ -480,7 +480,7 @@ def test_a_hosting_that_is_closing_hands_out_none(bought, this_shop):
         tokens.hand_out(this_shop, "of nobody", "", WHOLE)
 
 
-def test_without_its_key_it_is_void_and_no_text(bought, hand_out, this_shop):
+def test_a_token_whose_key_is_gone_is_void_and_cannot_be_shown(bought, hand_out, this_shop):
     token, *handed_out = hand_out(bought.account)
     other = replace(this_shop, keys=Keys([b"of another shop"]))
     assert refusal(tokens.holder, other, *handed_out) is Void
@@ -492,7 +492,7 @@ def test_without_its_key_it_is_void_and_no_text(bought, hand_out, this_shop):
 
 @pytest.fixture
 def resting(bought, this_shop, worker) -> tuple[Paid, Paid]:
-    """The name of a closed hosting rests; its older receipt, and the one it had in the end."""
+    """The older and the last receipt of a closed hosting, whose name rests."""
     renew(bought.account)
     macaroon, preimage = read(tokens.receipt(this_shop, bought.account))
     last = replace(bought, macaroon=macaroon, preimage=preimage)
@@ -508,7 +508,7 @@ def test_the_last_receipt_may_have_its_resting_name_again(resting, this_shop):
     assert again.username == "alice"
 
 
-def test_nobody_else_may(resting, this_shop, pay):
+def test_nobody_else_may_have_a_resting_name(resting, this_shop, pay):
     older, last = resting
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     narrowed = last.macaroon.narrowed("lightning-space_capabilities=read,pay")
@@ -524,7 +524,9 @@ def test_nobody_else_may(resting, this_shop, pay):
     assert refusal(tokens.last_hosting, this_shop, last.macaroon, bobs.preimage) is Invalid
 
 
-def test_once_it_was_anothers_under_a_new_key_it_is_his_alone(resting, pay, this_shop, worker):
+def test_a_resting_name_taken_over_under_a_new_key_is_the_new_holders(
+    resting, pay, this_shop, worker
+):
     _, seller = resting
     of_seller = tokens.last_hosting(this_shop, seller.macaroon, seller.preimage)
     anew = replace(this_shop, vault=Vault("another key", (this_shop.config.secret_key,)))
@@ -536,9 +538,7 @@ def test_once_it_was_anothers_under_a_new_key_it_is_his_alone(resting, pay, this
     assert not hostnames.rests(anew, "alice", of_buyer)
 
 
-def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
-    bought, this_shop, worker, panel
-):
+def test_a_receipt_renewed_during_the_removal_is_the_last_one(bought, this_shop, worker, panel):
     reconcile.account(this_shop, bought.account.id)
 
     renewed = []
@@ -560,7 +560,7 @@ def test_a_receipt_made_new_while_the_hosting_is_removed_is_the_last(
 
 @pytest.fixture
 def buy_films(this_shop):
-    """What a gate mints for whoever shows a token and pays for a service of its own."""
+    """Buy a service of a gate while showing a token. Return the token that the gate mints."""
 
     def buy_films(macaroon, preimage) -> tuple[Macaroon, bytes]:
         this_shop.keys.check(macaroon, preimage)
@@ -596,7 +596,7 @@ def test_an_access_key_that_holds_another_service_opens_the_hosting_as_before(
                 assert (held.account, held.order) == (before.account, before.order)
                 assert (held.rights, held.source) == (before.rights, before.source)
                 assert l402.rights(shown[0], "films", now()).valid_until
-                # The payment of the films alone is none for the hosting.
+                # The payment for the films alone opens no hosting.
                 assert refusal(tokens.holder, this_shop, shown[0], preimage) is Invalid
     tokens.revoke(bought.account.id, token.id)
     for macaroon, preimage in (of_bob, (by_bob.macaroon, by_bob.preimage)):
@@ -604,7 +604,7 @@ def test_an_access_key_that_holds_another_service_opens_the_hosting_as_before(
 
 
 def buy_time(this_shop, wallet, shown, then) -> tuple[Macaroon, bytes]:
-    """As /hosting/extend sells it to whoever shows a token."""
+    """Buy time while showing a token, as /hosting/extend sells it."""
     held = tokens.holder(this_shop, *shown)
     buyer = Buyer(None, secrets.token_hex(8), held.source, held.account.receipt_epoch)
     order = orders.extend(this_shop, held.account.id, 1, "days", buyer)
@@ -614,7 +614,7 @@ def buy_time(this_shop, wallet, shown, then) -> tuple[Macaroon, bytes]:
     return macaroon, preimage
 
 
-def test_what_is_bought_with_it_keeps_the_other_services(
+def test_orders_with_an_access_key_keep_its_other_services(
     bought, hand_out, buy_films, this_shop, wallet, settle, subtests
 ):
     token, *of_bob = hand_out(bought.account)
@@ -635,7 +635,7 @@ def test_what_is_bought_with_it_keeps_the_other_services(
     assert refusal(tokens.holder, this_shop, *buy_films(bought.macaroon, bought.preimage)) is Void
 
 
-def test_what_is_bought_with_it_counts_once_it_is_paid(
+def test_a_token_bought_with_an_access_key_counts_once_paid(
     bought, hand_out, buy_films, this_shop, node, wallet, settle
 ):
     _, *of_bob = hand_out(bought.account)
@@ -654,7 +654,7 @@ def test_what_is_bought_with_it_counts_once_it_is_paid(
         assert refusal(tokens.holder, this_shop, macaroon, preimage) is Void
 
 
-def test_bought_with_it_too_late_it_gives_control_of_what_it_opens(
+def test_a_late_order_with_an_access_key_gives_control_of_what_it_opens(
     bought, buy_films, this_shop, wallet, settle, worker
 ):
     shown = buy_films(bought.macaroon, bought.preimage)
@@ -669,9 +669,7 @@ def test_bought_with_it_too_late_it_gives_control_of_what_it_opens(
     assert refusal(tokens.holder, this_shop, *shown) is Void
 
 
-def test_it_ends_with_the_access_key_and_a_new_one_may_hold_services_too(
-    bought, extend, buy_films, this_shop
-):
+def test_an_access_key_with_services_ends_with_a_new_one(bought, extend, buy_films, this_shop):
     shown = buy_films(bought.macaroon, bought.preimage)
     later = buy_films(*shown)
     renew(bought.account)
@@ -681,7 +679,9 @@ def test_it_ends_with_the_access_key_and_a_new_one_may_hold_services_too(
     assert tokens.holder(this_shop, *buy_films(*anew)).rights == WHOLE
 
 
-def test_nobody_names_the_payment_of_anothers_hosting(bought, pay, buy_films, this_shop, subtests):
+def test_nobody_can_name_the_payment_of_anothers_hosting(
+    bought, pay, buy_films, this_shop, subtests
+):
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     alices = f"lightning-space_payment={bought.order.payment_hash}"
     films = this_shop.keys.mint(
@@ -742,7 +742,7 @@ def entered(account: Account) -> None:
 
 
 def dressed(text: str) -> list[str]:
-    """As wallets show an invoice, and as it is copied from a mail."""
+    """An invoice as wallets show it, and as copied from a mail."""
     return [
         text,
         text.upper(),
@@ -777,7 +777,7 @@ def test_the_invoice_is_taken_as_wallets_show_it(bought, this_shop, spelling):
 
 
 def look_alike(text: str) -> str:
-    """An invoice of the same hash, secret, amount and words, by another node."""
+    """An invoice with the same hash, secret, amount and text, from another node."""
     terms = bolt11s.decode(text)
     names = ("payment_hash", "payment_secret", "created_at", "expiry", "amount_msat", "description")
     same = {name: terms[name] for name in names}
@@ -787,8 +787,8 @@ def look_alike(text: str) -> str:
     )
 
 
-def test_a_look_alike_of_a_node_on_the_way_is_refused(bought, node, this_shop):
-    """It knows hash, secret and preimage; what it lacks is the receiver's key."""
+def test_a_routing_nodes_lookalike_invoice_is_refused(bought, node, this_shop):
+    """Such a node knows hash, secret and preimage. It lacks the receiver's key."""
     forged = look_alike(bought.bolt11)
     ours, theirs = bolt11s.decode(bought.bolt11), bolt11s.decode(forged)
     assert theirs.pop("payee") != ours.pop("payee")
@@ -799,7 +799,7 @@ def test_a_look_alike_of_a_node_on_the_way_is_refused(bought, node, this_shop):
     assert bought.account.receipt_epoch == 0
 
 
-def test_anything_else_is_refused(bought, extend, pay, this_shop):
+def test_every_other_proof_is_refused(bought, extend, pay, this_shop):
     bobs = pay(orders.place(this_shop, wish(username="bob")))
     extended = extend(bought.account)
     for text, preimage in (
@@ -819,7 +819,7 @@ def test_anything_else_is_refused(bought, extend, pay, this_shop):
     assert {account.receipt_epoch for account in Account.select()} == {0}
 
 
-def test_an_order_that_is_not_paid_or_not_open_yet_is_none(this_shop, node, order, wallet, worker):
+def test_an_unpaid_or_unopened_order_recovers_nothing(this_shop, node, order, wallet, worker):
     preimage = bytes.fromhex(node._by_hash[order.payment_hash].preimage)
     for step in (lambda: None, lambda: wallet.pay(order.bolt11), lambda: record_payments(worker)):
         step()
@@ -828,7 +828,7 @@ def test_an_order_that_is_not_paid_or_not_open_yet_is_none(this_shop, node, orde
 
 
 @pytest.mark.each_database
-def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
+def test_recovery_of_a_used_hosting_waits_a_day_and_is_possible_for_a_week(
     bought, this_shop, time_machine
 ):
     entered(bought.account)
@@ -846,12 +846,12 @@ def test_where_somebody_is_at_home_it_waits_a_day_and_is_open_for_a_week(
     assert waits() == 1
     time_machine.forward(1 + 7 * DAY)
     time_machine.forward(recovery.AGAIN_SECONDS)
-    assert waits() == DAY  # it was not used: a new one begins
+    assert waits() == DAY  # the attempt was not used, so a new one begins
     time_machine.forward(DAY + 7 * DAY - 1)
     assert recover()
 
 
-def test_an_answer_that_was_lost_is_given_again_for_a_while(
+def test_a_lost_answer_to_a_recovery_is_given_again_for_a_while(
     bought, client, this_shop, time_machine
 ):
     entered(bought.account)
@@ -868,7 +868,7 @@ def test_an_answer_that_was_lost_is_given_again_for_a_while(
     assert log_in(client, "alice", password).status_code == 303
 
 
-def test_an_attempt_of_a_clock_that_was_wrong_is_none(bought, this_shop, time_machine):
+def test_a_recovery_begun_by_a_wrong_clock_does_not_count(bought, this_shop, time_machine):
     entered(bought.account)
     time_machine.forward(365 * DAY)
     with pytest.raises(RecoveryWaits):
@@ -879,14 +879,16 @@ def test_an_attempt_of_a_clock_that_was_wrong_is_none(bought, this_shop, time_ma
     assert waits.value.at == now() + DAY
 
 
-def test_who_enters_for_the_first_time_ends_what_waits(bought, client, this_shop):
+def test_the_first_login_cancels_a_waiting_recovery(bought, client, this_shop):
     log_in(client, "alice", recovery.recover(this_shop, bought.bolt11, bought.preimage)[1])
     assert bought.account.entered_at is not None
     with pytest.raises(RecoveryWaits):
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
-def test_switched_off_it_is_refused_even_while_it_waits(bought, this_shop, time_machine):
+def test_recovery_that_is_switched_off_is_refused_even_while_it_waits(
+    bought, this_shop, time_machine
+):
     entered(bought.account)
     with pytest.raises(RecoveryWaits):
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
@@ -896,7 +898,7 @@ def test_switched_off_it_is_refused_even_while_it_waits(bought, this_shop, time_
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
-def test_a_new_receipt_begins_the_wait_anew(bought, this_shop, time_machine):
+def test_a_new_receipt_restarts_the_wait(bought, this_shop, time_machine):
     entered(bought.account)
     with pytest.raises(RecoveryWaits):
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
@@ -906,7 +908,7 @@ def test_a_new_receipt_begins_the_wait_anew(bought, this_shop, time_machine):
         recovery.recover(this_shop, bought.bolt11, bought.preimage)
 
 
-def test_two_at_once_both_get_in_one_after_the_other(bought, this_shop, client):
+def test_two_simultaneous_recoveries_succeed_one_after_the_other(bought, this_shop, client):
     def recover():
         return recovery.recover(this_shop, bought.bolt11, bought.preimage)[1]
 
@@ -925,6 +927,6 @@ def test_the_text_of_a_paid_invoice_is_not_kept(bought):
     assert Order.get().invoice_hash == order_book.hash_of(bought.bolt11)
 
 
-def test_the_worker_opens_it_as_ever(bought, worker):
+def test_the_worker_opens_a_hosting_bought_by_a_program(bought, worker):
     work(worker)
     assert bought.account.ready_at is not None

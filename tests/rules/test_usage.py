@@ -1,4 +1,4 @@
-"""The space that is used and the PHP versions: what the worker asks and what it keeps."""
+"""Used space and PHP versions: what the worker asks the panel, and what it keeps."""
 
 import json
 import logging
@@ -20,13 +20,13 @@ QUOTA_METHODS = ("quota_get_by_user", "databasequota_get_by_user", "mailquota_ge
 
 @pytest.fixture
 def alice(time_machine, alice):
-    """Ready, at a clock that stands still."""
+    """alice's account, with a clock that stands still."""
     return alice
 
 
 @pytest.fixture
 def uses(panel, alice):
-    """Let something of alice's use so much: `uses("site", kb)`."""
+    """Make a service of alice's use this much: `uses("site", kb)`."""
     switches = {
         "site": panel.disk_kb,
         "database": panel.database_bytes,
@@ -53,7 +53,7 @@ def questions(panel) -> int:
     return sum(method in QUOTA_METHODS for method, _ in panel.calls)
 
 
-def test_what_the_panel_says_is_kept_in_the_megabytes_of_its_quotas(
+def test_the_panels_figures_are_kept_in_the_megabytes_of_its_quotas(
     this_shop, alice, uses, time_machine
 ):
     uses("site", 3044)
@@ -65,7 +65,7 @@ def test_what_the_panel_says_is_kept_in_the_megabytes_of_its_quotas(
     assert again(alice).usage_at == again(alice).used_at + 3600
 
 
-def test_an_account_is_asked_for_once_an_hour(this_shop, alice, uses, time_machine):
+def test_usage_of_an_account_is_asked_for_once_an_hour(this_shop, alice, uses, time_machine):
     uses("site", 1)
     usage.look(this_shop)
     time_machine.forward(3599)
@@ -84,15 +84,13 @@ def test_small_mailboxes_are_added_before_they_are_rounded(this_shop, alice, use
     assert figures(alice) == (0, 0, 1)
 
 
-def test_more_than_was_bought_is_shown_as_it_is(this_shop, alice, uses):
+def test_usage_beyond_the_bought_space_is_kept(this_shop, alice, uses):
     uses("site", 500 * 1024)
     usage.look(this_shop)
     assert figures(alice)[0] == 500 > alice.space_mb
 
 
-def test_what_was_not_measured_yet_is_asked_for_again_at_growing_intervals(
-    this_shop, alice, panel, time_machine
-):
+def test_unmeasured_usage_is_asked_for_at_growing_intervals(this_shop, alice, panel, time_machine):
     asked = 0
     for _ in range(20):
         asked += usage.look(this_shop)
@@ -100,11 +98,11 @@ def test_what_was_not_measured_yet_is_asked_for_again_at_growing_intervals(
             break
         assert figures(alice) == (None, None, None)
         time_machine.forward(60)
-    assert figures(alice) == (1, 0, 1)  # a page and a mail that welcome
+    assert figures(alice) == (1, 0, 1)  # the welcome page, and the welcome mail
     assert asked <= 6
 
 
-def test_a_suspended_account_is_asked_for_too(this_shop, alice, uses, time_machine):
+def test_usage_of_a_suspended_account_is_asked_for(this_shop, alice, uses, time_machine):
     uses("site", 2048)
     accounts.suspend(alice.id)
     reconcile.account(this_shop, alice.id)
@@ -112,7 +110,7 @@ def test_a_suspended_account_is_asked_for_too(this_shop, alice, uses, time_machi
     assert figures(alice)[0] == 2
 
 
-def test_a_closing_account_is_not(this_shop, alice, panel):
+def test_usage_of_a_closing_account_is_not_asked_for(this_shop, alice, panel):
     accounts.close(alice.id)
     assert usage.look(this_shop) == 0
     assert questions(panel) == 0
@@ -125,7 +123,7 @@ def test_a_strangers_usage_is_never_kept(this_shop, alice, uses, panel, time_mac
     reconcile.account(this_shop, bob.id)
     for site in panel.records("site"):
         panel.disk_kb[int(site["domain_id"])] = 77 * 1024
-    # As after a restore of the panel: the number that was alice's client's is bob's.
+    # As after a restore of the panel: bob's client has the number of alice's.
     number = Service.get(Service.account == bob.id, Service.kind == "client").panel_id
     Service.update(panel_id=number).where(
         (Service.account == alice.id) & (Service.kind == "client")
@@ -146,7 +144,7 @@ def test_without_a_client_at_the_panel_nothing_is_asked(this_shop, alice, panel)
 
 @pytest.mark.parametrize("method", QUOTA_METHODS)
 @pytest.mark.parametrize("answer", ["garbage", "HTTP 500", "some fault of SQL"])
-def test_figures_stay_while_the_panel_says_none(
+def test_figures_stay_while_the_panel_gives_none(
     this_shop, alice, uses, panel, time_machine, method, answer
 ):
     uses("site", 3 * 1024)
@@ -167,7 +165,7 @@ def test_figures_stay_while_the_panel_says_none(
     assert figures(alice)[0] == 9
 
 
-def test_a_panel_that_is_down_is_not_asked_for_each_account(this_shop, alice, panel):
+def test_a_panel_that_is_down_is_asked_once_and_not_for_each_account(this_shop, alice, panel):
     bob = open_account(this_shop, "bob")
     reconcile.account(this_shop, bob.id)
     panel.down()
@@ -178,7 +176,7 @@ def test_a_panel_that_is_down_is_not_asked_for_each_account(this_shop, alice, pa
     panel.up()
 
 
-def test_a_missing_permission_is_met_once(this_shop, alice, panel):
+def test_a_missing_permission_is_noticed_once(this_shop, alice, panel):
     bob = open_account(this_shop, "bob")
     reconcile.account(this_shop, bob.id)
     panel.forbidden = {"databasequota_get_by_user"}
@@ -208,7 +206,7 @@ def test_two_workers_never_ask_for_the_same_account(this_shop, alice, uses, pane
     assert questions(panel) == 3
 
 
-def test_what_a_killed_worker_had_claimed_is_asked_for_after_minutes(
+def test_usage_claimed_by_a_killed_worker_is_asked_for_after_minutes(
     this_shop, alice, uses, time_machine
 ):
     uses("site", 2048)
@@ -231,13 +229,13 @@ def test_an_answer_that_comes_after_the_claim_is_over_is_dropped(
         uses("site", 9 * 1024)
         models.db.close()
 
-    this_shop.panel.jobs_waiting(1)  # logs in: that is nothing to be overtaken in
+    this_shop.panel.jobs_waiting(1)  # logs in first, so that the race is about usage alone
     panel.before_call = be_overtaken
     usage.look(this_shop)
     assert figures(alice)[0] == 1
 
 
-def test_what_a_wrong_clock_put_off_is_asked_for(this_shop, alice, uses, time_machine):
+def test_usage_put_off_by_a_wrong_clock_is_asked_for(this_shop, alice, uses, time_machine):
     uses("site", 2048)
     time_machine.forward(365 * 86400)
     usage.look(this_shop)
@@ -246,7 +244,7 @@ def test_what_a_wrong_clock_put_off_is_asked_for(this_shop, alice, uses, time_ma
     assert again(alice).usage_at == clock.now() + 3600
 
 
-def test_the_worker_asks_by_itself(this_shop, alice, uses, worker, panel):
+def test_the_worker_asks_for_usage_by_itself(this_shop, alice, uses, worker, panel):
     uses("site", 2048)
     panel.php_versions = [(3, "PHP 8.3")]
     thread = threading.Thread(target=worker.run)
@@ -257,7 +255,7 @@ def test_the_worker_asks_by_itself(this_shop, alice, uses, worker, panel):
     assert figures(alice)[0] == 2
 
 
-def test_the_worker_bears_a_panel_that_is_down(alice, worker, panel, caplog):
+def test_the_worker_survives_a_panel_that_is_down(alice, worker, panel, caplog):
     panel.down()
     worker.stop()
     worker._look_at_usage()
@@ -267,9 +265,7 @@ def test_the_worker_bears_a_panel_that_is_down(alice, worker, panel, caplog):
 # -- opened pages --------------------------------------------------------------------
 
 
-def test_an_opened_page_brings_the_question_forward_to_five_minutes(
-    this_shop, alice, uses, time_machine
-):
+def test_opening_the_page_asks_for_usage_within_five_minutes(this_shop, alice, uses, time_machine):
     uses("site", 1)
     usage.look(this_shop)
     usage.opened(again(alice))
@@ -304,7 +300,7 @@ def test_an_opened_page_does_not_shorten_the_wait_after_a_failure(
     assert again(alice).usage_at == put_off > clock.now()
 
 
-def test_a_page_of_an_account_that_was_never_asked_for_changes_nothing(this_shop, alice):
+def test_opening_the_page_of_a_new_account_changes_nothing(this_shop, alice):
     usage.opened(alice)
     assert again(alice).usage_at == alice.usage_at
 
@@ -351,7 +347,7 @@ def test_without_the_permission_only_the_servers_own_php_is_offered(this_shop, a
     assert usage.php_versions(Server.get()) == []
 
 
-def test_php_versions_that_cannot_be_read_are_none(subtests):
+def test_unreadable_php_versions_are_ignored(subtests):
     for stored in ["", "nonsense", "7", '[["x", "PHP"]]', "[[1]]", "null"]:
         with subtests.test(stored=stored):
             assert usage.php_versions(Server(php_versions=stored)) == []

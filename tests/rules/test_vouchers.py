@@ -1,4 +1,4 @@
-"""A voucher pays one order, once, whatever happens in between."""
+"""A voucher pays for one order, once, whatever happens in between."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ def place(shop, terms=A_MONTH, username=None) -> Order:
 
 
 @pytest.mark.each_database
-def test_it_pays_an_order_once_however_many_try(this_shop, worker):
+def test_a_voucher_pays_one_order_however_many_try(this_shop, worker):
     code = vouchers.make(500, 30)
     placed = [place(this_shop) for _ in range(6)]
 
@@ -55,7 +55,7 @@ def test_it_pays_an_order_once_however_many_try(this_shop, worker):
     assert vouchers.unused() == []
 
 
-def test_its_access_key_is_one_like_any_other_also_after_a_new_secret(this_shop, worker, client):
+def test_a_vouchers_access_key_is_valid_even_after_a_key_rotation(this_shop, worker, client):
     order = place(this_shop, username="alice")
     vouchers.pay(this_shop, order, vouchers.make(500, 30))
     work(worker)
@@ -64,7 +64,7 @@ def test_its_access_key_is_one_like_any_other_also_after_a_new_secret(this_shop,
     answer = client.get("/api/v1/hosting", headers={"Authorization": f"L402 {key}"})
     assert answer.status_code == 200, answer.text
     assert answer.json["username"] == "alice"
-    # Its secret is found again when SECRET_KEY has changed.
+    # Its secret can be derived again after SECRET_KEY has changed.
     config = this_shop.config
     newer = replace(
         this_shop, vault=Vault("another key of the tests, long enough", (config.secret_key,))
@@ -74,7 +74,7 @@ def test_its_access_key_is_one_like_any_other_also_after_a_new_secret(this_shop,
     assert vouchers.preimage_of(foreign, Order.get()) is None
 
 
-def test_what_it_does_not_pay(this_shop, alice, wallet, worker, subtests):
+def test_orders_that_a_voucher_does_not_pay(this_shop, alice, wallet, worker, subtests):
     largest, longest = Terms(1000, 1, "days"), Terms(100, 2, "months")
     code = vouchers.make(500, 30)
     resize = orders.resize(this_shop, alice.id, orders.Size(500, 0, 0), Buyer(None, "a form"))
@@ -101,11 +101,11 @@ def test_what_it_does_not_pay(this_shop, alice, wallet, worker, subtests):
     with pytest.raises(VoucherTooSmall, match="for up to 500 MB and 30 days, without extra"):
         vouchers.pay(this_shop, *refused["larger"])
     assert len(vouchers.unused()) == 1
-    # Their invoices are as good as before.
+    # The invoices of refused orders can still be paid.
     wallet.pay(refused["larger"][0].bolt11)
 
 
-def test_an_invoice_that_is_paid_meanwhile_leaves_it_unused(this_shop, wallet, worker):
+def test_an_invoice_paid_meanwhile_leaves_the_voucher_unused(this_shop, wallet, worker):
     order, code = place(this_shop), vouchers.make(500, 30)
     wallet.pay(order.bolt11)
     vouchers.pay(this_shop, order, code)
@@ -114,7 +114,7 @@ def test_an_invoice_that_is_paid_meanwhile_leaves_it_unused(this_shop, wallet, w
     assert Order.get().received_msat == order.amount_msat and Order.get().node_id != "voucher"
 
 
-def test_a_node_that_is_down_leaves_it_unused(client, node, this_shop):
+def test_a_node_that_is_down_leaves_the_voucher_unused(client, node, this_shop):
     place_order(client, username="alice", space_mb="500", duration="1")
     order, code = Order.get(), vouchers.make(500, 30)
     page = client.get(f"/orders/{order.token}")
@@ -125,10 +125,10 @@ def test_a_node_that_is_down_leaves_it_unused(client, node, this_shop):
     assert len(vouchers.unused()) == 1 and Order.get().paid_at is None
 
 
-def test_a_customer_types_it_on_the_orders_page(client, this_shop, worker, runner):
+def test_a_customer_uses_a_voucher_on_the_orders_page(client, this_shop, worker, runner):
     place_order(client, username="alice", space_mb="500", duration="1")
     address = f"/orders/{Order.get().token}"
-    assert "voucher" not in client.get(address).text  # as long as there are none
+    assert "voucher" not in client.get(address).text  # while there are none
     made = runner.invoke(args=["vouchers", "make", "2", "--mb", "500", "--days", "30"])
     code, other = made.output.split()
     assert re.fullmatch("([2-9a-z]{4}-){3}[2-9a-z]{4}", code)
@@ -150,7 +150,7 @@ def test_a_customer_types_it_on_the_orders_page(client, this_shop, worker, runne
     assert "no size" in runner.invoke(args="vouchers make 1 --mb 7 --days 1".split()).output
 
 
-def test_it_pays_for_more_time(client, alice, this_shop, worker):
+def test_a_voucher_pays_for_more_time(client, alice, this_shop, worker):
     enter(client, alice)
     order = orders.extend(this_shop, alice.id, 30, "days", Buyer(None, "a form"))
     vouchers.pay(this_shop, order, vouchers.make(100, 30))
@@ -160,7 +160,7 @@ def test_it_pays_for_more_time(client, alice, this_shop, worker):
 
 
 @with_settings(LOGINS_LIMIT="3 per day")
-def test_guesses_are_limited(client, this_shop):
+def test_guesses_of_vouchers_are_limited(client, this_shop):
     place_order(client)
     vouchers.make(100, 30)
     address = f"/orders/{Order.get().token}"

@@ -1,4 +1,4 @@
-"""Every service, its whole life: what is wanted of it, the panel is then asked for."""
+"""Every service, through its whole life: the panel gets what is wanted."""
 
 import pytest
 from peewee import DataError
@@ -26,7 +26,7 @@ ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0NEtxcJ2O5pSNUEvSLhZqVgVn3Dq3Jf
 
 @pytest.fixture
 def settle(worker):
-    """Let the worker do what is due, and make sure that nothing is left."""
+    """Let the worker do what is due, and assert that nothing is left to do."""
 
     def settle():
         work(worker)
@@ -37,7 +37,7 @@ def settle(worker):
 
 
 def the(panel, kind: str, **where) -> dict:
-    """The one record of this kind (with these values)."""
+    """The only record of this kind (with these values)."""
     found = [r for r in panel.records(kind) if all(r[name] == x for name, x in where.items())]
     assert len(found) == 1
     return found[0]
@@ -54,7 +54,7 @@ def since(panel, calls: int) -> list[str]:
     ("kind", "name"),
     [("site", "alice.shop.test"), ("ftp", "ls_alice"), ("database", "ls_alice")],
 )
-def test_switched_off_and_on_by_its_own_switch(kind, name, alice, panel, settle):
+def test_a_service_is_switched_off_and_on_by_its_switch(kind, name, alice, panel, settle):
     wanted.switch(alice.id, kind, name, False)
     settle()
     assert the(panel, kind)["active"] == "n"
@@ -87,7 +87,7 @@ def test_a_shell_user_switched_on_again_has_its_old_password(alice, panel, settl
     assert (row.password_sealed, row.own_password_sealed) == (None, None)
 
 
-def test_a_password_set_while_it_was_off_is_its_new_one(alice, panel, settle, this_shop):
+def test_a_password_set_while_a_shell_user_is_off_counts_later(alice, panel, settle, this_shop):
     accounts.suspend(alice.id)
     settle()
     wanted.set_password(this_shop, alice.id, "shell", "ls_alice", "a new password")
@@ -96,7 +96,9 @@ def test_a_password_set_while_it_was_off_is_its_new_one(alice, panel, settle, th
     assert ssh_password(panel) == "a new password"
 
 
-def test_a_panel_that_hashes_a_hash_gets_a_password_that_is_shown(alice, panel, settle, this_shop):
+def test_a_panel_that_hashes_a_hash_gets_a_new_password_that_is_shown(
+    alice, panel, settle, this_shop
+):
     add = this_shop.panel.add
 
     def without_the_flag(kind, client_id, fields, password=None):
@@ -120,7 +122,7 @@ def test_a_shell_user_deleted_by_hand_comes_back_with_a_password_that_is_shown(
     assert ssh_password(panel) == own != "correct horse"
 
 
-def test_what_is_no_hash_is_not_given_back(subtests):
+def test_text_that_is_not_a_hash_is_not_sent_back(subtests):
     for hashed in ["", "*", "!", "$6$x", "plain", "$6$" + "a" * 86 + "'"]:
         with subtests.test(hashed=hashed):
             assert hash_of("shell", {"password": hashed}) is None
@@ -139,8 +141,8 @@ def test_the_password_of_a_removed_shell_user_is_shown_when_it_is_back(alice, se
 
 
 @pytest.mark.parametrize("typed", ["abcd123\\", "it's 9 lives!"])
-def test_a_password_that_would_open_nothing_is_made_anew(typed, alice, panel, settle, this_shop):
-    """As orders took them once."""
+def test_an_unusable_password_is_replaced(typed, alice, panel, settle, this_shop):
+    """Earlier versions accepted such passwords with orders."""
     row = Service.get(kind="database_user")
     Service.update(
         password_sealed=this_shop.vault.seal(typed), revision=Service.revision + 1
@@ -161,7 +163,7 @@ def test_a_password_waits_for_a_shell_user_that_is_off(alice, panel, settle, thi
     assert Service.get(kind="shell").password_sealed is None
 
 
-def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
+def test_a_failing_service_holds_up_no_other(alice, panel, worker, this_shop):
     panel.faults.set("refuse", "sites_ftp_user_update", message="quota_size_error_empty<br />\r\n")
     accounts.suspend(alice.id)
     work(worker)
@@ -170,8 +172,8 @@ def test_what_fails_holds_up_nothing_else(alice, panel, worker, this_shop):
     assert the(panel, "mailbox")["disableimap"] == "y"
 
 
-def test_what_waits_for_nothing_is_noted(alice, worker):
-    """No change of ours leads there: a database changed by hand might."""
+def test_a_service_that_can_never_be_applied_is_reported(alice, worker):
+    """No change of ours leads to this; a database changed by hand might."""
     Service.update(gone=True, revision=2).where(Service.kind == "mail_domain").execute()
     Account.update(reconcile_at=0).execute()
     work(worker)
@@ -203,7 +205,7 @@ def test_a_changed_password_opens_and_is_wiped(kind, name, alice, panel, settle,
     assert Service.get(kind=kind).password_sealed is None
 
 
-def test_a_password_that_nobody_typed_is_made_and_shown(alice, panel, settle, this_shop):
+def test_a_password_that_is_left_empty_is_generated_and_shown(alice, panel, settle, this_shop):
     wanted.set_password(this_shop, alice.id, "ftp", "ls_alice")
     settle()
     own = this_shop.vault.unseal(Service.get(kind="ftp").own_password_sealed)
@@ -281,12 +283,12 @@ def test_a_forward_is_added_changed_and_removed(alice, panel, settle, this_shop)
     assert Service.get_or_none(kind="forward") is None
 
 
-def test_a_forward_is_wanted_as_the_panel_keeps_it(alice, panel, settle, this_shop):
+def test_a_forwards_destination_is_normalized_like_the_panels(alice, panel, settle, this_shop):
     source = "sales@alice.shop.test"
     wanted.add(this_shop, alice.id, "forward", source, destination="Alice.Smith@gmail.com")
     settle()
     assert the(panel, "forward")["destination"] == "alice.smith@gmail.com"
-    # As it was stored once.
+    # As earlier versions stored it.
     Service.update(settings='{"destination": "Bob@example.org"}', revision=9).where(
         Service.kind == "forward"
     ).execute()
@@ -318,7 +320,7 @@ def test_a_service_removed_and_wanted_again_is_there(alice, panel, settle, this_
     assert panel.password_of("ftp", the(panel, "ftp")["ftp_user_id"]) == "another horse"
 
 
-def test_wanted_again_before_it_was_removed_stays(alice, panel, settle, this_shop):
+def test_a_service_wanted_again_before_its_removal_stays(alice, panel, settle, this_shop):
     wanted.remove(alice.id, "ftp", "ls_alice")
     wanted.add(this_shop, alice.id, "ftp", "ls_alice", "another horse")
     settle()
@@ -326,12 +328,12 @@ def test_wanted_again_before_it_was_removed_stays(alice, panel, settle, this_sho
     assert panel.password_of("ftp", 1) == "another horse"
 
 
-def test_what_is_as_it_should_be_is_not_written(alice, panel, worker):
+def test_services_that_match_are_not_written(alice, panel, worker):
     calls = len(panel.calls)
     accounts.check(alice.id)
     work(worker)
     login, *methods = since(panel, calls)
-    assert len(methods) == 9  # a look at each, and the client's group
+    assert len(methods) == 9  # a look at each service, and at the client's group
     assert login == "login" and all("get" in method for method in methods)
 
 
@@ -382,13 +384,13 @@ ALL_OFF = {
 }
 
 
-def test_suspended_everything_is_off_and_mail_is_still_received(alice, panel, settle):
+def test_a_suspended_account_is_off_and_still_receives_mail(alice, panel, settle):
     accounts.suspend(alice.id)
     settle()
     assert switches(panel) == ALL_OFF
 
 
-def test_resumed_everything_is_on_again(alice, panel, settle):
+def test_a_resumed_account_is_on_again(alice, panel, settle):
     accounts.suspend(alice.id)
     settle()
     accounts.resume(alice.id)
@@ -409,7 +411,7 @@ def test_suspending_twice_is_suspending_once(alice, panel, settle, time_machine)
     assert switches(panel) == ALL_ON
 
 
-def test_what_the_customer_had_off_stays_off_after_the_resume(alice, panel, settle):
+def test_services_that_the_customer_switched_off_stay_off_after_a_resume(alice, panel, settle):
     wanted.switch(alice.id, "ftp", "ls_alice", False)
     wanted.switch(alice.id, "shell", "ls_alice", False)
     accounts.suspend(alice.id)
@@ -452,7 +454,7 @@ def test_a_closed_account_is_gone_from_the_panel_and_from_the_books(alice, panel
 
 
 def test_closing_deletes_each_record_by_its_id_and_the_client_last(alice, panel, settle):
-    for number, row in enumerate(services.of_account(alice.id)):  # a slow panel
+    for number, row in enumerate(services.of_account(alice.id)):  # as a slow panel leaves them
         Service.update(applied_at=Service.applied_at + number).where(services.this(row)).execute()
     calls = len(panel.calls)
     accounts.close(alice.id)
@@ -472,7 +474,7 @@ def test_closing_deletes_each_record_by_its_id_and_the_client_last(alice, panel,
 
 @pytest.fixture
 def closed_order(order, wallet, worker, settle):
-    """An order whose hosting was opened, and is closed."""
+    """An order whose hosting was opened and then closed."""
     wallet.pay(order.bolt11)
     work(worker)
     accounts.close(Account.get().id)
@@ -480,7 +482,7 @@ def closed_order(order, wallet, worker, settle):
     return order
 
 
-def test_of_a_closed_account_the_bare_payment_stays(closed_order):
+def test_a_closed_account_leaves_only_the_bare_payment(closed_order):
     kept = Order.get()
     assert (kept.account_id, kept.username, kept.browser, kept.bolt11) == (None,) * 4
     assert kept.payment_hash == closed_order.payment_hash
@@ -495,7 +497,7 @@ def test_the_page_of_an_order_says_that_its_hosting_has_ended(closed_order, clie
         assert "paid for has ended" in " ".join(page.text.split())
 
 
-def test_a_closed_accounts_name_rests(alice, settle, this_shop, time_machine):
+def test_the_name_of_a_closed_account_rests(alice, settle, this_shop, time_machine):
     accounts.close(alice.id)
     settle()
     with pytest.raises(orders.NameTaken):
@@ -516,7 +518,7 @@ def test_nothing_is_wanted_of_a_closing_account(alice, this_shop):
         wanted.add(this_shop, alice.id, "mailbox", "bob@alice.shop.test")
 
 
-def test_an_account_closed_before_it_was_made_leaves_nothing(order, wallet, worker, panel):
+def test_an_account_closed_before_it_was_set_up_leaves_nothing(order, wallet, worker, panel):
     wallet.pay(order.bolt11)
     panel.down()
     work(worker)
@@ -528,9 +530,7 @@ def test_an_account_closed_before_it_was_made_leaves_nothing(order, wallet, work
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_doubles_whose_finding_was_cut_are_made_one(
-    kind, order, wallet, worker, panel, time_machine
-):
+def test_duplicates_left_by_a_cut_call_are_merged(kind, order, wallet, worker, panel, time_machine):
     panel.faults.set("twice", "sites_database_add", times=1)
     panel.faults.set(kind, "sites_database_get", times=1)
     wallet.pay(order.bolt11)
@@ -591,7 +591,7 @@ def test_names_that_are_not_the_accounts_are_refused(alice, this_shop, panel):
 
 
 def names_sent(panel) -> list[tuple[str, str]]:
-    """Each name in the calls that the panel got, but for logins, with its column."""
+    """Each name in the panel's calls, with its column, except for logins."""
     sent = []
     for method, call in panel.calls:
         given = dict(call) if method != "login" else {}
@@ -612,9 +612,7 @@ def is_ours(column: str, name: str, *domains: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["client", "site", "ftp", "shell", "database", "mailbox"])
-def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
-    kind, this_shop, panel, subtests
-):
+def test_a_foreign_name_in_a_row_never_reaches_the_panel(kind, this_shop, panel, subtests):
     alice = open_account(this_shop, "alice")
     for name in ("mysql", "dbispconfig", "web1", "root", "%", "a@b' OR 1=1"):
         with subtests.test(name):
@@ -628,12 +626,12 @@ def test_a_name_that_got_into_a_row_somehow_never_reaches_the_panel(
 
 
 @pytest.mark.each_database
-def test_a_username_that_no_form_lets_through_makes_no_call(this_shop, wallet, worker, panel):
+def test_an_invalid_username_makes_no_call(this_shop, wallet, worker, panel):
     paid = 0
     for username in ("a'--", "x\0y", "%", "ä" * 5, "../etc", "A B", " ", "a" * 99):
         try:
             order = orders.place(this_shop, wish(username=username))
-        except DataError:  # PostgreSQL takes no NUL
+        except DataError:  # PostgreSQL refuses NUL
             continue
         wallet.pay(order.bolt11)
         paid += 1
@@ -684,7 +682,7 @@ BAD_SETTINGS = [
 ]
 
 
-def test_settings_that_may_not_be_are_refused(alice, subtests):
+def test_invalid_settings_are_refused(alice, subtests):
     for kind, settings in BAD_SETTINGS:
         name = Service.get(kind=kind).name
         with subtests.test(str(settings)), pytest.raises(ValueError, match="not a setting"):
@@ -717,7 +715,7 @@ def test_a_domain_is_on_one_account(alice, this_shop, wallet, worker):
         wanted.add(this_shop, bob.id, "alias", "alice.example")
 
 
-def test_what_is_not_there_cannot_be_changed(alice, this_shop):
+def test_missing_services_cannot_be_changed(alice, this_shop):
     for change in (
         lambda: wanted.switch(alice.id, "mailbox", "bob@alice.shop.test", False),
         lambda: wanted.remove(alice.id, "alias", "alice.example"),
@@ -732,7 +730,7 @@ def test_what_is_not_there_cannot_be_changed(alice, this_shop):
     ("kind", "name"),
     [("client", None), ("site", None), ("database_user", None), ("mail_domain", None)],
 )
-def test_what_the_account_stands_on_is_not_removed_alone(kind, name, alice):
+def test_essential_services_cannot_be_removed_alone(kind, name, alice):
     with pytest.raises(ValueError, match="goes with its account"):
         wanted.remove(alice.id, kind, Service.get(kind=kind).name)
 
@@ -766,7 +764,7 @@ def test_an_account_goes_to_the_server_with_most_room_and_stays(
 # -- what the page shows -------------------------------------------------------------
 
 
-def test_applied_and_live_are_two_things(time_machine, alice, this_shop, panel):
+def test_applied_and_live_are_different_states(time_machine, alice, this_shop, panel):
     assert progress.Progress(alice, []).state(Service.get(kind="site")) == "applied"
     for _ in range(2):
         time_machine.forward(panel.seconds_to_go() + 5)
