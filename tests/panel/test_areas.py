@@ -1,4 +1,4 @@
-"""A paid area as a service of an account: put by FTP, and on only after it was looked at."""
+"""A paid area as a service of an account: put online by FTP, and on once it passed a look."""
 
 import json
 import re
@@ -23,8 +23,8 @@ CHALLENGE = 'L402 macaroon="AgEE", invoice="lnbcrt1"'
 
 
 class SiteServer(ThreadingHTTPServer):
-    """Answers as a gate does, but for what a test changes: `play` by kind of request ("offer",
-    "forged", "trick") is a status and a body, or what is to be done with the connection.
+    """Answers as a gate does, unless a test sets `play`: by kind of request ("offer", "forged",
+    "trick") a status and a body, or a function that is called with the handler.
     """
 
     daemon_threads = True
@@ -85,7 +85,7 @@ def site(more_settings):
 
 @pytest.fixture(autouse=True)
 def fair(site, shop_with_ftp, ftp_server):
-    """Every test here has an FTP server, and a site that answers."""
+    """Give every test here an FTP server and a site that answers."""
     return ftp_server
 
 
@@ -137,7 +137,9 @@ def mode(path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_it_is_put_on_the_site_looked_at_and_on(ready, this_shop, root, site, panel, work):
+def test_a_new_area_is_put_on_the_site_looked_at_and_switched_on(
+    ready, this_shop, root, site, panel, work
+):
     add(this_shop, ready, title="Films ⚡", seconds=7200)
     work(ready)
 
@@ -169,7 +171,7 @@ def test_it_is_put_on_the_site_looked_at_and_on(ready, this_shop, root, site, pa
     assert [each["username"] for each in panel.records("ftp")] == ["ls_alice"]
 
 
-def test_that_it_keeps_the_site_online_is_paid_to_the_shop(ready, this_shop, root, work):
+def test_an_area_that_keeps_the_site_online_is_paid_to_the_shop(ready, this_shop, root, work):
     add(this_shop, ready, mode="site", wallet_address=None)
     work(ready)
     settings = json.loads((root / "web/members/paidarea.json").read_bytes())
@@ -178,7 +180,7 @@ def test_that_it_keeps_the_site_online_is_paid_to_the_shop(ready, this_shop, roo
 
 
 def sample_of(root):
-    """What the sample holds that lies there now."""
+    """The content of the sample file that lies there now."""
     (path,) = (root / "private/paid/members").iterdir()
     return path.read_bytes()
 
@@ -188,7 +190,7 @@ def wrong(reason: str, status: int = 503) -> tuple[int, str]:
 
 
 OFFER = json.dumps({"price_msat": 100_000})
-# What some request is answered, and why the area is off then.
+# An answer of the site to some request, and the reason for which the area is off then.
 LOOKED = {
     "the wallet is down": ({"offer": wrong("down")}, Reason.DOWN),
     "it knows no such name": ({"offer": wrong("nobody")}, Reason.NOBODY),
@@ -212,7 +214,7 @@ LOOKED = {
 }
 
 
-def test_it_is_off_as_long_as_it_does_not_do_what_it_should(
+def test_an_area_is_off_while_its_gate_does_not_work_as_it_should(
     ready, this_shop, root, site, work, subtests, monkeypatch
 ):
     monkeypatch.setattr("lightningspace.panel.areas.LOOKS", 0)
@@ -231,7 +233,7 @@ def test_it_is_off_as_long_as_it_does_not_do_what_it_should(
     assert area(ready).note is None
 
 
-def test_a_file_that_one_trick_shows_ends_it_even_where_others_hang(
+def test_an_area_that_one_trick_opens_goes_even_if_other_tricks_hang(
     ready, this_shop, root, site, work
 ):
     def answer(handler):
@@ -249,16 +251,18 @@ def test_a_file_that_one_trick_shows_ends_it_even_where_others_hang(
 
 
 @pytest.mark.parametrize("kind", ["offer", "trick"])
-def test_a_file_that_can_be_had_without_paying_ends_it(ready, this_shop, root, site, work, kind):
+def test_an_area_whose_files_can_be_read_unpaid_goes(ready, this_shop, root, site, work, kind):
     site.play = {kind: (200, lambda: b"<p>" + sample_of(root))}
     add(this_shop, ready)
     work(ready)
     assert area(ready).note == Reason.OPEN
     assert files(root / "web/members") == set()
-    assert site.kinds().count("offer") == 1  # nothing of it passes by itself
+    assert (
+        site.kinds().count("offer") == 1
+    )  # it is not asked again: an open file does not shut by itself
 
 
-def test_what_passes_is_looked_at_again(ready, this_shop, site, work):
+def test_a_passing_fault_is_looked_at_again(ready, this_shop, site, work):
     site.play = {"offer": lambda handler: handler.connection.close()}
     add(this_shop, ready)
     reconcile.account(this_shop, ready.id)
@@ -274,7 +278,7 @@ def test_what_passes_is_looked_at_again(ready, this_shop, site, work):
     assert site.kinds().count("offer") == LOOKS + 1
 
 
-def test_without_the_node_it_waits(ready, this_shop, node, work):
+def test_without_the_node_an_area_waits(ready, this_shop, node, work):
     node.down()
     add(this_shop, ready)
     reconcile.account(this_shop, ready.id)
@@ -292,7 +296,7 @@ def test_a_slow_site_does_not_hold_the_worker_up(ready, this_shop, site, work, m
     work(ready)
     assert area(ready).note == Reason.SILENT
 
-    # Nor one that is slow each time, but for less than that.
+    # Nor does a site whose answers are slow, each within the limit.
     monkeypatch.setattr("lightningspace.outside.sites.ANSWER_SECONDS", 5)
     monkeypatch.setattr("lightningspace.panel.areas.LOOK_SECONDS", 0.3)
     site.play = {"trick": lambda handler: threading.Event().wait(0.2)}
@@ -302,7 +306,7 @@ def test_a_slow_site_does_not_hold_the_worker_up(ready, this_shop, site, work, m
     assert area(ready).note == Reason.SILENT and len(site.asked) < 5
 
 
-def test_files_of_the_owners_are_never_touched(ready, this_shop, root, site, work, subtests):
+def test_files_of_the_owner_are_never_touched(ready, this_shop, root, site, work, subtests):
     (root / "web/members").mkdir()
     for name in ("index.php", "paidarea.json"):
         for content in (MINE, b"x" * (READ_MAX + 1), None):
@@ -320,7 +324,7 @@ def test_files_of_the_owners_are_never_touched(ready, this_shop, root, site, wor
                 own.unlink() if content else own.rmdir()
 
 
-def test_what_the_owner_has_edited_stays(ready, this_shop, root, work):
+def test_files_that_the_owner_has_edited_stay(ready, this_shop, root, work):
     add(this_shop, ready)
     work(ready)
     edited = paidarea.GATE.text + b"// mine\n"
@@ -334,7 +338,7 @@ def test_what_the_owner_has_edited_stays(ready, this_shop, root, work):
         assert (root / "web/members/.htaccess").read_bytes() == b"# mine\n"
 
 
-def test_an_edited_gate_that_goes_on_selling_is_not_called_off(ready, this_shop, root, work):
+def test_an_edited_gate_that_goes_on_selling_is_not_reported_as_off(ready, this_shop, root, work):
     add(this_shop, ready)
     work(ready)
     gate = root / "web/members"
@@ -350,7 +354,7 @@ def test_an_edited_gate_that_goes_on_selling_is_not_called_off(ready, this_shop,
     assert (area(ready).note, files(gate)) == (None, {"paidarea.json"})
 
 
-def test_it_is_switched_off_and_on_and_removed_and_files_for_sale_stay(
+def test_files_for_sale_stay_when_an_area_is_switched_or_removed(
     ready, this_shop, root, panel, work
 ):
     add(this_shop, ready)
@@ -368,7 +372,7 @@ def test_it_is_switched_off_and_on_and_removed_and_files_for_sale_stay(
     assert [each["username"] for each in panel.records("ftp")] == ["ls_alice"]
 
 
-def test_without_php_it_is_taken_away(ready, this_shop, root, site, work):
+def test_an_area_is_taken_off_a_site_without_php(ready, this_shop, root, site, work):
     add(this_shop, ready)
     work(ready)
     site.asked.clear()
@@ -396,14 +400,14 @@ def test_nothing_is_done_on_a_site_that_is_off(ready, this_shop, root, site, wor
     assert area(ready) is None and files(root / "web/members") == set()
 
 
-def test_it_goes_with_its_hosting(ready, this_shop, panel, work):
+def test_an_area_goes_with_its_hosting(ready, this_shop, panel, work):
     add(this_shop, ready)
     accounts.close(ready.id)
     work(ready)
     assert area(ready) is None and panel.records("ftp") == []
 
 
-def test_there_are_several_and_not_too_many(ready, this_shop, root, work):
+def test_a_site_has_up_to_five_areas(ready, this_shop, root, work):
     for number in range(5):
         add(this_shop, ready, f"area-{number}")
     with pytest.raises(wanted.TooMany):
@@ -426,16 +430,16 @@ NO_SETTINGS = [
 ]
 
 
-def test_what_is_no_part_of_an_address_is_no_name_and_what_cannot_be_sold_no_setting(
-    ready, this_shop, subtests
-):
+def test_bad_names_and_settings_of_areas_are_refused(ready, this_shop, subtests):
     cases = [(name, {}) for name in NO_NAMES] + [("members", each) for each in NO_SETTINGS]
     for name, settings in cases:
         with subtests.test(name, **settings), pytest.raises(ValueError):
             add(this_shop, ready, name, **settings)
 
 
-def test_a_full_space_is_said_and_more_space_helps(ready, this_shop, root, ftp_server, work):
+def test_a_full_space_is_reported_and_leaves_no_temporary_files(
+    ready, this_shop, root, ftp_server, work
+):
     ftp_server.space_bytes = 100
     add(this_shop, ready)
     work(ready)
@@ -443,7 +447,7 @@ def test_a_full_space_is_said_and_more_space_helps(ready, this_shop, root, ftp_s
     assert not any(each.endswith(".tmp") for each in files(root / "web/members"))
 
 
-def test_it_is_renewed_with_a_newer_gate_and_where_tips_change(ready, this_shop, site, work):
+def test_an_area_is_renewed_once_by_an_upgrade_and_when_tips_change(ready, this_shop, site, work):
     add(this_shop, ready)
     work(ready)
     upgrades.bring_up_to_date(this_shop)
@@ -455,7 +459,7 @@ def test_it_is_renewed_with_a_newer_gate_and_where_tips_change(ready, this_shop,
     assert "offer" in site.kinds()
 
 
-def test_what_an_interrupted_look_has_left_goes(ready, this_shop, root, work):
+def test_files_left_by_an_interrupted_look_are_removed(ready, this_shop, root, work):
     add(this_shop, ready)
     work(ready)
     left = root / "private/paid/members" / f"paidarea-sample-{'0' * 16}.tmp"
@@ -472,7 +476,7 @@ def test_nginx_gets_no_htaccess_and_keeps_none_of_ours(ready, this_shop, root, w
     gate = root / "web/members"
     gate.mkdir()
     for left, stays in ((paidarea.htaccess("members"), set()), (MINE, {".htaccess"})):
-        (gate / ".htaccess").write_bytes(left)  # when it was Apache
+        (gate / ".htaccess").write_bytes(left)  # from a time with Apache
         add(this_shop, ready)
         work(ready)
         assert area(ready).note is None
@@ -481,6 +485,6 @@ def test_nginx_gets_no_htaccess_and_keeps_none_of_ours(ready, this_shop, root, w
         work(ready)
 
 
-def test_ftp_is_known_to_work_by_the_tip_jar_alone_and_both_are_on_one_site(ready, root):
+def test_a_site_without_areas_has_its_tip_jar(ready, root):
     assert (root / "web/index.php").read_bytes() == tipjar.JAR.text
     assert services.KINDS["paidarea"].is_uploaded and areas.of_account([]) == []

@@ -1,4 +1,4 @@
-"""What somebody did at the panel by hand, or before us: put right, adopted, or left alone."""
+"""What somebody did at the panel by hand, or before us, is put right, adopted, or left alone."""
 
 from dataclasses import replace
 from itertools import cycle
@@ -14,12 +14,12 @@ from tests.conftest import PANEL_PASSWORD
 from tests.flows import ID, NAME, NAMES, SITE, World, add_foreign
 
 RECORDS = tuple(KINDS)
-# Those of one half do not hang on each other.
+# The kinds of one half do not depend on each other.
 HALVES = [("site", "database_user", "mail_domain")]
 HALVES.append(tuple(kind for kind in RECORDS if kind not in HALVES[0]))
 WITH_PASSWORD = tuple(kind for kind in RECORDS if kind in services.WITH_PASSWORD)
 
-# One thing of each kind that somebody changes, beside its name and whether it is active.
+# Fields that somebody changes, other than the name and whether the record is active.
 CHANGES = {
     "site": {"hd_quota": 5000, "php_fpm_use_socket": "n", "pm_max_children": 50},
     "alias": {"redirect_type": "R", "redirect_path": "https://example.org/"},
@@ -40,7 +40,7 @@ OTHER_NAMES = {
     "mailbox": "renamed@alice.shop.test",
     "forward": "renamed@alice.shop.test",
 }
-# What a customer can log in with, or reads mail with: off and on.
+# Kinds with which a customer logs in or gets mail: each is switched by hand.
 SWITCHES = ("site", "alias", "ftp", "shell", "database", "mail_domain", "forward")
 
 
@@ -60,7 +60,7 @@ def world(shared_world):
 
 @pytest.fixture
 def hand(world):
-    """The operator at the panel."""
+    """The operator's own connection to the panel."""
     return Panel(world.panel.url, "shop", PANEL_PASSWORD)
 
 
@@ -79,7 +79,7 @@ def change(hand, world, kind: str, **fields) -> None:
 
 
 def check(world) -> None:
-    """What `retry --check` does, and everything that follows."""
+    """Do what `retry --check` does, and everything that follows."""
     before = len(world.panel.calls)
     accounts.check(ID)
     world.finish()
@@ -100,7 +100,7 @@ def own_password(world, kind: str) -> str | None:
 # -- nothing to do ---------------------------------------------------------------------
 
 
-def test_a_check_of_what_is_right_changes_nothing(world):
+def test_a_check_of_a_correct_panel_changes_nothing(world):
     before, calls = actual.everything(world.panel), len(world.panel.calls)
     check(world)
     assert actual.everything(world.panel) == before
@@ -112,15 +112,15 @@ def test_a_check_of_what_is_right_changes_nothing(world):
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_what_was_deleted_by_hand_is_made_again(world, hand, kind):
+def test_a_record_deleted_by_hand_is_made_again(world, hand, kind):
     before = kind in WITH_PASSWORD and opens(world, kind)
     hand.delete(kind, id_of(world, kind))
     check(world)
-    if kind in WITH_PASSWORD:  # a new one, which can be read
+    if kind in WITH_PASSWORD:  # a new one, which the page can show
         assert own_password(world, kind) == opens(world, kind) != before
 
 
-def test_what_hangs_on_a_deleted_site_moves_to_the_new_one(world, hand):
+def test_records_of_a_deleted_site_move_to_the_new_one(world, hand):
     before = id_of(world, "site")
     hand.delete("site", before)
     check(world)
@@ -137,7 +137,7 @@ def test_a_database_gets_its_new_user(world, hand):
     assert record(world, "database")["database_user_id"] == user
 
 
-def test_a_whole_client_that_was_deleted_is_made_again(world, hand):
+def test_a_client_deleted_by_hand_is_made_again(world, hand):
     before = id_of(world, "client")
     hand.delete_client(before)
     check(world)
@@ -167,7 +167,7 @@ def test_fields_changed_by_hand_are_put_right(world, hand):
 
 
 @pytest.mark.parametrize("kinds", HALVES, ids=" ".join)
-def test_what_was_renamed_by_hand_gets_its_name_back(world, hand, kinds):
+def test_records_renamed_by_hand_get_their_names_back(world, hand, kinds):
     before = actual.everything(world.panel)
     for kind in kinds:
         renamed = {KINDS[kind].name: OTHER_NAMES[kind]}
@@ -178,7 +178,7 @@ def test_what_was_renamed_by_hand_gets_its_name_back(world, hand, kinds):
     assert actual.everything(world.panel) == before
 
 
-def test_what_was_switched_by_hand_is_switched_back(world, hand):
+def test_records_switched_by_hand_are_switched_back(world, hand):
     before = actual.everything(world.panel)
     for kind in SWITCHES:
         change(hand, world, kind, active="n" if record(world, kind)["active"] == "y" else "y")
@@ -186,7 +186,7 @@ def test_what_was_switched_by_hand_is_switched_back(world, hand):
     assert actual.everything(world.panel) == before
 
 
-def test_what_was_switched_on_by_hand_while_suspended_is_switched_off(world, hand):
+def test_records_switched_on_by_hand_while_suspended_are_switched_off(world, hand):
     accounts.suspend(ID)
     world.finish()
     for kind in ("site", "alias", "ftp", "forward"):
@@ -195,7 +195,7 @@ def test_what_was_switched_on_by_hand_while_suspended_is_switched_off(world, han
     check(world)
 
 
-def test_a_client_opened_by_hand_is_left_and_told_to_the_operator(world, hand):
+def test_a_client_opened_by_hand_is_left_alone_and_reported(world, hand):
     params = {"canceled": "n", "password": ""}
     hand._call("client_update", client_id=id_of(world, "client"), reseller_id=0, params=params)
     before = len(world.panel.calls)
@@ -215,14 +215,14 @@ def rename_client(hand, id: int, name: str) -> None:
     hand._call("client_update", client_id=id, reseller_id=0, params=params)
 
 
-def test_a_renamed_client_gets_no_second_beside_it(world, hand):
+def test_a_renamed_client_is_not_made_a_second_time(world, hand):
     id = id_of(world, "client")
     rename_client(hand, id, "renamed")
     accounts.check(ID)
     world.round()
     (failing,) = progress.problems()
     assert failing.error == f"the client (id {id}) was renamed: call it {NAMES['client']} again"
-    assert len(world.panel.records("client")) == 2  # the stranger is the other
+    assert len(world.panel.records("client")) == 2  # the other one is the stranger's
 
     rename_client(hand, id, NAMES["client"])
     check(world)
@@ -242,7 +242,7 @@ def test_closing_waits_for_a_renamed_client(world, hand):
 
 
 def add_double(world, hand, kind: str) -> int:
-    """A second record of alice's, which the panel refuses unless two adds race."""
+    """Add a second record of alice's, which the panel accepts only from two adds at once."""
     if kind != "forward":
         world.panel.faults.set("twice", f"{KINDS[kind].method}_add", times=1)
     client, site = id_of(world, "client"), id_of(world, "site")
@@ -258,7 +258,7 @@ def test_a_double_made_by_hand_is_deleted(world, hand, kind):
 
 
 @pytest.mark.parametrize("kind", ["shell", "database_user", "database", "mail_domain", "mailbox"])
-def test_a_double_that_takes_the_thing_along_is_left_to_the_operator(world, hand, kind):
+def test_a_double_whose_deletion_would_lose_data_is_left_to_the_operator(world, hand, kind):
     before = actual.everything(world.panel)[kind]
     double = add_double(world, hand, kind)
     accounts.check(ID)
@@ -272,11 +272,11 @@ def test_a_double_that_takes_the_thing_along_is_left_to_the_operator(world, hand
     assert actual.everything(world.panel)[kind] == before
 
 
-# -- there before us -------------------------------------------------------------------
+# -- made before, and not known -------------------------------------------------------------------
 
 
 def forget(kind: str, **facts) -> None:
-    """Let a row be as if its record had been made and never noted."""
+    """Change a row as if its record had been made and never been noted."""
     nothing = {"panel_id": None, "applied_revision": 0, "applied_at": None}
     Service.update(nothing | facts).where(
         (Service.kind == kind) & (Service.name == NAMES[kind])
@@ -284,7 +284,7 @@ def forget(kind: str, **facts) -> None:
 
 
 @pytest.mark.parametrize("kinds", [("client",), *HALVES], ids=" ".join)
-def test_what_is_there_and_ours_is_adopted(world, kinds):
+def test_existing_records_of_ours_are_adopted(world, kinds):
     before = {kind: id_of(world, kind) for kind in kinds}
     for kind in kinds:
         forget(kind)
@@ -292,7 +292,7 @@ def test_what_is_there_and_ours_is_adopted(world, kinds):
     assert {kind: id_of(world, kind) for kind in kinds} == before
 
 
-def test_what_is_adopted_gets_our_password_and_settings(world, hand):
+def test_adopted_records_get_our_passwords_and_settings(world, hand):
     before = {kind: id_of(world, kind) for kind in WITH_PASSWORD}
     for kind in WITH_PASSWORD:
         if kind in CHANGES:
@@ -305,14 +305,14 @@ def test_what_is_adopted_gets_our_password_and_settings(world, hand):
 
 
 def give_away(world, hand, kinds) -> dict[str, int]:
-    """Somebody else has these names now; the numbers of what he has."""
+    """Give these names to somebody else; returns the numbers of the new records."""
     for kind in kinds:
         hand.delete(kind, id_of(world, kind))
     return {kind: add_foreign(hand, kind, NAMES[kind]) for kind in kinds}
 
 
 @pytest.mark.parametrize("kinds", HALVES, ids=" ".join)
-def test_what_is_another_clients_is_never_touched(world, hand, kinds):
+def test_records_of_another_client_are_never_touched(world, hand, kinds):
     foreign = give_away(world, hand, kinds)
     before = {kind: record(world, kind) for kind in kinds}
     accounts.check(ID)
@@ -330,7 +330,7 @@ def test_what_is_another_clients_is_never_touched(world, hand, kinds):
 
 
 @pytest.mark.parametrize("kind", [k for k in RECORDS if k not in ("alias", "mailbox", "forward")])
-def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
+def test_an_opening_leaves_records_of_another_client_alone(world, hand, kind):
     world.start("opening")
     foreign = add_foreign(hand, kind, SITE if kind in ("site", "mail_domain") else NAME)
     before = actual.everything(world.panel)[kind]
@@ -345,7 +345,7 @@ def test_an_opening_leaves_what_is_another_clients(world, hand, kind):
 
 
 @pytest.mark.parametrize("kinds", HALVES, ids=" ".join)
-def test_closing_leaves_what_is_another_clients(world, hand, kinds):
+def test_a_closing_leaves_records_of_another_client_alone(world, hand, kinds):
     foreign = give_away(world, hand, kinds)
     before = {kind: record(world, kind) for kind in kinds}
     accounts.close(ID)
@@ -379,14 +379,14 @@ DOINGS = {
 
 
 def restore_panel(world, backup: bytes) -> Panel:
-    """Have the records of then alone; the hand that goes on there."""
+    """Restore the panel's records of then; returns a connection of the operator's to it."""
     world.panel.go_back(backup)
     world.renew_line()
     return Panel(world.panel.url, "shop", PANEL_PASSWORD)
 
 
 def add_numbered(world, hand, kind: str, id: int, client: int, site: int) -> None:
-    """A record of bob's with this number."""
+    """Add a record of bob's with this number."""
     world.panel.set_next_id(kind, id)
     assert add_foreign(hand, kind, BOBS_NAMES[kind], client, site) == id
 
@@ -394,7 +394,7 @@ def add_numbered(world, hand, kind: str, id: int, client: int, site: int) -> Non
 @pytest.mark.parametrize(
     ("doing", "who"), list(zip(DOINGS, cycle(["ls_fedcba9876543210", "acme"]), strict=False))
 )
-def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doing, who):
+def test_a_client_with_alices_numbers_after_a_restore_is_not_touched(world, doing, who):
     numbers = {kind: id_of(world, kind) for kind in NAMES}
     hand = restore_panel(world, world.empty[0])
     client = hand.add_client(who, "info@bob.example")
@@ -412,7 +412,7 @@ def test_who_got_alices_numbers_from_a_restored_panel_is_not_touched(world, doin
 
 
 @pytest.mark.parametrize("doing", DOINGS)
-def test_an_older_alice_is_made_whole_beside_who_got_her_newer_numbers(world, doing):
+def test_alice_from_a_backup_is_completed_beside_bob_with_her_newer_numbers(world, doing):
     numbers = {kind: id_of(world, kind) for kind in ("alias", "mail_domain", "forward")}
     hand = restore_panel(world, world.saved("growing", 1)[0])
     assert id_of(world, "client") == world.row("client").panel_id
@@ -432,8 +432,8 @@ def record_of(world, kind: str, id: int) -> dict:
     return dict(world.panel.find(kind, id).record)
 
 
-def test_a_restored_shop_deletes_by_number_before_the_client_goes(world):
-    """What client_delete_everything takes along stays on the server's disk."""
+def test_a_restored_shop_deletes_each_record_before_the_client(world):
+    """Files of records that client_delete_everything deletes would stay on the server's disk."""
     expected = [
         (f"{KINDS[row.kind].method}_delete", row.panel_id)
         for row in services.of_account(ID)
@@ -460,7 +460,7 @@ def move(hand, kind: str, id: int, name: str, client: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["site", "ftp"])
-def test_closing_waits_for_what_was_moved_to_another_client(world, hand, kind):
+def test_closing_waits_for_records_moved_to_another_client(world, hand, kind):
     id, client = id_of(world, kind), id_of(world, "client")
     move(hand, kind, id, NAMES[kind], client=1)
     before = record(world, kind)
@@ -478,14 +478,14 @@ def test_closing_waits_for_what_was_moved_to_another_client(world, hand, kind):
 
 
 def delete_orphans(world, hand) -> None:
-    """What the operator does with what has lost its client."""
+    """Delete the records that have lost their client, as the operator would."""
     for row in services.of_account(ID):
         if row.kind != "client" and row.panel_id:
             hand.delete(row.kind, row.panel_id)
 
 
 def assert_operator_is_told(world) -> None:
-    """And no round is followed by one at once."""
+    """The problem is shown, and no round is followed by another one at once."""
     for _ in range(6):
         world.wait()
         world.round()
@@ -495,7 +495,7 @@ def assert_operator_is_told(world) -> None:
 
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])
 @pytest.mark.parametrize("is_half", [False, True], ids=["", "half"])
-def test_closing_waits_for_what_a_deleted_client_has_left(world, hand, is_half, is_checked):
+def test_closing_waits_for_records_that_a_deleted_client_has_left(world, hand, is_half, is_checked):
     if is_half:
         world.panel.half_make(id_of(world, "client"))
     else:
@@ -513,7 +513,7 @@ def test_closing_waits_for_what_a_deleted_client_has_left(world, hand, is_half, 
     actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
 
 
-def test_a_client_that_lost_its_login_is_made_again_and_told(world, hand):
+def test_a_client_that_lost_its_login_is_made_again_and_reported(world, hand):
     world.panel.half_make(id_of(world, "client"))
     before = len(world.panel.calls)
     accounts.check(ID)
@@ -526,7 +526,7 @@ def test_a_client_that_lost_its_login_is_made_again_and_told(world, hand):
     actual.assert_panel_matches(world.shop, world.panel, ID, others=world.others)
 
 
-def test_removing_takes_ours_that_was_renamed_and_not_who_has_its_name(world, hand):
+def test_removing_deletes_our_renamed_record_and_not_the_one_with_its_name(world, hand):
     id = id_of(world, "ftp")
     change(hand, world, "ftp", username="renamed")
     add_foreign(hand, "ftp", NAME)

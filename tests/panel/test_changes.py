@@ -1,4 +1,4 @@
-"""Changes of what is wanted, once found to be lost or stuck on their way to the panel."""
+"""Changes that were once lost, or stuck, on their way to the panel."""
 
 import threading
 
@@ -15,7 +15,7 @@ YEAR = 365 * 24 * 60 * 60
 
 
 def on_call(panel, method, act):
-    """Do `act` once, while the next such call is under way."""
+    """Do `act` once, during the next call of this method."""
     acts = [act]
 
     def before_call(called):
@@ -65,7 +65,7 @@ def test_a_password_chosen_meanwhile_wins_over_a_generated_one(alice, this_shop,
 def test_a_mailbox_wanted_again_during_anothers_removal_is_kept(
     time_machine, alice, this_shop, worker, panel, method
 ):
-    # In one second: what was applied in an earlier one would go first.
+    # Both in one second: the one applied earlier would be removed first.
     for name in ("first@alice.shop.test", "last@alice.shop.test"):
         wanted.add(this_shop, alice.id, "mailbox", name)
     work(worker)
@@ -111,8 +111,8 @@ def test_a_block_ends_an_opening_and_leaves_nothing_on(this_shop, panel, method)
         lambda id: wanted.configure(id, "site", "alice.shop.test", letsencrypt=True),
     ],
 )
-def test_nothing_is_changed_over_and_over_before_an_account_is_ready(this_shop, panel, change):
-    """Or it would never be ready, its time would never begin, and it would be free for ever."""
+def test_constant_changes_do_not_keep_an_account_from_becoming_ready(this_shop, panel, change):
+    """Otherwise the paid time would never begin, and the hosting would be free for ever."""
     account = open_account(this_shop, "alice")
 
     def before_call(method):
@@ -127,9 +127,7 @@ def test_nothing_is_changed_over_and_over_before_an_account_is_ready(this_shop, 
 
 
 @pytest.mark.parametrize("kind", ["ftp", "shell"])
-def test_who_changes_something_all_the_time_is_blocked_all_the_same(
-    this_shop, alice, panel, time_machine, kind
-):
+def test_constant_changes_do_not_prevent_a_block(this_shop, alice, panel, time_machine, kind):
     accounts.block(alice.id, "phishing")
 
     def before_call(method):
@@ -145,7 +143,7 @@ def test_who_changes_something_all_the_time_is_blocked_all_the_same(
     assert panel.records("mailbox")[0]["disableimap"] == "y"
 
 
-def test_who_wants_a_password_all_the_time_puts_the_paid_time_off_no_more(this_shop, panel):
+def test_wishes_for_passwords_do_not_put_off_the_paid_time(this_shop, panel):
     account = open_account(this_shop, "alice")
 
     def before_call(method):
@@ -223,7 +221,7 @@ def test_a_correction_during_the_failing_call_is_tried_at_once(alice, this_shop,
 
 @pytest.mark.each_database
 def test_an_upgrade_and_a_change_wait_for_each_other(alice, this_shop, database_kind):
-    """PostgreSQL ends one of two that have what the other waits for."""
+    """PostgreSQL would end one of them if each waited for rows of the other."""
     upgrade = threading.Thread(target=in_its_own_connection(upgrades.bring_up_to_date, this_shop))
     with models.transaction():
         wanted.touch(alice.id)
@@ -265,7 +263,7 @@ def test_a_failure_noted_a_year_ahead_holds_nothing_up_for_long(alice, worker, p
     time_machine.forward(-YEAR)
     assert list(reconcile.due_accounts()) == [alice.id]
     work(worker)
-    # Or the operator would not be told of it a day later.
+    # Otherwise the operator would not be told of it a day later.
     assert progress.failing()[0].failed_since <= time_machine.moment
     for _ in range(3):
         time_machine.forward(reconcile.RETRY_SECONDS_MAX)

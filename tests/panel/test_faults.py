@@ -1,8 +1,8 @@
-"""Every fault of the panel at every call of an account's life: said, waited out, made good.
+"""Every fault of the panel at every call of an account's life is reported and recovered from.
 
 The table of faults is FAULTS; the flows are those of tests/flows.py. A flow is run in two ways:
-with one fault at a time, each made good before the next one comes; and, much faster, with one at
-every call, the first time that it is made.
+with one fault at a time, each recovered from before the next one; and, much faster, with a fault
+at every call the first time that it is made.
 """
 
 import logging
@@ -25,7 +25,7 @@ from lightningspace.sandbox.certificate import self_signed
 from tests.flows import EXTRA, ID, NAME, World, call_as_text
 
 LIFE = ("opening", "changing", "suspending", "resuming", "closing")
-SHORT_SECONDS = 0.03  # what a call may take that will not be answered in time
+SHORT_SECONDS = 0.03  # the time limit of a call that gets no answer
 
 SQL = (
     "Data truncated for column 'x' INSERT INTO `client` (`password`) VALUES "
@@ -43,7 +43,7 @@ SECRETS = re.compile(
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     directory = tmp_path_factory.mktemp("world")
-    # One authority, and a short file: the machine's own long one would be read at every try.
+    # A short file with one authority: the machine's own long one would be read at every try.
     trusted = self_signed(directory / "trusted.pem")
     world = World(directory, DATABASE_URL="sqlite:///:memory:", PANEL_VERIFY_TLS=str(trusted))
     yield world
@@ -63,20 +63,20 @@ def log(caplog):
 class Fault:
     """One way in which a call goes wrong.
 
-    `strike(world, method)` brings it on as the call goes out, and returns the seconds that the
-    call may take if it should end early. `error`: what the operator reads.
+    `strike(world, method)` causes it as the call goes out, and returns a time limit in seconds
+    if the call is to end early. `error`: a pattern of what the operator reads.
     """
 
     strike: Callable[[World, str], float | None]
     error: str
     is_permanent: bool = False
-    # Not to be noticed: the call is repeated at once.
+    # Nobody notices it: the call is repeated at once.
     is_cured_at_once: bool = False
     spares_login: bool = False
 
 
 def weather(kind: str, message: str = "", seconds: float | None = None):
-    """A fault of the stand-in's weather, for one call."""
+    """A fault that the panel's stand-in plays for one call."""
 
     def strike(world, method):
         world.panel.faults.set(kind, method, times=1, message=message)
@@ -90,7 +90,7 @@ def another_address(url: Callable[[], str]):
 
 
 def session_dies(world, method):
-    # So slowly that ten of them do not lock us out.
+    # Slow enough for ten logins not to lock us out.
     world.clock.forward(40)
     world.panel.forget_sessions()
 
@@ -174,7 +174,7 @@ def shake_hands(listener, context) -> None:
 
 @contextmanager
 def told(text: Callable[[], str]):
-    """Let a failure say where it was."""
+    """Add to a failure where it happened."""
     try:
         yield
     except Exception as error:
@@ -183,9 +183,9 @@ def told(text: Callable[[], str]):
 
 
 class Storm:
-    """Strikes every call once, with each of some faults in turn; the login with each of them.
+    """Strikes every call once, taking the given faults in turn; the login once with each of them.
 
-    `is_calm`: each fault is made good before the next one comes.
+    `is_calm`: each fault is recovered from before the next one comes.
     """
 
     def __init__(self, world, *names: str, is_calm: bool = False):
@@ -216,7 +216,7 @@ class Storm:
 
     def _fault_for(self, method: str, place: str) -> Fault | None:
         is_login = method == "login"
-        # A login that a died session makes necessary is spared.
+        # A login that an expired session makes necessary is spared.
         is_open = self._for_login and self._is_first if is_login else place not in self._met
         if not is_open or (self._is_calm and self._world.failing()):
             return None
@@ -226,7 +226,7 @@ class Storm:
         return next(self._faults)
 
     def assert_is_said(self) -> None:
-        """The rows that were struck tell the operator what happened, and when it is tried again."""
+        """The rows that were struck tell the operator what happened; the account is tried again."""
         account, failing = self._world.account(), self._world.failing()
         assert failing or any(fault.is_cured_at_once for fault in self.of_this_round)
         before, self._said = self._said, {_said(row) for row in failing}
@@ -269,7 +269,7 @@ def assert_no_secret(failing, log) -> None:
 
 
 def make_good(world, flow, storm, log) -> None:
-    """Round after round until it is done, however many calls are struck."""
+    """Do rounds until the flow is done, however many calls are struck."""
     world.start(flow)
     for _ in range(300):
         world.wait()
@@ -285,12 +285,12 @@ def make_good(world, flow, storm, log) -> None:
     world.assert_all_is_as_wanted(flow)
 
 
-# After those it is not sure what was done; after the first two, nothing was.
+# The shop cannot know what was done; after the first two nothing was, after the last all was.
 UNDONE, DONE = ["cut before", "no answer"], ["cut after"]
 ONE_AT_A_TIME = [(UNDONE, "opening")]
 ONE_AT_A_TIME += [(DONE, flow) for flow in ("opening", "changing", "closing")]
 
-# Each call meets one of many kinds: most differ in their words alone.
+# Each call meets one of the faults: most differ in their messages alone.
 AT_EVERY_CALL = {
     "cut": ["cut after"],
     "forbidden": ["permission missing"],
@@ -327,7 +327,7 @@ def test_any_flow_survives_a_fault_at_every_call(world, flow, faults, log):
 # -- faults that last ------------------------------------------------------------------
 
 
-def test_waits_grow_from_seconds_to_minutes_and_start_anew(world):
+def test_waits_grow_from_seconds_to_minutes_and_start_again(world):
     world.start("opening")
     world.before_call = lambda method, arguments: world.shop.panel.lead_to(nobody_listens)
     waits = []
@@ -372,7 +372,7 @@ def test_other_services_go_on_where_one_is_forbidden(world, kind):
     world.assert_all_is_as_wanted()
 
 
-def test_a_lockout_is_not_knocked_at_until_it_is_over(world):
+def test_nothing_is_asked_of_the_panel_during_a_lockout(world):
     world.start("opening")
     world.panel.lock_out()
     for _ in range(8):
@@ -381,7 +381,7 @@ def test_a_lockout_is_not_knocked_at_until_it_is_over(world):
     assert [method for method, _ in world.panel.calls] == ["login"]
 
 
-def test_a_died_session_costs_no_try(world):
+def test_an_expired_session_costs_no_try(world):
     world.start("changing")
     died = []
 
@@ -394,7 +394,7 @@ def test_a_died_session_costs_no_try(world):
     assert len(died) == 1
 
 
-# -- twice, and half -------------------------------------------------------------------
+# -- doubles and halves -------------------------------------------------------------------
 
 ADDS = {
     "opening": ("client", *(kind for kind in KINDS if kind not in ("alias", "forward"))),
@@ -405,20 +405,20 @@ ONE_THING = ("shell", "database_user", "database", "mail_domain", "mailbox")
 
 
 @pytest.mark.parametrize(("flow", "kind"), [(f, k) for f in ADDS for k in ADDS[f]])
-def test_of_doubles_one_is_left(world, flow, kind, log):
+def test_one_of_two_doubles_is_left(world, flow, kind, log):
     world.start(flow)
     method = "client_add" if kind == "client" else f"{KINDS[kind].method}_add"
     before = len(world.panel.calls)
     world.panel.faults.set("twice", method, times=1)
     world.finish()
     world.assert_all_is_as_wanted(flow)
-    if kind not in ("site", "alias"):  # the panel's own key keeps these single
+    if kind not in ("site", "alias"):  # a unique key of the panel's database keeps these single
         assert f"the panel had {kind} 2 times" in log.text
     after = [name for name, _ in world.panel.calls[before:]]
     assert after.count(method) == 1 + (kind in ONE_THING)
 
 
-def test_a_client_made_half_is_made_whole(world):
+def test_a_half_made_client_is_completed(world):
     world.start("opening")
     world.panel.faults.set("cut-after", "client_add", times=1)
     world.round()
@@ -433,7 +433,7 @@ def test_a_client_made_half_is_made_whole(world):
 
 
 @pytest.mark.parametrize("days", [29, 30])
-def test_walls_stand_in_every_call(world, days):
+def test_customers_are_kept_apart_by_every_call(world, days):
     for flow in LIFE:
         world.start(flow, days)
         world.finish(rounds=1)
@@ -447,7 +447,7 @@ def test_a_client_is_updated_once_in_its_life(world):
     assert methods.count("client_update") == methods.count("client_add") == 1
 
 
-def test_a_closed_account_leaves_its_bare_orders(world):
+def test_a_closed_account_leaves_orders_without_personal_data(world):
     world.start("closing")
     world.finish(rounds=1)
     order = Order.get()
@@ -456,7 +456,7 @@ def test_a_closed_account_leaves_its_bare_orders(world):
     assert Service.select().count() == 0
 
 
-# -- never stuck without a word --------------------------------------------------------
+# -- nothing is stuck in silence --------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["mailbox", "forward"])
@@ -472,7 +472,7 @@ def test_an_address_cannot_be_added_while_its_mail_domain_goes(world, kind):
     world.assert_all_is_as_wanted("changing")
 
 
-def test_a_password_set_while_suspended_opens_afterwards(world):
+def test_a_password_set_while_suspended_works_afterwards(world):
     world.start("resuming")
     accounts.suspend(ID)
     wanted.set_password(world.shop, ID, "shell", NAME, "set while suspended")
@@ -483,7 +483,7 @@ def test_a_password_set_while_suspended_opens_afterwards(world):
     assert world.row("shell").password_sealed is None
 
 
-# The call that always fails, while what; what is left undone then, and no more.
+# A call that always fails, and the only kinds that it leaves undone.
 ALWAYS_FAILING = {
     "blocking": ("sites_web_domain_update", {"site"}),
     "closing": ("mail_user_delete", {"client", "mail_domain", "mailbox"}),
@@ -493,7 +493,7 @@ ALWAYS_FAILING = {
 
 @pytest.mark.parametrize("doing", ALWAYS_FAILING)
 def test_a_call_that_always_fails_holds_up_nothing_else(world, doing):
-    """An HTTP 500 may be the whole panel's; its round ends."""
+    """An HTTP 500 may concern the whole panel, so it ends the round."""
     method, left = ALWAYS_FAILING[doing]
     world.start("resting" if doing == "blocking" else doing)
     if doing == "blocking":

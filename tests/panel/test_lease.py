@@ -1,4 +1,4 @@
-"""Leases: one worker at a time changes an account, whatever became of the one before."""
+"""Leases: one worker at a time changes an account, whatever became of the previous one."""
 
 import threading
 from collections import Counter
@@ -25,7 +25,7 @@ DELETES = [f"{method.removesuffix('_add')}_delete" for method in ADDS[1:]]
 RESIZING = ["sites_web_domain_update", "sites_database_update", "mail_user_update"]
 SWITCHING = [*RESIZING, "sites_ftp_user_update"]
 
-# What an account goes through, and the calls that change the panel for it.
+# The stages of an account's life, and the calls that change the panel in each.
 LIFE = [
     (lambda id: None, [*ADDS, "client_update", "sites_web_domain_update"]),
     (lambda id: resize(id, 200), RESIZING),
@@ -33,20 +33,20 @@ LIFE = [
     (accounts.resume, [*SWITCHING, "sites_shell_user_add"]),
     (accounts.close, [*DELETES, "client_delete_everything"]),
 ]
-# A closing logs in and meets the client, then looks, deletes, and looks again by name and number,
-# kind by kind; the client is looked for by its name alone.
+# A closing logs in and reads the client. Then, kind by kind, it looks for the record, deletes it,
+# and looks again by name and number; for the client, by its name alone.
 CLOSING_CALLS = 2 + 4 * (len(KINDS) - 1) + 3
 
 
 @pytest.fixture
 def account(this_shop) -> Account:
-    """An account of which the panel has nothing yet."""
+    """An account with nothing at the panel yet."""
     return open_account(this_shop, "alice")
 
 
 @pytest.fixture
 def first(config):
-    """A worker's shop, with its own session at the panel."""
+    """The shop of one worker, with its own session at the panel."""
     return build(config)
 
 
@@ -58,9 +58,9 @@ def second(config):
 class Hanging:
     """A worker in a thread of its own whose nth call at the panel hangs, until `go_on`.
 
-    "on its way": the panel hears of it only then. "unseen": then too, and at the same instant as
-    of another of its kind, so that its rules do not see that the name is taken. "answered": the
-    panel has done it long ago, and its answer is on the way.
+    "on its way": only then the call reaches the panel. "unseen": the same, and at the same instant
+    as another call of its kind, so that the panel does not notice that the name is taken.
+    "answered": the panel has carried it out long ago, and the answer is under way.
     """
 
     def __init__(self, panel, shop, account_id: str, position: int, how: str):
@@ -75,7 +75,7 @@ class Hanging:
         assert self._hangs.wait(10)
 
     def go_on(self) -> list[str]:
-        """Let it come to its end; the methods that it still calls."""
+        """Let the worker end; returns the methods that it still calls."""
         seen = len(self._panel.calls)
         self._panel.faults.clear()
         self._go.set()
@@ -108,7 +108,7 @@ def writes(methods: list[str]) -> list[str]:
 
 
 def recorded(account_id: str) -> list[tuple]:
-    """What the database says that the panel has."""
+    """The records of the panel as the database knows them."""
     facts = ("kind", "panel_id", "applied_revision", "applied_at", "error")
     secrets = ("password_sealed", "own_password_sealed")
     rows = services.of_account(account_id)
@@ -124,7 +124,7 @@ def ids_at_panel(panel) -> dict[str, list[int]]:
 
 
 def settle(shop) -> None:
-    """Do what is due, as often as it takes."""
+    """Do rounds until nothing is due."""
     for _ in range(3):
         for account_id in reconcile.due_accounts():
             reconcile.account(shop, account_id)
@@ -163,7 +163,7 @@ def test_three_workers_at_once_carry_each_change_out_once(account, config, panel
 
 
 @pytest.mark.each_database
-def test_who_comes_second_calls_nothing_until_the_first_is_through(account, first, second, panel):
+def test_a_second_worker_calls_nothing_until_the_first_is_done(account, first, second, panel):
     hanging = Hanging(panel, first, account.id, 5, "on its way")
     seen = len(panel.calls)
     assert not reconcile.due_accounts()
@@ -187,14 +187,14 @@ def test_a_lease_is_renewed_while_its_holder_gives_signs_of_life(account, time_m
         assert not other.take()
         lease.check()
         eventually(lambda: held_until() == clock.now() + LEASE_SECONDS)
-        time_machine.forward(SILENT_SECONDS)  # it hangs
+        time_machine.forward(SILENT_SECONDS)  # the holder hangs
         eventually(lambda: time_machine.forward(1) or other.take())
         with pytest.raises(Lost):
             lease.check()
 
 
 @pytest.mark.each_database
-def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine):
+def test_the_lease_of_a_killed_worker_ends_within_a_minute(account, time_machine):
     assert Lease(account.id).take()
     time_machine.forward(60)
     assert account.id in reconcile.due_accounts()
@@ -204,7 +204,7 @@ def test_what_a_killed_worker_held_is_free_within_a_minute(account, time_machine
 # -- one after the other, while the first one's call hangs ---------------------------
 
 
-# The long tables: how calls hang, which has nothing to do with the database.
+# On one database alone: how calls hang has nothing to do with it.
 @pytest.mark.parametrize(
     ("method", "how"),
     [(method, "unseen") for method in ADDS]
@@ -222,7 +222,7 @@ def test_an_opening_taken_over_while_a_call_hangs_is_complete_and_single(
     assert writes(hanging.go_on()) == []
     assert recorded(account.id) == by_the_second
 
-    # Its late call may have made a thing twice: that was noticed and is looked for.
+    # The late call may have made a record twice: the shop has noticed, and looks for it.
     settle(second)
     kind = ["client", "site", *KINDS[2:]][ADDS.index(method)] if method in ADDS else None
     stays = how == "unseen" and kind in THINGS
@@ -248,10 +248,10 @@ def test_a_closing_taken_over_while_a_call_hangs_leaves_nothing(
 
 
 @pytest.mark.each_database
-def test_who_was_overtaken_keeps_its_generated_password_to_itself(
+def test_an_overtaken_worker_does_not_store_its_generated_password(
     alice, this_shop, first, second, panel, time_machine
 ):
-    """The customer is shown the one that the panel has."""
+    """The customer is shown the password that the panel has."""
     this_shop.panel.delete("ftp", 1)
     accounts.check(alice.id)
     # login, client_get, sites_web_domain_get, client_get_groupid, and the one that finds nothing
@@ -263,7 +263,7 @@ def test_who_was_overtaken_keeps_its_generated_password_to_itself(
     assert recorded(alice.id) == by_the_second
 
 
-# -- what is wanted meanwhile --------------------------------------------------------
+# -- changes meanwhile --------------------------------------------------------
 
 
 @pytest.mark.each_database

@@ -1,4 +1,4 @@
-"""Making the panel match: every service of a new account, once, and in any weather."""
+"""The panel is made to match: each service of a new account is made once, whatever fails."""
 
 import threading
 import time
@@ -49,7 +49,7 @@ def test_names_at_the_panel_are_ours(alice, panel):
     assert panel.records("mailbox")[0]["email"] == "info@alice.shop.test"
 
 
-def test_customers_are_walls_apart(alice, panel):
+def test_customers_are_kept_apart(alice, panel):
     site = panel.records("site")[0]
     assert site["php_fpm_use_socket"] == "y"
     assert site["allow_override"] == "None"
@@ -63,14 +63,14 @@ def test_customers_are_walls_apart(alice, panel):
 
 
 @with_settings(WALLS="mpm_itk")
-def test_where_apache_runs_as_the_customer_htaccess_keeps_its_power(alice, panel):
+def test_htaccess_keeps_its_power_where_apache_runs_as_the_customer(alice, panel):
     site = panel.records("site")[0]
     assert site["allow_override"] == "All Nonfatal=All"
     assert site["apache_directives"].count("AllowOverride All Nonfatal=All\n") == 2
 
 
 @with_settings(WALLS="nginx")
-def test_where_there_is_nginx_it_is_told_in_its_own_words(alice, this_shop, panel):
+def test_nginx_gets_directives_of_its_own(alice, this_shop, panel):
     settings = {"pretty_addresses": True, "redirect_to": "https://example.org/"}
     wanted.configure(alice.id, "site", "alice.shop.test", **settings)
     reconcile.account(this_shop, alice.id)
@@ -121,7 +121,7 @@ def test_a_mailbox_may_send_after_a_long_term_only(this_shop, wallet, worker, pa
     assert sends == {"info@alice.shop.test": "n", "info@brief.shop.test": "y"}
 
 
-def test_reconciling_twice_calls_the_panel_no_more(alice, worker, panel):
+def test_reconciling_again_calls_the_panel_no_more(alice, worker, panel):
     calls = len(panel.calls)
     Account.update(reconcile_at=0).execute()
     work(worker)
@@ -134,7 +134,7 @@ def test_opening_needs_one_look_up_for_each_service(alice, panel):
     look_ups = [m for m in methods if "_get" in m]
     assert len(look_ups) == 8
     assert methods.count("login") == 1
-    assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, the two closing updates
+    assert len(methods) == 1 + 8 + 8 + 2  # login, look-ups, adds, two updates at the end
 
 
 def test_waits_grow_while_the_panel_is_down(order, wallet, worker, panel, time_machine):
@@ -235,8 +235,8 @@ def test_a_lease_that_another_took_is_noticed_before_the_next_write(
 
 
 @pytest.mark.each_database
-def test_what_was_paid_is_forgotten_a_part_at_a_time(this_shop, alice):
-    """Or whoever paid often would hold up everybody when it closes."""
+def test_paid_orders_are_forgotten_in_parts(this_shop, alice):
+    """Otherwise closing an account with many payments would hold up everybody."""
     facts = {"account": alice, "space_mb": 100, "amount_msat": 1000, "placed_at": 1}
     facts |= {"expires_at": 2, "browser": "alice's", "message": "hello", "paid_at": 1}
     facts |= {"node_id": "n", "pay_index": 1, "received_msat": 1000, "duration": 1, "unit": "hours"}
@@ -266,9 +266,7 @@ def test_stopping_ends_between_two_calls_and_goes_on_later(order, wallet, worker
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-def test_a_password_that_cannot_be_read_is_made_anew(
-    order, wallet, worker, panel, this_shop, time_machine
-):
+def test_an_unreadable_password_is_replaced(order, wallet, worker, panel, this_shop, time_machine):
     wallet.pay(order.bolt11)
     record_payments(worker)
     payments.apply(worker.shop, order.token)
@@ -297,9 +295,7 @@ def test_the_worker_does_it_all_by_itself(order, wallet, worker, panel):
     assert at_panel(panel) == dict.fromkeys(KINDS_AT_PANEL, 1)
 
 
-def test_what_a_database_restored_from_a_backup_forgot_is_found(
-    order, wallet, worker, panel, this_shop
-):
+def test_records_unknown_to_a_restored_database_are_found(order, wallet, worker, panel, this_shop):
     wallet.pay(order.bolt11)
     record_payments(worker)
     account_id = payments.apply(worker.shop, order.token)
@@ -317,7 +313,7 @@ def test_what_a_database_restored_from_a_backup_forgot_is_found(
 
 
 @pytest.mark.each_database
-def test_so_many_accounts_are_due_at_once_and_the_rest_later(this_shop, monkeypatch):
+def test_due_accounts_come_in_limited_batches(this_shop, monkeypatch):
     monkeypatch.setattr(reconcile, "DUE_AT_ONCE", 2)
     accounts = {open_account(this_shop, name).id for name in ("alice", "bobby", "carol")}
     done = set()
@@ -338,7 +334,7 @@ def test_ssh_gives_way_to_hostings_that_are_just_being_opened(this_shop, panel, 
     calls = len(panel.calls)
     time_machine.forward(reconcile.SHELL_LOOKS_SECONDS)
     reconcile.account(this_shop, alice.id)
-    assert len(panel.calls) == calls  # nothing is asked meanwhile
+    assert len(panel.calls) == calls  # the panel is not asked meanwhile
 
     reconcile.account(this_shop, bobby.id)
     time_machine.forward(reconcile.SHELL_LOOKS_SECONDS)
@@ -355,7 +351,7 @@ def test_ssh_waits_for_others_half_a_minute_at_most(this_shop, panel, time_machi
     assert Account.get_by_id(alice.id).ready_at
 
 
-def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
+def test_ssh_does_not_wait_for_a_hosting_that_cannot_be_opened(this_shop, panel):
     alice, bobby = (open_account(this_shop, name) for name in ("alice", "bobby"))
     panel.faults.set("refuse", "client_add", times=1, message="no")
     reconcile.account(this_shop, bobby.id)
@@ -363,9 +359,11 @@ def test_ssh_waits_for_nobody_who_cannot_be_opened(this_shop, panel):
     assert Account.get_by_id(alice.id).ready_at
 
 
-# On SQLite alone: it is about the clock.
+# On SQLite alone, as this is about the clock.
 @pytest.mark.parametrize(("step", "times"), [(0.2, 10), (0.5, 4), (1, 2), (2, 2)])
-def test_what_becomes_due_in_the_last_moment_is_not_taken_for_done(this_shop, panel, step, times):
+def test_work_that_becomes_due_at_the_last_moment_is_not_taken_for_done(
+    this_shop, panel, step, times
+):
     """Time passes at every look at the clock."""
     moments = count(time.time(), step)
     clock.set_source(lambda: next(moments))

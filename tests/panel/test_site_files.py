@@ -1,4 +1,4 @@
-"""What an owner sends by the browser gets on his site: whole files, in turns, over nobody's."""
+"""Files sent in the browser go online whole, in turns, and over no other file of the owner."""
 
 import io
 import json
@@ -24,13 +24,13 @@ SITE = {"index.html": PAGE, "css/a.css": b"a {}", "images/a b/\u00fc.png": bytes
 
 @pytest.fixture(autouse=True)
 def fair(shop_with_ftp, ftp_server, time_machine):
-    """Every test here has an FTP server, and a clock that stands still."""
+    """Give every test here an FTP server and a clock that stands still."""
     return ftp_server
 
 
 @pytest.fixture
 def pages(ftp_server):
-    """The files of alice's site by their paths, but for those that ISPConfig has put there."""
+    """The files of alice's site by path, without those that ISPConfig has put there."""
 
     class Pages:
         @property
@@ -48,7 +48,7 @@ def pages(ftp_server):
 
 @pytest.fixture
 def work(this_shop, time_machine):
-    """Reconcile alice until nothing is left; gives how many rounds that took."""
+    """Reconcile alice until nothing is due; returns the number of rounds."""
 
     def work(account) -> int:
         for rounds in count():
@@ -78,7 +78,7 @@ def upload() -> Upload:
 
 
 def told() -> tuple:
-    """What became of it: the outcome, how many are online, and the files that it is about."""
+    """The upload's outcome, how many files are online, and which files the outcome is about."""
     row = upload()
     return row.outcome, row.done, json.loads(row.about)
 
@@ -123,7 +123,7 @@ def test_the_start_page_takes_the_tip_jars_place(alice, send, work, pages, subte
             work(alice)
             assert told()[0] == "done" and pages() == {name: PAGE, "tipjar.json": b"{}"}
             assert jar().note == f"Your site has a start page of its own: {name}."
-            # As the page of tips offers it: theirs is renamed and kept.
+            # As the page of tips offers: the owner's page is renamed and kept.
             wanted.configure(alice.id, "tipjar", jar().name, put_back=True)
             work(alice)
             assert pages()["index.php"] == tipjar.JAR.text and PAGE in pages().values()
@@ -148,7 +148,7 @@ def test_the_start_page_is_not_put_aside_for_a_jar_that_was_to_be_put_back(
 
 
 @with_settings(TIP_JARS="false")
-def test_it_needs_no_tip_jar(alice, send, work, pages):
+def test_an_upload_needs_no_tip_jar(alice, send, work, pages):
     send(SITE)
     work(alice)
     assert pages() == SITE
@@ -157,9 +157,7 @@ def test_it_needs_no_tip_jar(alice, send, work, pages):
 # -- files that are there ------------------------------------------------------------------
 
 
-def test_nothing_is_put_over_files_of_the_owner_without_his_word(
-    alice, send, work, pages, this_shop
-):
+def test_files_of_the_owner_are_replaced_only_with_his_consent(alice, send, work, pages, this_shop):
     work(alice)
     theirs = {f"a/{n}.txt": b"theirs" for n in range(7)} | {".htaccess": b"# theirs"}
     theirs["Åх.html"] = b"theirs"
@@ -184,7 +182,7 @@ def test_nothing_is_put_over_files_of_the_owner_without_his_word(
         uploads.replace(this_shop, alice, upload().id)
 
 
-def test_what_the_server_and_the_shop_have_put_there_is_nobodys(alice, send, work, pages):
+def test_files_of_the_server_and_the_shop_are_replaced_without_asking(alice, send, work, pages):
     work(alice)
     site = {name: b"mine" for name in (*FRESH_SITE, "tipjar.json", "index.php")}
     send(site)
@@ -218,7 +216,7 @@ def test_a_file_that_the_server_does_not_take_is_named(alice, send, work, pages,
     assert kept(this_shop) == [] and not list(pages.path.glob("*.tmp"))
 
 
-def test_a_full_site_is_told(alice, send, work, ftp_server, pages):
+def test_a_full_site_is_reported(alice, send, work, ftp_server, pages):
     work(alice)
     ftp_server.space_bytes = 50_000
     send({"a": bytes(10_000), "b": os.urandom(100_000)})
@@ -242,7 +240,7 @@ def test_many_files_take_several_turns(short_turns, alice, send, work, pages, th
     work(alice)
     send(MANY)
     reconcile.account(this_shop, alice.id)
-    # The rest waits behind what others want, and is due at once.
+    # The rest waits behind other accounts, and is due at once.
     assert upload().done == 20 and not jar().tries
     assert reconcile.due_accounts() == {alice.id: reconcile.UPLOAD}
     assert work(alice) == 2
@@ -252,7 +250,7 @@ def test_many_files_take_several_turns(short_turns, alice, send, work, pages, th
     assert told()[0] == "in the way"
 
 
-def test_what_was_compared_in_an_earlier_turn_is_not_forgotten(
+def test_files_compared_in_an_earlier_turn_are_remembered(
     short_turns, alice, send, work, pages, this_shop
 ):
     work(alice)
@@ -266,7 +264,7 @@ def test_what_was_compared_in_an_earlier_turn_is_not_forgotten(
     assert told() == ("in the way", 0, ["5/59.txt"])
 
 
-def test_a_lost_connection_costs_a_file_and_not_the_way_so_far(
+def test_after_a_lost_connection_an_upload_goes_on_where_it_was(
     alice, send, work, pages, ftp_server, time_machine, this_shop
 ):
     work(alice)
@@ -284,7 +282,9 @@ def test_a_lost_connection_costs_a_file_and_not_the_way_so_far(
     assert not list(pages.path.glob("*.tmp"))
 
 
-def test_a_change_of_the_account_does_not_wait(alice, send, pages, work, this_shop, monkeypatch):
+def test_a_change_of_the_account_does_not_wait_for_an_upload(
+    alice, send, pages, work, this_shop, monkeypatch
+):
     work(alice)
     monkeypatch.setattr(site_files, "NOTE_SECONDS", 0)
     send(MANY)
@@ -302,9 +302,7 @@ def test_a_change_of_the_account_does_not_wait(alice, send, pages, work, this_sh
     assert told() == ("off", 8, []) and kept(this_shop) == []
 
 
-def test_a_new_one_takes_the_place_of_one_under_way(
-    short_turns, alice, send, work, pages, this_shop
-):
+def test_a_new_upload_replaces_one_under_way(short_turns, alice, send, work, pages, this_shop):
     work(alice)
     send(MANY)
     reconcile.account(this_shop, alice.id)
@@ -315,18 +313,18 @@ def test_a_new_one_takes_the_place_of_one_under_way(
 
 
 @pytest.mark.each_database
-def test_of_many_that_come_at_once_one_is_kept(alice, send, this_shop):
+def test_one_of_many_simultaneous_uploads_is_kept(alice, send, this_shop):
     at_once(*[lambda: send(MANY)] * 4)
     assert kept(this_shop) == [upload().id]
 
 
-def test_workers_do_it_by_themselves(alice, send, pages, at_work, monkeypatch):
+def test_workers_put_uploads_online_by_themselves(alice, send, pages, at_work, monkeypatch):
     send(SITE)
     eventually(lambda: upload().outcome == "done")
     assert pages() == SITE
 
 
-def test_other_accounts_are_opened_while_uploads_fill_every_thread_of_theirs(this_shop):
+def test_uploads_have_threads_of_their_own(this_shop):
     pools = Worker(this_shop).pools
     assert pools[reconcile.UPLOAD] not in (pools[reconcile.OPENING], pools[reconcile.CHANGE])
 
@@ -334,7 +332,7 @@ def test_other_accounts_are_opened_while_uploads_fill_every_thread_of_theirs(thi
 # -- what is refused, given up and removed -------------------------------------------------
 
 
-def test_a_site_that_is_off_takes_nothing(alice, send, this_shop):
+def test_a_site_that_is_off_takes_no_upload(alice, send, this_shop):
     for turn_off in (
         lambda: wanted.switch(alice.id, "site", "alice.shop.test", False),
         lambda: accounts.block(alice.id, "See the terms."),
@@ -349,7 +347,7 @@ def test_a_site_that_is_off_takes_nothing(alice, send, this_shop):
     assert kept(this_shop) == [] and not Upload.select().exists()
 
 
-def test_what_is_refused_is_not_kept(alice, send, this_shop, subtests):
+def test_a_refused_upload_is_not_kept(alice, send, this_shop, subtests):
     for name, content, why in (
         ("a.zip", b"", "empty"),
         ("a.zip", b"PK", "cannot read"),
@@ -375,7 +373,7 @@ def test_customers_cannot_fill_the_disk(alice, send, this_shop, monkeypatch):
     assert len(kept(this_shop)) == 1
 
 
-def test_room_is_made_of_those_that_wait_for_their_owners_answer(
+def test_uploads_that_wait_for_their_owners_answer_make_room(
     alice, send, this_shop, time_machine, monkeypatch
 ):
     for number in range(3):
@@ -394,14 +392,14 @@ def test_room_is_made_of_those_that_wait_for_their_owners_answer(
     assert outcomes == ["lost", "in the way", None, None] and len(kept(this_shop)) == 3
 
 
-def test_a_directory_that_takes_nothing_is_told_as_no_room(alice, send, this_shop):
+def test_an_unwritable_directory_is_reported_as_no_room(alice, send, this_shop):
     this_shop.config.uploads_dir.write_bytes(b"")
     with pytest.raises(uploads.NoRoom):
         send(SITE)
     assert not Upload.select().exists()
 
 
-def test_one_that_the_server_never_takes_is_given_up_after_an_hour(
+def test_an_upload_that_the_server_never_takes_is_given_up_after_an_hour(
     alice, send, work, ftp_server, this_shop, time_machine
 ):
     work(alice)
@@ -419,7 +417,7 @@ def test_one_that_the_server_never_takes_is_given_up_after_an_hour(
     assert not Upload.select().exists()
 
 
-def test_none_of_a_wrong_clock_stays_until_its_time_comes(alice, send, this_shop):
+def test_uploads_dated_ahead_by_a_wrong_clock_are_removed(alice, send, this_shop):
     send(SITE)
     Upload.update(sent_at=Upload.sent_at + 10**6).execute()
     os.utime(this_shop.config.uploads_dir / upload().id, (2**32, 2**32))
@@ -430,14 +428,14 @@ def test_none_of_a_wrong_clock_stays_until_its_time_comes(alice, send, this_shop
     assert not Upload.select().exists()
 
 
-def test_one_whose_file_is_gone_is_told(alice, send, work, this_shop):
+def test_an_upload_whose_file_is_gone_is_reported(alice, send, work, this_shop):
     send(SITE)
     (this_shop.config.uploads_dir / upload().id).unlink()
     work(alice)
     assert told() == ("lost", 0, [])
 
 
-def test_one_whose_file_the_disk_has_spoiled_is_told(alice, send, work, this_shop):
+def test_an_upload_whose_file_is_corrupt_is_reported(alice, send, work, this_shop):
     stored = packed(("a.txt", b"spoiled"), ("b.txt", b"b"), compression=zipfile.ZIP_STORED)
     for spoil in (lambda content: content[:-9], lambda content: content.replace(b"sp", b"SP")):
         send(stored)
@@ -461,7 +459,7 @@ def test_files_that_nobody_needs_are_removed_after_an_hour(alice, send, this_sho
     assert sorted(kept(this_shop)) == sorted([fresh, others, "1" * 16, upload().id])
 
 
-def test_with_the_account_it_is_gone(alice, send, work, this_shop):
+def test_an_upload_goes_with_its_account(alice, send, work, this_shop):
     send(SITE)
     accounts.close(alice.id)
     reconcile.account(this_shop, alice.id)

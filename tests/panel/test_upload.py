@@ -1,4 +1,4 @@
-"""The tip jar as a service of an account: put by FTP, with a user that is gone afterwards."""
+"""The tip jar as a service of an account: put online by an FTP user that is then removed."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ THEIRS = b"<?php echo 'My own page';\n"
 
 @pytest.fixture(autouse=True)
 def fair(shop_with_ftp, ftp_server):
-    """Every test here has an FTP server."""
+    """Give every test here an FTP server."""
     return ftp_server
 
 
@@ -38,12 +38,12 @@ def looking_often(monkeypatch):
 
 @pytest.fixture
 def at_work(looking_often, at_work):
-    """A worker that runs by itself, and looks more often."""
+    """A worker that runs by itself and looks more often than usual."""
 
 
 @pytest.fixture
 def pages(ftp_server):
-    """What is in the directory of alice's pages, beside what the panel has put there."""
+    """The files of alice's site, without those that the panel has put there."""
 
     class Pages:
         @property
@@ -60,7 +60,7 @@ def pages(ftp_server):
 
 @pytest.fixture
 def work(this_shop):
-    """Reconcile alice until nothing is due; gives how many rounds that took."""
+    """Reconcile alice until nothing is due; returns the number of rounds."""
 
     def work(account):
         for rounds in count():
@@ -134,7 +134,7 @@ def mode(path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_neighbours_are_shut_out_of_the_pages_and_what_lies_there(alice, pages, work):
+def test_neighbours_are_shut_out_of_the_site_and_its_files(alice, pages, work):
     work(alice)
     assert mode(pages.path) == 0o710
     files = {name: mode(pages.path / name) for name in ("index.php", "tipjar.json")}
@@ -142,7 +142,7 @@ def test_neighbours_are_shut_out_of_the_pages_and_what_lies_there(alice, pages, 
 
 
 @with_settings(TIP_JARS="false")
-def test_shop_that_wants_none_shuts_neighbours_out_all_the_same(alice, pages, work):
+def test_shop_without_tip_jars_shuts_neighbours_out_all_the_same(alice, pages, work):
     work(alice)
     assert pages() == {} and mode(pages.path) == 0o710
 
@@ -171,7 +171,7 @@ def test_page_stands_in_for_the_jar_while_there_is_no_php(alice, pages, work):
     assert set(pages()) == {"index.php", "tipjar.json"}
 
 
-def test_page_that_its_owner_has_edited_is_his(alice, pages, work):
+def test_page_that_its_owner_has_edited_stays(alice, pages, work):
     wanted.configure(alice.id, "site", "alice.shop.test", php=False)
     work(alice)
     edited = pages()["index.html"].replace(b"nothing here", b"something here")
@@ -186,12 +186,12 @@ def test_page_that_its_owner_has_edited_is_his(alice, pages, work):
 
 @pytest.fixture
 def late(panel, time_machine):
-    """The server takes half a minute for each of the two FTP users."""
+    """Let the server take half a minute for each of the two FTP users."""
     panel.job_seconds = {"ftp": 30}
     return time_machine
 
 
-def test_ftp_that_does_not_work_yet_is_waited_for_in_calm(
+def test_ftp_that_does_not_work_yet_is_waited_for_without_a_problem(
     late, alice, this_shop, panel, pages, work, caplog
 ):
     caplog.set_level(logging.INFO)
@@ -210,7 +210,7 @@ def test_ftp_that_does_not_work_yet_is_waited_for_in_calm(
     assert sum("not applied" in record.message for record in caplog.records) < 10
 
 
-def test_ftp_that_never_works_is_told_after_ten_minutes_and_a_problem_after_a_day(
+def test_ftp_that_never_works_is_shown_after_ten_minutes_and_a_problem_after_a_day(
     late, alice, panel, work
 ):
     panel.job_seconds = {"ftp": 10**7}
@@ -225,7 +225,7 @@ def test_ftp_that_never_works_is_told_after_ten_minutes_and_a_problem_after_a_da
     assert [row.kind for row in progress.problems()] == ["tipjar"]
 
 
-def test_what_else_is_wanted_does_not_wait_for_ftp(late, alice, this_shop, panel, work):
+def test_other_changes_do_not_wait_for_ftp(late, alice, this_shop, panel, work):
     work(alice)
     assert not jar(alice).is_applied
     wanted.add(this_shop, alice.id, "forward", "me@alice.shop.test", destination="a@b.example")
@@ -235,7 +235,7 @@ def test_what_else_is_wanted_does_not_wait_for_ftp(late, alice, this_shop, panel
     assert all(row.is_applied for row in rows) and not jar(alice).is_applied
 
 
-def test_server_that_cannot_be_reached_is_left_in_peace(
+def test_unreachable_server_is_left_in_peace(
     time_machine, alice, this_shop, panel, ftp_server, work, caplog
 ):
     caplog.set_level(logging.INFO)
@@ -247,13 +247,13 @@ def test_server_that_cannot_be_reached_is_left_in_peace(
     work(alice)
 
     assert jar(alice).tries > 1 and "refuses the connection" in jar(alice).error
-    # Nor is the panel asked for a user meanwhile.
+    # The panel is not asked for an FTP user meanwhile, either.
     assert not [method for method, _ in panel.calls[calls:] if "ftp_user" in method]
 
 
 @with_settings(FTP_VERIFY_TLS="true")
-def test_certificate_that_is_not_accepted_is_the_operators(time_machine, alice, panel, work):
-    for _ in range(2):  # the second time the server is left in peace
+def test_rejected_certificate_is_a_problem_for_the_operator(time_machine, alice, panel, work):
+    for _ in range(2):  # the second time the server is not asked
         work(alice)
         assert jar(alice).permanent and "FTP_VERIFY_TLS" in jar(alice).error
         assert progress.problems()
@@ -277,14 +277,14 @@ def ftp_state(alice) -> str:
     return progress.Progress(alice, rows).state(row)
 
 
-def test_ftp_is_live_when_somebody_got_in(late, alice, this_shop, panel, work):
+def test_ftp_is_live_once_a_login_has_worked(late, alice, this_shop, panel, work):
     while not jar(alice).is_applied:
         late.forward(10)
         let_the_server_follow()
         assert ftp_state(alice) == "applied"
         work(alice)
     let_the_server_follow(until=1)
-    assert ftp_state(alice) == "live"  # however long the queue is
+    assert ftp_state(alice) == "live"  # however long the panel's queue is
 
 
 @with_settings(FTP_VERIFY_TLS="true")
@@ -311,7 +311,7 @@ def test_own_start_page_stays_until_its_owner_wants_the_jar(alice, pages, work):
     assert services.settings_of(jar(alice))["put_back"] is False
 
 
-def test_wish_to_put_it_back_is_for_once(alice, pages, work):
+def test_wish_to_put_the_jar_back_counts_once(alice, pages, work):
     wanted.configure(alice.id, "tipjar", "alice.shop.test", put_back=True)
     work(alice)
     (pages.path / "index.php").write_bytes(THEIRS)
@@ -336,7 +336,7 @@ def test_wish_during_an_upload_is_not_forgotten(alice, ftp_server, pages, work):
     assert jar(alice).is_applied and not services.settings_of(jar(alice))["put_back"]
 
 
-def test_full_space_is_told_and_tried_again_when_there_is_more(
+def test_full_space_is_shown_and_the_upload_repeated_when_there_is_more(
     alice, this_shop, ftp_server, pages, work
 ):
     ftp_server.space_bytes = 0
@@ -350,7 +350,7 @@ def test_full_space_is_told_and_tried_again_when_there_is_more(
     assert jar(alice).note is None and "index.php" in pages()
 
 
-def test_directory_that_takes_nothing_is_its_owners(time_machine, alice, ftp_server, work):
+def test_unwritable_directory_is_shown_to_its_owner_alone(time_machine, alice, ftp_server, work):
     ftp_server.faults.set("refuse", "STOR", message="553 Can't open that file: Permission denied")
     for _ in range(10):
         work(alice)
@@ -383,7 +383,7 @@ def test_settings_that_its_owner_changes_are_written(alice, pages, work):
     assert settings(pages).items() >= ({"title": "Coffee!"} | wallet).items()
 
 
-def test_closed_door_is_not_on_the_jar(alice, pages, work):
+def test_jar_shows_no_address_that_is_switched_off(alice, pages, work):
     work(alice)
     tips.switch(alice.id, tips_address=False)
     work(alice)
@@ -411,7 +411,7 @@ WRONG = [
 ]
 
 
-def test_setting_that_may_not_be_is_refused(alice):
+def test_bad_setting_is_refused(alice):
     for wrong in WRONG:
         with pytest.raises(ValueError):
             wanted.configure(alice.id, "tipjar", "alice.shop.test", **wrong)
@@ -440,7 +440,7 @@ def test_upgrade_shuts_neighbours_out_of_older_sites(alice, this_shop, pages, wo
     assert mode(pages.path) == 0o710 and pages() == {}
 
 
-def test_worker_renews_them(alice, work, at_work):
+def test_worker_renews_jars_by_itself(alice, work, at_work):
     eventually(lambda: Fact.get_or_none(Fact.name == "tipjar up to date"))
     eventually(lambda: jar(alice).is_applied)
 
@@ -460,7 +460,7 @@ def test_jar_that_its_owner_removes_is_taken_away(alice, panel, pages, work):
 
 
 @pytest.mark.parametrize("off", [accounts.suspend, lambda id: accounts.block(id, "no")])
-def test_suspended_before_it_came_it_is_put_after_the_resumption(
+def test_jar_of_a_suspended_hosting_is_put_after_the_resumption(
     late, alice, panel, pages, work, off
 ):
     work(alice)
@@ -504,7 +504,7 @@ def test_worker_closes_a_hosting_with_its_tip_jar(
 
 
 def meanwhile(ftp_server, command, change):
-    """Let something happen while a command comes in, once."""
+    """Call `change` once, as an FTP command comes in."""
     take, changes = ftp_server.faults.take, [change]
 
     def taken(arrived):
@@ -516,7 +516,7 @@ def meanwhile(ftp_server, command, change):
 
 
 @pytest.mark.parametrize("command", ["PASS", "STOR", "RNTO"])
-def test_closed_meanwhile_nothing_is_left(alice, panel, ftp_server, work, command):
+def test_closing_during_an_upload_leaves_nothing(alice, panel, ftp_server, work, command):
     meanwhile(ftp_server, command, lambda: accounts.close(alice.id))
     work(alice)
 
@@ -525,7 +525,7 @@ def test_closed_meanwhile_nothing_is_left(alice, panel, ftp_server, work, comman
 
 
 @pytest.mark.parametrize("command", ["PASS", "STOR", "RNTO"])
-def test_suspended_meanwhile_its_ftp_user_is_removed(alice, panel, ftp_server, work, command):
+def test_suspension_during_an_upload_removes_its_ftp_user(alice, panel, ftp_server, work, command):
     meanwhile(ftp_server, command, lambda: accounts.suspend(alice.id))
     work(alice)
 
@@ -537,7 +537,7 @@ def test_suspended_meanwhile_its_ftp_user_is_removed(alice, panel, ftp_server, w
 
 
 def begin_anew(panel, ftp_server, account):
-    """As if no jar had ever been put on the site."""
+    """Start again as if no jar had ever been put on the site."""
     site = pages_of(ftp_server, account)
     for name in {each.name for each in site.iterdir()} - FRESH_SITE.keys():
         (site / name).unlink()
@@ -570,14 +570,14 @@ def settled(this_shop, panel, ftp_server, account, time_machine):
 
 
 @pytest.mark.parametrize("where", ["panel", "ftp"])
-def test_cut_after_any_call_a_repeat_completes_it(
+def test_upload_cut_after_any_call_is_completed_by_a_repeat(
     alice, this_shop, panel, ftp_server, time_machine, where
 ):
-    # What is done over FTP, test_tipjar cuts at every command.
+    # tests/tipjar cuts every single command over FTP; here some of them are enough.
     server, step = (panel, 1) if where == "panel" else (ftp_server, 4)
     for index in range(0, 60, step):
         begin_anew(panel, ftp_server, alice)
-        # The panel is asked once more at once for what only reads.
+        # A call that only reads is repeated at once.
         server.faults.set("cut-after", passes=index, times=2)
         reconcile.account(this_shop, alice.id)
         was_hit = not jar(alice).is_applied
@@ -592,10 +592,10 @@ def test_cut_after_any_call_a_repeat_completes_it(
 
 
 class Killed(BaseException):
-    """The process dies."""
+    """The process is killed here."""
 
 
-def test_killed_between_any_two_steps_a_repeat_completes_it(
+def test_upload_killed_between_any_two_steps_is_completed_by_a_repeat(
     alice, this_shop, panel, ftp_server, time_machine
 ):
     for index in range(60):
@@ -603,13 +603,13 @@ def test_killed_between_any_two_steps_a_repeat_completes_it(
         if not killed_at_panel_call(this_shop, alice, index):
             assert index > 3
             return
-        time_machine.forward(600)  # the lease of the dead runs out
+        time_machine.forward(600)  # the lease of the killed one ends
         settled(this_shop, panel, ftp_server, alice, time_machine)
     raise AssertionError("more calls than expected")
 
 
 def killed_at_panel_call(this_shop, account, index) -> bool:
-    """Die before the panel is called for the nth time: nothing in the process is tidied up."""
+    """Die before the nth call of the panel; nothing in the process is tidied up."""
     calls, call = count(), this_shop.panel._call
 
     def dies(*arguments, **more):
@@ -631,11 +631,11 @@ def test_two_workers_put_one_jar(alice, this_shop, panel, pages):
     at_once(*[lambda: reconcile.account(this_shop, alice.id)] * 4)
 
     added = [method for method, _ in panel.calls if method == "sites_ftp_user_add"]
-    assert len(added) == 2  # the customer's and ours
+    assert len(added) == 2  # the customer's, and ours for the upload
     assert pages()["index.php"] == tipjar.JAR.text
 
 
-def test_ftp_user_of_that_name_that_is_anothers_is_left_alone(this_shop, alice, panel, work):
+def test_ftp_user_of_another_client_with_our_name_is_left_alone(this_shop, alice, panel, work):
     bob = open_account(this_shop, "bob")
     reconcile.account(this_shop, bob.id)
     other = next(record for record in panel.records("ftp") if record["username"] == "ls_bob")
@@ -647,12 +647,12 @@ def test_ftp_user_of_that_name_that_is_anothers_is_left_alone(this_shop, alice, 
     assert panel.find("ftp", other["ftp_user_id"])
 
 
-def test_password_that_is_lost_or_another_by_now_is_made_anew(
+def test_lost_or_outdated_password_is_replaced(
     late, alice, this_shop, panel, ftp_server, pages, work
 ):
     work(alice)
     assert uploaders(panel)
-    # As a database restored from a backup has it.
+    # As in a database restored from a backup.
     sealed = this_shop.vault.seal(secrets.token_hex(16))
     Service.update(password_sealed=sealed).where(Service.kind == "tipjar").execute()
     for _ in range(60):
