@@ -25,6 +25,7 @@ from peewee import PeeweeException
 
 from lightningspace.base import clock, models
 from lightningspace.base.models import Account, Notice, Order
+from lightningspace.panel import lease
 from lightningspace.rules import accounts, outbox, payments, vouchers
 from lightningspace.sandbox import panel as sandbox_panel
 from tests.actual import everything
@@ -235,7 +236,7 @@ class Day:
 
     def _under_way(self) -> list:
         """Some of what is left to be done."""
-        at_work = Account.reconcile_at.is_null(False) | Account.leased_by.is_null(False)
+        at_work = Account.reconcile_at.is_null(False) | ~lease.is_free(clock.now())
         is_at_work = Account.opened_at.is_null(False) & at_work
         waits = Notice.try_at.is_null(False)
         return [
