@@ -105,7 +105,7 @@ def test_addresses_in_answers_are_never_what_the_client_says(client, alice):
         assert "http://localhost/.well-known/" in answer.text
 
 
-def test_it_is_json_whatever_a_wallet_says_that_it_takes(client, alice):
+def test_answers_are_json_whatever_a_wallet_accepts(client, alice):
     for accept in ("text/html", "text/html,*/*;q=0.1", "image/png", ""):
         for url in (ADDRESS, "/.well-known/lnurlp/nobody"):
             assert client.get(url, headers={"Accept": accept}).mimetype == "application/json"

@@ -157,7 +157,7 @@ def test_one_more_address_is_sold_and_then_added(
     assert invoices_asked_for(node) == 2
 
 
-def test_what_was_paid_for_one_more_may_be_used_by_the_old_credential(
+def test_an_extra_that_was_paid_for_can_be_used_with_the_old_credential(
     client, this_shop, alice, owner, wallet, worker
 ):
     fill(this_shop, alice)

@@ -240,7 +240,7 @@ def test_the_manifest_is_there_while_node_and_panel_are_not(client, node, panel)
         assert client.get(path).status_code == 200
 
 
-def test_whoever_must_pay_is_led_to_the_manifest(client, alice):
+def test_answers_that_ask_for_payment_link_to_the_manifest(client, alice):
     body = {"space_mb": 100, "duration": 1, "unit": "hours"}
     browser = {"Accept": "text/html"}
     for answer in (

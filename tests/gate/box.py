@@ -1,4 +1,4 @@
-"""A real nginx in front of a shop with a gate, and something behind it that tells what it got."""
+"""A real nginx with a gate, a shop beside it, and an upstream that repeats what it was sent."""
 
 import base64
 import hashlib
@@ -75,7 +75,7 @@ class Answer:
 
 
 class Behind(BaseHTTPRequestHandler):
-    """What an operator has behind the gate: it answers what it was asked, as JSON."""
+    """An operator's program behind the gate: it answers with the request, as JSON."""
 
     protocol_version = "HTTP/1.1"
 
@@ -127,7 +127,7 @@ class Behind(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _stream(self):
-        """An event at once, and the next when the test says so."""
+        """Send one event at once, and the next when the test says so."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -156,7 +156,7 @@ class Behind(BaseHTTPRequestHandler):
 
 @contextmanager
 def upstream():
-    """Its server, whose `asked` lists what it was asked."""
+    """The server behind the gate, whose `asked` lists its requests."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
     server.daemon_threads = True
     server.asked, server.may_end, server.price = [], threading.Event(), b""
@@ -196,7 +196,7 @@ class Box:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def reload(self) -> None:
-        """Let nginx read its files again, and wait until it goes by them."""
+        """Let nginx read its files again, and wait until they are in effect."""
         former = set(self._workers())
         self._process.send_signal(signal.SIGHUP)
         eventually(lambda: not former & set(self._workers()))
@@ -226,7 +226,7 @@ class Box:
         return self.ask("GET", path, None, named, credential)
 
     def raw(self, *sent: bytes) -> socket.socket:
-        """A connection over which this was sent."""
+        """A connection that has sent these bytes."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         for part in sent:
             connection.sendall(part)
@@ -238,7 +238,7 @@ class Box:
 
 
 def head_of(connection: socket.socket) -> bytes:
-    """What is answered, up to the end of its head."""
+    """The answer up to the end of its head."""
     received = b""
     while b"\r\n\r\n" not in received and (chunk := connection.recv(1)):
         received += chunk
@@ -246,7 +246,7 @@ def head_of(connection: socket.socket) -> bytes:
 
 
 def pay(wallet, answer: Answer) -> str:
-    """Pay what a 402 asks for; return the credential that it buys."""
+    """Pay what a 402 asks for; returns the credential."""
     assert answer.status == 402, (answer.status, answer.text)
     preimage = wallet.pay(answer.json["invoice"])["payment_preimage"]
     return f"{answer.json['macaroon']}:{preimage}"

@@ -3,7 +3,7 @@ import pytest
 from tests.conftest import free_port, opened
 from tests.gate.box import Box, upstream
 
-# What is behind the gate where a test says nothing else.
+# The gate of tests that do not bring their own.
 GATE = """
 app = "http://127.0.0.1:{app}"
 log = "{folder}/gate.log"

@@ -1,4 +1,4 @@
-"""`flask gate check` tries a real nginx, and finds each thing that is wrong there."""
+"""`flask gate check` tries a real nginx and finds each fault there."""
 
 import json
 import posixpath
@@ -50,7 +50,7 @@ def gate_toml(gate_toml) -> str:
 
 
 class Checked:
-    """What a check has printed."""
+    """The output of a check."""
 
     def __init__(self, result):
         self.result = result
@@ -88,7 +88,7 @@ def test_all_is_well(check, box, node):
     minded = [each["found"] for each in checked.found if each["result"] == "mind"]
     assert minded == ['everybody (gate_down = "open")', "everybody (dry_run): nothing is sold"]
     assert len([method for method, _ in node.calls if method == "invoice"]) == 4 + 1
-    # No more was sent to an upstream than who has paid may, and what is free.
+    # The upstream got only requests that are free or that a buyer may make.
     sent = {(method, path) for method, path, _, _ in box.behind.asked}
     assert sent == {
         *(("HEAD", "/v1/"), ("HEAD", "/v1/free/"), ("HEAD", "/calls/"), ("GET", "/v1/headers")),
@@ -96,7 +96,7 @@ def test_all_is_well(check, box, node):
     }
 
 
-def test_it_is_told_in_lines(box, own_app):
+def test_findings_are_printed_as_lines(box, own_app):
     runner = own_app.test_cli_runner()
     result = runner.invoke(args=["gate", "check", f"http://127.0.0.1:{box.port}"])
     assert result.exit_code == 0
@@ -117,7 +117,7 @@ OF_FILMS = "location ^~ /videos/ {"
 HEADER = "proxy_set_header {} "
 CASE = "location ~* ^/videos/(.*) { alias FOLDER/films/$1; }\n"
 
-# What is broken by hand: the file, what is replaced from where on, and what is found.
+# What somebody breaks by hand: the file, its old and its new text, and what the check finds.
 BROKEN = {
     "nobody asks the gate": ("server", OF_API, AUTH, "", "api", PAY, "/v1/ answers 200"),
     "nor for files": ("server", OF_FILMS, AUTH, "", "videos", PAY, "/videos/ answers 200"),
@@ -198,7 +198,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("gate_toml", [GATE])
 @with_settings(GATE_LIMIT="10000 per minute", GATE_LIMIT_OVERALL="10000 per minute")
-def test_what_is_broken_by_hand_is_found(box, check, subtests):
+def test_each_thing_broken_by_hand_is_found(box, check, subtests):
     files = {each: box.folder / f"gate-{each}.conf" for each in ("http", "server")}
     whole = {each: path.read_text() for each, path in files.items()}
     for name, (file, start, old, new, *found) in BROKEN.items():
@@ -219,7 +219,7 @@ def test_what_is_broken_by_hand_is_found(box, check, subtests):
     assert check().result.exit_code == 0
 
 
-def test_a_shop_that_is_away_is_found(gate_folder, own_app, app_port):
+def test_an_unreachable_shop_is_found(gate_folder, own_app, app_port):
     box, runner = gate_folder, own_app.test_cli_runner()
     box.start()
     try:
@@ -238,7 +238,7 @@ def test_a_shop_that_is_away_is_found(gate_folder, own_app, app_port):
         own_app.extensions["gate_upkeep"].stop()
 
 
-def test_what_is_wrong_with_the_shop_is_found(box, own_app, this_shop, node, subtests):
+def test_faults_of_the_shop_are_found(box, own_app, this_shop, node, subtests):
     gate, url = own_app.extensions["gate"], f"http://127.0.0.1:{box.port}"
     dearer = replace(gate, services=tuple(replace(each, price_sat=99) for each in gate.services))
     another = replace(this_shop, keys=l402.Keys([b"another" * 9]))
@@ -254,7 +254,7 @@ def test_what_is_wrong_with_the_shop_is_found(box, own_app, this_shop, node, sub
     assert told[0] == "/videos/ answers 503: Our Lightning node does not answer."
 
 
-def test_what_cannot_be_checked_is_said_so(check, box, own_app, subtests):
+def test_a_check_that_is_impossible_says_so(check, box, own_app, subtests):
     runner = own_app.test_cli_runner()
     url = f"http://127.0.0.1:{box.port}"
     for arguments, told in (
@@ -278,7 +278,7 @@ def test_what_cannot_be_checked_is_said_so(check, box, own_app, subtests):
             assert told["result"] == "not tried"
 
 
-def test_an_address_that_leads_elsewhere_is_said(check, box):
+def test_a_redirect_elsewhere_is_reported(check, box):
     files = box.folder / "gate-server.conf"
     manifest = "location = /.well-known/l402.json {"
     elsewhere = manifest + " return 301 https://shop.test/; }\nlocation = /former {"
@@ -291,7 +291,7 @@ def test_an_address_that_leads_elsewhere_is_said(check, box):
 
 @pytest.mark.parametrize("free", [(), ("/a/b/free/",), ("/a/b/c/d/free/", "/a/b/x/")])
 @pytest.mark.parametrize("rest", ["", "x", "c/film.mp4"])
-def test_tricks_lead_to_what_is_paid_for(free, rest):
+def test_tricks_lead_to_the_paid_path(free, rest):
     service = Service("a", "A", "/a/b/", 1, 1, upstream="http://x", free=free)
     tried = [trick for trick in tricks.of(service, "/a/b/" + rest) if not trick.beside]
     assert len(tried) > 10
@@ -300,13 +300,13 @@ def test_tricks_lead_to_what_is_paid_for(free, rest):
         assert posixpath.normpath(path) == posixpath.normpath("/a/b/" + rest), trick
 
 
-def test_a_service_may_be_all_there_is():
+def test_tricks_work_for_a_service_at_the_root():
     service = Service("a", "A", "/", 1, 1, upstream="http://x")
     assert all(trick.path.startswith("/") for trick in tricks.of(service, "/x"))
 
 
-def test_a_limit_that_is_reached_is_said(box, check):
-    # More invoices than a network may have made.
+def test_a_reached_limit_is_reported(box, check):
+    # Use up the invoices that a network may ask for.
     for _ in range(40):
         box.get("/v1/x")
     checked = check()

@@ -1,4 +1,4 @@
-"""Other people's L402 clients at the gate: each pays once for what it uses, and no more."""
+"""Other people's L402 clients at the gate pay once for what they use, and no more."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.gate.test_metering import GATE
 from tests.l402_clients import Client, running  # noqa: F401
 
 THREE = ["calls", "pass", "jobs"]
-# These keep one credential for all that they ask for at a host, the others one for each address.
+# These keep one credential for each host, the others one for each address.
 BY_HOST = ["lightning-tools", "l402", "lsat-js"]
 EVERY_CLIENT = [*BY_HOST, "l402-requests", "l402sdk", "fewsats", "alby-tools"]
 
@@ -28,14 +28,14 @@ def test_it_uses_three_services_three_times_with_three_payments(client, box):
         for service in THREE:
             answer = client.ask("POST", f"{service}/x", {"some": "thing"})
             assert answer["status"] == 200, answer
-            assert answer["body"]["length"] > 10  # what was sent arrived after the payment, too
+            assert answer["body"]["length"] > 10  # the body arrived after the payment, too
     assert client.payments == 3
     ids = {headers["X-L402-Token-Id"] for _, _, headers, _ in box.behind.asked}
-    # Those that show what they have where another service is sold keep one token id.
+    # Clients that show their credential where another service is sold keep one token id.
     assert len(ids) == (1 if client.name in BY_HOST else 3)
 
 
-# Never pays again for an address that it has paid for.
+# This one never pays again for an address that it has paid for.
 PAYS_ONCE = "alby-tools"
 
 

@@ -1,4 +1,4 @@
-"""Folders of disks whose time and grace are over: who deletes them when, and what never goes."""
+"""Folders of disks whose time and grace period are over: which are deleted, and when."""
 
 import os
 import threading
@@ -31,7 +31,7 @@ DAY = 86400
 
 @pytest.fixture
 def one_disk(tmp_path, app):
-    """A disk's service, and its folder."""
+    """A service with a disk, whose folder exists."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "gate.toml").write_text(GATE.format(folder=tmp_path))
     [service] = services.read(tmp_path / "gate.toml").services
@@ -46,7 +46,7 @@ def pass_without_a_gap(time_machine, seconds: int) -> None:
 
 
 def filled(disk, whose: str, depth: int = 3) -> Path:
-    """A folder that is paid until now, with some below each other, and a file in each."""
+    """A folder that is paid until now, with nested folders that each hold a file."""
     disks.note(disk.name, whose, clock.now())
     below, name = os.open(disk.disk, os.O_RDONLY), whose
     for _ in range(depth):
@@ -65,13 +65,13 @@ def collect(one_disk, tmp_path):
 
 
 @pytest.mark.each_database
-def test_a_folder_is_deleted_when_its_grace_is_over(one_disk, collect, time_machine):
+def test_a_folder_is_deleted_when_its_grace_period_is_over(one_disk, collect, time_machine):
     alices, bobs = filled(one_disk, "aa" * 32), filled(one_disk, "bb" * 32)
     pass_without_a_gap(time_machine, 3 * DAY - 1)
     collect.look()
     assert alices.exists() and bobs.exists()
-    disks.note(one_disk.name, "bb" * 32, clock.now() + DAY)  # he has renewed
-    disks.note(one_disk.name, "bb" * 32, clock.now() - 4 * DAY)  # and shows the former one as well
+    disks.note(one_disk.name, "bb" * 32, clock.now() + DAY)  # its owner has renewed
+    disks.note(one_disk.name, "bb" * 32, clock.now() - 4 * DAY)  # and shows the old credential, too
     pass_without_a_gap(time_machine, 1)
     collect.look()
     assert not alices.exists() and bobs.exists()
@@ -79,10 +79,12 @@ def test_a_folder_is_deleted_when_its_grace_is_over(one_disk, collect, time_mach
     assert not os.listdir(Path(one_disk.disk, ASIDE))
 
 
-def test_after_a_gap_nothing_is_deleted_before_a_whole_grace(one_disk, collect, time_machine):
+def test_after_a_gap_nothing_is_deleted_before_a_whole_grace_period(
+    one_disk, collect, time_machine
+):
     made = filled(one_disk, "aa" * 32)
     clock_watch.wake()
-    time_machine.forward(30 * DAY)  # a clock that leaps, or a database of last month
+    time_machine.forward(30 * DAY)  # the clock leaps, or the database is last month's
     collect.look()
     assert made.exists()
     pass_without_a_gap(time_machine, 3 * DAY)
@@ -91,7 +93,7 @@ def test_after_a_gap_nothing_is_deleted_before_a_whole_grace(one_disk, collect, 
 
 
 @pytest.mark.each_database
-def test_whoever_renews_at_that_moment_keeps_his_files(one_disk, collect, time_machine):
+def test_renewing_at_the_moment_of_deletion_keeps_the_files(one_disk, collect, time_machine):
     made = filled(one_disk, "aa" * 32)
     pass_without_a_gap(time_machine, 4 * DAY)
     assert collection.due(one_disk) == ["aa" * 32]
@@ -100,9 +102,9 @@ def test_whoever_renews_at_that_moment_keeps_his_files(one_disk, collect, time_m
     assert made.exists() and GateDisk.select().count() == 1
 
 
-def test_a_deletion_that_was_killed_goes_on(one_disk, tmp_path, time_machine):
+def test_a_killed_deletion_is_continued(one_disk, tmp_path, time_machine):
     read = services.read(tmp_path / "gate.toml")
-    filled(one_disk, "aa" * 32, depth=1000)  # no path is so long
+    filled(one_disk, "aa" * 32, depth=1000)  # deeper than any path can be long
     made = filled(one_disk, "bb" * 32)
     pass_without_a_gap(time_machine, 4 * DAY)
     looks, is_left = 0, True
@@ -112,7 +114,7 @@ def test_a_deletion_that_was_killed_goes_on(one_disk, tmp_path, time_machine):
         looks += 1
         is_left = GateDisk.select().exists() or os.listdir(Path(one_disk.disk, ASIDE))
     assert looks > 5 and not made.exists()
-    # Killed after a folder was put aside, and before its row was gone.
+    # As if killed after the folder was put aside and before its row was deleted.
     disks.note(one_disk.name, "aa" * 32, clock.now() - 4 * DAY)
     Collection(read).look()
     assert not GateDisk.select().exists()
@@ -140,7 +142,7 @@ def test_no_link_leads_a_deletion_astray(one_disk, collect, time_machine, tmp_pa
     assert (outside / "file").read_text() == "kept" and (outside / "sub").is_dir()
 
 
-def test_the_worker_does_it_by_itself(one_disk, tmp_path, time_machine, this_shop):
+def test_the_worker_deletes_folders_by_itself(one_disk, tmp_path, time_machine, this_shop):
     made = filled(one_disk, "aa" * 32)
     pass_without_a_gap(time_machine, 3 * DAY)
     config = replace(this_shop.config, gate_config=tmp_path / "gate.toml")
@@ -152,7 +154,9 @@ def test_the_worker_does_it_by_itself(one_disk, tmp_path, time_machine, this_sho
     thread.join(20)
 
 
-def test_the_operator_is_told_of_what_stays(one_disk, collect, time_machine, tmp_path):
+def test_the_operator_is_told_of_folders_that_cannot_be_deleted(
+    one_disk, collect, time_machine, tmp_path
+):
     gate_toml = tmp_path / "gate.toml"
     filled(one_disk, "aa" * 32)
     assert collection.problems(gate_toml) == []

@@ -1,4 +1,4 @@
-"""The operator's commands: what is sold, who has what, what happened."""
+"""The operator's commands show what is sold, who has what, and what happened."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_tokens_prints_what_is_kept(flask, this_shop):
     balances.credit("1" * 64, (one, "calls"), 7500, until)
     assert balances.lease("a process", (one, "calls"), 1500, 0)
     balances.credit("2" * 64, (two, "calls"), 1_000_000, until)
-    balances.credit("3" * 64, (three, "calls"), 5000, clock.now())  # it is over
+    balances.credit("3" * 64, (three, "calls"), 5000, clock.now())  # its time is over
     GateDisk.create(token_id=two, service="disk", until=until)
     flask("revoke", three)
     result = flask("tokens")
@@ -98,7 +98,7 @@ def credential(this_shop, until: int) -> str:
 
 
 @pytest.mark.each_database
-def test_revoke_takes_an_id_or_what_has_it(flask, this_shop, subtests):
+def test_revoke_takes_an_id_or_a_credential_with_it(flask, this_shop, subtests):
     ends = clock.now() + 90 * DAY
     for shown in ("id", "macaroon", "credential", "header", "typed"):
         text = credential(this_shop, ends)
@@ -120,7 +120,7 @@ def test_revoke_takes_an_id_or_what_has_it(flask, this_shop, subtests):
             assert again.exit_code == 1 and "was revoked before" in again.output
 
 
-def test_revoke_refuses_what_is_no_token_of_ours(flask, this_shop, subtests):
+def test_revoke_refuses_tokens_that_are_not_ours(flask, this_shop, subtests):
     ours = credential(this_shop, 0)
     forged = l402.read(ours.partition(":")[0]).narrowed("a=b").packed()
     for text in ("", "x", "0" * 64, "0" * 63, ours[:50], forged.hex(), f"x{ours}", "ü", "\udcff"):
@@ -180,7 +180,7 @@ def test_transactions_are_those_of_the_gate(flask, this_shop, node, worker, time
     assert result.stderr.endswith(": 1, 5 sat\n")
     lines = flask("transactions", "--since", "2020-01-01").stdout.splitlines()
     assert [each.split()[-1] for each in lines] == [old[:8], new[:8]]
-    # The worker has counted them by then, and the node is not needed for the sums.
+    # The worker counts the payments, so the sums need no node.
     record_payments(worker)
     node.down()
     assert flask("stats", "--days", "40").output.splitlines()[-1].split()[-2:] == ["2", "55"]
@@ -198,7 +198,7 @@ def test_without_a_gate_each_command_says_so(runner, subtests):
 
 
 @pytest.mark.each_database
-def test_problems_tells_of_a_log_that_says_nothing(gate_folder, own_app, time_machine):
+def test_problems_reports_a_log_without_requests(gate_folder, own_app, time_machine):
     runner, path = own_app.test_cli_runner(), gate_folder.folder / "gate.toml"
     log, today = gate_folder.folder / "gate.log", clock.now() // DAY
 
@@ -207,7 +207,7 @@ def test_problems_tells_of_a_log_that_says_nothing(gate_folder, own_app, time_ma
         return [line for line in lines if "gate" in line]
 
     add_count("calls", today, "passed", 1000)
-    assert told() == []  # a dry run
+    assert told() == []  # the service is on a dry run
     path.write_text(path.read_text().replace("dry_run = true", ""))
     assert told()[0].startswith(f"the gate: {log} tells of none of 1000 metered requests of today")
     log.write_text(line(1, ("2" * 64, "calls"), reserved="1500"))

@@ -1,4 +1,4 @@
-"""A payment is credited once, for as long as it could be shown, and only one that was made here."""
+"""A payment is credited once, however long its credential is shown, and only if made here."""
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -24,7 +24,7 @@ def gate_toml() -> str:
 
 @pytest.fixture
 def in_another_process(own_app):
-    """Go on with what a process of its own remembers, once the worker has looked."""
+    """Go on as another process, which remembers nothing, after the worker has tidied."""
 
     def in_another_process():
         upkeep = own_app.extensions["gate_upkeep"]
@@ -41,7 +41,7 @@ def narrowed(credential: str, *caveats: str) -> str:
 
 
 @pytest.mark.each_database
-def test_an_earlier_end_of_its_holder_brings_no_second_credit(
+def test_a_credential_narrowed_in_time_brings_no_second_credit(
     box, wallet, own_app, time_machine, in_another_process
 ):
     credential = bought(box, wallet, "/calls/x")
@@ -54,7 +54,9 @@ def test_an_earlier_end_of_its_holder_brings_no_second_credit(
 
 
 @pytest.mark.each_database
-def test_what_is_over_brings_no_credit(box, wallet, own_app, time_machine, in_another_process):
+def test_an_expired_credential_brings_no_credit(
+    box, wallet, own_app, time_machine, in_another_process
+):
     first = bought(box, wallet, "/calls/x")
     assert box.get("/calls/x", first).status == 200
     time_machine.forward(300 * DAY)
@@ -69,7 +71,7 @@ def test_what_is_over_brings_no_credit(box, wallet, own_app, time_machine, in_an
         assert left(own_app) == 8000
 
 
-def test_what_was_made_up_with_a_key_of_ones_own_leaves_no_row(box, subtests):
+def test_a_credential_of_another_key_leaves_no_row(box, subtests):
     keys, preimage = l402.Keys([b"a key of one's own"]), bytes(32)
     caveats = l402.caveats("calls", Rights(None, 1 << 62), 1 << 62)
     for more in ((), ("jobs_valid_until=never",), ("services=x y",)):
@@ -83,7 +85,7 @@ def test_what_was_made_up_with_a_key_of_ones_own_leaves_no_row(box, subtests):
             assert not GateCredited.select().exists() and not GateBalance.select().exists()
 
 
-def test_a_caveat_that_cannot_be_read_keeps_no_other_service_from_being_used(box, wallet):
+def test_an_unreadable_caveat_of_one_service_does_not_block_others(box, wallet):
     both = pay(wallet, box.get("/jobs/x", bought(box, wallet, "/calls/x")))
     odd = narrowed(both, "calls_valid_until=never")
     assert box.get("/jobs/x", odd).status == 200
@@ -93,7 +95,7 @@ def test_a_caveat_that_cannot_be_read_keeps_no_other_service_from_being_used(box
     assert box.ask("POST", "/gate/topup/calls", credential=odder).status == 401
 
 
-def test_a_clock_that_leaps_and_is_set_right_brings_no_second_credit(this_shop, time_machine):
+def test_a_clock_that_leaps_and_returns_brings_no_second_credit(this_shop, time_machine):
     key = ("5" * 64, "calls")
     clock_watch.wake()
     balances.credit("1" * 64, key, 5000, clock.now() + DAY)
@@ -110,7 +112,7 @@ def test_a_clock_that_leaps_and_is_set_right_brings_no_second_credit(this_shop, 
     assert not GateCredited.select().exists()
 
 
-def test_who_has_nothing_left_waits_for_nobody_who_writes(this_shop):
+def test_an_empty_balance_is_refused_without_waiting_for_writers(this_shop):
     key = ("5" * 64, "calls")
     balances.credit("1" * 64, key, 5, clock.now() + DAY)
     with transaction(), ThreadPoolExecutor(1) as other:

@@ -1,4 +1,4 @@
-"""Disk space by WebDAV: whose files are whose, how much fits, and what becomes of it in the end."""
+"""Disk space over WebDAV: who gets at which files, how much fits, and how it ends."""
 
 import os
 import re
@@ -92,7 +92,7 @@ def code(answer) -> tuple[int, str]:
     return answer.status, answer.json["code"]
 
 
-def test_each_has_a_folder_of_his_own(box, wallet):
+def test_each_buyer_has_a_folder_of_his_own(box, wallet):
     alice, bob = bought(box, wallet), bought(box, wallet)
     empty = box.get("/my/disk/", alice, Accept=HTML)
     assert empty.status == 200 and "text/html" in empty.get("Content-Type")
@@ -118,7 +118,7 @@ def test_each_has_a_folder_of_his_own(box, wallet):
     assert ask("COPY", "c/a.txt", alice, "/my/disk/d.txt") == 405
     assert ask("DELETE", "c/a.txt", alice) == 204
     assert ask("DELETE", "c/", alice) == 204
-    assert ask("DELETE", "", alice) == 204  # all of it, and it can be used on
+    assert ask("DELETE", "", alice) == 204  # the whole folder, which can still be used afterwards
     assert box.get("/my/disk/", alice).status == 200
     assert box.get("/my/disk/a.txt", bob).body == b"bob's"
     assert not [path for path in (box.folder / "disk").rglob("*") if path.stat().st_mode & 0o007]
@@ -127,7 +127,7 @@ def test_each_has_a_folder_of_his_own(box, wallet):
 METHODS = ("GET", "HEAD", "PUT", "DELETE", "MKCOL", "MOVE", "COPY", "PROPFIND", "OPTIONS", "LOCK")
 
 
-def test_who_has_not_paid_gets_to_nothing(box, wallet, subtests):
+def test_nobody_gets_at_files_without_paying(box, wallet, subtests):
     credential = bought(box, wallet)
     put(box, credential, "a.txt", b"paid")
     macaroon = credential.partition(":")[0]
@@ -151,7 +151,7 @@ def test_who_has_not_paid_gets_to_nothing(box, wallet, subtests):
 
 
 class SaysYes(BaseHTTPRequestHandler):
-    """A check that lets everybody in, as whom the server's `token_id` says."""
+    """A check that lets everybody in as the holder of the server's `token_id`."""
 
     def do_GET(self):
         self.send_response(204)
@@ -176,7 +176,7 @@ def says_yes():
 
 
 def test_a_check_that_names_nobody_opens_no_folder(box, wallet, says_yes, subtests):
-    """Not even at "/", where the path of a folder is an address."""
+    """Not even at "/", where a path on the disk is an address."""
     credential = bought(box, wallet, "/x")
     assert box.ask("PUT", "/x", b"paid", credential=credential).status == 201
     assert box.get("/x", credential).body == b"paid"
@@ -198,7 +198,7 @@ def test_a_check_that_names_nobody_opens_no_folder(box, wallet, says_yes, subtes
     assert box.get("/x").body == b"paid"
 
 
-# What is sent, with another's folder for {}: a path, and where a MOVE of a file of one's own goes.
+# Paths, and targets for a MOVE of one's own file; {} stands for somebody else's folder.
 PATHS = [
     *("/my/disk/../../{}/my/disk/a", "/my/disk/%2e%2e/%2e%2e/{}/my/disk/a", "/../{}/my/disk/a"),
     *("/my/disk/..%2f..%2f..%2f{}%2fmy/disk/a", "/my/disk//../../../{}/my/disk/a"),
@@ -221,7 +221,7 @@ def test_no_path_leads_out_of_a_folder(box, wallet, subtests):
     for path, method in [(path, method) for path in PATHS for method in ("GET", "PUT", "DELETE")]:
         with subtests.test(path=path, method=method):
             answer = box.ask(method, path.format(alices), b"", {}, bob)
-            # 402: another service lies there. Else it is a path within a folder of his own.
+            # 402 is another service's; otherwise the path is within bob's own folder.
             assert answer.status in (400, 402, 404, 409, 200, 201, 204)
             assert b"alice" not in answer.body
     for target in TARGETS:
@@ -233,7 +233,7 @@ def test_no_path_leads_out_of_a_folder(box, wallet, subtests):
                 put(box, bob, "own", b"bob's")
     assert [each.name for each in folder(box, alice).iterdir()] == ["a"]
     assert (folder(box, alice) / "a").read_bytes() == b"alice's"
-    # Nothing is anywhere but in the two folders, and there it is below the disk's own path.
+    # There are files only in the two folders, below the disk's own path.
     assert {each.name for each in (box.folder / "disk").iterdir()} == {
         *(alices, token_id(bob), ".uploads")
     }
@@ -242,7 +242,7 @@ def test_no_path_leads_out_of_a_folder(box, wallet, subtests):
 
 
 def test_a_link_leads_nowhere(box, wallet, caplog, subtests):
-    """Nobody can make one by WebDAV; an operator may."""
+    """WebDAV cannot make a link; an operator can."""
     credential = bought(box, wallet)
     put(box, credential, "a", b"paid")
     outside = box.folder / "outside"
@@ -265,12 +265,12 @@ def test_a_link_leads_nowhere(box, wallet, caplog, subtests):
 
 
 def announced(box, credential: str, name: str, length: int):
-    """A PUT that waits to hear whether it may send what it announces."""
+    """A PUT that announces its length, and waits for leave to send the body."""
     head = f"PUT /my/disk/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: L402 {credential}\r\n"
     return box.raw(f"{head}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode())
 
 
-def test_no_more_fits_than_was_bought(box, wallet, subtests):
+def test_no_more_space_can_be_used_than_was_bought(box, wallet, subtests):
     credential = bought(box, wallet)
     large = bytes(MB + MB // 2)
     assert put(box, credential, "large", large).status == 201
@@ -278,9 +278,9 @@ def test_no_more_fits_than_was_bought(box, wallet, subtests):
     assert code(put(box, credential, "more", bytes(MB))) == (507, "quota_exceeded")
     assert put(box, credential, "more", bytes(3 * MB)).status == 413
     with announced(box, credential, "more", MB) as socket:
-        head_of(socket)  # 100, as nginx says to everybody
+        head_of(socket)  # 100, which nginx sends to everybody
         assert b" 507 " in head_of(socket)
-    # What takes the place of another may be as large as that.
+    # A file that replaces another may be as large as that.
     assert put(box, credential, "large", large[:-9]).status == 204
     assert put(box, credential, "large", bytes(2 * MB)).status == 204
     assert put(box, credential, "empty", b"").status == 507
@@ -297,7 +297,7 @@ def test_no_more_fits_than_was_bought(box, wallet, subtests):
         assert code(put(box, credential, name)) == (414, "name_too_long")
 
 
-def test_what_is_under_way_counts(box, wallet):
+def test_uploads_under_way_count(box, wallet):
     credential = bought(box, wallet)
     with announced(box, credential, "slow", MB + 1) as slow:
         assert b" 100 " in head_of(slow)
@@ -333,7 +333,7 @@ def asks(some: Disks, disk, method="PUT", path="a", length=0, whose="11" * 32):
     return (refused.code, refused.name) if refused else None
 
 
-def test_many_files_are_not_counted_for_ever(one_disk):
+def test_the_number_of_files_is_limited(one_disk):
     some = Disks()
     assert asks(some, one_disk) is None
     home = Path(one_disk.disk, "11" * 32, "my", "disk")
@@ -381,37 +381,37 @@ def test_an_address_is_read_as_nginx_reads_it(box, wallet, subtests):
             assert os.path.isfile(os.path.join(os.fsencode(folder(box, credential)), name))
 
 
-def test_counting_takes_a_part_of_the_time(one_disk):
-    """As if it took 50 ms: a few times at once, and then as seldom as a second allows."""
+def test_counting_takes_only_a_part_of_the_time(one_disk):
+    """If counting takes 50 ms, it happens a few times at once, and then about once a second."""
     ticks = iter(range(10**6))
     some = Disks(lambda: next(ticks) * 0.05)
     for _ in range(60):
         assert asks(some, one_disk, "DELETE", "x") is None
-    # Each looks at the clock once, and twice more for having counted.
+    # Each request looks at the clock once, and twice more if it counts.
     assert 4 < (next(ticks) - 60) / 2 < 12
 
 
-def test_no_trick_hides_what_is_under_way(one_disk):
-    """Uploads that take their time, while other files of their size come and go."""
+def test_no_trick_hides_uploads_under_way(one_disk):
+    """Slow uploads, while other files of their size come and go."""
     some, size = Disks(), MB + MB // 2
     assert asks(some, one_disk) is None
     home = Path(one_disk.disk, "11" * 32, "my", "disk")
     (home / "y").write_bytes(bytes(size // 2))
     assert asks(some, one_disk, path="x", length=size // 2) is None
     full = (507, "quota_exceeded")
-    # Something of that size is moved there, and back.
+    # A file of that size is moved there, and back.
     assert asks(some, one_disk, "MOVE", "y") is None
     (home / "y").rename(home / "x")
     assert asks(some, one_disk, path="z", length=size // 2) == full
     (home / "x").rename(home / "y")
     assert asks(some, one_disk, path="z", length=size // 2) == full
-    # It is sent again and again: nginx keeps what has come of each until it is whole or breaks off.
+    # It is sent again and again: nginx keeps the parts of each try until it ends or breaks off.
     found = [asks(some, one_disk, path="x", length=size // 2) for _ in range(20)]
     assert found[0] is None and found[-1] == (429, "too_many_requests")
     some = Disks()  # in place of a file that is as large
     found = [asks(some, one_disk, path="y", length=size // 2) for _ in range(20)]
     assert found[0] is None and found[-1] == (429, "too_many_requests")
-    # A folder is made there, for a file in it.
+    # A folder is made there for a file.
     some = Disks()
     assert asks(some, one_disk, path="x", length=size // 2) is None
     assert asks(some, one_disk, path="x/y") is None
@@ -427,7 +427,7 @@ def test_empty_files_count(one_disk):
     assert asks(Disks(), one_disk) == (507, "quota_exceeded")
 
 
-def test_a_disk_that_is_full_or_away_is_told_once(one_disk, caplog):
+def test_a_full_or_missing_disk_is_reported_once(one_disk, caplog):
     some, endless = Disks(), replace(one_disk, quota_mb=10**12)
     for _ in range(2):
         assert asks(some, endless, length=10**17) == (503, "unavailable")
@@ -442,7 +442,7 @@ def test_a_disk_that_is_full_or_away_is_told_once(one_disk, caplog):
 # -- the end ---------------------------------------------------------------------------
 
 
-def test_whose_time_is_over_finds_his_files_when_he_renews(box, wallet, time_machine, this_shop):
+def test_files_are_kept_until_their_owner_renews(box, wallet, time_machine, this_shop):
     credential = bought(box, wallet)
     assert put(box, credential, "a", b"kept").status == 201
     [first] = GateDisk.select()
@@ -451,10 +451,10 @@ def test_whose_time_is_over_finds_his_files_when_he_renews(box, wallet, time_mac
         assert box.ask(method, "/my/disk/a", None, {}, credential).status == 402
     renewed = bought(box, wallet, credential=credential)
     assert box.get("/my/disk/a", renewed).body == b"kept"
-    [second] = GateDisk.select()  # though he has only read
+    [second] = GateDisk.select()  # reading alone has noted the new end
     assert second.token_id == first.token_id and second.until >= first.until + DAY
     assert box.get("/my/disk/a", credential).status == 402
-    # What somebody has narrowed ends sooner, but the folder does not.
+    # A narrowed credential ends sooner, but the folder does not.
     macaroon, _, preimage = renewed.partition(":")
     caveat = f"my-disk_valid_until={clock.now() + 60}"
     narrowed = f"{l402.read(macaroon).narrowed(caveat)}:{preimage}"
@@ -467,7 +467,7 @@ def test_whose_time_is_over_finds_his_files_when_he_renews(box, wallet, time_mac
 
 @pytest.fixture
 def mounted(gate_toml, request):
-    """A box whose disk says what is in it to WebDAV clients."""
+    """A box whose disk can be listed by WebDAV clients."""
     if not PROPFIND_MODULE.exists():
         pytest.skip("needs PROPFIND in nginx: apt-get install libnginx-mod-http-dav-ext")
     return request.getfixturevalue("box")
@@ -476,7 +476,7 @@ def mounted(gate_toml, request):
 @pytest.mark.parametrize(
     "gate_toml", [GATE.replace('grace = "3 days"', "propfind = true")], ids=["propfind"]
 )
-def test_a_webdav_client_sees_what_is_there(mounted, wallet, own_app):
+def test_a_webdav_client_lists_the_files(mounted, wallet, own_app):
     assert mounted.ask("OPTIONS", "/my/disk/").status == 402
     assert mounted.ask("PROPFIND", "/my/disk/", None, {"Accept": HTML}).status == 402
     credential = bought(mounted, wallet)

@@ -1,4 +1,4 @@
-"""docs/gateway.md is true: five minutes lead to a paid API, and its tables leave nothing out."""
+"""docs/gateway.md is true: its five minutes give a paid API, and its tables are complete."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ FIVE_MINUTES = DOCUMENT.split("## A paid API in five minutes")[1].split("\n## ")
 
 
 def block(language: str) -> str:
-    """The only block of this language in the five minutes."""
+    """The only block of this language in the section about five minutes."""
     [found] = re.findall(rf"^```{language}\n(.*?)^```$", FIVE_MINUTES, re.M | re.S)
     return found
 
@@ -35,7 +35,7 @@ def gate_toml() -> str:
 
 @pytest.fixture
 def box(gate_folder, own_app) -> Box:
-    """nginx as the document has it, and the shop at a socket."""
+    """nginx as in the document, and the shop at a socket."""
     conf = as_format(block("nginx")).replace("listen 443 ssl", "listen 127.0.0.1:{port}")
     conf = re.sub(r".*ssl_certificate.*\n", "", conf).replace("/etc/nginx", str(gate_folder.folder))
     gate_folder.conf = NGINX_CONF.partition("  include")[0] + conf + "}}\n"
@@ -46,7 +46,7 @@ def box(gate_folder, own_app) -> Box:
     own_app.extensions["gate_upkeep"].stop()
 
 
-def test_five_minutes_lead_to_a_paid_api(box, own_app, tmp_path):
+def test_the_five_minutes_give_a_paid_api(box, own_app, tmp_path):
     for name in ("curl", "jq"):
         debian_program(name, name)
     runner, url = own_app.test_cli_runner(), f"http://127.0.0.1:{box.port}"
@@ -83,7 +83,7 @@ PAY = (
 
 
 def test_each_key_of_the_file_is_explained():
-    """Those that services.py takes from a table."""
+    """That is, those that services.py reads from a table."""
     tree = ast.parse(Path(services.__file__).read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     taken = [call for call in calls if getattr(call.func, "attr", "") == "take"]
@@ -94,7 +94,7 @@ def test_each_key_of_the_file_is_explained():
     assert len(keys) > 30 and sorted(explained) == sorted(keys)
 
 
-def test_the_tests_that_it_names_are_there():
+def test_the_tests_that_the_document_names_exist():
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", DOCUMENT)
     assert len(named) > 50
     missing = [
@@ -105,7 +105,7 @@ def test_the_tests_that_it_names_are_there():
     assert missing == []
 
 
-def test_the_examples_that_it_names_are_short():
+def test_the_examples_that_the_document_names_are_short():
     named = re.findall(r"^\| `(examples/[\w.]+)` \|", DOCUMENT, re.M)
     assert len(named) >= 4
     assert [path for path in named if len((ROOT / path).read_text().splitlines()) >= 30] == []

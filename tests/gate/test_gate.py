@@ -45,7 +45,7 @@ def test_who_has_paid_gets_in_and_nobody_else(box, wallet):
         assert refused.status == 401, wrong
         assert refused.all("WWW-Authenticate") == ["L402"]
     other = box.get("/v1/x", credential)
-    assert other.status == 402  # it is good for the films alone
+    assert other.status == 402  # the credential is good for the films alone
     assert not box.behind.asked
 
 
@@ -56,11 +56,11 @@ def test_nothing_of_a_pass_is_stored(box, wallet):
     assert {table: table.select().count() for table in TABLES} == before
 
 
-def test_what_needs_no_payment_is_served(box):
+def test_free_paths_are_served(box):
     assert box.get("/videos/trailers/one.txt").body == b"free"
     assert box.get("/v1/free/x").json["path"] == "/v1/free/x"
     missing = box.get("/videos/none.mp4")
-    assert missing.status == 404  # nobody pays for what is not there
+    assert missing.status == 404  # nobody pays for a missing file
     quiet = box.get("/v1/quiet/x")
     assert (quiet.status, quiet.all("WWW-Authenticate")) == (401, ["L402"])
 
@@ -72,7 +72,7 @@ PATHS = [
     *("/v1/free/../x", "/v1/free/%2e%2e/x", "/v1/./x", "/v1//x", "/v1%2fx", "//v1/x"),
     *("/v1/free/..%2fx", "/wrong/free/../../v1/x", "/videos/../v1/x"),
 ]
-# What nginx passes on as it was matched, or does not know.
+# Paths that nginx passes on as it has matched them, or does not know.
 HARMLESS = [
     *("/VIDEOS/text.txt", "/V1/x", "/videos/trailers/..;/text.txt", "/videos/text.txt/"),
     *("/videos", "/v1", "/gate/check", "/gate/pay"),
@@ -86,7 +86,7 @@ def test_no_way_of_writing_a_path_opens_it(box, subtests):
     for path in HARMLESS:
         with subtests.test(path=path):
             assert box.get(path).status in (301, 404)
-    # What is free is sent on as it was matched: no upstream may read its ".." otherwise.
+    # A free path is sent on as it was matched, so that no upstream reads its ".." differently.
     box.get("/v1/x/../free/y")
     assert [path for _, path, _, _ in box.behind.asked] == ["/v1/free/y"]
 
@@ -109,7 +109,7 @@ def test_the_upstream_learns_nothing_but_a_token_id(box, wallet):
         got = box.get("/v1/free/x", Authorization=password).json["headers"]
         assert ("authorization" in got) == kept, password
     assert "x-l402-token-id" not in free["headers"]
-    # Programs may send a line for each cookie.
+    # Programs may send each cookie in a line of its own.
     for cookies, kept in (
         (("a=b", "gate-api=x", "c=d"), "a=b,c=d"),
         (("gate-api=x", "g=h"), "g=h"),
@@ -180,7 +180,7 @@ def test_who_only_looks_makes_no_invoice(box, node):
     assert not [call for call in node.calls if "invoice" in str(call)]
 
 
-def test_nothing_is_sold_from_a_restored_database_and_what_is_paid_opens(box, wallet, node):
+def test_a_restored_database_sells_nothing_and_honours_what_was_paid(box, wallet, node):
     credential = pay(wallet, box.get("/v1/x"))
     restored.begin()
     asked = invoices_asked_for(node)
@@ -227,7 +227,7 @@ def test_a_person_pays_and_is_in(box, wallet):
     assert box.get("/gate/static/shop.css").status == 200
 
 
-def test_who_looks_all_the_time_asks_the_node_now_and_then(box, node):
+def test_constant_looks_ask_the_node_only_now_and_then(box, node):
     page = box.get("/videos/film.mp4", Accept=HTML)
     cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
     before = len(node.calls)
@@ -236,7 +236,7 @@ def test_who_looks_all_the_time_asks_the_node_now_and_then(box, node):
     assert len(node.calls) - before <= 5
 
 
-def test_a_browser_without_cookies_is_told_before_it_pays_for_nothing(box, wallet, node):
+def test_a_browser_without_cookies_is_told_before_it_pays(box, wallet, node):
     page = box.get("/videos/film.mp4?x=1&y=2", Accept=HTML)
     look = html.unescape(re.search('content="5; url=([^"]+)"', page.text)[1])
     invoices = sum("invoice" in str(call) for call in node.calls)
@@ -283,7 +283,7 @@ def test_a_pass_that_is_bought_early_goes_on_from_its_end(box, wallet, time_mach
     time_machine.forward(3600)
     second = pay(wallet, box.ask("POST", "/gate/topup/videos", credential=first))
     assert until(second) == until(first) + 86400
-    # Not for who was given a part of it, and no further than anything is sold.
+    # Not for the holder of a narrowed credential, and not once the first pass has ended.
     narrowed = l402.read(first.partition(":")[0]).narrowed("services=videos:0")
     friends = f"{narrowed}:{first.partition(':')[2]}"
     his = pay(wallet, box.ask("POST", "/gate/topup/videos", credential=friends))
@@ -300,7 +300,7 @@ def test_a_pass_is_bought_no_further_ahead_than_anything_is_sold(this_shop):
     assert second.valid_until == second.invoice.expires_at + TIME_MAX
 
 
-def test_a_bundle_is_renewed_and_does_not_go_on(this_shop):
+def test_a_renewed_bundle_runs_from_now(this_shop):
     bundle = Bundle(5000, 100, per_request_msat=100)
     api = Service("api", "API", "/v1/", 5, 3600, bundle, upstream="http://127.0.0.1:9")
     first = selling.challenge(this_shop, api, NOTHING)
@@ -316,7 +316,7 @@ def test_one_credential_holds_all_services(box, wallet):
     assert box.get("/v1/x", films).status == 402
 
 
-def test_a_gate_that_is_away_is_closed(box, own_app, wallet):
+def test_an_unreachable_gate_is_closed(box, own_app, wallet):
     credential = pay(wallet, box.get("/v1/x"))
     box.behind.asked.clear()
     for_http = box.folder / "gate-http.conf"
@@ -331,12 +331,12 @@ def test_a_gate_that_is_away_is_closed(box, own_app, wallet):
 
 
 def kept(box) -> str:
-    """What nginx has in its cache."""
+    """The files in nginx's cache."""
     files = [path for path in (box.folder / "cache").rglob("*") if path.is_file()]
     return "".join(path.read_text("latin-1") for path in files)
 
 
-def test_a_check_that_is_kept_is_of_one_credential_and_writes_none(box, wallet, own_app):
+def test_a_cached_check_counts_for_one_credential_and_stores_none(box, wallet, own_app):
     credential = pay(wallet, box.get("/v1/x"))
     macaroon, _, preimage = credential.partition(":")
     counts = own_app.extensions["gate_upkeep"].counts
@@ -346,16 +346,16 @@ def test_a_check_that_is_kept_is_of_one_credential_and_writes_none(box, wallet, 
     assert len(ids) == 1
     counts.write()
     assert GateCount.get(GateCount.outcome == "passed").times < 20
-    # Another service, method or credential is another question.
+    # For another service or credential the check is asked again.
     assert box.get("/videos/film.mp4", credential).status == 402
     altered = f"{macaroon[:40]}{'A' if macaroon[40] != 'A' else 'B'}{macaroon[41:]}"
     for wrong in (f"{macaroon}:{preimage[:-1]}x", f"{altered}:{'0' * 16}{preimage[16:]}"):
         assert box.get("/v1/x", wrong).status == 401
-    # With cookies nothing is kept: they are the caller's own.
+    # Answers to requests with cookies are not kept, as cookies are the caller's own.
     for cookie in ("a=b", "c=d; gate-api=x"):
         got = box.get("/v1/x", credential, Cookie=cookie)
         assert got.json["headers"]["cookie"] == cookie.partition(";")[0]
-    # Nor with a credential in another header: what stands in this one need not be good then.
+    # Nor answers with a credential in another header, where this header's need not be good.
     junk = f"L402 {'A' * 64}:{'0' * 64}"
     narrowed = l402.read(macaroon).narrowed(f"preimage={preimage}").packed().hex()
     for header in ("Macaroon", "Grpc-Metadata-Macaroon"):

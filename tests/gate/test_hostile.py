@@ -1,4 +1,4 @@
-"""Credentials as clients write them, forged, cut and huge, at the gate: who gets in."""
+"""The gate's answers to credentials as clients write them, and to forged, cut and huge ones."""
 
 import secrets
 from hashlib import sha256
@@ -15,18 +15,18 @@ from tests.gate.test_metering import GATE
 from tests.whole.test_hostile import CREDENTIALS, HEADERS, changed, narrowed
 
 HOUR = 3600
-# What the API's table does to alice's credential, and does not depend on what hers is for.
+# Changes of alice's credential in the API's table that do not depend on what it is for.
 ALTERED = (
     *("with bytes", "without its caveats", "no signature", "too many caveats", "too long"),
     *("bob's order, alice's preimage", "alice's order, bob's signature"),
     *("alice's hash, bob's token", "of no service", "of another service", "wider services"),
 )
-# How the gate answers where the API sells a hosting (201: it is hers).
+# The gate's status for each status of the API's sale (201: the hosting is already hers).
 AS_SOLD = {201: 204, 401: 401, 402: 402}
 
 
 class Payers:
-    """Who has paid for the service `pass`."""
+    """Two people who have paid for the service `pass`."""
 
     def __init__(self, this_shop):
         self._shop = this_shop
@@ -52,7 +52,7 @@ def payers(this_shop) -> Payers:
 
 @pytest.fixture
 def check(gate_folder, own_app, payers, node):
-    """What the gate answers to these headers, a status; only a 402 may make an invoice."""
+    """The status of the gate's answer to some headers; only a 402 may make an invoice."""
     client = own_app.test_client(use_cookies=False)
     own_app.extensions["limits"].take = lambda *args: lambda: None
 
@@ -69,7 +69,7 @@ def check(gate_folder, own_app, payers, node):
     own_app.extensions["gate_upkeep"].stop()
 
 
-def test_a_credential_gets_what_it_is_good_for(check, payers, subtests):
+def test_a_credential_gets_its_statuses(check, payers, subtests):
     them = {"alice": payers.alice, "bob": payers.bob}
     them |= {name: CREDENTIALS[name](payers) for name in ALTERED}
     macaroon, _, _ = payers.alice.partition(":")
@@ -79,7 +79,7 @@ def test_a_credential_gets_what_it_is_good_for(check, payers, subtests):
     for name, case in HEADERS.items():
         try:
             written = case.write(them)
-        except KeyError:  # of a hosting
+        except KeyError:  # a credential that only hostings have
             continue
         if case.sold in AS_SOLD:
             tried += 1
@@ -102,7 +102,7 @@ NARROWED = {
 }
 
 
-def test_what_its_holder_adds_only_narrows_it(check, payers, subtests):
+def test_caveats_of_the_holder_only_narrow_a_credential(check, payers, subtests):
     for name, (caveats, status) in NARROWED.items():
         with subtests.test(name=name):
             assert check({"Authorization": narrowed(payers.alice, *caveats)}) == status
@@ -110,7 +110,7 @@ def test_what_its_holder_adds_only_narrows_it(check, payers, subtests):
     assert check({"Authorization": rid}) == 401
 
 
-def test_another_services_and_another_shops_open_nothing(check, payers):
+def test_credentials_of_other_services_and_shops_open_nothing(check, payers):
     assert check({"Authorization": payers.alice}, "calls") == 402
     assert check({"Authorization": payers.pays("calls")}) == 402
     others = payers.pays(keys=l402.Keys([b"another shop's key"]))
@@ -128,17 +128,17 @@ COOKIES = [
     ("gate-pass.unpaid={}", 402),
     ("Gate-Pass={}", 402),
     ("gate-pass=" + "A" * 5000, 402),
-    ("gate-pass=x; gate-pass={}", 402),  # the first counts, as it is of the nearest path
+    ("gate-pass=x; gate-pass={}", 402),  # the first counts, whose path is the nearest
     ("=; ;;= gate-pass", 402),
 ]
 
 
-def test_a_browsers_cookie_opens_what_it_is_for(check, payers, subtests):
+def test_a_browsers_cookie_opens_its_service_alone(check, payers, subtests):
     bare = payers.alice.partition(" ")[2]
     for cookie, status in COOKIES:
         with subtests.test(cookie=cookie[:40]):
             assert check({"Cookie": cookie.format(bare)}) == status
-    # A program's header counts, whatever the cookie says.
+    # If there is a program's header, it counts instead of the cookie.
     assert check({"Cookie": f"gate-pass={bare}", "Authorization": "L402 nonsense"}) == 401
 
 
@@ -170,13 +170,13 @@ def test_no_header_breaks_the_check(check, subtests):
                 assert check({name: value}) in (401, 402)
 
 
-def test_a_hostings_access_key_holds_what_is_bought_at_the_gate(box, wallet, this_shop, alice):
+def test_a_hostings_access_key_can_hold_purchases_at_the_gate(box, wallet, this_shop, alice):
     owners = tokens.text_of(this_shop, tokens.hand_out(this_shop, alice.id, "x", l402.WHOLE))
     both = pay(wallet, box.get("/pass/x", owners))
     assert box.get("/pass/x", both).status == 200
     hosting = f"http://127.0.0.1:{box.app_port}/api/v1/hosting"
     seen = requests.get(hosting, headers={"Authorization": f"L402 {both}"}, timeout=10)
     assert seen.json()["username"] == "alice"
-    # A pass alone is no key of a hosting.
+    # A pass alone opens no hosting.
     alone = {"Authorization": f"L402 {pay(wallet, box.get('/pass/x'))}"}
     assert requests.get(hosting, headers=alone, timeout=10).status_code == 401

@@ -1,4 +1,4 @@
-"""Prepaid bundles: what requests use up of them, who pays for what, and what a kill costs whom."""
+"""Prepaid bundles: what requests use up, who pays for it, and what a kill costs."""
 
 import json
 import re
@@ -97,7 +97,7 @@ def bought(box, wallet, path: str) -> str:
 
 
 def left(own_app=None) -> int:
-    """What the only balance has, with what is leased of it."""
+    """The only balance, including its leased parts."""
     [row] = GateBalance.select()
     key = row.token_id, row.service
     meter = own_app.extensions["gate_upkeep"].meter if own_app else Meter()
@@ -105,7 +105,7 @@ def left(own_app=None) -> int:
 
 
 def settled(box, settlement, own_app, requests: int) -> int:
-    """What is left once that many requests are settled, and no lease is held."""
+    """The balance once that many requests are settled and no lease is held."""
     log = box.folder / "gate.log"
     eventually(lambda: log.read_text().count('"reserved": "') >= requests)
     settlement.look()
@@ -131,7 +131,7 @@ def test_a_bundle_of_five_serves_five_requests(box, wallet, own_app, settlement)
     }
     more = pay(wallet, over)
     assert token_id(more) == token_id(credential)
-    # All credentials of the id use up the same balance.
+    # All credentials with the same id use up one balance.
     served = [box.get("/calls/x", each).status for each in (more, credential) * 3]
     assert served == [200] * 5 + [402]
     assert settled(box, settlement, own_app, 10) == 0
@@ -167,7 +167,7 @@ def test_a_websocket_is_settled_when_it_ends(box, wallet, own_app, settlement):
     key = b"Connection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n\r\n"
     with box.raw(b"GET /time/ws HTTP/1.1\r\n" + head + key) as web:
         assert b"101 Switching" in head_of(web)
-        assert left(own_app) == 5000  # reserved
+        assert left(own_app) == 5000  # all of it is reserved
         web.sendall(b"ping")
         assert web.recv(4) == b"ping"
     assert 5000 < settled(box, settlement, own_app, 1) < 10_000
@@ -184,7 +184,7 @@ def test_twelve_requests_are_three_payments(box, wallet):
     assert payments == 3
 
 
-def test_what_fails_costs_nothing(box, wallet, own_app, settlement):
+def test_failed_requests_cost_nothing(box, wallet, own_app, settlement):
     credential = bought(box, wallet, "/calls/x")
     for status in (400, 404, 500, 503):
         assert box.get(f"/calls/status/{status}", credential).status == status
@@ -192,12 +192,12 @@ def test_what_fails_costs_nothing(box, wallet, own_app, settlement):
     assert settled(box, settlement, own_app, 5) == 4000
 
 
-def test_bytes_and_time_and_the_upstream_name_the_cost(box, wallet, own_app, settlement):
+def test_bytes_time_or_the_upstream_determine_the_cost(box, wallet, own_app, settlement):
     credential = bought(box, wallet, "/films/film.mp4")
     answer = box.get("/films/film.mp4", credential)
     assert len(answer.body) == 10240
     cost = 100_000 - settled(box, settlement, own_app, 1)
-    assert 10_240 < cost < 11_000  # with the head
+    assert 10_240 < cost < 11_000  # including the answer's head
     part = box.get("/films/film.mp4", credential, Range="bytes=0-99")
     assert part.status == 206
     assert settled(box, settlement, own_app, 2) > 100_000 - cost - 1000
@@ -208,9 +208,9 @@ def test_bytes_and_time_and_the_upstream_name_the_cost(box, wallet, own_app, set
     [
         ("/jobs/x?cost=1234", 1234),
         ("/jobs/x?cost=0", 0),
-        ("/jobs/x?cost=9000", 9000),  # beyond what was reserved
-        ("/jobs/x?cost=99999999999999999999", 10_000),  # at most what there is
-        ("/jobs/x", 3000),  # nothing was named
+        ("/jobs/x?cost=9000", 9000),  # more than was reserved
+        ("/jobs/x?cost=99999999999999999999", 10_000),  # at most the whole balance
+        ("/jobs/x", 3000),  # the upstream named no cost
         ("/jobs/x?cost=-5", 3000),
         ("/jobs/x?cost=1e9", 3000),
         ("/jobs/status/500?cost=500", 0),
@@ -235,7 +235,7 @@ LIMITS = "reserve_msat = 20000\nfreebie = 1\nlimits = [{{ requests = 2, per = '1
 
 @pytest.mark.parametrize("gate_toml", [GATE.replace("reserve_msat = 20000", LIMITS)])
 def test_an_index_is_one_request_of_a_limit(box, wallet, own_app, settlement):
-    assert box.get("/films/").body == b"all films"  # the free one
+    assert box.get("/films/").body == b"all films"  # the free index
     credential = bought(box, wallet, "/films/film.mp4")
     assert [box.get("/films/", credential).status for _ in range(3)] == [200, 200, 429]
     own_app.extensions["gate_upkeep"].counts.write()
@@ -250,7 +250,7 @@ def test_one_credential_holds_bundles_and_passes(box, wallet, own_app):
     third = pay(wallet, box.get("/jobs/x", second))
     for path in ("/calls/x", "/pass/x", "/jobs/x", "/calls/y", "/pass/y", "/jobs/y"):
         assert box.get(path, third).status == 200
-    # What was paid once is credited once, whichever of them is shown.
+    # A payment is credited once, whichever credential is shown.
     assert box.get("/calls/z", first).get("X-Gate-Balance") == "2000"
     assert GateCredited.select().count() == 2
     assert left_of(own_app, third, "calls") == 2000
@@ -274,7 +274,7 @@ def test_who_was_given_a_part_has_no_part_in_the_balance(box, wallet, own_app):
     assert left_of(own_app, owners, "calls") == 4000
 
 
-def test_what_somebody_adds_to_his_credential_brings_no_credit(box, wallet, own_app):
+def test_caveats_of_the_holder_bring_no_credit(box, wallet, own_app):
     macaroon, _, preimage = bought(box, wallet, "/calls/x").partition(":")
     for caveat in ("calls_credit_msat=900000", "jobs_credit_msat=5"):
         more = f"{l402.read(macaroon).narrowed(caveat)}:{preimage}"
@@ -336,7 +336,7 @@ def test_a_price_is_asked_for_the_method_that_is_served(box, wallet):
     assert priced["X-Gate-Method"] == "GET" and not override.keys() & served.keys()
 
 
-def test_who_looks_without_paying_is_told_the_price(box):
+def test_an_unpaid_request_is_told_the_price(box):
     told = box.get("/priced/x").json
     assert told["costs"] == {"per": "request", "msat_min": 100, "msat_max": 4000}
     assert box.get("/jobs/x").json["costs"] == {"per": "request", "named_in": "X-Gate-Cost-Msat"}
@@ -366,7 +366,7 @@ def test_a_program_asks_what_is_left_and_adds_to_it(box, wallet):
 
 
 @pytest.mark.parametrize("credential", ["x:y", "nonsense", f"{'A' * 40}:{'0' * 64}"])
-def test_what_is_made_up_is_told_nothing(box, credential):
+def test_a_made_up_credential_is_told_nothing(box, credential):
     for answer in (
         box.get("/gate/balance", credential),
         box.ask("POST", "/gate/topup/calls", credential=credential),
@@ -414,7 +414,7 @@ KEY = ("5" * 64, "jobs")
 
 @pytest.fixture
 def log(tmp_path, this_shop):
-    """The log of a gate whose only customer has 100,000 msat left."""
+    """The log of a gate whose only customer has 100,000 msat."""
     balances.credit("1" * 64, KEY, 100_000, clock.now() + DAY)
     return Path(tmp_path / "gate.log")
 
@@ -442,7 +442,7 @@ def test_a_line_counts_once_however_often_it_comes(log, reader):
     settlement = reader()
     settlement.look()
     assert left() == 100_000 + 2000 + 2500
-    log.write_text(second)  # emptied, and written anew
+    log.write_text(second)  # the log is emptied and written again
     settlement.look()
     settlement.look()
     reader().look()
@@ -450,7 +450,7 @@ def test_a_line_counts_once_however_often_it_comes(log, reader):
     assert GateSettled.select().count() == 2
 
 
-def test_what_cost_its_reserve_leaves_no_row(log, reader):
+def test_a_request_that_cost_its_reserve_leaves_no_row(log, reader):
     log.write_text(line(1, KEY, cost="3000"))
     reader().look()
     assert left() == 100_000 and not GateSettled.select().exists()
@@ -488,13 +488,13 @@ def test_nothing_is_lost_when_the_log_is_rotated(log, reader):
     with Path(f"{log}.1").open("a") as former:
         log.write_text(line(3, KEY))
         settlement.look()
-        former.write(line(2, KEY))  # by one that has not noticed yet
+        former.write(line(2, KEY))  # by a process of nginx that still writes to the old file
     for _ in range(3):
         settlement.look()
     assert left() == 106_000
 
 
-def test_a_worker_that_was_away_reads_on_where_it_was(log, reader):
+def test_a_worker_that_was_away_continues_where_it_was(log, reader):
     log.write_text(line(1, KEY))
     reader().look()
     with log.open("a") as file:
@@ -507,7 +507,7 @@ def test_a_worker_that_was_away_reads_on_where_it_was(log, reader):
     assert left() == 106_000
 
 
-def test_a_log_that_is_not_there_is_waited_for(log, reader):
+def test_a_missing_log_is_waited_for(log, reader):
     settlement = reader()
     settlement.look()
     log.write_text(line(1, KEY))
@@ -519,7 +519,7 @@ NONSENSE = [
     *("", "x", "[]", "{}", '{"reserved": "5"}', "\0" * 100, "null", "9" * 5000),
     *(line(9, KEY, reserved="x"), line(9, KEY, status=""), line(9, KEY, reserved="")),
     *(line(9, ("", "gone")), line(9, ("", "pass")), line(9, KEY, status="499")),
-    # Of somebody else, and more than a table or a number may hold.
+    # Nesting and numbers that are too large.
     *("[" * 100_000, '{"reserved": 1e999, "service": "jobs", "token": ""}'),
     *(line(9, KEY, **{name: value}) for name in ("reserved", "bytes") for value in (1, "9" * 20)),
     *(line(9, KEY, id=value) for value in ("", "\0", "9" * 99, None, ["9"])),
@@ -536,21 +536,21 @@ def test_nonsense_in_the_log_changes_nothing(log, reader, caplog):
     assert "cannot be read" in caplog.text
 
 
-def test_who_hangs_up_pays_for_the_time_it_took(log, reader):
+def test_a_client_that_hangs_up_pays_for_the_time_taken(log, reader):
     key = (KEY[0], "time")
     balances.credit("2" * 64, key, 50_000, clock.now() + DAY)
     hung_up = {"status": "499", "reserved": "5000"}
     log.write_text(line(1, key, **hung_up, seconds="20.000") + line(2, key, **hung_up))
     reader().look()
-    # At once, it is what was reserved: what was begun may go on without him.
+    # Whoever hangs up at once pays the reserve, as the upstream may go on working.
     assert balances.left(key)[0] == 50_000 - 15_000
 
 
 COSTS = [
-    # What it is billed by, what nginx tells of it, and what it costs.
+    # How requests are billed, what nginx logs, and the cost.
     ({"per_request_msat": 700}, {}, 700),
     ({"per_mb_msat": 1000}, {"bytes": "1"}, 1),
-    ({"per_mb_msat": 1000}, {"bytes": "2500000"}, 2500),  # of 10 MB: it was abandoned
+    ({"per_mb_msat": 1000}, {"bytes": "2500000"}, 2500),  # the download was broken off
     ({"per_second_msat": 1000}, {"seconds": "0.001"}, 1),
     ({"per_second_msat": 1000}, {"seconds": "61.500", "status": "101"}, 61_500),
     ({"cost_header": "X-Cost"}, {"cost": "5"}, 5),
@@ -614,10 +614,10 @@ def test_a_killed_process_costs_nobody_anything(this_shop, time_machine):
     assert balances.end_stale_leases() == 0
     time_machine.forward(1)
     assert balances.end_stale_leases() == 1
-    assert left() == 10_000  # within one lease, and never against the customer
+    assert left() == 10_000  # the lease is lost, and never at the customer's cost
 
 
-def test_a_process_that_slept_uses_nothing_up_twice(this_shop, time_machine):
+def test_a_process_that_slept_uses_no_lease_twice(this_shop, time_machine):
     ticks = Clock()
     sleeper = Meter(ticks)
     balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
@@ -637,7 +637,7 @@ def test_a_clock_that_jumps_gives_no_lease_twice(this_shop, time_machine):
     balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
     meter.reserve(KEY, 10)
     time_machine.forward(3600)
-    balances.end_stale_leases()  # before the process has renewed them
+    balances.end_stale_leases()  # before the process has renewed its leases
     meter.tick()
     served = 1 + sum(meter.reserve(KEY, 10) is not None for _ in range(50))
     time_machine.forward(-7200)
@@ -646,17 +646,17 @@ def test_a_clock_that_jumps_gives_no_lease_twice(this_shop, time_machine):
     while meter.reserve(KEY, 10) is not None:
         served += 1
     lease = balances.LEASE_REQUESTS
-    assert 100 <= served <= 100 + 2 * lease  # a lease for each jump at most, in his favour
+    assert 100 <= served <= 100 + 2 * lease  # one lease for each jump at most
 
 
-def test_what_is_not_used_goes_back(this_shop):
+def test_unused_leases_are_given_back(this_shop):
     ticks = Clock()
     meter = Meter(ticks)
     balances.credit("1" * 64, KEY, 1000, clock.now() + DAY)
     meter.reserve(KEY, 10)
     other = Meter()
     with pytest.raises(Busy):
-        other.reserve(KEY, 990)  # it is there, but not here
+        other.reserve(KEY, 990)  # the rest is leased to the other process
     ticks.seconds += 3
     meter.tick()
     assert other.reserve(KEY, 990) == 0

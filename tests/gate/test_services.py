@@ -1,4 +1,4 @@
-"""gate.toml: what may stand in it, and where a mistake is said to be."""
+"""gate.toml: what it may contain, and how its mistakes are reported."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_each_kind_of_service_is_read(read):
     assert api.headers == (("X-K", "secret"),)
 
 
-# A line that takes the place of another in FILMS, which line is named, and what is said about it.
+# A line that replaces one in FILMS, the number that the message names, and a part of the message.
 WRONG = [
     ('name = "Films"', 3, "name: write small letters"),
     ('name = "lightning-space"', 3, "the hosting itself"),
@@ -91,8 +91,8 @@ def test_a_wrong_line_is_named(read, line, number, said):
     assert f"line {at}: " in str(error.value) and said in str(error.value)
 
 
-# What stands below FILMS, which is lines 1 to 7, and what is said.
-# A credential could not hold them all: each invoice would be made for nothing.
+# Text added below FILMS, which is lines 1 to 7, and a part of the message.
+# More capabilities than a credential can hold, for which each invoice would be made in vain.
 MANY = ", ".join(f'{"c" * 29}{number} = ["GET"]' for number in range(100, 113))
 WRONG_MORE = [
     ("pice = 5", 8, "there is no setting pice here"),

@@ -1,4 +1,4 @@
-"""What stands around the gate's own lines: nginx as an operator has it, and upstreams that lie."""
+"""The gate among an operator's other lines of nginx, and in front of upstreams that lie."""
 
 import subprocess
 
@@ -61,7 +61,7 @@ def test_a_cache_of_the_operators_keeps_no_answer_of_the_gate(box, wallet, add):
     assert pages[0] != pages[1]
 
 
-def test_an_upstream_leads_nginx_nowhere(box, wallet, add):
+def test_an_upstream_cannot_redirect_nginx_inside(box, wallet, add):
     add(server=f"location /secret/ {{ internal; alias {box.folder}/films/; }}")
     credential = pay(wallet, box.get("/v1/x"))
     for path in ("/v1/", "/v1/free/"):
@@ -71,7 +71,7 @@ def test_an_upstream_leads_nginx_nowhere(box, wallet, add):
     assert balance.status == 200 and balance.get("X-Gate-Balance") is None
 
 
-def test_what_an_upstream_repeats_includes_nothing(box, add):
+def test_includes_in_an_upstreams_answer_have_no_effect(box, add):
     add("ssi on; ssi_types *;")
     said = "<!--#include virtual='/videos/text.txt' -->"
     assert box.get("/v1/free/x", X_Said=said).json["headers"]["x-said"] == said
@@ -87,27 +87,27 @@ def test_the_operators_headers_are_sent_alone(box, wallet):
     assert got["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_what_is_free_leads_to_nothing_else_at_the_upstream(box):
+def test_a_free_request_cannot_reach_other_paths_of_the_upstream(box):
     elsewhere = {"X-Original-URL": "/v1/x", "X-Rewrite-URL": "/v1/x"}
-    # Over HTTP/2 on this connection a client could ask for anything.
+    # Over HTTP/2 on this connection a client could request anything.
     tunnel = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMA"}
     got = box.ask("GET", "/v1/free/x", None, elsewhere | tunnel).json["headers"]
     assert not {"x-original-url", "x-rewrite-url", "upgrade"} & got.keys()
     assert "upgrade" not in got.get("connection", "")
 
 
-def test_a_method_that_was_not_bought_is_named_in_no_header(box, wallet):
+def test_no_header_names_a_method_that_was_not_bought(box, wallet):
     credential = pay(wallet, box.get("/resold/x"))
     named = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
     sent = {"Cookie": f"gate-resold={credential}", **dict.fromkeys(named, "DELETE")}
     got = box.ask("GET", "/resold/x", None, sent).json["headers"]
     assert not {name.lower() for name in named} & got.keys()
-    # Where every method is sold, it is the client's own affair.
+    # Where every method is sold, these headers do no harm.
     free = box.ask("GET", "/v1/free/x", None, dict.fromkeys(named, "DELETE")).json["headers"]
     assert free["x-http-method"] == "DELETE"
 
 
-def test_an_upload_without_a_length_is_read_by_nobody(box, add):
+def test_an_unpaid_upload_without_a_length_is_not_read(box, add):
     port = free_port()
     add(server=f"listen 127.0.0.1:{port} http2;")
     curl = [debian_program("curl", "curl"), "--http2-prior-knowledge", "-sS", "-T", "-"]
@@ -122,6 +122,6 @@ def test_an_upload_without_a_length_is_read_by_nobody(box, add):
     assert int(sent) < 8_000_000
 
 
-def test_what_nginx_includes_is_for_nobody_else_to_read(box, own_app):
+def test_only_the_owner_can_read_nginxs_files(box, own_app):
     files = nginx.write(own_app.extensions["gate"], box.folder)
     assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600", "0o600"]

@@ -1,4 +1,4 @@
-"""What a service may ask beside payment: limits, capabilities, free requests, dry runs, blocks."""
+"""Terms of a service besides its price: limits, capabilities, free requests, dry runs, blocks."""
 
 from ipaddress import ip_address
 
@@ -102,7 +102,7 @@ def test_limits_are_of_who_has_paid_and_else_of_a_network(box, wallet):
     refused = box.get("/limited/x", credential)
     assert 1 <= int(refused.get("Retry-After")) <= 1200
     assert refused.json["code"] == "too_many_requests"
-    # One that was made up counts for its sender.
+    # A made-up credential counts for its sender's network.
     assert [box.get("/limited/x", "nonsense").status for _ in range(2)] == [401, 429]
     assert box.get("/limited/x").status == 429
 
@@ -159,7 +159,7 @@ def test_a_service_at_the_root_takes_nothing_from_the_others(box, wallet):
     assert box.get("/gate/check", rest).status == box.get("/gate/pay", rest).status == 404
 
 
-def test_a_gate_may_be_open_while_it_is_away(box):
+def test_a_service_may_stay_open_while_the_gate_is_away(box):
     for_http = box.folder / "gate-http.conf"
     text = for_http.read_text()
     for_http.write_text(text.replace(text.split("server ")[1].split(";")[0], "127.0.0.1:1"))
@@ -182,7 +182,7 @@ def test_what_is_revoked_is_out_within_a_second(box, wallet):
     assert box.get("/parts/x", anew).status == 200
 
 
-def test_a_process_knows_what_is_revoked_before_its_first_check(box, wallet, own_app):
+def test_a_process_knows_revocations_before_its_first_check(box, wallet, own_app):
     credential = pay(wallet, box.get("/parts/x"))
     assert box.get("/gate/balance", credential).status == 200
     token_id = l402.read(credential.partition(":")[0]).token_id.hex()
@@ -192,7 +192,7 @@ def test_a_process_knows_what_is_revoked_before_its_first_check(box, wallet, own
     assert box.get("/gate/balance", credential).status == 401
 
 
-def test_a_fault_stops_nothing_that_is_done_beside_requests(this_shop, caplog):
+def test_a_fault_does_not_stop_the_upkeep(this_shop, caplog):
     upkeep, looks = Upkeep(), []
 
     def refresh():
@@ -233,7 +233,7 @@ def test_an_unpaid_flood_makes_no_more_invoices_than_the_limit(box, own_app, thi
     assert (more.status, more.json["code"]) == (429, "too_many_requests")
 
 
-def test_programs_find_what_is_sold(box, this_shop):
+def test_programs_can_discover_what_is_sold(box, this_shop):
     manifest = box.get("/.well-known/l402.json").json
     told = {service["name"]: service for service in manifest["services"]}
     assert set(told) == {"lightning-space", *"limited parts tries dry closed open rest".split()}
@@ -247,7 +247,7 @@ def test_programs_find_what_is_sold(box, this_shop):
     assert {"parts_capabilities", "dry_valid_until"} <= manifest["caveats"].keys()
 
 
-def test_the_description_of_the_api_has_them_too(gate_folder, own_app):
+def test_openapi_describes_the_services_too(gate_folder, own_app):
     document = own_app.test_client().get("/api/v1/openapi.json").json
     assert_valid(document, "Hosting", [])
     operation = document["paths"]["/parts/{path}"]["put"]

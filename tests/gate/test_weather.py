@@ -1,4 +1,4 @@
-"""The gate behind gunicorn: two processes, kills, a database and a shop that are away."""
+"""The gate behind gunicorn: two processes, kills, and a database or a shop that is away."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from tests.gate.box import pay
 from tests.gate.test_metering import GATE
 from tests.programs import Program
 
-# `make soak` asks for more.
+# `make soak` makes more requests.
 REQUESTS, CREDITS = (8000, 5003) if "SOAK" in os.environ else (600, 403)
 
 
@@ -33,7 +33,7 @@ def gate_toml() -> str:
 
 @pytest.fixture
 def start(gate_folder, this_shop, env, tmp_path, app_port):
-    """Start the shop behind gunicorn, with so many processes, where nginx looks for it."""
+    """Start the shop behind gunicorn with some processes, where nginx looks for it."""
     started = []
 
     def start(processes: int) -> Program:
@@ -60,7 +60,7 @@ def credential_for(this_shop, service: str, msat: int) -> str:
     return f"{macaroon}:{preimage.hex()}"
 
 
-# How gunicorn's connections to PostgreSQL are told from those of the tests.
+# Tells gunicorn's connections to PostgreSQL from those of the tests.
 ITS_NAME = f"gate {os.getpid()}"
 
 
@@ -77,7 +77,7 @@ class Asker:
         }
 
     def served(self, requests: int) -> int:
-        """How many were let pass. One that is told to come again does."""
+        """How many requests were let pass; those told to come again are repeated."""
         connection, passed = HTTPConnection("127.0.0.1", self._port, timeout=20), 0
         for _ in range(requests):
             while True:
@@ -85,7 +85,7 @@ class Asker:
                     connection.request("GET", "/gate/check", headers=self._headers)
                     answer = connection.getresponse()
                     answer.read()
-                except (OSError, HTTPException):  # killed in the middle of it
+                except (OSError, HTTPException):  # the process was killed meanwhile
                     connection.close()
                     continue
                 if answer.headers.get("X-Gate-Status") != "503":
@@ -119,7 +119,7 @@ def test_a_kill_costs_a_lease_at_most_and_the_customer_nothing(start, this_shop,
         killed = leasing()
         served = sum(each.result() for each in asking)
     assert served == REQUESTS
-    eventually(lambda: leasing() <= killed, 10)  # those that live give theirs back
+    eventually(lambda: leasing() <= killed, 10)  # living processes give their leases back
     GateLease.update(renewed_at=0).execute()
     balances.end_stale_leases()
     left = GateBalance.get().msat // 1000
@@ -128,7 +128,7 @@ def test_a_kill_costs_a_lease_at_most_and_the_customer_nothing(start, this_shop,
 
 
 def leasing() -> set[str]:
-    """The processes that have a lease."""
+    """The processes that hold a lease."""
     return {row.process for row in GateLease.select()}
 
 
@@ -139,7 +139,7 @@ def workers_of(program: Program) -> list[int]:
     return [int(each) for each in found.stdout.split()]
 
 
-def test_a_shop_that_hangs_is_given_up_and_one_that_is_back_goes_on(
+def test_a_hanging_shop_is_given_up_and_a_shop_that_is_back_serves(
     start, gate_folder, wallet, this_shop
 ):
     program = start(1)
@@ -160,7 +160,7 @@ def test_a_shop_that_hangs_is_given_up_and_one_that_is_back_goes_on(
 
 @pytest.fixture
 def with_both(start, gate_folder, wallet):
-    """nginx and the shop, and a credential that has a bundle and a pass."""
+    """Start nginx and the shop; gives a credential with a bundle and a pass."""
     start(1)
     gate_folder.start()
     credential = pay(wallet, gate_folder.get("/calls/x"))

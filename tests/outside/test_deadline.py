@@ -1,4 +1,4 @@
-"""Time limits over sockets that nobody answers at."""
+"""Time limits, on sockets at which nobody answers."""
 
 import multiprocessing
 import socket
@@ -8,7 +8,7 @@ from lightningspace.outside.deadline import time_limit
 
 
 def cut_off_after(seconds: float) -> float:
-    """How long one waits for an answer within this limit."""
+    """How long a call within this limit waits for its answer."""
     begun = time.monotonic()
     ours, theirs = socket.socketpair()
     with ours, theirs, time_limit(seconds) as limit:
@@ -33,7 +33,7 @@ def test_limit_ends_in_a_process_that_was_forked_within_another():
     assert process.exitcode == 0
 
 
-def test_outer_limit_cuts_off_what_was_opened_in_an_inner_one():
+def test_outer_limit_cuts_off_sockets_opened_in_an_inner_one():
     ours, theirs = socket.socketpair()
     with ours, theirs, time_limit(0.05) as outer, time_limit(60) as inner:
         inner.watch(ours)

@@ -1,4 +1,4 @@
-"""Questions to name servers, over real sockets: certain answers, and faults that are none."""
+"""Questions to name servers over real sockets: faults are told from answers that are certain."""
 
 import socket
 import threading
@@ -21,26 +21,26 @@ def resolver(dns):
 
 @pytest.fixture
 def impatient(dns):
-    """With a deadline that a test can wait for."""
+    """A resolver whose deadline is short enough for a test."""
     return Resolver((dns.address,), seconds=0.3)
 
 
-def test_texts_are_read_and_long_ones_joined(dns, resolver):
+def test_texts_are_read_and_their_parts_joined(dns, resolver):
     dns.publish("alice.example", "TXT", '"one"', '"t" "wo"', '"gr\\195\\188n"', '""')
     assert sorted(resolver.txt("alice.example")) == ["", "grün", "one", "two"]
 
 
-def test_a_text_that_cannot_be_read_is_left_out(dns, resolver):
+def test_an_unreadable_text_is_left_out(dns, resolver):
     dns.publish("alice.example", "TXT", '"\\255\\254"', '"good"')
     assert resolver.txt("alice.example") == ["good"]
 
 
-def test_mail_hosts_come_with_the_best_first_in_lower_case_and_without_dot(dns, resolver):
+def test_mail_hosts_come_in_order_in_lower_case_and_without_dot(dns, resolver):
     dns.publish("alice.example", "MX", "20 b.example.", "5 C.Example.", "10 a.example.")
     assert resolver.mx("alice.example") == ["c.example", "a.example", "b.example"]
 
 
-def test_a_name_has_the_addresses_of_where_it_leads(dns, resolver):
+def test_an_alias_has_the_addresses_of_its_target(dns, resolver):
     dns.publish("www.alice.example", "CNAME", "alice.example.")
     dns.publish("alice.example", "A", "192.0.2.1")
     dns.publish("alice.example", "AAAA", "2001:db8::1")
@@ -48,29 +48,29 @@ def test_a_name_has_the_addresses_of_where_it_leads(dns, resolver):
     assert resolver.addresses("bob.example") == set()
 
 
-def test_a_null_mx_is_none(dns, resolver):
+def test_a_null_mx_means_no_mail_hosts(dns, resolver):
     dns.publish("alice.example", "MX", "0 .")
     assert resolver.mx("alice.example") == []
 
 
-def test_an_unknown_name_and_one_without_such_records_have_none(dns, resolver):
+def test_unknown_names_and_names_without_records_have_none(dns, resolver):
     dns.publish("alice.example", "TXT", '"x"')
     assert resolver.txt("bob.example") == []
     assert resolver.mx("alice.example") == []
 
 
-def test_names_are_followed_to_where_they_lead(dns, resolver):
+def test_aliases_are_followed(dns, resolver):
     dns.publish("_proof.alice.example", "CNAME", "other.example.")
     dns.publish("other.example", "TXT", '"here"')
     assert resolver.txt("_proof.alice.example") == ["here"]
 
 
-def test_a_name_that_leads_nowhere_has_none(dns, resolver):
+def test_an_alias_that_leads_nowhere_has_no_records(dns, resolver):
     dns.publish("_proof.alice.example", "CNAME", "nowhere.example.")
     assert resolver.txt("_proof.alice.example") == []
 
 
-def test_a_name_that_leads_to_itself_ends(dns, resolver):
+def test_an_alias_of_itself_is_not_followed_for_ever(dns, resolver):
     dns.publish("alice.example", "CNAME", "alice.example.")
     try:
         assert resolver.txt("alice.example") == []
@@ -100,8 +100,8 @@ def test_a_fault_is_not_an_answer(dns, impatient, fault, kind):
     assert time.monotonic() - began < SOON_SECONDS
 
 
-def test_an_answer_that_never_comes_over_tcp_ends_in_time(dns):
-    """A server whose UDP says "ask over TCP", and whose TCP says nothing."""
+def test_a_missing_answer_over_tcp_is_given_up_in_time(dns):
+    """The server says "ask over TCP" over UDP, and nothing over TCP."""
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
@@ -123,7 +123,7 @@ def test_an_answer_that_never_comes_over_tcp_ends_in_time(dns):
         assert time.monotonic() - began < SOON_SECONDS
 
 
-def test_nobody_at_the_address_is_a_fault():
+def test_an_unreachable_server_is_a_fault():
     with socket.socket(type=socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -140,7 +140,7 @@ def test_the_second_server_answers_when_the_first_is_silent(dns):
         assert resolver.txt("alice.example") == ["x"]
 
 
-def test_the_worst_names_end_as_an_answer_or_a_fault(resolver):
+def test_odd_names_give_an_answer_or_a_fault(resolver):
     for name in WORST:
         for ask in (resolver.txt, resolver.mx):
             try:
@@ -149,11 +149,11 @@ def test_the_worst_names_end_as_an_answer_or_a_fault(resolver):
                 pass
 
 
-def test_the_domains_that_a_machine_searches_are_not_asked(dns, tmp_path, monkeypatch):
+def test_search_domains_of_the_machine_are_not_used(dns, tmp_path, monkeypatch):
     configured = tmp_path / "resolv.conf"
     configured.write_text("search eve.example\nnameserver 127.0.0.1\noptions ndots:5\n")
     dns.publish("alice.example.eve.example", "TXT", '"eve says so"')
-    # Such a file names no ports.
+    # /etc/resolv.conf cannot name ports.
     port = int(dns.address.partition("#")[2])
     monkeypatch.setattr(BaseResolver, "port", property(lambda _: port, lambda *_: None), False)
     assert Resolver(system=str(configured)).txt("alice.example") == []
@@ -185,7 +185,7 @@ def test_published_records_outlast_a_restart(tmp_path):
     second.stop()
 
 
-def test_one_name_can_stand_for_all_below_another(dns, resolver):
+def test_a_wildcard_answers_for_all_names_below(dns, resolver):
     dns.publish("*.space.example", "A", "192.0.2.1")
     dns.publish("bob.space.example", "A", "192.0.2.2")
     dns.publish("_proof.carol.space.example", "TXT", "x")
@@ -208,7 +208,7 @@ def test_a_record_can_be_taken_back(dns, resolver):
     assert resolver.txt("alice.example") == []
 
 
-def test_questions_that_are_none_get_no_answer(dns):
+def test_malformed_questions_get_no_answer(dns):
     assert dns.answer(b"", is_tcp=False) is None
     assert dns.answer(b"\0" * 12, is_tcp=True) is None
     assert dns.answer(b"\xff" * 500, is_tcp=False) is None

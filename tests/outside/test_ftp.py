@@ -1,4 +1,4 @@
-"""An FTP session over real sockets: what it does, and that no server holds it up."""
+"""An FTP session over real sockets does its work, and no server can hold it up."""
 
 import ftplib
 import io
@@ -31,7 +31,7 @@ USER, PASSWORD = "hosttip_alice", "a password that is long"
 
 
 class OneSite:
-    """What the FTP server asks a panel."""
+    """A stand-in for the panel: what the FTP server asks it."""
 
     directory = f"{SITE}/web"
 
@@ -103,7 +103,7 @@ def test_data_connections_go_on_with_the_session_of_the_control_connection(clien
         conn.close()
 
 
-def test_without_tls_it_works_as_well(tmp_path):
+def test_session_works_without_tls_too(tmp_path):
     with serving(tmp_path, None) as stand_in:
         client = FtpServer(stand_in.host, stand_in.port, is_tls=False)
         with client.session(USER, PASSWORD) as session:
@@ -137,20 +137,20 @@ def refused(client, user=USER, password=PASSWORD):
 
 
 @pytest.mark.parametrize("login", [(USER, "another password"), ("bob", PASSWORD)])
-def test_login_with_what_the_server_does_not_know_is_told_apart(client, login):
+def test_unknown_login_is_an_error_of_its_own(client, login):
     error = refused(client, *login)
 
     assert isinstance(error, LoginRefused) and not error.permanent
     assert str(error) == "the FTP server answered 530 to our login"
 
 
-def test_login_where_the_directory_is_not_there_yet_is_the_same(client, server):
+def test_login_to_a_missing_directory_is_the_same_error(client, server):
     server.faults.set("refuse", "PASS", message="421 Home directory not available - aborting")
 
     assert isinstance(refused(client), LoginRefused)
 
 
-def test_certificate_that_nobody_vouches_for_is_not_accepted(server):
+def test_untrusted_certificate_is_not_accepted(server):
     error = refused(FtpServer(server.host, server.port))
 
     assert error.permanent and "FTP_VERIFY_TLS" in str(error)
@@ -162,17 +162,17 @@ def test_certificate_of_another_host_is_not_accepted(server, tmp_path):
     error = refused(FtpServer("127.0.0.1", server.port, verify_tls=str(other)))
 
     assert error.permanent
-    # The very certificate, by a name that it does not have.
+    # The same certificate, at a name that it does not have.
     error = refused(FtpServer("127.0.0.3", server.port, verify_tls=str(other)))
     assert "refuses" in str(error)
 
 
-def test_certificate_is_not_asked_for_where_that_is_wanted(server):
+def test_certificate_is_not_checked_if_told_so(server):
     with FtpServer(server.host, server.port, verify_tls=False).session(USER, PASSWORD) as session:
         assert session.names()
 
 
-def test_server_without_certificate_is_told_what_it_lacks(tmp_path):
+def test_server_without_a_certificate_is_an_error_that_says_so(tmp_path):
     with serving(tmp_path, None) as stand_in:
         error = refused(FtpServer(stand_in.host, stand_in.port))
 
@@ -188,28 +188,28 @@ def test_server_that_wants_tls_is_not_sent_a_password_in_the_clear(server):
     assert not any(command == "PASS" for command, _ in server.commands)
 
 
-def test_server_that_is_down_is_told(client, server):
+def test_server_that_is_down_is_an_error_that_says_so(client, server):
     server.down()
 
     assert str(refused(client)) == "the FTP server refuses the connection"
 
 
 @pytest.mark.parametrize("answer", ["452 Error during write to file", "552 Disk full"])
-def test_full_disk_is_told_apart(client, server, answer):
+def test_full_disk_is_an_error_of_its_own(client, server, answer):
     server.faults.set("refuse", "STOR", message=answer)
 
     with client.session(USER, PASSWORD) as session, pytest.raises(NoSpace):
         session.store("a.txt", b"alice")
 
 
-def test_disk_that_fills_up_meanwhile_is_told_apart(client, server):
+def test_disk_that_fills_up_meanwhile_is_an_error_of_its_own(client, server):
     server.space_bytes = 100_000
 
     with client.session(USER, PASSWORD) as session, pytest.raises(NoSpace):
         session.store("a.txt", b"x" * 1_000_000)
 
 
-def test_directory_is_entered_until_it_is_left_and_stays_so_after_a_file_that_hangs(client, pages):
+def test_directory_stays_entered_after_a_file_that_hangs(client, pages):
     client.read_seconds = 0.2
     with client.session(USER, PASSWORD) as session:
         session.make_directory("inner")
@@ -224,7 +224,7 @@ def test_directory_is_entered_until_it_is_left_and_stays_so_after_a_file_that_ha
     assert (pages / "beside.txt").exists()
 
 
-def test_mode_says_who_else_may_read(client, pages):
+def test_mode_of_a_file_can_be_set(client, pages):
     with client.session(USER, PASSWORD) as session:
         session.store("secret", b"x")
         for mode in (0o600, 0o640):
@@ -234,7 +234,7 @@ def test_mode_says_who_else_may_read(client, pages):
             session.set_mode("none", 0o600)
 
 
-def test_server_that_shuts_nobody_out_is_the_operators(client, server):
+def test_server_that_sets_no_modes_is_a_permanent_error(client, server):
     server.faults.set("refuse", "SITE CHMOD", message="500 SITE CHMOD is an unknown extension")
     with client.session(USER, PASSWORD) as session, pytest.raises(FtpError) as refused:
         session.set_mode("web", 0o710)
@@ -242,7 +242,7 @@ def test_server_that_shuts_nobody_out_is_the_operators(client, server):
 
 
 @pytest.mark.parametrize("call", ["rename", "delete"])
-def test_file_that_is_not_there_is_refused_and_the_session_goes_on(client, call):
+def test_missing_file_is_refused_and_the_session_goes_on(client, call):
     with client.session(USER, PASSWORD) as session:
         with pytest.raises(FtpRefused):
             getattr(session, call)("a.txt", *["b.txt"][: call == "rename"])
@@ -252,7 +252,7 @@ def test_file_that_is_not_there_is_refused_and_the_session_goes_on(client, call)
 @pytest.mark.parametrize(
     "name", ["", "..", "../a", "a/b", ".", "a\r\nDELE b", "a b", "ä", "-/..", "a" * 101]
 )
-def test_name_of_a_strange_form_never_reaches_the_server(client, server, name):
+def test_odd_name_never_reaches_the_server(client, server, name):
     with client.session(USER, PASSWORD) as session:
         for call in (session.read, session.delete, lambda name: session.store(name, b"")):
             with pytest.raises(AssertionError):
@@ -264,7 +264,7 @@ def test_name_of_a_strange_form_never_reaches_the_server(client, server, name):
 # -- what cannot be read -------------------------------------------------------------------
 
 
-def test_what_is_no_file_is_not_read(client, pages):
+def test_only_files_of_limited_size_are_read(client, pages):
     (pages / "directory").mkdir()
     os.mkfifo(pages / "fifo")
     (pages / "outside").symlink_to("/etc/passwd")
@@ -277,7 +277,7 @@ def test_what_is_no_file_is_not_read(client, pages):
         assert session.names()
 
 
-def test_longest_file_is_read(client, pages):
+def test_file_of_the_maximum_size_is_read(client, pages):
     (pages / "a").write_bytes(b"x" * ftp.READ_MAX)
 
     with client.session(USER, PASSWORD) as session:
@@ -285,14 +285,14 @@ def test_longest_file_is_read(client, pages):
 
 
 @pytest.mark.parametrize("fault", [{"kind": "frozen"}, {"kind": "refuse", "message": "dribble"}])
-def test_file_that_does_not_come_is_given_up_and_the_session_goes_on(server, certificate, fault):
+def test_file_that_never_arrives_is_given_up_and_the_session_goes_on(server, certificate, fault):
     client = FtpServer(
         server.host, server.port, verify_tls=str(certificate), seconds=20, read_seconds=0.3
     )
     with client.session(USER, PASSWORD) as session:
         server.faults.set(method="RETR", **fault)
         assert session.read("robots.txt") is None
-        assert session.read("robots.txt") is None  # not asked for again
+        assert session.read("robots.txt") is None  # the server is not asked again
         server.faults.clear()
         session.store("a.txt", b"alice")
         assert "a.txt" in session.names()
@@ -300,7 +300,7 @@ def test_file_that_does_not_come_is_given_up_and_the_session_goes_on(server, cer
     assert [command for command, _ in server.commands].count("RETR") == 1
 
 
-def test_directory_with_very_many_files_is_not_listed(client, pages):
+def test_directory_with_too_many_files_is_not_listed(client, pages):
     for number in range(700):
         (pages / f"{'x' * 100}-{number}").touch()
 
@@ -314,11 +314,11 @@ def test_names_of_any_bytes_are_listed(client, pages):
         (pages / os.fsdecode(name)).touch()
 
     with client.session(USER, PASSWORD) as session:
-        # 0x85, which is in many letters of UTF-8, is a line break of Latin-1.
+        # The byte 0x85, part of many characters in UTF-8, is a line break in Latin-1.
         assert {"a b", "Åх".encode().decode("latin-1")} <= set(session.names())
 
 
-# -- servers that take their time ------------------------------------------------------------
+# -- slow servers ------------------------------------------------------------
 
 
 SILENT = ("AUTH", "PASS", "PROT", "NLST", "STOR", "SIZE", "RNTO")
@@ -342,7 +342,7 @@ def test_no_server_holds_a_session_up_beyond_its_time(server, certificate, comma
     assert time.monotonic() - started < SOON_SECONDS
 
 
-def test_server_that_talks_without_end_is_left():
+def test_server_that_talks_without_end_is_given_up():
     def talk(listener):
         conn, _ = listener.accept()
         with conn:
@@ -362,7 +362,7 @@ def test_server_that_talks_without_end_is_left():
 
 
 def test_listing_is_never_fetched_from_another_address():
-    """A server may name any address in its answer to PASV; we go to its own."""
+    """A server may name any address in its answer to PASV; we connect to the server's own."""
     asked = []
 
     def serve(listener, data):
@@ -394,14 +394,14 @@ def test_listing_is_never_fetched_from_another_address():
 
 
 @pytest.mark.parametrize("answer", ["227 (127,0,0,1,999,999)", "227 no", "229 (|||999999|)"])
-def test_port_that_cannot_be_is_an_error_like_others(client, server, answer):
+def test_impossible_data_port_is_an_error(client, server, answer):
     server.faults.set("refuse", "PASV", message=answer)
 
     with pytest.raises(FtpError), client.session(USER, PASSWORD) as session:
         session.names()
 
 
-def test_data_port_that_is_closed_is_told(client, server):
+def test_closed_data_port_is_an_error_that_says_so(client, server):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     answer = f"227 (127,0,0,1,{port // 256},{port % 256})"
@@ -423,7 +423,7 @@ class OneJail(OneSite):
 
 @pytest.fixture
 def raw(tmp_path):
-    """A FTP user of a whole site, with ftplib alone."""
+    """An FTP user of a whole site, with ftplib alone."""
     with serving(tmp_path / "www", None, OneJail()) as stand_in, ftplib.FTP() as raw:
         raw.connect(stand_in.host, stand_in.port)
         raw.login(USER, PASSWORD)
@@ -435,13 +435,13 @@ def mode(path):
     return f"{path.stat().st_mode & 0o7777:o}"
 
 
-def test_new_site_is_open_to_who_knows_a_path(raw):
+def test_new_site_has_the_modes_of_the_real_server(raw):
     modes = {name: mode(raw.site / name) for name in (".", "web", "private", "tmp", "log")}
     assert modes == {".": "755", "web": "711", "private": "710", "tmp": "770", "log": "755"}
     assert mode(raw.site / "web/robots.txt") == "644"
 
 
-def test_uploads_can_be_read_by_all_whatever_our_own_umask(raw):
+def test_uploads_can_be_read_by_all_despite_our_umask(raw):
     umask = os.umask(0o077)
     try:
         raw.storbinary("STOR web/a.txt", io.BytesIO(b"alice"))
@@ -473,7 +473,7 @@ def servers(server, certificate):
     return FtpServers(addresses, verify_tls=str(certificate))
 
 
-def test_server_that_cannot_be_reached_rests_and_others_do_not(servers):
+def test_unreachable_server_is_left_alone_and_others_are_not(servers):
     with pytest.raises(Unreachable), servers.session(2, "localhost", USER, PASSWORD):
         pass
     with pytest.raises(NotNow), servers.session(2, "localhost", USER, PASSWORD):
@@ -483,7 +483,7 @@ def test_server_that_cannot_be_reached_rests_and_others_do_not(servers):
 
 
 @pytest.mark.parametrize("password", ["another", PASSWORD])
-def test_one_site_gives_its_server_no_rest(servers, server, password):
+def test_fault_of_one_site_does_not_block_its_server(servers, server, password):
     server.faults.set("cut-before", "NLST", times=1)
     with pytest.raises(FtpError), servers.session(1, "localhost", USER, password) as session:
         session.names()
@@ -491,6 +491,6 @@ def test_one_site_gives_its_server_no_rest(servers, server, password):
     servers.check(1)
 
 
-def test_server_without_an_address_of_its_own_is_where_customers_reach_it(servers):
+def test_server_without_an_own_address_is_reached_as_customers_do(servers):
     with pytest.raises(Unreachable), servers.session(3, "127.0.0.3", USER, PASSWORD):
         pass

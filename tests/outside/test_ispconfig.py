@@ -1,4 +1,4 @@
-"""The panel's client: exact calls, one session, and every kind of bad weather."""
+"""The panel's client: its exact calls, its one session, and its errors."""
 
 import re
 import threading
@@ -23,7 +23,7 @@ def logins(panel) -> int:
     return [method for method, _ in panel.calls].count("login")
 
 
-def test_what_is_not_there_is_none(ispconfig):
+def test_missing_records_are_none(ispconfig):
     assert ispconfig.find_clients("ls_nobody") == []
     assert ispconfig.group_id(7) is None
     for kind in ispconfig_records.KINDS:
@@ -31,20 +31,20 @@ def test_what_is_not_there_is_none(ispconfig):
         assert ispconfig.get(kind, 7) is None
 
 
-def test_a_new_client_is_found_and_kept_out_of_the_panel(ispconfig):
+def test_a_new_client_is_found_and_cannot_log_in_at_the_panel(ispconfig):
     client_id = ispconfig.add_client("ls_1", "info@alice.shop.test")
     assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": False}]
     ispconfig.close_client_login(client_id)
     assert ispconfig.find_clients("ls_1") == [{"id": client_id, "is_closed": True}]
 
 
-def test_what_the_real_panel_shows_of_a_record_is_what_was_sent(subtests):
+def test_the_real_panel_shows_records_as_they_were_sent(subtests):
     for file, case, fields, different in [
         (
             "sites_web_domain_get",
             "with the walls between customers",
             ispconfig_records.site_fields(1, 2, 2, "bella.shop.test", 70, True),
-            # The add ignores the first; the others were not sent yet when it was recorded.
+            # An add ignores the first; the others were not yet sent when this was recorded.
             ["allow_override", "apache_directives", "custom_php_ini", "php_open_basedir"],
         ),
         (
@@ -71,7 +71,7 @@ def test_what_the_real_panel_shows_of_a_record_is_what_was_sent(subtests):
             "sites_web_aliasdomain_get",
             "ok",
             ispconfig_records.alias_fields(1, 3, "alias2.example", True),
-            ["ssl_letsencrypt_exclude"],  # it was not sent yet when it was recorded
+            ["ssl_letsencrypt_exclude"],  # not yet sent when this was recorded
         ),
         ("mail_domain_get", "ok", ispconfig_records.mail_domain_fields(1, "one.example", True), []),
         ("sites_database_user_get", "ok", ispconfig_records.database_user_fields(1, "c27user"), []),
@@ -124,7 +124,7 @@ def test_ten_threads_with_a_dead_session_do_not_lock_us_out(
     assert logins(panel) == 2
 
 
-def test_a_lockout_is_waited_out_without_knocking(ispconfig, panel):
+def test_a_lockout_is_waited_out_without_calls(ispconfig, panel):
     message = "The Session failure limit has been reached."
     panel.faults.set("refuse", "client_get", message=message, times=1)
     calls = 0
@@ -156,7 +156,7 @@ def test_a_validation_fault_is_permanent_and_keeps_its_keys(ispconfig, panel):
     assert error.value.permanent
 
 
-def test_maintenance_passes(ispconfig, panel):
+def test_maintenance_is_a_passing_error(ispconfig, panel):
     panel.maintenance = True
     with pytest.raises(PanelError, match="under maintenance") as error:
         ispconfig.find_clients("ls_1")
@@ -172,7 +172,7 @@ def test_maintenance_passes(ispconfig, panel):
         ("INSERT INTO `client` VALUES ('$6$secret')", "ISPConfig's own log"),
     ],
 )
-def test_odd_answers_are_errors_in_words_of_ours(ispconfig, panel, message, text):
+def test_odd_answers_are_errors_with_our_own_text(ispconfig, panel, message, text):
     panel.faults.set("refuse", message=message)
     with pytest.raises(PanelError, match=text) as error:
         ispconfig.find_clients("ls_1")
@@ -180,7 +180,7 @@ def test_odd_answers_are_errors_in_words_of_ours(ispconfig, panel, message, text
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_a_cut_connection_passes(ispconfig, panel, kind):
+def test_a_cut_connection_is_a_passing_error(ispconfig, panel, kind):
     panel.faults.set(kind, "client_delete_everything", times=1)
     with pytest.raises(PanelError, match="the connection was cut") as error:
         ispconfig.delete_client(1)
@@ -189,7 +189,7 @@ def test_a_cut_connection_passes(ispconfig, panel, kind):
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_a_question_is_asked_once_more_when_the_connection_is_cut(ispconfig, panel, kind):
+def test_a_reading_call_is_repeated_once_after_a_cut_connection(ispconfig, panel, kind):
     for method, ask in (
         ("client_get", lambda: ispconfig.find_clients("ls_1")),
         ("client_get_by_username", lambda: ispconfig.find_login("ls_1")),
@@ -208,8 +208,8 @@ def test_a_question_is_asked_once_more_when_the_connection_is_cut(ispconfig, pan
 
 
 @pytest.mark.parametrize("kept_hang", [False, True])
-def test_restarts_of_the_web_server_cut_no_question(ispconfig, panel, kept_hang, monkeypatch):
-    """It cuts the connections that it kept open at their next use, or forgets them."""
+def test_restarts_of_the_web_server_cut_no_reading_call(ispconfig, panel, kept_hang, monkeypatch):
+    """A restarted server cuts kept connections at their next use, or lets them hang."""
     monkeypatch.setattr(panel_module, "CALL_SECONDS", 5)
     panel.restarts, panel.kept_hang, panel.queue_seconds = True, kept_hang, 0
     client = ispconfig.add_client("ls_1", "info@alice.shop.test")
@@ -222,7 +222,7 @@ def test_restarts_of_the_web_server_cut_no_question(ispconfig, panel, kept_hang,
 
 
 def _is_answered(call, unless: str) -> bool:
-    """Not while it restarts."""
+    """Whether the call succeeded; while the server restarts, its error matches `unless`."""
     try:
         call()
     except PanelError as error:
@@ -231,7 +231,7 @@ def _is_answered(call, unless: str) -> bool:
     return True
 
 
-def test_a_panel_that_is_down_is_said_so_and_not_logged_in_to_less(ispconfig, panel):
+def test_a_panel_that_is_down_is_reported_and_used_again_when_up(ispconfig, panel):
     panel.down()
     with pytest.raises(PanelError, match="connection refused"):
         ispconfig.find_clients("ls_1")
@@ -239,19 +239,19 @@ def test_a_panel_that_is_down_is_said_so_and_not_logged_in_to_less(ispconfig, pa
     assert ispconfig.find_clients("ls_1") == []
 
 
-def test_an_unknown_host_is_said_so():
+def test_an_unknown_host_is_reported():
     with pytest.raises(PanelError, match="its name is not found"):
         Panel("http://panel.invalid/remote/json.php", "shop", "secret 1").find_clients("ls_1")
 
 
-def test_plain_http_where_tls_is_expected_is_said_so(panel):
+def test_plain_http_where_tls_is_expected_is_reported(panel):
     url = panel.url.replace("http://", "https://")
     with pytest.raises(PanelError, match="certificate is not accepted|connection was cut"):
         Panel(url, "shop", "secret 1").find_clients("ls_1")
 
 
 @pytest.mark.parametrize("weather", [("frozen", ""), ("refuse", "dribble")])
-def test_a_call_ends_by_the_wall_clock(panel, weather):
+def test_a_call_ends_after_its_time_limit(panel, weather):
     ispconfig = Panel(panel.url, "shop", PANEL_PASSWORD, seconds=0.5)
     ispconfig.find_clients("ls_1")
     panel.faults.set(weather[0], "client_get", message=weather[1])
@@ -284,7 +284,7 @@ SQL = (
 )
 
 
-def test_a_faults_sql_is_not_shown_nor_taken_for_a_reason(ispconfig, panel):
+def test_sql_in_a_fault_is_not_shown_nor_taken_for_a_reason(ispconfig, panel):
     panel.faults.set("refuse", "client_get", message=SQL)
     with pytest.raises(PanelRefused) as refused:
         ispconfig.find_clients("ls_1")
@@ -301,7 +301,7 @@ def test_every_reason_of_a_refusal_is_shown(ispconfig, panel):
     assert str(refused.value) == "the panel refused client_get: domain_error_empty, quota_error"
 
 
-def test_a_panel_that_asks_for_stronger_passwords_is_told_of(ispconfig):
+def test_a_panel_that_demands_stronger_passwords_is_reported(ispconfig):
     fields = ispconfig_records.ftp_fields(1, 1, 1, "ls_alice", True)
     with pytest.raises(
         PanelRefused, match='stronger password than 8 characters and "Good"'
@@ -314,7 +314,7 @@ def test_a_panel_that_asks_for_stronger_passwords_is_told_of(ispconfig):
 
 
 def answers(panel, method, response) -> None:
-    """Let the stand-in answer with this, whatever it is asked."""
+    """Let the stand-in answer every call of this method like this."""
     panel._methods[method] = lambda params: response
 
 
@@ -333,7 +333,7 @@ def recorded_answer(method, case) -> list:
         ("mailbox", "mailquota_get_by_user", "ok", {"info@one.example": 0}),
     ],
 )
-def test_what_is_used_is_read_from_the_real_panels_answer(
+def test_space_in_use_is_read_from_the_real_panels_answer(
     ispconfig, panel, kind, method, case, used
 ):
     answers(panel, method, recorded_answer(method, case))
@@ -344,18 +344,18 @@ def test_what_is_used_is_read_from_the_real_panels_answer(
     ("used", "bytes_used"),
     [(None, None), (0, 0), ("7", 7), (12.5, 12), ("-3", 0), (-3, 0), (10**15 - 1, 10**15 - 1)],
 )
-def test_what_is_used_is_a_number_that_is_never_negative(ispconfig, panel, used, bytes_used):
+def test_space_in_use_is_never_negative(ispconfig, panel, used, bytes_used):
     answers(panel, "mailquota_get_by_user", [{"email": "info@one.example", "used_raw": used}])
     assert ispconfig.used("mailbox", 1) == {"info@one.example": bytes_used}
 
 
-def test_what_has_no_figure_is_not_known(ispconfig, panel):
+def test_space_without_a_figure_is_unknown(ispconfig, panel):
     answers(panel, "mailquota_get_by_user", [{"email": "info@one.example"}])
     assert ispconfig.used("mailbox", 1) == {"info@one.example": None}
 
 
 @pytest.mark.parametrize("used", ["", "12 MB", True, [7], {"1": 7}, 10**15, 1e30, float("nan")])
-def test_a_figure_that_is_none_is_a_fault(ispconfig, panel, used):
+def test_a_malformed_figure_is_a_fault(ispconfig, panel, used):
     answers(panel, "mailquota_get_by_user", [{"email": "info@one.example", "used_raw": used}])
     with pytest.raises(PanelError, match="otherwise than known"):
         ispconfig.used("mailbox", 1)

@@ -1,4 +1,4 @@
-"""L402 tokens: the test vector, another library, caveats, keys, and everything that is no token."""
+"""L402 tokens: the test vector, another library, caveats, keys, and text that is no token."""
 
 import base64
 import hashlib
@@ -76,7 +76,7 @@ def verify_by_them(macaroon: TheirMacaroon) -> bool:
     return verifier.verify(macaroon, ROOT)
 
 
-# Lengths around those where a varint gets longer.
+# Lengths around those at which a varint gets longer.
 SETS_OF_CAVEATS = [(), CAVEATS, *[("x" * length, "ü=ö") for length in (0, 1, 127, 128, 129, 3500)]]
 
 
@@ -87,14 +87,14 @@ def test_pymacaroons_writes_the_same_bytes(subtests):
             assert l402.read(theirs(*caveats).serialize()).packed() == ours.packed()
 
 
-def test_each_accepts_what_the_other_has_made(subtests):
+def test_each_library_accepts_tokens_of_the_other(subtests):
     for caveats in SETS_OF_CAVEATS:
         with subtests.test(caveats=caveats):
             l402.check_signature(l402.read(theirs(*caveats).serialize()), ROOT)
             assert verify_by_them(read_by_them(l402.mint(ROOT, IDENTIFIER, *caveats)))
 
 
-def test_each_accepts_what_the_other_has_narrowed():
+def test_each_library_accepts_tokens_narrowed_by_the_other():
     ours = read_by_them(l402.mint(ROOT, IDENTIFIER, "services=web:0"))
     ours.add_first_party_caveat("web_capabilities=read")
     l402.check_signature(l402.read(ours.serialize()), ROOT)
@@ -170,7 +170,7 @@ NO_TOKENS = {
 }
 
 
-def test_what_is_no_token_is_refused(subtests):
+def test_text_that_is_no_token_is_refused(subtests):
     for packed in NO_TOKENS.values():
         with subtests.test(packed=packed):
             with pytest.raises(Invalid) as refused:
@@ -184,7 +184,7 @@ def test_a_token_cut_off_anywhere_is_refused():
             l402.unpack(PACKED[:length])
 
 
-def test_what_is_no_base64_is_refused(subtests):
+def test_bad_base64_is_refused(subtests):
     for text in [
         "",
         "=",
@@ -199,7 +199,7 @@ def test_what_is_no_base64_is_refused(subtests):
             l402.read(text)
 
 
-def test_a_token_has_4096_bytes_at_most():
+def test_a_token_has_at_most_4096_bytes():
     empty = len(l402.mint(ROOT, IDENTIFIER, "").packed()) + 1  # a length of two bytes
     largest = l402.mint(ROOT, IDENTIFIER, "x" * (l402.MACAROON_BYTES_MAX - empty))
     assert len(largest.packed()) == l402.MACAROON_BYTES_MAX
@@ -210,7 +210,7 @@ def test_a_token_has_4096_bytes_at_most():
             refuse()
 
 
-def test_a_token_has_32_caveats_at_most():
+def test_a_token_has_at_most_32_caveats():
     most = l402.mint(ROOT, IDENTIFIER, *["a=b"] * l402.CAVEATS_MAX)
     assert l402.read(str(most)) == most
     with pytest.raises(Invalid, match="too many"):
@@ -233,7 +233,7 @@ def test_the_last_preimage_in_a_token_counts():
         l402.preimage_in(macaroon.narrowed("preimage=ü"))
 
 
-def test_a_token_is_not_shown_whole_where_it_is_only_named(receipt):
+def test_the_repr_of_a_token_does_not_show_it_whole(receipt):
     assert repr(receipt) == f"<Macaroon of {sha256(PREIMAGE)[:4].hex()}>"
 
 
@@ -250,7 +250,7 @@ def able(capabilities: str, valid_until: int | None = None) -> Rights:
 
 
 OUTCOMES = [
-    # Which service.
+    # Services.
     ([], Void),
     ([OURS], NONE),
     (["services=other:0", CAN + "read"], Void),
@@ -273,7 +273,7 @@ OUTCOMES = [
     ([f"services={HERE}:0\n"], Invalid),
     ([f"services={HERE}:٣"], Invalid),
     (["services=ü:0"], Invalid),
-    # What it may do.
+    # Capabilities.
     ([OURS, CAN + "read,mail"], able("read mail")),
     ([OURS, CAN + "mail,read,mail"], able("read mail")),
     ([OURS, CAN], NONE),
@@ -291,7 +291,7 @@ OUTCOMES = [
     ([OURS, CAN + "read, mail"], Invalid),
     ([OURS, CAN + "read=mail"], Invalid),
     ([OURS, CAN + "réad"], Invalid),
-    # Until when: `now < valid_until`.
+    # The end: `now < valid_until`.
     ([OURS, CAN + "read", UNTIL + str(NOW + 1)], able("read", NOW + 1)),
     ([OURS, UNTIL + str(NOW)], Void),
     ([OURS, UNTIL + "0"], Void),
@@ -314,7 +314,7 @@ OUTCOMES = [
     ([OURS, UNTIL + "0x7fffffff"], Invalid),
     ([OURS, UNTIL + "٣"], Invalid),
     ([OURS, UNTIL + "never"], Invalid),
-    # What is unknown is skipped.
+    # Unknown caveats are skipped.
     ([OURS, "ip=192.0.2.1", "=", "", "x", "a=b=c", "preimage=" + "ab" * 32, "ü=1"], NONE),
     ([OURS, "Services=other:0", " services=other:0", "other_valid_until=1"], NONE),
 ]
@@ -393,7 +393,7 @@ WITH_ONE_MORE = [
     ([OURS], [BEFORE, f"services={HERE}:0,films:0"]),
     ([FOR + "ab" * 32, OURS], [FOR + "ab" * 32, f"services={HERE}:0,films:0"]),
     ([FOR + "ab" * 32, OURS, UNTIL + str(NOW)], ["services=films:0"]),
-    # Of another service, of the same one, of one whose time is over, of one that was taken away.
+    # Tokens of another service, of the same, of one whose time is over, and of a removed one.
     (CAVEATS, ["services=api:0,web:0,films:0", *CAVEATS[1:]]),
     (["services=films:0", f"films_valid_until={NOW - 1}"], ["services=films:0"]),
     (["services=films:0", "films_capabilities=read", f"films_valid_until={NOW + 5}"],
@@ -401,16 +401,16 @@ WITH_ONE_MORE = [
     (["services=web:0", f"web_valid_until={NOW}"], ["services=films:0"]),
     ([*CAVEATS, "services=api:1"], ["services=api:0,films:0"]),
     (["services=web:0", "services="], ["services=films:0"]),
-    # What its holder added for a service that it does not name.
+    # Caveats that the holder added for a service not named in the token.
     (["services=web:0", "films_valid_until=9999999999", "b_capabilities=read"],
      ["services=web:0,films:0"]),
-    # What is unknown stays; a preimage belongs to the payment before.
+    # Unknown caveats stay; a preimage goes, as it belongs to the earlier payment.
     (["services=web:0", "ip=192.0.2.1", "preimage=" + "ab" * 32, b"\xff\xfe=", "x"],
      ["services=web:0,films:0", "ip=192.0.2.1", b"\xff\xfe=", "x"]),
 ]  # fmt: skip
 
 
-def test_a_token_is_minted_with_what_another_grants_and_one_service_more(keys, subtests):
+def test_a_token_is_minted_with_the_rights_of_another_and_one_more_service(keys, subtests):
     for shown, expected in WITH_ONE_MORE:
         with subtests.test(shown=shown):
             token_id = keys.token_id(0)
@@ -443,7 +443,7 @@ def test_the_payment_of_a_hosting_is_named_by_the_first_caveat_alone(keys, subte
                 assert changed.hosting_payment == macaroon.hosting_payment
                 with pytest.raises(Invalid, match="name the payment"):
                     keys.check(changed, PREIMAGE)
-                # Put before the others, its signature is wrong.
+                # In front of the others, it makes the signature wrong.
                 moved = Macaroon(
                     macaroon.identifier, (wrong.encode(), *macaroon.caveats), changed.signature
                 )
@@ -457,13 +457,13 @@ def test_the_payment_of_a_hosting_is_named_by_the_first_caveat_alone(keys, subte
             keys.mint(sha256(PREIMAGE), token_id, [malformed, whole])
 
 
-def test_no_token_is_minted_that_leaves_the_first_caveats_to_its_holder(keys):
+def test_no_token_is_minted_without_caveats_of_ours(keys):
     for minted in ([], ["a=b"], ["services"]):
         with pytest.raises(ValueError, match="names its services"):
             keys.mint(sha256(PREIMAGE), keys.token_id(0), minted)
 
 
-def test_what_a_payment_is_worth_at_a_service_nobody_adds(keys):
+def test_nobody_can_add_credit_at_a_service(keys):
     metered = l402.caveats("api", BOUGHT, 700)
     bought = keys.mint(sha256(PREIMAGE), keys.token_id(0), metered)
     more = keys.mint(
@@ -491,7 +491,7 @@ AGAIN = [
 ]
 
 
-def test_a_token_for_another_payment_grants_what_it_did_and_no_more(keys):
+def test_a_token_for_another_payment_grants_the_same_rights(keys):
     for caveats, kept in AGAIN:
         old = keys.mint(sha256(b"an earlier payment"), keys.token_id(0), caveats)
         new = keys.mint(sha256(PREIMAGE), old.token_id, l402.caveats_again(old))
@@ -503,7 +503,7 @@ def test_a_token_for_another_payment_grants_what_it_did_and_no_more(keys):
         assert kept is not None or not l402.is_as_minted(new)
 
 
-def test_who_narrowed_a_token_is_not_taken_for_whoever_bought_it(keys):
+def test_a_narrowed_token_is_told_from_one_as_minted(keys):
     whole = keys.mint(sha256(PREIMAGE), keys.token_id(0), OF_RECEIPT)
     more = keys.mint(sha256(PREIMAGE), whole.token_id, l402.caveats_with(whole, "web", BOUGHT, NOW))
     for macaroon in (whole, more):
@@ -514,7 +514,7 @@ def test_who_narrowed_a_token_is_not_taken_for_whoever_bought_it(keys):
     assert not l402.is_as_minted(more.narrowed(f"web_valid_until={NOW + 1}"))
 
 
-def test_what_a_token_lost_does_not_come_back_with_one_service_more():
+def test_removed_rights_do_not_come_back_with_one_more_service():
     for caveats in (
         [OURS, f"services={HERE}:0,web:0"],
         [*OF_RECEIPT, CAN + "fly"],
@@ -524,7 +524,7 @@ def test_what_a_token_lost_does_not_come_back_with_one_service_more():
             l402.caveats_with(l402.mint(ROOT, IDENTIFIER, *caveats), "films", BOUGHT, NOW)
 
 
-def test_a_minted_token_leaves_its_holder_room_for_caveats(keys):
+def test_a_minted_token_leaves_room_for_caveats_of_its_holder(keys):
     for caveats in (["services=web:0"] * l402.MINTED_MAX, ["services=web:0", "x" * 1050]):
         macaroon = keys.mint(sha256(PREIMAGE), keys.token_id(0), caveats)
         assert l402.read(str(macaroon.narrowed(*["preimage=" + "ab" * 32] * 8)))
@@ -565,7 +565,7 @@ def test_each_bit_of_the_identifier_is_signed(keys, receipt):
             keys.check(Macaroon(bytes(identifier), receipt.caveats, receipt.signature), PREIMAGE)
 
 
-def test_a_token_of_an_older_key_is_good_while_that_is_named(keys, receipt):
+def test_a_token_of_an_older_key_is_good_while_that_key_is_set(keys, receipt):
     Keys([b"a new one", b"another", b"a master key"]).check(receipt, PREIMAGE)
     with pytest.raises(Void):
         Keys([b"a new one"]).check(receipt, PREIMAGE)
@@ -602,7 +602,7 @@ def test_a_secret_belongs_to_its_token_id_and_key(keys):
 
 
 def noise(rng: random.Random) -> str:
-    """A text as long as a token may be, or not much longer."""
+    """A random text, at most a little longer than a token may be."""
     packed = rng.randbytes(rng.choice((3, 60, 200, 4200)) * rng.randrange(10) // 9)
     start = rng.choice((b"", b"\x02", b"\x02" + ID_FIELD + b"\0", PACKED[: rng.randrange(200)]))
     return base64.b64encode(start + packed).decode()
@@ -623,7 +623,7 @@ def mutated(rng: random.Random, packed: bytes) -> str:
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
+def test_any_text_raises_only_invalid(keys, receipt, part):
     rng = random.Random(part)
     narrowed = receipt.narrowed(UNTIL + str(NOW + 60), CAN + "read,mail", "preimage=" + "ab" * 32)
     passed = 0
@@ -637,7 +637,7 @@ def test_whatever_comes_only_invalid_is_raised(keys, receipt, part):
         except Invalid:
             continue
         passed += 1
-        # Only the location is not signed.
+        # The location alone is not signed.
         assert (macaroon.identifier, macaroon.caveats, macaroon.signature) == (
             narrowed.identifier,
             narrowed.caveats,

@@ -11,7 +11,7 @@ LNURL = (
 ONION = "a" * 55 + "d.onion"
 
 
-def test_lnurl_is_the_one_that_wallets_read():
+def test_lnurl_is_encoded_as_wallets_read_it():
     assert lnurl.encode(URL) == LNURL
 
 
@@ -22,7 +22,7 @@ def test_lnurl_of_any_length_can_be_read_back():
         assert (hrp, bytes(convertbits(words, 5, 8, False)).decode()) == ("lnurl", url)
 
 
-def test_address_is_asked_at_its_host(subtests):
+def test_address_gives_the_url_at_its_host(subtests):
     for address, url in [
         ("alice@shop.example", "https://shop.example/.well-known/lnurlp/alice"),
         (f"alice@{ONION}", f"http://{ONION}/.well-known/lnurlp/alice"),
@@ -33,7 +33,7 @@ def test_address_is_asked_at_its_host(subtests):
             assert lnurl.url_of_address(address) == url
 
 
-def test_other_text_is_no_address(subtests):
+def test_other_text_is_refused_as_an_address(subtests):
     for text in [
         "",
         "alice",

@@ -1,4 +1,4 @@
-"""What is asked of the hosts of Lightning Addresses, and what is believed of their answers."""
+"""Requests to hosts of Lightning Addresses, and which of their answers are believed."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ METADATA = '[["text/plain", "räksmörgås"]]'
 
 
 class Wallet(ThreadingHTTPServer):
-    """The host of a Lightning Address: `answers` to its paths, in JSON or as they are."""
+    """The host of a Lightning Address: `answers` by path, which are sent as they are or as JSON."""
 
     daemon_threads = True
 
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def at_wallet(tmp_path, monkeypatch):
-    """A wallet's host, of which the machine trusts the certificate."""
+    """A wallet's host whose certificate the machine trusts."""
     path = self_signed(tmp_path / "wallet.pem", HOST)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -75,7 +75,7 @@ def test_a_host_is_asked_for_an_invoice_of_exactly_the_amount(at_wallet, payees)
     assert at_wallet.asked == ["/.well-known/lnurlp/alice", "/pay?for=a%26b&amount=21001"]
 
 
-def test_what_a_host_answers_is_not_believed(at_wallet, payees, subtests):
+def test_bad_answers_of_a_host_are_not_believed(at_wallet, payees, subtests):
     elsewhere = [
         *("http://wallet.example/pay", "https://127.0.0.1/", "https://wallet.example:22/pay"),
         *("https://wallet.example@10.0.0.1/", "https://[::1]/", "file:///etc/passwd", 7, None, ""),
@@ -121,7 +121,7 @@ def test_a_host_without_a_certificate_of_its_name_is_not_asked(at_wallet, payees
     assert at_wallet.asked == []
 
 
-def test_nobody_is_asked_within_our_own_network(at_wallet, dns):
+def test_hosts_in_our_own_network_are_not_asked(at_wallet, dns):
     resolver = Resolver((dns.address,))
     dns.publish(HOST, "A", "127.0.0.1", "93.184.216.34")
     for host in (HOST, "nowhere.example"):

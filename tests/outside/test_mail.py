@@ -1,4 +1,4 @@
-"""One mail over real sockets: how it is made, and what every answer of the server means."""
+"""One mail over real sockets: how it is written, and what each answer of the server means."""
 
 import socket
 import threading
@@ -49,7 +49,7 @@ def failure(*args, **kwargs) -> MailError:
 # -- how a mail is made ------------------------------------------------------------------
 
 
-def test_a_mail_has_what_a_mail_of_a_program_has(mails):
+def test_a_mail_has_the_headers_of_a_programs_mail(mails):
     clock.set_source(lambda: 1_801_400_400)
     send(mails.url, name="this-notice", unsubscribe=STOP)
     [mail] = mails.received
@@ -71,7 +71,7 @@ def test_a_mail_has_what_a_mail_of_a_program_has(mails):
     )
 
 
-def test_a_mail_that_nobody_can_end_does_not_say_so(mails):
+def test_a_mail_without_unsubscribing_does_not_offer_it(mails):
     send(mails.url)
     send(mails.url)
     first, second = (mail.message for mail in mails.received)
@@ -116,7 +116,7 @@ def test_a_strange_subject_arrives(mails, subject):
     assert mails.received[0].subject in (subject[:200], "Bcc")
 
 
-def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(subtests):
+def test_bad_addresses_are_refused_for_good_before_any_connection(subtests):
     for recipient in [
         *("", "alice", "@example.org", "alice@", "a@b@c.org", "alice@example.org\nBcc: eve@x.org"),
         *("alice@example.org, eve@example.org", "Alice <alice@example.org>", "alice@example.org\0"),
@@ -131,12 +131,12 @@ def test_what_is_no_address_is_refused_for_good_before_anybody_is_asked(subtests
             assert not recipient or recipient not in str(refused.value)
 
 
-def test_a_host_beyond_ascii_is_asked_for_as_dns_knows_it(mails):
+def test_a_host_beyond_ascii_is_asked_for_in_punycode(mails):
     send(mails.url, "alice@straße.example")
     assert mails.received[0].recipient == "alice@xn--strae-oqa.example"
 
 
-def test_a_name_beyond_ascii_goes_where_it_is_taken(mails):
+def test_a_name_beyond_ascii_goes_to_servers_that_take_it(mails):
     send(mails.url, "jürgen@example.org")
     assert mails.received[0].recipient == "jürgen@example.org"
     assert mails.received[0].message["To"] == "jürgen@example.org"
@@ -178,7 +178,7 @@ def test_starttls_with_this_machine_where_offered(certificate, mails):
 
 
 @pytest.mark.parametrize("is_smtps", [True, False])
-def test_a_certificate_that_nobody_trusts_is_not_accepted_unless_told_so(certificate, is_smtps):
+def test_an_untrusted_certificate_is_not_accepted_unless_told_so(certificate, is_smtps):
     with server(host="127.0.0.2", certificate=certificate, is_smtps=is_smtps) as mails:
         assert "certificate is not accepted (SMTP_VERIFY_TLS)" in str(failure(mails.url))
         assert mails.received == []
@@ -191,7 +191,7 @@ def test_a_certificate_of_another_host_is_not_accepted(certificate):
         assert "certificate" in str(failure(mails.url, tls=str(certificate)))
 
 
-def test_a_server_that_speaks_no_tls_is_none(mails):
+def test_a_server_without_tls_is_an_error(mails):
     assert "TLS" in str(failure(mails.url.replace("smtp:", "smtps:"), tls=False))
 
 
@@ -232,7 +232,7 @@ def test_a_login_that_is_not_offered_is_a_fault_of_the_server(mails):
         ("452 4.2.2 full", False),
     ],
 )
-def test_a_refused_mail_is_told_from_a_server_that_is_down(mails, call, answer, permanent):
+def test_a_refused_mail_differs_from_a_server_that_is_down(mails, call, answer, permanent):
     mails.faults.set("refuse", call, message=answer)
     refused = failure(mails.url)
     assert isinstance(refused, MailRefused)
@@ -267,32 +267,32 @@ def test_a_connection_that_is_cut_is_no_fault_of_the_mail(mails, call):
     send(mails.url)
 
 
-def test_nobody_knows_whether_a_mail_was_taken_that_was_not_answered(mails):
+def test_a_mail_whose_answer_is_lost_may_have_been_taken(mails):
     mails.faults.set("cut-after", "DATA")
     assert not failure(mails.url).permanent
     assert len(mails.received) == 1
 
 
 @pytest.mark.parametrize("call", ["MAIL", "RCPT", "DATA"])
-def test_a_server_that_hangs_is_left_in_time(mails, call):
+def test_a_server_that_hangs_is_given_up_in_time(mails, call):
     mails.faults.set("frozen", call)
     started = time.monotonic()
     assert "it took too long" in str(failure(mails.url, seconds=0.3))
     assert time.monotonic() - started < SOON_SECONDS
 
 
-def test_a_server_that_is_down():
+def test_a_server_that_is_down_is_an_error_that_says_so():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"smtp://127.0.0.1:{bound.getsockname()[1]}"
         assert "connection refused" in str(failure(url))
 
 
-def test_a_name_that_is_not_there():
+def test_an_unknown_server_name_is_an_error_that_says_so():
     assert "its name is not found" in str(failure("smtp://mail.invalid"))
 
 
-def test_a_server_that_does_not_greet_as_one(subtests):
+def test_a_bad_greeting_is_a_passing_error(subtests):
     for greeting in [b"", b"554 go away\r\n", b"421 busy\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]:
         with subtests.test(greeting=greeting):
             with scripted(greeting) as url:
@@ -300,27 +300,27 @@ def test_a_server_that_does_not_greet_as_one(subtests):
             assert not isinstance(failed, MailRefused) and not failed.permanent
 
 
-def test_an_answer_that_dribbles_is_left_in_time():
+def test_an_answer_that_dribbles_is_given_up_in_time():
     with scripted(b"220 hi\r\n", b"250-" + b"x" * 500, seconds_between_bytes=0.02) as url:
         started = time.monotonic()
         assert "it took too long" in str(failure(url, seconds=0.5))
         assert time.monotonic() - started < SOON_SECONDS
 
 
-def test_a_tls_handshake_that_hangs_is_left_in_time():
+def test_a_tls_handshake_that_hangs_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"smtps://127.0.0.1:{silent.getsockname()[1]}"
         assert "it took too long" in str(failure(url, seconds=0.3))
 
 
-def test_a_mail_that_was_taken_is_sent_whatever_comes_after_it():
+def test_a_mail_that_was_taken_counts_as_sent_whatever_follows():
     with scripted(b"220 hi\r\n", *[b"250 ok\r\n"] * 3, b"354 go\r\n", b"250 taken\r\n") as url:
         send(url)
 
 
 @contextmanager
 def scripted(*answers: bytes, seconds_between_bytes: float = 0):
-    """A server that says these one after the other, whatever it is told, and hangs up."""
+    """A server that sends these answers in turn, whatever it is told, and hangs up."""
 
     def serve():
         connection, _ = listener.accept()
@@ -358,7 +358,7 @@ def test_a_mailer_serves_all_threads(mails):
     }
 
 
-def test_the_sandbox_shows_what_it_took(capsys):
+def test_the_sandbox_shows_the_mails_that_it_took(capsys):
     with server(show=print_mail) as mails:
         send(mails.url, body="First.\n\nLast.\n")
     assert "  | A mail to alice@example.org: Hello\n  | \n  | First.\n" in capsys.readouterr().out

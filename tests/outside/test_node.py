@@ -1,4 +1,4 @@
-"""The node's client: what it asks of lightningd, and what it does when that misbehaves."""
+"""The node's client: what it asks of lightningd, and how it copes with bad answers."""
 
 import logging
 import threading
@@ -25,7 +25,7 @@ def test_asking_for_an_invoice_again_answers_the_same_one(lightning):
 
 
 @pytest.mark.parametrize("active", [False, True])
-def test_an_offer_that_two_switch_at_once_is_switched(lightning, node, active):
+def test_an_offer_switched_twice_at_once_is_switched(lightning, node, active):
     id = lightning.create_offer("label", "x", "y").id
     lightning.switch_offer(id, not active)
     node.faults.set("slow", "enableoffer" if active else "disableoffer", seconds=0.3)
@@ -83,7 +83,7 @@ def test_a_paid_invoice_is_never_deleted(lightning, wallet):
     assert (is_known, payment.received_msat) == (True, 1000)
 
 
-def test_what_came_in_is_known_of_deleted_invoices_too(lightning, wallet, node):
+def test_income_of_deleted_invoices_is_known_too(lightning, wallet, node):
     invoice = lightning.create_invoice("label", 1000, "x", 600)
     wallet.pay(invoice.bolt11)
     LightningRpc(str(node._node.path)).delinvoice("label", "paid")
@@ -112,25 +112,25 @@ def test_autoclean_of_paid_invoices_is_off_by_default(lightning):
     assert lightning.deletes_paid_invoices() is False
 
 
-def test_a_stopped_node_is_an_error_in_words(lightning, node):
+def test_a_stopped_node_is_an_error_that_says_so(lightning, node):
     node.down()
     with pytest.raises(NodeError, match="Connection refused"):
         lightning.node_id()
 
 
-def test_a_missing_socket_is_an_error_in_words(tmp_path):
+def test_a_missing_socket_is_an_error_that_says_so(tmp_path):
     with pytest.raises(NodeError, match="No such file"):
         Node(str(tmp_path / "nothing"), seconds=1).node_id()
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
-def test_a_cut_connection_is_an_error_in_words(lightning, node, kind):
+def test_a_cut_connection_is_an_error_that_says_so(lightning, node, kind):
     node.faults.set(kind)
     with pytest.raises(NodeError, match="closed the connection"):
         lightning.node_id()
 
 
-def test_what_the_node_says_is_not_repeated(lightning, node):
+def test_messages_of_the_node_are_not_repeated(lightning, node):
     node.faults.set("refuse", message="preimage 00112233")
     with pytest.raises(NodeError) as error:
         lightning.node_id()
@@ -145,7 +145,7 @@ def test_a_frozen_node_is_given_up_in_time(node, tmp_path):
     assert time.monotonic() - started < SOON_SECONDS
 
 
-def test_a_frozen_node_holds_up_so_many_calls_and_no_more(node, tmp_path):
+def test_a_frozen_node_holds_up_a_limited_number_of_calls(node, tmp_path):
     node.faults.set("frozen")
     lightning = Node(str(tmp_path / "lightning-rpc"), seconds=20, calls_at_once=3)
 
@@ -184,6 +184,6 @@ def test_payments_are_read_from_a_day_on(lightning, node, time_machine):
     node.calls.clear()
     since = int(time_machine.moment) - 10 * DAY
     assert [payment.label for payment in lightning.payments(since)] == labels[30:]
-    assert len(node.calls) < 25  # and not one for each that there ever was
+    assert len(node.calls) < 25  # rather than one for each payment ever made
     assert [payment.label for payment in lightning.payments(0)] == labels
     assert list(lightning.payments(int(time_machine.moment))) == []

@@ -1,4 +1,4 @@
-"""What the node is told to pay, and what it says of it."""
+"""Payments by the node, and what it says of them."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def asked_by(wallet, msat=5000, **more):
     return wallet.invoice(msat, more.pop("label", "a refund"), "x", **more)["bolt11"]
 
 
-def test_an_invoice_of_somebody_is_read_and_paid_once(lightning, node, wallet):
+def test_an_invoice_of_somebody_else_is_read_and_paid_once(lightning, node, wallet):
     text = asked_by(wallet)
     asked = lightning.read(text)
     assert (asked.msat, asked.payee, asked.prefix) == (5000, node.wallet_id, "bcrt")
@@ -32,7 +32,7 @@ def test_an_invoice_of_somebody_is_read_and_paid_once(lightning, node, wallet):
     assert dict(node.calls)["xpay"]["maxfee"] == paying.FEE_MSAT
 
 
-def test_an_offer_of_somebody_gives_an_invoice_of_the_amount(lightning, wallet):
+def test_an_offer_of_somebody_else_gives_an_invoice_of_the_amount(lightning, wallet):
     offer = wallet.offer("any", "mine")["bolt12"]
     assert lightning.read(offer).offer_id
     text = lightning.fetch_invoice(offer, 7001)
@@ -42,18 +42,24 @@ def test_an_offer_of_somebody_gives_an_invoice_of_the_amount(lightning, wallet):
     assert lightning.sent(asked.payment_hash).status == COMPLETE
 
 
-def test_what_is_no_invoice_is_nothing(lightning):
+def test_text_that_is_no_invoice_is_read_as_none(lightning):
     for text in ("", "hello", "lno1qq", "lnbcrt1", "\x00", "⚡" * 100):
         assert lightning.read(text) is None
 
 
-def test_what_became_of_a_payment_is_told_by_the_node_alone(lightning, node, wallet, subtests):
+def test_the_outcome_of_a_payment_is_read_from_the_node_alone(lightning, node, wallet, subtests):
     for number, (fault, error, before, arrives, after) in enumerate(
         (
             ("cut-after", NodeError, COMPLETE, None, COMPLETE),  # paid, and the line was cut
             ("cut-before", NodeError, None, None, None),
             ("refuse", NodeRefused, None, None, None),
-            ("hold", NodeRefused, PENDING, True, COMPLETE),  # it said failed, and then it arrives
+            (
+                "hold",
+                NodeRefused,
+                PENDING,
+                True,
+                COMPLETE,
+            ),  # the node says that it failed, and then it arrives
             ("hold", NodeRefused, PENDING, False, FAILED),
         )
     ):
@@ -73,7 +79,7 @@ def test_what_became_of_a_payment_is_told_by_the_node_alone(lightning, node, wal
             assert (sent and sent.status) == after
 
 
-def test_a_node_that_is_down_was_not_asked_to_pay(lightning, node, wallet):
+def test_a_node_that_is_down_has_not_paid(lightning, node, wallet):
     text = asked_by(wallet)
     node.down()
     with pytest.raises(NodeUnreached):
@@ -89,7 +95,7 @@ def test_a_node_that_is_down_was_not_asked_to_pay(lightning, node, wallet):
     assert eventually(lambda: lightning.sent(payment_hash)).status == COMPLETE
 
 
-def test_what_is_noted_at_the_node_is_found_below_its_key(lightning):
+def test_notes_at_the_node_are_found_below_their_key(lightning):
     assert lightning.noted("a", "b") == {}
     lightning.note("a", "b", "one", text="1")
     lightning.note("a", "b", "two", text="⚡")
@@ -99,7 +105,7 @@ def test_what_is_noted_at_the_node_is_found_below_its_key(lightning):
     assert lightning.noted("a") == {"c": "no"}
 
 
-def test_what_the_node_has_sent_is_lost_with_a_restored_copy(lightning, node, wallet):
+def test_payments_sent_since_a_restored_copy_are_forgotten(lightning, node, wallet):
     copy, text = node.copied(), asked_by(wallet)
     lightning.pay(text, 5000)
     node.restore(copy)

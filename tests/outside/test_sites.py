@@ -1,4 +1,4 @@
-"""What customers' sites answer: read within bounds, and no further."""
+"""Answers of customers' sites are read within limits, and no further."""
 
 import gzip
 import ssl
@@ -47,7 +47,7 @@ def site(server):
     return Site("alice.shop.test", server.server_address)
 
 
-def test_the_target_is_sent_as_it_is_to_the_server_that_was_named(server, site):
+def test_the_target_is_sent_unchanged_to_the_named_server(server, site):
     challenge = b"WWW-Authenticate: LSAT a\r\nWWW-Authenticate: L402 b\r\n"
     server.answer = b"HTTP/1.1 402 Pay\r\n" + challenge + b"\r\n{}"
     target = "//a/../%2e%2e/..;/index.php/x"
@@ -77,7 +77,7 @@ NONSENSE = {
 }
 
 
-def test_nonsense_is_no_answer(server, site, subtests):
+def test_nonsense_counts_as_no_answer(server, site, subtests):
     for kind, answer in NONSENSE.items():
         with subtests.test(kind):
             server.answer = answer
@@ -88,7 +88,7 @@ def test_nonsense_is_no_answer(server, site, subtests):
             assert (answered.status, answered.facts) == (200, {}), kind
 
 
-def test_of_what_has_no_end_only_the_first_is_read(server, site):
+def test_only_the_beginning_of_an_endless_answer_is_read(server, site):
     server.answer = HEAD + b"\r\n" + b"x" * 50_000_000
     assert len(site.get("/").body) <= READ_MAX
 
@@ -109,7 +109,7 @@ def test_a_slow_answer_is_cut_off(server, site, monkeypatch):
     assert time.monotonic() - began < SOON_SECONDS
 
 
-def test_nobody_there_is_no_answer():
+def test_an_unreachable_site_counts_as_no_answer():
     with pytest.raises(SiteError):
         Site("alice.shop.test", ("127.0.0.1", 1)).get("/")
     with pytest.raises(SiteError):

@@ -99,7 +99,7 @@ def test_the_privacy_page_says_what_is_stored_and_until_when(client):
     assert page.count("Deleted: ") == len(STORED) and "Deleted: <" not in page
 
 
-def test_what_is_stored_comes_after_the_operators_own_text(written, client):
+def test_the_list_of_stored_data_follows_the_operators_own_text(written, client):
     page = client.get("/privacy").text
     assert page.index("Our privacy") < page.index("What we know about you")
 

@@ -59,7 +59,7 @@ def test_the_front_page_shows_prices_of_each_size(client):
 
 
 @with_settings(SPACE_SIZES_MB="50,200", ADDRESSES_INCLUDED="1", PRICE_MSAT_PER_ADDRESS_DAY="0")
-def test_what_is_said_of_sizes_and_extras_follows_the_settings(client):
+def test_the_text_about_sizes_and_extras_follows_the_settings(client):
     page = in_words(client.get("/").text)
     assert "A page for a weekend: 12 sat (50 MB, 2 days)" in page
     assert "A blog for a year: 3,285 sat (200 MB, 1 year)" in page
@@ -500,7 +500,7 @@ def test_an_order_that_waits_for_its_payment_is_found_again(client, other):
     assert "alice" not in in_words(other.get("/").text)
 
 
-def test_whoever_is_logged_in_finds_it_too(alice, client, other):
+def test_a_logged_in_customer_finds_his_waiting_order_too(alice, client, other):
     link = place_order(client).location
     assert waiting(enter(client, alice), "/account") == [link]
     assert waiting(enter(other, alice), "/account") == []

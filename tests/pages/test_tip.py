@@ -331,7 +331,7 @@ def test_a_tip_that_is_paid_says_what_it_bought(client, other, tip, pay, alice):
         assert "/account" not in page
 
 
-def test_its_owner_is_led_to_the_control_center(owner, tip, pay):
+def test_the_page_of_a_paid_tip_leads_its_owner_to_the_control_center(owner, tip, pay):
     pay(tip)
     assert 'href="/account">To your hosting' in owner.get(f"/orders/{tip.token}").text
     poll = owner.get(f"/orders/{tip.token}/status")

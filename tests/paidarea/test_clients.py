@@ -1,4 +1,4 @@
-"""Real L402 clients buy in a paid area: once, and once more when its time is over."""
+"""Real L402 clients buy in a paid area once, and again when their time is over."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from tests.l402_clients import Client, running  # noqa: F401
 from tests.paidarea.test_gate import Area
 from tests.paidarea.wallet import Wallet
 
-# Those that keep what they have bought, and buy anew when that is over.
+# Clients that keep their credential, and buy again when it has expired.
 REBUYING = ["l402-requests", "l402", "l402sdk", "fewsats"]
 
 
 class Payer:
-    """The stand-in wallet, as the clients' tests pay."""
+    """The stand-in wallet, with the method by which tests of clients pay."""
 
     def __init__(self, wallet: Wallet):
         self._wallet = wallet
@@ -42,7 +42,7 @@ def films(client: Client) -> dict:
 @pytest.mark.parametrize(
     "client", [*REBUYING, "lightning-tools", "alby-tools", "lsat-js"], indirect=True
 )
-def test_it_pays_once_for_what_it_gets_three_times(client, area):
+def test_a_client_pays_once_for_three_downloads(client, area):
     for _ in range(3):
         answer = films(client)
         assert (answer["status"], answer["body"]) == (200, {"films": 12}), answer
@@ -50,7 +50,7 @@ def test_it_pays_once_for_what_it_gets_three_times(client, area):
 
 
 @pytest.mark.parametrize("client", REBUYING, indirect=True)
-def test_when_its_time_is_over_it_pays_once_more(client, area):
+def test_a_client_pays_once_more_when_its_time_is_over(client, area):
     assert films(client)["status"] == 200
     (marker,) = (area.kept / "programs").iterdir()
     marker.write_text(f"{1:010d}{marker.read_text()[10:]}")  # as if it ended long ago

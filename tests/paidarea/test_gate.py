@@ -1,4 +1,4 @@
-"""The gate of a paid area, served by PHP itself, with a wallet that answers what a test wants."""
+"""The gate of a paid area, served by PHP itself, with a wallet that answers as a test wants."""
 
 import base64
 import fcntl
@@ -43,13 +43,13 @@ def wallet():
 
 @pytest.fixture
 def php(served, request):
-    """Its pages and its log never have a complaint."""
+    """A server with PHP, in whose log and pages PHP must not complain."""
     yield (running := served(getattr(request, "param", [])))
     assert not COMPLAINTS.search(running.log.read_text())
 
 
 class Area:
-    """A site with one paid area, /members/, in which there is a film."""
+    """A site with one paid area, /members/, that has a film."""
 
     numbers = count()
 
@@ -95,7 +95,7 @@ class Area:
         return answer
 
     def buy(self) -> str:
-        """A credential that is paid for."""
+        """Buy a credential."""
         offered = self.ask()
         assert offered.status_code == 402, offered.text
         told = offered.json()
@@ -105,7 +105,7 @@ class Area:
         return self.ask(path, headers={"Authorization": credential} | headers)
 
     def mint(self, preimage: bytes, *caveats: str, key: bytes | None = None) -> str:
-        """A credential as the gate makes them."""
+        """A credential as the gate makes it."""
         key = key or (self.kept / "key").read_bytes()
         identifier = l402.IDENTIFIER.pack(0, hashlib.sha256(preimage).digest(), b"t" * 32)
         root = hmac.digest(key, b"root\0" + hashlib.sha256(identifier).digest(), "sha256")
@@ -160,8 +160,8 @@ def test_a_program_pays_once_and_gets_the_file_again_and_again(area):
     assert len(area.wallet.asked[area.name]) == asked
 
 
-def test_its_macaroons_are_those_of_the_reference(tmp_path):
-    """The vector that other libraries agree on."""
+def test_macaroons_equal_the_reference(tmp_path):
+    """That is, the test vector on which other libraries agree."""
     sha = lambda text: hashlib.sha256(text).digest()  # noqa: E731
     identifier = b"\0\0" + sha(sha(b"pre")) + sha(b"tid")
     caveats = "services=web:0,api:1 web_capabilities=read,write web_valid_until=2000000000".split()
@@ -177,7 +177,7 @@ def test_its_macaroons_are_those_of_the_reference(tmp_path):
 
 
 def run_php(directory, code: str, *arguments: str) -> str:
-    """What code says that may call the gate's functions."""
+    """The output of code that may call the gate's functions."""
     php = debian_program("php", "php-cli")
     gate = paidarea.GATE.text.decode().replace("\nrun();\n", f"\n{code}\n", 1)
     (directory / "run.php").write_text(gate)
@@ -221,7 +221,7 @@ def test_credentials_that_apache_passes_twice_are_read(tmp_path, subtests):
             assert run_php(tmp_path, code, json.dumps(sent)) == "1"
 
 
-def test_who_narrows_a_credential_gets_no_more_than_that(area, subtests):
+def test_a_narrowed_credential_gets_no_more_than_it_says(area, subtests):
     area.buy()
     now, own = int(time.time()), ("services=members:0", f"members_valid_until={2**31}")
     cases = {
@@ -250,7 +250,7 @@ def test_who_narrows_a_credential_gets_no_more_than_that(area, subtests):
         (area.kept / "recent").unlink(missing_ok=True)
 
 
-def test_what_is_no_credential_of_ours_is_answered_without_an_invoice(area, subtests):
+def test_foreign_credentials_are_answered_without_an_invoice(area, subtests):
     good = area.buy()
     made = area.made
     text, _, preimage = good.removeprefix("L402 ").partition(":")
@@ -280,7 +280,7 @@ def test_what_is_no_credential_of_ours_is_answered_without_an_invoice(area, subt
                 headers = {"Authorization": credential}
                 answer = session.get(area.url + "index.php/film.mp4", headers=headers)
                 is_our_location = answer.status_code == 200 and packed[1:7] == b"\x01\x04lsat"
-                if is_our_location:  # its location is signed by nobody
+                if is_our_location:  # the location is not signed
                     sent = base64.b64decode(credential.removeprefix("L402 ").partition(":")[0])
                     assert sent[7:] == packed[7:]
                 else:
@@ -290,7 +290,7 @@ def test_what_is_no_credential_of_ours_is_answered_without_an_invoice(area, subt
     assert area.ask(headers={"Authorization": "Basic YTpi"}).status_code == 402
 
 
-def test_a_key_that_is_deleted_ends_what_was_sold(area):
+def test_deleting_the_key_ends_all_credentials(area):
     credential = area.buy()
     assert area.get(credential).status_code == 200
     (area.kept / "key").unlink()
@@ -298,7 +298,7 @@ def test_a_key_that_is_deleted_ends_what_was_sold(area):
     assert area.get(area.buy()).status_code == 200
 
 
-def test_what_is_kept_lets_nobody_in_and_names_nobody(area, php):
+def test_kept_files_let_nobody_in_and_name_nobody(area, php):
     credential = area.buy()
     assert area.get(credential).status_code == 200
     macaroon, _, preimage = credential.removeprefix("L402 ").partition(":")
@@ -307,7 +307,7 @@ def test_what_is_kept_lets_nobody_in_and_names_nobody(area, php):
     texts = [path.name + path.read_text() for path in files] + [php.log.read_text()]
     for secret in (macaroon, preimage, cookie):
         assert not any(secret in text for text in texts)
-    of_wallet = area.wallet.url.replace("/", "\\/")  # where it is asked what is paid
+    of_wallet = area.wallet.url.replace("/", "\\/")  # the address to ask about payments
     assert not any("127.0.0.1" in text.replace(of_wallet, "") for text in texts[:-1])
     assert {path.stat().st_mode & 0o077 for path in (area.kept, area.kept / "key")} == {0}
     assert {path.stat().st_mode & 0o077 for path in area.kept.rglob("*/*")} == {0}
@@ -326,12 +326,12 @@ def test_many_caveats_leave_one_marker(area):
 
 
 def look_again(area) -> None:
-    """As if the last look was some seconds ago."""
+    """Change the visits as if the gate had last asked the wallet some seconds ago."""
     for path in (area.kept / "visits").iterdir():
         path.write_text(json.dumps(json.loads(path.read_text()) | {"looked": 0}))
 
 
-def test_a_browser_pays_and_is_in_without_a_script(area):
+def test_a_browser_pays_and_enters_without_a_script(area):
     with requests.Session() as browser:
         browser.headers.update(PAGE)
         at = area.url + "index.php/film.mp4"
@@ -352,7 +352,7 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         look_again(area)
         assert invoice_on(browser.get(at)) == invoice
         area.wallet.pay(invoice)
-        assert browser.get(at).status_code == 402  # it was asked a moment ago
+        assert browser.get(at).status_code == 402  # the wallet was asked a moment ago
         look_again(area)
         assert browser.get(at).content == FILM
         asked = len(area.wallet.asked[area.name])
@@ -367,8 +367,8 @@ def test_a_browser_pays_and_is_in_without_a_script(area):
         assert over.status_code == 402 and "<button>Pay 100 sat" in over.text
 
 
-def test_who_pays_an_invoice_later_than_it_was_offered_is_let_in(area, monkeypatch):
-    """Many wallets make them for a day."""
+def test_paying_an_invoice_later_than_it_was_shown_lets_a_visitor_in(area, monkeypatch):
+    """Invoices of many wallets can be paid for a day."""
     monkeypatch.setattr(area.wallet, "expiry", 7 * DAY)
     with requests.Session() as browser:
         browser.headers.update(PAGE)
@@ -393,7 +393,7 @@ def is_locked(path) -> bool:
     return False
 
 
-def test_a_look_does_not_undo_what_another_has_seen(area):
+def test_a_look_does_not_undo_a_newer_one(area):
     with requests.Session() as browser, ThreadPoolExecutor(1) as other:
         browser.headers.update(PAGE)
         browser.post(area.url)
@@ -409,7 +409,7 @@ def test_a_look_does_not_undo_what_another_has_seen(area):
         assert json.loads(visit.read_text()) == seen
 
 
-def test_a_cookie_of_somebodys_own_making_opens_nothing(area):
+def test_a_made_up_cookie_opens_nothing(area):
     area.ask("", "POST", headers=PAGE)
     (visit,) = (area.kept / "visits").iterdir()
     visit.write_text(json.dumps(json.loads(visit.read_text()) | {"until": 2**31}))
@@ -418,12 +418,12 @@ def test_a_cookie_of_somebodys_own_making_opens_nothing(area):
         assert page.status_code == 402 and "<button>Pay" in page.text
 
 
-def test_a_cookie_that_is_not_kept_is_said(area):
+def test_a_browser_that_keeps_no_cookies_is_told(area):
     assert "keeps no cookies" in area.ask("index.php/?pay", headers=PAGE).text
     assert area.made == 0
 
 
-def test_who_pays_an_expired_invoice_is_let_in_all_the_same(area):
+def test_paying_an_expired_invoice_lets_a_visitor_in(area):
     with requests.Session() as browser:
         browser.headers.update(PAGE)
         invoice = invoice_on(browser.post(area.url))
@@ -438,7 +438,7 @@ def test_who_pays_an_expired_invoice_is_let_in_all_the_same(area):
         assert area.made == 1
 
 
-def test_an_invoice_buys_what_was_for_sale_when_it_was_made(area):
+def test_an_invoice_buys_the_terms_of_when_it_was_made(area):
     with requests.Session() as browser:
         browser.headers.update(PAGE)
         invoice = invoice_on(browser.post(area.url))
@@ -468,7 +468,7 @@ LIES = {
 }
 
 
-def test_a_wallet_that_lies_of_a_payment_lets_nobody_in(area, subtests):
+def test_a_wallet_that_lies_about_a_payment_lets_nobody_in(area, subtests):
     with requests.Session() as browser:
         browser.headers.update(PAGE)
         invoice = invoice_on(browser.post(area.url))
@@ -477,7 +477,7 @@ def test_a_wallet_that_lies_of_a_payment_lets_nobody_in(area, subtests):
                 area.play(verify=lie)
                 look_again(area)
                 assert invoice_on(browser.get(area.url)) == invoice
-        area.play(verify={"settled": True, "preimage": None})  # as it may be said
+        area.play(verify={"settled": True, "preimage": None})  # as the protocol allows
         look_again(area)
         assert browser.get(area.url).status_code == 200
 
@@ -517,7 +517,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("php", [[], NEITHER], ids=["curl", "sockets"], indirect=True)
-def test_a_wallet_that_fails_or_lies_sells_nothing_and_the_reason_is_said(area, subtests):
+def test_a_wallet_that_fails_or_lies_sells_nothing_and_the_reason_is_told(area, subtests):
     area.wallet.play["circle"] = FAULTS["odd redirect in a circle"]
     assert area.ask().status_code == 402
     for kind, change in FAULTS.items():
@@ -535,7 +535,7 @@ def test_a_wallet_that_fails_or_lies_sells_nothing_and_the_reason_is_said(area, 
     assert area.ask().status_code == 402
 
 
-def test_an_address_may_lead_to_a_wallet_elsewhere(served, wallet, subtests):
+def test_redirects_of_a_wallet_are_followed(served, wallet, subtests):
     for way, settings in (("curl", []), ("sockets", NEITHER)):
         for status in (301, 302, 307, 308):
             with subtests.test(way, status=status):
@@ -547,7 +547,7 @@ def test_an_address_may_lead_to_a_wallet_elsewhere(served, wallet, subtests):
                 assert area.ask().status_code == 402
 
 
-def test_an_invoice_must_be_what_is_sold(area, subtests):
+def test_an_invoice_must_match_the_price(area, subtests):
     def at(msat, **options):
         return area.wallet.invoice(msat, **options)
 
@@ -573,7 +573,7 @@ def test_an_invoice_must_be_what_is_sold(area, subtests):
     assert area.ask().json()["reason"] == "network"
 
 
-def test_invoices_are_read_as_others_read_them(tmp_path, wallet):
+def test_invoices_are_read_as_by_another_library(tmp_path, wallet):
     amounts = [1, 10, 11, 100, 999, 1000, 123_456_789, 10**8, 10**11, 10**10 + 1]
     invoices = [wallet.invoice(msat) for msat in amounts]
     code = """
@@ -595,7 +595,7 @@ def test_invoices_are_read_as_others_read_them(tmp_path, wallet):
     assert set(run_php(tmp_path, code, *broken).split()) == {"none"}
 
 
-def test_an_address_without_verify_serves_programs_only(area):
+def test_an_address_without_verify_serves_programs_alone(area):
     area.set(programs_only=True)
     area.play(made={"verify": None})
     assert area.ask().json()["browsers"] is False
@@ -605,7 +605,7 @@ def test_an_address_without_verify_serves_programs_only(area):
     assert 'class="trouble"' in area.ask("", "POST", headers=PAGE).text
 
 
-def test_a_slow_wallet_holds_up_two_visitors_and_them_not_for_long(wallet, tmp_path):
+def test_a_slow_wallet_holds_up_two_visitors_at_most_and_briefly(wallet, tmp_path):
     def drips(handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n ")
         drip(handler)
@@ -637,7 +637,7 @@ def test_a_slow_wallet_holds_up_two_visitors_and_them_not_for_long(wallet, tmp_p
             (area.kept / "key").unlink()
             asking = [visitors.submit(ask, php) for php in servers[1:]]
             offers = [each.result() for each in asking if "invoice" in each.result()]
-            assert offers  # and all by one key
+            assert offers  # which were all made with one key
             for offer in offers:
                 paid = f"L402 {offer['macaroon']}:{wallet.pay(offer['invoice'])}"
                 assert area.get(paid).status_code == 200
@@ -655,7 +655,7 @@ def test_nobody_floods_the_wallet(area):
     assert area.made == 20
     moments = (area.kept / "recent").read_text()
     assert "127.0.0" not in moments
-    # As many networks as there are places in all; and ten minutes later.
+    # All places are taken by other networks; ten minutes later they are free.
     now = int(time.time())
     others = "\n".join(f"{now} {number:016x}" for number in range(200))
     (area.kept / "recent").write_text(others)
@@ -664,7 +664,7 @@ def test_nobody_floods_the_wallet(area):
     assert area.ask().status_code == 402
 
 
-def test_a_network_is_as_much_as_one_visitor_has(tmp_path):
+def test_a_network_is_a_24_or_a_48(tmp_path):
     code = """foreach (array_slice($argv, 1) as $address) {
         $_SERVER['REMOTE_ADDR'] = $address;
         echo network(), "\n";
@@ -678,7 +678,7 @@ def test_a_network_is_as_much_as_one_visitor_has(tmp_path):
     assert [len(group) for group in groups] == [1] * 5 and len(set.union(*groups)) == 5
 
 
-def test_looking_costs_the_wallet_nothing(area):
+def test_mere_looks_do_not_ask_the_wallet(area):
     for method, headers in [("HEAD", {}), ("HEAD", PAGE), ("GET", PAGE), ("OPTIONS", {})]:
         answer = area.ask(method=method, headers=headers)
         assert answer.status_code == (204 if method == "OPTIONS" else 402)
@@ -783,7 +783,7 @@ def test_there_is_an_index_but_no_listing(area, subtests):
         "text/plain; charset=utf-8"
     )
     (area.files / "index.html").write_text("<h1>Welcome</h1>")
-    for path in ("", "index.php"):  # where its links would lead to nothing
+    for path in ("", "index.php"):  # where the page's relative links would be wrong
         assert area.get(credential, path).headers["Location"] == "index.php/"
     assert "Welcome" in area.get(credential, "index.php/").text
     (area.gate / ".htaccess").touch()
@@ -808,9 +808,9 @@ TRICKS = """
 
 
 def raw(url: str, target: str, headers: dict) -> tuple[int, str]:
-    """What a request is answered whose target is sent as it is."""
+    """The answer to a request whose target is sent unchanged."""
     host, _, port = url.split("/")[2].partition(":")
-    headers = {"Host": host} | headers  # of two, every server makes a 400
+    headers = {"Host": host} | headers  # servers answer two of them with 400
     lines = [f"GET {target} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items())]
     with socket.create_connection((host, int(port or 80)), 10) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
@@ -862,7 +862,7 @@ def test_an_area_without_its_directory_or_settings_says_so_to_its_owner(area):
         assert (answer.status_code, answer.json()["reason"]) == (503, "unset")
 
 
-def test_nobody_pays_for_nothing(area):
+def test_an_empty_area_sells_nothing(area):
     (area.files / "film.mp4").unlink()
     (area.files / ".hidden").touch()
     assert area.ask("").status_code == 404
@@ -878,11 +878,11 @@ def test_a_full_space_sells_nothing(area):
     assert area.name not in area.wallet.asked
 
 
-# Root may write where nobody may, unless this is taken away.
+# Root may write where nobody may, without this capability.
 AS_EVERYBODY = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
 
 
-def test_who_has_paid_is_let_in_where_nothing_can_be_kept_too(wallet, tmp_path):
+def test_buyers_are_let_in_even_if_nothing_can_be_written(wallet, tmp_path):
     php = Php(tmp_path, [], by=AS_EVERYBODY)
     try:
         area = Area(php, wallet)
@@ -908,7 +908,7 @@ def test_who_has_paid_is_let_in_where_nothing_can_be_kept_too(wallet, tmp_path):
         php.stop()
 
 
-def test_what_is_over_is_forgotten(area):
+def test_expired_visits_are_deleted(area):
     credential = area.buy()
     area.get(credential)
     (marker,) = (area.kept / "programs").iterdir()
@@ -934,7 +934,7 @@ def test_what_is_over_is_forgotten(area):
     assert marker.exists() and visit.exists()
 
 
-def test_a_crowd_of_invoices_is_forgotten_earlier(tmp_path):
+def test_a_crowd_of_unpaid_visits_is_deleted_earlier(tmp_path):
     web, visits = tmp_path / "web" / "members", tmp_path / "private/.paid/members/visits"
     web.mkdir(parents=True)
     visits.mkdir(parents=True)
@@ -956,7 +956,7 @@ def test_a_crowd_of_invoices_is_forgotten_earlier(tmp_path):
 @pytest.mark.parametrize(
     "php", [["date.timezone=Pacific/Kiritimati"], ["date.timezone=America/Adak"]], indirect=True
 )
-def test_the_server_may_live_in_any_time_zone(area):
+def test_any_time_zone_of_the_server_works(area):
     told = area.ask().json()
     ends = bolt11.decode(told["invoice"])["created_at"] + area.wallet.expiry
     assert told["expires_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
@@ -974,7 +974,7 @@ def test_the_server_may_live_in_any_time_zone(area):
 # -- pictures ----------------------------------------------------------------------------------
 
 
-def test_its_qr_codes_are_those_of_others(tmp_path, subtests):
+def test_qr_codes_equal_those_of_another_library(tmp_path, subtests):
     lengths = [1, 2, 25, 26, 47, 134, 135, 400, 700, 1100, 1500, 2500, 4296]
     texts = [("LIGHTNING:LNBC" + "10U1P4X8GF2TVDW0S3JN" * 300)[:length] for length in lengths]
     code = """foreach (array_slice($argv, 1) as $text) {
@@ -991,7 +991,7 @@ def test_its_qr_codes_are_those_of_others(tmp_path, subtests):
     assert nothing.split() == ["NULL", "NULL"]
 
 
-def test_the_picture_is_a_png_of_that_code(area):
+def test_the_picture_is_a_png_of_the_code(area):
     page = area.ask("", "POST", headers=PAGE)
     page = area.ask("", headers=PAGE, cookies=page.cookies)
     shown = re.search(r'src="data:image/png;base64,([^"]+)"', page.text)[1]
@@ -1010,7 +1010,7 @@ def test_the_picture_is_a_png_of_that_code(area):
 
 
 def png_parts(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Its chunks, whose sums are right."""
+    """The picture's chunks, whose checksums must be right."""
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     parts, at = [], 8
     while at < len(png):
@@ -1022,7 +1022,7 @@ def png_parts(png: bytes) -> list[tuple[bytes, bytes]]:
     return parts
 
 
-def test_the_page_has_a_policy_and_escapes_what_its_owner_says(area):
+def test_the_page_has_a_policy_and_escapes_the_owners_text(area):
     area.set(title='<script>alert("1")</script>')
     page = area.ask("", headers=PAGE)
     assert "<script" not in page.text and "&lt;script&gt;" in page.text
@@ -1037,7 +1037,7 @@ def test_the_page_has_a_policy_and_escapes_what_its_owner_says(area):
     assert "keeps alice.space.example online" in page
 
 
-def test_the_file_is_small_enough_to_be_known_again():
+def test_the_file_is_small_enough_to_be_recognised():
     text = paidarea.GATE.text.decode()
     assert text.startswith("<?php\n// lightning-space paid area ")
     assert "UNSTAMPED" not in text and "SHARED" not in text
@@ -1050,7 +1050,7 @@ def test_the_file_is_small_enough_to_be_known_again():
 
 
 def tour(area: Area) -> list:
-    """What it answers to much of what other tests do."""
+    """The answers to many of the requests of the other tests."""
     answers = [area.ask(), area.ask(method="HEAD"), area.ask("", headers=PAGE)]
     credential = area.buy()
     for headers in ({}, {"Range": "bytes=5-9"}, {"Range": "bytes=-3"}, {"If-None-Match": "*"}):
@@ -1086,7 +1086,7 @@ def tour(area: Area) -> list:
 
 
 def same(text: str) -> str:
-    """Without what is another each time."""
+    """The text without parts that differ each time."""
     changing = r"lnbcrt[0-9a-z]{99,}|AgEE[^\"]+|base64,[^\"]+|\d\d:\d\d UTC|\d{4}-\d\d-[^\"]+"
     return re.sub(changing, "…", text)
 

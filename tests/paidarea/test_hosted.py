@@ -1,4 +1,4 @@
-"""A paid area that the shop itself puts on servers of real daemons, and tries there."""
+"""A paid area that the shop puts on servers of real daemons, and checks there."""
 
 import threading
 
@@ -13,7 +13,7 @@ from tests.paidarea.test_servers import RELAY
 from tests.rig import Rig
 from tests.whole.test_walls import MODES, PanelOfRig
 
-# To customers' programs few ports are open on the server: this is one of those for FTP's data.
+# Customers' programs on the server can reach few ports; this is one of those for FTP's data.
 INSIDE = "40200"
 
 
@@ -48,7 +48,7 @@ def env(env, rig, web, port):
 
 @pytest.fixture
 def shop_is_open(app, rig, port):
-    """Where the server's PHP finds it, under its own address."""
+    """Open the shop where the server's PHP finds it, at the shop's own address."""
     outside = rig.box.address.rpartition(".")[0] + ".1"
     rig.box.background("python3", "-c", RELAY, outside, str(port), INSIDE)
     server = make_server(outside, port, app, threaded=True)
@@ -71,7 +71,7 @@ def settle(worker, time_machine, rig, kind: str) -> Service:
     raise AssertionError(row.error)
 
 
-def test_it_is_on_and_sells_and_goes_again(
+def test_an_area_is_put_on_sells_and_is_removed(
     this_shop, shop_is_open, rig, worker, wallet, time_machine
 ):
     account = open_account(this_shop, "alice")

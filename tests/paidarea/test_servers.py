@@ -1,4 +1,4 @@
-"""A paid area on real web servers with php-fpm, which are set up as the shop sets up a site."""
+"""A paid area on real web servers with php-fpm, set up as the shop sets up a site."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from tests.paidarea.test_gate import PAGE, invoice_on, raw
 from tests.paidarea.wallet import Wallet
 
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
-# From a port inside, the last, to one outside.
+# Relays a port inside the box, the last argument, to one outside.
 RELAY = """
 import socket, sys, threading
 here, there = ("127.0.0.1", int(sys.argv[3])), (sys.argv[1], int(sys.argv[2]))
@@ -26,7 +26,7 @@ while True:
     for pair in ((one, other), (other, one)):
         threading.Thread(target=pass_on, args=pair, daemon=True).start()
 """
-# Addresses that lead elsewhere on some server.
+# Addresses that some server might read differently.
 TRICKS = """
     /members/film.txt /private/paid/members/film.txt /members/../private/paid/members/film.txt
     /members/%2e%2e/%2e%2e/private/paid/members/film.txt /MEMBERS/index.php/film.txt
@@ -40,7 +40,7 @@ TRICKS = """
     /members/index.php.bak /members/index.phps /members/index.php/film.txt%20
 """.split()
 
-# What WordPress writes for its own addresses.
+# The rules that WordPress writes for its own addresses.
 WORDPRESS = """
 RewriteEngine On
 RewriteRule .* - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]
@@ -56,7 +56,7 @@ class Area:
     def __init__(self, owner, rig, wallet):
         self.url = f"http://{rig.address}"
         self.owner, self.wallet = owner, wallet
-        # Where the server's PHP finds the wallet.
+        # The port at which the server's PHP finds the wallet.
         port = str(wallet.server_port)
         rig.box.background("python3", "-c", RELAY, wallet.host, port, port)
         settings = {
@@ -93,7 +93,7 @@ def area(alice, rig, web):
         yield Area(alice, rig, wallet)
 
 
-def test_it_sells_and_serves_and_no_trick_opens_a_file(area, web, subtests):
+def test_an_area_sells_and_serves_and_no_trick_opens_a_file(area, web, subtests):
     offered = area.ask("/members/index.php/film.txt")
     assert offered.status_code == 402, offered.text
     told = offered.json()
@@ -110,7 +110,7 @@ def test_it_sells_and_serves_and_no_trick_opens_a_file(area, web, subtests):
     same = {"If-None-Match": whole.headers["ETag"]}
     assert area.ask("/members/index.php/film.txt", headers=paid | same).status_code == 304
     head = area.ask("/members/index.php/film.txt", "HEAD", headers=paid)
-    length = None if "apache" in web else "106"  # Apache keeps to itself what PHP says of it
+    length = None if "apache" in web else "106"  # Apache does not pass PHP's length on
     assert (head.status_code, head.headers.get("Content-Length")) == (200, length)
     assert "You have access" in area.ask("/members/", headers=paid).text
     forged = {"Authorization": credential[:-1] + ("0" if credential[-1] != "0" else "1")}
@@ -125,7 +125,7 @@ def test_it_sells_and_serves_and_no_trick_opens_a_file(area, web, subtests):
                 assert "a film" not in text and "<?php" not in text and status != 206
 
 
-def test_a_browser_pays_and_is_in(area, web):
+def test_a_browser_pays_and_enters(area, web):
     at = "/members/index.php/film.txt"
     posted = area.ask(at, "POST", headers=PAGE)
     assert (posted.status_code, posted.headers["Location"]) == (303, "?pay")
@@ -139,7 +139,7 @@ def test_a_browser_pays_and_is_in(area, web):
 
 
 @pytest.mark.parametrize("web", ["apache-event", "apache-itk"])
-def test_the_short_address_works_where_htaccess_may_say_so(area, web):
+def test_the_short_address_works_with_htaccess(area, web):
     assert area.ask("/members/film.txt").status_code == 404
     area.owner.put("web/.htaccess", WORDPRESS)
     area.owner.put("web/index.php", "<?php echo 'WordPress';")

@@ -39,7 +39,7 @@ def alice(this_shop, panel):
 
 @pytest.fixture
 def site(ftp_server, port):
-    """Where the sites are served, and a session's headers for alice's."""
+    """The address at which sites are served, and the headers for alice's."""
     php = debian_program("php", "php-cli php-curl")
     router = ROOT / "lightningspace" / "sandbox" / "router.php"
     ftp_server.root.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def site(ftp_server, port):
         server.kill()
 
 
-def test_what_visitors_pay_keeps_the_site_online(
+def test_visitors_payments_keep_the_site_online(
     app, client, alice, site, port, ftp_server, worker, wallet, time_machine
 ):
     enter(client, alice)
@@ -75,7 +75,9 @@ def test_what_visitors_pay_keeps_the_site_online(
             assert page.status_code == 402 and "keeps alice.shop.test online" in page.text
             page = browser.post(f"{site}/members/film.txt")
             cookie = re.search("paid=([0-9a-f]{32})", page.history[0].headers["Set-Cookie"])[0]
-            browser.headers["Cookie"] = cookie  # of a host that we call by its address
+            browser.headers["Cookie"] = (
+                cookie  # the host is called by its address, so the session would not send it
+            )
             paid_until = Account.get().expires_at
             wallet.pay(invoice_on(browser.get(f"{site}/members/film.txt")))
             work(worker)

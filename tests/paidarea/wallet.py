@@ -1,4 +1,4 @@
-"""A stand-in of a wallet with Lightning Addresses (LUD-06, LUD-16, LUD-21), which may lie."""
+"""A stand-in for a wallet with Lightning Addresses (LUD-06, LUD-16, LUD-21), which may lie."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from lightningspace.sandbox import bolt11
 
 
 class Wallet(ThreadingHTTPServer):
-    """Each name is somebody's address. `play[name]`: changes of what is said to it, by "offer",
-    "made" and "verify": a dict that is laid over the answer, or a function that writes another to
-    the connection. `asked[name]` are the paths it was asked for.
+    """Each name is somebody's address. `play[name]` changes its answers, by "offer", "made" and
+    "verify": a dict of changes, or a function that writes another answer to the connection.
+    `asked[name]` lists the requested paths.
     """
 
     daemon_threads = True
@@ -44,7 +44,7 @@ class Wallet(ThreadingHTTPServer):
         return f"{name}@127.0.0.1:{self.server_port}"
 
     def made(self, name: str) -> int:
-        """How many invoices it was asked for."""
+        """How many invoices were requested for this name."""
         return sum(path.startswith("/make/") for path in self.asked.get(name, []))
 
     def invoice(self, msat: int | None, created_at: int | None = None) -> str:
@@ -62,13 +62,13 @@ class Wallet(ThreadingHTTPServer):
         )
 
     def pay(self, invoice: str) -> str:
-        """The preimage of an invoice that is paid from now on."""
+        """Pay an invoice; returns the preimage."""
         payment_hash = bolt11.decode(invoice.lower())["payment_hash"]
         self._paid.add(payment_hash)
         return self._preimages[payment_hash].hex()
 
     def answer(self, path: str) -> tuple[str, str, dict]:
-        """Whose it is, what kind it is, and the answer."""
+        """The name and the kind of a request, and the answer."""
         at = urlsplit(path)
         what, name = at.path.split("/")[-2:]
         if what == "lnurlp":

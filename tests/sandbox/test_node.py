@@ -31,7 +31,7 @@ METHODS = (
     "waitanyinvoice",
 )
 
-# Parts of recorded cases' names, and why the stand-in does not answer those.
+# Parts of the names of recorded cases that the stand-in does not answer, and why.
 NOT_OFFERED = {
     "offer-recurrence": "its offers do not recur (it reads those of others)",
     "-scid": "it has no channels that could be exposed",
@@ -53,7 +53,7 @@ def recorded(*methods):
 
 def recorded_invoices():
     entries = load("core-lightning", "invoice")
-    # The first one has a routing hint, the second an amount that overflowed lightningd's 64 bits.
+    # The first has a routing hint, the second an amount that overflowed lightningd's 64 bits.
     unusual = "invoice-exposeprivatechannels-scid", "invoice-amount-21"
     usual = [entry for entry in entries if "result" in entry and entry["case"] not in unusual]
     return [pytest.param(entry["result"]["bolt11"], id=entry["case"]) for entry in usual]
@@ -114,7 +114,7 @@ def max_pay_index(rpc):
 
 
 def in_thread(call):
-    """Start the call, and return what waits for its answer or raises its error."""
+    """Start the call; returns a function that waits for its answer or raises its error."""
     outcome = []
 
     def run():
@@ -147,7 +147,7 @@ def until(condition):
 
 
 def again(rpc, at, invoice):
-    """Make an invoice like the recorded one, as old and with what can still be known of it."""
+    """Make an invoice like the recorded one, of the same age and with its known details."""
     terms = bolt11.decode(invoice["bolt11"])
     at(terms["created_at"])
     made = rpc.invoice(
@@ -162,7 +162,7 @@ def again(rpc, at, invoice):
 
 
 def offer_again(rpc, text, **more):
-    """Make an offer of the recorded one's terms; it has another id."""
+    """Make an offer with the recorded terms, which gets another id."""
     terms = bolt12.decode(text)
     names = "description issuer quantity_max absolute_expiry".split()
     known = {name: terms[f"offer_{name}"] for name in names if f"offer_{name}" in terms}
@@ -170,7 +170,7 @@ def offer_again(rpc, text, **more):
 
 
 def fetch_again(rpc, wallet, at, text, offers):
-    """Fetch an invoice of the recorded one's terms; `offers` are those made before, by old id."""
+    """Fetch an invoice with the recorded terms; `offers` are the offers made so far, by old id."""
     terms = bolt12.decode(text)
     at(terms["invoice_created_at"])
     if terms["offer_id"] not in offers:
@@ -222,7 +222,7 @@ def recorded_offer(offer_id):
 
 
 def prepare(node, rpc, wallet, at, entry):
-    """Bring about what the recorded call met, and return the parameters to call with."""
+    """Bring about the state that the recorded call met; returns the call's parameters."""
     case, params = entry["case"], dict(entry["request"]["params"])
     result = entry.get("result", {})
     offers = {}
@@ -255,7 +255,7 @@ def prepare(node, rpc, wallet, at, entry):
         rpc.call("invoice", params | {"label": "first"})
     if "timeout" in params:
         params["timeout"] = min(params["timeout"], 1)
-    # pyln-client leaves nulls out of named parameters, the recorded calls had them.
+    # pyln-client leaves nulls out of named parameters; the recorded calls had them.
     return list(params.values()) if None in params.values() else params
 
 
@@ -276,7 +276,7 @@ def assert_answers_as_recorded(entry, rpc, params):
 
 
 def without_requests(data):
-    """Each BOLT 12 request is another one; that it is there is what counts."""
+    """The data with marks in place of BOLT 12 requests, which differ each time."""
     return re.sub("lnr1[a-z0-9]+", "lnr1…", json.dumps(data))
 
 
@@ -345,7 +345,7 @@ def test_the_wallet_answers_as_recorded(entry, rpc, wallet, at):
     assert_answers_as_recorded(entry, wallet, params)
 
 
-def test_the_wallet_tells_of_itself_as_a_node_does(wallet, node):
+def test_the_wallet_describes_itself_as_a_node_does(wallet, node):
     answered = wallet.getinfo()
     assert_same_shape(load("core-lightning", "getinfo")[0]["result"], answered)
     assert answered["id"] == node.wallet_id != node.id
@@ -454,7 +454,7 @@ def test_signatures_of_lightningd_are_recognised_and_only_those():
         "bolt12 invoice_request",
     }
     for text in signed:
-        # The twelfth letter belongs to what the payer chose at random.
+        # The twelfth letter is part of the payer's random bytes.
         other = "q" if text[12] != "q" else "p"
         with pytest.raises(bolt12.Bolt12Error, match="Invalid signature"):
             bolt12.decode(text[:12] + other + text[13:])
@@ -498,7 +498,7 @@ def test_the_same_terms_make_another_offer(rpc):
     assert len(rpc.listoffers()["offers"]) == 2
 
 
-def test_a_disabled_offer_expires_what_was_fetched_from_it(rpc, wallet):
+def test_disabling_an_offer_expires_invoices_fetched_from_it(rpc, wallet):
     disabled, other = (rpc.offer(1000, "Tips for alice") for _ in range(2))
     fetched = [wallet.fetchinvoice(offer["bolt12"])["invoice"] for offer in (disabled, other)]
     rpc.disableoffer(disabled["offer_id"])
@@ -531,7 +531,7 @@ def test_an_offer_that_cannot_be_switched_says_why(rpc, wallet, method, offer_id
     assert refused.value.error["code"] == code
 
 
-def test_offers_and_what_was_fetched_from_them_survive_a_restart(make_node, tmp_path):
+def test_offers_and_invoices_fetched_from_them_survive_a_restart(make_node, tmp_path):
     rpc = LightningRpc(str(tmp_path / "lightning-rpc"))
     wallet = LightningRpc(str(tmp_path / "wallet-rpc"))
     first = make_node(store=tmp_path / "node.sqlite")
@@ -581,7 +581,7 @@ def test_an_invoice_ends_with_its_offer_or_after_two_hours(rpc, wallet, at):
     assert refused.value.error["data"]["error"].endswith(": Offer expired")
 
 
-def test_nobody_answers_for_another_nodes_offer_or_for_a_stopped_one(rpc, wallet, node):
+def test_no_invoice_is_fetched_from_a_foreign_offer_or_a_stopped_node(rpc, wallet, node):
     foreign = bolt12.encode_offer(PrivateKey().public_key.format().hex())
     with pytest.raises(RpcError) as unreachable:
         wallet.fetchinvoice(foreign, 1000)
@@ -594,7 +594,7 @@ def test_nobody_answers_for_another_nodes_offer_or_for_a_stopped_one(rpc, wallet
 
 
 @pytest.mark.parametrize("kind, made", [("cut-before", 0), ("cut-after", 1)])
-def test_an_offer_is_made_or_not_when_the_connection_is_cut(rpc, node, kind, made):
+def test_an_offer_is_made_or_not_depending_on_when_the_connection_is_cut(rpc, node, kind, made):
     node.faults.set(kind, "offer", times=1)
     with pytest.raises(RpcError):
         rpc.offer("any")
@@ -871,7 +871,7 @@ def test_a_path_longer_than_the_kernel_takes_works(tmp_path):
     node.stop()
 
 
-# The wire, and its weather
+# The wire and its faults
 
 
 def read_answers(connection, count):
@@ -881,7 +881,7 @@ def read_answers(connection, count):
     return text
 
 
-def test_requests_are_found_however_the_stream_is_cut(node, tmp_path):
+def test_requests_are_found_however_the_stream_is_split(node, tmp_path):
     one = (
         '{"jsonrpc": "2.0", "id": 1, "method": "invoice", "params": ["any", "é", "ü{"]}'
         ' {"id": 2, "method": "getinfo"}\n{"id": 3, "method": 7}'

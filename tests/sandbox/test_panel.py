@@ -27,7 +27,7 @@ class Clock:
 
 @pytest.fixture
 def hands():
-    """The clock's hands: tests move them, nobody waits."""
+    """The clock's hands: tests move them instead of waiting."""
     hands = Clock()
     clock.set_source(hands)
     yield hands
@@ -78,7 +78,7 @@ class Shop:
         return answer["response"]
 
     def add(self, kind, id, client_id=1, **changed):
-        """Add a usual record of this kind under this very id."""
+        """Add a usual record of this kind with this id."""
         self.panel.set_next_id(kind, id)
         owner = "reseller_id" if kind == "client" else "client_id"
         params = usual(kind, id, client_id) | changed
@@ -114,7 +114,7 @@ SITE_OF_CLIENT = {1: 1, 2: 2, 27: 3}
 
 
 def usual(kind, id, client_id):
-    """What a shop sends, for the site that `people_and_sites` gave the client."""
+    """The fields that a shop sends, for the client's site of `people_and_sites`."""
     site = SITE_OF_CLIENT.get(client_id, 1)
     root = f"/var/www/clients/client{client_id}/web{site}"
     system = {"server_id": 1, "parent_domain_id": site, "quota_size": -1, "active": "y"}
@@ -196,7 +196,7 @@ def usual(kind, id, client_id):
     }[kind]
 
 
-# The recorded cases, replayed. Recorded ids are kept: the world before each is built under them.
+# The recorded cases, replayed with the recorded ids: the state before each is built with them.
 
 
 def people(shop):
@@ -364,7 +364,7 @@ def switched_off_database(shop):
     shop.update("database", 1, 2, active="n")
 
 
-# What happened at the real server between the case before and this one.
+# What happened at the real server between the previous case and this one.
 BEFORE = {
     ("login", "right password while locked out"): fail_to_log_in,
     ("login", "wrong password no 1"): some_minutes_later,
@@ -434,12 +434,12 @@ SKIPPED = {
         ("database", "rename"),
     ]
 }
-# Sent with the session it was recorded with: its not working is the case.
+# Sent with the recorded session, because these cases are about sessions that do not work.
 OWN_SESSION = {"no session id", "empty session id", "int session id", "invalid session id"}
 OWN_SESSION |= {"after logout"}
 # The server writes these some time after it has built a shell user's jail.
 JAIL = {"last_jailkit_update", "last_jailkit_hash"}
-# The recorder deleted what these had added before the next case, unless that was to be a duplicate.
+# The recorder deleted what these cases had added, except before a case about a duplicate.
 FREED = {
     "sites_ftp_user_add": ("ftp", "username", "ftp_user_id"),
     "sites_shell_user_add": ("shell", "username", "shell_user_id"),
@@ -453,7 +453,7 @@ def needs_strict_sql(case):
 
 
 def recorded_cases(method):
-    """(name, case), a repeated name with its number behind it."""
+    """Pairs of name and case; a repeated name has a number appended."""
     seen = {}
     for case in load("ispconfig", method):
         count = seen[case["case"]] = seen.get(case["case"], 0) + 1
@@ -518,11 +518,11 @@ def test_answers_as_the_real_server_did(shop, method):
     assert not differing, "\n\n".join(differing)
 
 
-def test_every_method_it_answers_is_held_against_a_recording(panel):
+def test_every_method_has_a_recording(panel):
     assert set(panel._methods) <= set(WORLDS)
 
 
-def test_every_skipped_or_prepared_case_was_recorded():
+def test_every_case_that_is_skipped_or_prepared_exists():
     for method, name in SKIPPED | BEFORE:
         names = [case["case"] for case in load("ispconfig", method)]
         assert name.rsplit(" (", 1)[0] in names or name in names
@@ -542,7 +542,7 @@ def test_an_answer_without_one_of_its_columns_fails_the_comparison(shop):
 # Sessions
 
 
-def test_session_dies_half_an_hour_after_login_whatever_its_use(shop, hands):
+def test_session_ends_half_an_hour_after_login_even_if_used(shop, hands):
     shop.call("monitor_jobqueue_count")
     for _ in range(2):
         hands.now += 899
@@ -662,7 +662,7 @@ def test_other_customers_jobs_are_done_first(panel, shop, hands):
     assert panel.is_live("client", 1)
 
 
-def test_queue_of_one_server_is_counted_with_what_is_for_all(shop):
+def test_queue_of_one_server_includes_jobs_for_all(shop):
     shop.add("client", 1)
     shop.add("site", 1, server_id=2)
     counts = [shop.call("monitor_jobqueue_count", server_id=id) for id in (0, 1, 2)]
@@ -688,7 +688,7 @@ def test_each_change_queues_one_job_and_no_change_none(panel, shop, hands):
 # What the server says of itself
 
 
-def test_server_says_what_its_web_server_is_set_to(panel, shop):
+def test_server_tells_the_settings_of_its_web_server(panel, shop):
     panel.web_config |= {"htaccess_allow_override": "None", "security_level": "10"}
     web = shop.call("server_get", server_id=1, section="web")
     assert (web["htaccess_allow_override"], web["security_level"]) == ("None", "10")
@@ -858,7 +858,7 @@ def test_forms_filter_what_is_sent_as_the_real_ones_did(shop):
         assert case | filtered(shop, case) == case
 
 
-def test_a_path_is_made_plain(shop):
+def test_a_path_is_normalized(shop):
     one_of_each(shop)
     shop.update("shell", 1, dir="/var/www//clients/client1/x/../web1")
     assert shop.get("shell", 1)["dir"] == "/var/www/clients/client1/web1"
@@ -875,7 +875,7 @@ def taken_and_opened(panel, shop, password):
     return {"taken": True, "opens": opens}
 
 
-def test_passwords_are_taken_and_open_as_at_the_real_server(panel, shop):
+def test_passwords_are_accepted_and_hashed_as_by_the_real_server(panel, shop):
     one_of_each(shop)
     for case in load("ispconfig", "passwords"):
         assert case | taken_and_opened(panel, shop, case["password"]) == case
@@ -962,14 +962,14 @@ def test_password_is_stored_hashed_and_known_to_tests_alone(panel, shop, kind):
     assert panel.password_of(kind, 1) == GOOD
 
 
-def test_disk_use_is_what_the_test_says(panel, shop):
+def test_disk_use_is_as_set_by_the_test(panel, shop):
     people_and_sites(shop)
     panel.disk_kb[2] = 2048
     (usage,) = shop.call("quota_get_by_user", client_id=2)
     assert (usage["used"], usage["used_raw"], usage["used_percentage"]) == ("2048", 2097152, 2)
 
 
-def test_database_and_mail_use_are_what_the_test_says(panel, shop):
+def test_database_and_mail_use_are_as_set_by_the_test(panel, shop):
     with_records(ONE, ONE_BOX, ("database", 2, 1, {}))(shop)
     panel.database_bytes[2] = 5_000_000
     panel.mail_bytes[10] = 1024
@@ -998,7 +998,7 @@ def test_php_versions_have_ids_in_the_full_answer_alone(panel, shop):
     assert text == "PHP 8.3:php8.3-fpm:/etc/php/8.3/fpm:/etc/php/8.3/fpm/pool.d"
 
 
-# Weather
+# Faults
 
 
 def seconds(call):

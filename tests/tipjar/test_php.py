@@ -1,4 +1,4 @@
-"""The tip jar's one file, served by PHP itself, with a shop that answers what a test wants."""
+"""The tip jar's one file, served by PHP itself, with a shop that answers as a test wants."""
 
 import base64
 import hashlib
@@ -27,11 +27,11 @@ ORDER = "0123456789abcdef" * 2
 INVOICE = "lnbcrt10u1" + "p4x8gf2tvdw0s3jn54khce6mua7lqqzry9" * 8
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0,0H9V9H0z"/></svg>'
 
-# What a server may do without.
+# Some servers have no curl.
 NO_CURL = ["disable_functions=curl_init"]
 NO_FOPEN = ["allow_url_fopen=0"]
 NEITHER = [*NO_CURL, *NO_FOPEN]
-# It reads a program once, as on most servers, and again once it has changed.
+# PHP reads a program once, as on most servers, and again when it has changed.
 OPCACHE = ["zend_extension=opcache", "opcache.enable_cli=1", "opcache.revalidate_freq=0"]
 OPCACHE += ["opcache.file_update_protection=0"]
 WAYS = pytest.mark.parametrize("php", [[], NEITHER], ids=["curl", "sockets"], indirect=True)
@@ -63,7 +63,7 @@ def tip(**changes) -> dict:
 
 
 def says(body, status: int = 201, **headers: str):
-    """A shop's answer; `body` is text, or else becomes JSON."""
+    """An answer of the shop; `body` is text, or becomes JSON."""
     sent = (body if isinstance(body, str) else json.dumps(body)).encode()
 
     def answer(handler):
@@ -99,15 +99,15 @@ def drips_its_body(handler):
 
 
 def drip(handler):
-    """Each byte comes before anyone loses patience with the one before."""
-    with pytest.raises(OSError):  # until the other end has had enough
+    """Send bytes at intervals that are each shorter than any timeout."""
+    with pytest.raises(OSError):  # until the other end hangs up
         while True:
             time.sleep(0.2)
             handler.wfile.write(b" ")
 
 
 class Shop(ThreadingHTTPServer):
-    """Answers each of its hostings as that one's test has said, and notes what it was asked."""
+    """Answers about each hosting as its test has set, and notes the requests."""
 
     daemon_threads = True
 
@@ -147,9 +147,10 @@ def shop():
 
 
 class Php:
-    """A server with PHP, which writes all that it complains of into its log; `root` is what it
-    serves. Settings of php.ini, and before them another version than Debian's: "7-4". `by` is what
-    starts it.
+    """A server with PHP that serves `root` and logs all complaints of PHP.
+
+    `settings` are lines of php.ini; the first may be another version of PHP, such as "7-4". `by`
+    is a command that starts the server.
     """
 
     def __init__(self, root: Path, settings: list[str], by: tuple[str, ...] = ()):
@@ -166,7 +167,7 @@ class Php:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        # Without the php.ini's of this machine: they load these two, which are not built in.
+        # Without this machine's php.ini files, which would load these extensions.
         loaded = ["extension=curl", *OPCACHE, *settings]
         told = [part for each in loaded for part in ("-d", each)]
         return [program, "-n", *told, "-S", f"127.0.0.1:{port}", "-t", self.root], {}
@@ -175,13 +176,13 @@ class Php:
         modules = client_program("php-wasm") / "node_modules"
         server = ROOT / "tests" / "clients" / "php-wasm" / "server.cjs"
         version, *settings = settings
-        # It runs too shortly for slower compilers to be worth it, and most of it never.
+        # It runs too briefly to repay slower compilers, and most of its code never runs.
         quick = ["--liftoff-only", "--wasm-lazy-validation", "--no-opt"]
         command = ["node", *quick, server, version, self.root, *settings]
         return command, os.environ | {"NODE_PATH": str(modules)}
 
     def _opened(self) -> str | None:
-        """Its address, as PHP's log or the other's output has it."""
+        """The server's address, from PHP's log or from the other program's output."""
         assert self._process.poll() is None, self.log.read_text()
         at = re.search(r"http://[\d.:]+\) started", self.log.read_text())
         port = self._port.read_text().strip()
@@ -194,7 +195,7 @@ class Php:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """PHP with some settings, started once."""
+    """A server with PHP and some settings, started once and shared."""
     started = {}
 
     def served(settings: list[str]) -> Php:
@@ -209,13 +210,13 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def php(served, request):
-    """Its pages and its log never have a complaint."""
+    """A server with PHP, in whose log and pages PHP must not complain."""
     yield (running := served(getattr(request, "param", [])))
     assert not COMPLAINTS.search(running.log.read_text())
 
 
 class Jar:
-    """A hosting with the tip jar in it."""
+    """A hosting with a tip jar."""
 
     numbers = count()
 
@@ -246,7 +247,7 @@ class Jar:
         self.write(json.dumps(self.settings | settings))
 
     def write(self, text: str | bytes | None):
-        """None: there are no settings."""
+        """Write the file of settings; None removes it."""
         settings = self._directory / "tipjar.json"
         if text is None:
             settings.unlink()
@@ -290,7 +291,7 @@ def buttons(page: requests.Response) -> list[int]:
 
 
 def picture(page: requests.Response) -> str | None:
-    """What its QR code is, as the browser decodes it."""
+    """The QR code on the page, as a browser decodes its address."""
     shown = re.search(r'<img class="qr"[^>]* src="data:image/svg\+xml;base64,([^"]*)"', page.text)
     return base64.b64decode(shown[1]).decode() if shown else None
 
@@ -298,7 +299,7 @@ def picture(page: requests.Response) -> str | None:
 # -- giving a tip ------------------------------------------------------------------------
 
 
-def test_the_form_is_shown_without_a_word_to_the_shop(jar):
+def test_the_form_is_shown_without_asking_the_shop(jar):
     page = jar.get()
     assert "<h1>Keep my bees online</h1>" in page.text
     assert buttons(page) == [100, 1000, 10000]
@@ -366,7 +367,7 @@ STATES = [
 
 
 @pytest.mark.parametrize("state, says_so, waits", STATES)
-def test_it_says_how_a_tip_stands(jar, state, says_so, waits):
+def test_the_page_says_the_state_of_a_tip(jar, state, says_so, waits):
     jar.play(says(tip(**state), 200))
     page = jar.get(f"?tip={ORDER}")
     assert says_so in page.text
@@ -387,7 +388,7 @@ def test_it_says_how_a_tip_stands(jar, state, says_so, waits):
     ],
 )
 @pytest.mark.parametrize("button", ["own", ""])
-def test_a_free_amount_is_taken_as_people_write_it(jar, typed, msat, button):
+def test_an_own_amount_is_accepted_as_people_write_it(jar, typed, msat, button):
     jar.play(says(tip()))
     jar.post({"amount": button, "own": typed})
     assert json.loads(jar.asked[0]["body"])["amount_msat"] == msat
@@ -437,12 +438,12 @@ def test_input_that_no_form_sends_is_harmless(jar, body):
     assert jar.asked == []
 
 
-def test_what_is_no_utf8_is_shown_as_such(jar):
+def test_text_that_is_not_utf8_is_shown_with_replacements(jar):
     page = jar.post(b"amount=1000&message=Kept%ff%3cb%3e", headers=FORM)
     assert "Kept\ufffd&lt;b&gt;</textarea>" in page.text
 
 
-def test_what_php_says_of_a_thousand_fields_is_not_shown(served, shop):
+def test_phps_warning_about_too_many_fields_is_not_shown(served, shop):
     jar = Jar(served(["output_buffering=4096"]), shop)
     page = jar.post("&".join(f"a{number}=" for number in range(20000)), headers=FORM)
     assert has_form(page)
@@ -468,7 +469,7 @@ def test_a_message_loses_its_control_characters(jar):
         "?tip=%00%ff",
     ],
 )
-def test_what_is_no_order_is_never_asked_for(jar, query):
+def test_malformed_orders_are_never_asked_for(jar, query):
     page = jar.get(query)
     assert "There is no such tip" in page.text
     assert has_form(page)
@@ -520,7 +521,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("answer", LIES.values(), ids=LIES.keys())
-def test_a_lie_leads_to_no_invoice(jar, answer):
+def test_a_lie_of_the_shop_shows_no_invoice(jar, answer):
     jar.play(says(json.dumps(answer)))
     page = jar.post()
     assert NO_SENSE in page.text
@@ -531,7 +532,7 @@ def test_a_lie_leads_to_no_invoice(jar, answer):
     "changes",
     [{"order": "f" * 32}, {"invoice": bolt11("11u")}, {"amount_msat": None}, {"state": 1}],
 )
-def test_a_lie_about_a_tip_shows_none_and_looks_again(jar, changes):
+def test_a_lie_about_a_tip_shows_no_invoice_and_looks_again(jar, changes):
     jar.play(says(tip(**changes), 200))
     page = jar.get(f"?tip={ORDER}")
     assert NO_SENSE in page.text
@@ -560,14 +561,14 @@ NONSENSE = {
 
 def pour(handler, head: bytes = b"HTTP/1.1 201 Created\r\n\r\n"):
     handler.wfile.write(head)
-    with pytest.raises(OSError):  # until the other end has had enough
+    with pytest.raises(OSError):  # until the other end hangs up
         while True:
             handler.wfile.write(b"x" * 65536)
 
 
 @WAYS
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_is_answered_by_a_friendly_sentence(jar, answer):
+def test_nonsense_of_the_shop_gives_a_friendly_sentence(jar, answer):
     jar.play(answer)
     page = jar.post({"amount": "1000", "message": "Kept"})
     assert NO_SENSE in page.text or NO_ANSWER in page.text
@@ -588,7 +589,7 @@ PROBLEMS = {
 
 @WAYS
 @pytest.mark.parametrize("status", PROBLEMS)
-def test_what_the_shop_refuses_is_said_in_our_words(jar, status):
+def test_refusals_of_the_shop_are_told_in_our_words(jar, status):
     problem = {"status": status, "code": "<i>", "detail": "<b>raw</b>", "errors": {"a": ["<u>"]}}
     jar.play(says(problem, status, **{"Content-Type": "application/problem+json"}))
     page = jar.post()
@@ -607,7 +608,7 @@ def test_a_tip_that_the_shop_does_not_show_now_is_looked_at_again(jar, status, w
 
 
 @WAYS
-def test_a_shop_that_is_down_is_met_with_the_lightning_address(jar):
+def test_without_the_shop_the_lightning_address_is_shown(jar):
     jar.play(hangs_up)
     assert NO_ANSWER in jar.post().text
     with socket.socket() as nobody:
@@ -675,7 +676,7 @@ def test_a_certificate_must_be_good(served, tls_shop, flags):
     jar = Jar(trusting, tls_shop)
     jar.play(says(tip()))
     assert jar.post().status_code == 303
-    # The certificate is not one of this name.
+    # The certificate is for another name.
     jar.set(shop=tls_shop.url.replace("127.0.0.1", "localhost"))
     assert NO_ANSWER in jar.post().text
     assert len(jar.asked) == 1
@@ -685,7 +686,7 @@ BARE = ["disable_functions=curl_init,stream_socket_client"]
 
 
 @pytest.mark.parametrize("php", [BARE], ids=["bare"], indirect=True)
-def test_it_says_what_php_lacks_and_how_to_pay_all_the_same(jar):
+def test_the_page_says_what_php_lacks_and_still_how_to_pay(jar):
     page = jar.get()
     assert "PHP has neither curl" in page.text
     assert "alice@shop.example" in page.text
@@ -698,7 +699,7 @@ def test_it_says_what_php_lacks_and_how_to_pay_all_the_same(jar):
 # -- pictures, headers, script ------------------------------------------------------------
 
 
-def test_a_picture_with_a_script_is_a_picture(jar):
+def test_a_picture_with_a_script_is_shown_as_an_image_alone(jar):
     evil = SVG.replace("<path", '<script>alert(1)</script><path onload="alert(2)"')
     jar.play(says(tip(qr_svg=evil), 200))
     page = jar.get(f"?tip={ORDER}")
@@ -709,7 +710,7 @@ def test_a_picture_with_a_script_is_a_picture(jar):
 @pytest.mark.parametrize(
     "svg", [None, 1, [SVG], "", "<html>" + SVG, " " + SVG, '"><script>', SVG + " " * 140000]
 )
-def test_what_is_no_picture_is_left_out(jar, svg):
+def test_a_bad_picture_is_left_out(jar, svg):
     jar.play(says(tip(qr_svg=svg), 200))
     page = jar.get(f"?tip={ORDER}")
     assert picture(page) is None
@@ -757,7 +758,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_settings_that_cannot_be_read_leave_a_page_that_says_so(jar, text):
+def test_unreadable_settings_leave_a_page_that_says_so(jar, text):
     jar.write(text)
     for page in (jar.get(), jar.post(), jar.get(f"?tip={ORDER}")):
         assert "tipjar.json beside index.php is missing" in page.text
@@ -784,7 +785,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("settings, seen", WRONG)
-def test_a_setting_that_is_wrong_falls_back_by_itself(jar, settings, seen):
+def test_a_wrong_setting_alone_falls_back_to_its_default(jar, settings, seen):
     jar.set(**settings)
     page = jar.get()
     assert has_form(page)
@@ -812,7 +813,7 @@ def test_a_setting_that_is_wrong_falls_back_by_itself(jar, settings, seen):
         {"username": 7},
     ],
 )
-def test_without_a_good_shop_there_is_still_the_lightning_address(jar, settings):
+def test_without_a_valid_shop_the_lightning_address_is_still_shown(jar, settings):
     jar.set(**settings)
     page = jar.get()
     assert not has_form(page)
@@ -893,7 +894,7 @@ def test_a_qr_code_of_another_address_is_not_shown(jar, qr):
         *(None, 5, [WALLET], {"a": WALLET}),
     ],
 )
-def test_an_address_that_is_none_leaves_tips_to_the_site(jar, address):
+def test_without_a_valid_wallet_address_tips_go_to_the_site(jar, address):
     jar.set(mode="wallet", wallet_address=address)
     assert has_form(jar.get())
 
@@ -920,7 +921,7 @@ def test_the_shops_address_leads_to_the_shop(jar, address, at, asks):
 
 
 def tour(jar: Jar) -> list:
-    """What it answers to all that other tests do: how, with what policy, to where."""
+    """The answers to the requests of the other tests: status, policy, and target."""
     answers = [jar.get(), jar.get("?tip[]=x")]
     answers += [jar.post(body, headers=FORM) for body in STRANGE]
     for answer in [*map(says, LIES.values()), *NONSENSE.values(), hangs_up]:
@@ -952,7 +953,7 @@ def tour(jar: Jar) -> list:
 
 
 def complains(php: Php) -> bool:
-    """Whether it says so of a page that is wrong."""
+    """Whether PHP complains of a page that has a fault."""
     (directory := php.root / "wrong").mkdir(exist_ok=True)
     page = "<?php ini_set('display_errors', '0'); echo 'Hello', $nobody;"
     (directory / "index.php").write_text(page)
@@ -963,7 +964,7 @@ def complains(php: Php) -> bool:
 
 
 @pytest.mark.parametrize("version, way", [("7-4", NEITHER), ("8-4", [])])
-def test_other_versions_answer_like_debians_and_complain_of_nothing(served, shop, version, way):
+def test_other_versions_of_php_answer_like_debians_without_complaints(served, shop, version, way):
     debians, other = served(way), served([version, *way])
     username = f"alice{version.replace('-', '')}{len(way)}"
     first = tour(Jar(debians, shop, username))

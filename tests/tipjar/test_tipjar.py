@@ -1,4 +1,4 @@
-"""The tip jar in a site's directory, over a real FTP server: nothing of the customer's is lost."""
+"""The tip jar is put on a site by a real FTP server; no file of the customer's is lost."""
 
 import hashlib
 import json
@@ -85,14 +85,14 @@ def settings_file(**changes) -> bytes:
 
 
 def marked(unmarked: bytes) -> bytes:
-    """An older version of the program, as it was put."""
+    """The text of an older version of the program, with its mark."""
     head, rest = unmarked.split(b"\n", 1)
     mark = hashlib.sha256(unmarked).hexdigest().encode()
     return head + b"\n// lightning-space tip jar " + mark + b"\n" + rest
 
 
 def files(pages) -> dict[str, bytes]:
-    """What is there beside what the panel has put."""
+    """The site's files without those of the panel."""
     return {
         path.name: path.read_bytes() if path.is_file() else b"?"
         for path in pages.iterdir()
@@ -107,7 +107,7 @@ def jar(settings=None) -> dict[str, bytes]:
 # -- the files -----------------------------------------------------------------------------
 
 
-def test_program_is_php_with_a_right_mark_in_its_second_line():
+def test_program_has_a_valid_mark_in_its_second_line():
     lines = tipjar.JAR.text.splitlines()
 
     assert lines[0].startswith(b"<?php")
@@ -117,7 +117,7 @@ def test_program_is_php_with_a_right_mark_in_its_second_line():
     assert len(tipjar.JAR.text) < ftp.READ_MAX
 
 
-def test_program_that_was_edited_is_the_customers(subtests):
+def test_edited_program_is_the_customers(subtests):
     for content in [
         b"",
         THEIRS,
@@ -132,7 +132,7 @@ def test_program_that_was_edited_is_the_customers(subtests):
             assert not tipjar.JAR.is_ours(content)
 
 
-def test_older_version_is_ours():
+def test_older_version_of_the_program_is_ours():
     assert tipjar.JAR.is_ours(marked(OLDER))
 
 
@@ -192,7 +192,7 @@ def test_jar_is_put_on_a_fresh_site_and_the_panels_files_stay(put, pages):
     assert all((pages / name).read_bytes() == content for name, content in FRESH_SITE.items())
 
 
-def test_second_time_writes_nothing(put, server):
+def test_putting_the_jar_again_writes_nothing(put, server):
     put()
     server.commands.clear()
 
@@ -228,7 +228,7 @@ def test_older_version_is_replaced(put, pages):
         ("index." + "x" * 200, "index.…"),
     ],
 )
-def test_start_page_of_the_customers_stays_and_he_reads_why(put, pages, name, told):
+def test_start_page_of_the_customer_stays_and_he_reads_why(put, pages, name, told):
     (pages / name).write_bytes(THEIRS)
 
     assert put() == f"Your site has a start page of its own: {told}."
@@ -236,7 +236,7 @@ def test_start_page_of_the_customers_stays_and_he_reads_why(put, pages, name, to
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * (ftp.READ_MAX + 1), tipjar.JAR.text + b" "])
-def test_index_php_without_a_right_mark_is_the_customers(put, pages, content):
+def test_index_php_without_a_valid_mark_is_the_customers(put, pages, content):
     (pages / "index.php").write_bytes(content)
 
     assert put() == "Your site has a start page of its own: index.php."
@@ -251,14 +251,14 @@ def test_index_php_that_is_no_file_is_the_customers(put, pages, make):
     assert set(os.listdir(pages)) == {"index.php", *FRESH_SITE}
 
 
-def test_index_php_that_never_comes_is_the_customers(put, pages, server):
+def test_index_php_that_cannot_be_read_is_the_customers(put, pages, server):
     (pages / "index.php").write_bytes(tipjar.JAR.text)
     server.faults.set("frozen", "RETR", times=1)
 
     assert put() == "Your site has a start page of its own: index.php."
 
 
-def test_page_that_comes_up_during_the_upload_stays(put, pages, server):
+def test_page_that_appears_during_the_upload_stays(put, pages, server):
     upload = server.faults.take
 
     def customer_uploads(command):
@@ -272,7 +272,7 @@ def test_page_that_comes_up_during_the_upload_stays(put, pages, server):
     assert files(pages) == {"index.php": THEIRS}
 
 
-def test_more_files_than_can_be_listed_are_a_site_of_the_customers(put, pages):
+def test_too_many_files_to_be_listed_count_as_a_site_of_the_customers(put, pages):
     for number in range(700):
         (pages / f"{'x' * 100}-{number}").touch()
 
@@ -294,10 +294,10 @@ def test_put_back_keeps_every_start_page_under_another_name(put, pages):
         f"index.old-{DAY}-1.html": b"index.html",
         f"index.old-{DAY}-1.html.de": b"index.html.de",
     }
-    assert put() is None  # what is kept is no start page
+    assert put() is None  # the kept page is no start page any more
 
 
-def test_put_back_again_writes_over_nothing_that_was_kept(put, pages):
+def test_put_back_again_overwrites_no_kept_page(put, pages):
     for number in range(3):
         (pages / "index.php").write_bytes(THEIRS + str(number).encode())
         assert put(put_back=True) is None
@@ -306,7 +306,7 @@ def test_put_back_again_writes_over_nothing_that_was_kept(put, pages):
     assert kept == {f"index.old-{DAY}-{n + 1}.php": THEIRS + str(n).encode() for n in range(3)}
 
 
-def test_put_back_moves_a_link_and_not_what_it_leads_to(put, pages):
+def test_put_back_moves_a_link_and_not_its_target(put, pages):
     (pages / "app.php").write_bytes(THEIRS)
     (pages / "index.php").symlink_to("app.php")
 
@@ -316,7 +316,7 @@ def test_put_back_moves_a_link_and_not_what_it_leads_to(put, pages):
     assert (pages / "index.php").read_bytes() == tipjar.JAR.text
 
 
-def test_put_back_moves_what_cannot_be_read(put, pages, server):
+def test_put_back_moves_an_unreadable_page(put, pages, server):
     (pages / "index.php").write_bytes(THEIRS)
     server.faults.set("frozen", "RETR", times=1)
 
@@ -324,7 +324,7 @@ def test_put_back_moves_what_cannot_be_read(put, pages, server):
     assert files(pages) == jar() | {f"index.old-{DAY}-1.php": THEIRS}
 
 
-def test_put_back_leaves_names_alone_that_no_server_takes_for_a_start_page(put, pages):
+def test_put_back_moves_only_names_of_start_pages(put, pages):
     (pages / "index.a b").write_bytes(THEIRS)
 
     assert put(put_back=True) is None
@@ -352,7 +352,7 @@ def test_settings_edited_by_hand_stay_until_others_are_wanted(put, pages, edited
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"mine", b"x" * (ftp.READ_MAX + 1)])
-def test_file_of_that_name_which_was_never_ours_is_kept(put, pages, content):
+def test_settings_file_that_was_never_ours_is_kept(put, pages, content):
     (pages / "tipjar.json").write_bytes(content)
 
     assert put() is None
@@ -370,7 +370,7 @@ def test_jar_is_taken_away(put, take_away, pages):
     assert files(pages) == {}
 
 
-def test_what_was_edited_is_not_taken_away(put, take_away, pages):
+def test_edited_files_are_not_taken_away(put, take_away, pages):
     put()
     (pages / "index.php").write_bytes(tipjar.JAR.text + b"mine")
     (pages / "tipjar.json").write_bytes(EDITED)
@@ -383,7 +383,7 @@ def test_what_was_edited_is_not_taken_away(put, take_away, pages):
 
 
 @pytest.mark.parametrize("bytes_left", [0, 100, len(settings_file()) + 10])
-def test_full_space_is_told_and_leaves_nothing_behind(put, pages, server, bytes_left):
+def test_full_space_is_reported_and_leaves_nothing_behind(put, pages, server, bytes_left):
     server.space_bytes = bytes_left
 
     assert put() == tipjar.FULL
@@ -394,7 +394,7 @@ def test_full_space_is_told_and_leaves_nothing_behind(put, pages, server, bytes_
     assert files(pages) == jar()
 
 
-def test_jar_that_is_there_survives_a_full_disk(put, pages, server):
+def test_existing_jar_survives_a_full_disk(put, pages, server):
     put()
     server.space_bytes = 0
 
@@ -415,7 +415,7 @@ def test_left_overs_of_killed_uploads_are_removed(put, take_away, pages):
     assert files(pages) == {}
 
 
-def test_left_overs_beside_a_start_page_of_the_customers_are_removed(put, pages):
+def test_left_overs_beside_a_start_page_of_the_customer_are_removed(put, pages):
     (pages / LEFT_OVER).write_bytes(b"half")
     (pages / "index.html").write_bytes(THEIRS)
     put()
@@ -435,7 +435,7 @@ def test_left_overs_beside_a_start_page_of_the_customers_are_removed(put, pages)
     ],
 )
 def test_strange_names_do_no_harm(put, take_away, pages, name):
-    """Also a directory by the name of a left-over."""
+    """Not even a directory with the name of a left-over does harm."""
     (pages / LEFT_OVER).mkdir()
     (pages / name).write_bytes(THEIRS)
 
@@ -446,8 +446,8 @@ def test_strange_names_do_no_harm(put, take_away, pages, name):
     assert files(pages) == {name: THEIRS, LEFT_OVER: b"?"}
 
 
-def test_name_that_only_seems_to_be_there_costs_nobody_else_anything(put, pages):
-    """A listing has a name by line, and a name may have two."""
+def test_name_split_over_two_lines_of_a_listing_does_no_harm(put, pages):
+    """A listing has one name in each line, but a name may span two lines."""
     (pages / "tipjar.json\n..").write_bytes(THEIRS)
 
     with pytest.raises(FtpRefused):
@@ -460,7 +460,7 @@ def test_name_that_only_seems_to_be_there_costs_nobody_else_anything(put, pages)
 
 @contextmanager
 def killed_at(server, index):
-    """The connection is cut when so many commands and one more were carried out."""
+    """Cut the connection once, after `index` commands and one more."""
     server.faults.set("cut-after", passes=index, times=1)
     try:
         yield
@@ -469,7 +469,7 @@ def killed_at(server, index):
 
 
 def left_behind(pages) -> dict:
-    """The files and their rights, apart from random names."""
+    """The files and their modes, without random parts of names."""
     return {
         re.sub("upload-[0-9a-f]+", "upload-", path.name): (path.read_bytes(), path.stat().st_mode)
         for path in pages.iterdir()
@@ -477,10 +477,10 @@ def left_behind(pages) -> dict:
 
 
 def every_kill(server, pages, prepare, act, check):
-    """Run `act` with the connection cut at each command in turn, and then once more in peace.
+    """Run `act` with the connection cut at each command in turn, and then once more without.
 
-    Before the last command of the login nothing has been looked at. What a kill has left as the one
-    before it did is not repeated: that command only read.
+    Commands up to the login are left out, as nothing was read before. If a kill leaves the same
+    files as the previous one, its command only read, and `act` is not repeated.
     """
     left = None
     for index in range(5, 200):
@@ -503,7 +503,7 @@ def every_kill(server, pages, prepare, act, check):
     raise AssertionError("more commands than expected")
 
 
-def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server):
+def test_upload_killed_anywhere_is_completed_by_a_repeat(put, pages, server):
     new = settings_file(title="New")
 
     def prepare():
@@ -514,7 +514,7 @@ def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server):
 
     def check(is_half):
         there = files(pages)
-        if is_half:  # it works all the same, with the old or the new of each
+        if is_half:  # the jar works, with the old or the new version of each file
             assert there["index.php"] in (marked(OLDER), tipjar.JAR.text)
             assert there["tipjar.json"] in (settings_file(), new)
         else:
@@ -523,7 +523,7 @@ def test_killed_anywhere_a_repeat_puts_the_new_jar(put, pages, server):
     every_kill(server, pages, prepare, lambda: put(new), check)
 
 
-def test_killed_anywhere_putting_it_back_loses_nothing(put, pages, server):
+def test_put_back_killed_anywhere_loses_nothing(put, pages, server):
     mine = {"index.php": THEIRS, "index.html": b"<p>mine", "tipjar.json": b"{mine}"}
 
     def prepare():
@@ -542,7 +542,7 @@ def test_killed_anywhere_putting_it_back_loses_nothing(put, pages, server):
     every_kill(server, pages, prepare, lambda: put(put_back=True), check)
 
 
-def test_killed_anywhere_taking_it_away_is_completed(take_away, pages, server):
+def test_removal_killed_anywhere_is_completed(take_away, pages, server):
     def prepare():
         for name, content in jar().items():
             (pages / name).write_bytes(content)

@@ -4,8 +4,8 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.conftest import debian_program
 from tests.tour import Tour
 
-# Chromium without windows: the same pages for half the work. No page is open long enough to earn
-# back what optimizing its script further costs; axe-core earns the first of it.
+# Chromium without windows shows the same pages for half the work. No page is open long enough to
+# repay optimizing its script further; axe-core alone repays the first stage of it.
 CHROMIUM = "chromium-headless-shell"
 CHROMIUM_ARGS = (
     *("--no-sandbox", "--disable-gpu"),
@@ -15,7 +15,7 @@ CHROMIUM_ARGS = (
 
 @pytest.fixture(scope="session")
 def launch():
-    """Start a browser of one's own: `launch("--an-argument")`."""
+    """Start a browser for this test alone: `launch("--an-argument")`."""
     path = debian_program(CHROMIUM, CHROMIUM)
     with sync_playwright() as playwright:
         yield lambda *more: playwright.chromium.launch(
@@ -37,7 +37,7 @@ def tour(app, this_shop, node, panel, wallet, worker, time_machine) -> Tour:
 
 @pytest.fixture
 def started(this_shop, tmp_path):
-    """The programs of a test: all of them are killed in the end, and what they said is printed."""
+    """The programs of a test, which are killed at its end, and whose output is printed."""
     programs = []
     yield programs
     for program in programs:

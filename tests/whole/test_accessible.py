@@ -1,5 +1,5 @@
-"""The tour leads past each page. Each is under the eyes of axe-core: in narrow and wide windows,
-light, dark, forced colours.
+"""axe-core finds no fault in any page of the tour, which visits them all: in narrow and wide
+windows, in light, dark and forced colours.
 """
 
 import re
@@ -14,7 +14,7 @@ from tests.pictures import Camera, file_name
 from tests.tour import ERRORS, Sight, shown_shop
 
 EVERY_RULE = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-# What a width or a look may change; the others are asked once for each page.
+# Rules whose outcome may depend on the width and the look; the others run once for each page.
 LOOKS = ("color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable")
 # Widths and looks, each at least once. 320 px are 1280 at 400 %, and 700 about 1280 at 200 %.
 SIGHTS = {
@@ -24,7 +24,7 @@ SIGHTS = {
     1280: ({"color_scheme": "light", "forced_colors": "none"}, LOOKS),
 }
 FIRST = {320: SIGHTS[320]}
-# What need not be asked where each kind of element was seen before.
+# Rules that need not run where each kind of element was seen before.
 COLOURS = ("color-contrast", "link-in-text-block")
 WIDTHS = (320, 360, 575, 577, 700, 740, 1280)
 LOOK = """async ([width, rules, leftOut, within]) => {
@@ -36,7 +36,7 @@ LOOK = """async ([width, rules, leftOut, within]) => {
     })
     return violations.map(({id, nodes}) => `${id}: ${nodes.map((node) => node.html).join(" ")}`)
 }"""
-# The elements that stand where none of their kind stood before: below the same, between the same.
+# The elements that are new: of a kind not yet seen with the same parents and the same neighbours.
 NEW = """() => {
     const ours = ["class", "role", "type", "aria-live", "tabindex", "hidden", "disabled", "lang"]
     const kind = (each) => each && [each.localName, ...each.getAttributeNames().map((name) =>
@@ -57,7 +57,7 @@ TOO_WIDE = """(widths) => {
     })
 }"""
 
-# What answers with no page of its own: fragments, files, and what only leads on.
+# Endpoints without a page of their own: fragments, files, and redirects.
 NO_PAGES = {
     *(
         "orders.price",
@@ -92,10 +92,10 @@ def env(env, port):
 
 @pytest.fixture
 def tab(launch):
-    """A tab with axe-core. It shows what a camera shows it; nobody waits for what it paints."""
+    """A tab with axe-core, for a camera. No test waits for what it paints."""
     browser = launch("--disable-threaded-compositing")
     axe = client_program("axe-core") / "node_modules" / "axe-core" / "axe.min.js"
-    # Only so may axe come into the page; the shop's own policy is tested in test_browser.py.
+    # Else the shop's policy would keep axe out of the page; test_browser.py tests that policy.
     context = browser.new_context(bypass_csp=True)
     context.set_default_timeout(30_000)
     context.add_init_script(path=axe)
@@ -105,7 +105,7 @@ def tab(launch):
 
 @pytest.fixture
 def page(chromium, own_app, config, port):
-    """A tab that asks nothing by itself, at the front page of an open shop."""
+    """A tab that does not poll, at the front page of an open shop."""
     with opened(own_app, port), chromium.new_context() as context:
         context.set_default_timeout(30_000)
         page = context.new_page()
@@ -115,8 +115,8 @@ def page(chromium, own_app, config, port):
 
 
 def faults(frame, sights=SIGHTS, left_out=()) -> list[str]:
-    """What is wrong with what is in a camera's frame, but for the rules that are left out; more
-    looks are asked for what is new in it.
+    """The faults of the page in a camera's frame, without the rules that are left out. Its new
+    elements are examined in more looks.
     """
     wide = zip(WIDTHS, frame.evaluate(TOO_WIDE, WIDTHS), strict=True)
     found = [f"{pixels} px too wide at {width}" for width, pixels in wide if pixels > 0]
@@ -129,7 +129,7 @@ def faults(frame, sights=SIGHTS, left_out=()) -> list[str]:
     return found
 
 
-def test_what_is_wrong_is_seen(tab, app, client):
+def test_faults_of_a_page_are_found(tab, app, client):
     frame = Camera(tab, app).write(Sight("/", "", client.get("/")))
     frame.evaluate("document.querySelector('label[for=username]').remove()")
     frame.evaluate("document.styleSheets[0].insertRule('.field small { color: #777 !important }')")
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_seen(tab, app, client):
 
 
 def elements(page: str) -> set[str]:
-    """Each kind of element in a page, by all but what is written in it."""
+    """Each kind of element in a page: its name and attributes, without texts and addresses."""
     ours = ("class", "role", "type", "aria-live", "tabindex", "hidden", "disabled", "lang")
     found = set()
     for name, attributes in re.findall(r"<([a-z]\w*)([^>]*)", page):
@@ -153,9 +153,9 @@ def elements(page: str) -> set[str]:
 @shown_shop
 @with_mail
 @with_ftp
-def test_the_tour_leads_past_every_page_and_nothing_is_wrong(app, tour, request, subtests):
-    """A state is left out where its page has shown each of its elements already; what depends on
-    width and colours is asked once for each kind of element and place.
+def test_the_tour_shows_every_page_and_none_has_faults(app, tour, request, subtests):
+    """A state of a page is skipped if earlier states have shown each of its elements. Rules about
+    width and colours run once for each kind of element and place.
     """
     sights = tour.walk()
     pages = {
@@ -171,7 +171,7 @@ def test_the_tour_leads_past_every_page_and_nothing_is_wrong(app, tour, request,
     tab = request.getfixturevalue("tab")  # not before: the pages need no browser
     camera, seen, of_page, bare = Camera(tab, app), set(), defaultdict(set), {}
     kinds = {sight: elements(sight.answer.text) for sight in sights}
-    # What shows most comes first: others have little to add.
+    # The states with most elements come first, so that the others have little to add.
     for sight in sorted(sights, key=lambda sight: -len(kinds[sight])):
         shown = kinds[sight]
         if shown <= of_page[sight.page]:
@@ -188,7 +188,7 @@ def test_the_tour_leads_past_every_page_and_nothing_is_wrong(app, tour, request,
             assert faults(camera.write(sight, script=False), FIRST) == []
 
 
-def test_who_has_a_keyboard_alone_comes_past_the_head_and_buys(page, wallet, worker):
+def test_a_hosting_can_be_bought_with_the_keyboard_alone(page, wallet, worker):
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
     page.keyboard.press("Enter")
@@ -209,7 +209,7 @@ def test_who_has_a_keyboard_alone_comes_past_the_head_and_buys(page, wallet, wor
 
 
 def go_to(page, selector: str) -> None:
-    """Press Tab until it has the focus, which is seen all the way."""
+    """Press Tab until the element has the focus, which must be visible all the way."""
     for _ in range(60):
         page.keyboard.press("Tab")
         outline = "getComputedStyle(document.activeElement).outlineStyle"

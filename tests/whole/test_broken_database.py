@@ -1,4 +1,4 @@
-"""A database that takes nothing, or is gone: an answer in words, and all goes on by itself.
+"""A full, read-only or unreachable database: pages say so, and the shop recovers by itself.
 
 Web and worker run as in production. Nothing is restarted once the database is well again.
 """
@@ -37,7 +37,7 @@ def start(started, tmp_path):
 
 
 class Shop:
-    """A running one, and what its customers do: `wallet` pays for them."""
+    """A running shop, and what its customers do: `wallet` pays for them."""
 
     def __init__(self, start, env, wallet):
         host = f"127.0.0.1:{free_port()}"
@@ -59,7 +59,7 @@ class Shop:
         return browser.post(f"{self.url}/orders", form, allow_redirects=False, timeout=40)
 
     def browser(self) -> requests.Session:
-        """One that has the form open already."""
+        """A browser that has already opened the form."""
         browser = requests.Session()
         browser.form = order_form(browser.get(f"{self.url}/", timeout=40).text)
         return browser
@@ -73,7 +73,7 @@ class Shop:
         return account is not None and account.ready_at is not None
 
     def assert_says_so(self, answer: requests.Response) -> None:
-        """In the shop's own words."""
+        """The answer is the shop's own page about a database that does not work."""
         assert answer.status_code == 503, answer.text
         assert "Nothing is lost" in answer.text
         assert answer.headers["Retry-After"] == "10"
@@ -84,7 +84,7 @@ class Shop:
 
 
 def lives_through(shop: Shop, node, break_it) -> None:
-    """Somebody has ordered before it breaks, pays meanwhile, and is served when it is over."""
+    """Break the database: an order from before is paid meanwhile, and served afterwards."""
     shop.pay(shop.order("alice"))
     eventually(lambda: shop.is_ready("alice"))
     open_order, ordering = shop.order("bob"), shop.browser()
@@ -134,16 +134,14 @@ on_a_small_disk = pytest.mark.usefixtures("database_on_it")
 
 
 @on_a_small_disk
-def test_a_full_disk_is_said_and_lived_through(this_shop, env, node, wallet, small_disk, start):
+def test_the_shop_reports_and_survives_a_full_disk(this_shop, env, node, wallet, small_disk, start):
     shop = Shop(start, env, wallet)
     lives_through(shop, node, lambda: full(small_disk))
     assert "database or disk is full" in shop.programs[0].said
 
 
 @on_a_small_disk
-def test_a_database_that_may_only_be_read_stops_the_start_in_words(
-    this_shop, env, small_disk, start
-):
+def test_a_read_only_database_stops_the_start_with_a_message(this_shop, env, small_disk, start):
     models.db.close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     for program in (("gunicorn", "wsgi:app"), ("flask", "--app", "wsgi", "worker")):
@@ -161,7 +159,7 @@ on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirec
 
 @on_postgresql
 @pytest.mark.parametrize("happens", ["gone", "read_only"])
-def test_postgresql_is_gone_or_takes_nothing_for_a_while(
+def test_the_shop_survives_a_postgresql_that_is_gone_or_read_only_for_a_while(
     this_shop, env, node, wallet, start, happens
 ):
     with psycopg.connect(POSTGRESQL, autocommit=True) as connection:
@@ -170,7 +168,7 @@ def test_postgresql_is_gone_or_takes_nothing_for_a_while(
 
 
 @on_postgresql
-def test_pgbouncer_is_between_and_is_restarted(this_shop, env, node, wallet, start, tmp_path):
+def test_the_shop_survives_a_restart_of_pgbouncer(this_shop, env, node, wallet, start, tmp_path):
     with PgBouncer(tmp_path, env["DATABASE_URL"]) as between:
 
         @contextmanager

@@ -45,12 +45,12 @@ VIEWPORT = {"width": 1280, "height": 720}
 WIDTHS = (320, 360, 1280)
 ZONE = "America/Sao_Paulo"  # of every visitor: three hours behind UTC
 READY_MS = 60_000
-# On a busy machine even what is near takes its time.
+# On a busy machine even simple things take long.
 expect.set_options(timeout=30_000)
 
 
 class Door:
-    """Where the shop of each test is open in its turn."""
+    """The port at which the shop of each test is open in its turn."""
 
     def __init__(self):
         self.port, self.app = free_port(), None
@@ -78,7 +78,7 @@ def env(env, port, dns):
 
 @pytest.fixture
 def address(own_app, config, door, tmp_path, dns):
-    """Where the shop is open, with the sandbox's buttons."""
+    """The address at which the shop is open, with the sandbox's buttons."""
     own_app.register_blueprint(buttons(tmp_path / "wallet-rpc", dns))
     door.app = own_app
     return config.public_url
@@ -86,7 +86,7 @@ def address(own_app, config, door, tmp_path, dns):
 
 @pytest.fixture
 def quick(panel, monkeypatch):
-    """A worker looks often, and the panel's server follows soon."""
+    """Let the worker look often, and the panel's server follow soon."""
     panel.queue_seconds = 0.2
     monkeypatch.setattr("lightningspace.worker.QUEUE_SECONDS", 0.5)
     monkeypatch.setattr("lightningspace.worker.LOOK_SECONDS", 0.5)
@@ -94,13 +94,13 @@ def quick(panel, monkeypatch):
 
 @pytest.fixture
 def at_work(quick, at_work):
-    """The worker of `conftest.py`, where nothing takes long."""
+    """The worker of `conftest.py` in a shop that does not wait long."""
 
 
 class Visit:
-    """One browser of a visitor, whose first tab is `page`, with what it asked for and said.
+    """A visitor's browser, whose first tab is `page`, with its requests and messages.
 
-    `client`: a quicker one, which does what no browser needs to be seen doing.
+    `client`: a quicker client without a window, for steps that no browser needs to show.
     """
 
     def __init__(self, context, address: str, client):
@@ -126,28 +126,28 @@ class Visit:
         return self._context.new_page()
 
     def show(self, path: str, page=None) -> None:
-        """Open a page as what `client` has become, with its cookie."""
+        """Open a page with the cookie of `client`, as the customer that it logged in."""
         cookie = self.client.get_cookie("session")
         found = {"name": cookie.key, "value": cookie.value, "url": self._address}
         self._context.add_cookies([found])
         (page or self.page).goto(path)
 
     def show_order(self, username: str, page=None) -> None:
-        """The page of an order that was placed in it."""
+        """Open the page of an order that this visitor has placed."""
         self.show(place_order(self.client, username=username).location, page)
 
     def asked(self, path: str) -> list[str]:
-        """The addresses asked for so far whose path ends like this."""
+        """The requested addresses whose path ends like this."""
         return [url for url in self.requests if urlsplit(url).path.endswith(path)]
 
     def assert_clean(self) -> None:
-        """Nothing went wrong in it, and it spoke to the shop alone."""
+        """No message was an error, and every request went to the shop."""
         assert self.complaints == []
         ours = (f"{self._address}/", "data:")
         assert [url for url in self.requests if not url.startswith(ours)] == []
 
     def close(self) -> None:
-        """Leave an empty browser to another visitor."""
+        """Empty the browser, and leave it to the next visitor."""
         for event, hear in self._heard.items():
             self._context.remove_listener(event, hear)
         for tab in self._context.pages[1:]:
@@ -162,7 +162,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def idle():
-    """The browsers that nobody is using, by what is particular in them: each takes long to open."""
+    """Browsers in reserve, by their options, as each takes long to open."""
     return defaultdict(list)
 
 
@@ -202,7 +202,7 @@ def order_of(page) -> Order:
 
 
 def assert_shows_credentials(page, username: str, password: str | None) -> None:
-    """`password`: one that was made, or None for one that was typed."""
+    """`password`: a generated one, or None if the customer has typed his own."""
     expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
     if password:
         expect(page.locator("#password")).to_have_text(password)
@@ -221,7 +221,7 @@ def assert_shows_credentials(page, username: str, password: str | None) -> None:
 
 @with_mail
 def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
-    seen = threading.Event()  # that it is being set up: no sooner it is ready
+    seen = threading.Event()  # the page has shown the setting up: only then it becomes ready
     panel.before_call = lambda method: method != "sites_shell_user_add" or seen.wait(30)
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
     page = visitor.page
@@ -259,7 +259,7 @@ def test_a_visitor_buys_a_hosting_with_script(visit, wallet, panel, at_work):
 
 
 @with_mail
-def test_what_becomes_of_a_name_is_shown_while_it_is_typed(visit, alice):
+def test_whether_a_name_is_free_is_shown_while_it_is_typed(visit, alice):
     visitor = visit()
     page = visitor.page
     preview = page.locator("#name-preview")
@@ -339,7 +339,7 @@ def test_a_wallet_in_the_browser_pays_and_may_refuse(visit, wallet, worker):
     visitor.assert_clean()
 
 
-def test_the_page_of_an_order_goes_on_when_its_invoice_is_made(visit):
+def test_the_page_of_an_order_shows_its_invoice_once_it_is_made(visit):
     visitor = visit()
     page = visitor.page
     visitor.show_order("alice")
@@ -353,9 +353,7 @@ def test_the_page_of_an_order_goes_on_when_its_invoice_is_made(visit):
     visitor.assert_clean()
 
 
-def test_a_stranger_with_the_link_sees_how_far_it_is_and_no_credentials(
-    visit, own_app, wallet, worker
-):
+def test_a_stranger_with_the_link_sees_progress_and_no_credentials(visit, own_app, wallet, worker):
     order, stranger = place_order(own_app.test_client(), username="alice"), visit()
     page = stranger.page
     page.goto(order.location)
@@ -404,7 +402,7 @@ def test_times_are_in_the_visitors_zone_where_there_is_script(visit, time_machin
     page.goto("/")
     end = page.locator("#price time")
     expect(end).to_have_text("1 Apr 2030")
-    # Also what the page fetches later.
+    # The page's later requests do so, too.
     page.get_by_label("1 month").check()
     expect(end).to_have_text("31 Jan 2030")
     expect(end).to_have_attribute("title", "2030-02-01 01:02 UTC")
@@ -447,7 +445,7 @@ def test_a_customer_copies_the_access_key_and_a_token(visit, wallet, worker):
 # -- polling -------------------------------------------------------------------------
 
 
-def test_a_page_that_cannot_ask_says_so_and_comes_back_by_itself(visit, this_shop):
+def test_a_page_without_connection_says_so_and_recovers_by_itself(visit, this_shop):
     visitor = visit(clock=True)
     page = visitor.page
     failures = [
@@ -470,11 +468,11 @@ def test_a_page_that_cannot_ask_says_so_and_comes_back_by_itself(visit, this_sho
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
 
 
-def test_who_comes_back_from_a_wallet_need_not_wait_for_the_next_poll(visit, this_shop):
+def test_a_visitor_back_from_his_wallet_does_not_wait_for_the_next_poll(visit, this_shop):
     visitor = visit(clock=True)
     page = visitor.page
     visitor.show_order("alice")
-    with page.expect_response("**/status"):  # the last that is asked by the clock
+    with page.expect_response("**/status"):  # the clock's last poll
         page.clock.pause_at(page.evaluate("Date.now() / 1000") + 60)
     assert invoices.cancel(this_shop, order_of(page))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -482,7 +480,7 @@ def test_who_comes_back_from_a_wallet_need_not_wait_for_the_next_poll(visit, thi
     page.clock.resume()
 
 
-def test_the_time_left_to_pay_goes_on_between_two_answers(visit):
+def test_the_time_left_to_pay_counts_down_between_two_polls(visit):
     visitor = visit(clock=True)
     page = visitor.page
     page.route("**/status", lambda route: route.abort())
@@ -495,7 +493,7 @@ def test_the_time_left_to_pay_goes_on_between_two_answers(visit):
     expect(left).to_have_text("0:00")
 
 
-def test_a_final_state_polls_no_more(visit, this_shop):
+def test_a_page_in_a_final_state_polls_no_more(visit, this_shop):
     visitor = visit(clock=True)
     page = visitor.page
     visitor.show_order("alice")
@@ -540,14 +538,12 @@ def test_a_customer_logs_in_gets_a_new_password_and_closes(visit, alice, panel, 
     page.get_by_role("button", name="Close and delete everything").click()
     expect(page.get_by_role("heading", name="Goodbye")).to_be_visible()
     eventually(lambda: Account.select().count() == 0)
-    # Of what went wrong the browser has only the forms' refusals to say.
+    # The browser complains about the refused forms alone.
     assert [text for text in visitor.complaints if "400" not in text] == []
 
 
 @with_ftp
-def test_the_overview_follows_its_services_and_loses_nothing_that_somebody_does(
-    visit, alice, worker, tmp_path
-):
+def test_the_overview_follows_services_and_keeps_the_visitors_input(visit, alice, worker, tmp_path):
     visitor, chosen = visit(), tmp_path / "index.html"
     chosen.write_text("My site")
     page = visitor.page
@@ -580,7 +576,7 @@ def test_a_customer_adds_a_mailbox_and_a_domain(visit, alice, worker, this_shop,
     page = visitor.page
 
     def follow(text):
-        """What the worker has done comes to the page by itself."""
+        """Let the worker work, until the page shows the text by itself."""
         page.clock.run_for(5_000)
         expect(page.locator("main")).to_contain_text(text)
 
@@ -591,7 +587,7 @@ def test_a_customer_adds_a_mailbox_and_a_domain(visit, alice, worker, this_shop,
     form.get_by_role("button").click()
     expect(page.get_by_text("Use letters a to z")).to_be_in_viewport()
     expect(form.get_by_label("Address")).to_have_value("e v e")
-    visitor.complaints.clear()  # that the answer was a 400
+    visitor.complaints.clear()  # about the answer 400
     form.get_by_label("Address").fill("Eve")
     form.get_by_role("button").click()
     expect(page.get_by_role("link", name="eve@alice.shop.test")).to_be_visible()
@@ -616,8 +612,8 @@ def test_a_customer_adds_a_mailbox_and_a_domain(visit, alice, worker, this_shop,
 # -- looks ---------------------------------------------------------------------------
 
 
-# By how many pixels a page is too wide for windows of some widths. It is shown in a frame, which is
-# not painted: that is many times quicker than to load it, and it needs as much room.
+# By how many pixels a page is too wide for windows of some widths. It is put into a frame that is
+# not painted, which is many times quicker than loading it, and its layout is the same.
 TOO_WIDE = """
 async ([text, widths]) => {
   const page = new DOMParser().parseFromString(text, "text/html");
@@ -746,7 +742,7 @@ def test_the_qr_code_scans_in_every_light(visit, tmp_path, subtests):
             assert scanned.stdout.strip() == f"LIGHTNING:{order_of(page).bolt11.upper()}"
 
 
-def test_the_blocks_of_a_terminal_scan(tmp_path):
+def test_the_qr_code_of_a_terminal_scans(tmp_path):
     zbarimg = debian_program("zbarimg", "zbar-tools")
     code = f"LIGHTNING:LNBC{'0123456789QPZRY' * 22}"
     lines = qr.blocks(code).splitlines()

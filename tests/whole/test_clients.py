@@ -1,4 +1,4 @@
-"""Real L402 clients buy from an open shop, and pay it: none pays for what it has, or for a look."""
+"""Real L402 clients buy from an open shop. None pays twice, and none pays for a mere look."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def env(env, port):
 
 @pytest.fixture
 def address(app, config, port):
-    """Where the shop is open."""
+    """The address at which the shop is open."""
     with opened(app, port):
         yield config.public_url
 
@@ -38,7 +38,7 @@ class Buyer(Client):
     """A client that buys a hosting."""
 
     def buy(self, wish: dict = WISH) -> dict:
-        """The hosting that it has bought, once it is made."""
+        """Buy a hosting; returns it once it is ready."""
         bought = self.ask("POST", "hosting", wish)
         assert bought["status"] in (201, 202), bought
         return eventually(lambda: self.seen()["is_ready"] and self.seen())
@@ -63,7 +63,7 @@ def start(programs, address, wallet):
         client.stop()
 
 
-# With one token for all that they ask for here.
+# Clients that use one token for all requests here.
 EXTENDING = ["l402-requests", "lightning-tools", "l402"]
 
 
@@ -72,24 +72,24 @@ BUYING = [*EXTENDING, "l402sdk"]
 
 @pytest.fixture(params=BUYING)
 def client(request, start, at_work):
-    """A program that has one of the clients, and a shop with its worker."""
+    """A program with one of the clients, and a shop with its worker."""
     return start(request.param)
 
 
 def revoke(username: str) -> None:
-    """As the owner's "new receipt" does."""
+    """Void the receipt, as the owner's "new receipt" does."""
     with transaction():
         tokens.renew(Account.get(Account.username == username).id)
 
 
 def is_refused(answer: dict) -> bool:
-    """401; lightning-tools takes every WWW-Authenticate for a challenge, and finds none in ours."""
+    """Whether it is a 401; lightning-tools says that our WWW-Authenticate has no challenge."""
     no_challenge = "No macaroon or token found in www-authenticate header"
     return answer.get("status") == 401 or answer.get("error") == no_challenge
 
 
 @pytest.mark.parametrize("client", EXTENDING, indirect=True)
-def test_it_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
+def test_a_client_buys_uses_and_extends_twice_with_three_payments(client, this_shop):
     hosting = client.buy()
     ends = [hosting["paid_until"]]
     assert client.payments == 1
@@ -129,19 +129,17 @@ def test_every_client_extends_what_is_sold_to_anybody_twice_with_three_payments(
     assert Account.select().count() == 1
 
 
-def test_l402sdk_looks_at_what_it_bought_and_pays_nothing_where_it_sends_no_token(
-    start, at_work, this_shop
-):
+def test_l402sdk_buys_once_and_pays_nothing_where_it_sends_no_token(start, at_work, this_shop):
     client = start("l402sdk")
     hosting = client.buy()
-    # It keeps a token for each path, and takes none from its user.
+    # l402sdk keeps one token for each path, and takes none from its user.
     assert is_refused(client.ask("POST", "hosting/extend", HOUR))
     again = client.ask("POST", "hosting", WISH)
     assert (again["status"], again["body"]["username"]) == (201, hosting["username"])
     assert last_pay_index(this_shop.node) == 1
 
 
-def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, this_shop):
+def test_a_client_with_a_revoked_credential_buys_again_and_pays_once(client, this_shop):
     first = client.buy()
     revoke(first["username"])
     assert is_refused(client.ask("GET", "hosting"))
@@ -156,7 +154,7 @@ def test_after_its_credential_was_revoked_it_buys_anew_and_pays_once(client, thi
 
 
 @pytest.mark.parametrize("name", BUYING)
-def test_what_the_shop_has_not_seen_paid_yet_is_not_paid_twice(name, start, this_shop, request):
+def test_a_payment_not_yet_recorded_is_not_made_twice(name, start, this_shop, request):
     client = start(name)
     assert client.ask("POST", "hosting", WISH)["status"] == 503
     request.getfixturevalue("at_work")
@@ -183,7 +181,7 @@ def test_lightning_tools_pays_nothing_where_it_may_only_reuse(start, at_work, th
 
 EXAMPLE = ROOT / "examples" / "pay_as_you_go.py"
 FTP_HOST = "server.test"
-# Its world: where the server with FTP is, and minutes that pass sooner.
+# The example's surroundings: the address of the FTP server, and minutes that pass more quickly.
 WORLD = """
 import runpy, socket, sys, time
 host, port, *sys.argv = sys.argv[1:]
@@ -197,7 +195,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture
 def lnd(wallet):
-    """The URL of LND's way to pay an invoice, as l402-requests uses it, over the wallet."""
+    """The URL of an LND as l402-requests uses it to pay; the sandbox's wallet pays for it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -232,7 +230,7 @@ def ftp(tmp_path, panel):
 
 @pytest.fixture
 def run_example(address, lnd, ftp, tmp_path):
-    """Start it for so many hours, with the wallet that its environment names; its process."""
+    """Start the example for some hours with the wallet that its environment names."""
     python = client_program("l402-requests") / "bin" / "python"
     wallet = {"LND_REST_HOST": lnd, "LND_MACAROON_HEX": "abcd"}
     env = os.environ | wallet | {"SSL_CERT_FILE": str(tmp_path / "ftp.pem")}

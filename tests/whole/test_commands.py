@@ -1,5 +1,5 @@
-"""What the control center tells customers to type and to write, done as they do it: in a terminal,
-against a server of real daemons that has what the shop sends.
+"""The control center's commands and files are tried as customers use them: in a terminal, on a
+server of real daemons that is set up as the shop tells the panel.
 """
 
 import re
@@ -37,13 +37,13 @@ from tests.rig.terminal import Done
 PAGES = ("", "/data", "/htaccess")
 COMMAND = re.compile(r'<pre[^>]*><code id="([^"]+)">(.*?)</code></pre>', re.S)
 MODES = {"apache-event": walls.NARROW, "apache-itk": walls.MPM_ITK, "nginx": walls.NGINX}
-# What a site begins with.
+# The files of a new site.
 FRESH = ("standard_index.html", "favicon.ico", "robots.txt")
 WORDPRESS = "<?php const SECRET = 'told to nobody';"
 
 
 class Hosting:
-    """alice's, at a shop whose server is the rig: her pages, her site and her computer."""
+    """alice's hosting, at a shop whose server is the rig: her pages, her site and her computer."""
 
     def __init__(self, running: ExitStack, web: str, tmp_path: Path):
         self.panel = SandboxPanel(password=PANEL_PASSWORD)
@@ -102,12 +102,12 @@ class Hosting:
         return self._browser.get(f"/account{path}").text
 
     def commands(self) -> dict[str, str]:
-        """What her pages show to be copied, by its id."""
+        """The commands that her pages offer to copy, by their ids."""
         found = COMMAND.findall("".join(map(self.page, PAGES)))
         return {id: unescape(text) for id, text in found}
 
     def change(self, path: str, **fields: str) -> None:
-        """Send a form of the settings; the server has followed when this returns."""
+        """Send a form of the settings, and wait until the server has followed."""
         token = csrf_token(self.page("/settings"))
         form = {"csrf_token": token, "name": self.domain} | fields
         answer = self._browser.post(f"/account/settings/{path}", data=form)
@@ -144,7 +144,7 @@ def alice(request, tmp_path_factory) -> Iterator[Hosting]:
 
 @pytest.fixture(autouse=True)
 def tidied(alice):
-    """What a test has put on the site or fetched is gone after it."""
+    """Remove what a test has put on the site or fetched."""
     yield
     kept = " ".join(f"! -name {name}" for name in FRESH)
     alice.rig.box.shell(f"find {alice.root}/web -mindepth 1 -maxdepth 1 {kept} -exec rm -rf {{}} +")
@@ -152,7 +152,7 @@ def tidied(alice):
 
 
 def on(*servers: str):
-    """A mark: the customer's server is each of these."""
+    """A mark: run the test with each of these servers."""
     return pytest.mark.parametrize("alice", servers, indirect=True, scope="module")
 
 
@@ -164,7 +164,7 @@ on_each = on("apache-event", "nginx")
 
 
 class Typed:
-    """Her computer, and the commands of her pages with the passwords that each asks for."""
+    """Her computer, and the commands of her pages with the passwords that they ask for."""
 
     def __init__(self, alice: Hosting):
         self._commands = alice.commands()
@@ -192,14 +192,14 @@ def typed(alice):
     return Typed(alice)
 
 
-# Each of them is used below.
+# The ids of commands that the tests below run.
 TRIED = {
     *("connect-ftp-1", "connect-shell-1", "connect-shell-2", "connect-database_user-1"),
     *("sftp", "lftp", "dump", "mbsync-config", "mbsync", "secret", "secret-ftp"),
 }
 
 
-# What no hosting server has, and the packages.
+# Programs that no hosting server has, with their packages.
 PROGRAMS = {
     "connect-ftp-1": ("lftp", "lftp"),
     "lftp": ("lftp", "lftp"),
@@ -208,7 +208,7 @@ PROGRAMS = {
 
 
 @on_apache
-def test_each_command_that_is_shown_is_tried_here(alice):
+def test_each_command_on_the_pages_is_tried_here(alice):
     assert alice.commands().keys() == TRIED
 
 
@@ -233,7 +233,7 @@ def test_ftp_opens_the_files(typed):
     assert "robots.txt" in listed.said
 
 
-# With whose password.
+# The way to fetch files, and whose password it asks for.
 FETCHED = {"sftp": "ssh", "lftp": "ftp"}
 
 
@@ -255,7 +255,7 @@ def test_files_are_fetched(id, alice, typed):
         "sftp",
     ],
 )
-def test_files_are_fetched_into_the_same_place_once_more(id, alice, typed):
+def test_files_are_fetched_again_into_the_same_place(id, alice, typed):
     for text in ("first", "second"):
         alice.write("web/page.txt", text)
         assert typed.run(id, getattr(typed, FETCHED[id])).status == 0
@@ -282,7 +282,7 @@ def test_database_has_no_socket_in_the_jail(typed):
 
 @pytest.fixture
 def filled_database(alice):
-    """It holds rows enough for many writes."""
+    """A database with enough rows for many writes."""
     [name] = (record["database_name"] for record in alice.panel.records("database"))
     alice.rig.database.ask(
         f"CREATE TABLE {name}.notes (id INT PRIMARY KEY, text VARCHAR(200)) ENGINE=InnoDB;"
@@ -296,7 +296,7 @@ def filled_database(alice):
 
 @pytest.fixture
 def sql_files(alice, typed):
-    """The files of dumps, in the jail and at the customer's; there is none at first."""
+    """A function that finds dumps, in the jail and on the customer's computer; none at first."""
     places = f"{alice.root}/home/*/*.sql* {typed.home}/*.sql*"
     yield lambda: alice.rig.box.shell(f"ls {places} 2>/dev/null || true").split()
     alice.rig.box.shell(f"rm -f {places}")
@@ -335,7 +335,7 @@ def test_database_is_not_left_where_apache_can_read_it(alice, typed, filled_data
 
 
 def is_unfetched(sql_files) -> bool:
-    """There is nothing that could be taken for a dump."""
+    """Whether nothing was fetched that could be taken for a dump."""
     return all(path.endswith(".sql.part") for path in sql_files())
 
 
@@ -366,7 +366,7 @@ def test_database_that_is_switched_off_is_not_fetched(alice, typed, filled_datab
 
 @on_apache
 def test_half_of_a_database_is_not_fetched(alice, typed, filled_database, sql_files):
-    """Its owner's space is full before the end."""
+    """The owner's space is full before the dump has ended."""
     home = alice.rig.box.shell(f"ls -d {alice.root}/home/*").split()[-1]
     own = alice.rig.box.shell(f"stat -c uid=%u,gid=%g {home}").strip()
     alice.rig.box.shell(f"mount -t tmpfs -o size=1M,mode=700,{own} full {home}")
@@ -379,8 +379,8 @@ def test_half_of_a_database_is_not_fetched(alice, typed, filled_database, sql_fi
 
 
 @on_apache
-def test_database_that_is_removed_takes_its_rows_along(alice):
-    """Of the rig itself: it is no copy of what the panel had once."""
+def test_database_that_is_removed_is_dropped(alice):
+    """A check of the rig itself, which must follow the panel in deleting."""
     panel = Panel(alice.panel.url, alice.panel.user, PANEL_PASSWORD)
     client, user, site = (
         alice.panel.records(kind)[0][id]
@@ -442,8 +442,8 @@ def test_secret_is_shut_by_ftp(alice, typed, wp_config):
 
 
 @on_apache
-def test_secret_is_no_page(alice, wp_config):
-    """Apache would have to read it, by its name or by another."""
+def test_secret_is_not_served_as_a_page(alice, wp_config):
+    """Apache serves it neither by its own name nor by a link."""
     alice.write("web/notes.txt", "told to nobody", 0o600)
     links = f"ln -s wp-config.php {alice.root}/web/by-link.txt"
     links += f"; ln {alice.root}/web/wp-config.php {alice.root}/web/same.txt"
@@ -467,8 +467,8 @@ for (;;) {
 
 
 @on_apache
-def test_secret_is_no_page_by_a_race_either(alice, wp_config):
-    """Its name is flipped, so that Apache looks at one file and opens the other."""
+def test_secret_is_not_served_by_a_race(alice, wp_config):
+    """A link is switched to and fro, so that Apache checks one file and opens the other."""
     alice.rig.box.run("chmod", "600", f"{alice.root}/{wp_config}")
     alice.rig.box.background(
         *("runuser", "-u", alice.user, "--", "timeout", "20"),
@@ -505,14 +505,14 @@ def test_htaccess_sends_visitors_elsewhere(alice, line, status, location):
 
 
 @on_apache
-def test_htaccess_names_another_start_page(alice):
+def test_htaccess_sets_another_start_page(alice):
     htaccess(alice, "DirectoryIndex robots.txt")
     assert alice.get().text == alice.get("/robots.txt").text
 
 
 @on_apache
 def test_list_of_files_stays_hidden(alice):
-    """The server shows none, whatever stands there."""
+    """The server lists no files, whatever .htaccess says."""
     alice.write("web/list/file.txt", "")
     for lines in ([], ["IndexOptions FancyIndexing"], ["Options +Indexes"]):
         htaccess(alice, *lines, directory="web/list")
@@ -546,7 +546,7 @@ def test_htaccess_shuts_visitors_out_by_their_address(alice, lines, status):
         ("DefaultLanguage fi", "Content-Language", "fi"),
     ],
 )
-def test_htaccess_says_how_files_are_encoded(alice, line, header, value):
+def test_htaccess_sets_charsets_and_languages_of_files(alice, line, header, value):
     htaccess(alice, line)
     assert alice.get("/robots.txt").headers[header] == value
 
@@ -575,7 +575,7 @@ VOID = {
 
 
 def everything(alice) -> list[tuple]:
-    """How the site answers, but for when."""
+    """How the site answers, without times."""
     alice.write("web/env.php", "<?php echo getenv('SECRET'), $_SERVER['SECRET'] ?? '';")
     alice.rig.box.shell(f"ln -sf /etc/hostname {alice.root}/web/link.txt", user=alice.user)
     answers = []
@@ -587,25 +587,25 @@ def everything(alice) -> list[tuple]:
 
 
 @on_apache
-def test_password_that_cannot_be_asked_for_lets_nobody_in(alice):
+def test_htaccess_that_asks_for_a_password_lets_nobody_in(alice):
     htaccess(alice, *VOID["AuthType"], "Require valid-user")
     assert alice.get("/robots.txt").status_code in (401, 403, 500)
 
 
 @on_apache
 @pytest.mark.parametrize("name", VOID)
-def test_what_htaccess_may_not_say_does_nothing(name, alice):
+def test_forbidden_lines_of_htaccess_have_no_effect(name, alice):
     before = everything(alice)
     assert [status for status, *_ in before] == [200, 200, 200, 404, 403]
     htaccess(alice, *VOID[name])
     assert everything(alice) == before
-    # And what stands beside it counts.
+    # The other lines of the file count.
     htaccess(alice, *VOID[name], "Redirect /old /new")
     assert alice.get("/old").status_code == 302
 
 
 @on_apache
-def test_each_word_that_the_page_names_is_tried_here(alice):
+def test_each_directive_on_the_page_is_tried_here(alice):
     source = Path(__file__).read_text(encoding="utf-8")
     told = re.findall(r"<code>([A-Z]\w+)[^<]*</code>", alice.page("/htaccess"))
     assert len(told) > 15
@@ -677,7 +677,7 @@ def test_pretty_addresses_without_a_program_lead_nowhere(alice, pretty):
     indirect=True,
     scope="module",
 )
-def test_pretty_addresses_leave_the_first_page(alice, pretty):
+def test_pretty_addresses_keep_the_first_page(alice, pretty):
     assert alice.get().text == f"<h1>Welcome to {alice.domain}</h1>\n"
     alice.write("web/index.html", "mine")
     alice.write("web/sub/index.html", "below")
@@ -685,7 +685,7 @@ def test_pretty_addresses_leave_the_first_page(alice, pretty):
 
 
 @on_each
-def test_pretty_addresses_come_off_again(alice):
+def test_pretty_addresses_can_be_switched_off(alice):
     alice.write("web/index.php", "<?php echo 'asked for ', $_SERVER['REQUEST_URI'];")
     for active in ("on", "off"):
         alice.change("pretty-addresses", active=active)
@@ -693,7 +693,7 @@ def test_pretty_addresses_come_off_again(alice):
 
 
 @on_each
-def test_redirect_of_the_site_comes_off_again(alice):
+def test_redirect_of_the_site_can_be_removed(alice):
     alice.change("redirect", redirect_to="https://example.org/blog")
     answer = alice.get("/a/b?c=1")
     assert answer.status_code == 301

@@ -1,4 +1,4 @@
-"""Each part of the program finds what it imports in its own file of requirements."""
+"""Each part of the program declares what it imports in its own file of requirements."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ import lightningspace
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = ("app", "wsgi", "lightningspace", "tests", "bench", "when")
-# Run as a program, or named for the sake of others.
+# Run as a program, or pinned for the sake of another package.
 NOT_IMPORTED = {"bitstring", "email-validator"}
 
 PARTS = {
@@ -23,7 +23,7 @@ PARTS = {
     "requirements-sandbox.txt": (["sandbox"], ["lightningspace/sandbox"]),
     "requirements-dev.txt": (["sandbox", "dev"], ["tests", "bench"]),
 }
-# The sandbox, which production does without; and what runs in environments of others.
+# The sandbox, which production does without, and clients that have their own environments.
 APART = ("lightningspace/sandbox", "tests/clients")
 
 
@@ -76,38 +76,38 @@ owners_of_modules = cache(packages_distributions)
 
 
 def _owners(module: str) -> list[str]:
-    if module.startswith("pyln."):  # a namespace of several
+    if module.startswith("pyln."):  # a namespace of several distributions
         return [module.replace(".", "-").rsplit("-", module.count(".") - 1)[0]]
     return owners_of_modules().get(module.partition(".")[0], [module])
 
 
 @pytest.mark.parametrize("file", PARTS)
-def test_what_is_imported_is_declared_and_locked(file):
+def test_imported_packages_are_declared_and_locked(file):
     extras, paths = PARTS[file]
     used = imported(sources(paths))
     assert used.keys() <= declared(extras)
     assert used.keys() <= locked(file).keys()
 
 
-def test_what_is_declared_is_imported():
+def test_declared_packages_are_imported():
     used = imported(sources(sum((paths for _, paths in PARTS.values()), [])))
     tools = {"lightning-space", "pytest-xdist", "ruff"}
     assert declared(["sandbox", "dev"]) - used.keys() == NOT_IMPORTED | tools
 
 
-def test_the_larger_files_add_to_the_smaller():
+def test_larger_files_of_requirements_add_to_the_smaller():
     production, sandbox, dev = map(locked, PARTS)
     assert production.items() < sandbox.items() < dev.items()
 
 
 @pytest.mark.parametrize("file", PARTS)
-def test_every_package_has_its_hashes_and_none_a_host(file):
+def test_every_package_has_hashes_and_no_index_is_named(file):
     text = (ROOT / file).read_text()
     assert len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.M)) == len(locked(file))
     assert not re.search("://|--(extra-)?index|--find-links", text)
 
 
-def test_the_version_is_said_once():
+def test_the_version_is_written_in_one_place():
     assert PROJECT["dynamic"] == ["version"]
     newest = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
     assert newest == lightningspace.__version__

@@ -1,4 +1,4 @@
-"""The documents are true: what they name is there, and what they show is what happens."""
+"""The documents are true: files they name exist, and commands answer as they show."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ def outside_code(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
 
 
-# -- what is named ---------------------------------------------------------------------
+# -- what documents name ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
@@ -45,7 +45,7 @@ def test_links_lead_somewhere(document):
 
 
 def headings(document) -> set[str]:
-    """What links to the headings of a document end with."""
+    """The anchors of a document's headings."""
     found = re.findall(r"^#+ (.*)$", outside_code(document.read_text()), re.M)
     return {as_anchor(heading) for heading in found}
 
@@ -86,8 +86,8 @@ def test_the_sections_that_the_program_names_are_there():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
-def test_files_that_are_named_are_there(document):
-    """Those with a directory of ours before them: what is at a server has none."""
+def test_files_that_documents_name_exist(document):
+    """Files named with a directory of ours; files on a server have other paths."""
     text = document.read_text()
     named = re.findall(rf"`((?:{'|'.join(OURS)})/[\w/.-]+)`", text)
     named += [f"lightningspace/{path}" for path in re.findall(rf"`((?:{PACKAGES})/\w+\.py)", text)]
@@ -116,7 +116,7 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
 
 
-def test_the_map_leads_to_what_is_there():
+def test_the_map_of_contributing_leads_to_existing_code():
     """Each `path.py:function` of CONTRIBUTING.md; of a method it says `Class.method`."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     places = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
@@ -139,7 +139,7 @@ def names_in(path: str) -> set[str]:
     return found
 
 
-# -- what is shown ---------------------------------------------------------------------
+# -- what documents show ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def env(env, port):
 
 @pytest.fixture
 def session(app, config, port, at_work, tmp_path):
-    """Run the commands of a document against an open shop; what each of them has printed."""
+    """Run the commands of a document against an open shop; returns the output of each."""
     directory = tmp_path / "session"
     python, wallet = directory / ".venv/bin/python", directory / "instance/sandbox/wallet-rpc"
     for path in (python, wallet):
@@ -176,7 +176,7 @@ SESSIONS = [ROOT / "docs" / "api.md", ROOT / "README.md"]
 
 
 @pytest.mark.parametrize("document", SESSIONS, ids=by_name)
-def test_commands_answer_as_is_shown(document, session):
+def test_commands_answer_as_the_document_shows(document, session):
     missing = [name for name in ("curl", "jq") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}")
@@ -193,8 +193,8 @@ def test_commands_answer_as_is_shown(document, session):
     assert wrong == [], answers
 
 
-def test_the_two_commands_that_the_shop_tells_a_terminal_buy_a_hosting(session, config):
-    """As pasted: the wallet pays in between, and the preimage is typed into the second one."""
+def test_the_two_commands_for_a_terminal_buy_a_hosting(session, config):
+    """As pasted: the wallet pays in between, and the preimage is typed into the second command."""
     missing = [name for name in ("curl", "jq") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}")
@@ -220,8 +220,8 @@ print(LightningRpc("instance/sandbox/wallet-rpc").pay(sys.argv[1])["payment_prei
 
 
 def facts(answer: str) -> set[str]:
-    """What does not depend on the moment: HTTP's status and headers, the names of members, and the
-    values of some. A price for the time that is left falls by the second: two digits of it count.
+    """Parts of an answer that do not depend on the moment: HTTP's status and headers, the names of
+    members, and some values. Of a price for the time left, which falls by the second, two digits.
     """
     lines = re.findall(r"^(?:HTTP/1\.1 \d+|[A-Z][\w-]+:)", answer, re.M)
     names = re.findall(r'"\w+":', answer)

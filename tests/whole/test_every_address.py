@@ -1,6 +1,6 @@
 """Every page, form and route of the app once, on each kind of database.
 
-Most tests run on SQLite; what PostgreSQL would refuse to be asked is found here, and by the tests
+Most tests run on SQLite. Queries that PostgreSQL would refuse are found here, and by the tests
 that send every form and every change of a hosting (tests/pages/test_account.py,
 tests/api/test_hosting.py).
 """
@@ -16,8 +16,7 @@ from tests.conftest import ROOT, csrf_token, enter, with_settings, work
 from tests.operator.test_pages import log_in
 
 SITE = "alice.shop.test"
-# What needs a receipt, a key, a proof, or the link of a mail, a file that is none of ours, and what
-# only leads on.
+# Pages that need a receipt, a key, a proof or a mailed link, files, and redirects.
 NOT_SHOWN = {
     *("orders.reopened_form", "orders.reopened_cancelling", "orders.reopened_voucher"),
     *("access.receipt_file", "access.next_receipt_file"),
@@ -26,13 +25,13 @@ NOT_SHOWN = {
     *("static", "gate_static", "operator.link"),
 }
 
-# What an address is asked that needs some.
+# Queries of addresses that need one.
 ASKED = {"operator.payments": "?first=2026-01-01&last=2030-01-01"}
 
 
 @pytest.fixture
 def values(this_shop, alice, wallet, worker) -> dict[str, str]:
-    """What stands for each place holder in an address: alice's hosting has one of everything."""
+    """Values for the placeholders in addresses: alice's hosting has one of everything."""
     wanted.add(this_shop, alice.id, "mailbox", f"eve@{SITE}", "battery staple")
     wanted.add(this_shop, alice.id, "forward", f"all@{SITE}", destination="alice@example.org")
     domains.add(this_shop, alice.id, "example.org", True)
@@ -60,7 +59,7 @@ def values(this_shop, alice, wallet, worker) -> dict[str, str]:
 
 
 def addresses(app, values):
-    """Method, address and endpoint of all that can be asked for; what only shows comes first."""
+    """Method, address and endpoint of each route; those that only show something come first."""
     found = []
     for rule in app.url_map.iter_rules():
         pattern = rule.rule.replace("/tips/<username>/<order>", "/tips/<username>/<tip>")

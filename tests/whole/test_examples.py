@@ -1,4 +1,4 @@
-"""What the sandbox sells behind its gate: its page, a browser that pays, and the examples."""
+"""The sandbox's gate: the page of what it sells, a browser that pays, and the examples."""
 
 import html
 import os
@@ -30,7 +30,7 @@ PAGES = (
 
 
 class Gate:
-    """The program with its gate, and a folder in which somebody tries what it sells."""
+    """The program with its gate, and a folder in which a buyer works."""
 
     def __init__(self, tree, start):
         self.tree = tree
@@ -46,7 +46,7 @@ class Gate:
             return probe.connect_ex(("127.0.0.1", self.port + 2)) == 0
 
     def run(self, *command: str, program: str = sys.executable) -> bytes:
-        """What it prints, paying from the sandbox's wallet."""
+        """Run a command that pays from the sandbox's wallet; returns its output."""
         env = os.environ | {"PAY": f"{sys.executable} examples/pay.py"}
         ran = subprocess.run([program, *command], cwd=self.tree, env=env, capture_output=True)
         assert ran.returncode == 0, ran.stderr.decode()
@@ -70,7 +70,7 @@ def gate(tmp_path_factory):
         yield opened
 
 
-def test_a_visitor_pays_by_a_click_and_is_in(gate):
+def test_a_visitor_pays_by_a_click_and_enters(gate):
     browser = requests.Session()
     browser.headers.update(HTML)
     page = browser.get(f"{gate.url}/").text
@@ -98,8 +98,8 @@ def press(browser, url: str, page: str) -> requests.Response:
     return browser.post(url + re.search('action="([^"]+)"', form)[1], fields)
 
 
-def test_a_page_with_script_leads_on_by_itself(gate, chromium):
-    """What is unfolded stays meanwhile. It looks at once when somebody is back from his wallet."""
+def test_a_paid_page_with_script_goes_on_by_itself(gate, chromium):
+    """What the visitor has unfolded stays open. The page polls at once when he is back."""
     page, faults = chromium.new_page(), []
     page.on("pageerror", lambda fault: faults.append(fault))
     page.goto(f"{gate.url}/gate/topup/dice")
@@ -133,7 +133,7 @@ def test_the_gates_pages_can_be_used_by_everybody(gate, chromium, subtests):
                 assert faults(page.frames[-1]) == []
 
 
-def test_what_is_not_a_way_back_is_refused(gate):
+def test_a_return_address_elsewhere_is_refused(gate):
     for then in ("", "//other.example/", "https://other.example/", "/\\other.example"):
         form = {"invoice": "lnbcrt1", "then": then}
         assert requests.post(f"{gate.url}/gate/sandbox/pay", form, timeout=5).status_code == 404
@@ -166,7 +166,7 @@ def test_the_film_is_fetched_in_pieces_and_resumed(gate):
     assert film.read_bytes() == whole
 
 
-def test_the_news_are_paid_for_once(gate):
+def test_the_news_is_paid_for_once(gate):
     for name in ("curl", "jq"):
         debian_program(name, name)
     command = ["examples/news.sh", f"{gate.url}/news/", "storm.html", "market.html"]
@@ -207,12 +207,12 @@ def test_twelve_rolls_are_paid_from_two_bundles(gate):
     assert left == [*range(9000, -1, -1000), 9000, 8000]
 
 
-def test_work_is_paid_by_its_length(gate):
+def test_work_is_paid_for_by_its_length(gate):
     assert gate.run("examples/draw.py", gate.url, "Grüße").decode() == "70 msat\n"
     assert (gate.tree / "code.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_queue_takes_no_nonsense_and_charges_nothing_for_it(gate):
+def test_the_queue_refuses_nonsense_without_charge(gate):
     asked = requests.post(f"{gate.url}/queue/", b"x", timeout=5).json()
     paid = gate.run("examples/pay.py", asked["invoice"]).decode().strip()
     browser = requests.Session()
@@ -229,14 +229,14 @@ def test_the_queue_takes_no_nonsense_and_charges_nothing_for_it(gate):
     eventually(lambda: left() == 90_000)
 
 
-def test_nginx_ends_with_the_program_however_that_ends(gate):
-    """The last one of `gate`, which it kills."""
+def test_nginx_ends_with_a_killed_program(gate):
+    """The last test with `gate`, which it kills."""
     assert gate.listens()
     gate.program.end(signal.SIGKILL)
     eventually(lambda: not gate.listens())
 
 
-def test_without_its_port_the_shop_goes_on_without_a_gate(tmp_path):
+def test_without_the_gates_port_the_shop_runs_without_a_gate(tmp_path):
     port = free_port()
     with socket.socket() as other, starter(copied(tmp_path)) as start:
         other.bind(("127.0.0.1", port + 2))

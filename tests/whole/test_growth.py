@@ -1,4 +1,4 @@
-"""What an account costs the others that has all the rows which time and money can bring it."""
+"""An account with as many rows as time and money can bring it slows nobody down."""
 
 import time
 from collections.abc import Callable
@@ -39,9 +39,9 @@ from tests.operator import test_pages
 
 MANY = 100_000
 CPU_SECONDS = 0.1
-# A machine that does something else meanwhile makes one of them slow, and not all.
+# A machine that is busy with something else makes some tries slow, but not all.
 TRIES = 5
-# How many rows an account has at least; of the others it can have no more.
+# How many rows of each table the account has here: MANY, or the most that it can have.
 ROWS = {Order: MANY, Notice: MANY, Token: tokens.TOKENS_MAX, Offer: 1, Upload: 1}
 ROWS |= {Domain: EXTRAS_MAX, Service: 3 * EXTRAS_MAX, Session: sessions.SESSIONS_MAX}
 ROWS[Wallet] = wallets.WALLETS_MAX
@@ -49,7 +49,7 @@ ROWS[Wallet] = wallets.WALLETS_MAX
 
 @pytest.fixture
 def alice(this_shop, order, wallet, worker) -> Account:
-    """Bought and ready."""
+    """A paid hosting that is ready."""
     wallet.pay(order.bolt11)
     work(worker)
     return Account.get(Account.ready_at.is_null(False))
@@ -57,7 +57,7 @@ def alice(this_shop, order, wallet, worker) -> Account:
 
 @pytest.fixture
 def crowded(this_shop, alice, mails) -> Account:
-    """With as many rows of each kind."""
+    """alice's account with that many rows."""
     Account.update(extra_addresses=EXTRAS_MAX, extra_domains=EXTRAS_MAX).execute()
     account, moment = Account.get(), clock.now()
     addresses = services.addresses_allowed(this_shop, account)
@@ -93,7 +93,7 @@ def crowded(this_shop, alice, mails) -> Account:
 
 
 def insert(row, count: int = MANY, **changes: str) -> None:
-    """Rows like this one; `changes` are columns in SQL, which may name the number n."""
+    """Insert rows like this one; `changes` are columns as SQL, which may contain the number n."""
     fields = row._meta.fields.items()
     facts = {field.column_name: row.__data__.get(name, field.default) for name, field in fields}
     columns = {name: models.db.param for name in facts} | changes
@@ -107,12 +107,12 @@ def insert(row, count: int = MANY, **changes: str) -> None:
 
 
 def own(mark: str) -> dict[str, str]:
-    """What no two orders share."""
+    """The columns that must differ between orders."""
     return {"token": f"'{mark}' || n", "payment_hash": f"'{mark}' || n", "attempt": "NULL"}
 
 
 def is_slow(call: Callable[[], object], tries: int = TRIES) -> bool:
-    """Whether it takes too much of this thread's time, each time that it is called."""
+    """Whether every call takes too much of this thread's CPU time."""
     for _ in range(tries):
         begun = time.thread_time()
         call()
@@ -121,7 +121,7 @@ def is_slow(call: Callable[[], object], tries: int = TRIES) -> bool:
     return True
 
 
-# What an address may name, and what it may be asked.
+# Values for the placeholders in addresses, and queries.
 VALUES = {
     "filename": "shop.css",
     "username": "alice",
@@ -134,7 +134,7 @@ VALUES = {
 }
 QUERIES = {
     "access.next_receipt_file": ["?epoch=7"],
-    # The last parts of the mails, the orders, and the tips.
+    # The last parts of the lists of mails, orders, and tips.
     "known.known_rows": ["", "?after=7-99900", "?after=9-99900", "?after=13-33000"],
     "known.known_file": ["", "?after=7-99500", "?after=9-99500", "?after=13-33000"],
     "money.payments": ["", "?before=tip90000"],
@@ -145,7 +145,7 @@ QUERIES = {
     "operator.hostings": ["", "?standing=running", "?q=alice7", "?q=extensi7", "?q=bella.example"],
     "operator.payments": ["?first=2026-01-01&last=2026-01-02"],
 }
-# Of what alice has none.
+# Endpoints about things that alice has none of.
 UNKNOWN = (
     "about.abuse",
     "about.imprint",
@@ -174,7 +174,7 @@ def visit(app, this_shop, crowded):
 
 
 def addresses(app, values: dict[str, str]) -> list[tuple[str, str]]:
-    """What can be opened: each endpoint with its address, and behind that what it may be asked."""
+    """Each endpoint that can be opened, with its addresses and their queries."""
     urls = app.url_map.bind("localhost")
     found = []
     for rule in app.url_map.iter_rules():
@@ -187,7 +187,7 @@ def addresses(app, values: dict[str, str]) -> list[tuple[str, str]]:
 
 
 @with_mail
-def test_what_one_account_has_slows_nobody_down(
+def test_an_account_with_many_rows_slows_nobody_down(
     app, client, visit, crowded, this_shop, wallet, worker
 ):
     of_accounts = {table for table in TABLES if hasattr(table, "account_id")}
@@ -227,7 +227,7 @@ def test_what_one_account_has_slows_nobody_down(
 
 
 def close(account: Account) -> None:
-    """What of it is decided in one transaction."""
+    """Close it, as far as that is done in one transaction."""
     with models.transaction():
         assert not accounts._close_within(account)
 

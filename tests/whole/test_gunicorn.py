@@ -1,4 +1,4 @@
-"""The API behind the server that the README names: its headers, its limits, its logs."""
+"""The shop behind gunicorn, as in production: headers, limits, logs."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ GUNICORN = ("gunicorn", "wsgi:app", "--threads", "2")
 
 @pytest.fixture
 def serve(this_shop, env, tmp_path):
-    """Start the shop behind gunicorn, with its access log: what gives what it has said."""
+    """Start the shop behind gunicorn with its access log; gives a function for its output."""
     programs = []
 
     def serve(address):
@@ -53,7 +53,7 @@ def _socket(address) -> socket.socket:
 
 @pytest.fixture
 def served(serve):
-    """The address of the shop behind gunicorn, and what it has said."""
+    """The address of the shop behind gunicorn, and a function for its output."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = probe.getsockname()
@@ -61,7 +61,7 @@ def served(serve):
 
 
 def sent(address, *lines: str, body: str = "") -> bytes:
-    """What the server answers to a request of these lines."""
+    """Send a request of these lines; returns the server's answer."""
     with _socket(address) as connection:
         connection.settimeout(10)
         connection.connect(address)
@@ -85,13 +85,13 @@ def test_gunicorn_logs_no_credential_and_reads_doubled_headers(served):
     assert asked.status_code == 401
     assert requests.get(f"{url}/{CREDENTIAL}", timeout=10).status_code == 404
 
-    # Several lines of one name arrive joined; a good and an unreadable one make no 500.
+    # gunicorn joins several lines of one name; a good one and an unreadable one make no 500.
     lines = f"Authorization: {wrong}", "Authorization: Basic abc", "Authorization: L402 nonsense"
     for order in (lines, lines[::-1]):
         answer = sent(address, "GET /api/v1/hosting HTTP/1.1", *order)
         assert answer.startswith(b"HTTP/1.1 401"), answer
         assert b"application/problem+json" in answer
-    # What is too big for gunicorn has its page: not ours, but no 500.
+    # For a header that is too large gunicorn has its own page, which is no 500 either.
     for line in (f"Authorization: L402 {'A' * 9000}:{PREIMAGE.hex()}", f"Macaroon: {'02' * 9000}"):
         assert sent(address, "GET /api/v1/hosting HTTP/1.1", line)[9:12] in (b"400", b"431")
     many = [f"Authorization: {wrong}"] * 50
@@ -105,7 +105,7 @@ def test_gunicorn_logs_no_credential_and_reads_doubled_headers(served):
     assert_says_nothing(said())
 
 
-def test_a_receipt_counts_among_lines_that_the_server_joins(served, wallet, worker):
+def test_a_receipt_counts_among_headers_that_the_server_joins(served, wallet, worker):
     address, _ = served
     wish = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
     lines = "POST /api/v1/hosting HTTP/1.1", f"Content-Length: {len(wish)}"
@@ -149,7 +149,7 @@ WISH = '{"space_mb": 100, "duration": 1, "unit": "hours"}'
 
 
 @with_settings(PROXY_HOPS="1", ORDERS_LIMIT="1 per day")
-def test_over_a_unix_socket_visitors_are_told_apart(serve, tmp_path):
+def test_visitors_are_told_apart_over_a_unix_socket(serve, tmp_path):
     address = str(tmp_path / "socket")
     said = serve(address)
 
@@ -159,14 +159,14 @@ def test_over_a_unix_socket_visitors_are_told_apart(serve, tmp_path):
 
     seen = "203.0.113.7:51234", "203.0.113.7:51235", "[2001:db8::1]:51234", "203.0.113.8"
     assert [asked(noted) for noted in seen] == [b"402", b"429", b"402", b"402"]
-    assert "X-Forwarded-For" not in said()  # nobody came without
-    # Nothing of gunicorn's own listens beside it.
+    assert "X-Forwarded-For" not in said()  # nobody came without that header
+    # gunicorn's own control socket is off.
     assert not (tmp_path / ".gunicorn").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"CAPACITY_MB": "x"}, {"DATABASE_URL": "sqlite:////etc/passwd"}])
-def test_what_does_not_start_ends_and_is_not_started_again(env, tmp_path, wrong):
-    """Started as an init system does: a process that has imported nothing before."""
+def test_a_shop_that_cannot_start_ends_and_is_not_started_again(env, tmp_path, wrong):
+    """Start it as an init system does: in a process that has imported nothing yet."""
     command = [sys.executable, "-m", *GUNICORN, "--workers", "3", "--bind", f"unix:{tmp_path}/s"]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60}
     ended = subprocess.run(command, env=env | wrong, **options)

@@ -1,6 +1,6 @@
-"""What the API answers to everything that is not as it should be, and to whom it tells what.
+"""How the API answers everything that is not as it should be, and to whom it tells what.
 
-One shop for the whole table. None of it may be a 500, and only what sells may mint an invoice.
+One shop serves the whole table. No answer may be a 500, and only sales may mint an invoice.
 """
 
 import base64
@@ -113,7 +113,7 @@ class Stage:
     # -- credentials -------------------------------------------------------------------
 
     def preimage_of(self, challenge) -> str:
-        """What the payer's wallet gets to know once it has paid."""
+        """The preimage that the payer's wallet would learn by paying."""
         token = challenge.json["order"]
         return self.node._by_label[order_book.label(self.shop, Order.get_by_id(token))].preimage
 
@@ -130,7 +130,7 @@ class Stage:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    """Nothing is recorded meanwhile: to wait for it longer brings nothing."""
+    """Payments are not recorded meanwhile, so waiting longer would bring nothing."""
     monkeypatch.setattr(holders, "WAIT_SECONDS", 0.3)
 
 
@@ -152,7 +152,7 @@ def narrowed(credential: str, *caveats: str) -> str:
 
 
 def changed(credential: str, **changes) -> str:
-    """A token as somebody makes it who has not its key."""
+    """A token as somebody without its key would change it."""
     macaroon, preimage = taken_apart(credential)
     return f"L402 {l402.Macaroon(**(vars(macaroon) | changes))}:{preimage}"
 
@@ -215,14 +215,14 @@ def of_another_shop(stage) -> str:
 
 
 def minted_for_another_service(stage) -> str:
-    """As if one key served two services: this one is not ours."""
+    """A token of another service that has the same key."""
     macaroon, preimage = taken_apart(stage.alice)
     root_key = stage.shop.keys._root(macaroon.identifier)
     return f"L402 {l402.mint(root_key, macaroon.identifier, 'services=other:0')}:{preimage}"
 
 
 def of_a_browser(stage) -> str:
-    """Who pays an extension that a page has sold has paid, and no more."""
+    """The token of an extension sold by a page: its payer has paid, and gets no access."""
     buyer = orders.Buyer("a browser", "a form's id")
     order = orders.extend(stage.shop, stage.account(stage.alice).id, 1, "hours", buyer)
     preimage = stage.wallet.pay(order.bolt11)["payment_preimage"]
@@ -252,7 +252,7 @@ def challenge_alone(stage) -> str:
 
 
 def widened(*caveats: str):
-    """A token that was narrowed first, and then widened by who has it."""
+    """alice's token with further caveats of its holder, some of which try to widen it again."""
     return lambda stage: narrowed(stage.alice, *caveats)
 
 
@@ -323,8 +323,8 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A header, and what answers to it where a hosting is sold, seen, and extended, and where its
-    time is sold to anybody.
+    """A header, and the status of its answer where a hosting is sold, seen, and extended, and where
+    its time is sold to anybody (`given`).
     """
 
     write: object  # from the credentials to a header's value, or to headers
@@ -338,14 +338,18 @@ def whole(name: str, **status):
     return Case(lambda them: them[name], **status)
 
 
-NO_TOKEN = {"sold": 402, "seen": 401, "extended": 401}  # nothing there, or void: it may be bought
+NO_TOKEN = {
+    "sold": 402,
+    "seen": 401,
+    "extended": 401,
+}  # no token, or a void one: the hosting is for sale
 BAD = {
     "sold": 401,
     "seen": 401,
     "extended": 401,
     "given": 401,
-}  # forged, or not to be read: no invoice, wherever
-GOOD = {"sold": 201, "seen": 200, "extended": 402}  # alice's, however it is written
+}  # forged or unreadable: no invoice anywhere
+GOOD = {"sold": 201, "seen": 200, "extended": 402}  # alice's, however the client writes it
 
 HEADERS = {
     # No credential of ours.
@@ -378,7 +382,7 @@ HEADERS = {
     "to pay": whole("to pay", sold=403, seen=403, extended=402),
     "for nothing": whole("for nothing", sold=403, seen=403, extended=403),
     "with bytes": whole("with bytes", **GOOD),
-    # Void: it may have been good.
+    # Void: they may have been good.
     "closed": whole("closed", **NO_TOKEN),
     "a newer receipt": whole("a newer receipt", **NO_TOKEN),
     "revoked": whole("revoked", **NO_TOKEN),
@@ -393,7 +397,7 @@ HEADERS = {
     # The preimage is right, and nobody has paid: a routing node, or a held payment.
     "unpaid": whole("unpaid", sold=503, given=503),
     "unpaid extension": whole("unpaid extension", extended=503, given=503),
-    # Widened.
+    # Widened by the holder.
     "wider capabilities": whole("wider capabilities", **BAD),
     "wider services": whole("wider services", **BAD),
     "later end": whole("later end", **BAD),
@@ -409,14 +413,14 @@ HEADERS = {
     "bob's payment first": whole("bob's payment first", **BAD),
     "own payment named": whole("own payment named", **BAD),
     "no payment named": whole("no payment named", **BAD),
-    # Forged, cut, torn, huge.
+    # Forged, cut, torn or huge.
     "no signature": whole("no signature", **BAD),
     "bob's order, alice's preimage": whole("bob's order, alice's preimage", **BAD),
     "alice's order, bob's signature": whole("alice's order, bob's signature", **BAD),
     "alice's hash, bob's token": whole("alice's hash, bob's token", **BAD),
     "too many caveats": whole("too many caveats", **BAD),
     "too long": whole("too long", **BAD),
-    # Where time is sold to anybody, the closed one's payment counts.
+    # Where time is sold to anybody, the payment of the closed hosting counts.
     "forged and void": Case(
         lambda them: f"{them['no signature']},{them['closed']}", **BAD | {"given": 402}
     ),
@@ -479,7 +483,7 @@ ASKED = [
 ]
 
 
-def test_a_credential_gets_what_it_is_good_for(subtests, stage):
+def test_a_credential_gets_its_statuses(subtests, stage):
     for name, where, expected in ASKED:
         with subtests.test(name=name, where=where, expected=expected):
             written = HEADERS[name].write(stage.credentials)
@@ -504,11 +508,11 @@ def test_a_credential_gets_what_it_is_good_for(subtests, stage):
 
 @dataclass(frozen=True)
 class Sent:
-    """Anything else that is sent, without a credential unless `as_alice`."""
+    """Any other request; without a credential unless `as_alice`."""
 
     status: int
     path: str = "/api/v1/hosting"
-    body: object = None  # bytes, or what becomes JSON
+    body: object = None  # bytes, or something that becomes JSON
     headers: dict | None = None
     method: str = "POST"
     as_alice: bool = False
@@ -615,7 +619,7 @@ BODIES = {
             "right-to-left": r"a\u202ebcdefgh@exam\u202eple.org",
         }.items()
     },
-    # What else is sold.
+    # Other sales.
     "extension of nothing": extends({}),
     "extension of an array": extends([]),
     "extension below zero": extends(HOUR | {"duration": -1}),
@@ -697,7 +701,7 @@ ELSEWHERE = {
 }
 
 
-def test_what_is_sent_gets_its_status(subtests, stage):
+def test_an_odd_request_gets_its_status(subtests, stage):
     for name in BODIES | {f"elsewhere: {name}": None for name in ELSEWHERE}:
         with subtests.test(name=name):
             sent = BODIES.get(name) or ELSEWHERE[name.removeprefix("elsewhere: ")]
@@ -777,14 +781,14 @@ def test_the_cookie_of_a_logged_in_browser_has_no_effect(stage):
 
 
 def routes(stage, methods: str, **values: str):
-    """Each method and address of the app, with these values in its place holders."""
+    """Each method and address of the app, with these values in its placeholders."""
     for rule in stage.app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: values.get(name[1], "1"), rule.rule)
         for method in rule.methods & set(methods.split()):
             yield rule.endpoint, method, path
 
 
-def test_no_route_shows_a_preimage_to_who_has_the_challenge_alone(stage):
+def test_no_route_shows_a_preimage_to_the_holder_of_a_challenge(stage):
     macaroon, _ = taken_apart(stage.alice)
     order = Order.get(Order.payment_hash == macaroon.payment_hash.hex())
     anonymous, bob = stage.app.test_client(), stage.app.test_client()
@@ -821,10 +825,12 @@ def test_no_route_shows_a_preimage_to_who_has_the_challenge_alone(stage):
             if own in said:
                 shown_to.add((browser, credential))
     assert {200, 302, 400, 401, 404} <= seen
-    assert shown_to == {(bob, "")}  # his receipt, on a page of his: the walk would have seen others
+    assert shown_to == {
+        (bob, "")
+    }  # bob's receipt on bob's page: so the walk would have noticed others
 
 
-def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
+def test_no_route_shows_a_preimage_to_the_giver_of_a_tip(stage):
     anonymous, bob = stage.app.test_client(), stage.app.test_client()
     assert log_in(bob, "bob0", "battery staple").status_code == 303
     doors = [("page", True), ("address", True), ("page", False), ("address", False)]
@@ -839,7 +845,7 @@ def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
             headers = {"Authorization": credential} if credential else {}
             for endpoint, method, path in routes(stage, "GET", **values):
                 if (browser, credential, path) in asked:
-                    continue  # it names no order: all of them had been given
+                    continue  # an address that names no order, asked before
                 asked.add((browser, credential, path))
                 answer = browser.open(path, method=method, headers=headers)
                 said = (answer.data.decode(errors="replace") + str(answer.headers)).lower()
@@ -849,7 +855,7 @@ def test_no_route_shows_a_preimage_to_who_has_given_a_tip(stage):
     assert {"api_tip.tip", "lnurl_pay.verify", "orders.order"} <= seen
 
 
-def test_what_sells_nothing_asks_for_a_credential_and_mints_nothing(stage):
+def test_routes_that_sell_nothing_ask_for_a_credential_and_mint_nothing(stage):
     for_everybody = {"api_selling.prices", "api_selling.buy", "api_selling.give_time"}
     for_everybody |= {"api_tip.tip_taker", "api_tip.give_tip", "api_tip.tip"}
     credentials = ["", *(stage.credentials[name] for name in ("closed", "revoked", "a browser's"))]

@@ -1,5 +1,5 @@
-"""The doctor of the hosting server, on a server of real daemons: that it finds what is missing,
-writes it, and takes back what the server refuses.
+"""The doctor of the hosting server, on a server of real daemons: it finds what is missing, writes
+it, and takes back what the server refuses.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.whole.test_rig import SITE, Customer
 COPIED = "/root/hosting-server"
 TRUSTED = "/root/trusted.pem"
 PHP_DROP_IN = "/etc/systemd/system/php$version-fpm.service.d/customers.conf"
-# What systemd would do; each call is noted.
+# Stands in for systemctl, and notes each call.
 SYSTEMCTL = f"""#!/bin/sh
 set -eu
 {UNTIL_SO}
@@ -53,7 +53,7 @@ daemon-reload) ;;
 *) exit 5 ;;
 esac
 """
-# As an operator keeps the panel to himself.
+# Rules with which an operator keeps the panel to himself.
 PANEL_RULES = """table inet panel {
     chain input {
         type filter hook input priority filter; policy accept;
@@ -95,15 +95,15 @@ OF_PANEL = {
         'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
     ),
     "/run/panel": file(PANEL_RULES),
-    # Not run: it says that systemd is there.
+    # systemd itself does not run; the directory says that it does.
     "/run/systemd/system": directory(),
 }
-# The box of the tests has neither.
+# The box of the tests has neither of them.
 UNKNOWN = {"quotas", "clock"}
 
 
 def copied() -> dict[str, Node]:
-    """The doctor, as scp leaves it."""
+    """The doctor's files, as scp copies them."""
     return {
         f"{COPIED}/{path.relative_to(DEPLOYED)}": file(
             path.read_bytes(), path.stat().st_mode & 0o777
@@ -143,7 +143,7 @@ def alice(alice_and_rig):
 
 @pytest.fixture
 def doctor(rig):
-    """Run it, and have its status, what it found and all that it said."""
+    """Run the doctor; returns its status, its findings and its other output."""
 
     def run(*arguments: str):
         command = ["env", f"SSL_CERT_FILE={TRUSTED}", f"{COPIED}/doctor", "--json", *arguments]
@@ -161,13 +161,13 @@ def those(found: dict, result: str) -> set[str]:
 
 def test_all_is_well_after_the_first_fix(rig, doctor):
     status, found, said = doctor("--fix")
-    # What no file does.
+    # This cannot be done by a file.
     assert said == "ALTER USER 'ispconfig'@'localhost' WITH MAX_USER_CONNECTIONS 200;\n"
     assert (status, those(found, "wrong"), those(found, "unknown")) == (2, set(), UNKNOWN), found
 
 
-# Run in the box: each of the files is taken away in turn. Of the checks those that have files, and
-# those that ask other programs only where their own file is away.
+# Run in the box: takes each file away in turn, and runs the checks that have files. Checks that ask
+# other programs run only where their own file is away.
 TAKE_AWAY = """
 import json, os, sys
 sys.dont_write_bytecode = True
@@ -194,7 +194,7 @@ print(json.dumps(told))
 """
 
 
-def test_each_file_that_is_missing_is_told_by_its_check_alone(rig):
+def test_each_missing_file_is_reported_by_its_own_check_alone(rig):
     told = json.loads(rig.box.run("python3", "-c", TAKE_AWAY, COPIED).stdout)
 
     assert len(told) >= 20
@@ -213,7 +213,7 @@ sasl_username=info@bob.shop.test
 """
 IN_DATABASE = "mysql dbispconfig -e"
 SWITCHED_OFF = "REPLACE(config, 'userid_to_webid=y', 'userid_to_webid=n')"
-# Of each check: what spoils it, what it says then, and what makes it good again.
+# For each check: a command that spoils something, what the check says then, and the remedy.
 SPOILT = {
     "walls": (":", "the shop's WALLS is mpm_itk, but Apache without mpm_itk runs here", ":"),
     "overrides": (
@@ -310,7 +310,7 @@ SPOILT = {
 }
 
 
-def test_what_is_spoilt_is_told_in_words_that_help(rig, alice, doctor, subtests):
+def test_each_spoilt_thing_is_reported_with_helpful_words(rig, alice, doctor, subtests):
     of_alice = f"alice={alice.user}; "
     rig.box.shell(of_alice + "\n".join(f"({spoil})" for spoil, _, _ in SPOILT.values()))
     status, found, _ = doctor("--walls", "mpm_itk")
@@ -320,13 +320,13 @@ def test_what_is_spoilt_is_told_in_words_that_help(rig, alice, doctor, subtests)
         with subtests.test(name):
             assert told in found[name]["text"]
     assert those(found, "wrong") == SPOILT.keys()
-    # The next test finds nothing wrong but what it looks for.
+    # Leave nothing wrong for the next test.
     rig.box.shell("\n".join(f"({mend})" for _, _, mend in SPOILT.values()))
 
 
 @pytest.fixture
 def bare(rig):
-    """As ISPConfig leaves it: none of the files, and nothing that they have done."""
+    """Reset the server as ISPConfig leaves it: without the files, and without their effects."""
     paths = [
         path
         for part in ours.PARTS
@@ -349,7 +349,7 @@ def test_fix_writes_all_once(rig, alice, doctor, bare):
     assert "+    DisableForwarding yes" in said
     assert rig.box.shell("cat /var/backups/hosting-doctor/*/etc/pure-ftpd/conf/TLS") == "1\n"
     assert alice.get().status_code == 200
-    # ISPConfig's own users are the last before.
+    # The numbers of customers begin after ISPConfig's own users.
     rules = rig.box.read(ours.RULES)
     assert "skuid 5003-65533" in rules and "skgid 5004-65533" in rules
 
@@ -359,7 +359,7 @@ def test_fix_writes_all_once(rig, alice, doctor, bare):
     assert rig.box.shell(f"{looks} /run/systemctl.log | grep -v is-enabled") == were
 
 
-def test_what_the_server_refuses_is_taken_back(rig, alice, doctor):
+def test_a_fix_that_the_server_refuses_is_taken_back(rig, alice, doctor):
     ours_of_apache = "/etc/apache2/conf-available/customers.conf"
     rig.box.shell(
         f"echo '# before' > {ours_of_apache}; echo Nonsense > /etc/apache2/conf-enabled/x.conf"
@@ -375,8 +375,8 @@ def test_what_the_server_refuses_is_taken_back(rig, alice, doctor):
     assert doctor("--fix", "Apache")[0] == 0
 
 
-def test_fix_that_was_cut_short_is_made_again(rig, doctor):
-    """Killed when the files were written, and sshd had not read them."""
+def test_fix_that_was_cut_short_is_repeated(rig, doctor):
+    """The doctor was killed when it had written the files and sshd had not read them."""
     rig.box.shell(
         "mkdir -p /run/hosting-doctor; touch /run/hosting-doctor/SSH; : > /run/systemctl.log"
     )
@@ -386,8 +386,8 @@ def test_fix_that_was_cut_short_is_made_again(rig, doctor):
     assert rig.box.read("/run/systemctl.log") == "reload ssh\n"
 
 
-def test_customer_takes_a_part_of_the_connections(rig):
-    """Of three at most here; the panel, who may have more, gets in."""
+def test_customer_gets_only_a_part_of_the_connections(rig):
+    """A customer may have three here; the panel, which may have more, gets in."""
     rig.database.ask(
         "SET GLOBAL max_user_connections = 3; CREATE USER c1alice@localhost IDENTIFIED BY 'a'"
     )
@@ -431,7 +431,7 @@ def test_systemd_does_what_the_files_say():
         status = machine.run(f"{COPIED}/doctor", "--fix", *parts, check=False)
         assert status.returncode == 0, status.stdout.decode()
 
-        # Debian's own rules begin with `flush ruleset`.
+        # Debian's own rules begin with `flush ruleset`, which would remove ours.
         for word in ("start", "reload", "stop"):
             assert "inet customers" in machine.shell(f"systemctl {word} nftables; nft list tables")
         limits = f"systemctl show --value php{php_version()}-fpm -p {','.join(OF_PHP)}"
@@ -473,7 +473,7 @@ ROOT_MOUNT = "/dev/vda / ext4 rw,usrquota 0 0\n"
         ("rw,usrquota", "", "quotaon /var/www"),
     ],
 )
-def test_quotas_are_of_the_disk_that_sites_are_on(options, quotas, told):
+def test_quotas_are_checked_on_the_disk_of_the_sites(options, quotas, told):
     server = Mounted(f"{ROOT_MOUNT}/dev/vdb /var/www ext4 {options} 0 0\n", quotas)
 
     assert of_doctor("box").quotas(server) == (told and f"customers can fill the disk: {told}")
@@ -500,14 +500,14 @@ def test_quotas_are_of_the_disk_that_sites_are_on(options, quotas, told):
         ),
     ],
 )
-def test_what_an_operator_has_written_stays_where_it_does_no_harm(path, before, after):
+def test_harmless_lines_of_the_operator_stay(path, before, after):
     numbers = ours.Ours(5003, 5004, frozenset({"web1", "alicessh"}))
 
     assert numbers.text(path, before) == after
     assert numbers.text(path, after) == after
 
 
-def test_customers_numbers_are_found():
+def test_the_range_of_customers_numbers_is_found():
     text = ours.Ours(10001, 10002).text("/etc/nftables.d/customers.nft", None)
 
     assert "skuid 10001-65533" in text and "skgid 10002-65533" in text and "@" not in text

@@ -1,4 +1,4 @@
-"""What the worker asks the database while nothing is to do costs the same in a large shop."""
+"""Looking for work costs the worker no more in a large shop while there is none."""
 
 import hashlib
 import logging
@@ -36,7 +36,7 @@ from tests.whole.test_growth import insert
 
 pytestmark = pytest.mark.each_database
 
-# An index of a part of the rows, those that wait for something, may be read from end to end.
+# An index of some of the rows, those that wait for something, may be read from end to end.
 PARTIAL = re.findall(r"CREATE INDEX (\w+) ON [^;]* WHERE", schema.SCHEMA.read_text())
 LARGE = "accounts|services|domains|orders|offers|resting_names|wallet_signatures|gate_disks"
 LARGE += "|refunds"
@@ -44,7 +44,7 @@ LARGE += "|refunds"
 
 @pytest.fixture
 def large_shop(this_shop):
-    """2,000 accounts, known to the planner. To fill it takes longer than all looks at it."""
+    """2,000 accounts, known to the planner. Filling it takes longer than all the tests."""
     fill(models.db.obj, 2000, clock.now())
     until = clock.now() + 1000
     insert(RestingName(until=until), 2000, name_hash="'hash' || n", payment_hash="n")
@@ -60,14 +60,14 @@ def large_shop(this_shop):
 
 @pytest.fixture
 def statements(caplog):
-    """The SQL that a step runs, with its parameters."""
+    """Run a step; returns its SQL with the parameters."""
 
     def statements(step, *arguments) -> list[tuple]:
         caplog.clear()
         with caplog.at_level(logging.DEBUG, "peewee"):
             step(*arguments)
         ran = [record.msg for record in caplog.records if record.name == "peewee"]
-        # Of servers, facts and uploads there are few.
+        # The tables of servers, facts and uploads are small.
         asks = re.compile('SELECT (?!.*FROM "(?:servers|facts|uploads)")|UPDATE|DELETE')
         return [(sql, params) for sql, params in ran if asks.match(sql)]
 
@@ -83,7 +83,7 @@ def work_through_a_lease(account_id: str) -> None:
 
 
 def reads_whole(line: str) -> bool:
-    """Whether a line of a plan, of either database, goes through all rows of a large table."""
+    """Whether a line of either database's plan reads all rows of a large table."""
     if scan := re.match(r"SCAN (?!CONSTANT ROW)\w+(?:.* INDEX (\w+))?", line):
         return scan[1] not in PARTIAL
     return re.search(rf"Seq Scan on (?:{LARGE})\b", line) is not None
@@ -124,7 +124,7 @@ def test_no_step_of_the_worker_reads_a_large_table_whole(large_shop, worker, sta
     assert progress.queue_of(1).done_until
 
 
-def test_what_is_asked_for_rarely_is_found_by_an_index(large_shop, worker, statements):
+def test_rare_queries_use_an_index(large_shop, worker, statements):
     disk = GateService("disk", "", "/disk/", 1, 1, disk="/srv/disk", grace_seconds=1)
     [query] = statements(collection.due, disk)
     plan = "".join(plan_of(*query))
@@ -138,7 +138,7 @@ def test_what_is_asked_for_rarely_is_found_by_an_index(large_shop, worker, state
     assert "resting_names_of_payment" in "".join(plan_of(*query))
 
 
-def test_what_is_due_in_the_calendar_is_found_by_an_index(large_shop, worker, statements):
+def test_queries_of_the_calendar_use_an_index(large_shop, worker, statements):
     worker.mind_calendar()
     Fact.update(value="0").where(Fact.name == clock_watch.UNBROKEN).execute()
     few, moment = Account.id << [f"id{n}" for n in range(5)], clock.now()

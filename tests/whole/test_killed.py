@@ -1,4 +1,4 @@
-"""kill -9 at any point: after a restart every paid order is there, and is there once.
+"""kill -9 at any point: after a restart every paid order is carried out, and only once.
 
 Web and worker run as in production; the node and the panel run in the test, and survive them.
 """
@@ -49,7 +49,7 @@ from tests.programs import Program
 
 PASSWORD = "correct horse"
 
-# How the panel calls each kind of record by its name.
+# The panel's column for the name of each kind of record.
 NAME_COLUMNS = {
     "client": "username",
     "site": "domain",
@@ -61,7 +61,7 @@ NAME_COLUMNS = {
     "mailbox": "email",
 }
 
-# How often a call that changes the panel has done its work.
+# How often each call that changes the panel has been carried out.
 WORK_DONE = {
     "client_add": lambda panel: len(panel.records("client")),
     "client_update": lambda panel: len(closed_clients(panel)),
@@ -89,7 +89,7 @@ def start_worker(started, env, tmp_path):
 
 @pytest.fixture
 def start_web(started, env, tmp_path):
-    """Start the web program and wait until it answers: the program and its address."""
+    """Start the web program and wait until it answers; returns the program and its address."""
 
     def start_web():
         address = f"127.0.0.1:{free_port()}"
@@ -103,7 +103,7 @@ def start_web(started, env, tmp_path):
 
 @pytest.fixture
 def labels_at_node(node, tmp_path):
-    """Ask for the labels of all invoices that the node has."""
+    """Ask the node for the labels of all its invoices."""
     rpc = LightningRpc(str(tmp_path / "lightning-rpc"))
     return lambda: [invoice["label"] for invoice in rpc.listinvoices()["invoices"]]
 
@@ -128,7 +128,7 @@ def walled_sites(panel) -> list[dict]:
 
 
 def leases_run_out() -> int:
-    """Time passes: who was killed holds his accounts for LEASE_SECONDS more. How many there are."""
+    """End the leases of killed workers, as LEASE_SECONDS would; returns how many there were."""
     return Account.update(leased_until=0).where(Account.leased_until.is_null(False)).execute()
 
 
@@ -144,7 +144,7 @@ def all_ready() -> bool:
 
 
 def assert_each_opened_once(panel, *usernames) -> None:
-    """In the database and at the panel: nothing twice, nothing missing, nothing half done."""
+    """In the database and at the panel nothing is doubled, missing or half done."""
     accounts = list(Account.select().order_by(Account.username))
     assert [account.username for account in accounts] == sorted(usernames)
     assert all_ready()
@@ -182,10 +182,10 @@ def before_the_invoice(web, node, labels_at_node) -> None:
 
 
 def after_the_invoice(web, node, labels_at_node) -> None:
-    """The node makes it, and its answer cannot be kept: we hold a lock."""
+    """Wait until the node has made the invoice, and hold a lock so that the shop cannot note it."""
     eventually(lambda: calls(node)["invoice"] == 2)
     with models.transaction():
-        Order.update(bolt11=None).execute()  # PostgreSQL locks what is written, and no more
+        Order.update(bolt11=None).execute()  # PostgreSQL locks only rows that are written
         eventually(lambda: len(labels_at_node()) == 2)
         web.kill()
 
@@ -218,7 +218,7 @@ def test_an_order_interrupted_by_a_killed_web_program_goes_on_or_is_freed(
     wallet.pay(bought.bolt11)
     eventually(lambda: Account.get(Account.username == "alice").ready_at)
 
-    # Bob went away. The worker's tidy frees his name and his invoice a minute later.
+    # Bob went away. A minute later the worker's tidying frees his name and his invoice.
     clock.set_source(lambda: time.time() + payments.INTERRUPTED_SECONDS)
     payments.tidy(this_shop, node.id)
     assert labels_at_node() == [order_book.label(this_shop, bought)]
@@ -244,7 +244,7 @@ def test_a_payment_survives_a_worker_killed_before_it_was_recorded(
     (order,) = place(this_shop, "alice")
     node.faults.set("frozen", "waitanyinvoice")
     worker = start_worker()
-    # It has looked the open order up, too, and goes on to wait.
+    # The worker has looked up the open order, too, and waits again.
     eventually(lambda: calls(node)["waitanyinvoice"] and calls(node)["listinvoices"])
     wallet.pay(order.bolt11)
     worker.kill()
@@ -264,7 +264,7 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
     worker = start_worker(WORKER_THREADS="1")
     wallet.pay(first.bolt11)
     eventually(lambda: calls(panel)["client_add"])
-    # The one thread is held up, so the second payment is recorded and waits.
+    # The only thread is held up, so the second payment is recorded, and waits.
     wallet.pay(second.bolt11)
     eventually(lambda: Order.get_by_id(second.token).paid_at)
     worker.kill()
@@ -280,7 +280,7 @@ def test_a_payment_survives_a_worker_killed_before_it_took_effect(
 def test_a_worker_killed_when_the_node_has_paid_a_refund_pays_it_once(
     this_shop, node, wallet, start_worker
 ):
-    """The node pays it, and its answer cannot be kept: we hold a lock."""
+    """The node pays the refund while we hold a lock, so that the worker cannot note it."""
 
     def received() -> int:
         paid = [each for each in wallet.listinvoices()["invoices"] if each["status"] == "paid"]
@@ -295,7 +295,7 @@ def test_a_worker_killed_when_the_node_has_paid_a_refund_pays_it_once(
     worker = start_worker()
     eventually(lambda: calls(node)["xpay"])
     with models.transaction():
-        Refund.update(made_at=1).execute()  # PostgreSQL locks what is written, and no more
+        Refund.update(made_at=1).execute()  # PostgreSQL locks only rows that are written
         eventually(received)
         worker.kill()
     node.faults.clear()
@@ -313,13 +313,13 @@ MAILED_AT = "problems mailed at"
 
 
 def an_hour_is_over() -> None:
-    """The operator may be mailed again."""
+    """Let an hour pass, so that the operator may be mailed again."""
     set_fact(MAILED_AT, 0)
 
 
 @with_mail
 @with_settings(ADMIN_MAIL="admin@shop.test")
-def test_a_worker_killed_before_and_after_it_mails_a_problem_tells_it_twice_at_most(
+def test_a_worker_killed_before_and_after_mailing_a_problem_mails_it_twice_at_most(
     this_shop, mails, start_worker
 ):
     lost = {"kind": "lost", "placed_at": 1, "expires_at": 1, "node_id": "n", "pay_index": 1}
@@ -376,11 +376,11 @@ def test_a_worker_killed_before_and_after_its_login_harms_nothing(
 def test_a_worker_killed_before_and_after_each_panel_call_opens_every_account_once(
     this_shop, panel, wallet, start_worker
 ):
-    """Two kills, with as many accounts under way as there are places to be killed in.
+    """The worker is killed twice, with an account under way for each place of a kill.
 
-    Of each call, the first is held before its work and the second after it (it answers a byte
-    a second). The one account that is left over waits with its SSH for the others; then that of
-    four of them is held.
+    Of each kind of call, the first hangs before its work and the second after it (its answer
+    comes at a byte a second). The one account that is left over waits with its SSH for the
+    others. After the first kill, calls about SSH hang, in four of the accounts.
     """
     before_ssh = [method for method in OPENING if "shell" not in method]
     names = [f"alice{number}" for number in range(2 * len(before_ssh) + 1)]
@@ -413,13 +413,13 @@ def test_a_worker_killed_before_and_after_each_panel_call_opens_every_account_on
 
 
 def hold(panel, methods: list[str]) -> None:
-    """Let one call of each hang before its work, and the next one after it."""
+    """Let one call of each method hang before its work, and the next one after it."""
     for method in methods:
         panel.faults.set("frozen", method, times=1)
         panel.faults.set("refuse", method, times=1, message="dribble")
 
 
-# -- the worker: its start, its end, its colleague -----------------------------------
+# -- the worker: its start, its end, and a second worker -----------------------------------
 
 
 def test_sigterm_ends_the_worker_between_two_steps(this_shop, panel, wallet, start_worker):
@@ -433,7 +433,7 @@ def test_sigterm_ends_the_worker_between_two_steps(this_shop, panel, wallet, sta
     assert Service.get(Service.kind == "ftp").is_applied
     assert calls(panel)["sites_shell_user_get"] == 0
 
-    # It gave its lease back: the next one goes on at once.
+    # It gave its lease back, so the next worker goes on at once.
     start_worker()
     eventually(all_ready)
     assert calls(panel)["sites_ftp_user_add"] == 1
@@ -472,7 +472,7 @@ def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, st
     for order in place(this_shop, *names[3:]):
         wallet.pay(order.bolt11)
 
-    # Few threads before a slow panel: both have all accounts in their queues.
+    # With few threads and a slow panel, both workers have all accounts in their queues.
     panel.delays["*"] = 0.03
     start_worker(WORKER_THREADS="2"), start_worker(WORKER_THREADS="2")
     eventually(lambda: Account.select().where(Account.opened_at.is_null()).count() == 0)
@@ -487,7 +487,7 @@ def test_two_workers_open_each_account_once(this_shop, panel, wallet, worker, st
 
 
 def all_settled() -> bool:
-    """Whether everything that is wanted is applied, and every worker has let go."""
+    """Whether everything is applied, and every worker has given its leases back."""
     at_work = Account.reconcile_at.is_null(False) | Account.leased_by.is_null(False)
     return not Account.select().where(at_work).exists()
 
@@ -498,7 +498,10 @@ def test_three_workers_carry_each_change_out_once(this_shop, panel, start_worker
     mail, shell = {"mail_user_update": 1}, {"sites_shell_user_delete": 1}
     ftp = {"sites_ftp_user_update": 1}
     removals = {method.replace("_add", "_delete"): 1 for method in adds}
-    removals |= {"client_delete": 0, "sites_shell_user_delete": 0}  # the broom; gone already
+    removals |= {
+        "client_delete": 0,
+        "sites_shell_user_delete": 0,
+    }  # client_delete_everything removes the client; SSH is gone already
     ids = [open_account(this_shop, f"alice{number}").id for number in range(5)]
     panel.delays["*"] = 0.01
     for _ in range(3):
@@ -568,7 +571,7 @@ def test_a_worker_killed_while_it_puts_files_online_is_followed_by_another(
 
 
 class Customers:
-    """Many customers who change their minds all the time."""
+    """Many customers who keep changing their minds."""
 
     def __init__(self, this_shop, count: int, chance: random.Random):
         self.shop = this_shop
@@ -583,7 +586,7 @@ class Customers:
                 self.passwords[row.kind, row.name] = PASSWORD
 
     def change_something(self) -> None:
-        """Mostly of an account that is being worked on just now."""
+        """Change something, mostly in an account that a worker is busy with."""
         id = self.chance.choice(self.ids)
         if self.chance.random() < 0.7:
             held = Account.select(Account.id).where(Account.leased_by.is_null(False))
@@ -683,7 +686,7 @@ def test_three_workers_killed_again_and_again_lose_and_double_nothing(
     panel.delays["*"] = 0.01
 
     def until_calls(more: int) -> None:
-        """Let the customers change their minds until the panel was called so often."""
+        """Let the customers change their minds until the panel has had this many more calls."""
         enough, deadline = len(panel.calls) + more, time.monotonic() + 5
         while len(panel.calls) < enough and time.monotonic() < deadline:
             customers.change_something()
@@ -697,7 +700,7 @@ def test_three_workers_killed_again_and_again_lose_and_double_nothing(
         until_calls(chance.randint(1, 60))
         for worker in workers:
             worker.kill()
-        time.sleep(0.1)  # what is under way at the panel gets there
+        time.sleep(0.1)  # calls that are under way reach the panel
         interrupted += leases_run_out()
     assert interrupted > 5
 

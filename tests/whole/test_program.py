@@ -1,4 +1,4 @@
-"""`python app.py`: the whole shop in one process, on a copy of the tree with data of its own."""
+"""`python app.py`: the whole shop in one process, in a copy of the tree with its own data."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ PASSWORD = "correct horse"
 
 
 class Program:
-    """One `python app.py`, with its output in a file."""
+    """A running `python app.py`, with its output in a file."""
 
     def __init__(self, tree: Path, output: Path, env: dict[str, str]):
         self._output = output
@@ -40,7 +40,7 @@ class Program:
                 env=os.environ | env,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                # A suite in the background of a shell would hand down that Ctrl-C is ignored.
+                # From a suite in a shell's background it would inherit that Ctrl-C is ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
@@ -58,7 +58,7 @@ class Program:
 
 
 def copied(directory: Path) -> Path:
-    """The program without the tests, and without anything that an earlier start left."""
+    """Copy the program without its tests, and without data of an earlier start."""
     for name in ("lightningspace", "migrations", "templates", "static"):
         shutil.copytree(ROOT / name, directory / "tree" / name)
     for name in ("app.py", "schema.sql"):
@@ -68,7 +68,7 @@ def copied(directory: Path) -> Path:
 
 @contextmanager
 def starter(tree: Path):
-    """Start the program; each one is killed in the end, and what it said is printed."""
+    """Start the program; each one is killed at the end, and its output printed."""
     programs = []
 
     def start(**env: str) -> Program:
@@ -95,7 +95,7 @@ def start(tree):
 
 @dataclass
 class Shop:
-    """The program where it is by itself: at the port that it takes when it is told none."""
+    """The program alone on the machine: at the port that it takes by default."""
 
     tree: Path
     start: Callable[..., Program]
@@ -105,7 +105,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """Open for all tests of it, of which the last one ends it: to start takes a second."""
+    """Open for several tests, as a start takes a second; the last of them ends it."""
     tree = copied(tmp_path_factory.mktemp("shop"))
     node = Node(str(tree / "instance" / "sandbox" / "lightning-rpc"), seconds=5)
     with open(__file__) as turn, starter(tree) as start:
@@ -120,7 +120,7 @@ def shop(tmp_path_factory):
 
 
 def buy(username: str) -> requests.Session:
-    """Order a hosting and pay it from the sandbox wallet: the browser, once it may enter."""
+    """Order a hosting and pay it from the sandbox wallet; returns the browser, logged in."""
     browser = requests.Session()
     page = browser.get(f"{ADDRESS}/").text
     form = order_form(page, username=username, password=PASSWORD)
@@ -144,8 +144,8 @@ def alice(shop) -> requests.Session:
     return buy("alice")
 
 
-def test_it_says_its_address_and_sells_a_hosting_there(shop, alice):
-    """With a domain that goes live when its records are published."""
+def test_the_program_says_its_address_and_sells_a_hosting_there(shop, alice):
+    """With a domain that goes live once its records are published."""
     assert f"The shop is open: {ADDRESS}" in shop.program.said
     account = alice.get(f"{ADDRESS}/account")
     assert "alice.space.example" in account.text
@@ -160,7 +160,7 @@ def test_it_says_its_address_and_sells_a_hosting_there(shop, alice):
     eventually(lambda: f"http://{name}/" in alice.get(domains).text)
 
 
-def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(shop, alice):
+def test_the_program_serves_the_sites_tip_jar(shop, alice):
     debian_program("php", "php-cli")
     site = "http://alice.space.example.localhost:5001/"
     eventually(lambda: f"There is a tip jar on {site}" in shop.program.said)
@@ -174,7 +174,7 @@ def test_it_puts_a_tip_jar_on_the_site_which_can_be_opened(shop, alice):
     assert "lnbcrt" in tip.text
 
 
-def test_a_second_one_beside_it_says_so_and_leaves_it_alone(shop, port):
+def test_a_second_program_beside_it_says_so_and_leaves_it_alone(shop, port):
     beside, elsewhere = shop.start(), shop.start(PORT=str(port))
     assert beside.process.wait(60) != 0
     assert "127.0.0.1:5000 is in use" in beside.said
@@ -187,7 +187,7 @@ def test_a_second_one_beside_it_says_so_and_leaves_it_alone(shop, port):
 
 
 def test_a_second_start_finds_everything_again(shop, alice):
-    """The last one of `shop`, which it ends."""
+    """The last test with `shop`, which it ends."""
     node_id, paid = shop.node.node_id(), last_pay_index(shop.node)
     assert ends_cleanly(shop.program, signal.SIGINT, shop.node)
     sites = sites_at_panel(shop.tree)
@@ -214,14 +214,14 @@ def ends_cleanly(program: Program, number: int, node: Node) -> bool:
 
 
 def sites_at_panel(tree: Path) -> dict[str, str]:
-    """By their ids, while the program is not open."""
+    """The sites by their ids, while the program is not open."""
     panel = SandboxPanel(store=tree / "instance" / "sandbox" / "panel.sqlite3")
     sites = {site["domain_id"]: site["domain"] for site in panel.records("site")}
     panel.stop()
     return sites
 
 
-def test_it_takes_another_port_and_data_of_an_older_version(start, tree, port):
+def test_the_program_takes_another_port_and_data_of_an_older_version(start, tree, port):
     (tree / "instance").mkdir()
     with closing(sqlite3.connect(tree / "instance" / "shop.sqlite3")) as database:
         database.executescript((ROOT / "tests" / "base" / "schema_5e5cd8b.sql").read_text())
@@ -236,7 +236,7 @@ def test_it_takes_another_port_and_data_of_an_older_version(start, tree, port):
     assert program.end() == 0
 
 
-def test_what_is_no_port_is_said(start):
+def test_a_bad_port_is_reported(start):
     refused = start(PORT="٥٠٠٠")
     assert refused.process.wait(60) != 0
     why = "The shop does not start: PORT is not usable: write a port, such as 5010"
@@ -255,7 +255,7 @@ def test_what_is_no_port_is_said(start):
         ("bob.space.example.localhost", "/index.php"),
     ],
 )
-def test_sandbox_serves_sites_alone(web_server, host, path):
+def test_sandbox_serves_only_public_files_of_sites(web_server, host, path):
     assert get(web_server, host, path).split()[1] == b"404"
 
 
@@ -275,7 +275,7 @@ def get(port, host, path):
 
 @pytest.fixture
 def web_server(tmp_path, port):
-    """The port at which alice's site is served, and nothing else of the sandbox's."""
+    """The port of a server for alice's site, without the rest of the sandbox."""
     for name in ("web", "log", "private"):
         (tmp_path / "clients/client1/web1" / name).mkdir(parents=True)
     (tmp_path / "alice.space.example").symlink_to("clients/client1/web1")

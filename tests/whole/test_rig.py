@@ -1,6 +1,6 @@
-"""The rig itself: that it is the server that the panel's records say, and nothing of ours.
+"""The rig itself: it is the server that the panel's records describe, and touches nothing else.
 
-And what the files of deploy/hosting-server do, tried on it.
+The files of deploy/hosting-server are tried on it, too.
 """
 
 import ftplib
@@ -75,7 +75,7 @@ class Customer:
         return self.panel.add("shell", self.client, fields | self.of_site, PASSWORD)
 
     def change(self, **fields) -> None:
-        """As an update does, which keeps what it does not name but for the numbers of processes."""
+        """Update the site; fields not named keep their values, except the numbers of processes."""
         processes = {name: SITE[name] for name in SITE if name.startswith("pm")}
         self.panel.update("site", self.site, {"domain": self.domain} | processes | fields)
         self._rig.apply()
@@ -95,7 +95,7 @@ class Customer:
             session.storbinary(f"STOR {path}", io.BytesIO(text.encode()))
 
     def run(self, php: str) -> str:
-        """What PHP code says that is called over the web."""
+        """The output of PHP code that is called over the web."""
         self.put("web/run.php", f"<?php {php}")
         return self.get("/run.php").text
 
@@ -109,7 +109,7 @@ Rigs = Callable[..., tuple[Rig, SandboxPanel]]
 
 @pytest.fixture(scope="module")
 def rigs() -> Iterator[Rigs]:
-    """Servers that tests share, and their panels: `rigs("nginx", hardening=True)`."""
+    """Servers with their panels, which tests share: `rigs("nginx", hardening=True)`."""
     with ExitStack() as running:
         made = {}
 
@@ -145,10 +145,10 @@ def rig(rigs, web, hardening, request):
 
 @pytest.fixture
 def customer(rigs, rig, web, hardening):
-    """Make one by its name, who is gone for the next test.
+    """Make a customer of this name, who is gone in the next test.
 
-    Only then the server removes what he had, at once with making what the next one has: its daemons
-    read their files anew each time.
+    The server removes his things only then, together with making the next one's, because its
+    daemons read their files again each time.
     """
     panel = rigs(web, hardening)[1]
     with ExitStack() as customers:
@@ -171,18 +171,19 @@ def alice(rig, customer, request):
 
 @pytest.fixture
 def bob(rig, customer, alice):
-    """Is there at once with alice."""
+    """A second customer, made together with alice."""
     bob = customer("bob")
     rig.apply()
     return bob
 
 
 def on(*servers: str):
-    """A mark: the test is the same on the others."""
+    """A mark: run the test on these servers; it would be the same on the others."""
     return pytest.mark.parametrize("web", servers)
 
 
-# -- what the records say ------------------------------------------------------------
+# -- the server follows the panel's records
+# ------------------------------------------------------------
 
 
 def test_fresh_site_shows_its_first_page_and_runs_php_as_its_customer(alice):
@@ -194,7 +195,7 @@ def test_fresh_site_shows_its_first_page_and_runs_php_as_its_customer(alice):
 
 
 @on("apache-event")
-def test_line_of_php_ini_is_beyond_the_customer(alice):
+def test_customer_cannot_override_a_line_of_php_ini(alice):
     alice.change(custom_php_ini="memory_limit = 32M\nallow_url_fopen = 0")
 
     php = "ini_set('memory_limit', '64M'); echo ini_get('memory_limit');"
@@ -202,7 +203,7 @@ def test_line_of_php_ini_is_beyond_the_customer(alice):
 
 
 @on("apache-event", "apache-itk")
-def test_htaccess_counts_as_far_as_the_record_says(alice):
+def test_htaccess_counts_only_if_the_record_allows(alice):
     alice.put("web/.htaccess", "Redirect /old /new\nSetEnv SECRET told")
     assert alice.get("/old").status_code == 302
 
@@ -221,7 +222,7 @@ def test_directives_win_over_allow_override(alice, php, block):
 
 
 @on("apache-event")
-def test_directives_for_the_directory_miss_a_site_without_php(alice):
+def test_directives_for_php_have_no_effect_on_a_site_without_php(alice):
     alice.put("web/.htaccess", "Redirect /old /new")
     directives = "<Directory {DOCROOT_CLIENT}>\nAllowOverride None\n</Directory>"
     alice.change(apache_directives=directives, php="no")
@@ -273,7 +274,7 @@ def test_ftp_sees_the_site_from_above_until_it_is_off(rig, alice):
     alice.panel.update("ftp", alice.ftp, alice.ftp_fields | {"active": "n"})
     rig.apply()
 
-    # Not by a login: whoever is refused waits for seconds.
+    # Not tried by a login, because a refused one takes seconds.
     assert "alice" not in rig.box.read("/etc/pure-ftpd/pureftpd.passwd")
 
 
@@ -311,19 +312,19 @@ def test_ssh_lands_in_the_jail_until_its_user_is_removed(rig, alice, tmp_path):
     assert alice.get().status_code == 200
 
 
-def test_neighbours_are_told_apart(alice, bob):
+def test_neighbours_have_different_sites_and_users(alice, bob):
     assert bob.get().text != alice.get().text
     assert bob.run("system('id -un');") == f"{bob.user}\n"
 
 
 @on("apache-event")
-def test_server_comes_after_the_panel_by_itself(rig, customer):
+def test_server_follows_the_panel_by_itself(rig, customer):
     with rig.keep_up():
         alice = customer("alice")
         eventually(lambda: "Welcome to alice" in alice.get().text)
 
 
-# -- what it leaves of this machine --------------------------------------------------
+# -- this machine stays as it was --------------------------------------------------
 
 
 @on("apache-event")
@@ -360,7 +361,7 @@ def test_rig_ends_with_a_process_that_is_killed(rig):
 
 
 def seen(*values: object, web: tuple[str, ...] = ("apache-event",)):
-    """A mark: `seen` is the first on a server as it is installed, the second on a hardened one."""
+    """A mark: `seen` is the first value on a server as installed, the second on a hardened one."""
     as_installed, hardened = values
     cases = [(server, False, as_installed) for server in web]
     cases += [(server, True, hardened) for server in web]
@@ -372,13 +373,13 @@ def hardened(*servers: str):
 
 
 def connect_to(port: int, address: str = "127.0.0.1") -> str:
-    """PHP that says whether it gets through."""
+    """PHP code that says whether it can connect."""
     return f"echo @fsockopen('{address}', {port}, $no, $why, 3) ? 'through' : $why, ' ';"
 
 
 MAKE_CRONTAB = "(echo '* * * * * id' | crontab - && crontab -l) 2>&1"
 MADE, NOT_MADE = "* * * * * id", "not allowed to use this program (crontab)"
-# What a customer's PHP tries, what it says on a server as it is installed, and on a hardened one.
+# What a customer's PHP tries, and its output on a server as installed and on a hardened one.
 TRIED_BY_PHP = {
     "what is not for customers": (
         "".join(map(connect_to, (25, 8080, 8081))),
@@ -421,7 +422,7 @@ def test_php_gets_only_as_far_as_the_server_lets_it(alice, seen):
 
 
 @hardened("apache-event")
-def test_mail_of_the_server_itself_goes(rig):
+def test_mail_of_the_server_itself_is_delivered(rig):
     rig.box.run("sendmail", "root", input="Subject: from the server\n\nx\n")
 
     eventually(lambda: "from the server" in rig.box.shell("cat /var/mail/root || true"))
@@ -429,7 +430,7 @@ def test_mail_of_the_server_itself_goes(rig):
 
 @pytest.fixture
 def mail_server_elsewhere(rig):
-    """Its address, as the box reaches it; it listens where logins are taken."""
+    """Its address, as seen from the box; it listens at the ports for mail with a login."""
     address = f"10.77.{rig.box.number}.1"
     with ExitStack() as listening:
         for port in (465, 587):
@@ -438,7 +439,7 @@ def mail_server_elsewhere(rig):
 
 
 @seen(("reached port 3306", "through"), ("stdio forwarding failed", "Connection refused"))
-def test_customer_reaches_what_is_beyond_his_jail(
+def test_customer_reaches_beyond_his_jail_only_without_hardening(
     rig, alice, mail_server_elsewhere, seen, hardening
 ):
     alice.add_shell()
@@ -454,7 +455,7 @@ def test_customer_reaches_what_is_beyond_his_jail(
 
 
 @seen("bob's000", "111")
-def test_php_runs_a_program_on_what_is_a_neighbours(alice, bob, seen):
+def test_php_reads_a_neighbours_files_only_without_hardening(alice, bob, seen):
     bob.put("web/settings.txt", "bob's")
     logs = (f"/var/log/ispconfig/httpd/{bob.domain}/error.log", f"{bob.root}/log/error.log")
     files = (f"{bob.root}/web/settings.txt", *logs)
@@ -464,14 +465,14 @@ def test_php_runs_a_program_on_what_is_a_neighbours(alice, bob, seen):
 
 
 @seen(200, 503, web=("apache-event", "apache-itk", "nginx"))
-def test_name_that_is_nobodys(rig, seen):
+def test_unknown_name_has_no_page_on_a_hardened_server(rig, seen):
     headers = {"Host": "nobody.shop.test"}
 
     assert requests.get(f"http://{rig.address}/", headers=headers).status_code == seen
 
 
 @hardened("apache-event", "nginx")
-def test_name_that_is_nobodys_has_no_page_under_https(rig, alice, web):
+def test_unknown_name_has_no_page_over_https(rig, alice, web):
     context = ssl._create_unverified_context()
     try:
         with (
@@ -489,7 +490,7 @@ def test_name_that_is_nobodys_has_no_page_under_https(rig, alice, web):
 
 
 @seen(True, False)
-def test_site_shows_what_neighbours_are_asked(rig, alice, bob, seen):
+def test_site_shows_requests_to_neighbours_only_without_hardening(rig, alice, bob, seen):
     alice.put("web/.htaccess", "SetHandler server-status")
     bob.put("web/slow.php", "<?php sleep(30);")
 
@@ -503,7 +504,7 @@ def test_site_shows_what_neighbours_are_asked(rig, alice, bob, seen):
 
 
 @seen(150, 100)
-def test_fork_bomb(rig, alice, seen):
+def test_processes_of_a_customer_are_limited_by_hardening(rig, alice, seen):
     alice.run("for ($i = 0; $i < 150; $i++) exec('sleep 60 > /dev/null 2>&1 &');")
     running = int(rig.box.shell(f"pgrep -c -u {alice.user} sleep"))
 
@@ -511,7 +512,7 @@ def test_fork_bomb(rig, alice, seen):
 
 
 @seen("230", "421")
-def test_ftp_login_without_tls(rig, alice, seen):
+def test_ftp_login_without_tls_is_refused_by_hardening(rig, alice, seen):
     with ftplib.FTP(rig.address) as session:
         try:
             said = session.login("alice", PASSWORD)
@@ -539,7 +540,7 @@ def test_keys_that_the_panel_leaves_are_swept_away(rig):
     assert rig.box.shell("ls /tmp/*") == f"{new}\n"
 
 
-def test_document_says_what_the_shop_sends():
+def test_document_quotes_what_the_shop_sends():
     text = DOCUMENT.read_text(encoding="utf-8")
 
     assert "".join(f"    {line}\n" for line in walls.NARROW_OVERRIDE) in text
@@ -552,7 +553,7 @@ def test_document_says_what_the_shop_sends():
 
 @hardened("apache-event")
 def test_jail_is_made_after_the_customer_was_kept_apart(rig, alice):
-    """Jailkit makes none below what is not root's, its group included."""
+    """Jailkit makes no jail below a directory that is not root's, or whose group is not."""
     rig.box.shell(f"jk_cp -j {alice.root} /usr/bin/id; {alice.root}/usr/bin/id")
 
 
@@ -568,7 +569,7 @@ def test_file_can_be_left_out(panel):
         assert rig.box.run("test", "-e", path, check=False).returncode == 1
 
 
-# What shows that a file is read as it was meant; the tests above show what it does.
+# Commands that show that a file is valid and read; the tests above show what it does.
 UNIT_IS_READ = "systemd-analyze verify --man=no"
 TRIED = {
     ours.RULES: f"nft -c -f {ours.RULES}",
@@ -609,7 +610,7 @@ TRIED = {
 
 
 @hardened("apache-itk", "nginx")
-def test_each_file_is_tried(rig, web):
+def test_each_file_is_valid(rig, web):
     other = "apache" if web == "nginx" else "nginx"
     paths = [path for part in ours.PARTS if part.web != other for path in part.paths]
 

@@ -24,7 +24,7 @@ def test_a_name_is_letters_and_digits(subtests):
             assert names.RULE.fullmatch(name)
 
 
-def test_anything_else_is_no_name(subtests):
+def test_other_names_are_refused(subtests):
     for name in [
         "",
         "ab",
@@ -57,24 +57,26 @@ def test_names_that_would_mislead_are_reserved(subtests):
             assert names.is_reserved(name)
 
 
-def test_other_names_are_free(subtests):
+def test_names_that_do_not_mislead_are_free(subtests):
     for name in ["alice", "weber1", "website1", "nsa", "client5a", "rooty"]:
         with subtests.test(name=name):
             assert not names.is_reserved(name)
 
 
-def test_every_reserved_name_could_be_ordered_otherwise():
+def test_reserved_names_are_spelled_by_the_rule():
     reserved = names.RESERVED | names.HOSTS
     too_short = {name for name in reserved if not names.RULE.fullmatch(name)}
     assert all(len(name) < 3 or len(name) > 16 or not name[0].isalpha() for name in too_short)
 
 
-def test_generated_names_keep_the_rule_and_differ():
+def test_generated_names_fit_the_rule_and_differ():
     made = [names.generate() for _ in range(200)]
     assert all(re.fullmatch("[a-z]{3}[0-9]{5}", name) for name in made)
     assert not any(names.is_reserved(name) for name in made)
     assert len(set(made)) == 200
-    assert sum(len(word) == 3 for word in names.HOSTS) < 26**3 / 100  # what is left to make
+    assert (
+        sum(len(word) == 3 for word in names.HOSTS) < 26**3 / 100
+    )  # few of the possible names are reserved
 
 
 PASTED_ADDRESSES = {
@@ -102,11 +104,11 @@ def test_an_address_is_read_as_the_panel_keeps_it(subtests):
                 assert names.is_address(pasted) == (pasted == address)
 
 
-def test_what_is_no_address_is_refused(subtests):
+def test_bad_addresses_are_refused(subtests):
     for text in [
         *("", "a", "@", "a@b", "a b@example.org", "<b>a</b>@example.org", "a@example.org b@c.org"),
         *("a@example.org,b@c.org", "a@b@c.org", "ä@example.org", "\u212a@example.org", "a@1.2.3.4"),
-        # Of these the panel would keep "a@".
+        # The panel would shorten these to "a@".
         *("a@ab--cd.example", "a@xn--zzzzzzz99.de", "a@-x.example", f"a@{'x' * 64}.example"),
         *("a@\ud800.org", f"{'a' * 250}@b.org", "a@b.org " * 10**5, "<" * 10**6),
     ]:
@@ -191,7 +193,7 @@ def test_more_space_or_more_time_is_never_cheaper(subtests):
                     assert cheap <= prices.price_msat(Terms(small, count + 1, "days"))
 
 
-def test_time_in_words_and_seconds(subtests):
+def test_durations_are_told_in_words_and_seconds(subtests):
     for terms, words, seconds in [
         (Terms(100, 1, "hours"), "1 hour", 3600),
         (Terms(100, 2, "days"), "2 days", 2 * DAY),
@@ -206,7 +208,7 @@ def test_time_in_words_and_seconds(subtests):
 # -- passwords ------------------------------------------------------------------------------
 
 
-def test_good_passwords(subtests):
+def test_good_passwords_are_accepted(subtests):
     for password in [
         *("a" * 9, "Abcdefg1", "abcdef1!", "ABCDEF1!", "Abcdefg!", "Abcd fg1", " " * 9, "~" * 64),
         "correct horse battery staple",
@@ -215,7 +217,7 @@ def test_good_passwords(subtests):
             assert passwords.is_good(password)
 
 
-def test_bad_passwords(subtests):
+def test_bad_passwords_are_refused(subtests):
     for password in [
         *("", "Abcd1!x", "abcdefgh", "abcdefg1", "ABCDEFG1", "1234567!", " " * 8, "a" * 65),
         *("it's 9 lives!", 'a "quoted" one', "back\\slash 9A", "abcd123\\", "Abcdef1\\"),
@@ -226,7 +228,7 @@ def test_bad_passwords(subtests):
 
 
 def made_up_passwords(count):
-    """Around the length that matters, of few kinds of signs or many."""
+    """Passwords around the length that matters, of few kinds of characters or many."""
     letters, digits = string.ascii_lowercase, string.digits
     signs = string.punctuation + " "
     alphabets = [letters, digits, signs, letters + digits, letters + signs, digits + signs]
@@ -268,10 +270,10 @@ def test_a_longer_password_never_matches_a_long_one():
     assert not passwords.matches(hashed, "x" * 10_000)
 
 
-def test_those_who_would_wait_too_long_are_turned_away():
+def test_logins_that_would_wait_too_long_are_refused():
     lane = passwords.Lane(at_once=3, places=2)
     with lane.place("192.0.2.1"):
-        with pytest.raises(passwords.Busy):  # a network has one place
+        with pytest.raises(passwords.Busy):  # each network has one place
             passwords.matches(None, "correct horse", lane.place("192.0.2.1"))
         with lane.place("192.0.2.2"), pytest.raises(passwords.Busy):
             passwords.make_hash("correct horse", lane.place("192.0.2.3"))
@@ -281,7 +283,7 @@ def test_those_who_would_wait_too_long_are_turned_away():
 # -- the vault --------------------------------------------------------------------------------
 
 
-def test_what_is_sealed_is_opened_by_its_key_alone():
+def test_only_its_key_opens_a_sealed_text():
     sealed = Vault("a key").seal("gehéim \0 \N{SNOWMAN}")
     assert "geh" not in sealed
     assert Vault("a key").unseal(sealed) == "gehéim \0 \N{SNOWMAN}"
@@ -289,7 +291,7 @@ def test_what_is_sealed_is_opened_by_its_key_alone():
         Vault("another key that is long enough as well").unseal(sealed)
 
 
-def test_what_was_never_sealed_is_unreadable(subtests):
+def test_text_that_was_never_sealed_is_unreadable(subtests):
     for spoiled in ["", "x", "gAAAA", "é", "\0", "gAAAAA" * 40]:
         with subtests.test(spoiled=spoiled), pytest.raises(Unreadable):
             Vault("a key").unseal(spoiled)
@@ -314,7 +316,7 @@ def test_the_same_secret_is_sealed_differently_each_time():
     assert len({Vault("a key").seal("secret") for _ in range(3)}) == 3
 
 
-def test_keyed_hashes_tell_purposes_parts_and_keys_apart():
+def test_keyed_hashes_differ_by_purpose_parts_and_key():
     vault = Vault("a key")
     assert vault.mac("browser", "x") == Vault("a key").mac("browser", "x")
     hashes = {
@@ -327,7 +329,7 @@ def test_keyed_hashes_tell_purposes_parts_and_keys_apart():
     assert len(hashes) == 5
 
 
-def test_fingerprints_tell_keys_apart_and_name_the_newest_first():
+def test_fingerprints_differ_by_key_and_come_newest_first():
     rotated = Vault("a new key", ("a key",))
     assert rotated.fingerprints() == [
         *Vault("a new key").fingerprints(),

@@ -1,8 +1,8 @@
-"""Whatever is wanted, in any order and any weather: in the end the panel has that and no more.
+"""Whatever is wanted, in any order and despite any failure: in the end the panel has just that.
 
-Hypothesis makes up sequences of what customers, the operator, workers, the panel and the clock
-do, and prints the shortest one that goes wrong. The suite runs few and always the same ones;
-`make soak` runs many, each time others.
+Hypothesis makes up sequences of steps of customers, the operator, workers, the panel and the
+clock, and prints the shortest one that fails. The suite runs a few, always the same ones;
+`make soak` runs many, each time different ones.
 """
 
 import copy
@@ -56,10 +56,10 @@ PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 RUN = settings(
     max_examples=int(os.environ.get("EXAMPLES", "2000" if SOAK else "8")),
     stateful_step_count=int(os.environ.get("STEPS", "50" if SOAK else "25")),
-    derandomize=not SOAK,  # a fault that CI finds is there for everybody
+    derandomize=not SOAK,  # a fault that CI finds can be repeated everywhere
     database=None,
-    deadline=None,  # a shared machine takes its time
-    # One step is dozens of calls over a real socket.
+    deadline=None,  # a shared machine may be slow
+    # One step makes dozens of calls over a real socket.
     suppress_health_check=[HealthCheck.too_slow],
     phases=PHASES,
     print_blob=True,
@@ -156,7 +156,7 @@ ADDITIONS = [
     ),
     ("forward", "news@{site}", {}),
 ]
-# What may come in between while a worker is at it.
+# Changes that may come while a worker is busy.
 CHANGES = [
     *((what,) for what in ("suspend", "resume", "block", "unblock", "check", "close") * 6),
     *(("resize", space_mb) for space_mb in (100, 1000)),
@@ -212,7 +212,7 @@ BY_HAND = [
 ]
 
 
-# -- what should be, kept a second time ----------------------------------------------
+# -- a second record of what should be ----------------------------------------------
 
 
 @dataclass
@@ -223,21 +223,21 @@ class Thing:
 
 @dataclass
 class Hosting:
-    """What one account wants, by the rules: the changes refuse what `wanted` has to refuse."""
+    """What one account wants, by the rules: its changes raise where `wanted` has to refuse."""
 
     id: str
     username: str
     space_mb: int
     things: dict[tuple[str, str], Thing]
-    # The passwords that were typed, or shown and noted.
+    # The passwords that the customer knows: he typed them, or noted them from the page.
     known: dict[tuple[str, str], str]
     suspended: bool = False
     blocked: bool = False
     is_closed: bool = False
     is_gone: bool = False
-    # Somebody has changed something at the panel by hand, and nobody has asked for a check.
+    # Somebody has changed something at the panel by hand, and no check was asked for since.
     is_touched: bool = False
-    # What a payment that comes in time would bring back.
+    # What a payment would bring back if it comes in time.
     closed: tuple[dict, dict] | None = None
 
     def suspend(self) -> None:
@@ -263,7 +263,7 @@ class Hosting:
         self.things, self.known = {}, {}
 
     def pay(self, is_deleting: bool) -> None:
-        """Paid time switches everything on, and takes a closing back that has deleted nothing."""
+        """Paid time switches everything on, and undoes a closing that has deleted nothing."""
         if is_deleting:
             return
         self.suspended = False
@@ -280,7 +280,7 @@ class Hosting:
 
     def add(self, kind: str, name: str, password: str | None, **settings) -> None:
         if kind == "forward" and not settings:
-            raise ValueError  # where to?
+            raise ValueError  # without a destination
         self._is_ready()
         domain, there = name.rpartition("@")[2], self.things
         site = ("mail_domain", f"{self.username}.shop.test")
@@ -301,7 +301,7 @@ class Hosting:
             None,
             *Service.select().where(Service.account == self.id),
         ):
-            raise NameInUse  # another account's
+            raise NameInUse  # by another account
         self.things[kind, name] = Thing(settings)
         if password and kind in WITH_PASSWORD:
             self.known[kind, name] = password
@@ -343,7 +343,7 @@ class Hosting:
             self.known[kind, name] = password
 
     def fill(self, template: str) -> str:
-        """The name that a template means."""
+        """The name that a template stands for."""
         user, site = f"ls_{self.username}", f"{self.username}.shop.test"
         return template.replace("{user}", user).replace("{site}", site)
 
@@ -381,7 +381,7 @@ class Figures:
         )
 
 
-# Where a change stands that is not one of single services.
+# The module of changes that are not about single services.
 MODULES = dict.fromkeys(("suspend", "resume", "block", "unblock", "close", "check"), accounts)
 
 
@@ -403,7 +403,7 @@ class Killed(BaseException):
 
 @dataclass
 class MortalPanel:
-    """A worker's panel client whose process is killed around the nth call."""
+    """A worker's panel client whose process is killed before or after the nth call."""
 
     panel: ispconfig.Panel
     calls_left: int
@@ -423,7 +423,7 @@ class MortalPanel:
 
 
 class World:
-    """A database and a panel for many examples, each of which finds them as at the start."""
+    """A database and a panel for many examples, each of which finds them as they were at first."""
 
     def __init__(self, database_url: str, directory: Path, figures: Figures):
         self.figures = figures
@@ -448,7 +448,7 @@ class World:
         self.config = from_env(env, directory)
         models.open_database(database_url)
         if database_url.startswith("sqlite:"):
-            # No machine fails here, and waiting for the disk takes longer than all the rest.
+            # No machine fails here, and waiting for the disk would take longer than all the rest.
             models.db.execute_sql("PRAGMA synchronous=off")
         models.init_db()
         shop.settle_in(self.new_shop())
@@ -459,7 +459,7 @@ class World:
         self.others = everything(panel)
 
     def new_shop(self) -> shop.Shop:
-        """As a program that has just been started has it."""
+        """The shop of a program that has just been started."""
         return shop.build(self.config)
 
     def begin_anew(self) -> None:
@@ -482,7 +482,7 @@ class World:
         models.db.close()
 
     def _make_bystander(self) -> None:
-        """Another client of the panel, with a record of every kind, whom nothing may touch."""
+        """Add another client of the panel, with a record of every kind, that nothing may touch."""
         theirs = self.new_shop().panel
         client = theirs.add_client("bystander", "info@bystander.example")
         self.bystanders_group = str(theirs.group_id(client))
@@ -522,7 +522,7 @@ class World:
         return theirs | {"client": rows["client"][int(client)], "login": login}
 
     def _close_client(self, update, params: dict) -> int:
-        """client_update switches on what was switched off: it comes first, and only once."""
+        """Check that client_update, which switches everything on, comes first, and only once."""
         client = params["client_id"]
         self._closed_clients[client] += 1
         return update(params)
@@ -544,10 +544,10 @@ class Lives(RuleBasedStateMachine):
         self.time = SetClock(START)
         clock.set_source(lambda: self.time.moment)
         self.shop = world.new_shop()
-        self.hostings: dict[str, Hosting] = {}  # by username, the last of each
+        self.hostings: dict[str, Hosting] = {}  # by username, the latest of each
         self.opened = 0
         self.calls_checked = 0
-        self.names: set[tuple[str, str]] = set()  # that were ever wanted
+        self.names: set[tuple[str, str]] = set()  # all that were ever wanted
 
     # -- what customers and the operator want ------------------------------------
 
@@ -669,7 +669,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def note_passwords(self, who):
-        """The customer writes down what the page shows, and says so."""
+        """The customer notes the password that the page shows, and confirms it."""
         self._step("note_passwords")
         hosting_ = self._of(who)
         self._note_passwords(hosting_)
@@ -697,7 +697,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(call=st.integers(1, 40), is_carried_out=st.booleans(), holds_lease=st.booleans())
     def round_that_is_killed(self, call, is_carried_out, holds_lease):
-        """The process ends before or after a call; with its lease, if it had no time for it."""
+        """The process ends before or after a call, with or without giving its lease back."""
         self._step("round_that_is_killed")
         self._round_that_is_killed(call, is_carried_out, holds_lease)
 
@@ -743,7 +743,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(who=WHO, is_half_made=st.booleans())
     def worker_vanishes_in_client_add(self, who, is_half_made):
-        """It was killed, and so was the panel's PHP, or it had done its work by then."""
+        """The worker is killed; so is the panel's PHP, unless it had finished by then."""
         self._step("worker_vanishes_in_client_add")
         account_id = self._of(who).id
         client = f"ls_{account_id}"
@@ -772,14 +772,14 @@ class Lives(RuleBasedStateMachine):
         else:
             self.panel._sessions.clear()
 
-    # -- the clock, the weather, and other hands at the panel --------------------
+    # -- the clock, failures, and others at the panel --------------------
 
     @rule(seconds=st.sampled_from([1, 5, 60, 301, 1801, DAY + 1, 3 * DAY]))
     def time_passes(self, seconds):
         self._step("time_passes")
         self.time.forward(seconds)
         for each in self.each():
-            self._note_passwords(each)  # within a day, before they are wiped
+            self._note_passwords(each)  # within a day, before the passwords are wiped
         progress.wipe_shown_passwords()
         hostnames.forget_rested()
         progress.look_at_queues(self.shop)
@@ -842,7 +842,7 @@ class Lives(RuleBasedStateMachine):
     # -- what holds after every step ---------------------------------------------
 
     def check_invariants(self, *_) -> None:
-        # An @invariant would be printed after each step.
+        # Not an @invariant, which Hypothesis would print after each step.
         self.all_is_well()
 
     def all_is_well(self) -> None:
@@ -909,7 +909,7 @@ class Lives(RuleBasedStateMachine):
         clock.set_source(None)
 
     def _end(self) -> None:
-        """The weather clears: everything becomes as it is wanted, and stays so."""
+        """Failures end: everything becomes as it is wanted, and stays so."""
         self.panel.faults.clear()
         self.panel.forbidden = set()
         self.shop = self.world.new_shop()
@@ -947,7 +947,7 @@ class Lives(RuleBasedStateMachine):
         left = [(row.kind, row.name, row.error) for row in progress.failing()]
         raise AssertionError(f"still not as it is wanted: {left}")
 
-    # -- how it is done ----------------------------------------------------------
+    # -- helpers ----------------------------------------------------------
 
     def _matches(self, each: Hosting, others: dict | None = None) -> None:
         known = each.known
@@ -957,14 +957,14 @@ class Lives(RuleBasedStateMachine):
         return list(self.hostings.values())
 
     def _of(self, who: str) -> Hosting:
-        """Who was never here is alice."""
+        """The customer's hosting; alice's for a customer who was never here."""
         return self.hostings.get(who) or self.hostings["alice"]
 
     def _step(self, name: str) -> None:
         self.figures.steps[name] += 1
 
     def _want(self, who: str, what: str, *arguments) -> None:
-        """Change what is wanted: here and by the model, which tells what is to be refused."""
+        """Change what is wanted in the shop and in the model, which says whether it is refused."""
         self._step(what)
         each, named = self._of(who), {}
         if what == "block":
@@ -1028,7 +1028,7 @@ class Lives(RuleBasedStateMachine):
 
     @contextmanager
     def _at_call(self, number: int, act):
-        """Have `act` done while the panel's nth call from now is under way."""
+        """Do `act` while the panel's nth call from now is under way."""
         seen, faults = Counter(), []
 
         def before_call(method):
@@ -1054,7 +1054,7 @@ class Lives(RuleBasedStateMachine):
                 each.known[row.kind, row.name] = self.shop.vault.unseal(row.own_password_sealed)
 
     def _record(self, who: str, kind: str) -> dict | None:
-        """The newest record of that kind that is the customer's at the panel."""
+        """The customer's newest record of that kind at the panel."""
         each = self._of(who)
         login = self.panel.login(f"ls_{each.id}")
         if login is None:
@@ -1071,7 +1071,7 @@ class Lives(RuleBasedStateMachine):
             return self.panel._methods[method](arguments)
 
     def _check_call(self, method: str, arguments: dict) -> None:
-        """No name but ours, no id but an int, and no mail from who has paid for a day."""
+        """Names are ours, ids are numbers, and hostings paid for too few days send no mail."""
         for name in ("client_id", "primary_id", "reseller_id"):
             id = arguments.get(name, 0)
             if isinstance(id, dict):
@@ -1105,7 +1105,7 @@ def kind_of(method: str) -> str:
 
 
 def all_rows() -> list[list[tuple]]:
-    """All that the database holds."""
+    """All rows of the database."""
     names = [table._meta.table_name for table in TABLES]
     rows = [models.db.execute_sql(f"SELECT * FROM {name}").fetchall() for name in names]
     return [sorted(each, key=repr) for each in rows]
@@ -1119,7 +1119,7 @@ def figures():
 
 
 def _run(database_url: str) -> settings:
-    """Fewer lives on PostgreSQL, where each takes twice as long and meets the same rules."""
+    """Fewer examples on PostgreSQL, where each takes twice as long and tests the same rules."""
     few = not SOAK and database_url.startswith("postgresql:")
     return settings(RUN, max_examples=3) if few else RUN
 

@@ -15,7 +15,7 @@ FOLDER = os.environ.get("SCREENSHOTS")
 @with_mail
 @with_ftp
 def test_pictures_of_the_tour_are_taken(app, tour, tmp_path, chromium):
-    """Of all sights for `make screenshots`, else of those in the README."""
+    """Of all sights for `make screenshots`, otherwise of the sights in the README."""
     if FOLDER:
         sights = tour.walk()
     else:

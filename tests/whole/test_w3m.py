@@ -1,4 +1,4 @@
-"""A customer with w3m, a text browser in a terminal, in which a script presses the keys."""
+"""Customers with w3m, a text browser in a terminal; a script presses its keys."""
 
 import os
 import pty
@@ -13,15 +13,15 @@ from lightningspace.base.models import Account, Order, Service
 from lightningspace.base.prices import DAY
 from tests.conftest import DEADLINE_SECONDS, debian_program, opened, work
 
-ENTER, NEXT, EMPTY = "\r", "\t", "\x01\x0b"  # the last empties the line that is typed at the bottom
-# A field, and what is said of it right behind.
+ENTER, NEXT, EMPTY = "\r", "\t", "\x01\x0b"  # the last one empties the input line at the bottom
+# A field with text right behind it.
 RUN_TOGETHER = re.compile(r"\[[^]]{15,}\] *\w.*")
 # A line of the QR code.
 OF_BLOCKS = re.compile("^█.*[▄▀].*█$", re.MULTILINE)
 
 
 class W3m:
-    """w3m at an address, in a terminal of 80 columns, until it is left."""
+    """w3m at an address, in a terminal of 80 columns."""
 
     def __init__(self, home, address: str):
         program, self._home, self._saved = debian_program("w3m", "w3m"), home, 0
@@ -44,13 +44,13 @@ class W3m:
         os.close(self._ours)
 
     def read(self) -> str:
-        """The whole page, once all is done that was pressed before."""
-        # When it has begun to save for the second time, the first file is whole.
+        """The whole page, once all keys pressed before have had their effect."""
+        # Once w3m has begun to save for the second time, the first file is complete.
         page, after = self._save(), self._save()
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not after.exists():
             assert time.monotonic() < deadline, "w3m does not do what was pressed"
-            # It would stop if nobody took what it paints.
+            # w3m would stop if nobody read its output.
             if select.select([self._ours], [], [], 0.02)[0]:
                 os.read(self._ours, 65536)
         return page.read_text()

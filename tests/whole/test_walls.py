@@ -1,5 +1,5 @@
-"""One customer attacks another, by all that `flask walls` tries, on servers of real daemons that
-have exactly what the shop sends, and what docs/hosting-server.md advises.
+"""One customer attacks another by all means of `flask walls`, on servers of real daemons that are
+set up exactly as the shop and docs/hosting-server.md say.
 """
 
 import io
@@ -19,15 +19,15 @@ from lightningspace.sandbox.panel import SandboxPanel
 from tests.conftest import PANEL_PASSWORD, open_account, with_ftp, work
 from tests.rig import Rig
 
-# Where it succeeds, some of the first few hundred answers hold what they should not; then it ends.
+# A successful race shows the file in one of the first few hundred answers, and ends there.
 RACE_REQUESTS = {"apache-event": 10_000, "apache-itk": 1_000, "nginx": 1_000}
-# The shop's seconds pass more quickly, as much of a check is waiting for the next one.
+# The shop's seconds pass more quickly, because a check mostly waits for them.
 SPEED = 20
 
 
 class PanelOfRig(SandboxPanel):
-    """Its server lets new FTP users in at once, and has carried out all changes when the panel is
-    asked how many wait.
+    """A panel whose server lets new FTP users in at once, and has carried out all changes whenever
+    the panel is asked how many wait.
     """
 
     rig: Rig | None = None
@@ -42,7 +42,7 @@ class PanelOfRig(SandboxPanel):
 
 
 class Careless(PanelOfRig):
-    """Its server leaves out what the shop sends to keep neighbours apart."""
+    """A panel whose server ignores what the shop sends to keep neighbours apart."""
 
     def records(self, kind: str) -> list[dict]:
         open_to_all = {"allow_override": "All", "apache_directives": "", "custom_php_ini": ""}
@@ -63,12 +63,12 @@ class Server:
 
 @pytest.fixture
 def server(request) -> Server | None:
-    """Which server of real daemons the test has; `on_rig` says so."""
+    """The server of real daemons that `on_rig` chooses for the test."""
     return getattr(request, "param", None)
 
 
 def on_rig(*webs: str, is_careless: bool = False):
-    """A mark: once on a server with each of these web servers."""
+    """A mark: run the test once on a server with each of these web servers."""
     servers = [Server(web, is_careless) for web in webs]
     return pytest.mark.parametrize("server", servers, ids=webs, indirect=True)
 
@@ -85,7 +85,7 @@ def panel(server):
 
 @pytest.fixture
 def rig(panel, server):
-    """The server behind the panel, which follows what the shop sends."""
+    """The server behind the panel, which carries out the panel's records."""
     hardening = not server.is_careless
     with Rig(panel, server.web, hardening=hardening) as rig:
         panel.rig = rig
@@ -113,7 +113,7 @@ def quick_clock(monkeypatch):
 
 @pytest.fixture
 def results(this_shop, panel, rig, server, quick_clock) -> dict[str, attack.Result]:
-    """Of each attack; what was made for it is gone."""
+    """The result of each attack, after which nothing of the check is left."""
     race_requests = RACE_REQUESTS[server.web]
     found = list(attack.check(this_shop, 1, rig.address, race_requests, patience_seconds=0))
     assert not Account.select().exists()
@@ -125,7 +125,7 @@ def those(results: dict[str, attack.Result], result: str) -> set[str]:
     return {name for name, each in results.items() if each.result == result}
 
 
-# What is known to be open with each, and told in docs/hosting-server.md.
+# Attacks that are known to succeed, as docs/hosting-server.md says, by web server.
 KNOWN = {
     walls.NARROW: {"race", "questions", "first words"},
     walls.MPM_ITK: {"own limits", "questions", "first words"},
@@ -134,7 +134,7 @@ KNOWN = {
 
 
 @on_rig(*MODES)
-def test_what_the_shop_sends_holds_on_a_server_fit_for_strangers(results, this_shop):
+def test_walls_hold_on_a_hardened_server_set_up_by_the_shop(results, this_shop):
     assert {name: results[name].proof for name in those(results, attack.OPEN)} == {}
     assert those(results, attack.KNOWN) == KNOWN[this_shop.config.walls]
     # The rig's mail server takes no logins.
@@ -144,10 +144,10 @@ def test_what_the_shop_sends_holds_on_a_server_fit_for_strangers(results, this_s
 
 
 @on_rig("apache-event", is_careless=True)
-def test_each_attack_works_where_nothing_is_done_against_it(results, this_shop):
-    """Else it would not show that something holds."""
-    # By what the shop does itself, over FTP and by kinds of records: test_rig shows them open. And
-    # Apache, since 2.4.69, reads no file for a condition.
+def test_each_attack_succeeds_where_nothing_prevents_it(results, this_shop):
+    """Otherwise the attack would not show that a wall holds."""
+    # These hold by what the shop does over FTP and by kinds of records; test_rig shows them open.
+    # The last holds by Apache, which since 2.4.69 reads no file for a condition.
     held = {"files by PHP", "files by a shell", "PHP sockets", "jail", "contents"}
     known = KNOWN[walls.NARROW]
     assert those(results, attack.HELD) == held
@@ -157,9 +157,9 @@ def test_each_attack_works_where_nothing_is_done_against_it(results, this_shop):
     assert len(told) == len(those(results, attack.OPEN))
 
 
-# -- what programs bring along ---------------------------------------------------------------
+# -- .htaccess of common programs ---------------------------------------------------------------
 
-# In the manner of what the common ones write by themselves.
+# In the manner of the files that common programs write.
 OF_PROGRAMS = {
     "permalinks": """\
 <IfModule mod_rewrite.c>
@@ -210,7 +210,7 @@ SHUT = {
 
 
 @on_rig("apache-event", "apache-itk")
-def test_htaccess_of_programs_breaks_nothing_and_opens_nothing(this_shop, rig):
+def test_htaccess_of_common_programs_breaks_and_opens_nothing(this_shop, rig):
     reconcile.account(this_shop, open_account(this_shop, "alice").id)
     rig.apply()
 
@@ -229,10 +229,10 @@ def test_htaccess_of_programs_breaks_nothing_and_opens_nothing(this_shop, rig):
         assert status(f"shut{number}", lines) in (401, 403, 500), name
 
 
-# -- where it cannot be looked at -----------------------------------------------------------
+# -- where walls cannot be checked -----------------------------------------------------------
 
 
-def test_hostings_that_cannot_be_made_are_removed_and_told(this_shop, panel, runner):
+def test_hostings_that_cannot_be_made_are_removed_and_reported(this_shop, panel, runner):
     panel.forbidden = {"sites_shell_user_add"}
     told = runner.invoke(args=["walls"])
     assert told.exit_code == 2
@@ -243,7 +243,7 @@ def test_hostings_that_cannot_be_made_are_removed_and_told(this_shop, panel, run
 
 
 @with_ftp
-def test_name_that_does_not_lead_to_the_server_is_told(runner, panel, ftp_server, quick_clock):
+def test_name_that_does_not_lead_to_the_server_is_reported(runner, panel, ftp_server, quick_clock):
     told = runner.invoke(args=["walls", "--address", "127.0.0.1:1"])
     assert told.exit_code == 2
     assert "not checked: " in told.output and "lead to the server (--address)" in told.output
@@ -251,7 +251,7 @@ def test_name_that_does_not_lead_to_the_server_is_told(runner, panel, ftp_server
 
 
 @pytest.mark.parametrize("is_ready", [True, False])
-def test_what_a_killed_check_has_left_the_worker_removes(
+def test_worker_removes_hostings_of_a_killed_check(
     this_shop, panel, worker, time_machine, is_ready
 ):
     hostings._open(this_shop, 1)
@@ -284,7 +284,7 @@ def test_each_server_is_checked_once_a_week(this_shop, panel, time_machine):
         assert bool(added) == bool(checks)
 
 
-def test_weekly_check_that_did_not_end_is_told(this_shop, panel):
+def test_weekly_check_that_did_not_end_is_reported(this_shop, panel):
     class Killed(BaseException):
         pass
 

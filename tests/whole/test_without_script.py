@@ -1,6 +1,6 @@
 """Visitors without script: whole journeys by links and forms alone.
 
-That Chromium shows such pages, and loads them anew by itself, is seen in test_browser.py.
+test_browser.py checks that Chromium shows such pages, and reloads them by itself.
 """
 
 import re
@@ -47,7 +47,7 @@ def log_in(reader, username: str, password: str) -> None:
 
 
 def assert_shows_credentials(reader, username: str) -> None:
-    """Of a hosting whose password was made."""
+    """For a hosting with a generated password."""
     assert reader.address.endswith("/account")
     for service in ("FTP", "SSH", "Database", "Mail"):
         user = f"info@{username}.shop.test" if service == "Mail" else f"ls_{username}"
@@ -108,7 +108,7 @@ def test_a_customer_buys_more_time_and_another_size(browser, alice, wallet, work
 
 @pytest.fixture
 def sites(ftp_server):
-    """A web server with PHP for the sites: `sites("alice.shop.test")` is a browser at one."""
+    """A web server with PHP for the sites; `sites("alice.shop.test")` gives a browser at one."""
     php, port = debian_program("php", "php-cli php-curl"), free_port()
     ftp_server.root.mkdir(exist_ok=True)
     command = [php, "-q", "-S", f"127.0.0.1:{port}", "-t", str(ftp_server.root), str(ROUTER)]
@@ -160,16 +160,14 @@ def test_a_visitor_of_a_site_keeps_it_online(
 # -- what the wallet kept --------------------------------------------------------------
 
 
-def test_a_visitor_without_any_account_comes_back_with_what_the_wallet_kept(
-    browser, wallet, worker
-):
+def test_a_visitor_logs_in_with_what_his_wallet_kept(browser, wallet, worker):
     buyer = browser()
     buyer.open("/")
     buyer.press("Order and pay")
     assert "its proof of payment can later unlock" in buyer.text
     invoice = invoice_shown(buyer)
     preimage = wallet.pay(invoice)["payment_preimage"]
-    work(worker)  # the buyer never sees that it is paid
+    work(worker)  # the buyer never sees the page of the paid order
 
     reader = browser()
     reader.open("/")

@@ -1,7 +1,7 @@
 """A year of a shop: customers come, pay, extend, resize, lapse and go, while servers fail.
 
-The suite lives through some weeks with a few customers; `make year` through a year with 300, and
-prints what became of them. What each account should have is kept a second time, in fractions.
+The suite simulates some weeks with a few customers, `make year` a year with 300, and prints
+what became of them. What each account should have is computed a second time, in fractions.
 """
 
 import heapq
@@ -49,7 +49,7 @@ LONG_TERMS = [(3, "months"), (6, "months"), (9, "months")]
 
 @dataclass
 class Expected:
-    """What was paid for, exactly: the value melts evenly from `begins` to `ends`."""
+    """What was paid for, exactly: its value falls evenly from `begins` to `ends`."""
 
     begins: Fraction
     ends: Fraction
@@ -58,7 +58,7 @@ class Expected:
     steps: int = 1
 
     def left(self, moment: int) -> tuple[Fraction, Fraction]:
-        """Seconds and their value."""
+        """The seconds that are left, and their value."""
         seconds = max(Fraction(0), self.ends - max(self.begins, moment))
         return seconds, self.value * seconds / (self.ends - self.begins)
 
@@ -132,7 +132,7 @@ class Year:
                 self.check()
 
     def settle(self) -> None:
-        """Everything that is under way comes to its end."""
+        """Let everything that is under way end."""
         self.clear_the_weather()
         for _ in range(30):
             self.clock.forward(60)
@@ -197,7 +197,7 @@ class Year:
         self.node.faults.clear()
 
     def change_prices(self) -> None:
-        """The operator asks for more, or less, from now on."""
+        """The operator changes his prices."""
         factor = self.chance.choice([Fraction(1, 2), Fraction(3, 2), Fraction(7, 9)])
         prices = Prices(
             int(5000 * factor), int(20000 * factor), {"addresses": 1000, "domains": 1000}
@@ -234,14 +234,14 @@ class Year:
             self.pay(customer, order)
 
     def pay(self, customer: Customer, order: Order) -> None:
-        # Some send more than was asked for: BOLT 4 lets them, up to twice.
+        # Some pay more than the invoice says: BOLT 4 allows up to twice as much.
         more = self.chance.randint(1, order.amount_msat) if self.chance.random() < 0.1 else 0
         self.node.settle(order.payment_hash, order.amount_msat + more)
         self.counts[f"paid: {order.kind}"] += 1
         customer.waits_for.append(order.payment_hash)
 
     def decide(self, number: int) -> None:
-        """What comes next in a life, now that the end is known."""
+        """Plan what the customer does next, now that the end is known."""
         customer, chance = self.customers[number], self.chance
         left = int(customer.expected.ends - int(self.clock.moment)) // HOUR
         what = chance.random()
@@ -277,7 +277,7 @@ class Year:
                 self.pay(customer, order)
 
     def tip(self, number: int) -> None:
-        """A reader gives something for the site, or does not pay after all."""
+        """A reader gives a tip for the site, or does not pay after all."""
         customer = self.customers[number]
         if not self.is_there(customer) or customer.waits_for:
             return
@@ -324,7 +324,7 @@ class Year:
         account = Account.get_by_id(customer.account_id)
         size = Size(self.chance.choice(SIZES_MB), self.chance.randint(0, 2), 0)
         moment = int(self.clock.moment)
-        # What it uses, as the worker would have asked.
+        # The space in use, as if the worker had asked for it.
         Account.update(used_site_mb=1, used_database_mb=0, used_mail_mb=0, used_at=moment).where(
             Account.id == account.id
         ).execute()
@@ -441,13 +441,13 @@ class Year:
                 self.check_money(customer, moment)
 
     def check_money(self, customer: Customer, moment: int) -> Fraction:
-        """What the account is worth differs from the exact sum by less than a satoshi."""
+        """Check that the account's worth differs from the exact sum by less than a satoshi."""
         account, expected = Account.get_by_id(customer.account_id), customer.expected
         if not customer.is_ready:
             return expected.value
         seconds, value = expected.left(moment)
         holding = ledger.holding(account)
-        # A msat, to which the value is rounded down, is up to half a minute of the least hosting.
+        # The value is rounded down to a msat, which is up to half a minute of the smallest hosting.
         assert abs(account.expires_at - expected.ends) <= 30 * expected.steps
         assert abs(holding.worth_msat - value) < 1000
         return value
@@ -474,7 +474,7 @@ class Year:
         ]
         assert at_node == received == by_days
         assert received == self.consumed_msat + self.forfeited_msat + left
-        # To the satoshi, of all accounts together.
+        # To the satoshi, for all accounts together.
         assert abs(self.worth_of_all() - left) < 1000
         return "\n".join(f"{name:32}{value:>18,}" for name, value in rows)
 
@@ -494,7 +494,7 @@ def paid_orders():
 @with_settings(
     GRACE_DAYS=str(GRACE_DAYS), SWEEP_LIMIT="100", CAPACITY_MB="200000", HORIZON_DAYS="36500"
 )
-def test_a_year_ends_with_panel_accounts_and_money_agreeing(
+def test_panel_accounts_and_money_agree_after_a_year(
     this_shop, node, panel, time_machine, tmp_path
 ):
     models.db.execute_sql("PRAGMA synchronous=off")  # no machine fails here
