@@ -1,5 +1,5 @@
-# Make a daemon reload its files, and return when the new ones are in force: when its log says so (if
-# `$says` is given), and the children with the old files have closed their ports (if `$has_children`).
+# Makes a daemon reload its files, and returns when the new ones are in effect: when its log says so
+# (if `$says` is given), and its old children have closed their ports (if `$has_children`).
 use strict;
 use warnings;
 

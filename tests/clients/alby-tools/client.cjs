@@ -1,5 +1,5 @@
 // alby-tools as a program, for tests; it speaks like l402-requests/client.py. It keeps a token for each
-// address, and never pays for that again: what is bought more than once, it buys without keeping it.
+// address, and never pays there again; where one buys more than once, it keeps no token.
 const { fetchWithL402, l402 } = require("alby-tools");
 
 const lines = require("readline").createInterface({ input: process.stdin })[Symbol.asyncIterator]();

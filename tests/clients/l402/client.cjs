@@ -1,5 +1,5 @@
-// npm's l402 as a program, for tests; it speaks like l402-requests/client.py. With one token a host:
-// by default it keeps one for each address and method, and would have none to look with.
+// npm's l402 as a program, for tests; it speaks like l402-requests/client.py. It keeps one token for
+// each host: by default it keeps one for each address and method, and could not look at a hosting.
 const axios = require("axios");
 const { MemoryTokenStore, setupL402Interceptor } = require("l402");
 

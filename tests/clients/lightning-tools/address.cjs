@@ -1,6 +1,6 @@
 // lightning-tools' Lightning Addresses as a wallet, for tests; it speaks like lnurl/client.py.
 //
-// It only knows https and its port, so that the test names the host and where that is open instead.
+// It only knows https and port 443, so the test passes the host and the address that stands in for it.
 const { LightningAddress } = require("@getalby/lightning-tools");
 
 const [host, instead] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 // lightning-tools as a program, for tests; it speaks like l402-requests/client.py.
 //
-// It keeps no tokens: its user does, and hands each back in one of two ways. As an option, nothing is
-// ever paid; where something is to be bought ("buys"), it is a header of the request.
+// It keeps no tokens: its user does, and passes each back in one of two ways. With a token as an
+// option it never pays; for a request that may pay ("buys"), the token is a header.
 const { fetchWithL402 } = require("@getalby/lightning-tools/402/l402");
 
 const lines = require("readline").createInterface({ input: process.stdin })[Symbol.asyncIterator]();

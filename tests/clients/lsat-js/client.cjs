@@ -1,5 +1,5 @@
 // lsat-js as a program, for tests; it speaks like l402-requests/client.py. It reads challenges and
-// writes tokens; sending them is its user's, who keeps one for the host.
+// writes tokens; its user sends them, and keeps one for the host.
 const { Lsat } = require("lsat-js");
 
 const lines = require("readline").createInterface({ input: process.stdin })[Symbol.asyncIterator]();

@@ -1,6 +1,6 @@
-// PHP of one version as a server, for tests: server.cjs <version> <root> [<php.ini's name>=<value>]…
-// It answers for the index.php in each directory of <root>, which is shown what a paid area has for
-// sale as well; PHP's log goes to stderr.
+// One version of PHP as a server, for tests: server.cjs <version> <root> [<php.ini's name>=<value>]…
+// It runs the index.php in each directory of <root>, which also sees the files of paid areas; PHP's
+// log goes to stderr.
 
 // Debian's Node.js 18 has both, but not as globals.
 globalThis.File ??= require("node:buffer").File;
@@ -15,7 +15,7 @@ const { WebSocketServer } = require("ws");
 
 const [version, root, ...ini] = process.argv.slice(2);
 
-// What PHP opens as a socket comes as a WebSocket: here it becomes a connection again.
+// PHP's sockets arrive as WebSockets; here they become connections again.
 async function proxy() {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   server.on("connection", (socket, request) => {
@@ -77,7 +77,7 @@ async function answer(php, request, response) {
 
 async function main() {
   const php = await start();
-  let turn = Promise.resolve(); // one after another: there is one PHP
+  let turn = Promise.resolve(); // one request after another, as there is one PHP
   const server = http.createServer((request, response) => {
     turn = turn.then(() => answer(php, request, response)).catch((error) => {
       process.stderr.write(`Fatal: ${error.stack}\n`);
