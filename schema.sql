@@ -448,8 +448,8 @@ CREATE TABLE gate_disks (
 );
 CREATE INDEX gate_disks_over ON gate_disks (service, until);
 
--- evidence: what the operator noted about hostings that he blocked. It outlives them, and is deleted
--- after EVIDENCE_DAYS.
+-- evidence: what the operator noted about blocked hostings. It outlives them, and is deleted after
+-- EVIDENCE_DAYS.
 CREATE TABLE evidence (
   id         TEXT   NOT NULL PRIMARY KEY,
   username   TEXT   NOT NULL,

@@ -94,13 +94,13 @@ ATTACKS = (
     ),
     Attack(
         "takeover",
-        "run code as a neighbour, through his PHP, by .htaccess",
+        "run code as a neighbour, through the neighbour's PHP, by .htaccess",
         OVERRIDES,
         htaccess.takeover,
     ),
     Attack(
         "poison",
-        "leave code in a neighbour's PHP that his visitors get",
+        "leave code in a neighbour's PHP for the visitors of that site",
         OVERRIDES,
         htaccess.poison,
     ),
@@ -167,7 +167,7 @@ ATTACKS = (
     ),
     Attack(
         "PHP sockets",
-        "run code as a neighbour, through his PHP's socket",
+        "run code as a neighbour, through the socket of the neighbour's PHP",
         "php_fpm_use_socket, which the shop sends: `flask retry --check`",
         listening.php_sockets,
     ),

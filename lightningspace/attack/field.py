@@ -76,7 +76,7 @@ class Field:
         self._key = secrets.token_hex(16)
         self._probe = f"probe-{secrets.token_hex(6)}.php"
         self._local = threading.local()
-        # In three files of bobby's, readable by everybody, by his group, and by him alone.
+        # In three files of bobby's, readable by everybody, by the group, and by the owner alone.
         self.secrets = {mode: secrets.token_hex(12) for mode in (0o644, 0o640, 0o600)}
 
     # -- what lies there -----------------------------------------------------------

@@ -92,7 +92,7 @@ def code(answer) -> tuple[int, str]:
     return answer.status, answer.json["code"]
 
 
-def test_each_buyer_has_a_folder_of_his_own(box, wallet):
+def test_each_buyer_has_an_own_folder(box, wallet):
     alice, bob = bought(box, wallet), bought(box, wallet)
     empty = box.get("/my/disk/", alice, Accept=HTML)
     assert empty.status == 200 and "text/html" in empty.get("Content-Type")

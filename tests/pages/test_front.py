@@ -500,7 +500,7 @@ def test_an_order_that_waits_for_its_payment_is_found_again(client, other):
     assert "alice" not in in_words(other.get("/").text)
 
 
-def test_a_logged_in_customer_finds_his_waiting_order_too(alice, client, other):
+def test_a_logged_in_customer_finds_the_waiting_order_too(alice, client, other):
     link = place_order(client).location
     assert waiting(enter(client, alice), "/account") == [link]
     assert waiting(enter(other, alice), "/account") == []

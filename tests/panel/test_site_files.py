@@ -157,7 +157,7 @@ def test_an_upload_needs_no_tip_jar(alice, send, work, pages):
 # -- files that are there ------------------------------------------------------------------
 
 
-def test_files_of_the_owner_are_replaced_only_with_his_consent(alice, send, work, pages, this_shop):
+def test_files_of_the_owner_are_replaced_only_with_consent(alice, send, work, pages, this_shop):
     work(alice)
     theirs = {f"a/{n}.txt": b"theirs" for n in range(7)} | {".htaccess": b"# theirs"}
     theirs["Åх.html"] = b"theirs"

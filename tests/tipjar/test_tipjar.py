@@ -228,7 +228,7 @@ def test_older_version_is_replaced(put, pages):
         ("index." + "x" * 200, "index.…"),
     ],
 )
-def test_start_page_of_the_customer_stays_and_he_reads_why(put, pages, name, told):
+def test_start_page_of_the_customer_stays_and_the_reason_is_told(put, pages, name, told):
     (pages / name).write_bytes(THEIRS)
 
     assert put() == f"Your site has a start page of its own: {told}."

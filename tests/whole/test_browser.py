@@ -202,7 +202,7 @@ def order_of(page) -> Order:
 
 
 def assert_shows_credentials(page, username: str, password: str | None) -> None:
-    """`password`: a generated one, or None if the customer has typed his own."""
+    """`password`: a generated one, or None if the customer has typed one."""
     expect(page).to_have_url(re.compile("/account$"), timeout=READY_MS)
     if password:
         expect(page.locator("#password")).to_have_text(password)
@@ -468,7 +468,7 @@ def test_a_page_without_connection_says_so_and_recovers_by_itself(visit, this_sh
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
 
 
-def test_a_visitor_back_from_his_wallet_does_not_wait_for_the_next_poll(visit, this_shop):
+def test_a_visitor_back_from_a_wallet_does_not_wait_for_the_next_poll(visit, this_shop):
     visitor = visit(clock=True)
     page = visitor.page
     visitor.show_order("alice")

@@ -99,7 +99,7 @@ def press(browser, url: str, page: str) -> requests.Response:
 
 
 def test_a_paid_page_with_script_goes_on_by_itself(gate, chromium):
-    """What the visitor has unfolded stays open. The page polls at once when he is back."""
+    """What the visitor has unfolded stays open. It polls at once when the visitor is back."""
     page, faults = chromium.new_page(), []
     page.on("pageerror", lambda fault: faults.append(fault))
     page.goto(f"{gate.url}/gate/topup/dice")

@@ -53,7 +53,7 @@ daemon-reload) ;;
 *) exit 5 ;;
 esac
 """
-# Rules with which an operator keeps the panel to himself.
+# Rules with which an operator closes the panel to all others.
 PANEL_RULES = """table inet panel {
     chain input {
         type filter hook input priority filter; policy accept;

@@ -218,7 +218,7 @@ def test_an_order_interrupted_by_a_killed_web_program_goes_on_or_is_freed(
     wallet.pay(bought.bolt11)
     eventually(lambda: Account.get(Account.username == "alice").ready_at)
 
-    # Bob went away. A minute later the worker's tidying frees his name and his invoice.
+    # Bob went away. A minute later the worker's tidying frees the name and the invoice.
     clock.set_source(lambda: time.time() + payments.INTERRUPTED_SECONDS)
     payments.tidy(this_shop, node.id)
     assert labels_at_node() == [order_book.label(this_shop, bought)]

@@ -147,7 +147,7 @@ def rig(rigs, web, hardening, request):
 def customer(rigs, rig, web, hardening):
     """Make a customer of this name, who is gone in the next test.
 
-    The server removes his things only then, together with making the next one's, because its
+    The server removes the old things only then, together with making the new ones, because its
     daemons read their files again each time.
     """
     panel = rigs(web, hardening)[1]
@@ -439,7 +439,7 @@ def mail_server_elsewhere(rig):
 
 
 @seen(("reached port 3306", "through"), ("stdio forwarding failed", "Connection refused"))
-def test_customer_reaches_beyond_his_jail_only_without_hardening(
+def test_customer_reaches_beyond_the_jail_only_without_hardening(
     rig, alice, mail_server_elsewhere, seen, hardening
 ):
     alice.add_shell()

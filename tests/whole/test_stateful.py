@@ -229,7 +229,7 @@ class Hosting:
     username: str
     space_mb: int
     things: dict[tuple[str, str], Thing]
-    # The passwords that the customer knows: he typed them, or noted them from the page.
+    # The passwords that the customer knows: typed ones, and those noted from the page.
     known: dict[tuple[str, str], str]
     suspended: bool = False
     blocked: bool = False

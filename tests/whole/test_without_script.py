@@ -160,7 +160,7 @@ def test_a_visitor_of_a_site_keeps_it_online(
 # -- what the wallet kept --------------------------------------------------------------
 
 
-def test_a_visitor_logs_in_with_what_his_wallet_kept(browser, wallet, worker):
+def test_a_visitor_logs_in_with_what_the_wallet_kept(browser, wallet, worker):
     buyer = browser()
     buyer.open("/")
     buyer.press("Order and pay")

@@ -197,7 +197,7 @@ class Year:
         self.node.faults.clear()
 
     def change_prices(self) -> None:
-        """The operator changes his prices."""
+        """The operator changes the prices."""
         factor = self.chance.choice([Fraction(1, 2), Fraction(3, 2), Fraction(7, 9)])
         prices = Prices(
             int(5000 * factor), int(20000 * factor), {"addresses": 1000, "domains": 1000}

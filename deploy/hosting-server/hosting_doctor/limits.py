@@ -1,4 +1,4 @@
-"""Checks of how much one customer may use, and which directories he may look into."""
+"""Checks of how much one customer may use, and which directories a customer may look into."""
 
 import os
 import re
