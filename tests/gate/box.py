@@ -197,7 +197,7 @@ class Box:
 
     def reload(self) -> None:
         """Let nginx read its files again, and wait until they are in effect."""
-        former = set(self._workers())
+        former = set(eventually(self._workers))  # it listens before it has any
         self._process.send_signal(signal.SIGHUP)
         eventually(lambda: not former & set(self._workers()))
 
