@@ -16,7 +16,7 @@ PYTEST := $(VENV)/bin/python -m pytest --dist worksteal
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTEST) -n $$(($$(nproc) + 2))
+	$(PYTEST) -n $$(($$(nproc) + 3))
 
 # For while you work: the tests of rules, pages and what is below them, on SQLite.
 quick: $(VENV)/ready
