@@ -87,8 +87,9 @@ class _Stored:
         yield _gauge("shop_hostings", "Hostings that run.", int(facts.get(status.RUNNING, 0)))
         yield _labelled("shop_waiting", "What waits for the worker.", "what", _waiting())
         # Gauges: they fall when a lost payment's order is found, or an older copy is restored.
-        times = {kind: times for kind, times, _ in income.sums()}
-        msat = {kind: msat for kind, _, msat in income.sums()}
+        sums = income.sums()
+        times = {kind: times for kind, times, _ in sums}
+        msat = {kind: msat for kind, _, msat in sums}
         yield _labelled("shop_payments", "Payments that ever came in.", "kind", times)
         yield _labelled("shop_received_msat", "What they were, in msat.", "kind", msat)
         capacity_mb = {str(row.id): row.capacity_mb for row in Server.select()}

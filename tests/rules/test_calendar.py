@@ -928,6 +928,18 @@ def test_what_was_set_up_and_valued_again_by_a_clock_ahead_has_all_its_time(
     assert ledger.paid_seconds(fresh(carol)) == paid > MONTHS
 
 
+def test_killed_before_time_is_taken_back_the_next_pass_takes_it(this_shop, look, time_machine):
+    time_machine.forward(2 * HOUR)
+    look()
+    carol = hosted(this_shop, "carol")
+    time_machine.forward(-2 * HOUR)
+    clock_watch.wake()
+    assert fresh(carol).valued_at > clock.now()
+    look()
+    assert fresh(carol).valued_at == clock.now()
+    assert fresh(carol).expires_at == clock.now() + MONTHS
+
+
 def test_a_size_chosen_by_a_clock_that_was_ahead_makes_no_time(this_shop, look, time_machine):
     bob = hosted(this_shop, "bob")
     paid_before(bob)
